@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks`; results are JSON with the machine, versions and seeds."""

@@ -1,0 +1,1 @@
+"""Histories, held-out users and training examples as rectangular arrays."""

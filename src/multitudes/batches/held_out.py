@@ -1,0 +1,63 @@
+"""The users of a held-out split: what is known of each (history up to the cut) and what should be found (targets)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """B users with at least one target in a split. Targets are distinct item numbers, ragged by user."""
+
+    user_B: NDArray[np.int64]
+    end_B: NDArray[np.int64]  # flat position where the history ends (exclusive)
+    target_offset: NDArray[np.int64]  # B + 1
+    target: NDArray[np.int64]  # item numbers
+    target_is_new: NDArray[np.bool_]  # not in the user's history
+
+    def __len__(self) -> int:
+        """Return the number of users."""
+        return len(self.user_B)
+
+
+def held_out(prepared: Prepared, split: Split) -> HeldOut:
+    """Return the users of ``split`` with their targets: positive, known items, later than the follows.
+
+    The history of a user is everything before the first event of the split in the stable order; for the test split
+    that includes validation. Targets that the vocabulary does not know are counted in the manifest, not returned.
+    """
+    code = SPLIT_CODE[split]
+    in_split = prepared.event_split == code
+    wanted = in_split & (prepared.event_weight > 0) & (prepared.event_item > 0) & prepared.event_after_follows
+    position = np.flatnonzero(wanted)
+    user_of = np.searchsorted(prepared.event_offset, position, side="right") - 1
+    pairs = np.unique(np.stack([user_of, prepared.event_item[position].astype(np.int64)], axis=1), axis=0)
+    user_B, start = np.unique(pairs[:, 0], return_index=True)
+    end_B = _first_position(prepared, in_split, user_B)
+    offset = np.append(start, len(pairs)).astype(np.int64)
+    return HeldOut(user_B, end_B, offset, pairs[:, 1], _is_new(prepared, pairs, offset, user_B, end_B))
+
+
+def _first_position(prepared: Prepared, in_split: NDArray[np.bool_], user_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    position = np.flatnonzero(in_split)
+    start_B = prepared.event_offset[user_B]
+    return position[np.searchsorted(position, start_B)].astype(np.int64)
+
+
+def _is_new(
+    prepared: Prepared,
+    pairs: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    user_B: NDArray[np.int64],
+    end_B: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Return for each (user, item) pair whether the item is absent from the user's history."""
+    new = np.empty(len(pairs), dtype=np.bool_)
+    for b, user in enumerate(user_B):
+        seen = prepared.event_item[prepared.event_offset[user] : end_B[b]]
+        mine = slice(offset[b], offset[b + 1])
+        new[mine] = ~np.isin(pairs[mine, 1], seen)
+    return new

@@ -1,0 +1,58 @@
+"""Histories as rectangular arrays, gathered from the flat events: the one place where a history is cut.
+
+Legend: B users · L history · F followed topics · P user features. **Column 0 is the most recent event**, padding is at
+the end, so a longer history only adds columns and a position is a recency rank.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.prepared import Prepared
+
+MAX_FOLLOWS = 32  # followed topics a user tower sees; more are cut in the order of the table
+
+
+class Histories(NamedTuple):
+    """What a user tower sees of B users."""
+
+    item_BL: NDArray[np.int64]  # 0 = padding or unknown
+    action_BL: NDArray[np.int64]  # 0 = padding
+    valid_BL: NDArray[np.bool_]  # True = real and usable
+    follow_BF: NDArray[np.int64]  # 0 = padding
+    user_feature_BP: NDArray[np.float32]
+
+
+def gather(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
+    """Return the ``length`` most recent events of each user before the flat position ``end`` (exclusive)."""
+    position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
+    real_BL = position_BL >= prepared.event_offset[user_B][:, None]
+    position_BL = np.where(real_BL, position_BL, 0)
+    item_BL = np.where(real_BL, prepared.event_item[position_BL], 0).astype(np.int64)
+    action_BL = np.where(real_BL, prepared.event_action[position_BL], 0).astype(np.int64)
+    valid_BL = real_BL & prepared.event_valid[position_BL] & (item_BL > 0)
+    return Histories(
+        item_BL=item_BL,
+        action_BL=action_BL,
+        valid_BL=valid_BL,
+        follow_BF=follows(prepared, user_B),
+        user_feature_BP=np.asarray(prepared.user_feature[user_B]),
+    )
+
+
+def follows(prepared: Prepared, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the followed topics of each user, at most ``MAX_FOLLOWS``, zero-padded at the end."""
+    return ragged_rows(prepared.follow_offset, prepared.follow_topic, user_B, MAX_FOLLOWS)
+
+
+def ragged_rows(
+    offset: NDArray[np.int64], values: NDArray[np.int32], row_B: NDArray[np.int64], width: int
+) -> NDArray[np.int64]:
+    """Return rows of a ragged array as a zero-padded matrix (B, width)."""
+    start_B, stop_B = offset[row_B], offset[row_B + 1]
+    position_BW = start_B[:, None] + np.arange(width)[None, :]
+    real_BW = position_BW < stop_B[:, None]
+    if len(values) == 0:
+        return np.zeros(position_BW.shape, dtype=np.int64)
+    return np.where(real_BW, values[np.where(real_BW, position_BW, 0)], 0).astype(np.int64)

@@ -1,0 +1,19 @@
+"""User vectors as retrieval takes them: from ONNX when serving, from torch when evaluating. No torch here."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["unconditioned", "implicit", "explicit"]
+
+
+class UserVectors(NamedTuple):
+    """The K vectors of each of B users; the kind of column k is ``kinds[k]``, the same for every user."""
+
+    kinds: tuple[Kind, ...]
+    vectors_BKD: NDArray[np.float32]
+    weight_BK: NDArray[np.float32]  # importance within its kind; zero where masked
+    mask_BK: NDArray[np.bool_]  # True = exists for this user
+    topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
+    cluster_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none

@@ -1,0 +1,87 @@
+"""The command ``multitudes``: one verb per file; every error that a person can cause is one line with an exit code."""
+
+import errno
+import os
+import sys
+from importlib import import_module
+
+import click
+import typer
+
+from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
+
+# In the order in which a person meets them. Each is a module of this room with a function `command`; a module
+# imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
+VERBS: tuple[str, ...] = ()
+
+app = typer.Typer(
+    name="multitudes",
+    help="Multi-embedding retrieval: several vectors per user, one per interest, at one vector's budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    if version:
+        from multitudes import __version__
+
+        typer.echo(f"multitudes {__version__}")
+        raise typer.Exit
+
+
+def _register() -> None:
+    for verb in VERBS:
+        app.command(name=verb)(import_module(f"multitudes.cli.{verb}").command)
+
+
+_register()
+
+
+def main() -> None:
+    """Run the command line and end the process with the documented exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except MultitudesError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.format_message())
+        return 0
+    except click.ClickException as error:
+        return _fail(f"{error.format_message()} See: multitudes --help", 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return _fail(f"no space left on the disk ({error.filename or 'output'})", MissingError.exit_code)
+        return _unexpected(error)
+    except Exception as error:
+        return _unexpected(error)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    if os.environ.get("MULTITUDES_TRACEBACK"):
+        raise error
+    hint = "this is a defect; set MULTITUDES_TRACEBACK=1 and run again to see where"
+    return _fail(f"{type(error).__name__}: {error} ({hint})", 1)
+
+
+def _closed_pipe() -> int:
+    # The reader (head, less) has left: there is nobody to tell, and Python must not complain at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

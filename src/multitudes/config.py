@@ -1,0 +1,77 @@
+"""Configuration: frozen pydantic models, one per component, written directly above the component they configure."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from multitudes.errors import UsageError
+
+
+class Config(BaseModel):
+    """A frozen record of settings; unknown keys are refused with the nearest key named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def parse(model: type[C], values: dict[str, Any], where: str) -> C:
+    """Build ``model`` from ``values``; ``where`` names the source in the error.
+
+    Raises:
+        UsageError: a key is unknown or a value has the wrong type or range.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {_first_problem(model, error)}") from None
+
+
+def load_section(path: Path | None, section: str, model: type[C]) -> C:
+    """Read ``[section]`` of the TOML file ``path`` as ``model``; no file or no section gives the defaults.
+
+    Raises:
+        UsageError: the file is missing, is no TOML, or holds a wrong key or value.
+    """
+    if path is None:
+        return parse(model, {}, "defaults")
+    return parse(model, read_toml(path).get(section, {}), f"{path}: [{section}]")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file whose top level holds sections that multitudes knows.
+
+    Raises:
+        UsageError: the file is missing, is no TOML, or has an unknown section.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such configuration file; write one with: multitudes init DIR") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None
+    for name in tables:
+        if name not in SECTIONS:
+            raise UsageError(f"{path}: unknown section [{name}]{_nearest(name, SECTIONS)}")
+    return tables
+
+
+# One section per verb that takes a configuration.
+SECTIONS = ("prepare", "model", "train", "evaluate", "index", "retrieve")
+
+
+def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'{_nearest(key, list(model.model_fields))}"
+    return f"'{key}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"

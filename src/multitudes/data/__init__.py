@@ -1,0 +1,1 @@
+"""Tables in: reading, checking, splitting, numbering; the planted world."""

@@ -1,0 +1,197 @@
+"""The prepared folder: what ``multitudes prepare`` writes and everything else reads.
+
+Legend: U users · I items of the vocabulary · E events · T topics.
+
+Events lie flat, sorted by user, then time, then the tie order; user ``u`` owns the positions
+``event_offset[u] : event_offset[u + 1]``. Items and topics are numbered from 1; **0 is the unknown item or topic**,
+so it also serves as padding. Arrays are ``.npy`` files opened as memory maps: nothing is read before it is used.
+
+============================ ========= ======= ======================================================================
+file                         shape     dtype   meaning
+============================ ========= ======= ======================================================================
+event_offset                 U+1       int64   where each user's events begin
+event_item                   E         int32   item number, 0 = not in the vocabulary
+event_time                   E         int64   seconds (or positions, for logs that carry order only)
+event_action                 E         uint8   number of the action in ``manifest.actions``, from 1; 0 is padding
+event_weight                 E         float32 weight as a positive example; 0 = not a positive
+event_valid                  E         bool    usable: has features, action not negative, not flagged invalid
+event_split                  E         uint8   0 train, 1 validation, 2 test
+event_past                   E         int32   number of the user's events strictly before this one's time
+event_first                  E         bool    first positive event of this user with this item
+event_source                 E         int32   topic that sourced the impression (logged), 0 = none
+event_after_follows          E         bool    later than the moment at which the follows are known
+follow_offset, follow_topic  U+1, ·    int64, int32  topics that each user follows
+item_topic_offset, item_topic I+2, ·   int64, int32  topics of each item (row 0: none)
+item_count                   I+1       int64   positive training events (row 0: 0)
+item_recent_count            I+1       int64   the same in the last ``manifest.recent_s`` seconds of training
+item_feature                 I+1, F    float32 standardised numbers and one-hot categories; F may be 0
+item_embedding               I+1, d    float32 only if the items table has the column; zeros where missing
+user_feature                 U, P      float32 as item_feature; P may be 0
+============================ ========= ======= ======================================================================
+
+``users.parquet`` (user_id), ``items.parquet`` (item_id, title) and ``topics.parquet`` (topic) give the names, in the
+order of the numbers (the first row of items and topics is number 1).
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multitudes.errors import ArtefactError
+
+FORMAT = "multitudes-prepared"
+FORMAT_VERSION = 1
+TRAIN, VALIDATION, TEST = 0, 1, 2
+Split = Literal["validation", "test"]
+SPLIT_CODE: dict[Split, int] = {"validation": VALIDATION, "test": TEST}
+
+_EVENT_ARRAYS: dict[str, type[np.generic]] = {
+    "event_offset": np.int64,
+    "event_item": np.int32,
+    "event_time": np.int64,
+    "event_action": np.uint8,
+    "event_weight": np.float32,
+    "event_valid": np.bool_,
+    "event_split": np.uint8,
+    "event_past": np.int32,
+    "event_first": np.bool_,
+    "event_source": np.int32,
+    "event_after_follows": np.bool_,
+}
+_OTHER_ARRAYS: dict[str, type[np.generic]] = {
+    "follow_offset": np.int64,
+    "follow_topic": np.int32,
+    "item_topic_offset": np.int64,
+    "item_topic": np.int32,
+    "item_count": np.int64,
+    "item_recent_count": np.int64,
+    "item_feature": np.float32,
+    "user_feature": np.float32,
+}
+ARRAYS: dict[str, type[np.generic]] = {**_EVENT_ARRAYS, **_OTHER_ARRAYS}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set, opened as memory maps. Attributes are as in the module's table."""
+
+    path: Path
+    manifest: dict[str, Any]
+    event_offset: NDArray[np.int64]
+    event_item: NDArray[np.int32]
+    event_time: NDArray[np.int64]
+    event_action: NDArray[np.uint8]
+    event_weight: NDArray[np.float32]
+    event_valid: NDArray[np.bool_]
+    event_split: NDArray[np.uint8]
+    event_past: NDArray[np.int32]
+    event_first: NDArray[np.bool_]
+    event_source: NDArray[np.int32]
+    event_after_follows: NDArray[np.bool_]
+    follow_offset: NDArray[np.int64]
+    follow_topic: NDArray[np.int32]
+    item_topic_offset: NDArray[np.int64]
+    item_topic: NDArray[np.int32]
+    item_count: NDArray[np.int64]
+    item_recent_count: NDArray[np.int64]
+    item_feature: NDArray[np.float32]
+    user_feature: NDArray[np.float32]
+    item_embedding: NDArray[np.float32] | None
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Prepared":
+        """Open a folder written by ``multitudes prepare``.
+
+        Raises:
+            ArtefactError: the folder is missing, incomplete, or of another format version.
+        """
+        folder = Path(path)
+        manifest = _read_manifest(folder)
+        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        embedding_file = folder / "item_embedding.npy"
+        embedding = _open_array(embedding_file, np.float32) if embedding_file.exists() else None
+        return cls(path=folder, manifest=manifest, item_embedding=embedding, **arrays)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.event_offset) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the vocabulary, without the unknown item 0."""
+        return len(self.item_count) - 1
+
+    @property
+    def n_topics(self) -> int:
+        """Number of topics in the vocabulary, without the unknown topic 0."""
+        return int(self.manifest["counts"]["topics"])
+
+    @property
+    def n_actions(self) -> int:
+        """Number of distinct actions; codes run from 1 to this number."""
+        return len(self.manifest["actions"])
+
+    @property
+    def ordered_only(self) -> bool:
+        """True when the timestamps are positions, not times."""
+        return bool(self.manifest["ordered_only"])
+
+    @cached_property
+    def user_ids(self) -> pl.Series:
+        """Ids of the users in the order of their numbers, int64 or string as given."""
+        return pl.read_parquet(self.path / "users.parquet")["user_id"]
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """Columns item_id and title; row ``i`` is item number ``i + 1``."""
+        return pl.read_parquet(self.path / "items.parquet")
+
+    @cached_property
+    def topics(self) -> list[str]:
+        """Topic names by number; entry 0 is the empty name of the unknown topic."""
+        return ["", *pl.read_parquet(self.path / "topics.parquet")["topic"].to_list()]
+
+    def follows(self, user: int) -> NDArray[np.int32]:
+        """Return the numbers of the topics that user number ``user`` follows."""
+        return self.follow_topic[self.follow_offset[user] : self.follow_offset[user + 1]]
+
+    def topics_of(self, item: int) -> NDArray[np.int32]:
+        """Return the numbers of the topics of item number ``item``."""
+        return self.item_topic[self.item_topic_offset[item] : self.item_topic_offset[item + 1]]
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(
+            f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtefactError(f"{folder}/manifest.json: damaged; run multitudes prepare again") from None
+    found = (manifest.get("format"), manifest.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ArtefactError(
+            f"{folder}/manifest.json: format {found[0]} version {found[1]}; expected {FORMAT} version"
+            f" {FORMAT_VERSION}. Run multitudes prepare again"
+        )
+    return manifest
+
+
+def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; run multitudes prepare again") from None
+    except (ValueError, EOFError, OSError):
+        raise ArtefactError(f"{file}: damaged or cut short; run multitudes prepare again") from None
+    if array.dtype != dtype:
+        raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}. Run multitudes prepare again")
+    return array

@@ -1,0 +1,1 @@
+"""The offline protocol: full corpus, equal budgets, segments, intervals."""

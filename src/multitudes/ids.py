@@ -1,0 +1,22 @@
+"""User and item ids: int64 or string, kept exactly as given from the first table to the last answer."""
+
+from typing import Literal
+
+from multitudes.errors import UsageError
+
+IdKind = Literal["int64", "string"]
+Id = int | str
+
+
+def parse(text: str, kind: IdKind, what: str) -> Id:
+    """Return the id that a person typed as ``text``.
+
+    Raises:
+        UsageError: the ids of this data are integers and ``text`` is not one.
+    """
+    if kind == "string":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{what} '{text}': the ids of this data are integers; give a whole number") from None

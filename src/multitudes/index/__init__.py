@@ -1,0 +1,1 @@
+"""Vector search: a small protocol, an exact reference, the embedded default. No torch."""

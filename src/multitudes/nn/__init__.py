@@ -1,0 +1,1 @@
+"""Modules for one device: towers, interests, losses."""

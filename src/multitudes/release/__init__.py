@@ -1,0 +1,1 @@
+"""How a model, its index and its vocabulary lie on disk together and are loaded. No torch."""

@@ -1,0 +1,1 @@
+"""A user becomes candidates: allocate, search, filter, blend. No torch, no HTTP."""
