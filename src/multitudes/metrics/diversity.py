@@ -1,0 +1,61 @@
+"""How many of a user's interests the candidates and the hits reach: the offline stand-in for adopted pincepts.
+
+Legend: B users · T topics · P pairs of a user and an item (candidates or hits). Topics of items are ragged: item ``i``
+owns ``topic[topic_offset[i] : topic_offset[i + 1]]``.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def topic_counts(
+    user_P: NDArray[np.int64],
+    item_P: NDArray[np.int64],
+    topic_offset: NDArray[np.int64],
+    topic: NDArray[np.integer],
+    shape: tuple[int, int],
+) -> NDArray[np.int64]:
+    """Return how often each topic occurs among each user's items.
+
+    Args:
+        user_P: row of the user of each pair.
+        item_P: item number of each pair.
+        topic_offset: start of each item's topics.
+        topic: topic numbers, from 1.
+        shape: (B, T + 1); column 0 stays zero.
+    """
+    n_topics_P = topic_offset[item_P + 1] - topic_offset[item_P]
+    ends = np.cumsum(n_topics_P)
+    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - n_topics_P, n_topics_P)
+    topics = topic[np.repeat(topic_offset[item_P], n_topics_P) + within]
+    cell = np.repeat(user_P, n_topics_P) * shape[1] + topics
+    count_BT: NDArray[np.int64] = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    return count_BT
+
+
+def coverage(count_BT: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of distinct topics of each user, shape (B,)."""
+    return (count_BT > 0).sum(axis=1, dtype=np.int64)
+
+
+def entropy(count_BT: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the entropy in nats of each user's topics, shape (B,); zero for none or one."""
+    total_B1 = np.maximum(count_BT.sum(axis=1, keepdims=True), 1)
+    share_BT = count_BT / total_B1
+    log_BT = np.log(share_BT, out=np.zeros_like(share_BT), where=share_BT > 0)
+    entropy_B: NDArray[np.float64] = np.abs((share_BT * log_BT).sum(axis=1))
+    return entropy_B
+
+
+def popularity_class(count_I: NDArray[np.int64], head: float = 0.5, torso: float = 0.3) -> NDArray[np.int8]:
+    """Return 0, 1 or 2 for items of the head, torso or tail, shape (I,).
+
+    The head is the fewest most popular items that make the share ``head`` of all training events, the torso the next
+    ones up to ``head + torso``, the tail what is left. Equal counts are parted by item number.
+    """
+    order = np.argsort(-count_I, kind="stable")
+    before = np.cumsum(count_I[order]) - count_I[order]  # events of all more popular items
+    share = before / max(int(count_I.sum()), 1)
+    classes = np.empty(len(count_I), dtype=np.int8)
+    classes[order] = np.where(count_I[order] == 0, 2, np.searchsorted([head, head + torso], share, side="right"))
+    return classes

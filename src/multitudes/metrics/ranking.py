@@ -1,0 +1,98 @@
+"""Where the targets stand in what a system returned, and the figures that follow from it.
+
+Legend: B users · N ranks of a list · I items · T targets, flat: user ``b`` owns ``offset[b] : offset[b + 1]``.
+
+Everything rests on one array: ``rank_T``, the rank of each target in its user's list, from 1; infinite where the list
+does not hold it. A user without candidates has infinite ranks only, that is: a miss. (One public implementation counts
+such users as hits at every cut-off.)
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TARGETS_AT_ONCE = 4096  # bounds the memory of the comparison to this many rows of N
+
+
+def owners(offset: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each flat target the row of its user, shape (T,)."""
+    return np.repeat(np.arange(len(offset) - 1, dtype=np.int64), np.diff(offset))
+
+
+def per_user(value_T: NDArray[np.generic], offset: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the sum of ``value_T`` over each user's targets, shape (B,); zero for users without targets."""
+    return np.bincount(owners(offset), value_T, len(offset) - 1).astype(np.float64)
+
+
+def listed_ranks(
+    ranked_BN: NDArray[np.int64], offset: NDArray[np.int64], target: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the rank of each target in its user's list, infinite where absent, shape (T,).
+
+    Args:
+        ranked_BN: item numbers, best first; shorter lists end in zeros, which are no candidates.
+        offset: start of each user's targets, shape (B + 1,).
+        target: item numbers from 1, shape (T,).
+    """
+    rank_T = np.full(len(target), np.inf)
+    if ranked_BN.shape[1] == 0:
+        return rank_T
+    owner_T = owners(offset)
+    for start in range(0, len(target), _TARGETS_AT_ONCE):
+        part = slice(start, start + _TARGETS_AT_ONCE)
+        equal = ranked_BN[owner_T[part]] == target[part, None]
+        position = equal.argmax(axis=1)
+        found = equal[np.arange(len(position)), position] & (target[part] > 0)
+        rank_T[part] = np.where(found, position + 1.0, np.inf)
+    return rank_T
+
+
+def scored_ranks(
+    score_BI: NDArray[np.floating], offset: NDArray[np.int64], target: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the rank of each target when every item is ranked by its score, shape (T,).
+
+    Equal scores share the middle of the ranks that they fill, so a constant score is worth exactly chance. An item
+    scored ``-inf`` is excluded: it has no rank, and a user whose every item is excluded misses all targets.
+
+    Args:
+        score_BI: score of every item, column 0 (the unknown item) included; exclude it with ``-inf``.
+        offset: start of each user's targets, shape (B + 1,).
+        target: columns of ``score_BI``, shape (T,).
+    """
+    rank_T = np.empty(len(target))
+    ascending_BI = np.sort(score_BI, axis=1)
+    for b in range(len(score_BI)):
+        mine = slice(offset[b], offset[b + 1])
+        own = score_BI[b, target[mine]]
+        below, upto = (np.searchsorted(ascending_BI[b], own, side=side) for side in ("left", "right"))
+        better, level = score_BI.shape[1] - upto, upto - below  # the target itself is on its own level
+        rank_T[mine] = np.where(own > -np.inf, better + (level + 1) / 2, np.inf)
+    return rank_T
+
+
+def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
+    """Return how many of each user's targets stand within the cut-off, shape (B,)."""
+    return per_user(rank_T <= cutoff, offset)
+
+
+def hit_rate(rank_T: NDArray[np.float64], cutoff: int) -> float:
+    """Return HR@cutoff pooled over users: found targets / targets, each target one example (paper, section 6)."""
+    return float(np.mean(rank_T <= cutoff)) if len(rank_T) else float("nan")
+
+
+def recall(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
+    """Return found targets / targets of each user, shape (B,); NaN for a user without targets."""
+    return _divided(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))
+
+
+def ndcg(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
+    """Return NDCG@cutoff of each user: gain 1/log2(rank + 1), divided by the best that is possible, shape (B,)."""
+    gain_T = np.where(rank_T <= cutoff, 1.0 / np.log2(rank_T + 1.0), 0.0)
+    ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])
+    return _divided(per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])
+
+
+def _divided(numerator_B: NDArray[np.float64], denominator_B: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio_B = np.full(len(numerator_B), np.nan)
+    np.divide(numerator_B, denominator_B, out=ratio_B, where=denominator_B > 0)
+    return ratio_B

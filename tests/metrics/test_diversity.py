@@ -1,0 +1,52 @@
+"""Topics reached, and the classes of popularity."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitudes.metrics import diversity
+
+# item 1: topic 1 · item 2: topics 1 and 2 · item 3: none · item 4: topic 3
+TOPIC_OFFSET = np.array([0, 0, 1, 3, 3, 4])
+TOPIC = np.array([1, 1, 2, 3])
+
+
+def counts(pairs, n_users=2):
+    user, item = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return diversity.topic_counts(user, item, TOPIC_OFFSET, TOPIC, (n_users, 4))
+
+
+def test_topics_are_counted_for_each_user_apart():
+    assert counts([(0, 1), (0, 2), (1, 4)]).tolist() == [[0, 2, 1, 0], [0, 0, 0, 1]]
+
+
+def test_items_without_topics_and_users_without_items_count_nothing():
+    assert counts([(0, 3)]).sum() == 0
+    assert counts([]).sum() == 0
+
+
+def test_a_topic_found_twice_is_one_distinct_topic():
+    assert diversity.coverage(counts([(0, 1), (0, 2), (0, 4)])).tolist() == [3, 0]
+
+
+def test_entropy_is_log_of_the_number_of_even_topics_and_zero_for_one():
+    even, certain = diversity.entropy(counts([(0, 1), (0, 4), (1, 4), (1, 4)]))
+    assert even == pytest.approx(np.log(2))
+    assert certain == 0
+
+
+def test_half_of_the_events_make_the_head_and_the_last_fifth_the_tail():
+    count = np.array([0, 50, 20, 10, 10, 10])
+    assert diversity.popularity_class(count).tolist() == [2, 0, 1, 1, 2, 2]
+
+
+@given(st.lists(st.integers(0, 1000), min_size=1, max_size=50))
+def test_no_item_of_a_lower_class_is_more_popular(count):
+    count = np.array(count)
+    classes = diversity.popularity_class(count)
+    for lower in (1, 2):
+        below, above = count[classes >= lower], count[classes < lower]
+        assert below.max(initial=0) <= above.min(initial=1000)
+    head = count[classes == 0].sum()
+    assert count.sum() == 0 or head >= count.sum() / 2
