@@ -25,17 +25,18 @@ def topic_counts(
         shape: (B, T + 1); column 0 stays zero.
     """
     n_topics_P = topic_offset[item_P + 1] - topic_offset[item_P]
-    ends = np.cumsum(n_topics_P)
-    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - n_topics_P, n_topics_P)
+    begin_P = np.cumsum(n_topics_P) - n_topics_P
+    within = np.arange(int(n_topics_P.sum())) - np.repeat(begin_P, n_topics_P)
     topics = topic[np.repeat(topic_offset[item_P], n_topics_P) + within]
-    cell = np.repeat(user_P, n_topics_P) * shape[1] + topics
-    count_BT: NDArray[np.int64] = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    return count_BT
+    n_users, width = shape
+    cell = np.repeat(user_P, n_topics_P) * width + topics
+    return np.bincount(cell, minlength=n_users * width).reshape(n_users, width)
 
 
 def coverage(count_BT: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of distinct topics of each user, shape (B,)."""
-    return (count_BT > 0).sum(axis=1, dtype=np.int64)
+    distinct_B: NDArray[np.int64] = np.count_nonzero(count_BT, axis=1)
+    return distinct_B
 
 
 def entropy(count_BT: NDArray[np.int64]) -> NDArray[np.float64]:
