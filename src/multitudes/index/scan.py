@@ -1,0 +1,101 @@
+"""The exact search: every inner product, then the best few of each row.
+
+Legend: Q queries · n items · D dimensions · N results · G groups of a row.
+
+Measured at n = 10,000, D = 64, N = 100 on one core: 24 µs a query, of which 15 are the product; ``faiss.knn`` takes
+78 µs and ``argpartition`` 93 µs for the same answer, because they select among all n scores. Here the maxima of G
+groups give a bound that at least N scores reach, and only those few are sorted.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.index.protocol import NO_ID, Hits
+from multitudes.index.rows import find_rows
+
+_CHUNK_BYTES = 16 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
+_GROUPS_PER_RESULT = 4
+
+
+def scan(
+    query_QD: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    vectors_nD: NDArray[np.float32],
+    limit: int,
+    excluded: Sequence[NDArray[np.int64]] | None = None,
+) -> Hits:
+    """Return the ``limit`` best of the items ``ids`` (ascending) for each query, as ``Index.search`` promises."""
+    limit = max(0, min(limit, len(ids)))
+    if limit == 0 or len(query_QD) == 0:
+        return no_hits(len(query_QD), limit)
+    rows = max(1, _CHUNK_BYTES // (4 * len(ids)))
+    parts = []
+    for start in range(0, len(query_QD), rows):
+        score_Qn = query_QD[start : start + rows] @ vectors_nD.T
+        if excluded is not None:
+            _exclude(score_Qn, ids, excluded[start : start + rows])
+        parts.append(_best(score_Qn, ids, limit))
+    return join(parts)
+
+
+def no_hits(n_queries: int, limit: int) -> Hits:
+    """Return the result of queries that found nothing."""
+    return Hits(
+        np.full((n_queries, limit), NO_ID, dtype=np.int64),
+        np.full((n_queries, limit), -np.inf, dtype=np.float32),
+        np.zeros(n_queries, dtype=np.int64),
+    )
+
+
+def join(parts: Sequence[Hits]) -> Hits:
+    """Return the results of consecutive queries as one; all have the same width."""
+    if len(parts) == 1:
+        return parts[0]
+    return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _exclude(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
+    """Set the scores of excluded ids to minus infinity, in place."""
+    query = np.repeat(np.arange(len(excluded)), [len(array) for array in excluded])
+    row, held = find_rows(ids, np.concatenate(excluded).astype(np.int64, copy=False))
+    score_Qn[query[held], row[held]] = -np.inf
+
+
+def _best(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], limit: int) -> Hits:
+    bound_Q = _reached_by(score_Qn, limit)
+    # Every row has at least `limit` scores that reach its bound, unless the exclusion left fewer.
+    flat = np.flatnonzero((score_Qn >= bound_Q[:, None]) & (score_Qn > -np.inf))
+    query, row = np.divmod(flat, score_Qn.shape[1])
+    return sorted_hits(len(score_Qn), query, ids[row], score_Qn.ravel()[flat], limit)
+
+
+def _reached_by(score_Qn: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
+    """Return for each row a bound that at least ``limit`` of its scores reach, close to the best such bound."""
+    groups = limit * _GROUPS_PER_RESULT
+    size = score_Qn.shape[1] // groups
+    # The largest of each group: `limit` of them reach the bound, hence at least `limit` scores do.
+    score_QG = score_Qn[:, : size * groups].reshape(-1, size, groups).max(axis=1) if size > 1 else score_Qn
+    place = score_QG.shape[1] - limit
+    bound_Q: NDArray[np.float32] = np.partition(score_QG, place, axis=1)[:, place]
+    return bound_Q
+
+
+def sorted_hits(
+    n_queries: int, query: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32], limit: int
+) -> Hits:
+    """Return flat findings, sorted by query and then by id, as rows: best first, ties by the smaller id."""
+    found_Q = np.bincount(query, minlength=n_queries)
+    width = int(found_Q.max(initial=0))
+    place = np.arange(len(query)) - np.repeat(np.cumsum(found_Q) - found_Q, found_Q)
+    hits = no_hits(n_queries, width)
+    hits.id_QN[query, place] = ids
+    hits.score_QN[query, place] = scores
+    order = np.argsort(-hits.score_QN, axis=1, kind="stable")[:, :limit]
+    id_QN = np.take_along_axis(hits.id_QN, order, axis=1)
+    score_QN = np.take_along_axis(hits.score_QN, order, axis=1)
+    if width < limit:
+        fill = no_hits(n_queries, limit - width)
+        id_QN, score_QN = np.hstack([id_QN, fill.id_QN]), np.hstack([score_QN, fill.score_QN])
+    return Hits(id_QN, score_QN, np.minimum(found_Q, limit))
