@@ -1,0 +1,102 @@
+"""``manifest.json``: what a release is, and the checksum of every file in it."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from multitudes.config import Config
+from multitudes.errors import ArtefactError
+
+FORMAT: Final = "multitudes-release"
+FORMAT_VERSION: Final = 1
+MANIFEST = "manifest.json"
+_REPAIR = "roll back to another version, or publish the run again"
+
+
+class FileEntry(Config):
+    """Size and checksum of one file."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(Config):
+    """What a release is. Written last, so that a folder without it is no release."""
+
+    format: Literal["multitudes-release"] = FORMAT
+    version: Literal[1] = FORMAT_VERSION
+    method: str = Field(description="How the interests are made, as in the run's configuration.")
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+    kinds: tuple[Literal["unconditioned", "implicit", "explicit"], ...] = Field(description="Kind of each user vector.")
+    history_length: int = Field(ge=1, description="Events of the history that the user tower sees.")
+    actions: tuple[str, ...] = Field(description="Names of the actions; the code of the first is 1.")
+    ordered_only: bool = Field(description="The times are positions, so ages mean nothing.")
+    counts: dict[str, int]
+    retrieval: dict[str, Any] = Field(description="Defaults of section [retrieve].")
+    index: dict[str, Any] = Field(description="What the index is and how it was tuned.")
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+
+
+def write(folder: Path, manifest: Manifest) -> None:
+    """Write ``manifest.json`` with the checksums of all files that lie in ``folder``.
+
+    Files in ``index/`` are named by ``index/index.json``, which is named here: every byte is covered once.
+    """
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    names.append("index/index.json")
+    files = {name: _entry(folder / name) for name in names}
+    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=2)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        ArtefactError: missing, damaged, or of another format version.
+    """
+    path = folder / MANIFEST
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found = (record.get("format"), record.get("version"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
+    except (ValueError, AttributeError):
+        raise ArtefactError(f"{path}: damaged; {_REPAIR}") from None
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ArtefactError(
+            f"{path}: {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}; {_REPAIR}"
+        )
+    try:
+        return Manifest.model_validate(record)
+    except ValidationError as error:
+        key = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise ArtefactError(f"{path}: '{key}' is wrong or missing; {_REPAIR}") from None
+
+
+def verify(folder: Path, manifest: Manifest) -> None:
+    """Refuse a release of which a file is not what was published.
+
+    Raises:
+        ArtefactError: a file is missing, cut, or changed.
+    """
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtefactError(f"{path}: missing; {_REPAIR}")
+        found = _entry(path)
+        if found.bytes != entry.bytes:
+            raise ArtefactError(
+                f"{path}: {found.bytes} bytes; expected {entry.bytes}. It was cut or replaced; {_REPAIR}"
+            )
+        if found.sha256 != entry.sha256:
+            raise ArtefactError(f"{path}: the checksum differs from the published one; the file is damaged; {_REPAIR}")
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as stream:
+        return FileEntry(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=path.stat().st_size)

@@ -1,0 +1,175 @@
+"""Where releases lie, and how one becomes visible: all at once, or not at all.
+
+::
+
+    RELEASES/
+      CURRENT             the name of the version that serves, for example 0007
+      versions/0007/…     one complete release each; never changed after it appeared
+      .stage-…            a release being written, invisible to readers
+      .lock               held by whoever publishes or rolls back
+
+A version appears by one rename of a folder whose files are already on the disk, and serves from one replacement of
+``CURRENT``. A crash before the first leaves the old release, between the two a complete version that does not serve
+yet, after the second the new release: never a mixture. (Needs a local POSIX file system.)
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from multitudes.errors import ArtefactError, UsageError
+
+CURRENT = "CURRENT"
+_VERSIONS = "versions"
+_STAGE = ".stage-"
+_NAME = re.compile(r"\d{4,}")
+
+
+class ReleaseStore:
+    """The releases under one folder."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """Give a hidden folder to write a release into; removed at the end unless ``commit`` took it.
+
+        Raises:
+            UsageError: another process publishes here, or the path is a file.
+        """
+        try:
+            (self.root / _VERSIONS).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
+        with self._locked():
+            self._remove_dead_stages()
+            folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, stage: Path) -> str:
+        """Make a staged release the current one and return its version.
+
+        Raises:
+            OSError: the disk is full or broken; the release that served before still does.
+        """
+        stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
+        for folder, _, names in os.walk(stage):
+            for name in names:
+                _sync(Path(folder) / name)
+            _sync(Path(folder))
+        version = f"{self._newest() + 1:04d}"
+        stage.rename(self._folder(version))
+        _sync(self.root / _VERSIONS)
+        self._switch(version)
+        return version
+
+    def versions(self) -> list[str]:
+        """Return the complete versions, oldest first.
+
+        Raises:
+            ArtefactError: no store here.
+        """
+        if not (self.root / _VERSIONS).is_dir():
+            raise ArtefactError(
+                f"{self.root}: no releases here; write one with: multitudes publish RUN --to {self.root}"
+            )
+        return sorted((p.name for p in (self.root / _VERSIONS).iterdir() if _NAME.fullmatch(p.name)), key=int)
+
+    def current(self) -> str:
+        """Return the version that serves.
+
+        Raises:
+            ArtefactError: nothing was released yet, or ``CURRENT`` is damaged.
+        """
+        versions = self.versions()
+        try:
+            version = (self.root / CURRENT).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            raise ArtefactError(f"{self.root}/{CURRENT}: missing; publish a run, or roll back to a version") from None
+        except UnicodeDecodeError:
+            version = "?"
+        if version not in versions:
+            raise ArtefactError(
+                f"{self.root}/{CURRENT}: names '{version}', which is not a version here; roll back --to one"
+            )
+        return version
+
+    def folder(self, version: str | None = None) -> Path:
+        """Return the folder of ``version``, by default of the current one.
+
+        Raises:
+            ArtefactError: nothing was released yet.
+            UsageError: no such version.
+        """
+        if version is None:
+            return self._folder(self.current())
+        if version not in self.versions():
+            raise UsageError(f"{self.root}: no version '{version}'; known: {', '.join(self.versions()) or 'none'}")
+        return self._folder(version)
+
+    def rollback(self, to: str | None = None) -> str:
+        """Let ``to`` serve, by default the version before the current one; return it.
+
+        Raises:
+            UsageError: no such version, nothing before the current one, or another process publishes here.
+            ArtefactError: nothing was released yet.
+        """
+        versions = self.versions()
+        with self._locked():
+            if to is None:
+                earlier = versions[: versions.index(self.current())]
+                if not earlier:
+                    raise UsageError(
+                        f"{self.root}: {self.current()} is the oldest version; there is none to go back to"
+                    )
+                to = earlier[-1]
+            self.folder(to)
+            self._switch(to)
+        return to
+
+    def _folder(self, version: str) -> Path:
+        return self.root / _VERSIONS / version
+
+    def _newest(self) -> int:
+        versions = self.versions()
+        return int(versions[-1]) if versions else 0
+
+    def _switch(self, version: str) -> None:
+        draft = self.root / f".{CURRENT}"
+        draft.write_text(version + "\n", encoding="utf-8")
+        _sync(draft)
+        draft.replace(self.root / CURRENT)
+        _sync(self.root)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                # The system gives the lock back when its holder dies, however it dies.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{self.root}: another process publishes here; try again when it is done") from None
+            yield
+
+    def _remove_dead_stages(self) -> None:
+        # Under the lock no other publisher lives, so whatever is staged was left by one that died.
+        for folder in self.root.glob(f"{_STAGE}*"):
+            shutil.rmtree(folder)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Tests of the release folder and its store."""

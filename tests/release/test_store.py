@@ -1,0 +1,107 @@
+"""A reader finds the old release or the new one, whatever happens to whoever publishes."""
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.release.store import ReleaseStore
+from tests.release.publisher import kill_and_look
+
+
+def publish(store: ReleaseStore, text: str) -> str:
+    with store.stage() as stage:
+        (stage / "inner").mkdir()
+        (stage / "inner" / "file").write_text(text)
+        return store.commit(stage)
+
+
+def write_half_and_fail(stage: Path) -> None:
+    (stage / "half").write_text("x")
+    raise OSError("disk full")
+
+
+def read(store: ReleaseStore) -> str:
+    return (store.folder() / "inner" / "file").read_text()
+
+
+def test_versions_count_up_and_the_newest_serves(tmp_path: Path):
+    store = ReleaseStore(tmp_path / "new" / "releases")
+    assert [publish(store, text) for text in "abc"] == ["0001", "0002", "0003"]
+    assert store.versions() == ["0001", "0002", "0003"]
+    assert store.current() == "0003"
+    assert read(store) == "c"
+
+
+def test_rollback_goes_one_back_or_to_the_named_version_and_the_next_publish_goes_on(tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    for text in "abc":
+        publish(store, text)
+    assert store.rollback() == "0002"
+    assert read(store) == "b"
+    assert store.rollback(to="0003") == "0003"
+    assert store.rollback(to="0001") == "0001"
+    with pytest.raises(UsageError, match="0001 is the oldest"):
+        store.rollback()
+    with pytest.raises(UsageError, match="no version '7'; known: 0001, 0002, 0003"):
+        store.rollback(to="7")
+    assert publish(store, "d") == "0004"
+    assert read(store) == "d"
+
+
+def test_a_publish_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    publish(store, "a")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(OSError, match="disk full"), store.stage() as stage:
+        write_half_and_fail(stage)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    assert read(store) == "a"
+
+
+def test_what_a_dead_publisher_left_is_removed_by_the_next(tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    publish(store, "a")
+    (tmp_path / ".stage-dead").mkdir()
+    (tmp_path / ".stage-dead" / "half").write_text("x")
+    publish(store, "b")
+    assert not list(tmp_path.glob(".stage-*"))
+
+
+def test_a_second_publisher_is_refused_while_the_first_is_at_work(tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    with store.stage():
+        for attempt in (lambda: publish(store, "b"), store.rollback):
+            with pytest.raises((UsageError, ArtefactError), match="another process publishes here"):
+                attempt()
+    publish(store, "c")  # the control: once the first is done the lock is free
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+@pytest.mark.parametrize("damage", [b"", b"0009", b"\xff\xfe", b"../versions/0001"])
+def test_a_damaged_switch_is_refused_and_a_rollback_mends_it(damage: bytes, tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    publish(store, "a")
+    (tmp_path / "CURRENT").write_bytes(damage)
+    with pytest.raises(ArtefactError, match=r"CURRENT: names .* roll back"):
+        store.folder()
+    store.rollback(to="0001")
+    assert read(store) == "a"
+
+
+def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
+    with pytest.raises(ArtefactError, match="no releases here; write one with: multitudes publish"):
+        ReleaseStore(tmp_path / "nowhere").current()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file"), ReleaseStore(tmp_path / "file").stage():
+        pass
+
+
+def test_forty_kills_at_random_moments_never_show_a_torn_release(tmp_path: Path):
+    assert kill_and_look(tmp_path / "releases", "safe", kills=40) == 0
+
+
+def test_the_same_kills_tear_what_a_naive_writer_publishes(tmp_path: Path):
+    assert kill_and_look(tmp_path / "releases", "naive", kills=10) > 0
