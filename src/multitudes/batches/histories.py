@@ -41,6 +41,17 @@ def gather(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int6
     )
 
 
+def rows(histories: Histories, chosen: slice) -> Histories:
+    """Return some of the users."""
+    return Histories(
+        histories.item_BL[chosen],
+        histories.action_BL[chosen],
+        histories.valid_BL[chosen],
+        histories.follow_BF[chosen],
+        histories.user_feature_BP[chosen],
+    )
+
+
 def follows(prepared: Prepared, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the followed topics of each user, at most ``MAX_FOLLOWS``, zero-padded at the end."""
     return ragged_rows(prepared.follow_offset, prepared.follow_topic, user_B, MAX_FOLLOWS)

@@ -12,7 +12,7 @@ from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
 # imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
-VERBS: tuple[str, ...] = ()
+VERBS: tuple[str, ...] = ("train",)
 
 app = typer.Typer(
     name="multitudes",

@@ -1,0 +1,16 @@
+"""Optional packages: the command says which is missing and how to install it."""
+
+from importlib.util import find_spec
+
+from multitudes.errors import missing_extra
+
+
+def require_torch() -> None:
+    """Check that the [train] extra is installed.
+
+    Raises:
+        MissingError: a package of it is missing; the message holds the pip command.
+    """
+    for module in ("torch", "safetensors"):
+        if find_spec(module) is None:
+            raise missing_extra(module, "train")

@@ -1,0 +1,69 @@
+"""``multitudes train``: a prepared data set becomes a run."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+
+class MethodName(StrEnum):
+    """The methods that can be trained."""
+
+    SINGLE = "single"
+    CLUSTERING = "clustering"
+    CONDITIONAL = "conditional"
+    JOINT = "joint"
+
+
+def command(
+    prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    method: Annotated[MethodName, typer.Option(help="Which vectors a user gets.")] = MethodName.JOINT,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Train a model; Ctrl-C saves, --resume goes on to the identical result."""
+    from multitudes.cli.extras import require_torch
+
+    require_torch()
+    import shutil
+
+    from multitudes.config import load_section
+    from multitudes.data.prepared import Prepared
+    from multitudes.nn.user import UserTowerConfig
+    from multitudes.train.config import RunConfig, TrainConfig
+    from multitudes.train.loop import train
+    from multitudes.train.run import read_record
+
+    settings = RunConfig(
+        method=method.value,
+        seed=seed,
+        model=load_section(config, "model", UserTowerConfig),
+        train=load_section(config, "train", TrainConfig),
+    )
+    data = Prepared.open(prepared)
+    if overwrite and out.exists():
+        read_record(out)  # refuse to delete a folder that is not a run
+        shutil.rmtree(out)
+    with progress_bar(f"train {method.value}") as progress:
+        run = train(data, settings, out, resume=resume, progress=progress)
+    record = read_record(run.path)
+    typer.echo(
+        f"{out}: {method.value}, best epoch {record['best_epoch']}, validation HR@100 {record['validation_hr@100']:.4f}"
+    )
+    if json:
+        print_json(
+            {
+                "run": str(out),
+                "method": method.value,
+                "seed": seed,
+                "best_epoch": record["best_epoch"],
+                "validation": {"hr@100": record["validation_hr@100"]},
+            }
+        )

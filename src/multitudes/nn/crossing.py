@@ -1,0 +1,91 @@
+"""Feature crossing: a condition and the user's other features become a user vector (paper §2; method §2).
+
+Legend: ... any leading dimensions (B, K) · F feature fields · D width. The same crossing serves every kind of interest.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+
+
+class CrossingConfig(Config):
+    """Settings of the feature crossing."""
+
+    kind: Literal["mlp", "dhen"] = Field("mlp", description="mlp: small default; dhen: two levels, as in the paper")
+    hidden: int = Field(256, ge=8, description="width of the hidden layers (the paper: 1024)")
+    heads: int = Field(4, ge=1, description="dhen: attention heads")
+    masks: int = Field(4, ge=1, description="dhen: parallel MaskNet blocks")
+    mask_width: int = Field(128, ge=8, description="dhen: width of a MaskNet block")
+
+
+def crossing(config: CrossingConfig, fields: int, width: int, dropout: float) -> nn.Module:
+    """Return a module (..., F, D) -> (..., D)."""
+    if config.kind == "mlp":
+        return MLPCrossing(fields, width, config.hidden, dropout)
+    return DHENCrossing(config, fields, width, dropout)
+
+
+class MLPCrossing(nn.Module):
+    """Two layers over the concatenated fields."""
+
+    def __init__(self, fields: int, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = mlp(fields * width, hidden, width, dropout)
+
+    def forward(self, field_FD: Tensor) -> Tensor:
+        """Cross (..., F, D) into (..., D)."""
+        crossed: Tensor = self.layers(field_FD.flatten(-2))
+        return crossed
+
+
+class DHENCrossing(nn.Module):
+    """Two levels as the paper describes: transformer + MLP summed, then MaskNet blocks + MLP summed."""
+
+    def __init__(self, config: CrossingConfig, fields: int, width: int, dropout: float) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            width, config.heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.attention = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+        flat = fields * width
+        self.first_mlp = mlp(flat, config.hidden, flat, dropout)
+        self.mask_blocks = nn.ModuleList(MaskBlock(flat, config.mask_width) for _ in range(config.masks))
+        self.mask_out = nn.Linear(config.masks * config.mask_width, width)
+        self.second_mlp = mlp(flat, config.hidden, width, dropout)
+
+    def forward(self, field_FD: Tensor) -> Tensor:
+        """Cross (..., F, D) into (..., D)."""
+        lead = field_FD.shape[:-2]
+        flat_NFD = field_FD.flatten(0, -3)
+        first_N = self.attention(flat_NFD).flatten(1) + self.first_mlp(flat_NFD.flatten(1))
+        masked_N = torch.cat([block(first_N) for block in self.mask_blocks], dim=-1)
+        crossed: Tensor = self.mask_out(masked_N) + self.second_mlp(first_N)
+        return crossed.reshape(*lead, -1)
+
+
+class MaskBlock(nn.Module):
+    """A MaskNet block (Wang et al. 2021): the input is multiplied by a mask that the input itself makes."""
+
+    def __init__(self, width: int, out: int, ratio: float = 0.5) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.mask = nn.Sequential(nn.Linear(width, int(width * ratio)), nn.GELU(), nn.Linear(int(width * ratio), width))
+        self.out = nn.Sequential(nn.Linear(width, out), nn.LayerNorm(out), nn.GELU())
+
+    def forward(self, flat_NW: Tensor) -> Tensor:
+        """Return (N, out)."""
+        normed_NW = self.norm(flat_NW)
+        masked: Tensor = self.out(normed_NW * self.mask(normed_NW))
+        return masked
+
+
+def mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    """Return inputs -> GELU(hidden) -> outputs; the last layer starts at zero: a residual starts as identity."""
+    last = nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), last)

@@ -1,0 +1,112 @@
+"""Implicit interests: the differentiable clustering module, DCM (paper §3; method §3).
+
+Two steps. **VA-FPI** (validity-aware farthest-point initialisation) chooses K distinct valid history items as seeds,
+each as unlike the earlier ones as can be. **SAR** (single-assignment routing) then moves the seeds to the centre of the
+items that are nearest to them, T times: a soft K-means whose assignment keeps its softmax value, so gradient flows.
+
+Legend: B users · L history, column 0 the most recent · K interests · D width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+from multitudes.nn.interests.interests import Interests
+from multitudes.nn.masking import masked_high, masked_low
+from multitudes.nn.norms import squash, unit
+
+
+class ClusteringConfig(Config):
+    """Settings of the clustering module."""
+
+    interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
+    rounds: int = Field(3, ge=1, le=10, description="T, rounds of routing")
+    item_norm: float | None = Field(
+        4.0,
+        gt=0,
+        description="length to which items are scaled for routing; none: as the encoder gives them (the paper)",
+    )
+
+
+class Clusters(NamedTuple):
+    """The interests and, for each history item, the interest that it belongs to."""
+
+    interests: Interests
+    assignment_BL: Tensor  # int64, -1 = none
+
+
+class Clustering(nn.Module):
+    """DCM: the condition vectors are cluster centres of the user's own history.
+
+    Deviation: items may be scaled to one length before routing (``item_norm``). Short vectors make the routing softmax
+    flat, every cluster moves to the same mean and most slots end up empty; unit length starves small clusters too.
+    """
+
+    def __init__(self, config: ClusteringConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Clusters:
+        """Cluster each history.
+
+        Args:
+            item_BLD: history item vectors, not normalised.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: draws the first seed in training. None (evaluation, serving): the most recent valid item.
+        """
+        if self.config.item_norm is not None:
+            item_BLD = unit(item_BLD) * self.config.item_norm
+        centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.config.interests, generator)
+        for _ in range(self.config.rounds):
+            share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
+            centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
+        raw_BK = share_BLK.sum(dim=1)
+        mask_BK = distinct_BK & (raw_BK > 0)
+        weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        assigned_BL = (share_BLK > 0).any(dim=2)
+        assignment_BL = torch.where(assigned_BL, share_BLK.argmax(dim=2), -1)
+        return Clusters(Interests(centre_BKD, weight_BK, mask_BK), assignment_BL)
+
+
+def farthest_points(
+    item_BLD: Tensor, valid_BL: Tensor, k: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Choose ``k`` seeds among the valid items (VA-FPI); no gradient flows through the choice.
+
+    Returns:
+        The seeds (B, K, D) and a mask (B, K), False where no further valid item was left.
+    """
+    free_BL = valid_BL
+    nearest_BL = torch.zeros_like(item_BLD[:, :, 0])
+    seeds, found = [], []
+    for j in range(k):
+        index_B = _first_seed(free_BL, generator) if j == 0 else masked_high(nearest_BL, free_BL).argmin(dim=1)
+        seed_BD = item_BLD.gather(1, index_B.view(-1, 1, 1).expand(-1, 1, item_BLD.shape[2])).squeeze(1)
+        seeds.append(seed_BD)
+        found.append(free_BL.any(dim=1))
+        free_BL = free_BL & (torch.arange(item_BLD.shape[1], device=index_B.device) != index_B.unsqueeze(1))
+        similarity_BL = (item_BLD @ seed_BD.unsqueeze(2)).squeeze(2).detach()
+        nearest_BL = similarity_BL if j == 0 else torch.maximum(nearest_BL, similarity_BL)
+    return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
+
+
+def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
+    if generator is None:
+        return valid_BL.to(torch.int64).argmax(dim=1)  # the first True: the most recent valid item
+    noise_BL = torch.rand(valid_BL.shape, generator=generator).to(valid_BL.device)
+    return masked_low(noise_BL, valid_BL).argmax(dim=1)
+
+
+def single_assignment(item_BLD: Tensor, centre_BKD: Tensor, valid_BL: Tensor, distinct_BK: Tensor) -> Tensor:
+    """Return b (B, L, K): the softmax over interests, kept at its largest entry only and zero for invalid items (SAR).
+
+    The softmax is over interests, not over items; the kept entry stays below one, so that gradient flows through it.
+    """
+    logit_BLK = masked_low(item_BLD @ centre_BKD.transpose(1, 2), distinct_BK.unsqueeze(1))
+    share_BLK = logit_BLK.softmax(dim=2)
+    best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
+    keep_BLK = valid_BL.unsqueeze(2) & distinct_BK.unsqueeze(1)
+    return share_BLK * best_BLK * keep_BLK

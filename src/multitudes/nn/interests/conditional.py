@@ -1,0 +1,30 @@
+"""Explicit interests: conditional retrieval, CR (paper §4; method §4).
+
+The condition is the learned embedding of a topic; it enters the user tower beside the user's other features (early
+fusion). In training the topic is the one that explains the example; in serving it is one that the user follows.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from multitudes.nn.interests.interests import Interests
+
+
+class Conditional(nn.Module):
+    """One condition per topic; the importance is even, as every drawn topic gets the same budget."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, width, bias=False)
+        nn.init.eye_(self.project.weight)
+
+    def forward(self, topic_BCD: Tensor, known_BC: Tensor) -> Interests:
+        """Return K = C interests from topic embeddings; ``known_BC`` is False at padding and unknown topics."""
+        weight_BC = known_BC.to(topic_BCD.dtype)
+        weight_BC = weight_BC / weight_BC.sum(dim=1, keepdim=True).clamp(min=1.0)
+        return Interests(self.project(topic_BCD) * known_BC.unsqueeze(2), weight_BC, known_BC)
+
+
+def topic_known(topic_BC: Tensor) -> Tensor:
+    """Return where a topic is real: 0 is padding or unknown."""
+    return torch.gt(topic_BC, 0)

@@ -1,0 +1,51 @@
+"""The whole model: one item tower and one user tower, so one index serves every kind of interest (method §8)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from multitudes.nn.items import ItemFeatures, ItemTower
+from multitudes.nn.norms import unit
+from multitudes.nn.user import Method, UserInputs, UserTower, UserTowerConfig, UserVectors
+
+
+class Sizes(NamedTuple):
+    """What of the data decides the shapes of the weights."""
+
+    topics: int
+    actions: int
+    user_features: int
+
+
+class TwoTower(nn.Module):
+    """Item tower and user tower; the topic embedding is shared between them."""
+
+    def __init__(self, config: UserTowerConfig, method: Method, features: ItemFeatures, sizes: Sizes) -> None:
+        super().__init__()
+        self.items = ItemTower(features, sizes.topics, config.width, config.crossing.hidden, config.dropout)
+        self.user = UserTower(config, method, self.items.topic_embedding, sizes.actions, sizes.user_features)
+        self.similarity = config.similarity
+
+    def item_vectors(self, input_ND: Tensor) -> Tensor:
+        """Return the vectors that user vectors are multiplied with; unit length when the similarity is cosine."""
+        vector_ND = self.items.vectors(input_ND)
+        return unit(vector_ND) if self.similarity == "cosine" else vector_ND
+
+    def user_vectors(
+        self,
+        input_BLD: Tensor,
+        action_BL: Tensor,
+        valid_BL: Tensor,
+        follow_BF: Tensor,
+        topic_BC: Tensor,
+        feature_BP: Tensor,
+        generator: torch.Generator | None = None,
+        at_random: bool = False,
+    ) -> UserVectors:
+        """Return the user vectors from looked-up item inputs (B, L, D): the path of evaluation and serving."""
+        item_BLD = self.user.encode(input_BLD, action_BL)
+        vectors: UserVectors = self.user(
+            UserInputs(item_BLD, valid_BL, follow_BF, topic_BC, feature_BP), generator, at_random
+        )
+        return vectors

@@ -1,0 +1,44 @@
+"""Settings of a training run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from multitudes.batches.examples import ConditionSource
+from multitudes.config import Config
+from multitudes.nn.user import Method, UserTowerConfig
+
+
+class TrainConfig(Config):
+    """Settings of the training loop, section [train]."""
+
+    epochs: int = Field(40, ge=1, description="most epochs; early stopping usually ends before")
+    patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
+    batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
+    window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")
+    first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
+    condition: ConditionSource = Field(
+        "auto", description="which topic explains an example: source (logged), item, match (item and follows), auto"
+    )
+    association: Literal["argmax", "gumbel", "mixture"] = Field(
+        "argmax", description="which implicit interest explains an example: the nearest (the paper), drawn, all"
+    )
+    gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
+    single_weight: float = Field(1.0, ge=0, description="weight of the unconditioned vector's loss")
+    implicit_weight: float = Field(1.0, ge=0, description="weight of the implicit interests' loss")
+    explicit_weight: float = Field(1.0, ge=0, description="weight of the explicit interests' loss")
+    in_batch: int = Field(512, ge=0, description="negatives drawn from the batch's own positives")
+    uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
+    learning_rate: float = Field(0.002, gt=0, description="Adam's step size")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of dense weights; embeddings have none")
+    validate_users: int = Field(2000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+
+class RunConfig(Config):
+    """Everything that decides a run, together with the prepared data."""
+
+    method: Method
+    seed: int
+    model: UserTowerConfig
+    train: TrainConfig

@@ -1,0 +1,198 @@
+"""A run folder: what training writes, and how a trained model is opened again.
+
+::
+
+    RUN/run.json              method, seed, configuration, data, versions, best epoch
+        weights.safetensors   weights of the best epoch
+        metrics.jsonl         one line per epoch: loss by kind, validation hit rate, rates
+        checkpoint/           where an interrupted run goes on; gone when it is finished
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from multitudes.batches.histories import Histories, rows
+from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.config import parse
+from multitudes.data.prepared import Prepared
+from multitudes.errors import ArtefactError
+from multitudes.nn.model import TwoTower
+from multitudes.train.build import build_model
+from multitudes.train.config import RunConfig
+
+FORMAT = "multitudes-run"
+FORMAT_VERSION = 1
+CHUNK = 1024  # users whose vectors are made at once
+
+
+class TrainedRun:
+    """A model with the data that it was trained on, as evaluation and publishing use it."""
+
+    def __init__(self, path: Path, prepared: Prepared, config: RunConfig, model: TwoTower) -> None:
+        self.path = path
+        self.prepared = prepared
+        self.config = config
+        self.model = model
+
+    @classmethod
+    def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
+        """Open a finished run folder; ``prepared`` overrides where its data lies (it must be the same data).
+
+        Raises:
+            ArtefactError: no run here, unfinished, damaged, or its data changed since.
+        """
+        folder = Path(path)
+        record = read_record(folder)
+        if not record.get("finished"):
+            raise ArtefactError(f"{folder}: training is not finished; go on with: multitudes train … --resume")
+        data = Prepared.open(prepared or record["prepared"])
+        if data_digest(data) != record["prepared_digest"]:
+            raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
+        config = parse(RunConfig, record["config"], f"{folder}/run.json")
+        model = build_model(data, config.method, config.model)
+        load_weights(model, folder / "weights.safetensors")
+        return cls(folder, data, config, model)
+
+    def kinds(self, topics: int) -> tuple[Kind, ...]:
+        """Return the kind of every column of the user vectors when ``topics`` conditions are given."""
+        user = self.model.user
+        implicit = user.config.clustering.interests if user.clustering is not None else 0
+        explicit = topics if user.conditional is not None else 0
+        kinds: list[Kind] = ["unconditioned"] * user.keeps_single
+        kinds += ["implicit"] * implicit
+        kinds += ["explicit"] * explicit
+        return tuple(kinds)
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return the history-side input of every item (I + 1, D); row 0 is the unknown item."""
+        return self._items[0]
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, D), as the index holds it; row 0, the unknown item, is zero."""
+        return self._items[1]
+
+    @cached_property
+    def _items(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return item_arrays(self.model)
+
+    def user_vectors(
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Literal["interests", "random"] = "interests",
+    ) -> UserVectors:
+        """Return the vectors of B users, deterministic and independent of who else is in the batch.
+
+        Args:
+            histories: see batches.histories.
+            topic_BC: topics that condition the explicit interests, 0 = none; ignored by methods without them.
+            partition: "random" splits each history at random in place of its interests: the control (method §9).
+        """
+        parts = [
+            self._user_vectors(rows(histories, slice(i, i + CHUNK)), topic_BC[i : i + CHUNK], partition)
+            for i in range(0, len(topic_BC), CHUNK)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return UserVectors(parts[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:]))
+
+    @torch.no_grad()
+    def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: str) -> UserVectors:
+        self.model.eval()
+        item_BL, action_BL, valid_BL, follow_BF, feature_BP = (torch.from_numpy(array) for array in histories)
+        inputs_ID = torch.from_numpy(self.item_inputs())
+        generator = torch.Generator().manual_seed(self.config.seed) if partition == "random" else None
+        vectors, assignment_BL = self.model.user_vectors(
+            inputs_ID[item_BL],
+            action_BL,
+            valid_BL,
+            follow_BF,
+            torch.from_numpy(topic_BC),
+            feature_BP,
+            generator,
+            at_random=partition == "random",
+        )
+        kinds = self.kinds(topic_BC.shape[1])
+        topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
+        if "explicit" in kinds:
+            topic_BK[:, len(kinds) - topic_BC.shape[1] :] = topic_BC
+        return UserVectors(
+            kinds,
+            vectors.vectors_BKD.numpy(),
+            vectors.weight_BK.numpy(),
+            vectors.mask_BK.numpy(),
+            topic_BK,
+            assignment_BL.numpy(),
+        )
+
+
+@torch.no_grad()
+def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
+    model.eval()
+    device = model.items.id_embedding.weight.device
+    numbers = torch.arange(model.items.id_embedding.num_embeddings, device=device)
+    inputs = [model.items.inputs(part) for part in torch.split(numbers, chunk)]
+    vectors = torch.cat([model.item_vectors(part) for part in inputs]).cpu().numpy()
+    vectors[0] = 0.0
+    return torch.cat(inputs).cpu().numpy(), vectors
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another version.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
+    found = (record.get("format"), record.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ArtefactError(
+            f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
+        )
+    return record
+
+
+def data_digest(prepared: Prepared) -> str:
+    """Return a digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
+    return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()
+
+
+def weights(model: TwoTower) -> dict[str, Tensor]:
+    """Return the weights by name, each once: the topic embedding belongs to both towers."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def load_weights(model: TwoTower, file: Path) -> None:
+    """Load weights into ``model``.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another shape.
+    """
+    try:
+        loaded = load_file(file)
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; train again") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{file}: damaged: {error}; train again") from None
+    own = weights(model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if {name: tuple(tensor.shape) for name, tensor in loaded.items()} != shapes:
+        raise ArtefactError(f"{file}: holds the weights of another model; train again")
+    for name, tensor in own.items():
+        tensor.copy_(loaded[name])
