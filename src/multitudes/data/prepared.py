@@ -51,7 +51,7 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 Split = Literal["validation", "test"]
 SPLIT_CODE: dict[Split, int] = {"validation": VALIDATION, "test": TEST}
 
-_EVENT_ARRAYS: dict[str, type[np.generic]] = {
+EVENT_ARRAYS: dict[str, type[np.generic]] = {
     "event_offset": np.int64,
     "event_item": np.int32,
     "event_time": np.int64,
@@ -74,7 +74,7 @@ _OTHER_ARRAYS: dict[str, type[np.generic]] = {
     "item_feature": np.float32,
     "user_feature": np.float32,
 }
-ARRAYS: dict[str, type[np.generic]] = {**_EVENT_ARRAYS, **_OTHER_ARRAYS}
+ARRAYS: dict[str, type[np.generic]] = {**EVENT_ARRAYS, **_OTHER_ARRAYS}
 
 
 @dataclass(frozen=True)

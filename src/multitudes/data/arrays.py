@@ -1,0 +1,77 @@
+"""From query results to ``.npy`` files, batch by batch: memory stays flat however many rows there are.
+
+The files are written as streams, not as memory maps: a full disk is then an error, not a crash of the process.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.engine import frame, value
+from multitudes.progress import Progress, silent
+
+_ROWS = 262_144  # per batch
+
+
+def write_columns(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    folder: Path,
+    dtypes: Mapping[str, type[np.generic]],
+    progress: Progress = silent,
+) -> None:
+    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows."""
+    rows = int(value(connection, f"SELECT count(*) FROM ({sql})"))
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
+        for name, dtype in dtypes.items():
+            _write_header(files[name], dtype, (rows,))
+        done = 0
+        for batch in connection.sql(sql).to_arrow_reader(_ROWS):
+            for name, dtype in dtypes.items():
+                column = batch.column(name).to_numpy(zero_copy_only=False)
+                files[name].write(column.astype(dtype, copy=False).tobytes())
+            done += batch.num_rows
+            progress(done, rows, "writing events")
+
+
+def write_vectors(connection: duckdb.DuckDBPyConnection, sql: str, file: Path, rows: int, width: int) -> None:
+    """Write the one column of ``sql``, lists of ``width`` numbers, as a matrix (rows + 1, width); row 0 is zero."""
+    with file.open("wb") as out:
+        _write_header(out, np.float32, (rows + 1, width))
+        out.write(np.zeros(width, dtype=np.float32).tobytes())
+        for batch in connection.sql(sql).to_arrow_reader(_ROWS // max(1, width // 8)):
+            flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
+            out.write(flat.astype(np.float32, copy=False).tobytes())
+
+
+def write_ragged(
+    connection: duckdb.DuckDBPyConnection, sql: str, offset_file: Path, value_file: Path, rows: int
+) -> None:
+    """Write what ``sql`` selects, (row, value) ordered by row, as the offsets and the values of ``rows`` rows."""
+    pairs = frame(connection, sql)
+    write_array(offset_file, offsets(pairs["row"].to_numpy(), rows))
+    write_array(value_file, pairs["value"].to_numpy().astype(np.int32))
+
+
+def offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
+    """Return where each of ``rows`` rows begins, given the row of each value in ascending order (rows + 1)."""
+    count = np.bincount(row.astype(np.int64), minlength=rows)
+    return np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+
+
+def write_array(file: Path, array: NDArray[Any]) -> None:
+    """Write an array that is in memory."""
+    with file.open("wb") as out:
+        np.save(out, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def _write_header(out: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(
+        out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    )

@@ -1,0 +1,134 @@
+"""Events: whole, in the past, once each, and judged usable or not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from multitudes.data.engine import literal, quoted, record, value
+from multitudes.data.tables import Table
+from multitudes.errors import DataError
+
+TOLERANCE_S = 86_400  # clocks and zones differ; a day ahead is not yet the future
+# A median beyond the year 5138 in seconds is a time of our days in a smaller unit.
+_UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
+_WHOLE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the caller decides about events.
+
+    Attributes:
+        negative_actions: actions that make an event unusable.
+        follows_from_share: share of each user's events from which the follows were derived; 0 = they were stated.
+        now: seconds; events later than a day after it are dropped.
+    """
+
+    negative_actions: Sequence[str]
+    follows_from_share: float
+    now: int
+
+
+def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> dict[str, int]:
+    """Build ``event`` and ``known_from`` (``item`` and ``topic`` stand already) and return the repairs.
+
+    Raises:
+        DataError: times are in a unit smaller than seconds, or no event is left.
+    """
+    _refuse_small_units(connection, table)
+    past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
+    counts = record(
+        connection,
+        f"""
+        SELECT count(*) AS total, count(*) FILTER ({_WHOLE}) AS whole, count(*) FILTER ({past}) AS past,
+               count(*) FILTER ({past} AND action IS NULL) AS unnamed
+        FROM events_raw""",
+    )
+    if not counts["past"]:
+        raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
+    _known_from(connection, past, rules.follows_from_share)
+    unsorted = _unsorted(connection, past)
+    _build(connection, table, past, rules.negative_actions)
+    kept = value(connection, "SELECT count(*) FROM event")
+    connection.execute("DROP TABLE events_raw")
+    return {
+        "events_with_nulls": counts["total"] - counts["whole"],
+        "future_events": counts["whole"] - counts["past"],
+        "duplicate_events": counts["past"] - kept,
+        "unsorted_events": unsorted,
+        "events_without_action": counts["unnamed"] if "action" in table else 0,
+        **record(
+            connection,
+            """
+            SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
+                   count(*) FILTER (source <> '' AND source NOT IN (SELECT topic FROM topic))
+                   AS unknown_source_interests
+            FROM event""",
+        ),
+    }
+
+
+def is_order_only(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Return whether the times of every user are the positions 0, 1, …, n - 1: an order, not a time."""
+    within = "min(time) = 0 AND max(time) = count(*) - 1"
+    per_user = "SELECT {0} AS so, count(*) AS n FROM event GROUP BY user_id"
+    test = "SELECT bool_and(so) AND max(n) > 1 FROM ({0})"
+    # The cheap test first: distinct counts cost a sort.
+    return bool(value(connection, test.format(per_user.format(within)))) and bool(
+        value(connection, test.format(per_user.format("count(DISTINCT time) = count(*)")))
+    )
+
+
+def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negative_actions: Sequence[str]) -> None:
+    columns = ", ".join(quoted(column) for column in table.columns)
+    negative = (
+        f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
+    )
+    all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
+    optional = [column for column in ("action", "rating", "source_interest", "valid") if column not in table]
+    connection.execute(f"""
+        CREATE TABLE event AS
+        WITH once AS (
+            SELECT min(file_row) AS file_row, {columns}{"".join(f", any_value({c}) AS {c}" for c in optional)}
+            FROM events_raw WHERE {past} GROUP BY {columns}
+        ), judged AS (
+            SELECT once.*, coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged,
+                   item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
+            FROM once LEFT JOIN item ON item.item_id = once.item_id
+        )
+        SELECT file_row, user_id, item_id, timestamp AS time,
+               coalesce(action, '{"unknown" if "action" in table else "event"}') AS action, rating, source_interest AS source, known,
+               negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
+        FROM judged""")
+
+
+def _known_from(connection: duckdb.DuckDBPyConnection, past: str, share: float) -> None:
+    """Build ``known_from`` before copies are dropped: the share was taken of the rows as they are in the file."""
+    place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
+    connection.execute(f"""
+        CREATE TABLE known_from AS
+        SELECT user_id, list(timestamp ORDER BY timestamp)[{place}] AS time
+        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""")
+
+
+def _unsorted(connection: duckdb.DuckDBPyConnection, past: str) -> int:
+    return int(
+        value(
+            connection,
+            f"""
+        SELECT count(*) FILTER (timestamp < above)
+        FROM (SELECT timestamp, lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above
+              FROM events_raw WHERE {past})""",
+        )
+    )
+
+
+def _refuse_small_units(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    middle = value(connection, "SELECT median(timestamp) FROM events_raw")
+    for floor, unit, per_second in _UNITS:
+        if middle is not None and middle > floor:
+            raise DataError(
+                f"{table.file}: column 'timestamp' looks like {unit} (median {middle:.0f}); expected int64 seconds."
+                f" Convert with timestamp // {per_second}"
+            )

@@ -1,0 +1,106 @@
+"""DuckDB as the engine of this room: bounded memory, a spill folder, and errors that a person can act on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from multitudes.errors import DataError, MissingError, MultitudesError, UsageError
+
+
+@contextmanager
+def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a connection whose tables and spilled data live in the folder ``scratch``.
+
+    Args:
+        scratch: an existing folder; the caller removes it.
+        memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
+        threads: number of threads; 0 takes every core.
+
+    Raises:
+        MissingError: memory or disk space ran out.
+        UsageError: the engine refuses a setting.
+    """
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "temp_directory": str(scratch / "spill"),
+        "preserve_insertion_order": True,  # the order of rows in a file decides between events of one moment
+        "autoinstall_known_extensions": False,  # reading tables never asks the network
+    }
+    if threads:
+        settings["threads"] = threads
+    try:
+        connection = duckdb.connect(str(scratch / "tables.duckdb"), config=settings)
+    except duckdb.Error as error:
+        raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
+    try:
+        yield connection
+    except duckdb.Error as error:
+        raise _explained(error, memory_limit) from error
+    finally:
+        connection.close()
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what the engine says about an unreadable ``file`` into one line that names it."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+        raise
+    except duckdb.Error as error:
+        if _disk_is_full(error):
+            raise
+        raise DataError(f"{file}: cannot be read: {first_line(error)}") from None
+
+
+def value(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:  # noqa: ANN401
+    """Return the single value that ``sql`` selects."""
+    row = connection.execute(sql).fetchall()[0]
+    return row[0]
+
+
+def record(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """Return the single row that ``sql`` selects, by column name."""
+    return frame(connection, sql).row(0, named=True)
+
+
+def frame(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
+    """Return what ``sql`` selects as a Polars frame; for results that fit in memory."""
+    result: pl.DataFrame = connection.sql(sql).pl()
+    return result
+
+
+def quoted(name: str) -> str:
+    """Return ``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return ``text`` as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the engine's message: the rest is a listing or advice about the engine."""
+    return str(error).strip().splitlines()[0].rstrip(" .")
+
+
+def _disk_is_full(error: duckdb.Error) -> bool:
+    return "no space left" in str(error).lower()
+
+
+def _explained(error: duckdb.Error, memory_limit: str) -> Exception:
+    if isinstance(error, duckdb.InterruptException):
+        return KeyboardInterrupt()  # type: ignore[return-value]
+    if _disk_is_full(error):
+        return MissingError("no space left on the disk while preparing; free some, or choose another --out")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return MissingError(
+            f"memory_limit = '{memory_limit}' is too little for this data; raise it under [prepare]"
+            f" ({first_line(error)})"
+        )
+    return MultitudesError(f"the engine failed: {first_line(error)}")

@@ -1,0 +1,74 @@
+"""Folders that appear whole or not at all: written beside their place, flushed to the disk, then renamed."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from multitudes.errors import UsageError
+
+
+@contextmanager
+def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``out`` when the block ends well, and vanishes when it does not.
+
+    Args:
+        out: where the folder shall be.
+        marker: a file that tells a folder of ours; only such a folder is ever replaced.
+        overwrite: replace ``out`` if it exists and has ``marker``.
+
+    Raises:
+        UsageError: ``out`` exists and may not be replaced.
+    """
+    _refuse_existing(out, marker, overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    try:
+        yield partial
+        _flush(partial)
+        partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read
+        _put(partial, out)
+        _flush_entry(out.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse_existing(out: Path, marker: str, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if out.is_dir() and (not any(out.iterdir()) or (overwrite and (out / marker).is_file())):
+        return
+    if overwrite:
+        raise UsageError(f"{out}: exists and has no {marker}, so it is not replaced; choose another folder")
+    raise UsageError(f"{out}: exists already; choose another folder, or replace it with --overwrite")
+
+
+def _put(partial: Path, out: Path) -> None:
+    if not out.exists():
+        partial.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) / out.name
+    out.rename(old)
+    try:
+        partial.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in sorted(folder.rglob("*")):
+        _flush_entry(path)
+    _flush_entry(folder)
+
+
+def _flush_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,260 @@
+"""From tables to the prepared folder: read, judge, order, split, number, write."""
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from multitudes.config import Config
+from multitudes.data import numbering, splits, summary
+from multitudes.data.arrays import write_array, write_columns, write_ragged, write_vectors
+from multitudes.data.clean.events import Rules
+from multitudes.data.clean.tables import Clean, clean
+from multitudes.data.engine import frame, open_engine, quoted, value
+from multitudes.data.features import Features, encode
+from multitudes.data.folder import new_folder
+from multitudes.data.prepared import EVENT_ARRAYS, FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.splits import SplitRule
+from multitudes.errors import DataError
+from multitudes.progress import Progress, silent
+
+
+class PrepareConfig(Config):
+    """How tables become a prepared folder."""
+
+    split: SplitRule = Field(
+        "time", description="time: cuts common to all users; user: each user's last events; leave_one_out: the last two"
+    )
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the events for validation")
+    test_share: float = Field(0.1, gt=0, lt=0.5, description="share of the events for testing")
+    ties: numbering.Ties = Field(
+        "file", description="order of a user's events of one time: as in the file, or shuffled (files sorted by item)"
+    )
+    seed: int = Field(0, ge=0, description="seed of the shuffle of ties")
+    min_item_count: int = Field(
+        1, ge=0, description="training events that an item needs to be numbered; the others become the unknown item"
+    )
+    positive_actions: dict[str, float] = Field(
+        default_factory=dict, description="weight of each action as a positive; empty: 1 for all but the negative ones"
+    )
+    negative_actions: tuple[str, ...] = Field(
+        ("hide", "dislike", "block", "report"), description="actions that are no interest: unusable in a history"
+    )
+    min_rating: float | None = Field(
+        None, description="events rated below stay in the history but are no positives; unset: all are positives"
+    )
+    follows_from_share: float = Field(
+        0.0, ge=0, lt=1, description="first share of each user's events that gave the follows, if nobody stated them"
+    )
+    recent_s: int = Field(30 * 86_400, gt=0, description="seconds before the end of training that count as recent")
+    memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")
+    threads: int = Field(0, ge=0, description="threads of the engine; 0: every core. Never changes the result")
+
+
+# What cannot change the result is not part of it.
+_NOT_RECORDED = {"memory_limit", "threads"}
+_STEPS = 8
+
+
+def prepare(
+    data: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress = silent,
+    *,
+    overwrite: bool = False,
+    now: int | None = None,
+) -> Prepared:
+    """Prepare the tables in the folder ``data`` as the new folder ``out``, whose format ``prepared`` describes.
+
+    Equal tables and configuration give equal bytes.
+
+    Args:
+        data: folder with events, items and users.
+        out: the folder to make.
+        config: see ``PrepareConfig``.
+        progress: called with the steps done.
+        overwrite: replace ``out`` if it is a prepared folder.
+        now: the time in seconds after which events are in the future; the clock's by default.
+
+    Raises:
+        DataError: the data cannot be used, or cannot be split as asked.
+        UsageError: ``data`` is no folder, or ``out`` exists.
+        MissingError: memory or disk space ran out.
+    """
+    config = config or PrepareConfig()
+    rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    with new_folder(out, "manifest.json", overwrite) as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="engine-", dir=folder) as scratch,
+            open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
+        ):
+            cleaned = clean(connection, data, rules, progress)
+            actions = _order(connection, cleaned, config, progress)
+            features = _write(connection, cleaned, config, folder, progress)
+            manifest = _manifest(connection, cleaned, config, actions, features)
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    return Prepared.open(out)
+
+
+def _order(
+    connection: duckdb.DuckDBPyConnection, cleaned: Clean, config: PrepareConfig, progress: Progress
+) -> list[str]:
+    if cleaned.ordered_only and config.split == "time":
+        raise DataError(
+            f"{cleaned.tables['events'].file}: the timestamps of every user are the positions 0 to n - 1, an order"
+            " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
+        )
+    progress(4, _STEPS, "ordering events")
+    numbering.place(connection, config.ties, config.seed)
+    connection.execute("DROP TABLE event")
+    rule = splits.expression(connection, config.split, config.validation_share, config.test_share)
+    numbering.deal(connection, rule)
+    progress(5, _STEPS, "numbering items")
+    actions = numbering.name(connection, config.min_item_count)
+    progress(6, _STEPS, "numbering events")
+    numbering.number(connection, config.positive_actions, config.min_rating)
+    if not value(connection, "SELECT count(*) FROM numbered WHERE split = 0 AND weight > 0 AND item > 0"):
+        raise DataError(
+            f"{cleaned.tables['events'].file}: no training event is a positive; the actions are {', '.join(actions)}."
+            " Check positive_actions, negative_actions and min_rating"
+        )
+    return actions
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
+) -> dict[str, Features]:
+    _write_events(connection, folder, progress)
+    progress(7, _STEPS, "writing items and users")
+    _write_names(connection, folder)
+    _write_topics(connection, folder)
+    _write_item_counts(connection, folder, 0 if cleaned.ordered_only else config.recent_s)
+    if cleaned.embedding_width:
+        write_vectors(
+            connection,
+            _embeddings(cleaned.embedding_width),
+            folder / "item_embedding.npy",
+            value(connection, "SELECT count(*) FROM item_number"),
+            cleaned.embedding_width,
+        )
+    items = encode(
+        _extra(connection, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
+    )
+    users = encode(_extra(connection, cleaned, "users", "member ORDER BY number"))
+    blank = np.zeros((1, items.matrix.shape[1]), dtype=np.float32)
+    write_array(folder / "item_feature.npy", np.concatenate([blank, items.matrix]))
+    write_array(folder / "user_feature.npy", users.matrix)
+    return {"items": items, "users": users}
+
+
+def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path, progress: Progress) -> None:
+    columns = {name: dtype for name, dtype in EVENT_ARRAYS.items() if name != "event_offset"}
+    names = {"event_after_follows": "after"}
+    selected = ", ".join(f"{quoted(names.get(c, c.removeprefix('event_')))} AS {c}" for c in columns)
+    write_columns(connection, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns, progress)
+    per_user = frame(
+        connection,
+        """
+        SELECT count(place) AS n FROM member LEFT JOIN numbered USING (number) GROUP BY number ORDER BY number""",
+    )
+    write_array(
+        folder / "event_offset.npy", np.concatenate([[0], np.cumsum(per_user["n"].to_numpy())]).astype(np.int64)
+    )
+
+
+def _write_names(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    tables = {
+        "users": "SELECT user_id FROM member ORDER BY number",
+        "items": "SELECT item_id, title FROM item_number JOIN item USING (item_id) ORDER BY number",
+        "topics": "SELECT topic FROM topic ORDER BY number",
+    }
+    for name, sql in tables.items():
+        frame(connection, sql).write_parquet(folder / f"{name}.parquet")
+
+
+def _write_topics(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    of_users = """
+        SELECT member.number AS row, topic.number AS value
+        FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
+    of_items = """
+        SELECT item_number.number AS row, topic.number AS value
+        FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
+    users = value(connection, "SELECT count(*) FROM member")
+    items = value(connection, "SELECT count(*) FROM item_number")
+    write_ragged(connection, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users)
+    write_ragged(connection, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1)
+
+
+def _write_item_counts(connection: duckdb.DuckDBPyConnection, folder: Path, recent_s: int) -> None:
+    """Write the positive training events of each item, in all and recently; ``recent_s`` = 0 takes all as recent."""
+    recent = f"time > (SELECT max(time) FROM numbered WHERE split = 0) - {recent_s}" if recent_s else "true"
+    counted = frame(
+        connection,
+        f"""
+        SELECT count(item) AS item_count, count(item) FILTER ({recent}) AS item_recent_count
+        FROM item_number LEFT JOIN (SELECT item, time FROM numbered WHERE split = 0 AND weight > 0) ON item = number
+        GROUP BY number ORDER BY number""",
+    )
+    for name in counted.columns:
+        write_array(folder / f"{name}.npy", np.concatenate([[0], counted[name].to_numpy()]).astype(np.int64))
+
+
+def _embeddings(width: int) -> str:
+    return f"""
+        SELECT coalesce(embedding, CAST(list_resize([], {width}, 0) AS FLOAT[]))
+        FROM item_number JOIN item USING (item_id) ORDER BY number"""
+
+
+def _extra(connection: duckdb.DuckDBPyConnection, cleaned: Clean, table: str, source: str) -> pl.DataFrame:
+    columns = cleaned.tables[table].extra if table in cleaned.tables else ()
+    selected = ", ".join(quoted(column) for column in columns)
+    rows = frame(connection, f"SELECT {selected or '0 AS none'} FROM {source}")
+    return rows if columns else pl.DataFrame(height=rows.height)
+
+
+def _manifest(
+    connection: duckdb.DuckDBPyConnection,
+    cleaned: Clean,
+    config: PrepareConfig,
+    actions: list[str],
+    features: Mapping[str, Features],
+) -> dict[str, Any]:
+    counts = summary.counts(connection)
+    tables = cleaned.tables.values()
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
+        "inputs": {table.file.name: {"sha256": _sha256(table.file), "rows": table.rows} for table in tables},
+        "counts": counts,
+        "conditions": summary.conditions(connection),
+        "actions": actions,
+        "ordered_only": cleaned.ordered_only,
+        "recent_s": config.recent_s,
+        "id_kinds": dict(cleaned.kinds),
+        "item_features": features["items"].names,
+        "user_features": features["users"].names,
+        "skipped_columns": {name: features[name].skipped for name in features},
+        "repairs": dict(cleaned.repairs),
+        "warnings": [*cleaned.warnings, *_unknown_actions(config, actions), *summary.warnings(counts, config.split)],
+    }
+
+
+def _unknown_actions(config: PrepareConfig, actions: list[str]) -> list[str]:
+    missing = sorted(set(config.positive_actions) - set(actions))
+    return [f"positive_actions names {', '.join(missing)}, which no event has"] if missing else []
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

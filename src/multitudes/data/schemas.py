@@ -1,0 +1,72 @@
+"""The canonical tables as schemas: which columns there are and of which type, checked on a frame without rows."""
+
+import pandera.polars as pa
+import polars as pl
+
+Schema = pa.DataFrameSchema
+ID_TYPES = (pl.Int64, pl.String)
+
+
+def _optional(dtype: type[pl.DataType] | pl.DataType) -> pa.Column:
+    return pa.Column(dtype, nullable=True, required=False)
+
+
+def _id(columns: pl.Schema, name: str) -> pa.Column:
+    """Return the column of an id: int64 or string, whichever the table has."""
+    return pa.Column(pl.String if columns.get(name) == pl.String else pl.Int64)
+
+
+def events(columns: pl.Schema) -> Schema:
+    """Return the schema of the events table, whose columns are ``columns``."""
+    return Schema(
+        {
+            "user_id": _id(columns, "user_id"),
+            "item_id": _id(columns, "item_id"),
+            "timestamp": pa.Column(pl.Int64),
+            "action": _optional(pl.String),
+            "rating": _optional(pl.Float64),
+            "source_interest": _optional(pl.String),
+            "valid": _optional(pl.Boolean),
+        }
+    )
+
+
+def items(columns: pl.Schema) -> Schema:
+    """Return the schema of the items table, whose columns are ``columns``."""
+    return Schema(
+        {
+            "item_id": _id(columns, "item_id"),
+            "topics": pa.Column(pl.List(pl.String), nullable=True),
+            "title": _optional(pl.String),
+            "embedding": _optional(pl.List(pl.Float32)),
+        }
+    )
+
+
+def users(columns: pl.Schema) -> Schema:
+    """Return the schema of the users table, whose columns are ``columns``."""
+    return Schema(
+        {
+            "user_id": _id(columns, "user_id"),
+            "followed_topics": pa.Column(pl.List(pl.String), nullable=True),
+        }
+    )
+
+
+SCHEMAS = {"events": events, "items": items, "users": users}
+
+
+def first_problem(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:
+    """Return the first column of ``empty`` that breaks the schema of ``table``, with the type that was expected.
+
+    A missing column is returned as its name with the type "missing".
+    """
+    schema = SCHEMAS[table](empty.schema)
+    try:
+        schema.validate(empty, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        case = error.failure_cases.row(0, named=True)
+        if case["check"] == "column_in_dataframe":
+            return case["failure_case"], "missing"
+        return case["column"], str(schema.columns[case["column"]].dtype)
+    return None
