@@ -1,0 +1,102 @@
+"""Systems that learn nothing and stand beside every result: popularity, followed topics, a user's own history.
+
+Legend: B users · I items · N places. A list ends in zeros where the corpus has no more items. All lists are such that
+the first n places are the answer to a budget of n.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut
+from multitudes.data.prepared import Prepared
+from multitudes.evaluate.targets import TargetKind
+
+Items = NDArray[np.int64]
+
+
+class Baselines:
+    """The orders that the baselines share, made once for a data set."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._popular = by_popularity(prepared.item_count)
+        # A log that carries order only has no «recent».
+        self._recent = None if prepared.ordered_only else by_popularity(prepared.item_recent_count, prepared.item_count)
+        self._by_topic = topic_lists(prepared, self._popular)
+
+    def lists(
+        self, held: HeldOut, past: Sequence[Items], kind: TargetKind, length: int
+    ) -> dict[str, NDArray[np.int64]]:
+        """Return the lists (B, N) of each baseline that is fair for this kind of targets.
+
+        Args:
+            held: the users.
+            past: distinct items of each user's history, newest first; kept out of the lists for first-time targets.
+            kind: ``new`` or ``all``.
+            length: N.
+        """
+        seen = past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(held)
+        followed = [self._followed(user, length + len(mine)) for user, mine in zip(held.user_B, seen, strict=True)]
+        lists = {"popularity": filled([_NONE] * len(held), self._popular, seen, length)}
+        if self._recent is not None:
+            lists["recent_popularity"] = filled([_NONE] * len(held), self._recent, seen, length)
+        lists["followed_topics"] = filled(followed, self._popular, seen, length)
+        if kind == "all":
+            lists["own_history"] = filled(past, self._popular, seen, length)
+        return lists
+
+    def _followed(self, user: int, depth: int) -> Items:
+        return interleave([self._by_topic[topic][:depth] for topic in self._prepared.follows(user)])
+
+
+_NONE = np.empty(0, dtype=np.int64)
+
+
+def by_popularity(count: NDArray[np.int64], tie_count: NDArray[np.int64] | None = None) -> Items:
+    """Return all items from 1, most popular first; ties by ``tie_count`` if given, then by item number."""
+    keys = (-count[1:],) if tie_count is None else (-tie_count[1:], -count[1:])
+    return np.lexsort(keys).astype(np.int64) + 1
+
+
+def topic_lists(prepared: Prepared, order: Items) -> list[Items]:
+    """Return the items of each topic in the given order, by topic number: the inverted index topic → items."""
+    place = np.empty(prepared.n_items + 1, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    item = np.repeat(np.arange(prepared.n_items + 1), np.diff(prepared.item_topic_offset))
+    topic = np.asarray(prepared.item_topic, dtype=np.int64)
+    sorted_pairs = np.lexsort((place[item], topic))
+    edges = np.searchsorted(topic[sorted_pairs], np.arange(prepared.n_topics + 2))
+    return [item[sorted_pairs[a:b]] for a, b in pairwise(edges)]
+
+
+def interleave(lists: Iterable[Items]) -> Items:
+    """Return the lists merged turn by turn, each item at its first place only."""
+    rows = [row for row in lists if len(row)]
+    if not rows:
+        return _NONE
+    padded = np.zeros((max(map(len, rows)), len(rows)), dtype=np.int64)
+    for column, row in enumerate(rows):
+        padded[: len(row), column] = row
+    turns = padded.ravel()
+    return distinct(turns[turns > 0])
+
+
+def distinct(item: Items) -> Items:
+    """Return the items without repeats, each at its first place."""
+    _, first = np.unique(item, return_index=True)
+    return item[np.sort(first)]
+
+
+def filled(first: Sequence[Items], then: Items, seen: Sequence[Items], length: int) -> NDArray[np.int64]:
+    """Return for each user ``first``, filled up from ``then``, without the seen items, cut at ``length``."""
+    lists = np.zeros((len(seen), length), dtype=np.int64)
+    for row, mine, excluded in zip(lists, first, seen, strict=True):
+        # As many of the filler as can be wanted, were all others of it repeats or seen.
+        enough = then[: length + len(mine) + len(excluded)]
+        found = distinct(np.concatenate([mine, enough])) if len(mine) else enough
+        found = found[~np.isin(found, excluded)][:length] if len(excluded) else found[:length]
+        row[: len(found)] = found
+    return lists

@@ -1,0 +1,70 @@
+"""What an evaluation asks of a run: vectors for items and users, nothing else. ``train.run.TrainedRun`` answers it."""
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.histories import Histories
+from multitudes.batches.vectors import UserVectors
+from multitudes.data.prepared import Prepared
+
+Partition = Literal["interests", "random"]
+
+
+class ScorerModel(Protocol):
+    """The setting of a model that its evaluation needs."""
+
+    @property
+    def history(self) -> int:
+        """Number of most recent events that the user tower reads."""
+        ...
+
+
+class ScorerConfig(Protocol):
+    """The settings of a run that its evaluation names."""
+
+    @property
+    def method(self) -> str:
+        """Name of the method, such as ``joint``."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed with which the run was trained."""
+        ...
+
+    @property
+    def model(self) -> ScorerModel:
+        """Settings of the model."""
+        ...
+
+
+class Scorer(Protocol):
+    """A trained run. Legend: B users · C conditions · D dimensions · I items."""
+
+    @property
+    def path(self) -> Path:
+        """Folder of the run; results are written here."""
+        ...
+
+    @property
+    def prepared(self) -> Prepared:
+        """The data that the run was trained on."""
+        ...
+
+    @property
+    def config(self) -> ScorerConfig:
+        """Settings of the run."""
+        ...
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vectors of all items, shape (I + 1, D); row 0 is the unknown item."""
+        ...
+
+    def user_vectors(
+        self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition = "interests"
+    ) -> UserVectors:
+        """Return the vectors of B users; ``random`` parts the history at random in place of by interest."""
+        ...

@@ -1,0 +1,51 @@
+"""Which users and targets are asked about."""
+
+import numpy as np
+import pytest
+
+from multitudes.batches.held_out import held_out
+from multitudes.evaluate.targets import of_kind, part, sample, seen_items
+from tests.evaluate.worlds import prepared
+
+PAST = [[1, 2, 1], [3], [2, 2]]
+FUTURE = [[1, 3], [3], [1]]  # user 0: one repeat and one new; user 1: a repeat only; user 2: one new
+
+
+@pytest.fixture
+def data(tmp_path):
+    return prepared(tmp_path, PAST, FUTURE, topics=[[1], [1], [2]])
+
+
+def test_first_time_targets_are_those_not_in_the_history_and_users_without_any_leave(data):
+    held = of_kind(held_out(data, "test"), "new")
+    assert held.user_B.tolist() == [0, 2]
+    assert held.target.tolist() == [3, 1]
+    assert held.target_offset.tolist() == [0, 1, 2]
+
+
+def test_all_targets_keep_the_repeats(data):
+    held = of_kind(held_out(data, "test"), "all")
+    assert held.user_B.tolist() == [0, 1, 2]
+    assert held.target.tolist() == [1, 3, 3, 1]
+
+
+def test_what_was_seen_is_the_whole_past_newest_first_each_item_once(data):
+    seen = seen_items(data, held_out(data, "test"))
+    assert [items.tolist() for items in seen] == [[1, 2], [3], [2]]
+
+
+def test_a_sample_is_drawn_from_all_users_and_is_the_same_for_the_same_seed(tmp_path):
+    many = prepared(tmp_path, [[1]] * 300, [[2]] * 300, topics=[[1], [1]])
+    held = held_out(many, "test")
+    first, again, other = sample(held, 30, seed=0), sample(held, 30, seed=0), sample(held, 30, seed=1)
+    assert len(first) == 30
+    assert np.array_equal(first.user_B, again.user_B)
+    assert not np.array_equal(first.user_B, other.user_B)
+    assert first.user_B.max() > 200  # the first 30 of the file would end at 29
+    assert sample(held, None, seed=0) is held
+
+
+def test_a_part_keeps_each_users_own_targets(data):
+    held = part(held_out(data, "test"), np.array([0, 2]))
+    assert held.user_B.tolist() == [0, 2]
+    assert held.target.tolist() == [1, 3, 1]
