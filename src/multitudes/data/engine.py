@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from multitudes.errors import DataError, MissingError, MultitudesError, UsageError
+from multitudes.errors import DataError, MissingError, UsageError
 
 
 @contextmanager
@@ -39,7 +39,10 @@ def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duck
     try:
         yield connection
     except duckdb.Error as error:
-        raise _explained(error, memory_limit) from error
+        explained = _explained(error, memory_limit)
+        if explained is None:
+            raise
+        raise explained from error
     finally:
         connection.close()
 
@@ -93,9 +96,10 @@ def _disk_is_full(error: duckdb.Error) -> bool:
     return "no space left" in str(error).lower()
 
 
-def _explained(error: duckdb.Error, memory_limit: str) -> Exception:
+def _explained(error: duckdb.Error, memory_limit: str) -> BaseException | None:
+    """Return what the engine's error means to a person; None where it is a defect of ours."""
     if isinstance(error, duckdb.InterruptException):
-        return KeyboardInterrupt()  # type: ignore[return-value]
+        return KeyboardInterrupt()
     if _disk_is_full(error):
         return MissingError("no space left on the disk while preparing; free some, or choose another --out")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -103,4 +107,4 @@ def _explained(error: duckdb.Error, memory_limit: str) -> Exception:
             f"memory_limit = '{memory_limit}' is too little for this data; raise it under [prepare]"
             f" ({first_line(error)})"
         )
-    return MultitudesError(f"the engine failed: {first_line(error)}")
+    return None

@@ -211,7 +211,7 @@ def _write_item_counts(connection: duckdb.DuckDBPyConnection, folder: Path, rece
 
 def _embeddings(width: int) -> str:
     return f"""
-        SELECT coalesce(embedding, CAST(list_resize([], {width}, 0) AS FLOAT[]))
+        SELECT coalesce(embedding, list_resize(CAST([] AS FLOAT[]), {width}, 0))
         FROM item_number JOIN item USING (item_id) ORDER BY number"""
 
 

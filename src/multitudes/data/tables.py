@@ -5,7 +5,7 @@ file, and the optional columns that it lacks, as nulls. Nothing is repaired here
 canonical type without loss is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from multitudes.data import schemas
-from multitudes.data.engine import frame, literal, quoted, reading, value
+from multitudes.data.engine import frame, literal, quoted, reading, record, value
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdKind
 
@@ -59,11 +59,21 @@ _EXPECTED: Mapping[Role, str] = {
 
 @dataclass(frozen=True)
 class Table:
-    """One table as it was found: its file and, once read, the columns beyond the canonical ones."""
+    """One table as it was read.
+
+    Attributes:
+        name: events, items or users.
+        file: where it was found.
+        rows: its number of rows.
+        missing: the number of nulls in each column that has any.
+        columns: the columns of the file, in order.
+        extra: those beyond the canonical ones.
+    """
 
     name: str
     file: Path
     rows: int
+    missing: Mapping[str, int]
     columns: tuple[str, ...]
     extra: tuple[str, ...]
 
@@ -113,7 +123,12 @@ def load(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> Table:
     if not rows:
         raise DataError(f"{file}: the table has no rows; expected at least one")
     extra = tuple(column for column in types if column not in ROLES[name])
-    return Table(name, file, rows, tuple(types), extra)
+    return Table(name, file, rows, _missing(connection, name, types), tuple(types), extra)
+
+
+def _missing(connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str]) -> dict[str, int]:
+    counted = ", ".join(f"count(*) - count({quoted(column)}) AS {quoted(column)}" for column in columns)
+    return {column: nulls for column, nulls in record(connection, f"SELECT {counted} FROM {name}_raw").items() if nulls}
 
 
 def id_kind(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], column: str) -> IdKind:

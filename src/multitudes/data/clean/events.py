@@ -85,6 +85,7 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
     negative = (
         f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
     )
+    unnamed = literal("unknown" if "action" in table else "event")
     all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
     optional = [column for column in ("action", "rating", "source_interest", "valid") if column not in table]
     connection.execute(f"""
@@ -98,8 +99,8 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
             FROM once LEFT JOIN item ON item.item_id = once.item_id
         )
         SELECT file_row, user_id, item_id, timestamp AS time,
-               coalesce(action, '{"unknown" if "action" in table else "event"}') AS action, rating, source_interest AS source, known,
-               negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
+               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, known, negative,
+               flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
         FROM judged""")
 
 

@@ -1,0 +1,263 @@
+"""A planted world: tables in which the tastes behind every event are known, so that a method can be held to them.
+
+Every item belongs to a niche and every niche to a topic. Every user holds ``tastes`` niches with weights of their own
+and engages with items of these niches, now and then with something else (noise). Users follow some topics of their
+tastes and some stale ones; a part of the events was sourced by a followed topic and says so. With more niches than a
+model is wide, one vector cannot stand for any three of them; ``tastes = 1`` is the control, where it can.
+
+Legend: U users · I items · E events · K tastes. Events are sorted by user and time, and the times of a user strictly
+increase, so that the events of the prepared folder come in the same order.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import Field
+
+from multitudes.config import Config
+from multitudes.errors import UsageError
+from multitudes.seeding import generator
+
+NOISE = -1
+START_S = 1_700_000_000  # 2023-11-14; a fixed date, so that no file depends on the clock
+_MIN_EVENTS = 3
+
+
+class PlantedConfig(Config):
+    """The size and the texture of a planted world."""
+
+    users: int = Field(2_000, gt=0, description="users")
+    items: int = Field(3_000, gt=0, description="items")
+    events: int = Field(100_000, gt=0, description="events; every user has at least 3")
+    niches: int = Field(60, gt=0, description="groups of items that a taste is for")
+    topics: int = Field(20, gt=0, description="topics; every niche belongs to one")
+    tastes: int = Field(3, gt=0, description="niches that each user holds; 1 is the control world")
+    days: int = Field(90, gt=0, description="length of time")
+    noise_share: float = Field(0.05, ge=0, le=1, description="events that follow no taste")
+    hide_share: float = Field(0.02, ge=0, le=1, description="events that are hides of items that follow no taste")
+    featureless_share: float = Field(0.02, ge=0, le=1, description="items without topics and embedding")
+    follow_share: float = Field(0.7, ge=0, le=1, description="chance that a user follows the topic of a taste")
+    stale_follows: int = Field(1, ge=0, description="topics that each user follows without any taste for them")
+    sourced_share: float = Field(0.3, ge=0, le=1, description="events of followed topics that log their source")
+    popularity: float = Field(2.0, ge=1, description="1: items of a niche are equal; larger: few are popular")
+    embedding_width: int = Field(0, ge=0, description="width of the item embeddings; 0: none")
+    seed: int = Field(0, ge=0, description="seed of every draw")
+
+
+@dataclass(frozen=True)
+class PlantedWorld:
+    """A planted world with its truth. Ids of users and items are their positions."""
+
+    config: PlantedConfig
+    user_taste_UK: NDArray[np.int64]  # the niches of each user
+    user_weight_UK: NDArray[np.float64]  # how much of the user each is; sums to 1
+    user_follow_offset: NDArray[np.int64]  # U + 1
+    user_follow: NDArray[np.int64]  # topics
+    item_niche: NDArray[np.int64]
+    item_has_features: NDArray[np.bool_]
+    niche_topic: NDArray[np.int64]
+    event_user: NDArray[np.int64]
+    event_item: NDArray[np.int64]
+    event_time: NDArray[np.int64]  # seconds
+    event_taste: NDArray[np.int64]  # the column of user_taste_UK behind the event; -1 = noise or a hide
+    event_hide: NDArray[np.bool_]
+    event_source: NDArray[np.int64]  # topic, -1 = not logged
+
+
+def plant(config: PlantedConfig | None = None) -> PlantedWorld:
+    """Return the world of ``config``; the same configuration gives the same world.
+
+    Raises:
+        UsageError: there are fewer niches than tastes, fewer items than niches, or too few events.
+    """
+    config = config or PlantedConfig()
+    _refuse_impossible(config)
+    taste_UK = _distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
+    weight_UK = generator(config.seed, "weights").dirichlet(np.full(config.tastes, 5.0), config.users)
+    niche_topic = np.arange(config.niches) % config.topics
+    item_niche = generator(config.seed, "items").permutation(np.arange(config.items) % config.niches)
+    followed_UT = _followed(config, niche_topic[taste_UK])
+    user = np.repeat(np.arange(config.users), _activity(config))
+    hide, taste = _tastes(config, user, weight_UK)
+    niche = _niches(config, user, taste, taste_UK)
+    source = _sources(config, user, niche_topic[niche], followed_UT, hide)
+    return PlantedWorld(
+        config=config,
+        user_taste_UK=taste_UK,
+        user_weight_UK=weight_UK,
+        user_follow_offset=np.append(0, np.cumsum(followed_UT.sum(axis=1))),
+        user_follow=np.nonzero(followed_UT)[1],
+        item_niche=item_niche,
+        item_has_features=generator(config.seed, "features").random(config.items) >= config.featureless_share,
+        niche_topic=niche_topic,
+        event_user=user,
+        event_item=_items(config, niche, item_niche),
+        event_time=_times(config, user),
+        event_taste=taste,
+        event_hide=hide,
+        event_source=source,
+    )
+
+
+def write(world: PlantedWorld, folder: Path) -> None:
+    """Write the canonical tables of ``world`` into ``folder``, which is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = pl.Series([f"topic-{topic:03d}" for topic in range(world.config.topics)])
+    _events_table(world, names).write_parquet(folder / "events.parquet")
+    _items_table(world, names).write_parquet(folder / "items.parquet")
+    _users_table(world, names).write_parquet(folder / "users.parquet")
+
+
+def _refuse_impossible(config: PlantedConfig) -> None:
+    if not config.tastes <= config.niches <= config.items:
+        raise UsageError(
+            f"tastes = {config.tastes}, niches = {config.niches}, items = {config.items}; expected tastes <= niches <="
+            " items, since tastes are distinct niches and every niche has an item"
+        )
+    if config.events < _MIN_EVENTS * config.users:
+        raise UsageError(f"events = {config.events}; expected at least {_MIN_EVENTS} for each of {config.users} users")
+
+
+def _distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
+    """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repeat are drawn again."""
+    drawn = rng.integers(kinds, size=(rows, columns))
+    while True:
+        in_order = np.sort(drawn, axis=1)
+        repeated = np.flatnonzero((in_order[:, 1:] == in_order[:, :-1]).any(axis=1))
+        if len(repeated) == 0:
+            return drawn
+        if columns * 2 > kinds:  # repeats would be the rule: shuffle instead
+            drawn[repeated] = rng.permuted(np.tile(np.arange(kinds), (len(repeated), 1)), axis=1)[:, :columns]
+        else:
+            drawn[repeated] = rng.integers(kinds, size=(len(repeated), columns))
+
+
+def _followed(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which topics each user follows (U, topics): some of the tastes' and some stale ones."""
+    rng = generator(config.seed, "follows")
+    followed_UT = np.zeros((config.users, config.topics), dtype=np.bool_)
+    row_U = np.arange(config.users)
+    for _ in range(config.stale_follows):
+        followed_UT[row_U, rng.integers(config.topics, size=config.users)] = True
+    for topic_U in topic_UK.T:
+        followed_UT[row_U, topic_U] = False
+    for topic_U in topic_UK.T:
+        followed_UT[row_U, topic_U] |= rng.random(config.users) < config.follow_share
+    return followed_UT
+
+
+def _activity(config: PlantedConfig) -> NDArray[np.int64]:
+    """Return the number of events of each user: a few have many, all have some."""
+    rng = generator(config.seed, "activity")
+    eagerness_U = rng.lognormal(sigma=0.8, size=config.users)
+    spare = config.events - _MIN_EVENTS * config.users
+    return np.asarray(_MIN_EVENTS + rng.multinomial(spare, eagerness_U / eagerness_U.sum()), dtype=np.int64)
+
+
+def _tastes(
+    config: PlantedConfig, user: NDArray[np.int64], weight_UK: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which events are hides, and the taste behind each event (-1 = none)."""
+    rng = generator(config.seed, "events")
+    kind = rng.random(len(user))
+    hide = kind < config.hide_share
+    noise = hide | (kind >= 1.0 - config.noise_share)
+    upto_UK = weight_UK.cumsum(axis=1)
+    draw = rng.random(len(user))
+    taste = np.zeros(len(user), dtype=np.int64)
+    for k in range(config.tastes - 1):
+        taste += draw > upto_UK[user, k]
+    return hide, np.where(noise, NOISE, taste)
+
+
+def _niches(
+    config: PlantedConfig, user: NDArray[np.int64], taste: NDArray[np.int64], taste_UK: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    anywhere = generator(config.seed, "noise").integers(config.niches, size=len(user))
+    return np.where(taste == NOISE, anywhere, taste_UK[user, taste])
+
+
+def _items(config: PlantedConfig, niche: NDArray[np.int64], item_niche: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return an item of each event's niche, the popular ones more often."""
+    by_niche = np.argsort(item_niche, kind="stable")
+    size = np.bincount(item_niche, minlength=config.niches)
+    start = np.append(0, size.cumsum()[:-1])
+    draw = generator(config.seed, "popularity").random(len(niche)) ** config.popularity
+    return np.asarray(by_niche[start[niche] + (size[niche] * draw).astype(np.int64)], dtype=np.int64)
+
+
+def _times(config: PlantedConfig, user: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return times that strictly increase within a user: sorted draws, plus one second per event."""
+    span_s = config.days * 86_400
+    draw = generator(config.seed, "times").integers(span_s, size=len(user))
+    in_order = np.sort(user * span_s + draw) - user * span_s
+    first = np.searchsorted(user, np.arange(config.users))
+    return START_S + in_order + np.arange(len(user)) - first[user]
+
+
+def _sources(
+    config: PlantedConfig,
+    user: NDArray[np.int64],
+    topic: NDArray[np.int64],
+    followed_UT: NDArray[np.bool_],
+    hide: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    logged = generator(config.seed, "sources").random(len(user)) < config.sourced_share
+    return np.where(logged & followed_UT[user, topic] & ~hide, topic, NOISE)
+
+
+def _events_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "user_id": world.event_user,
+            "item_id": world.event_item,
+            "timestamp": world.event_time,
+            "action": pl.Series(["save", "hide"]).gather(world.event_hide.astype(np.uint32)),
+            "source_interest": _named(names, world.event_source),
+        }
+    )
+
+
+def _items_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
+    topic = pl.DataFrame(
+        {"row": np.arange(len(world.item_niche)), "topics": _named(names, world.niche_topic[world.item_niche])}
+    )
+    has = pl.Series(world.item_has_features)
+    table = pl.DataFrame(
+        {
+            "item_id": np.arange(len(world.item_niche)),
+            "topics": topic.group_by("row", maintain_order=True).agg("topics")["topics"],
+            "title": [f"item {item} of niche {niche}" for item, niche in enumerate(world.item_niche.tolist())],
+        }
+    ).with_columns(topics=pl.when(has).then("topics").otherwise(pl.lit([], dtype=pl.List(pl.String))))
+    if world.config.embedding_width == 0:
+        return table
+    embedding = pl.Series(_embeddings(world), dtype=pl.Array(pl.Float32, world.config.embedding_width))
+    return table.with_columns(embedding=pl.when(has).then(embedding.cast(pl.List(pl.Float32))))
+
+
+def _embeddings(world: PlantedWorld) -> NDArray[np.float32]:
+    """Return a vector per item: that of its niche, and a little of its own."""
+    rng = generator(world.config.seed, "embeddings")
+    centre = rng.standard_normal((world.config.niches, world.config.embedding_width))
+    own = rng.standard_normal((len(world.item_niche), world.config.embedding_width))
+    return (centre[world.item_niche] + 0.3 * own).astype(np.float32)
+
+
+def _users_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
+    count = np.diff(world.user_follow_offset)
+    pairs = pl.DataFrame({"user_id": np.repeat(np.arange(len(count)), count), "topic": names.gather(world.user_follow)})
+    lists = pairs.group_by("user_id", maintain_order=True).agg(followed_topics="topic")
+    users = pl.DataFrame({"user_id": np.arange(len(count))}).join(
+        lists, on="user_id", how="left", maintain_order="left"
+    )
+    return users.with_columns(pl.col("followed_topics").fill_null(pl.lit([], dtype=pl.List(pl.String))))
+
+
+def _named(names: pl.Series, number: NDArray[np.int64]) -> pl.Series:
+    """Return the names of ``number``; null where it is -1."""
+    known = pl.Series(number)
+    return names.gather(pl.select(pl.when(known >= 0).then(known)).to_series())

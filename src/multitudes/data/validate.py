@@ -1,0 +1,170 @@
+"""What a folder of tables holds, and what would be repaired, without preparing it."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from multitudes.data.clean.events import Rules
+from multitudes.data.clean.tables import Clean, clean
+from multitudes.data.engine import frame, open_engine, record
+from multitudes.data.prepare import PrepareConfig
+from multitudes.progress import Progress, silent
+
+ODD_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``validate`` found. Counts are those of the sound tables, after the repairs.
+
+    Attributes:
+        rows: rows of each table, as in the files.
+        id_kinds: "int64" or "string", of user_id and item_id.
+        counts: users, items, topics, events, and how many of them have what.
+        first, last: times of the first and last event in seconds; positions if ``ordered_only``.
+        ordered_only: the timestamps are positions, not times.
+        events_per_user: minimum, median, 90th percentile and maximum.
+        actions: events per action.
+        missing: nulls in each column of each table.
+        shares: coverages between 0 and 1.
+        odd_users: ids of users with very many events, at most 5, the busiest first.
+        repairs: what ``prepare`` would repair, by name.
+        warnings: sentences.
+    """
+
+    rows: dict[str, int]
+    id_kinds: dict[str, str]
+    counts: dict[str, int]
+    first: int
+    last: int
+    ordered_only: bool
+    events_per_user: dict[str, float]
+    actions: dict[str, int]
+    missing: dict[str, dict[str, int]]
+    shares: dict[str, float]
+    odd_users: list[int | str]
+    repairs: dict[str, int]
+    warnings: list[str]
+
+
+def validate(
+    data: Path, config: PrepareConfig | None = None, progress: Progress = silent, *, now: int | None = None
+) -> Report:
+    """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
+
+    Args:
+        data: folder with events, items and users.
+        config: the negative actions decide which events are usable.
+        progress: called with the steps done.
+        now: the time in seconds after which events are in the future; the clock's by default.
+
+    Raises:
+        DataError: something cannot be repaired.
+        UsageError: ``data`` is no folder.
+    """
+    config = config or PrepareConfig()
+    rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    with (
+        tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
+        open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
+    ):
+        return _report(connection, clean(connection, data, rules, progress))
+
+
+def span(report: Report) -> str:
+    """Return the first and the last time as a person reads them."""
+    if report.ordered_only:
+        return f"positions {report.first} to {report.last}"
+    first, last = (
+        datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M") for moment in (report.first, report.last)
+    )
+    return f"{first} to {last} UTC ({(report.last - report.first) / 86_400:.1f} days)"
+
+
+def _report(connection: duckdb.DuckDBPyConnection, cleaned: Clean) -> Report:
+    spread = _spread(connection)
+    odd = _odd_users(connection, spread["median"])
+    warnings = list(cleaned.warnings)
+    if cleaned.ordered_only:
+        warnings.append(
+            "the timestamps of every user are the positions 0 to n - 1: an order without times. Use the split"
+            " leave_one_out or user; nothing that needs an age or a moment makes sense"
+        )
+    if odd:
+        warnings.append(f"some users have more than {ODD_FACTOR} times the median number of events, such as {odd[0]!r}")
+    return Report(
+        rows={name: table.rows for name, table in cleaned.tables.items()},
+        id_kinds=dict(cleaned.kinds),
+        counts=_counts(connection),
+        **record(connection, "SELECT min(time) AS first, max(time) AS last FROM event"),
+        ordered_only=cleaned.ordered_only,
+        events_per_user=spread,
+        actions=_actions(connection),
+        missing={name: dict(table.missing) for name, table in cleaned.tables.items() if table.missing},
+        shares=_shares(connection),
+        odd_users=odd,
+        repairs=dict(cleaned.repairs),
+        warnings=warnings,
+    )
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    return record(
+        connection,
+        """
+        SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item) AS items,
+               (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM event) AS events,
+               (SELECT count(*) FROM event WHERE valid) AS usable_events,
+               (SELECT count(*) FROM event WHERE negative) AS negative_events,
+               (SELECT count(*) FROM event WHERE source <> '') AS sourced_events,
+               (SELECT count(*) FROM follow) AS follows,
+               (SELECT count(*) FROM item WHERE embedding IS NOT NULL) AS items_with_embedding""",
+    )
+
+
+def _spread(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
+    return record(
+        connection,
+        """
+        SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median,
+               CAST(quantile_disc(n, 0.9) AS DOUBLE) AS p90, CAST(max(n) AS DOUBLE) AS maximum
+        FROM (SELECT count(*) AS n FROM event GROUP BY user_id)""",
+    )
+
+
+def _odd_users(connection: duckdb.DuckDBPyConnection, median: float) -> list[int | str]:
+    odd: list[int | str] = frame(
+        connection,
+        f"""
+        SELECT user_id FROM event GROUP BY user_id HAVING count(*) > {ODD_FACTOR * median}
+        ORDER BY count(*) DESC, user_id LIMIT 5""",
+    )["user_id"].to_list()
+    return odd
+
+
+def _actions(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rows: list[Any] = connection.execute(
+        "SELECT action, count(*) FROM event GROUP BY action ORDER BY action"
+    ).fetchall()
+    return dict(rows)
+
+
+def _shares(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
+    """Return coverages: of users by follows, of items and events by topics, of events by what their user follows."""
+    return record(
+        connection,
+        """
+        SELECT (SELECT count(DISTINCT user_id) FROM follow) / (SELECT count(*) FROM member) AS users_with_follows,
+               (SELECT count(DISTINCT item_id) FROM item_topic) / (SELECT count(*) FROM item) AS items_with_topics,
+               (SELECT count(*) FROM event SEMI JOIN item_topic USING (item_id)) / (SELECT count(*) FROM event)
+               AS events_with_topics,
+               (SELECT count(*) FROM event SEMI JOIN (
+                    SELECT DISTINCT user_id, item_id FROM (SELECT DISTINCT user_id, item_id FROM event)
+                    JOIN follow USING (user_id) JOIN item_topic USING (item_id, topic)) USING (user_id, item_id)
+               ) / (SELECT count(*) FROM event) AS events_of_followed_topics""",
+    )
