@@ -12,7 +12,12 @@ from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
 # imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
-VERBS: tuple[str, ...] = ("train",)
+VERBS: tuple[str, ...] = (
+    "init",
+    "validate",
+    "prepare",
+    "train",
+)
 
 app = typer.Typer(
     name="multitudes",

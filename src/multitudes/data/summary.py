@@ -3,6 +3,7 @@
 import duckdb
 
 from multitudes.data.engine import record, value
+from multitudes.data.prepared import SPLIT_CODE
 
 # A target is a positive event of an item in the vocabulary, later than the moment at which the follows are known.
 _POSITIVE = "weight > 0 AND after"
@@ -35,7 +36,15 @@ def counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
                count(*) FILTER (item = 0 AND known) AS events_of_rare_items, {", ".join(parts)}
         FROM numbered""",
     )
-    return {**whole, **events}
+    return {**whole, **events, **_with_history(connection)}
+
+
+def _with_history(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return the users with targets in a part and at least one event before it: those whom a history can help."""
+    counted = f"""
+        SELECT count(DISTINCT number) FROM numbered
+        WHERE split = {{0}} AND {_TARGET} AND number IN (SELECT number FROM numbered WHERE split < {{0}})"""
+    return {f"{part}_users_with_history": value(connection, counted.format(code)) for part, code in SPLIT_CODE.items()}
 
 
 def conditions(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -65,9 +74,9 @@ def conditions(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 def warnings(counts: dict[str, int], split: str) -> list[str]:
     """Return what a person should know before trusting the split."""
     found = []
-    for part in ("validation", "test"):
-        users = counts[f"{part}_users"]
+    for part in SPLIT_CODE:
+        users = counts[f"{part}_users_with_history"]
         if users < FEW_USERS:
             advice = "; the split 'user' keeps more" if split == "time" else ""
-            found.append(f"only {users} users have {part} targets (split '{split}'){advice}")
+            found.append(f"only {users} users have a history and {part} targets (split '{split}'){advice}")
     return found

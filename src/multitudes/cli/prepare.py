@@ -1,0 +1,89 @@
+"""``multitudes prepare``: tables become the arrays that everything else reads."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.data.prepare import PrepareConfig
+    from multitudes.data.prepared import Prepared
+
+
+class SplitName(StrEnum):
+    """The rules by which events are held out."""
+
+    TIME = "time"
+    USER = "user"
+    LEAVE_ONE_OUT = "leave_one_out"
+
+
+class TieRule(StrEnum):
+    """The orders of a user's events of one time."""
+
+    FILE = "file"
+    SHUFFLE = "shuffle"
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl).")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
+    ] = None,
+    split: Annotated[SplitName | None, typer.Option(help="How events are held out.")] = None,
+    follows_from_share: Annotated[
+        float | None, typer.Option(help="First share of each user's events that gave the follows.")
+    ] = None,
+    ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events of one time.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Split, number and order the events; equal input gives equal bytes."""
+    from multitudes.data.prepare import prepare
+
+    settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
+    with progress_bar("prepare") as progress:
+        prepared = prepare(data, out, settings, progress, overwrite=overwrite)
+    _show(prepared)
+    for warning in prepared.manifest["warnings"]:
+        typer.echo(f"multitudes: warning: {warning}", err=True)
+    if json:
+        print_json({"prepared": str(out), **prepared.manifest})
+
+
+def _settings(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
+    from multitudes.config import load_section, parse
+    from multitudes.data.prepare import PrepareConfig
+
+    given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in options.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    from_file = load_section(config, "prepare", PrepareConfig)
+    return parse(PrepareConfig, {**from_file.model_dump(), **given}, "options")
+
+
+def _show(prepared: "Prepared") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from multitudes.data.repairs import sentence
+
+    counts = prepared.manifest["counts"]
+    typer.echo(
+        f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"
+        f" {counts['events']:,} events"
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in (f"split '{prepared.manifest['config']['split']}'", "events", "users", "targets", "cold", "tied"):
+        table.add_column(column, justify="left" if column.startswith("split") else "right")
+    for part in ("train", "validation", "test"):
+        cells = [counts[f"{part}_{name}"] for name in ("events", "users", "targets", "cold_targets", "tied_targets")]
+        table.add_row(part, *(f"{cell:,}" for cell in cells))
+    Console().print(table)
+    conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
+    typer.echo(f"training targets with a topic as condition: {conditions}")
+    for name, count in prepared.manifest["repairs"].items():
+        typer.echo(f"repair: {sentence(name, count)}")
