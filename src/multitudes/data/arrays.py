@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.data.engine import frame, value
-from multitudes.progress import Progress, silent
 
 _ROWS = 262_144  # per batch
 
@@ -23,7 +22,6 @@ def write_columns(
     sql: str,
     folder: Path,
     dtypes: Mapping[str, type[np.generic]],
-    progress: Progress = silent,
 ) -> None:
     """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows."""
     rows = int(value(connection, f"SELECT count(*) FROM ({sql})"))
@@ -31,13 +29,10 @@ def write_columns(
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
         for name, dtype in dtypes.items():
             _write_header(files[name], dtype, (rows,))
-        done = 0
         for batch in connection.sql(sql).to_arrow_reader(_ROWS):
             for name, dtype in dtypes.items():
                 column = batch.column(name).to_numpy(zero_copy_only=False)
                 files[name].write(column.astype(dtype, copy=False).tobytes())
-            done += batch.num_rows
-            progress(done, rows, "writing events")
 
 
 def write_vectors(connection: duckdb.DuckDBPyConnection, sql: str, file: Path, rows: int, width: int) -> None:

@@ -61,7 +61,7 @@ class PrepareConfig(Config):
 
 # What cannot change the result is not part of it.
 _NOT_RECORDED = {"memory_limit", "threads"}
-_STEPS = 8
+_STEPS = 10
 
 
 def prepare(
@@ -97,7 +97,7 @@ def prepare(
             tempfile.TemporaryDirectory(prefix="engine-", dir=folder) as scratch,
             open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
         ):
-            cleaned = clean(connection, data, rules, progress)
+            cleaned = clean(connection, data, rules, lambda done, _, note="": progress(done, _STEPS, note))
             actions = _order(connection, cleaned, config, progress)
             features = _write(connection, cleaned, config, folder, progress)
             manifest = _manifest(connection, cleaned, config, actions, features)
@@ -114,14 +114,14 @@ def _order(
             f"{cleaned.tables['events'].file}: the timestamps of every user are the positions 0 to n - 1, an order"
             " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
         )
-    progress(4, _STEPS, "ordering events")
+    progress(5, _STEPS, "ordering events")
     numbering.place(connection, config.ties, config.seed)
     connection.execute("DROP TABLE event")
     rule = splits.expression(connection, config.split, config.validation_share, config.test_share)
     numbering.deal(connection, rule)
-    progress(5, _STEPS, "numbering items")
+    progress(6, _STEPS, "numbering items")
     actions = numbering.name(connection, config.min_item_count)
-    progress(6, _STEPS, "numbering events")
+    progress(7, _STEPS, "numbering events")
     numbering.number(connection, config.positive_actions, config.min_rating)
     if not value(connection, "SELECT count(*) FROM numbered WHERE split = 0 AND weight > 0 AND item > 0"):
         raise DataError(
@@ -134,8 +134,9 @@ def _order(
 def _write(
     connection: duckdb.DuckDBPyConnection, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
 ) -> dict[str, Features]:
-    _write_events(connection, folder, progress)
-    progress(7, _STEPS, "writing items and users")
+    progress(8, _STEPS, "writing events")
+    _write_events(connection, folder)
+    progress(9, _STEPS, "writing items and users")
     _write_names(connection, folder)
     _write_topics(connection, folder)
     _write_item_counts(connection, folder, 0 if cleaned.ordered_only else config.recent_s)
@@ -157,11 +158,11 @@ def _write(
     return {"items": items, "users": users}
 
 
-def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path, progress: Progress) -> None:
+def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     columns = {name: dtype for name, dtype in EVENT_ARRAYS.items() if name != "event_offset"}
     names = {"event_after_follows": "after"}
     selected = ", ".join(f"{quoted(names.get(c, c.removeprefix('event_')))} AS {c}" for c in columns)
-    write_columns(connection, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns, progress)
+    write_columns(connection, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns)
     per_user = frame(
         connection,
         """
