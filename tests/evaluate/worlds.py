@@ -1,8 +1,13 @@
 """Small prepared data sets, written out event by event, and a run whose vectors are known."""
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 
+from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import TEST, TRAIN, Prepared
 
 
@@ -65,3 +70,39 @@ def prepared(folder, past, future, topics, follows=(), times=None, split="user",
 def ends(rows):
     """Return the offsets of ragged rows."""
     return np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
+
+
+@dataclass
+class FakeRun:
+    """A run whose vectors are known: item i is unit vector i; a user's k-th vector is that of item ``wanted[u][k]``.
+
+    Wanted item 0 is no vector. The control of a random partition wants the items of ``wanted_at_random``.
+    """
+
+    path: Path
+    prepared: Prepared
+    wanted: list
+    wanted_at_random: list | None = None
+    kinds: tuple = ("implicit", "implicit")
+    config: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
+    )
+
+    def item_vectors(self):
+        vectors = 20 * np.eye(self.prepared.n_items + 1, dtype=np.float32)
+        vectors[0] = 0
+        return vectors
+
+    def user_vectors(self, histories, _topic_BC, partition="interests"):
+        wanted = self.wanted if partition == "interests" else self.wanted_at_random or self.wanted
+        # Histories do not name their user: in these worlds the first follow is the user's number + 1.
+        item_BK = np.array([wanted[user - 1] for user in histories.follow_BF[:, 0]])
+        mask_BK = item_BK > 0
+        return UserVectors(
+            kinds=self.kinds,
+            vectors_BKD=self.item_vectors()[item_BK] / 20,
+            weight_BK=(mask_BK / np.maximum(mask_BK.sum(axis=1, keepdims=True), 1)).astype(np.float32),
+            mask_BK=mask_BK,
+            topic_BK=np.zeros(item_BK.shape, dtype=np.int64),
+            cluster_BL=np.zeros(histories.item_BL.shape, dtype=np.int64),
+        )

@@ -1,0 +1,150 @@
+"""The whole protocol on worlds whose every hit can be counted by hand."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.errors import DataError
+from multitudes.evaluate.config import EvaluateConfig, allowed_budgets, main_budget
+from multitudes.evaluate.evaluate import evaluate, save
+from multitudes.retrieve.plan import RetrieveConfig
+from tests.evaluate.worlds import FakeRun, prepared
+
+ITEMS = 12
+PAST = [[1, 2], [1, 3], [1, 2, 3], [4]]
+# Users 0–2 want two new items each (and item 1 again); user 3 only repeats.
+FUTURE = [[5, 6, 1], [7, 8, 1], [9, 10, 1], [4]]
+WANTED = [[5, 6], [7, 8], [9, 11], [4, 1]]  # both, both, one of two, nothing new
+CONFIG = EvaluateConfig(budgets=(2, 4), resamples=50)
+ROUND_ROBIN = RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)
+
+
+def world(tmp_path, wanted=None, wanted_at_random=None):
+    topics = [[item % 3 + 1] for item in range(1, ITEMS + 1)]
+    topics += [[9]]  # so that there are topics to follow for every user; nobody wants this item
+    data = prepared(tmp_path, PAST, FUTURE, topics, follows=[[user + 1] for user in range(len(PAST))])
+    return FakeRun(tmp_path, data, WANTED if wanted is None else wanted, wanted_at_random)
+
+
+def mean(result, method, figure):
+    return result["methods"][method][figure]["mean"]
+
+
+def test_hits_are_counted_over_targets_for_first_time_and_for_all_targets(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert (result["targets"], result["users"], result["n_targets"]) == ("new", 3, 6)
+    assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
+    assert mean(result, "clustering", "recall@2") == pytest.approx(5 / 6, abs=1e-6)
+    everything = result["all_targets"]
+    assert (everything["targets"], everything["users"], everything["n_targets"]) == ("all", 4, 10)
+    assert mean(everything, "clustering", "hr@2") == pytest.approx(6 / 10, abs=1e-6)  # 5 new ones and user 3's repeat
+
+
+def test_one_vector_at_the_same_budget_finds_one_taste_of_two(tmp_path):
+    run = world(tmp_path)
+    run.kinds = ("unconditioned", "implicit")
+    shared = ROUND_ROBIN.model_copy(update={"unconditioned_share": 0.5})
+    result = evaluate(run, EvaluateConfig(budgets=(2,), targets="new"), shared).result
+    assert mean(result, "unconditioned", "hr@2") == pytest.approx(3 / 6)
+    assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_the_control_of_a_random_partition_is_asked_with_its_own_vectors(tmp_path):
+    run = world(tmp_path, wanted_at_random=[[12, 11], [12, 11], [12, 11], [12, 11]])
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert mean(result, "random_partition", "hr@2") == 0
+    gain = result["differences"]["random_partition"]["hr@2"]
+    assert gain["mean"] == pytest.approx(5 / 6, abs=1e-6)
+    assert gain["low"] > 0
+
+
+def test_a_control_that_does_the_same_shows_no_difference(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert result["differences"]["random_partition"]["hr@2"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_every_system_returns_the_whole_budget(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    for block in (result, result["all_targets"]):
+        for figures in block["methods"].values():
+            assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
+
+
+def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert "own_history" not in result["methods"]
+    assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
+
+
+def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):
+    run = world(tmp_path, wanted=[[0, 0]] * 4)
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert result["max_score"]["hr@4"]["mean"] == 0
+    assert mean(result, "clustering", "hr@4") == mean(result, "popularity", "hr@4")
+    popular = next(source for source in result["interests"]["sources"] if source["source"] == "popular")
+    assert popular["candidate_share"]["mean"] == 1
+
+
+def test_max_score_ranks_the_whole_corpus_by_the_best_vector(tmp_path):
+    # The two wanted items of a user stand first; the others all score 0 and share the middle rank.
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert result["max_score"]["hr@2"]["mean"] == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_segments_share_out_all_targets(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    for segment in result["segments"].values():
+        assert sum(part["targets"] for part in segment.values()) == result["n_targets"]
+    assert result["segments"]["history"]["1-9"]["methods"]["clustering"]["hr@4"]["mean"] == pytest.approx(
+        5 / 6, abs=1e-6
+    )
+    assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
+
+
+def test_the_shares_of_hits_by_interest_sum_to_one(tmp_path):
+    sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
+    assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
+    assert sum(s["hit_share"]["mean"] for s in sources) == pytest.approx(1)
+
+
+def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
+    evaluation = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
+    save(evaluation, tmp_path)
+    assert json.loads((tmp_path / "evaluation-test.json").read_text()) == evaluation.result
+    users = pl.read_parquet(tmp_path / "outcomes-test.parquet")
+    own = users.filter(kind="new", method="clustering", budget=2).sort("user_id")
+    assert own["user_id"].to_list() == [100, 101, 102]
+    assert own["hits"].to_list() == [2, 2, 1]
+    assert own["targets"].to_list() == [2, 2, 2]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_same_run_gives_the_same_result_whoever_else_is_asked(tmp_path):
+    run = world(tmp_path)
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert evaluate(run, CONFIG, ROUND_ROBIN).result == result
+
+
+def test_a_split_without_targets_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="no user has a target of this kind in the validation split; prepare with"):
+        evaluate(world(tmp_path), EvaluateConfig(split="validation"))
+
+
+def test_a_sample_of_users_is_a_part_of_all_users(tmp_path):
+    frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
+    assert frame["user_id"].n_unique() == 2
+
+
+def test_budgets_beyond_half_the_corpus_are_left_out():
+    assert allowed_budgets((10, 100, 1000), 2001) == (10, 100, 1000)
+    assert allowed_budgets((10, 100, 1000), 2000) == (10, 100)
+    assert allowed_budgets((10,), 6) == (3,)
+    assert [main_budget(b) for b in ((10, 100, 1000), (10, 50), (200, 500))] == [100, 50, 200]
+
+
+def test_no_figure_is_nan(tmp_path):
+    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
+    json.dumps(result, allow_nan=False)
+    assert np.isfinite(mean(result, "clustering", "hr@2"))
