@@ -17,3 +17,14 @@ class UserVectors(NamedTuple):
     mask_BK: NDArray[np.bool_]  # True = exists for this user
     topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
     cluster_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none
+
+    def rows(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
+        """Return the vectors of some of the users."""
+        return UserVectors(
+            self.kinds,
+            self.vectors_BKD[chosen],
+            self.weight_BK[chosen],
+            self.mask_BK[chosen],
+            self.topic_BK[chosen],
+            self.cluster_BL[chosen],
+        )

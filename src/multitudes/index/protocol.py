@@ -35,6 +35,10 @@ class Hits(NamedTuple):
         """Return the scores of ``ids(query)``."""
         return self.score_QN[query, : self.count_Q[query]]
 
+    def rows(self, chosen: slice) -> "Hits":
+        """Return what some of the queries found."""
+        return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen])
+
 
 class Index(Protocol):
     """Holds vectors under int64 ids and finds those of the largest inner product."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.rows import find_rows
 
-_CHUNK_BYTES = 16 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
+_CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
 _GROUPS_PER_RESULT = 4
 
 
@@ -35,7 +35,7 @@ def scan(
     for start in range(0, len(query_QD), rows):
         score_Qn = query_QD[start : start + rows] @ vectors_nD.T
         if excluded is not None:
-            _exclude(score_Qn, ids, excluded[start : start + rows])
+            exclude(score_Qn, ids, excluded[start : start + rows])
         parts.append(_best(score_Qn, ids, limit))
     return join(parts)
 
@@ -56,8 +56,8 @@ def join(parts: Sequence[Hits]) -> Hits:
     return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _exclude(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
-    """Set the scores of excluded ids to minus infinity, in place."""
+def exclude(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
+    """Set the scores of each query's excluded ids to minus infinity, in place; ``ids`` are those of the columns."""
     query = np.repeat(np.arange(len(excluded)), [len(array) for array in excluded])
     row, held = find_rows(ids, np.concatenate(excluded).astype(np.int64, copy=False))
     score_Qn[query[held], row[held]] = -np.inf

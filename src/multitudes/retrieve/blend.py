@@ -1,0 +1,119 @@
+"""Several ranked lists of one user become one: pure functions, chosen by ``[retrieve] blend``.
+
+Legend: K lists (one for each vector) · U distinct items of all lists · N candidates.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.index.protocol import Hits
+
+
+class Union(NamedTuple):
+    """The distinct items of K lists, ascending, and what each list says of them."""
+
+    item_U: NDArray[np.int64]
+    score_UK: NDArray[np.float32]  # minus infinity where list k did not find the item
+
+
+class Blended(NamedTuple):
+    """One list, best first, without repeats."""
+
+    item_N: NDArray[np.int64]
+    score_N: NDArray[np.float32]
+    interest_N: NDArray[np.int64]  # the list that brought the item
+
+
+NOTHING = Blended(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64))
+
+
+def union(lists: Hits) -> Union:
+    """Return the distinct items of all lists, by id (equal scores do not make two items one)."""
+    list_F, place_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
+    item_U, position_F = np.unique(lists.id_QN[list_F, place_F], return_inverse=True)
+    score_UK = np.full((len(item_U), len(lists.count_Q)), -np.inf, dtype=np.float32)
+    score_UK[position_F, list_F] = lists.score_QN[list_F, place_F]
+    return Union(item_U, score_UK)
+
+
+def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> Blended:
+    """Take turns: in each turn every list with places left gives its best item that is not taken yet (paper §5).
+
+    A place that a list loses to another's item goes to its next deeper neighbour. Where lists end before their quota,
+    the others go on turn by turn until ``n`` are found. The score is the inner product with the vector that brought
+    the item.
+    """
+    remaining: list[Iterator[tuple[int, float]]] = [
+        zip(lists.ids(k).tolist(), lists.scores(k).tolist(), strict=True) for k in range(len(quota_K))
+    ]
+    taken: dict[int, tuple[float, int]] = {}
+    _take_turns(remaining, quota_K.tolist(), n, taken)
+    _take_turns(remaining, [n] * len(remaining), n, taken)
+    return Blended(
+        np.fromiter(taken, dtype=np.int64, count=len(taken)),
+        np.array([score for score, _ in taken.values()], dtype=np.float32),
+        np.array([k for _, k in taken.values()], dtype=np.int64),
+    )
+
+
+def _take_turns(
+    remaining: list[Iterator[tuple[int, float]]], places: list[int], n: int, taken: dict[int, tuple[float, int]]
+) -> None:
+    """Let the lists give items in turn until ``n`` are taken or nobody has both places and items left."""
+    playing = [k for k, left in enumerate(places) if left > 0]
+    while playing and len(taken) < n:
+        for k in playing[: n - len(taken)]:
+            item, score = next((pair for pair in remaining[k] if pair[0] not in taken), (None, 0.0))
+            if item is None:
+                places[k] = 0
+            else:
+                taken[item] = (score, k)
+                places[k] -= 1
+        playing = [k for k in playing if places[k] > 0]
+
+
+def global_top(found: Union, n: int) -> Blended:
+    """Take the ``n`` items of the best score under any vector that found them."""
+    return _best(found.item_U, found.score_UK.max(axis=1), found.score_UK, n)
+
+
+def mixture(
+    found: Union,
+    logit_UK: NDArray[np.float32],
+    share_K: NDArray[np.float64],
+    log_normaliser_K: NDArray[np.float32],
+    n: int,
+) -> Blended:
+    """Take the ``n`` most probable items: log Σ_k share_k · exp(logit_uk − log_normaliser_k).
+
+    Args:
+        found: the items of all lists.
+        logit_UK: inner products of every item with every vector, also of those that did not find it; minus infinity
+            where the vector may not bring the item.
+        share_K: probability of each vector, summing to one.
+        log_normaliser_K: log Σ exp(logit) over all items that the vector may bring.
+        n: how many to take.
+
+    Returns:
+        Candidates whose score is the log-probability of the item; each is credited to the vector with the largest
+        part in it among those that found it.
+    """
+    able_K = np.isfinite(log_normaliser_K)  # not a topic without items
+    with np.errstate(divide="ignore"):  # a share of zero is a log of minus infinity, as it should be
+        prior_K = np.where(able_K, np.log(share_K) - np.where(able_K, log_normaliser_K, 0), -np.inf)
+    part_UK = (logit_UK + prior_K).astype(np.float32)
+    largest_U1 = part_UK.max(axis=1, keepdims=True)
+    largest_U1 = np.where(np.isfinite(largest_U1), largest_U1, 0)
+    with np.errstate(divide="ignore"):
+        score_U = np.log(np.exp(part_UK - largest_U1).sum(axis=1)) + largest_U1[:, 0]
+    # The least finite number keeps a vector without share, where it alone found the item, above those that did not.
+    credit_UK = np.where(found.score_UK > -np.inf, np.maximum(part_UK, np.finfo(np.float32).min), -np.inf)
+    return _best(found.item_U, score_U, credit_UK, n)
+
+
+def _best(item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_UK: NDArray[np.float32], n: int) -> Blended:
+    best_N = np.argsort(-score_U, kind="stable")[:n]  # items ascend, so ties go to the smaller id
+    return Blended(item_U[best_N], score_U[best_N], credit_UK[best_N].argmax(axis=1))

@@ -1,0 +1,199 @@
+"""From user vectors to candidates: search, exclude, filter, blend, refill. One path for one user and for thousands.
+
+Legend: B users · K vectors · Q queries (the vectors that exist, by user) · C conditions · D dimensions · N candidates.
+
+Vectors carry the temperature of their model: the inner product is the logit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.index.protocol import Hits
+from multitudes.index.rows import find_rows
+from multitudes.index.scan import no_hits, scan
+from multitudes.retrieve import blend
+from multitudes.retrieve.allocate import quotas, shares
+from multitudes.retrieve.catalogue import Catalogue
+from multitudes.retrieve.normaliser import log_sum_exp
+from multitudes.retrieve.plan import RetrieveConfig
+
+Source = Literal["unconditioned", "implicit", "explicit", "popular"]
+POPULAR = -1  # in place of the number of an interest
+_USERS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What one user gets, best first."""
+
+    item_N: NDArray[np.int64]
+    score_N: NDArray[np.float32]  # as the blend defines it; the number of positive events where popular
+    interest_N: NDArray[np.int64]  # column of the vector that brought the item, -1 = popular
+    found_by_NK: NDArray[np.bool_]  # every vector that has the item among its own N best
+    kinds: tuple[Kind, ...]
+    reason: str = ""  # why less than the full method served this user
+
+    @property
+    def degraded(self) -> bool:
+        """True when less than the full method served this user; ``reason`` says why."""
+        return bool(self.reason)
+
+    @property
+    def sources(self) -> list[Source]:
+        """What kind of vector brought each item."""
+        return ["popular" if k == POPULAR else self.kinds[k] for k in self.interest_N.tolist()]
+
+
+class _Lists(NamedTuple):
+    """The lists of all queries of some users, and what a blend needs to know about each."""
+
+    user_Q: NDArray[np.int64]
+    column_Q: NDArray[np.int64]
+    hits: Hits
+    topic_Q: NDArray[np.int64]  # the topic that a list is restricted to, 0 = none
+    log_normaliser_Q: NDArray[np.float32]  # only for the mixture, else zeros
+
+    def rows(self, chosen: slice) -> "_Lists":
+        """Return the lists of some of the queries."""
+        return _Lists(
+            self.user_Q[chosen],
+            self.column_Q[chosen],
+            self.hits.rows(chosen),
+            self.topic_Q[chosen],
+            self.log_normaliser_Q[chosen],
+        )
+
+
+def find(
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    n: int,
+    seen: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
+) -> list[Candidates]:
+    """Find ``n`` candidates for each user: as many whenever the catalogue holds them beyond the seen items.
+
+    Args:
+        vectors: the users' vectors.
+        catalogue: what can be retrieved.
+        n: how many candidates, the same however many vectors a user has.
+        seen: for each user the item numbers that must not come back.
+        config: how the list is divided and blended.
+    """
+    found: list[Candidates] = []
+    for start in range(0, len(seen), _USERS_AT_ONCE):
+        part = slice(start, start + _USERS_AT_ONCE)
+        found += _find(vectors.rows(part), catalogue, n, seen[part], config)
+    return found
+
+
+def _find(
+    vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
+) -> list[Candidates]:
+    lists = _search(vectors, catalogue, n, seen, config)
+    quota_BK, share_BK = quotas(vectors, config, n), shares(vectors, config)
+    start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
+    found = []
+    for b, seen_items in enumerate(seen):
+        mine = lists.rows(slice(int(start_B[b]), int(start_B[b + 1])))
+        k = mine.column_Q
+        blended, union = _blend(mine, quota_BK[b, k], share_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
+        found.append(_completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items))
+    return found
+
+
+def _search(
+    vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
+) -> _Lists:
+    """Search all vectors: one batched call for those over the whole corpus, one scan for each topic."""
+    user_Q, column_Q = np.nonzero(vectors.mask_BK)
+    query_QD = vectors.vectors_BKD[user_Q, column_Q]
+    explicit_Q = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)[column_Q]
+    topic_Q = np.where(explicit_Q & config.relevance_filter, vectors.topic_BK[user_Q, column_Q], 0)
+    excluded = [seen[b] for b in user_Q.tolist()]
+    normalise = config.blend == "mixture"
+    lists = _Lists(user_Q, column_Q, no_hits(len(user_Q), n), topic_Q, np.zeros(len(user_Q), dtype=np.float32))
+    for topic in np.unique(topic_Q).tolist():
+        where = np.flatnonzero(topic_Q == topic)
+        without = [excluded[q] for q in where.tolist()]
+        if topic == 0:
+            hits = catalogue.index.search(query_QD[where], n, excluded=without)
+            log_sums = catalogue.normaliser.log_sum(query_QD[where], hits) if normalise else np.float32(0)
+        else:
+            items = catalogue.items_of(topic)
+            vectors_nD = catalogue.index.vectors(items)
+            hits = scan(query_QD[where], items, vectors_nD, n, without)
+            log_sums = log_sum_exp(query_QD[where], vectors_nD) if normalise else np.float32(0)
+        lists.hits.id_QN[where, : hits.id_QN.shape[1]] = hits.id_QN
+        lists.hits.score_QN[where, : hits.id_QN.shape[1]] = hits.score_QN
+        lists.hits.count_Q[where] = hits.count_Q
+        lists.log_normaliser_Q[where] = log_sums
+    return lists
+
+
+def _blend(
+    lists: _Lists,
+    quota_K: NDArray[np.int64],
+    share_K: NDArray[np.float64],
+    vectors_KD: NDArray[np.float32],
+    catalogue: Catalogue,
+    n: int,
+    config: RetrieveConfig,
+) -> tuple[blend.Blended, blend.Union]:
+    """Blend the lists of one user; ``K`` counts the vectors that exist."""
+    union = blend.union(lists.hits)
+    if len(union.item_U) == 0:
+        return blend.NOTHING, union
+    if config.blend == "round_robin":
+        return blend.round_robin(lists.hits, quota_K, n), union
+    if config.blend == "global_top":
+        return blend.global_top(union, n), union
+    logit_UK = catalogue.index.vectors(union.item_U) @ vectors_KD.T
+    for k in np.flatnonzero(lists.topic_Q).tolist():  # a filtered vector has no say on items of other topics
+        _, on_topic_U = find_rows(catalogue.items_of(int(lists.topic_Q[k])), union.item_U)
+        logit_UK[~on_topic_U, k] = -np.inf
+    return blend.mixture(union, logit_UK, share_K, lists.log_normaliser_Q, n), union
+
+
+def _completed(
+    blended: blend.Blended,
+    union: blend.Union,
+    lists: _Lists,
+    kinds: tuple[Kind, ...],
+    catalogue: Catalogue,
+    n: int,
+    seen: NDArray[np.int64],
+) -> Candidates:
+    """Fill what is short of ``n`` with popular items, and say who found what."""
+    found_by_NK = np.zeros((len(blended.item_N), len(kinds)), dtype=np.bool_)
+    found_by_NK[:, lists.column_Q] = union.score_UK[np.searchsorted(union.item_U, blended.item_N)] > -np.inf
+    missing = n - len(blended.item_N)
+    interest_N = lists.column_Q[blended.interest_N]
+    if missing <= 0:
+        return Candidates(blended.item_N, blended.score_N, interest_N, found_by_NK, kinds)
+    popular_M = _popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
+    return Candidates(
+        np.concatenate([blended.item_N, popular_M]),
+        np.concatenate([blended.score_N, catalogue.item_count[popular_M].astype(np.float32)]),
+        np.concatenate([interest_N, np.full(len(popular_M), POPULAR)]),
+        np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
+        kinds,
+        _reason(len(lists.column_Q), len(popular_M), n),
+    )
+
+
+def _popular(catalogue: Catalogue, n: int, without: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the ``n`` most popular items that are not in ``without``."""
+    enough = catalogue.popular[: n + len(without)]
+    return enough[~np.isin(enough, without)][:n]
+
+
+def _reason(n_vectors: int, n_popular: int, n: int) -> str:
+    if n_vectors == 0:
+        return "no interest is known: popular items"
+    return f"the interests found too few items: {n_popular} of {n} places are popular items" if n_popular else ""

@@ -1,0 +1,108 @@
+"""Places are divided exactly, in proportion, and none is lost."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from multitudes.batches.vectors import Kind
+from multitudes.config import parse
+from multitudes.errors import UsageError
+from multitudes.retrieve.allocate import by_weight, evenly, kind_shares, quotas, shares
+from multitudes.retrieve.plan import RetrieveConfig
+from tests.retrieve.worlds import user_vectors
+
+weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
+JOINT: tuple[Kind, ...] = ("unconditioned", "implicit", "implicit", "explicit", "explicit")
+
+
+def test_largest_remainder_by_hand():
+    # 10 places at .5 .3 .15 .05 are 5, 3, 1.5 and 0.5; both remainders are a half, so the earlier one gets the place.
+    assert by_weight([0.5, 0.3, 0.15, 0.05], 10).tolist() == [5, 3, 2, 0]
+    assert by_weight([1, 1, 1], 10).tolist() == [4, 3, 3]
+    assert by_weight([0, 0], 10).tolist() == [0, 0]
+    assert by_weight([[1, 3], [1, 0]], [4, 5]).tolist() == [[1, 3], [5, 0]]
+    assert evenly([True, False, True, True], 5).tolist() == [2, 0, 2, 1]
+
+
+@given(weight=weights, budget=st.integers(0, 2_000))
+def test_every_place_is_given_and_each_vector_is_within_one_of_its_share(weight, budget):
+    quota = by_weight(weight, budget)
+    if weight.sum() == 0:
+        assert quota.sum() == 0
+        return
+    assert quota.sum() == budget
+    exact = budget * (weight / weight.max()) / (weight / weight.max()).sum()
+    assert (np.abs(quota - exact) < 1 + 1e-9 * budget).all()
+    assert (quota[weight == 0] == 0).all()
+
+
+@given(weight=weights, budget=st.integers(0, 500), scale=st.sampled_from([0.25, 2.0, 1024.0]))
+def test_only_proportions_matter(weight, budget, scale):
+    assert (by_weight(weight, budget) == by_weight(weight * scale, budget)).all()
+
+
+@given(mask=arrays(np.bool_, st.integers(1, 12)), budget=st.integers(0, 500))
+def test_an_even_division_differs_by_one_at_most(mask, budget):
+    quota = evenly(mask, budget)
+    assert (quota[~mask] == 0).all()
+    if mask.any():
+        assert quota.sum() == budget
+        assert quota[mask].max() - quota[mask].min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("exists", "expected"),
+    [
+        # unconditioned, two implicit, two explicit (of two topics per request) -> share of each kind
+        ([1, 1, 1, 1, 1], [0.5, 0.25, 0.25]),
+        ([1, 1, 0, 1, 0], [0.5, 0.375, 0.125]),  # one of two topics: the other's share goes to the implicit interests
+        ([1, 1, 1, 0, 0], [0.5, 0.5, 0.0]),
+        ([1, 0, 0, 1, 1], [0.5, 0.0, 0.5]),  # no usable history: the followed topics take its place
+        ([1, 0, 0, 1, 0], [0.625, 0.0, 0.375]),
+        ([1, 0, 0, 0, 0], [1.0, 0.0, 0.0]),
+        ([0, 1, 1, 1, 1], [0.0, 0.75, 0.25]),
+        ([0, 1, 1, 0, 0], [0.0, 1.0, 0.0]),
+        ([0, 0, 0, 1, 0], [0.0, 0.0, 1.0]),
+        ([0, 0, 0, 0, 0], [0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_share_of_what_a_user_lacks_flows_on(exists, expected):
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25, topics_per_request=2)
+    mask = np.array([exists], dtype=np.bool_)
+    assert kind_shares(JOINT, mask, config)[0] == pytest.approx(expected)
+
+
+@given(
+    mask=arrays(np.bool_, (4, 5)),
+    weight=arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)),
+    n=st.integers(0, 300),
+    unconditioned=st.floats(0, 1),
+    explicit=st.floats(0, 1),
+)
+def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, weight, n, unconditioned, explicit):
+    config = RetrieveConfig(
+        unconditioned_share=unconditioned, explicit_share=explicit * (1 - unconditioned), topics_per_request=2
+    )
+    vectors = user_vectors(JOINT, np.zeros((4, 5, 1)), weight, mask)
+    share, quota = shares(vectors, config), quotas(vectors, config, n)
+    exists = mask.any(axis=1)
+    np.testing.assert_allclose(share.sum(axis=1), exists)
+    assert (quota.sum(axis=1) == n * exists).all()
+    assert (quota[~mask] == 0).all()
+    assert (share[~mask] == 0).all()
+
+
+def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
+    vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), [[9, 3, 1, 5, 1]])
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=2)
+    assert quotas(vectors, config, 100).tolist() == [[50, 30, 10, 5, 5]]
+    assert shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
+
+
+def test_shares_above_one_are_refused_whichever_was_given():
+    with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
+        parse(RetrieveConfig, {"unconditioned_share": 0.9}, "a.toml")
+    with pytest.raises(UsageError, match="the shares exceed 1"):
+        parse(RetrieveConfig, {"explicit_share": 0.6}, "a.toml")
