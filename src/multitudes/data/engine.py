@@ -13,7 +13,7 @@ from multitudes.errors import DataError, MissingError, UsageError
 
 @contextmanager
 def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a connection whose tables and spilled data live in the folder ``scratch``.
+    """Yield a connection whose tables live in memory and, beyond the limit, in the folder ``scratch``.
 
     Args:
         scratch: an existing folder; the caller removes it.
@@ -33,7 +33,7 @@ def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duck
     if threads:
         settings["threads"] = threads
     try:
-        connection = duckdb.connect(str(scratch / "tables.duckdb"), config=settings)
+        connection = duckdb.connect(":memory:", config=settings)
     except duckdb.Error as error:
         raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
     try:

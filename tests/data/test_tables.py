@@ -1,0 +1,133 @@
+"""Tables are read in three notations and brought to the canonical types, or refused in one line."""
+
+import polars as pl
+import pytest
+
+from multitudes.errors import DataError, UsageError
+from tests.data.tables import cleaned, events, items, users, write
+
+
+def refusal(folder):
+    with pytest.raises(DataError) as caught:
+        cleaned(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_csv_json_lines_and_parquet_say_the_same(tmp_path):
+    extra = {"action": ["save", "hide", None, "save", "save", "save"], "rating": [1.0, None, 3.5, 4, 5, 2]}
+    parquet = write(tmp_path / "parquet", events=events(**extra))
+    csv, lines = tmp_path / "csv", tmp_path / "lines"
+    csv.mkdir()
+    lines.mkdir()
+    events(**extra).write_csv(csv / "events.csv")
+    (csv / "items.csv").write_text('item_id,topics\n10,art\n20,"[""art"", ""food""]"\n30,sea\n')
+    (csv / "users.csv").write_text("user_id,followed_topics\n1,food | art\n2,sea\n")
+    events(**extra).write_ndjson(lines / "events.jsonl")
+    items().write_ndjson(lines / "items.ndjson")
+    users().write_ndjson(lines / "users.jsonl")
+    queries = (
+        "SELECT * FROM event ORDER BY file_row",
+        "SELECT * FROM item_topic ORDER BY item_id, place",
+        "SELECT * FROM follow ORDER BY user_id, place",
+    )
+    reference = cleaned(parquet, *queries)[1]
+    assert reference[1]["topic"].to_list() == ["art", "art", "food", "sea"]
+    for folder in (csv, lines):
+        for expected, found in zip(reference, cleaned(folder, *queries)[1], strict=True):
+            assert found.equals(expected)
+
+
+def test_ids_in_csv_are_kept_as_they_are_written(tmp_path):
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n007,1,5\n7,2,6\n")
+    found, (rows,) = cleaned(tmp_path, "SELECT user_id, item_id FROM event ORDER BY file_row")
+    assert rows.rows() == [("007", 1), ("7", 2)]
+    assert found.kinds == {"user_id": "string", "item_id": "int64"}
+
+
+def test_ids_beyond_the_reach_of_a_float_stay_apart(tmp_path):
+    write(tmp_path, events=events(user_id=[2**53, 2**53 + 1, 2**62, 2**62 + 1, 1, 2]), users=None)
+    _, (rows,) = cleaned(tmp_path, "SELECT count(DISTINCT user_id) AS n, max(user_id) AS largest FROM event")
+    assert rows.rows() == [(6, 2**62 + 1)]
+
+
+def test_float_ids_are_refused_because_they_collide(tmp_path):
+    message = refusal(write(tmp_path, events=events(user_id=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])))
+    assert "'user_id' is DOUBLE" in message
+    assert "expected int64 or string" in message
+
+
+def test_ids_that_are_numbers_here_and_text_there_are_refused(tmp_path):
+    message = refusal(write(tmp_path, users=users(user_id=["1", "2"])))
+    assert "int64 in events.parquet" in message
+    assert "string in users.parquet" in message
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, column):
+    message = refusal(write(tmp_path, events=events(rating=1.0).drop(column)))
+    assert f"column '{column}' is missing" in message
+    assert "rating" in message
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "values", "expected"),
+    [
+        ("events", "timestamp", ["a", "b", "c", "d", "e", "f"], "int64 seconds or a timestamp type"),
+        ("events", "timestamp", [1.5, 2, 3, 4, 5, 6], "int64 seconds or a timestamp type"),
+        ("events", "rating", ["a", "b", "c", "d", "e", "f"], "a number"),
+        ("events", "action", [1, 2, 3, 4, 5, 6], "text"),
+        ("events", "valid", ["y", "n", "y", "n", "y", "n"], "true or false"),
+        ("items", "topics", ["art|food", "art", "sea"], "string_split"),
+        ("items", "topics", [[1], [2], [3]], "a list of texts"),
+        ("items", "embedding", ["a", "b", "c"], "a list of numbers"),
+        ("users", "followed_topics", ["art", "sea"], "string_split"),
+    ],
+)
+def test_a_wrong_type_is_named_with_the_expected_one(tmp_path, table, column, values, expected):
+    worlds = {"events": events, "items": items, "users": users}
+    message = refusal(write(tmp_path, **{table: worlds[table](**{column: values})}))
+    assert f"{table}.parquet: column '{column}' is" in message
+    assert expected in message
+
+
+def test_timestamp_types_become_seconds(tmp_path):
+    seconds = pl.Series([100, 200, 300, 400, 150, 450])
+    for unit, factor in (("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000)):
+        moments = (seconds * factor + factor // 2).cast(pl.Datetime(unit))
+        folder = write(tmp_path / unit, events=events(timestamp=moments))
+        _, (rows,) = cleaned(folder, "SELECT time FROM event ORDER BY file_row")
+        assert rows["time"].to_list() == seconds.to_list()
+    zoned = (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
+    _, (rows,) = cleaned(write(tmp_path / "zone", events=events(timestamp=zoned)), "SELECT time FROM event ORDER BY 1")
+    assert rows["time"].to_list() == sorted(seconds)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)])
+def test_times_in_a_smaller_unit_are_recognised(tmp_path, unit, factor):
+    times = [(1_700_000_000 + second) * factor for second in range(6)]
+    message = refusal(write(tmp_path, events=events(timestamp=times)))
+    assert f"looks like {unit}" in message
+    assert f"// {factor}" in message
+
+
+def test_an_empty_table_is_refused(tmp_path):
+    assert "no rows" in refusal(write(tmp_path, events=events().clear()))
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    folder = write(tmp_path)
+    (folder / "items.parquet").write_bytes(b"not a table at all")
+    assert "items.parquet: cannot be read" in refusal(folder)
+
+
+def test_a_table_that_is_there_twice_is_refused(tmp_path):
+    folder = write(tmp_path)
+    events().write_csv(folder / "events.csv")
+    assert "events.parquet and events.csv" in refusal(folder)
+
+
+def test_a_folder_without_events_or_no_folder_is_refused(tmp_path):
+    assert "at least the events table" in refusal(write(tmp_path, events=None))
+    with pytest.raises(UsageError, match="no such folder"):
+        cleaned(tmp_path / "nowhere")
