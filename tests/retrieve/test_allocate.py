@@ -38,7 +38,7 @@ def test_every_place_is_given_and_each_vector_is_within_one_of_its_share(weight,
     assert (quota[weight == 0] == 0).all()
 
 
-@given(weight=weights, budget=st.integers(0, 500), scale=st.sampled_from([0.25, 2.0, 1024.0]))
+@given(weight=weights, budget=st.integers(0, 500), scale=st.sampled_from([2.0, 64.0, 1024.0]))
 def test_only_proportions_matter(weight, budget, scale):
     assert (by_weight(weight, budget) == by_weight(weight * scale, budget)).all()
 

@@ -4,14 +4,51 @@ Legend: B users · L history · F followed topics · P user features. **Column 0
 the end, so a longer history only adds columns and a position is a recency rank.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.prepared import Prepared
-
 MAX_FOLLOWS = 32  # followed topics a user tower sees; more are cut in the order of the table
+
+
+class UserEvents(Protocol):
+    """The users' events and follows, flat: of a prepared folder or of a release. Names as in ``data.prepared``."""
+
+    @property
+    def event_offset(self) -> NDArray[np.int64]:
+        """Where each user's events begin."""
+        ...
+
+    @property
+    def event_item(self) -> NDArray[np.int32]:
+        """Item numbers, 0 = unknown."""
+        ...
+
+    @property
+    def event_action(self) -> NDArray[np.uint8]:
+        """Action codes, from 1."""
+        ...
+
+    @property
+    def event_valid(self) -> NDArray[np.bool_]:
+        """Whether an event is usable."""
+        ...
+
+    @property
+    def follow_offset(self) -> NDArray[np.int64]:
+        """Where each user's followed topics begin."""
+        ...
+
+    @property
+    def follow_topic(self) -> NDArray[np.int32]:
+        """Topic numbers."""
+        ...
+
+    @property
+    def user_feature(self) -> NDArray[np.float32]:
+        """Features of the users."""
+        ...
 
 
 class Histories(NamedTuple):
@@ -24,20 +61,20 @@ class Histories(NamedTuple):
     user_feature_BP: NDArray[np.float32]
 
 
-def gather(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
+def gather(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
     """Return the ``length`` most recent events of each user before the flat position ``end`` (exclusive)."""
     position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
-    real_BL = position_BL >= prepared.event_offset[user_B][:, None]
+    real_BL = position_BL >= users.event_offset[user_B][:, None]
     position_BL = np.where(real_BL, position_BL, 0)
-    item_BL = np.where(real_BL, prepared.event_item[position_BL], 0).astype(np.int64)
-    action_BL = np.where(real_BL, prepared.event_action[position_BL], 0).astype(np.int64)
-    valid_BL = real_BL & prepared.event_valid[position_BL] & (item_BL > 0)
+    item_BL = np.where(real_BL, users.event_item[position_BL], 0).astype(np.int64)
+    action_BL = np.where(real_BL, users.event_action[position_BL], 0).astype(np.int64)
+    valid_BL = real_BL & users.event_valid[position_BL] & (item_BL > 0)
     return Histories(
         item_BL=item_BL,
         action_BL=action_BL,
         valid_BL=valid_BL,
-        follow_BF=follows(prepared, user_B),
-        user_feature_BP=np.asarray(prepared.user_feature[user_B]),
+        follow_BF=follows(users, user_B),
+        user_feature_BP=np.asarray(users.user_feature[user_B]),
     )
 
 
@@ -52,9 +89,9 @@ def rows(histories: Histories, chosen: slice) -> Histories:
     )
 
 
-def follows(prepared: Prepared, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
+def follows(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the followed topics of each user, at most ``MAX_FOLLOWS``, zero-padded at the end."""
-    return ragged_rows(prepared.follow_offset, prepared.follow_topic, user_B, MAX_FOLLOWS)
+    return ragged_rows(users.follow_offset, users.follow_topic, user_B, MAX_FOLLOWS)
 
 
 def ragged_rows(

@@ -1,0 +1,69 @@
+"""What to call an interest, so that a person recognises it.
+
+Legend: T topics · L history · K vectors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.vectors import Kind
+
+WHOLE_HISTORY = "whole history"
+_TOPICS_IN_A_NAME = 2
+_LEAST_SHARE = 0.25  # of an interest's items that must have a topic for it to name the interest
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Topic and item names by number; entry 0 is the unknown one."""
+
+    topics: list[str]
+    titles: list[str]
+    item_topic_offset: NDArray[np.int64]
+    item_topic: NDArray[np.int32]
+    topic_base_T: NDArray[np.float64]  # share of all engagements whose item has the topic
+
+    @classmethod
+    def build(
+        cls,
+        topics: list[str],
+        titles: list[str],
+        item_topic_offset: NDArray[np.int64],
+        item_topic: NDArray[np.int32],
+        item_count: NDArray[np.int64],
+    ) -> "Vocabulary":
+        """Count how common each topic is among engagements; every item counts once more, so that none counts zero."""
+        item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
+        weight = item_count.astype(np.float64) + 1
+        base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
+        return cls(topics, titles, item_topic_offset, item_topic, base_T)
+
+    def name(self, kind: Kind, topic: int, items: NDArray[np.int64]) -> str:
+        """Name an interest.
+
+        Args:
+            kind: of its vector.
+            topic: what an explicit interest is conditioned on.
+            items: numbers of the history items that belong to an implicit interest, newest first.
+        """
+        if kind == "explicit":
+            return self.topics[topic]
+        if kind == "unconditioned":
+            return WHOLE_HISTORY
+        typical = self._over_represented(items)
+        if typical:
+            return " · ".join(self.topics[t] for t in typical)
+        return f"like {self.titles[items[0]]}" if len(items) else "without items"
+
+    def _over_represented(self, items: NDArray[np.int64]) -> list[int]:
+        """Return the topics that tell these items apart: frequent among them, and more so than everywhere."""
+        rows = [self.item_topic[self.item_topic_offset[i] : self.item_topic_offset[i + 1]] for i in items.tolist()]
+        count_T = np.bincount(np.concatenate(rows), minlength=len(self.topics)) if rows else np.zeros(1)
+        share_T = count_T / max(1, len(items))
+        topic = np.flatnonzero(share_T >= _LEAST_SHARE)
+        topic = topic[topic > 0]
+        gain = share_T[topic] * np.log(share_T[topic] / self.topic_base_T[topic])
+        order = np.argsort(-gain, kind="stable")[:_TOPICS_IN_A_NAME]
+        return [int(t) for t in topic[order][gain[order] > 0]]

@@ -1,0 +1,65 @@
+"""What a person or a program gets back: candidates, the interests behind them, and what fell short."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from multitudes.batches.vectors import Kind
+from multitudes.ids import Id
+from multitudes.retrieve.find import Source
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One retrieved item."""
+
+    item_id: Id
+    title: str | None
+    score: float
+    rank: int  # from 1
+    source: Source
+    interest: int | None  # number of the interest that brought it; None for a popular item
+    interest_name: str | None
+    found_by: tuple[int, ...]  # numbers of all interests that have it among their own best
+
+
+@dataclass(frozen=True)
+class Interest:
+    """One vector of the user, as a person may understand it."""
+
+    number: int
+    kind: Kind
+    name: str
+    share: float  # of the list
+    items: tuple[str, ...]  # titles (or ids) of history items that belong to it, newest first
+    n_items: int
+    age_days: float | None  # of its newest item, before the newest event of the release; None where times are unknown
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The answer to one request."""
+
+    user_id: Id | None
+    release: str
+    candidates: tuple[Candidate, ...]
+    interests: tuple[Interest, ...]
+    reason: str  # why less than the full method served this user, or empty
+    unknown_items: int = 0  # of the given history, which this release does not know
+    unknown_topics: int = 0  # of the given follows
+
+    @property
+    def degraded(self) -> bool:
+        """True when less than the full method served this user; ``reason`` says why."""
+        return bool(self.reason)
+
+    def to_dict(self, explain: bool = False) -> dict[str, Any]:
+        """Return the answer as JSON has it; ``explain`` adds the interests, the titles and what fell short."""
+        record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
+        candidates = [asdict(candidate) for candidate in self.candidates]
+        if explain:
+            record |= {"reason": self.reason, "interests": [asdict(interest) for interest in self.interests]}
+            record |= {"unknown_items": self.unknown_items, "unknown_topics": self.unknown_topics}
+        else:
+            for candidate in candidates:
+                del candidate["title"]
+        return record | {"candidates": candidates}

@@ -1,0 +1,123 @@
+"""From a release to recommendations: users of the data, people who are not in it, or everybody in batch."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from multitudes.config import parse
+from multitudes.errors import UsageError
+from multitudes.ids import Id
+from multitudes.progress import Progress, silent
+from multitudes.release.release import Release
+from multitudes.retrieve.allocate import shares
+from multitudes.retrieve.catalogue import Catalogue
+from multitudes.retrieve.conditions import draw
+from multitudes.retrieve.find import find
+from multitudes.retrieve.people import Asked, People
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.present import Presenter
+from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.tower import user_vectors
+
+_USERS_AT_ONCE = 256
+
+
+class Retriever:
+    """Recommends from one release. Needs no torch."""
+
+    def __init__(self, release: Release, config: RetrieveConfig | None = None) -> None:
+        self.release = release
+        published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
+        self.config = config or published
+        self.catalogue = Catalogue(release.index, release.item_topic_offset, release.item_topic, release.item_count)
+        self._people = People(release)
+
+    @classmethod
+    def open(cls, path: str | Path, config: RetrieveConfig | None = None) -> "Retriever":
+        """Open the current release of a folder of releases, or one version's own folder.
+
+        Args:
+            path: the folder.
+            config: how to retrieve, in place of what was published with the release.
+
+        Raises:
+            ArtefactError: nothing is released there, or the release is damaged or of another version.
+        """
+        return cls(Release.open(path), config)
+
+    def recommend(
+        self,
+        user_id: Id | None = None,
+        *,
+        history: Sequence[Id] | None = None,
+        follows: Sequence[str] | None = None,
+        n: int = 100,
+        exclude: Sequence[Id] = (),
+        request: str = "",
+    ) -> Recommendation:
+        """Recommend to a user of the data, or to somebody described by a history and followed topics.
+
+        Args:
+            user_id: a user of the data. One who is not known gets popular items, marked as degraded.
+            history: item ids, newest last, in place of a user of the data.
+            follows: topic names, in place of a user of the data.
+            n: how many candidates.
+            exclude: item ids that must not come back, beside those already seen.
+            request: name of the request; decides which followed topics are drawn, so that it can be replayed.
+
+        Raises:
+            UsageError: neither or both of a user and a description are given, or ``n`` is below 1.
+        """
+        described = history is not None or follows is not None
+        if described == (user_id is not None):
+            raise UsageError("give either a user or a history and follows")
+        if user_id is None:
+            return self._answer(self._people.described(history or (), follows or ()), n, exclude, request)[0]
+        number = self._people.number(user_id)
+        if number is None:
+            nobody = self._people.described((), (), name=user_id)
+            return self._answer(nobody, n, exclude, request, f"user {user_id!r} is not in this release")[0]
+        return self._answer(self._people.known(np.array([number])), n, exclude, request)[0]
+
+    def recommend_all(
+        self, *, n: int = 100, request: str = "", progress: Progress = silent
+    ) -> Iterator[Recommendation]:
+        """Recommend to every user of the release, in the order of their numbers.
+
+        Raises:
+            UsageError: ``n`` is below 1.
+        """
+        for start in range(0, self.release.n_users, _USERS_AT_ONCE):
+            user_B = np.arange(start, min(start + _USERS_AT_ONCE, self.release.n_users))
+            yield from self._answer(self._people.known(user_B), n, (), request)
+            progress(int(user_B[-1]) + 1, self.release.n_users)
+
+    def _answer(
+        self, asked: Asked, n: int, exclude: Sequence[Id], request: str, unknown: str = ""
+    ) -> list[Recommendation]:
+        """Answer B users; ``unknown`` says why no vector may speak for them."""
+        if n < 1:
+            raise UsageError(f"{n} candidates were asked for; ask for at least 1")
+        columns = self.release.manifest.kinds.count("explicit")
+        drawn = min(columns, self.config.topics_per_request)
+        topic_BC = draw(asked.histories.follow_BF, drawn, self.config.seed, asked.user_B, request)
+        topic_BC = np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
+        vectors = user_vectors(self.release, asked.histories, topic_BC)
+        if unknown:
+            vectors = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
+        excluded = self._people.item_numbers(exclude)
+        seen = [np.union1d(items, excluded) for items in asked.seen] if len(excluded) else asked.seen
+        found = find(vectors, self.catalogue, n, seen, self.config)
+        share_BK = shares(vectors, self.config)
+        return [
+            self._presenter.recommendation(
+                asked, b, vectors, share_BK[b], some, f"{unknown}: popular items" if unknown else some.reason
+            )
+            for b, some in enumerate(found)
+        ]
+
+    @cached_property
+    def _presenter(self) -> Presenter:
+        return Presenter(self.release)

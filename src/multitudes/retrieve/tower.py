@@ -1,0 +1,54 @@
+"""The user tower of a release: histories in, user vectors out, through ONNX Runtime.
+
+Legend: B users · L history · K vectors · C conditions · D width.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.histories import Histories
+from multitudes.batches.vectors import UserVectors
+from multitudes.errors import ArtefactError
+from multitudes.release.release import USER_TOWER, Release
+
+OUTPUTS = ("vectors_BKD", "weight_BK", "mask_BK", "cluster_BL")
+
+
+def user_vectors(release: Release, histories: Histories, topic_BC: NDArray[np.int64]) -> UserVectors:
+    """Return the vectors of B users.
+
+    Args:
+        release: whose tower and item inputs are used.
+        histories: what the tower sees of the users.
+        topic_BC: the conditions of the explicit vectors, 0 = none; as many as the release has explicit columns.
+
+    Raises:
+        ArtefactError: the tower does not take or give what this version expects.
+    """
+    session, kinds = release.user_tower, release.manifest.kinds
+    offered = {
+        "input_BLD": release.item_input[histories.item_BL],
+        "action_BL": histories.action_BL,
+        "valid_BL": histories.valid_BL,
+        "follow_BF": histories.follow_BF,
+        "topic_BC": topic_BC,
+        "user_feature_BP": histories.user_feature_BP,
+    }
+    wanted = [entry.name for entry in session.get_inputs()]  # a tower without features has no such input
+    try:
+        vectors_BKD, weight_BK, mask_BK, cluster_BL = session.run(OUTPUTS, {name: offered[name] for name in wanted})
+    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(
+            f"{release.path / USER_TOWER}: does not take this input ({reason}); publish again"
+        ) from error
+    if vectors_BKD.shape[1] != len(kinds):
+        raise ArtefactError(
+            f"{release.path / USER_TOWER}: gives {vectors_BKD.shape[1]} vectors; the manifest names {len(kinds)} kinds."
+            " Publish the run again"
+        )
+    topic_BK = np.zeros(mask_BK.shape, dtype=np.int64)
+    explicit = np.array([kind == "explicit" for kind in kinds])
+    topic_BK[:, explicit] = topic_BC[:, : explicit.sum()]
+    mask_BK = mask_BK & (~explicit | (topic_BK > 0))
+    return UserVectors(kinds, vectors_BKD, np.where(mask_BK, weight_BK, 0), mask_BK, topic_BK, cluster_BL)

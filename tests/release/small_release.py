@@ -1,0 +1,127 @@
+"""A release of a world that one can hold in the head, with a user tower made by hand.
+
+Items 1..10 are films of topic 1, nearest to the first axis first; items 11..20 of topic 2, along the second axis.
+Item ids are 101..120, users are "ann" (has seen the four best of topic 1 and, last, the best of topic 2; follows
+topic 2), "bob" (has seen item 11 only, follows both topics) and "eve" (one hidden item, follows nothing).
+
+The tower: the unconditioned vector is the mean of the valid history items, the implicit one the newest of them if
+valid, explicit ones stand in a table of topics.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+from onnx import TensorProto, helper, numpy_helper
+
+from multitudes.index.exact import Exact
+from multitudes.release.manifest import Manifest
+from multitudes.release.release import USER_TOWER
+from multitudes.release.store import ReleaseStore
+from multitudes.release.write import write_release
+
+LENGTH, CONDITIONS, DAY = 4, 2, 86_400
+STRENGTH = np.linspace(1.0, 0.1, 10)
+ITEM_VECTORS = np.concatenate([np.outer(STRENGTH, [1, 0]), np.outer(STRENGTH, [0, 1])]).astype(np.float32)
+TOPIC_VECTORS = np.array([[0, 0], [5, 0], [0, 5]], dtype=np.float32)
+KINDS = ("unconditioned", "implicit", "explicit", "explicit")
+
+
+def user_tower(width: int = 2) -> onnx.ModelProto:
+    """Make the tower with ONNX's own building blocks."""
+
+    def constant(name: str, values) -> onnx.TensorProto:
+        return numpy_helper.from_array(np.asarray(values), name)
+
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["valid_BL"], ["valid_float"], to=TensorProto.FLOAT),
+        node("Unsqueeze", ["valid_float", "two"], ["valid_BL1"]),
+        node("Mul", ["input_BLD", "valid_BL1"], ["item_BLD"]),
+        node("ReduceSum", ["item_BLD", "one"], ["sum_B1D"], keepdims=1),
+        node("ReduceSum", ["valid_BL1", "one"], ["count_B11"], keepdims=1),
+        node("Max", ["count_B11", "one_float"], ["at_least_one"]),
+        node("Div", ["sum_B1D", "at_least_one"], ["mean_B1D"]),
+        node("Slice", ["item_BLD", "zero", "one", "one"], ["newest_B1D"]),
+        node("Gather", ["topics", "topic_BC"], ["explicit_BCD"], axis=0),
+        node("Concat", ["mean_B1D", "newest_B1D", "explicit_BCD"], ["vectors_BKD"], axis=1),
+        node("Squeeze", ["count_B11", "two"], ["count_B1"]),
+        node("Slice", ["valid_float", "zero", "one", "one"], ["newest_B1"]),
+        node("Cast", ["topic_BC"], ["topic_float"], to=TensorProto.FLOAT),
+        node("Concat", ["count_B1", "newest_B1", "topic_float"], ["evidence_BK"], axis=1),
+        node("Greater", ["evidence_BK", "zero_float"], ["mask_BK"]),
+        node("Cast", ["mask_BK"], ["weight_BK"], to=TensorProto.FLOAT),
+        node("Where", ["valid_BL", "one", "minus_one"], ["cluster_BL"]),
+    ]
+    initializers = [constant(n, np.array([v], np.int64)) for n, v in (("zero", 0), ("one", 1), ("two", 2))]
+    initializers += [constant("minus_one", np.array([-1], np.int64)), constant("topics", TOPIC_VECTORS)]
+    initializers += [constant(n, np.array([v], np.float32)) for n, v in (("zero_float", 0), ("one_float", 1))]
+    value = helper.make_tensor_value_info
+    inputs = [
+        value("input_BLD", TensorProto.FLOAT, ["B", LENGTH, width]),
+        value("valid_BL", TensorProto.BOOL, ["B", LENGTH]),
+        value("topic_BC", TensorProto.INT64, ["B", CONDITIONS]),
+    ]
+    outputs = [
+        value("vectors_BKD", TensorProto.FLOAT, ["B", len(KINDS), width]),
+        value("weight_BK", TensorProto.FLOAT, ["B", len(KINDS)]),
+        value("mask_BK", TensorProto.BOOL, ["B", len(KINDS)]),
+        value("cluster_BL", TensorProto.INT64, ["B", LENGTH]),
+    ]
+    graph = helper.make_graph(nodes, "user_tower", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def arrays() -> dict[str, np.ndarray]:
+    """Return the arrays of the world."""
+    return {
+        "item_input": np.concatenate([np.zeros((1, 2)), 3 * ITEM_VECTORS]),
+        "item_topic_offset": np.array([0, *range(21)]),
+        "item_topic": np.repeat([1, 2], 10),
+        "item_count": np.array([0, *range(20, 0, -1)]),
+        "item_recent_count": np.zeros(21),
+        "event_offset": np.array([0, 4, 5, 6]),  # the most recent four
+        "event_item": np.array([2, 3, 4, 11, 11, 5]),
+        "event_time": DAY * np.array([2, 3, 4, 10, 9, 1]),
+        "event_action": np.array([1, 1, 1, 1, 1, 2]),
+        "event_valid": np.array([True] * 5 + [False]),
+        "seen_offset": np.array([0, 5, 6, 7]),
+        "seen_item": np.array([1, 2, 3, 4, 11, 11, 5]),
+        "follow_offset": np.array([0, 1, 3, 3]),
+        "follow_topic": np.array([2, 1, 2]),
+        "user_feature": np.zeros((3, 0)),
+    }
+
+
+def manifest(**changes) -> Manifest:
+    """Return the manifest of the world."""
+    record = {
+        "method": "joint",
+        "kinds": KINDS,
+        "history_length": LENGTH,
+        "actions": ("view", "hide"),
+        "default_action": 1,
+        "ordered_only": False,
+        "counts": {"users": 3, "items": 20, "topics": 2},
+        "retrieval": {"topics_per_request": CONDITIONS},
+        "index": {},
+    }
+    return Manifest.model_validate(record | changes)
+
+
+def publish_small(root: Path, **changes) -> str:
+    """Publish the world and return its version."""
+    store = ReleaseStore(root)
+    with store.stage() as stage:
+        onnx.save(user_tower(), str(stage / USER_TOWER))
+        write_release(
+            stage,
+            manifest(**changes),
+            arrays(),
+            Exact.build(np.arange(1, 21), ITEM_VECTORS),
+            pl.Series(["ann", "bob", "eve"]),
+            pl.DataFrame({"item_id": range(101, 121), "title": [f"Film {i}" for i in range(101, 121)]}),
+            ["", "Drama", "Crime"],
+        )
+        return store.commit(stage)

@@ -1,0 +1,96 @@
+"""A release is opened whole or refused with the name of what is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.release import manifest as manifests
+from multitudes.release.release import ARRAYS, Release
+from tests.release.small_release import publish_small
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("releases")
+    publish_small(root)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    publish_small(tmp_path)
+    return tmp_path / "versions" / "0001"
+
+
+def test_what_was_written_is_read(published: Path):
+    release = Release.open(published)
+    assert release.version == "0001"
+    assert (release.n_users, release.n_items) == (3, 20)
+    assert release.user_ids.to_list() == ["ann", "bob", "eve"]
+    assert release.topics == ["", "Drama", "Crime"]
+    assert release.seen(0).tolist() == [1, 2, 3, 4, 11]
+    assert len(release.index) == 20
+    assert release.manifest.created_at.tzinfo is not None
+    for name, dtype in ARRAYS.items():
+        assert getattr(release, name).dtype == dtype
+    assert [i.name for i in release.user_tower.get_inputs()] == ["input_BLD", "valid_BL", "topic_BC"]
+
+
+def test_a_version_can_be_opened_by_its_own_folder(published: Path):
+    assert Release.open(published / "versions" / "0001").version == "0001"
+
+
+def test_every_byte_is_guarded(folder: Path):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    assert len(files) >= len(ARRAYS) + 7
+    for path in files:
+        whole = path.read_bytes()
+        last = bytes([whole[-1] ^ 1])
+        for damaged in (whole[:-1] + last, whole[:-1], None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(ArtefactError, match=path.name):
+                Release.open(folder)
+            path.write_bytes(whole)
+    Release.open(folder)  # the control
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "multitudes-release version 2; expected multitudes-release version 1"),
+        ({"format": "other"}, "other version 1; expected multitudes-release version 1"),
+        ({"kinds": ["sideways"]}, "'kinds.0' is wrong or missing"),
+        ({"colour": "red"}, "'colour' is wrong or missing"),
+    ],
+)
+def test_a_manifest_that_this_version_cannot_read_is_refused(folder: Path, change: dict[str, object], message: str):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ArtefactError, match=message):
+        Release.open(folder)
+
+
+def test_a_damaged_manifest_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path):
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ArtefactError, match=r"manifest.json: damaged"):
+        Release.open(folder)
+    with pytest.raises(ArtefactError, match="no releases here"):
+        Release.open(tmp_path / "elsewhere")
+
+
+def test_an_array_of_another_type_is_refused_even_if_the_manifest_agrees(folder: Path):
+    np.save(folder / "item_count.npy", np.zeros(21, np.int32))
+    manifests.write(folder, manifests.read(folder))
+    with pytest.raises(ArtefactError, match=r"item_count.npy: holds int32; expected int64"):
+        Release.open(folder)
+
+
+def test_a_tower_that_is_no_model_is_refused_when_first_used(folder: Path):
+    (folder / "user_tower.onnx").write_bytes(b"no model")
+    manifests.write(folder, manifests.read(folder))
+    release = Release.open(folder)
+    with pytest.raises(ArtefactError, match=r"user_tower.onnx: ONNX Runtime cannot load it"):
+        _ = release.user_tower
