@@ -17,7 +17,7 @@ PAST = [[1, 2], [1, 3], [1, 2, 3], [4]]
 # Users 0–2 want two new items each (and item 1 again); user 3 only repeats.
 FUTURE = [[5, 6, 1], [7, 8, 1], [9, 10, 1], [4]]
 WANTED = [[5, 6], [7, 8], [9, 11], [4, 1]]  # both, both, one of two, nothing new
-CONFIG = EvaluateConfig(budgets=(2, 4), resamples=50)
+CONFIG = EvaluateConfig(budgets=(2, 4), resamples=50, controls="all_budgets")
 ROUND_ROBIN = RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)
 
 
@@ -76,6 +76,28 @@ def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_p
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     assert "own_history" not in result["methods"]
     assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
+
+
+def test_a_blend_is_asked_anew_at_every_budget_and_a_single_query_gives_the_same_order(tmp_path):
+    both = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    small = evaluate(world(tmp_path), CONFIG.model_copy(update={"budgets": (2,)}), ROUND_ROBIN).result
+    for method, figures in small["methods"].items():
+        assert both["methods"][method].items() >= figures.items()
+
+
+def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is_wanted(tmp_path):
+    main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
+    assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
+    assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
+    none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), controls="none"), ROUND_ROBIN).result
+    assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "followed_topics"}
+
+
+def test_where_nothing_is_repeated_all_targets_are_not_asked_again(tmp_path):
+    run = world(tmp_path)
+    assert evaluate(run, CONFIG, ROUND_ROBIN).result["all_targets"] is not None
+    data = prepared(tmp_path, [[1], [2]], [[3], [4]], [[1], [2]] * 5, follows=[[1], [2]])
+    assert evaluate(FakeRun(tmp_path, data, WANTED), CONFIG, ROUND_ROBIN).result["all_targets"] is None
 
 
 def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, Prepared
 
 
@@ -81,9 +81,9 @@ class FakeRun:
 
     path: Path
     prepared: Prepared
-    wanted: list
-    wanted_at_random: list | None = None
-    kinds: tuple = ("implicit", "implicit")
+    wanted: list[list[int]]
+    wanted_at_random: list[list[int]] | None = None
+    kinds: tuple[Kind, ...] = ("implicit", "implicit")
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )

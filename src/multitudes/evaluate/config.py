@@ -21,7 +21,11 @@ class EvaluateConfig(Config):
     max_users: int | None = Field(None, ge=1, description="most users, drawn at random by the seed; none: all users")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of users behind the 95 % intervals")
     core_days: int = Field(4, ge=1, description="active days in the last 28 that make a user core")
-    controls: bool = Field(True, description="also ask the controls of a run of several vectors")
+    controls: Literal["none", "main_budget", "all_budgets"] = Field(
+        "main_budget",
+        description="where a run of several vectors is compared with its controls; those of one vector are cheap and"
+        " asked at every budget, unless none",
+    )
     seed: int = Field(0, description="seed of the sample of users and of the bootstrap")
 
     @field_validator("budgets")

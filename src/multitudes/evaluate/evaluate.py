@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from multitudes.batches.held_out import held_out
+from multitudes.batches.held_out import HeldOut, held_out
 from multitudes.data.prepared import Prepared
 from multitudes.errors import DataError
 from multitudes.evaluate import health, outcomes
@@ -55,17 +55,24 @@ def evaluate(
     prepared = run.prepared
     budgets = allowed_budgets(config.budgets, prepared.n_items)
     held = sample(held_out(prepared, config.split), config.max_users, config.seed)
-    kinds: tuple[TargetKind, ...] = ("new", "all") if config.targets == "both" else (config.targets,)
-    judged = Judge(run, retrieve, budgets, controls=config.controls).judge(held, kinds, progress)
+    kinds = _kinds(config, held)
+    judged = Judge(run, retrieve, budgets, config.controls).judge(held, kinds, progress)
     if not judged:
         raise DataError(
             f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
             " prepare with larger shares or another split, or ask for --targets all"
         )
     blocks = {kind: _block(run, config, kind, found, budgets) for kind, found in judged.items()}
-    first, *rest = blocks
-    result = _heading(run, config, retrieve) | blocks[first] | {f"{kind}_targets": blocks[kind] for kind in rest}
+    first = next(iter(blocks.values()))
+    result = _heading(run, config, retrieve) | first | {"all_targets": blocks.get("all")}
     return Evaluation(result, pl.concat([_table(prepared, kind, found) for kind, found in judged.items()]))
+
+
+def _kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
+    if config.targets != "both":
+        return (config.targets,)
+    # Where nothing is ever repeated, all targets are first-time targets and there is nothing else to ask.
+    return ("new",) if held.target_is_new.all() else ("new", "all")
 
 
 def save(evaluation: Evaluation, run: Path) -> None:

@@ -5,7 +5,7 @@ Legend: B users · K vectors · N candidates · D dimensions · I items.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from multitudes.retrieve.conditions import draw
 from multitudes.retrieve.find import Candidates, find
 from multitudes.retrieve.plan import RetrieveConfig
 
+Controls = Literal["none", "main_budget", "all_budgets"]
 _USERS_AT_ONCE = 256
 
 
@@ -50,12 +51,16 @@ class Lists(NamedTuple):
     item_BN: NDArray[np.int64]
     interest_BN: NDArray[np.int64]
 
+    def best(self, n: int) -> "Lists":
+        """Return the first ``n`` of each list."""
+        return Lists(self.item_BN[:, :n], self.interest_BN[:, :n])
+
 
 class Judge:
     """Asks one run and the baselines; what all users share is made once."""
 
     def __init__(
-        self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], *, controls: bool = True
+        self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], controls: Controls = "main_budget"
     ) -> None:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
@@ -88,7 +93,7 @@ class Judge:
         followed_BF = follows(run.prepared, users.user_B)
         topic_BC = draw(followed_BF, config.topics_per_request, config.seed, users.user_B, "evaluate")
         vectors = run.user_vectors(histories, topic_BC)
-        if not self._controls or "implicit" not in vectors.kinds:
+        if self._controls == "none" or "implicit" not in vectors.kinds:
             return vectors, None
         return vectors, run.user_vectors(histories, topic_BC, "random")
 
@@ -98,10 +103,10 @@ class Judge:
         past = seen_items(self._run.prepared, asked)
         seen = past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(asked)
         own, *others = systems(self._run.config.method, vectors, at_random, self._retrieve)
-        lists: dict[Answer, Lists] = {}
-        for system in (own, *others) if self._controls else (own,):
-            for budget in self._budgets:
-                lists[Answer(system.name, budget)] = self._serve(system, budget, seen)
+        lists = self._serve(own, self._budgets, seen)
+        for system in others if self._controls != "none" else ():
+            everywhere = self._controls == "all_budgets" or system.one_query
+            lists |= self._serve(system, self._budgets if everywhere else (main_budget(self._budgets),), seen)
         answers = {answer: list_measures(found.item_BN, asked, self._facts) for answer, found in lists.items()}
         for name, ranked_BN in self._baselines.lists(asked, past, kind, max(self._budgets)).items():
             for budget in self._budgets:
@@ -115,8 +120,14 @@ class Judge:
             interests=self._interests(asked, vectors, lists),
         )
 
-    def _serve(self, system: System, budget: int, seen: Sequence[NDArray[np.int64]]) -> Lists:
-        return as_lists(find(system.vectors, self._catalogue, budget, seen, system.config), budget)
+    def _serve(
+        self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
+    ) -> dict[Answer, Lists]:
+        """Return what a system answers to each budget: never the beginning of a longer list, unless it is the same."""
+        # One query gives one order, of which every budget takes the beginning; a blend divides every budget anew.
+        asked = budgets[-1:] if system.one_query else budgets
+        found = {n: as_lists(find(system.vectors, self._catalogue, n, seen, system.config), n) for n in asked}
+        return {Answer(system.name, n): found.get(n, found[asked[-1]]).best(n) for n in budgets}
 
     def _max_score(self, asked: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:
         rank_T = max_score_ranks(vectors, self._item_ID, asked, seen)

@@ -30,6 +30,11 @@ class System(NamedTuple):
     vectors: UserVectors
     config: RetrieveConfig
 
+    @property
+    def one_query(self) -> bool:
+        """True when one vector brings all candidates."""
+        return len(self.vectors.kinds) == 1
+
 
 def systems(
     method: str, vectors: UserVectors, random_vectors: UserVectors | None, config: RetrieveConfig
