@@ -93,9 +93,9 @@ def test_a_wrong_type_is_named_with_the_expected_one(tmp_path, table, column, va
 
 def test_timestamp_types_become_seconds(tmp_path):
     seconds = pl.Series([100, 200, 300, 400, 150, 450])
-    for unit, factor in (("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000)):
-        moments = (seconds * factor + factor // 2).cast(pl.Datetime(unit))
-        folder = write(tmp_path / unit, events=events(timestamp=moments))
+    for dtype, factor in ((pl.Datetime("ms"), 1_000), (pl.Datetime("us"), 1_000_000), (pl.Datetime("ns"), 10**9)):
+        moments = (seconds * factor + factor // 2).cast(dtype)
+        folder = write(tmp_path / str(factor), events=events(timestamp=moments))
         _, (rows,) = cleaned(folder, "SELECT time FROM event ORDER BY file_row")
         assert rows["time"].to_list() == seconds.to_list()
     zoned = (seconds * 1_000_000).cast(pl.Datetime("us", "UTC"))
@@ -109,6 +109,17 @@ def test_times_in_a_smaller_unit_are_recognised(tmp_path, unit, factor):
     message = refusal(write(tmp_path, events=events(timestamp=times)))
     assert f"looks like {unit}" in message
     assert f"// {factor}" in message
+
+
+def test_a_column_without_any_value_is_no_column_of_a_wrong_type(tmp_path):
+    blank = {"action": None, "rating": None, "source_interest": None, "valid": None}
+    parquet = write(tmp_path / "parquet", events=events(**blank), users=users(followed_topics=[[], []]))
+    csv = write(tmp_path / "csv", events=None)
+    events(**blank).write_csv(csv / "events.csv")
+    for folder in (parquet, csv):
+        found, (rows,) = cleaned(folder, "SELECT DISTINCT action, rating, source, valid FROM event")
+        assert rows.rows() == [("unknown", None, None, True)]
+        assert found.repairs["events_without_action"] == 6
 
 
 def test_an_empty_table_is_refused(tmp_path):

@@ -165,7 +165,7 @@ def _reader(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> str
 
 def _types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    return {row[0]: row[1] for row in rows if row[0] != "file_row"}
+    return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
 
 
 def _canonical(
@@ -174,7 +174,9 @@ def _canonical(
     """Return the SQL that brings ``column`` to its canonical type, or the column as it is where that would lose."""
     role, source = ROLES[name].get(column), quoted(column)
     sql = source
-    if role == "id":
+    if role not in {None, "id"} and _is_blank(connection, reader, source, found):
+        sql = f"CAST(NULL AS {_SQL_TYPE[role]})"
+    elif role == "id":
         whole = found in _INTEGERS or (file.suffix == ".csv" and _all_whole(connection, reader, source))
         sql = f"CAST({source} AS BIGINT)" if whole else source
     elif role == "time":
@@ -185,8 +187,6 @@ def _canonical(
         sql = _texts(source, found, file)
     elif role == "vector" and (_is_numbers(found) or file.suffix == ".csv" or found == "JSON[]"):
         sql = f"CAST({source} AS FLOAT[])"
-    elif role == "text" and found == "JSON":  # a JSON column without any value
-        sql = f"CAST({source} AS VARCHAR)"
     return f"{sql} AS {source}"
 
 
@@ -195,6 +195,12 @@ def _absent(name: str, types: Mapping[str, str]) -> list[str]:
     required = {column for column, schema in schemas.SCHEMAS[name](pl.Schema()).columns.items() if schema.required}
     lacking = [column for column in ROLES[name] if column not in types and column not in required]
     return [f"CAST(NULL AS {_SQL_TYPE[ROLES[name][column]]}) AS {column}" for column in lacking]
+
+
+def _is_blank(connection: duckdb.DuckDBPyConnection, reader: str, column: str, found: str) -> bool:
+    """Return whether a column has no value at all, from which its type could not be known."""
+    untyped = found in {"NULL", "JSON", "VARCHAR", "INTEGER"}  # what the readers take such a column for
+    return untyped and not value(connection, f"SELECT count({column}) FROM {reader}")
 
 
 def _all_whole(connection: duckdb.DuckDBPyConnection, reader: str, column: str) -> bool:
@@ -220,7 +226,7 @@ def _texts(column: str, found: str, file: Path) -> str:
         as_json = f"TRY_CAST(TRY_CAST({column} AS JSON) AS VARCHAR[])"
         split = f"list_transform(string_split({column}, '|'), lambda part: trim(part))"
         return f"CASE WHEN {column} LIKE '[%' THEN coalesce({as_json}, {split}) ELSE {split} END"
-    if found.startswith("VARCHAR[") or found in {"JSON[]", "JSON"}:
+    if found.startswith("VARCHAR[") or found in {"JSON[]", "NULL[]"}:
         return f"CAST({column} AS VARCHAR[])"
     return column
 

@@ -1,0 +1,141 @@
+"""Every repair is counted by its name; what would need a guess is refused."""
+
+import polars as pl
+import pytest
+
+from multitudes.data.repairs import REPAIRS, sentence
+from multitudes.errors import DataError
+from tests.data.tables import NOW, cleaned, events, items, prepared, users, write
+
+NAN, INF = float("nan"), float("inf")
+
+
+def with_row(table: pl.DataFrame, **row) -> pl.DataFrame:
+    return pl.concat([table, pl.DataFrame([row], schema=table.schema)])
+
+
+def test_a_sound_world_needs_no_repair(tmp_path):
+    found, (usable,) = cleaned(write(tmp_path), "SELECT bool_and(valid) AS all, count(*) AS n FROM event")
+    assert found.repairs == {}
+    assert found.warnings == ()
+    assert usable.rows() == [(True, 6)]
+
+
+REPAIRED = {
+    "events_with_nulls": {"events": events(timestamp=[100, None, 300, 400, None, 450])},
+    "duplicate_events": {"events": pl.concat([events(), events()[1:3]])},
+    "future_events": {"events": events(timestamp=[100, 200, NOW + 86_401, NOW + 86_400, 150, NOW * 2])},
+    "unsorted_events": {"events": events(timestamp=[400, 300, 500, 450, 150, 450])},
+    "events_without_action": {"events": events(action=["save", None, "save", None, "save", "save"])},
+    "events_of_unknown_items": {"events": events(item_id=[10, 20, 99, 10, 98, 30])},
+    "unknown_source_interests": {"events": events(source_interest=["art", "jazz", None, "golf", "sea", "sea"])},
+    "items_with_nulls": {"items": pl.concat([items(), items(item_id=[None, None, 1])[:2].cast(items().schema)])},
+    "duplicate_items": {"items": pl.concat([items(), items()[:2]])},
+    "items_without_topics": {"items": items(topics=[[], None, ["sea"]])},
+    "items_without_features": {"items": items(topics=[[], [""], ["sea"]])},
+    "broken_embeddings": {"items": items(embedding=[[1.0, NAN], [INF, 0.0], [1.0, 2.0]])},
+    "users_with_nulls": {"users": users(user_id=pl.Series([None, None], dtype=pl.Int64))},
+    "duplicate_users": {"users": pl.concat([users(), users()])},
+    "users_not_in_table": {"users": users(user_id=[8, 9])},
+    "users_without_events": {"users": pl.concat([users(), users(user_id=[8, 9])])},
+    "users_with_only_invalid_events": {"events": events(action=["hide"] * 6)},
+    "follows_of_unknown_topics": {"users": users(followed_topics=[["art", "jazz"], ["golf"]])},
+}
+
+
+def test_every_repair_has_its_case():
+    assert set(REPAIRED) == set(REPAIRS)
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_a_repair_is_counted(tmp_path, name):
+    found, _ = cleaned(write(tmp_path, **REPAIRED[name]))
+    assert found.repairs[name] == 2
+    assert sentence(name, 2).startswith("2 ")
+
+
+def test_the_manifest_tells_the_same_repairs(tmp_path):
+    write(tmp_path, events=events(timestamp=[100, None, 300, 400, 150, 450]), **REPAIRED["users_without_events"])
+    found, _ = cleaned(tmp_path)
+    assert (
+        prepared(tmp_path).manifest["repairs"] == found.repairs == {"events_with_nulls": 1, "users_without_events": 2}
+    )
+
+
+def test_no_event_is_lost_without_being_counted(tmp_path):
+    table = pl.concat([events(timestamp=[100, None, NOW * 2, 400, 150, 450]), events()])
+    found, (kept,) = cleaned(write(tmp_path, events=table), "SELECT count(*) AS n FROM event")
+    dropped = sum(found.repairs[name] for name in ("events_with_nulls", "duplicate_events", "future_events"))
+    assert kept["n"][0] + dropped == len(table)
+
+
+def test_an_event_is_usable_unless_its_action_its_flag_or_its_item_says_no(tmp_path):
+    write(
+        tmp_path,
+        events=events(
+            action=["hide", "save", "save", "save", "save", "save"], valid=[True, False, None, True, True, True]
+        ),
+        items=items(topics=[["art"], ["art"], []], embedding=[None, None, None]).cast(
+            {"embedding": pl.List(pl.Float32)}
+        ),
+    )
+    _, (rows,) = cleaned(tmp_path, "SELECT valid FROM event ORDER BY file_row")
+    assert rows["valid"].to_list() == [False, False, False, True, True, False]
+
+
+def test_an_embedding_makes_an_item_usable_and_a_broken_one_does_not(tmp_path):
+    write(tmp_path, items=items(topics=[[], [], ["sea"]], embedding=[[1.0, 2.0], [NAN, 1.0], None]))
+    found, (rows,) = cleaned(tmp_path, "SELECT usable FROM item ORDER BY item_id")
+    assert rows["usable"].to_list() == [True, False, True]
+    assert found.embedding_width == 2
+
+
+def test_where_no_item_has_features_actions_alone_decide(tmp_path):
+    write(tmp_path, events=events(action=["hide"] + ["save"] * 5), items=None, users=None)
+    found, (rows,) = cleaned(tmp_path, "SELECT valid FROM event ORDER BY file_row")
+    assert rows["valid"].to_list() == [False] + [True] * 5
+    assert len(found.warnings) == 2
+
+
+def test_embeddings_of_different_widths_are_refused(tmp_path):
+    write(tmp_path, items=items(embedding=[[1.0, 2.0], [1.0], None]))
+    with pytest.raises(DataError, match="1 numbers at item 20 and 2 at item 10"):
+        cleaned(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["items", "users"])
+def test_two_different_rows_of_one_id_are_refused(tmp_path, table):
+    one = {"items": items(), "users": users()}[table]
+    other = one.with_columns(one.columns[1:2] and pl.Series(one.columns[1], [["sea"]] * len(one)))
+    write(tmp_path, **{table: pl.concat([one, other])})
+    with pytest.raises(DataError, match="several rows that differ"):
+        cleaned(tmp_path)
+
+
+def test_events_that_are_all_in_the_future_are_refused(tmp_path):
+    with pytest.raises(DataError, match="past timestamp"):
+        cleaned(write(tmp_path, events=events(timestamp=[NOW + 10**6] * 6)))
+
+
+def test_positions_are_told_from_times(tmp_path):
+    positions = write(tmp_path / "order", events=events(timestamp=[0, 1, 2, 3, 0, 1]))
+    times = write(tmp_path / "times", events=events(timestamp=[0, 1, 2, 3, 0, 2]))
+    tied = write(tmp_path / "tied", events=events(timestamp=[0, 1, 1, 3, 0, 1]))
+    assert cleaned(positions)[0].ordered_only
+    assert not cleaned(times)[0].ordered_only
+    assert not cleaned(tied)[0].ordered_only
+
+
+def test_follows_keep_the_order_of_the_list_and_count_once(tmp_path):
+    write(tmp_path, users=users(followed_topics=[["sea", "art", "sea"], None]))
+    _, (rows,) = cleaned(tmp_path, "SELECT user_id, topic FROM follow ORDER BY user_id, place")
+    assert rows.rows() == [(1, "sea"), (1, "art")]
+
+
+def test_follows_are_known_after_the_first_share_of_the_rows_in_the_file(tmp_path):
+    copied = pl.concat([events(), events()[:1]])  # user 1 has 5 rows, 4 distinct; ceil(0.3 · 5) = 2
+    query = "SELECT user_id, time FROM known_from ORDER BY user_id"
+    _, (rows,) = cleaned(write(tmp_path, events=copied), query, share=0.3)
+    assert rows.rows() == [(1, 100), (2, 150)]
+    _, (rows,) = cleaned(tmp_path, query, share=0.0)
+    assert rows.rows() == []
