@@ -17,6 +17,10 @@ VERBS: tuple[str, ...] = (
     "validate",
     "prepare",
     "train",
+    "publish",
+    "releases",
+    "rollback",
+    "evaluate",
 )
 
 app = typer.Typer(

@@ -57,18 +57,19 @@ def methods_and_differences(
     answers: dict[Answer, Measures], targets: Measures, own: str, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the figures of every method, and of the run's method minus every other, paired by user."""
-    methods: dict[str, Any] = {}
-    differences: dict[str, Any] = {}
+    # In the order of the systems: the run, its controls, the baselines.
+    methods: dict[str, Any] = {answer.method: {} for answer in answers}
+    differences: dict[str, Any] = {method: {} for method in methods if method != own}
     for budget in sorted({answer.budget for answer in answers}):
         named = {a.method: list_ratios(m, targets) for a, m in answers.items() if a.budget == budget}
         keys = [(method, figure) for method, figures in named.items() for figure in figures]
         estimates = bootstrap([named[method][figure] for method, figure in keys])
         place = {key: number for number, key in enumerate(keys)}
         for (method, figure), number in place.items():
-            methods.setdefault(method, {})[f"{figure}@{budget}"] = as_json(estimates.interval(number))
+            methods[method][f"{figure}@{budget}"] = as_json(estimates.interval(number))
             if method != own and figure in COMPARED:
                 gain = estimates.difference(place[own, figure], number)
-                differences.setdefault(method, {})[f"{figure}@{budget}"] = as_json(gain)
+                differences[method][f"{figure}@{budget}"] = as_json(gain)
     return methods, differences
 
 

@@ -1,0 +1,68 @@
+"""``multitudes evaluate``: what a run finds at equal budget, beside its controls and the baselines."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+
+class SplitName(StrEnum):
+    """The held-out parts of the data."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
+class TargetName(StrEnum):
+    """What should be found."""
+
+    NEW = "new"
+    ALL = "all"
+    BOTH = "both"
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="Run folder written by `multitudes train`.")],
+    split: Annotated[SplitName | None, typer.Option(help="Held-out part; default: test.")] = None,
+    targets: Annotated[TargetName | None, typer.Option(help="First-time targets, all, or both (default).")] = None,
+    max_users: Annotated[int | None, typer.Option(min=1, help="Random sample of this many users.")] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="Another evaluated run; may be given again.")] = None,
+    prepared: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Evaluate over the full corpus, with intervals, and write the result into the run folder."""
+    from multitudes.cli.extras import require_torch
+
+    require_torch()
+    from rich.console import Console
+
+    from multitudes.config import load_section
+    from multitudes.evaluate.compare import compare, read_result
+    from multitudes.evaluate.config import EvaluateConfig
+    from multitudes.evaluate.evaluate import evaluate, save
+    from multitudes.report.tables import comparison_table, evaluation_tables
+    from multitudes.retrieve.plan import RetrieveConfig
+    from multitudes.train.run import TrainedRun
+
+    given = {"split": split and split.value, "targets": targets and targets.value, "max_users": max_users}
+    settings = load_section(config, "evaluate", EvaluateConfig)
+    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    for other in against or []:
+        read_result(other, settings.split)  # refuse before the long work, not after it
+    with progress_bar(f"evaluate {run}") as progress:
+        opened = TrainedRun.open(run, prepared)
+        evaluation = evaluate(opened, settings, load_section(config, "retrieve", RetrieveConfig), progress)
+    save(evaluation, run)
+    console = Console()
+    console.print(evaluation_tables(evaluation.result, console.width))
+    comparisons = [
+        compare([run], [other], settings.split, settings.resamples, settings.seed) for other in against or []
+    ]
+    for comparison in comparisons:
+        console.print(comparison_table(comparison))
+    if json:
+        print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))

@@ -1,0 +1,61 @@
+"""How figures and systems are written for people, the same in tables and charts."""
+
+from typing import Any
+
+Figure = dict[str, float | None]  # mean, low, high
+
+# What each system is, in the words of a person who reads a result for the first time.
+MEANING = {
+    "unconditioned": "one vector of the whole history, all places",
+    "implicit": "only the interests found in the history",
+    "explicit": "only the followed topics",
+    "averaged": "all vectors averaged into one query",
+    "random_partition": "the history parted at random, not by interest",
+    "round_robin": "same vectors, blended turn by turn (the paper)",
+    "global_top": "same vectors, blended by the best score",
+    "mixture": "same vectors, blended by probability",
+    "popularity": "most engaged items, the same for everyone",
+    "recent_popularity": "most engaged items of the last days of training",
+    "followed_topics": "popular items of the followed topics in turn",
+    "own_history": "the user's own items again, newest first",
+}
+TARGETS = {"new": "first-time targets", "all": "all targets, repeats included"}
+
+# What stands before the label of a segment.
+SEGMENTS = {"history": "history of ", "cohort": "users: ", "popularity": "targets: "}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a share as people in the field write it: .219, without the zero; a dash where it is not defined."""
+    if value is None:
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def interval(figure: Figure, digits: int = 3) -> str:
+    """Return ``.219 [.210, .228]``."""
+    if figure["mean"] is None or figure["low"] is None:
+        return number(figure["mean"], digits)
+    return f"{number(figure['mean'], digits)} [{number(figure['low'], digits)}, {number(figure['high'], digits)}]"
+
+
+def difference(figure: Figure, digits: int = 3) -> str:
+    """Return ``+.012 [.004, .020] *``: signed, and starred when the interval excludes zero."""
+    sign = "+" if (figure["mean"] or 0) >= 0 else ""
+    return f"{sign}{interval(figure, digits)}{' *' if excludes_zero(figure) else ''}".replace("+-", "-")
+
+
+def excludes_zero(figure: Figure) -> bool:
+    """Return True when the whole interval lies on one side of zero."""
+    low, high = figure["low"], figure["high"]
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def source_name(source: dict[str, Any]) -> str:
+    """Return the name of a column of vectors: ``implicit 2``; a kind that has one column only is not numbered."""
+    return (
+        source["source"]
+        if source["source"] in ("popular", "unconditioned")
+        else f"{source['source']} {source['number']}"
+    )
