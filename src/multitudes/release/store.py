@@ -116,6 +116,19 @@ class ReleaseStore:
             raise UsageError(f"{self.root}: no version '{version}'; known: {', '.join(self.versions()) or 'none'}")
         return self._folder(version)
 
+    def before(self) -> str:
+        """Return the version before the current one.
+
+        Raises:
+            UsageError: the current version is the oldest.
+            ArtefactError: nothing was released yet, or ``CURRENT`` is damaged.
+        """
+        versions, current = self.versions(), self.current()
+        earlier = versions[: versions.index(current)]
+        if not earlier:
+            raise UsageError(f"{self.root}: {current} is the oldest version; there is none to go back to")
+        return earlier[-1]
+
     def rollback(self, to: str | None = None) -> str:
         """Let ``to`` serve, by default the version before the current one; return it.
 
@@ -123,18 +136,12 @@ class ReleaseStore:
             UsageError: no such version, nothing before the current one, or another process publishes here.
             ArtefactError: nothing was released yet.
         """
-        versions = self.versions()
+        self.versions()
         with self._locked():
-            if to is None:
-                earlier = versions[: versions.index(self.current())]
-                if not earlier:
-                    raise UsageError(
-                        f"{self.root}: {self.current()} is the oldest version; there is none to go back to"
-                    )
-                to = earlier[-1]
-            self.folder(to)
-            self._switch(to)
-        return to
+            version = to or self.before()
+            self.folder(version)
+            self._switch(version)
+        return version
 
     def _folder(self, version: str) -> Path:
         return self.root / _VERSIONS / version

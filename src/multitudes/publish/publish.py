@@ -1,0 +1,167 @@
+"""From a trained run to a release that serves: written aside, checked against the model, then switched to.
+
+Legend: U users · B sampled users · L history · C conditions · K vectors · I items.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.histories import Histories, follows, gather
+from multitudes.batches.vectors import UserVectors
+from multitudes.data.prepared import Prepared
+from multitudes.errors import ArtefactError
+from multitudes.index.build import IndexConfig, build
+from multitudes.index.protocol import Index
+from multitudes.progress import Progress, silent
+from multitudes.publish.onnx import export_user_tower
+from multitudes.release.manifest import Manifest
+from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.store import ReleaseStore
+from multitudes.release.write import write_release
+from multitudes.retrieve.conditions import draw
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.tower import user_vectors
+from multitudes.seeding import generator
+from multitudes.train.run import TrainedRun
+
+_CHECKED_USERS = 1_000
+TOLERANCE = 1e-5  # between torch and ONNX, of the largest component
+
+
+class Published(NamedTuple):
+    """What was published."""
+
+    version: str
+    checked_users: int
+    largest_difference: float  # between torch's and ONNX's vectors, of the largest component
+    index_info: dict[str, Any]
+
+
+def publish(
+    run: Path,
+    releases: Path,
+    *,
+    retrieve: RetrieveConfig | None = None,
+    index: IndexConfig | None = None,
+    progress: Progress = silent,
+) -> Published:
+    """Publish a run as the current release.
+
+    Args:
+        run: a finished run folder.
+        releases: the folder of releases, made when missing.
+        retrieve: the retrieval defaults of the release.
+        index: which index is built.
+        progress: told after each of five steps.
+
+    Raises:
+        ArtefactError: the run is unfinished or damaged, or the exported tower does not agree with the model.
+        UsageError: another process publishes into the folder.
+    """
+    retrieve, index = retrieve or RetrieveConfig(), index or IndexConfig()
+    trained = TrainedRun.open(run)
+    conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
+    with ReleaseStore(releases).stage() as stage:
+        progress(0, 5, "users")
+        sample = _sample(trained, conditions)
+        progress(1, 5, "index")
+        built = _index(trained, sample.expected, index)
+        progress(2, 5, "user tower")
+        export_user_tower(trained, stage / USER_TOWER, conditions)
+        progress(3, 5, "files")
+        _write(stage, trained, built, conditions, retrieve)
+        progress(4, 5, "check")
+        difference = _difference(Release.open(stage), sample)
+        if difference > TOLERANCE:
+            raise ArtefactError(
+                f"{run}: the exported user tower differs from the model by {difference:.1e} on {len(sample.topic_BC)}"
+                f" users; at most {TOLERANCE:.0e} is allowed. Nothing was published"
+            )
+        version = ReleaseStore(releases).commit(stage)
+        progress(5, 5, version)
+    return Published(version, len(sample.topic_BC), difference, built.info())
+
+
+class _Sample(NamedTuple):
+    """B users, and the vectors that the model gives them."""
+
+    histories: Histories
+    topic_BC: NDArray[np.int64]
+    expected: UserVectors
+
+
+def _sample(run: TrainedRun, conditions: int) -> _Sample:
+    prepared = run.prepared
+    rng = generator(0, "publish", "users")
+    count = min(prepared.n_users, _CHECKED_USERS)
+    user_B = np.sort(rng.choice(prepared.n_users, count, replace=False)).astype(np.int64)
+    histories = gather(prepared, user_B, prepared.event_offset[user_B + 1], run.config.model.history)
+    topic_BC = draw(follows(prepared, user_B), conditions, 0, user_B)
+    return _Sample(histories, topic_BC, run.user_vectors(histories, topic_BC))
+
+
+def _index(run: TrainedRun, users: UserVectors, config: IndexConfig) -> Index:
+    """Build the index over all items, tuned on the vectors of real users."""
+    item_vectors = run.item_vectors()
+    return build(np.arange(1, len(item_vectors)), item_vectors[1:], config, users.vectors_BKD[users.mask_BK])
+
+
+def _write(stage: Path, run: TrainedRun, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:
+    prepared, length = run.prepared, run.config.model.history
+    manifest = Manifest(
+        method=run.config.method,
+        kinds=run.kinds(conditions),
+        history_length=length,
+        actions=tuple(prepared.manifest["actions"]),
+        default_action=int(np.bincount(prepared.event_action[prepared.event_valid], minlength=2)[1:].argmax()) + 1,
+        ordered_only=prepared.ordered_only,
+        counts={"users": prepared.n_users, "items": prepared.n_items, "topics": prepared.n_topics},
+        retrieval=retrieve.model_dump(),
+        index=index.info(),
+    )
+    arrays: dict[str, NDArray[Any]] = {
+        "item_input": run.item_inputs(),
+        "item_topic_offset": prepared.item_topic_offset,
+        "item_topic": prepared.item_topic,
+        "item_count": prepared.item_count,
+        "item_recent_count": prepared.item_recent_count,
+        "follow_offset": prepared.follow_offset,
+        "follow_topic": prepared.follow_topic,
+        "user_feature": prepared.user_feature,
+        **recent_events(prepared, length),
+        **seen_items(prepared),
+    }
+    write_release(stage, manifest, arrays, index, prepared.user_ids, prepared.items, prepared.topics)
+
+
+def recent_events(prepared: Prepared, length: int) -> dict[str, NDArray[Any]]:
+    """Return the ``length`` most recent events of each user, under the names of a release."""
+    count_U = np.minimum(np.diff(prepared.event_offset), length)
+    offset = np.concatenate([[0], np.cumsum(count_U)])
+    first_U = prepared.event_offset[1:] - count_U
+    position = np.arange(offset[-1]) + np.repeat(first_U - offset[:-1], count_U)
+    names = ("event_item", "event_time", "event_action", "event_valid")
+    return {"event_offset": offset, **{name: getattr(prepared, name)[position] for name in names}}
+
+
+def seen_items(prepared: Prepared) -> dict[str, NDArray[Any]]:
+    """Return the distinct known items of each user's whole history, under the names of a release."""
+    user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
+    known = prepared.event_item > 0
+    pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
+    owner, item = np.divmod(pair, prepared.n_items + 1)
+    return {"seen_offset": np.searchsorted(owner, np.arange(prepared.n_users + 1)), "seen_item": item}
+
+
+def _difference(release: Release, sample: _Sample) -> float:
+    """Return the largest difference of vectors and weights between ONNX and torch, of the largest component."""
+    served, expected = user_vectors(release, sample.histories, sample.topic_BC), sample.expected
+    if (served.mask_BK != expected.mask_BK).any():
+        return float("inf")
+    vector_difference = np.abs(served.vectors_BKD - expected.vectors_BKD)[expected.mask_BK].max(initial=0)
+    weight_difference = np.abs(served.weight_BK - expected.weight_BK)[expected.mask_BK].max(initial=0)
+    scale = max(1.0, float(np.abs(expected.vectors_BKD[expected.mask_BK]).max(initial=0)))
+    return max(float(vector_difference) / scale, float(weight_difference))
