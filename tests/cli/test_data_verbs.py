@@ -1,0 +1,89 @@
+"""init, validate and prepare: what is printed where, and the exit codes."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.cli.sections import CONFIGS, config_of, template
+from multitudes.config import SECTIONS, parse
+from multitudes.data.prepared import Prepared
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("init") / "new"
+    assert run(["init", str(folder)]) == 0
+    return folder
+
+
+def test_the_written_configuration_is_the_defaults_of_every_section(started):
+    written = tomllib.loads((started / "multitudes.toml").read_text())
+    assert set(CONFIGS) == set(SECTIONS)
+    for section, values in written.items():
+        assert parse(config_of(section), values, section) == config_of(section)()
+
+
+def test_every_setting_is_explained():
+    lines = template().splitlines()
+    for number, line in enumerate(lines):
+        if " = " in line and not line.startswith("#"):
+            assert lines[number - 1].startswith("# "), line
+
+
+def test_the_example_goes_through_validate_and_prepare(started, tmp_path, capsys):
+    assert run(["validate", str(started / "data"), "--json"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert json.loads(out[-1])["counts"]["events"] == 20_000
+    assert any(line.startswith("repair: 8 items without a topic") for line in out)
+    settings = started / "multitudes.toml"
+    call = ["prepare", str(started / "data"), "--out", str(tmp_path / "prepared"), "--config", str(settings)]
+    assert run([*call, "--split", "user", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["config"]["split"] == "user"  # the option overrides the file
+    assert record["counts"] == Prepared.open(tmp_path / "prepared").manifest["counts"]
+    assert run(call) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert run([*call, "--overwrite"]) == 0
+
+
+def test_init_keeps_what_is_there(started, capsys):
+    assert run(["init", str(started)]) == 2
+    assert "not empty" in capsys.readouterr().err
+
+
+def test_bad_data_is_exit_3_with_one_line(tmp_path, capsys):
+    pl.DataFrame({"user_id": [1.5], "item_id": [1], "timestamp": [1]}).write_parquet(tmp_path / "events.parquet")
+    for call in (["validate", str(tmp_path)], ["prepare", str(tmp_path), "--out", str(tmp_path / "out")]):
+        assert run(call) == 3
+        captured = capsys.readouterr()
+        assert captured.err.count("\n") == 1
+        assert "'user_id' is DOUBLE" in captured.err
+        assert captured.out == ""
+
+
+def test_warnings_go_to_stderr(tmp_path, capsys):
+    pl.DataFrame({"user_id": [1] * 4, "item_id": range(4), "timestamp": [5, 6, 7, 8]}).write_csv(
+        tmp_path / "events.csv"
+    )
+    assert run(["prepare", str(tmp_path), "--out", str(tmp_path / "out"), "--split", "user"]) == 0
+    assert "warning: there is no items table" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[prepare]\nsplitt = 'user'\n", "did you mean 'split'"),
+        ("[prepare]\nsplit = 'random'\n", "'split' = 'random'"),
+        ("[perpare]\n", "did you mean 'prepare'"),
+        ("[prepare]\nmemory_limit = 'a lot'\n", "memory_limit = 'a lot'"),
+    ],
+)
+def test_a_wrong_configuration_is_exit_2(started, tmp_path, capsys, text, said):
+    (tmp_path / "wrong.toml").write_text(text)
+    call = ["prepare", str(started / "data"), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "wrong.toml")]
+    assert run(call) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""Columns become numbers that a tower can read, or are named as left out."""
+
+import numpy as np
+import polars as pl
+
+from multitudes.data.features import MAX_CATEGORIES, encode
+
+
+def test_numbers_are_standardised_and_null_is_the_mean():
+    matrix, names, _ = encode(pl.DataFrame({"price": [1.0, 3.0, None, float("nan")]}))
+    assert names == ["price"]
+    np.testing.assert_allclose(matrix[:, 0], [-1, 1, 0, 0])
+
+
+def test_a_constant_or_empty_number_is_zero():
+    frame = pl.DataFrame({"one": [7, 7], "none": pl.Series([None, None], dtype=pl.Float64)})
+    assert not encode(frame).matrix.any()
+
+
+def test_flags_and_categories_are_one_hot_and_null_is_all_zeros():
+    frame = pl.DataFrame({"kind": ["b", "a", "b", None], "new": [True, False, None, True]})
+    matrix, names, _ = encode(frame)
+    assert names == ["kind=b", "kind=a", "new=true", "new=false"]
+    assert matrix.tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
+
+
+def test_only_the_most_frequent_categories_get_a_column():
+    frame = pl.DataFrame({"kind": [f"{i:02d}" for i in range(40)] + ["39"]})
+    matrix, names, _ = encode(frame)
+    assert len(names) == MAX_CATEGORIES
+    assert names[:2] == ["kind=39", "kind=00"]
+    assert not matrix[38].any()
+
+
+def test_what_is_left_out_is_said():
+    frame = pl.DataFrame({"title": ["x"] * 1_001, "id": [str(i) for i in range(1_001)], "parts": [[1]] * 1_001})
+    matrix, names, skipped = encode(frame)
+    assert matrix.shape == (1_001, 0)
+    assert names == []
+    assert skipped == {
+        "title": "a name, not a feature",
+        "id": "1,001 distinct values, more than 1,000",
+        "parts": "a column of type List(Int64) is neither a number, a flag nor a category",
+    }

@@ -1,0 +1,53 @@
+"""A folder appears whole or not at all."""
+
+import pytest
+
+from multitudes.data.folder import new_folder
+from multitudes.errors import UsageError
+
+
+def fill(out, text, overwrite=False, fails=False):
+    with new_folder(out, "marker", overwrite) as folder:
+        (folder / "marker").write_text(text)
+        if fails:
+            raise ValueError("half-way")
+
+
+def test_a_folder_is_there_only_when_it_is_complete(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with new_folder(out, "marker", False) as folder:
+        (folder / "marker").write_text("one")
+        assert not out.exists()
+    assert (out / "marker").read_text() == "one"
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_failure_leaves_neither_the_folder_nor_a_trace(tmp_path):
+    with pytest.raises(ValueError, match="half-way"):
+        fill(tmp_path / "out", "one", fails=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_while_replacing_keeps_the_old_folder(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(ValueError, match="half-way"):
+        fill(tmp_path / "out", "new", overwrite=True, fails=True)
+    assert (tmp_path / "out" / "marker").read_text() == "old"
+    fill(tmp_path / "out", "new", overwrite=True)
+    assert (tmp_path / "out" / "marker").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="exists"):
+            fill(tmp_path / "out", "new", overwrite)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_empty_folder_is_used(tmp_path):
+    (tmp_path / "out").mkdir()
+    fill(tmp_path / "out", "one")
+    assert (tmp_path / "out" / "marker").read_text() == "one"

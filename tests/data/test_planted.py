@@ -1,0 +1,103 @@
+"""The planted world keeps its promises, so that what is measured in it means something."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.errors import UsageError
+
+SMALL = PlantedConfig(users=300, items=400, events=12_000, niches=40, topics=10)
+
+
+@pytest.fixture(scope="module")
+def world() -> PlantedWorld:
+    return plant(SMALL)
+
+
+def test_users_hold_distinct_tastes_and_their_events_follow_them(world):
+    assert all(len(set(tastes)) == 3 for tastes in world.user_taste_UK.tolist())
+    from_taste = world.event_taste != NOISE
+    niche = world.item_niche[world.event_item]
+    expected = world.user_taste_UK[world.event_user, world.event_taste]
+    assert (niche[from_taste] == expected[from_taste]).all()
+    assert (niche[~from_taste] != expected[~from_taste]).mean() > 0.9  # noise is anywhere
+    assert np.mean(~from_taste) == pytest.approx(SMALL.noise_share + SMALL.hide_share, abs=0.01)
+
+
+def test_each_taste_has_its_weight(world):
+    share = np.zeros_like(world.user_weight_UK)
+    from_taste = world.event_taste != NOISE
+    np.add.at(share, (world.event_user[from_taste], world.event_taste[from_taste]), 1)
+    share /= share.sum(axis=1, keepdims=True)
+    busy = np.bincount(world.event_user) > 100
+    assert busy.sum() > 10
+    assert np.abs(share - world.user_weight_UK)[busy].mean() < 0.05
+
+
+def test_hides_follow_no_taste_and_sources_are_followed_topics_of_the_item(world):
+    assert (world.event_taste[world.event_hide] == NOISE).all()
+    sourced = np.flatnonzero(world.event_source != NOISE)
+    assert 0.1 < len(sourced) / SMALL.events < SMALL.sourced_share
+    for event in sourced[:200]:
+        user = world.event_user[event]
+        follows = world.user_follow[world.user_follow_offset[user] : world.user_follow_offset[user + 1]]
+        assert world.event_source[event] in follows
+        assert world.event_source[event] == world.niche_topic[world.item_niche[world.event_item[event]]]
+
+
+def test_follows_are_some_of_the_tastes_topics_and_stale_ones(world):
+    user = np.repeat(np.arange(SMALL.users), np.diff(world.user_follow_offset))
+    of_taste = (world.niche_topic[world.user_taste_UK[user]] == world.user_follow[:, None]).any(axis=1)
+    assert 0.6 < of_taste.mean() < 0.9
+    stale = plant(SMALL.model_copy(update={"follow_share": 0.0}))
+    assert len(stale.user_follow) > 0.5 * SMALL.users
+    assert (stale.event_source == NOISE).mean() > 0.95  # hardly anything comes from topics without a taste
+
+
+def test_popular_items_get_more_of_a_niche_than_their_share(world):
+    even = plant(SMALL.model_copy(update={"popularity": 1.0}))
+    for planted, low, high in ((world, 0.25, 0.4), (even, 0.1, 0.2)):
+        count = np.bincount(planted.event_item, minlength=SMALL.items)
+        first = [count[planted.item_niche == niche].max() for niche in range(SMALL.niches)]
+        assert low < sum(first) / count.sum() < high
+
+
+def test_one_taste_is_the_control_world():
+    control = plant(SMALL.model_copy(update={"tastes": 1}))
+    assert set(control.event_taste.tolist()) == {0, NOISE}
+
+
+def test_a_world_is_a_function_of_its_seed(world):
+    again, other = plant(SMALL), plant(SMALL.model_copy(update={"seed": 1}))
+    assert (again.event_item == world.event_item).all()
+    assert (again.event_time == world.event_time).all()
+    assert not (other.event_item == world.event_item).all()
+
+
+def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
+    write(world, tmp_path / "data")
+    found = prepare(tmp_path / "data", tmp_path / "out", PrepareConfig(threads=1))
+    assert found.event_time.tolist() == world.event_time.tolist()
+    assert np.repeat(np.arange(found.n_users), np.diff(found.event_offset)).tolist() == world.event_user.tolist()
+    item_id = np.append(-1, found.items["item_id"].to_numpy())[found.event_item]
+    assert (item_id == world.event_item)[found.event_item > 0].all()
+    assert (found.event_valid == (world.item_has_features[world.event_item] & ~world.event_hide)).all()
+    logged = np.array(["", *(f"topic-{topic:03d}" for topic in range(SMALL.topics))])[world.event_source + 1]
+    assert np.array(found.topics)[found.event_source].tolist() == logged.tolist()
+
+
+def test_embeddings_tell_the_niches_apart(tmp_path):
+    world = plant(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
+    write(world, tmp_path)
+    vectors = np.array(pl.read_parquet(tmp_path / "items.parquet")["embedding"].to_list())
+    centre = np.stack([vectors[world.item_niche == niche].mean(axis=0) for niche in range(SMALL.niches)])
+    nearest = ((vectors[:, None] - centre[None]) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == world.item_niche).mean() > 0.99
+
+
+@pytest.mark.parametrize("wrong", [{"tastes": 41}, {"niches": 500}, {"events": 100}])
+def test_an_impossible_world_is_refused(wrong):
+    with pytest.raises(UsageError, match="expected"):
+        plant(SMALL.model_copy(update=wrong))

@@ -1,0 +1,21 @@
+"""The data set in the package is whole, and its conditions of use lie beside it."""
+
+import polars as pl
+import pytest
+
+from multitudes.data.sample import sample_path
+from multitudes.errors import UsageError
+
+
+def test_movielens_small_is_shipped_with_its_conditions():
+    folder = sample_path("movielens-small")
+    rows = {table: len(pl.read_parquet(folder / f"{table}.parquet")) for table in ("events", "items", "users")}
+    assert rows == {"events": 100_004, "items": 9_066, "users": 671}
+    conditions = " ".join((folder / "LICENSE.txt").read_text().split())
+    assert "commercial or revenue-bearing purposes" in conditions
+    assert "Harper and Joseph A. Konstan. 2015" in conditions
+
+
+def test_an_unknown_sample_is_refused():
+    with pytest.raises(UsageError, match="movielens-small"):
+        sample_path("movielens-huge")
