@@ -7,6 +7,7 @@ per W targets, nothing is ever seen before its time, and nothing is expanded in 
 Legend: B examples · W targets per example · G topics per item.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from multitudes.errors import DataError
 from multitudes.seeding import generator
 
 ConditionSource = Literal["auto", "source", "item", "match"]
+STRETCH = 16  # batches among which histories are sorted by length
 MAX_ITEM_TOPICS = 16  # topics of an item that count as conditions and features; more are cut in the order of the table
 
 
@@ -56,16 +58,31 @@ class Examples:
         """Yield the batches of one epoch, a function of (seed, epoch) alone; ``skip`` leaves out the first ones."""
         random = generator(seed, "examples", epoch)
         start, stop = self._windows(random)
-        order = random.permutation(len(start))
-        for first in range(skip * batch_size, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            draw = generator(seed, "conditions", epoch, first)
-            yield self._batch(start[chosen], stop[chosen], draw)
+        chunks = self._batches_of_like_length(start, batch_size, random)
+        for i, chosen in enumerate(chunks[skip:], start=skip):
+            yield self._batch(start[chosen], stop[chosen], generator(seed, "conditions", epoch, i))
 
     def batches_per_epoch(self, batch_size: int, seed: int, epoch: int) -> int:
         """Return how many batches ``epoch`` yields; the phase changes it a little from epoch to epoch."""
         start, _ = self._windows(generator(seed, "examples", epoch))
-        return -(-len(start) // batch_size)
+        return math.ceil(len(start) / batch_size)
+
+    def _batches_of_like_length(
+        self, start: NDArray[np.int64], batch_size: int, random: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """Deal the windows into batches; within a shuffled stretch, histories of like length share a batch.
+
+        A batch is as wide as its longest history, so mixed lengths would spend most of a step on padding.
+        """
+        order = random.permutation(len(start))
+        length = np.minimum(self.prepared.event_past[self.position[start]], self.history)
+        stretch = batch_size * STRETCH
+        batches: list[NDArray[np.int64]] = []
+        for first in range(0, len(order), stretch):
+            part = order[first : first + stretch]
+            part = part[np.argsort(length[part], kind="stable")]
+            batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
 
     def _windows(self, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Tile each user's positives; return the first and past-the-last index of every window."""
@@ -87,7 +104,8 @@ class Examples:
         target_BW = np.where(real_BW, prepared.event_item[position_BW], 0).astype(np.int64)
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         condition_BW = self._conditions(user_B, position_BW, target_BW, random)
-        return Batch(gather(prepared, user_B, end_B, self.history), target_BW, weight_BW, condition_BW)
+        longest = max(1, min(self.history, int((end_B - prepared.event_offset[user_B]).max())))
+        return Batch(gather(prepared, user_B, end_B, longest), target_BW, weight_BW, condition_BW)
 
     def _conditions(
         self,

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
+from multitudes.nn.dropout import Dropout
 
 
 class CrossingConfig(Config):
@@ -88,4 +89,4 @@ def mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential
     last = nn.Linear(hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Dropout(dropout), last)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), Dropout(dropout), last)
