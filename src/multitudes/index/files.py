@@ -27,7 +27,7 @@ def save_rows(folder: Path, rows: Rows) -> None:
 
 def load_rows(folder: Path) -> Rows:
     """Open ids and vectors of a verified folder; the vectors stay on disk until they are read."""
-    vectors_nD = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
+    vectors_nD = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
     return Rows(np.load(folder / "ids.npy", allow_pickle=False), vectors_nD)
 
 

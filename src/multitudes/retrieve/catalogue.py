@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from multitudes.index.protocol import Index
 from multitudes.retrieve.normaliser import Normaliser
 
+_TOPICS_KEPT = 256
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -37,6 +39,21 @@ class Catalogue:
         """Return the indexed items of a topic, ascending."""
         offset, items = self._postings
         return items[offset[topic] : offset[topic + 1]] if 0 < topic < len(offset) - 1 else items[:0]
+
+    def vectors_of(self, topic: int) -> NDArray[np.float32]:
+        """Return the vectors of ``items_of(topic)``; those of topics used lately are kept, side by side in memory."""
+        kept = self._vectors
+        vectors_nD = kept.pop(topic, None)
+        if vectors_nD is None:
+            vectors_nD = self.index.vectors(self.items_of(topic))
+            if len(kept) >= _TOPICS_KEPT:
+                kept.pop(next(iter(kept)), None)
+        kept[topic] = vectors_nD
+        return vectors_nD
+
+    @cached_property
+    def _vectors(self) -> dict[int, NDArray[np.float32]]:
+        return {}
 
     @cached_property
     def _postings(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -96,13 +96,14 @@ def _find(
     vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
 ) -> list[Candidates]:
     lists = _search(vectors, catalogue, n, seen, config)
-    quota_BK, share_BK = quotas(vectors, config, n), shares(vectors, config)
+    # What each vector may bring: places of the list, or its probability.
+    portion_BK = quotas(vectors, config, n) if config.blend == "round_robin" else shares(vectors, config)
     start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
     found = []
     for b, seen_items in enumerate(seen):
         mine = lists.rows(slice(int(start_B[b]), int(start_B[b + 1])))
         k = mine.column_Q
-        blended, union = _blend(mine, quota_BK[b, k], share_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
+        blended, union = _blend(mine, portion_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
         found.append(_completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items))
     return found
 
@@ -125,8 +126,7 @@ def _search(
             hits = catalogue.index.search(query_QD[where], n, excluded=without)
             log_sums = catalogue.normaliser.log_sum(query_QD[where], hits) if normalise else np.float32(0)
         else:
-            items = catalogue.items_of(topic)
-            vectors_nD = catalogue.index.vectors(items)
+            items, vectors_nD = catalogue.items_of(topic), catalogue.vectors_of(topic)
             hits = scan(query_QD[where], items, vectors_nD, n, without)
             log_sums = log_sum_exp(query_QD[where], vectors_nD) if normalise else np.float32(0)
         lists.hits.id_QN[where, : hits.id_QN.shape[1]] = hits.id_QN
@@ -138,8 +138,7 @@ def _search(
 
 def _blend(
     lists: _Lists,
-    quota_K: NDArray[np.int64],
-    share_K: NDArray[np.float64],
+    portion_K: NDArray[np.int64] | NDArray[np.float64],
     vectors_KD: NDArray[np.float32],
     catalogue: Catalogue,
     n: int,
@@ -150,14 +149,14 @@ def _blend(
     if len(union.item_U) == 0:
         return blend.NOTHING, union
     if config.blend == "round_robin":
-        return blend.round_robin(lists.hits, quota_K, n), union
+        return blend.round_robin(lists.hits, portion_K.astype(np.int64), n), union
     if config.blend == "global_top":
         return blend.global_top(union, n), union
     logit_UK = catalogue.index.vectors(union.item_U) @ vectors_KD.T
     for k in np.flatnonzero(lists.topic_Q).tolist():  # a filtered vector has no say on items of other topics
         _, on_topic_U = find_rows(catalogue.items_of(int(lists.topic_Q[k])), union.item_U)
         logit_UK[~on_topic_U, k] = -np.inf
-    return blend.mixture(union, logit_UK, share_K, lists.log_normaliser_Q, n), union
+    return blend.mixture(union, logit_UK, portion_K.astype(np.float64), lists.log_normaliser_Q, n), union
 
 
 def _completed(
