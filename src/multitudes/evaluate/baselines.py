@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import Prepared
-from multitudes.evaluate.targets import TargetKind
+from multitudes.evaluate.targets import TargetKind, excluded
 
 Items = NDArray[np.int64]
 
@@ -38,7 +38,7 @@ class Baselines:
             kind: ``new`` or ``all``.
             length: N.
         """
-        seen = past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(held)
+        seen = excluded(past, kind)
         followed = [self._followed(user, length + len(mine)) for user, mine in zip(held.user_B, seen, strict=True)]
         lists = {"popularity": filled([_NONE] * len(held), self._popular, seen, length)}
         if self._recent is not None:
@@ -93,10 +93,10 @@ def distinct(item: Items) -> Items:
 def filled(first: Sequence[Items], then: Items, seen: Sequence[Items], length: int) -> NDArray[np.int64]:
     """Return for each user ``first``, filled up from ``then``, without the seen items, cut at ``length``."""
     lists = np.zeros((len(seen), length), dtype=np.int64)
-    for row, mine, excluded in zip(lists, first, seen, strict=True):
+    for row, mine, left_out in zip(lists, first, seen, strict=True):
         # As many of the filler as can be wanted, were all others of it repeats or seen.
-        enough = then[: length + len(mine) + len(excluded)]
+        enough = then[: length + len(mine) + len(left_out)]
         found = distinct(np.concatenate([mine, enough])) if len(mine) else enough
-        found = found[~np.isin(found, excluded)][:length] if len(excluded) else found[:length]
+        found = found[~np.isin(found, left_out)][:length] if len(left_out) else found[:length]
         row[: len(found)] = found
     return lists

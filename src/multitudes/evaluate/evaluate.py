@@ -19,6 +19,7 @@ from multitudes.evaluate import health, outcomes
 from multitudes.evaluate.compare import outcomes_file, result_file
 from multitudes.evaluate.config import EvaluateConfig, allowed_budgets, main_budget
 from multitudes.evaluate.judge import Judge, Judged
+from multitudes.evaluate.samples import sample_users
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.segments import user_segments
 from multitudes.evaluate.summary import Bootstrap, Ratio, by_segment, flat, methods_and_differences
@@ -64,7 +65,9 @@ def evaluate(
         )
     blocks = {kind: _block(run, config, kind, found, budgets) for kind, found in judged.items()}
     first = next(iter(blocks.values()))
-    result = _heading(run, config, retrieve) | first | {"all_targets": blocks.get("all")}
+    kind, found = next(iter(judged.items()))
+    people = sample_users(run, found.held, kind, retrieve, first["budget"], config.seed)
+    result = _heading(run, config, retrieve) | first | {"all_targets": blocks.get("all"), "samples": people}
     return Evaluation(result, pl.concat([_table(prepared, kind, found) for kind, found in judged.items()]))
 
 

@@ -5,13 +5,12 @@ Legend: B users · K vectors · N candidates · D dimensions · I items.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.histories import follows, gather
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.evaluate import health
 from multitudes.evaluate.baselines import Baselines
@@ -19,14 +18,12 @@ from multitudes.evaluate.config import main_budget
 from multitudes.evaluate.max_score import max_score_ranks
 from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, joined, list_measures, target_measures
 from multitudes.evaluate.scorer import Scorer
+from multitudes.evaluate.serving import Lists, as_lists, catalogue, user_vectors
 from multitudes.evaluate.systems import System, systems
-from multitudes.evaluate.targets import TargetKind, of_kind, part, seen_items
-from multitudes.index.exact import Exact
+from multitudes.evaluate.targets import TargetKind, excluded, of_kind, part, seen_items
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
-from multitudes.retrieve.catalogue import Catalogue
-from multitudes.retrieve.conditions import draw
-from multitudes.retrieve.find import Candidates, find
+from multitudes.retrieve.find import find
 from multitudes.retrieve.plan import RetrieveConfig
 
 Controls = Literal["none", "main_budget", "all_budgets"]
@@ -43,17 +40,6 @@ class Judged:
     answers: dict[Answer, Measures]
     max_score: Measures
     interests: Measures
-
-
-class Lists(NamedTuple):
-    """What one system returned to B users: item numbers and the column that brought each; zeros at the end."""
-
-    item_BN: NDArray[np.int64]
-    interest_BN: NDArray[np.int64]
-
-    def best(self, n: int) -> "Lists":
-        """Return the first ``n`` of each list."""
-        return Lists(self.item_BN[:, :n], self.interest_BN[:, :n])
 
 
 class Judge:
@@ -88,20 +74,16 @@ class Judge:
 
     def _vectors(self, users: HeldOut) -> tuple[UserVectors, UserVectors | None]:
         """Return the users' vectors, and those of a random partition where there are interests to compare with."""
-        run, config = self._run, self._retrieve
-        histories = gather(run.prepared, users.user_B, users.end_B, run.config.model.history)
-        followed_BF = follows(run.prepared, users.user_B)
-        topic_BC = draw(followed_BF, config.topics_per_request, config.seed, users.user_B, "evaluate")
-        vectors = run.user_vectors(histories, topic_BC)
+        vectors = user_vectors(self._run, users, self._retrieve)
         if self._controls == "none" or "implicit" not in vectors.kinds:
             return vectors, None
-        return vectors, run.user_vectors(histories, topic_BC, "random")
+        return vectors, user_vectors(self._run, users, self._retrieve, "random")
 
     def _judge_users(
         self, asked: HeldOut, kind: TargetKind, vectors: UserVectors, at_random: UserVectors | None
     ) -> Judged:
         past = seen_items(self._run.prepared, asked)
-        seen = past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(asked)
+        seen = excluded(past, kind)
         own, *others = systems(self._run.config.method, vectors, at_random, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
         for system in others if self._controls != "none" else ():
@@ -142,27 +124,6 @@ class Judge:
         if alone[0] is not None and alone[1] is not None:
             measures |= health.overlap_measures(alone[0].item_BN, alone[1].item_BN)
         return measures
-
-
-def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
-    """Return the items of a run as retrieval takes them, behind the exact index."""
-    index = Exact.build(np.arange(1, len(item_ID)), item_ID[1:])
-    return Catalogue(
-        index=index,
-        item_topic_offset=run.prepared.item_topic_offset,
-        item_topic=run.prepared.item_topic,
-        item_count=run.prepared.item_count,
-    )
-
-
-def as_lists(found: Sequence[Candidates], budget: int) -> Lists:
-    """Return candidates as rectangular arrays (B, N)."""
-    lists = Lists(*(np.zeros((len(found), budget), dtype=np.int64) for _ in range(2)))
-    for b, candidates in enumerate(found):
-        n = len(candidates.item_N)
-        lists.item_BN[b, :n] = candidates.item_N
-        lists.interest_BN[b, :n] = candidates.interest_N
-    return lists
 
 
 def _joined(held: HeldOut, parts: list[Judged]) -> Judged:

@@ -3,6 +3,7 @@
 Legend: B users · T targets, flat by user.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,11 @@ def seen_items(prepared: Prepared, held: HeldOut) -> list[NDArray[np.int64]]:
         _distinct_newest_first(prepared.event_item[prepared.event_offset[user] : end])
         for user, end in zip(held.user_B, held.end_B, strict=True)
     ]
+
+
+def excluded(past: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
+    """Return the items that may not be candidates: the whole past for first-time targets, nothing for all targets."""
+    return past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(past)
 
 
 def _distinct_newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -1,0 +1,115 @@
+"""A few users drawn at random, with their interests and candidates in words: figures tell how many, these tell what.
+
+Legend: B users · L history · K vectors.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut
+from multitudes.batches.histories import gather
+from multitudes.batches.vectors import UserVectors
+from multitudes.data.prepared import Prepared
+from multitudes.evaluate.scorer import Scorer
+from multitudes.evaluate.serving import catalogue, user_vectors
+from multitudes.evaluate.targets import TargetKind, excluded, part, seen_items
+from multitudes.retrieve.allocate import shares
+from multitudes.retrieve.find import POPULAR, Candidates, find
+from multitudes.retrieve.names import Vocabulary
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.seeding import generator
+
+_LEAST_HISTORY = 10  # events of a user whose interests are worth a look, if there are such users
+_EXAMPLES = 4
+_CANDIDATES = 10
+
+
+def sample_users(
+    run: Scorer,
+    held: HeldOut,
+    kind: TargetKind,
+    config: RetrieveConfig,
+    budget: int,
+    seed: int,
+    count: int = 3,
+) -> list[dict[str, Any]]:
+    """Return ``count`` users, drawn and not chosen, with what the run sees in them and finds for them.
+
+    Args:
+        run: the run.
+        held: users with targets.
+        kind: of the targets; decides whether the past is excluded.
+        config: how the run is served.
+        budget: N; the first candidates of that list are shown, and its hits counted.
+        seed: of the draw.
+        count: number of users.
+    """
+    length_B = held.end_B - run.prepared.event_offset[held.user_B]
+    eligible = np.flatnonzero(length_B >= min(_LEAST_HISTORY, int(length_B.max(initial=0))))
+    chosen = generator(seed, "evaluate", "samples").permutation(eligible)[:count]
+    users = part(held, np.sort(chosen))
+    vectors = user_vectors(run, users, config)
+    seen = excluded(seen_items(run.prepared, users), kind)
+    found = find(vectors, catalogue(run, run.item_vectors()), budget, seen, config)
+    words = _Words(run.prepared)
+    item_BL = gather(run.prepared, users.user_B, users.end_B, run.config.model.history).item_BL
+    share_BK = shares(vectors, config)
+    return [
+        words.user(users, b, item_BL[b], vectors.rows(np.array([b])), share_BK[b], found[b]) for b in range(len(users))
+    ]
+
+
+class _Words:
+    """Names of the items, topics and interests of a data set."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        rows = zip(prepared.items["title"].to_list(), prepared.items["item_id"].to_list(), strict=True)
+        self._titles = ["", *(title or str(item) for title, item in rows)]
+        self._vocabulary = Vocabulary.build(
+            prepared.topics, self._titles, prepared.item_topic_offset, prepared.item_topic, prepared.item_count
+        )
+
+    def user(
+        self,
+        users: HeldOut,
+        b: int,
+        item_L: NDArray[np.int64],
+        vectors: UserVectors,
+        share_K: NDArray[np.float64],
+        found: Candidates,
+    ) -> dict[str, Any]:
+        number = int(users.user_B[b])
+        targets = users.target[users.target_offset[b] : users.target_offset[b + 1]]
+        interests = [
+            self._interest(vectors, k, item_L, float(share_K[k])) for k in np.flatnonzero(vectors.mask_BK[0]).tolist()
+        ]
+        names = {interest["column"]: interest["name"] for interest in interests} | {POPULAR: "popular"}
+        return {
+            "user_id": self._prepared.user_ids[number],
+            "events": int(users.end_B[b] - self._prepared.event_offset[number]),
+            "follows": [self._prepared.topics[topic] for topic in self._prepared.follows(number).tolist()],
+            "targets": len(targets),
+            "hits": int(np.isin(targets, found.item_N).sum()),
+            "interests": interests,
+            "candidates": [
+                {"title": self._titles[item], "interest": names[k], "source": source, "hit": item in targets}
+                for item, k, source in zip(
+                    found.item_N[:_CANDIDATES].tolist(), found.interest_N.tolist(), found.sources, strict=False
+                )
+            ],
+        }
+
+    def _interest(self, vectors: UserVectors, k: int, item_L: NDArray[np.int64], share: float) -> dict[str, Any]:
+        own = item_L[(vectors.cluster_BL[0] == k) & (item_L > 0)]
+        kind = vectors.kinds[k]
+        return {
+            "column": k,
+            "kind": kind,
+            "name": self._vocabulary.name(kind, int(vectors.topic_BK[0, k]), own),
+            "share": round(share, 4),
+            "n_items": len(own),
+            "items": [self._titles[item] for item in dict.fromkeys(own.tolist())][:_EXAMPLES],
+        }
