@@ -20,6 +20,8 @@ VERBS: tuple[str, ...] = (
     "publish",
     "releases",
     "rollback",
+    "recommend",
+    "export",
     "evaluate",
 )
 

@@ -3,8 +3,9 @@
 Legend: I items, numbered from 1 · T topics, numbered from 1. The ids of the index are the item numbers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +43,11 @@ class Catalogue:
 
     def vectors_of(self, topic: int) -> NDArray[np.float32]:
         """Return the vectors of ``items_of(topic)``; those of topics used lately are kept, side by side in memory."""
-        kept = self._vectors
-        vectors_nD = kept.pop(topic, None)
-        if vectors_nD is None:
-            vectors_nD = self.index.vectors(self.items_of(topic))
-            if len(kept) >= _TOPICS_KEPT:
-                kept.pop(next(iter(kept)), None)
-        kept[topic] = vectors_nD
-        return vectors_nD
+        return self._vectors(topic)
 
     @cached_property
-    def _vectors(self) -> dict[int, NDArray[np.float32]]:
-        return {}
+    def _vectors(self) -> Callable[[int], NDArray[np.float32]]:
+        return lru_cache(_TOPICS_KEPT)(lambda topic: self.index.vectors(self.items_of(topic)))
 
     @cached_property
     def _postings(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,136 @@
+"""Candidates and interests as tables that a person reads: narrow terminals get fewer columns, not broken ones."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from multitudes.retrieve.recommendation import Interest, Recommendation
+
+_WIDE = 110  # columns of a terminal from which on everything is shown
+_COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
+
+
+def show(answer: "Recommendation", explain: bool) -> None:
+    """Print a recommendation to the terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    who = "somebody" if answer.user_id is None else f"user {answer.user_id}"
+    line = Text.assemble((who, "bold"), f"  ·  {len(answer.candidates)} candidates  ·  release {answer.release}")
+    console.print(line)
+    for note in _notes(answer):
+        console.print(Text(note, style="yellow"))
+    if explain and answer.interests:
+        console.print()
+        _interests(console, answer)
+    console.print()
+    _candidates(console, answer, explain)
+
+
+def _notes(answer: "Recommendation") -> list[str]:
+    notes = [answer.reason] if answer.reason else []
+    if answer.unknown_items:
+        notes.append(f"items of the history that this release does not know: {answer.unknown_items}")
+    if answer.unknown_topics:
+        notes.append(f"followed topics that this release does not know: {answer.unknown_topics}")
+    return notes
+
+
+def _interests(console: "Console", answer: "Recommendation") -> None:
+    from rich.text import Text
+
+    wide = console.width >= _WIDE
+    brought = Counter(candidate.interest for candidate in answer.candidates)
+    columns = [_Column("#", 2, right=True), _Column("interest", 28 if wide else 20)]
+    columns += [_Column("kind", 13)] if wide else []
+    columns += [_Column("share", 15 if wide else 5), _Column("brings", 6, right=True)]
+    columns += [_Column("from the history", 0)]
+    columns += [_Column("newest", 14, right=True)] if wide else []
+    rows: list[list[Text]] = []
+    for interest in answer.interests:
+        colour = _colour(interest.number)
+        row = [Text(str(interest.number), style=colour), Text(interest.name, style=f"bold {colour}")]
+        row += [Text(interest.kind, style="dim")] if wide else []
+        bar = "█" * round(interest.share * 10) if wide else ""
+        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(brought[interest.number]))]
+        row += [_origin(interest)]
+        row += [Text(_age(interest.age_days))] if wide else []
+        rows.append(row)
+    _print_table(console, columns, rows)
+
+
+def _candidates(console: "Console", answer: "Recommendation", explain: bool) -> None:
+    from rich.text import Text
+
+    wide = console.width >= _WIDE
+    numbers = wide or not explain
+    columns = [_Column("rank", 4, right=True), _Column("item", 0)]
+    columns += [_Column("because of", 28 if wide else 20)] if explain else []
+    columns += [_Column("kind", 13)] if explain and wide else []
+    columns += [_Column("id", 12, right=True), _Column("score", 9, right=True)] if numbers else []
+    columns += [_Column("found by", 16 if wide else 10)] if explain else []
+    rows: list[list[Text]] = []
+    for candidate in answer.candidates:
+        colour = _colour(candidate.interest)
+        row = [Text(str(candidate.rank)), Text(candidate.title or str(candidate.item_id))]
+        row += [Text(candidate.interest_name or candidate.source, style=colour)] if explain else []
+        row += [Text(candidate.source, style="dim")] if explain and wide else []
+        row += [Text(str(candidate.item_id)), Text(f"{candidate.score:.2f}")] if numbers else []
+        row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []
+        rows.append(row)
+    _print_table(console, columns, rows)
+
+
+class _Column(NamedTuple):
+    """One column of a table; a width of 0 takes what the others leave."""
+
+    heading: str
+    width: int
+    right: bool = False
+
+
+def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[Text]]") -> None:
+    """Print rows of fixed widths; what does not fit ends in an ellipsis."""
+    from rich.table import Table
+
+    left = console.width - sum(column.width + 2 for column in columns)
+    widest = max((row[i].cell_len for row in rows for i, c in enumerate(columns) if c.width == 0), default=1)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        width = column.width or max(8, len(column.heading), min(left, widest))
+        table.add_column(column.heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _origin(interest: "Interest") -> "Text":
+    """Say where an interest comes from: example items, or its kind where it has none."""
+    from rich.text import Text
+
+    if interest.items:
+        return Text(_examples(interest.items, interest.n_items))
+    origin = {"explicit": "a topic that the user follows", "unconditioned": "everything together"}
+    return Text(origin.get(interest.kind, ""), style="dim")
+
+
+def _examples(titles: tuple[str, ...], n_items: int) -> str:
+    more = f" … {n_items} in all" if n_items > len(titles) else ""
+    return " · ".join(titles) + more
+
+
+def _age(days: float | None) -> str:
+    if days is None:
+        return ""
+    if days < 1:
+        return "today"
+    return f"{days:,.0f} days ago" if days < 730 else f"{days / 365.25:,.0f} years ago"
+
+
+def _colour(number: int | None) -> str:
+    return "dim" if number is None else _COLOURS[number % len(_COLOURS)]
