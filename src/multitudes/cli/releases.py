@@ -37,7 +37,7 @@ def command(
                 "serves": version == current,
                 "method": described.method,
                 "created_at": described.created_at.isoformat(),
-                "index": described.index["kind"],
+                "index": described.index.get("kind", ""),
                 **described.counts,
             }
         )

@@ -1,0 +1,23 @@
+"""What every command has in common: exit codes, one line to stderr, results to stdout."""
+
+import pytest
+
+from multitudes.cli.main import run
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["train"], ["recommend", "x", "--nonsense"], ["recommend", "x", "--n", "many"]]
+)
+def test_a_wrong_call_is_one_line_and_exit_code_two(arguments, capsys):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "See: multitudes --help" in captured.err
+
+
+def test_without_a_verb_the_help_is_shown(capsys):
+    assert run([]) == 0
+    captured = capsys.readouterr()
+    assert "recommend" in captured.out + captured.err
+    assert "defect" not in captured.err

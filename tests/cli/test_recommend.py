@@ -1,0 +1,108 @@
+"""The commands around a release: recommend, export, releases, rollback."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multitudes.cli.main import run
+from tests.release.small_release import publish_small
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("releases")
+    publish_small(root)
+    publish_small(root)
+    return root
+
+
+def test_json_is_the_last_line_with_the_promised_keys(releases: Path, capsys):
+    assert run(["recommend", str(releases), "--user", "ann", "--n", "3", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert list(record) == ["user_id", "release", "degraded", "candidates"]
+    assert (record["user_id"], record["release"], len(record["candidates"])) == ("ann", "0002", 3)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(releases, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["recommend", str(releases), "--user", "ann", "--n", "4", "--explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for expected in ("user ann", "whole history", "Drama", "Crime", "Film 111", "because of", "found by"):
+        assert expected in text
+    assert ("implicit" in text) == (width == 160), "the kind is shown where there is room"
+
+
+def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Path, capsys):
+    arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,Opera", "--n", "2"]
+    assert run(arguments) == 0
+    out = capsys.readouterr().out
+    assert "items of the history that this release does not know: 1" in out
+    assert "followed topics that this release does not know: 1" in out
+
+
+def test_everybody_goes_to_a_file_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
+    results, lines = tmp_path / "results.parquet", tmp_path / "results.jsonl"
+    assert run(["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["users"] == 3
+    assert pl.read_parquet(results)["user_id"].to_list() == ["ann", "bob", "eve"]
+    assert run(["export", "results", str(results), "--to", str(lines)]) == 0
+    assert [json.loads(line)["user_id"] for line in lines.read_text().splitlines()] == ["ann", "bob", "eve"]
+    assert run(["recommend", str(releases), "--all", "--out", str(results)]) == 2
+    assert run(["export", "results", str(results), "--to", str(lines)]) == 2
+    assert "exists; give another name or --overwrite" in capsys.readouterr().err
+    assert run(["recommend", str(releases), "--all", "--out", str(results), "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "say for whom"),
+        (["--user", "ann", "--all"], 2, "say for whom"),
+        (["--user", "ann", "--history", "101"], 2, "say for whom"),
+        (["--all"], 2, "belong together"),
+        (["--user", "ann", "--out", "x.parquet"], 2, "belong together"),
+        (["--history", "abc"], 2, "item 'abc': the ids of this data are integers"),
+        (["--user", "ann", "--n", "0"], 2, "n"),
+    ],
+)
+def test_wrong_calls_are_one_line_with_their_code(releases, arguments, code, message, capsys):
+    assert run(["recommend", str(releases), *arguments]) == code
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_missing_and_a_damaged_release_have_the_code_of_artefacts(tmp_path: Path, capsys):
+    assert run(["recommend", str(tmp_path), "--user", "ann"]) == 4
+    publish_small(tmp_path)
+    (tmp_path / "versions" / "0001" / "item_input.npy").write_bytes(b"x")
+    assert run(["recommend", str(tmp_path), "--user", "ann"]) == 4
+    assert "item_input.npy" in capsys.readouterr().err
+
+
+def test_releases_are_listed_and_rolled_back(tmp_path: Path, capsys):
+    publish_small(tmp_path)
+    publish_small(tmp_path)
+    assert run(["releases", str(tmp_path), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert listed["current"] == "0002"
+    assert [row["serves"] for row in listed["versions"]] == [False, True]
+    assert run(["rollback", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["version"] == "0001"
+    assert run(["rollback", str(tmp_path)]) == 2
+    assert "0001 is the oldest version" in capsys.readouterr().err
+
+
+def test_a_damaged_version_is_listed_as_such_and_is_not_rolled_back_to(tmp_path: Path, capsys):
+    publish_small(tmp_path)
+    publish_small(tmp_path)
+    (tmp_path / "versions" / "0001" / "manifest.json").write_text("{")
+    assert run(["releases", str(tmp_path)]) == 0
+    assert "damaged" in capsys.readouterr().out
+    assert run(["rollback", str(tmp_path)]) == 4
+    assert (tmp_path / "CURRENT").read_text().strip() == "0002"
