@@ -1,0 +1,1 @@
+"""Tests of publishing: what the model says is what the release serves."""
