@@ -5,7 +5,6 @@ import os
 import sys
 from importlib import import_module
 
-import click
 import typer
 
 from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
@@ -23,7 +22,11 @@ VERBS: tuple[str, ...] = (
     "recommend",
     "export",
     "evaluate",
+    "report",
 )
+
+# What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
+_CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="multitudes",
@@ -62,12 +65,11 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False)
     except MultitudesError as error:
         return _fail(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.format_message())
-        return 0
-    except click.ClickException as error:
+    except _CALL_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # called without a verb: the help was already printed
+            return 0
         return _fail(f"{error.format_message()} See: multitudes --help", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()

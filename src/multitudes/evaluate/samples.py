@@ -21,7 +21,7 @@ from multitudes.retrieve.names import Vocabulary
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.seeding import generator
 
-_LEAST_HISTORY = 10  # events of a user whose interests are worth a look, if there are such users
+_LEAST_HISTORY = 10  # events of a user whose interests are worth a look, if there are enough such users
 _EXAMPLES = 4
 _CANDIDATES = 10
 
@@ -47,7 +47,9 @@ def sample_users(
         count: number of users.
     """
     length_B = held.end_B - run.prepared.event_offset[held.user_B]
-    eligible = np.flatnonzero(length_B >= min(_LEAST_HISTORY, int(length_B.max(initial=0))))
+    eligible = np.flatnonzero(length_B >= _LEAST_HISTORY)
+    if len(eligible) < count:
+        eligible = np.arange(len(held))
     chosen = generator(seed, "evaluate", "samples").permutation(eligible)[:count]
     users = part(held, np.sort(chosen))
     vectors = user_vectors(run, users, config)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from multitudes.report.words import (
+    FACTS,
     MEANING,
     SEGMENTS,
     TARGETS,
@@ -114,15 +115,7 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
 def interests_table(result: dict[str, Any]) -> Group:
     """Return the health of the interests: a line of figures, and what each vector brings."""
     interests = result["interests"]
-    words = {
-        "effective": "effective number of interests",
-        "cosine": "mean cosine between them",
-        "empty_slots": "empty slots",
-        "empty_topics": "topic places without a topic",
-        "cosine_all": "mean cosine of all vectors",
-        "overlap": "overlap of implicit and explicit lists",
-    }
-    facts = [f"{text} {interval(interests[key], 2)}" for key, text in words.items() if key in interests]
+    facts = [f"{interval(interests[key], 2)}  {text}" for key, text in FACTS.items() if key in interests]
     table = _table("What each vector brings")
     table.add_column("vector", no_wrap=True)
     for name in ("candidates", "hits"):

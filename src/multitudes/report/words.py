@@ -21,6 +21,16 @@ MEANING = {
 }
 TARGETS = {"new": "first-time targets", "all": "all targets, repeats included"}
 
+# The figures of interest health, as they stand in the block «interests» of a result.
+FACTS = {
+    "effective": "effective number of interests",
+    "cosine": "mean cosine between them",
+    "empty_slots": "share of interest slots that are empty",
+    "empty_topics": "share of topic places without a topic",
+    "cosine_all": "mean cosine between all vectors",
+    "overlap": "overlap of what implicit and explicit vectors would return alone",
+}
+SEGMENTATIONS = {"history": "length of the history", "cohort": "cohort", "popularity": "popularity of the target"}
 # What stands before the label of a segment.
 SEGMENTS = {"history": "history of ", "cohort": "users: ", "popularity": "targets: "}
 

@@ -1,0 +1,167 @@
+"""``report``: one HTML file that says what a run learned; it needs no script, no network and no run beside it."""
+
+import json
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from multitudes.data.prepared import Split
+from multitudes.errors import ArtefactError
+from multitudes.evaluate.compare import read_result
+from multitudes.report import figures
+from multitudes.report.people import people_section
+from multitudes.report.svg import Chart, svg
+from multitudes.report.words import FACTS, MEANING, TARGETS, Figure, difference, excludes_zero, interval, number
+
+
+def write_report(run: Path, out: Path, split: Split = "test") -> None:
+    """Write the report of an evaluated run; the file appears whole or not at all.
+
+    Raises:
+        ArtefactError: the run has not been evaluated on this split, or a file of it is damaged.
+    """
+    page = report_page(read_result(run, split), read_epochs(run))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.part")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(out)
+
+
+def read_epochs(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of metrics.jsonl, one for each epoch; none where the run kept none.
+
+    Raises:
+        ArtefactError: a line is damaged.
+    """
+    file = run / "metrics.jsonl"
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except FileNotFoundError:
+        return []
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtefactError(f"{file}: damaged; the training curve cannot be drawn. Delete it to go without") from None
+
+
+def report_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str:
+    """Return the page; every number in it comes from the result or from the epochs."""
+    title = f"{result['method']} on {Path(result['data']['path']).name}"
+    style = files("multitudes.report").joinpath("page.css").read_text(encoding="utf-8")
+    sections = [
+        _head(result, title),
+        _block_section(result, result["method"]),
+        _segment_section(result),
+        _interest_section(result),
+        people_section(result),
+        *([_block_section(result["all_targets"], result["method"])] if result["all_targets"] else []),
+        _training_section(epochs),
+        _reading_section(result),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(section for section in sections if section)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(result: dict[str, Any], title: str) -> str:
+    data, budget = result["data"], result["budget"]
+    figure = result["methods"][result["method"]][f"hr@{budget}"]
+    sentences = [
+        f"With {budget} candidates for each user, {result['method']} finds {interval(figure)} of the"
+        f" {TARGETS[result['targets']]}."
+    ]
+    for other in ("unconditioned", "random_partition", "popularity"):
+        if other in result["differences"]:
+            gain = result["differences"][other][f"hr@{budget}"]
+            verdict = "" if excludes_zero(gain) else ": not shown to differ"
+            sentences.append(f"Against {other}: {difference(gain)}{verdict}.")
+    return (
+        f"<h1>{escape(title)}</h1>\n"
+        f'<p class="soft">seed {result["seed"]} · {result["split"]} split · {result["users"]:,} users ·'
+        f" {result['n_targets']:,} targets · {data['items']:,} items · {data['topics']:,} topics</p>\n"
+        f'<p class="headline">{escape(" ".join(sentences))}</p>'
+    )
+
+
+def _block_section(block: dict[str, Any], own: str) -> str:
+    charts = [
+        (figures.hit_rates(block, own), "Hit rate of every system at the same budget, with 95 % intervals."),
+        (figures.gains(block, own), "What the run gains over each, paired by user; right of zero it is better."),
+        (figures.budget_curve(block, own), "Hit rate against the number of candidates; both axes logarithmic."),
+    ]
+    drawn = "".join(_figure(chart, caption) for chart, caption in charts if chart is not None)
+    title = TARGETS[block["targets"]].capitalize()
+    return f'<h2>{title}</h2>\n{_methods_table(block, own)}\n<div class="row">{drawn}</div>'
+
+
+def _methods_table(block: dict[str, Any], own: str) -> str:
+    budget = block["budget"]
+    names = ("recall", "ndcg", "topics", "tail_share")
+    heads = (f"HR@{budget}", "recall", "NDCG", "topics hit", "tail share of hits", f"{own} − this, HR")
+    rows = []
+    for method, found in block["methods"].items():
+        if f"hr@{budget}" in found:
+            shown = [interval(found[f"hr@{budget}"]), *(number(found[f"{name}@{budget}"]["mean"]) for name in names)]
+            gain = block["differences"].get(method, {}).get(f"hr@{budget}")
+            shown.append(_gain(gain) if gain else "")
+            cells = "".join(f"<td class=number>{cell}</td>" for cell in shown)
+            rows.append(f"<tr{' class=own' if method == own else ''}><td>{escape(method)}</td>{cells}</tr>")
+    head = "".join(f"<th class=number>{escape(name)}</th>" for name in heads)
+    return f'<div class="scroll"><table><tr><th>system</th>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _gain(figure: Figure) -> str:
+    style = "" if not excludes_zero(figure) else " class=better" if (figure["mean"] or 0) > 0 else " class=worse"
+    return f"<span{style}>{difference(figure)}</span>"
+
+
+def _segment_section(result: dict[str, Any]) -> str:
+    drawn = "".join(
+        _figure(chart, f"By {name}; in brackets the number of targets.")
+        for name, chart in figures.segments(result, result["method"])
+    )
+    return f'<h2>Who is served, and with what</h2>\n<div class="row">{drawn}</div>' if drawn else ""
+
+
+def _interest_section(result: dict[str, Any]) -> str:
+    interests = result["interests"]
+    facts = "".join(
+        f"<dt>{interval(interests[key], 2)}</dt><dd>{text}</dd>" for key, text in FACTS.items() if key in interests
+    )
+    chart = _figure(figures.sources(result), "What each vector brings: its share of the candidates and of the hits.")
+    return f"<h2>Health of the interests</h2>\n<dl>{facts}</dl>\n{chart}"
+
+
+def _training_section(epochs: list[dict[str, Any]]) -> str:
+    if not epochs:
+        return ""
+    best = max(epochs, key=lambda line: line["validation_hr@100"])
+    caption = (
+        f"{len(epochs)} epochs, {epochs[-1]['seconds']:,.0f} s; best epoch {best['epoch']}"
+        f" with validation HR@100 {number(best['validation_hr@100'])}."
+    )
+    drawn = "".join(_figure(chart, "") for _, chart in figures.training(epochs))
+    return f'<h2>Training</h2>\n<p class="soft">{caption}</p>\n<div class="row">{drawn}</div>'
+
+
+def _reading_section(result: dict[str, Any]) -> str:
+    evaluate, budget = result["settings"]["evaluate"], result["budget"]
+    meanings = "".join(f"<dt>{m}</dt><dd>{MEANING[m]}</dd>" for m in result["methods"] if m in MEANING)
+    settings = escape(json.dumps(result["settings"]["retrieve"]))
+    return (
+        "<h2>How to read this</h2>\n<p>Every system returns the same number of candidates out of the full corpus. HR"
+        " pools targets: found / wanted. Recall, NDCG and topics hit are means over users. Intervals: 95 %, bootstrap"
+        f" over users, {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover"
+        " what another training seed would change.</p>\n"
+        f"<p>Max-score, the paper's figure, ranks the whole corpus by the best of a user's vectors and is not at equal"
+        f" budget: HR@{budget} {interval(result['max_score'][f'hr@{budget}'])}.</p>\n"
+        f'<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'
+    )
+
+
+def _figure(chart: Chart, caption: str) -> str:
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f"<figure>{svg(chart)}{below}</figure>\n"
