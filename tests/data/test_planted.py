@@ -88,6 +88,11 @@ def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
     assert np.array(found.topics)[found.event_source].tolist() == logged.tolist()
 
 
+def test_the_times_of_a_user_strictly_increase_even_in_a_crowded_day():
+    crowded = plant(SMALL.model_copy(update={"users": 1, "events": 50_000, "days": 1}))
+    assert (np.diff(crowded.event_time) > 0).all()
+
+
 def test_embeddings_tell_the_niches_apart(tmp_path):
     world = plant(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
     write(world, tmp_path)

@@ -83,6 +83,11 @@ def test_a_tied_end_that_is_nearly_everything_leaves_a_moment_to_each_part():
     assert [split for *_, split in rows] == [0, 1] + [2] * 8
 
 
+def test_a_tied_middle_that_is_nearly_everything_leaves_a_moment_to_each_part():
+    rows = split_of([(0, 1)] + [(0, 2)] * 8 + [(0, 3)], "user", 0.4, 0.4)
+    assert [split for *_, split in rows] == [0] + [1] * 8 + [2]
+
+
 def test_the_time_split_cuts_all_users_at_the_same_moments():
     world = [(time % 2, time) for time in range(20)]
     assert [split for _, time, split in sorted(split_of(world, "time"), key=lambda row: row[1])] == (

@@ -38,10 +38,11 @@ def test_csv_json_lines_and_parquet_say_the_same(tmp_path):
             assert found.equals(expected)
 
 
-def test_ids_in_csv_are_kept_as_they_are_written(tmp_path):
-    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n007,1,5\n7,2,6\n")
+@pytest.mark.parametrize("ids", [("007", "7"), ("1e2", "100"), ("2020-01-01", "2020-1-1"), ("true", "TRUE")])
+def test_ids_in_csv_are_kept_as_they_are_written(tmp_path, ids):
+    (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp\n{ids[0]},1,5\n{ids[1]},2,6\n")
     found, (rows,) = cleaned(tmp_path, "SELECT user_id, item_id FROM event ORDER BY file_row")
-    assert rows.rows() == [("007", 1), ("7", 2)]
+    assert rows.rows() == [(ids[0], 1), (ids[1], 2)]
     assert found.kinds == {"user_id": "string", "item_id": "int64"}
 
 
