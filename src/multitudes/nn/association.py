@@ -29,8 +29,9 @@ def gumbel(
 ) -> Tensor:
     """Train the interest drawn by a straight-through Gumbel-softmax, the paper's cure for collapse; (B, T)."""
     uniform_BTK = torch.rand(positive_BTK.shape, generator=generator).to(positive_BTK.device).clamp(1e-9, 1 - 1e-7)
-    noisy_BTK = masked_low(positive_BTK - (-uniform_BTK.log()).log(), mask_BK.unsqueeze(1))
-    soft_BTK = (noisy_BTK / temperature).softmax(dim=2)
+    noisy_BTK = (positive_BTK - (-uniform_BTK.log()).log()) / temperature
+    # Masked after the division: the lowest finite value divided by a small temperature is infinite.
+    soft_BTK = masked_low(noisy_BTK, mask_BK.unsqueeze(1)).softmax(dim=2)
     hard_BTK = torch.zeros_like(soft_BTK).scatter(2, soft_BTK.argmax(dim=2, keepdim=True), 1.0)
     choice_BTK = hard_BTK + soft_BTK - soft_BTK.detach()
     loss_BTK = softmax_loss(positive_BTK, negative_BK.unsqueeze(1)).masked_fill(~mask_BK.unsqueeze(1), 0.0)

@@ -18,6 +18,17 @@ class Sizes(NamedTuple):
     user_features: int
 
 
+class LookedUp(NamedTuple):
+    """B users, the inputs of their L history items looked up in the item tower."""
+
+    input_BLD: Tensor
+    action_BL: Tensor
+    valid_BL: Tensor
+    follow_BF: Tensor
+    topic_BC: Tensor  # conditions of the explicit interests, 0 = none
+    feature_BP: Tensor
+
+
 class TwoTower(nn.Module):
     """Item tower and user tower; the topic embedding is shared between them."""
 
@@ -33,19 +44,10 @@ class TwoTower(nn.Module):
         return unit(vector_ND) if self.similarity == "cosine" else vector_ND
 
     def user_vectors(
-        self,
-        input_BLD: Tensor,
-        action_BL: Tensor,
-        valid_BL: Tensor,
-        follow_BF: Tensor,
-        topic_BC: Tensor,
-        feature_BP: Tensor,
-        generator: torch.Generator | None = None,
-        at_random: bool = False,
+        self, users: LookedUp, generator: torch.Generator | None = None, at_random: bool = False
     ) -> UserVectors:
-        """Return the user vectors from looked-up item inputs (B, L, D): the path of evaluation and serving."""
-        item_BLD = self.user.encode(input_BLD, action_BL)
-        vectors: UserVectors = self.user(
-            UserInputs(item_BLD, valid_BL, follow_BF, topic_BC, feature_BP), generator, at_random
-        )
+        """Return the user vectors from looked-up item inputs: the path of evaluation and serving."""
+        item_BLD = self.user.encode(users.input_BLD, users.action_BL)
+        inputs = UserInputs(item_BLD, users.valid_BL, users.follow_BF, users.topic_BC, users.feature_BP)
+        vectors: UserVectors = self.user(inputs, generator, at_random)
         return vectors

@@ -19,7 +19,7 @@ from multitudes.nn.interests.conditional import Conditional, topic_known
 from multitudes.nn.interests.interests import Interests
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.single import Single
-from multitudes.nn.masking import masked_mean
+from multitudes.nn.masking import masked_low, masked_mean
 from multitudes.nn.norms import unit
 from multitudes.nn.sequence import SequenceConfig, SequenceEncoder
 
@@ -44,6 +44,7 @@ class UserTowerConfig(Config):
     cluster_on: Literal["items", "sequence"] = Field(
         "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
     )
+    gate: bool = Field(False, description="learn the importance of implicit interests (needs association = 'mixture')")
     clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
@@ -92,6 +93,7 @@ class UserTower(nn.Module):
         self.keeps_single = method in ("single", "joint") or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
         # condition, what the interest reads, the whole history, the follows, the user's features
+        self.gate = mlp((4 + (n_features > 0)) * width, config.crossing.hidden, 1, dropout) if config.gate else None
         self.crossing = crossing(config.crossing, 4 + (n_features > 0), width, dropout)
 
     def encode(self, input_ND: Tensor, action_N: Tensor) -> Tensor:
@@ -129,10 +131,8 @@ class UserTower(nn.Module):
             parts.append(self.conditional(self.topics(inputs.topic_BC), topic_known(inputs.topic_BC)))
             reads.append(whole_BD.unsqueeze(1).expand(-1, inputs.topic_BC.shape[1], -1))
         conditions = Interests(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
-        vectors_BKD = self._cross(
-            conditions.vectors_BKD, torch.cat(reads, dim=1), whole_BD, follow_BD, inputs.feature_BP
-        )
-        return UserVectors(conditions._replace(vectors_BKD=vectors_BKD), assignment_BL)
+        field_BKFD = self._fields(conditions, torch.cat(reads, dim=1), [whole_BD, follow_BD], inputs.feature_BP)
+        return UserVectors(self._cross(conditions, field_BKFD), assignment_BL)
 
     def _implicit(
         self, inputs: UserInputs, whole_BLD: Tensor, generator: torch.Generator | None, at_random: bool
@@ -165,15 +165,26 @@ class UserTower(nn.Module):
         own_BLD = self._read(inputs.item_BLD, assignment_BL)
         return torch.stack([self._summary(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
-    def _cross(
-        self, condition_BKD: Tensor, read_BKD: Tensor, whole_BD: Tensor, follow_BD: Tensor, feature_BP: Tensor
-    ) -> Tensor:
-        shared = [whole_BD, follow_BD]
+    def _fields(self, conditions: Interests, read_BKD: Tensor, shared: list[Tensor], feature_BP: Tensor) -> Tensor:
+        """Return the feature fields of every interest (B, K, F, D): its condition, what it reads, the user's own."""
         if self.feature is not None:
-            shared.append(self.feature(feature_BP))
-        shared_BKD = [field_BD.unsqueeze(1).expand_as(condition_BKD) for field_BD in shared]
-        field_BKFD = torch.stack([condition_BKD, read_BKD, *shared_BKD], dim=2)
-        vectors_BKD: Tensor = condition_BKD + read_BKD + self.crossing(field_BKFD)
+            shared = [*shared, self.feature(feature_BP)]
+        shared_BKD = [field_BD.unsqueeze(1).expand_as(read_BKD) for field_BD in shared]
+        return torch.stack([conditions.vectors_BKD, read_BKD, *shared_BKD], dim=2)
+
+    def _cross(self, conditions: Interests, field_BKFD: Tensor) -> Interests:
+        vectors_BKD: Tensor = field_BKFD[:, :, 0] + field_BKFD[:, :, 1] + self.crossing(field_BKFD)
         if self.config.similarity == "cosine":
             vectors_BKD = unit(vectors_BKD) / self.config.temperature
-        return vectors_BKD
+        return Interests(vectors_BKD, self._weight(conditions, field_BKFD), conditions.mask_BK)
+
+    def _weight(self, conditions: Interests, field_BKFD: Tensor) -> Tensor:
+        """Return the importance: the cluster size, corrected by what was learned where there is a gate (method §8)."""
+        if self.gate is None or self.clustering is None:
+            return conditions.weight_BK
+        own = slice(int(self.keeps_single), int(self.keeps_single) + self.config.clustering.interests)
+        size_BK, mask_BK = conditions.weight_BK[:, own], conditions.mask_BK[:, own]
+        gate_BK = self.gate(field_BKFD[:, own].flatten(-2)).squeeze(-1)
+        learned_BK = masked_low(size_BK.clamp(min=1e-9).log() + gate_BK, mask_BK).softmax(dim=1) * mask_BK
+        before, after = conditions.weight_BK[:, : own.start], conditions.weight_BK[:, own.stop :]
+        return torch.cat([before, learned_BK, after], dim=1)

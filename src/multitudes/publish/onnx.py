@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.batches.histories import MAX_FOLLOWS
-from multitudes.nn.model import TwoTower
+from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.run import TrainedRun
 
 INPUTS = ("input_BLD", "action_BL", "valid_BL", "follow_BF", "topic_BC", "user_feature_BP")
@@ -35,7 +35,9 @@ class _Served(nn.Module):
         topic_BC: Tensor,
         user_feature_BP: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        vectors = self.model.user_vectors(input_BLD, action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
+        vectors = self.model.user_vectors(
+            LookedUp(input_BLD, action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
+        )
         return (*vectors.interests, vectors.assignment_BL)
 
 

@@ -44,12 +44,14 @@ def batch_loss(
         loss_BW = association.softmax_loss(positive_BWK[:, :, 0], negative_BK[:, :1])
         losses["single"] = weighted_mean(loss_BW, weight_BW * interests.mask_BK[:, :1])
     if n_implicit:
-        own = slice(first_implicit, first_implicit + n_implicit)
+        # A mixture counts the unconditioned vector in, as its blend does: interests learn what that one misses.
+        start = 0 if config.association == "mixture" else first_implicit
+        own = slice(start, first_implicit + n_implicit)
         mask_BK = interests.mask_BK[:, own]
-        loss_BW = _associate(
-            positive_BWK[:, :, own], negative_BK[:, own], mask_BK, interests.weight_BK[:, own], config, generator
-        )
-        losses["implicit"] = weighted_mean(loss_BW, weight_BW * mask_BK.any(dim=1, keepdim=True))
+        prior_BK = interests.weight_BK[:, own]
+        loss_BW = _associate(positive_BWK[:, :, own], negative_BK[:, own], mask_BK, prior_BK, config, generator)
+        has_interest_B1 = interests.mask_BK[:, first_implicit : own.stop].any(dim=1, keepdim=True)
+        losses["implicit"] = weighted_mean(loss_BW, weight_BW * has_interest_B1)
     if model.user.conditional is not None:
         # The w-th explicit vector carries the condition of the w-th target: the association is logged, not guessed.
         own = slice(first_implicit + n_implicit, None)

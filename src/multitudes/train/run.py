@@ -26,7 +26,7 @@ from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.config import parse
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
-from multitudes.nn.model import TwoTower
+from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig
 
@@ -112,16 +112,8 @@ class TrainedRun:
         item_BL, action_BL, valid_BL, follow_BF, feature_BP = (torch.from_numpy(array) for array in histories)
         inputs_ID = torch.from_numpy(self.item_inputs())
         generator = torch.Generator().manual_seed(self.config.seed) if partition == "random" else None
-        vectors, assignment_BL = self.model.user_vectors(
-            inputs_ID[item_BL],
-            action_BL,
-            valid_BL,
-            follow_BF,
-            torch.from_numpy(topic_BC),
-            feature_BP,
-            generator,
-            at_random=partition == "random",
-        )
+        users = LookedUp(inputs_ID[item_BL], action_BL, valid_BL, follow_BF, torch.from_numpy(topic_BC), feature_BP)
+        vectors, assignment_BL = self.model.user_vectors(users, generator, at_random=partition == "random")
         kinds = self.kinds(topic_BC.shape[1])
         topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
         if "explicit" in kinds:

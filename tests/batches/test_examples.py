@@ -1,0 +1,127 @@
+"""Training examples from a planted world, against its flat events."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from multitudes.batches.examples import Examples, draw_one, resolve_condition
+from multitudes.data.prepared import TRAIN, Prepared
+from multitudes.errors import DataError
+from tests.worlds import planted
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return planted()[1]
+
+
+@pytest.fixture(scope="module")
+def without_follows() -> Prepared:
+    """A world where a history is all that can be known of a user."""
+    return planted(follow_share=0.0, stale_follows=0)[1]
+
+
+def examples(prepared: Prepared, window: int = 4, first_time_only: bool = True, condition: str = "source") -> Examples:
+    return Examples(prepared, history=20, window=window, first_time_only=first_time_only, condition=condition)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("window", [1, 4, 10])
+def test_every_positive_is_a_target_once_an_epoch(prepared: Prepared, window: int) -> None:
+    made = examples(prepared, window)
+    targets = np.concatenate([b.target_BW[b.target_BW > 0] for b in made.epoch(32, seed=0, epoch=3)])
+    assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position]))
+    assert len(targets) == len(made)
+
+
+def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
+    """The history of a window holds no item that the user met only at or after the window's first event."""
+    prepared = without_follows
+    first_time: dict[tuple[int, int], int] = {}
+    for position in range(len(prepared.event_item)):
+        user = int(np.searchsorted(prepared.event_offset, position, side="right")) - 1
+        first_time.setdefault((user, int(prepared.event_item[position])), position)
+    made = examples(prepared)
+    start, stop = made._windows(np.random.default_rng(0))
+    batch = made._batch(start, stop, np.random.default_rng(0))
+    for b, window in enumerate(start):
+        known = {int(i) for i in batch.histories.item_BL[b] if i > 0}
+        assert known, "a user without follows needs a history"
+        assert all(first_time[made.user[window], item] < made.position[window] for item in known)
+
+
+def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
+    prepared = without_follows
+    made = examples(prepared)
+    start, stop = made._windows(np.random.default_rng(0))
+    batch = made._batch(start, stop, np.random.default_rng(0))
+    first = made.position[start]
+    newest = prepared.event_offset[made.user[start]] + prepared.event_past[first] - 1
+    assert np.array_equal(batch.histories.item_BL[:, 0], prepared.event_item[newest])
+
+
+def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, without_follows: Prepared) -> None:
+    assert (prepared.event_past[examples(prepared).position] == 0).any()
+    assert (without_follows.event_past[examples(without_follows).position] > 0).all()
+
+
+def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
+    first, every = examples(prepared), examples(prepared, first_time_only=False)
+    assert prepared.event_first[first.position].all()
+    assert len(every) > len(first)
+    assert (prepared.event_split[every.position] == TRAIN).all()
+
+
+def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) -> None:
+    hide = prepared.manifest["actions"].index("hide") + 1
+    made = examples(prepared, first_time_only=False)
+    assert (prepared.event_action[made.position] != hide).all()
+    histories = [b.histories for b in made.epoch(64, 0, 0)]
+    hidden = [(h.action_BL == hide) for h in histories]
+    assert any(h.any() for h in hidden)
+    assert not any((h.valid_BL & seen).any() for h, seen in zip(histories, hidden, strict=True))
+
+
+def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prepared: Prepared) -> None:
+    made = examples(prepared, condition="item")
+    whole = list(made.epoch(32, seed=5, epoch=2))
+    tail = list(made.epoch(32, seed=5, epoch=2, skip=3))
+    assert len(whole) == made.batches_per_epoch(32, 5, 2) == len(tail) + 3
+    for one, other in zip(whole[3:], tail, strict=True):
+        assert np.array_equal(one.target_BW, other.target_BW)
+        assert np.array_equal(one.condition_BW, other.condition_BW)
+    another = next(made.epoch(32, seed=5, epoch=3))
+    assert not np.array_equal(whole[0].target_BW, another.target_BW)
+
+
+def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
+    for batch in examples(prepared, condition="match").epoch(64, 0, 0):
+        for b, w in zip(*np.nonzero(batch.condition_BW), strict=True):
+            assert batch.condition_BW[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
+            assert batch.condition_BW[b, w] in batch.histories.follow_BF[b]
+    some = examples(prepared, condition="item").epoch(64, 0, 0)
+    with_topic = sum(int((b.condition_BW > 0).sum()) for b in some)
+    matched = sum(int((b.condition_BW > 0).sum()) for b in examples(prepared, condition="match").epoch(64, 0, 0))
+    logged = sum(int((b.condition_BW > 0).sum()) for b in examples(prepared, condition="source").epoch(64, 0, 0))
+    assert with_topic > matched > logged > 0
+
+
+def test_auto_takes_the_logged_source_where_there_is_one(prepared: Prepared) -> None:
+    assert resolve_condition(prepared, "auto") == "source"
+    assert resolve_condition(planted(sourced_share=0.0)[1], "auto") == "match"
+
+
+def test_draw_one_is_even_over_what_fits() -> None:
+    value = np.tile([4, 7, 9], (6000, 1))
+    fits = np.tile([True, False, True], (6000, 1))
+    fits[0] = False
+    drawn = draw_one(value, fits, np.random.default_rng(0))
+    assert drawn[0] == 0
+    assert set(drawn[1:].tolist()) == {4, 9}
+    assert abs((drawn[1:] == 4).mean() - 0.5) < 0.03
+
+
+def test_data_without_a_training_example_is_refused(prepared: Prepared) -> None:
+    none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
+    with pytest.raises(DataError, match="no training example"):
+        examples(none)

@@ -1,0 +1,141 @@
+"""DCM on small known histories; each trap of the method has a test that the trap turns red."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from multitudes.metrics.agreement import adjusted_rand
+from multitudes.nn.interests.clustering import Clustering, ClusteringConfig, farthest_points, single_assignment
+from multitudes.nn.interests.random_partition import random_partition
+from multitudes.nn.norms import squash, unit
+
+
+def tastes(users: int = 64, length: int = 30, k: int = 3, noise: float = 0.25, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return histories that mix k directions and the direction behind each item."""
+    random = torch.Generator().manual_seed(seed)
+    centre_BKD = unit(torch.randn(users, k, 16, generator=random))
+    taste_BL = torch.randint(0, k, (users, length), generator=random)
+    item_BLD = centre_BKD.gather(1, taste_BL.unsqueeze(2).expand(-1, -1, 16))
+    return item_BLD + noise * torch.randn(users, length, 16, generator=random) / 4, taste_BL
+
+
+def agreement(assignment_BL: Tensor, taste_BL: Tensor) -> float:
+    scores = [adjusted_rand(a.numpy(), t.numpy()) for a, t in zip(assignment_BL, taste_BL, strict=True)]
+    return sum(scores) / len(scores)
+
+
+def test_three_planted_tastes_come_back_as_three_interests() -> None:
+    item_BLD, taste_BL = tastes()
+    found = Clustering(ClusteringConfig(interests=3))(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    assert agreement(found.assignment_BL, taste_BL) > 0.9
+    assert found.interests.mask_BK.all()
+
+
+def test_a_random_partition_finds_no_tastes() -> None:
+    item_BLD, taste_BL = tastes()
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+    mask_BK = torch.ones(len(taste_BL), 3, dtype=torch.bool)
+    interests, part_BL = random_partition(item_BLD, valid_BL, mask_BK, torch.Generator().manual_seed(0))
+    assert agreement(part_BL, taste_BL) < 0.1
+    torch.testing.assert_close(interests.weight_BK, torch.full((len(taste_BL), 3), 1 / 3))
+
+
+def test_noise_has_no_tastes_to_find() -> None:
+    _, taste_BL = tastes()
+    noise_BLD = torch.randn(*taste_BL.shape, 16, generator=torch.Generator().manual_seed(1))
+    found = Clustering(ClusteringConfig(interests=3))(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    assert agreement(found.assignment_BL, taste_BL) < 0.1
+
+
+@pytest.mark.parametrize("in_training", [False, True])
+def test_an_invalid_item_is_never_a_centre(in_training: bool) -> None:
+    """All similarities are negative here: multiplied by 0, an invalid item would be the one most unlike the others."""
+    random = torch.Generator().manual_seed(0)
+    corners_BLD = unit(torch.eye(12) - 0.3).expand(50, 12, 12)
+    valid_BL = torch.rand(50, 12, generator=random) < 0.5
+    valid_BL[:, 3] = True
+    seed_BKD, found_BK = farthest_points(corners_BLD, valid_BL, 4, random if in_training else None)
+    which_BKL = torch.isclose(seed_BKD.unsqueeze(2), corners_BLD.unsqueeze(1)).all(dim=3)
+    assert (which_BKL.sum(dim=2) == 1).all()
+    is_valid_BK = (which_BKL & valid_BL.unsqueeze(1)).any(dim=2)
+    assert is_valid_BK[found_BK].all()
+    assert torch.equal(found_BK.sum(dim=1), valid_BL.sum(dim=1).clamp(max=4))
+
+
+def test_seeds_are_distinct_and_each_the_least_like_the_earlier_ones() -> None:
+    item_BLD = torch.tensor([[[4.0, 0.0], [3.9, 0.1], [0.0, 4.0], [-4.0, 0.0]]])
+    seed_BKD, found_BK = farthest_points(item_BLD, torch.ones(1, 4, dtype=torch.bool), 4, None)
+    expected = item_BLD[:, [0, 3, 2, 1]]
+    assert torch.equal(seed_BKD, expected)
+    assert found_BK.all()
+
+
+def test_serving_starts_from_the_most_recent_valid_item_and_training_from_a_random_one() -> None:
+    item_BLD = torch.arange(24.0).view(1, 6, 4).expand(200, 6, 4)
+    valid_BL = torch.tensor([False, False, True, True, False, True]).expand(200, 6)
+    served, _ = farthest_points(item_BLD, valid_BL, 1, None)
+    assert torch.equal(served[:, 0], item_BLD[:, 2])
+    trained, _ = farthest_points(item_BLD, valid_BL, 1, torch.Generator().manual_seed(0))
+    assert {float(v) for v in trained[:, 0, 0]} == {8.0, 12.0, 20.0}
+
+
+def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interests() -> None:
+    item_BLD, taste_BL = tastes(users=8)
+    valid_BL = torch.zeros_like(taste_BL, dtype=torch.bool)
+    valid_BL[:, [4, 9]] = True
+    found = Clustering(ClusteringConfig(interests=5))(item_BLD, valid_BL)
+    assert (found.interests.mask_BK.sum(dim=1) <= 2).all()
+    assert (found.interests.weight_BK[~found.interests.mask_BK] == 0).all()
+    assert torch.equal(found.assignment_BL >= 0, valid_BL)
+
+
+def test_one_item_many_times_is_one_interest() -> None:
+    item_BLD = torch.ones(3, 10, 4)
+    found = Clustering(ClusteringConfig(interests=4))(item_BLD, torch.ones(3, 10, dtype=torch.bool))
+    assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
+
+
+def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() -> None:
+    item_BLD = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
+    centre_BKD = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+    share_BLK = single_assignment(
+        item_BLD, centre_BKD, torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
+    )
+    soft = item_BLD @ centre_BKD.transpose(1, 2)
+    expected = soft.softmax(dim=2) * torch.eye(2)
+    torch.testing.assert_close(share_BLK, expected)
+    assert (share_BLK.sum(dim=2) < 1).all(), "a one-hot assignment would pass no gradient"
+
+
+def test_gradient_flows_through_the_assignment() -> None:
+    item_BLD = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    share_BLK = single_assignment(
+        item_BLD, torch.randn(2, 3, 4), torch.ones(2, 6, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)
+    )
+    share_BLK.sum().backward()
+    assert item_BLD.grad is not None
+    assert (item_BLD.grad.abs().sum(dim=2) > 0).all()
+
+
+def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
+    item_BLD, taste_BL = tastes(k=7)
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+    filled = {
+        norm: Clustering(ClusteringConfig(interests=7, item_norm=norm))(item_BLD, valid_BL)
+        .interests.mask_BK.float()
+        .mean()
+        for norm in (0.3, 4.0)
+    }
+    assert filled[4.0] > 0.95
+    assert filled[0.3] < filled[4.0] - 0.1
+
+
+@given(st.just(0.0) | st.floats(1e-3, 1e4), st.integers(1, 8))
+@settings(deadline=None)
+def test_squash_keeps_the_direction_and_stays_below_one(length: float, width: int) -> None:
+    vector = torch.full((1, width), length / width**0.5)
+    short = squash(vector)
+    assert short.norm() <= 1 + 1e-6
+    torch.testing.assert_close(unit(short), unit(vector), atol=1e-4, rtol=1e-4)

@@ -1,0 +1,132 @@
+"""One suite for every interest module, through the user tower that serves it."""
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from multitudes.nn.model import LookedUp, TwoTower
+from multitudes.train.run import weights
+from tests.nn.small import inputs, model, vectors
+
+pytestmark = pytest.mark.contract
+
+METHODS = ("single", "clustering", "conditional", "joint")
+SHAPES: tuple[dict[str, object], ...] = (
+    {},
+    {"sequence": {"blocks": 0}, "similarity": "cosine"},
+    {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
+    {"cluster_on": "sequence", "clustering": {"item_norm": None, "interests": 7}},
+)
+
+
+@pytest.fixture(params=[(m, s) for m in METHODS for s in SHAPES], ids=lambda p: f"{p[0]}-{SHAPES.index(p[1])}")
+def tower(request: pytest.FixtureRequest) -> TwoTower:
+    method, settings = request.param
+    return model(method, **settings)
+
+
+def assert_same(one: object, other: object) -> None:
+    first, second = ([*v.interests, v.assignment_BL] for v in (one, other))  # type: ignore[attr-defined]
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def cut(given: dict[str, Tensor], length: int) -> dict[str, Tensor]:
+    return {name: array[:, :length] if name.endswith(("BLD", "BL")) else array for name, array in given.items()}
+
+
+def test_more_padding_never_changes_the_answer(tower: TwoTower) -> None:
+    given = inputs(tower)
+    given["valid_BL"][:, 12:] = False
+    long, short = vectors(tower, given), vectors(tower, cut(given, 12))
+    assert_same(long._replace(assignment_BL=long.assignment_BL[:, :12]), short)
+    assert (long.assignment_BL[:, 12:] == -1).all()
+
+
+def test_batch_mates_never_change_the_answer(tower: TwoTower) -> None:
+    given = inputs(tower)
+    together = vectors(tower, given)
+    for b in range(len(given["valid_BL"])):
+        alone = vectors(tower, {name: array[b : b + 1] for name, array in given.items()})
+        interests = together.interests
+        mine = type(interests)(*(part[b : b + 1] for part in interests))
+        assert_same(type(together)(mine, together.assignment_BL[b : b + 1]), alone)
+
+
+def test_masked_items_contribute_nothing(tower: TwoTower) -> None:
+    given = inputs(tower)
+    before = vectors(tower, given)
+    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"], 7.0)}
+    assert_same(before, vectors(tower, other))
+
+
+def test_masked_items_contribute_nothing_where_all_similarities_are_negative(tower: TwoTower) -> None:
+    given = inputs(tower)
+    opposed_LD = torch.eye(given["input_BLD"].shape[2]).repeat(2, 1)[:20] - 0.5
+    given["input_BLD"] = opposed_LD.expand_as(given["input_BLD"]).clone()
+    before = vectors(tower, given)
+    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"], 0.0)}
+    assert_same(before, vectors(tower, other))
+
+
+def test_a_valid_item_does_contribute(tower: TwoTower) -> None:
+    given = inputs(tower)
+    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"] + 1.0, 0.0)}
+    change = (vectors(tower, given).interests.vectors_BKD - vectors(tower, other).interests.vectors_BKD).abs()
+    assert (change[1:].amax(dim=(1, 2)) > 1e-3).all()
+
+
+def test_an_empty_history_is_defined(tower: TwoTower) -> None:
+    empty = vectors(tower, inputs(tower))
+    assert torch.isfinite(empty.interests.vectors_BKD).all()
+    assert (empty.assignment_BL[0] == -1).all()
+    implicit = [k for k in range(empty.interests.mask_BK.shape[1]) if (empty.assignment_BL == k).any()]
+    assert not empty.interests.mask_BK[0, implicit].any()
+
+
+def test_weights_of_a_kind_sum_to_one_and_vanish_where_masked(tower: TwoTower) -> None:
+    weight_BK, mask_BK = vectors(tower, inputs(tower)).interests[1:]
+    assert (weight_BK[~mask_BK] == 0).all()
+    for kind in kinds(tower):
+        some = mask_BK[:, kind].any(dim=1)
+        torch.testing.assert_close(weight_BK[:, kind].sum(dim=1)[some], torch.ones(int(some.sum())))
+
+
+def kinds(tower: TwoTower) -> list[slice]:
+    start = int(tower.user.keeps_single)
+    found = [slice(0, start)] if start else []
+    if tower.user.clustering is not None:
+        found.append(slice(start, start + tower.user.config.clustering.interests))
+        start = found[-1].stop
+    return [*found, slice(start, None)] if tower.user.conditional is not None else found
+
+
+def test_gradients_are_finite_also_on_rows_without_a_valid_item(tower: TwoTower) -> None:
+    given = inputs(tower)
+    given["input_BLD"].requires_grad_()
+    result = tower.user_vectors(LookedUp(**given))
+    (result.interests.vectors_BKD.square().sum() + result.interests.weight_BK.square().sum()).backward()
+    assert given["input_BLD"].grad is not None
+    assert all(
+        torch.isfinite(p.grad).all() for p in [given["input_BLD"], *tower.user.parameters()] if p.grad is not None
+    )
+
+
+def test_two_calls_agree_exactly(tower: TwoTower) -> None:
+    given = inputs(tower)
+    first, second = vectors(tower, given), vectors(tower, given)
+    assert torch.equal(first.interests.vectors_BKD, second.interests.vectors_BKD)
+
+
+def test_saved_and_reloaded_is_identical(tower: TwoTower) -> None:
+    given = inputs(tower)
+    before = vectors(tower, given).interests.vectors_BKD
+    kept = load(save({name: tensor.clone() for name, tensor in weights(tower).items()}))
+    with torch.no_grad():
+        for parameter in tower.parameters():
+            parameter.zero_()
+        assert not torch.equal(before, vectors(tower, given).interests.vectors_BKD)
+        for name, tensor in weights(tower).items():
+            tensor.copy_(kept[name])
+    assert torch.equal(before, vectors(tower, given).interests.vectors_BKD)

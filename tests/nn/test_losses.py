@@ -1,0 +1,122 @@
+"""Losses and associations against slow definitions."""
+
+import math
+
+import torch
+
+from multitudes.nn import association
+from multitudes.nn.losses import accidental_hits, corrected, negative_mass, weighted_mean
+from multitudes.nn.masking import masked_high, masked_low
+
+B, T, K, N = 3, 4, 3, 10
+
+
+def draws(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    mask_BK = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
+    return torch.randn(B, T, K, generator=random), torch.randn(B, K, generator=random), mask_BK
+
+
+def test_softmax_loss_is_the_negative_log_probability_of_the_positive() -> None:
+    positive, negatives = torch.tensor(1.5), torch.tensor([0.2, -1.0, 2.0])
+    expected = -math.log(math.exp(1.5) / (math.exp(1.5) + sum(math.exp(x) for x in negatives.tolist())))
+    assert abs(association.softmax_loss(positive, negatives.logsumexp(0)).item() - expected) < 1e-6
+
+
+def test_hard_argmax_trains_the_nearest_existing_interest_for_positives_and_negatives_alike() -> None:
+    positive_BTK, negative_BK, mask_BK = draws()
+    loss_BT = association.hard_argmax(positive_BTK, negative_BK, mask_BK)
+    for b in range(B):
+        for t in range(T):
+            j = max((k for k in range(K) if mask_BK[b, k]), key=lambda k: positive_BTK[b, t, k].item())
+            torch.testing.assert_close(
+                loss_BT[b, t], association.softmax_loss(positive_BTK[b, t, j], negative_BK[b, j])
+            )
+
+
+def test_a_masked_interest_is_never_associated_even_when_all_scores_are_negative() -> None:
+    """A mask by multiplication would give the masked interest a score of 0, above every other."""
+    positive_BTK = torch.full((1, 1, 2), -5.0, requires_grad=True)
+    loss = association.hard_argmax(positive_BTK, torch.zeros(1, 2), torch.tensor([[True, False]]))
+    loss.sum().backward()
+    assert positive_BTK.grad is not None
+    assert positive_BTK.grad[0, 0, 0] != 0
+    assert positive_BTK.grad[0, 0, 1] == 0
+
+
+def test_mixture_is_the_weighted_mean_of_the_interests_probabilities() -> None:
+    positive_BTK, negative_BK, mask_BK = draws()
+    weight_BK = mask_BK / mask_BK.sum(dim=1, keepdim=True)
+    share_BTK = (-association.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))).exp()
+    expected = -(share_BTK * weight_BK.unsqueeze(1)).sum(dim=2).log()
+    torch.testing.assert_close(association.mixture(positive_BTK, negative_BK, mask_BK, weight_BK), expected)
+
+
+def test_gumbel_draws_existing_interests_and_passes_gradient_to_all_of_them() -> None:
+    positive_BTK, negative_BK, mask_BK = draws()
+    positive_BTK.requires_grad_()
+    loss_BT = association.gumbel(positive_BTK, negative_BK, mask_BK, 0.5, torch.Generator().manual_seed(0))
+    loss_BTK = association.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
+    difference = (loss_BT.unsqueeze(2) - loss_BTK).abs().masked_fill(~mask_BK.unsqueeze(1), 1.0)
+    assert (difference.amin(dim=2) < 1e-5).all(), "the value is the loss of one existing interest"
+    loss_BT.sum().backward()
+    assert positive_BTK.grad is not None
+    assert torch.equal(positive_BTK.grad.abs().sum(dim=1) > 0, mask_BK)
+
+
+def test_gumbel_stays_finite_on_a_user_without_interests() -> None:
+    positive_BTK = torch.randn(1, 2, 3, requires_grad=True)
+    nothing = torch.zeros(1, 3, dtype=torch.bool)
+    loss_BT = association.gumbel(positive_BTK, torch.zeros(1, 3), nothing, 0.5, torch.Generator().manual_seed(0))
+    loss_BT.sum().backward()
+    assert positive_BTK.grad is not None
+    assert torch.isfinite(loss_BT).all()
+    assert torch.isfinite(positive_BTK.grad).all()
+
+
+def test_accidental_hits_are_no_negatives() -> None:
+    target_BT, pool_N = torch.tensor([[3, 5], [7, 0]]), torch.tensor([5, 7, 9])
+    hit_BN = accidental_hits(target_BT, pool_N)
+    assert hit_BN.tolist() == [[True, False, False], [False, True, False]]
+    score_BKN = torch.tensor([[[9.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]]])
+    mass_BK = negative_mass(score_BKN, torch.zeros(3), hit_BN)
+    expected = torch.tensor([1.0, 2.0]).logsumexp(0)
+    torch.testing.assert_close(mass_BK, expected.expand(2, 1))
+
+
+def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
+    score_BKN = torch.randn(1, 1, 2, requires_grad=True)
+    mass_BK = negative_mass(score_BKN, torch.zeros(2), torch.ones(1, 2, dtype=torch.bool))
+    loss = association.softmax_loss(torch.zeros(1, 1), mass_BK)
+    loss.sum().backward()
+    assert loss.item() == 0
+    assert score_BKN.grad is not None
+    assert torch.isfinite(score_BKN.grad).all()
+
+
+def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
+    """Items enter the pool with probability q: the corrected mass is right on average, the plain one is not."""
+    random = torch.Generator().manual_seed(0)
+    score_N, q_N = torch.randn(400, generator=random), torch.rand(400, generator=random) * 0.9 + 0.05
+    pools = torch.rand(2000, 400, generator=random) < q_N
+    plain = torch.where(pools, score_N.exp(), 0.0).sum(dim=1).mean()
+    right = torch.where(pools, corrected(score_N, q_N.log()).exp(), 0.0).sum(dim=1).mean()
+    full = score_N.exp().sum()
+    assert abs(right / full - 1) < 0.02
+    assert abs(plain / full - 1) > 0.3
+
+
+def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:
+    loss = torch.ones(3, requires_grad=True)
+    mean = weighted_mean(loss, torch.zeros(3))
+    mean.backward()
+    assert mean.item() == 0
+    assert loss.grad is not None
+    torch.testing.assert_close(weighted_mean(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])), torch.tensor(1.5))
+
+
+def test_masks_stay_finite() -> None:
+    scores, nothing = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    for masked in (masked_low(scores, nothing), masked_high(scores, nothing)):
+        assert torch.isfinite(masked).all()
+        assert torch.isfinite(masked.softmax(dim=1)).all()

@@ -1,0 +1,118 @@
+"""The training loop on a small planted world: deterministic, interruptible, resumable, honest about NaN."""
+
+import dataclasses
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from multitudes.data.prepared import Prepared
+from multitudes.errors import ArtefactError, MultitudesError, UsageError
+from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.loop import train
+from multitudes.train.run import TrainedRun
+from tests.worlds import planted
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return planted()[1]
+
+
+def config(method: Method = "joint", seed: int = 0, **train_settings: object) -> RunConfig:
+    model = UserTowerConfig.model_validate({"width": 16, "history": 20, "crossing": {"hidden": 32}})
+    settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32} | train_settings
+    return RunConfig(method=method, seed=seed, model=model, train=TrainConfig.model_validate(settings))
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    first, second = load_file(one / "weights.safetensors"), load_file(other / "weights.safetensors")
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("association", ["argmax", "gumbel", "mixture"])
+def test_same_seed_gives_identical_weights_and_another_seed_does_not(
+    prepared: Prepared, tmp_path: Path, association: str
+) -> None:
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        train(prepared, config(seed=seed, epochs=1, association=association), tmp_path / name)
+    assert same_weights(tmp_path / "one", tmp_path / "two")
+    assert not same_weights(tmp_path / "one", tmp_path / "three")
+
+
+@pytest.mark.parametrize("stop_after", [1, 9, 17])
+def test_interrupted_and_resumed_ends_with_the_identical_weights(
+    prepared: Prepared, tmp_path: Path, stop_after: int
+) -> None:
+    train(prepared, config(), tmp_path / "whole")
+    calls = 0
+
+    def press(done: int, total: int, note: str = "") -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_after:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(prepared, config(), tmp_path / "cut", progress=press)
+    assert not (tmp_path / "cut" / "weights.safetensors").exists()
+    with pytest.raises(ArtefactError, match="not finished"):
+        TrainedRun.open(tmp_path / "cut")
+    train(prepared, config(), tmp_path / "cut", resume=True)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    curves = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")]
+    losses = [[(r["epoch"], r["loss"], r["validation_hr@100"]) for r in map(json.loads, lines)] for lines in curves]
+    assert losses[0] == losses[1]
+
+
+def test_training_lowers_every_loss(prepared: Prepared, tmp_path: Path) -> None:
+    train(prepared, config(epochs=6), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert set(records[0]["loss"]) == {"single", "implicit", "explicit"}
+    assert all(records[-1]["loss"][kind] < records[0]["loss"][kind] for kind in records[0]["loss"])
+
+
+def test_a_loss_that_is_not_finite_stops_with_where_and_what_to_do(prepared: Prepared, tmp_path: Path) -> None:
+    poisoned = dataclasses.replace(prepared, item_feature=np.full((prepared.n_items + 1, 1), np.nan, dtype=np.float32))
+    with pytest.raises(MultitudesError, match=r"loss is nan at epoch 1, step 1 .*Lower learning_rate"):
+        train(poisoned, config(), tmp_path / "run")
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_an_existing_run_is_not_overwritten(prepared: Prepared, tmp_path: Path) -> None:
+    train(prepared, config(epochs=1), tmp_path / "run")
+    before = (tmp_path / "run" / "weights.safetensors").read_bytes()
+    with pytest.raises(UsageError, match="exists"):
+        train(prepared, config(epochs=1), tmp_path / "run")
+    with pytest.raises(UsageError, match="other settings"):
+        train(prepared, config(epochs=3), tmp_path / "run", resume=True)
+    train(prepared, config(epochs=1), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "missing", "json"])
+def test_a_damaged_run_is_refused_with_the_files_name(prepared: Prepared, tmp_path: Path, damage: str) -> None:
+    run = tmp_path / "run"
+    train(prepared, config(epochs=1), run)
+    file = run / ("run.json" if damage == "json" else "weights.safetensors")
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "missing":
+        file.unlink()
+    elif damage == "json":
+        file.write_text("{")
+    else:
+        train(prepared, config("single", epochs=1), tmp_path / "single")
+        file.write_bytes((tmp_path / "single" / "weights.safetensors").read_bytes())
+    with pytest.raises(ArtefactError, match=file.name):
+        TrainedRun.open(run)
+
+
+def test_a_run_refuses_data_that_changed_since(prepared: Prepared, tmp_path: Path) -> None:
+    train(prepared, config(epochs=1), tmp_path / "run")
+    with pytest.raises(ArtefactError, match="changed since"):
+        TrainedRun.open(tmp_path / "run", planted(seed=1)[1].path)

@@ -1,0 +1,19 @@
+"""Prepared planted worlds for the tests of several rooms, made once per test run."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.prepared import Prepared
+
+
+@cache
+def planted(**settings: int | float) -> tuple[PlantedWorld, Prepared]:
+    """Return a planted world and its prepared form, split by user."""
+    folder = Path(mkdtemp(prefix="multitudes-test-"))
+    small: dict[str, int | float] = {"users": 120, "items": 150, "events": 4000, "niches": 12, "topics": 6}
+    world = plant(PlantedConfig.model_validate(small | settings))
+    write(world, folder / "data")
+    return world, prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
