@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.special import logsumexp
 
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index.build import load
@@ -90,6 +91,18 @@ def test_a_batch_answers_as_its_queries_one_by_one(build: Build, world):
     for q in range(len(queries)):
         alone = index.search(queries[q : q + 1], limit, excluded=excluded[q : q + 1])
         assert alone.ids(0).tolist() == together.ids(q).tolist()
+
+
+@implementations
+def test_a_sum_over_all_items_is_exact_or_not_given(build: Build):
+    rng = np.random.default_rng(0)
+    index = build(np.arange(50), rng.standard_normal((50, 4)))
+    queries = 30 * rng.standard_normal((7, 4)).astype(np.float32)
+    asked = index.search(queries, 3, excluded=[np.arange(40)] * 7, log_sums=True).log_sum_Q
+    if asked is not None:
+        np.testing.assert_allclose(asked, logsumexp(queries @ index.vectors(np.arange(50)).T, axis=1), rtol=1e-5)
+    assert (asked is None) == isinstance(index, Embedded)
+    assert index.search(queries, 3).log_sum_Q is None
 
 
 @implementations

@@ -93,7 +93,7 @@ def test_the_release_knows_each_user_as_the_data_does(run: TrainedRun, releases:
     assert release.user_ids.to_list() == data.user_ids.to_list()
     stored = gather(release, users, release.event_offset[1:], LENGTH)
     for ours, theirs in zip(stored, gather(data, users, data.event_offset[1:], LENGTH), strict=True):
-        assert np.array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours, theirs)
     for user in users.tolist():
         events = data.event_item[data.event_offset[user] : data.event_offset[user + 1]]
         assert release.seen(user).tolist() == sorted(set(events.tolist()) - {0})

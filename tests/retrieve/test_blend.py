@@ -9,7 +9,6 @@ from multitudes.index.exact import Exact
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import no_hits
 from multitudes.retrieve.blend import global_top, mixture, round_robin, union
-from multitudes.retrieve.normaliser import log_sum_exp
 
 
 def lists_of(*rows: list[tuple[int, float]]) -> Hits:
@@ -95,10 +94,11 @@ def test_the_mixture_is_the_log_probability_under_all_interests_together(seed, n
     share = rng.dirichlet(np.ones(3))
     # By hand: probabilities of every item under each vector, mixed. Lists are the whole corpus, so nothing is lost.
     by_hand = np.log(np.exp(log_softmax(vectors @ item_vectors.T, axis=1)).T @ share)
-    lists = Exact.build(np.arange(12), item_vectors).search(vectors, 12)
+    lists = Exact.build(np.arange(12), item_vectors).search(vectors, 12, log_sums=True)
     found = union(lists)
     logit = item_vectors[found.item_U] @ vectors.T
-    blended = mixture(found, logit, share, log_sum_exp(vectors, item_vectors), n)
+    assert lists.log_sum_Q is not None
+    blended = mixture(found, logit, share, lists.log_sum_Q, n)
     assert blended.item_N.tolist() == np.argsort(-by_hand, kind="stable")[:n].tolist()
     np.testing.assert_allclose(blended.score_N, np.sort(by_hand)[::-1][:n], rtol=1e-4)
 

@@ -96,9 +96,15 @@ class Embedded:
         }
 
     def search(
-        self, query_QD: NDArray[np.float32], limit: int, *, excluded: Sequence[NDArray[np.int64]] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        limit: int,
+        *,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+        log_sums: bool = False,
     ) -> Hits:
-        """Find the best ``limit`` items of each query; see ``Index.search``."""
+        """Find the best ``limit`` items of each query; see ``Index.search``. Sums over all items are not known here."""
+        del log_sums
         query_QD = self._rows.queries(query_QD)
         check_excluded(query_QD, excluded)
         limit = max(0, min(limit, len(self._rows)))

@@ -32,12 +32,17 @@ class Exact:
         return cls(checked_rows(ids, vectors))
 
     def search(
-        self, query_QD: NDArray[np.float32], limit: int, *, excluded: Sequence[NDArray[np.int64]] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        limit: int,
+        *,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+        log_sums: bool = False,
     ) -> Hits:
         """Find the best ``limit`` items of each query; see ``Index.search``."""
         query_QD = self._rows.queries(query_QD)
         check_excluded(query_QD, excluded)
-        return scan(query_QD, self._rows.ids, self._rows.vectors_nD, limit, excluded)
+        return scan(query_QD, self._rows.ids, self._rows.vectors_nD, limit, excluded, log_sums)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""

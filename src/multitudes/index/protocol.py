@@ -26,6 +26,7 @@ class Hits(NamedTuple):
     id_QN: NDArray[np.int64]
     score_QN: NDArray[np.float32]
     count_Q: NDArray[np.int64]
+    log_sum_Q: NDArray[np.float32] | None = None  # log Σ exp(score) over all items, where it was asked for and is known
 
     def ids(self, query: int) -> NDArray[np.int64]:
         """Return the ids that one query found, without the fill."""
@@ -37,18 +38,26 @@ class Hits(NamedTuple):
 
     def rows(self, chosen: slice) -> "Hits":
         """Return what some of the queries found."""
-        return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen])
+        log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[chosen]
+        return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen], log_sum_Q)
 
 
 class Index(Protocol):
     """Holds vectors under int64 ids and finds those of the largest inner product."""
 
     def search(
-        self, query_QD: NDArray[np.float32], limit: int, *, excluded: Sequence[NDArray[np.int64]] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        limit: int,
+        *,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+        log_sums: bool = False,
     ) -> Hits:
         """Find the ``limit`` best ids of each query that are not in its ``excluded`` array (one array per query).
 
         Ids in ``excluded`` that the index does not hold are ignored; the same array may serve several queries.
+        ``log_sums`` asks for ``log_sum_Q``, over all items, also the excluded ones; an index that does not compute
+        every score leaves it out.
 
         Raises:
             UsageError: the queries have another width than the index, or ``excluded`` another length than the queries.

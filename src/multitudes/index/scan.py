@@ -25,35 +25,53 @@ def scan(
     vectors_nD: NDArray[np.float32],
     limit: int,
     excluded: Sequence[NDArray[np.int64]] | None = None,
+    log_sums: bool = False,
 ) -> Hits:
     """Return the ``limit`` best of the items ``ids`` (ascending) for each query, as ``Index.search`` promises."""
     limit = max(0, min(limit, len(ids)))
-    if limit == 0 or len(query_QD) == 0:
-        return no_hits(len(query_QD), limit)
+    if len(ids) == 0 or len(query_QD) == 0:
+        return no_hits(len(query_QD), limit, log_sums)
     rows = max(1, _CHUNK_BYTES // (4 * len(ids)))
     parts = []
     for start in range(0, len(query_QD), rows):
         score_Qn = query_QD[start : start + rows] @ vectors_nD.T
+        log_sum_Q = log_sum_exp(score_Qn) if log_sums else None
         if excluded is not None:
             exclude(score_Qn, ids, excluded[start : start + rows])
-        parts.append(_best(score_Qn, ids, limit))
-    return join(parts)
+        parts.append(_best(score_Qn, ids, limit)._replace(log_sum_Q=log_sum_Q))
+    return _join(parts)
 
 
-def no_hits(n_queries: int, limit: int) -> Hits:
+def no_hits(n_queries: int, limit: int, log_sums: bool = False) -> Hits:
     """Return the result of queries that found nothing."""
     return Hits(
         np.full((n_queries, limit), NO_ID, dtype=np.int64),
         np.full((n_queries, limit), -np.inf, dtype=np.float32),
         np.zeros(n_queries, dtype=np.int64),
+        np.full(n_queries, -np.inf, dtype=np.float32) if log_sums else None,
     )
 
 
-def join(parts: Sequence[Hits]) -> Hits:
+def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return log Σ exp(score) of each row; minus infinity where no score is finite."""
+    largest_Q1 = np.maximum(score_Qn.max(axis=1, keepdims=True), np.finfo(np.float32).min)
+    part_Qn = score_Qn - largest_Q1
+    np.exp(part_Qn, out=part_Qn)
+    with np.errstate(divide="ignore"):  # nothing finite: the log of zero
+        return np.asarray(np.log(part_Qn.sum(axis=1)) + largest_Q1[:, 0])
+
+
+def _join(parts: Sequence[Hits]) -> Hits:
     """Return the results of consecutive queries as one; all have the same width."""
     if len(parts) == 1:
         return parts[0]
-    return Hits(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    log_sums = [part.log_sum_Q for part in parts if part.log_sum_Q is not None]
+    return Hits(
+        np.concatenate([part.id_QN for part in parts]),
+        np.concatenate([part.score_QN for part in parts]),
+        np.concatenate([part.count_Q for part in parts]),
+        np.concatenate(log_sums) if log_sums else None,
+    )
 
 
 def exclude(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
@@ -64,6 +82,8 @@ def exclude(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Seq
 
 
 def _best(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], limit: int) -> Hits:
+    if limit == 0:
+        return no_hits(len(score_Qn), 0)
     bound_Q = _reached_by(score_Qn, limit)
     # Every row has at least `limit` scores that reach its bound, unless the exclusion left fewer.
     flat = np.flatnonzero((score_Qn >= bound_Q[:, None]) & (score_Qn > -np.inf))

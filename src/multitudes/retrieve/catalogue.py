@@ -33,7 +33,7 @@ class Catalogue:
 
     @cached_property
     def normaliser(self) -> Normaliser:
-        """The sum of exponentials over the corpus."""
+        """The sample for the sums of exponentials that the index does not know."""
         return Normaliser.build(self.index)
 
     def items_of(self, topic: int) -> NDArray[np.int64]:

@@ -19,7 +19,6 @@ from multitudes.index.scan import no_hits, scan
 from multitudes.retrieve import blend
 from multitudes.retrieve.allocate import quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
-from multitudes.retrieve.normaliser import log_sum_exp
 from multitudes.retrieve.plan import RetrieveConfig
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]
@@ -121,19 +120,30 @@ def _search(
     lists = _Lists(user_Q, column_Q, no_hits(len(user_Q), n), topic_Q, np.zeros(len(user_Q), dtype=np.float32))
     for topic in np.unique(topic_Q).tolist():
         where = np.flatnonzero(topic_Q == topic)
-        without = [excluded[q] for q in where.tolist()]
-        if topic == 0:
-            hits = catalogue.index.search(query_QD[where], n, excluded=without)
-            log_sums = catalogue.normaliser.log_sum(query_QD[where], hits) if normalise else np.float32(0)
-        else:
-            items, vectors_nD = catalogue.items_of(topic), catalogue.vectors_of(topic)
-            hits = scan(query_QD[where], items, vectors_nD, n, without)
-            log_sums = log_sum_exp(query_QD[where], vectors_nD) if normalise else np.float32(0)
+        hits = _search_topic(topic, query_QD[where], catalogue, n, [excluded[q] for q in where.tolist()], normalise)
         lists.hits.id_QN[where, : hits.id_QN.shape[1]] = hits.id_QN
         lists.hits.score_QN[where, : hits.id_QN.shape[1]] = hits.score_QN
         lists.hits.count_Q[where] = hits.count_Q
-        lists.log_normaliser_Q[where] = log_sums
+        if normalise:
+            log_sum_Q = hits.log_sum_Q
+            if log_sum_Q is None:
+                log_sum_Q = catalogue.normaliser.log_sum(query_QD[where], hits)
+            lists.log_normaliser_Q[where] = log_sum_Q
     return lists
+
+
+def _search_topic(
+    topic: int,
+    query_QD: NDArray[np.float32],
+    catalogue: Catalogue,
+    n: int,
+    excluded: list[NDArray[np.int64]],
+    log_sums: bool,
+) -> Hits:
+    """Search the items of a topic one by one, since a selector makes an inverted index go short; 0 = all items."""
+    if topic == 0:
+        return catalogue.index.search(query_QD, n, excluded=excluded, log_sums=log_sums)
+    return scan(query_QD, catalogue.items_of(topic), catalogue.vectors_of(topic), n, excluded, log_sums)
 
 
 def _blend(

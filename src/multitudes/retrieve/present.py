@@ -3,6 +3,8 @@
 Legend: B users · L history · K vectors.
 """
 
+from itertools import compress
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +68,7 @@ class Presenter:
         )
 
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
+        vectors = range(len(found.kinds))
         rows = zip(
             found.item_N.tolist(),
             found.score_N.tolist(),
@@ -83,7 +86,7 @@ class Presenter:
                 source=source,
                 interest=None if k == POPULAR else k,
                 interest_name=names.get(k),
-                found_by=tuple(j for j, has_it in enumerate(found_by) if has_it),
+                found_by=tuple(compress(vectors, found_by)),
             )
             for rank, (item, score, source, k, found_by) in enumerate(rows, start=1)
         )
