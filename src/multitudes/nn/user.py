@@ -19,7 +19,7 @@ from multitudes.nn.interests.conditional import Conditional, topic_known
 from multitudes.nn.interests.interests import Interests
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.single import Single
-from multitudes.nn.masking import masked_low, masked_mean
+from multitudes.nn.masking import masked_mean
 from multitudes.nn.norms import unit
 from multitudes.nn.sequence import SequenceConfig, SequenceEncoder
 
@@ -44,7 +44,9 @@ class UserTowerConfig(Config):
     cluster_on: Literal["items", "sequence"] = Field(
         "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
     )
-    gate: bool = Field(False, description="learn the importance of implicit interests (needs association = 'mixture')")
+    isolate: bool = Field(
+        True, description="interests learn on top of the unconditioned tower and leave it as it is without them"
+    )
     clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
@@ -93,8 +95,10 @@ class UserTower(nn.Module):
         self.keeps_single = method in ("single", "joint") or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
         # condition, what the interest reads, the whole history, the follows, the user's features
-        self.gate = mlp((4 + (n_features > 0)) * width, config.crossing.hidden, 1, dropout) if config.gate else None
-        self.crossing = crossing(config.crossing, 4 + (n_features > 0), width, dropout)
+        fields = 4 + (n_features > 0)
+        self.crossing = crossing(config.crossing, fields, width, dropout)  # of the unconditioned vector
+        conditioned = self.clustering is not None or self.conditional is not None
+        self.interest_crossing = crossing(config.crossing, fields, width, dropout) if conditioned else None
 
     def encode(self, input_ND: Tensor, action_N: Tensor) -> Tensor:
         """Return e_i = x + MLP(x, action), shape as ``input_ND``; x is the item tower's input (method §2)."""
@@ -116,29 +120,51 @@ class UserTower(nn.Module):
         whole_BLD = self._read(inputs.item_BLD, whole_BL)
         whole_BD = self._summary(whole_BLD, inputs.valid_BL)
         follow_BD = masked_mean(self.topics(inputs.follow_BF), topic_known(inputs.follow_BF))
-        parts, reads = [], []
-        assignment_BL = torch.full_like(whole_BL, -1)
+        shared = [whole_BD, follow_BD]
+        if self.feature is not None:
+            shared.append(self.feature(inputs.feature_BP))
+        columns = []
         if self.keeps_single:
-            known_B = inputs.valid_BL.any(dim=1) | topic_known(inputs.follow_BF).any(dim=1)
-            parts.append(self.single(known_B))
-            reads.append(whole_BD.unsqueeze(1))
+            single = self.single(inputs.valid_BL.any(dim=1) | topic_known(inputs.follow_BF).any(dim=1))
+            columns.append(self._cross(self.crossing, single, whole_BD.unsqueeze(1), shared))
+        assignment_BL = torch.full_like(whole_BL, -1)
+        if self.interest_crossing is not None:
+            conditions, read_BKD, assignment_BL = self._conditions(inputs, whole_BLD, whole_BD, generator, at_random)
+            shared = [self.hold(field_BD) for field_BD in shared]
+            columns.append(self._cross(self.interest_crossing, conditions, read_BKD, shared))
+        return UserVectors(concatenate(columns), assignment_BL)
+
+    def _conditions(
+        self,
+        inputs: UserInputs,
+        whole_BLD: Tensor,
+        whole_BD: Tensor,
+        generator: torch.Generator | None,
+        at_random: bool,
+    ) -> tuple[Interests, Tensor, Tensor]:
+        """Return implicit and explicit conditions, what each reads (B, K, D), and the events' columns (B, L)."""
+        parts, reads = [], []
+        assignment_BL = torch.full_like(inputs.valid_BL, -1, dtype=torch.int64)
         if self.clustering is not None:
-            implicit, assignment_BL = self._implicit(inputs, whole_BLD, generator, at_random)
+            implicit, assignment_BL = self._implicit(inputs, self.hold(whole_BLD), generator, at_random)
             parts.append(implicit)
             reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.keeps_single), -1)
         if self.conditional is not None:
-            parts.append(self.conditional(self.topics(inputs.topic_BC), topic_known(inputs.topic_BC)))
-            reads.append(whole_BD.unsqueeze(1).expand(-1, inputs.topic_BC.shape[1], -1))
-        conditions = Interests(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
-        field_BKFD = self._fields(conditions, torch.cat(reads, dim=1), [whole_BD, follow_BD], inputs.feature_BP)
-        return UserVectors(self._cross(conditions, field_BKFD), assignment_BL)
+            topic_BCD = self.hold(self.topics(inputs.topic_BC))
+            parts.append(self.conditional(topic_BCD, topic_known(inputs.topic_BC)))
+            reads.append(whole_BD.unsqueeze(1).expand_as(topic_BCD))
+        return concatenate(parts), self.hold(torch.cat(reads, dim=1)), assignment_BL
+
+    def hold(self, values: Tensor) -> Tensor:
+        """Stop the gradient of the interests where they must leave the unconditioned tower as it is."""
+        return values.detach() if self.config.isolate and self.keeps_single else values
 
     def _implicit(
         self, inputs: UserInputs, whole_BLD: Tensor, generator: torch.Generator | None, at_random: bool
     ) -> tuple[Interests, Tensor]:
         assert self.clustering is not None
-        item_BLD = inputs.item_BLD if self.config.cluster_on == "items" else whole_BLD
+        item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else whole_BLD
         first_seed = generator if self.training else None
         implicit, assignment_BL = self.clustering(item_BLD, inputs.valid_BL, first_seed)
         if at_random:
@@ -162,29 +188,19 @@ class UserTower(nn.Module):
         k = self.config.clustering.interests
         if self.config.reads == "history":
             return whole_BD.unsqueeze(1).expand(-1, k, -1)
-        own_BLD = self._read(inputs.item_BLD, assignment_BL)
+        own_BLD = self._read(self.hold(inputs.item_BLD), assignment_BL)
         return torch.stack([self._summary(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
-    def _fields(self, conditions: Interests, read_BKD: Tensor, shared: list[Tensor], feature_BP: Tensor) -> Tensor:
-        """Return the feature fields of every interest (B, K, F, D): its condition, what it reads, the user's own."""
-        if self.feature is not None:
-            shared = [*shared, self.feature(feature_BP)]
+    def _cross(self, crossing_: nn.Module, conditions: Interests, read_BKD: Tensor, shared: list[Tensor]) -> Interests:
+        """Let each condition meet what it reads and the user's own features (B, K, F, D)."""
         shared_BKD = [field_BD.unsqueeze(1).expand_as(read_BKD) for field_BD in shared]
-        return torch.stack([conditions.vectors_BKD, read_BKD, *shared_BKD], dim=2)
-
-    def _cross(self, conditions: Interests, field_BKFD: Tensor) -> Interests:
-        vectors_BKD: Tensor = field_BKFD[:, :, 0] + field_BKFD[:, :, 1] + self.crossing(field_BKFD)
+        field_BKFD = torch.stack([conditions.vectors_BKD, read_BKD, *shared_BKD], dim=2)
+        vectors_BKD: Tensor = conditions.vectors_BKD + read_BKD + crossing_(field_BKFD)
         if self.config.similarity == "cosine":
             vectors_BKD = unit(vectors_BKD) / self.config.temperature
-        return Interests(vectors_BKD, self._weight(conditions, field_BKFD), conditions.mask_BK)
+        return conditions._replace(vectors_BKD=vectors_BKD)
 
-    def _weight(self, conditions: Interests, field_BKFD: Tensor) -> Tensor:
-        """Return the importance: the cluster size, corrected by what was learned where there is a gate (method §8)."""
-        if self.gate is None or self.clustering is None:
-            return conditions.weight_BK
-        own = slice(int(self.keeps_single), int(self.keeps_single) + self.config.clustering.interests)
-        size_BK, mask_BK = conditions.weight_BK[:, own], conditions.mask_BK[:, own]
-        gate_BK = self.gate(field_BKFD[:, own].flatten(-2)).squeeze(-1)
-        learned_BK = masked_low(size_BK.clamp(min=1e-9).log() + gate_BK, mask_BK).softmax(dim=1) * mask_BK
-        before, after = conditions.weight_BK[:, : own.start], conditions.weight_BK[:, own.stop :]
-        return torch.cat([before, learned_BK, after], dim=1)
+
+def concatenate(parts: list[Interests]) -> Interests:
+    """Put interests of several kinds beside each other."""
+    return Interests(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))

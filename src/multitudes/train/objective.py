@@ -32,31 +32,36 @@ def batch_loss(
         for array in (batch.target_BW, batch.weight_BW, batch.condition_BW, pool.item_N, pool.log_q_N, target_log_q_BW)
     )
     inputs, target_BWD, pool_ND = _look_up(model, batch, target_BW, pool_N, condition_BW)
-    interests = model.user(inputs, generator).interests
-    score_BKN = interests.vectors_BKD @ pool_ND.T
-    negative_BK = negative_mass(score_BKN, log_q_N, accidental_hits(target_BW, pool_N))
-    positive_BWK = corrected(target_BWD @ interests.vectors_BKD.transpose(1, 2), target_log_q.unsqueeze(2))
+    vectors_BKD, importance_BK, mask_BK = model.user(inputs, generator).interests
+    hit_BN = accidental_hits(target_BW, pool_N)
+
+    def scores(own_BKD: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+        positive_BWK = corrected(targets @ own_BKD.transpose(1, 2), target_log_q.unsqueeze(2))
+        return positive_BWK, negative_mass(own_BKD @ negatives.T, log_q_N, hit_BN)
 
     losses: dict[str, Tensor] = {}
-    first_implicit = int(model.user.keeps_single)
+    n_single = int(model.user.keeps_single)
     n_implicit = model.user.config.clustering.interests if model.user.clustering is not None else 0
-    if model.user.keeps_single:
-        loss_BW = association.softmax_loss(positive_BWK[:, :, 0], negative_BK[:, :1])
-        losses["single"] = weighted_mean(loss_BW, weight_BW * interests.mask_BK[:, :1])
+    if n_single:
+        positive_BWK, negative_BK = scores(vectors_BKD[:, :1], target_BWD, pool_ND)
+        loss_BW = association.softmax_loss(positive_BWK[:, :, 0], negative_BK)
+        losses["single"] = weighted_mean(loss_BW, weight_BW * mask_BK[:, :1])
+    hold = model.user.hold
+    vectors_BKD = torch.cat([hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
+    positive_BWK, negative_BK = scores(vectors_BKD, hold(target_BWD), hold(pool_ND))
     if n_implicit:
         # A mixture counts the unconditioned vector in, as its blend does: interests learn what that one misses.
-        start = 0 if config.association == "mixture" else first_implicit
-        own = slice(start, first_implicit + n_implicit)
-        mask_BK = interests.mask_BK[:, own]
-        prior_BK = interests.weight_BK[:, own]
-        loss_BW = _associate(positive_BWK[:, :, own], negative_BK[:, own], mask_BK, prior_BK, config, generator)
-        has_interest_B1 = interests.mask_BK[:, first_implicit : own.stop].any(dim=1, keepdim=True)
+        own = slice(0 if config.association == "mixture" else n_single, n_single + n_implicit)
+        loss_BW = _associate(
+            positive_BWK[:, :, own], negative_BK[:, own], mask_BK[:, own], importance_BK[:, own], config, generator
+        )
+        has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
         losses["implicit"] = weighted_mean(loss_BW, weight_BW * has_interest_B1)
     if model.user.conditional is not None:
         # The w-th explicit vector carries the condition of the w-th target: the association is logged, not guessed.
-        own = slice(first_implicit + n_implicit, None)
+        own = slice(n_single + n_implicit, None)
         loss_BW = association.softmax_loss(positive_BWK[:, :, own].diagonal(dim1=1, dim2=2), negative_BK[:, own])
-        losses["explicit"] = weighted_mean(loss_BW, weight_BW * interests.mask_BK[:, own])
+        losses["explicit"] = weighted_mean(loss_BW, weight_BW * mask_BK[:, own])
     return losses
 
 
