@@ -1,8 +1,9 @@
-"""From query results to ``.npy`` files, batch by batch: memory stays flat however many rows there are.
+"""From query results to files, batch by batch: memory stays flat however many events there are.
 
 The files are written as streams, not as memory maps: a full disk is then an error, not a crash of the process.
 """
 
+import io
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.engine import frame, value
@@ -63,10 +65,18 @@ def offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
 def write_array(file: Path, array: NDArray[Any]) -> None:
     """Write an array that is in memory."""
     with file.open("wb") as out:
-        np.save(out, np.ascontiguousarray(array), allow_pickle=False)
+        _write_header(out, array.dtype, array.shape)
+        out.write(np.ascontiguousarray(array).tobytes())  # NumPy's own writer does not say that a disk is full
 
 
-def _write_header(out: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+def write_table(file: Path, table: pl.DataFrame) -> None:
+    """Write a table as Parquet, through memory: a full disk is then told as one."""
+    content = io.BytesIO()
+    table.write_parquet(content)
+    file.write_bytes(content.getbuffer())
+
+
+def _write_header(out: BinaryIO, dtype: np.dtype[Any] | type[np.generic], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(
         out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     )

@@ -43,6 +43,11 @@ def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duck
         if explained is None:
             raise
         raise explained from error
+    except RuntimeError as error:
+        # What the engine makes of Ctrl-C while a query runs.
+        if "interrupted" in str(error):
+            raise KeyboardInterrupt from None
+        raise
     finally:
         connection.close()
 
@@ -52,7 +57,7 @@ def reading(file: Path) -> Iterator[None]:
     """Turn what the engine says about an unreadable ``file`` into one line that names it."""
     try:
         yield
-    except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+    except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
         if _disk_is_full(error):
@@ -96,10 +101,8 @@ def _disk_is_full(error: duckdb.Error) -> bool:
     return "no space left" in str(error).lower()
 
 
-def _explained(error: duckdb.Error, memory_limit: str) -> BaseException | None:
+def _explained(error: duckdb.Error, memory_limit: str) -> MissingError | None:
     """Return what the engine's error means to a person; None where it is a defect of ours."""
-    if isinstance(error, duckdb.InterruptException):
-        return KeyboardInterrupt()
     if _disk_is_full(error):
         return MissingError("no space left on the disk while preparing; free some, or choose another --out")
     if isinstance(error, duckdb.OutOfMemoryException):

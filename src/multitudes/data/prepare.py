@@ -15,7 +15,7 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.data import numbering, splits, summary
-from multitudes.data.arrays import write_array, write_columns, write_ragged, write_vectors
+from multitudes.data.arrays import write_array, write_columns, write_ragged, write_table, write_vectors
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.tables import Clean, clean
 from multitudes.data.engine import frame, open_engine, quoted, value
@@ -180,7 +180,7 @@ def _write_names(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         "topics": "SELECT topic FROM topic ORDER BY number",
     }
     for name, sql in tables.items():
-        frame(connection, sql).write_parquet(folder / f"{name}.parquet")
+        write_table(folder / f"{name}.parquet", frame(connection, sql))
 
 
 def _write_topics(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
