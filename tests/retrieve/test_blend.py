@@ -50,7 +50,7 @@ def test_global_top_takes_the_best_score_of_all_lists():
 def test_an_item_is_one_item_by_its_id_not_by_its_score():
     found = union(lists_of([(1, 5.0), (2, 5.0)], [(2, 1.0), (3, 5.0)]))
     assert found.item_U.tolist() == [1, 2, 3]
-    assert (found.score_UK > -np.inf).tolist() == [[True, False], [True, True], [False, True]]
+    assert (found.score_KU > -np.inf).tolist() == [[True, True, False], [False, True, True]]
 
 
 @st.composite
@@ -96,7 +96,7 @@ def test_the_mixture_is_the_log_probability_under_all_interests_together(seed, n
     by_hand = np.log(np.exp(log_softmax(vectors @ item_vectors.T, axis=1)).T @ share)
     lists = Exact.build(np.arange(12), item_vectors).search(vectors, 12, log_sums=True)
     found = union(lists)
-    logit = item_vectors[found.item_U] @ vectors.T
+    logit = vectors @ item_vectors[found.item_U].T
     assert lists.log_sum_Q is not None
     blended = mixture(found, logit, share, lists.log_sum_Q, n)
     assert blended.item_N.tolist() == np.argsort(-by_hand, kind="stable")[:n].tolist()
@@ -105,18 +105,18 @@ def test_the_mixture_is_the_log_probability_under_all_interests_together(seed, n
 
 def test_the_mixture_credits_the_interest_with_the_largest_part_that_found_the_item():
     found = union(lists_of([(1, 2.0)], [(2, 1.0)]))
-    logit = np.array([[2.0, 9.0], [0.0, 1.0]], dtype=np.float32)  # vector 1 likes item 1 best but did not find it
+    logit = np.array([[2.0, 0.0], [9.0, 1.0]], dtype=np.float32)  # vector 1 likes item 1 best but did not find it
     blended = mixture(found, logit, np.array([0.5, 0.5]), np.zeros(2, np.float32), 2)
     assert dict(zip(blended.item_N.tolist(), blended.interest_N.tolist(), strict=True)) == {1: 0, 2: 1}
 
 
 def test_a_vector_without_share_or_without_right_to_an_item_has_no_say():
     found = union(lists_of([(1, 2.0), (2, 1.0)], [(2, 5.0)]))
-    barred = np.array([[2.0, -np.inf], [1.0, 5.0]], dtype=np.float32)
+    barred = np.array([[2.0, 1.0], [-np.inf, 5.0]], dtype=np.float32)
     log_normaliser = np.zeros(2, np.float32)
     assert mixture(found, barred, np.array([1.0, 0.0]), log_normaliser, 2).item_N.tolist() == [1, 2]
     without_items = np.array([0, -np.inf], np.float32)  # a topic that no item has
     assert mixture(found, barred, np.array([0.5, 0.5]), without_items, 2).item_N.tolist() == [1, 2]
-    silent = mixture(union(lists_of([], [(2, 5.0)])), barred[1:], np.array([1.0, 0.0]), log_normaliser, 1)
+    silent = mixture(union(lists_of([], [(2, 5.0)])), barred[:, 1:], np.array([1.0, 0.0]), log_normaliser, 1)
     assert silent.interest_N.tolist() == [1], "whoever is credited found the item, even without a share"
     assert mixture(found, barred, np.array([0.5, 0.5]), log_normaliser, 2).item_N.tolist() == [2, 1]

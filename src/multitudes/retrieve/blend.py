@@ -16,7 +16,7 @@ class Union(NamedTuple):
     """The distinct items of K lists, ascending, and what each list says of them."""
 
     item_U: NDArray[np.int64]
-    score_UK: NDArray[np.float32]  # minus infinity where list k did not find the item
+    score_KU: NDArray[np.float32]  # minus infinity where list k did not find the item
 
 
 class Blended(NamedTuple):
@@ -34,9 +34,9 @@ def union(lists: Hits) -> Union:
     """Return the distinct items of all lists, by id (equal scores do not make two items one)."""
     list_F, place_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
     item_U, position_F = np.unique(lists.id_QN[list_F, place_F], return_inverse=True)
-    score_UK = np.full((len(item_U), len(lists.count_Q)), -np.inf, dtype=np.float32)
-    score_UK[position_F, list_F] = lists.score_QN[list_F, place_F]
-    return Union(item_U, score_UK)
+    score_KU = np.full((len(lists.count_Q), len(item_U)), -np.inf, dtype=np.float32)
+    score_KU[list_F, position_F] = lists.score_QN[list_F, place_F]
+    return Union(item_U, score_KU)
 
 
 def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> Blended:
@@ -77,21 +77,21 @@ def _take_turns(
 
 def global_top(found: Union, n: int) -> Blended:
     """Take the ``n`` items of the best score under any vector that found them."""
-    return _best(found.item_U, found.score_UK.max(axis=1), found.score_UK, n)
+    return _best(found.item_U, found.score_KU.max(axis=0), found.score_KU, n)
 
 
 def mixture(
     found: Union,
-    logit_UK: NDArray[np.float32],
+    logit_KU: NDArray[np.float32],
     share_K: NDArray[np.float64],
     log_normaliser_K: NDArray[np.float32],
     n: int,
 ) -> Blended:
-    """Take the ``n`` most probable items: log Σ_k share_k · exp(logit_uk − log_normaliser_k).
+    """Take the ``n`` most probable items: log Σ_k share_k · exp(logit_ku − log_normaliser_k).
 
     Args:
         found: the items of all lists.
-        logit_UK: inner products of every item with every vector, also of those that did not find it; minus infinity
+        logit_KU: inner products of every item with every vector, also of those that did not find it; minus infinity
             where the vector may not bring the item.
         share_K: probability of each vector, summing to one.
         log_normaliser_K: log Σ exp(logit) over all items that the vector may bring.
@@ -104,16 +104,15 @@ def mixture(
     able_K = np.isfinite(log_normaliser_K)  # not a topic without items
     with np.errstate(divide="ignore"):  # a share of zero is a log of minus infinity, as it should be
         prior_K = np.where(able_K, np.log(share_K) - np.where(able_K, log_normaliser_K, 0), -np.inf)
-    part_UK = (logit_UK + prior_K).astype(np.float32)
-    largest_U1 = part_UK.max(axis=1, keepdims=True)
-    largest_U1 = np.where(np.isfinite(largest_U1), largest_U1, 0)
+    part_KU = (logit_KU + prior_K[:, None]).astype(np.float32)
+    largest_U = np.maximum(part_KU.max(axis=0), np.finfo(np.float32).min)
     with np.errstate(divide="ignore"):
-        score_U = np.log(np.exp(part_UK - largest_U1).sum(axis=1)) + largest_U1[:, 0]
+        score_U = np.log(np.exp(part_KU - largest_U).sum(axis=0)) + largest_U
     # The least finite number keeps a vector without share, where it alone found the item, above those that did not.
-    credit_UK = np.where(found.score_UK > -np.inf, np.maximum(part_UK, np.finfo(np.float32).min), -np.inf)
-    return _best(found.item_U, score_U, credit_UK, n)
+    credit_KU = np.where(found.score_KU > -np.inf, np.maximum(part_KU, np.finfo(np.float32).min), -np.inf)
+    return _best(found.item_U, score_U, credit_KU, n)
 
 
-def _best(item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_UK: NDArray[np.float32], n: int) -> Blended:
+def _best(item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int) -> Blended:
     best_N = np.argsort(-score_U, kind="stable")[:n]  # items ascend, so ties go to the smaller id
-    return Blended(item_U[best_N], score_U[best_N], credit_UK[best_N].argmax(axis=1))
+    return Blended(item_U[best_N], score_U[best_N], credit_KU[:, best_N].argmax(axis=0))

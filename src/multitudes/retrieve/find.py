@@ -162,11 +162,11 @@ def _blend(
         return blend.round_robin(lists.hits, portion_K.astype(np.int64), n), union
     if config.blend == "global_top":
         return blend.global_top(union, n), union
-    logit_UK = catalogue.index.vectors(union.item_U) @ vectors_KD.T
+    logit_KU = vectors_KD @ catalogue.index.vectors(union.item_U).T
     for k in np.flatnonzero(lists.topic_Q).tolist():  # a filtered vector has no say on items of other topics
         _, on_topic_U = find_rows(catalogue.items_of(int(lists.topic_Q[k])), union.item_U)
-        logit_UK[~on_topic_U, k] = -np.inf
-    return blend.mixture(union, logit_UK, portion_K.astype(np.float64), lists.log_normaliser_Q, n), union
+        logit_KU[k, ~on_topic_U] = -np.inf
+    return blend.mixture(union, logit_KU, portion_K.astype(np.float64), lists.log_normaliser_Q, n), union
 
 
 def _completed(
@@ -180,7 +180,8 @@ def _completed(
 ) -> Candidates:
     """Fill what is short of ``n`` with popular items, and say who found what."""
     found_by_NK = np.zeros((len(blended.item_N), len(kinds)), dtype=np.bool_)
-    found_by_NK[:, lists.column_Q] = union.score_UK[np.searchsorted(union.item_U, blended.item_N)] > -np.inf
+    own_score_KN = union.score_KU[:, np.searchsorted(union.item_U, blended.item_N)]
+    found_by_NK[:, lists.column_Q] = np.isfinite(own_score_KN).T
     missing = n - len(blended.item_N)
     interest_N = lists.column_Q[blended.interest_N]
     if missing <= 0:
