@@ -1,5 +1,7 @@
 """Every repair is counted by its name; what would need a guess is refused."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -139,3 +141,8 @@ def test_follows_are_known_after_the_first_share_of_the_rows_in_the_file(tmp_pat
     assert rows.rows() == [(1, 100), (2, 150)]
     _, (rows,) = cleaned(tmp_path, query, share=0.0)
     assert rows.rows() == []
+
+
+def test_every_repair_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in REPAIRS if f"`{name}`" not in page] == []

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -232,3 +233,9 @@ def test_numbers_and_categories_become_features_and_names_do_not(tmp_path):
     assert found.manifest["user_features"] == ["age", "country=NL"]
     assert found.manifest["skipped_columns"]["users"] == {"name": "a name, not a feature"}
     np.testing.assert_allclose(found.user_feature, [[-1, 1], [1, 0]])
+
+
+def test_the_manifest_is_documented(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    manifest = prepared(write(tmp_path)).manifest
+    assert [key for key in manifest if f"`{key}`" not in page] == []

@@ -1,0 +1,39 @@
+"""What the engine says of memory, disk and Ctrl-C reaches a person as one line and an exit code."""
+
+import duckdb
+import pytest
+
+from multitudes.data.engine import open_engine, reading
+from multitudes.errors import DataError, MissingError, UsageError
+
+
+def raise_within(folder, error):
+    with open_engine(folder, "100MB", 1), reading(folder / "events.csv"):
+        raise error
+
+
+def test_too_little_memory_is_said_with_the_setting(tmp_path):
+    with (
+        pytest.raises(MissingError, match="memory_limit = '1MB' is too little"),
+        open_engine(tmp_path, "1MB", 1) as engine,
+    ):
+        engine.execute("CREATE TABLE big AS SELECT range AS n, range::VARCHAR AS t FROM range(3000000) ORDER BY t")
+
+
+def test_a_full_disk_is_missing_space_and_not_bad_data(tmp_path):
+    with pytest.raises(MissingError, match="no space left"):
+        raise_within(tmp_path, duckdb.IOException("Could not write: No space left on device"))
+    with pytest.raises(DataError, match=r"events\.csv: cannot be read: not a table$"):
+        raise_within(tmp_path, duckdb.IOException("not a table.\nsome advice"))
+
+
+def test_an_interrupted_query_is_an_interruption(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        raise_within(tmp_path, RuntimeError("Query interrupted"))
+    with pytest.raises(RuntimeError, match="else"):
+        raise_within(tmp_path, RuntimeError("something else"))
+
+
+def test_a_setting_that_the_engine_refuses_is_a_wrong_configuration(tmp_path):
+    with pytest.raises(UsageError, match="memory_limit = 'a lot'"), open_engine(tmp_path, "a lot", 1):
+        pass
