@@ -94,6 +94,20 @@ def test_every_vector_that_found_an_item_is_named(blend):
     assert brought.all(), "whoever brought an item found it"
 
 
+def test_in_a_mixture_a_filtered_vector_has_no_say_on_items_of_other_topics():
+    # The explicit vector is drawn to item 1, which is not of its topic 2; only the implicit one may bring it.
+    both = user_vectors(("implicit", "explicit"), [[[1, 0], [9, 0.1]]], topic_BK=[[0, 2]])
+    config = RetrieveConfig(unconditioned_share=0, explicit_share=0.5, topics_per_request=1)
+    found = find(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], config)[0]
+    implicit = TWO_TASTES @ [1, 0]
+    expected = np.log(0.5) + implicit[0] - np.log(np.exp(implicit).sum())
+    assert found.score_N[found.item_N.tolist().index(1)] == pytest.approx(expected, abs=1e-5)
+    # The control: without the filter the explicit vector speaks for item 1 too.
+    free = config.model_copy(update={"relevance_filter": False})
+    unfiltered = find(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], free)[0]
+    assert unfiltered.score_N[unfiltered.item_N.tolist().index(1)] > expected + 0.5
+
+
 @st.composite
 def populations(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
