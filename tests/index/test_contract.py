@@ -54,7 +54,7 @@ def by_hand(ids, vectors, query, excluded, limit):
 
 
 @given(world=worlds())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_reference_ranks_as_a_plain_sort_does(world):
     ids, vectors, queries, excluded, limit = world
     hits = Exact.build(ids, vectors).search(queries, limit, excluded=excluded)
@@ -64,7 +64,7 @@ def test_the_reference_ranks_as_a_plain_sort_does(world):
 
 @implementations
 @given(world=worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_as_many_as_asked_never_a_hole_never_an_excluded_id(build: Build, world):
     ids, vectors, queries, excluded, limit = world
     index = build(ids, vectors)

@@ -124,7 +124,7 @@ def populations(draw):
 
 @every_blend
 @given(world=populations())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in_company(blend, world):
     items, vectors, seen, n = world
     config = RetrieveConfig(blend=blend, topics_per_request=2)
