@@ -85,6 +85,14 @@ def test_a_blend_is_asked_anew_at_every_budget_and_a_single_query_gives_the_same
         assert both["methods"][method].items() >= figures.items()
 
 
+def test_a_small_budget_of_a_blend_is_not_the_beginning_of_a_large_one(tmp_path):
+    run = world(tmp_path)
+    run.weights = (0.8, 0.2)  # of two places both go to the first vector, of four one goes to the second
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert mean(result, "clustering", "hr@2") == pytest.approx(3 / 6)
+    assert mean(result, "clustering", "hr@4") == pytest.approx(5 / 6, abs=1e-6)
+
+
 def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is_wanted(tmp_path):
     main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
@@ -125,10 +133,11 @@ def test_segments_share_out_all_targets(tmp_path):
     assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
 
 
-def test_the_shares_of_hits_by_interest_sum_to_one(tmp_path):
+def test_hits_are_credited_to_the_interest_that_brought_them(tmp_path):
     sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
     assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
-    assert sum(s["hit_share"]["mean"] for s in sources) == pytest.approx(1)
+    assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
+    assert [s["candidate_share"]["mean"] for s in sources] == [0, 0.5, 0.5]
 
 
 def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):

@@ -84,6 +84,7 @@ class FakeRun:
     wanted: list[list[int]]
     wanted_at_random: list[list[int]] | None = None
     kinds: tuple[Kind, ...] = ("implicit", "implicit")
+    weights: tuple[float, ...] = (0.5, 0.5)
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )
@@ -101,7 +102,7 @@ class FakeRun:
         return UserVectors(
             kinds=self.kinds,
             vectors_BKD=self.item_vectors()[item_BK] / 20,
-            weight_BK=(mask_BK / np.maximum(mask_BK.sum(axis=1, keepdims=True), 1)).astype(np.float32),
+            weight_BK=(mask_BK * self.weights).astype(np.float32),
             mask_BK=mask_BK,
             topic_BK=np.zeros(item_BK.shape, dtype=np.int64),
             cluster_BL=np.zeros(histories.item_BL.shape, dtype=np.int64),

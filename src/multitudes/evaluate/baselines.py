@@ -73,7 +73,7 @@ def topic_lists(prepared: Prepared, order: Items) -> list[Items]:
 
 
 def interleave(lists: Iterable[Items]) -> Items:
-    """Return the lists merged turn by turn, each item at its first place only."""
+    """Return the lists merged turn by turn; an item of several lists comes several times."""
     rows = [row for row in lists if len(row)]
     if not rows:
         return _NONE
@@ -81,7 +81,7 @@ def interleave(lists: Iterable[Items]) -> Items:
     for column, row in enumerate(rows):
         padded[: len(row), column] = row
     turns = padded.ravel()
-    return distinct(turns[turns > 0])
+    return turns[turns > 0]
 
 
 def distinct(item: Items) -> Items:
