@@ -21,3 +21,12 @@ def test_without_a_verb_the_help_is_shown(capsys):
     captured = capsys.readouterr()
     assert "recommend" in captured.out + captured.err
     assert "defect" not in captured.err
+
+
+def test_an_interruption_says_so_and_has_its_own_exit_code(monkeypatch, capsys):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("multitudes.release.store.ReleaseStore.versions", interrupt)
+    assert run(["releases", "anywhere"]) == 130
+    assert capsys.readouterr().err == "multitudes: interrupted\n"
