@@ -1,0 +1,27 @@
+"""``python -m benchmarks [name …] [--out FILE] [--quick]``."""
+
+import argparse
+import time
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+from benchmarks.suite import SUBJECTS, run
+
+
+def main() -> None:
+    """Measure the named subjects, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed and memory.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"subjects: {', '.join(SUBJECTS)}; none: all")
+    parser.add_argument("--out", type=Path, help="JSON file; a subject that it has already is replaced")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in SUBJECTS]
+    if unknown:
+        parser.error(f"unknown subject '{unknown[0]}'; known: {', '.join(SUBJECTS)}")
+    stamp = time.strftime("%Y-%m-%dT%H%MZ", time.gmtime())
+    out = given.out or ROOT / "benchmarks" / "results" / f"{'quick-' if given.quick else ''}{stamp}.json"
+    run(tuple(given.names or SUBJECTS), out.resolve(), given.quick)
+
+
+if __name__ == "__main__":
+    main()

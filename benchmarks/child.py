@@ -1,0 +1,72 @@
+"""A call in a fresh process: its time and its peak memory are its own.
+
+The child is ``python -m benchmarks.child MODULE FUNCTION``, with the keyword arguments as JSON on its stdin and the
+outcome as JSON in the last line of its stdout.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.machine import ROOT
+
+
+class Outcome(NamedTuple):
+    """What a call returned and what it took, without the start of the interpreter and the imports."""
+
+    value: Any
+    seconds: float
+    cpu_s: float
+    peak_mib: float  # of the whole process, imports included
+
+
+def in_child(function: Callable[..., Any], threads: int | None = None, **arguments: object) -> Outcome:
+    """Call a module's ``function`` in a fresh process; arguments and result are what JSON can hold.
+
+    Raises:
+        RuntimeError: the child failed; what it wrote to stderr stands above.
+    """
+    environment = dict(os.environ)
+    if threads is not None:
+        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, "-m", "benchmarks.child", function.__module__, function.__qualname__]
+    done = subprocess.run(
+        command, input=json.dumps(arguments), stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{function.__module__}.{function.__qualname__} ended with {done.returncode}")
+    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak_mib() -> float:
+    """Return the largest resident memory of this process so far.
+
+    Linux keeps it per memory map (VmHWM). ``getrusage`` would also count the parent's pages, which a child shares until
+    its program is loaded.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _main(module: str, name: str) -> None:
+    function = getattr(import_module(module), name)
+    arguments = json.load(sys.stdin)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    value = function(**arguments)
+    outcome = Outcome(value, time.perf_counter() - began, time.process_time() - cpu_began, peak_mib())
+    print(json.dumps(outcome._asdict(), allow_nan=False))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,71 @@
+"""Evaluation by its defaults: users per second, and the share of each phase."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import SEED
+from benchmarks.parts import Watched, watching
+from benchmarks.timing import figure, settings, spread
+from benchmarks.worlds import planted, trained
+from multitudes.batches.held_out import held_out
+from multitudes.data.planted import PlantedConfig
+from multitudes.evaluate import evaluate as evaluation
+from multitudes.evaluate import health, judge
+from multitudes.evaluate.baselines import Baselines
+from multitudes.nn.user import Method
+from multitudes.progress import Progress, silent
+
+METHODS: tuple[Method, ...] = ("single", "joint")
+PARTS = (
+    Watched("user vectors", judge, "user_vectors"),
+    Watched("retrieval of all systems", judge, "find"),
+    Watched("max-score ranks", judge, "max_score_ranks"),
+    Watched("baselines", Baselines, "lists"),
+    Watched("measures of lists", judge, "list_measures"),
+    Watched("interest health", judge.Judge, "_interests"),
+    Watched("bootstrap", evaluation, "methods_and_differences"),
+    Watched("bootstrap", evaluation, "by_segment"),
+    Watched("bootstrap", health, "summary"),
+    Watched("sample users", evaluation, "sample_users"),
+    Watched("table of outcomes", evaluation, "_table"),
+)
+
+
+class Sizes(NamedTuple):
+    """The world and how often it is evaluated."""
+
+    users: int
+    items: int
+    events: int
+    repeats: int
+
+
+FULL = Sizes(users=1_000, items=10_000, events=60_000, repeats=3)
+QUICK = Sizes(users=40, items=300, events=1_000, repeats=1)
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Return figures of each method; an evaluation asks the run, its controls and the baselines."""
+    prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
+    users = len(held_out(prepared, "test"))
+    measured: list[dict[str, Any]] = []
+    for method in METHODS:
+        progress(len(measured), len(METHODS), method)
+        run = trained(prepared, method, epochs=1, seed=SEED)
+        seconds = []
+        with watching(PARTS) as stopwatch:
+            for _ in range(sizes.repeats):
+                began = time.perf_counter()
+                evaluation.evaluate(run, progress=silent)
+                seconds.append(time.perf_counter() - began)
+        measured.append(
+            {
+                "method": method,
+                "users": users,
+                "users_per_s": spread([users / taken for taken in seconds]),
+                "seconds": spread(seconds),
+                "parts": stopwatch.shares(sum(seconds)),
+            }
+        )
+    return {"settings": settings(sizes) | {"mean_events": figure(sizes.events / sizes.users)}, "runs": measured}

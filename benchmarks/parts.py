@@ -1,0 +1,68 @@
+"""Where the time goes: functions of the library are timed from outside while they run as they always do.
+
+Each part is told its own time only: what a part calls that is a part too is taken off. A name that no longer exists is
+an error, so the parts cannot fall silent when the code changes.
+"""
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from benchmarks.timing import figure
+
+
+class Watched(NamedTuple):
+    """A function or method by its owner (a module or a class), and the part that its time counts as."""
+
+    part: str
+    owner: Any
+    name: str
+
+
+class Stopwatch:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = [0.0]  # time of the watched calls inside each open one
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function`` with its own time counted as ``part``."""
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+            began = time.perf_counter()
+            self._inner.append(0.0)
+            try:
+                return function(*arguments, **named)
+            finally:
+                taken = time.perf_counter() - began
+                self.seconds[part] = self.seconds.get(part, 0.0) + taken - self._inner.pop()
+                self._inner[-1] += taken
+
+        return call
+
+    def shares(self, total_s: float) -> dict[str, float]:
+        """Return each part's share of ``total_s``, largest first, and the rest."""
+        parts = dict(sorted(self.seconds.items(), key=lambda entry: -entry[1]))
+        parts["rest"] = max(0.0, total_s - sum(parts.values()))
+        return {part: figure(seconds / total_s) for part, seconds in parts.items()}
+
+
+@contextmanager
+def watching(watched: Iterable[Watched]) -> Iterator[Stopwatch]:
+    """Time the watched functions until the block ends."""
+    stopwatch = Stopwatch()
+    earlier = [(owner, name, vars(owner).get(name)) for _, owner, name in watched]
+    try:
+        for part, owner, name in watched:
+            setattr(owner, name, stopwatch.timed(part, getattr(owner, name)))
+        yield stopwatch
+    finally:
+        for owner, name, function in earlier:
+            if function is not None:
+                setattr(owner, name, function)
+            elif name in vars(owner):  # it was inherited
+                delattr(owner, name)

@@ -1,0 +1,71 @@
+"""Tables in, prepared folder out: rows per second and peak memory. The planted world is timed as it is made."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import SEED
+from benchmarks.child import Outcome, in_child
+from benchmarks.timing import figure, settings, spread
+from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.progress import Progress
+
+
+class Sizes(NamedTuple):
+    """Events of each world, and how often each is prepared."""
+
+    events: tuple[int, ...]
+    repeats: tuple[int, ...]
+
+
+FULL = Sizes(events=(1_000_000, 10_000_000), repeats=(3, 1))
+QUICK = Sizes(events=(20_000,), repeats=(2,))
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Return figures for each number of events; every call has a process of its own."""
+    measured = []
+    for place, (events, repeats) in enumerate(zip(sizes.events, sizes.repeats, strict=True)):
+        progress(place, len(sizes.events), f"{events:,} events")
+        data, out = folder / f"data-{events}", folder / "prepared"
+        planted = in_child(plant_world, events=events, folder=str(data))
+        prepared = [in_child(prepare_world, data=str(data), out=str(out)) for _ in range(repeats)]
+        measured.append(
+            {
+                "events": events,
+                "users": _world(events).users,
+                "items": _world(events).items,
+                "plant": _figures(events, [planted]),
+                "prepare": _figures(events, prepared),
+                "prepared_mib": figure(prepared[0].value),
+            }
+        )
+        shutil.rmtree(data)
+    return {"settings": settings(sizes) | {"memory_limit": PrepareConfig().memory_limit}, "worlds": measured}
+
+
+def _world(events: int) -> PlantedConfig:
+    return PlantedConfig(
+        users=events // 100, items=max(events // 100, 200), events=events, niches=100, topics=50, seed=SEED
+    )
+
+
+def _figures(events: int, outcomes: list[Outcome]) -> dict[str, Any]:
+    return {
+        "rows_per_s": spread([events / outcome.seconds for outcome in outcomes]),
+        "seconds": spread([outcome.seconds for outcome in outcomes]),
+        "cpu_s": spread([outcome.cpu_s for outcome in outcomes]),
+        "peak_mib": spread([outcome.peak_mib for outcome in outcomes]),
+    }
+
+
+def plant_world(events: int, folder: str) -> None:
+    """Plant a world and write its tables."""
+    write(plant(_world(events)), Path(folder))
+
+
+def prepare_world(data: str, out: str) -> float:
+    """Prepare tables by the defaults; return the size of the result in MiB."""
+    prepare(Path(data), Path(out), overwrite=True)
+    return sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file()) / 2**20

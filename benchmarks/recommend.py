@@ -1,0 +1,137 @@
+"""One user's request through a published release: a single vector against several at the same N.
+
+The same users are asked of both releases in turn, so that whatever else the machine does falls on both alike.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import SEED
+from benchmarks.parts import Watched, watching
+from benchmarks.timing import clocked, figure, settings, spread
+from benchmarks.worlds import movielens, planted, trained
+from multitudes.data.planted import PlantedConfig
+from multitudes.data.prepared import Prepared
+from multitudes.ids import Id
+from multitudes.index.embedded import Embedded
+from multitudes.index.exact import Exact
+from multitudes.nn.user import Method
+from multitudes.progress import Progress
+from multitudes.publish.publish import publish
+from multitudes.retrieve import find, retriever
+from multitudes.retrieve.normaliser import Normaliser
+from multitudes.retrieve.people import People
+from multitudes.retrieve.present import Presenter
+from multitudes.retrieve.retriever import Retriever
+from multitudes.seeding import generator
+
+METHODS: tuple[Method, ...] = ("single", "joint")
+PARTS = (
+    Watched("history", People, "known"),
+    Watched("tower", retriever, "user_vectors"),
+    Watched("search", Exact, "search"),
+    Watched("search", Embedded, "search"),
+    Watched("topic scan", find, "scan"),
+    Watched("normaliser", Normaliser, "log_sum"),
+    Watched("blend", find, "_blend"),
+    Watched("candidates and who found them", find, "_completed"),
+    Watched("objects", Presenter, "recommendation"),
+)
+
+
+class Sizes(NamedTuple):
+    """The data, the size of the planted world, the requests, and how often they are repeated."""
+
+    data: tuple[str, ...]
+    users: int
+    items: int
+    events: int
+    requests: int
+    rounds: int
+    n: int
+
+
+FULL = Sizes(
+    data=("MovieLens-small", "planted"), users=2_000, items=100_000, events=200_000, requests=400, rounds=5, n=100
+)
+QUICK = Sizes(data=("planted",), users=30, items=300, events=1_000, requests=10, rounds=2, n=20)
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Return latencies on MovieLens-small and on a planted world."""
+    world = PlantedConfig(
+        users=sizes.users, items=sizes.items, events=sizes.events, niches=sizes.items // 100 + 10, topics=50, seed=SEED
+    )
+    measured: list[dict[str, Any]] = []
+    for name in sizes.data:
+        progress(len(measured), len(sizes.data), name)
+        prepared = planted(folder / name, world) if name == "planted" else movielens(folder / name)
+        measured.append({"data": name, **_compared(prepared, sizes)})
+    return {"settings": settings(sizes), "worlds": measured}
+
+
+def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
+    releases = {method: _released(prepared, method) for method in METHODS}
+    drawn = generator(SEED, "requests").permutation(prepared.n_users)[: sizes.requests]
+    user_ids: list[Id] = prepared.user_ids[np.sort(drawn)].to_list()
+    opened = {method: clocked(lambda path=path: Retriever.open(path), 3) for method, path in releases.items()}  # type: ignore[misc]
+    retrievers = {method: Retriever.open(path) for method, path in releases.items()}
+    first = {
+        method: clocked(lambda asked=asked: asked.recommend(user_ids[0], n=sizes.n), 1)[0]  # type: ignore[misc]
+        for method, asked in retrievers.items()
+    }
+    ms_MRQ = 1000 * np.array(
+        [_round(retrievers, user_ids, sizes.n) for _ in range(sizes.rounds)], dtype=np.float64
+    ).transpose(1, 0, 2)
+    return {
+        "users": prepared.n_users,
+        "items": prepared.n_items,
+        "requests": len(user_ids),
+        "index": retrievers["joint"].release.index.info(),
+        "open_s": {method: spread(seconds) for method, seconds in opened.items()},
+        "first_ms": {method: figure(1000 * seconds) for method, seconds in first.items()},
+        "ms": {method: _percentiles(ms_MRQ[m]) for m, method in enumerate(METHODS)},
+        "joint_over_single": _percentiles_ratio(ms_MRQ),
+        "parts_ms": {method: _parts(asked, user_ids, sizes.n) for method, asked in retrievers.items()},
+    }
+
+
+def _released(prepared: Prepared, method: Method) -> Path:
+    folder = prepared.path.parent / f"releases-{method}"
+    publish(trained(prepared, method, epochs=2, seed=SEED).path, folder)
+    return folder
+
+
+def _round(retrievers: dict[Method, Retriever], user_ids: list[Id], n: int) -> list[list[float]]:
+    """Ask every user of each release, in turn; return seconds by method and user."""
+    seconds: list[list[float]] = [[] for _ in METHODS]
+    for user_id in user_ids:
+        for own, method in zip(seconds, METHODS, strict=True):
+            began = time.perf_counter()
+            retrievers[method].recommend(user_id, n=n)
+            own.append(time.perf_counter() - began)
+    return seconds
+
+
+def _percentiles(ms_RQ: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+    """Return percentiles over requests, each with its spread over the rounds."""
+    return {f"p{p}": spread(np.percentile(ms_RQ, p, axis=1).tolist()) for p in (50, 90, 99)}
+
+
+def _percentiles_ratio(ms_MRQ: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, Any]:
+    single, joint = (METHODS.index(name) for name in ("single", "joint"))
+    return {
+        f"p{p}": spread((np.percentile(ms_MRQ[joint], p, axis=1) / np.percentile(ms_MRQ[single], p, axis=1)).tolist())
+        for p in (50, 90, 99)
+    }
+
+
+def _parts(asked: Retriever, user_ids: list[Id], n: int) -> dict[str, float]:
+    """Return the mean milliseconds of each part of a request."""
+    with watching(PARTS) as stopwatch:
+        total_s = sum(clocked(lambda: [asked.recommend(user_id, n=n) for user_id in user_ids], 1))
+    mean_ms = 1000 * total_s / len(user_ids)
+    return {part: figure(share * mean_ms) for part, share in stopwatch.shares(total_s).items()}

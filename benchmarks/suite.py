@@ -1,0 +1,70 @@
+"""The subjects, one after another, and the record of each."""
+
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.machine import load, machine, versions
+
+# Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
+SUBJECTS: dict[str, int | None] = {
+    "start": None,
+    "prepare": None,
+    "index": 1,
+    "train": None,
+    "evaluate": None,
+    "recommend": 1,
+}
+
+
+def run(names: tuple[str, ...], out: Path, quick: bool) -> None:
+    """Measure the subjects and keep each record in ``out`` as soon as it is there."""
+    for name in names:
+        print(f"{name}: begins", file=sys.stderr, flush=True)
+        record = measured(name, quick)
+        _keep(record, out)
+        print(f"{name}: {record['seconds']} s, in {out}", file=sys.stderr, flush=True)
+
+
+def measured(name: str, quick: bool) -> dict[str, Any]:
+    """Return the record of a subject, measured in a process of its own."""
+    began, load_before, threads = time.time(), load(), SUBJECTS[name]
+    with TemporaryDirectory(prefix="multitudes-bench-") as folder:
+        outcome = in_child(figures, threads, name=name, quick=quick, folder=folder)
+    return {
+        "name": name,
+        "quick": quick,
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
+        "machine": machine(),
+        "load": {"before": load_before, "after": load()},
+        "versions": versions(),
+        "seeds": [SEED],
+        "threads": threads or machine()["cores"],
+        "seconds": round(outcome.seconds, 1),
+        "figures": outcome.value,
+    }
+
+
+def figures(name: str, quick: bool, folder: str) -> dict[str, Any]:
+    """Return the figures of a subject."""
+    from benchmarks.timing import told  # noqa: PLC0415 (the parent stays small: it imports no numpy)
+
+    subject = import_module(f"benchmarks.{name}")
+    result: dict[str, Any] = subject.measure(subject.QUICK if quick else subject.FULL, Path(folder), told(name))
+    return result
+
+
+def _keep(record: dict[str, Any], out: Path) -> None:
+    """Add a record to the file, in place of an earlier one of the same subject."""
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    kept = [other for other in kept if other["name"] != record["name"]] + [record]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.part")
+    partial.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(out)

@@ -1,0 +1,109 @@
+"""Training: targets per second, and the share of a step that each part takes."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.parts import Watched, watching
+from benchmarks.timing import figure, settings, spread
+from benchmarks.worlds import planted
+from multitudes.batches.examples import Examples
+from multitudes.data.planted import PlantedConfig
+from multitudes.data.prepared import Prepared
+from multitudes.nn.interests.clustering import Clustering
+from multitudes.nn.sequence import SequenceEncoder
+from multitudes.nn.user import Method, UserTower, UserTowerConfig
+from multitudes.progress import Progress
+from multitudes.train import loop, objective
+from multitudes.train.config import RunConfig, TrainConfig
+
+METHODS: tuple[Method, ...] = ("single", "joint")
+PARTS = (
+    Watched("make batch", Examples, "_batch"),
+    Watched("draw negatives", loop, "draw_pool"),
+    Watched("draw negatives", loop, "log_inclusion"),
+    Watched("look-up and item tower", objective, "_look_up"),
+    Watched("sequence encoder", SequenceEncoder, "forward"),
+    Watched("clustering", Clustering, "forward"),
+    Watched("user tower", UserTower, "forward"),
+    Watched("loss", loop, "batch_loss"),
+    Watched("backward", torch.Tensor, "backward"),
+    Watched("optimiser", torch.nn.utils, "clip_grad_norm_"),
+    Watched("optimiser", torch.optim.AdamW, "step"),
+    Watched("optimiser", torch.optim.SparseAdam, "step"),
+)
+
+
+class Sizes(NamedTuple):
+    """The world, the case whose batches are large, and epochs; the first epoch is a warm-up."""
+
+    users: int
+    items: int
+    events: int
+    history: int
+    batch_size: int
+    epochs: int
+
+
+FULL = Sizes(users=60, items=20_000, events=24_000, history=100, batch_size=1024, epochs=4)
+QUICK = Sizes(users=20, items=300, events=1_000, history=20, batch_size=64, epochs=2)
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Return figures of each method, with one target per history and with the default settings."""
+    prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
+    large = {"model": {"history": sizes.history}, "train": {"batch_size": sizes.batch_size, "window": 1}}
+    cases: dict[str, dict[str, Any]] = {"one target per history": large, "defaults": {"model": {}, "train": {}}}
+    measured: list[dict[str, Any]] = []
+    for case, changes in cases.items():
+        for method in METHODS:
+            progress(len(measured), len(cases) * len(METHODS), f"{method}, {case}")
+            train = changes["train"] | {"epochs": sizes.epochs, "patience": sizes.epochs, "validate_users": 1}
+            out = folder / f"run-{len(measured)}"
+            outcome = in_child(
+                train_run,
+                prepared=str(prepared.path),
+                method=method,
+                model=changes["model"],
+                train=train,
+                out=str(out),
+            )
+            measured.append({"case": case, "method": method, "peak_mib": figure(outcome.peak_mib), **outcome.value})
+    return {"settings": settings(sizes) | {"torch_threads": torch.get_num_threads()}, "runs": measured}
+
+
+def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[str, Any], out: str) -> dict[str, Any]:
+    """Train and return rates by epoch, without the warm-up, and the parts of all steps."""
+    config = RunConfig(
+        method=method,
+        seed=SEED,
+        model=UserTowerConfig.model_validate(model),
+        train=TrainConfig.model_validate(train),
+    )
+    data = Prepared.open(prepared)
+    with watching(PARTS) as stopwatch:
+        loop.train(data, config, Path(out))
+    epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    steps = epochs[-1]["step"]
+    return {
+        "width": config.model.width,
+        "history": config.model.history,
+        "batch_size": config.train.batch_size,
+        "window": config.train.window,
+        "mean_history": figure(_mean_history(data, config)),
+        "targets_per_s": spread([epoch["examples_per_s"] for epoch in epochs[1:]]),
+        "step_ms": figure(1000 * epochs[-1]["seconds"] / steps),
+        "steps": steps,
+        "parts": stopwatch.shares(epochs[-1]["seconds"]),
+    }
+
+
+def _mean_history(data: Prepared, config: RunConfig) -> float:
+    """Return how many events the history of a target has on average: short ones cost less than L says."""
+    examples = Examples(data, history=1, window=1, first_time_only=config.train.first_time_only, condition="auto")
+    past = data.event_past[examples.position].clip(max=config.model.history)
+    return float(past.mean())

@@ -1,0 +1,30 @@
+"""The data and the runs that several subjects measure on."""
+
+from pathlib import Path
+
+from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.prepared import Prepared
+from multitudes.data.sample import sample_path
+from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.progress import Progress, silent
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.loop import train
+from multitudes.train.run import TrainedRun
+
+
+def planted(folder: Path, config: PlantedConfig) -> Prepared:
+    """Plant a world and prepare it, split by user; items without events stay in the vocabulary."""
+    write(plant(config), folder / "data")
+    return prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
+
+
+def movielens(folder: Path) -> Prepared:
+    """Prepare MovieLens-small, split by user."""
+    return prepare(sample_path("movielens-small"), folder / "prepared", PrepareConfig(split="user"))
+
+
+def trained(prepared: Prepared, method: Method, epochs: int, seed: int, progress: Progress = silent) -> TrainedRun:
+    """Train by the defaults for a few epochs: the costs of a run do not wait for its quality."""
+    config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=TrainConfig(epochs=epochs))
+    return train(prepared, config, prepared.path.parent / method, progress=progress)
