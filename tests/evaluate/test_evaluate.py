@@ -152,6 +152,13 @@ def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_outcomes_name_the_user_also_where_others_have_no_such_target(tmp_path):
+    data = prepared(tmp_path, [[4], [1]], [[4], [5]], [[1], [2]] * 6, follows=[[1], [2]])
+    frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
+    assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
+    assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
+
+
 def test_the_same_run_gives_the_same_result_whoever_else_is_asked(tmp_path):
     run = world(tmp_path)
     result = evaluate(run, CONFIG, ROUND_ROBIN).result

@@ -76,7 +76,7 @@ def ends(rows):
 class FakeRun:
     """A run whose vectors are known: item i is unit vector i; a user's k-th vector is that of item ``wanted[u][k]``.
 
-    Wanted item 0 is no vector. The control of a random partition wants the items of ``wanted_at_random``.
+    Of the history, odd items belong to the first interest and even ones to the second. Wanted item 0 is no vector. The control of a random partition wants the items of ``wanted_at_random``.
     """
 
     path: Path
@@ -105,5 +105,5 @@ class FakeRun:
             weight_BK=(mask_BK * self.weights).astype(np.float32),
             mask_BK=mask_BK,
             topic_BK=np.zeros(item_BK.shape, dtype=np.int64),
-            cluster_BL=np.zeros(histories.item_BL.shape, dtype=np.int64),
+            cluster_BL=np.where(histories.item_BL > 0, (histories.item_BL + 1) % 2, -1),
         )
