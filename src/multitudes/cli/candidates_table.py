@@ -13,12 +13,12 @@ _WIDE = 110  # columns of a terminal from which on everything is shown
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def show(answer: "Recommendation", explain: bool) -> None:
-    """Print a recommendation to the terminal."""
+def show(answer: "Recommendation", explain: bool, console: "Console | None" = None) -> None:
+    """Print a recommendation to ``console``, by default the terminal."""
     from rich.console import Console
     from rich.text import Text
 
-    console = Console()
+    console = console or Console()
     who = "somebody" if answer.user_id is None else f"user {answer.user_id}"
     line = Text.assemble((who, "bold"), f"  ·  {len(answer.candidates)} candidates  ·  release {answer.release}")
     console.print(line)

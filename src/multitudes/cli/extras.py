@@ -11,6 +11,19 @@ def require_torch() -> None:
     Raises:
         MissingError: a package of it is missing; the message holds the pip command.
     """
-    for module in ("torch", "safetensors"):
+    _require("train", "torch", "safetensors")
+
+
+def require_report() -> None:
+    """Check that the [report] extra is installed.
+
+    Raises:
+        MissingError: a package of it is missing; the message holds the pip command.
+    """
+    _require("report", "altair", "vl_convert")
+
+
+def _require(extra: str, *modules: str) -> None:
+    for module in modules:
         if find_spec(module) is None:
-            raise missing_extra(module, "train")
+            raise missing_extra(module, extra)

@@ -12,6 +12,7 @@ from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
 # imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
 VERBS: tuple[str, ...] = (
+    "demo",
     "init",
     "validate",
     "prepare",
@@ -79,6 +80,8 @@ def run(arguments: list[str]) -> int:
         return _unexpected(error)
     except Exception as error:
         return _unexpected(error)
+    if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
+        return _fail("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 

@@ -48,7 +48,7 @@ def command(
     settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
     with progress_bar("prepare") as progress:
         prepared = prepare(data, out, settings, progress, overwrite=overwrite)
-    _show(prepared)
+    show(prepared)
     for warning in prepared.manifest["warnings"]:
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
@@ -65,7 +65,8 @@ def _settings(config: Path | None, options: dict[str, object]) -> "PrepareConfig
     return parse(PrepareConfig, {**from_file.model_dump(), **given}, "options")
 
 
-def _show(prepared: "Prepared") -> None:
+def show(prepared: "Prepared") -> None:
+    """Print what was prepared, and every repair."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,11 +1,14 @@
 """``multitudes publish``: a run becomes the release that serves."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.publish.publish import Published
 
 
 def command(
@@ -26,10 +29,7 @@ def command(
     retrieve, index = load_section(config, "retrieve", RetrieveConfig), load_section(config, "index", IndexConfig)
     with progress_bar("publish") as progress:
         done = publish(run, to, retrieve=retrieve, index=index, progress=progress)
-    typer.echo(
-        f"{to}: version {done.version} serves; {done.index_info['kind']} index of {done.index_info['items']:,} items;"
-        f" tower equal to the model within {done.largest_difference:.0e} on {done.checked_users:,} users"
-    )
+    show(to, done)
     if json:
         print_json(
             {
@@ -40,3 +40,11 @@ def command(
                 "largest_difference": done.largest_difference,
             }
         )
+
+
+def show(to: Path, done: "Published") -> None:
+    """Print what serves now, and how near its tower is to the model."""
+    typer.echo(
+        f"{to}: version {done.version} serves; {done.index_info['kind']} index of {done.index_info['items']:,} items;"
+        f" tower equal to the model within {done.largest_difference:.0e} on {done.checked_users:,} users"
+    )

@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.train.config import RunConfig
 
 
 class MethodName(StrEnum):
@@ -34,29 +37,18 @@ def command(
     require_torch()
     import shutil
 
-    from multitudes.config import load_section
     from multitudes.data.prepared import Prepared
-    from multitudes.nn.user import UserTowerConfig
-    from multitudes.train.config import RunConfig, TrainConfig
     from multitudes.train.loop import train
     from multitudes.train.run import read_record
 
-    settings = RunConfig(
-        method=method.value,
-        seed=seed,
-        model=load_section(config, "model", UserTowerConfig),
-        train=load_section(config, "train", TrainConfig),
-    )
+    settings = run_config(method, seed, config)
     data = Prepared.open(prepared)
     if overwrite and out.exists():
         read_record(out)  # refuse to delete a folder that is not a run
         shutil.rmtree(out)
     with progress_bar(f"train {method.value}") as progress:
         run = train(data, settings, out, resume=resume, progress=progress)
-    record = read_record(run.path)
-    typer.echo(
-        f"{out}: {method.value}, best epoch {record['best_epoch']}, validation HR@100 {record['validation_hr@100']:.4f}"
-    )
+    record = show(run.path)
     if json:
         print_json(
             {
@@ -67,3 +59,29 @@ def command(
                 "validation": {"hr@100": record["validation_hr@100"]},
             }
         )
+
+
+def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig":
+    """Return the settings of a run, with [model] and [train] of the file ``config``."""
+    from multitudes.config import load_section
+    from multitudes.nn.user import UserTowerConfig
+    from multitudes.train.config import RunConfig, TrainConfig
+
+    return RunConfig(
+        method=method.value,
+        seed=seed,
+        model=load_section(config, "model", UserTowerConfig),
+        train=load_section(config, "train", TrainConfig),
+    )
+
+
+def show(run: Path) -> dict[str, Any]:
+    """Print how training ended, and return the run's record."""
+    from multitudes.train.run import read_record
+
+    record = read_record(run)
+    typer.echo(
+        f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
+        f" validation HR@100 {record['validation_hr@100']:.4f}"
+    )
+    return record

@@ -1,0 +1,255 @@
+"""``multitudes demo``: the whole path on MovieLens-small, which is shipped with the package."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.data.prepared import Prepared
+    from multitudes.retrieve.recommendation import Recommendation
+
+SETTINGS = """\
+# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends within a minute.
+# `multitudes init DIR` writes a file with every setting, its default and its meaning.
+
+[prepare]
+split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
+follows_from_share = 0.2  # nobody stated follows: they are the topics of the first fifth of each history
+
+[model]
+history = 20
+
+[train]
+epochs = 4
+window = 20
+learning_rate = 0.004
+in_batch = 256
+uniform = 256
+"""
+_SETTINGS_FILE = "demo.toml"  # also tells that a folder was written by the demo
+_UNFINISHED = ".unfinished"
+_SAMPLE = "movielens-small"
+_METHODS = ("joint", "single")
+_CANDIDATES = 12
+# What joint is set beside, with a word on each.
+_BESIDE = {
+    "single": "a model with one vector per user",
+    "random_partition": "joint's own tower, the history parted at random",
+    "averaged": "joint's vectors averaged into one query",
+    "popularity": "the same list for everyone",
+}
+
+
+def command(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Show the whole path on MovieLens-small: prepare, train, evaluate, publish, recommend, report."""
+    from multitudes.cli.extras import require_report, require_torch
+
+    require_torch()
+    require_report()
+    began = time.perf_counter()
+    with own_folder(out, overwrite):
+        prepared = _prepare(out)
+        for method in _METHODS:
+            _train(out, prepared, method)
+        for method in _METHODS:
+            _evaluate(out, method)
+        _publish(out)
+        answer = _recommend(out)
+        _report(out)
+        block = _compare(out)
+    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - began:.0f} s")
+    _what_next(out, answer)
+    if json:
+        print_json({"out": str(out), "user_id": answer.user_id, **block})
+
+
+@contextmanager
+def own_folder(out: Path, overwrite: bool) -> Iterator[None]:
+    """Make ``out``, and remove it again unless the block ends well.
+
+    The folder is written in its own place because runs remember where their data lies. A file marks it as unfinished,
+    so that what a killed demo left behind is replaced by the next one.
+
+    Raises:
+        UsageError: ``out`` exists and is not a folder of the demo, or is one and ``overwrite`` is off.
+    """
+    _make_way(out, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        (out / _UNFINISHED).touch()
+        (out / _SETTINGS_FILE).write_text(SETTINGS, encoding="utf-8")
+        yield
+        (out / _UNFINISHED).unlink()
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _make_way(out: Path, overwrite: bool) -> None:
+    from multitudes.errors import UsageError
+
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    unfinished = (out / _UNFINISHED).is_file()
+    if not unfinished and not (out / _SETTINGS_FILE).is_file():
+        raise UsageError(f"{out}: exists and was not written by the demo; choose another folder with --out")
+    if not unfinished and not overwrite:
+        raise UsageError(f"{out}: holds an earlier demo; replace it with --overwrite, or choose another with --out")
+    # Moved aside first: a half-deleted folder under this name would not be recognised as the demo's.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as aside:
+        out.rename(Path(aside) / out.name)
+
+
+def _step(call: str) -> None:
+    """Print the command that does the same as the step that follows."""
+    typer.secho(f"\n$ multitudes {call}", bold=True)
+
+
+def _settings(out: Path) -> Path:
+    return out / _SETTINGS_FILE
+
+
+def _prepare(out: Path) -> "Prepared":
+    from multitudes.cli.prepare import show
+    from multitudes.config import load_section
+    from multitudes.data.prepare import PrepareConfig, prepare
+    from multitudes.data.sample import sample_path
+
+    data = sample_path(_SAMPLE)
+    _step(f"prepare {data} --out {out}/prepared --config {_settings(out)}")
+    with progress_bar("prepare") as progress:
+        prepared = prepare(data, out / "prepared", load_section(_settings(out), "prepare", PrepareConfig), progress)
+    show(prepared)
+    return prepared
+
+
+def _train(out: Path, prepared: "Prepared", method: str) -> None:
+    from multitudes.cli.train import MethodName, run_config, show
+    from multitudes.train.loop import train
+
+    _step(f"train {out}/prepared --method {method} --out {out}/{method} --config {_settings(out)}")
+    with progress_bar(f"train {method}") as progress:
+        train(prepared, run_config(MethodName(method), 0, _settings(out)), out / method, progress=progress)
+    show(out / method)
+
+
+def _evaluate(out: Path, method: str) -> None:
+    from multitudes.evaluate.evaluate import evaluate, save
+    from multitudes.report.words import TARGETS
+    from multitudes.train.run import TrainedRun
+
+    _step(f"evaluate {out}/{method}")
+    with progress_bar(f"evaluate {method}") as progress:
+        evaluation = evaluate(TrainedRun.open(out / method), progress=progress)
+    save(evaluation, out / method)
+    result = evaluation.result
+    targets = f"{result['n_targets']:,} {TARGETS[result['targets']]}"
+    typer.echo(f"{method}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
+
+
+def _publish(out: Path) -> None:
+    from multitudes.cli.publish import show
+    from multitudes.publish.publish import publish
+
+    _step(f"publish {out}/joint --to {out}/releases")
+    with progress_bar("publish") as progress:
+        done = publish(out / "joint", out / "releases", progress=progress)
+    show(out / "releases", done)
+
+
+def _recommend(out: Path) -> "Recommendation":
+    """Recommend to the first user of the evaluation's sample, who was drawn and not chosen."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from multitudes.cli.candidates_table import show
+    from multitudes.evaluate.compare import read_result
+    from multitudes.retrieve.retriever import Retriever
+
+    user = read_result(out / "joint", "test")["samples"][0]["user_id"]
+    call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
+    _step(call)
+    answer = Retriever.open(out / "releases").recommend(user, n=_CANDIDATES)
+    show(answer, explain=True)
+    picture = Console(record=True, width=120, file=StringIO(), force_terminal=True)
+    show(answer, explain=True, console=picture)
+    picture.save_svg(str(out / "recommend.svg"), title=f"multitudes {call}")
+    return answer
+
+
+def _report(out: Path) -> None:
+    from multitudes.report.page import write_report
+
+    _step(f"report {out}/joint --out {out}/report.html")
+    write_report(out / "joint", out / "report.html")
+    typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
+
+
+def _compare(out: Path) -> dict[str, Any]:
+    """Print how joint compares, whatever came out, and return the figures."""
+    from rich.console import Console
+
+    from multitudes.report.tables import methods_table
+
+    block = comparison(out)
+    console = Console()
+    console.print()
+    console.print(methods_table(block, "joint", console.width))
+    for sentence in sentences(block):
+        typer.echo(sentence)
+    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
+    return block
+
+
+def comparison(out: Path) -> dict[str, Any]:
+    """Return joint's block of figures with the separately trained single among the methods."""
+    from multitudes.evaluate.compare import compare, read_result
+
+    joint, single = (read_result(out / method, "test") for method in _METHODS)
+    kind = joint["targets"]
+    against = compare([out / "joint"], [out / "single"])["differences"][kind]
+    methods = joint["methods"] | {"single": single["methods"]["single"]}
+    differences = joint["differences"] | {"single": against}
+    return {
+        "targets": kind,
+        "budget": joint["budget"],
+        "users": joint["users"],
+        "methods": {name: methods[name] for name in ("joint", *_BESIDE)},
+        "differences": {name: differences[name] for name in _BESIDE},
+    }
+
+
+def sentences(block: dict[str, Any]) -> list[str]:
+    """Say for each comparison what the interval allows to say, and no more."""
+    from multitudes.report.words import difference, excludes_zero
+
+    found = []
+    for name, meaning in _BESIDE.items():
+        gain = block["differences"][name][f"hr@{block['budget']}"]
+        verdict = "is not shown to differ from"
+        if excludes_zero(gain):
+            verdict = "finds more than" if gain["mean"] > 0 else "finds less than"
+        found.append(f"joint {verdict} {name}, {meaning}: {difference(gain)}")
+    return found
+
+
+def _what_next(out: Path, answer: "Recommendation") -> None:
+    films = ",".join(str(candidate.item_id) for candidate in answer.candidates[:2])
+    typer.echo("try next:")
+    typer.echo(f"  open {out}/report.html in a browser")
+    typer.echo(f"  multitudes recommend {out}/releases --history {films} --follows Horror,Comedy --explain --n 20")
+    typer.echo(f"  multitudes evaluate {out}/joint --against {out}/single")
+    typer.echo("  multitudes init my-data   (your own events: a commented configuration and example tables)")

@@ -1,0 +1,97 @@
+"""The demo: its folder, what it says about figures, and (slow) the whole of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multitudes.cli import demo
+from multitudes.cli.main import run
+from multitudes.cli.sections import CONFIGS, config_of
+from multitudes.config import load_section
+from multitudes.errors import UsageError
+
+
+def test_the_settings_of_the_demo_are_known_to_the_configuration(tmp_path: Path):
+    file = tmp_path / "demo.toml"
+    file.write_text(demo.SETTINGS)
+    loaded = {section: load_section(file, section, config_of(section)) for section in CONFIGS}
+    assert loaded["prepare"] != config_of("prepare")()
+    assert loaded["train"] != config_of("train")()
+
+
+def test_a_demo_that_ends_well_leaves_its_folder_finished(tmp_path: Path):
+    out = tmp_path / "demo"
+    with demo.own_folder(out, overwrite=False):
+        (out / "prepared").mkdir()
+    assert sorted(path.name for path in out.iterdir()) == ["demo.toml", "prepared"]
+
+
+def test_an_earlier_demo_is_kept_or_replaced_as_asked(tmp_path: Path):
+    out = tmp_path / "demo"
+    with demo.own_folder(out, overwrite=False):
+        (out / "old").touch()
+    with pytest.raises(UsageError, match="--overwrite"), demo.own_folder(out, overwrite=False):
+        pass
+    assert (out / "old").exists()
+    with demo.own_folder(out, overwrite=True):
+        assert not (out / "old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, stop):
+    out = tmp_path / "demo"
+    with pytest.raises(stop), demo.own_folder(out, overwrite=False):
+        (out / "joint").mkdir()
+        raise stop
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_demo_left_is_replaced_without_asking(tmp_path: Path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    (out / ".unfinished").touch()
+    (out / "half").touch()
+    with demo.own_folder(out, overwrite=False):
+        assert not (out / "half").exists()
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, overwrite):
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="not written by the demo"), demo.own_folder(tmp_path, overwrite):
+        pass
+    assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "said"),
+    [
+        (0.01, 0.02, 0.03, "joint finds more than single"),
+        (-0.03, -0.02, -0.01, "joint finds less than single"),
+        (-0.01, 0.02, 0.03, "joint is not shown to differ from single"),
+    ],
+)
+def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):
+    figure = {"hr@100": {"mean": mean, "low": low, "high": high}}
+    others = dict.fromkeys(("single", "random_partition", "averaged", "popularity"), figure)
+    assert demo.sentences({"budget": 100, "differences": others})[0].startswith(said)
+
+
+@pytest.mark.slow
+def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys):
+    out = tmp_path / "demo"
+    assert run(["demo", "--out", str(out), "--json"]) == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out.splitlines()[-1])
+    assert captured.err == ""
+    for name in ("demo.toml", "prepared", "joint", "single", "releases", "report.html", "recommend.svg"):
+        assert (out / name).exists(), name
+    assert not (out / ".unfinished").exists()
+    # Both models know the person: their interval lies above the same list for everyone.
+    for method in ("joint", "single"):
+        assert record["methods"][method]["hr@100"]["low"] > record["methods"]["popularity"]["hr@100"]["mean"]
+    for said in ("whole history", "a topic that the user follows", "because of", "joint − this", "try next:"):
+        assert said in captured.out
+    assert run(["demo", "--out", str(out)]) == 2
