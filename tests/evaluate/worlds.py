@@ -76,7 +76,8 @@ def ends(rows):
 class FakeRun:
     """A run whose vectors are known: item i is unit vector i; a user's k-th vector is that of item ``wanted[u][k]``.
 
-    Of the history, odd items belong to the first interest and even ones to the second. Wanted item 0 is no vector. The control of a random partition wants the items of ``wanted_at_random``.
+    Wanted item 0 is no vector. The control of a random partition wants the items of ``wanted_at_random``. Of the
+    history, odd items belong to the first interest and even ones to the second.
     """
 
     path: Path
@@ -85,6 +86,7 @@ class FakeRun:
     wanted_at_random: list[list[int]] | None = None
     kinds: tuple[Kind, ...] = ("implicit", "implicit")
     weights: tuple[float, ...] = (0.5, 0.5)
+    shares: dict[Kind, float] = field(default_factory=dict)
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )
