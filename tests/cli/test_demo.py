@@ -41,10 +41,13 @@ def test_an_earlier_demo_is_kept_or_replaced_as_asked(tmp_path: Path):
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, stop):
-    out = tmp_path / "demo"
-    with pytest.raises(stop), demo.own_folder(out, overwrite=False):
-        (out / "joint").mkdir()
-        raise stop
+    def demonstrate(out: Path) -> None:
+        with demo.own_folder(out, overwrite=False):
+            (out / "joint").mkdir()
+            raise stop
+
+    with pytest.raises(stop):
+        demonstrate(tmp_path / "demo")
     assert not list(tmp_path.iterdir())
 
 

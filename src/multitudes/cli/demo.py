@@ -26,22 +26,30 @@ follows_from_share = 0.2  # nobody stated follows: they are the topics of the fi
 
 [model]
 history = 20
+dropout = 0.1
+
+[retrieve]                 # for the table of one user; evaluated and published are the defaults
+blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
 
 [train]
 epochs = 4
+batch_size = 64
 window = 20
-learning_rate = 0.004
+learning_rate = 0.003
 in_batch = 256
 uniform = 256
+validate_users = 200
 """
 _SETTINGS_FILE = "demo.toml"  # also tells that a folder was written by the demo
 _UNFINISHED = ".unfinished"
 _SAMPLE = "movielens-small"
 _METHODS = ("joint", "single")
-_CANDIDATES = 12
+_CANDIDATES = 20
+_PICTURE_WIDTH = 132
 # What joint is set beside, with a word on each.
 _BESIDE = {
     "single": "a model with one vector per user",
+    "round_robin": "joint's vectors blended turn by turn, as in the table above",
     "random_partition": "joint's own tower, the history parted at random",
     "averaged": "joint's vectors averaged into one query",
     "popularity": "the same list for everyone",
@@ -171,23 +179,35 @@ def _publish(out: Path) -> None:
 
 def _recommend(out: Path) -> "Recommendation":
     """Recommend to the first user of the evaluation's sample, who was drawn and not chosen."""
+    from multitudes.cli.candidates_table import show
+    from multitudes.config import load_section
+    from multitudes.evaluate.compare import read_result
+    from multitudes.retrieve.plan import RetrieveConfig
+    from multitudes.retrieve.retriever import Retriever
+
+    user = read_result(out / "joint", "test")["samples"][0]["user_id"]
+    call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
+    _step(f"{call} --config {_settings(out)}")
+    retriever = Retriever.open(out / "releases", load_section(_settings(out), "retrieve", RetrieveConfig))
+    answer = retriever.recommend(user, n=_CANDIDATES)
+    show(answer, explain=True)
+    (out / "recommend.svg").write_text(_picture(answer, f"multitudes {call}"), encoding="utf-8")
+    return answer
+
+
+def _picture(answer: "Recommendation", title: str) -> str:
+    """Return the table as the picture of a terminal, which asks the network for nothing."""
+    import re
     from io import StringIO
 
     from rich.console import Console
 
     from multitudes.cli.candidates_table import show
-    from multitudes.evaluate.compare import read_result
-    from multitudes.retrieve.retriever import Retriever
 
-    user = read_result(out / "joint", "test")["samples"][0]["user_id"]
-    call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
-    _step(call)
-    answer = Retriever.open(out / "releases").recommend(user, n=_CANDIDATES)
-    show(answer, explain=True)
-    picture = Console(record=True, width=120, file=StringIO(), force_terminal=True)
-    show(answer, explain=True, console=picture)
-    picture.save_svg(str(out / "recommend.svg"), title=f"multitudes {call}")
-    return answer
+    console = Console(record=True, width=_PICTURE_WIDTH, file=StringIO(), force_terminal=True)
+    show(answer, explain=True, console=console)
+    # rich names web fonts; without them the reader's own fixed-width font is taken.
+    return re.sub(r"@font-face {.*?}\s*", "", console.export_svg(title=title, unique_id="table"), flags=re.DOTALL)
 
 
 def _report(out: Path) -> None:
