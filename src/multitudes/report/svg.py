@@ -19,7 +19,7 @@ CONFIG = {
     "padding": {"left": 8, "right": 8, "top": 4, "bottom": 4},
     "view": {"stroke": None},
     "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": "#e6e6e6"},
-    "axisX": {"labelFlush": False, "labelOverlap": True},
+    "axisX": {"labelFlush": False, "labelOverlap": True, "tickCount": 6},
     "legend": {
         "columnPadding": 22,
         "orient": "top",
