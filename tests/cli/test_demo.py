@@ -78,7 +78,7 @@ def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, overwrite):
 )
 def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):
     figure = {"hr@100": {"mean": mean, "low": low, "high": high}}
-    others = dict.fromkeys(("single", "random_partition", "averaged", "popularity"), figure)
+    others = dict.fromkeys(demo.BESIDE, figure)
     assert demo.sentences({"budget": 100, "differences": others})[0].startswith(said)
 
 

@@ -47,7 +47,7 @@ _METHODS = ("joint", "single")
 _CANDIDATES = 20
 _PICTURE_WIDTH = 132
 # What joint is set beside, with a word on each.
-_BESIDE = {
+BESIDE = {
     "single": "a model with one vector per user",
     "round_robin": "joint's vectors blended turn by turn, as in the table above",
     "random_partition": "joint's own tower, the history parted at random",
@@ -247,8 +247,8 @@ def comparison(out: Path) -> dict[str, Any]:
         "targets": kind,
         "budget": joint["budget"],
         "users": joint["users"],
-        "methods": {name: methods[name] for name in ("joint", *_BESIDE)},
-        "differences": {name: differences[name] for name in _BESIDE},
+        "methods": {name: methods[name] for name in ("joint", *BESIDE)},
+        "differences": {name: differences[name] for name in BESIDE},
     }
 
 
@@ -257,7 +257,7 @@ def sentences(block: dict[str, Any]) -> list[str]:
     from multitudes.report.words import difference, excludes_zero
 
     found = []
-    for name, meaning in _BESIDE.items():
+    for name, meaning in BESIDE.items():
         gain = block["differences"][name][f"hr@{block['budget']}"]
         verdict = "is not shown to differ from"
         if excludes_zero(gain):
