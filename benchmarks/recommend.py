@@ -32,6 +32,9 @@ METHODS: tuple[Method, ...] = ("single", "joint")
 PARTS = (
     Watched("history", People, "known"),
     Watched("tower", retriever, "user_vectors"),
+    Watched("draw and divide", retriever, "draw"),
+    Watched("draw and divide", retriever, "shares"),
+    Watched("draw and divide", find, "shares"),
     Watched("search", Exact, "search"),
     Watched("search", Embedded, "search"),
     Watched("topic scan", find, "scan"),

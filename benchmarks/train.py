@@ -47,28 +47,34 @@ class Sizes(NamedTuple):
     history: int
     batch_size: int
     epochs: int
+    cases: tuple[str, ...] = ("one target per history", "defaults")
 
 
 FULL = Sizes(users=60, items=20_000, events=24_000, history=100, batch_size=1024, epochs=4)
-QUICK = Sizes(users=20, items=300, events=1_000, history=20, batch_size=64, epochs=2)
+QUICK = Sizes(users=20, items=300, events=1_000, history=20, batch_size=64, epochs=2, cases=("one target per history",))
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures of each method, with one target per history and with the default settings."""
     prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
-    large = {"model": {"history": sizes.history}, "train": {"batch_size": sizes.batch_size, "window": 1}}
-    cases: dict[str, dict[str, Any]] = {"one target per history": large, "defaults": {"model": {}, "train": {}}}
+    changes: dict[str, dict[str, Any]] = {
+        "one target per history": {
+            "model": {"history": sizes.history},
+            "train": {"batch_size": sizes.batch_size, "window": 1},
+        },
+        "defaults": {"model": {}, "train": {}},
+    }
     measured: list[dict[str, Any]] = []
-    for case, changes in cases.items():
+    for case in sizes.cases:
         for method in METHODS:
-            progress(len(measured), len(cases) * len(METHODS), f"{method}, {case}")
-            train = changes["train"] | {"epochs": sizes.epochs, "patience": sizes.epochs, "validate_users": 1}
+            progress(len(measured), len(sizes.cases) * len(METHODS), f"{method}, {case}")
+            train = changes[case]["train"] | {"epochs": sizes.epochs, "patience": sizes.epochs, "validate_users": 1}
             out = folder / f"run-{len(measured)}"
             outcome = in_child(
                 train_run,
                 prepared=str(prepared.path),
                 method=method,
-                model=changes["model"],
+                model=changes[case]["model"],
                 train=train,
                 out=str(out),
             )

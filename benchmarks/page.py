@@ -1,0 +1,224 @@
+"""``python -m benchmarks.page [RESULTS.json] [--out FILE]``: docs/benchmarks.md, written from a run's JSON alone."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+Figures = Mapping[str, Any]
+GOAL_RATIO = 1.10  # of latencies at p90: joint to single, at equal N
+
+_HEAD = """# Benchmarks
+
+Written by `python -m benchmarks.page` from `{source}`; do not edit. Measure on your own machine
+with `make bench`, or one subject with `python -m benchmarks NAME`.
+
+Measured on {cpu}, {cores} cores, {memory_gib} GiB, {os}. {versions}. Seed {seeds}.
+
+A figure is the median over repeats, with minimum–maximum where there are several. *Load* is the number of processes
+that wanted a core in the last minute, before and after: above the number of cores, others were at work too and the
+times are too long.
+"""
+
+
+def page(records: list[dict[str, Any]], source: str) -> str:
+    """Return the page for the records of one run."""
+    by_name = {record["name"]: record for record in records}
+    named = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items() if version)
+    head = _HEAD.format(source=source, versions=named, seeds=records[0]["seeds"][0], **records[0]["machine"])
+    sections = [_section(by_name[name], *SECTIONS[name]) for name in SECTIONS if name in by_name]
+    return "\n".join([head, *sections])
+
+
+def _section(record: dict[str, Any], title: str, body: Callable[[Figures], list[str]]) -> str:
+    load = record["load"]
+    note = f"{record['when']}, {record['threads']} thread(s), load {load['before']} to {load['after']}."
+    tiny = " **Tiny sizes (`--quick`): these figures say nothing.**" if record["quick"] else ""
+    return "\n".join([f"## {title}", "", note + tiny, "", *body(record["figures"])])
+
+
+def _start(figures: Figures) -> list[str]:
+    rows = [[f"`{name}`", ranged(seconds, 1000)] for name, seconds in figures["seconds"].items()]
+    return ["A fresh interpreter each time.", "", *table(["program", "ms"], rows)]
+
+
+def _prepare(figures: Figures) -> list[str]:
+    rows = [
+        [
+            f"{world['events']:,}",
+            what,
+            *(ranged(world[what][f]) for f in ("rows_per_s", "seconds", "cpu_s", "peak_mib")),
+        ]
+        for world in figures["worlds"]
+        for what in ("plant", "prepare")
+    ]
+    limit = figures["settings"]["memory_limit"]
+    text = (
+        "*plant* makes a planted world and writes its tables, *prepare* turns them into the prepared folder"
+        f" (memory limit of the engine {limit}). Peak memory is that of the whole process."
+    )
+    return [text, "", *table(["events", "step", "rows/s", "seconds", "CPU seconds", "peak MiB"], rows)]
+
+
+def _index(figures: Figures) -> list[str]:
+    depth = figures["settings"]["depth"]
+    indexes = [(f"{one['items']:,}", one["vectors"], one) for one in figures["indexes"]]
+    rows = [
+        [
+            items,
+            kind,
+            f"{one['tuning']['probes']} of {one['tuning']['lists']}",
+            number(one["recall"]),
+            ranged(one["queries_per_s"]),
+            ranged(one["exact_queries_per_s"]),
+            number(one["build_s"]),
+            number(one["size_mib"]["inverted.faiss"]),
+            number(sum(one["size_mib"].values())),
+            ranged(one["load_s"], 1000),
+        ]
+        for items, kind, one in indexes
+    ]
+    head = ["items", "vectors", "lists probed", f"recall@{depth}", "queries/s", "exact queries/s", "build s"]
+    head += ["codes MiB", "all files MiB", "load ms"]
+    shapes = list(indexes[0][2]["user_ms"])
+    per_user = [[items, kind, *(ranged(one["user_ms"][shape]) for shape in shapes)] for items, kind, one in indexes]
+    return [
+        f"Vectors of width {figures['settings']['width']}, one query a call, on queries that were not used for tuning."
+        " *clustered*: 2,000 centres and noise, easy; *latent*: 32 factors and noise, hard.",
+        "",
+        *table(head, rows),
+        "Milliseconds of one call for one user, vectors × results of each: the same budget shared by 12 vectors, or"
+        " brought by one; and every vector searched to the full budget, as the blends do it.",
+        "",
+        *table(["items", "vectors", *shapes], per_user),
+    ]
+
+
+def _train(figures: Figures) -> list[str]:
+    runs = figures["runs"]
+    rows = [
+        [
+            run["case"],
+            run["method"],
+            *(number(run[name]) for name in ("width", "history", "mean_history", "batch_size", "window")),
+            ranged(run["targets_per_s"]),
+            number(run["step_ms"]),
+            number(run["peak_mib"]),
+        ]
+        for run in runs
+    ]
+    head = ["case", "method", "d", "L", "mean history", "batch", "window", "targets/s", "ms a step", "peak MiB"]
+    labels = [f"{run['method']}, {run['case']}" for run in runs]
+    return [
+        "A planted world; a target is one positive to be predicted. The first epoch is a warm-up and not counted in"
+        " targets/s.",
+        "",
+        *table(head, rows),
+        "Share of the time of all steps:",
+        "",
+        *_parts_table(labels, [run["parts"] for run in runs], lambda share: f"{share:.1%}"),
+    ]
+
+
+def _evaluate(figures: Figures) -> list[str]:
+    runs, world = figures["runs"], figures["settings"]
+    rows = [[run["method"], number(run["users"]), ranged(run["users_per_s"]), ranged(run["seconds"])] for run in runs]
+    return [
+        f"The default evaluation on a planted world of {world['items']:,} items: the run, its controls, the baselines,"
+        " intervals and samples.",
+        "",
+        *table(["method", "users", "users/s", "seconds"], rows),
+        *_parts_table([r["method"] for r in runs], [r["parts"] for r in runs], lambda share: f"{share:.1%}"),
+    ]
+
+
+def _recommend(figures: Figures) -> list[str]:
+    lines = [
+        f"One user through `Retriever.recommend`, N = {figures['settings']['n']}. The same users are asked of both"
+        " releases in turn. Milliseconds.",
+        "",
+    ]
+    rows, labels, parts = [], [], []
+    for world in figures["worlds"]:
+        where = f"{world['data']}, {world['items']:,} items, {world['index']['kind']} index"
+        for method, ms in world["ms"].items():
+            rows.append(
+                [
+                    where,
+                    method,
+                    *map(ranged, ms.values()),
+                    number(world["first_ms"][method]),
+                    ranged(world["open_s"][method], 1000),
+                ]
+            )
+            labels.append(f"{world['data']}, {method}")
+            parts.append(world["parts_ms"][method])
+        rows.append([where, "joint ÷ single", *map(ranged, world["joint_over_single"].values()), "", ""])
+    lines += table(["data", "release", "p50", "p90", "p99", "first request", "open"], rows)
+    ratios = [world["joint_over_single"]["p90"]["median"] for world in figures["worlds"]]
+    met = "met" if max(ratios) <= GOAL_RATIO else "not met"
+    lines += [
+        f"Goal: joint at most {GOAL_RATIO:.2f} × single at p90. Here {met}: {' and '.join(map(number, ratios))}.",
+        "",
+    ]
+    return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, number)]
+
+
+def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callable[[float], str]) -> list[str]:
+    """Return a table with a row for each part, the largest first, and a column for each run."""
+    largest = {name: max(own.get(name, 0.0) for own in parts) for own in parts for name in own}
+    names = sorted(largest, key=lambda name: (name == "rest", -largest[name]))
+    return table(["part", *labels], [[n, *(shown(own[n]) if n in own else "" for own in parts)] for n in names])
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """Return a Markdown table and an empty line."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: three digits, thousands apart."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def ranged(spread: Mapping[str, float], scale: float = 1) -> str:
+    """Return the median, and the range where there were several repeats."""
+    middle = number(scale * spread["median"])
+    if spread["repeats"] == 1:
+        return middle
+    return f"{middle} ({number(scale * spread['min'])}–{number(scale * spread['max'])})"
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
+    "start": ("Start", _start),
+    "prepare": ("Prepare", _prepare),
+    "train": ("Train", _train),
+    "evaluate": ("Evaluate", _evaluate),
+    "recommend": ("Recommend", _recommend),
+    "index": ("Index", _index),
+}
+
+
+def main() -> None:
+    """Write the page from a results file, the newest by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the page of benchmarks.")
+    parser.add_argument(
+        "results", nargs="?", type=Path, help="JSON of a run; default: the newest in benchmarks/results"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    given = parser.parse_args()
+    files = sorted((ROOT / "benchmarks" / "results").glob("2*.json"))
+    file = given.results or (files[-1] if files else parser.error("no results yet; measure with: make bench"))
+    records = json.loads(file.read_text(encoding="utf-8"))
+    given.out.write_text(page(records, f"benchmarks/results/{file.name}"), encoding="utf-8")
+    print(given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from benchmarks.machine import ROOT
+from benchmarks.page import SECTIONS, page
+from benchmarks.suite import SUBJECTS
+
+from benchmarks import evaluate, index, recommend, train
+from multitudes.index.exact import Exact
+from multitudes.progress import silent
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_each_subject_leaves_one_record_and_a_second_run_replaces_it(tmp_path):
+    out = tmp_path / "results.json"
+    assert bench("start", "prepare", "index", "--quick", "--out", str(out)).returncode == 0
+    first = json.loads(out.read_text())
+    assert [record["name"] for record in first] == ["start", "prepare", "index"]
+    assert {"machine", "versions", "seeds", "threads", "load", "figures"} <= set(first[0])
+    assert first[2]["threads"] == 1
+    assert bench("start", "--quick", "--out", str(out)).returncode == 0
+    assert [record["name"] for record in json.loads(out.read_text())] == ["prepare", "index", "start"]
+    assert page(first, "results.json").count("\n## ") == 3
+
+
+def test_an_unknown_subject_is_a_wrong_call_and_the_known_ones_are_named():
+    done = bench("strat")
+    assert done.returncode == 2
+    assert "unknown subject 'strat'; known: start, prepare" in done.stderr
+
+
+def test_every_subject_has_a_section_of_the_page():
+    assert set(SUBJECTS) == set(SECTIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", [train, evaluate, recommend], ids=lambda subject: subject.__name__)
+def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path):
+    figures = subject.measure(subject.QUICK, tmp_path, silent)
+    assert json.loads(json.dumps(figures, allow_nan=False))["settings"]
+    name = subject.__name__.removeprefix("benchmarks.")
+    assert SECTIONS[name][1](figures)
+    if name == "recommend":
+        parts = figures["worlds"][0]["parts_ms"]
+        assert {"tower", "search", "blend", "objects"} <= set(parts["joint"])
+        return
+    for run in figures["runs"]:
+        assert sum(run["parts"].values()) == pytest.approx(1, abs=0.02)
+        watched = {part for part, *_ in subject.PARTS} - (set() if run["method"] == "joint" else {"clustering"})
+        assert watched <= set(run["parts"])
+
+
+@pytest.mark.parametrize("kind", index.KINDS)
+def test_planted_vectors_are_of_unit_length_and_the_same_again(kind):
+    items, queries = index.vectors(kind, 500, 20, 8)
+    assert (items.shape, queries.shape) == ((500, 8), (20, 8))
+    assert (items == index.vectors(kind, 500, 20, 8)[0]).all()
+    assert abs((items**2).sum(axis=1) - 1).max() < 1e-5
+
+
+def test_recall_is_one_for_the_exact_index_and_less_for_one_that_lacks_half():
+    items, queries = index.vectors("latent", 400, 20, 8)
+    whole = Exact.build(range(1, 401), items)
+    half = Exact.build(range(1, 401, 2), items[::2])
+    assert index._recall(whole, whole, queries, 10) == 1
+    assert 0.3 < index._recall(half, whole, queries, 10) < 0.7
