@@ -1,0 +1,119 @@
+"""``python -m multitudes.cli.reference``: docs/cli.md, written from the commands themselves."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from enum import Enum
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Annotated, NamedTuple, get_args, get_origin, get_type_hints
+
+import typer
+from typer.models import ArgumentInfo, OptionInfo
+
+from multitudes import errors
+from multitudes.cli.main import VERBS
+
+_HEAD = """\
+# Commands
+
+<!-- Written by `python -m multitudes.cli.reference > docs/cli.md`; a test compares. -->
+
+Results go to stdout, messages to stderr, progress to stderr and only where it is a terminal. With `--json` the last
+line of stdout is one JSON object. What is no option is a setting in the TOML file given as `--config`;
+`multitudes init` writes one with every setting, its default and its meaning.
+"""
+_CODES = (
+    (0, "done"),
+    (errors.MultitudesError.exit_code, "unexpected: `MULTITUDES_TRACEBACK=1` shows where"),
+    (errors.UsageError.exit_code, "wrong call or configuration"),
+    (errors.DataError.exit_code, "bad data"),
+    (errors.ArtefactError.exit_code, "damaged or incompatible artefact: prepared folder, run, release, index"),
+    (errors.MissingError.exit_code, "something missing: an extra, disk space, memory, a port"),
+    (errors.INTERRUPTED, "interrupted by Ctrl-C; training goes on with `--resume`"),
+)
+
+
+class Parameter(NamedTuple):
+    """An argument or option of a command, as a person reads about it."""
+
+    name: str
+    kind: str
+    default: str
+    help: str
+    required: bool
+    positional: bool
+
+
+def reference() -> str:
+    """Return the page."""
+    parts = [_HEAD, *(_verb(verb) for verb in VERBS), _exit_codes()]
+    return "\n".join(parts)
+
+
+def parameters(command: Callable[..., None]) -> list[Parameter]:
+    """Return the parameters of a command, in the order of its call."""
+    hints = get_type_hints(command, include_extras=True)
+    return [_parameter(p, hints[p.name]) for p in inspect.signature(command).parameters.values()]
+
+
+def _parameter(parameter: inspect.Parameter, hint: object) -> Parameter:
+    assert get_origin(hint) is Annotated, f"{parameter.name}: declare it as Annotated[type, typer.Option(...)]"
+    kind, info = get_args(hint)[:2]
+    assert isinstance(info, (ArgumentInfo, OptionInfo))
+    positional = isinstance(info, ArgumentInfo)
+    # Within Annotated, the first name that is declared stands in the place of the default.
+    option = info.default if isinstance(info.default, str) else f"--{parameter.name.replace('_', '-')}"
+    return Parameter(
+        name=info.metavar or parameter.name.upper() if positional else option,
+        kind=_kind(kind),
+        default=_default(parameter.default),
+        help=info.help or "",
+        required=parameter.default is inspect.Parameter.empty,
+        positional=positional,
+    )
+
+
+def _kind(kind: object) -> str:
+    """Return the type in words: choices, or text, path, int, float; nothing for a flag."""
+    if get_origin(kind) in (UnionType, list):
+        inner = next(part for part in get_args(kind) if part is not NoneType)
+        return f"{_kind(inner)}, repeatable" if get_origin(kind) is list else _kind(inner)
+    assert isinstance(kind, type)
+    if issubclass(kind, Enum):
+        return " / ".join(str(member.value) for member in kind)
+    return {bool: "flag", str: "text"}.get(kind, kind.__name__.lower())
+
+
+def _default(value: object) -> str:
+    if value is inspect.Parameter.empty or value is None or value is False or value == "":
+        return ""
+    return f"`{value.value if isinstance(value, Enum) else value}`"
+
+
+def _verb(verb: str) -> str:
+    command: Callable[..., None] = import_module(f"multitudes.cli.{verb}").command
+    return "\n".join(_section(verb, command))
+
+
+def _section(verb: str, command: Callable[..., None]) -> Iterator[str]:
+    found = parameters(command)
+    yield f"## multitudes {verb}\n"
+    yield f"{inspect.getdoc(command)}\n"
+    call = [p.name for p in found if p.positional]
+    call += [f"{p.name} {p.kind.upper()}" for p in found if not p.positional and p.required]
+    call += ["[OPTIONS]"] if any(not p.required for p in found) else []
+    yield f"```\nmultitudes {' '.join([verb, *call])}\n```\n"
+    yield "| argument or option | type | default | meaning |\n|---|---|---|---|"
+    for p in found:
+        default = "required" if p.required else p.default
+        yield f"| `{p.name}` | {p.kind} | {default} | {p.help} |"
+    yield ""
+
+
+def _exit_codes() -> str:
+    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in _CODES)
+    return f"## Exit codes\n\nAn error is one line on stderr.\n\n| code | meaning |\n|---|---|\n{rows}\n"
+
+
+if __name__ == "__main__":
+    typer.echo(reference(), nl=False)
