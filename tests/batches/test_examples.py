@@ -65,6 +65,14 @@ def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, w
     assert (without_follows.event_past[examples(without_follows).position] > 0).all()
 
 
+def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: Prepared) -> None:
+    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", forget_share=0.5)
+    batches = list(made.epoch(64, 0, 0))
+    hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in batches])
+    assert 0.4 < hidden.mean() < 0.65
+    assert sum(int((b.target_BW > 0).sum()) for b in batches) == len(made)
+
+
 def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
     first, every = examples(prepared), examples(prepared, first_time_only=False)
     assert prepared.event_first[first.position].all()

@@ -10,7 +10,7 @@ from multitudes.batches.vectors import Kind
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieve.allocate import by_weight, evenly, kind_shares, quotas, shares
-from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.plan import UNFITTED, RetrieveConfig, division, fitted
 from tests.retrieve.worlds import user_vectors
 
 weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
@@ -101,8 +101,16 @@ def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
     assert shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
 
 
-def test_shares_above_one_are_refused_whichever_was_given():
+def test_shares_above_one_are_refused():
     with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
-        parse(RetrieveConfig, {"unconditioned_share": 0.9}, "a.toml")
-    with pytest.raises(UsageError, match="the shares exceed 1"):
-        parse(RetrieveConfig, {"explicit_share": 0.6}, "a.toml")
+        parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")
+
+
+def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
+    run: dict[Kind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
+    assert division(fitted(RetrieveConfig(), run)) == pytest.approx((0.6, 0.3, 0.1))
+    assert division(fitted(RetrieveConfig(explicit_share=0.4), run)) == pytest.approx((0.4, 0.2, 0.4))
+    assert division(fitted(RetrieveConfig(unconditioned_share=0.2), run)) == pytest.approx((0.2, 0.6, 0.2))
+    asked = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
+    assert division(fitted(asked, run)) == pytest.approx((0.5, 0.25, 0.25))
+    assert division(fitted(RetrieveConfig(), {})) == UNFITTED

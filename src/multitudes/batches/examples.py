@@ -37,10 +37,18 @@ class Examples:
     """The training examples of a prepared data set."""
 
     def __init__(
-        self, prepared: Prepared, *, history: int, window: int, first_time_only: bool, condition: ConditionSource
+        self,
+        prepared: Prepared,
+        *,
+        history: int,
+        window: int,
+        first_time_only: bool,
+        condition: ConditionSource,
+        forget_share: float = 0.0,
     ) -> None:
         self.prepared = prepared
         self.history = history
+        self.forget_share = forget_share
         self.window = window
         self.condition = resolve_condition(prepared, condition)
         self.position = eligible(prepared, first_time_only=first_time_only)
@@ -105,7 +113,13 @@ class Examples:
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         condition_BW = self._conditions(user_B, position_BW, target_BW, random)
         longest = max(1, min(self.history, int((end_B - prepared.event_offset[user_B]).max())))
-        return Batch(gather(prepared, user_B, end_B, longest), target_BW, weight_BW, condition_BW)
+        histories = self._forget(gather(prepared, user_B, end_B, longest), random)
+        return Batch(histories, target_BW, weight_BW, condition_BW)
+
+    def _forget(self, histories: Histories, random: np.random.Generator) -> Histories:
+        """Hide the whole history of some users, so that the tower learns what to say to a new one."""
+        forgotten_B1 = random.random((len(histories.item_BL), 1)) < self.forget_share
+        return histories._replace(valid_BL=histories.valid_BL & ~forgotten_B1)
 
     def _conditions(
         self,

@@ -25,7 +25,7 @@ from multitudes.evaluate.segments import user_segments
 from multitudes.evaluate.summary import Bootstrap, Ratio, by_segment, flat, methods_and_differences
 from multitudes.evaluate.targets import TargetKind, sample
 from multitudes.progress import Progress, silent
-from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.plan import RetrieveConfig, fitted
 
 
 class Evaluation(NamedTuple):
@@ -46,13 +46,14 @@ def evaluate(
     Args:
         run: an opened run, such as ``TrainedRun.open(path)``.
         config: what is asked; None: the defaults.
-        retrieve: how the run is served; None: the defaults.
+        retrieve: how the run is served; what it leaves open of the shares is as training fitted them.
         progress: told of the users done.
 
     Raises:
         DataError: nobody has a target of the kinds asked for.
     """
-    config, retrieve = config or EvaluateConfig(), retrieve or RetrieveConfig()
+    config = config or EvaluateConfig()
+    retrieve = fitted(retrieve or RetrieveConfig(), run.shares)
     prepared = run.prepared
     budgets = allowed_budgets(config.budgets, prepared.n_items)
     held = sample(held_out(prepared, config.split), config.max_users, config.seed)

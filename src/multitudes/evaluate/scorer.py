@@ -1,5 +1,6 @@
 """What an evaluation asks of a run: vectors for items and users, nothing else. ``train.run.TrainedRun`` answers it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.data.prepared import Prepared
 
 Partition = Literal["interests", "random"]
@@ -57,6 +58,11 @@ class Scorer(Protocol):
     @property
     def config(self) -> ScorerConfig:
         """Settings of the run."""
+        ...
+
+    @property
+    def shares(self) -> Mapping[Kind, float]:
+        """What share of the budget each kind of vector earned in validation; empty: unknown."""
         ...
 
     def item_vectors(self) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from multitudes.release.release import USER_TOWER, Release
 from multitudes.release.store import ReleaseStore
 from multitudes.release.write import write_release
 from multitudes.retrieve.conditions import draw
-from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.plan import RetrieveConfig, fitted
 from multitudes.retrieve.tower import user_vectors
 from multitudes.seeding import generator
 from multitudes.train.run import TrainedRun
@@ -53,7 +53,7 @@ def publish(
     Args:
         run: a finished run folder.
         releases: the folder of releases, made when missing.
-        retrieve: the retrieval defaults of the release.
+        retrieve: the retrieval defaults of the release; shares that it leaves open are as training fitted them.
         index: which index is built.
         progress: told after each of five steps.
 
@@ -61,8 +61,8 @@ def publish(
         ArtefactError: the run is unfinished or damaged, or the exported tower does not agree with the model.
         UsageError: another process publishes into the folder.
     """
-    retrieve, index = retrieve or RetrieveConfig(), index or IndexConfig()
-    trained = TrainedRun.open(run)
+    trained, index = TrainedRun.open(run), index or IndexConfig()
+    retrieve = fitted(retrieve or RetrieveConfig(), trained.shares)
     conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
     with ReleaseStore(releases).stage() as stage:
         progress(0, 5, "users")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.batches.vectors import Kind, UserVectors
-from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.plan import RetrieveConfig, division
 
 KINDS: tuple[Kind, ...] = ("unconditioned", "implicit", "explicit")
 # Who takes the share that a kind cannot use, in order: followed topics that a user does not have go to the implicit
@@ -57,8 +57,7 @@ def kind_shares(kinds: tuple[Kind, ...], mask_BK: NDArray[np.bool_], config: Ret
     columns = np.array(kinds)
     count_BG = np.stack([mask_BK[:, columns == kind].sum(axis=1) for kind in KINDS], axis=1)
     exists_BG = count_BG > 0
-    implicit_share = 1 - config.unconditioned_share - config.explicit_share
-    asked_G = np.array([config.unconditioned_share, implicit_share, config.explicit_share])
+    asked_G = np.array(division(config))
     used_BG = exists_BG.astype(np.float64)
     used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
     share_BG = asked_G * used_BG

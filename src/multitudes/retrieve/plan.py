@@ -1,9 +1,11 @@
 """How a list of candidates is divided among the interests and put together: section ``[retrieve]``."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from multitudes.batches.vectors import Kind
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
@@ -17,14 +19,18 @@ class RetrieveConfig(Config):
         description="mixture: by the probability of an item over all interests; round_robin: turn by turn, each"
         " interest up to its quota (the paper); global_top: the best scores of all lists.",
     )
-    unconditioned_share: float = Field(
-        0.5,
+    unconditioned_share: float | None = Field(
+        None,
         ge=0,
         le=1,
-        description="Share of the list that the vector of the whole history brings, where there is one.",
+        description="Share of the list that the vector of the whole history brings. None: as training fitted it.",
     )
-    explicit_share: float = Field(
-        0.25, ge=0, le=1, validate_default=True, description="Share of the list that followed topics bring."
+    explicit_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        validate_default=True,
+        description="Share of the list that followed topics bring. None: as training fitted it.",
     )
     topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for one request.")
     relevance_filter: bool = Field(
@@ -34,8 +40,40 @@ class RetrieveConfig(Config):
 
     @field_validator("explicit_share")
     @classmethod
-    def _shares_fit(cls, value: float, info: ValidationInfo) -> float:
-        unconditioned = info.data.get("unconditioned_share", 0.0)
-        if value + unconditioned > 1:
+    def _shares_fit(cls, value: float | None, info: ValidationInfo) -> float | None:
+        unconditioned = info.data.get("unconditioned_share") or 0.0
+        if (value or 0.0) + unconditioned > 1:
             raise ValueError(f"with unconditioned_share = {unconditioned:g} the shares exceed 1")
         return value
+
+
+class Shares(NamedTuple):
+    """The division of the list among the kinds of vectors; sums to one."""
+
+    unconditioned: float
+    implicit: float
+    explicit: float
+
+
+UNFITTED = Shares(0.5, 0.4, 0.1)  # where nothing was fitted, as for vectors that training did not make
+
+
+def division(config: RetrieveConfig, fitted: Shares = UNFITTED) -> Shares:
+    """Return the shares that ``config`` asks for; what it leaves open is as fitted, in proportion."""
+    unconditioned, explicit = config.unconditioned_share, config.explicit_share
+    if unconditioned is None and explicit is None:
+        return fitted
+    if unconditioned is None:
+        assert explicit is not None
+        rest = fitted.unconditioned / max(fitted.unconditioned + fitted.implicit, 1e-12)
+        unconditioned = (1 - explicit) * rest
+    elif explicit is None:
+        explicit = (1 - unconditioned) * fitted.explicit / max(fitted.implicit + fitted.explicit, 1e-12)
+    return Shares(unconditioned, max(0.0, 1 - unconditioned - explicit), explicit)
+
+
+def fitted(config: RetrieveConfig, shares: Mapping[Kind, float]) -> RetrieveConfig:
+    """Return ``config`` with the shares that it leaves open set to those of a run."""
+    own = Shares(*(shares.get(kind, 0.0) for kind in get_args(Kind))) if sum(shares.values()) > 0 else UNFITTED
+    whole = division(config, own)
+    return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": whole.explicit})

@@ -6,7 +6,7 @@ has to be kept for a resumed run to end with the identical weights.
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ class Position:
     step: int = 0  # batches done in all
     best_hit_rate: float = -1.0
     best_epoch: int = -1
+    best_shares: dict[str, float] = field(default_factory=dict)  # of the budget, by kind, as fitted at that epoch
     seconds: float = 0.0  # trained so far, over all sessions
 
 

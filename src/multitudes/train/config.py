@@ -17,6 +17,9 @@ class TrainConfig(Config):
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")
     first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
+    forget_share: float = Field(
+        0.05, ge=0, le=1, description="examples whose history is hidden: new users, known by their follows alone"
+    )
     condition: ConditionSource = Field(
         "auto", description="which topic explains an example: source (logged), item, match (item and follows), auto"
     )
@@ -31,7 +34,7 @@ class TrainConfig(Config):
     uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
     learning_rate: float = Field(0.002, gt=0, description="Adam's step size")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of dense weights; embeddings have none")
-    validate_users: int = Field(2000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
+    validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
 
 

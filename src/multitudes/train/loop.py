@@ -29,7 +29,7 @@ from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
 from multitudes.train.objective import batch_loss, total
 from multitudes.train.run import FORMAT, FORMAT_VERSION, TrainedRun, data_digest, read_record, weights
-from multitudes.train.validation import hit_rate, sample_rows
+from multitudes.train.validation import judge, sample_rows
 
 GRADIENT_NORM = 5.0  # gradients are cut to this length
 
@@ -67,6 +67,7 @@ class _Loop:
             window=settings.window,
             first_time_only=settings.first_time_only,
             condition=settings.condition,
+            forget_share=settings.forget_share,
         )
         self.held: HeldOut = held_out(prepared, "validation")
         self.rows = sample_rows(self.held, settings.validate_users, config.seed)
@@ -147,15 +148,17 @@ class _Loop:
     def _end_of_epoch(self, seconds: float) -> None:
         position = self.state.position
         self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, self.state.model)
-        rate = hit_rate(self.run_view, self.held, self.rows) if len(self.rows) else 0.0
+        rate, shares = judge(self.run_view, self.held, self.rows)
         if rate > position.best_hit_rate:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
+            position.best_shares = {str(kind): share for kind, share in shares.items()}
             self.state.best = {name: tensor.clone() for name, tensor in weights(self.state.model).items()}
         record = {
             "epoch": position.epoch + 1,
             "step": position.step,
             "loss": {kind: float(s) / position.batch for kind, s in self.state.loss_sums.items()},
             "validation_hr@100": rate,
+            "shares": shares,
             "examples_per_s": round(len(self.examples) / max(seconds, 1e-9), 1),
             "seconds": round(position.seconds, 3),
         }
@@ -170,7 +173,12 @@ class _Loop:
         partial.replace(self.out / "weights.safetensors")
         record = read_record(self.out)
         position = self.state.position
-        record |= {"finished": True, "best_epoch": position.best_epoch + 1, "validation_hr@100": position.best_hit_rate}
+        record |= {
+            "finished": True,
+            "best_epoch": position.best_epoch + 1,
+            "validation_hr@100": position.best_hit_rate,
+            "shares": position.best_shares,
+        }
         _write_record(self.out, record)
         shutil.rmtree(self.out / "checkpoint", ignore_errors=True)
 

@@ -63,6 +63,12 @@ class TrainedRun:
         load_weights(model, folder / "weights.safetensors")
         return cls(folder, data, config, model)
 
+    @cached_property
+    def shares(self) -> dict[Kind, float]:
+        """What share of the budget each kind of vector earned on validation; see train.validation."""
+        shares: dict[Kind, float] = read_record(self.path)["shares"]
+        return shares
+
     def kinds(self, topics: int) -> tuple[Kind, ...]:
         """Return the kind of every column of the user vectors when ``topics`` conditions are given."""
         user = self.model.user

@@ -1,0 +1,88 @@
+"""Validation against slow definitions, and shares that are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from multitudes.batches.held_out import held_out
+from multitudes.batches.histories import follows, gather
+from multitudes.data.prepared import Prepared
+from multitudes.nn.user import UserTowerConfig
+from multitudes.train.build import build_model
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.run import TrainedRun
+from multitudes.train.validation import fit_shares, judge, new_targets, sample_rows
+from tests.worlds import planted
+
+
+def test_shares_come_back_from_targets_drawn_by_them() -> None:
+    random = np.random.default_rng(0)
+    true = np.array([0.6, 0.3, 0.1])
+    probability_GI = random.dirichlet(np.full(50, 0.1), size=3)
+    items = [random.choice(50, p=probability_GI[g]) for g in random.choice(3, size=20_000, p=true)]
+    log_p_MG = torch.from_numpy(np.log(np.maximum(probability_GI[:, items].T, 1e-30)))
+    np.testing.assert_allclose(fit_shares(log_p_MG).numpy(), true, atol=0.02)
+
+
+def test_a_kind_that_explains_nothing_earns_nothing() -> None:
+    log_p_MG = torch.log(torch.tensor([[0.5, 1e-9, 0.1]])).repeat(100, 1)
+    assert fit_shares(log_p_MG).tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_a_kind_that_a_user_lacks_leaves_its_share_to_the_others() -> None:
+    with_both = torch.log(torch.tensor([[0.2, 0.2]])).repeat(50, 1)
+    without = torch.tensor([[np.log(0.2), -np.inf]]).repeat(50, 1)
+    shares = fit_shares(torch.cat([with_both, without]).float())
+    assert torch.isfinite(shares).all()
+    assert shares.sum().item() == pytest.approx(1.0)
+    assert shares[1] > 0.3, "users without a kind say nothing against it"
+
+
+@pytest.fixture(scope="module")
+def run() -> TrainedRun:
+    prepared: Prepared = planted()[1]
+    model = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
+    torch.manual_seed(0)
+    config = RunConfig(method="joint", seed=0, model=model, train=TrainConfig())
+    return TrainedRun(prepared.path, prepared, config, build_model(prepared, "joint", model))
+
+
+def test_the_hit_rate_of_a_single_vector_is_that_of_its_inner_products(run: TrainedRun) -> None:
+    prepared = run.prepared
+    config = run.config.model_copy(update={"method": "single"})
+    torch.manual_seed(0)
+    single = TrainedRun(run.path, prepared, config, build_model(prepared, "single", config.model))
+    held = held_out(prepared, "validation")
+    rows = sample_rows(held, 40, seed=0)
+    hits = wanted = 0
+    for row in rows:
+        user, end = held.user_B[row : row + 1], held.end_B[row : row + 1]
+        users = single.user_vectors(gather(prepared, user, end, 10), follows(prepared, user)[:, :5])
+        score = single.item_vectors() @ users.vectors_BKD[0, 0]
+        seen = prepared.event_item[prepared.event_offset[user[0]] : end[0]]
+        score[[0, *seen]] = -np.inf
+        best = np.argsort(-score)[:10]
+        hits += len(set(best.tolist()) & set(new_targets(held, row).tolist()))
+        wanted += len(new_targets(held, row))
+    assert wanted > 20
+    assert judge(single, held, rows, n=10).hit_rate == pytest.approx(hits / wanted)
+
+
+def test_the_judgement_does_not_depend_on_how_users_are_chunked(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = held_out(run.prepared, "validation")
+    rows = sample_rows(held, 60, seed=0)
+    whole = judge(run, held, rows, n=10)
+    monkeypatch.setattr("multitudes.train.validation.CHUNK", 10_000)
+    parts = judge(run, held, rows, n=10)
+    assert parts.hit_rate == whole.hit_rate
+    assert parts.shares == pytest.approx(whole.shares, abs=1e-4)
+    assert sum(whole.shares.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_sample_is_drawn_and_not_the_first_users(run: TrainedRun) -> None:
+    held = held_out(run.prepared, "validation")
+    rows = sample_rows(held, 20, seed=0)
+    assert np.array_equal(rows, sample_rows(held, 20, seed=0))
+    assert not np.array_equal(rows, np.arange(20))
