@@ -32,7 +32,7 @@ class TrainConfig(Config):
     explicit_weight: float = Field(1.0, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the batch's own positives")
     uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
-    learning_rate: float = Field(0.002, gt=0, description="Adam's step size")
+    learning_rate: float = Field(0.001, gt=0, description="Adam's step size")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of dense weights; embeddings have none")
     validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
