@@ -1,0 +1,191 @@
+"""Each kind of failure has its exit code and is one line on stderr; what is printed where."""
+
+import errno
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.config import SECTIONS
+from tests.release.small_release import publish_small
+from tests.worlds import planted
+
+MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+SMALL = """
+[model]
+width = 16
+history = 10
+crossing = {hidden = 16}
+[train]
+epochs = 6
+patience = 6
+batch_size = 32
+in_batch = 32
+uniform = 32
+"""
+
+
+def refused(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Check that a call fails with ``code``, one line on stderr and nothing on stdout; return the line."""
+    assert run(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("multitudes: ")
+    assert "Traceback" not in line
+    return line
+
+
+def test_0_done():
+    done = subprocess.run([*MAIN, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("multitudes ")
+
+
+def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("boom\nand more")
+
+    monkeypatch.setattr("multitudes.data.validate.validate", broken)
+    assert "RuntimeError: boom and more (this is a defect; set MULTITUDES_TRACEBACK=1" in refused(
+        ["validate", str(tmp_path)], 1, capsys
+    )
+    monkeypatch.setenv("MULTITUDES_TRACEBACK", "1")
+    with pytest.raises(RuntimeError, match="boom"):
+        run(["validate", str(tmp_path)])
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
+    keys = {"model": "widht", "train": "epoch", "index": "recal", "retrieve": "blendd", "evaluate": "budget"}
+    verbs = {
+        "model": ["train", "x", "--out", "y"],
+        "train": ["train", "x", "--out", "y"],
+        "evaluate": ["evaluate", "x"],
+        "index": ["publish", "x", "--to", "y"],
+        "retrieve": ["recommend", "x", "--user", "1"],
+        "prepare": ["prepare", "x", "--out", "y"],
+    }
+    key = keys.get(section, "splitt")
+    file = tmp_path / "wrong.toml"
+    file.write_text(f"[{section}]\n{key} = 1\n")
+    line = refused([*verbs[section], "--config", str(file)], 2, capsys)
+    assert f"{file}: [{section}]: unknown key '{key}'; did you mean '" in line
+
+
+def test_3_bad_data(tmp_path, capsys):
+    pl.DataFrame({"user_id": [1], "item_id": [1], "timestamp": ["noon"]}).write_parquet(tmp_path / "events.parquet")
+    assert "timestamp" in refused(["validate", str(tmp_path)], 3, capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "{}", "--out", "{}/run"],
+        ["evaluate", "{}"],
+        ["report", "{}"],
+        ["publish", "{}", "--to", "{}/releases"],
+        ["recommend", "{}", "--user", "1"],
+        ["releases", "{}"],
+        ["rollback", "{}"],
+    ],
+)
+def test_4_what_is_no_artefact_is_refused_with_the_command_that_makes_one(arguments, tmp_path, capsys):
+    line = refused([argument.format(tmp_path) for argument in arguments], 4, capsys)
+    assert str(tmp_path) in line
+    assert "multitudes " in line.removeprefix("multitudes: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("verb", "module"), [("train", "torch"), ("evaluate", "safetensors"), ("demo", "altair")])
+def test_5_a_missing_extra_is_named_with_the_command_that_installs_it(verb, module, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    extra = "report" if module == "altair" else "train"
+    rest = {"train": ["x", "--out", "y"], "evaluate": ["x"], "demo": ["--out", str(tmp_path / "demo")]}[verb]
+    assert f"'{module}'; install it with: pip install 'multitudes[{extra}]'" in refused([verb, *rest], 5, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_5_a_report_without_its_extra(tmp_path):
+    code = "import sys; sys.modules['altair'] = None; from multitudes.cli.main import main; main()"
+    call = [sys.executable, "-c", code, "report", str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert done.stderr.splitlines() == [
+        "multitudes: this needs the package 'altair'; install it with: pip install 'multitudes[report]'"
+    ]
+
+
+def test_serving_needs_no_extra(tmp_path, monkeypatch, capsys):
+    publish_small(tmp_path)
+    for module in ("torch", "safetensors", "altair", "onnx"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert run(["recommend", str(tmp_path), "--user", "ann", "--json"]) == 0
+
+
+def test_5_a_full_disk_under_the_output(tmp_path):
+    """A real one: /dev/full takes nothing."""
+    publish_small(tmp_path)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*MAIN, "releases", str(tmp_path), "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 5
+    assert [line.startswith("multitudes: no space left") for line in done.stderr.splitlines()] == [True]
+
+
+def test_5_a_full_disk_leaves_no_half_written_folder(tmp_path, monkeypatch, capsys):
+    data = planted()[1].path.parent / "data"
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "event_item.npy")
+
+    monkeypatch.setattr("multitudes.data.prepare.write_columns", full)
+    out = tmp_path / "prepared"
+    assert "event_item.npy" in refused(["prepare", str(data), "--out", str(out), "--split", "user"], 5, capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_130_ctrl_c_in_training_saves_and_resume_ends_it(tmp_path, capsys):
+    (tmp_path / "small.toml").write_text(SMALL)
+    out = tmp_path / "run"
+    call = ["train", str(planted()[1].path), "--out", str(out), "--config", str(tmp_path / "small.toml")]
+    process = subprocess.Popen([*MAIN, *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (out / "checkpoint").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (130, "", "multitudes: interrupted\n")
+    assert "--resume" in refused(call, 2, capsys)
+    assert "not finished" in refused(["evaluate", str(out)], 4, capsys)
+    assert run([*call, "--resume", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == str(out)
+    epochs = [json.loads(line)["epoch"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert epochs == list(range(1, 7))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_is_drawn_on_a_terminal_only(terminal):
+    data = planted()[1].path.parent / "data"
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    call = [*MAIN, "validate", str(data), "--json"]
+    done = subprocess.run(call, stdout=subprocess.PIPE, stderr=writer, text=True, check=True)
+    os.close(writer)
+    assert isinstance(json.loads(done.stdout.splitlines()[-1]), dict)
+    drawn = b""
+    try:
+        while chunk := os.read(reader, 65_536):
+            drawn += chunk
+    except OSError:  # the other end of a closed terminal
+        pass
+    assert (b"validate" in drawn) == terminal
+    assert terminal or drawn == b""
