@@ -1,0 +1,59 @@
+"""The path from tables to results with ``--json``: the last line of every verb is one JSON object."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multitudes.cli.main import VERBS, run
+from tests.worlds import planted
+
+SETTINGS = """
+[model]
+width = 16
+history = 10
+[train]
+epochs = 1
+batch_size = 64
+in_batch = 32
+uniform = 32
+validate_users = 20
+[evaluate]
+resamples = 20
+max_users = 20
+"""
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "small.toml").write_text(SETTINGS)
+    data = planted()[1].path.parent / "data"
+    user = str(planted()[1].user_ids[0])
+    calls = {
+        "validate": f"validate {data}",
+        "prepare": f"prepare {data} --out T/prepared --split user",
+        "train": "train T/prepared --out T/run --config T/small.toml",
+        "evaluate": "evaluate T/run --config T/small.toml",
+        "report": "report T/run",
+        "publish": "publish T/run --to T/releases",
+        "releases": "releases T/releases",
+        "recommend": f"recommend T/releases --user {user} --n 5",
+        "everybody": "recommend T/releases --all --out T/all.parquet --n 5",
+        "export": "export results T/all.parquet --to T/all.jsonl",
+    }
+    said = {}
+    for name, call in calls.items():
+        arguments = [part.replace("T/", f"{tmp_path}/") for part in call.split()]
+        assert run([*arguments, "--json"]) == 0, (call, capsys.readouterr().err)
+        said[name] = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert isinstance(said[name], dict)
+    elsewhere = {"demo", "rollback"}  # test_demo, test_recommend
+    assert {call.split()[0] for call in calls.values()} == set(VERBS) - {"init", *elsewhere}
+    assert said["prepare"]["counts"]["events"] == said["validate"]["counts"]["events"]
+    assert said["evaluate"]["users"] <= 20
+    assert {"budget", "users", "methods", "segments", "interests", "seed", "data"} <= set(said["evaluate"])
+    assert said["publish"]["version"] == said["releases"]["current"] == "0001"
+    assert said["recommend"]["user_id"] == planted()[1].user_ids[0]
+    assert len(said["recommend"]["candidates"]) == 5
+    assert said["everybody"]["users"] == said["export"]["rows"] == planted()[1].n_users
