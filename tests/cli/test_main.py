@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitudes.cli.main import run
+from multitudes.cli.main import VERBS, run
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,21 @@ def test_without_a_verb_the_help_is_shown(capsys):
     captured = capsys.readouterr()
     assert "recommend" in captured.out + captured.err
     assert "defect" not in captured.err
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for verb in ("", *VERBS):
+        assert run([verb, "--help"] if verb else ["--help"]) == 0
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= width
+        assert "..." not in text.replace("[ARGS]...", ""), verb
+
+
+def test_the_help_names_the_sections_of_the_configuration(capsys):
+    assert run(["train", "--help"]) == 0
+    assert "[model] and [train]" in capsys.readouterr().out
 
 
 def test_an_interruption_says_so_and_has_its_own_exit_code(monkeypatch, capsys):

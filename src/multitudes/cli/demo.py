@@ -61,7 +61,10 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Show the whole path on MovieLens-small: prepare, train, evaluate, publish, recommend, report."""
+    """Show the whole path on the films of MovieLens-small.
+
+    Prepare, train, evaluate, publish, recommend, report: each step with the command that does the same.
+    """
     from multitudes.cli.extras import require_report, require_torch
 
     require_torch()

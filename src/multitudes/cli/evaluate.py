@@ -34,7 +34,11 @@ def command(
     config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Evaluate over the full corpus, with intervals, and write the result into the run folder."""
+    """Measure a run beside its controls and baselines.
+
+    All are asked for equally many candidates out of the full corpus. The figures, with intervals, are printed and
+    written into the run's folder.
+    """
     from multitudes.cli.extras import require_torch
 
     require_torch()

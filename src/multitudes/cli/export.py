@@ -22,7 +22,10 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Export results to JSON lines (one user a line) or flat Parquet (one candidate a row)."""
+    """Write results as JSON lines or flat Parquet.
+
+    JSON lines hold one user a line, Parquet one candidate a row.
+    """
     from multitudes.errors import UsageError
     from multitudes.retrieve.results import export_results
 

@@ -7,7 +7,10 @@ import typer
 
 
 def command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; new or empty.")]) -> None:
-    """Write a commented multitudes.toml and a small example in the canonical tables."""
+    """Write a commented multitudes.toml and a small example.
+
+    The example is in the canonical tables: events, items and users.
+    """
     from multitudes.cli.sections import template
     from multitudes.data.planted import PlantedConfig, plant, write
     from multitudes.errors import UsageError

@@ -32,19 +32,24 @@ _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="multitudes",
     help="Multi-embedding retrieval: several vectors per user, one per interest, at one vector's budget.",
-    no_args_is_help=True,
+    context_settings={"max_content_width": 110},
     add_completion=False,
+    rich_markup_mode=None,  # its markup would swallow the names of sections, such as [train]
     pretty_exceptions_enable=False,
 )
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def _root(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and stop.")
+) -> None:
     if version:
         from multitudes import __version__
 
         typer.echo(f"multitudes {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _register() -> None:
@@ -67,8 +72,6 @@ def run(arguments: list[str]) -> int:
     except MultitudesError as error:
         return _fail(str(error), error.exit_code)
     except _CALL_ERROR as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # called without a verb: the help was already printed
-            return 0
         return _fail(f"{error.format_message()} See: multitudes --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)

@@ -42,7 +42,10 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Split, number and order the events; equal input gives equal bytes."""
+    """Turn tables into the arrays that training reads.
+
+    The events are split, numbered and ordered; equal input gives equal bytes.
+    """
     from multitudes.data.prepare import prepare
 
     settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})

@@ -17,7 +17,10 @@ def command(
     config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Publish a run: written aside, checked against the model, made visible by one switch."""
+    """Make a run the release that serves.
+
+    The release is written aside, checked against the model and made visible by one switch.
+    """
     from multitudes.cli.extras import require_torch
 
     require_torch()

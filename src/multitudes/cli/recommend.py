@@ -29,7 +29,10 @@ def command(
     explain: Annotated[bool, typer.Option("--explain", help="Show the interests and what each brought.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Recommend to one user, to somebody described by a history and topics, or to everybody."""
+    """Recommend to a user, to somebody described, or to all.
+
+    Somebody is described by a history and followed topics; all users are answered into a file.
+    """
     from multitudes.config import load_section
     from multitudes.errors import UsageError
     from multitudes.retrieve.plan import RetrieveConfig

@@ -15,7 +15,10 @@ def command(
     split: Annotated[SplitName, typer.Option(help="Which evaluation is shown.")] = SplitName.TEST,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Write figures, segments, sample users and training curves into one self-contained HTML file."""
+    """Write an evaluated run as one self-contained HTML file.
+
+    It holds figures, segments, sample users and training curves.
+    """
     from multitudes.report.page import write_report
 
     file = out or run / "report.html"

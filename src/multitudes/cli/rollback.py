@@ -13,7 +13,10 @@ def command(
     to: Annotated[str | None, typer.Option(help="Version; by default the one before the current.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Let an older version serve, by one switch. Its files are verified before."""
+    """Let an older version serve, by one switch.
+
+    Its files are verified before.
+    """
     from multitudes.release.release import Release
     from multitudes.release.store import ReleaseStore
 

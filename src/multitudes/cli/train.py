@@ -31,7 +31,10 @@ def command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Train a model; Ctrl-C saves, --resume goes on to the identical result."""
+    """Train a model; Ctrl-C saves and --resume goes on.
+
+    A resumed run ends with the identical weights.
+    """
     from multitudes.cli.extras import require_torch
 
     require_torch()

@@ -16,7 +16,10 @@ def command(
     config: Annotated[Path | None, typer.Option(help="TOML file with [prepare].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Check every table and print a report: counts, spans, what is missing, what would be repaired."""
+    """Check tables and report on them; nothing is written.
+
+    Counts, spans, what is missing and what would be repaired.
+    """
     from dataclasses import asdict
 
     from multitudes.config import load_section
