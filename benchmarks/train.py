@@ -21,7 +21,6 @@ from multitudes.progress import Progress
 from multitudes.train import loop, objective
 from multitudes.train.config import RunConfig, TrainConfig
 
-METHODS: tuple[Method, ...] = ("single", "joint")
 PARTS = (
     Watched("make batch", Examples, "_batch"),
     Watched("draw negatives", loop, "draw_pool"),
@@ -47,11 +46,21 @@ class Sizes(NamedTuple):
     history: int
     batch_size: int
     epochs: int
+    methods: tuple[Method, ...] = ("single", "joint")
     cases: tuple[str, ...] = ("one target per history", "defaults")
 
 
 FULL = Sizes(users=60, items=20_000, events=24_000, history=100, batch_size=1024, epochs=4)
-QUICK = Sizes(users=20, items=300, events=1_000, history=20, batch_size=64, epochs=2, cases=("one target per history",))
+QUICK = Sizes(
+    users=20,
+    items=300,
+    events=1_000,
+    history=20,
+    batch_size=64,
+    epochs=2,
+    methods=("joint",),
+    cases=("one target per history",),
+)
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -66,8 +75,8 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     }
     measured: list[dict[str, Any]] = []
     for case in sizes.cases:
-        for method in METHODS:
-            progress(len(measured), len(sizes.cases) * len(METHODS), f"{method}, {case}")
+        for method in sizes.methods:
+            progress(len(measured), len(sizes.cases) * len(sizes.methods), f"{method}, {case}")
             train = changes[case]["train"] | {"epochs": sizes.epochs, "patience": sizes.epochs, "validate_users": 1}
             out = folder / f"run-{len(measured)}"
             outcome = in_child(
@@ -101,7 +110,7 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
         "batch_size": config.train.batch_size,
         "window": config.train.window,
         "mean_history": figure(_mean_history(data, config)),
-        "targets_per_s": spread([epoch["examples_per_s"] for epoch in epochs[1:]]),
+        "targets_per_s": spread([epoch["targets_per_s"] for epoch in epochs[1:]]),
         "step_ms": figure(1000 * epochs[-1]["seconds"] / steps),
         "steps": steps,
         "parts": stopwatch.shares(epochs[-1]["seconds"]),

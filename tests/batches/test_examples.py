@@ -102,6 +102,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
     assert not np.array_equal(whole[0].target_BW, another.target_BW)
 
 
+def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
+    made = examples(prepared)
+    assert len(list(made.epoch(16, 0, 0, skip=1, most=4))) == 3
+    assert made.batches_per_epoch(16, 0, 0, most=4) == 4
+    assert made.batches_per_epoch(16, 0, 0, most=10_000) == made.batches_per_epoch(16, 0, 0)
+
+
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
     for batch in examples(prepared, condition="match").epoch(64, 0, 0):
         for b, w in zip(*np.nonzero(batch.condition_BW), strict=True):

@@ -25,7 +25,7 @@ def prepared() -> Prepared:
 
 def config(method: Method = "joint", seed: int = 0, **train_settings: object) -> RunConfig:
     model = UserTowerConfig.model_validate({"width": 16, "history": 20, "crossing": {"hidden": 32}})
-    settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32} | train_settings
+    settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32, "learning_rate": 0.01} | train_settings
     return RunConfig(method=method, seed=seed, model=model, train=TrainConfig.model_validate(settings))
 
 

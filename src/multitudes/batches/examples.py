@@ -62,18 +62,22 @@ class Examples:
         """Return the number of targets in one epoch."""
         return len(self.position)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, a function of (seed, epoch) alone; ``skip`` leaves out the first ones."""
+    def epoch(self, batch_size: int, seed: int, epoch: int, skip: int = 0, most: int | None = None) -> Iterator[Batch]:
+        """Yield the batches of one epoch, a function of (seed, epoch) alone.
+
+        ``skip`` leaves out the first ones, ``most`` ends an epoch early (the next one is dealt anew).
+        """
         random = generator(seed, "examples", epoch)
         start, stop = self._windows(random)
         chunks = self._batches_of_like_length(start, batch_size, random)
-        for i, chosen in enumerate(chunks[skip:], start=skip):
+        for i, chosen in enumerate(chunks[skip:most], start=skip):
             yield self._batch(start[chosen], stop[chosen], generator(seed, "conditions", epoch, i))
 
-    def batches_per_epoch(self, batch_size: int, seed: int, epoch: int) -> int:
+    def batches_per_epoch(self, batch_size: int, seed: int, epoch: int, most: int | None = None) -> int:
         """Return how many batches ``epoch`` yields; the phase changes it a little from epoch to epoch."""
         start, _ = self._windows(generator(seed, "examples", epoch))
-        return math.ceil(len(start) / batch_size)
+        batches = math.ceil(len(start) / batch_size)
+        return batches if most is None else min(batches, most)
 
     def _batches_of_like_length(
         self, start: NDArray[np.int64], batch_size: int, random: np.random.Generator

@@ -13,6 +13,9 @@ class TrainConfig(Config):
     """Settings of the training loop, section [train]."""
 
     epochs: int = Field(40, ge=1, description="most epochs; early stopping usually ends before")
+    epoch_batches: int | None = Field(
+        200, ge=1, description="most batches between two validations; none: always the whole data"
+    )
     patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")

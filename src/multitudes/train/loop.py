@@ -87,17 +87,20 @@ class _Loop:
 
     def _epoch(self, interrupted: list[bool]) -> bool:
         """Train one epoch from where it stands; return False if a person interrupted it."""
-        position, seed = self.state.position, self.config.seed
-        batches = self.examples.batches_per_epoch(self.config.train.batch_size, seed, position.epoch)
-        began = time.perf_counter()
-        for batch in self.examples.epoch(self.config.train.batch_size, seed, position.epoch, skip=position.batch):
+        position, seed, settings = self.state.position, self.config.seed, self.config.train
+        size, most = settings.batch_size, settings.epoch_batches
+        batches = self.examples.batches_per_epoch(size, seed, position.epoch, most)
+        began, first, targets = time.perf_counter(), position.batch, 0
+        for batch in self.examples.epoch(size, seed, position.epoch, skip=first, most=most):
             self._step(batch)
+            targets += int((batch.target_BW > 0).sum())
             self.progress(position.batch, batches, f"epoch {position.epoch + 1}, {self._note()}")
             if interrupted:
                 position.seconds += time.perf_counter() - began
                 return False
-        position.seconds += time.perf_counter() - began
-        self._end_of_epoch(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        position.seconds += seconds
+        self._end_of_epoch(targets / max(seconds, 1e-9))
         return True
 
     def _step(self, batch: Batch) -> None:
@@ -145,7 +148,7 @@ class _Loop:
         done = max(self.state.position.batch - 1, 1)
         return ", ".join(f"{kind} loss {float(s) / done:.3f}" for kind, s in self.state.loss_sums.items())
 
-    def _end_of_epoch(self, seconds: float) -> None:
+    def _end_of_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
         self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, self.state.model)
         rate, shares = judge(self.run_view, self.held, self.rows)
@@ -159,7 +162,7 @@ class _Loop:
             "loss": {kind: float(s) / position.batch for kind, s in self.state.loss_sums.items()},
             "validation_hr@100": rate,
             "shares": shares,
-            "examples_per_s": round(len(self.examples) / max(seconds, 1e-9), 1),
+            "targets_per_s": round(targets_per_s, 1),
             "seconds": round(position.seconds, 3),
         }
         _append_metrics(self.out / "metrics.jsonl", record)
