@@ -97,7 +97,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
     assert len(whole) == made.batches_per_epoch(32, 5, 2) == len(tail) + 3
     for one, other in zip(whole[3:], tail, strict=True):
         assert np.array_equal(one.target_BW, other.target_BW)
-        assert np.array_equal(one.condition_BW, other.condition_BW)
+        assert np.array_equal(one.condition_BC, other.condition_BC)
     another = next(made.epoch(32, seed=5, epoch=3))
     assert not np.array_equal(whole[0].target_BW, another.target_BW)
 
@@ -111,13 +111,13 @@ def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
 
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
     for batch in examples(prepared, condition="match").epoch(64, 0, 0):
-        for b, w in zip(*np.nonzero(batch.condition_BW), strict=True):
-            assert batch.condition_BW[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
-            assert batch.condition_BW[b, w] in batch.histories.follow_BF[b]
+        for b, w in zip(*np.nonzero(batch.condition_BC), strict=True):
+            assert batch.condition_BC[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
+            assert batch.condition_BC[b, w] in batch.histories.follow_BF[b]
     some = examples(prepared, condition="item").epoch(64, 0, 0)
-    with_topic = sum(int((b.condition_BW > 0).sum()) for b in some)
-    matched = sum(int((b.condition_BW > 0).sum()) for b in examples(prepared, condition="match").epoch(64, 0, 0))
-    logged = sum(int((b.condition_BW > 0).sum()) for b in examples(prepared, condition="source").epoch(64, 0, 0))
+    with_topic = sum(int((b.condition_BC > 0).sum()) for b in some)
+    matched = sum(int((b.condition_BC > 0).sum()) for b in examples(prepared, condition="match").epoch(64, 0, 0))
+    logged = sum(int((b.condition_BC > 0).sum()) for b in examples(prepared, condition="source").epoch(64, 0, 0))
     assert with_topic > matched > logged > 0
 
 

@@ -16,7 +16,7 @@ SHAPES: tuple[dict[str, object], ...] = (
     {},
     {"sequence": {"blocks": 0}, "similarity": "cosine"},
     {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
-    {"cluster_on": "sequence", "clustering": {"item_norm": None, "interests": 7}},
+    {"cluster_on": "sequence", "clustering": {"item_norm": 0, "interests": 7}},
 )
 
 

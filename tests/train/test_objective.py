@@ -33,7 +33,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
     batch = next(made.epoch(6, 0, 0))
     pool = Pool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
     log_q_BW = np.full(batch.target_BW.shape, -1.0, dtype=np.float32)
-    losses = batch_loss(model, batch, pool, log_q_BW, TrainConfig(), torch.Generator())
+    losses = batch_loss(model, batch, pool, log_q_BW, TrainConfig(association="argmax"), torch.Generator())
 
     item, action, valid, follow, feature = (torch.from_numpy(a) for a in batch.histories)
     looked_up = LookedUp(
@@ -41,7 +41,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
         action,
         valid,
         follow,
-        torch.from_numpy(batch.condition_BW),
+        torch.from_numpy(batch.condition_BC),
         feature,
     )
     with torch.no_grad():
@@ -66,6 +66,6 @@ def test_the_loss_equals_a_slow_definition() -> None:
             score = psi[batch.target_BW[b, w]] @ interests.vectors_BKD[b].T
             nearest.append(loss(b, w, max(existing, key=lambda k: float(score[k]))))
     assert abs(losses["implicit"].item() - np.mean(nearest)) < 1e-4
-    explained = [loss(b, w, 5 + w) for b, w in targets if batch.condition_BW[b, w]]
+    explained = [loss(b, c, 5 + c) for b, c in zip(*np.nonzero(batch.condition_BC), strict=True)]
     assert len(explained) > 0
     assert abs(losses["explicit"].item() - np.mean(explained)) < 1e-4

@@ -4,7 +4,7 @@ A user's positives are tiled by windows of W events with a new phase each epoch;
 history ends strictly before its first event. So every positive is a target once an epoch, each history is encoded once
 per W targets, nothing is ever seen before its time, and nothing is expanded in memory.
 
-Legend: B examples · W targets per example · G topics per item.
+Legend: B examples · W targets per example · C of them with a condition · G topics per item.
 """
 
 import math
@@ -21,6 +21,7 @@ from multitudes.seeding import generator
 
 ConditionSource = Literal["auto", "source", "item", "match"]
 STRETCH = 16  # batches among which histories are sorted by length
+MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; the phase gives every target its turn
 MAX_ITEM_TOPICS = 16  # topics of an item that count as conditions and features; more are cut in the order of the table
 
 
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     histories: Histories
     target_BW: NDArray[np.int64]  # 0 = none
     weight_BW: NDArray[np.float32]  # 0 where there is no target
-    condition_BW: NDArray[np.int64]  # the topic that explains the target, 0 = none
+    condition_BC: NDArray[np.int64]  # the topics that explain the first C targets, 0 = none
 
 
 class Examples:
@@ -115,10 +116,11 @@ class Examples:
         position_BW = self.position[np.where(real_BW, index_BW, 0)]
         target_BW = np.where(real_BW, prepared.event_item[position_BW], 0).astype(np.int64)
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
-        condition_BW = self._conditions(user_B, position_BW, target_BW, random)
+        first = slice(0, MAX_CONDITIONS)
+        condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], random)
         longest = max(1, min(self.history, int((end_B - prepared.event_offset[user_B]).max())))
         histories = self._forget(gather(prepared, user_B, end_B, longest), random)
-        return Batch(histories, target_BW, weight_BW, condition_BW)
+        return Batch(histories, target_BW, weight_BW, condition_BC)
 
     def _forget(self, histories: Histories, random: np.random.Generator) -> Histories:
         """Hide the whole history of some users, so that the tower learns what to say to a new one."""
@@ -128,21 +130,21 @@ class Examples:
     def _conditions(
         self,
         user_B: NDArray[np.int64],
-        position_BW: NDArray[np.int64],
-        target_BW: NDArray[np.int64],
+        position_BC: NDArray[np.int64],
+        target_BC: NDArray[np.int64],
         random: np.random.Generator,
     ) -> NDArray[np.int64]:
-        allowed_BW = (target_BW > 0) & self.prepared.event_after_follows[position_BW]
+        allowed_BC = (target_BC > 0) & self.prepared.event_after_follows[position_BC]
         if self.condition == "source":
-            return np.where(allowed_BW, self.prepared.event_source[position_BW], 0).astype(np.int64)
-        topic_MG = item_topics(self.prepared, target_BW.ravel())
+            return np.where(allowed_BC, self.prepared.event_source[position_BC], 0).astype(np.int64)
+        topic_MG = item_topics(self.prepared, target_BC.ravel())
         fits_MG = topic_MG > 0
         if self.condition == "match":
             follow_BF = follows(self.prepared, user_B)
-            follow_MF = np.repeat(follow_BF, target_BW.shape[1], axis=0)
+            follow_MF = np.repeat(follow_BF, target_BC.shape[1], axis=0)
             fits_MG &= (topic_MG[:, :, None] == follow_MF[:, None, :]).any(axis=2)
-        drawn = draw_one(topic_MG, fits_MG, random).reshape(target_BW.shape)
-        return np.where(allowed_BW, drawn, 0)
+        drawn = draw_one(topic_MG, fits_MG, random).reshape(target_BC.shape)
+        return np.where(allowed_BC, drawn, 0)
 
 
 def resolve_condition(prepared: Prepared, condition: ConditionSource) -> ConditionSource:

@@ -44,8 +44,11 @@ class UserTowerConfig(Config):
     cluster_on: Literal["items", "sequence"] = Field(
         "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
     )
+    partition: Literal["interests", "random"] = Field(
+        "interests", description="how a history is parted; random: the control of method §9, which cannot be published"
+    )
     isolate: bool = Field(
-        True, description="interests learn on top of the unconditioned tower and leave it as it is without them"
+        False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
     )
     clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
@@ -167,9 +170,10 @@ class UserTower(nn.Module):
         item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else whole_BLD
         first_seed = generator if self.training else None
         implicit, assignment_BL = self.clustering(item_BLD, inputs.valid_BL, first_seed)
-        if at_random:
+        if at_random or self.config.partition == "random":
             assert generator is not None
-            return random_partition(item_BLD, inputs.valid_BL, implicit.mask_BK, generator)
+            order_L = torch.rand(self.config.history, generator=generator)[: item_BLD.shape[1]].to(item_BLD.device)
+            return random_partition(item_BLD, inputs.valid_BL, implicit.mask_BK, order_L)
         return implicit, assignment_BL
 
     def _read(self, item_BLD: Tensor, group_BL: Tensor) -> Tensor:

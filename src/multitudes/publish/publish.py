@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from multitudes.batches.histories import Histories, follows, gather
 from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.index.build import IndexConfig, build
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
@@ -62,6 +62,8 @@ def publish(
         UsageError: another process publishes into the folder.
     """
     trained, index = TrainedRun.open(run), index or IndexConfig()
+    if trained.config.model.partition == "random":
+        raise UsageError(f"{run}: trained on a random partition, a control for evaluations; publish another run")
     retrieve = fitted(retrieve or RetrieveConfig(), trained.shares)
     conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
     with ReleaseStore(releases).stage() as stage:

@@ -13,9 +13,7 @@ class TrainConfig(Config):
     """Settings of the training loop, section [train]."""
 
     epochs: int = Field(40, ge=1, description="most epochs; early stopping usually ends before")
-    epoch_batches: int | None = Field(
-        200, ge=1, description="most batches between two validations; none: always the whole data"
-    )
+    epoch_batches: int = Field(200, ge=0, description="most batches between two validations; 0: always the whole data")
     patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")
@@ -27,12 +25,12 @@ class TrainConfig(Config):
         "auto", description="which topic explains an example: source (logged), item, match (item and follows), auto"
     )
     association: Literal["argmax", "gumbel", "mixture"] = Field(
-        "argmax", description="which implicit interest explains an example: the nearest (the paper), drawn, all"
+        "mixture", description="which implicit interest explains an example: the nearest (the paper), drawn, all"
     )
     gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
     single_weight: float = Field(1.0, ge=0, description="weight of the unconditioned vector's loss")
     implicit_weight: float = Field(1.0, ge=0, description="weight of the implicit interests' loss")
-    explicit_weight: float = Field(1.0, ge=0, description="weight of the explicit interests' loss")
+    explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the batch's own positives")
     uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
     learning_rate: float = Field(0.001, gt=0, description="Adam's step size")

@@ -88,7 +88,7 @@ class _Loop:
     def _epoch(self, interrupted: list[bool]) -> bool:
         """Train one epoch from where it stands; return False if a person interrupted it."""
         position, seed, settings = self.state.position, self.config.seed, self.config.train
-        size, most = settings.batch_size, settings.epoch_batches
+        size, most = settings.batch_size, settings.epoch_batches or None
         batches = self.examples.batches_per_epoch(size, seed, position.epoch, most)
         began, first, targets = time.perf_counter(), position.batch, 0
         for batch in self.examples.epoch(size, seed, position.epoch, skip=first, most=most):

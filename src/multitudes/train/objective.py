@@ -1,6 +1,7 @@
 """The loss of one batch: look every item up once, make the user vectors, associate, sampled softmax (method §3, §4).
 
-Legend: B examples · W targets per example · L history · K interests · N pool of negatives · M distinct items.
+Legend: B examples · W targets per example · C of them with a condition · L history · K interests · N pool of
+negatives · M distinct items.
 """
 
 import numpy as np
@@ -27,11 +28,11 @@ def batch_loss(
 ) -> dict[str, Tensor]:
     """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"."""
     device = model.items.id_embedding.weight.device
-    target_BW, weight_BW, condition_BW, pool_N, log_q_N, target_log_q = (
+    target_BW, weight_BW, condition_BC, pool_N, log_q_N, target_log_q = (
         torch.from_numpy(array).to(device)
-        for array in (batch.target_BW, batch.weight_BW, batch.condition_BW, pool.item_N, pool.log_q_N, target_log_q_BW)
+        for array in (batch.target_BW, batch.weight_BW, batch.condition_BC, pool.item_N, pool.log_q_N, target_log_q_BW)
     )
-    inputs, target_BWD, pool_ND = _look_up(model, batch, target_BW, pool_N, condition_BW)
+    inputs, target_BWD, pool_ND = _look_up(model, batch, target_BW, pool_N, condition_BC)
     vectors_BKD, importance_BK, mask_BK = model.user(inputs, generator).interests
     hit_BN = accidental_hits(target_BW, pool_N)
 
@@ -58,10 +59,11 @@ def batch_loss(
         has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
         losses["implicit"] = weighted_mean(loss_BW, weight_BW * has_interest_B1)
     if model.user.conditional is not None:
-        # The w-th explicit vector carries the condition of the w-th target: the association is logged, not guessed.
-        own = slice(n_single + n_implicit, None)
-        loss_BW = association.softmax_loss(positive_BWK[:, :, own].diagonal(dim1=1, dim2=2), negative_BK[:, own])
-        losses["explicit"] = weighted_mean(loss_BW, weight_BW * mask_BK[:, own])
+        # The c-th explicit vector carries the condition of the c-th target: the association is logged, not guessed.
+        own, first = slice(n_single + n_implicit, None), slice(0, condition_BC.shape[1])
+        positive_BC = positive_BWK[:, first, own].diagonal(dim1=1, dim2=2)
+        loss_BC = association.softmax_loss(positive_BC, negative_BK[:, own])
+        losses["explicit"] = weighted_mean(loss_BC, weight_BW[:, first] * mask_BK[:, own])
     return losses
 
 
@@ -87,7 +89,7 @@ def _associate(
 
 
 def _look_up(
-    model: TwoTower, batch: Batch, target_BW: Tensor, pool_N: Tensor, condition_BW: Tensor
+    model: TwoTower, batch: Batch, target_BW: Tensor, pool_N: Tensor, condition_BC: Tensor
 ) -> tuple[UserInputs, Tensor, Tensor]:
     """Compute each distinct item, and each distinct (item, action) of a history, once: there are far more places."""
     device = target_BW.device
@@ -102,7 +104,7 @@ def _look_up(
     pair, place = distinct(history * n_actions + action_BL.flatten(), len(item_M) * n_actions)
     encoded = model.user.encode(input_MD.index_select(0, pair // n_actions), pair % n_actions)
     encoded_BLD = encoded.index_select(0, place).view(*item_BL.shape, -1)
-    inputs = UserInputs(encoded_BLD, valid_BL, follow_BF, condition_BW, feature_BP)
+    inputs = UserInputs(encoded_BLD, valid_BL, follow_BF, condition_BC, feature_BP)
     return inputs, vector_MD.index_select(0, targets).view(*target_BW.shape, -1), vector_MD.index_select(0, pool)
 
 

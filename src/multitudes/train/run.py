@@ -117,7 +117,7 @@ class TrainedRun:
         self.model.eval()
         item_BL, action_BL, valid_BL, follow_BF, feature_BP = (torch.from_numpy(array) for array in histories)
         inputs_ID = torch.from_numpy(self.item_inputs())
-        generator = torch.Generator().manual_seed(self.config.seed) if partition == "random" else None
+        generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
         users = LookedUp(inputs_ID[item_BL], action_BL, valid_BL, follow_BF, torch.from_numpy(topic_BC), feature_BP)
         vectors, assignment_BL = self.model.user_vectors(users, generator, at_random=partition == "random")
         kinds = self.kinds(topic_BC.shape[1])

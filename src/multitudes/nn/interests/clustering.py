@@ -24,10 +24,8 @@ class ClusteringConfig(Config):
 
     interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
     rounds: int = Field(3, ge=1, le=10, description="T, rounds of routing")
-    item_norm: float | None = Field(
-        4.0,
-        gt=0,
-        description="length to which items are scaled for routing; none: as the encoder gives them (the paper)",
+    item_norm: float = Field(
+        4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (the paper)"
     )
 
 
@@ -57,7 +55,7 @@ class Clustering(nn.Module):
             valid_BL: True = real and usable; others take part in nothing.
             generator: draws the first seed in training. None (evaluation, serving): the most recent valid item.
         """
-        if self.config.item_norm is not None:
+        if self.config.item_norm > 0:
             item_BLD = unit(item_BLD) * self.config.item_norm
         centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.config.interests, generator)
         for _ in range(self.config.rounds):
