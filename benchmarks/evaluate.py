@@ -16,7 +16,6 @@ from multitudes.evaluate.baselines import Baselines
 from multitudes.nn.user import Method
 from multitudes.progress import Progress, silent
 
-METHODS: tuple[Method, ...] = ("single", "joint")
 PARTS = (
     Watched("user vectors", judge, "user_vectors"),
     Watched("retrieval of all systems", judge, "find"),
@@ -39,10 +38,11 @@ class Sizes(NamedTuple):
     items: int
     events: int
     repeats: int
+    methods: tuple[Method, ...] = ("single", "joint")
 
 
 FULL = Sizes(users=1_000, items=10_000, events=60_000, repeats=3)
-QUICK = Sizes(users=40, items=300, events=1_000, repeats=1)
+QUICK = Sizes(users=40, items=300, events=1_000, repeats=1, methods=("joint",))
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
     users = len(held_out(prepared, "test"))
     measured: list[dict[str, Any]] = []
-    for method in METHODS:
-        progress(len(measured), len(METHODS), method)
+    for method in sizes.methods:
+        progress(len(measured), len(sizes.methods), method)
         run = trained(prepared, method, epochs=1, seed=SEED)
         seconds = []
         with watching(PARTS) as stopwatch:

@@ -104,7 +104,7 @@ def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
 
 def _released(prepared: Prepared, method: Method) -> Path:
     folder = prepared.path.parent / f"releases-{method}"
-    publish(trained(prepared, method, epochs=2, seed=SEED).path, folder)
+    publish(trained(prepared, method, epochs=1, seed=SEED).path, folder)
     return folder
 
 

@@ -38,7 +38,7 @@ PARTS = (
 
 
 class Sizes(NamedTuple):
-    """The world, the case whose batches are large, and epochs; the first epoch is a warm-up."""
+    """The world, the case whose batches are large, and epochs of a few batches; the first epoch is a warm-up."""
 
     users: int
     items: int
@@ -46,11 +46,22 @@ class Sizes(NamedTuple):
     history: int
     batch_size: int
     epochs: int
+    large_batches: int  # batches of an epoch with one target per history
+    default_batches: int  # batches of an epoch with the default settings
     methods: tuple[Method, ...] = ("single", "joint")
     cases: tuple[str, ...] = ("one target per history", "defaults")
 
 
-FULL = Sizes(users=60, items=20_000, events=24_000, history=100, batch_size=1024, epochs=4)
+FULL = Sizes(
+    users=1_000,
+    items=20_000,
+    events=300_000,
+    history=100,
+    batch_size=1024,
+    epochs=4,
+    large_batches=4,
+    default_batches=20,
+)
 QUICK = Sizes(
     users=20,
     items=300,
@@ -58,6 +69,8 @@ QUICK = Sizes(
     history=20,
     batch_size=64,
     epochs=2,
+    large_batches=2,
+    default_batches=2,
     methods=("joint",),
     cases=("one target per history",),
 )
@@ -69,9 +82,9 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     changes: dict[str, dict[str, Any]] = {
         "one target per history": {
             "model": {"history": sizes.history},
-            "train": {"batch_size": sizes.batch_size, "window": 1},
+            "train": {"batch_size": sizes.batch_size, "window": 1, "epoch_batches": sizes.large_batches},
         },
-        "defaults": {"model": {}, "train": {}},
+        "defaults": {"model": {}, "train": {"epoch_batches": sizes.default_batches}},
     }
     measured: list[dict[str, Any]] = []
     for case in sizes.cases:

@@ -25,6 +25,7 @@ def movielens(folder: Path) -> Prepared:
 
 
 def trained(prepared: Prepared, method: Method, epochs: int, seed: int, progress: Progress = silent) -> TrainedRun:
-    """Train by the defaults for a few epochs: the costs of a run do not wait for its quality."""
-    config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=TrainConfig(epochs=epochs))
+    """Train by the defaults for a few epochs, judged on few users: what a request costs does not wait for quality."""
+    settings = TrainConfig(epochs=epochs, validate_users=100)
+    config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=settings)
     return train(prepared, config, prepared.path.parent / method, progress=progress)
