@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/multitudes demo
+	$(BIN)/multitudes demo --overwrite
 
 test: $(STAMP)
 	$(BIN)/python -m pytest

@@ -1,59 +1,23 @@
 """``multitudes demo``: the whole path on MovieLens-small, which is shipped with the package."""
 
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitudes.cli.demo_comparison import show as show_comparison
+from multitudes.cli.demo_folder import SETTINGS_FILE, own_folder
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import Prepared
     from multitudes.retrieve.recommendation import Recommendation
 
-SETTINGS = """\
-# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends within a minute.
-# `multitudes init DIR` writes a file with every setting, its default and its meaning.
-
-[prepare]
-split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
-follows_from_share = 0.2  # nobody stated follows: they are the topics of the first fifth of each history
-
-[model]
-history = 20
-dropout = 0.1
-
-[retrieve]                 # for the table of one user; evaluated and published are the defaults
-blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
-
-[train]
-epochs = 4
-batch_size = 64
-window = 20
-learning_rate = 0.003
-in_batch = 256
-uniform = 256
-validate_users = 200
-"""
-_SETTINGS_FILE = "demo.toml"  # also tells that a folder was written by the demo
-_UNFINISHED = ".unfinished"
 _SAMPLE = "movielens-small"
 _METHODS = ("joint", "single")
 _CANDIDATES = 20
 _PICTURE_WIDTH = 132
-# What joint is set beside, with a word on each.
-BESIDE = {
-    "single": "a model with one vector per user",
-    "round_robin": "joint's vectors blended turn by turn, as in the table above",
-    "random_partition": "joint's own tower, the history parted at random",
-    "averaged": "joint's vectors averaged into one query",
-    "popularity": "the same list for everyone",
-}
 
 
 def command(
@@ -79,48 +43,11 @@ def command(
         _publish(out)
         answer = _recommend(out)
         _report(out)
-        block = _compare(out)
+        block = show_comparison(out)
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - began:.0f} s")
     _what_next(out, answer)
     if json:
         print_json({"out": str(out), "user_id": answer.user_id, **block})
-
-
-@contextmanager
-def own_folder(out: Path, overwrite: bool) -> Iterator[None]:
-    """Make ``out``, and remove it again unless the block ends well.
-
-    The folder is written in its own place because runs remember where their data lies. A file marks it as unfinished,
-    so that what a killed demo left behind is replaced by the next one.
-
-    Raises:
-        UsageError: ``out`` exists and is not a folder of the demo, or is one and ``overwrite`` is off.
-    """
-    _make_way(out, overwrite)
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        (out / _UNFINISHED).touch()
-        (out / _SETTINGS_FILE).write_text(SETTINGS, encoding="utf-8")
-        yield
-        (out / _UNFINISHED).unlink()
-    except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
-
-
-def _make_way(out: Path, overwrite: bool) -> None:
-    from multitudes.errors import UsageError
-
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    unfinished = (out / _UNFINISHED).is_file()
-    if not unfinished and not (out / _SETTINGS_FILE).is_file():
-        raise UsageError(f"{out}: exists and was not written by the demo; choose another folder with --out")
-    if not unfinished and not overwrite:
-        raise UsageError(f"{out}: holds an earlier demo; replace it with --overwrite, or choose another with --out")
-    # Moved aside first: a half-deleted folder under this name would not be recognised as the demo's.
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as aside:
-        out.rename(Path(aside) / out.name)
 
 
 def _step(call: str) -> None:
@@ -129,7 +56,7 @@ def _step(call: str) -> None:
 
 
 def _settings(out: Path) -> Path:
-    return out / _SETTINGS_FILE
+    return out / SETTINGS_FILE
 
 
 def _prepare(out: Path) -> "Prepared":
@@ -219,54 +146,6 @@ def _report(out: Path) -> None:
     _step(f"report {out}/joint --out {out}/report.html")
     write_report(out / "joint", out / "report.html")
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
-
-
-def _compare(out: Path) -> dict[str, Any]:
-    """Print how joint compares, whatever came out, and return the figures."""
-    from rich.console import Console
-
-    from multitudes.report.tables import methods_table
-
-    block = comparison(out)
-    console = Console()
-    console.print()
-    console.print(methods_table(block, "joint", console.width))
-    for sentence in sentences(block):
-        typer.echo(sentence)
-    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
-    return block
-
-
-def comparison(out: Path) -> dict[str, Any]:
-    """Return joint's block of figures with the separately trained single among the methods."""
-    from multitudes.evaluate.compare import compare, read_result
-
-    joint, single = (read_result(out / method, "test") for method in _METHODS)
-    kind = joint["targets"]
-    against = compare([out / "joint"], [out / "single"])["differences"][kind]
-    methods = joint["methods"] | {"single": single["methods"]["single"]}
-    differences = joint["differences"] | {"single": against}
-    return {
-        "targets": kind,
-        "budget": joint["budget"],
-        "users": joint["users"],
-        "methods": {name: methods[name] for name in ("joint", *BESIDE)},
-        "differences": {name: differences[name] for name in BESIDE},
-    }
-
-
-def sentences(block: dict[str, Any]) -> list[str]:
-    """Say for each comparison what the interval allows to say, and no more."""
-    from multitudes.report.words import difference, excludes_zero
-
-    found = []
-    for name, meaning in BESIDE.items():
-        gain = block["differences"][name][f"hr@{block['budget']}"]
-        verdict = "is not shown to differ from"
-        if excludes_zero(gain):
-            verdict = "finds more than" if gain["mean"] > 0 else "finds less than"
-        found.append(f"joint {verdict} {name}, {meaning}: {difference(gain)}")
-    return found
 
 
 def _what_next(out: Path, answer: "Recommendation") -> None:
