@@ -1,5 +1,8 @@
 """The tuned index: its recall on easy and on hard data, and what it does when the lists come back short."""
 
+from typing import Any
+
+import faiss
 import numpy as np
 import pytest
 
@@ -74,3 +77,18 @@ def test_the_size_of_the_corpus_chooses_the_index():
     vectors = clustered(np.random.default_rng(6))[0]
     assert isinstance(build(np.arange(N), vectors, IndexConfig()), Exact)
     assert isinstance(build(np.arange(N), vectors, IndexConfig(exact_up_to=N - 1)), Embedded)
+
+
+def test_excluding_only_ids_that_are_not_held_changes_nothing():
+    vectors, queries = (array.astype(np.float32) for array in latent(np.random.default_rng(5)))
+    index = Embedded.build(np.arange(N), vectors, queries=queries)
+    plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
+    assert (plain.id_QN == excluded.id_QN).all()
+
+
+def test_a_loaded_index_reads_ahead_with_no_threads_of_its_own(tmp_path):
+    vectors = np.random.default_rng(6).standard_normal((500, D)).astype(np.float32)
+    Embedded.build(np.arange(500), vectors).save(tmp_path)
+    index = Embedded.load(tmp_path)  # keeps what FAISS points to
+    lists: Any = faiss.downcast_InvertedLists(index._inverted.invlists)
+    assert lists.prefetch_nthread == 0

@@ -19,7 +19,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.exact import check_excluded
 from multitudes.index.protocol import Hits
-from multitudes.index.rows import Rows, checked_rows
+from multitudes.index.rows import Rows, checked_rows, find_rows
 from multitudes.index.scan import scan, sorted_hits
 from multitudes.seeding import generator
 
@@ -139,14 +139,15 @@ class Embedded:
         if excluded is None or len(excluded) == 0:
             parameters = _parameters(nprobe=probes)
             return np.asarray(self._inverted.search(query_QD, fetched, params=parameters)[1])
-        held, gone = self._rows.ids, np.unique(excluded)
-        gone_row = np.searchsorted(held, gone[np.isin(gone, held)])
+        row, held = find_rows(self._rows.ids, np.unique(excluded))
+        gone_row = row[held]
         # Each selector keeps a name: FAISS holds a bare pointer to what it wraps.
         batch = faiss.IDSelectorBatch(gone_row)
         others = faiss.IDSelectorNot(batch)
         parameters = _parameters(nprobe=probes, sel=others)
         found = np.asarray(self._inverted.search(query_QD, fetched, params=parameters)[1])
-        return np.where(np.isin(found, gone_row), -1, found)  # the guarantee; the selector only saves work
+        _, gone = find_rows(gone_row, found)
+        return np.where(gone, -1, found)  # the guarantee; the selector only saves work
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""
@@ -179,9 +180,12 @@ class Embedded:
         """
         record = files.read_description(folder)
         try:
-            inverted = faiss.read_index(str(folder / FAISS_FILE), faiss.IO_FLAG_MMAP)
+            inverted: Any = faiss.read_index(str(folder / FAISS_FILE), faiss.IO_FLAG_MMAP)
+            lists: Any = faiss.downcast_InvertedLists(inverted.invlists)
         except RuntimeError as error:
             raise ArtefactError(f"{folder / FAISS_FILE}: this FAISS cannot read it: {error}") from None
+        # FAISS would start 32 threads in every search to read ahead, which takes ten times as long as the search.
+        lists.prefetch_nthread = 0
         return cls(files.load_rows(folder), inverted, record["tuning"])
 
 

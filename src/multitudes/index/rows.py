@@ -99,7 +99,7 @@ def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
 def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the row of each wanted id in the sorted ``ids``, and whether it is there at all."""
     if len(ids) == 0:
-        return np.zeros(len(wanted), dtype=np.int64), np.zeros(len(wanted), dtype=np.bool_)
+        return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
     if ids[-1] - ids[0] == len(ids) - 1:  # without gaps, as item numbers are: no search needed
         row = np.clip(wanted, ids[0], ids[-1]) - ids[0]
     else:
