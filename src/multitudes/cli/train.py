@@ -42,7 +42,7 @@ def command(
 
     from multitudes.data.prepared import Prepared
     from multitudes.train.loop import train
-    from multitudes.train.run import read_record
+    from multitudes.train.record import read_record
 
     settings = run_config(method, seed, config)
     data = Prepared.open(prepared)
@@ -80,7 +80,7 @@ def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig
 
 def show(run: Path) -> dict[str, Any]:
     """Print how training ended, and return the run's record."""
-    from multitudes.train.run import read_record
+    from multitudes.train.record import read_record
 
     record = read_record(run)
     typer.echo(

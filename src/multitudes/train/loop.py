@@ -1,6 +1,5 @@
 """The training loop: epochs of batches, validation with early stopping, interruption and resumption."""
 
-import json
 import math
 import shutil
 import signal
@@ -10,28 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from multitudes import __version__
 from multitudes.batches.examples import Batch, Examples
-from multitudes.batches.frequency import StreamingFrequency
 from multitudes.batches.held_out import HeldOut, held_out
-from multitudes.batches.negatives import draw_pool, log_inclusion
 from multitudes.data.prepared import Prepared
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.progress import Progress, silent
-from multitudes.seeding import generator, stream_seed
 from multitudes.train import checkpoint
-from multitudes.train.build import build_model
-from multitudes.train.checkpoint import Position, State
+from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig
-from multitudes.train.objective import batch_loss, total
-from multitudes.train.run import FORMAT, FORMAT_VERSION, TrainedRun, data_digest, read_record, weights
+from multitudes.train.record import append_metrics, data_digest, new_record, read_record, write_record
+from multitudes.train.run import TrainedRun, weights
+from multitudes.train.step import forward, fresh_state, update
 from multitudes.train.validation import judge, sample_rows
-
-GRADIENT_NORM = 5.0  # gradients are cut to this length
 
 
 def train(
@@ -48,7 +40,7 @@ def train(
     """
     if not _begin(prepared, config, out, resume):
         return TrainedRun.open(out)
-    state = _fresh_state(prepared, config)
+    state = fresh_state(prepared, config)
     checkpoint.load(state, out / "checkpoint")
     _Loop(prepared, config, out, state, progress).run()
     return TrainedRun.open(out)
@@ -104,37 +96,14 @@ class _Loop:
         return True
 
     def _step(self, batch: Batch) -> None:
-        position, settings, model = self.state.position, self.config.train, self.state.model
-        position.step += 1
-        position.batch += 1
-        torch.manual_seed(stream_seed(self.config.seed, "dropout", position.step))
-        random = torch.Generator().manual_seed(stream_seed(self.config.seed, "routing", position.step))
-        n_items = self.run_view.prepared.n_items
-        pool = draw_pool(
-            batch.target_BW[batch.target_BW > 0],
-            n_items,
-            settings.in_batch,
-            settings.uniform,
-            self.state.frequency,
-            position.step,
-            generator(self.config.seed, "negatives", position.step),
-        )
-        log_q_BW = log_inclusion(
-            batch.target_BW.ravel(), n_items, settings.uniform, self.state.frequency, use_batch=settings.in_batch > 0
-        ).reshape(batch.target_BW.shape)
-        model.train()
-        losses = batch_loss(model, batch, pool, log_q_BW, settings, random)
-        loss = total(losses, settings)
-        self._check_finite(loss.item())
-        for optimizer in self.state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        dense = [p for p in model.parameters() if p is not model.items.id_embedding.weight]
-        torch.nn.utils.clip_grad_norm_(dense, GRADIENT_NORM)
-        for optimizer in self.state.optimizers:
-            optimizer.step()
-        for kind, value in losses.items():
-            self.state.loss_sums[kind] = self.state.loss_sums.get(kind, torch.zeros(())) + value.detach().cpu()
+        state = self.state
+        state.position.step += 1
+        state.position.batch += 1
+        losses = forward(state, batch, self.run_view.prepared.n_items, self.config)
+        self._check_finite(sum(float(loss.detach()) for loss in losses.values()))
+        update(state, losses, self.config.train)
+        for kind, loss in losses.items():
+            state.loss_sums[kind] = state.loss_sums.get(kind, torch.zeros(())) + loss.detach().cpu()
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -165,7 +134,7 @@ class _Loop:
             "targets_per_s": round(targets_per_s, 1),
             "seconds": round(position.seconds, 3),
         }
-        _append_metrics(self.out / "metrics.jsonl", record)
+        append_metrics(self.out / "metrics.jsonl", record)
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
         checkpoint.save(self.state, self.out / "checkpoint")
@@ -182,7 +151,7 @@ class _Loop:
             "validation_hr@100": position.best_hit_rate,
             "shares": position.best_shares,
         }
-        _write_record(self.out, record)
+        write_record(self.out, record)
         shutil.rmtree(self.out / "checkpoint", ignore_errors=True)
 
 
@@ -191,7 +160,7 @@ def _begin(prepared: Prepared, config: RunConfig, out: Path, resume: bool) -> bo
     settings = config.model_dump(mode="json")
     if not out.exists():
         out.mkdir(parents=True)
-        _write_record(out, _record(prepared, settings))
+        write_record(out, new_record(prepared, settings))
         return True
     if not resume:
         raise UsageError(f"{out}: exists; give another --out, go on with --resume, or replace it with --overwrite")
@@ -199,53 +168,6 @@ def _begin(prepared: Prepared, config: RunConfig, out: Path, resume: bool) -> bo
     if record["config"] != settings or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was begun with other settings or data; resume with the same, or use --overwrite")
     return not record["finished"]
-
-
-def _record(prepared: Prepared, settings: dict[str, object]) -> dict[str, object]:
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "finished": False,
-        "prepared": str(prepared.path.resolve()),
-        "prepared_digest": data_digest(prepared),
-        "config": settings,
-        "versions": {"multitudes": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
-    }
-
-
-def _write_record(out: Path, record: dict[str, object]) -> None:
-    partial = out / "run.json.partial"
-    partial.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(out / "run.json")
-
-
-def _append_metrics(file: Path, record: dict[str, object]) -> None:
-    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
-    partial.replace(file)
-
-
-def _fresh_state(prepared: Prepared, config: RunConfig) -> State:
-    torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = build_model(prepared, config.method, config.model).to(_device(config.train.device))
-    sparse = [model.items.id_embedding.weight]
-    dense = [p for p in model.parameters() if p is not sparse[0]]
-    settings = config.train
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(dense, lr=settings.learning_rate, weight_decay=settings.weight_decay),
-        torch.optim.SparseAdam(sparse, lr=settings.learning_rate),
-    ]
-    frequency = StreamingFrequency.start(prepared.n_items, settings.in_batch)
-    return State(model, optimizers, frequency, best={}, loss_sums={}, position=Position())
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("[train] device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

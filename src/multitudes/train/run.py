@@ -8,11 +8,9 @@
         checkpoint/           where an interrupted run goes on; gone when it is finished
 """
 
-import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,9 +27,8 @@ from multitudes.errors import ArtefactError
 from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig
+from multitudes.train.record import data_digest, read_record
 
-FORMAT = "multitudes-run"
-FORMAT_VERSION = 1
 CHUNK = 1024  # users whose vectors are made at once
 
 
@@ -115,10 +112,13 @@ class TrainedRun:
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: str) -> UserVectors:
         self.model.eval()
-        item_BL, action_BL, valid_BL, follow_BF, feature_BP = (torch.from_numpy(array) for array in histories)
-        inputs_ID = torch.from_numpy(self.item_inputs())
+        device = self.model.items.id_embedding.weight.device
+        action_BL, valid_BL, follow_BF, feature_BP, topics = (
+            torch.from_numpy(array).to(device) for array in (*histories[1:], topic_BC)
+        )
+        input_BLD = torch.from_numpy(self.item_inputs()[histories.item_BL]).to(device)
+        users = LookedUp(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
         generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
-        users = LookedUp(inputs_ID[item_BL], action_BL, valid_BL, follow_BF, torch.from_numpy(topic_BC), feature_BP)
         vectors, assignment_BL = self.model.user_vectors(users, generator, at_random=partition == "random")
         kinds = self.kinds(topic_BC.shape[1])
         topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
@@ -126,11 +126,11 @@ class TrainedRun:
             topic_BK[:, len(kinds) - topic_BC.shape[1] :] = topic_BC
         return UserVectors(
             kinds,
-            vectors.vectors_BKD.numpy(),
-            vectors.weight_BK.numpy(),
-            vectors.mask_BK.numpy(),
+            vectors.vectors_BKD.cpu().numpy(),
+            vectors.weight_BK.cpu().numpy(),
+            vectors.mask_BK.cpu().numpy(),
             topic_BK,
-            assignment_BL.numpy(),
+            assignment_BL.cpu().numpy(),
         )
 
 
@@ -144,31 +144,6 @@ def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float3
     vectors = torch.cat([model.item_vectors(part) for part in inputs]).cpu().numpy()
     vectors[0] = 0.0
     return torch.cat(inputs).cpu().numpy(), vectors
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read run.json.
-
-    Raises:
-        ArtefactError: the file is missing, damaged or of another version.
-    """
-    try:
-        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
-    found = (record.get("format"), record.get("version"))
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ArtefactError(
-            f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
-        )
-    return record
-
-
-def data_digest(prepared: Prepared) -> str:
-    """Return a digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
-    return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()
 
 
 def weights(model: TwoTower) -> dict[str, Tensor]:

@@ -1,0 +1,70 @@
+"""The records of a run: run.json, what it is, and metrics.jsonl, how each epoch went."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multitudes import __version__
+from multitudes.data.prepared import Prepared
+from multitudes.errors import ArtefactError
+
+FORMAT = "multitudes-run"
+FORMAT_VERSION = 1
+
+
+def new_record(prepared: Prepared, settings: dict[str, object]) -> dict[str, object]:
+    """Return what run.json says of a run that begins: settings, data, versions."""
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "finished": False,
+        "prepared": str(prepared.path.resolve()),
+        "prepared_digest": data_digest(prepared),
+        "config": settings,
+        "versions": {"multitudes": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
+    }
+
+
+def write_record(out: Path, record: dict[str, object]) -> None:
+    """Write run.json, whole or not at all."""
+    partial = out / "run.json.partial"
+    partial.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+    partial.replace(out / "run.json")
+
+
+def append_metrics(file: Path, record: dict[str, object]) -> None:
+    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another version.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
+    found = (record.get("format"), record.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ArtefactError(
+            f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
+        )
+    return record
+
+
+def data_digest(prepared: Prepared) -> str:
+    """Return a digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
+    return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()
