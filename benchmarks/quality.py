@@ -109,7 +109,7 @@ def main() -> None:
     given = parser.parse_args()
     for name in given.sets:
         _prepare(given.data / name, given.work / name / "prepared", SETS[name])
-    cells = [Cell(d, v, s) for d in given.sets for s in given.seeds for v in given.variants]
+    cells = [Cell(d, v, s) for s in given.seeds for d in given.sets for v in given.variants]
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(lambda cell: _run(cell, given.work, given.split), cells))
     out = given.out or ROOT / "benchmarks" / "results" / f"quality-{given.split}.json"

@@ -12,7 +12,7 @@ from multitudes.nn.user import Method, UserTowerConfig
 class TrainConfig(Config):
     """Settings of the training loop, section [train]."""
 
-    epochs: int = Field(40, ge=1, description="most epochs; early stopping usually ends before")
+    epochs: int = Field(20, ge=1, description="most epochs; early stopping usually ends before")
     epoch_batches: int = Field(200, ge=0, description="most batches between two validations; 0: always the whole data")
     patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
