@@ -110,6 +110,21 @@ def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() 
     assert (share_BLK.sum(dim=2) < 1).all(), "a one-hot assignment would pass no gradient"
 
 
+def test_every_round_routes_by_the_current_centres_alone() -> None:
+    """MIND adds each round's similarities to the logits of the round before; SAR starts afresh (method §3)."""
+    item_BLD, taste_BL = tastes(users=4)
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+    centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)
+    accumulated_BLK = torch.zeros(4, 30, 3)
+    for _ in range(3):
+        share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
+        accumulated_BLK = accumulated_BLK + item_BLD @ centre_BKD.transpose(1, 2)
+        centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
+    found = Clustering(ClusteringConfig(interests=3, rounds=3, item_norm=0))(item_BLD, valid_BL)
+    torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
+    assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
+
+
 def test_gradient_flows_through_the_assignment() -> None:
     item_BLD = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     share_BLK = single_assignment(

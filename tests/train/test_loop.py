@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from multitudes.data.prepared import Prepared
@@ -16,6 +19,8 @@ from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import train
 from multitudes.train.run import TrainedRun
 from tests.worlds import planted
+
+_MAIN = "from multitudes.cli.main import main; main()"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,29 @@ def test_same_seed_gives_identical_weights_and_another_seed_does_not(
         train(prepared, config(seed=seed, epochs=1, association=association), tmp_path / name)
     assert same_weights(tmp_path / "one", tmp_path / "two")
     assert not same_weights(tmp_path / "one", tmp_path / "three")
+
+
+@pytest.mark.slow
+def test_another_process_trains_the_identical_weights_and_vectors(prepared: Prepared, tmp_path: Path) -> None:
+    settings = tmp_path / "multitudes.toml"
+    settings.write_text("[model]\nwidth = 16\nhistory = 20\n[train]\nepochs = 1\nbatch_size = 32\n")
+    for name in ("one", "two"):
+        command = ["train", prepared.path, "--out", tmp_path / name, "--config", settings]
+        subprocess.run([sys.executable, "-c", _MAIN, *map(str, command)], check=True, capture_output=True)
+    assert same_weights(tmp_path / "one", tmp_path / "two")
+    vectors = [TrainedRun.open(tmp_path / name).item_vectors() for name in ("one", "two")]
+    assert np.array_equal(*vectors)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
+def test_a_gpu_trains_and_answers_as_a_cpu_does(prepared: Prepared, tmp_path: Path) -> None:
+    rates = []
+    for device in ("cpu", "cuda"):
+        train(prepared, config(epochs=3, device=device), tmp_path / device)
+        record = json.loads((tmp_path / device / "run.json").read_text())
+        rates.append(record["validation_hr@100"])
+    assert abs(rates[0] - rates[1]) < 0.05
 
 
 @pytest.mark.parametrize("stop_after", [1, 9, 17])
