@@ -1,0 +1,49 @@
+"""The README's python and bash blocks run as they stand, one after the other, and print what it shows."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+# A block in a language, then possibly a block of plain text: what it prints.
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_has_code_that_can_be_run():
+    assert {language for language, _, _ in BLOCK.findall(README)} >= {"python", "bash"}
+
+
+def test_the_python_block_is_short():
+    code = next(code for language, code, _ in BLOCK.findall(README) if language == "python")
+    statements = [line for line in code.splitlines() if line and not line.startswith(("from ", "import "))]
+    assert len(statements) <= 12
+
+
+def test_every_file_that_the_readme_names_exists():
+    links = re.findall(r"\]\((?!http)([^)#]+)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.slow
+def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for language, code, shown in BLOCK.findall(README):
+        if language not in ("python", "bash"):
+            continue
+        call = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
+        environment = os.environ | {"PATH": path, "COLUMNS": "100"}
+        done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        printed = done.stdout.splitlines()
+        # Films and shares may differ a little from one machine to another, the form of the answer may not.
+        if language == "python":
+            assert len(printed) == len(shown.splitlines())
+        else:
+            assert printed[0] == shown.splitlines()[0]
