@@ -17,6 +17,7 @@ from multitudes.index.rows import find_rows
 
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
 _GROUPS_PER_RESULT = 4
+_FEW_QUERIES = 16
 
 
 def scan(
@@ -34,12 +35,23 @@ def scan(
     rows = max(1, _CHUNK_BYTES // (4 * len(ids)))
     parts = []
     for start in range(0, len(query_QD), rows):
-        score_Qn = query_QD[start : start + rows] @ vectors_nD.T
+        score_Qn = products(query_QD[start : start + rows], vectors_nD)
         log_sum_Q = log_sum_exp(score_Qn) if log_sums else None
         if excluded is not None:
             exclude(score_Qn, ids, excluded[start : start + rows])
         parts.append(_best(score_Qn, ids, limit)._replace(log_sum_Q=log_sum_Q))
     return _join(parts)
+
+
+def products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return every inner product (Q, n).
+
+    BLAS rearranges the matrix on the right before it multiplies. For the vectors of one user that costs more than the
+    product, so the few stand on the right then: half the time at Q = 5, n = 10,000.
+    """
+    if 1 < len(query_QD) <= _FEW_QUERIES:
+        return np.ascontiguousarray((vectors_nD @ query_QD.T).T)
+    return query_QD @ vectors_nD.T
 
 
 def no_hits(n_queries: int, limit: int, log_sums: bool = False) -> Hits:

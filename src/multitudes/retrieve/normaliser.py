@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.protocol import Hits, Index
-from multitudes.index.scan import exclude, log_sum_exp
+from multitudes.index.scan import exclude, log_sum_exp, products
 from multitudes.seeding import generator
 
 _CHUNK_BYTES = 4 * 2**20
@@ -42,7 +42,7 @@ class Normaliser:
         rows = max(1, _CHUNK_BYTES // (4 * len(self.ids_S)))
         for start in range(0, len(query_QD), rows):
             part = slice(start, start + rows)
-            score_QS = query_QD[part] @ self.vectors_SD.T
+            score_QS = products(query_QD[part], self.vectors_SD)
             found = best.rows(part)
             exclude(score_QS, self.ids_S, [found.ids(q) for q in range(len(score_QS))])
             log_sum_Q[part] = np.logaddexp(log_sum_Q[part], log_sum_exp(score_QS) + scale)
