@@ -24,13 +24,6 @@ def test_the_python_block_is_short():
     assert len(statements) <= 12
 
 
-def test_every_file_that_the_readme_names_exists():
-    links = re.findall(r"\]\((?!http)([^)#]+)", README)
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
-
-
 @pytest.mark.slow
 def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -1,0 +1,36 @@
+"""The documents point at what is there, and all of them can be found."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path):
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / link).exists(), link
+
+
+def test_every_page_is_on_the_map():
+    page = (ROOT / "docs" / "README.md").read_text()
+    for file in (ROOT / "docs").glob("*.md"):
+        assert file.name == "README.md" or f"({file.name})" in page, f"docs/README.md does not mention {file.name}"
+
+
+def test_every_module_that_the_architecture_names_exists():
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", (ROOT / "ARCHITECTURE.md").read_text())
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / "src" / "multitudes" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_the_architecture_draws_every_room():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    picture = page.split("```")[1]
+    rooms = {path.stem for path in (ROOT / "src" / "multitudes").iterdir() if not path.name.startswith(("_", "py"))}
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
