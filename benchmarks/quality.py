@@ -35,12 +35,12 @@ class DataSet:
 
 
 SETS = {
-    "movielens-small": DataSet("user"),
+    "movielens-small": DataSet("user", train={"epochs": 14}),
     "foursquare-nyc": DataSet("time"),
     "foursquare-saopaulo": DataSet("time"),
-    "amazon-beauty": DataSet("leave_one_out", max_users=4000),
+    "amazon-beauty": DataSet("leave_one_out", max_users=3000, train={"epochs": 12}),
     "complete-journey": DataSet(
-        "time", ties="shuffle", max_users=600, train={"epoch_batches": 100, "epochs": 12, "validate_users": 400}
+        "time", ties="shuffle", max_users=400, train={"epoch_batches": 100, "epochs": 10, "validate_users": 300}
     ),
 }
 
