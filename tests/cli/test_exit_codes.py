@@ -105,11 +105,18 @@ def test_4_what_is_no_artefact_is_refused_with_the_command_that_makes_one(argume
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("verb", "module"), [("train", "torch"), ("evaluate", "safetensors"), ("demo", "altair")])
+@pytest.mark.parametrize(
+    ("verb", "module"), [("train", "torch"), ("evaluate", "safetensors"), ("publish", "onnxscript"), ("demo", "altair")]
+)
 def test_5_a_missing_extra_is_named_with_the_command_that_installs_it(verb, module, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
     extra = "report" if module == "altair" else "train"
-    rest = {"train": ["x", "--out", "y"], "evaluate": ["x"], "demo": ["--out", str(tmp_path / "demo")]}[verb]
+    rest = {
+        "train": ["x", "--out", "y"],
+        "evaluate": ["x"],
+        "publish": ["x", "--to", "y"],
+        "demo": ["--out", str(tmp_path / "demo")],
+    }[verb]
     assert f"'{module}'; install it with: pip install 'multitudes[{extra}]'" in refused([verb, *rest], 5, capsys)
     assert not list(tmp_path.iterdir())
 

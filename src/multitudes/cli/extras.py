@@ -11,7 +11,7 @@ def require_torch() -> None:
     Raises:
         MissingError: a package of it is missing; the message holds the pip command.
     """
-    _require("train", "torch", "safetensors")
+    _require("train", "torch", "safetensors", "onnx", "onnxscript")
 
 
 def require_report() -> None:
