@@ -149,7 +149,9 @@ def _prepare(data: Path, prepared: Path, settings: DataSet) -> None:
 def _run(cell: Cell, work: Path, split: Split) -> None:
     variant, folder = VARIANTS[cell.variant], cell.folder(work)
     config = work / cell.data / f"{cell.variant}.toml"
-    evaluate = {"max_users": SETS[cell.data].max_users} if SETS[cell.data].max_users else {}
+    # The controls are asked of joint's runs; the other methods are judged by their own lists.
+    evaluate: Settings = {"budgets": [10, 100], "controls": "main_budget" if variant.method == "joint" else "none"}
+    evaluate |= {"max_users": SETS[cell.data].max_users} if SETS[cell.data].max_users else {}
     config.write_text(
         _toml({"model": variant.model, "train": SETS[cell.data].train | variant.train, "evaluate": evaluate}),
         encoding="utf-8",
