@@ -58,7 +58,7 @@ def test_another_process_trains_the_identical_weights_and_vectors(prepared: Prep
         subprocess.run([sys.executable, "-c", _MAIN, *map(str, command)], check=True, capture_output=True)
     assert same_weights(tmp_path / "one", tmp_path / "two")
     vectors = [TrainedRun.open(tmp_path / name).item_vectors() for name in ("one", "two")]
-    assert np.array_equal(*vectors)
+    assert np.array_equal(vectors[0], vectors[1])
 
 
 @pytest.mark.gpu
@@ -102,6 +102,17 @@ def test_training_lowers_every_loss(prepared: Prepared, tmp_path: Path) -> None:
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert set(records[0]["loss"]) == {"single", "implicit", "explicit"}
     assert all(records[-1]["loss"][kind] < records[0]["loss"][kind] for kind in records[0]["loss"])
+
+
+def test_progress_shows_the_mean_loss_of_the_epoch_so_far(prepared: Prepared, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    def keep(done: int, total: int, note: str = "") -> None:
+        notes.append(note)
+
+    train(prepared, config("single", epochs=1), tmp_path / "run", progress=keep)
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    assert notes[-1] == f"epoch 1, single loss {record['loss']['single']:.3f}"
 
 
 def test_a_loss_that_is_not_finite_stops_with_where_and_what_to_do(prepared: Prepared, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class State:
 
 def save(state: State, folder: Path) -> None:
     """Write ``state``; a crash at any moment leaves the earlier checkpoint or this one."""
-    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    fresh, old = folder.with_name(folder.name + ".new"), _old(folder)
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -65,12 +65,14 @@ def load(state: State, folder: Path) -> None:
     Raises:
         ArtefactError: the checkpoint is damaged or belongs to another model.
     """
-    source = folder if folder.exists() else folder.with_name(folder.name + ".old")
-    if not source.exists():
+    old = _old(folder)
+    if old.exists() and not folder.exists():
+        old.replace(folder)  # a crash between the two renames of `save`: the next `save` would take it for a leftover
+    if not folder.exists():
         return
     try:
-        tensors = load_file(source / "state.safetensors")
-        state.position = Position(**json.loads((source / "position.json").read_text(encoding="utf-8")))
+        tensors = load_file(folder / "state.safetensors")
+        state.position = Position(**json.loads((folder / "position.json").read_text(encoding="utf-8")))
         for name, tensor in weights(state.model).items():
             tensor.copy_(tensors[f"weight/{name}"])
         state.best = _under("best/", tensors)
@@ -81,8 +83,12 @@ def load(state: State, folder: Path) -> None:
             _restore(optimizer, _under(f"optimizer/{i}/", tensors))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ArtefactError(
-            f"{source}: damaged checkpoint ({type(error).__name__}); train again with --overwrite"
+            f"{folder}: damaged checkpoint ({type(error).__name__}); train again with --overwrite"
         ) from None
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".old")
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

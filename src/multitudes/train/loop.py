@@ -98,23 +98,24 @@ class _Loop:
     def _step(self, batch: Batch) -> None:
         state = self.state
         state.position.step += 1
-        state.position.batch += 1
         losses = forward(state, batch, self.run_view.prepared.n_items, self.config)
         self._check_finite(sum(float(loss.detach()) for loss in losses.values()))
         update(state, losses, self.config.train)
         for kind, loss in losses.items():
             state.loss_sums[kind] = state.loss_sums.get(kind, torch.zeros(())) + loss.detach().cpu()
+        state.position.batch += 1
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            position = self.state.position
+            position, before = self.state.position, self._note() or "no loss"
             raise MultitudesError(
-                f"the loss is {loss} at epoch {position.epoch + 1}, step {position.step} ({self._note()} before);"
+                f"the loss is {loss} at epoch {position.epoch + 1}, step {position.step} ({before} before);"
                 f" stopped, nothing after epoch {position.epoch} is kept. Lower learning_rate in [train]"
             )
 
     def _note(self) -> str:
-        done = max(self.state.position.batch - 1, 1)
+        """Return the mean losses of the epoch so far."""
+        done = self.state.position.batch
         return ", ".join(f"{kind} loss {float(s) / done:.3f}" for kind, s in self.state.loss_sums.items())
 
     def _end_of_epoch(self, targets_per_s: float) -> None:
