@@ -9,7 +9,7 @@ Legend: B users · L history, column 0 the most recent · K interests · C condi
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from multitudes.config import Config
@@ -53,6 +53,24 @@ class UserTowerConfig(Config):
     clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
+
+    @field_validator("sequence")
+    @classmethod
+    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
+        _refuse_uneven_heads(value.heads if value.blocks else 1, info)
+        return value
+
+    @field_validator("crossing")
+    @classmethod
+    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
+        _refuse_uneven_heads(value.heads if value.kind == "dhen" else 1, info)
+        return value
+
+
+def _refuse_uneven_heads(heads: int, info: ValidationInfo) -> None:
+    width = info.data.get("width", 0)
+    if width % heads:
+        raise ValueError(f"heads = {heads} must divide width = {width}")
 
 
 class UserInputs(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.batches.examples import ConditionSource
 from multitudes.config import Config
@@ -37,6 +37,13 @@ class TrainConfig(Config):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of dense weights; embeddings have none")
     validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
+
+    @field_validator("uniform")
+    @classmethod
+    def _pool_is_not_empty(cls, value: int, info: ValidationInfo) -> int:
+        if value == 0 and info.data.get("in_batch") == 0:
+            raise ValueError("with in_batch = 0 there would be no negatives, and nothing to learn")
+        return value
 
 
 class RunConfig(Config):
