@@ -187,11 +187,17 @@ def _toml(tables: dict[str, Settings]) -> str:
 
 
 def _collect(name: str, variants: list[str], seeds: list[int], work: Path, split: Split) -> dict[str, Any]:
-    """Return the figures of each variant by seed, and joint's paired differences to the others."""
+    """Return the figures of each variant by seed, over the seeds that are whole, and joint's differences to the others."""
+    seeds = [
+        seed
+        for seed in seeds
+        if all((Cell(name, v, seed).folder(work) / f"evaluation-{split}.json").exists() for v in variants)
+    ]
     runs = {v: [Cell(name, v, seed).folder(work) for seed in seeds] for v in variants}
     results = {v: [read_result(run, split) for run in folders] for v, folders in runs.items()}
     records = {v: [json.loads((run / "run.json").read_text()) for run in folders] for v, folders in runs.items()}
     return {
+        "seeds": seeds,
         "data": results[variants[0]][0]["data"]
         | {"asked_users": results[variants[0]][0]["users"], "targets": results[variants[0]][0]["n_targets"]},
         "results": {
