@@ -187,7 +187,7 @@ def _toml(tables: dict[str, Settings]) -> str:
 
 
 def _collect(name: str, variants: list[str], seeds: list[int], work: Path, split: Split) -> dict[str, Any]:
-    """Return the figures of each variant by seed, over the seeds that are whole, and joint's differences to the others."""
+    """Return each variant's figures, over the seeds that are whole, and joint's differences to the others."""
     seeds = [
         seed
         for seed in seeds

@@ -1,6 +1,7 @@
 """multitudes: several vectors per user, one per interest, at the budget of a single vector.
 
-``import multitudes`` is cheap and needs no torch: the public names below are loaded when first used.
+``import multitudes`` is cheap and needs no torch: the public names below are loaded when first used. Some end in
+``_run``, since ``multitudes.train``, ``multitudes.evaluate`` and ``multitudes.publish`` are the rooms they live in.
 """
 
 from importlib import import_module
@@ -9,21 +10,53 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from multitudes.data.prepare import PrepareConfig as PrepareConfig
+    from multitudes.data.prepare import prepare as prepare
     from multitudes.data.prepared import Prepared as Prepared
+    from multitudes.data.sample import sample_path as sample_path
+    from multitudes.evaluate.evaluate import evaluate as evaluate_run
+    from multitudes.publish.publish import publish as publish_run
+    from multitudes.retrieve.plan import RetrieveConfig as RetrieveConfig
     from multitudes.retrieve.retriever import Retriever as Retriever
+    from multitudes.train.config import RunConfig as RunConfig
+    from multitudes.train.loop import train as train_run
+    from multitudes.train.run import TrainedRun as TrainedRun
 
-# name -> the module that defines it
+# public name -> where it is defined
 _PUBLIC = {
-    "Prepared": "multitudes.data.prepared",
-    "Retriever": "multitudes.retrieve.retriever",
+    "PrepareConfig": ("multitudes.data.prepare", "PrepareConfig"),
+    "Prepared": ("multitudes.data.prepared", "Prepared"),
+    "RetrieveConfig": ("multitudes.retrieve.plan", "RetrieveConfig"),
+    "Retriever": ("multitudes.retrieve.retriever", "Retriever"),
+    "RunConfig": ("multitudes.train.config", "RunConfig"),
+    "TrainedRun": ("multitudes.train.run", "TrainedRun"),
+    "evaluate_run": ("multitudes.evaluate.evaluate", "evaluate"),
+    "prepare": ("multitudes.data.prepare", "prepare"),
+    "publish_run": ("multitudes.publish.publish", "publish"),
+    "sample_path": ("multitudes.data.sample", "sample_path"),
+    "train_run": ("multitudes.train.loop", "train"),
 }
-__all__ = ["Prepared", "Retriever", "__version__"]
+__all__ = [
+    "PrepareConfig",
+    "Prepared",
+    "RetrieveConfig",
+    "Retriever",
+    "RunConfig",
+    "TrainedRun",
+    "__version__",
+    "evaluate_run",
+    "prepare",
+    "publish_run",
+    "sample_path",
+    "train_run",
+]
 
 
 def __getattr__(name: str) -> object:
     """Load a public name on first use (PEP 562)."""
     if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
+        module, attribute = _PUBLIC[name]
+        return getattr(import_module(module), attribute)
     raise AttributeError(f"module 'multitudes' has no attribute '{name}'")
 
 

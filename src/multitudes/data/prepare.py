@@ -65,8 +65,8 @@ _STEPS = 10
 
 
 def prepare(
-    data: Path,
-    out: Path,
+    data: str | Path,
+    out: str | Path,
     config: PrepareConfig | None = None,
     progress: Progress = silent,
     *,
@@ -90,7 +90,7 @@ def prepare(
         UsageError: ``data`` is no folder, or ``out`` exists.
         MissingError: memory or disk space ran out.
     """
-    config = config or PrepareConfig()
+    data, out, config = Path(data), Path(out), config or PrepareConfig()
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     with new_folder(out, "manifest.json", overwrite) as folder:
         with (

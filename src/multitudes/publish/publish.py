@@ -41,8 +41,8 @@ class Published(NamedTuple):
 
 
 def publish(
-    run: Path,
-    releases: Path,
+    run: str | Path,
+    releases: str | Path,
     *,
     retrieve: RetrieveConfig | None = None,
     index: IndexConfig | None = None,
@@ -62,11 +62,12 @@ def publish(
         UsageError: another process publishes into the folder.
     """
     trained, index = TrainedRun.open(run), index or IndexConfig()
+    store = ReleaseStore(Path(releases))
     if trained.config.model.partition == "random":
         raise UsageError(f"{run}: trained on a random partition, a control for evaluations; publish another run")
     retrieve = fitted(retrieve or RetrieveConfig(), trained.shares)
     conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
-    with ReleaseStore(releases).stage() as stage:
+    with store.stage() as stage:
         progress(0, 5, "users")
         sample = _sample(trained, conditions)
         progress(1, 5, "index")
@@ -82,7 +83,7 @@ def publish(
                 f"{run}: the exported user tower differs from the model by {difference:.1e} on {len(sample.topic_BC)}"
                 f" users; at most {TOLERANCE:.0e} is allowed. Nothing was published"
             )
-        version = ReleaseStore(releases).commit(stage)
+        version = store.commit(stage)
         progress(5, 5, version)
     return Published(version, len(sample.topic_BC), difference, built.info())
 
@@ -129,7 +130,6 @@ def _write(stage: Path, run: TrainedRun, index: Index, conditions: int, retrieve
         "item_topic_offset": prepared.item_topic_offset,
         "item_topic": prepared.item_topic,
         "item_count": prepared.item_count,
-        "item_recent_count": prepared.item_recent_count,
         "follow_offset": prepared.follow_offset,
         "follow_topic": prepared.follow_topic,
         "user_feature": prepared.user_feature,

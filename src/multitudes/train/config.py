@@ -49,7 +49,7 @@ class TrainConfig(Config):
 class RunConfig(Config):
     """Everything that decides a run, together with the prepared data."""
 
-    method: Method
-    seed: int
-    model: UserTowerConfig
-    train: TrainConfig
+    method: Method = "joint"
+    seed: int = 0
+    model: UserTowerConfig = UserTowerConfig()
+    train: TrainConfig = TrainConfig()

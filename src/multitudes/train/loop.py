@@ -27,7 +27,7 @@ from multitudes.train.validation import judge, sample_rows
 
 
 def train(
-    prepared: Prepared, config: RunConfig, out: Path, *, resume: bool = False, progress: Progress = silent
+    prepared: Prepared, config: RunConfig, out: str | Path, *, resume: bool = False, progress: Progress = silent
 ) -> TrainedRun:
     """Train ``config.method`` on ``prepared`` and write the run folder ``out``.
 
@@ -38,6 +38,7 @@ def train(
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
+    out = Path(out)
     if not _begin(prepared, config, out, resume):
         return TrainedRun.open(out)
     state = fresh_state(prepared, config)
