@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT
+from benchmarks.timing import cpu_clock
 
 
 class Outcome(NamedTuple):
@@ -62,9 +63,9 @@ def peak_mib() -> float:
 def _main(module: str, name: str) -> None:
     function = getattr(import_module(module), name)
     arguments = json.load(sys.stdin)
-    began, cpu_began = time.perf_counter(), time.process_time()
+    began, cpu_began = time.perf_counter(), cpu_clock()
     value = function(**arguments)
-    outcome = Outcome(value, time.perf_counter() - began, time.process_time() - cpu_began, peak_mib())
+    outcome = Outcome(value, time.perf_counter() - began, cpu_clock() - cpu_began, peak_mib())
     print(json.dumps(outcome._asdict(), allow_nan=False))
 
 

@@ -1,12 +1,11 @@
 """Evaluation by its defaults: users per second, and the share of each phase."""
 
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.parts import Watched, watching
-from benchmarks.timing import figure, settings, spread
+from benchmarks.timing import both, clocked, figure, rates, settings
 from benchmarks.worlds import planted, trained
 from multitudes.batches.held_out import held_out
 from multitudes.data.planted import PlantedConfig
@@ -14,7 +13,7 @@ from multitudes.evaluate import evaluate as evaluation
 from multitudes.evaluate import health, judge
 from multitudes.evaluate.baselines import Baselines
 from multitudes.nn.user import Method
-from multitudes.progress import Progress, silent
+from multitudes.progress import Progress
 
 PARTS = (
     Watched("user vectors", judge, "user_vectors"),
@@ -53,19 +52,15 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     for method in sizes.methods:
         progress(len(measured), len(sizes.methods), method)
         run = trained(prepared, method, epochs=1, seed=SEED)
-        seconds = []
         with watching(PARTS) as stopwatch:
-            for _ in range(sizes.repeats):
-                began = time.perf_counter()
-                evaluation.evaluate(run, progress=silent)
-                seconds.append(time.perf_counter() - began)
+            readings = clocked(lambda run=run: evaluation.evaluate(run), sizes.repeats)  # type: ignore[misc]
         measured.append(
             {
                 "method": method,
                 "users": users,
-                "users_per_s": spread([users / taken for taken in seconds]),
-                "seconds": spread(seconds),
-                "parts": stopwatch.shares(sum(seconds)),
+                "users_per_s": rates(readings, users),
+                "seconds": both(readings),
+                "parts": stopwatch.shares(sum(readings.wall)),
             }
         )
     return {"settings": settings(sizes) | {"mean_events": figure(sizes.events / sizes.users)}, "runs": measured}

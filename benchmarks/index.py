@@ -6,7 +6,6 @@ Two kinds of vectors. *Clustered*: 2,000 centres and noise, queries near centres
 Legend: n items · Q queries · D dimensions · F factors.
 """
 
-import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks import SEED
 from benchmarks.child import in_child
-from benchmarks.timing import clocked, figure, settings, spread
+from benchmarks.timing import both, clocked, figure, rates, settings
 from multitudes.index.embedded import Embedded
 from multitudes.index.exact import Exact
 from multitudes.index.protocol import Index
@@ -63,23 +62,28 @@ def measure_one(
 ) -> dict[str, Any]:
     """Build, save, load and search one index."""
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
-    began = time.perf_counter()
-    built = Embedded.build(np.arange(1, items + 1), vectors_nD, queries=query_QD[queries:], depth=depth)
-    build_s = time.perf_counter() - began
+    kept: list[Embedded] = []
+    build = clocked(
+        lambda: kept.append(
+            Embedded.build(np.arange(1, items + 1), vectors_nD, queries=query_QD[queries:], depth=depth)
+        ),
+        1,
+    )
+    built = kept[0]
     exact = Exact.build(np.arange(1, items + 1), vectors_nD)
     built.save(Path(folder))
-    load_s = clocked(lambda: Embedded.load(Path(folder)), repeats)
+    load = clocked(lambda: Embedded.load(Path(folder)), repeats)
     index, asked_QD = Embedded.load(Path(folder)), query_QD[:queries]
     return {
         "items": items,
         "vectors": kind,
         "tuning": built.info()["tuning"],
-        "build_s": figure(build_s),
+        "build_s": both(build),
         "size_mib": {file.name: figure(file.stat().st_size / 2**20) for file in sorted(Path(folder).iterdir())},
-        "load_s": spread(load_s),
+        "load_ms": both(load, 1000),
         "recall": figure(_recall(index, exact, asked_QD, depth)),
-        "queries_per_s": spread(_rates(index, asked_QD, depth, repeats)),
-        "exact_queries_per_s": spread(_rates(exact, asked_QD[: max(24, queries // 10)], depth, 1)),
+        "queries_per_s": _rates(index, asked_QD, depth, repeats),
+        "exact_queries_per_s": _rates(exact, asked_QD[: max(24, queries // 10)], depth, 1),
         "user_ms": _of_a_user(index, asked_QD, repeats),
     }
 
@@ -106,14 +110,14 @@ def _recall(index: Index, exact: Index, query_QD: NDArray[np.float32], depth: in
     return float(np.mean([np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(query_QD))]))
 
 
-def _rates(index: Index, query_QD: NDArray[np.float32], depth: int, repeats: int) -> list[float]:
+def _rates(index: Index, query_QD: NDArray[np.float32], depth: int, repeats: int) -> dict[str, Any]:
     """Return queries per second, one query a call."""
 
     def ask() -> None:
         for q in range(len(query_QD)):
             index.search(query_QD[q : q + 1], depth)
 
-    return [len(query_QD) / seconds for seconds in clocked(ask, repeats)]
+    return rates(clocked(ask, repeats), len(query_QD))
 
 
 def _of_a_user(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dict[str, Any]:
@@ -132,6 +136,6 @@ def _of_a_user(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dic
             index.search(query_QD[first : first + count], limit)
 
     return {
-        name: spread([1000 * s / users for s in clocked(lambda shape=shape: ask(*shape), repeats)])  # type: ignore[misc]
+        name: both(clocked(lambda shape=shape: ask(*shape), repeats), 1000 / users)  # type: ignore[misc]
         for name, shape in shapes.items()
     }

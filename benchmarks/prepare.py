@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.child import Outcome, in_child
-from benchmarks.timing import figure, settings, spread
+from benchmarks.timing import Readings, both, figure, rates, settings, spread
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.progress import Progress
@@ -52,10 +52,10 @@ def _world(events: int) -> PlantedConfig:
 
 
 def _figures(events: int, outcomes: list[Outcome]) -> dict[str, Any]:
+    readings = Readings([outcome.seconds for outcome in outcomes], [outcome.cpu_s for outcome in outcomes])
     return {
-        "rows_per_s": spread([events / outcome.seconds for outcome in outcomes]),
-        "seconds": spread([outcome.seconds for outcome in outcomes]),
-        "cpu_s": spread([outcome.cpu_s for outcome in outcomes]),
+        "rows_per_s": rates(readings, events),
+        "seconds": both(readings),
         "peak_mib": spread([outcome.peak_mib for outcome in outcomes]),
     }
 

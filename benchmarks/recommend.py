@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import SEED
 from benchmarks.parts import Watched, watching
-from benchmarks.timing import clocked, figure, settings, spread
+from benchmarks.timing import both, clocked, figure, settings, spread
 from benchmarks.worlds import movielens, planted, trained
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import Prepared
@@ -89,7 +89,7 @@ def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
     opened = {method: clocked(lambda path=path: Retriever.open(path), 3) for method, path in releases.items()}  # type: ignore[misc]
     retrievers = {method: Retriever.open(path) for method, path in releases.items()}
     first = {
-        method: clocked(lambda asked=asked: asked.recommend(user_ids[0], n=sizes.n), 1)[0]  # type: ignore[misc]
+        method: clocked(lambda asked=asked: asked.recommend(user_ids[0], n=sizes.n), 1).wall[0]  # type: ignore[misc]
         for method, asked in retrievers.items()
     }
     ms_RCMQ = 1000 * np.array([_round(retrievers, user_ids, sizes.n) for _ in range(sizes.rounds)])
@@ -99,7 +99,7 @@ def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
         "items": prepared.n_items,
         "requests": len(user_ids),
         "index": retrievers["joint"].release.index.info(),
-        "open_s": {method: spread(seconds) for method, seconds in opened.items()},
+        "open_ms": {method: both(readings, 1000) for method, readings in opened.items()},
         "first_ms": {method: figure(1000 * seconds) for method, seconds in first.items()},
         "ms": {method: _percentiles(wall_MRQ[m]) for m, method in enumerate(METHODS)},
         "cpu_ms": {method: _percentiles(cpu_MRQ[m]) for m, method in enumerate(METHODS)},
@@ -144,6 +144,6 @@ def _ratios(ms_MRQ: Milliseconds) -> dict[str, Any]:
 def _parts(asked: Retriever, user_ids: list[Id], n: int) -> dict[str, float]:
     """Return the mean milliseconds of each part of a request."""
     with watching(PARTS) as stopwatch:
-        total_s = sum(clocked(lambda: [asked.recommend(user_id, n=n) for user_id in user_ids], 1))
+        total_s = clocked(lambda: [asked.recommend(user_id, n=n) for user_id in user_ids], 1).wall[0]
     mean_ms = 1000 * total_s / len(user_ids)
     return {part: figure(share * mean_ms) for part, share in stopwatch.shares(total_s).items()}

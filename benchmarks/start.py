@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.timing import clocked, settings, spread
+from benchmarks.timing import both, clocked, settings
 from multitudes.progress import Progress
 
 
@@ -27,13 +27,13 @@ _PROGRAMS = {
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Return the seconds of each program, interpreter included."""
+    """Return the milliseconds of each program, interpreter included."""
     del folder
-    seconds = {}
+    ms = {}
     for done, (name, program) in enumerate(_PROGRAMS.items()):
         progress(done, len(_PROGRAMS), name)
-        seconds[name] = spread(clocked(lambda program=program: _run(program), sizes.repeats))  # type: ignore[misc]
-    return {"settings": settings(sizes), "seconds": seconds}
+        ms[name] = both(clocked(lambda program=program: _run(program), sizes.repeats), 1000)  # type: ignore[misc]
+    return {"settings": settings(sizes), "ms": ms}
 
 
 def _run(program: tuple[str, ...]) -> None:

@@ -1,9 +1,10 @@
 """Clocks and what is said of their readings. Seconds in, seconds out."""
 
+import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,14 +13,38 @@ from multitudes.progress import Progress
 _EVERY_S = 5.0  # between two lines of progress
 
 
-def clocked(call: Callable[[], object], repeats: int) -> list[float]:
+class Readings(NamedTuple):
+    """Seconds of each repeat: on the wall, and of processors. On a busy machine the second says more."""
+
+    wall: list[float]
+    cpu: list[float]
+
+
+def clocked(call: Callable[[], object], repeats: int) -> Readings:
     """Return the seconds of each of ``repeats`` calls."""
-    seconds = []
+    readings = Readings([], [])
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), cpu_clock()
         call()
-        seconds.append(time.perf_counter() - began)
-    return seconds
+        readings.cpu.append(cpu_clock() - cpu_began)
+        readings.wall.append(time.perf_counter() - began)
+    return readings
+
+
+def cpu_clock() -> float:
+    """Return the processor seconds of this process, all its threads, and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def both(readings: Readings, scale: float = 1) -> dict[str, dict[str, float]]:
+    """Return the spread of the seconds on both clocks, times ``scale``."""
+    return {"wall": spread([scale * s for s in readings.wall]), "cpu": spread([scale * s for s in readings.cpu])}
+
+
+def rates(readings: Readings, amount: float) -> dict[str, dict[str, float]]:
+    """Return the spread of ``amount`` per second, on both clocks."""
+    return {"wall": spread([amount / s for s in readings.wall]), "cpu": spread([amount / s for s in readings.cpu])}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

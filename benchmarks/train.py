@@ -9,7 +9,7 @@ import torch
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.parts import Watched, watching
-from benchmarks.timing import figure, settings, spread
+from benchmarks.timing import clocked, figure, settings, spread
 from benchmarks.worlds import planted
 from multitudes.batches.examples import Examples
 from multitudes.data.planted import PlantedConfig
@@ -18,18 +18,18 @@ from multitudes.nn.interests.clustering import Clustering
 from multitudes.nn.sequence import SequenceEncoder
 from multitudes.nn.user import Method, UserTower, UserTowerConfig
 from multitudes.progress import Progress
-from multitudes.train import loop, objective
+from multitudes.train import loop, objective, step
 from multitudes.train.config import RunConfig, TrainConfig
 
 PARTS = (
     Watched("make batch", Examples, "_batch"),
-    Watched("draw negatives", loop, "draw_pool"),
-    Watched("draw negatives", loop, "log_inclusion"),
+    Watched("draw negatives", step, "draw_pool"),
+    Watched("draw negatives", step, "log_inclusion"),
     Watched("look-up and item tower", objective, "_look_up"),
     Watched("sequence encoder", SequenceEncoder, "forward"),
     Watched("clustering", Clustering, "forward"),
     Watched("user tower", UserTower, "forward"),
-    Watched("loss", loop, "batch_loss"),
+    Watched("loss", step, "batch_loss"),
     Watched("backward", torch.Tensor, "backward"),
     Watched("optimiser", torch.nn.utils, "clip_grad_norm_"),
     Watched("optimiser", torch.optim.AdamW, "step"),
@@ -114,7 +114,7 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
     )
     data = Prepared.open(prepared)
     with watching(PARTS) as stopwatch:
-        loop.train(data, config, Path(out))
+        readings = clocked(lambda: loop.train(data, config, Path(out)), 1)
     epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = epochs[-1]["step"]
     return {
@@ -125,6 +125,7 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
         "mean_history": figure(_mean_history(data, config)),
         "targets_per_s": spread([epoch["targets_per_s"] for epoch in epochs[1:]]),
         "step_ms": figure(1000 * epochs[-1]["seconds"] / steps),
+        "step_cpu_ms": figure(1000 * readings.cpu[0] / steps),  # of the whole run, opening and validation included
         "steps": steps,
         "parts": stopwatch.shares(epochs[-1]["seconds"]),
     }

@@ -5,6 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 
+def spread(median):
+    return {"median": median, "min": 100.0, "max": 900.0, "repeats": 3}
+
+
 def record(median, load=0.5, quick=False):
     return {
         "name": "start",
@@ -16,28 +20,28 @@ def record(median, load=0.5, quick=False):
         "seeds": [3],
         "threads": 2,
         "seconds": 1.0,
-        "figures": {"seconds": {"import x": {"median": median, "min": 0.1, "max": 0.9, "repeats": 3}}},
+        "figures": {"ms": {"import x": {"wall": spread(median), "cpu": spread(7.0)}}},
     }
 
 
 def test_the_page_shows_the_figures_of_the_file_and_names_the_machine():
-    shown = page([record(0.25)], "results/a.json")
-    assert "| `import x` | 250 (100–900) |" in shown
+    shown = page([record(250.0)], "results/a.json")
+    assert "| `import x` | 250 (100–900) | 7 (100–900) |" in shown
     assert "Abacus 7, 2 cores" in shown
     assert "load 0.5 to 0.5" in shown
     assert "results/a.json" in shown
     assert "torch" not in shown
-    assert "| `import x` | 125 (100–900) |" in page([record(0.125)], "results/a.json")
+    assert "| `import x` | 125 (100–900) | 7 (100–900) |" in page([record(125.0)], "results/a.json")
 
 
 def test_tiny_sizes_are_called_tiny():
-    assert "say nothing" in page([record(0.25, quick=True)], "a")
-    assert "say nothing" not in page([record(0.25)], "a")
+    assert "say nothing" in page([record(250.0, quick=True)], "a")
+    assert "say nothing" not in page([record(250.0)], "a")
 
 
 def test_subjects_that_were_not_measured_have_no_section():
-    assert "## Start" in page([record(0.25)], "a")
-    assert "## Train" not in page([record(0.25)], "a")
+    assert "## Start" in page([record(250.0)], "a")
+    assert "## Train" not in page([record(250.0)], "a")
 
 
 def test_numbers_have_three_digits():
