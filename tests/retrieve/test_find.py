@@ -59,7 +59,7 @@ def test_a_topic_with_too_few_items_is_filled_by_the_other_interests_and_then_by
     topics = [[1]] * 18 + [[2], [2]]
     counts = np.arange(20)  # item 20 is the most popular
     items = catalogue(TWO_TASTES, topics, counts)
-    config = RetrieveConfig(blend=blend, topics_per_request=1)
+    config = RetrieveConfig(blend=blend, topics_per_request=1, explicit_share=0.4)
     alone = find(user_vectors(("explicit",), [[[0, 5]]], topic_BK=[[2]]), items, 5, [np.array([18])], config)[0]
     assert alone.item_N.tolist() == [19, 20, 17, 16, 15]
     assert alone.sources == ["explicit", "explicit", "popular", "popular", "popular"]
