@@ -28,15 +28,6 @@ def test_one_interest_alone_has_no_cosine():
     assert np.isnan(health.mean_pairwise_cosine(np.ones((1, 2, 2)), np.array([[True, False]]))).all()
 
 
-def test_empty_slots_are_counted_over_all_users():
-    assert health.empty_slot_rate(np.array([[True, False], [True, True]])) == 0.25
-
-
-def test_shares_of_labels_sum_to_one():
-    assert health.shares(np.array([0, 2, 2, 2]), 3).tolist() == [0.25, 0, 0.75]
-    assert np.isnan(health.shares(np.array([], dtype=np.int64), 2)).all()
-
-
 def test_overlap_counts_items_in_both_lists_and_no_padding():
     first = np.array([[1, 2, 3, 0], [1, 2, 0, 0], [0, 0, 0, 0]])
     second = np.array([[3, 4, 5, 0], [2, 1, 7, 0], [1, 2, 0, 0]])

@@ -4,7 +4,6 @@ import pandera.polars as pa
 import polars as pl
 
 Schema = pa.DataFrameSchema
-ID_TYPES = (pl.Int64, pl.String)
 
 
 def _optional(dtype: type[pl.DataType] | pl.DataType) -> pa.Column:

@@ -22,10 +22,6 @@ class Interval(NamedTuple):
     low: float
     high: float
 
-    def excludes_zero(self) -> bool:
-        """Return True when the whole interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
-
 
 class Estimates(NamedTuple):
     """M ratios on all users, and on each resample of users."""

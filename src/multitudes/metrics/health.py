@@ -1,4 +1,4 @@
-"""Are the interests alive: how many carry weight, how far apart they lie, which are empty, which bring hits.
+"""Are the interests alive: how many carry weight, how far apart they lie, how much of two lists is the same.
 
 Legend: B users · K interests · D dimensions · N candidates.
 """
@@ -30,17 +30,6 @@ def mean_pairwise_cosine(vectors_BKD: NDArray[np.floating], mask_BK: NDArray[np.
     cosine_B = np.full(len(n_B), np.nan)
     np.divide(total_B, pairs_B, out=cosine_B, where=pairs_B > 0)
     return cosine_B
-
-
-def empty_slot_rate(mask_BK: NDArray[np.bool_]) -> float:
-    """Return the share of interest slots that hold no interest; NaN without slots."""
-    return float(1 - mask_BK.mean()) if mask_BK.size else float("nan")
-
-
-def shares(label_P: NDArray[np.int64], n_labels: int) -> NDArray[np.float64]:
-    """Return the share of each label 0 … n_labels − 1 among ``label_P``; NaN without any."""
-    count = np.bincount(label_P, minlength=n_labels)[:n_labels].astype(np.float64)
-    return count / count.sum() if count.sum() else np.full(n_labels, np.nan)
 
 
 def overlap(first_BN: NDArray[np.int64], second_BN: NDArray[np.int64]) -> NDArray[np.float64]:

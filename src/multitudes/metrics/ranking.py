@@ -75,11 +75,6 @@ def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) ->
     return per_user(rank_T <= cutoff, offset)
 
 
-def hit_rate(rank_T: NDArray[np.float64], cutoff: int) -> float:
-    """Return HR@cutoff pooled over users: found targets / targets, each target one example (paper, section 6)."""
-    return float(np.mean(rank_T <= cutoff)) if len(rank_T) else float("nan")
-
-
 def recall(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return found targets / targets of each user, shape (B,); NaN for a user without targets."""
     return _divided(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))

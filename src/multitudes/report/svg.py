@@ -36,11 +36,6 @@ def svg(chart: Chart) -> str:
     return _scaling(str(vl_convert.vegalite_to_svg(_spec(chart))))
 
 
-def png(chart: Chart, scale: float = 2.0) -> bytes:
-    """Return the chart as a PNG picture, ``scale`` times the size of the SVG."""
-    return bytes(vl_convert.vegalite_to_png(_spec(chart), scale=scale))
-
-
 def _spec(chart: Chart) -> str:
     return json.dumps(chart.to_dict() | {"config": CONFIG})
 
