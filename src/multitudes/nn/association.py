@@ -39,9 +39,10 @@ def gumbel(
 
 
 def mixture(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, weight_BK: Tensor) -> Tensor:
-    """Train all interests together as a mixture: -log sum_k pi_k softmax_k(y), pi being the importance; (B, T).
+    """Train all vectors together as a mixture: -log sum_k pi_k softmax_k(y), pi being the importance; (B, T).
 
-    This is the score that the mixture blend ranks by, so training and serving agree.
+    The mixture blend ranks by the same score, with pi times the shares of the kinds that validation fits afterwards.
+    Here pi need not sum to one: a factor of all of them adds a constant to the loss and nothing to its gradient.
     """
     log_share_BTK = -softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
     log_prior_BK = weight_BK.clamp(min=1e-9).log()
