@@ -80,7 +80,6 @@ def arrays() -> dict[str, np.ndarray]:
         "item_topic_offset": np.array([0, *range(21)]),
         "item_topic": np.repeat([1, 2], 10),
         "item_count": np.array([0, *range(20, 0, -1)]),
-        "item_recent_count": np.zeros(21),
         "event_offset": np.array([0, 4, 5, 6]),  # the most recent four
         "event_item": np.array([2, 3, 4, 11, 11, 5]),
         "event_time": DAY * np.array([2, 3, 4, 10, 9, 1]),

@@ -1,11 +1,13 @@
 """User vectors as retrieval takes them: from ONNX when serving, from torch when evaluating. No torch here."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Kind = Literal["unconditioned", "implicit", "explicit"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Partition = Literal["interests", "random"]  # how a history is parted into implicit interests; random: the control
 
 
 class UserVectors(NamedTuple):

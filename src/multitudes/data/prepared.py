@@ -75,6 +75,7 @@ _OTHER_ARRAYS: dict[str, type[np.generic]] = {
     "user_feature": np.float32,
 }
 ARRAYS: dict[str, type[np.generic]] = {**EVENT_ARRAYS, **_OTHER_ARRAYS}
+_REPAIR = "run multitudes prepare again"
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ class Prepared:
         """
         folder = Path(path)
         manifest = _read_manifest(folder)
-        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        arrays = {name: open_array(folder / f"{name}.npy", dtype, _REPAIR) for name, dtype in ARRAYS.items()}
         embedding_file = folder / "item_embedding.npy"
-        embedding = _open_array(embedding_file, np.float32) if embedding_file.exists() else None
+        embedding = open_array(embedding_file, np.float32, _REPAIR) if embedding_file.exists() else None
         return cls(path=folder, manifest=manifest, item_embedding=embedding, **arrays)
 
     @property
@@ -175,23 +176,28 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ArtefactError(f"{folder}/manifest.json: damaged; run multitudes prepare again") from None
+        raise ArtefactError(f"{folder}/manifest.json: damaged; {_REPAIR}") from None
     found = (manifest.get("format"), manifest.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise ArtefactError(
             f"{folder}/manifest.json: format {found[0]} version {found[1]}; expected {FORMAT} version"
-            f" {FORMAT_VERSION}. Run multitudes prepare again"
+            f" {FORMAT_VERSION}; {_REPAIR}"
         )
     return manifest
 
 
-def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
+def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:
+    """Open an array as a memory map; ``repair`` says what to do where it cannot be.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, or of another dtype.
+    """
     try:
         array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; run multitudes prepare again") from None
+        raise ArtefactError(f"{file}: missing; {repair}") from None
     except (ValueError, EOFError, OSError):
-        raise ArtefactError(f"{file}: damaged or cut short; run multitudes prepare again") from None
+        raise ArtefactError(f"{file}: damaged or cut short; {repair}") from None
     if array.dtype != dtype:
-        raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}. Run multitudes prepare again")
+        raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}; {repair}")
     return array

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 from multitudes.config import Config
 from multitudes.data.prepared import Split
 
+Controls = Literal["none", "main_budget", "all_budgets"]
+
 
 class EvaluateConfig(Config):
     """Settings of the offline protocol, section [evaluate]."""
@@ -21,7 +23,7 @@ class EvaluateConfig(Config):
     max_users: int | None = Field(None, ge=1, description="most users, drawn at random by the seed; none: all users")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of users behind the 95 % intervals")
     core_days: int = Field(4, ge=1, description="active days in the last 28 that make a user core")
-    controls: Literal["none", "main_budget", "all_budgets"] = Field(
+    controls: Controls = Field(
         "main_budget",
         description="where a run of several vectors is compared with its controls; those of one vector are cheap and"
         " asked at every budget, unless none",

@@ -5,7 +5,6 @@ Legend: B users · K vectors · N candidates · D dimensions · I items.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from multitudes.batches.held_out import HeldOut
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.evaluate import health
 from multitudes.evaluate.baselines import Baselines
-from multitudes.evaluate.config import main_budget
+from multitudes.evaluate.config import Controls, main_budget
 from multitudes.evaluate.max_score import max_score_ranks
 from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, joined, list_measures, target_measures
 from multitudes.evaluate.scorer import Scorer
@@ -26,7 +25,6 @@ from multitudes.progress import Progress, silent
 from multitudes.retrieve.find import find
 from multitudes.retrieve.plan import RetrieveConfig
 
-Controls = Literal["none", "main_budget", "all_budgets"]
 _USERS_AT_ONCE = 256
 
 

@@ -1,17 +1,14 @@
 """What an evaluation asks of a run: vectors for items and users, nothing else. ``train.run.TrainedRun`` answers it."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories
-from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.batches.vectors import Kind, Partition, UserVectors
 from multitudes.data.prepared import Prepared
-
-Partition = Literal["interests", "random"]
 
 
 class ScorerModel(Protocol):
@@ -44,11 +41,6 @@ class ScorerConfig(Protocol):
 
 class Scorer(Protocol):
     """A trained run. Legend: B users · C conditions · D dimensions · I items."""
-
-    @property
-    def path(self) -> Path:
-        """Folder of the run; results are written here."""
-        ...
 
     @property
     def prepared(self) -> Prepared:

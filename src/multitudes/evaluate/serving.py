@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.histories import follows, gather
-from multitudes.batches.vectors import UserVectors
-from multitudes.evaluate.scorer import Partition, Scorer
+from multitudes.batches.vectors import Partition, UserVectors
+from multitudes.evaluate.scorer import Scorer
 from multitudes.index.exact import Exact
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.conditions import draw

@@ -18,7 +18,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.batches.vectors import KINDS, Kind, UserVectors
 from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.plan import Blend, RetrieveConfig
 
@@ -50,7 +50,7 @@ def systems(
     found = [System(method, vectors, config)]
     if len(vectors.kinds) == 1:
         return found
-    kinds: list[Kind] = [kind for kind in get_args(Kind) if kind in vectors.kinds and set(vectors.kinds) != {kind}]
+    kinds = [kind for kind in KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     found += [System(kind, of_kind(vectors, kind), config) for kind in kinds]
     found.append(System("averaged", averaged(vectors, config), config))
     if random_vectors is not None:

@@ -92,7 +92,7 @@ def verify(file: Path, sha256: str, size: int) -> None:
     """
     try:
         found = checksum(file)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
     if found["bytes"] != size:
         raise ArtefactError(f"{file}: {found['bytes']} bytes; expected {size}. It was cut or replaced; {_REPAIR}")

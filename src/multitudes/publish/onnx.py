@@ -13,10 +13,8 @@ from torch import Tensor, nn
 
 from multitudes.batches.histories import MAX_FOLLOWS
 from multitudes.nn.model import LookedUp, TwoTower
+from multitudes.retrieve.tower import INPUTS, OUTPUTS
 from multitudes.train.run import TrainedRun
-
-INPUTS = ("input_BLD", "action_BL", "valid_BL", "follow_BF", "topic_BC", "user_feature_BP")
-OUTPUTS = ("vectors_BKD", "weight_BK", "mask_BK", "cluster_BL")
 
 
 class _Served(nn.Module):

@@ -1,6 +1,5 @@
 """``manifest.json``: what a release is, and the checksum of every file in it."""
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
+from multitudes.index import files as checked
 
 FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 1
@@ -49,7 +49,7 @@ def write(folder: Path, manifest: Manifest) -> None:
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     names.append("index/index.json")
-    files = {name: _entry(folder / name) for name in names}
+    files = {name: FileEntry(**checked.checksum(folder / name)) for name in names}
     text = manifest.model_copy(update={"files": files}).model_dump_json(indent=2)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -86,18 +86,4 @@ def verify(folder: Path, manifest: Manifest) -> None:
         ArtefactError: a file is missing, cut, or changed.
     """
     for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtefactError(f"{path}: missing; {_REPAIR}")
-        found = _entry(path)
-        if found.bytes != entry.bytes:
-            raise ArtefactError(
-                f"{path}: {found.bytes} bytes; expected {entry.bytes}. It was cut or replaced; {_REPAIR}"
-            )
-        if found.sha256 != entry.sha256:
-            raise ArtefactError(f"{path}: the checksum differs from the published one; the file is damaged; {_REPAIR}")
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as stream:
-        return FileEntry(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=path.stat().st_size)
+        checked.verify(folder / name, entry.sha256, entry.bytes)

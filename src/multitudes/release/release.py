@@ -9,7 +9,6 @@ file                         shape   dtype   meaning
 item_input                   I+1, D' float32 what the user tower sees of an item in a history (row 0: zeros)
 item_topic_offset, item_topic I+2, · int64, int32  topics of each item
 item_count                   I+1     int64   positive events until publishing
-item_recent_count            I+1     int64   the same in the most recent time
 event_offset                 U+1     int64   where each user's most recent ``history_length`` events begin
 event_item                   ·       int32   item number, 0 = not in the vocabulary
 event_time                   ·       int64   seconds, or positions
@@ -33,6 +32,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
 from multitudes.index import build as indexes
 from multitudes.index.protocol import Index
@@ -46,7 +46,6 @@ ARRAYS: dict[str, type[np.generic]] = {
     "item_topic_offset": np.int64,
     "item_topic": np.int32,
     "item_count": np.int64,
-    "item_recent_count": np.int64,
     "event_offset": np.int64,
     "event_item": np.int32,
     "event_time": np.int64,
@@ -71,7 +70,6 @@ class Release:
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
     item_count: NDArray[np.int64]
-    item_recent_count: NDArray[np.int64]
     event_offset: NDArray[np.int64]
     event_item: NDArray[np.int32]
     event_time: NDArray[np.int64]
@@ -95,7 +93,7 @@ class Release:
             folder = ReleaseStore(folder).folder()
         manifest = manifests.read(folder)
         manifests.verify(folder, manifest)
-        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        arrays = {name: _array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
         return cls(path=folder, manifest=manifest, index=indexes.load(folder / "index"), **arrays)
 
     @property
@@ -152,13 +150,6 @@ class Release:
         return np.asarray(items, dtype=np.int64)
 
 
-def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; publish the run again") from None
-    except (ValueError, EOFError, OSError):
-        raise ArtefactError(f"{file}: damaged or cut short; publish the run again") from None
-    if array.dtype != dtype:
-        raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}. Publish the run again")
-    return array.view(np.ndarray)  # still on the disk; the subclass costs a microsecond at every slice
+def _array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
+    # Still on the disk; the subclass of a memory map costs a microsecond at every slice.
+    return open_array(file, dtype, "publish the run again").view(np.ndarray)

@@ -7,10 +7,9 @@ further axes, so that one user and thousands take the same path.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.batches.vectors import KINDS, Kind, UserVectors
 from multitudes.retrieve.plan import RetrieveConfig, division
 
-KINDS: tuple[Kind, ...] = ("unconditioned", "implicit", "explicit")
 # Who takes the share that a kind cannot use, in order: followed topics that a user does not have go to the implicit
 # interests, a history that cannot be read leaves its place to the followed topics.
 _HEIRS: dict[Kind, tuple[Kind, ...]] = {

@@ -1,11 +1,11 @@
 """How a list of candidates is divided among the interests and put together: section ``[retrieve]``."""
 
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.batches.vectors import Kind
+from multitudes.batches.vectors import KINDS, Kind
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
@@ -74,6 +74,6 @@ def division(config: RetrieveConfig, fitted: Shares = UNFITTED) -> Shares:
 
 def fitted(config: RetrieveConfig, shares: Mapping[Kind, float]) -> RetrieveConfig:
     """Return ``config`` with the shares that it leaves open set to those of a run."""
-    own = Shares(*(shares.get(kind, 0.0) for kind in get_args(Kind))) if sum(shares.values()) > 0 else UNFITTED
+    own = Shares(*(shares.get(kind, 0.0) for kind in KINDS)) if sum(shares.values()) > 0 else UNFITTED
     whole = division(config, own)
     return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": whole.explicit})

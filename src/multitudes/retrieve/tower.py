@@ -11,6 +11,8 @@ from multitudes.batches.vectors import UserVectors
 from multitudes.errors import ArtefactError
 from multitudes.release.release import USER_TOWER, Release
 
+# The names that the exported tower has for what it takes and gives, in its order.
+INPUTS = ("input_BLD", "action_BL", "valid_BL", "follow_BF", "topic_BC", "user_feature_BP")
 OUTPUTS = ("vectors_BKD", "weight_BK", "mask_BK", "cluster_BL")
 
 
@@ -26,14 +28,9 @@ def user_vectors(release: Release, histories: Histories, topic_BC: NDArray[np.in
         ArtefactError: the tower does not take or give what this version expects.
     """
     session, kinds = release.user_tower, release.manifest.kinds
-    offered = {
-        "input_BLD": release.item_input[histories.item_BL],
-        "action_BL": histories.action_BL,
-        "valid_BL": histories.valid_BL,
-        "follow_BF": histories.follow_BF,
-        "topic_BC": topic_BC,
-        "user_feature_BP": histories.user_feature_BP,
-    }
+    item_BL, action_BL, valid_BL, follow_BF, user_feature_BP = histories
+    values = (release.item_input[item_BL], action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
+    offered = dict(zip(INPUTS, values, strict=True))
     wanted = [entry.name for entry in session.get_inputs()]  # a tower without features has no such input
     try:
         vectors_BKD, weight_BK, mask_BK, cluster_BL = session.run(OUTPUTS, {name: offered[name] for name in wanted})

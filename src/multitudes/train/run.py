@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/run.json              method, seed, configuration, data, versions, best epoch
+    RUN/run.json              method, seed, configuration, data, versions, best epoch, shares of the kinds of vectors
         weights.safetensors   weights of the best epoch
         metrics.jsonl         one line per epoch: loss by kind, validation hit rate, rates
         checkpoint/           where an interrupted run goes on; gone when it is finished
@@ -10,7 +10,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from multitudes.batches.histories import Histories, rows
-from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.batches.vectors import Kind, Partition, UserVectors
 from multitudes.config import parse
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
@@ -92,7 +91,7 @@ class TrainedRun:
         self,
         histories: Histories,
         topic_BC: NDArray[np.int64],
-        partition: Literal["interests", "random"] = "interests",
+        partition: Partition = "interests",
     ) -> UserVectors:
         """Return the vectors of B users, deterministic and independent of who else is in the batch.
 
@@ -110,7 +109,7 @@ class TrainedRun:
         return UserVectors(parts[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:]))
 
     @torch.no_grad()
-    def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: str) -> UserVectors:
+    def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
         self.model.eval()
         device = self.model.items.id_embedding.weight.device
         action_BL, valid_BL, follow_BF, feature_BP, topics = (

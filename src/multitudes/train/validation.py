@@ -10,7 +10,7 @@ Legend: B users · K interests · G kinds (unconditioned, implicit, explicit) ·
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,11 @@ from torch import Tensor
 from multitudes.batches.examples import item_topics
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.histories import follows, gather
-from multitudes.batches.vectors import Kind, UserVectors
+from multitudes.batches.vectors import KINDS, Kind, UserVectors
 from multitudes.nn.masking import lowest
 from multitudes.seeding import generator
 from multitudes.train.run import TrainedRun
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
 CHUNK = 30_000_000  # scores held in memory at once
 ROUNDS = 200  # of expectation maximisation; it converges long before
 
