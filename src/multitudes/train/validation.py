@@ -2,7 +2,8 @@
 
 The user's vectors are judged as they are served by default, as a mixture: an item's score is
 log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers, g being the kinds of vectors and w the importance
-within a kind; explicit vectors see the items of their topic only. **The shares s are fitted** on the same users, by
+within a kind; explicit vectors see the items of their topic only. The normalisers leave out what the user has seen,
+those of serving do not: they are one search's by-product there. **The shares s are fitted** on the same users, by
 expectation maximisation of the targets' likelihood: two numbers for a data set, which say what each kind of interest is
 worth there. They become the run's default division of the budget (method §8, budgets from calibrated rates).
 
