@@ -104,14 +104,12 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(METHODS), choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--collect", action="store_true", help="run nothing, write the figures of what is there")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side, one thread each")
     parser.add_argument("--out", type=Path, help="JSON file; default benchmarks/results/quality-SPLIT.json")
     given = parser.parse_args()
-    for name in given.sets:
-        _prepare(given.data / name, given.work / name / "prepared", SETS[name])
-    cells = [Cell(d, v, s) for s in given.seeds for d in given.sets for v in given.variants]
-    with ThreadPoolExecutor(given.jobs) as pool:
-        list(pool.map(lambda cell: _run(cell, given.work, given.split), cells))
+    if not given.collect:
+        _run_all(given)
     out = given.out or ROOT / "benchmarks" / "results" / f"quality-{given.split}.json"
     record = {
         "machine": machine(),
@@ -123,6 +121,14 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1), encoding="utf-8")
     print(out)
+
+
+def _run_all(given: argparse.Namespace) -> None:
+    for name in given.sets:
+        _prepare(given.data / name, given.work / name / "prepared", SETS[name])
+    cells = [Cell(d, v, s) for s in given.seeds for d in given.sets for v in given.variants]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(lambda cell: _run(cell, given.work, given.split), cells))
 
 
 def _prepare(data: Path, prepared: Path, settings: DataSet) -> None:
