@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.evaluate.health import source_measures, summary, vector_measures
 from multitudes.evaluate.summary import Bootstrap
 
-KINDS = ("implicit", "implicit", "explicit", "explicit")
+KINDS: tuple[Kind, ...] = ("implicit", "implicit", "explicit", "explicit")
 
 
 @pytest.fixture
