@@ -73,6 +73,16 @@ def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: P
     assert sum(int((b.target_BW > 0).sum()) for b in batches) == len(made)
 
 
+def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Prepared) -> None:
+    later = np.arange(len(prepared.event_item)) % 2 == 0
+    made = examples(dataclasses.replace(prepared, event_after_follows=later))
+    start, stop = made._windows(np.random.default_rng(0))
+    follows = made._batch(start, stop, np.random.default_rng(0)).histories.follow_BF
+    known = later[made.position[start]]
+    assert not follows[~known].any()
+    assert follows[known].any()
+
+
 def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
     first, every = examples(prepared), examples(prepared, first_time_only=False)
     assert prepared.event_first[first.position].all()

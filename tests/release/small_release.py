@@ -80,6 +80,7 @@ def arrays() -> dict[str, np.ndarray]:
         "item_topic_offset": np.array([0, *range(21)]),
         "item_topic": np.repeat([1, 2], 10),
         "item_count": np.array([0, *range(20, 0, -1)]),
+        "item_usable": (np.arange(21) > 0) & (np.arange(21) != 20),  # item 20 has no feature to speak of
         "event_offset": np.array([0, 4, 5, 6]),  # the most recent four
         "event_item": np.array([2, 3, 4, 11, 11, 5]),
         "event_time": DAY * np.array([2, 3, 4, 10, 9, 1]),

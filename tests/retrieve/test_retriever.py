@@ -89,6 +89,22 @@ def test_a_described_person_is_served_as_the_same_person_in_the_data_would_be(re
     assert [c.item_id for c in reversed_.candidates] != [c.item_id for c in known.candidates], "newest last matters"
 
 
+def test_an_item_without_features_tells_nothing_of_a_described_person(retriever: Retriever):
+    item = range(101, 121)
+    answer = retriever.recommend(history=[item[19]], n=3)
+    assert answer.degraded
+    assert item[19] not in [candidate.item_id for candidate in answer.candidates]
+    assert not retriever.recommend(history=[item[1]], n=3).degraded
+
+
+def test_shares_that_a_call_leaves_open_are_as_published(releases: Path):
+    published = Retriever.open(releases).config
+    asked = Retriever.open(releases, RetrieveConfig(blend="round_robin")).config
+    assert asked.unconditioned_share == published.unconditioned_share
+    assert asked.explicit_share == published.explicit_share
+    assert Retriever.open(releases, RetrieveConfig(explicit_share=0.5)).config.explicit_share == 0.5
+
+
 def test_unknown_items_and_topics_of_a_description_are_counted(retriever: Retriever):
     answer = retriever.recommend(history=[101, 999, 998], follows=["Opera", "Crime"], n=2)
     assert (answer.unknown_items, answer.unknown_topics) == (2, 1)

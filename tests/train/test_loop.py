@@ -122,6 +122,16 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what_to_do(prepared: Pre
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multitudes.train.loop.sample_rows", lambda *_: np.empty(0, dtype=np.int64))
+    run = train(prepared, config(epochs=3, patience=1), tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["best_epoch"], record["judged_users"]) == (3, 0)
+    assert sum(run.shares.values()) == 0
+
+
 def test_an_existing_run_is_not_overwritten(prepared: Prepared, tmp_path: Path) -> None:
     train(prepared, config(epochs=1), tmp_path / "run")
     before = (tmp_path / "run" / "weights.safetensors").read_bytes()

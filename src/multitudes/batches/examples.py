@@ -119,7 +119,11 @@ class Examples:
         first = slice(0, MAX_CONDITIONS)
         condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], random)
         longest = max(1, min(self.history, int((end_B - prepared.event_offset[user_B]).max())))
-        histories = self._forget(gather(prepared, user_B, end_B, longest), random)
+        histories = gather(prepared, user_B, end_B, longest)
+        # Follows are no feature of what came before they were known: derived ones were made of those very targets.
+        known_B1 = prepared.event_after_follows[first_B][:, None]
+        histories = histories._replace(follow_BF=np.where(known_B1, histories.follow_BF, 0))
+        histories = self._forget(histories, random)
         return Batch(histories, target_BW, weight_BW, condition_BC)
 
     def _forget(self, histories: Histories, random: np.random.Generator) -> Histories:

@@ -83,6 +83,8 @@ def show(run: Path) -> dict[str, Any]:
     from multitudes.train.record import read_record
 
     record = read_record(run)
+    if not record["judged_users"]:
+        typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
         f" validation HR@100 {record['validation_hr@100']:.4f}"

@@ -72,9 +72,11 @@ class Embedded:
         return index
 
     def _tune(self, queries: NDArray[np.float32] | None, recall: float, depth: int, seed: int) -> None:
-        if queries is not None:
+        if queries is not None and len(queries):
             tuned_on = "queries"
-            query_QD = self._rows.queries(queries)[:_TUNING_QUERIES]
+            rng = generator(seed, "index", "tuning queries")
+            drawn = rng.permutation(len(queries))[:_TUNING_QUERIES]  # the first users are not like the others
+            query_QD = self._rows.queries(queries[drawn])
         else:
             tuned_on = "items with noise"
             query_QD = _noisy_items(self._rows, seed)

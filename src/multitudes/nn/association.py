@@ -45,5 +45,6 @@ def mixture(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, weight_B
     Here pi need not sum to one: a factor of all of them adds a constant to the loss and nothing to its gradient.
     """
     log_share_BTK = -softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
-    log_prior_BK = weight_BK.clamp(min=1e-9).log()
+    prior_BK = weight_BK / weight_BK.sum(dim=1, keepdim=True).clamp(min=1e-9)  # kinds sum to one each
+    log_prior_BK = prior_BK.clamp(min=1e-9).log()
     return -masked_low(log_share_BTK + log_prior_BK.unsqueeze(1), mask_BK.unsqueeze(1)).logsumexp(dim=2)

@@ -9,6 +9,7 @@ file                         shape   dtype   meaning
 item_input                   I+1, D' float32 what the user tower sees of an item in a history (row 0: zeros)
 item_topic_offset, item_topic I+2, · int64, int32  topics of each item
 item_count                   I+1     int64   positive events until publishing
+item_usable                  I+1     bool    has a feature, so may take part in an interest
 event_offset                 U+1     int64   where each user's most recent ``history_length`` events begin
 event_item                   ·       int32   item number, 0 = not in the vocabulary
 event_time                   ·       int64   seconds, or positions
@@ -46,6 +47,7 @@ ARRAYS: dict[str, type[np.generic]] = {
     "item_topic_offset": np.int64,
     "item_topic": np.int32,
     "item_count": np.int64,
+    "item_usable": np.bool_,
     "event_offset": np.int64,
     "event_item": np.int32,
     "event_time": np.int64,
@@ -70,6 +72,7 @@ class Release:
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
     item_count: NDArray[np.int64]
+    item_usable: NDArray[np.bool_]
     event_offset: NDArray[np.int64]
     event_item: NDArray[np.int32]
     event_time: NDArray[np.int64]

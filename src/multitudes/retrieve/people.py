@@ -65,7 +65,7 @@ class People:
         histories = Histories(
             item_BL=item_L[None],
             action_BL=np.where(item_L > 0, manifest.default_action, 0)[None],
-            valid_BL=(item_L > 0)[None],
+            valid_BL=self._release.item_usable[item_L][None],
             follow_BF=_padded(topics[topics > 0][:MAX_FOLLOWS], MAX_FOLLOWS)[None],
             user_feature_BP=np.zeros((1, self._release.user_feature.shape[1]), dtype=np.float32),
         )

@@ -72,8 +72,13 @@ def division(config: RetrieveConfig, fitted: Shares = UNFITTED) -> Shares:
     return Shares(unconditioned, max(0.0, 1 - unconditioned - explicit), explicit)
 
 
-def fitted(config: RetrieveConfig, shares: Mapping[Kind, float]) -> RetrieveConfig:
-    """Return ``config`` with the shares that it leaves open set to those of a run."""
-    own = Shares(*(shares.get(kind, 0.0) for kind in KINDS)) if sum(shares.values()) > 0 else UNFITTED
-    whole = division(config, own)
+def completed(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
+    """Return ``config`` with the shares that it leaves open set in proportion to ``shares``."""
+    whole = division(config, shares)
     return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": whole.explicit})
+
+
+def fitted(config: RetrieveConfig, shares: Mapping[Kind, float]) -> RetrieveConfig:
+    """Return ``config`` with the shares that it leaves open set to those that training fitted for a run."""
+    known = sum(shares.values()) > 0
+    return completed(config, Shares(*(shares.get(kind, 0.0) for kind in KINDS)) if known else UNFITTED)

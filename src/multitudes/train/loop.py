@@ -123,7 +123,7 @@ class _Loop:
         position = self.state.position
         self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, self.state.model)
         rate, shares = judge(self.run_view, self.held, self.rows)
-        if rate > position.best_hit_rate:
+        if rate > position.best_hit_rate or not len(self.rows):  # nothing to judge by: the last epoch is kept
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in shares.items()}
             self.state.best = {name: tensor.clone() for name, tensor in weights(self.state.model).items()}
@@ -152,6 +152,7 @@ class _Loop:
             "best_epoch": position.best_epoch + 1,
             "validation_hr@100": position.best_hit_rate,
             "shares": position.best_shares,
+            "judged_users": len(self.rows),
         }
         write_record(self.out, record)
         shutil.rmtree(self.out / "checkpoint", ignore_errors=True)
