@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality_page", description=__doc__)
     parser.add_argument("--test", type=Path, default=RESULTS / "quality-test.json")
     parser.add_argument("--validation", type=Path, default=RESULTS / "quality-validation.json")
-    parser.add_argument("--words", type=Path, default=ROOT / "docs" / "results_words.md", help="what the figures say")
+    parser.add_argument("--words", type=Path, default=RESULTS / "words.md", help="what the figures say")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     given = parser.parse_args()
     test, validation = (json.loads(file.read_text(encoding="utf-8")) for file in (given.test, given.validation))
