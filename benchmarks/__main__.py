@@ -14,13 +14,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"subjects: {', '.join(SUBJECTS)}; none: all")
     parser.add_argument("--out", type=Path, help="JSON file; a subject that it has already is replaced")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--threads", type=int, help="of every subject; 1 on a machine where others are at work")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in SUBJECTS]
     if unknown:
         parser.error(f"unknown subject '{unknown[0]}'; known: {', '.join(SUBJECTS)}")
     stamp = time.strftime("%Y-%m-%dT%H%MZ", time.gmtime())
     out = given.out or ROOT / "benchmarks" / "results" / f"{'quick-' if given.quick else ''}{stamp}.json"
-    run(tuple(given.names or SUBJECTS), out.resolve(), given.quick)
+    run(tuple(given.names or SUBJECTS), out.resolve(), given.quick, given.threads)
 
 
 if __name__ == "__main__":
