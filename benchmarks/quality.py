@@ -24,6 +24,9 @@ from multitudes.evaluate.compare import compare, read_result
 Settings = dict[str, Any]
 
 
+KEPT = ("hr@10", "hr@100", "ndcg@100", "topics@100", "tail_share@100")
+
+
 @dataclass(frozen=True)
 class DataSet:
     """How a set is split (design: its README) and how many users are asked, drawn by a fixed seed."""
@@ -207,14 +210,7 @@ def _collect(name: str, variants: list[str], seeds: list[int], work: Path, split
         "data": results[variants[0]][0]["data"]
         | {"asked_users": results[variants[0]][0]["users"], "targets": results[variants[0]][0]["n_targets"]},
         "results": {
-            v: [
-                {
-                    key: result[key]
-                    for key in ("methods", "differences", "max_score", "segments", "interests", "all_targets")
-                }
-                | {"shares": record["shares"], "validation": record["validation_hr@100"]}
-                for result, record in zip(results[v], records[v], strict=True)
-            ]
+            v: [_figures(result, record) for result, record in zip(results[v], records[v], strict=True)]
             for v in variants
         },
         "joint_minus": {
@@ -223,6 +219,35 @@ def _collect(name: str, variants: list[str], seeds: list[int], work: Path, split
             if v != "joint" and "joint" in variants
         },
     }
+
+
+def _figures(result: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page shows of one run."""
+    every = result["all_targets"]
+    return {
+        "methods": {name: _kept(figures) for name, figures in result["methods"].items()},
+        "differences": {name: _kept(figures) for name, figures in result["differences"].items()},
+        "segments": {
+            group: {
+                part: {"targets": figures["targets"], "methods": {m: _kept(f) for m, f in figures["methods"].items()}}
+                for part, figures in parts.items()
+                if "methods" in figures
+            }
+            for group, parts in result["segments"].items()
+        },
+        "interests": {
+            key: value for key, value in result["interests"].items() if isinstance(value, dict) and "mean" in value
+        }
+        if result["interests"]
+        else {},
+        "all_targets": {name: _kept(figures) for name, figures in every["methods"].items()} if every else None,
+        "shares": record["shares"],
+        "validation": record["validation_hr@100"],
+    }
+
+
+def _kept(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: figures[key] for key in KEPT if key in figures}
 
 
 if __name__ == "__main__":

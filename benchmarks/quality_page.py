@@ -79,6 +79,7 @@ def _about(name: str, data: dict[str, Any]) -> str:
     return (
         f"{facts['users']:,} users, {facts['items']:,} items, split {facts['split']!r};"
         f" {facts['asked_users']:,} users with {facts['targets']:,} first-time targets were asked.{own}"
+        f" Seeds: {', '.join(map(str, data['seeds']))}."
     )
 
 
@@ -105,6 +106,7 @@ def _methods(data: dict[str, Any]) -> str:
             _mean_difference(joint, name),
         ]
         for name in BASELINES
+        if name in joint[0]["methods"]
     ]
     return _table(
         ["", *(key.upper() for key in budgets), "NDCG@100", "topics among hits", "joint minus it, HR@100"], rows
@@ -150,13 +152,14 @@ def _segment(figures: dict[str, Any], method: str) -> str:
 
 def _all_targets(data: dict[str, Any]) -> str:
     rows = [
-        [name, _figure([run["all_targets"]["methods"][name]["hr@100"]["mean"] for run in runs])]
+        [name, _figure([run["all_targets"][name]["hr@100"]["mean"] for run in runs])]
         for name, runs in data["results"].items()
     ]
     joint = data["results"]["joint"]
     rows += [
-        [name, _figure([run["all_targets"]["methods"][name]["hr@100"]["mean"] for run in joint])]
+        [name, _figure([run["all_targets"][name]["hr@100"]["mean"] for run in joint])]
         for name in ("own_history", *BASELINES)
+        if name in joint[0]["all_targets"]
     ]
     return f"All targets, repeats too (nothing excluded):\n\n{_table(['', 'HR@100'], rows)}"
 
@@ -189,7 +192,7 @@ def _over_seeds(runs: list[dict[str, Any]], method: str, key: str) -> str:
 
 
 def _cell(runs: list[dict[str, Any]], method: str, key: str) -> str:
-    return _figure([found["mean"] for run in runs if (found := run["methods"][method].get(key))])
+    return _figure([found["mean"] for run in runs if (found := run["methods"].get(method, {}).get(key))])
 
 
 def _figure(values: list[float], spread: bool = False) -> str:
