@@ -26,9 +26,9 @@ from
 where DATA holds one folder of canonical tables per set. {machine}. {versions}.
 
 How to read: HR@N is the share of first-time targets among N candidates, pooled over users; **every system returns N
-candidates in all**, however many vectors it has. Figures are means over seeds {seeds} (in brackets the lowest and the
-highest seed). Differences are paired user by user, each user's outcome being the mean over seeds, with 95 % bootstrap
-intervals over users; **they do not cover what another seed would change**: compare with the spread over seeds.
+candidates in all**, however many vectors it has. Figures are means over the seeds that each set names (in brackets the
+lowest and the highest seed). Differences are paired user by user, each user's outcome being the mean over seeds, with
+95 % bootstrap intervals over users; **they do not cover what another seed would change**: compare with the spread over seeds.
 A star marks an interval that excludes zero. Settings are the defaults for all sets but those named below: nothing was
 tuned on these test splits.
 """
@@ -57,7 +57,6 @@ def page(test: dict[str, Any], validation: dict[str, Any], words: str) -> str:
         remedy_seeds=" ".join(map(str, validation["seeds"])),
         machine=f"Measured on {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
         versions=", ".join(f"{name} {version}" for name, version in test["versions"].items() if version),
-        seeds=", ".join(map(str, test["seeds"])),
     )
     return "\n".join([head, words, *_test_sections(test), *_remedies(validation)])
 
