@@ -28,9 +28,9 @@ where DATA holds one folder of canonical tables per set. {machine}. {versions}.
 How to read: HR@N is the share of first-time targets among N candidates, pooled over users; **every system returns N
 candidates in all**, however many vectors it has. Figures are means over the seeds that each set names (in brackets the
 lowest and the highest seed). Differences are paired user by user, each user's outcome being the mean over seeds, with
-95 % bootstrap intervals over users; **they do not cover what another seed would change**: compare with the spread over seeds.
-A star marks an interval that excludes zero. Settings are the defaults for all sets but those named below: nothing was
-tuned on these test splits.
+95 % bootstrap intervals over users; **they do not cover what another seed would change**: compare with the spread over
+seeds. A star marks an interval that excludes zero. Settings are the defaults for all sets but those named below:
+nothing was tuned on these test splits.
 """
 
 
