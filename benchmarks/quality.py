@@ -207,7 +207,7 @@ def _collect(name: str, variants: list[str], seeds: list[int], work: Path, split
     records = {v: [json.loads((run / "run.json").read_text()) for run in folders] for v, folders in runs.items()}
     return {
         "seeds": seeds,
-        "data": results[variants[0]][0]["data"]
+        "data": {key: value for key, value in results[variants[0]][0]["data"].items() if key != "path"}
         | {"asked_users": results[variants[0]][0]["users"], "targets": results[variants[0]][0]["n_targets"]},
         "results": {
             v: [_figures(result, record) for result, record in zip(results[v], records[v], strict=True)]
