@@ -1,6 +1,7 @@
 """Configuration: frozen pydantic models, one per component, written directly above the component they configure."""
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,16 +49,25 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: the file is missing, is no TOML, or has an unknown section.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file; write one with: multitudes init DIR") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
+    tables = toml_tables(path, "write one with: multitudes init DIR")
     for name in tables:
         if name not in SECTIONS:
-            raise UsageError(f"{path}: unknown section [{name}]{_nearest(name, SECTIONS)}")
+            raise UsageError(f"{path}: unknown section [{name}]{nearest(name, SECTIONS)}")
     return tables
+
+
+def toml_tables(path: Path, otherwise: str) -> dict[str, Any]:
+    """Read a TOML file of any kind; ``otherwise`` says what to do where there is none.
+
+    Raises:
+        UsageError: the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such configuration file; {otherwise}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None
 
 
 # One section per verb that takes a configuration.
@@ -68,10 +78,26 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(key, list(model.model_fields))}"
-    return f"'{key}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        inner, name = _inner(model, problem["loc"][:-1]), str(problem["loc"][-1])
+        return f"unknown key '{key}'{nearest(name, list(inner.model_fields))}"
+    message = f"'{key}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        match = difflib.get_close_matches(problem["input"], re.findall("'([^']*)'", problem["ctx"]["expected"]), n=1)
+        return message + (f"; did you mean '{match[0]}'?" if match else "")
+    return message
 
 
-def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+def _inner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model of the table at ``path``: its keys are the ones to name."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return the end of a sentence that refuses ``name``: the nearest known one, or all of them."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"

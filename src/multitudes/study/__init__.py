@@ -1,0 +1,1 @@
+"""Methods × data sets × seeds on equal terms: one file says what is compared, one folder holds the answer."""
