@@ -68,7 +68,8 @@ REMEDIES = {
             "reads": "history",
             "isolate": False,
             "sequence": {"blocks": 0},
-            "clustering": {"interests": 7, "item_norm": 0},
+            "interests": 7,
+            "clustering": {"item_norm": 0},
         },
         {"association": "argmax"},
     ),
@@ -77,7 +78,7 @@ REMEDIES = {
     ),
     "isolate": Variant("joint", "interests learn on top of an untouched unconditioned tower", {"isolate": True}),
     "sequence": Variant("joint", "clusters of encoded events in place of items", {"cluster_on": "sequence"}),
-    "seven": Variant("joint", "K = 7 interests in place of 4", {"clustering": {"interests": 7}}),
+    "seven": Variant("joint", "K = 7 interests in place of 4", {"interests": 7}),
     "random": Variant("joint", "control: trained and served on a random partition", {"partition": "random"}),
 }
 VARIANTS = METHODS | REMEDIES

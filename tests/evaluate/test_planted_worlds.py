@@ -41,7 +41,7 @@ def world(tastes: int) -> tuple[PlantedWorld, Path]:
 def run(tastes: int, method: Method) -> TrainedRun:
     _, folder = world(tastes)
     model = UserTowerConfig.model_validate(
-        {"width": 8, "history": 30, "dropout": 0.1, "clustering": {"interests": 3}, "crossing": {"hidden": 32}}
+        {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
     )
     settings = TrainConfig(epochs=5, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
     config = RunConfig(method=method, seed=0, model=model, train=settings)

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from multitudes.nn.items import ItemFeatures
+from multitudes.nn.methods import Method
 from multitudes.nn.model import LookedUp, Sizes, TwoTower
-from multitudes.nn.user import Method, UserTowerConfig, UserVectors
+from multitudes.nn.user import UserVectors
+from multitudes.nn.user_config import UserTowerConfig
 
 ITEMS, TOPICS, FOLLOWS, CONDITIONS = 200, 12, 6, 3
 

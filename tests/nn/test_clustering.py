@@ -28,7 +28,7 @@ def agreement(assignment_BL: Tensor, taste_BL: Tensor) -> float:
 
 def test_three_planted_tastes_come_back_as_three_interests() -> None:
     item_BLD, taste_BL = tastes()
-    found = Clustering(ClusteringConfig(interests=3))(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 3)(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
     assert agreement(found.assignment_BL, taste_BL) > 0.9
     assert found.interests.mask_BK.all()
 
@@ -46,7 +46,7 @@ def test_a_random_partition_finds_no_tastes() -> None:
 def test_noise_has_no_tastes_to_find() -> None:
     _, taste_BL = tastes()
     noise_BLD = torch.randn(*taste_BL.shape, 16, generator=torch.Generator().manual_seed(1))
-    found = Clustering(ClusteringConfig(interests=3))(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 3)(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
     assert agreement(found.assignment_BL, taste_BL) < 0.1
 
 
@@ -86,7 +86,7 @@ def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interest
     item_BLD, taste_BL = tastes(users=8)
     valid_BL = torch.zeros_like(taste_BL, dtype=torch.bool)
     valid_BL[:, [4, 9]] = True
-    found = Clustering(ClusteringConfig(interests=5))(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(), 5)(item_BLD, valid_BL)
     assert (found.interests.mask_BK.sum(dim=1) <= 2).all()
     assert (found.interests.weight_BK[~found.interests.mask_BK] == 0).all()
     assert torch.equal(found.assignment_BL >= 0, valid_BL)
@@ -94,7 +94,7 @@ def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interest
 
 def test_one_item_many_times_is_one_interest() -> None:
     item_BLD = torch.ones(3, 10, 4)
-    found = Clustering(ClusteringConfig(interests=4))(item_BLD, torch.ones(3, 10, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 4)(item_BLD, torch.ones(3, 10, dtype=torch.bool))
     assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
 
 
@@ -120,7 +120,7 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
         share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
         accumulated_BLK = accumulated_BLK + item_BLD @ centre_BKD.transpose(1, 2)
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-    found = Clustering(ClusteringConfig(interests=3, rounds=3, item_norm=0))(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3)(item_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
     assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
 
@@ -139,9 +139,7 @@ def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
     item_BLD, taste_BL = tastes(k=7)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     filled = {
-        norm: Clustering(ClusteringConfig(interests=7, item_norm=norm))(item_BLD, valid_BL)
-        .interests.mask_BK.float()
-        .mean()
+        norm: Clustering(ClusteringConfig(item_norm=norm), 7)(item_BLD, valid_BL).interests.mask_BK.float().mean()
         for norm in (0.3, 4.0)
     }
     assert filled[4.0] > 0.95

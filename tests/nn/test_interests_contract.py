@@ -16,7 +16,7 @@ SHAPES: tuple[dict[str, object], ...] = (
     {},
     {"sequence": {"blocks": 0}, "similarity": "cosine"},
     {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
-    {"cluster_on": "sequence", "clustering": {"item_norm": 0, "interests": 7}},
+    {"cluster_on": "sequence", "interests": 7, "clustering": {"item_norm": 0}},
 )
 
 
@@ -96,8 +96,8 @@ def test_weights_of_a_kind_sum_to_one_and_vanish_where_masked(tower: TwoTower) -
 def kinds(tower: TwoTower) -> list[slice]:
     start = int(tower.user.keeps_single)
     found = [slice(0, start)] if start else []
-    if tower.user.clustering is not None:
-        found.append(slice(start, start + tower.user.config.clustering.interests))
+    if tower.user.implicit is not None:
+        found.append(slice(start, start + tower.user.config.interests))
         start = found[-1].stop
     return [*found, slice(start, None)] if tower.user.conditional is not None else found
 

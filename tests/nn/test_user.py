@@ -4,7 +4,7 @@ import pytest
 
 from multitudes.config import parse
 from multitudes.errors import UsageError
-from multitudes.nn.user import UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 
 
 @pytest.mark.parametrize("settings", [{"sequence": {"heads": 3}}, {"crossing": {"kind": "dhen", "heads": 3}}])

@@ -15,7 +15,7 @@ from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
-from multitudes.nn.user import UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.publish.publish import publish, recent_events, seen_items
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.release.store import ReleaseStore

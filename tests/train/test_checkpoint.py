@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.nn.user import UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig, TrainConfig

@@ -9,7 +9,7 @@ from multitudes.batches.examples import Examples
 from multitudes.batches.negatives import Pool
 from multitudes.nn.losses import corrected
 from multitudes.nn.model import LookedUp
-from multitudes.nn.user import UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import TrainConfig
 from multitudes.train.objective import batch_loss, distinct

@@ -7,7 +7,7 @@ import torch
 from multitudes.batches.held_out import held_out
 from multitudes.batches.histories import follows, gather
 from multitudes.data.prepared import Prepared
-from multitudes.nn.user import UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.run import TrainedRun

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CONFIGS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
-    "model": "multitudes.nn.user:UserTowerConfig",
+    "model": "multitudes.nn.user_config:UserTowerConfig",
     "train": "multitudes.train.config:TrainConfig",
     "evaluate": "multitudes.evaluate.config:EvaluateConfig",
     "index": "multitudes.index.build:IndexConfig",

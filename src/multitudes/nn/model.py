@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.items import ItemFeatures, ItemTower
+from multitudes.nn.methods import Method
 from multitudes.nn.norms import unit
-from multitudes.nn.user import Method, UserInputs, UserTower, UserTowerConfig, UserVectors
+from multitudes.nn.user import UserInputs, UserTower, UserVectors
+from multitudes.nn.user_config import UserTowerConfig
 
 
 class Sizes(NamedTuple):

@@ -11,6 +11,11 @@ def unit(vector_D: Tensor) -> Tensor:
     return vector_D / vector_D.square().sum(dim=-1, keepdim=True).clamp(min=_TINY).sqrt()
 
 
+def scaled(vector_D: Tensor, length: float) -> Tensor:
+    """Return the vector at the given length along the last dimension; 0 leaves it as it is."""
+    return unit(vector_D) * length if length > 0 else vector_D
+
+
 def squash(vector_D: Tensor) -> Tensor:
     """Shrink each vector to a length below one and keep its direction (Sabour et al. 2017); zero stays zero."""
     square_D = vector_D.square().sum(dim=-1, keepdim=True)

@@ -6,71 +6,21 @@ same crossing. Columns of the result: [unconditioned] [implicit 1..K] [explicit 
 Legend: B users · L history, column 0 the most recent · K interests · C conditions · F follows · D width.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
-from multitudes.config import Config
-from multitudes.nn.crossing import CrossingConfig, crossing, mlp
-from multitudes.nn.interests.clustering import Clustering, ClusteringConfig
+from multitudes.nn.crossing import crossing, mlp
 from multitudes.nn.interests.conditional import Conditional, topic_known
 from multitudes.nn.interests.interests import Interests
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.single import Single
 from multitudes.nn.masking import masked_mean
+from multitudes.nn.methods import METHODS, Method, build_implicit
 from multitudes.nn.norms import unit
-from multitudes.nn.sequence import SequenceConfig, SequenceEncoder
-
-Method = Literal["single", "clustering", "conditional", "joint"]
-Similarity = Literal["dot", "cosine"]
-
-
-class UserTowerConfig(Config):
-    """Settings of the user tower."""
-
-    width: int = Field(64, ge=4, description="D, width of every vector")
-    history: int = Field(50, ge=1, description="L, most recent events that the tower reads")
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the history and in the hidden layers")
-    similarity: Similarity = Field("dot", description="dot: plain inner product; cosine: both sides of unit length")
-    temperature: float = Field(0.07, gt=0, description="cosine: divides the similarity")
-    unconditioned: bool = Field(
-        True, description="clustering, conditional: keep the unconditioned vector beside the interests"
-    )
-    reads: Literal["interest", "history"] = Field(
-        "interest", description="what an implicit interest reads: its own events only, or the whole history (the paper)"
-    )
-    cluster_on: Literal["items", "sequence"] = Field(
-        "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
-    )
-    partition: Literal["interests", "random"] = Field(
-        "interests", description="how a history is parted; random: the control of method §9, which cannot be published"
-    )
-    isolate: bool = Field(
-        False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
-    )
-    clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
-    sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
-    crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
-
-    @field_validator("sequence")
-    @classmethod
-    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
-        _refuse_uneven_heads(value.heads if value.blocks else 1, info)
-        return value
-
-    @field_validator("crossing")
-    @classmethod
-    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
-        _refuse_uneven_heads(value.heads if value.kind == "dhen" else 1, info)
-        return value
-
-
-def _refuse_uneven_heads(heads: int, info: ValidationInfo) -> None:
-    width = info.data.get("width", 0)
-    if width % heads:
-        raise ValueError(f"heads = {heads} must divide width = {width}")
+from multitudes.nn.sequence import SequenceEncoder
+from multitudes.nn.user_config import UserTowerConfig
 
 
 class UserInputs(NamedTuple):
@@ -111,14 +61,14 @@ class UserTower(nn.Module):
             SequenceEncoder(config.sequence, width, config.history, dropout) if config.sequence.blocks else None
         )
         self.single = Single(width)
-        self.clustering = Clustering(config.clustering) if method in ("clustering", "joint") else None
-        self.conditional = Conditional(width) if method in ("conditional", "joint") else None
+        self.implicit = build_implicit(METHODS[method], config)
+        self.conditional = Conditional(width) if METHODS[method].explicit else None
         self.keeps_single = method in ("single", "joint") or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
         # condition, what the interest reads, the whole history, the follows, the user's features
         fields = 4 + (n_features > 0)
         self.crossing = crossing(config.crossing, fields, width, dropout)  # of the unconditioned vector
-        conditioned = self.clustering is not None or self.conditional is not None
+        conditioned = self.implicit is not None or self.conditional is not None
         self.interest_crossing = crossing(config.crossing, fields, width, dropout) if conditioned else None
 
     def encode(self, input_ND: Tensor, action_N: Tensor) -> Tensor:
@@ -166,7 +116,7 @@ class UserTower(nn.Module):
         """Return implicit and explicit conditions, what each reads (B, K, D), and the events' columns (B, L)."""
         parts, reads = [], []
         assignment_BL = torch.full_like(inputs.valid_BL, -1, dtype=torch.int64)
-        if self.clustering is not None:
+        if self.implicit is not None:
             implicit, assignment_BL = self._implicit(inputs, self.hold(whole_BLD), generator, at_random)
             parts.append(implicit)
             reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
@@ -184,10 +134,10 @@ class UserTower(nn.Module):
     def _implicit(
         self, inputs: UserInputs, whole_BLD: Tensor, generator: torch.Generator | None, at_random: bool
     ) -> tuple[Interests, Tensor]:
-        assert self.clustering is not None
+        assert self.implicit is not None
         item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else whole_BLD
         first_seed = generator if self.training else None
-        implicit, assignment_BL = self.clustering(item_BLD, inputs.valid_BL, first_seed)
+        implicit, assignment_BL = self.implicit(item_BLD, inputs.valid_BL, first_seed)
         if at_random or self.config.partition == "random":
             assert generator is not None
             order_L = torch.rand(self.config.history, generator=generator)[: item_BLD.shape[1]].to(item_BLD.device)
@@ -207,7 +157,7 @@ class UserTower(nn.Module):
 
     def _interest_reads(self, inputs: UserInputs, whole_BD: Tensor, assignment_BL: Tensor) -> Tensor:
         """Return what each implicit interest reads (B, K, D)."""
-        k = self.config.clustering.interests
+        k = self.config.interests
         if self.config.reads == "history":
             return whole_BD.unsqueeze(1).expand(-1, k, -1)
         own_BLD = self._read(self.hold(inputs.item_BLD), assignment_BL)

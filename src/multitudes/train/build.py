@@ -7,8 +7,9 @@ from torch import Tensor
 from multitudes.batches.examples import item_topics
 from multitudes.data.prepared import Prepared
 from multitudes.nn.items import ItemFeatures
+from multitudes.nn.methods import Method
 from multitudes.nn.model import Sizes, TwoTower
-from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.nn.user_config import UserTowerConfig
 
 
 def build_model(prepared: Prepared, method: Method, config: UserTowerConfig) -> TwoTower:

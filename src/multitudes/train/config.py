@@ -6,7 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.batches.examples import ConditionSource
 from multitudes.config import Config
-from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.nn.methods import Method
+from multitudes.nn.user_config import UserTowerConfig
 
 
 class TrainConfig(Config):

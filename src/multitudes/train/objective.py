@@ -42,7 +42,7 @@ def batch_loss(
 
     losses: dict[str, Tensor] = {}
     n_single = int(model.user.keeps_single)
-    n_implicit = model.user.config.clustering.interests if model.user.clustering is not None else 0
+    n_implicit = model.user.config.interests if model.user.implicit is not None else 0
     if n_single:
         positive_BWK, negative_BK = scores(vectors_BKD[:, :1], target_BWD, pool_ND)
         loss_BW = association.softmax_loss(positive_BWK[:, :, 0], negative_BK)

@@ -7,14 +7,12 @@ items that are nearest to them, T times: a soft K-means whose assignment keeps i
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
-from typing import NamedTuple
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.interests import Interests
+from multitudes.nn.interests.interests import Implicit, Interests
 from multitudes.nn.masking import masked_high, masked_low
 from multitudes.nn.norms import squash, unit
 
@@ -22,18 +20,10 @@ from multitudes.nn.norms import squash, unit
 class ClusteringConfig(Config):
     """Settings of the clustering module."""
 
-    interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
     rounds: int = Field(3, ge=1, le=10, description="T, rounds of routing")
     item_norm: float = Field(
         4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (the paper)"
     )
-
-
-class Clusters(NamedTuple):
-    """The interests and, for each history item, the interest that it belongs to."""
-
-    interests: Interests
-    assignment_BL: Tensor  # int64, -1 = none
 
 
 class Clustering(nn.Module):
@@ -43,11 +33,12 @@ class Clustering(nn.Module):
     flat, every cluster moves to the same mean and most slots end up empty; unit length starves small clusters too.
     """
 
-    def __init__(self, config: ClusteringConfig) -> None:
+    def __init__(self, config: ClusteringConfig, interests: int) -> None:
         super().__init__()
         self.config = config
+        self.interests = interests
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Clusters:
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
         """Cluster each history.
 
         Args:
@@ -57,7 +48,7 @@ class Clustering(nn.Module):
         """
         if self.config.item_norm > 0:
             item_BLD = unit(item_BLD) * self.config.item_norm
-        centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.config.interests, generator)
+        centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
         for _ in range(self.config.rounds):
             share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
             centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
@@ -66,7 +57,7 @@ class Clustering(nn.Module):
         weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
         assigned_BL = (share_BLK > 0).any(dim=2)
         assignment_BL = torch.where(assigned_BL, share_BLK.argmax(dim=2), -1)
-        return Clusters(Interests(centre_BKD, weight_BK, mask_BK), assignment_BL)
+        return Implicit(Interests(centre_BKD, weight_BK, mask_BK), assignment_BL)
 
 
 def farthest_points(

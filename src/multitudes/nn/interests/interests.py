@@ -11,3 +11,10 @@ class Interests(NamedTuple):
     vectors_BKD: Tensor
     weight_BK: Tensor  # importance, >= 0, zero where masked; sums to one over k unless all are masked
     mask_BK: Tensor  # True = this interest exists for this user
+
+
+class Implicit(NamedTuple):
+    """What a module that finds interests in a history returns."""
+
+    interests: Interests
+    assignment_BL: Tensor  # int64, the interest that each history event belongs to, -1 = none

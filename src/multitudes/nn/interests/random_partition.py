@@ -1,36 +1,60 @@
 """The control of every claim about interests: the history split at random into as many parts (method §9).
 
-What a random split reaches too is the effect of having several vectors, not of having interests.
+What a random split reaches too is the effect of having several vectors, not of having interests. It stands in for the
+interests of a trained model in evaluation (``random_partition``), and as a method that is trained on random parts.
+
+Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from multitudes.nn.interests.interests import Interests
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.noise import by_place, start
+from multitudes.nn.interests.slots import as_many_as_events, filled
 
 
-def random_partition(
-    item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order_L: Tensor
-) -> tuple[Interests, Tensor]:
+class RandomPartition(nn.Module):
+    """Deals the events at random to K parts: afresh in each step of training, by place in evaluation and serving."""
+
+    noise_P1: Tensor
+
+    def __init__(self, interests: int) -> None:
+        super().__init__()
+        self.interests = interests
+        self.register_buffer("noise_P1", by_place(1), persistent=False)
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+        """Part each history.
+
+        Args:
+            item_BLD: history item vectors.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: deals the events in training. None (evaluation, serving): fixed by place.
+        """
+        order_BL = start(valid_BL, self.noise_P1, generator).squeeze(2)
+        return random_partition(item_BLD, valid_BL, as_many_as_events(valid_BL, self.interests), order_BL)
+
+
+def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order_BL: Tensor) -> Implicit:
     """Deal the valid items of each user at random to as many parts as the user has interests.
 
     Args:
         item_BLD: history item vectors.
         valid_BL: True = real and usable.
         exists_BK: the mask of the interests that the control stands in for; the parts are of even size.
-        order_L: random numbers, one for each place of a history, by which items are dealt. The same for every user, so
-            that a user's parts do not depend on who else is in the batch.
+        order_BL: random numbers by which items are dealt; one row for all users, (1, L), makes a user's parts
+            independent of who else is in the batch.
 
     Returns:
-        The parts as interests (condition = mean of the part) and the part of each item (B, L), -1 = none.
+        The parts as interests (condition = mean of the part) and the part of each item.
     """
-    rank_BL = (order_L + (~valid_BL) * 2.0).argsort(dim=1).argsort(dim=1)
-    parts_B1 = exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
-    slot_BK = exists_BK.to(torch.int64).argsort(dim=1, descending=True, stable=True)  # the existing columns first
-    part_BL = slot_BK.gather(1, rank_BL % parts_B1)
-    part_BL = torch.where(valid_BL & exists_BK.any(dim=1, keepdim=True), part_BL, -1)
-    member_BKL = part_BL.unsqueeze(1) == torch.arange(exists_BK.shape[1], device=part_BL.device).view(1, -1, 1)
-    count_BK = member_BKL.sum(dim=2)
-    centre_BKD = member_BKL.to(item_BLD.dtype) @ item_BLD / count_BK.clamp(min=1).unsqueeze(2)
-    weight_BK = count_BK / count_BK.sum(dim=1, keepdim=True).clamp(min=1)
-    return Interests(centre_BKD, weight_BK.to(item_BLD.dtype), count_BK > 0), part_BL
+    earlier_BLL = (order_BL.unsqueeze(1) < order_BL.unsqueeze(2)) & valid_BL.unsqueeze(1)
+    rank_BL = earlier_BLL.sum(dim=2)
+    part_BL = rank_BL % exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
+    # The p-th part goes to the p-th interest that exists.
+    existing_BK = exists_BK.cumsum(dim=1) - 1
+    share_BLK = (part_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
+    share_BLK = share_BLK.to(item_BLD.dtype)
+    mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
+    return filled(mean_BKD, share_BLK)

@@ -1,0 +1,59 @@
+"""Implicit interests by routing with one shared map, MIND (Li et al. 2019, arXiv 1904.08030; method §7).
+
+Legend: B users · L history, column 0 the most recent · K interests · D width.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+from multitudes.nn.interests.agreement import route
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.noise import by_place, start
+from multitudes.nn.interests.slots import as_many_as_events, by_history, filled, taking_part
+from multitudes.nn.norms import scaled
+
+
+class RoutingConfig(Config):
+    """Settings of MIND's routing."""
+
+    rounds: int = Field(3, ge=1, le=10, description="rounds of routing")
+    by_user: bool = Field(True, description="K by user, max(1, min(K, log2 of the events)), as MIND has it; off: K")
+    item_norm: float = Field(
+        4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (MIND)"
+    )
+
+
+class Routing(nn.Module):
+    """MIND: events are divided among interests that start at random and differ by nothing else.
+
+    Deviations: in evaluation the random start is fixed by place in the history, the same for every user (MIND draws it
+    once and stores it, its public ports draw afresh on each call); items are scaled before routing (``item_norm``), as
+    in the clustering, so that both start on equal terms; no label-aware attention, whose limit is the hard argmax.
+    """
+
+    noise_PK: Tensor
+
+    def __init__(self, config: RoutingConfig, interests: int, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.interests = interests
+        self.bilinear = nn.Linear(width, width, bias=False)  # S, shared by all events and interests
+        nn.init.eye_(self.bilinear.weight)
+        self.register_buffer("noise_PK", by_place(interests), persistent=False)
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+        """Route each history.
+
+        Args:
+            item_BLD: history item vectors, not normalised.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: draws the start in training. None (evaluation, serving): fixed.
+        """
+        count_slots = by_history if self.config.by_user else as_many_as_events
+        exists_BK = count_slots(valid_BL, self.interests)
+        vote_BLD = self.bilinear(scaled(item_BLD, self.config.item_norm))
+        vote_BLKD = vote_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
+        logit_BLK = start(valid_BL, self.noise_PK, generator)
+        return filled(*route(vote_BLKD, logit_BLK, taking_part(valid_BL, exists_BK), self.config.rounds))

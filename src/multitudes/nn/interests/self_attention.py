@@ -1,0 +1,61 @@
+"""Implicit interests by self-attention, ComiRec-SA (Cen et al. 2020, arXiv 2005.09347; method §7).
+
+    A = softmax over events of W2ᵀ tanh(W1 (E + positions))        interests = A·E, without the positions
+
+Legend: B users · L history, column 0 the most recent · K interests · D width.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.slots import attended
+from multitudes.nn.norms import scaled
+
+
+class SelfAttentionConfig(Config):
+    """Settings of the self-attention."""
+
+    expansion: int = Field(4, ge=1, description="width of the hidden layer, in widths")
+    places: int = Field(
+        100, ge=1, description="places of a history with a learned position; older events share the last"
+    )
+    item_norm: float = Field(
+        4.0,
+        ge=0,
+        description="length to which items are scaled for the attention; 0: as the encoder gives them (ComiRec)",
+    )
+
+
+class SelfAttention(nn.Module):
+    """ComiRec-SA: each interest is a learned question that is put to every history.
+
+    Trained with the plain argmax, one interest takes all; the paper trains it by a straight-through Gumbel draw
+    (``association = "gumbel"``).
+
+    Deviations: a position is the recency rank among the valid events, so that an unusable event moves nothing; items
+    are scaled where attention is computed (``item_norm``), since short vectors make it flat.
+    """
+
+    def __init__(self, config: SelfAttentionConfig, interests: int, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.position = nn.Embedding(config.places, width)
+        nn.init.normal_(self.position.weight, std=0.1)
+        self.hidden = nn.Linear(width, config.expansion * width, bias=False)  # W1
+        self.heads = nn.Linear(config.expansion * width, interests, bias=False)  # W2
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+        """Attend to each history; the same in training and in serving.
+
+        Args:
+            item_BLD: history item vectors, not normalised.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: not used, nothing is drawn.
+        """
+        del generator
+        rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=self.config.places - 1)
+        placed_BLD = scaled(item_BLD, self.config.item_norm) + self.position(rank_BL)
+        return attended(self.heads(self.hidden(placed_BLD).tanh()), item_BLD, valid_BL)

@@ -1,0 +1,107 @@
+"""Implicit interests as subsequences of shared concepts, PFS (PinnerFormer subsequences; paper §5, method §7).
+
+Item vectors are clustered into concepts that all users share. A history is parted by concept, and the concepts with
+most events are the interests; the sequence encoder then reads each part by itself.
+
+Legend: B users · L history, column 0 the most recent · K interests · M concepts · N items of a batch · D width.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+from multitudes.errors import UsageError
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.slots import filled
+from multitudes.nn.norms import unit
+
+
+class SubsequenceConfig(Config):
+    """Settings of the subsequences."""
+
+    concepts: int = Field(32, ge=1, le=4096, description="M, clusters of item vectors that all users share (the paper)")
+    memory: float = Field(0.99, ge=0, lt=1, description="share of the centres that a training step leaves as it was")
+    restart: float = Field(
+        0.05, ge=0, lt=1, description="a concept with less than this share of an even part of the items starts anew"
+    )
+
+
+class Subsequence(nn.Module):
+    """PFS: an interest is what a user has of a concept; its condition is the mean of those events.
+
+    Concepts are not learned by gradient: they start as k-means++ chooses them from the first training batch, and then
+    each moves to a running mean of the items nearest to it, as item vectors change while training.
+
+    Deviation: concepts follow the items during training (the paper clusters the vectors of an earlier model), and
+    nearness is the cosine.
+    """
+
+    def __init__(self, config: SubsequenceConfig, interests: int, width: int) -> None:
+        super().__init__()
+        if config.concepts < interests:
+            raise UsageError(
+                f"[model.subsequence] concepts = {config.concepts}: fewer than interests = {interests};"
+                " ask for as many or more"
+            )
+        self.config = config
+        self.interests = interests
+        # Weights, though no gradient reaches them: a run keeps, resumes and publishes them with the others.
+        self.sum_MD = nn.Parameter(torch.randn(config.concepts, width), requires_grad=False)
+        self.count_M = nn.Parameter(torch.zeros(config.concepts), requires_grad=False)
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+        """Part each history by concept.
+
+        Args:
+            item_BLD: history item vectors, not normalised.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: training: concepts follow the items, new ones are drawn. None (evaluation, serving): they stay.
+        """
+        if generator is not None:
+            self._follow(unit(item_BLD.detach()[valid_BL]), generator)
+        concept_BL = (unit(item_BLD) @ unit(self.sum_MD).T).argmax(dim=2)
+        member_BLM = (concept_BL.unsqueeze(2) == torch.arange(len(self.sum_MD), device=concept_BL.device)) & (
+            valid_BL.unsqueeze(2)
+        )
+        chosen_BK = most_events(member_BLM, self.interests)
+        share_BLK = member_BLM.gather(2, chosen_BK.unsqueeze(1).expand(-1, valid_BL.shape[1], -1)).to(item_BLD.dtype)
+        mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
+        return filled(mean_BKD, share_BLK)
+
+    @torch.no_grad()
+    def _follow(self, item_ND: Tensor, generator: torch.Generator) -> None:
+        """Move the concepts towards the items of a batch, and give those that are dead a new start."""
+        if not len(item_ND):
+            return
+        if not self.count_M.any():
+            self.sum_MD.copy_(spread(item_ND, len(self.sum_MD), generator))
+        near_NM = nn.functional.one_hot((item_ND @ unit(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(item_ND)
+        kept = self.config.memory if self.count_M.any() else 0.0
+        self.count_M.mul_(kept).add_(near_NM.sum(dim=0), alpha=1 - kept)
+        self.sum_MD.mul_(kept).add_(near_NM.T @ item_ND, alpha=1 - kept)
+        even = self.count_M.sum() / len(self.count_M)
+        dead_M = self.count_M < self.config.restart * even
+        drawn_M = torch.randint(len(item_ND), (len(dead_M),), generator=generator).to(item_ND.device)
+        self.sum_MD.copy_(torch.where(dead_M.unsqueeze(1), item_ND[drawn_M] * even, self.sum_MD))
+        self.count_M.copy_(torch.where(dead_M, even, self.count_M))
+
+
+def most_events(member_BLM: Tensor, k: int) -> Tensor:
+    """Return the ``k`` concepts with most events of each user (B, K), of equals the one with the newest event."""
+    length = member_BLM.shape[1]
+    newest_BM = torch.where(member_BLM.any(dim=1), member_BLM.to(torch.int64).argmax(dim=1), length)
+    return (member_BLM.sum(dim=1) * (length + 1) - newest_BM).topk(k, dim=1).indices
+
+
+def spread(item_ND: Tensor, m: int, generator: torch.Generator) -> Tensor:
+    """Choose ``m`` of the items by k-means++: each with a probability that grows with its distance to those chosen."""
+    chosen = [torch.randint(len(item_ND), (1,), generator=generator).to(item_ND.device)]
+    distance_N = torch.full_like(item_ND[:, 0], torch.inf)
+    for _ in range(m - 1):
+        nearest_N = (item_ND - item_ND[chosen[-1]]).square().sum(dim=1)
+        distance_N = torch.minimum(distance_N, nearest_N)
+        edge_N = distance_N.clamp(min=1e-9).cumsum(dim=0)
+        draw = torch.rand(1, generator=generator).to(item_ND.device) * edge_N[-1]
+        chosen.append(torch.searchsorted(edge_N, draw).clamp(max=len(item_ND) - 1))
+    return item_ND[torch.cat(chosen)]

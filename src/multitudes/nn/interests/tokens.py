@@ -1,0 +1,56 @@
+"""Implicit interests by learned tokens: cross-attention of K queries over the history (paper §5; method §7).
+
+It is the virtual-kernel part of MVKE (Xu et al. 2022, arXiv 2106.07356) without its gate.
+
+Legend: B users · L history, column 0 the most recent · K interests · D width.
+"""
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from multitudes.config import Config
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.slots import attended
+from multitudes.nn.norms import scaled
+
+
+class TokensConfig(Config):
+    """Settings of the interest tokens."""
+
+    item_norm: float = Field(
+        4.0, ge=0, description="length to which items are scaled for the attention; 0: as the encoder gives them"
+    )
+
+
+class Tokens(nn.Module):
+    """K learned query tokens, the same for every user, with one head of attention.
+
+    Trained with the plain argmax, one interest takes all; the paper trains it by a straight-through Gumbel draw
+    (``association = "gumbel"``).
+
+    Deviation: items are scaled for the keys (``item_norm``), since short vectors make the attention flat; keys and
+    values start as the identity, so that an interest lies among its items from the first step.
+    """
+
+    def __init__(self, config: TokensConfig, interests: int, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.query_KD = nn.Parameter(torch.randn(interests, width))
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        for layer in (self.key, self.value):
+            nn.init.eye_(layer.weight)
+
+    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+        """Attend to each history; the same in training and in serving.
+
+        Args:
+            item_BLD: history item vectors, not normalised.
+            valid_BL: True = real and usable; others take part in nothing.
+            generator: not used, nothing is drawn.
+        """
+        del generator
+        key_BLD = self.key(scaled(item_BLD, self.config.item_norm))
+        logit_BLK = key_BLD @ self.query_KD.T / self.query_KD.shape[1] ** 0.5
+        return attended(logit_BLK, self.value(item_BLD), valid_BL)

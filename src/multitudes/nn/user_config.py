@@ -1,0 +1,59 @@
+"""Settings of the user tower, section [model]."""
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from multitudes.config import Config
+from multitudes.nn.crossing import CrossingConfig
+from multitudes.nn.interests.clustering import ClusteringConfig
+from multitudes.nn.sequence import SequenceConfig
+
+Similarity = Literal["dot", "cosine"]
+
+
+class UserTowerConfig(Config):
+    """Settings of the user tower."""
+
+    width: int = Field(64, ge=4, description="D, width of every vector")
+    interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
+    history: int = Field(50, ge=1, description="L, most recent events that the tower reads")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the history and in the hidden layers")
+    similarity: Similarity = Field("dot", description="dot: plain inner product; cosine: both sides of unit length")
+    temperature: float = Field(0.07, gt=0, description="cosine: divides the similarity")
+    unconditioned: bool = Field(
+        True, description="clustering, conditional: keep the unconditioned vector beside the interests"
+    )
+    reads: Literal["interest", "history"] = Field(
+        "interest", description="what an implicit interest reads: its own events only, or the whole history (the paper)"
+    )
+    cluster_on: Literal["items", "sequence"] = Field(
+        "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
+    )
+    partition: Literal["interests", "random"] = Field(
+        "interests", description="how a history is parted; random: the control of method §9, which cannot be published"
+    )
+    isolate: bool = Field(
+        False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
+    )
+    clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
+    sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
+    crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
+
+    @field_validator("sequence")
+    @classmethod
+    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
+        _refuse_uneven_heads(value.heads if value.blocks else 1, info)
+        return value
+
+    @field_validator("crossing")
+    @classmethod
+    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
+        _refuse_uneven_heads(value.heads if value.kind == "dhen" else 1, info)
+        return value
+
+
+def _refuse_uneven_heads(heads: int, info: ValidationInfo) -> None:
+    width = info.data.get("width", 0)
+    if width % heads:
+        raise ValueError(f"heads = {heads} must divide width = {width}")
