@@ -1,17 +1,20 @@
 """One suite for every interest module, through the user tower that serves it."""
 
+from typing import get_args
+
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from multitudes.nn.methods import Method
 from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.run import weights
 from tests.nn.small import inputs, model, vectors
 
 pytestmark = pytest.mark.contract
 
-METHODS = ("single", "clustering", "conditional", "joint")
+METHODS = get_args(Method)
 SHAPES: tuple[dict[str, object], ...] = (
     {},
     {"sequence": {"blocks": 0}, "similarity": "cosine"},

@@ -19,6 +19,12 @@ class MethodName(StrEnum):
     CLUSTERING = "clustering"
     CONDITIONAL = "conditional"
     JOINT = "joint"
+    ROUTING = "routing"
+    DYNAMIC_ROUTING = "dynamic_routing"
+    SELF_ATTENTION = "self_attention"
+    TOKENS = "tokens"
+    SUBSEQUENCE = "subsequence"
+    RANDOM_PARTITION = "random_partition"
 
 
 def command(
@@ -67,7 +73,7 @@ def command(
 def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig":
     """Return the settings of a run, with [model] and [train] of the file ``config``."""
     from multitudes.config import load_section
-    from multitudes.nn.user import UserTowerConfig
+    from multitudes.nn.user_config import UserTowerConfig
     from multitudes.train.config import RunConfig, TrainConfig
 
     return RunConfig(

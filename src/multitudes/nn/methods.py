@@ -6,16 +6,36 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.interests.clustering import Clustering
+from multitudes.nn.interests.dynamic_routing import DynamicRouting
 from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.random_partition import RandomPartition
+from multitudes.nn.interests.routing import Routing
+from multitudes.nn.interests.self_attention import SelfAttention
+from multitudes.nn.interests.subsequence import Subsequence
+from multitudes.nn.interests.tokens import Tokens
 from multitudes.nn.user_config import UserTowerConfig
 
-Method = Literal["single", "clustering", "conditional", "joint"]
+Method = Literal[
+    "single",
+    "clustering",
+    "conditional",
+    "joint",
+    "routing",
+    "dynamic_routing",
+    "self_attention",
+    "tokens",
+    "subsequence",
+    "random_partition",
+]
+ImplicitName = Literal[
+    "clustering", "routing", "dynamic_routing", "self_attention", "tokens", "subsequence", "random_partition"
+]
 
 
 class Parts(NamedTuple):
     """What a method is made of, beside the unconditioned vector."""
 
-    implicit: str | None  # the module that finds interests in the history
+    implicit: ImplicitName | None  # the module that finds interests in the history
     explicit: bool  # whether topics condition vectors (CR)
 
 
@@ -24,6 +44,12 @@ METHODS: dict[Method, Parts] = {
     "clustering": Parts("clustering", explicit=False),
     "conditional": Parts(None, explicit=True),
     "joint": Parts("clustering", explicit=True),
+    "routing": Parts("routing", explicit=False),
+    "dynamic_routing": Parts("dynamic_routing", explicit=False),
+    "self_attention": Parts("self_attention", explicit=False),
+    "tokens": Parts("tokens", explicit=False),
+    "subsequence": Parts("subsequence", explicit=False),
+    "random_partition": Parts("random_partition", explicit=False),
 }
 
 
@@ -43,6 +69,21 @@ class ImplicitModule(Protocol):
 
 def build_implicit(parts: Parts, config: UserTowerConfig) -> nn.Module | None:
     """Return the module (an ``ImplicitModule``) that finds implicit interests; None where the method has none."""
-    if parts.implicit is None:
-        return None
-    return Clustering(config.clustering, config.interests)
+    k, width = config.interests, config.width
+    match parts.implicit:
+        case None:
+            return None
+        case "clustering":
+            return Clustering(config.clustering, k)
+        case "routing":
+            return Routing(config.routing, k, width)
+        case "dynamic_routing":
+            return DynamicRouting(config.dynamic_routing, k, width)
+        case "self_attention":
+            return SelfAttention(config.self_attention, k, width)
+        case "tokens":
+            return Tokens(config.tokens, k, width)
+        case "subsequence":
+            return Subsequence(config.subsequence, k, width)
+        case "random_partition":
+            return RandomPartition(k)

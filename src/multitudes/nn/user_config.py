@@ -7,6 +7,11 @@ from pydantic import Field, ValidationInfo, field_validator
 from multitudes.config import Config
 from multitudes.nn.crossing import CrossingConfig
 from multitudes.nn.interests.clustering import ClusteringConfig
+from multitudes.nn.interests.dynamic_routing import DynamicRoutingConfig
+from multitudes.nn.interests.routing import RoutingConfig
+from multitudes.nn.interests.self_attention import SelfAttentionConfig
+from multitudes.nn.interests.subsequence import SubsequenceConfig
+from multitudes.nn.interests.tokens import TokensConfig
 from multitudes.nn.sequence import SequenceConfig
 
 Similarity = Literal["dot", "cosine"]
@@ -36,7 +41,18 @@ class UserTowerConfig(Config):
     isolate: bool = Field(
         False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
     )
-    clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests")
+    clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests by clustering (DCM)")
+    routing: RoutingConfig = Field(RoutingConfig(), description="implicit interests by routing (MIND)")
+    dynamic_routing: DynamicRoutingConfig = Field(
+        DynamicRoutingConfig(), description="implicit interests by routing with a map each (ComiRec-DR)"
+    )
+    self_attention: SelfAttentionConfig = Field(
+        SelfAttentionConfig(), description="implicit interests by self-attention (ComiRec-SA)"
+    )
+    tokens: TokensConfig = Field(TokensConfig(), description="implicit interests by learned query tokens")
+    subsequence: SubsequenceConfig = Field(
+        SubsequenceConfig(), description="implicit interests as subsequences of shared concepts (PFS)"
+    )
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
 

@@ -33,23 +33,24 @@ class RandomPartition(nn.Module):
             generator: deals the events in training. None (evaluation, serving): fixed by place.
         """
         order_BL = start(valid_BL, self.noise_P1, generator).squeeze(2)
-        return random_partition(item_BLD, valid_BL, as_many_as_events(valid_BL, self.interests), order_BL)
+        exists_BK = as_many_as_events(valid_BL, self.interests)
+        return random_partition(item_BLD, valid_BL, exists_BK, order_BL)
 
 
-def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order_BL: Tensor) -> Implicit:
+def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> Implicit:
     """Deal the valid items of each user at random to as many parts as the user has interests.
 
     Args:
         item_BLD: history item vectors.
         valid_BL: True = real and usable.
         exists_BK: the mask of the interests that the control stands in for; the parts are of even size.
-        order_BL: random numbers by which items are dealt; one row for all users, (1, L), makes a user's parts
-            independent of who else is in the batch.
+        order: random numbers by which items are dealt, (B, L), or (L,) for all users alike: a user's parts then do
+            not depend on who else is in the batch.
 
     Returns:
         The parts as interests (condition = mean of the part) and the part of each item.
     """
-    earlier_BLL = (order_BL.unsqueeze(1) < order_BL.unsqueeze(2)) & valid_BL.unsqueeze(1)
+    earlier_BLL = (order.unsqueeze(-2) < order.unsqueeze(-1)) & valid_BL.unsqueeze(1)
     rank_BL = earlier_BLL.sum(dim=2)
     part_BL = rank_BL % exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
     # The p-th part goes to the p-th interest that exists.
