@@ -38,6 +38,12 @@ class Estimates(NamedTuple):
         draws = self.draw_RM[:, measure] - self.draw_RM[:, reference]
         return _interval(self.value_M[measure] - self.value_M[reference], draws, level)
 
+    def relative(self, measure: int, reference: int, level: float = 0.95) -> Interval:
+        """Return the percentile interval of ``measure`` / ``reference`` − 1, paired by user."""
+        draws = _divided(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
+        value = _divided(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
+        return _interval(float(value), draws, level)
+
 
 def ratios(
     numerator_BM: NDArray[np.float64],
@@ -77,6 +83,18 @@ def resampled_sums(
 
 def _multiplicity(n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
     return np.bincount(generator.integers(n_users, size=n_users), minlength=n_users).astype(np.float64)
+
+
+def p_value(draw_R: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of «this is zero»: below 5 % where the 95 % interval of the draws excludes zero.
+
+    It cannot be below 2 / (R + 1): the number of resamples bounds what they can show. NaN where nothing is defined.
+    """
+    defined = draw_R[np.isfinite(draw_R)]
+    if len(defined) == 0:
+        return float("nan")
+    beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    return min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
 
 
 def _interval(value: float, draws: NDArray[np.float64], level: float) -> Interval:
