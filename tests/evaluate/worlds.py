@@ -9,6 +9,7 @@ import polars as pl
 
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, Prepared
+from multitudes.retrieve.plan import Blend
 
 
 def prepared(folder, past, future, topics, follows=(), times=None, split="user", ordered_only=False):
@@ -86,6 +87,7 @@ class FakeRun:
     wanted_at_random: list[list[int]] | None = None
     kinds: tuple[Kind, ...] = ("implicit", "implicit")
     weights: tuple[float, ...] = (0.5, 0.5)
+    blend: Blend = "mixture"
     shares: dict[Kind, float] = field(default_factory=dict)
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
@@ -96,7 +98,7 @@ class FakeRun:
         vectors[0] = 0
         return vectors
 
-    def user_vectors(self, histories, _topic_BC, partition="interests"):
+    def user_vectors(self, histories, _topic_BC, partition="interests", _time_BL=None):
         wanted = self.wanted if partition == "interests" else self.wanted_at_random or self.wanted
         # Histories do not name their user: in these worlds the first follow is the user's number + 1.
         item_BK = np.array([wanted[user - 1] for user in histories.follow_BF[:, 0]])

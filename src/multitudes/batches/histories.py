@@ -78,6 +78,11 @@ def gather(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64
     )
 
 
+def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Return the times of the events that ``gather`` returns (B, L), seconds or positions; of padding, any time."""
+    return np.asarray(event_time[np.maximum(end_B[:, None] - 1 - np.arange(length)[None, :], 0)])
+
+
 def rows(histories: Histories, chosen: slice) -> Histories:
     """Return some of the users."""
     return Histories(

@@ -53,7 +53,7 @@ def evaluate(
         DataError: nobody has a target of the kinds asked for.
     """
     config = config or EvaluateConfig()
-    retrieve = fitted(retrieve or RetrieveConfig(), run.shares)
+    retrieve = fitted(retrieve or RetrieveConfig(), run.shares, run.blend)
     prepared = run.prepared
     budgets = allowed_budgets(config.budgets, prepared.n_items)
     held = sample(held_out(prepared, config.split), config.max_users, config.seed)

@@ -22,7 +22,7 @@ def max_score_ranks(
 
     Args:
         vectors: K vectors of each user.
-        item_ID: vectors of all items; row 0, the unknown item, is not ranked.
+        item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not ranked.
         held: the users and their targets.
         seen: items that are kept out of each user's ranking.
     """
@@ -32,6 +32,7 @@ def max_score_ranks(
         score_XI = vectors.vectors_BKD[exists_B, k] @ item_ID.T
         score_BI[exists_B] = np.maximum(score_BI[exists_B], score_XI)
     score_BI[:, 0] = -np.inf
+    score_BI[:, ~item_ID.any(axis=1)] = -np.inf  # items without a vector
     for score_I, items in zip(score_BI, seen, strict=True):
         score_I[items] = -np.inf
     return ranking.scored_ranks(score_BI, held.target_offset, held.target)

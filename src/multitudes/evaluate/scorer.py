@@ -1,7 +1,10 @@
-"""What an evaluation asks of a run: vectors for items and users, nothing else. ``train.run.TrainedRun`` answers it."""
+"""What an evaluation asks of a run: vectors for items and users, nothing else.
+
+``train.run.TrainedRun`` and ``train.pinnersage.PinnerSageRun`` answer it.
+"""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +60,31 @@ class Scorer(Protocol):
         """What share of the budget each kind of vector earned in validation; empty: unknown."""
         ...
 
+    @property
+    def blend(self) -> Literal["mixture", "round_robin", "global_top"]:
+        """How the run is served unless the settings say otherwise."""
+        ...
+
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vectors of all items, shape (I + 1, D); row 0 is the unknown item."""
+        """Return the vectors of all items, shape (I + 1, D); row 0 is the unknown item.
+
+        An item whose vector is all zeros has none: it is never a candidate.
+        """
         ...
 
     def user_vectors(
-        self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition = "interests"
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
     ) -> UserVectors:
-        """Return the vectors of B users; ``random`` parts the history at random in place of by interest."""
+        """Return the vectors of B users.
+
+        Args:
+            histories: what is known of the users.
+            topic_BC: the conditions of explicit vectors, 0 = none.
+            partition: random: the history is parted at random in place of by interest.
+            time_BL: of the history's events, seconds or positions; None: nobody knows them.
+        """
         ...

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.histories import follows, gather
+from multitudes.batches.histories import event_times, follows, gather
 from multitudes.batches.vectors import Partition, UserVectors
 from multitudes.evaluate.scorer import Scorer
 from multitudes.index.exact import Exact
@@ -40,12 +40,14 @@ def user_vectors(
     histories = gather(run.prepared, users.user_B, users.end_B, run.config.model.history)
     followed_BF = follows(run.prepared, users.user_B)
     topic_BC = draw(followed_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST)
-    return run.user_vectors(histories, topic_BC, partition)
+    time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
+    return run.user_vectors(histories, topic_BC, partition, time_BL)
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     """Return the items of a run as retrieval takes them, behind the exact index."""
-    index = Exact.build(np.arange(1, len(item_ID)), item_ID[1:])
+    present = np.flatnonzero(item_ID.any(axis=1))
+    index = Exact.build(present, item_ID[present])
     return Catalogue(
         index=index,
         item_topic_offset=run.prepared.item_topic_offset,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import MAX_FOLLOWS, Histories, gather
+from multitudes.batches.histories import MAX_FOLLOWS, Histories, event_times, gather
 from multitudes.ids import Id
 from multitudes.release.release import Release
 
@@ -47,12 +47,11 @@ class People:
         """Return users of the release by number."""
         release, length = self._release, self._release.manifest.history_length
         end_B = release.event_offset[user_B + 1]
-        position_BL = np.maximum(end_B[:, None] - 1 - np.arange(length), 0)
         return Asked(
             ids=release.user_ids[user_B].to_list(),
             user_B=user_B,
             histories=gather(release, user_B, end_B, length),
-            time_BL=release.event_time[position_BL],
+            time_BL=event_times(release.event_time, end_B, length),
             seen=[release.seen(user) for user in user_B.tolist()],
         )
 

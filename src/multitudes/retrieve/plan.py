@@ -17,7 +17,8 @@ class RetrieveConfig(Config):
     blend: Blend = Field(
         "mixture",
         description="mixture: by the probability of an item over all interests; round_robin: turn by turn, each"
-        " interest up to its quota (the paper); global_top: the best scores of all lists.",
+        " interest up to its quota (the paper); global_top: the best scores of all lists. Unset, a run of pinnersage is"
+        " served by round_robin.",
     )
     unconditioned_share: float | None = Field(
         None,
@@ -78,7 +79,13 @@ def completed(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
     return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": whole.explicit})
 
 
-def fitted(config: RetrieveConfig, shares: Mapping[Kind, float]) -> RetrieveConfig:
-    """Return ``config`` with the shares that it leaves open set to those that training fitted for a run."""
+def blended(config: RetrieveConfig, blend: Blend) -> RetrieveConfig:
+    """Return ``config`` with this blend, unless it says which."""
+    return config if "blend" in config.model_fields_set else config.model_copy(update={"blend": blend})
+
+
+def fitted(config: RetrieveConfig, shares: Mapping[Kind, float], blend: Blend = "mixture") -> RetrieveConfig:
+    """Return ``config`` with what it leaves open set for a run: its shares as fitted, the blend that suits it."""
     known = sum(shares.values()) > 0
+    config = blended(config, blend)
     return completed(config, Shares(*(shares.get(kind, 0.0) for kind in KINDS)) if known else UNFITTED)

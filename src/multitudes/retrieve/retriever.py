@@ -16,7 +16,7 @@ from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.conditions import draw
 from multitudes.retrieve.find import find
 from multitudes.retrieve.people import Asked, People
-from multitudes.retrieve.plan import RetrieveConfig, completed, division
+from multitudes.retrieve.plan import RetrieveConfig, blended, completed, division
 from multitudes.retrieve.present import Presenter
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.tower import user_vectors
@@ -30,7 +30,7 @@ class Retriever:
     def __init__(self, release: Release, config: RetrieveConfig | None = None) -> None:
         self.release = release
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
-        self.config = completed(config or published, division(published))
+        self.config = completed(blended(config or published, published.blend), division(published))
         self.catalogue = Catalogue(release.index, release.item_topic_offset, release.item_topic, release.item_count)
         self._people = People(release)
 

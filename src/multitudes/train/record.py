@@ -1,12 +1,11 @@
 """The records of a run: run.json, what it is, and metrics.jsonl, how each epoch went."""
 
+import contextlib
 import hashlib
 import json
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from multitudes import __version__
 from multitudes.data.prepared import Prepared
@@ -25,8 +24,17 @@ def new_record(prepared: Prepared, settings: dict[str, object]) -> dict[str, obj
         "prepared": str(prepared.path.resolve()),
         "prepared_digest": data_digest(prepared),
         "config": settings,
-        "versions": {"multitudes": __version__, "torch": str(torch.__version__), "numpy": np.__version__},
+        "versions": {"multitudes": __version__, **_versions("torch", "numpy")},
     }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those that are installed; what needs no torch is made without it."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def write_record(out: Path, record: dict[str, object]) -> None:
@@ -63,6 +71,18 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
         )
     return record
+
+
+def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | None = None) -> Prepared:
+    """Open the data of the run in ``folder``; ``elsewhere``: where it lies now.
+
+    Raises:
+        ArtefactError: the data is missing, or another than the run was made on.
+    """
+    data = Prepared.open(elsewhere or record["prepared"])
+    if data_digest(data) != record["prepared_digest"]:
+        raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
+    return data
 
 
 def data_digest(prepared: Prepared) -> str:

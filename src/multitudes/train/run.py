@@ -10,6 +10,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,13 +27,15 @@ from multitudes.errors import ArtefactError
 from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig
-from multitudes.train.record import data_digest, read_record
+from multitudes.train.record import open_prepared, read_record
 
 CHUNK = 1024  # users whose vectors are made at once
 
 
 class TrainedRun:
     """A model with the data that it was trained on, as evaluation and publishing use it."""
+
+    blend: Literal["mixture"] = "mixture"  # what the shares are fitted for
 
     def __init__(self, path: Path, prepared: Prepared, config: RunConfig, model: TwoTower) -> None:
         self.path = path
@@ -51,9 +54,7 @@ class TrainedRun:
         record = read_record(folder)
         if not record.get("finished"):
             raise ArtefactError(f"{folder}: training is not finished; go on with: multitudes train … --resume")
-        data = Prepared.open(prepared or record["prepared"])
-        if data_digest(data) != record["prepared_digest"]:
-            raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
+        data = open_prepared(record, folder, prepared)
         config = parse(RunConfig, record["config"], f"{folder}/run.json")
         model = build_model(data, config.method, config.model)
         load_weights(model, folder / "weights.safetensors")
@@ -92,6 +93,7 @@ class TrainedRun:
         histories: Histories,
         topic_BC: NDArray[np.int64],
         partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
     ) -> UserVectors:
         """Return the vectors of B users, deterministic and independent of who else is in the batch.
 
@@ -99,7 +101,9 @@ class TrainedRun:
             histories: see batches.histories.
             topic_BC: topics that condition the explicit interests, 0 = none; ignored by methods without them.
             partition: "random" splits each history at random in place of its interests: the control (method §9).
+            time_BL: not read: the models know the order of events alone.
         """
+        del time_BL
         parts = [
             self._user_vectors(rows(histories, slice(i, i + CHUNK)), topic_BC[i : i + CHUNK], partition)
             for i in range(0, len(topic_BC), CHUNK)
