@@ -4,26 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from multitudes.metrics.agreement import adjusted_rand
 from multitudes.nn.interests.clustering import Clustering, ClusteringConfig, farthest_points, single_assignment
 from multitudes.nn.interests.random_partition import random_partition
+from multitudes.nn.interests.routing import Routing, RoutingConfig
+from multitudes.nn.interests.slots import taking_part
 from multitudes.nn.norms import squash, unit
-
-
-def tastes(users: int = 64, length: int = 30, k: int = 3, noise: float = 0.25, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return histories that mix k directions and the direction behind each item."""
-    random = torch.Generator().manual_seed(seed)
-    centre_BKD = unit(torch.randn(users, k, 16, generator=random))
-    taste_BL = torch.randint(0, k, (users, length), generator=random)
-    item_BLD = centre_BKD.gather(1, taste_BL.unsqueeze(2).expand(-1, -1, 16))
-    return item_BLD + noise * torch.randn(users, length, 16, generator=random) / 4, taste_BL
-
-
-def agreement(assignment_BL: Tensor, taste_BL: Tensor) -> float:
-    scores = [adjusted_rand(a.numpy(), t.numpy()) for a, t in zip(assignment_BL, taste_BL, strict=True)]
-    return sum(scores) / len(scores)
+from tests.nn.worlds import WIDTH, agreement, tastes
 
 
 def test_three_planted_tastes_come_back_as_three_interests() -> None:
@@ -101,11 +88,9 @@ def test_one_item_many_times_is_one_interest() -> None:
 def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() -> None:
     item_BLD = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     centre_BKD = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-    share_BLK = single_assignment(
-        item_BLD, centre_BKD, torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2, dtype=torch.bool)
-    )
-    soft = item_BLD @ centre_BKD.transpose(1, 2)
-    expected = soft.softmax(dim=2) * torch.eye(2)
+    logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
+    share_BLK = single_assignment(logit_BLK, torch.ones(1, 2, 2, dtype=torch.bool))
+    expected = logit_BLK.softmax(dim=2) * torch.eye(2)
     torch.testing.assert_close(share_BLK, expected)
     assert (share_BLK.sum(dim=2) < 1).all(), "a one-hot assignment would pass no gradient"
 
@@ -117,8 +102,9 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
     centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)
     accumulated_BLK = torch.zeros(4, 30, 3)
     for _ in range(3):
-        share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
-        accumulated_BLK = accumulated_BLK + item_BLD @ centre_BKD.transpose(1, 2)
+        logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
+        share_BLK = single_assignment(logit_BLK, taking_part(valid_BL, distinct_BK))
+        accumulated_BLK = accumulated_BLK + logit_BLK
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3)(item_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
@@ -127,9 +113,7 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
 
 def test_gradient_flows_through_the_assignment() -> None:
     item_BLD = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    share_BLK = single_assignment(
-        item_BLD, torch.randn(2, 3, 4), torch.ones(2, 6, dtype=torch.bool), torch.ones(2, 3, dtype=torch.bool)
-    )
+    share_BLK = single_assignment(item_BLD @ torch.randn(2, 4, 3), torch.ones(2, 6, 3, dtype=torch.bool))
     share_BLK.sum().backward()
     assert item_BLD.grad is not None
     assert (item_BLD.grad.abs().sum(dim=2) > 0).all()
@@ -144,6 +128,45 @@ def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
     }
     assert filled[4.0] > 0.95
     assert filled[0.3] < filled[4.0] - 0.1
+
+
+def test_without_both_halves_it_is_minds_routing() -> None:
+    item_BLD, taste_BL = tastes(users=8)
+    valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
+    neither = ClusteringConfig(seeds="random", assignment="soft", by_user=True)
+    mind = Routing(RoutingConfig(), 3, WIDTH)(item_BLD, valid_BL)  # its shared map starts as the identity
+    found = Clustering(neither, 3)(item_BLD, valid_BL)
+    torch.testing.assert_close([*found.interests], [*mind.interests])
+    assert torch.equal(found.assignment_BL, mind.assignment_BL)
+    for half in ({"seeds": "farthest"}, {"assignment": "single"}):
+        other = Clustering(neither.model_copy(update=half), 3)(item_BLD, valid_BL)
+        assert not torch.allclose(other.interests.vectors_BKD, mind.interests.vectors_BKD, atol=0.1)
+
+
+def test_each_half_helps_to_find_seven_planted_tastes() -> None:
+    """The paper's ablation: from a random start single assignment merges tastes and soft assignment blurs them all."""
+    item_BLD, taste_BL = tastes(k=7)
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+
+    def found(seeds: str, assignment: str) -> tuple[float, float]:
+        config = ClusteringConfig.model_validate({"seeds": seeds, "assignment": assignment})
+        clusters = Clustering(config, 7)(item_BLD, valid_BL)
+        return agreement(clusters.assignment_BL, taste_BL), clusters.interests.mask_BK.float().mean().item()
+
+    both, no_seeds, neither = found("farthest", "single"), found("random", "single"), found("random", "soft")
+    assert min(both) > 0.95
+    assert max(no_seeds) < 0.9
+    assert neither[0] < 0.6
+    noise_BLD = torch.randn(item_BLD.shape, generator=torch.Generator().manual_seed(1))
+    assert agreement(Clustering(ClusteringConfig(), 7)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1
+
+
+def test_k_by_user_gives_a_short_history_fewer_clusters() -> None:
+    item_BLD = 2 * torch.eye(WIDTH).expand(2, -1, -1)  # no two events are alike
+    valid_BL = torch.arange(WIDTH) < torch.tensor([[5], [16]])
+    for by_user, expected in ((True, [2, 4]), (False, [4, 4])):
+        found = Clustering(ClusteringConfig(by_user=by_user), 4)(item_BLD, valid_BL)
+        assert found.interests.mask_BK.sum(dim=1).tolist() == expected
 
 
 @given(st.just(0.0) | st.floats(1e-3, 1e4), st.integers(1, 8))

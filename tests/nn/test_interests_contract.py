@@ -21,9 +21,18 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
     {"cluster_on": "sequence", "interests": 7, "clustering": {"item_norm": 0}},
 )
+ABLATIONS: tuple[dict[str, object], ...] = (
+    {"clustering": {"seeds": "random"}},
+    {"clustering": {"assignment": "soft"}},
+    {"clustering": {"seeds": "random", "assignment": "soft", "by_user": True}},
+    {"routing": {"item_norm": 0, "by_user": False}},
+)
+CASES = [(m, s) for m in METHODS for s in SHAPES] + [
+    ("routing" if "routing" in s else "clustering", s) for s in ABLATIONS
+]
 
 
-@pytest.fixture(params=[(m, s) for m in METHODS for s in SHAPES], ids=lambda p: f"{p[0]}-{SHAPES.index(p[1])}")
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{(*SHAPES, *ABLATIONS).index(case[1])}")
 def tower(request: pytest.FixtureRequest) -> TwoTower:
     method, settings = request.param
     return model(method, **settings)

@@ -4,17 +4,24 @@ Two steps. **VA-FPI** (validity-aware farthest-point initialisation) chooses K d
 each as unlike the earlier ones as can be. **SAR** (single-assignment routing) then moves the seeds to the centre of the
 items that are nearest to them, T times: a soft K-means whose assignment keeps its softmax value, so gradient flows.
 
+Either half can be switched off, as in the paper's ablation; without both it is MIND's routing (with S = identity).
+
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
+
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.interests import Implicit, Interests
+from multitudes.nn.interests.agreement import route
+from multitudes.nn.interests.interests import Implicit
+from multitudes.nn.interests.noise import by_place, start
+from multitudes.nn.interests.slots import as_many_as_events, by_history, filled, taking_part
 from multitudes.nn.masking import masked_high, masked_low
-from multitudes.nn.norms import squash, unit
+from multitudes.nn.norms import scaled, squash
 
 
 class ClusteringConfig(Config):
@@ -24,6 +31,13 @@ class ClusteringConfig(Config):
     item_norm: float = Field(
         4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (the paper)"
     )
+    seeds: Literal["farthest", "random"] = Field(
+        "farthest", description="where clusters start: farthest points (VA-FPI), or random logits, as in MIND"
+    )
+    assignment: Literal["single", "soft"] = Field(
+        "single", description="an event counts in its nearest cluster alone (SAR), or in all by agreement, as in MIND"
+    )
+    by_user: bool = Field(False, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
 
 
 class Clustering(nn.Module):
@@ -33,10 +47,13 @@ class Clustering(nn.Module):
     flat, every cluster moves to the same mean and most slots end up empty; unit length starves small clusters too.
     """
 
+    noise_PK: Tensor
+
     def __init__(self, config: ClusteringConfig, interests: int) -> None:
         super().__init__()
         self.config = config
         self.interests = interests
+        self.register_buffer("noise_PK", by_place(interests), persistent=False)
 
     def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
         """Cluster each history.
@@ -44,20 +61,25 @@ class Clustering(nn.Module):
         Args:
             item_BLD: history item vectors, not normalised.
             valid_BL: True = real and usable; others take part in nothing.
-            generator: draws the first seed in training. None (evaluation, serving): the most recent valid item.
+            generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
+                recent valid item (or a fixed start).
         """
-        if self.config.item_norm > 0:
-            item_BLD = unit(item_BLD) * self.config.item_norm
-        centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
-        for _ in range(self.config.rounds):
-            share_BLK = single_assignment(item_BLD, centre_BKD, valid_BL, distinct_BK)
-            centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-        raw_BK = share_BLK.sum(dim=1)
-        mask_BK = distinct_BK & (raw_BK > 0)
-        weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        assigned_BL = (share_BLK > 0).any(dim=2)
-        assignment_BL = torch.where(assigned_BL, share_BLK.argmax(dim=2), -1)
-        return Implicit(Interests(centre_BKD, weight_BK, mask_BK), assignment_BL)
+        item_BLD = scaled(item_BLD, self.config.item_norm)
+        logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
+        if self.config.by_user:
+            exists_BK = exists_BK & by_history(valid_BL, self.interests)
+        taking_part_BLK = taking_part(valid_BL, exists_BK)
+        if self.config.assignment == "single":
+            return filled(*gather_singly(item_BLD, logit_BLK, taking_part_BLK, self.config.rounds))
+        vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
+        return filled(*route(vote_BLKD, logit_BLK, taking_part_BLK, self.config.rounds))
+
+    def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Return how near each event is to each cluster at first (B, L, K), and which clusters there are (B, K)."""
+        if self.config.seeds == "random":
+            return start(valid_BL, self.noise_PK, generator), as_many_as_events(valid_BL, self.interests)
+        seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
+        return item_BLD @ seed_BKD.transpose(1, 2), distinct_BK
 
 
 def farthest_points(
@@ -89,13 +111,28 @@ def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
     return masked_low(noise_BL, valid_BL).argmax(dim=1)
 
 
-def single_assignment(item_BLD: Tensor, centre_BKD: Tensor, valid_BL: Tensor, distinct_BK: Tensor) -> Tensor:
+def gather_singly(item_BLD: Tensor, logit_BLK: Tensor, taking_part_BLK: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+    """Move each centre to the items that are nearest to it, ``rounds`` times (SAR).
+
+    Logits are those of the current centres, not added up over the rounds as in routing by agreement.
+
+    Returns:
+        The centres (B, K, D) and the shares of the last round (B, L, K).
+    """
+    share_BLK = single_assignment(logit_BLK, taking_part_BLK)
+    centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
+    for _ in range(rounds - 1):
+        share_BLK = single_assignment(item_BLD @ centre_BKD.transpose(1, 2), taking_part_BLK)
+        centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
+    return centre_BKD, share_BLK
+
+
+def single_assignment(logit_BLK: Tensor, taking_part_BLK: Tensor) -> Tensor:
     """Return b (B, L, K): the softmax over interests, kept at its largest entry only and zero for invalid items (SAR).
 
     The softmax is over interests, not over items; the kept entry stays below one, so that gradient flows through it.
     """
-    logit_BLK = masked_low(item_BLD @ centre_BKD.transpose(1, 2), distinct_BK.unsqueeze(1))
+    logit_BLK = masked_low(logit_BLK, taking_part_BLK)
     share_BLK = logit_BLK.softmax(dim=2)
     best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
-    keep_BLK = valid_BL.unsqueeze(2) & distinct_BK.unsqueeze(1)
-    return share_BLK * best_BLK * keep_BLK
+    return share_BLK * best_BLK * taking_part_BLK
