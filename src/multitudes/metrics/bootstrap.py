@@ -76,13 +76,14 @@ def resampled_sums(
     for start in range(0, resamples, _RESAMPLES_AT_ONCE):
         rows = range(start, min(start + _RESAMPLES_AT_ONCE, resamples))
         # How often each user was drawn; as a matrix, so that the sums are one product.
-        weight_RB = np.stack([_multiplicity(n_users, generator) for _ in rows])
-        sums_RM[rows.start : rows.stop] = weight_RB @ value_BM
+        sums_RM[rows.start : rows.stop] = _multiplicity(len(rows), n_users, generator) @ value_BM
     return sums_RM
 
 
-def _multiplicity(n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    return np.bincount(generator.integers(n_users, size=n_users), minlength=n_users).astype(np.float64)
+def _multiplicity(n_rows: int, n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    drawn_RB = generator.integers(n_users, size=(n_rows, n_users)) + n_users * np.arange(n_rows)[:, None]
+    times = np.bincount(drawn_RB.ravel(), minlength=n_rows * n_users)
+    return times.reshape(n_rows, n_users).astype(np.float64)
 
 
 def p_value(draw_R: NDArray[np.float64]) -> float:

@@ -1,0 +1,94 @@
+"""One data set of a study: every method's figures with intervals, and its difference to the reference.
+
+Legend: S seeds · B users · M methods.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.evaluate.summary import as_json
+from multitudes.metrics.bootstrap import Estimates, p_value
+from multitudes.metrics.seeds import Outcomes, crossed, per_seed
+from multitudes.seeding import generator
+from multitudes.study.answers import Answers
+
+# Figures and the per-user measure behind each. HR is pooled over targets; the others are means over users.
+FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
+# The controls that interests have to beat, each of the method's own models.
+CONTROLS = ("random_partition", "averaged")
+
+
+class Draws(NamedTuple):
+    """How intervals are made. The same seed draws the same users, so that figures made apart are paired."""
+
+    resamples: int = 2000
+    seed: int = 0
+
+    def __call__(self, methods: Sequence[Outcomes], weight_B: NDArray[np.float64]) -> Estimates:
+        """Return the estimates of all methods on the same resamples."""
+        streams = [generator(self.seed, "study", name) for name in ("users", "seeds")]
+        return crossed(methods, weight_B, self.resamples, *streams)
+
+
+def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, Any]:
+    """Return each method's figures, with ``minus``: its figures less those of the reference, paired by user.
+
+    A p-value stands with the difference in HR, which alone is judged: a study that tests each figure has more ways to
+    win by chance.
+    """
+    table: dict[str, Any] = {
+        method: {"role": answers.outcomes(method, "hits").role, "seeds": seeds, "figures": {}, "minus": {}}
+        for method, seeds in answers.cells.items()
+    }
+    order = list(answers.cells)
+    for figure, measure in FIGURES.items():
+        if measure not in answers.measures:
+            continue
+        weight_B = weight(answers, figure)
+        methods = [answers.outcomes(method, measure) for method in order]
+        estimates = draws(methods, weight_B)
+        for number, method in enumerate(order):
+            table[method]["figures"][figure] = as_json(estimates.interval(number))
+            if reference in order and method != reference:
+                table[method]["minus"][figure] = difference(estimates, number, order.index(reference))
+            if figure == "hr":
+                rates_S = per_seed(methods[number].value_SB, weight_B)
+                table[method]["by_seed"] = [round(float(rate), 6) for rate in rates_S]
+    return table
+
+
+def against_controls(answers: Answers, draws: Draws) -> dict[str, dict[str, Any]]:
+    """Return each method's HR less that of its own controls, paired by user and by seed: both are the same models."""
+    weight_B = weight(answers, "hr")
+    found: dict[str, dict[str, Any]] = {}
+    for method in answers.cells:
+        for control in CONTROLS:
+            if f"{method}/{control}" in answers.cells:
+                own, other = (answers.outcomes(name, "hits").value_SB for name in (method, f"{method}/{control}"))
+                if len(own) == len(other):
+                    estimates = draws([Outcomes(own - other)], weight_B)
+                    gain = as_json(estimates.interval(0)) | {"p": round(p_value(estimates.draw_RM[:, 0]), 6)}
+                    found.setdefault(method, {})[control] = gain
+    return found
+
+
+def hit_rates(answers: Answers, draws: Draws) -> dict[str, Any]:
+    """Return every method's HR with its interval: a point of its budget curve."""
+    methods = [answers.outcomes(method, "hits") for method in answers.cells]
+    estimates = draws(methods, weight(answers, "hr"))
+    return {method: as_json(estimates.interval(number)) for number, method in enumerate(answers.cells)}
+
+
+def difference(estimates: Estimates, method: int, reference: int) -> dict[str, Any]:
+    """Return the difference of two methods: absolute with its p-value, and as a share of the reference."""
+    draw_R = estimates.draw_RM[:, method] - estimates.draw_RM[:, reference]
+    relative = as_json(estimates.relative(method, reference))
+    return as_json(estimates.difference(method, reference)) | {"p": round(p_value(draw_R), 6), "relative": relative}
+
+
+def weight(answers: Answers, figure: str) -> NDArray[np.float64]:
+    """Return what a figure is a share of: all targets for HR, each user once for the others; shape (B,)."""
+    return answers.of_targets("targets") if figure == "hr" else np.ones(len(answers.users))

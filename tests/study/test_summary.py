@@ -1,0 +1,180 @@
+"""A study's verdicts on planted worlds: what is there is found, what is not there is not, and bad files are named."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.study import overall
+from multitudes.study.answers import Answers, answers_of
+from multitudes.study.comparison import Draws, against_controls, methods_table
+from multitudes.study.segments import by_segment, ordered
+from multitudes.study.summary import summarise, write_summary
+from tests.study.planted import TARGETS, outcomes, write_study
+
+FAST = Draws(1000)
+GAINS = {
+    "single": 0.0,
+    "equal": 0.0,
+    "joint": 0.08,
+    "joint/random_partition": 0.0,
+    "joint/averaged": 0.08,
+    "popularity": -0.15,
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    data = {name: outcomes(rng, GAINS, of_seeds=0.005, budgets=(10, 100)) for name in ("first", "second")}
+    return write_study(tmp_path_factory.mktemp("study"), data, failed=(("second", "joint", 7),))
+
+
+@pytest.fixture(scope="module")
+def summary(study):
+    return summarise(study, FAST)
+
+
+def verdicts(summary, data):
+    judged = {method: found["minus"].get("hr", {}) for method, found in summary["data"][data]["methods"].items()}
+    return {method: gain["verdict"] for method, gain in judged.items() if "verdict" in gain}
+
+
+def test_a_planted_gain_is_better_an_equal_method_level_and_popularity_worse(summary):
+    for data in ("first", "second"):
+        assert verdicts(summary, data) == {"equal": "level", "joint": "better", "popularity": "worse"}
+
+
+def test_interests_have_won_only_against_the_control_that_is_worse(summary):
+    """Planted: the random partition lost the gain, the averaged query has all of it."""
+    against = summary["data"]["first"]["controls"]["joint"]
+    assert (against["random_partition"]["verdict"], against["averaged"]["verdict"]) == ("better", "level")
+    assert summary["wins"]["joint"]["random_partition"] == {"first": "better", "second": "better"}
+
+
+def test_the_difference_is_the_one_that_was_planted(summary):
+    gain = summary["data"]["first"]["methods"]["joint"]["minus"]["hr"]
+    assert gain["low"] < 0.08 < gain["high"]
+    assert gain["relative"]["mean"] == pytest.approx(gain["mean"] / figure(summary, "single"), abs=1e-4)
+
+
+def figure(summary, method):
+    return summary["data"]["first"]["methods"][method]["figures"]["hr"]["mean"]
+
+
+def test_a_figure_is_the_mean_over_seeds_of_pooled_hits(summary, study):
+    frame = pl.read_parquet(study / "outcomes.parquet").filter(data="first", method="joint", budget=100)
+    by_seed = frame.group_by("seed").agg(pl.col("hits").sum() / pl.col("targets").sum()).sort("seed")["hits"].to_list()
+    assert figure(summary, "joint") == pytest.approx(np.mean(by_seed), abs=1e-6)
+    assert summary["data"]["first"]["methods"]["joint"]["by_seed"] == pytest.approx(by_seed, abs=1e-6)
+
+
+def null_study(rng, n_methods=8, n_seeds=3, n_users=60):
+    """Return a data set on which all methods have the same rate, and their models differ by chance."""
+    rate = rng.uniform(0.2, 0.6, n_users) + rng.normal(0, 0.03, (n_methods * n_seeds, 1))
+    hits = rng.binomial(TARGETS, np.clip(rate, 0, 1)).astype(float)
+    cells = {f"m{number}": list(range(n_seeds)) for number in range(n_methods)}
+    return Answers(pl.DataFrame({"targets": [float(TARGETS)] * n_users}), cells, {"hits": hits})
+
+
+def test_the_family_wise_error_of_studies_without_any_difference_is_five_percent_and_without_holm_more():
+    rng = np.random.default_rng(1)
+    with_holm = without = 0
+    for _ in range(200):
+        table = methods_table(null_study(rng), "m0", FAST)
+        family = overall.reference_family({"set": {"methods": table}})
+        overall.give_verdicts(family)
+        assert len(family) == 7
+        with_holm += any(found["verdict"] != "level" for found in family)
+        without += any(found["p"] < 0.05 for found in family)
+    assert with_holm / 200 < 0.09
+    assert without / 200 > 0.13
+
+
+def test_a_method_and_its_control_are_paired_by_model():
+    """Control: were the models' own luck not taken off, the interval would be several times wider."""
+    rng = np.random.default_rng(2)
+    frame = outcomes(rng, {"joint": 0.0, "single": 0.0}, of_seeds=0.1)
+    joint = frame.filter(method="joint")
+    worse = joint.with_columns(method=pl.lit("joint/averaged"), hits=pl.col("hits") * 0.98)
+    answers = answers_of(pl.concat([frame, worse]), "")
+    paired = against_controls(answers, FAST)["joint"]["averaged"]
+    unpaired = methods_table(answers, "joint", FAST)["joint/averaged"]["minus"]["hr"]
+    assert paired["low"] > 0
+    assert unpaired["high"] - unpaired["low"] > 5 * (paired["high"] - paired["low"])
+
+
+def test_a_gain_of_core_users_is_seen_there_and_only_there():
+    frame = outcomes(np.random.default_rng(3), {"single": 0.0, "joint": 0.1}, for_whom="core")
+    found = by_segment(answers_of(frame, ""), "single", FAST)
+    gains = {label: part["minus"]["joint"] for label, part in found["activity"].items()}
+    assert gains["core"]["low"] > 0
+    assert gains["casual"]["low"] < 0 < gains["casual"]["high"]
+    assert all(part["minus"]["joint"]["low"] > 0 for part in found["popularity"].values())
+
+
+def test_a_segment_of_few_users_has_a_size_and_no_interval():
+    frame = outcomes(np.random.default_rng(4), {"single": 0.0, "joint": 0.1}, users=50)
+    history = by_segment(answers_of(frame, ""), "single", FAST)["history"]
+    assert {label: part["users"] for label, part in history.items()} == {"1-9": 17, "10-49": 17, "50+": 16}
+    assert all(part["minus"] == {} for part in history.values())
+
+
+def test_segments_stand_in_the_order_in_which_people_read_them():
+    assert ordered(["new", "casual", "core"]) == ["core", "casual", "new"]
+    assert ordered(["50+", "10-49", "0", "1-9"]) == ["0", "1-9", "10-49", "50+"]
+
+
+def test_two_sets_are_too_few_to_say_who_wins_overall_and_twelve_are_enough():
+    scores = {"a": 0.3, "b": 0.2, "c": 0.1}
+    part = {"methods": {m: {"role": "method", "minus": {}, "figures": {"hr": {"mean": s}}} for m, s in scores.items()}}
+    few, many = (overall.overall({str(n): part for n in range(sets)}) for sets in (2, 12))
+    assert not few["enough"]
+    assert few["cliques"] == [["a", "b", "c"]]
+    assert many["enough"]
+    assert many["cliques"] == []
+    assert few["ranks"] == many["ranks"] == {"a": 1, "b": 2, "c": 3}
+
+
+def test_costs_are_means_over_seeds_and_failures_are_named(summary):
+    assert summary["costs"]["first"]["joint"]["train_seconds"] == pytest.approx(11)
+    assert [(cell["data"], cell["method"], cell["seed"]) for cell in summary["failed"]] == [("second", "joint", 7)]
+    assert summary["health"]["first"]["joint"]["effective"] == 2.5
+
+
+def test_the_same_study_gives_the_same_summary_to_the_last_digit(study, summary, tmp_path):
+    assert json.loads(write_summary(study, summary).read_text()) == summary == summarise(study, FAST)
+
+
+def test_a_study_without_its_reference_has_figures_and_no_differences(tmp_path):
+    data = {"first": outcomes(np.random.default_rng(5), {"joint": 0.0, "equal": 0.0})}
+    found = summarise(write_study(tmp_path, data), FAST)["data"]["first"]
+    assert found["methods"]["joint"]["figures"]["hr"]["mean"] > 0
+    assert found["methods"]["joint"]["minus"] == {}
+    assert found["segments"] == {}
+
+
+def test_cells_that_asked_different_users_are_refused(tmp_path):
+    frame = outcomes(np.random.default_rng(6), {"joint": 0.0, "single": 0.0})
+    other = frame.with_columns(user_id=pl.when(method="joint").then("user_id" + pl.lit("x")).otherwise("user_id"))
+    with pytest.raises(ArtefactError, match="first: methods or seeds were asked about different users"):
+        summarise(write_study(tmp_path / "other", {"first": other}), FAST)
+    fewer = frame.filter((pl.col("method") == "joint") | (pl.col("user_id") != "u3"))
+    with pytest.raises(ArtefactError, match="first: methods or seeds were asked about different users"):
+        summarise(write_study(tmp_path / "fewer", {"first": fewer}), FAST)
+
+
+def test_a_folder_without_a_study_or_with_a_damaged_one_is_named(tmp_path, study):
+    with pytest.raises(ArtefactError, match=r"no study here \(cells.json is missing\)"):
+        summarise(tmp_path)
+    (tmp_path / "cells.json").write_text('{"name":')
+    with pytest.raises(ArtefactError, match=r"cells.json: damaged"):
+        summarise(tmp_path)
+    (tmp_path / "cells.json").write_text((study / "cells.json").read_text())
+    with pytest.raises(ArtefactError, match=r"outcomes.parquet is missing"):
+        summarise(tmp_path)
+    (tmp_path / "outcomes.parquet").write_text("no table")
+    with pytest.raises(ArtefactError, match=r"outcomes.parquet: cannot be read"):
+        summarise(tmp_path)
