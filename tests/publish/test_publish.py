@@ -65,7 +65,7 @@ def copying(tower: Path):
 
 def test_the_command_says_what_was_checked(run, releases, monkeypatch, tmp_path, capsys):
     served = ReleaseStore(releases).folder() / USER_TOWER
-    monkeypatch.setattr("multitudes.publish.publish.export_user_tower", copying(served))
+    monkeypatch.setattr("multitudes.publish.onnx.export_user_tower", copying(served))
     assert command(["publish", str(run.path), "--to", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["version"], record["checked_users"]) == ("0001", 60)
@@ -132,7 +132,7 @@ def test_a_tower_that_differs_from_its_model_is_refused_and_nothing_is_published
     data: Prepared, run: TrainedRun, releases: Path, monkeypatch, tmp_path: Path
 ):
     foreign = ReleaseStore(releases).folder() / USER_TOWER
-    monkeypatch.setattr("multitudes.publish.publish.export_user_tower", copying(foreign))
+    monkeypatch.setattr("multitudes.publish.onnx.export_user_tower", copying(foreign))
     other = trained(data, tmp_path / "run", seed=1)
     with pytest.raises(ArtefactError, match=r"differs from the model by .* Nothing was published"):
         publish(other.path, tmp_path / "releases")

@@ -108,14 +108,14 @@ def user_vectors(
     vectors_BKD = np.zeros((users, k, width), dtype=np.float32)
     weight_BK = np.zeros((users, k), dtype=np.float32)
     cluster_BL = np.full(histories.item_BL.shape, -1, dtype=np.int64)
-    order_L = generator(seed, "pinnersage", "partition").permutation(config.history)
+    order_L = _order(seed, config.history) if partition == "random" else None
     for b in range(users):
         usable_N = np.flatnonzero(valid_BL[b] & unit_ID[item_BL[b]].any(axis=1))
         if len(usable_N) == 0:
             continue
         vector_ND = unit_ID[item_BL[b, usable_N]]
         label_N = ward(vector_ND, config.distance * typical)
-        if partition == "random":
+        if order_L is not None:
             label_N = dealt(order_L[usable_N], min(k, int(label_N.max()) + 1))
         found = most_important(clusters(vector_ND, label_N, age_BL[b, usable_N], config.decay), k)
         c = len(found.medoid_C)
@@ -124,6 +124,11 @@ def user_vectors(
         cluster_BL[b, usable_N] = found.label_N
     topic_BK = np.zeros((users, k), dtype=np.int64)
     return UserVectors(kinds(config), vectors_BKD, weight_BK, weight_BK > 0, topic_BK, cluster_BL)
+
+
+def _order(seed: int, history: int) -> NDArray[np.int64]:
+    """Return the order in which events are dealt: the same for all users, so nobody depends on who else is asked."""
+    return generator(seed, "pinnersage", "partition").permutation(history)
 
 
 def ward(vector_ND: NDArray[np.float32], distance: float) -> NDArray[np.int64]:

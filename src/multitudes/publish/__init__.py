@@ -1,1 +1,1 @@
-"""A trained run becomes a release (needs torch)."""
+"""A trained run becomes a release (torch is needed for the towers of trained runs)."""

@@ -9,26 +9,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, follows, gather
+from multitudes.batches.histories import Histories, event_times, follows, gather
 from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import ArtefactError
 from multitudes.index.build import IndexConfig, build
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
-from multitudes.publish.onnx import export_user_tower
+from multitudes.publish.tower import pinnersage_settings, refuse_control, write_tower
 from multitudes.release.manifest import Manifest
-from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.release.write import write_release
 from multitudes.retrieve.conditions import draw
 from multitudes.retrieve.plan import RetrieveConfig, fitted
 from multitudes.retrieve.tower import user_vectors
 from multitudes.seeding import generator
-from multitudes.train.run import TrainedRun
+from multitudes.train.runs import Run, open_run
 
 _CHECKED_USERS = 1_000
-TOLERANCE = 1e-5  # between torch and ONNX, of the largest component
+TOLERANCE = 1e-5  # between run and release, of the largest component
 
 
 class Published(NamedTuple):
@@ -36,7 +36,7 @@ class Published(NamedTuple):
 
     version: str
     checked_users: int
-    largest_difference: float  # between torch's and ONNX's vectors, of the largest component
+    largest_difference: float  # between the run's vectors and the release's, of the largest component
     index_info: dict[str, Any]
 
 
@@ -61,11 +61,10 @@ def publish(
         ArtefactError: the run is unfinished or damaged, or the exported tower does not agree with the model.
         UsageError: another process publishes into the folder.
     """
-    trained, index = TrainedRun.open(run), index or IndexConfig()
+    trained, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
-    if trained.config.model.partition == "random":
-        raise UsageError(f"{run}: trained on a random partition, a control for evaluations; publish another run")
-    retrieve = fitted(retrieve or RetrieveConfig(), trained.shares)
+    refuse_control(trained)
+    retrieve = fitted(retrieve or RetrieveConfig(), trained.shares, trained.blend)
     conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
     with store.stage() as stage:
         progress(0, 5, "users")
@@ -73,7 +72,7 @@ def publish(
         progress(1, 5, "index")
         built = _index(trained, sample.expected, index)
         progress(2, 5, "user tower")
-        export_user_tower(trained, stage / USER_TOWER, conditions)
+        write_tower(trained, stage, conditions)
         progress(3, 5, "files")
         _write(stage, trained, built, conditions, retrieve)
         progress(4, 5, "check")
@@ -93,26 +92,29 @@ class _Sample(NamedTuple):
 
     histories: Histories
     topic_BC: NDArray[np.int64]
+    time_BL: NDArray[np.int64]
     expected: UserVectors
 
 
-def _sample(run: TrainedRun, conditions: int) -> _Sample:
+def _sample(run: Run, conditions: int) -> _Sample:
     prepared = run.prepared
     rng = generator(0, "publish", "users")
     count = min(prepared.n_users, _CHECKED_USERS)
     user_B = np.sort(rng.choice(prepared.n_users, count, replace=False)).astype(np.int64)
-    histories = gather(prepared, user_B, prepared.event_offset[user_B + 1], run.config.model.history)
+    end_B, length = prepared.event_offset[user_B + 1], run.config.model.history
+    histories, time_BL = gather(prepared, user_B, end_B, length), event_times(prepared.event_time, end_B, length)
     topic_BC = draw(follows(prepared, user_B), conditions, 0, user_B)
-    return _Sample(histories, topic_BC, run.user_vectors(histories, topic_BC))
+    return _Sample(histories, topic_BC, time_BL, run.user_vectors(histories, topic_BC, time_BL=time_BL))
 
 
-def _index(run: TrainedRun, users: UserVectors, config: IndexConfig) -> Index:
-    """Build the index over all items, tuned on the vectors of real users."""
+def _index(run: Run, users: UserVectors, config: IndexConfig) -> Index:
+    """Build the index over all items that have a vector, tuned on the vectors of real users."""
     item_vectors = run.item_vectors()
-    return build(np.arange(1, len(item_vectors)), item_vectors[1:], config, users.vectors_BKD[users.mask_BK])
+    present = np.flatnonzero(item_vectors.any(axis=1))
+    return build(present, item_vectors[present], config, users.vectors_BKD[users.mask_BK])
 
 
-def _write(stage: Path, run: TrainedRun, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:
+def _write(stage: Path, run: Run, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:
     prepared, length = run.prepared, run.config.model.history
     manifest = Manifest(
         method=run.config.method,
@@ -124,6 +126,7 @@ def _write(stage: Path, run: TrainedRun, index: Index, conditions: int, retrieve
         counts={"users": prepared.n_users, "items": prepared.n_items, "topics": prepared.n_topics},
         retrieval=retrieve.model_dump(),
         index=index.info(),
+        pinnersage=pinnersage_settings(run),
     )
     arrays: dict[str, NDArray[Any]] = {
         "item_input": run.item_inputs(),
@@ -170,8 +173,9 @@ def seen_items(prepared: Prepared) -> dict[str, NDArray[Any]]:
 
 
 def _difference(release: Release, sample: _Sample) -> float:
-    """Return the largest difference of vectors and weights between ONNX and torch, of the largest component."""
-    served, expected = user_vectors(release, sample.histories, sample.topic_BC), sample.expected
+    """Return the largest difference of vectors and weights between release and run, of the largest component."""
+    served = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL)
+    expected = sample.expected
     if (served.mask_BK != expected.mask_BK).any():
         return float("inf")
     vector_difference = np.abs(served.vectors_BKD - expected.vectors_BKD)[expected.mask_BK].max(initial=0)

@@ -39,6 +39,10 @@ class Manifest(Config):
     counts: dict[str, int]
     retrieval: dict[str, Any] = Field(description="Defaults of section [retrieve].")
     index: dict[str, Any] = Field(description="What the index is and how it was tuned.")
+    pinnersage: dict[str, Any] | None = Field(
+        None,
+        description="Settings of the clustering that makes the user vectors. None: the file of the user tower does.",
+    )
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 

@@ -20,8 +20,9 @@ follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
 ============================ ======= ======= ==========================================================================
 
-Beside them: ``manifest.json``, ``user_tower.onnx``, ``index/`` (it holds the item vectors, by item number),
-``users.parquet`` (user_id), ``items.parquet`` (item_id, title) and ``topics.parquet`` (topic).
+Beside them: ``manifest.json``, ``user_tower.onnx`` (none where PinnerSage makes the vectors), ``index/`` (it holds the
+item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title) and ``topics.parquet``
+(topic).
 """
 
 from dataclasses import dataclass

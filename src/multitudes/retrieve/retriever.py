@@ -104,7 +104,7 @@ class Retriever:
         drawn = min(columns, self.config.topics_per_request)
         topic_BC = draw(asked.histories.follow_BF, drawn, self.config.seed, asked.user_B, request)
         topic_BC = np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
-        vectors = user_vectors(self.release, asked.histories, topic_BC)
+        vectors = user_vectors(self.release, asked.histories, topic_BC, asked.time_BL)
         if unknown:
             vectors = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
         excluded = self._people.item_numbers(exclude)

@@ -1,13 +1,18 @@
-"""The user tower of a release: histories in, user vectors out, through ONNX Runtime.
+"""The user tower of a release: histories in, user vectors out, through ONNX Runtime or by clustering (PinnerSage).
 
 Legend: B users · L history · K vectors · C conditions · D width.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.batches import pinnersage
 from multitudes.batches.histories import Histories
+from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.batches.vectors import UserVectors
+from multitudes.config import parse
 from multitudes.errors import ArtefactError
 from multitudes.release.release import USER_TOWER, Release
 
@@ -16,17 +21,38 @@ INPUTS = ("input_BLD", "action_BL", "valid_BL", "follow_BF", "topic_BC", "user_f
 OUTPUTS = ("vectors_BKD", "weight_BK", "mask_BK", "cluster_BL")
 
 
-def user_vectors(release: Release, histories: Histories, topic_BC: NDArray[np.int64]) -> UserVectors:
+def user_vectors(
+    release: Release,
+    histories: Histories,
+    topic_BC: NDArray[np.int64],
+    time_BL: NDArray[np.int64] | None = None,
+) -> UserVectors:
     """Return the vectors of B users.
 
     Args:
         release: whose tower and item inputs are used.
         histories: what the tower sees of the users.
         topic_BC: the conditions of the explicit vectors, 0 = none; as many as the release has explicit columns.
+        time_BL: of the history's events; None: nobody knows them.
 
     Raises:
         ArtefactError: the tower does not take or give what this version expects.
     """
+    if release.manifest.pinnersage is not None:
+        return _clustered(release, release.manifest.pinnersage, histories, time_BL)
+    return _from_onnx(release, histories, topic_BC)
+
+
+def _clustered(
+    release: Release, settings: dict[str, Any], histories: Histories, time_BL: NDArray[np.int64] | None
+) -> UserVectors:
+    """Return the vectors of a release whose item inputs are vectors of unit length, ready to be clustered."""
+    config = parse(PinnerSageConfig, settings["config"], f"{release.path}/manifest.json: pinnersage")
+    age_BL = pinnersage.ages(time_BL, histories.item_BL, ordered_only=release.manifest.ordered_only)
+    return pinnersage.user_vectors(histories, age_BL, release.item_input, config, settings["typical"])
+
+
+def _from_onnx(release: Release, histories: Histories, topic_BC: NDArray[np.int64]) -> UserVectors:
     session, kinds = release.user_tower, release.manifest.kinds
     item_BL, action_BL, valid_BL, follow_BF, user_feature_BP = histories
     values = (release.item_input[item_BL], action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)

@@ -1,7 +1,7 @@
 """Any run by its folder: trained weights, which need torch, or item vectors as they are, which need none."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from multitudes.errors import missing_extra
 from multitudes.train.pinnersage import METHOD, PinnerSageRun
@@ -10,8 +10,10 @@ from multitudes.train.record import read_record
 if TYPE_CHECKING:
     from multitudes.train.run import TrainedRun
 
+Run: TypeAlias = "TrainedRun | PinnerSageRun"
 
-def open_run(path: str | Path, prepared: str | Path | None = None) -> "TrainedRun | PinnerSageRun":
+
+def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
     """Open a finished run folder of any method; ``prepared`` overrides where its data lies.
 
     Raises:
