@@ -1,6 +1,7 @@
 """Optional packages: the command says which is missing and how to install it."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 from multitudes.errors import missing_extra
 
@@ -14,6 +15,24 @@ def require_torch() -> None:
     _require("train", "torch", "safetensors", "onnx", "onnxscript")
 
 
+def require_torch_for(run: Path) -> None:
+    """Check that the [train] extra is installed, unless ``run`` is one that was made without it.
+
+    Raises:
+        MissingError: a package of it is missing; the message holds the pip command.
+    """
+    from multitudes.errors import ArtefactError
+    from multitudes.train.pinnersage import METHOD
+    from multitudes.train.record import read_record
+
+    try:
+        trained = read_record(run)["config"].get("method") != METHOD
+    except ArtefactError:
+        trained = True  # what is wrong with the run is said by who opens it
+    if trained:
+        require_torch()
+
+
 def require_report() -> None:
     """Check that the [report] extra is installed.
 
@@ -21,6 +40,16 @@ def require_report() -> None:
         MissingError: a package of it is missing; the message holds the pip command.
     """
     _require("report", "altair", "vl_convert")
+
+
+def require_study() -> None:
+    """Check that the extras [train] and [study] are installed.
+
+    Raises:
+        MissingError: a package of them is missing; the message holds the pip command.
+    """
+    require_torch()
+    _require("study", "optuna")
 
 
 def _require(extra: str, *modules: str) -> None:

@@ -24,6 +24,7 @@ VERBS: tuple[str, ...] = (
     "export",
     "evaluate",
     "report",
+    "study",
 )
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.

@@ -15,6 +15,8 @@ from multitudes.data.prepared import Prepared
 from multitudes.evaluate.targets import TargetKind, excluded
 
 Items = NDArray[np.int64]
+# What the systems that learn nothing are called, wherever they stand beside others.
+BASELINES = ("popularity", "recent_popularity", "followed_topics", "covisit", "own_history")
 
 
 class Baselines:

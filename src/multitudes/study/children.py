@@ -1,0 +1,123 @@
+"""The processes of a study: each does one cell with its part of the cores, and none outlives the study."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from multitudes.data.prepared import Split
+from multitudes.study.cells import Cell, read_result
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+_PROGRAM = ("-m", "multitudes.study.cell")
+_MESSAGES = "messages.txt"
+
+Report = Callable[[str, float], None]  # what a cell is called, and which share of its step is done
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Children:
+    """Runs cells in processes of their own; made for many threads, each of which waits for one."""
+
+    def __init__(self, cells: Path, processes: int, program: tuple[str, ...] = _PROGRAM) -> None:
+        """Make a place for ``processes`` children.
+
+        Args:
+            cells: the folder of the cells.
+            processes: how many will live at once.
+            program: what Python runs in a child, before the folder of its cell.
+        """
+        self._cells, self._threads, self._program = cells, max(1, cores() // processes), program
+        self._living: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    def run(self, cell: Cell, split: Split, report: Report) -> str | None:
+        """Do ``cell`` and return None, or say in a line why it could not be done.
+
+        Raises:
+            KeyboardInterrupt: the study is being stopped.
+        """
+        folder = cell.folder(self._cells)
+        if read_result(folder, split) is not None:
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _MESSAGES).open("w", encoding="utf-8") as messages:
+            child = self._start(folder, messages.fileno())
+            try:
+                self._listen(child, cell, split, report)
+            finally:
+                code = self._end(child)
+        if self.stopped:
+            raise KeyboardInterrupt
+        if read_result(folder, split) is not None:
+            return None
+        return _why(code, folder / _MESSAGES)
+
+    def stop(self) -> None:
+        """Interrupt every child, which saves what it has; no new one is started."""
+        with self._lock:
+            self.stopped = True
+            for child in self._living:
+                child.send_signal(signal.SIGINT)
+
+    def _start(self, folder: Path, messages: int) -> "subprocess.Popen[str]":
+        with self._lock:
+            if self.stopped:
+                raise KeyboardInterrupt
+            child = subprocess.Popen(
+                [sys.executable, *self._program, str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+                text=True,
+                env=os.environ | dict.fromkeys(_THREADS, str(self._threads)),
+                start_new_session=True,  # Ctrl-C reaches the study alone, which then stops its children in order
+            )
+            self._living.add(child)
+        return child
+
+    def _listen(self, child: "subprocess.Popen[str]", cell: Cell, split: Split, report: Report) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        report(cell.label, 0.0)
+        try:
+            child.stdin.write(json.dumps(cell.job(split)) + "\n")
+            child.stdin.flush()
+        except BrokenPipeError:  # it died at once; its exit code will say so
+            return
+        for line in child.stdout:
+            if line.startswith('{"done"'):  # a library may say something of its own
+                said = json.loads(line)
+                report(cell.label, said["done"] / max(said["total"], 1))
+
+    def _end(self, child: "subprocess.Popen[str]") -> int:
+        """Cut what ties the child to the study, wait for it, and return its exit code."""
+        for pipe in (child.stdin, child.stdout):
+            assert pipe is not None
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+        code = child.wait()
+        with self._lock:
+            self._living.discard(child)
+        return code
+
+
+def _why(code: int, messages: Path) -> str:
+    """Return one line on a child that left no result."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = ": often for want of memory; fewer processes in [run] leave each more" if code == -9 else ""
+        return f"killed by {name}{memory}"
+    lines = messages.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else f"ended with exit code {code} and no message"

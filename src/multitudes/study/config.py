@@ -1,0 +1,193 @@
+"""STUDY.toml: which methods are compared on which data, and how."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from multitudes.config import Config, nearest, parse, toml_tables
+from multitudes.data.prepare import PrepareConfig
+from multitudes.data.sample import SAMPLES
+from multitudes.errors import UsageError
+from multitudes.evaluate.config import EvaluateConfig
+from multitudes.study.space import Space, space_of
+
+Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
+SECTIONS = ("model", "train", "retrieve")
+Metric = Literal["hr", "recall", "ndcg", "topics"]
+
+
+class DataConfig(Config):
+    """One data set, [data.NAME]: a sample that is shipped, or a folder of tables."""
+
+    sample: str | None = Field(None, description="name of a data set that is shipped, such as movielens-small")
+    tables: Path | None = Field(None, description="folder with events, items and users; relative to the study's file")
+    prepare: PrepareConfig = Field(PrepareConfig(), description="how it is prepared and split")
+    max_users: int | None = Field(None, ge=1, description="most users asked on this set, in place of [evaluate]")
+    model: Settings = Field({}, description="settings of every method on this set")
+    train: Settings = Field({}, description="settings of every method on this set")
+    retrieve: Settings = Field({}, description="settings of every method on this set")
+
+    @field_validator("tables")
+    @classmethod
+    def _one_source(cls, tables: Path | None, info: ValidationInfo) -> Path | None:
+        sample = info.data.get("sample")
+        if (tables is None) == (sample is None):
+            raise ValueError("give either sample or tables")
+        return tables
+
+    @field_validator("sample")
+    @classmethod
+    def _sample_is_shipped(cls, sample: str | None) -> str | None:
+        if sample is not None and sample not in SAMPLES:
+            raise ValueError(f"no such data set is shipped{nearest(sample, SAMPLES)}")
+        return sample
+
+
+class MethodConfig(Config):
+    """One method, [methods.NAME]: what differs from the defaults, and is then not tuned."""
+
+    method: str | None = Field(None, description="as in `multitudes train --method`; default: NAME")
+    model: Settings = Field({}, description="settings of the model")
+    train: Settings = Field({}, description="settings of training")
+    retrieve: Settings = Field({}, description="settings of retrieval")
+    space: Settings = Field({}, description="what tuning varies, beside or in place of the study's space")
+
+
+class TuningConfig(Config):
+    """Section [tuning]: every method gets the same number of trials, judged on the validation split alone."""
+
+    trials: int = Field(0, ge=0, description="trainings tried for each method and data set; 0: no tuning")
+    metric: Metric = Field("hr", description="what is maximised, at the main budget, for first-time targets")
+    seed: int = Field(0, description="seed of the search, and of the training of its trials")
+    space: Settings | None = Field(None, description="what is varied, in place of each method's default space")
+
+
+class ProcessConfig(Config):
+    """Section [run]: how the work is spread over the machine."""
+
+    processes: int = Field(2, ge=1, description="trainings side by side; each gets its part of the cores")
+
+
+class StudyConfig(Config):
+    """A study."""
+
+    name: str = Field("study", min_length=1, description="what it is called in its report")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="seeds of training, for every method")
+    reference: str | None = Field(None, description="the method that the others are compared with; default: the first")
+    data: dict[str, DataConfig] = Field({}, description="the data sets")
+    methods: dict[str, MethodConfig] = Field({}, description="the methods")
+    model: Settings = Field({}, description="settings of every method on every set")
+    train: Settings = Field({}, description="settings of every method on every set")
+    retrieve: Settings = Field({}, description="settings of every method on every set")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is asked; the split is the study's own")
+    tuning: TuningConfig = Field(TuningConfig(), description="the search for settings")
+    run: ProcessConfig = Field(ProcessConfig(), description="processes")
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed comes twice")
+        return seeds
+
+    @field_validator("data", "methods")
+    @classmethod
+    def _names_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            if not name or "/" in name or name.startswith("."):
+                raise ValueError(f"'{name}' cannot name a folder or a row; expected letters, digits, - and _")
+        return named
+
+    @field_validator("evaluate")
+    @classmethod
+    def _split_is_not_chosen(cls, evaluate: EvaluateConfig) -> EvaluateConfig:
+        if "split" in evaluate.model_fields_set:
+            raise ValueError("split is not set here: a study shows validation, and test with --open-test")
+        return evaluate
+
+    @property
+    def compared_with(self) -> str:
+        """The method that the others are compared with."""
+        return self.reference or next(iter(self.methods))
+
+
+def read_study(file: Path) -> StudyConfig:
+    """Read a study; whatever can be refused is refused here, before hours of work.
+
+    Raises:
+        UsageError: the file is missing, is no TOML, or names something that does not exist.
+    """
+    tables = toml_tables(file, "examples/quick.toml shows one")
+    config = parse(StudyConfig, tables, str(file))
+    for section in ("data", "methods"):
+        if not getattr(config, section):
+            raise UsageError(f"{file}: no [{section}.NAME]; a study needs at least one")
+    if config.compared_with not in config.methods:
+        known = tuple(config.methods)
+        raise UsageError(
+            f"{file}: reference = '{config.compared_with}' is none of its methods{nearest(config.compared_with, known)}"
+        )
+    data = {name: _located(name, data, file) for name, data in config.data.items()}
+    return config.model_copy(update={"data": data})
+
+
+def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
+    if data.sample is None and data.tables is None:
+        raise UsageError(f"{file}: [data.{name}]: no source; give sample = one of {', '.join(SAMPLES)}, or tables")
+    if data.tables is None:
+        return data
+    tables = Path(os.path.normpath(file.parent / data.tables))
+    if not tables.is_dir():
+        raise UsageError(f"{file}: [data.{name}]: {tables} is no folder; expected one with events, items and users")
+    return data.model_copy(update={"tables": tables})
+
+
+def merged(*tables: Settings) -> Settings:
+    """Return tables laid over each other, the later ones over the earlier ones, at any depth."""
+    result: Settings = {}
+    for table in tables:
+        for key, value in table.items():
+            both = isinstance(value, dict) and isinstance(result.get(key), dict)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
+    """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
+    layers = (config, config.data[data], config.methods[method])
+    return {section: merged(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
+
+
+def searched(config: StudyConfig, method: str) -> Space:
+    """Return what tuning varies for a method: nothing that the method's own table sets.
+
+    Raises:
+        UsageError: the space is no space.
+    """
+    own = config.methods[method]
+    wide = space_of(own.method or method, config.tuning.space, own.space)
+    fixed = flat({section: getattr(own, section) for section in SECTIONS})
+    return {key: choice for key, choice in wide.items() if key not in fixed}
+
+
+def flat(table: Settings, prefix: str = "") -> Settings:
+    """Return nested tables as one, its keys dotted."""
+    result: Settings = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        result |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return result
+
+
+def nested(values: Settings) -> Settings:
+    """Return dotted keys as nested tables."""
+    result: Settings = {}
+    for name, value in values.items():
+        *path, key = name.split(".")
+        table = result
+        for part in path:
+            table = table.setdefault(part, {})
+        table[key] = value
+    return result

@@ -1,0 +1,84 @@
+"""From STUDY.toml to cells: which trainings a study consists of."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multitudes.config import parse
+from multitudes.evaluate.config import EvaluateConfig
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.study.cells import Cell
+from multitudes.study.config import Settings, StudyConfig, flat, merged, nested, searched, settings_of
+from multitudes.study.space import Space, check_defaults
+from multitudes.train.config import RunConfig
+
+
+class Source(NamedTuple):
+    """A prepared data set."""
+
+    path: Path
+    digest: str
+
+
+class Entry(NamedTuple):
+    """A method on a data set, before tuning."""
+
+    data: str
+    method: str
+    settings: Settings  # method, model, train, retrieve: what the study says
+    evaluate: EvaluateConfig
+    space: Space
+
+    def defaults(self) -> dict[str, Any]:
+        """Return every setting by dotted key, with its value before tuning."""
+        run, retrieve = configs(self.settings, seed=0)
+        return flat(run.model_dump(mode="json") | {"retrieve": retrieve.model_dump(mode="json")})
+
+
+def entries(config: StudyConfig, where: str) -> list[Entry]:
+    """Return every method on every data set, each checked.
+
+    Raises:
+        UsageError: a method or a setting does not exist, or a search could not begin.
+    """
+    found = []
+    for data in config.data:
+        for method, own in config.methods.items():
+            settings = {"method": own.method or method} | settings_of(config, data, method)
+            entry = Entry(data, method, settings, _asked(config, data), searched(config, method))
+            configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
+            if config.tuning.trials:
+                check_defaults(entry.space, entry.defaults(), f"{where}: [methods.{method}]")
+            found.append(entry)
+    return found
+
+
+def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[RunConfig, RetrieveConfig]:
+    """Return the configurations of a run and of its retrieval."""
+    run = {key: value for key, value in settings.items() if key != "retrieve"}
+    return parse(RunConfig, run | {"seed": seed}, where), parse(RetrieveConfig, settings["retrieve"], where)
+
+
+def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int) -> Cell:
+    """Return the cell of a seed with the settings that tuning chose."""
+    run, retrieve = configs(merged(entry.settings, nested(chosen)), seed)
+    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, entry.evaluate)
+
+
+def trial(entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int) -> Cell:
+    """Return the cell of a trial: first-time targets at the main budget, without controls."""
+    run, retrieve = configs(merged(entry.settings, nested(values)), seed)
+    asked = entry.evaluate.model_copy(update={"targets": "new", "controls": "none"})
+    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, asked, number)
+
+
+def differing(run: RunConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
+    """Return the settings that differ from the defaults, by dotted key."""
+    own = flat(run.model_dump(mode="json") | {"retrieve": retrieve.model_dump(mode="json")})
+    plain = RunConfig.model_validate({"method": run.method, "seed": run.seed})
+    default = flat(plain.model_dump(mode="json") | {"retrieve": RetrieveConfig().model_dump(mode="json")})
+    return {key: value for key, value in own.items() if default.get(key) != value}
+
+
+def _asked(config: StudyConfig, data: str) -> EvaluateConfig:
+    most = config.data[data].max_users
+    return config.evaluate if most is None else config.evaluate.model_copy(update={"max_users": most})

@@ -1,0 +1,59 @@
+"""What a cell leaves in its result: how good, at what cost, and how its interests are.
+
+Legend: Q requests.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.data.prepared import Split
+from multitudes.evaluate.serving import catalogue, user_vectors
+from multitudes.evaluate.targets import part, sample, seen_items
+from multitudes.retrieve.find import find
+from multitudes.retrieve.plan import RetrieveConfig, fitted
+from multitudes.study.config import Metric
+from multitudes.train.run import TrainedRun, weights
+
+_FIGURES: tuple[Metric, ...] = ("hr", "recall", "ndcg", "topics")
+_REQUESTS = 200  # timed; enough for a ninth decile
+_SEED = 0  # of the users who are timed: the same for every method
+
+
+def summary(result: dict[str, Any], run: Path) -> dict[str, Any]:
+    """Return the figures of an evaluation that a study lists, with those of the training behind it."""
+    budget, own = result["budget"], result["methods"][result["method"]]
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {
+        "budget": budget,
+        "users": result["users"],
+        "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
+        "interests": result["interests"],
+        "train_seconds": epochs[-1]["seconds"],
+        "targets_per_s": round(float(np.mean([epoch["targets_per_s"] for epoch in epochs])), 1),
+    }
+
+
+def costs(run: TrainedRun, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
+    """Return the size of a model, the vectors that its users have, and what one request for ``n`` candidates takes."""
+    config = fitted(retrieve, run.shares)
+    items = catalogue(run, run.item_vectors())
+    users = sample(held_out(run.prepared, split), _REQUESTS, _SEED)
+    seen = seen_items(run.prepared, users)
+    vectors, ms = [], []
+    for b in range(len(users)):
+        one: HeldOut = part(users, np.array([b]))
+        began_s = time.perf_counter()
+        vectors_1KD = user_vectors(run, one, config)
+        find(vectors_1KD, items, n, seen[b : b + 1], config)
+        ms.append(1000 * (time.perf_counter() - began_s))
+        vectors.append(int(vectors_1KD.mask_BK.sum()))
+    return {
+        "parameters": sum(tensor.numel() for tensor in weights(run.model).values()),
+        "vectors_per_user": round(float(np.mean(vectors)), 2),
+        "p90_ms": round(float(np.percentile(ms, 90)), 3),
+    }

@@ -1,0 +1,162 @@
+"""A study from its file to its tables: prepare, tune, train and evaluate what is not done yet, collect."""
+
+import fcntl
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from multitudes.data.prepared import Split
+from multitudes.errors import UsageError
+from multitudes.evaluate.outcomes import write
+from multitudes.progress import Progress, silent
+from multitudes.study import seal
+from multitudes.study.cells import digest_of, write_json
+from multitudes.study.code import code_digest
+from multitudes.study.config import StudyConfig
+from multitudes.study.machine import machine, versions
+from multitudes.study.plan import Entry, Source, cell, entries
+from multitudes.study.sources import prepared
+from multitudes.study.state import Step, step_of
+from multitudes.study.tables import Done, outcomes, records
+from multitudes.study.tuning import Tuned
+from multitudes.study.work import Watch, Work, as_they_end, results
+
+_TEST = "test"  # where the tables of the opened test split lie
+
+
+class Ended(NamedTuple):
+    """A study that is over: where its tables lie, and what has no result."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The cells that have no result."""
+        return [one for one in self.record["cells"] if one["status"] == "failed"]
+
+    @property
+    def of_other_code(self) -> int:
+        """How many cells were done by other code than is installed now."""
+        now = self.record["versions"]["code"]
+        return sum(one["status"] == "done" and one["code"] != now for one in self.record["cells"])
+
+
+def run_study(
+    config: StudyConfig,
+    out: Path,
+    *,
+    where: str = "study",
+    open_test: bool = False,
+    fresh: bool = False,
+    preparing: Progress = silent,
+    watch: Watch = lambda _: None,
+) -> Ended:
+    """Do what is not done yet of a study, and write its tables.
+
+    Args:
+        config: the study.
+        out: its folder; made, or gone on with.
+        where: names the study's file in errors.
+        open_test: then ask the cells about the test split too, and record that.
+        fresh: do cells again that were done by other code than is installed now.
+        preparing: told how preparation goes.
+        watch: told whenever a cell begins, goes on or ends.
+
+    Raises:
+        UsageError: the study names what does not exist, or somebody else runs it in this folder.
+        DataError: its tables changed, or cannot be prepared.
+        KeyboardInterrupt: after Ctrl-C, once the running cells have saved what they have.
+    """
+    planned = entries(config, where)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        sources = {}
+        for name, data in config.data.items():
+            path = prepared(name, data, out / "data" / name, preparing).path.resolve()
+            sources[name] = Source(path, digest_of(path))
+        study = _Study(config, planned, sources, out, Work(out / "cells", config.run.processes, watch, fresh=fresh))
+        tuned, done = study.work()
+        ended = study.collect("validation", tuned, done, seal.opened(out))
+        if not open_test:
+            return ended
+        count = seal.open_test(out, [one.cell for one in done])
+        return study.collect("test", tuned, study.ask_again(done, "test"), count)
+
+
+class _Study:
+    """One session of a study: what it needs is fixed at its start; what changes lies in its folder."""
+
+    def __init__(
+        self, config: StudyConfig, planned: list[Entry], sources: dict[str, Source], out: Path, work: Work
+    ) -> None:
+        self._config, self._planned, self._sources, self._out, self._work = config, planned, sources, out, work
+        self._cells = out / "cells"
+
+    def work(self) -> tuple[list[Tuned], list[Done]]:
+        """Tune every method on every set, each followed by its seeds; return both in the order of the study."""
+        with self._work.pool(self._steps()) as pool:
+            searches = {pool.submit(self._search, entry): place for place, entry in enumerate(self._planned)}
+            seeds: dict[int, list[Future[Done]]] = {}
+            for search in as_they_end(searches):
+                entry, tuned = self._planned[searches[search]], search.result()
+                seeds[searches[search]] = [pool.submit(self._train, entry, tuned, s) for s in self._config.seeds]
+            done = results([future for place in sorted(seeds) for future in seeds[place]])
+        return [search.result() for search in searches], done
+
+    def ask_again(self, done: list[Done], split: Split) -> list[Done]:
+        """Ask the same trained cells about another split."""
+        with self._work.pool([step_of(one.cell) for one in done]) as pool:
+            errors = results([pool.submit(self._work.do, one.cell, split) for one in done])
+        return [one._replace(error=error) for one, error in zip(done, errors, strict=True)]
+
+    def collect(self, split: Split, tuned: list[Tuned], done: list[Done], opened: int) -> Ended:
+        """Write the tables of a split."""
+        folder = self._out if split == "validation" else self._out / _TEST
+        folder.mkdir(exist_ok=True)
+        record = {
+            "name": self._config.name,
+            "split": split,
+            "opened_test": opened,
+            "machine": machine(),
+            "versions": versions() | {"code": code_digest()},
+            "reference": self._config.compared_with,
+            "metric": self._config.tuning.metric,
+            "cells": records(done, self._cells, split),
+            "tuning": [_searched(entry, found) for entry, found in zip(self._planned, tuned, strict=True)],
+        }
+        write(outcomes(done, self._cells, split, self._config), folder / "outcomes.parquet")
+        write_json(folder / "cells.json", record)
+        return Ended(folder, record)
+
+    def _steps(self) -> list[Step]:
+        steps: list[Step] = []
+        for entry in self._planned:
+            steps += [(entry.data, entry.method, True)] * (self._config.tuning.trials if entry.space else 0)
+            steps += [(entry.data, entry.method, False)] * len(self._config.seeds)
+        return steps
+
+    def _search(self, entry: Entry) -> Tuned:
+        return self._work.search(entry, self._sources[entry.data], self._config.tuning)
+
+    def _train(self, entry: Entry, tuned: Tuned, seed: int) -> Done:
+        asked = cell(entry, self._sources[entry.data], tuned.best, seed)
+        return Done(asked, tuned.best, self._work.do(asked, "validation"), len(tuned.trials))
+
+
+def _searched(entry: Entry, found: Tuned) -> dict[str, Any]:
+    trials = [{"settings": one.settings, "score": one.score} for one in found.trials]
+    return {"data": entry.data, "method": entry.method, "trials": trials, "best": found.best}
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the study's folder: two studies in one would wait for each other's cells."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out") from None
+        yield

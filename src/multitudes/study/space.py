@@ -1,0 +1,102 @@
+"""What tuning varies: for every method the few settings that matter, each as a range or as choices."""
+
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from multitudes.config import Config, nearest, parse
+from multitudes.errors import UsageError
+
+
+class Range(Config):
+    """Numbers from ``low`` to ``high``; whole ones where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="evenly over the logarithm")
+
+    @field_validator("high")
+    @classmethod
+    def _ends_in_order(cls, high: float, info: ValidationInfo) -> float:
+        if "low" in info.data and high <= info.data["low"]:
+            raise ValueError(f"expected more than low = {info.data['low']}")
+        return high
+
+    @field_validator("log")
+    @classmethod
+    def _logarithm_exists(cls, log: bool, info: ValidationInfo) -> bool:
+        if log and info.data.get("low", 1) <= 0:
+            raise ValueError("a logarithm needs low above 0")
+        return log
+
+    @property
+    def whole(self) -> bool:
+        """True for a range of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether the search can propose ``value``."""
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+
+Choices = tuple[Any, ...]
+Space = dict[str, Range | Choices]  # by dotted key: train.learning_rate
+
+_EVERY: Space = {
+    "train.learning_rate": Range(low=3e-4, high=1e-2, log=True),
+    "model.dropout": Range(low=0.0, high=0.5),
+}
+_IMPLICIT: Space = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
+_EXPLICIT: Space = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
+_MORE: dict[str, Space] = {
+    "conditional": _EXPLICIT,
+    "joint": _IMPLICIT | _EXPLICIT,
+    "clustering": _IMPLICIT,
+}
+
+
+def default_space(method: str) -> Space:
+    """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
+    return _EVERY | _MORE.get(method, {})
+
+
+def space_of(method: str, study: dict[str, Any] | None, own: dict[str, Any]) -> Space:
+    """Return the space of a method: the study's or else its default, with what the method's own table adds.
+
+    Raises:
+        UsageError: an entry is neither a range nor a list of choices.
+    """
+    shared = default_space(method) if study is None else read_space(study, "[tuning.space]")
+    return shared | read_space(own, f"[methods.….space] of {method}")
+
+
+def read_space(table: dict[str, Any], where: str, prefix: str = "") -> Space:
+    """Read ``train.learning_rate = {low = …, high = …}`` and ``model.dropout = [0.1, 0.3]``, at any depth of tables."""
+    space: Space = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, list) and value:
+            space[name] = tuple(value)
+        elif isinstance(value, dict) and value.keys() & Range.model_fields.keys():
+            space[name] = parse(Range, value, f"{where}: {name}")
+        elif isinstance(value, dict):
+            space |= read_space(value, where, f"{name}.")
+        else:
+            raise UsageError(f"{where}: {name} = {value!r}: expected {{low = …, high = …}} or a list of choices")
+    return space
+
+
+def check_defaults(space: Space, defaults: dict[str, Any], where: str) -> None:
+    """Check that a search can begin with the defaults, so that it never ends with something worse.
+
+    Raises:
+        UsageError: a key is no setting, or its default lies outside.
+    """
+    for key, choice in space.items():
+        if key not in defaults:
+            raise UsageError(f"{where}: the space names '{key}', which is no setting{nearest(key, tuple(defaults))}")
+        if defaults[key] not in choice:
+            raise UsageError(
+                f"{where}: {key} = {defaults[key]!r} lies outside the space that is searched; widen the space, or set"
+                f" {key} for the method, which is then not tuned"
+            )

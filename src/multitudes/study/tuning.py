@@ -1,0 +1,87 @@
+"""The search for settings: trials one after the other, each chosen from the scores of those before it (TPE).
+
+The search itself is not stored: asked again with the same seed and told the same scores it makes the same choices, and
+the trials' scores are kept as cells. So a killed search goes on by being repeated, and ends as one that was left alone.
+
+Optuna's TPE: Bergstra et al., *Algorithms for Hyper-Parameter Optimization*, NeurIPS 2011.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from multitudes.study.space import Range, Space
+
+Values = dict[str, Any]  # by dotted key
+Score = Callable[[int, Values], float | None]  # number of the trial from 1, its values; None: it failed
+
+_RANDOM_SHARE = 3  # one trial in so many is drawn at random, before there is anything to learn from
+
+
+class Trial(NamedTuple):
+    """One training that was tried."""
+
+    settings: Values
+    score: float | None  # None: it failed
+
+
+class Tuned(NamedTuple):
+    """What a search found."""
+
+    trials: list[Trial]
+    best: Values  # empty: nothing was searched, or every trial failed
+
+
+def tune(score: Score, space: Space, defaults: Values, trials: int, seed: int) -> Tuned:
+    """Search ``space`` for the values with the highest score.
+
+    The first trial is the defaults: what is chosen never scored worse than they did.
+
+    Args:
+        score: does a trial.
+        space: what is varied, by dotted key.
+        defaults: the values of the same keys without tuning, all inside the space.
+        trials: how many; the same for every method of a study.
+        seed: of the search.
+    """
+    if trials == 0 or not space:
+        return Tuned([], {})
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(1, trials // _RANDOM_SHARE))
+    search = optuna.create_study(direction="maximize", sampler=sampler)
+    search.enqueue_trial({key: _place(choice, defaults[key]) for key, choice in space.items()})
+    distributions = {key: _distribution(choice) for key, choice in space.items()}
+    tried: list[Trial] = []
+    for number in range(1, trials + 1):
+        asked = search.ask(distributions)
+        values = {key: _chosen(space[key], asked.params[key]) for key in space}
+        found = score(number, values)
+        search.tell(
+            asked, found, optuna.trial.TrialState.COMPLETE if found is not None else optuna.trial.TrialState.FAIL
+        )
+        tried.append(Trial(values, found))
+    return Tuned(tried, best_of(tried))
+
+
+def best_of(trials: list[Trial]) -> Values:
+    """Return the settings of the best trial, of equals the first; empty where all failed."""
+    scored = [(trial.score, trial.settings) for trial in trials if trial.score is not None]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else {}
+
+
+def _distribution(choice: Range | tuple[Any, ...]) -> Any:  # noqa: ANN401
+    if not isinstance(choice, Range):
+        return CategoricalDistribution(range(len(choice)))  # places: a choice may be a list or a table
+    kind = IntDistribution if choice.whole else FloatDistribution
+    return kind(choice.low, choice.high, log=choice.log)  # type: ignore[arg-type]
+
+
+def _place(choice: Range | tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    """Return ``value`` as the search knows it."""
+    return value if isinstance(choice, Range) else choice.index(value)
+
+
+def _chosen(choice: Range | tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+    return value if isinstance(choice, Range) else choice[value]

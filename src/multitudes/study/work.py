@@ -1,0 +1,108 @@
+"""The work of a study: cells in processes side by side, and searches, each of which is a row of cells."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from multitudes.data.prepared import Split
+from multitudes.study.cells import Cell, read_result, result_file
+from multitudes.study.children import Children
+from multitudes.study.code import code_digest
+from multitudes.study.config import TuningConfig
+from multitudes.study.plan import Entry, Source, trial
+from multitudes.study.state import Standing, Step
+from multitudes.study.tuning import Tuned, Values, tune
+
+Watch = Callable[[Standing], None]
+
+
+class Work:
+    """Does cells that are not done yet, and tells how far it is."""
+
+    def __init__(self, cells: Path, processes: int, watch: Watch, *, fresh: bool = False) -> None:
+        """Begin.
+
+        Args:
+            cells: the folder of the cells.
+            processes: how many cells are done side by side.
+            watch: told whenever a cell begins, goes on or ends.
+            fresh: do cells again that were done by other code than is installed now.
+        """
+        self._cells, self._processes, self._watch, self._fresh = cells, processes, watch, fresh
+        self._children = Children(cells, processes)
+        self._standing = Standing([], processes, watch)
+
+    @contextmanager
+    def pool(self, steps: list[Step]) -> Iterator[ThreadPoolExecutor]:
+        """Yield as many threads as there may be processes; an interrupt stops the processes in order.
+
+        Args:
+            steps: what will be done within, for the count and the time left.
+        """
+        self._standing = Standing(steps, self._processes, self._watch)
+        pool = ThreadPoolExecutor(self._processes)
+        try:
+            yield pool
+        except BaseException:
+            self._children.stop()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def do(self, cell: Cell, split: Split) -> str | None:
+        """Do a cell unless it is done; return in a line why it could not be.
+
+        Raises:
+            KeyboardInterrupt: the study is being stopped.
+        """
+        error, folder = None, cell.folder(self._cells)
+        if self._fresh:
+            forget_other_code(folder, split)
+        if read_result(folder, split) is None:
+            self._standing.begin(cell)
+            error = self._children.run(cell, split, self._standing.report)
+        self._standing.end(cell)
+        return error
+
+    def search(self, entry: Entry, source: Source, tuning: TuningConfig) -> Tuned:
+        """Search for the settings of a method on a data set, judged on validation."""
+
+        def score(number: int, values: Values) -> float | None:
+            asked = trial(entry, source, values, number, tuning.seed)
+            if self.do(asked, "validation") is not None:
+                return None
+            result = read_result(asked.folder(self._cells), "validation")
+            found: float | None = result["score"][tuning.metric] if result else None
+            return found
+
+        return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
+
+
+def forget_other_code(folder: Path, split: Split) -> None:
+    """Remove a cell that was done by other code than is installed now; of a test split its answers only."""
+    result = read_result(folder, split)
+    if result is None or result.get("code") == code_digest():
+        return
+    if split == "validation":
+        shutil.rmtree(folder)
+    else:
+        result_file(folder, split).unlink()
+
+
+def as_they_end(futures: dict["Future[Tuned]", int]) -> Iterator["Future[Tuned]"]:
+    """Yield futures as they end, waiting a second at most at a time: a longer wait may not hear Ctrl-C."""
+    left = set(futures)
+    while left:
+        ended, left = wait(left, timeout=1, return_when=FIRST_COMPLETED)
+        yield from ended
+
+
+def results(futures: list["Future[Any]"]) -> list[Any]:
+    """Return the results of all futures, in their order; waits as ``as_they_end`` does."""
+    left = set(futures)
+    while left:
+        _, left = wait(left, timeout=1)
+    return [future.result() for future in futures]

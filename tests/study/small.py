@@ -1,0 +1,49 @@
+"""A study so small that a cell takes a second or two: two methods on a planted world."""
+
+from pathlib import Path
+
+from multitudes.data.planted import PlantedConfig, plant, write
+
+STUDY = """
+name = "small"
+seeds = [0]
+
+[data.planted]
+tables = "tables"
+max_users = 40
+prepare.split = "user"
+
+[methods.joint]
+[methods.plain]
+method = "single"
+train.epochs = 2
+
+[model]
+width = 16
+history = 10
+crossing.hidden = 16
+
+[train]
+epochs = 3
+batch_size = 32
+in_batch = 32
+uniform = 32
+validate_users = 40
+
+[evaluate]
+budgets = [5, 20]
+resamples = 20
+
+[tuning]
+trials = 2
+space.train.learning_rate = {low = 0.0005, high = 0.02, log = true}
+"""
+
+
+def study_file(folder: Path, text: str = STUDY, users: int = 60) -> Path:
+    """Write tables and a study of them; return the study's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(plant(PlantedConfig(users=users, items=240, events=2_400, niches=12, topics=6)), folder / "tables")
+    file = folder / "study.toml"
+    file.write_text(text)
+    return file

@@ -1,0 +1,93 @@
+"""What a study file may say, and that whatever is wrong in it is one line before any work."""
+
+import pytest
+
+from multitudes.errors import UsageError
+from multitudes.study.config import flat, merged, nested, read_study
+from multitudes.study.plan import configs, differing, entries
+from multitudes.study.space import check_defaults, default_space
+
+GOOD = """
+[data.films]
+sample = "movielens-small"
+train.epochs = 5
+[methods.joint]
+[methods.plain]
+method = "single"
+train.epochs = 7
+[train]
+epochs = 3
+batch_size = 32
+"""
+
+
+def read(folder, text):
+    (folder / "study.toml").write_text(text)
+    return read_study(folder / "study.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("[methods.joint]", "[methods.joitn]"),
+            r"\[methods.joitn\] on films: 'method' = 'joitn'.*did you mean 'joint'",
+        ),
+        (("movielens-small", "movielens-smal"), "no such data set is shipped; did you mean 'movielens-small'"),
+        (("batch_size = 32", "batch_siz = 32"), "unknown key 'train.batch_siz'; did you mean 'batch_size'"),
+        (("[train]", "[trian]"), "unknown key 'trian'; did you mean 'train'"),
+        (("[train]", "[tuning]\nmetric = 'ndgc'\n[train]"), "'ndgc'.*did you mean 'ndcg'"),
+        (("[train]", "[evaluate]\nsplit = 'test'\n[train]"), "validation, and test with --open-test"),
+        (("[train]", "[retrieve]\nblend = 'mixtur'\n[train]"), "did you mean 'mixture'"),
+        (('sample = "movielens-small"', 'tables = "nowhere"'), "nowhere is no folder"),
+        (('sample = "movielens-small"', ""), "no source; give sample = one of movielens-small, or tables"),
+        (("[data.films]", "reference = 'jont'\n[data.films]"), "none of its methods; did you mean 'joint'"),
+        (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed comes twice"),
+        (("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"), "'train.rate', which is no setting"),
+        (
+            ("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = [1, 2]\n[train]"),
+            "epochs = 5 lies outside the space",
+        ),
+        (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = {low = 9, high = 2}\n[train]"), "more than low = 9"),
+        (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = 9\n[train]"), "or a list of choices"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
+    text = GOOD.replace(*change)
+    assert text != GOOD
+    with pytest.raises(UsageError, match=message) as refused:
+        entries(read(tmp_path, text), "study.toml")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_study_without_methods_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"no \[methods.NAME\]"):
+        read(tmp_path, "[data.films]\nsample = 'movielens-small'\n")
+
+
+def test_the_methods_own_table_goes_over_the_data_sets_and_that_over_the_studys(tmp_path):
+    joint, plain = entries(read(tmp_path, GOOD), "study.toml")
+    of = {entry.method: configs(entry.settings, seed=3)[0] for entry in (joint, plain)}
+    assert (of["joint"].method, of["joint"].train.epochs, of["joint"].train.batch_size) == ("joint", 5, 32)
+    assert (of["plain"].method, of["plain"].train.epochs, of["plain"].train.batch_size) == ("single", 7, 32)
+    assert differing(*configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
+
+
+def test_what_a_method_sets_itself_is_not_tuned(tmp_path):
+    text = GOOD + "[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\nspace.train.patience = [4, 6]\n"
+    joint, plain = entries(read(tmp_path, text), "study.toml")
+    assert set(joint.space) == {"train.epochs", "train.patience"}
+    assert set(plain.space) == {"train.patience"}
+
+
+@pytest.mark.parametrize("method", ["single", "clustering", "conditional", "joint"])
+def test_every_default_search_begins_with_the_defaults(tmp_path, method):
+    (entry,) = entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
+    assert entry.space == default_space(method)
+    check_defaults(entry.space, entry.defaults(), method)
+
+
+def test_tables_are_merged_at_any_depth_and_dotted_keys_are_the_same_tables():
+    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
+    assert flat({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+    assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}

@@ -1,0 +1,59 @@
+"""The search: the same number of trials for everybody, never worse than the defaults, and repeatable."""
+
+import pytest
+
+from multitudes.study.space import Range
+from multitudes.study.tuning import tune
+
+SPACE = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
+DEFAULTS = {"train.learning_rate": 0.5, "model.kind": "plain"}
+
+
+def hill(_number, values):
+    """Highest at a rate of 0.01 with the kind 'wide'."""
+    return -abs(values["train.learning_rate"] - 0.01) + (values["model.kind"] == "wide")
+
+
+def test_it_finds_the_top_of_a_hill_and_begins_with_the_defaults():
+    found = tune(hill, SPACE, DEFAULTS, trials=30, seed=0)
+    assert found.trials[0].settings == DEFAULTS
+    assert found.best["model.kind"] == "wide"
+    assert abs(found.best["train.learning_rate"] - 0.01) < 0.01
+
+
+def test_where_nothing_differs_the_defaults_stay():
+    """Control: a flat landscape must not move anybody."""
+    assert tune(lambda *_: 0.5, SPACE, DEFAULTS, trials=10, seed=0).best == DEFAULTS
+
+
+def test_a_repeated_search_makes_the_same_choices_and_another_seed_others():
+    searches = [tune(hill, SPACE, DEFAULTS, trials=8, seed=seed).trials for seed in (0, 0, 1)]
+    assert searches[0] == searches[1]
+    assert searches[0] != searches[2]
+
+
+def test_a_search_that_dies_goes_on_by_being_repeated():
+    whole = tune(hill, SPACE, DEFAULTS, trials=12, seed=0)
+    kept = {}
+
+    def dies_at_the_sixth(number, values):
+        if number == 6:
+            raise KeyboardInterrupt
+        return kept.setdefault(number, hill(number, values))
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(dies_at_the_sixth, SPACE, DEFAULTS, trials=12, seed=0)
+    assert len(kept) == 5
+    assert tune(lambda n, values: kept.get(n) or hill(n, values), SPACE, DEFAULTS, trials=12, seed=0) == whole
+
+
+def test_a_trial_that_fails_is_counted_and_never_chosen():
+    found = tune(lambda n, values: None if n % 2 else hill(n, values), SPACE, DEFAULTS, trials=6, seed=0)
+    assert [trial.score is None for trial in found.trials] == [True, False] * 3
+    assert found.best in [trial.settings for trial in found.trials[1::2]]
+    assert tune(lambda *_: None, SPACE, DEFAULTS, trials=3, seed=0).best == {}
+
+
+def test_whole_numbers_stay_whole():
+    space = {"k": Range(low=1, high=9)}
+    assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
