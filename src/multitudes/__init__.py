@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from multitudes.batches.pinnersage import PinnerSageConfig as PinnerSageConfig
     from multitudes.data.prepare import PrepareConfig as PrepareConfig
     from multitudes.data.prepare import prepare as prepare
     from multitudes.data.prepared import Prepared as Prepared
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     from multitudes.retrieve.retriever import Retriever as Retriever
     from multitudes.train.config import RunConfig as RunConfig
     from multitudes.train.loop import train as train_run
+    from multitudes.train.pinnersage import make as pinnersage_run
     from multitudes.train.run import TrainedRun as TrainedRun
+    from multitudes.train.runs import open_run as open_run
 
 # public name -> where it is defined
 _PUBLIC = {
+    "PinnerSageConfig": ("multitudes.batches.pinnersage", "PinnerSageConfig"),
     "PrepareConfig": ("multitudes.data.prepare", "PrepareConfig"),
     "Prepared": ("multitudes.data.prepared", "Prepared"),
     "RetrieveConfig": ("multitudes.retrieve.plan", "RetrieveConfig"),
@@ -31,12 +35,15 @@ _PUBLIC = {
     "RunConfig": ("multitudes.train.config", "RunConfig"),
     "TrainedRun": ("multitudes.train.run", "TrainedRun"),
     "evaluate_run": ("multitudes.evaluate.evaluate", "evaluate"),
+    "open_run": ("multitudes.train.runs", "open_run"),
+    "pinnersage_run": ("multitudes.train.pinnersage", "make"),
     "prepare": ("multitudes.data.prepare", "prepare"),
     "publish_run": ("multitudes.publish.publish", "publish"),
     "sample_path": ("multitudes.data.sample", "sample_path"),
     "train_run": ("multitudes.train.loop", "train"),
 }
 __all__ = [
+    "PinnerSageConfig",
     "PrepareConfig",
     "Prepared",
     "RetrieveConfig",
@@ -45,6 +52,8 @@ __all__ = [
     "TrainedRun",
     "__version__",
     "evaluate_run",
+    "open_run",
+    "pinnersage_run",
     "prepare",
     "publish_run",
     "sample_path",

@@ -39,9 +39,9 @@ def command(
     All are asked for equally many candidates out of the full corpus. The figures, with intervals, are printed and
     written into the run's folder.
     """
-    from multitudes.cli.extras import require_torch
+    from multitudes.cli.extras import require_torch_for
 
-    require_torch()
+    require_torch_for(run)
     from rich.console import Console
 
     from multitudes.config import load_section
@@ -50,7 +50,7 @@ def command(
     from multitudes.evaluate.evaluate import evaluate, save
     from multitudes.report.tables import comparison_table, evaluation_tables
     from multitudes.retrieve.plan import RetrieveConfig
-    from multitudes.train.run import TrainedRun
+    from multitudes.train.runs import open_run
 
     given = {"split": split and split.value, "targets": targets and targets.value, "max_users": max_users}
     settings = load_section(config, "evaluate", EvaluateConfig)
@@ -58,7 +58,7 @@ def command(
     for other in against or []:
         read_result(other, settings.split)  # refuse before the long work, not after it
     with progress_bar(f"evaluate {run}") as progress:
-        opened = TrainedRun.open(run, prepared)
+        opened = open_run(run, prepared)
         evaluation = evaluate(opened, settings, load_section(config, "retrieve", RetrieveConfig), progress)
     save(evaluation, run)
     console = Console()

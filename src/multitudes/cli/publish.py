@@ -21,9 +21,9 @@ def command(
 
     The release is written aside, checked against the model and made visible by one switch.
     """
-    from multitudes.cli.extras import require_torch
+    from multitudes.cli.extras import require_torch_for
 
-    require_torch()
+    require_torch_for(run)
     from multitudes.config import load_section
     from multitudes.index.build import IndexConfig
     from multitudes.publish.publish import publish

@@ -18,6 +18,7 @@ CONFIGS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
     "model": "multitudes.nn.user_config:UserTowerConfig",
     "train": "multitudes.train.config:TrainConfig",
+    "pinnersage": "multitudes.batches.pinnersage:PinnerSageConfig",
     "evaluate": "multitudes.evaluate.config:EvaluateConfig",
     "index": "multitudes.index.build:IndexConfig",
     "retrieve": "multitudes.retrieve.plan:RetrieveConfig",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class MethodName(StrEnum):
-    """The methods that can be trained."""
+    """The methods; the last one, over item vectors that exist already, needs no training."""
 
     SINGLE = "single"
     CLUSTERING = "clustering"
@@ -25,6 +25,7 @@ class MethodName(StrEnum):
     TOKENS = "tokens"
     SUBSEQUENCE = "subsequence"
     RANDOM_PARTITION = "random_partition"
+    PINNERSAGE = "pinnersage"
 
 
 def command(
@@ -32,15 +33,19 @@ def command(
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     method: Annotated[MethodName, typer.Option(help="Which vectors a user gets.")] = MethodName.JOINT,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train], or [pinnersage].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Train a model; Ctrl-C saves and --resume goes on.
 
-    A resumed run ends with the identical weights.
+    A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
+    is nothing to train, and the run is made at once.
     """
+    if method is MethodName.PINNERSAGE:
+        make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
+        return
     from multitudes.cli.extras import require_torch
 
     require_torch()
@@ -68,6 +73,26 @@ def command(
                 "validation": {"hr@100": record["validation_hr@100"]},
             }
         )
+
+
+def make_pinnersage(
+    prepared: Path, out: Path, seed: int, config: Path | None, resume: bool, overwrite: bool, json: bool
+) -> None:
+    """Make a run of item vectors that exist already; needs no torch."""
+    from multitudes.batches.pinnersage import PinnerSageConfig
+    from multitudes.config import load_section
+    from multitudes.data.prepared import Prepared
+    from multitudes.train.pinnersage import METHOD, make
+    from multitudes.train.record import read_record
+
+    settings = load_section(config, METHOD, PinnerSageConfig)
+    data = Prepared.open(prepared)
+    make(data, out, settings, seed=seed, resume=resume, overwrite=overwrite)
+    items, width = (read_record(out)[name] for name in ("items_with_vectors", "width"))
+    source = f"the run {settings.vectors}" if settings.vectors else "the column 'embedding'"
+    typer.echo(f"{out}: {METHOD} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}")
+    if json:
+        print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
 
 
 def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig":

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,38 +108,60 @@ class PinnerSageRun:
 
 
 def make(
-    prepared: Prepared, out: str | Path, config: PinnerSageConfig | None = None, *, seed: int = 0
+    prepared: Prepared,
+    out: str | Path,
+    config: PinnerSageConfig | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> PinnerSageRun:
     """Make a run over the items' column ``embedding``, or over the item vectors of the run ``config.vectors``.
 
     Args:
         prepared: the data.
-        out: the run folder to write, at once.
+        out: the run folder; it appears at once.
         config: the settings.
         seed: of the control only; the method draws nothing.
+        resume: if ``out`` is this very run already, open it.
+        overwrite: replace ``out`` if it is a run.
 
     Raises:
         UsageError: ``out`` exists, or the vectors' run belongs to other data.
         DataError: the data has no item vectors, or only zeros.
-        ArtefactError: no finished run at ``config.vectors``.
+        ArtefactError: ``out`` is to be replaced and is no run; no finished run at ``config.vectors``.
     """
     out, config = Path(out), config or PinnerSageConfig()
-    if out.exists():
+    record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=config).model_dump(mode="json"))
+    if out.exists() and resume and _same(record, read_record(out)):
+        return PinnerSageRun.open(out, prepared.path)
+    if out.exists() and overwrite:
+        read_record(out)  # refuse to delete a folder that is not a run
+    elif out.exists():
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
     vectors_ID = unit(_vectors_of(prepared, config))
-    settings = PinnerSageRunConfig(seed=seed, model=config)
-    record = new_record(prepared, settings.model_dump(mode="json"))
     record |= {"finished": True, "items_with_vectors": int(vectors_ID.any(axis=1).sum()), "width": vectors_ID.shape[1]}
+    _write(out, record, vectors_ID)
+    return PinnerSageRun.open(out, prepared.path)
+
+
+def _same(record: dict[str, Any], found: dict[str, Any]) -> bool:
+    return all(record[key] == found[key] for key in ("config", "prepared_digest"))
+
+
+def _write(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
+    """Write a run beside its place and put it there, in place of what is there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         np.save(partial / _VECTORS, vectors_ID, allow_pickle=False)
         write_record(partial, record)
         partial.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
         partial.rename(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return PinnerSageRun.open(out, prepared.path)
 
 
 def _vectors_of(prepared: Prepared, config: PinnerSageConfig) -> NDArray[np.float32]:

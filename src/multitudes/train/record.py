@@ -15,7 +15,7 @@ FORMAT = "multitudes-run"
 FORMAT_VERSION = 1
 
 
-def new_record(prepared: Prepared, settings: dict[str, object]) -> dict[str, object]:
+def new_record(prepared: Prepared, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what run.json says of a run that begins: settings, data, versions."""
     return {
         "format": FORMAT,
