@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multitudes.batches.examples import Examples, draw_one, resolve_condition
+from multitudes.batches.examples import Examples, draw_one, nearest_valid, resolve_condition
 from multitudes.data.prepared import TRAIN, Prepared
 from multitudes.errors import DataError
 from tests.worlds import planted
@@ -45,8 +45,7 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
     start, stop = made._windows(np.random.default_rng(0))
     batch = made._batch(start, stop, np.random.default_rng(0))
     for b, window in enumerate(start):
-        known = {int(i) for i in batch.histories.item_BL[b] if i > 0}
-        assert known, "a user without follows needs a history"
+        known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[made.user[window], item] < made.position[window] for item in known)
 
 
@@ -57,7 +56,63 @@ def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     batch = made._batch(start, stop, np.random.default_rng(0))
     first = made.position[start]
     newest = prepared.event_offset[made.user[start]] + prepared.event_past[first] - 1
-    assert np.array_equal(batch.histories.item_BL[:, 0], prepared.event_item[newest])
+    newest_valid = prepared.event_valid[newest]
+    column = batch.past_BL.argmax(axis=1)
+    found = batch.histories.item_BL[np.arange(len(column)), column]
+    assert np.array_equal(found[newest_valid], prepared.event_item[newest][newest_valid])
+
+
+def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows: Prepared) -> None:
+    """The newest event known at a moment is older than the target, and no usable event lies between them."""
+    prepared = without_follows
+    made = examples(prepared)
+    start, stop = made._windows(np.random.default_rng(0))
+    batch = made._batch(start, stop, np.random.default_rng(0))
+    dense, positive_at = batch.dense, {}
+    for at in made.position.tolist():
+        user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
+        positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
+    end = made.moment[stop - 1] + 1
+    for moment, target in zip(dense.moment_T.tolist(), dense.target_T.tolist(), strict=True):
+        row, column = dense.row_S[moment], dense.column_S[moment]
+        user = int(made.user[start[row]])
+        at = positive_at[user, target]
+        strictly_before = prepared.event_offset[user] + prepared.event_past[at]
+        known_from = end[row] - 1 - column if column >= 0 else prepared.event_offset[user] - 1
+        assert known_from < strictly_before <= at
+        assert not prepared.event_valid[known_from + 1 : strictly_before].any() or column < 0
+    assert len(dense.target_T) > 2 * len(made), "each event is a target in the windows after it too"
+    assert len(dense.row_S) < len(dense.target_T), "targets that tie in time share a moment"
+
+
+def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: Prepared) -> None:
+    prepared = without_follows
+    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
+    start, stop = made._windows(np.random.default_rng(0))
+    batch = made._batch(start, stop, np.random.default_rng(0))
+    dense = batch.dense
+    assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
+    newest = np.where(batch.past_BL.any(axis=1), batch.past_BL.argmax(axis=1), -1)
+    assert np.array_equal(dense.column_S, newest[dense.row_S])
+    assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
+
+
+def test_looking_further_ahead_foresees_from_older_moments(without_follows: Prepared) -> None:
+    def columns(ahead: int) -> np.ndarray:
+        made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
+        start, stop = made._windows(np.random.default_rng(0))
+        dense = made._batch(start, stop, np.random.default_rng(0)).dense
+        return dense.column_S[dense.moment_T]
+
+    near, far = columns(1), columns(4)
+    began = far >= 0
+    assert (far[began] >= near[began]).all()
+    assert 0.5 < (far[began] - near[began]).mean() < 3.0
+
+
+def test_nearest_valid_is_never_newer() -> None:
+    valid = np.array([[False, True, False, True, False], [False] * 5])
+    assert nearest_valid(valid).tolist() == [[1, 1, 3, 3, -1, -1], [-1] * 6]
 
 
 def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, without_follows: Prepared) -> None:
@@ -77,10 +132,15 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
     start, stop = made._windows(np.random.default_rng(0))
-    follows = made._batch(start, stop, np.random.default_rng(0)).histories.follow_BF
-    known = later[made.position[start]]
-    assert not follows[~known].any()
-    assert follows[known].any()
+    batch = made._batch(start, stop, np.random.default_rng(0))
+    assert np.array_equal(batch.follows_B, later[made.position[start]])
+    dense = batch.dense
+    assert dense.follows_S.any()
+    assert not dense.follows_S.all()
+    by_item = {(int(made.user[i]), int(prepared.event_item[at])): later[at] for i, at in enumerate(made.position)}
+    for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
+        user = int(made.user[start[dense.row_S[moment]]])
+        assert dense.follows_S[moment] == by_item[user, int(target)]
 
 
 def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:

@@ -75,18 +75,18 @@ def test_gumbel_stays_finite_on_a_user_without_interests() -> None:
 
 
 def test_accidental_hits_are_no_negatives() -> None:
-    target_BT, pool_N = torch.tensor([[3, 5], [7, 0]]), torch.tensor([5, 7, 9])
-    hit_BN = accidental_hits(target_BT, pool_N)
+    row_T, target_T, pool_N = torch.tensor([0, 0, 1, 1]), torch.tensor([3, 5, 7, 0]), torch.tensor([5, 7, 9])
+    hit_BN = accidental_hits(row_T, target_T, pool_N, 2)
     assert hit_BN.tolist() == [[True, False, False], [False, True, False]]
     score_BKN = torch.tensor([[[9.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]]])
-    mass_BK = negative_mass(score_BKN, torch.zeros(3), hit_BN)
+    mass_BK = negative_mass(score_BKN, torch.zeros(3), hit_BN.unsqueeze(1))
     expected = torch.tensor([1.0, 2.0]).logsumexp(0)
     torch.testing.assert_close(mass_BK, expected.expand(2, 1))
 
 
 def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
     score_BKN = torch.randn(1, 1, 2, requires_grad=True)
-    mass_BK = negative_mass(score_BKN, torch.zeros(2), torch.ones(1, 2, dtype=torch.bool))
+    mass_BK = negative_mass(score_BKN, torch.zeros(2), torch.ones(1, 1, 2, dtype=torch.bool))
     loss = association.softmax_loss(torch.zeros(1, 1), mass_BK)
     loss.sum().backward()
     assert loss.item() == 0

@@ -12,7 +12,7 @@ from multitudes.nn.model import LookedUp
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import TrainConfig
-from multitudes.train.objective import batch_loss, distinct
+from multitudes.train.objective import TargetLogQ, batch_loss, distinct
 from tests.worlds import planted
 
 
@@ -32,33 +32,47 @@ def test_the_loss_equals_a_slow_definition() -> None:
     made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
     batch = next(made.epoch(6, 0, 0))
     pool = Pool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
-    log_q_BW = np.full(batch.target_BW.shape, -1.0, dtype=np.float32)
-    losses = batch_loss(model, batch, pool, log_q_BW, TrainConfig(association="argmax"), torch.Generator())
+    log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
+    losses = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())
 
-    item, action, valid, follow, feature = (torch.from_numpy(a) for a in batch.histories)
-    looked_up = LookedUp(
-        model.items.inputs(item.flatten()).view(*item.shape, -1),
-        action,
-        valid,
-        follow,
-        torch.from_numpy(batch.condition_BC),
-        feature,
-    )
+    def users(follows_B: np.ndarray, valid_BL: np.ndarray) -> LookedUp:
+        item, action, _, follow, feature = (torch.from_numpy(a) for a in batch.histories)
+        inputs = model.items.inputs(item.flatten()).view(*item.shape, -1)
+        follow = follow * torch.from_numpy(follows_B)[:, None]
+        return LookedUp(
+            inputs, action, torch.from_numpy(valid_BL), follow, torch.from_numpy(batch.condition_BC), feature
+        )
+
     with torch.no_grad():
-        interests = model.user_vectors(looked_up).interests
+        interests = model.user_vectors(users(batch.follows_B, batch.past_BL)).interests
         psi = model.item_vectors(model.items.inputs(torch.arange(prepared.n_items + 1)))
-    log_q = torch.from_numpy(pool.log_q_N)
+    pool_log_q = torch.from_numpy(pool.log_q_N)
 
-    def loss(b: int, w: int, k: int) -> float:
-        score = psi @ interests.vectors_BKD[b, k]
-        own = set(batch.target_BW[b].tolist())
-        negatives = [float(corrected(score[i], log_q[n])) for n, i in enumerate(pool.item_N.tolist()) if i not in own]
-        positive = float(score[batch.target_BW[b, w]]) + 1.0
+    def softmax_loss(vector_D: torch.Tensor, target: int, own: set[int]) -> float:
+        score = psi @ vector_D
+        pooled = enumerate(pool.item_N.tolist())
+        negatives = [float(corrected(score[i], pool_log_q[n])) for n, i in pooled if i not in own]
+        positive = float(score[target]) + 1.0
         return float(torch.tensor([positive, *negatives]).logsumexp(0)) - positive
 
+    def loss(b: int, w: int, k: int) -> float:
+        own = set(batch.target_BW[b].tolist())
+        return softmax_loss(interests.vectors_BKD[b, k], int(batch.target_BW[b, w]), own)
+
+    dense, place_L = batch.dense, np.arange(batch.past_BL.shape[1])
+    single = []
+    for t, target in enumerate(dense.target_T.tolist()):
+        b, column = dense.row_S[dense.moment_T[t]], dense.column_S[dense.moment_T[t]]
+        known = batch.histories.valid_BL & (place_L >= column) & (column >= 0)
+        follows = np.full(len(known), dense.follows_S[dense.moment_T[t]])
+        with torch.no_grad():
+            then = model.user_vectors(users(follows, known)).interests
+        own = {int(dense.target_T[o]) for o in np.flatnonzero(dense.row_S[dense.moment_T] == b)}
+        if then.mask_BK[b, 0]:
+            single.append(softmax_loss(then.vectors_BKD[b, 0], target, own))
+    assert len(single) > (batch.target_BW > 0).sum(), "the events of the histories are targets too"
+    assert abs(losses["single"].item() - np.mean(single)) < 1e-4
     targets = [(b, w) for b, w in zip(*np.nonzero(batch.target_BW), strict=True)]
-    single = np.mean([loss(b, w, 0) for b, w in targets if interests.mask_BK[b, 0]])
-    assert abs(losses["single"].item() - single) < 1e-4
     nearest = []
     for b, w in targets:
         existing = [k for k in range(1, 5) if interests.mask_BK[b, k]]

@@ -1,10 +1,15 @@
-"""Training examples: a history cut and the positives that follow it (dense all-action targets, method §7 PFS).
+"""Training examples: a history cut and the positives that follow it.
 
-A user's positives are tiled by windows of W events with a new phase each epoch; each window is one example whose
-history ends strictly before its first event. So every positive is a target once an epoch, each history is encoded once
-per W targets, nothing is ever seen before its time, and nothing is expanded in memory.
+A user's positives are tiled by windows of W events with a new phase each epoch. A window is one example: its history
+ends strictly before its first event, and its positives are what the interests of that moment have to explain (all
+actions of a window, method §7 PFS). So every positive is a target once an epoch, each history is encoded once per W
+targets, nothing is ever seen before its time, and nothing is expanded in memory.
 
-Legend: B examples · W targets per example · C of them with a condition · G topics per item.
+The unconditioned vector is cheaper to train: a causal encoder gives it at every moment of the history, so each event of
+the history and of the window is its target, from the moment before it (``Dense``).
+
+Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example · C
+of them with a condition · G topics per item · S moments · T dense targets.
 """
 
 import math
@@ -25,10 +30,24 @@ MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; th
 MAX_ITEM_TOPICS = 16  # topics of an item that count as conditions and features; more are cut in the order of the table
 
 
+class Dense(NamedTuple):
+    """T targets of the unconditioned vector and the S moments at which it has to foresee them."""
+
+    row_S: NDArray[np.int64]  # the example of each moment
+    column_S: NDArray[np.int64]  # the newest event known at that moment; -1: nothing is known but the follows
+    follows_S: NDArray[np.bool_]  # whether the followed topics were known by then
+    moment_T: NDArray[np.int64]  # index into S
+    target_T: NDArray[np.int64]
+    weight_T: NDArray[np.float32]
+
+
 class Batch(NamedTuple):
     """B examples."""
 
-    histories: Histories
+    histories: Histories  # L: the history and what of the window dense training reads
+    past_BL: NDArray[np.bool_]  # valid and before the window: what the interests may see
+    follows_B: NDArray[np.bool_]  # whether the followed topics were known before the window
+    dense: Dense
     target_BW: NDArray[np.int64]  # 0 = none
     weight_BW: NDArray[np.float32]  # 0 where there is no target
     condition_BC: NDArray[np.int64]  # the topics that explain the first C targets, 0 = none
@@ -46,8 +65,12 @@ class Examples:
         first_time_only: bool,
         condition: ConditionSource,
         forget_share: float = 0.0,
+        dense: bool = True,
+        ahead: int = 1,
     ) -> None:
         self.prepared = prepared
+        self.dense = dense
+        self.ahead = ahead
         self.history = history
         self.forget_share = forget_share
         self.window = window
@@ -58,6 +81,8 @@ class Examples:
                 f"{prepared.path}: no training example (a positive after an earlier event); check the split"
             )
         self.user = np.searchsorted(prepared.event_offset, self.position, side="right") - 1
+        # Where the newest event lies that is strictly before each target; before the user's first event: none.
+        self.moment = prepared.event_offset[self.user] + prepared.event_past[self.position] - 1
 
     def __len__(self) -> int:
         """Return the number of targets in one epoch."""
@@ -109,8 +134,9 @@ class Examples:
     def _batch(self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64], random: np.random.Generator) -> Batch:
         prepared = self.prepared
         user_B = self.user[start_B]
-        first_B = self.position[start_B]
-        end_B = prepared.event_offset[user_B] + prepared.event_past[first_B]
+        cut_B = self.moment[start_B] + 1
+        end_B = self.moment[stop_B - 1] + 1 if self.dense else cut_B
+        begin_B = np.maximum(prepared.event_offset[user_B], cut_B - self.history)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
         position_BW = self.position[np.where(real_BW, index_BW, 0)]
@@ -118,18 +144,54 @@ class Examples:
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         first = slice(0, MAX_CONDITIONS)
         condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], random)
-        longest = max(1, min(self.history, int((end_B - prepared.event_offset[user_B]).max())))
-        histories = gather(prepared, user_B, end_B, longest)
-        # Follows are no feature of what came before they were known: derived ones were made of those very targets.
-        known_B1 = prepared.event_after_follows[first_B][:, None]
-        histories = histories._replace(follow_BF=np.where(known_B1, histories.follow_BF, 0))
-        histories = self._forget(histories, random)
-        return Batch(histories, target_BW, weight_BW, condition_BC)
+        histories = gather(prepared, user_B, end_B, max(1, int((end_B - begin_B).max())))
+        # Some users have their whole history hidden, so that the tower learns what to say to a new one.
+        hidden_B = random.random(len(start_B)) < self.forget_share
+        position_BL = end_B[:, None] - 1 - np.arange(histories.item_BL.shape[1])[None, :]
+        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~hidden_B[:, None]
+        return Batch(
+            histories=histories._replace(valid_BL=valid_BL),
+            past_BL=valid_BL & (position_BL < cut_B[:, None]),
+            # Follows are no feature of what came before they were known: derived ones were made of those very targets.
+            follows_B=prepared.event_after_follows[self.position[start_B]],
+            dense=self._dense(start_B, stop_B, end_B, valid_BL, random),
+            target_BW=target_BW,
+            weight_BW=weight_BW,
+            condition_BC=condition_BC,
+        )
 
-    def _forget(self, histories: Histories, random: np.random.Generator) -> Histories:
-        """Hide the whole history of some users, so that the tower learns what to say to a new one."""
-        forgotten_B1 = random.random((len(histories.item_BL), 1)) < self.forget_share
-        return histories._replace(valid_BL=histories.valid_BL & ~forgotten_B1)
+    def _dense(
+        self,
+        start_B: NDArray[np.int64],
+        stop_B: NDArray[np.int64],
+        end_B: NDArray[np.int64],
+        valid_BL: NDArray[np.bool_],
+        random: np.random.Generator,
+    ) -> Dense:
+        """Return the targets within each example; without dense training, those of the window at its cut."""
+        nearest_BL = nearest_valid(valid_BL)
+        low_B = start_B
+        if self.dense:
+            # All targets of the history too, but for those of its first events, before which nothing was read.
+            oldest_B = end_B - 1 - np.where(valid_BL, np.arange(valid_BL.shape[1]), -1).max(axis=1)
+            low_B = np.minimum(np.searchsorted(self.moment, oldest_B), start_B)
+        row_T, index_T = ragged(low_B, stop_B)
+        position_T = self.position[index_T]
+        moment_T = self.moment[index_T] if self.dense else self.moment[start_B][row_T]
+        if self.ahead > 1:
+            moment_T = moment_T - random.integers(0, self.ahead, size=len(moment_T))
+        column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
+        follows_T = self.prepared.event_after_follows[position_T]
+        width = int(column_T.max(initial=0)) + 2
+        key_S, place_T = np.unique((row_T * width + column_T + 1) * 2 + follows_T, return_inverse=True)
+        return Dense(
+            row_S=key_S // (2 * width),
+            column_S=key_S // 2 % width - 1,
+            follows_S=key_S % 2 == 1,
+            moment_T=place_T,
+            target_T=self.prepared.event_item[position_T].astype(np.int64),
+            weight_T=self.prepared.event_weight[position_T].astype(np.float32),
+        )
 
     def _conditions(
         self,
@@ -176,6 +238,23 @@ def item_topics(prepared: Prepared, item_M: NDArray[np.int64]) -> NDArray[np.int
     """Return the topics of each item (M, G), zero-padded; G is as wide as the widest item, at most MAX_ITEM_TOPICS."""
     widest = int(np.diff(prepared.item_topic_offset).max(initial=1))
     return ragged_rows(prepared.item_topic_offset, prepared.item_topic, item_M, min(max(widest, 1), MAX_ITEM_TOPICS))
+
+
+def nearest_valid(valid_BL: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each column the nearest valid one that is not newer, -1 if none; (B, L + 1), the last always -1."""
+    length = valid_BL.shape[1]
+    own_BL = np.where(valid_BL, np.arange(length), length)
+    nearest_BL = np.minimum.accumulate(own_BL[:, ::-1], axis=1)[:, ::-1]
+    padded = np.pad(nearest_BL, ((0, 0), (0, 1)), constant_values=length)
+    return np.where(padded == length, -1, padded).astype(np.int64)
+
+
+def ragged(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and the value of every whole number in the half-open ranges [low, high), range by range."""
+    count_B = high_B - low_B
+    row_T = np.repeat(np.arange(len(low_B)), count_B)
+    begins_B = np.cumsum(count_B) - count_B
+    return row_T, np.arange(len(row_T)) - begins_B[row_T] + low_B[row_T]
 
 
 def draw_one(value_MG: NDArray[np.int64], fits_MG: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:

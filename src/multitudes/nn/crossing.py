@@ -17,7 +17,7 @@ class CrossingConfig(Config):
     """Settings of the feature crossing."""
 
     kind: Literal["mlp", "dhen"] = Field("mlp", description="mlp: small default; dhen: two levels, as in the paper")
-    hidden: int = Field(256, ge=8, description="width of the hidden layers (the paper: 1024)")
+    hidden: int = Field(256, ge=0, description="width of the hidden layers (the paper: 1024); mlp: 0 is a linear map")
     heads: int = Field(4, ge=1, description="dhen: attention heads")
     masks: int = Field(4, ge=1, description="dhen: parallel MaskNet blocks")
     mask_width: int = Field(128, ge=8, description="dhen: width of a MaskNet block")
@@ -85,8 +85,13 @@ class MaskBlock(nn.Module):
 
 
 def mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
-    """Return inputs -> GELU(hidden) -> outputs; the last layer starts at zero: a residual starts as identity."""
-    last = nn.Linear(hidden, outputs)
+    """Return inputs -> GELU(hidden) -> outputs; the last layer starts at zero: a residual starts as identity.
+
+    Without a hidden layer it is a linear map.
+    """
+    last = nn.Linear(hidden or inputs, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
+    if not hidden:
+        return nn.Sequential(last)
     return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), Dropout(dropout), last)

@@ -3,6 +3,7 @@
 Legend: B users · T positives of a user · K interests · N pool of negatives.
 """
 
+import torch
 from torch import Tensor
 
 from multitudes.nn.masking import masked_low
@@ -17,14 +18,25 @@ def corrected(score: Tensor, log_q: Tensor) -> Tensor:
     return score - log_q
 
 
-def accidental_hits(target_BT: Tensor, pool_N: Tensor) -> Tensor:
-    """Return (B, N), True where a pool item is one of the user's own positives and so is no negative for that user."""
-    return (target_BT.unsqueeze(2) == pool_N.view(1, 1, -1)).any(dim=1)
+def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) -> Tensor:
+    """Return (rows, N), True where a pool item is one of the row's own positives and so is no negative for it.
+
+    Args:
+        row_T: the row of each positive.
+        target_T: its item.
+        pool_N: the pool's items, ascending.
+        rows: number of rows.
+    """
+    place_T = torch.searchsorted(pool_N, target_T).clamp(max=len(pool_N) - 1)
+    pooled_T = pool_N[place_T] == target_T
+    hit = torch.zeros(rows, len(pool_N), dtype=torch.bool, device=pool_N.device)
+    hit[row_T[pooled_T], place_T[pooled_T]] = True
+    return hit
 
 
-def negative_mass(score_BKN: Tensor, log_q_N: Tensor, hit_BN: Tensor) -> Tensor:
-    """Return the log-sum-exp of the corrected negatives of each interest, accidental hits left out; (B, K)."""
-    return masked_low(corrected(score_BKN, log_q_N), ~hit_BN.unsqueeze(1)).logsumexp(dim=2)
+def negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
+    """Return the log-sum-exp over the last dimension, N, of the corrected negatives; accidental hits left out."""
+    return masked_low(corrected(score, log_q_N), ~hit).logsumexp(dim=-1)
 
 
 def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:

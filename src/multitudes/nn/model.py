@@ -50,6 +50,6 @@ class TwoTower(nn.Module):
     ) -> UserVectors:
         """Return the user vectors from looked-up item inputs: the path of evaluation and serving."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
-        inputs = UserInputs(item_BLD, users.valid_BL, users.follow_BF, users.topic_BC, users.feature_BP)
+        inputs = UserInputs(item_BLD, users.valid_BL, users.valid_BL, users.follow_BF, users.topic_BC, users.feature_BP)
         vectors: UserVectors = self.user(inputs, generator, at_random)
         return vectors

@@ -19,7 +19,7 @@ from multitudes.nn.interests.single import Single
 from multitudes.nn.masking import masked_mean
 from multitudes.nn.methods import METHODS, Method, build_implicit
 from multitudes.nn.norms import unit
-from multitudes.nn.sequence import SequenceEncoder
+from multitudes.nn.sequence import sequence_encoder
 from multitudes.nn.user_config import UserTowerConfig
 
 
@@ -27,7 +27,8 @@ class UserInputs(NamedTuple):
     """What the user tower reads, after the items have been looked up."""
 
     item_BLD: Tensor  # encoded history items, see UserTower.encode
-    valid_BL: Tensor
+    valid_BL: Tensor  # True = real and usable
+    past_BL: Tensor  # valid and before the moment for which vectors are asked: in serving, all that is valid
     follow_BF: Tensor
     topic_BC: Tensor  # conditions of the explicit interests, 0 = none
     feature_BP: Tensor
@@ -57,9 +58,7 @@ class UserTower(nn.Module):
         self.action = nn.Embedding(n_actions + 1, width, padding_idx=0)
         nn.init.normal_(self.action.weight[1:], std=0.05)
         self.history = mlp(2 * width, config.crossing.hidden, width, dropout)
-        self.sequence = (
-            SequenceEncoder(config.sequence, width, config.history, dropout) if config.sequence.blocks else None
-        )
+        self.sequence = sequence_encoder(config.sequence, width, config.history, dropout)
         self.single = Single(width)
         self.implicit = build_implicit(METHODS[method], config)
         self.conditional = Conditional(width) if METHODS[method].explicit else None
@@ -87,37 +86,69 @@ class UserTower(nn.Module):
             generator: draws first seeds (training) or parts (``at_random``). None: deterministic, as in serving.
             at_random: replace the interests by a random partition of the history, the control of method §9.
         """
-        whole_BL = torch.where(inputs.valid_BL, 0, -1)
-        whole_BLD = self._read(inputs.item_BLD, whole_BL)
-        whole_BD = self._summary(whole_BLD, inputs.valid_BL)
-        follow_BD = masked_mean(self.topics(inputs.follow_BF), topic_known(inputs.follow_BF))
-        shared = [whole_BD, follow_BD]
-        if self.feature is not None:
-            shared.append(self.feature(inputs.feature_BP))
+        return self.vectors(inputs, self.states(inputs), generator, at_random)
+
+    def states(self, inputs: UserInputs) -> Tensor:
+        """Return the state of the whole history at every event (B, L, D)."""
+        state_BLD: Tensor = self.sequence(inputs.item_BLD, torch.where(inputs.valid_BL, 0, -1))
+        return state_BLD
+
+    def vectors(
+        self,
+        inputs: UserInputs,
+        state_BLD: Tensor,
+        generator: torch.Generator | None = None,
+        at_random: bool = False,
+    ) -> UserVectors:
+        """Return the user vectors, given ``states``; arguments as of ``forward``."""
+        whole_BD = newest(state_BLD, inputs.past_BL)
+        follow_BD = self.followed(inputs.follow_BF)
+        known_B = inputs.past_BL.any(dim=1) | topic_known(inputs.follow_BF).any(dim=1)
         columns = []
         if self.keeps_single:
-            single = self.single(inputs.valid_BL.any(dim=1) | topic_known(inputs.follow_BF).any(dim=1))
-            columns.append(self._cross(self.crossing, single, whole_BD.unsqueeze(1), shared))
-        assignment_BL = torch.full_like(whole_BL, -1)
+            single_B1D = self.unconditioned(whole_BD, follow_BD, inputs.feature_BP).unsqueeze(1)
+            columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
+        assignment_BL = torch.full_like(inputs.past_BL, -1, dtype=torch.int64)
         if self.interest_crossing is not None:
-            conditions, read_BKD, assignment_BL = self._conditions(inputs, whole_BLD, whole_BD, generator, at_random)
-            shared = [self.hold(field_BD) for field_BD in shared]
-            columns.append(self._cross(self.interest_crossing, conditions, read_BKD, shared))
+            conditions, read_BKD, assignment_BL = self._conditions(inputs, state_BLD, whole_BD, generator, at_random)
+            shared = [self.hold(field_BD) for field_BD in self._shared(whole_BD, follow_BD, inputs.feature_BP)]
+            vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD, read_BKD, shared)
+            columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return UserVectors(concatenate(columns), assignment_BL)
+
+    def unconditioned(self, whole_SD: Tensor, follow_SD: Tensor, feature_SP: Tensor) -> Tensor:
+        """Return the unconditioned vector of S moments (S, D): of one per user, or of many in dense training.
+
+        Args:
+            whole_SD: the state of the history at that moment, zero where there is none.
+            follow_SD: the followed topics (see ``followed``), zero where they were not known yet.
+            feature_SP: the user's features.
+        """
+        condition_SD = self.single.condition_D.expand_as(whole_SD)
+        return self._cross(self.crossing, condition_SD, whole_SD, self._shared(whole_SD, follow_SD, feature_SP))
+
+    def followed(self, follow_BF: Tensor) -> Tensor:
+        """Return what the followed topics say of each user (B, D)."""
+        return masked_mean(self.topics(follow_BF), topic_known(follow_BF))
+
+    def _shared(self, whole_SD: Tensor, follow_SD: Tensor, feature_SP: Tensor) -> list[Tensor]:
+        """Return the feature fields that all of a user's vectors share."""
+        shared = [whole_SD, follow_SD]
+        return shared if self.feature is None else [*shared, self.feature(feature_SP)]
 
     def _conditions(
         self,
         inputs: UserInputs,
-        whole_BLD: Tensor,
+        state_BLD: Tensor,
         whole_BD: Tensor,
         generator: torch.Generator | None,
         at_random: bool,
     ) -> tuple[Interests, Tensor, Tensor]:
         """Return implicit and explicit conditions, what each reads (B, K, D), and the events' columns (B, L)."""
         parts, reads = [], []
-        assignment_BL = torch.full_like(inputs.valid_BL, -1, dtype=torch.int64)
+        assignment_BL = torch.full_like(inputs.past_BL, -1, dtype=torch.int64)
         if self.implicit is not None:
-            implicit, assignment_BL = self._implicit(inputs, self.hold(whole_BLD), generator, at_random)
+            implicit, assignment_BL = self._implicit(inputs, self.hold(state_BLD), generator, at_random)
             parts.append(implicit)
             reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.keeps_single), -1)
@@ -132,45 +163,38 @@ class UserTower(nn.Module):
         return values.detach() if self.config.isolate and self.keeps_single else values
 
     def _implicit(
-        self, inputs: UserInputs, whole_BLD: Tensor, generator: torch.Generator | None, at_random: bool
+        self, inputs: UserInputs, state_BLD: Tensor, generator: torch.Generator | None, at_random: bool
     ) -> tuple[Interests, Tensor]:
         assert self.implicit is not None
-        item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else whole_BLD
+        item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else state_BLD
         first_seed = generator if self.training else None
-        implicit, assignment_BL = self.implicit(item_BLD, inputs.valid_BL, first_seed)
+        implicit, assignment_BL = self.implicit(item_BLD, inputs.past_BL, first_seed)
         if at_random or self.config.partition == "random":
             assert generator is not None
-            order_L = torch.rand(self.config.history, generator=generator)[: item_BLD.shape[1]].to(item_BLD.device)
-            return random_partition(item_BLD, inputs.valid_BL, implicit.mask_BK, order_L)
+            order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
+            return random_partition(item_BLD, inputs.past_BL, implicit.mask_BK, order_L)
         return implicit, assignment_BL
-
-    def _read(self, item_BLD: Tensor, group_BL: Tensor) -> Tensor:
-        return item_BLD if self.sequence is None else self.sequence(item_BLD, group_BL)
-
-    def _summary(self, state_BLD: Tensor, member_BL: Tensor) -> Tensor:
-        """Summarise the member events: the newest one's encoding, or their mean without an encoder; (B, D)."""
-        if self.sequence is None:
-            return masked_mean(state_BLD, member_BL)
-        newest_B = member_BL.to(torch.int64).argmax(dim=1)
-        newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
-        return newest_BD * member_BL.any(dim=1, keepdim=True)
 
     def _interest_reads(self, inputs: UserInputs, whole_BD: Tensor, assignment_BL: Tensor) -> Tensor:
         """Return what each implicit interest reads (B, K, D)."""
         k = self.config.interests
         if self.config.reads == "history":
             return whole_BD.unsqueeze(1).expand(-1, k, -1)
-        own_BLD = self._read(self.hold(inputs.item_BLD), assignment_BL)
-        return torch.stack([self._summary(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
+        own_BLD = self.sequence(self.hold(inputs.item_BLD), assignment_BL)
+        return torch.stack([newest(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
-    def _cross(self, crossing_: nn.Module, conditions: Interests, read_BKD: Tensor, shared: list[Tensor]) -> Interests:
-        """Let each condition meet what it reads and the user's own features (B, K, F, D)."""
-        shared_BKD = [field_BD.unsqueeze(1).expand_as(read_BKD) for field_BD in shared]
-        field_BKFD = torch.stack([conditions.vectors_BKD, read_BKD, *shared_BKD], dim=2)
-        vectors_BKD: Tensor = conditions.vectors_BKD + read_BKD + crossing_(field_BKFD)
-        if self.config.similarity == "cosine":
-            vectors_BKD = unit(vectors_BKD) / self.config.temperature
-        return conditions._replace(vectors_BKD=vectors_BKD)
+    def _cross(self, crossing_: nn.Module, condition: Tensor, read: Tensor, shared: list[Tensor]) -> Tensor:
+        """Let conditions meet what they read and the user's own fields; (B, K, D), the fields (B, D), or all (S, D)."""
+        fields = [field.unsqueeze(1).expand_as(read) if read.dim() > field.dim() else field for field in shared]
+        vectors: Tensor = condition + read + crossing_(torch.stack([condition, read, *fields], dim=-2))
+        return unit(vectors) / self.config.temperature if self.config.similarity == "cosine" else vectors
+
+
+def newest(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
+    """Return the state of each user's newest member event (B, D), zero where there is none."""
+    newest_B = member_BL.to(torch.int64).argmax(dim=1)
+    newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
+    return newest_BD * member_BL.any(dim=1, keepdim=True)
 
 
 def concatenate(parts: list[Interests]) -> Interests:

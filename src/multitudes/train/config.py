@@ -18,6 +18,10 @@ class TrainConfig(Config):
     patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")
+    dense: bool = Field(
+        True, description="train the unconditioned vector at every event of a history, not at the history's end only"
+    )
+    ahead: int = Field(1, ge=1, description="dense: a target is foreseen from up to this many events before it")
     first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
     forget_share: float = Field(
         0.05, ge=0, le=1, description="examples whose history is hidden: new users, known by their follows alone"

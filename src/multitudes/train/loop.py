@@ -61,6 +61,8 @@ class _Loop:
             first_time_only=settings.first_time_only,
             condition=settings.condition,
             forget_share=settings.forget_share,
+            dense=settings.dense,
+            ahead=settings.ahead,
         )
         self.held: HeldOut = held_out(prepared, "validation")
         self.rows = sample_rows(self.held, settings.validate_users, config.seed)
@@ -86,7 +88,7 @@ class _Loop:
         began, first, targets = time.perf_counter(), position.batch, 0
         for batch in self.examples.epoch(size, seed, position.epoch, skip=first, most=most):
             self._step(batch)
-            targets += int((batch.target_BW > 0).sum())
+            targets += len(batch.dense.target_T)
             self.progress(position.batch, batches, f"epoch {position.epoch + 1}, {self._note()}")
             if interrupted:
                 position.seconds += time.perf_counter() - began

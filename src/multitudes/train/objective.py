@@ -1,8 +1,10 @@
 """The loss of one batch: look every item up once, make the user vectors, associate, sampled softmax (method §3, §4).
 
-Legend: B examples · W targets per example · C of them with a condition · L history · K interests · N pool of
-negatives · M distinct items.
+Legend: B examples · W targets per example · C of them with a condition · L events · K interests · N pool of
+negatives · M distinct items · S moments of dense training · T their targets.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,44 +14,91 @@ from torch import Tensor
 from multitudes.batches.examples import Batch
 from multitudes.batches.negatives import Pool
 from multitudes.nn import association
+from multitudes.nn.interests.conditional import topic_known
 from multitudes.nn.losses import accidental_hits, corrected, negative_mass, weighted_mean
 from multitudes.nn.model import TwoTower
 from multitudes.nn.user import UserInputs
 from multitudes.train.config import TrainConfig
 
 
+class TargetLogQ(NamedTuple):
+    """Log of the probability that a step's pool holds each target (logQ)."""
+
+    window_BW: NDArray[np.float32]
+    dense_T: NDArray[np.float32]
+
+
+class _LookedUp(NamedTuple):
+    """A batch with its items looked up."""
+
+    inputs: UserInputs  # follows only where they were known before the window
+    follow_BF: Tensor  # follows, known or not
+    target_BW: Tensor
+    target_BWD: Tensor
+    target_log_q_BW: Tensor
+    weight_BW: Tensor
+    dense_TD: Tensor
+    dense_log_q_T: Tensor
+    pool_N: Tensor
+    pool_ND: Tensor
+    log_q_N: Tensor
+
+
 def batch_loss(
     model: TwoTower,
     batch: Batch,
     pool: Pool,
-    target_log_q_BW: NDArray[np.float32],
+    log_q: TargetLogQ,
     config: TrainConfig,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"."""
-    device = model.items.id_embedding.weight.device
-    target_BW, weight_BW, condition_BC, pool_N, log_q_N, target_log_q = (
-        torch.from_numpy(array).to(device)
-        for array in (batch.target_BW, batch.weight_BW, batch.condition_BC, pool.item_N, pool.log_q_N, target_log_q_BW)
-    )
-    inputs, target_BWD, pool_ND = _look_up(model, batch, target_BW, pool_N, condition_BC)
-    vectors_BKD, importance_BK, mask_BK = model.user(inputs, generator).interests
-    hit_BN = accidental_hits(target_BW, pool_N)
-
-    def scores(own_BKD: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-        positive_BWK = corrected(targets @ own_BKD.transpose(1, 2), target_log_q.unsqueeze(2))
-        return positive_BWK, negative_mass(own_BKD @ negatives.T, log_q_N, hit_BN)
-
+    looked = _look_up(model, batch, pool, log_q)
+    state_BLD = model.user.states(looked.inputs)
     losses: dict[str, Tensor] = {}
-    n_single = int(model.user.keeps_single)
-    n_implicit = model.user.config.interests if model.user.implicit is not None else 0
-    if n_single:
-        positive_BWK, negative_BK = scores(vectors_BKD[:, :1], target_BWD, pool_ND)
-        loss_BW = association.softmax_loss(positive_BWK[:, :, 0], negative_BK)
-        losses["single"] = weighted_mean(loss_BW, weight_BW * mask_BK[:, :1])
-    hold = model.user.hold
-    vectors_BKD = torch.cat([hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
-    positive_BWK, negative_BK = scores(vectors_BKD, hold(target_BWD), hold(pool_ND))
+    if model.user.keeps_single:
+        losses["single"] = _dense_loss(model, batch, looked, state_BLD)
+    if model.user.interest_crossing is not None:
+        losses |= _interest_losses(model, batch, looked, state_BLD, config, generator)
+    return losses
+
+
+def _dense_loss(model: TwoTower, batch: Batch, looked: _LookedUp, state_BLD: Tensor) -> Tensor:
+    """Return the loss of the unconditioned vector at every moment that has a target."""
+    device = state_BLD.device
+    row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
+    begun_S1 = (column_S >= 0).unsqueeze(1)
+    whole_SD = state_BLD[row_S, column_S.clamp(min=0)] * begun_S1
+    followed_BD = model.user.followed(looked.follow_BF)
+    follow_SD = followed_BD[row_S] * follows_S.unsqueeze(1)
+    vector_SD = model.user.unconditioned(whole_SD, follow_SD, looked.inputs.feature_BP[row_S])
+    hit_BN = accidental_hits(row_S[moment_T], target_T, looked.pool_N, len(state_BLD))
+    negative_S = negative_mass(vector_SD @ looked.pool_ND.T, looked.log_q_N, hit_BN[row_S])
+    positive_T = corrected((vector_SD[moment_T] * looked.dense_TD).sum(dim=1), looked.dense_log_q_T)
+    known_S = begun_S1.squeeze(1) | (follows_S & topic_known(looked.follow_BF).any(dim=1)[row_S])
+    return weighted_mean(association.softmax_loss(positive_T, negative_S[moment_T]), weight_T * known_S[moment_T])
+
+
+def _interest_losses(
+    model: TwoTower,
+    batch: Batch,
+    looked: _LookedUp,
+    state_BLD: Tensor,
+    config: TrainConfig,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the losses of the interests, on the targets of the window."""
+    user, losses = model.user, {}
+    vectors_BKD, importance_BK, mask_BK = user.vectors(looked.inputs, state_BLD, generator).interests
+    n_single = int(user.keeps_single)
+    n_implicit = user.config.interests if user.implicit is not None else 0
+    vectors_BKD = torch.cat([user.hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
+    row_BW = torch.arange(len(vectors_BKD), device=vectors_BKD.device).unsqueeze(1).expand_as(looked.target_BW)
+    hit_BN = accidental_hits(row_BW.flatten(), looked.target_BW.flatten(), looked.pool_N, len(vectors_BKD))
+    negative_BK = negative_mass(vectors_BKD @ user.hold(looked.pool_ND).T, looked.log_q_N, hit_BN.unsqueeze(1))
+    positive_BWK = corrected(
+        user.hold(looked.target_BWD) @ vectors_BKD.transpose(1, 2), looked.target_log_q_BW.unsqueeze(2)
+    )
     if n_implicit:
         # A mixture counts the unconditioned vector in, as its blend does: interests learn what that one misses.
         own = slice(0 if config.association == "mixture" else n_single, n_single + n_implicit)
@@ -57,13 +106,13 @@ def batch_loss(
             positive_BWK[:, :, own], negative_BK[:, own], mask_BK[:, own], importance_BK[:, own], config, generator
         )
         has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
-        losses["implicit"] = weighted_mean(loss_BW, weight_BW * has_interest_B1)
-    if model.user.conditional is not None:
+        losses["implicit"] = weighted_mean(loss_BW, looked.weight_BW * has_interest_B1)
+    if user.conditional is not None:
         # The c-th explicit vector carries the condition of the c-th target: the association is logged, not guessed.
-        own, first = slice(n_single + n_implicit, None), slice(0, condition_BC.shape[1])
+        own, first = slice(n_single + n_implicit, None), slice(0, batch.condition_BC.shape[1])
         positive_BC = positive_BWK[:, first, own].diagonal(dim1=1, dim2=2)
         loss_BC = association.softmax_loss(positive_BC, negative_BK[:, own])
-        losses["explicit"] = weighted_mean(loss_BC, weight_BW[:, first] * mask_BK[:, own])
+        losses["explicit"] = weighted_mean(loss_BC, looked.weight_BW[:, first] * mask_BK[:, own])
     return losses
 
 
@@ -88,24 +137,46 @@ def _associate(
     return association.mixture(positive_BWK, negative_BK, mask_BK, weight_BK)
 
 
-def _look_up(
-    model: TwoTower, batch: Batch, target_BW: Tensor, pool_N: Tensor, condition_BC: Tensor
-) -> tuple[UserInputs, Tensor, Tensor]:
+def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ) -> _LookedUp:
     """Compute each distinct item, and each distinct (item, action) of a history, once: there are far more places."""
-    device = target_BW.device
-    item_BL, action_BL, valid_BL, follow_BF, feature_BP = (torch.from_numpy(a).to(device) for a in batch.histories)
-    places = torch.cat([item_BL.flatten(), target_BW.flatten(), pool_N])
-    item_M, row = distinct(places, model.items.id_embedding.num_embeddings)
+    device = model.items.id_embedding.weight.device
+
+    def on_device(array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(device)
+
+    item_BL, action_BL, valid_BL, follow_BF, feature_BP = map(on_device, batch.histories)
+    target_BW, dense_T, pool_N = map(on_device, (batch.target_BW, batch.dense.target_T, pool.item_N))
+    parts = [item_BL.flatten(), target_BW.flatten(), dense_T, pool_N]
+    item_M, row = distinct(torch.cat(parts), model.items.id_embedding.num_embeddings)
     input_MD = model.items.inputs(item_M)
     vector_MD = model.item_vectors(input_MD)
-    history, targets, pool = torch.split(row, [item_BL.numel(), target_BW.numel(), pool_N.numel()])
+    history, targets, dense, negatives = torch.split(row, [part.numel() for part in parts])
 
     n_actions = model.user.action.num_embeddings
     pair, place = distinct(history * n_actions + action_BL.flatten(), len(item_M) * n_actions)
     encoded = model.user.encode(input_MD.index_select(0, pair // n_actions), pair % n_actions)
     encoded_BLD = encoded.index_select(0, place).view(*item_BL.shape, -1)
-    inputs = UserInputs(encoded_BLD, valid_BL, follow_BF, condition_BC, feature_BP)
-    return inputs, vector_MD.index_select(0, targets).view(*target_BW.shape, -1), vector_MD.index_select(0, pool)
+    known_B1 = on_device(batch.follows_B).unsqueeze(1)
+    return _LookedUp(
+        inputs=UserInputs(
+            item_BLD=encoded_BLD,
+            valid_BL=valid_BL,
+            past_BL=on_device(batch.past_BL),
+            follow_BF=follow_BF * known_B1,
+            topic_BC=on_device(batch.condition_BC),
+            feature_BP=feature_BP,
+        ),
+        follow_BF=follow_BF,
+        target_BW=target_BW,
+        target_BWD=vector_MD.index_select(0, targets).view(*target_BW.shape, -1),
+        target_log_q_BW=on_device(log_q.window_BW),
+        weight_BW=on_device(batch.weight_BW),
+        dense_TD=vector_MD.index_select(0, dense),
+        dense_log_q_T=on_device(log_q.dense_T),
+        pool_N=pool_N,
+        pool_ND=vector_MD.index_select(0, negatives),
+        log_q_N=on_device(pool.log_q_N),
+    )
 
 
 def distinct(values: Tensor, size: int) -> tuple[Tensor, Tensor]:

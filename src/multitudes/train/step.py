@@ -3,7 +3,9 @@
 Every random draw of a step is a function of (seed, step), so a resumed run repeats what an unbroken one does.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.examples import Batch
@@ -16,7 +18,7 @@ from multitudes.seeding import generator, stream_seed
 from multitudes.train.build import build_model
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.objective import batch_loss, total
+from multitudes.train.objective import TargetLogQ, batch_loss, total
 
 GRADIENT_NORM = 5.0  # gradients of dense weights are cut to this length
 
@@ -44,15 +46,19 @@ def forward(state: State, batch: Batch, n_items: int, config: RunConfig) -> dict
     """Return the losses of a batch by kind, with their graph."""
     step, seed, settings = state.position.step, config.seed, config.train
     torch.manual_seed(stream_seed(seed, "dropout", step))
-    positives = batch.target_BW[batch.target_BW > 0]
+    positives = batch.dense.target_T  # the targets of the windows are among them
     draws = generator(seed, "negatives", step)
     pool = draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
-    log_q_BW = log_inclusion(
-        batch.target_BW.ravel(), n_items, settings.uniform, state.frequency, use_batch=settings.in_batch > 0
-    ).reshape(batch.target_BW.shape)
+
+    def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
+        pooled = settings.in_batch > 0
+        found = log_inclusion(items.ravel(), n_items, settings.uniform, state.frequency, use_batch=pooled)
+        return found.reshape(items.shape)
+
+    target_log_q = TargetLogQ(log_q(batch.target_BW), log_q(positives))
     state.model.train()
     routing = torch.Generator().manual_seed(stream_seed(seed, "routing", step))
-    return batch_loss(state.model, batch, pool, log_q_BW, settings, routing)
+    return batch_loss(state.model, batch, pool, target_log_q, settings, routing)
 
 
 def update(state: State, losses: dict[str, Tensor], config: TrainConfig) -> None:
