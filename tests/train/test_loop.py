@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
-from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.nn.methods import Method
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import train
 from multitudes.train.run import TrainedRun
