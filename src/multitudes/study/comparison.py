@@ -75,11 +75,24 @@ def against_controls(answers: Answers, draws: Draws) -> dict[str, dict[str, Any]
     return found
 
 
-def hit_rates(answers: Answers, draws: Draws) -> dict[str, Any]:
-    """Return every method's HR with its interval: a point of its budget curve."""
-    methods = [answers.outcomes(method, "hits") for method in answers.cells]
-    estimates = draws(methods, weight(answers, "hr"))
-    return {method: as_json(estimates.interval(number)) for number, method in enumerate(answers.cells)}
+def hit_rates(answers: Answers, draws: Draws, reference: str | None = None, of: str = "") -> dict[str, Any]:
+    """Return every method's HR with its interval, beside the reference's where one is named.
+
+    Args:
+        answers: outcomes at one budget.
+        draws: how intervals are made.
+        reference: the method of which each HR is also given as a share, if it is there.
+        of: which targets: all, or ``head_``, ``torso_`` or ``tail_``.
+    """
+    order = list(answers.cells)
+    estimates = draws([answers.outcomes(m, f"{of}hits") for m in order], answers.of_targets(f"{of}targets"))
+    rates: dict[str, Any] = {method: as_json(estimates.interval(number)) for number, method in enumerate(order)}
+    if reference in order:
+        own = order.index(reference)
+        for number, method in enumerate(order):
+            if number != own:
+                rates[method]["relative"] = as_json(estimates.relative(number, own))
+    return rates
 
 
 def difference(estimates: Estimates, method: int, reference: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from multitudes.metrics.seeds import Outcomes
 from multitudes.study.answers import SEGMENTS, Answers
-from multitudes.study.comparison import Draws, difference
+from multitudes.study.comparison import Draws, difference, hit_rates
 
 FEWEST_USERS = 20  # below, the bootstrap knows too little of its users to give an interval
 _POPULARITY = ("head", "torso", "tail")
@@ -30,6 +30,11 @@ def by_segment(answers: Answers, reference: str, draws: Draws) -> dict[str, Any]
             }
     found["popularity"] = {label: _part(answers, methods, reference, draws, None, f"{label}_") for label in _POPULARITY}
     return found
+
+
+def tails(answers: Answers, draws: Draws) -> dict[str, Any]:
+    """Return every method's HR for head, torso and tail targets."""
+    return {label: hit_rates(answers, draws, of=f"{label}_") for label in _POPULARITY}
 
 
 def ordered(labels: list[str]) -> list[str]:

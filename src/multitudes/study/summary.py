@@ -18,7 +18,7 @@ from multitudes.progress import Progress, silent
 from multitudes.study import overall
 from multitudes.study.answers import Answers, read_answers, read_cells
 from multitudes.study.comparison import Draws, against_controls, hit_rates, methods_table
-from multitudes.study.segments import by_segment
+from multitudes.study.segments import FEWEST_USERS, by_segment, tails
 
 SUMMARY = "summary.json"
 # What a cell costs, averaged over its seeds.
@@ -56,6 +56,7 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
     return {key: cells.get(key) for key in about} | {
         "level": overall.LEVEL,
         "resamples": draws.resamples,
+        "fewest_users": FEWEST_USERS,
         "seeds": sorted({cell["seed"] for cell in cells["cells"]}),
         "data": data,
         "overall": overall.overall(data),
@@ -102,8 +103,9 @@ def _data_set(by_kind: dict[str, dict[int, Answers]], reference: str, draws: Dra
         "targets": int(answers.of_targets("targets").sum()),
         "methods": methods_table(answers, reference, draws),
         "controls": against_controls(answers, draws),
-        "curves": {str(n): hit_rates(budgets[n], draws) for n in sorted(budgets)},
+        "curves": {str(n): hit_rates(budgets[n], draws, reference) for n in sorted(budgets)},
         "segments": by_segment(answers, reference, draws),
+        "tails": tails(answers, draws),
         "all": hit_rates(by_kind["all"][budget], draws) if kind == "new" and budget in by_kind.get("all", {}) else {},
     }
 

@@ -1,0 +1,213 @@
+"""The tables of a study as HTML: every cell comes from the summary."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from multitudes.report.study_words import CONTROLS, won
+from multitudes.report.words import Figure, difference, interval, number
+
+_OPPONENTS = ("reference", *CONTROLS)
+_NAMES = {"random_partition": "its random partition", "averaged": "its average"}
+_WON = {True: "yes", False: "no", None: "–"}
+_HEALTH = {
+    "effective": "effective number",
+    "cosine": "mean cosine",
+    "empty_slots": "empty slots",
+    "empty_topics": "empty topics",
+    "overlap": "overlap of implicit and explicit",
+}
+
+
+def ordered(part: dict[str, Any]) -> list[str]:
+    """Return the rows of a data set: methods, the best first, each followed by its two controls; then baselines."""
+    methods, rows = part["methods"], []
+    for method in _best_first(part, "method"):
+        rows += [method, *(f"{method}/{c}" for c in CONTROLS if f"{method}/{c}" in methods)]
+    return rows + _best_first(part, "baseline")
+
+
+def methods_table(part: dict[str, Any], reference: str, rows: Sequence[str]) -> str:
+    """Return a row for each method: its figures with intervals, and its difference to the reference."""
+    budget = part["budget"]
+    head = [
+        "",
+        f"HR@{budget}",
+        f"− {reference}",
+        "p, Holm",
+        f"NDCG@{budget}",
+        "topics among hits",
+        "− reference, %",
+        "HR by seed",
+    ]
+    return table(head, [_method_row(method, part["methods"][method], reference) for method in rows], numbers_from=1)
+
+
+def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str, list[str]]:
+    name, _, control = method.partition("/")
+    shown = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
+    gain, figures = found["minus"].get("hr", {}), found["figures"]
+    cells = [
+        interval(figures["hr"]),
+        "reference" if method == reference else _judged(gain),
+        _p(gain.get("adjusted")),
+        _figure(figures, "ndcg"),
+        _figure(figures, "topics", 2),
+        percent(found["minus"]["topics"]["relative"]) if "topics" in found["minus"] else "",
+        _range(found["by_seed"]),
+    ]
+    style = " class=own" if method == reference else " class=control" if control else ""
+    return style, [shown, *cells]
+
+
+def other_controls_table(part: dict[str, Any], reference: str) -> str:
+    """Return the controls that the first table leaves out: the same models, asked otherwise."""
+    left_out = [m for m, found in part["methods"].items() if found["role"] == "control" and m not in ordered(part)]
+    rows = [
+        (
+            "",
+            [
+                f"<td>{escape(method)}</td>",
+                interval(found["figures"]["hr"]),
+                _judged(found["minus"].get("hr")),
+                _figure(found["figures"], "topics", 2),
+            ],
+        )
+        for method in left_out
+        if (found := part["methods"][method])
+    ]
+    return (
+        table(["", f"HR@{part['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1) if rows else ""
+    )
+
+
+def controls_table(part: dict[str, Any], reference: str) -> str:
+    """Return whether interests have won: each method against the reference and against its own two controls."""
+    rows = []
+    for method, gains in part["controls"].items():
+        found = {"reference": part["methods"][method]["minus"].get("hr"), **gains}
+        cells = [_judged(found.get(opponent)) for opponent in _OPPONENTS]
+        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[won(gains)]]))
+    head = ["HR of", f"− {reference}", *(f"− {_NAMES[c]}" for c in CONTROLS), "interests have won"]
+    return table(head, rows, numbers_from=1) if rows else ""
+
+
+def all_targets_table(part: dict[str, Any]) -> str:
+    """Return the hit rates where repeats count too, the best first; own_history is what there is to beat."""
+    best = sorted((m for m in part["all"] if "/" not in m), key=lambda method: -(part["all"][method]["mean"] or 0))
+    rows = [("", [f"<td>{escape(m)}</td>", interval(part["all"][m])]) for m in best]
+    return table(["", f"HR@{part['budget']}"], rows, numbers_from=1) if rows else ""
+
+
+def wins_table(summary: dict[str, Any]) -> str:
+    """Return on how many data sets each method is better, level or worse than the reference and its own controls."""
+    rows = []
+    for method, opponents in summary["wins"].items():
+        cells = [_counts(opponents.get(opponent, {})) for opponent in _OPPONENTS]
+        rank = summary["overall"]["ranks"].get(method)
+        rows.append(("", [f"<td>{escape(method)}</td>", "–" if rank is None else f"{rank:.2f}", *cells]))
+    head = [
+        "better / level / worse",
+        "average rank",
+        f"− {summary['reference']}",
+        *(f"− {_NAMES[c]}" for c in CONTROLS),
+    ]
+    return table(head, rows, numbers_from=1) if rows else ""
+
+
+def diversity_table(part: dict[str, Any]) -> str:
+    """Return what the lists reach, hits or not, and what of the tail is found."""
+    shown = {"topics": "topics among hits", "candidate_topics": "topics among candidates"}
+    tails = part["tails"]
+    rows = []
+    for method in _best_first(part, "method") + _best_first(part, "baseline"):
+        figures = part["methods"][method]["figures"]
+        cells = [_figure(figures, key, 2) for key in shown]
+        cells += [interval(tails[name][method]) for name in tails]
+        rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
+    return table(["", *shown.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
+
+
+def health_table(health: dict[str, dict[str, Any]]) -> str:
+    """Return the health of the interests of each method that has any, averaged over its seeds."""
+    keys = [key for key in _HEALTH if any(key in figures for figures in health.values())]
+    rows = [
+        ("", [f"<td>{escape(method)}</td>", *(number(figures.get(key), 2) for key in keys)])
+        for method, figures in health.items()
+        if any(key in figures for key in keys)
+    ]
+    return table(["interests", *(_HEALTH[key] for key in keys)], rows, numbers_from=1) if rows else ""
+
+
+def costs_table(costs: dict[str, dict[str, Any]], part: dict[str, Any]) -> str:
+    """Return what each method costs, the mean over its seeds, beside what it finds."""
+    rows = []
+    for method, cost in costs.items():
+        found = part["methods"].get(method)
+        cells = [
+            whole(cost["train_seconds"]),
+            whole(cost["targets_per_s"]),
+            whole(cost["parameters"]),
+            number(cost["vectors_per_user"], 1),
+            number(cost["p90_ms"], 2),
+            number(found["figures"]["hr"]["mean"]) if found else "–",
+        ]
+        rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
+    head = ["", "training, s", "targets/s", "parameters", "vectors per user", "request, p90 ms", f"HR@{part['budget']}"]
+    return table(head, rows, numbers_from=1)
+
+
+def table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_from: int) -> str:
+    """Return a table; a cell that is not yet ``<td>`` becomes a number, as are the heads from ``numbers_from`` on."""
+    heads = "".join(f"<th{' class=number' if n >= numbers_from else ''}>{escape(h)}</th>" for n, h in enumerate(head))
+    body = "".join(
+        f"<tr{style}>{''.join(c if c.startswith('<td') else f'<td class=number>{c}</td>' for c in cells)}</tr>"
+        for style, cells in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def verdict(word: str | None) -> str:
+    """Return a verdict in its colour; nothing where nothing was judged."""
+    return f'<span class="{word}">{word}</span>' if word else ""
+
+
+def percent(figure: Figure) -> str:
+    """Return ``+3 [1, 5]``: a difference in per cent of the reference."""
+    if figure["mean"] is None or figure["low"] is None or figure["high"] is None:
+        return "–"
+    mean, low, high = (round(100 * figure[key]) for key in ("mean", "low", "high"))  # type: ignore[operator]
+    return f"{mean:+d} [{low}, {high}]"
+
+
+def whole(value: float | None) -> str:
+    """Return a whole number with its thousands parted."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _judged(gain: dict[str, Any] | None) -> str:
+    """Return a difference with its verdict, if one was given; small gains need a digit more than rates."""
+    return f"{difference(gain, 4).removesuffix(' *')} {verdict(gain.get('verdict'))}" if gain else ""
+
+
+def _counts(verdicts: dict[str, str]) -> str:
+    if not verdicts:
+        return "–"
+    return " / ".join(str(list(verdicts.values()).count(word)) for word in ("better", "level", "worse"))
+
+
+def _best_first(part: dict[str, Any], role: str) -> list[str]:
+    own = [method for method, found in part["methods"].items() if found["role"] == role]
+    return sorted(own, key=lambda method: -(part["methods"][method]["figures"]["hr"]["mean"] or 0))
+
+
+def _figure(figures: dict[str, Figure], name: str, digits: int = 3) -> str:
+    return interval(figures[name], digits) if name in figures else "–"
+
+
+def _range(rates: list[float]) -> str:
+    return f"{number(min(rates))}–{number(max(rates))}" if len(rates) > 1 else ""
+
+
+def _p(value: float | None) -> str:
+    return "" if value is None else "< .001" if value < 0.001 else number(value)

@@ -1,0 +1,91 @@
+"""What a study says, in sentences: the same on the HTML page and in the documentation."""
+
+from typing import Any
+
+CONTROLS = ("random_partition", "averaged")  # what interests have to beat
+
+
+def headlines(summary: dict[str, Any]) -> list[str]:
+    """Return the answer to both questions: who beats the reference, and have interests won."""
+    return [_against_reference(summary), *_interests(summary)]
+
+
+def about_split(summary: dict[str, Any]) -> str:
+    """Return which split the figures are of, and how often test was looked at."""
+    opened = f"test was opened {times(summary['opened_test'])}"
+    if summary["split"] == "validation":
+        return f"figures of the validation split, which early stopping and tuning have seen too; {opened}"
+    return f"figures of the {summary['split']} split; {opened}"
+
+
+def how_judged(summary: dict[str, Any]) -> str:
+    """Return what better, level and worse mean, and what the intervals cover."""
+    covered = (
+        "Intervals (95 %) cover other users and other training seeds."
+        if len(summary["seeds"]) > 1
+        else "There is one seed: intervals (95 %) cover other users, not what another training seed would change."
+    )
+    return (
+        "Better and worse: the difference in HR at the main budget, paired by user, has p <"
+        f" {summary['level']:g} after Holm's correction over all such comparisons of the study."
+        f" Level: not shown to differ, which is not the same as equal. {covered}"
+    )
+
+
+def conclusion(overall: dict[str, Any], level: float) -> str:
+    """Return what the data sets together allow to say of who wins."""
+    n_methods, n_sets = len(overall["ranks"]), len(overall["sets"])
+    if n_methods < 2:
+        return "Fewer than two methods have a figure on every data set: there is nothing to rank."
+    if not overall["enough"]:
+        return (
+            f"Too few data sets to conclude: to tell any two of {n_methods} methods apart takes at least"
+            f" {overall['needed']} data sets, however clear the figures, and here are {n_sets}. The ranks describe"
+            " these data sets; they do not say who wins on others."
+        )
+    ranks = overall["ranks"]
+    told = [
+        f"{ahead} is ahead of {behind}"
+        for ahead, others in overall["p"].items()
+        for behind, p in others.items()
+        if p < level and ranks[ahead] < ranks[behind]
+    ]
+    return f"On {n_sets} data sets " + ("; ".join(told) if told else "no two methods are told apart") + "."
+
+
+def won(gains: dict[str, Any]) -> bool | None:
+    """Return whether a method is better than both of its controls on a data set; None where one was not asked."""
+    if any("verdict" not in gains.get(control, {}) for control in CONTROLS):
+        return None
+    return all(gains[control]["verdict"] == "better" for control in CONTROLS)
+
+
+def times(number: int) -> str:
+    """Return ``never``, ``once`` or ``3 times``."""
+    return {0: "never", 1: "once"}.get(number, f"{number} times")
+
+
+def _against_reference(summary: dict[str, Any]) -> str:
+    reference = summary["reference"]
+    verdicts = {m: list(found["reference"].values()) for m, found in summary["wins"].items() if "reference" in found}
+    if not verdicts:
+        return f"Nothing is compared: {reference}, the reference, has no figures, or there is no other method."
+    sentences = []
+    for word in ("better", "worse"):
+        found = [f"{m} on {v.count(word)} of {len(v)}" for m, v in verdicts.items() if word in v]
+        shown = f"{', '.join(found)} data sets" if found else f"no method, on any of {len(summary['data'])} data sets"
+        sentences.append(f"Shown {word} than {reference}: {shown}.")
+    return " ".join(sentences)
+
+
+def _interests(summary: dict[str, Any]) -> list[str]:
+    """Return whether interests have won, for the methods that were asked against both controls."""
+    found: dict[str, list[bool]] = {}
+    for part in summary["data"].values():
+        for method, gains in part["controls"].items():
+            if (yes := won(gains)) is not None:
+                found.setdefault(method, []).append(yes)
+    if not found:
+        return []
+    where = [f"{method} on {sum(yes)} of {len(yes)} data sets" for method, yes in found.items()]
+    return [f"Interests have won where a method beats both its random partition and its average: {', '.join(where)}."]
