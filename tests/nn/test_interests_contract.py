@@ -21,18 +21,17 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
     {"cluster_on": "sequence", "interests": 7, "clustering": {"item_norm": 0}},
 )
-ABLATIONS: tuple[dict[str, object], ...] = (
-    {"clustering": {"seeds": "random"}},
-    {"clustering": {"assignment": "soft"}},
-    {"clustering": {"seeds": "random", "assignment": "soft", "by_user": True}},
-    {"routing": {"item_norm": 0, "by_user": False}},
+ABLATIONS: tuple[tuple[Method, dict[str, object]], ...] = (
+    ("clustering", {"clustering": {"seeds": "random"}}),
+    ("clustering", {"clustering": {"assignment": "soft"}}),
+    ("clustering", {"clustering": {"seeds": "random", "assignment": "soft", "by_user": True}}),
+    ("routing", {"routing": {"item_norm": 0, "by_user": False}}),
+    ("joint", {"conditional": {"fusion": "late"}}),
 )
-CASES = [(m, s) for m in METHODS for s in SHAPES] + [
-    ("routing" if "routing" in s else "clustering", s) for s in ABLATIONS
-]
+CASES = [*((method, shape) for method in METHODS for shape in SHAPES), *ABLATIONS]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{(*SHAPES, *ABLATIONS).index(case[1])}")
+@pytest.fixture(params=CASES, ids=[f"{case[0]}-{i}" for i, case in enumerate(CASES)])
 def tower(request: pytest.FixtureRequest) -> TwoTower:
     method, settings = request.param
     return model(method, **settings)

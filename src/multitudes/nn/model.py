@@ -50,6 +50,14 @@ class TwoTower(nn.Module):
     ) -> UserVectors:
         """Return the user vectors from looked-up item inputs: the path of evaluation and serving."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
-        inputs = UserInputs(item_BLD, users.valid_BL, users.valid_BL, users.follow_BF, users.topic_BC, users.feature_BP)
+        inputs = UserInputs(
+            item_BLD=item_BLD,
+            event_BL=users.action_BL > 0,
+            valid_BL=users.valid_BL,
+            past_BL=users.valid_BL,
+            follow_BF=users.follow_BF,
+            topic_BC=users.topic_BC,
+            feature_BP=users.feature_BP,
+        )
         vectors: UserVectors = self.user(inputs, generator, at_random)
         return vectors

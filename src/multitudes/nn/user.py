@@ -27,7 +27,8 @@ class UserInputs(NamedTuple):
     """What the user tower reads, after the items have been looked up."""
 
     item_BLD: Tensor  # encoded history items, see UserTower.encode
-    valid_BL: Tensor  # True = real and usable
+    event_BL: Tensor  # True = an event, usable or not; False = padding
+    valid_BL: Tensor  # True = an event that is usable
     past_BL: Tensor  # valid and before the moment for which vectors are asked: in serving, all that is valid
     follow_BF: Tensor
     topic_BC: Tensor  # conditions of the explicit interests, 0 = none
@@ -112,7 +113,8 @@ class UserTower(nn.Module):
         if self.interest_crossing is not None:
             conditions, read_BKD, assignment_BL = self._conditions(inputs, state_BLD, whole_BD, generator, at_random)
             shared = [self.hold(field_BD) for field_BD in self._shared(whole_BD, follow_BD, inputs.feature_BP)]
-            vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD, read_BKD, shared)
+            fields = [self._fused(conditions.vectors_BKD), read_BKD, *shared]
+            vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return UserVectors(concatenate(columns), assignment_BL)
 
@@ -125,7 +127,8 @@ class UserTower(nn.Module):
             feature_SP: the user's features.
         """
         condition_SD = self.single.condition_D.expand_as(whole_SD)
-        return self._cross(self.crossing, condition_SD, whole_SD, self._shared(whole_SD, follow_SD, feature_SP))
+        fields = [condition_SD, whole_SD, *self._shared(whole_SD, follow_SD, feature_SP)]
+        return self._cross(self.crossing, condition_SD + whole_SD, fields)
 
     def followed(self, follow_BF: Tensor) -> Tensor:
         """Return what the followed topics say of each user (B, D)."""
@@ -168,11 +171,12 @@ class UserTower(nn.Module):
         assert self.implicit is not None
         item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else state_BLD
         first_seed = generator if self.training else None
-        implicit, assignment_BL = self.implicit(item_BLD, inputs.past_BL, first_seed)
+        source_BL = inputs.past_BL if self.config.validity else among(inputs.event_BL, inputs.past_BL)
+        implicit, assignment_BL = self.implicit(item_BLD, source_BL, first_seed)
         if at_random or self.config.partition == "random":
             assert generator is not None
             order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
-            return random_partition(item_BLD, inputs.past_BL, implicit.mask_BK, order_L)
+            return random_partition(item_BLD, source_BL, implicit.mask_BK, order_L)
         return implicit, assignment_BL
 
     def _interest_reads(self, inputs: UserInputs, whole_BD: Tensor, assignment_BL: Tensor) -> Tensor:
@@ -183,10 +187,17 @@ class UserTower(nn.Module):
         own_BLD = self.sequence(self.hold(inputs.item_BLD), assignment_BL)
         return torch.stack([newest(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
-    def _cross(self, crossing_: nn.Module, condition: Tensor, read: Tensor, shared: list[Tensor]) -> Tensor:
-        """Let conditions meet what they read and the user's own fields; (B, K, D), the fields (B, D), or all (S, D)."""
-        fields = [field.unsqueeze(1).expand_as(read) if read.dim() > field.dim() else field for field in shared]
-        vectors: Tensor = condition + read + crossing_(torch.stack([condition, read, *fields], dim=-2))
+    def _fused(self, condition_BKD: Tensor) -> Tensor:
+        """Return what the crossing sees of the conditions: with late fusion, nothing of the explicit ones."""
+        if self.conditional is None or self.config.conditional.fusion == "early":
+            return condition_BKD
+        n_implicit = self.config.interests if self.implicit is not None else 0
+        return torch.cat([condition_BKD[:, :n_implicit], torch.zeros_like(condition_BKD[:, n_implicit:])], dim=1)
+
+    def _cross(self, crossing_: nn.Module, carried: Tensor, fields: list[Tensor]) -> Tensor:
+        """Let the fields meet and add what is carried past; (B, K, D), a user's own fields (B, D), or all (S, D)."""
+        alike = [field.unsqueeze(1).expand_as(carried) if carried.dim() > field.dim() else field for field in fields]
+        vectors: Tensor = carried + crossing_(torch.stack(alike, dim=-2))
         return unit(vectors) / self.config.temperature if self.config.similarity == "cosine" else vectors
 
 
@@ -195,6 +206,13 @@ def newest(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
     newest_B = member_BL.to(torch.int64).argmax(dim=1)
     newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
     return newest_BD * member_BL.any(dim=1, keepdim=True)
+
+
+def among(event_BL: Tensor, past_BL: Tensor) -> Tensor:
+    """Return the events from each user's newest to the oldest usable one of the past, usable or not."""
+    not_newer_BL = past_BL.to(torch.int64).cumsum(dim=1) > 0
+    not_older_BL = past_BL.to(torch.int64).flip(1).cumsum(dim=1).flip(1) > 0
+    return event_BL & not_newer_BL & not_older_BL
 
 
 def concatenate(parts: list[Interests]) -> Interests:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from multitudes.config import Config
 from multitudes.nn.crossing import CrossingConfig
 from multitudes.nn.interests.clustering import ClusteringConfig
+from multitudes.nn.interests.conditional import ConditionalConfig
 from multitudes.nn.interests.dynamic_routing import DynamicRoutingConfig
 from multitudes.nn.interests.routing import RoutingConfig
 from multitudes.nn.interests.self_attention import SelfAttentionConfig
@@ -38,10 +39,14 @@ class UserTowerConfig(Config):
     partition: Literal["interests", "random"] = Field(
         "interests", description="how a history is parted; random: the control of method §9, which cannot be published"
     )
+    validity: bool = Field(
+        True, description="usable events alone make implicit interests; off: hides and the like do too (ablation)"
+    )
     isolate: bool = Field(
         False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
     )
     clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests by clustering (DCM)")
+    conditional: ConditionalConfig = Field(ConditionalConfig(), description="explicit interests (CR)")
     routing: RoutingConfig = Field(RoutingConfig(), description="implicit interests by routing (MIND)")
     dynamic_routing: DynamicRoutingConfig = Field(
         DynamicRoutingConfig(), description="implicit interests by routing with a map each (ComiRec-DR)"

@@ -160,6 +160,7 @@ def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ) -> _L
     return _LookedUp(
         inputs=UserInputs(
             item_BLD=encoded_BLD,
+            event_BL=action_BL > 0,
             valid_BL=valid_BL,
             past_BL=on_device(batch.past_BL),
             follow_BF=follow_BF * known_B1,

@@ -4,10 +4,23 @@ The condition is the learned embedding of a topic; it enters the user tower besi
 fusion). In training the topic is the one that explains the example; in serving it is one that the user follows.
 """
 
+from typing import Literal
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from multitudes.config import Config
 from multitudes.nn.interests.interests import Interests
+
+
+class ConditionalConfig(Config):
+    """Settings of the explicit interests."""
+
+    fusion: Literal["early", "late"] = Field(
+        "early",
+        description="early: the topic goes through the crossing (the paper); late: it is added to what comes out",
+    )
 
 
 class Conditional(nn.Module):
