@@ -121,7 +121,7 @@ def _curves(name: str, part: dict[str, Any], reference: str, look: figures.Look)
             (figures.gains_by_budget(part, reference, look), gains),
         ]
     )
-    return f"<h3>{escape(name)}</h3>\n{drawn}\n" if drawn else ""
+    return _kept(name, drawn) if drawn else ""
 
 
 def _segments(summary: dict[str, Any], look: figures.Look) -> str:
@@ -132,7 +132,7 @@ def _segments(summary: dict[str, Any], look: figures.Look) -> str:
         )
         for name, part in summary["data"].items()
     }
-    drawn = "\n".join(f"<h3>{escape(name)}</h3>\n{row}" for name, row in rows.items() if row)
+    drawn = "\n".join(_kept(name, row) for name, row in rows.items() if row)
     about = (
         f"Differences to {summary['reference']} with 95 % intervals. They show where a gain comes from and are not"
         f" judged one by one; segments of fewer than {summary['fewest_users']} users are left out."
@@ -149,12 +149,17 @@ def _health(name: str, part: dict[str, Any], summary: dict[str, Any]) -> str:
 
 def _costs(name: str, part: dict[str, Any], summary: dict[str, Any]) -> str:
     costs = summary["costs"].get(name, {})
-    return f"<h3>{escape(name)}</h3>\n{tables.costs_table(costs, part)}\n" if costs else ""
+    return _kept(name, tables.costs_table(costs, part)) if costs else ""
 
 
 def _row(charts: Iterable[tuple[Chart | None, str]]) -> str:
     drawn = "".join(_figure(chart, caption) for chart, caption in charts if chart is not None)
     return f'<div class="row">{drawn}</div>' if drawn else ""
+
+
+def _kept(name: str, body: str) -> str:
+    """Return what stays together on a printed page."""
+    return f"<section class=kept>\n<h3>{escape(name)}</h3>\n{body}\n</section>\n"
 
 
 def _figure(chart: Chart, caption: str) -> str:

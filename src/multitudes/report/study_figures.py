@@ -68,7 +68,7 @@ def differences(part: dict[str, Any], reference: str) -> alt.LayerChart | None:
     domain = [*VERDICTS, "control"]
     colours = [*VERDICTS.values(), "#2f7fc1"]
     base = alt.Chart(pl.DataFrame([_plain(row) for row in rows])).encode(
-        y=alt.Y("method:N", sort=order, title=None).axis(labelLimit=260),
+        y=_names("method", order),
         color=alt.Color("verdict:N", title=None).scale(domain=domain, range=colours),
     )
     bars = base.mark_rule(strokeWidth=2).encode(x=_gain(f"HR@{part['budget']} − {reference}"), x2="high:Q")
@@ -97,7 +97,7 @@ def curves(part: dict[str, Any], look: Look) -> alt.LayerChart | None:
         x=alt.X("budget:Q", title="candidates, N")
         .scale(type="log")
         .axis(values=part["budgets"], grid=False, format="d"),
-        y=alt.Y("mean:Q", title="HR@N").scale(type="log", nice=False, padding=8),
+        y=alt.Y("mean:Q", title="HR@N").scale(type="log", nice=False, padding=8).axis(titlePadding=14),
         color=own.colour(),
     )
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=own.dash())
@@ -123,7 +123,9 @@ def gains_by_budget(part: dict[str, Any], reference: str, look: Look) -> alt.Lay
         color=own.colour(),
     )
     title = f"HR@N / that of {reference} − 1"
-    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=title).axis(format="+.0%"), y2="high:Q")
+    bars = base.mark_rule(strokeWidth=2).encode(
+        y=alt.Y("low:Q", title=title).axis(format="+.0%", titlePadding=14), y2="high:Q"
+    )
     points = base.mark_point(filled=True, size=45, opacity=1).encode(y="mean:Q", shape=own.shape())
     zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(y="zero:Q")
     drawn: alt.LayerChart = zero + bars + points
@@ -170,7 +172,7 @@ def sources(health: dict[str, dict[str, Any]]) -> alt.Chart | None:
         alt.Chart(pl.DataFrame(rows))
         .mark_bar()
         .encode(
-            y=alt.Y("method:N", sort=list(health), title=None).axis(labelLimit=260),
+            y=_names("method", list(health)),
             x=alt.X("share:Q", title="share of hits").axis(format=".0%").scale(domain=[0, 1]),
             color=alt.Color("source:N", title=None).scale(
                 domain=kinds, range=["#8a8f98", "#0072b2", "#e69f00", "#cc79a7"]
@@ -193,7 +195,7 @@ def _hit_shares(found: list[dict[str, Any]]) -> dict[str, float]:
 def _segment_chart(rows: list[dict[str, Any]], title: str, look: Look) -> alt.LayerChart:
     order = list(dict.fromkeys(row["segment"] for row in rows))
     base = alt.Chart(pl.DataFrame(rows)).encode(
-        y=alt.Y("segment:N", sort=order, title=None),
+        y=_names("segment", order),
         yOffset=alt.YOffset("method:N", sort=look.order),
         color=look.colour(),
     )
@@ -201,6 +203,12 @@ def _segment_chart(rows: list[dict[str, Any]], title: str, look: Look) -> alt.La
     points = base.mark_point(filled=True, size=45, opacity=1).encode(x="mean:Q", shape=look.shape())
     drawn: alt.LayerChart = _zero() + bars + points
     return drawn.properties(width=WIDTH, height=alt.Step(12))
+
+
+def _names(field: str, order: list[str]) -> alt.Y:
+    """Return the axis of names, with room for fonts that are wider than the one it was measured with."""
+    longest = max(map(len, order), default=0)
+    return alt.Y(f"{field}:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * longest)
 
 
 def _gain(title: str) -> alt.X:

@@ -37,7 +37,7 @@ def methods_table(part: dict[str, Any], reference: str, rows: Sequence[str]) -> 
         "p, Holm",
         f"NDCG@{budget}",
         "topics among hits",
-        "− reference, %",
+        f"− {reference}, %",
         "HR by seed",
     ]
     return table(head, [_method_row(method, part["methods"][method], reference) for method in rows], numbers_from=1)
@@ -101,10 +101,10 @@ def all_targets_table(part: dict[str, Any]) -> str:
 
 def wins_table(summary: dict[str, Any]) -> str:
     """Return on how many data sets each method is better, level or worse than the reference and its own controls."""
-    rows = []
-    for method, opponents in summary["wins"].items():
-        cells = [_counts(opponents.get(opponent, {})) for opponent in _OPPONENTS]
-        rank = summary["overall"]["ranks"].get(method)
+    rows, ranks = [], summary["overall"]["ranks"]
+    for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
+        cells = [_counts(summary["wins"][method].get(opponent, {})) for opponent in _OPPONENTS]
+        rank = ranks.get(method)
         rows.append(("", [f"<td>{escape(method)}</td>", "–" if rank is None else f"{rank:.2f}", *cells]))
     head = [
         "better / level / worse",
