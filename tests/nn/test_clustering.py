@@ -25,7 +25,7 @@ def test_a_random_partition_finds_no_tastes() -> None:
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     mask_BK = torch.ones(len(taste_BL), 3, dtype=torch.bool)
     order_L = torch.rand(taste_BL.shape[1], generator=torch.Generator().manual_seed(0))
-    interests, part_BL = random_partition(item_BLD, valid_BL, mask_BK, order_L)
+    interests, part_BL, _ = random_partition(item_BLD, valid_BL, mask_BK, order_L)
     assert agreement(part_BL, taste_BL) < 0.1
     torch.testing.assert_close(interests.weight_BK, torch.full((len(taste_BL), 3), 1 / 3))
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from multitudes.nn.interests.interests import Interests
 from multitudes.nn.methods import Method
 from multitudes.nn.model import LookedUp, TwoTower
 from multitudes.train.run import weights
@@ -60,9 +61,8 @@ def test_batch_mates_never_change_the_answer(tower: TwoTower) -> None:
     together = vectors(tower, given)
     for b in range(len(given["valid_BL"])):
         alone = vectors(tower, {name: array[b : b + 1] for name, array in given.items()})
-        interests = together.interests
-        mine = type(interests)(*(part[b : b + 1] for part in interests))
-        assert_same(type(together)(mine, together.assignment_BL[b : b + 1]), alone)
+        mine = Interests(*(part[b : b + 1] for part in together.interests))
+        assert_same(together._replace(interests=mine, assignment_BL=together.assignment_BL[b : b + 1]), alone)
 
 
 def test_masked_items_contribute_nothing(tower: TwoTower) -> None:

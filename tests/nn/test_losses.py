@@ -5,7 +5,14 @@ import math
 import torch
 
 from multitudes.nn import association
-from multitudes.nn.losses import accidental_hits, corrected, negative_mass, weighted_mean
+from multitudes.nn.losses import (
+    accidental_hits,
+    corrected,
+    hard_negative_mass,
+    negative_mass,
+    routing_variance,
+    weighted_mean,
+)
 from multitudes.nn.masking import masked_high, masked_low
 
 B, T, K, N = 3, 4, 3, 10
@@ -104,6 +111,52 @@ def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
     full = score_N.exp().sum()
     assert abs(right / full - 1) < 0.02
     assert abs(plain / full - 1) > 0.3
+
+
+def test_hard_negatives_weigh_by_how_near_they_are() -> None:
+    score_N, log_q_N = torch.tensor([0.3, -1.0, 2.0, 0.5]), torch.tensor([0.5, 0.2, 0.9, 0.4]).log()
+    hit_N = torch.tensor([False, False, False, True])
+    for beta in (0.0, 0.7):
+        odds = [
+            (math.exp(s), math.exp(beta * s), 1 / math.exp(q)) for s, q in zip(score_N[:3], log_q_N[:3], strict=True)
+        ]
+        mean = sum(w * once for _, w, once in odds) / sum(once for *_, once in odds)
+        expected = math.log(sum(e * w / mean * once for e, w, once in odds))
+        assert abs(hard_negative_mass(score_N, log_q_N, hit_N, beta).item() - expected) < 1e-5
+    plain, hard = negative_mass(score_N, log_q_N, hit_N), hard_negative_mass(score_N, log_q_N, hit_N, 0.7)
+    torch.testing.assert_close(hard_negative_mass(score_N, log_q_N, hit_N, 0.0), plain)
+    assert hard > plain
+
+
+def test_negatives_that_are_all_alike_are_no_harder() -> None:
+    score_N, nothing = torch.full((5,), 1.3), torch.zeros(5)
+    hit_N = torch.zeros(5, dtype=torch.bool)
+    torch.testing.assert_close(hard_negative_mass(score_N, nothing, hit_N, 3.0), negative_mass(score_N, nothing, hit_N))
+
+
+def test_a_pool_of_hits_alone_has_no_hard_negatives_and_no_nan() -> None:
+    score_N = torch.randn(3, requires_grad=True)
+    mass = hard_negative_mass(score_N, torch.zeros(3), torch.ones(3, dtype=torch.bool), 0.5)
+    association.softmax_loss(torch.zeros(()), mass).backward()
+    assert score_N.grad is not None
+    assert torch.isfinite(score_N.grad).all()
+
+
+def test_routing_varies_most_where_an_interest_lives_on_one_event() -> None:
+    takes_part_BL = torch.tensor([[True] * 4 + [False]])
+    even, one = torch.full((4,), 0.25), torch.tensor([0.0, 1.0, 0.0, 0.0])
+    for events, expected in ((even, 0.0), (one, 0.75**2), (0.2 * one, 0.75**2)):
+        routing_BLK = torch.stack([torch.cat([events, torch.zeros(1)]), torch.zeros(5)], dim=1).unsqueeze(0)
+        assert abs(routing_variance(routing_BLK, takes_part_BL).item() - expected) < 1e-6
+
+
+def test_routing_of_a_user_without_events_does_not_vary() -> None:
+    routing_BLK = torch.zeros(1, 3, 2, requires_grad=True)
+    variance = routing_variance(routing_BLK, torch.zeros(1, 3, dtype=torch.bool))
+    variance.backward()
+    assert variance.item() == 0
+    assert routing_BLK.grad is not None
+    assert torch.isfinite(routing_BLK.grad).all()
 
 
 def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:

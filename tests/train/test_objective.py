@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from multitudes.batches.examples import Examples
 from multitudes.batches.negatives import Pool
 from multitudes.nn.losses import corrected
+from multitudes.nn.methods import Method
 from multitudes.nn.model import LookedUp
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import TrainConfig
-from multitudes.train.objective import TargetLogQ, batch_loss, distinct
+from multitudes.train.objective import TargetLogQ, batch_loss, distinct, total
 from tests.worlds import planted
 
 
@@ -22,6 +23,36 @@ def test_distinct_is_unique(values: list[int]) -> None:
     expected, inverse = np.unique(values, return_inverse=True)
     assert np.array_equal(found.numpy(), expected)
     assert np.array_equal(place.numpy(), inverse)
+
+
+def losses_of(method: Method, **settings: object) -> dict[str, float]:
+    """Return the losses of one batch under settings of training, for the same weights."""
+    prepared = planted()[1]
+    torch.manual_seed(0)
+    config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
+    model = build_model(prepared, method, config).eval()
+    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    batch = next(made.epoch(6, 0, 0))
+    pool = Pool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
+    log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
+    train_config = TrainConfig.model_validate(settings)
+    losses = batch_loss(model, batch, pool, log_q, train_config, torch.Generator())
+    found = {kind: loss.item() for kind, loss in losses.items()}
+    return found | {"total": total(losses, train_config).item()}
+
+
+def test_hard_negatives_are_harder_for_the_interests_and_leave_the_single_vector_alone() -> None:
+    plain, hard = losses_of("joint"), losses_of("joint", hard_negatives=1.0)
+    assert hard["single"] == plain["single"]
+    assert hard["implicit"] > plain["implicit"]
+    assert hard["explicit"] > plain["explicit"]
+
+
+def test_the_routing_regulariser_is_a_part_of_the_loss_where_it_is_on() -> None:
+    plain, regulated = losses_of("self_attention"), losses_of("self_attention", routing_regulariser=3.0)
+    assert set(regulated) - set(plain) == {"routing"}
+    assert regulated["routing"] > 0
+    assert abs(regulated["total"] - plain["total"] - 3 * regulated["routing"]) < 1e-4
 
 
 def test_the_loss_equals_a_slow_definition() -> None:

@@ -39,6 +39,33 @@ def negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
     return masked_low(corrected(score, log_q_N), ~hit).logsumexp(dim=-1)
 
 
+def hard_negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor, beta: float) -> Tensor:
+    """Return the log of the negatives' mass, the hard ones weighing more (REMI; Xie et al. 2023, arXiv 2302.14532).
+
+        log Σ_j w_j e^{s_j}        w_j = e^{β s_j} / mean of e^{β s} over the negatives
+
+    With β = 0 it is ``negative_mass``. Sum and mean are both corrected by logQ, as they stand for all items.
+    """
+    mass, weight, count = (negative_mass(power * score, log_q_N, hit) for power in (1 + beta, beta, 0.0))
+    return mass - (weight - count)
+
+
+def routing_variance(routing_BLK: Tensor, takes_part_BL: Tensor) -> Tensor:
+    """Return how unevenly interests divide their weight among the events, squared and summed over interests (REMI).
+
+    It is large where an interest lives on one event of many, its "routing collapse". An interest's routing is brought
+    to a sum of one first, so that it is the same for attention over events and for shares of interests.
+
+    Deviation: padded events do not count as events of weight zero, and users are averaged, not summed.
+    """
+    part_BL1 = takes_part_BL.unsqueeze(2)
+    share_BLK = routing_BLK / routing_BLK.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    mean_BL1 = part_BL1 / part_BL1.sum(dim=1, keepdim=True).clamp(min=1)  # a sum of one, evenly
+    some_BK = routing_BLK.sum(dim=1) > 0
+    spread_BK = ((share_BLK - mean_BL1) * part_BL1).square().sum(dim=1) * some_BK
+    return spread_BK.square().sum(dim=1).mean()
+
+
 def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of ``loss`` weighted by ``weight``; zero, with a gradient, where all weights are zero."""
     return (loss * weight).sum() / weight.sum().clamp(min=1e-9)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from multitudes.nn.crossing import crossing, mlp
 from multitudes.nn.interests.conditional import Conditional, topic_known
-from multitudes.nn.interests.interests import Interests
+from multitudes.nn.interests.interests import Implicit, Interests
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.single import Single
 from multitudes.nn.masking import masked_mean
@@ -36,10 +36,20 @@ class UserInputs(NamedTuple):
 
 
 class UserVectors(NamedTuple):
-    """One vector per interest and, for each history event, the column of its implicit interest (-1 = none)."""
+    """One vector per interest, and how the history's events were divided among the implicit ones."""
 
     interests: Interests
+    assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
+    routing_BLK: Tensor  # how much each event counts in each of the K implicit interests
+
+
+class _Conditions(NamedTuple):
+    """The implicit and explicit conditions before the crossing."""
+
+    interests: Interests
+    read_BKD: Tensor  # what each interest reads of the history
     assignment_BL: Tensor
+    routing_BLK: Tensor
 
 
 class UserTower(nn.Module):
@@ -109,14 +119,16 @@ class UserTower(nn.Module):
         if self.keeps_single:
             single_B1D = self.unconditioned(whole_BD, follow_BD, inputs.feature_BP).unsqueeze(1)
             columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
-        assignment_BL = torch.full_like(inputs.past_BL, -1, dtype=torch.int64)
+        assignment_BL, routing_BLK = nowhere(inputs.past_BL)
         if self.interest_crossing is not None:
-            conditions, read_BKD, assignment_BL = self._conditions(inputs, state_BLD, whole_BD, generator, at_random)
+            conditions, read_BKD, assignment_BL, routing_BLK = self._conditions(
+                inputs, state_BLD, whole_BD, generator, at_random
+            )
             shared = [self.hold(field_BD) for field_BD in self._shared(whole_BD, follow_BD, inputs.feature_BP)]
             fields = [self._fused(conditions.vectors_BKD), read_BKD, *shared]
             vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
-        return UserVectors(concatenate(columns), assignment_BL)
+        return UserVectors(concatenate(columns), assignment_BL, routing_BLK)
 
     def unconditioned(self, whole_SD: Tensor, follow_SD: Tensor, feature_SP: Tensor) -> Tensor:
         """Return the unconditioned vector of S moments (S, D): of one per user, or of many in dense training.
@@ -146,12 +158,11 @@ class UserTower(nn.Module):
         whole_BD: Tensor,
         generator: torch.Generator | None,
         at_random: bool,
-    ) -> tuple[Interests, Tensor, Tensor]:
-        """Return implicit and explicit conditions, what each reads (B, K, D), and the events' columns (B, L)."""
+    ) -> _Conditions:
         parts, reads = [], []
-        assignment_BL = torch.full_like(inputs.past_BL, -1, dtype=torch.int64)
+        assignment_BL, routing_BLK = nowhere(inputs.past_BL)
         if self.implicit is not None:
-            implicit, assignment_BL = self._implicit(inputs, self.hold(state_BLD), generator, at_random)
+            implicit, assignment_BL, routing_BLK = self._implicit(inputs, self.hold(state_BLD), generator, at_random)
             parts.append(implicit)
             reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.keeps_single), -1)
@@ -159,7 +170,7 @@ class UserTower(nn.Module):
             topic_BCD = self.hold(self.topics(inputs.topic_BC))
             parts.append(self.conditional(topic_BCD, topic_known(inputs.topic_BC)))
             reads.append(whole_BD.unsqueeze(1).expand_as(topic_BCD))
-        return concatenate(parts), self.hold(torch.cat(reads, dim=1)), assignment_BL
+        return _Conditions(concatenate(parts), self.hold(torch.cat(reads, dim=1)), assignment_BL, routing_BLK)
 
     def hold(self, values: Tensor) -> Tensor:
         """Stop the gradient of the interests where they must leave the unconditioned tower as it is."""
@@ -167,17 +178,17 @@ class UserTower(nn.Module):
 
     def _implicit(
         self, inputs: UserInputs, state_BLD: Tensor, generator: torch.Generator | None, at_random: bool
-    ) -> tuple[Interests, Tensor]:
+    ) -> Implicit:
         assert self.implicit is not None
         item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else state_BLD
         first_seed = generator if self.training else None
         source_BL = inputs.past_BL if self.config.validity else among(inputs.event_BL, inputs.past_BL)
-        implicit, assignment_BL = self.implicit(item_BLD, source_BL, first_seed)
+        implicit: Implicit = self.implicit(item_BLD, source_BL, first_seed)
         if at_random or self.config.partition == "random":
             assert generator is not None
             order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
-            return random_partition(item_BLD, source_BL, implicit.mask_BK, order_L)
-        return implicit, assignment_BL
+            return random_partition(item_BLD, source_BL, implicit.interests.mask_BK, order_L)
+        return implicit
 
     def _interest_reads(self, inputs: UserInputs, whole_BD: Tensor, assignment_BL: Tensor) -> Tensor:
         """Return what each implicit interest reads (B, K, D)."""
@@ -206,6 +217,11 @@ def newest(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
     newest_B = member_BL.to(torch.int64).argmax(dim=1)
     newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
     return newest_BD * member_BL.any(dim=1, keepdim=True)
+
+
+def nowhere(past_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the assignment (B, L) and the routing (B, L, 0) of events where there is no implicit interest."""
+    return torch.full_like(past_BL, -1, dtype=torch.int64), past_BL.new_zeros((*past_BL.shape, 0), dtype=torch.float32)
 
 
 def among(event_BL: Tensor, past_BL: Tensor) -> Tensor:

@@ -33,6 +33,12 @@ class TrainConfig(Config):
         "mixture", description="which implicit interest explains an example: the nearest (the paper), drawn, all"
     )
     gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
+    hard_negatives: float = Field(
+        0.0, ge=0, description="REMI's beta: how much more a negative near to an interest weighs; 0: all alike"
+    )
+    routing_regulariser: float = Field(
+        0.0, ge=0, description="REMI: weight of the variance of an interest's attention over events; 0: off"
+    )
     single_weight: float = Field(1.0, ge=0, description="weight of the unconditioned vector's loss")
     implicit_weight: float = Field(1.0, ge=0, description="weight of the implicit interests' loss")
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")

@@ -15,7 +15,14 @@ from multitudes.batches.examples import Batch
 from multitudes.batches.negatives import Pool
 from multitudes.nn import association
 from multitudes.nn.interests.conditional import topic_known
-from multitudes.nn.losses import accidental_hits, corrected, negative_mass, weighted_mean
+from multitudes.nn.losses import (
+    accidental_hits,
+    corrected,
+    hard_negative_mass,
+    negative_mass,
+    routing_variance,
+    weighted_mean,
+)
 from multitudes.nn.model import TwoTower
 from multitudes.nn.user import UserInputs
 from multitudes.train.config import TrainConfig
@@ -52,7 +59,7 @@ def batch_loss(
     config: TrainConfig,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"."""
+    """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"; and "routing"."""
     looked = _look_up(model, batch, pool, log_q)
     state_BLD = model.user.states(looked.inputs)
     losses: dict[str, Tensor] = {}
@@ -89,13 +96,15 @@ def _interest_losses(
 ) -> dict[str, Tensor]:
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}
-    vectors_BKD, importance_BK, mask_BK = user.vectors(looked.inputs, state_BLD, generator).interests
+    (vectors_BKD, importance_BK, mask_BK), _, routing_BLK = user.vectors(looked.inputs, state_BLD, generator)
     n_single = int(user.keeps_single)
     n_implicit = user.config.interests if user.implicit is not None else 0
     vectors_BKD = torch.cat([user.hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
     row_BW = torch.arange(len(vectors_BKD), device=vectors_BKD.device).unsqueeze(1).expand_as(looked.target_BW)
     hit_BN = accidental_hits(row_BW.flatten(), looked.target_BW.flatten(), looked.pool_N, len(vectors_BKD))
-    negative_BK = negative_mass(vectors_BKD @ user.hold(looked.pool_ND).T, looked.log_q_N, hit_BN.unsqueeze(1))
+    negatives = vectors_BKD @ user.hold(looked.pool_ND).T, looked.log_q_N, hit_BN.unsqueeze(1)
+    beta = config.hard_negatives
+    negative_BK = hard_negative_mass(*negatives, beta) if beta else negative_mass(*negatives)
     positive_BWK = corrected(
         user.hold(looked.target_BWD) @ vectors_BKD.transpose(1, 2), looked.target_log_q_BW.unsqueeze(2)
     )
@@ -107,6 +116,8 @@ def _interest_losses(
         )
         has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
         losses["implicit"] = weighted_mean(loss_BW, looked.weight_BW * has_interest_B1)
+        if config.routing_regulariser:
+            losses["routing"] = routing_variance(routing_BLK, looked.inputs.past_BL)
     if user.conditional is not None:
         # The c-th explicit vector carries the condition of the c-th target: the association is logged, not guessed.
         own, first = slice(n_single + n_implicit, None), slice(0, batch.condition_BC.shape[1])
@@ -118,7 +129,12 @@ def _interest_losses(
 
 def total(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Return the weighted sum of the losses."""
-    weight = {"single": config.single_weight, "implicit": config.implicit_weight, "explicit": config.explicit_weight}
+    weight = {
+        "single": config.single_weight,
+        "implicit": config.implicit_weight,
+        "explicit": config.explicit_weight,
+        "routing": config.routing_regulariser,
+    }
     return torch.stack([weight[kind] * loss for kind, loss in losses.items()]).sum()
 
 

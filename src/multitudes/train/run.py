@@ -122,7 +122,7 @@ class TrainedRun:
         input_BLD = torch.from_numpy(self.item_inputs()[histories.item_BL]).to(device)
         users = LookedUp(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
         generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
-        vectors, assignment_BL = self.model.user_vectors(users, generator, at_random=partition == "random")
+        vectors, assignment_BL, _ = self.model.user_vectors(users, generator, at_random=partition == "random")
         kinds = self.kinds(topic_BC.shape[1])
         topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
         if "explicit" in kinds:

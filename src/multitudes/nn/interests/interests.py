@@ -18,3 +18,4 @@ class Implicit(NamedTuple):
 
     interests: Interests
     assignment_BL: Tensor  # int64, the interest that each history event belongs to, -1 = none
+    routing_BLK: Tensor  # how much each event counts in each interest, zero where it takes no part

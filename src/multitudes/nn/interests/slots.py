@@ -32,7 +32,7 @@ def taking_part(valid_BL: Tensor, exists_BK: Tensor) -> Tensor:
     return valid_BL.unsqueeze(2) & exists_BK.unsqueeze(1)
 
 
-def filled(vectors_BKD: Tensor, share_BLK: Tensor) -> Implicit:
+def filled(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | None = None) -> Implicit:
     """Give each event to the interest in which it has the largest share.
 
     The importance of an interest is the sum of its own events' shares, through which gradient flows. An interest
@@ -40,14 +40,16 @@ def filled(vectors_BKD: Tensor, share_BLK: Tensor) -> Implicit:
 
     Args:
         vectors_BKD: the conditions.
-        share_BLK: how much an event counts in each interest; zero at invalid events and absent interests.
+        share_BLK: how an event is divided among the interests; zero at invalid events and absent interests.
+        routing_BLK: how much each event counts in each interest, where that is not the share.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     largest_BL1 = share_BLK.gather(2, best_BL1)
     raw_BK = torch.zeros_like(share_BLK).scatter(2, best_BL1, largest_BL1).sum(dim=1)
     weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
     assignment_BL = torch.where(largest_BL1 > 0, best_BL1, -1).squeeze(2)
-    return Implicit(Interests(vectors_BKD, weight_BK, raw_BK > 0), assignment_BL)
+    routing_BLK = share_BLK if routing_BLK is None else routing_BLK
+    return Implicit(Interests(vectors_BKD, weight_BK, raw_BK > 0), assignment_BL, routing_BLK)
 
 
 def attended(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> Implicit:
@@ -57,6 +59,7 @@ def attended(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> Implicit
     """
     valid_BL1 = valid_BL.unsqueeze(2)
     # In logs: an event that no interest attends to much belongs to the one that attends to it most all the same.
-    attention_BLK = masked_low(logit_BLK, valid_BL1).log_softmax(dim=1)
-    vectors_BKD = (attention_BLK.exp() * valid_BL1).transpose(1, 2) @ value_BLD
-    return filled(vectors_BKD, attention_BLK.softmax(dim=2) * valid_BL1)
+    log_attention_BLK = masked_low(logit_BLK, valid_BL1).log_softmax(dim=1)
+    attention_BLK = log_attention_BLK.exp() * valid_BL1
+    share_BLK = log_attention_BLK.softmax(dim=2) * valid_BL1
+    return filled(attention_BLK.transpose(1, 2) @ value_BLD, share_BLK, attention_BLK)
