@@ -12,7 +12,6 @@ from multitudes.report import study_words as words
 from multitudes.report.ranks import critical_difference
 from multitudes.report.study_record import record
 from multitudes.report.svg import Chart, svg
-from multitudes.report.words import TARGETS
 
 _SECTIONS = {
     "data": "Data set by data set",
@@ -84,8 +83,7 @@ def _data_set(name: str, part: dict[str, Any], reference: str) -> str:
     caption = f"What each gains over {reference}, with 95 % intervals. Controls are judged in the table above."
     blocks = [
         f"<h3>{escape(name)}</h3>",
-        f"<p class=soft>{part['users']:,} users with {part['targets']:,} {TARGETS[part['kind']]}, {part['budget']}"
-        " candidates each</p>",
+        f"<p class=soft>{words.about_data(part)}</p>",
         _note("" if reference in part["methods"] else f"{reference}, the reference, has no figure here."),
         tables.methods_table(part, reference, tables.ordered(part)),
         _titled("Have interests won?", tables.controls_table(part, reference)),

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from multitudes.report.words import TARGETS
+
 CONTROLS = ("random_partition", "averaged")  # what interests have to beat
 
 
@@ -12,10 +14,20 @@ def headlines(summary: dict[str, Any]) -> list[str]:
 
 def about_split(summary: dict[str, Any]) -> str:
     """Return which split the figures are of, and how often test was looked at."""
-    opened = f"test was opened {times(summary['opened_test'])}"
+    often = times(summary["opened_test"])
+    opened = f"test was {'never opened' if often == 'never' else f'opened {often}'}"
     if summary["split"] == "validation":
         return f"figures of the validation split, which early stopping and tuning have seen too; {opened}"
     return f"figures of the {summary['split']} split; {opened}"
+
+
+def about_data(part: dict[str, Any]) -> str:
+    """Return who was asked for what on a data set, and what its intervals do not cover."""
+    alone = all(len(found["seeds"]) == 1 for found in part["methods"].values())
+    return (
+        f"{part['users']:,} users with {part['targets']:,} {TARGETS[part['kind']]}, {part['budget']} candidates each."
+        + (" One seed: intervals cover other users only." if alone else "")
+    )
 
 
 def how_judged(summary: dict[str, Any]) -> str:

@@ -1,0 +1,60 @@
+"""The documentation's page is made of a study's figures and of nothing else; a study ends with its files."""
+
+import numpy as np
+import pytest
+
+from multitudes.report.words import difference, interval
+from multitudes.study.comparison import Draws
+from multitudes.study.finish import finish
+from multitudes.study.markdown import page
+from multitudes.study.page import main
+from multitudes.study.summary import summarise
+from tests.study.planted import outcomes, write_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    gains = {"single": 0.0, "joint": 0.1, "joint/random_partition": 0.0, "joint/averaged": 0.1, "popularity": -0.1}
+    return write_study(tmp_path_factory.mktemp("study"), {"a|b": outcomes(rng, gains, users=60, budgets=(10, 100))})
+
+
+def test_the_page_holds_every_hit_rate_with_its_interval_and_verdict(study):
+    summary = summarise(study, Draws(300))
+    text = page(summary)
+    for found in summary["data"]["a|b"]["methods"].values():
+        assert interval(found["figures"]["hr"]) in text
+        gain = found["minus"].get("hr", {})
+        if "verdict" in gain:
+            assert f"{difference(gain, 4).removesuffix(' *')} {gain['verdict']} |" in text
+    summary["data"]["a|b"]["methods"]["joint"]["figures"]["hr"]["mean"] = 0.98765
+    assert ".988" in page(summary)
+    assert ".988" not in text
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(study):
+    blocks = [block.splitlines() for block in page(summarise(study, Draws(300))).split("\n\n") if block.startswith("|")]
+    assert len(blocks) >= 6
+    for lines in blocks:
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_the_command_writes_the_page_with_a_persons_words_and_refuses_what_is_no_study(study, tmp_path, capsys):
+    words, out = tmp_path / "words.md", tmp_path / "results.md"
+    words.write_text("What a person says of it.")
+    assert main([str(study), "--words", str(words), "--out", str(out)]) == 0
+    assert "What a person says of it.\n\n## a|b" in out.read_text()
+    assert main([str(study)]) == 0
+    assert capsys.readouterr().out == out.read_text().replace("What a person says of it.\n\n", "")
+    assert main([str(tmp_path)]) == 4
+    assert "no study here" in capsys.readouterr().err
+
+
+def test_a_study_ends_with_its_figures_and_its_report(study):
+    told = []
+    summary = finish(study, lambda done, total, _note="": told.append((done, total)))
+    assert (study / "summary.json").exists()
+    assert "a|b" in (study / "report.html").read_text()
+    assert told[-1] == (1, 1)
+    assert summary["data"]["a|b"]["methods"]["joint"]["minus"]["hr"]["verdict"] == "better"
+    assert not list(study.glob(".*.part"))
