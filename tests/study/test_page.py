@@ -1,11 +1,10 @@
-"""The documentation's page is made of a study's figures and of nothing else; a study ends with its files."""
+"""The documentation's page is made of a study's figures and of nothing else."""
 
 import numpy as np
 import pytest
 
 from multitudes.report.words import difference, interval
 from multitudes.study.comparison import Draws
-from multitudes.study.finish import finish
 from multitudes.study.markdown import page
 from multitudes.study.page import main
 from multitudes.study.summary import summarise
@@ -48,13 +47,3 @@ def test_the_command_writes_the_page_with_a_persons_words_and_refuses_what_is_no
     assert capsys.readouterr().out == out.read_text().replace("What a person says of it.\n\n", "")
     assert main([str(tmp_path)]) == 4
     assert "no study here" in capsys.readouterr().err
-
-
-def test_a_study_ends_with_its_figures_and_its_report(study):
-    told = []
-    summary = finish(study, lambda done, total, _note="": told.append((done, total)))
-    assert (study / "summary.json").exists()
-    assert "a|b" in (study / "report.html").read_text()
-    assert told[-1] == (1, 1)
-    assert summary["data"]["a|b"]["methods"]["joint"]["minus"]["hr"]["verdict"] == "better"
-    assert not list(study.glob(".*.part"))

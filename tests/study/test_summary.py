@@ -125,6 +125,7 @@ def test_a_segment_of_few_users_has_a_size_and_no_interval():
 def test_segments_stand_in_the_order_in_which_people_read_them():
     assert ordered(["new", "casual", "core"]) == ["core", "casual", "new"]
     assert ordered(["50+", "10-49", "0", "1-9"]) == ["0", "1-9", "10-49", "50+"]
+    assert ordered(["4.2-11.0", "1.0-4.1", "11.2-20.3"]) == ["1.0-4.1", "4.2-11.0", "11.2-20.3"]
 
 
 def test_two_sets_are_too_few_to_say_who_wins_overall_and_twelve_are_enough():

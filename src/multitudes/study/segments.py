@@ -41,7 +41,7 @@ def ordered(labels: list[str]) -> list[str]:
     """Return the labels in the order in which people read them: core before new, 2 before 10-49."""
     if set(labels) <= set(_ACTIVITY):
         return [label for label in _ACTIVITY if label in labels]
-    return sorted(labels, key=lambda label: (int((re.findall(r"\d+", label) or ["0"])[0]), label))
+    return sorted(labels, key=lambda label: (float((re.findall(r"[\d.]+", label) or ["0"])[0]), label))
 
 
 def _part(
