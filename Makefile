@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench format
+.PHONY: demo test check bench bench-peers format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -30,3 +30,14 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
+PEERS := .venv-peers/.installed
+
+$(PEERS): benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+	@touch $(PEERS)
+
+bench-peers: $(STAMP) $(PEERS)
+	$(BIN)/python -m benchmarks.peers $(PREPARED)

@@ -32,7 +32,7 @@ def run(names: tuple[str, ...], out: Path, quick: bool, threads: int | None = No
     for name in names:
         print(f"{name}: begins", file=sys.stderr, flush=True)
         record = measured(name, quick, threads or SUBJECTS[name])
-        _keep(record, out)
+        keep(record, out)
         print(f"{name}: {record['seconds']} s, in {out}", file=sys.stderr, flush=True)
 
 
@@ -64,7 +64,7 @@ def figures(name: str, quick: bool, folder: str) -> dict[str, Any]:
     return result
 
 
-def _keep(record: dict[str, Any], out: Path) -> None:
+def keep(record: dict[str, Any], out: Path) -> None:
     """Add a record to the file, in place of an earlier one of the same subject."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     kept = [other for other in kept if other["name"] != record["name"]] + [record]

@@ -1,0 +1,25 @@
+"""Other libraries side by side with this one: the same prepared data, each in its own process, one evaluator.
+
+``python -m benchmarks.peers`` exports the training events and the held-out users' histories as plain arrays
+(``exchange``), lets every peer train and write lists in a virtual environment of its own, trains our methods with the
+same settings, and judges all lists alike. A peer is never a dependency: what this project and a peer share is files.
+"""
+
+from typing import NamedTuple
+
+
+class Peer(NamedTuple):
+    """A system of another library, and the module that runs it: ``python -m MODULE FOLDER VARIANT``."""
+
+    name: str
+    module: str
+    variant: str
+    licence: str
+
+
+PEERS = (
+    Peer("RecTools SASRec", "benchmarks.peers.rectools_sasrec", "sampled_softmax", "Apache-2.0"),
+    Peer("torch-rechub MIND", "benchmarks.peers.rechub", "mind", "MIT"),
+    Peer("torch-rechub ComiRec-SA", "benchmarks.peers.rechub", "comirec_sa", "MIT"),
+    Peer("torch-rechub ComiRec-DR", "benchmarks.peers.rechub", "comirec_dr", "MIT"),
+)

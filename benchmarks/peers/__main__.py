@@ -1,0 +1,92 @@
+"""``python -m benchmarks.peers [PREPARED …] [--out FILE]``: this library and others side by side."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.machine import ROOT, load, machine, versions
+from benchmarks.peers import PEERS
+from benchmarks.peers.compare import compare
+from benchmarks.peers.exchange import Settings
+from benchmarks.suite import keep
+from benchmarks.timing import told
+from benchmarks.worlds import movielens
+from multitudes.data.prepared import Prepared
+from multitudes.errors import MultitudesError
+
+
+def main() -> None:
+    """Compare on each set and keep the record."""
+    given = _arguments()
+    settings = Settings(epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed)
+    began, load_before = time.time(), load()
+    try:
+        sets = _compared(given, settings)
+    except MultitudesError as error:
+        sys.exit(str(error))
+    keep(
+        {
+            "name": "peers",
+            "quick": False,
+            "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
+            "machine": machine(),
+            "load": {"before": load_before, "after": load()},
+            "versions": versions(),
+            "seeds": [given.seed],
+            "threads": given.threads,
+            "seconds": round(time.time() - began, 1),
+            "figures": {"sets": sets},
+        },
+        given.out.resolve(),
+    )
+    print(given.out)
+
+
+def _arguments() -> argparse.Namespace:
+    names = [peer.name for peer in PEERS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser.add_argument("prepared", nargs="*", type=Path, help="prepared folders; none: the MovieLens sample")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
+    parser.add_argument("--methods", nargs="+", default=["single", "joint"], help="ours; peers are held to the first")
+    parser.add_argument("--peers", nargs="*", default=names, choices=names, help="which of the others")
+    parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
+    parser.add_argument("--epochs", type=int, default=Settings().epochs, help="most passes over the training events")
+    parser.add_argument(
+        "--cpu-s", type=float, default=Settings().cpu_s, help="of training a peer; then no epoch begins"
+    )
+    parser.add_argument("--max-users", type=int, default=3000, help="most users who are asked")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def _compared(given: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]:
+    """Return the comparison of every set."""
+    with TemporaryDirectory(prefix="multitudes-peers-") as temporary:
+        sets = [Prepared.open(path) for path in given.prepared] or [movielens(Path(temporary) / "movielens-small")]
+        peers = [peer for peer in PEERS if peer.name in given.peers]
+        compared: list[dict[str, Any]] = []
+        for prepared in sets:
+            name = (prepared.path.parent if prepared.path.name == "prepared" else prepared.path).name
+            folder = Path(temporary) / f"runs-{len(compared)}"
+            folder.mkdir()
+            figures = compare(
+                prepared,
+                given.methods,
+                peers,
+                settings,
+                given.python,
+                folder,
+                given.max_users,
+                given.threads,
+                told(f"peers on {name}"),
+            )
+            compared.append({"name": name} | figures)
+    return compared
+
+
+if __name__ == "__main__":
+    main()

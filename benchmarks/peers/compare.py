@@ -1,0 +1,126 @@
+"""The comparison: every system on one prepared data set, as figures in JSON."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.peers import Peer, ours
+from benchmarks.peers.exchange import Settings, write_task
+from benchmarks.peers.export import asked, task
+from benchmarks.peers.score import answers, best_epoch
+from benchmarks.timing import figure, spread
+from multitudes.data.prepared import Prepared
+from multitudes.errors import MissingError
+from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, target_measures
+from multitudes.evaluate.summary import Bootstrap, methods_and_differences
+from multitudes.progress import Progress, silent
+from multitudes.train.run import TrainedRun
+
+KEPT = ("hr@10", "hr@100", "recall@100", "ndcg@10", "ndcg@100", "topics@100")
+RESAMPLES = 1000
+
+
+def compare(
+    prepared: Prepared,
+    methods: Sequence[str],
+    peers: Sequence[Peer],
+    settings: Settings,
+    python: Path,
+    folder: Path,
+    max_users: int | None = None,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Return the figures of our methods and of the peers on the same users.
+
+    Args:
+        prepared: the data.
+        methods: ours; the peers are compared with the first one.
+        peers: theirs; one that fails is told so in the result, and the others go on.
+        settings: what everybody trains with.
+        python: interpreter of the peers' virtual environment.
+        folder: empty folder for runs and lists.
+        max_users: most users that are asked, drawn by the seed.
+        threads: of every system.
+        progress: told of the systems done.
+
+    Raises:
+        MissingError: there is no such interpreter.
+        DataError: nobody can be asked.
+    """
+    if not python.exists():
+        raise MissingError(f"{python}: the peers' virtual environment is missing; make bench-peers makes it")
+    held, facts = asked(prepared, max_users, settings.seed), ItemFacts.of(prepared)
+    given = task(prepared, held)
+    systems: list[dict[str, Any]] = []
+    got: dict[Answer, Measures] = {}
+    for method in methods:
+        progress(len(systems), len(methods) + len(peers), method)
+        run = folder / method
+        systems.append({"name": method, "ours": True} | _told(ours.trained(prepared, method, settings, run, threads)))
+        got |= ours.answers(TrainedRun.open(run), held)
+    for peer in peers:
+        progress(len(systems), len(methods) + len(peers), peer.name)
+        own = folder / peer.name.replace(" ", "-")
+        own.mkdir()
+        write_task(given, settings, own)
+        row: dict[str, Any] = {"name": peer.name, "ours": False, "licence": peer.licence}
+        failure = _run(peer, own, python, threads)
+        if failure:
+            systems.append(row | {"failed": failure})
+            continue
+        report = json.loads((own / "report.json").read_text(encoding="utf-8"))
+        best = best_epoch(own, len(report["epochs"]), held, given.held, facts)
+        got |= answers(peer.name, best.list_BN, held, facts)
+        systems.append(row | {"versions": report["versions"]} | _told(report | {"best_epoch": best.epoch}))
+    progress(len(systems), len(systems))
+    bootstrap = Bootstrap(RESAMPLES, settings.seed)
+    quality, differences = methods_and_differences(got, target_measures(held, facts), methods[0], bootstrap)
+    return {
+        "settings": settings._asdict(),
+        "data": {"users": given.n_users, "items": given.n_items, "training_events": len(given.train.item)},
+        "asked": {"users": len(held), "targets": len(held.target)},
+        "reference": methods[0],
+        "systems": systems,
+        "quality": {name: _kept(figures) for name, figures in quality.items()},
+        "reference_minus": {name: _kept(figures) for name, figures in differences.items()},
+    }
+
+
+def _run(peer: Peer, folder: Path, python: Path, threads: int) -> str | None:
+    """Run a peer; return the last line that it wrote where it failed."""
+    environment = os.environ | dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), f"{threads}"
+    )
+    log = folder / "log.txt"
+    with log.open("w", encoding="utf-8") as written:
+        command = [str(python), "-W", "ignore", "-m", peer.module, str(folder), peer.variant]
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=written, stderr=written, check=False)
+    if done.returncode == 0:
+        return None
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    return f"ended with {done.returncode}: {lines[-1] if lines else 'no word'}"
+
+
+def _told(report: dict[str, Any]) -> dict[str, Any]:
+    """Return rates over the epochs without the first, which warms up, and how long it took to the best one."""
+    epochs = report["epochs"]
+    timed = epochs[1:] or epochs
+    return {
+        "epochs": len(epochs),
+        "best_epoch": report["best_epoch"],
+        "targets_an_epoch": epochs[-1]["targets"],
+        "targets_per_s": {
+            clock: spread([epoch["targets"] / epoch[f"{clock}_s"] for epoch in timed]) for clock in ("wall", "cpu")
+        },
+        "cpu_s_to_best": figure(sum(epoch["cpu_s"] for epoch in epochs[: report["best_epoch"]])),
+        "peak_mib": figure(report["peak_mib"]),
+    }
+
+
+def _kept(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: figures[name] for name in KEPT if name in figures}

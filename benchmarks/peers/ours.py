@@ -1,0 +1,89 @@
+"""Our methods with the settings of the peers: trained by ``train``, asked by the evaluator's own judge."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import in_child
+from benchmarks.peers.exchange import Settings
+from benchmarks.peers.score import BUDGETS
+from multitudes.batches.held_out import HeldOut
+from multitudes.config import parse
+from multitudes.data.prepared import Prepared
+from multitudes.evaluate.judge import Judge
+from multitudes.evaluate.outcomes import Answer, Measures
+from multitudes.retrieve.plan import RetrieveConfig, fitted
+from multitudes.train.config import RunConfig
+from multitudes.train.loop import train
+from multitudes.train.run import TrainedRun
+
+
+def config(method: str, settings: Settings) -> RunConfig:
+    """Return a run's settings; half of the negatives come from the batch, as they do by default."""
+    in_batch = settings.negatives // 2
+    model = {
+        "width": settings.width,
+        "history": settings.history,
+        "dropout": settings.dropout,
+        "sequence": {"blocks": settings.blocks, "heads": settings.heads},
+        "interests": settings.interests,
+    }
+    loop = {
+        "batch_size": settings.batch_size,
+        "in_batch": in_batch,
+        "uniform": settings.negatives - in_batch,
+        "learning_rate": settings.learning_rate,
+        "epochs": settings.epochs,
+        "epoch_batches": 0,  # an epoch is the whole data, as it is for the peers
+    }
+    run = {"method": method, "seed": settings.seed, "model": model, "train": loop}
+    return parse(RunConfig, run, f"benchmarks.peers, {method}")
+
+
+def trained(prepared: Prepared, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
+    """Train in a process of its own and return what a peer's report says."""
+    given: dict[str, Any] = {"prepared": str(prepared.path), "method": method, "settings": settings._asdict()}
+    outcome = in_child(train_run, threads, out=str(out), **given)
+    return {**outcome.value, "peak_mib": outcome.peak_mib}
+
+
+def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
+    """Train and return targets and seconds of every epoch, and the best one by validation."""
+    shares = Shares()
+    train(Prepared.open(prepared), config(method, Settings(**settings)), Path(out), progress=shares)
+    lines = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    wall_s = [
+        line["seconds"] - before for line, before in zip(lines, [0.0, *(e["seconds"] for e in lines)], strict=False)
+    ]
+    return {
+        "epochs": [
+            {"targets": round(line["targets_per_s"] * wall), "wall_s": wall, "cpu_s": wall * share}
+            for line, wall, share in zip(lines, wall_s, shares.of_epochs, strict=True)
+        ],
+        "best_epoch": json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["best_epoch"],
+    }
+
+
+class Shares:
+    """The share of each epoch's seconds in which the processor worked, read off the progress that training reports."""
+
+    def __init__(self) -> None:
+        self.of_epochs: list[float] = []
+        self._began = (0.0, 0.0)
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Take note of the first and the last batch of an epoch."""
+        del note
+        now = (time.perf_counter(), time.process_time())
+        if done == 1:
+            self._began = now
+        if done == total:
+            wall_s, cpu_s = (after - before for after, before in zip(now, self._began, strict=True))
+            self.of_epochs.append(cpu_s / wall_s if wall_s else 1.0)
+
+
+def answers(run: TrainedRun, held: HeldOut) -> dict[Answer, Measures]:
+    """Return what each user got from the run as it is served by default, and from the baselines."""
+    retrieve = fitted(RetrieveConfig(), run.shares)
+    return Judge(run, retrieve, BUDGETS, "none").judge(held, ["new"])["new"].answers

@@ -1,0 +1,61 @@
+"""Lists of any origin, judged by this project's evaluator.
+
+Legend: B users · N places of a list.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.exchange import Sequences, lists_file
+from multitudes.batches.held_out import HeldOut
+from multitudes.errors import DataError
+from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, list_measures
+
+BUDGETS = (10, 100)
+
+
+class Best(NamedTuple):
+    """The epoch after which a peer found most, and its lists then."""
+
+    epoch: int
+    list_BN: NDArray[np.int64]
+
+
+def best_epoch(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> Best:
+    """Return the epoch, counted from 1, whose lists hold most targets.
+
+    Raises:
+        DataError: a list is not one that may be judged.
+    """
+    found = []
+    for epoch in range(1, epochs + 1):
+        file = lists_file(folder, epoch)
+        list_BN = np.load(file, allow_pickle=False)
+        check(list_BN, seen, len(facts.popularity_class) - 1, str(file))
+        found.append(Best(epoch, list_BN))
+    return max(found, key=lambda best: list_measures(best.list_BN, held, facts)["hits"].sum())
+
+
+def check(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:
+    """Refuse lists that would be judged wrongly.
+
+    Raises:
+        DataError: an unknown item, an item twice, or an item that the user has seen; or a list too many or too few.
+    """
+    if list_BN.ndim != 2 or len(list_BN) != len(seen.user):
+        raise DataError(f"{name}: lists of shape {list_BN.shape}; expected one for each of {len(seen.user)} users")
+    if list_BN.min(initial=0) < 0 or list_BN.max(initial=0) > n_items:
+        raise DataError(f"{name}: holds items beyond 1 to {n_items}; expected the numbers that were given")
+    for row, listed_N in enumerate(list_BN):
+        listed = listed_N[listed_N > 0]
+        past = seen.item[seen.offset[row] : seen.offset[row + 1]]
+        if len(np.unique(listed)) < len(listed) or np.isin(listed, past).any():
+            raise DataError(f"{name}: user {seen.user[row]} gets an item twice or one that is in the history")
+
+
+def answers(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[Answer, Measures]:
+    """Return what each user got from the beginning of each list, at every budget."""
+    return {Answer(name, n): list_measures(list_BN[:, :n], held, facts) for n in BUDGETS if n <= list_BN.shape[1]}
