@@ -3,6 +3,7 @@
 import pytest
 
 from multitudes.errors import UsageError
+from multitudes.nn.methods import METHODS
 from multitudes.study.config import flat, merged, nested, read_study
 from multitudes.study.plan import configs, differing, entries
 from multitudes.study.space import check_defaults, default_space
@@ -80,7 +81,7 @@ def test_what_a_method_sets_itself_is_not_tuned(tmp_path):
     assert set(plain.space) == {"train.patience"}
 
 
-@pytest.mark.parametrize("method", ["single", "clustering", "conditional", "joint"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_default_search_begins_with_the_defaults(tmp_path, method):
     (entry,) = entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
     assert entry.space == default_space(method)

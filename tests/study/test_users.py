@@ -1,7 +1,9 @@
 """Who the users of a study are."""
 
+import numpy as np
+
 from multitudes.batches.held_out import held_out
-from multitudes.study.users import effective_topics, segments
+from multitudes.study.users import effective_topics, segments, thirds
 from tests.evaluate.worlds import prepared
 
 TOPICS = [[1], [2], [3], [4], []]  # of items 1 to 5; item 5 has none
@@ -22,10 +24,16 @@ def test_every_user_has_a_name_as_text_and_a_bucket_of_each_kind(tmp_path):
     day = 86_400
     times = [[0, 1, 100 * day], [95 * day, 99 * day, 100 * day]]
     found = segments(world(tmp_path, [[1, 1], [1, 2]], times=times), "test", core_days=2)
-    assert found.rows() == [("100", "casual", "1-9", "1-2"), ("101", "core", "1-9", "2-4")]
+    assert found.rows() == [("100", "casual", "1-9", "1.0-1.0"), ("101", "core", "1-9", "2.0-2.0")]
 
 
 def test_order_without_times_says_nothing_of_activity(tmp_path):
     found = segments(world(tmp_path, [[1, 2]], ordered_only=True), "test", core_days=2)
     assert found["activity"].to_list() == [None]
-    assert found["tastes"].to_list() == ["2-4"]
+    assert found["tastes"].to_list() == ["2.0-2.0"]
+
+
+def test_tastes_part_the_users_into_thirds_of_their_own_data_set():
+    assert thirds(np.array([9.0, 1, 2, 3, 8, 7])) == ["8.0-9.0", "1.0-2.0", "1.0-2.0", "3.0-7.0", "8.0-9.0", "3.0-7.0"]
+    assert set(thirds(np.array([1.0] * 7 + [4.0]))) == {"1.0-1.0", "4.0-4.0"}, "equal users stay together"
+    assert thirds(np.empty(0)) == []

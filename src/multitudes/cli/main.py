@@ -25,6 +25,7 @@ VERBS: tuple[str, ...] = (
     "evaluate",
     "report",
     "study",
+    "tune",
 )
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.

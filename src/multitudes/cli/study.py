@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json
+from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
@@ -26,14 +26,16 @@ def command(
     What is done already is not done again: after Ctrl-C, a crash or a change of the file, the same command goes on.
     Figures are of the validation split until --open-test.
     """
-    from multitudes.cli.extras import require_study
+    from multitudes.cli.extras import require_report, require_study
 
     require_study()
+    require_report()
     from multitudes.study.config import read_study
 
     config = read_study(study)
     folder = out or Path(f"study-{config.name}")
     ended = _run(config, folder, study, open_test, fresh)
+    _report(ended)
     _show(ended)
     if json:
         print_json(_summary(ended))
@@ -51,6 +53,20 @@ def _run(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fres
         )
     finally:
         line.close()
+
+
+def _report(ended: "Ended") -> None:
+    """Write the report, unless there is nothing to report."""
+    from multitudes.report.study import write_study_report
+    from multitudes.study.summary import summarise, write_summary
+
+    if len(ended.failed) == len(ended.record["cells"]):
+        return
+    with progress_bar("report") as progress:
+        summary = summarise(ended.folder, progress=progress)
+    write_summary(ended.folder, summary)
+    write_study_report(summary, ended.folder / "report.html")
+    typer.echo(f"{ended.folder}/report.html: which method wins, by how much, for whom, at what cost")
 
 
 def _show(ended: "Ended") -> None:

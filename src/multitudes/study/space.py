@@ -1,11 +1,12 @@
 """What tuning varies: for every method the few settings that matter, each as a range or as choices."""
 
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, nearest, parse
 from multitudes.errors import UsageError
+from multitudes.nn.methods import METHODS, Method, Parts
 
 
 class Range(Config):
@@ -48,16 +49,12 @@ _EVERY: Space = {
 }
 _IMPLICIT: Space = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
 _EXPLICIT: Space = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
-_MORE: dict[str, Space] = {
-    "conditional": _EXPLICIT,
-    "joint": _IMPLICIT | _EXPLICIT,
-    "clustering": _IMPLICIT,
-}
 
 
 def default_space(method: str) -> Space:
     """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
-    return _EVERY | _MORE.get(method, {})
+    parts = METHODS.get(cast("Method", method), Parts(None, explicit=False))
+    return _EVERY | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
 
 
 def space_of(method: str, study: dict[str, Any] | None, own: dict[str, Any]) -> Space:

@@ -13,7 +13,6 @@ from multitudes.evaluate.segments import COHORT, HISTORY, Segment, user_segments
 from multitudes.metrics import diversity
 
 ACTIVITY = {"core": "core", "non-core": "casual", "new": "new"}  # by the name of the cohort
-TASTES = ("0", "1-2", "2-4", "4-8", "8+")  # effective number of topics, the upper end not included
 
 
 def segments(prepared: Prepared, split: Split, core_days: int) -> pl.DataFrame:
@@ -25,16 +24,31 @@ def segments(prepared: Prepared, split: Split, core_days: int) -> pl.DataFrame:
     parts = user_segments(prepared, held, split, core_days)
     cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
     activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
-    tastes = Segment(TASTES, np.searchsorted([1, 2, 4, 8], effective_topics(prepared, held), side="right"))
     return pl.DataFrame(
         {
             "user_id": prepared.user_ids[held.user_B].cast(pl.String),
             "activity": _labels(activity),
             "history": _labels(Segment(HISTORY, parts["history"].label_B)),
-            "tastes": _labels(tastes),
+            "tastes": thirds(effective_topics(prepared, held)),
         },
         schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
     )
+
+
+def thirds(value_B: NDArray[np.float64]) -> list[str]:
+    """Return for each user the part of the users that it falls into, named by the values at its ends: 2.0-4.1.
+
+    Data sets differ too much for one scale: where items have many topics everybody has many tastes. Equal users stay
+    together, so the parts are thirds only roughly.
+    """
+    edges = np.unique(np.quantile(value_B, [1 / 3, 2 / 3])) if len(value_B) else np.empty(0)
+    part_B = np.searchsorted(edges, value_B)
+    names = {part: _ends(value_B[part_B == part]) for part in np.unique(part_B).tolist()}
+    return [names[part] for part in part_B.tolist()]
+
+
+def _ends(value_B: NDArray[np.float64]) -> str:
+    return f"{value_B.min():.1f}-{value_B.max():.1f}"
 
 
 def effective_topics(prepared: Prepared, held: HeldOut) -> NDArray[np.float64]:

@@ -1,0 +1,153 @@
+"""A whole study on a small world: what it writes, what it never does twice, and that no death changes its tables."""
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from multitudes.errors import DataError, UsageError
+from multitudes.seeding import generator
+from multitudes.study.children import Children
+from multitudes.study.config import read_study
+from multitudes.study.run import run_study
+from tests.study.small import STUDY, study_file
+
+MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+TIMED = {"train_seconds", "targets_per_s", "p90_ms"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """Return the folder of a study and its file, done in one go."""
+    folder = tmp_path_factory.mktemp("study")
+    file = study_file(folder)
+    run_study(read_study(file), folder / "out")
+    return folder
+
+
+def tables(out: Path):
+    """Return what a study found, without what a clock measured."""
+    record = json.loads((out / "cells.json").read_text())
+    cells = [{key: value for key, value in cell.items() if key not in TIMED} for cell in record["cells"]]
+    return pl.read_parquet(out / "outcomes.parquet"), cells, record["tuning"]
+
+
+def no_child(*_):
+    raise AssertionError("a child was started for what is done already")
+
+
+def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_alone):
+    table, cells, tuning = tables(left_alone / "out")
+    methods = table.group_by("method").agg(pl.col("seed").unique(), pl.col("user_id").n_unique()).rows_by_key("method")
+    assert {"joint", "plain", "joint/averaged", "joint/random_partition", "joint/unconditioned"} <= set(methods)
+    assert not any(name.startswith("plain/") for name in methods), "one vector has no controls"
+    assert methods["joint"] == methods["plain"]
+    assert methods["popularity"][0] == ([-1], methods["joint"][0][1])
+    keys = ["data", "method", "seed", "user_id", "kind", "budget"]
+    assert table.select(keys).is_duplicated().sum() == 0
+    assert table.schema["user_id"] == pl.String
+    assert set(table["history"].unique()) <= {"0", "1-9", "10-49", "50+"}
+    assert table["tastes"].null_count() == 0
+    assert (table["hits"] <= table["targets"]).all()
+    assert [(cell["method"], cell["seed"], cell["status"]) for cell in cells] == [
+        ("joint", 0, "done"),
+        ("plain", 0, "done"),
+    ]
+    assert [len(search["trials"]) for search in tuning] == [2, 2]
+
+
+def test_each_method_is_trained_with_the_best_of_its_trials(left_alone):
+    _, cells, tuning = tables(left_alone / "out")
+    for cell, search in zip(cells, tuning, strict=True):
+        best = max(search["trials"], key=lambda trial: trial["score"])
+        assert cell["tuned"] == search["best"] == best["settings"]
+        settings = cell["settings"].get("train.learning_rate", 0.001)
+        assert settings == best["settings"]["train.learning_rate"]
+    assert cells[1]["settings"]["train.epochs"] == 2
+    assert cells[0]["vectors_per_user"] > cells[1]["vectors_per_user"] == 1
+
+
+def test_what_is_done_is_not_done_again(left_alone, monkeypatch):
+    before = tables(left_alone / "out")
+    monkeypatch.setattr(Children, "_start", no_child)
+    run_study(read_study(left_alone / "study.toml"), left_alone / "out")
+    after = tables(left_alone / "out")
+    assert_frame_equal(before[0], after[0])
+    assert before[1:] == after[1:]
+
+
+def test_another_setting_is_another_cell(left_alone, monkeypatch):
+    """Control: the cache must not answer what was not asked before."""
+    monkeypatch.setattr(Children, "_start", no_child)
+    other = read_study(left_alone / "study.toml").model_copy(update={"seeds": (0, 1)})
+    with pytest.raises(AssertionError, match="a child was started"):
+        run_study(other, left_alone / "out")
+
+
+def test_the_test_split_is_opened_on_demand_and_counted(left_alone):
+    config, out = read_study(left_alone / "study.toml"), left_alone / "out"
+    assert not list(out.rglob("*-test.*")), "nobody has looked at the test split"
+    for _ in range(2):
+        ended = run_study(config, out, open_test=True)
+        assert (ended.record["split"], ended.record["opened_test"]) == ("test", 1)
+    assert json.loads((out / "cells.json").read_text())["split"] == "validation"
+    users = [set(pl.read_parquet(folder / "outcomes.parquet")["user_id"]) for folder in (out, out / "test")]
+    assert users[0] != users[1]
+
+
+def test_killed_three_times_it_ends_as_if_left_alone(left_alone, tmp_path):
+    shutil.copytree(left_alone / "tables", tmp_path / "tables")
+    shutil.copy(left_alone / "study.toml", tmp_path)
+    call = [*MAIN, "study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]
+    for delay in generator(0, "deaths").uniform(0, 2, size=3):
+        begun = set((tmp_path / "out").glob("cells/*"))
+        process = subprocess.Popen(call, stderr=subprocess.DEVNULL)
+        # It dies at a random moment after another cell was begun: of its own start, of a training, of an evaluation.
+        while set((tmp_path / "out").glob("cells/*")) == begun and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+        assert process.wait() == -9, "it was over before it could be killed"
+    assert subprocess.run(call, check=False, capture_output=True).returncode == 0
+    whole, cut = tables(left_alone / "out"), tables(tmp_path / "out")
+    assert_frame_equal(whole[0], cut[0])
+    assert whole[1:] == cut[1:]
+
+
+def test_changed_tables_are_refused(left_alone, tmp_path):
+    shutil.copytree(left_alone, tmp_path / "copy")
+    config = read_study(tmp_path / "copy" / "study.toml")
+    items = tmp_path / "copy" / "tables" / "items.parquet"
+    pl.read_parquet(items).reverse().write_parquet(items)
+    with pytest.raises(DataError, match=r"items.parquet changed since this study began.*--out"):
+        run_study(config, tmp_path / "copy" / "out")
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
+    text = STUDY.replace("trials = 2", "trials = 0").replace("train.epochs = 2", "train.learning_rate = 1e30")
+    file = study_file(tmp_path, text)
+    call = [*MAIN, "study", str(file), "--out", str(tmp_path / "out"), "--json"]
+    done = subprocess.run(call, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    (failed,) = json.loads(done.stdout.splitlines()[-1])["failed"]
+    assert (failed["method"], failed["seed"]) == ("plain", 0)
+    assert "the loss is" in failed["error"]
+    assert "1 of 2 cells have no result" in done.stderr.splitlines()[-1]
+    assert set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique()) >= {"joint", "popularity"}
+    assert "\r" not in done.stderr, "no drawing where there is no terminal"
+
+
+def test_two_studies_in_one_folder_are_refused(left_alone):
+    with (left_alone / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another study runs in this folder"):
+            run_study(read_study(left_alone / "study.toml"), left_alone / "out")
