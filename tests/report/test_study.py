@@ -33,7 +33,7 @@ def summary(tmp_path_factory):
     rng = np.random.default_rng(0)
     data = {name: outcomes(rng, GAINS, of_seeds=0.005, budgets=(10, 100)) for name in ("first", "second & last")}
     study = write_study(tmp_path_factory.mktemp("study"), data, failed=(("first", "joint", 9),))
-    return summarise(study, Draws(500))
+    return summarise(study, Draws(500, 500))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary)
 
 def test_a_missing_reference_is_said_and_nothing_is_compared(tmp_path):
     data = {"first": outcomes(np.random.default_rng(1), {"joint": 0.0, "equal": 0.0})}
-    shown = text_of(study_page(summarise(write_study(tmp_path, data), Draws(100))))
+    shown = text_of(study_page(summarise(write_study(tmp_path, data), Draws(100, 100))))
     assert "single, the reference, has no figure here." in shown
     assert "Nothing is compared" in shown
 
@@ -167,7 +167,7 @@ def test_a_missing_reference_is_said_and_nothing_is_compared(tmp_path):
 def test_an_empty_study_has_a_page_that_names_what_failed(tmp_path):
     frame = outcomes(np.random.default_rng(2), {"single": 0.0}).clear()
     study = write_study(tmp_path, {"first": frame}, failed=(("first", "single", 0),))
-    assert "killed by signal 9" in study_page(summarise(study, Draws(100)))
+    assert "killed by signal 9" in study_page(summarise(study, Draws(100, 100)))
 
 
 def test_a_figure_is_left_out_where_there_is_nothing_to_draw(summary):

@@ -19,7 +19,7 @@ def study(tmp_path_factory):
 
 
 def test_the_page_holds_every_hit_rate_with_its_interval_and_verdict(study):
-    summary = summarise(study, Draws(300))
+    summary = summarise(study, Draws(300, 300))
     text = page(summary)
     for found in summary["data"]["a|b"]["methods"].values():
         assert interval(found["figures"]["hr"]) in text
@@ -32,7 +32,9 @@ def test_the_page_holds_every_hit_rate_with_its_interval_and_verdict(study):
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(study):
-    blocks = [block.splitlines() for block in page(summarise(study, Draws(300))).split("\n\n") if block.startswith("|")]
+    blocks = [
+        block.splitlines() for block in page(summarise(study, Draws(300, 300))).split("\n\n") if block.startswith("|")
+    ]
     assert len(blocks) >= 6
     for lines in blocks:
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1

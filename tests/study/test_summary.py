@@ -14,7 +14,7 @@ from multitudes.study.segments import by_segment, ordered
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import TARGETS, outcomes, write_study
 
-FAST = Draws(1000)
+FAST = Draws(1000, 1000)
 GAINS = {
     "single": 0.0,
     "equal": 0.0,
@@ -77,6 +77,15 @@ def null_study(rng, n_methods=8, n_seeds=3, n_users=60):
     hits = rng.binomial(TARGETS, np.clip(rate, 0, 1)).astype(float)
     cells = {f"m{number}": list(range(n_seeds)) for number in range(n_methods)}
     return Answers(pl.DataFrame({"targets": [float(TARGETS)] * n_users}), cells, {"hits": hits})
+
+
+def test_a_curve_shows_the_interval_of_the_table_at_the_main_budget_and_other_ones_beside_it(summary):
+    part = summary["data"]["first"]
+    assert list(part["curves"]) == ["10", "100"]
+    assert part["curves"]["100"]["joint"].items() >= part["methods"]["joint"]["figures"]["hr"].items()
+    assert part["curves"]["10"]["joint"]["mean"] == part["curves"]["100"]["joint"]["mean"]  # planted: the same lists
+    assert part["curves"]["10"]["joint"]["relative"]["low"] > 0
+    assert "relative" not in part["curves"]["10"]["single"]
 
 
 def test_the_family_wise_error_of_studies_without_any_difference_is_five_percent_and_without_holm_more():

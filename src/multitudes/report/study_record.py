@@ -65,7 +65,7 @@ def _failures(failed: list[dict[str, Any]]) -> str:
 def _facts(summary: dict[str, Any]) -> str:
     seeds = ", ".join(map(str, summary["seeds"]))
     study = {"split": summary["split"], "test was opened": times(summary["opened_test"]), "seeds": seeds}
-    study["resamples of users"] = f"{summary['resamples']:,}"
+    study["resamples of users"] = ", ".join(f"{n:,} for {what}" for what, n in summary["resamples"].items())
     return _pairs((study | (summary["machine"] or {}) | (summary["versions"] or {})).items())
 
 

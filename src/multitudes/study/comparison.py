@@ -25,12 +25,15 @@ class Draws(NamedTuple):
     """How intervals are made. The same seed draws the same users, so that figures made apart are paired."""
 
     resamples: int = 2000
+    judged: int = 2000  # resamples where a p-value is to survive Holm's correction
     seed: int = 0
 
-    def __call__(self, methods: Sequence[Outcomes], weight_B: NDArray[np.float64]) -> Estimates:
+    def __call__(
+        self, methods: Sequence[Outcomes], weight_B: NDArray[np.float64], *, judged: bool = False
+    ) -> Estimates:
         """Return the estimates of all methods on the same resamples."""
         streams = [generator(self.seed, "study", name) for name in ("users", "seeds")]
-        return crossed(methods, weight_B, self.resamples, *streams)
+        return crossed(methods, weight_B, self.judged if judged else self.resamples, *streams)
 
 
 def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, A
             continue
         weight_B = weight(answers, figure)
         methods = [answers.outcomes(method, measure) for method in order]
-        estimates = draws(methods, weight_B)
+        estimates = draws(methods, weight_B, judged=figure == "hr")
         for number, method in enumerate(order):
             table[method]["figures"][figure] = as_json(estimates.interval(number))
             if reference in order and method != reference:
@@ -62,16 +65,19 @@ def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, A
 
 def against_controls(answers: Answers, draws: Draws) -> dict[str, dict[str, Any]]:
     """Return each method's HR less that of its own controls, paired by user and by seed: both are the same models."""
-    weight_B = weight(answers, "hr")
     found: dict[str, dict[str, Any]] = {}
-    for method in answers.cells:
-        for control in CONTROLS:
-            if f"{method}/{control}" in answers.cells:
-                own, other = (answers.outcomes(name, "hits").value_SB for name in (method, f"{method}/{control}"))
-                if len(own) == len(other):
-                    estimates = draws([Outcomes(own - other)], weight_B)
-                    gain = as_json(estimates.interval(0)) | {"p": round(p_value(estimates.draw_RM[:, 0]), 6)}
-                    found.setdefault(method, {})[control] = gain
+    for control in CONTROLS:
+        gains = {
+            method: Outcomes(own - other)
+            for method in answers.cells
+            if f"{method}/{control}" in answers.cells
+            and len(own := _hits(answers, method)) == len(other := _hits(answers, f"{method}/{control}"))
+        }
+        if gains:
+            estimates = draws(list(gains.values()), weight(answers, "hr"), judged=True)
+            for number, method in enumerate(gains):
+                p = round(p_value(estimates.draw_RM[:, number]), 6)
+                found.setdefault(method, {})[control] = as_json(estimates.interval(number)) | {"p": p}
     return found
 
 
@@ -105,3 +111,7 @@ def difference(estimates: Estimates, method: int, reference: int) -> dict[str, A
 def weight(answers: Answers, figure: str) -> NDArray[np.float64]:
     """Return what a figure is a share of: all targets for HR, each user once for the others; shape (B,)."""
     return answers.of_targets("targets") if figure == "hr" else np.ones(len(answers.users))
+
+
+def _hits(answers: Answers, method: str) -> NDArray[np.float64]:
+    return answers.outcomes(method, "hits").value_SB

@@ -33,7 +33,7 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
 
     Args:
         study: folder of the study.
-        draws: how intervals are made; None: 2,000 resamples, more where many comparisons need them.
+        draws: how intervals are made; None: as ``Draws``, with more resamples where many comparisons need them.
         progress: told of the data sets done.
 
     Raises:
@@ -42,7 +42,7 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
     cells = read_cells(study)
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
     reference = cells["reference"]
-    draws = draws or Draws(max(Draws().resamples, _RESAMPLES_PER_COMPARISON * _comparisons(cells)))
+    draws = draws or Draws(judged=max(Draws().judged, _RESAMPLES_PER_COMPARISON * _comparisons(cells)))
     data: dict[str, Any] = {}
     for number, name in enumerate(names):
         progress(number, len(names), f"intervals of {name}")
@@ -55,7 +55,7 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
     about = ("name", "split", "opened_test", "machine", "versions", "reference", "tuning")
     return {key: cells.get(key) for key in about} | {
         "level": overall.LEVEL,
-        "resamples": draws.resamples,
+        "resamples": {"intervals": draws.resamples, "verdicts": draws.judged},
         "fewest_users": FEWEST_USERS,
         "seeds": sorted({cell["seed"] for cell in cells["cells"]}),
         "data": data,
@@ -95,18 +95,29 @@ def _data_set(by_kind: dict[str, dict[int, Answers]], reference: str, draws: Dra
     budgets = by_kind[kind]
     budget = main_budget(tuple(budgets))
     answers = budgets[budget]
+    methods = methods_table(answers, reference, draws)
+    curves = {n: hit_rates(budgets[n], draws, reference) for n in sorted(budgets) if n != budget}
     return {
         "kind": kind,
         "budget": budget,
         "budgets": sorted(budgets),
         "users": len(answers.users),
         "targets": int(answers.of_targets("targets").sum()),
-        "methods": methods_table(answers, reference, draws),
+        "methods": methods,
         "controls": against_controls(answers, draws),
-        "curves": {str(n): hit_rates(budgets[n], draws, reference) for n in sorted(budgets)},
+        "curves": {str(n): curves[n] if n in curves else _point(methods) for n in sorted(budgets)},
         "segments": by_segment(answers, reference, draws),
         "tails": tails(answers, draws),
         "all": hit_rates(by_kind["all"][budget], draws) if kind == "new" and budget in by_kind.get("all", {}) else {},
+    }
+
+
+def _point(methods: dict[str, Any]) -> dict[str, Any]:
+    """Return the main budget's point of each curve: what the table says, so that both show one interval."""
+    return {
+        method: found["figures"]["hr"]
+        | ({"relative": found["minus"]["hr"]["relative"]} if "hr" in found["minus"] else {})
+        for method, found in methods.items()
     }
 
 
@@ -137,7 +148,7 @@ def _mean_health(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     if not blocks:
         return {}
     names = [name for name in blocks[0] if name != "sources"]
-    found: dict[str, Any] = {name: _mean([block[name]["mean"] for block in blocks]) for name in names}
+    found: dict[str, Any] = {name: _mean([block[name]["mean"] for block in blocks if name in block]) for name in names}
     found["sources"] = [
         {"source": source["source"], "number": source["number"]}
         | {share: _mean([block["sources"][n][share]["mean"] for block in blocks]) for share in _SHARES}
