@@ -98,7 +98,7 @@ def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is
     assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
     assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
     none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), controls="none"), ROUND_ROBIN).result
-    assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "followed_topics"}
+    assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
 
 
 def test_where_nothing_is_repeated_all_targets_are_not_asked_again(tmp_path):

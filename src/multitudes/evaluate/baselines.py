@@ -1,17 +1,20 @@
-"""Systems that learn nothing and stand beside every result: popularity, followed topics, a user's own history.
+"""Systems that only count, and stand beside every result: popularity, topics, co-visits, a user's own history.
 
 Legend: B users · I items · N places. A list ends in zeros where the corpus has no more items. All lists are such that
 the first n places are the answer to a budget of n.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import Prepared
+from multitudes.evaluate import covisit
 from multitudes.evaluate.targets import TargetKind, excluded
 
 Items = NDArray[np.int64]
@@ -45,10 +48,16 @@ class Baselines:
         lists = {"popularity": filled([_NONE] * len(held), self._popular, seen, length)}
         if self._recent is not None:
             lists["recent_popularity"] = filled([_NONE] * len(held), self._recent, seen, length)
+        near = covisit.candidates(self._near, past, length)
+        lists["covisit"] = filled(near, self._popular, seen, length)
         lists["followed_topics"] = filled(followed, self._popular, seen, length)
         if kind == "all":
             lists["own_history"] = filled(past, self._popular, seen, length)
         return lists
+
+    @cached_property
+    def _near(self) -> csr_array:
+        return covisit.nearness(self._prepared)
 
     def _followed(self, user: int, depth: int) -> Items:
         return interleave([self._by_topic[topic][:depth] for topic in self._prepared.follows(user)])

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from multitudes.errors import missing_extra
+from multitudes.evaluate.baselines import BASELINES
 from multitudes.report.words import SEGMENTATIONS, source_name
 
 try:
@@ -16,7 +17,6 @@ OWN, CONTROL, BASELINE = "this run", "control from the same run", "baseline"
 COLOURS = {OWN: "#b3261e", CONTROL: "#2f5d8a", BASELINE: "#8a8f98"}
 # Told apart in print and by people who see few colours: both by colour and by shape.
 SHAPES = {OWN: "circle", CONTROL: "diamond", BASELINE: "square"}
-BASELINES = ("popularity", "recent_popularity", "followed_topics", "own_history")
 WIDTH = 300  # of the plots, without labels: two stand side by side on a page
 
 

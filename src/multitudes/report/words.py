@@ -16,6 +16,7 @@ MEANING = {
     "mixture": "same vectors, blended by probability",
     "popularity": "most engaged items, the same for everyone",
     "recent_popularity": "most engaged items of the last days of training",
+    "covisit": "items that others engaged with around the user's newest ones",
     "followed_topics": "popular items of the followed topics in turn",
     "own_history": "the user's own items again, newest first",
 }
