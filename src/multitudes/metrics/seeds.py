@@ -79,8 +79,8 @@ def variance_of_seeds(value_SB: Column, weight_B: Column) -> float:
 def _noise(methods: Sequence[Outcomes], weight_B: Column, resamples: int, seeds: np.random.Generator) -> Column:
     """Return what the mean over other seeds could be off by, shape (R, M); zero for baselines.
 
-    Two or three seeds say little about their variance, and one time in three they look alike by luck. So a method's
-    variance is its own or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
+    Two or three seeds say little about their variance, and often look alike by luck. So a method's variance is its own
+    or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
     """
     own_M = np.array([variance_of_seeds(method.value_SB, weight_B) for method in methods])
     n_seeds_M = np.array([len(method.value_SB) for method in methods])
