@@ -18,7 +18,7 @@ RESULT = "(folder / 'result-validation.json').write_text(json.dumps({'threads': 
 
 def cell(folder):
     return SimpleNamespace(
-        label="films joint seed 0", folder=lambda cells: cells / "abc", job=lambda split: {"is": split}
+        label="films joint seed 0", folder=lambda cells: cells / "abc", job=lambda split, _: {"is": split}
     )
 
 

@@ -44,6 +44,8 @@ def read(folder, text):
         (('sample = "movielens-small"', ""), "no source; give sample = one of movielens-small, or tables"),
         (("[data.films]", "reference = 'jont'\n[data.films]"), "none of its methods; did you mean 'joint'"),
         (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed comes twice"),
+        (("[methods.joint]", "[methods.pinnersage]\nover = 'plan'"), "no trained method.*did you mean 'plain'"),
+        (("[methods.joint]", "[methods.joint]\nover = 'plain'"), "over is of pinnersage alone"),
         (("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"), "'train.rate', which is no setting"),
         (
             ("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = [1, 2]\n[train]"),
@@ -92,3 +94,10 @@ def test_tables_are_merged_at_any_depth_and_dotted_keys_are_the_same_tables():
     assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
     assert flat({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
     assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
+
+
+def test_pinnersage_takes_no_setting_of_training_and_its_own_search(tmp_path):
+    text = GOOD + "[methods.pinnersage]\nover = 'plain'\n[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\n"
+    sage = entries(read(tmp_path, text), "study.toml")[-1]
+    assert differing(*configs(sage.settings, seed=0)) == {}
+    assert set(sage.space) == {"model.distance", "model.interests"}

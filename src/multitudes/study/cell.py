@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.config import parse
 from multitudes.data.prepared import Prepared
 from multitudes.errors import INTERRUPTED, ArtefactError, MultitudesError
@@ -28,7 +29,10 @@ from multitudes.study.code import code_digest
 from multitudes.study.result import costs, summary
 from multitudes.train.config import RunConfig
 from multitudes.train.loop import train
+from multitudes.train.pinnersage import METHOD as PINNERSAGE
+from multitudes.train.pinnersage import make
 from multitudes.train.run import TrainedRun
+from multitudes.train.runs import Run
 
 _EVERY_S = 0.5  # between two lines of progress
 
@@ -69,9 +73,12 @@ def do(job: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(folder / "run", ignore_errors=True)
 
 
-def _trained(job: dict[str, Any], folder: Path, report: "_Report") -> TrainedRun:
-    """Return the trained run; an interrupted one goes on, and one that cannot be read is begun anew."""
+def _trained(job: dict[str, Any], folder: Path, report: "_Report") -> Run:
+    """Return the run; interrupted training goes on, and what cannot be read is begun anew."""
     prepared = Prepared.open(job["prepared"])
+    if job["run"]["method"] == PINNERSAGE:
+        over = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": job["vectors"]}, "settings")
+        return make(prepared, folder, over, seed=job["run"]["seed"], resume=True, overwrite=True)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)

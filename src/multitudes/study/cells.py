@@ -27,7 +27,10 @@ from multitudes.data.prepared import Prepared, Split
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.train.config import RunConfig
+from multitudes.train.pinnersage import PinnerSageRunConfig
 from multitudes.train.record import data_digest
+
+AnyRunConfig = RunConfig | PinnerSageRunConfig
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,11 @@ class Cell:
     method: str  # its name in the study
     prepared: Path
     data_digest: str
-    run: RunConfig
+    run: AnyRunConfig
     retrieve: RetrieveConfig
     evaluate: EvaluateConfig
     trial: int | None = None  # from 1; None: not a trial
+    over: "Cell | None" = None  # the cell whose item vectors are clustered
 
     @property
     def label(self) -> str:
@@ -55,10 +59,12 @@ class Cell:
         return {
             "data": self.data_digest,
             "run": self.run.model_dump(mode="json"),
-            "retrieve": self.retrieve.model_dump(mode="json"),
+            # What is left open takes the default that suits the run, so it must stay open on the way.
+            "retrieve": self.retrieve.model_dump(mode="json", exclude_unset=True),
             "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"}),
             "versions": {"multitudes": __version__, "torch": str(torch.__version__)},
             "keeps_run": self.trial is None,
+            "over": self.over and self.over.digest,
         }
 
     @cached_property
@@ -71,9 +77,10 @@ class Cell:
         """Return where it lies."""
         return cells / self.digest
 
-    def job(self, split: Split) -> dict[str, Any]:
+    def job(self, split: Split, cells: Path) -> dict[str, Any]:
         """Return what its process is told."""
-        return {"label": self.label, "prepared": str(self.prepared), "split": split, **self.asked}
+        vectors = str(self.over.folder(cells) / "run") if self.over else None
+        return {"label": self.label, "prepared": str(self.prepared), "split": split, "vectors": vectors, **self.asked}
 
 
 def result_file(folder: Path, split: Split) -> Path:

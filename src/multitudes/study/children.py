@@ -91,7 +91,7 @@ class Children:
         assert child.stdout is not None
         report(cell.label, 0.0)
         try:
-            child.stdin.write(json.dumps(cell.job(split)) + "\n")
+            child.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
             child.stdin.flush()
         except BrokenPipeError:  # it died at once; its exit code will say so
             return

@@ -12,6 +12,7 @@ from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.study.space import Space, space_of
+from multitudes.train.pinnersage import METHOD as PINNERSAGE
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
 SECTIONS = ("model", "train", "retrieve")
@@ -49,6 +50,9 @@ class MethodConfig(Config):
     """One method, [methods.NAME]: what differs from the defaults, and is then not tuned."""
 
     method: str | None = Field(None, description="as in `multitudes train --method`; default: NAME")
+    over: str | None = Field(
+        None, description="pinnersage: the method whose item vectors are clustered; default: the items' own embedding"
+    )
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
@@ -129,8 +133,23 @@ def read_study(file: Path) -> StudyConfig:
         raise UsageError(
             f"{file}: reference = '{config.compared_with}' is none of its methods{nearest(config.compared_with, known)}"
         )
+    _check_over(config, file)
     data = {name: _located(name, data, file) for name, data in config.data.items()}
     return config.model_copy(update={"data": data})
+
+
+def _check_over(config: StudyConfig, file: Path) -> None:
+    for name, method in config.methods.items():
+        clusters = (method.method or name) == PINNERSAGE
+        over = config.methods.get(method.over or "")
+        if method.over is not None and not clusters:
+            raise UsageError(f"{file}: [methods.{name}]: over is of {PINNERSAGE} alone; leave it out")
+        if method.over is not None and (over is None or (over.method or method.over) == PINNERSAGE):
+            trained = tuple(n for n, m in config.methods.items() if (m.method or n) != PINNERSAGE)
+            raise UsageError(
+                f"{file}: [methods.{name}]: over = '{method.over}' is no trained method of this study"
+                f"{nearest(method.over, trained)}"
+            )
 
 
 def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
@@ -156,7 +175,10 @@ def merged(*tables: Settings) -> Settings:
 
 def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
     """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
-    layers = (config, config.data[data], config.methods[method])
+    own = config.methods[method]
+    if (own.method or method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
+        return {"model": own.model, "train": own.train, "retrieve": merged(config.retrieve, own.retrieve)}
+    layers = (config, config.data[data], own)
     return {section: merged(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
@@ -167,7 +189,8 @@ def searched(config: StudyConfig, method: str) -> Space:
         UsageError: the space is no space.
     """
     own = config.methods[method]
-    wide = space_of(own.method or method, config.tuning.space, own.space)
+    shared = None if (own.method or method) == PINNERSAGE else config.tuning.space
+    wide = space_of(own.method or method, shared, own.space)
     fixed = flat({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in wide.items() if key not in fixed}
 

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitudes.config import parse
-from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluate.config import EvaluateConfig, main_budget
 from multitudes.retrieve.plan import RetrieveConfig
-from multitudes.study.cells import Cell
+from multitudes.study.cells import AnyRunConfig, Cell
 from multitudes.study.config import Settings, StudyConfig, flat, merged, nested, searched, settings_of
 from multitudes.study.space import Space, check_defaults
 from multitudes.train.config import RunConfig
+from multitudes.train.pinnersage import METHOD as PINNERSAGE
+from multitudes.train.pinnersage import PinnerSageRunConfig
 
 
 class Source(NamedTuple):
@@ -27,6 +29,7 @@ class Entry(NamedTuple):
     settings: Settings  # method, model, train, retrieve: what the study says
     evaluate: EvaluateConfig
     space: Space
+    over: str | None = None  # the method whose item vectors are clustered
 
     def defaults(self) -> dict[str, Any]:
         """Return every setting by dotted key, with its value before tuning."""
@@ -44,7 +47,7 @@ def entries(config: StudyConfig, where: str) -> list[Entry]:
     for data in config.data:
         for method, own in config.methods.items():
             settings = {"method": own.method or method} | settings_of(config, data, method)
-            entry = Entry(data, method, settings, _asked(config, data), searched(config, method))
+            entry = Entry(data, method, settings, _asked(config, data), searched(config, method), own.over)
             configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
             if config.tuning.trials:
                 check_defaults(entry.space, entry.defaults(), f"{where}: [methods.{method}]")
@@ -52,29 +55,34 @@ def entries(config: StudyConfig, where: str) -> list[Entry]:
     return found
 
 
-def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[RunConfig, RetrieveConfig]:
+def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[AnyRunConfig, RetrieveConfig]:
     """Return the configurations of a run and of its retrieval."""
-    run = {key: value for key, value in settings.items() if key != "retrieve"}
-    return parse(RunConfig, run | {"seed": seed}, where), parse(RetrieveConfig, settings["retrieve"], where)
+    run = {key: value for key, value in settings.items() if key != "retrieve" and value} | {"seed": seed}
+    kind: type[AnyRunConfig] = PinnerSageRunConfig if settings["method"] == PINNERSAGE else RunConfig
+    return parse(kind, run, where), parse(RetrieveConfig, settings["retrieve"], where)
 
 
-def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int) -> Cell:
+def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int, over: Cell | None = None) -> Cell:
     """Return the cell of a seed with the settings that tuning chose."""
     run, retrieve = configs(merged(entry.settings, nested(chosen)), seed)
-    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, entry.evaluate)
+    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, entry.evaluate, over=over)
 
 
-def trial(entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int) -> Cell:
-    """Return the cell of a trial: first-time targets at the main budget, without controls."""
+def trial(
+    entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int, over: Cell | None = None
+) -> Cell:
+    """Return the cell of a trial: first-time targets, without controls, and no further than the main budget."""
     run, retrieve = configs(merged(entry.settings, nested(values)), seed)
-    asked = entry.evaluate.model_copy(update={"targets": "new", "controls": "none"})
-    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, asked, number)
+    main = main_budget(entry.evaluate.budgets)
+    budgets = tuple(n for n in entry.evaluate.budgets if n <= main)
+    asked = entry.evaluate.model_copy(update={"targets": "new", "controls": "none", "budgets": budgets})
+    return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, asked, number, over)
 
 
-def differing(run: RunConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
+def differing(run: AnyRunConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
     """Return the settings that differ from the defaults, by dotted key."""
     own = flat(run.model_dump(mode="json") | {"retrieve": retrieve.model_dump(mode="json")})
-    plain = RunConfig.model_validate({"method": run.method, "seed": run.seed})
+    plain = type(run).model_validate({"method": run.method, "seed": run.seed})
     default = flat(plain.model_dump(mode="json") | {"retrieve": RetrieveConfig().model_dump(mode="json")})
     return {key: value for key, value in own.items() if default.get(key) != value}
 

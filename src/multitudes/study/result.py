@@ -6,6 +6,7 @@ Legend: Q requests.
 import json
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from multitudes.retrieve.find import find
 from multitudes.retrieve.plan import RetrieveConfig, fitted
 from multitudes.study.config import Metric
 from multitudes.train.run import TrainedRun, weights
+from multitudes.train.runs import Run
 
 _FIGURES: tuple[Metric, ...] = ("hr", "recall", "ndcg", "topics")
 _REQUESTS = 200  # timed; enough for a ninth decile
@@ -27,20 +29,22 @@ _SEED = 0  # of the users who are timed: the same for every method
 def summary(result: dict[str, Any], run: Path) -> dict[str, Any]:
     """Return the figures of an evaluation that a study lists, with those of the training behind it."""
     budget, own = result["budget"], result["methods"][result["method"]]
-    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
+    epochs = [json.loads(line) for line in lines]  # none: nothing was trained
     return {
         "budget": budget,
         "users": result["users"],
         "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
         "interests": result["interests"],
-        "train_seconds": epochs[-1]["seconds"],
-        "targets_per_s": round(float(np.mean([epoch["targets_per_s"] for epoch in epochs])), 1),
+        "train_seconds": epochs[-1]["seconds"] if epochs else 0.0,
+        "targets_per_s": round(fmean(epoch["targets_per_s"] for epoch in epochs), 1) if epochs else None,
     }
 
 
-def costs(run: TrainedRun, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
+def costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
     """Return the size of a model, the vectors that its users have, and what one request for ``n`` candidates takes."""
-    config = fitted(retrieve, run.shares)
+    config = fitted(retrieve, run.shares, run.blend)
     items = catalogue(run, run.item_vectors())
     users = sample(held_out(run.prepared, split), _REQUESTS, _SEED)
     seen = seen_items(run.prepared, users)
@@ -53,7 +57,7 @@ def costs(run: TrainedRun, retrieve: RetrieveConfig, split: Split, n: int) -> di
         ms.append(1000 * (time.perf_counter() - began_s))
         vectors.append(int(vectors_1KD.mask_BK.sum()))
     return {
-        "parameters": sum(tensor.numel() for tensor in weights(run.model).values()),
+        "parameters": sum(t.numel() for t in weights(run.model).values()) if isinstance(run, TrainedRun) else 0,
         "vectors_per_user": round(float(np.mean(vectors)), 2),
         "p90_ms": round(float(np.percentile(ms, 90)), 3),
     }

@@ -2,7 +2,7 @@
 
 import fcntl
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from multitudes.errors import UsageError
 from multitudes.evaluate.outcomes import write
 from multitudes.progress import Progress, silent
 from multitudes.study import seal
-from multitudes.study.cells import digest_of, write_json
+from multitudes.study.cells import Cell, digest_of, write_json
 from multitudes.study.code import code_digest
 from multitudes.study.config import StudyConfig
 from multitudes.study.machine import machine, versions
@@ -94,17 +94,27 @@ class _Study:
     ) -> None:
         self._config, self._planned, self._sources, self._out, self._work = config, planned, sources, out, work
         self._cells = out / "cells"
+        self._tuned: dict[tuple[str, str], Tuned] = {}
+        self._done: dict[tuple[str, str], list[Done]] = {}
 
     def work(self) -> tuple[list[Tuned], list[Done]]:
         """Tune every method on every set, each followed by its seeds; return both in the order of the study."""
         with self._work.pool(self._steps()) as pool:
-            searches = {pool.submit(self._search, entry): place for place, entry in enumerate(self._planned)}
-            seeds: dict[int, list[Future[Done]]] = {}
-            for search in as_they_end(searches):
-                entry, tuned = self._planned[searches[search]], search.result()
-                seeds[searches[search]] = [pool.submit(self._train, entry, tuned, s) for s in self._config.seeds]
-            done = results([future for place in sorted(seeds) for future in seeds[place]])
-        return [search.result() for search in searches], done
+            for clusters_another in (False, True):  # what clusters the vectors of another method comes after it
+                self._round(pool, [entry for entry in self._planned if bool(entry.over) == clusters_another])
+        done = [one for entry in self._planned for one in self._done[entry.data, entry.method]]
+        return [self._tuned[entry.data, entry.method] for entry in self._planned], done
+
+    def _round(self, pool: ThreadPoolExecutor, now: list[Entry]) -> None:
+        searches = {pool.submit(self._search, entry): entry for entry in now}
+        seeds: dict[tuple[str, str], list[Future[Done]]] = {}
+        for search in as_they_end(searches):
+            entry, tuned = searches[search], search.result()
+            self._tuned[entry.data, entry.method] = tuned
+            seeds[entry.data, entry.method] = [
+                pool.submit(self._train, entry, tuned, seed) for seed in self._config.seeds
+            ]
+        self._done |= {key: results(futures) for key, futures in seeds.items()}
 
     def ask_again(self, done: list[Done], split: Split) -> list[Done]:
         """Ask the same trained cells about another split."""
@@ -139,11 +149,18 @@ class _Study:
         return steps
 
     def _search(self, entry: Entry) -> Tuned:
-        return self._work.search(entry, self._sources[entry.data], self._config.tuning)
+        over = self._over(entry, self._config.seeds[0])
+        return self._work.search(entry, self._sources[entry.data], self._config.tuning, over)
 
     def _train(self, entry: Entry, tuned: Tuned, seed: int) -> Done:
-        asked = cell(entry, self._sources[entry.data], tuned.best, seed)
+        asked = cell(entry, self._sources[entry.data], tuned.best, seed, self._over(entry, seed))
         return Done(asked, tuned.best, self._work.do(asked, "validation"), len(tuned.trials))
+
+    def _over(self, entry: Entry, seed: int) -> Cell | None:
+        """Return the cell whose item vectors are clustered, of the same seed."""
+        if entry.over is None:
+            return None
+        return next(one.cell for one in self._done[entry.data, entry.over] if one.cell.run.seed == seed)
 
 
 def _searched(entry: Entry, found: Tuned) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from multitudes.config import Config, nearest, parse
 from multitudes.errors import UsageError
 from multitudes.nn.methods import METHODS, Method, Parts
+from multitudes.train.pinnersage import METHOD as PINNERSAGE
 
 
 class Range(Config):
@@ -48,11 +49,14 @@ _EVERY: Space = {
     "model.dropout": Range(low=0.0, high=0.5),
 }
 _IMPLICIT: Space = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
+_PINNERSAGE: Space = {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)}
 _EXPLICIT: Space = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
 
 
 def default_space(method: str) -> Space:
     """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
+    if method == PINNERSAGE:
+        return _PINNERSAGE
     parts = METHODS.get(cast("Method", method), Parts(None, explicit=False))
     return _EVERY | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
 

@@ -1,7 +1,7 @@
 """The work of a study: cells in processes side by side, and searches, each of which is a row of cells."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,11 +67,11 @@ class Work:
         self._standing.end(cell)
         return error
 
-    def search(self, entry: Entry, source: Source, tuning: TuningConfig) -> Tuned:
+    def search(self, entry: Entry, source: Source, tuning: TuningConfig, over: Cell | None = None) -> Tuned:
         """Search for the settings of a method on a data set, judged on validation."""
 
         def score(number: int, values: Values) -> float | None:
-            asked = trial(entry, source, values, number, tuning.seed)
+            asked = trial(entry, source, values, number, tuning.seed, over)
             if self.do(asked, "validation") is not None:
                 return None
             result = read_result(asked.folder(self._cells), "validation")
@@ -92,7 +92,7 @@ def forget_other_code(folder: Path, split: Split) -> None:
         result_file(folder, split).unlink()
 
 
-def as_they_end(futures: dict["Future[Tuned]", int]) -> Iterator["Future[Tuned]"]:
+def as_they_end(futures: Iterable["Future[Tuned]"]) -> Iterator["Future[Tuned]"]:
     """Yield futures as they end, waiting a second at most at a time: a longer wait may not hear Ctrl-C."""
     left = set(futures)
     while left:

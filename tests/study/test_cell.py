@@ -1,0 +1,109 @@
+"""One cell, done in this process: what it leaves, what it does not do again, and how it mends what a death left."""
+
+import json
+import shutil
+
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.evaluate.config import EvaluateConfig
+from multitudes.study.cell import do
+from multitudes.study.cells import Cell, digest_of, read_result
+from multitudes.study.plan import configs
+from tests.worlds import planted
+
+TRAIN = {"epochs": 1, "batch_size": 64, "in_batch": 32, "uniform": 32, "validate_users": 20}
+MODEL = {"width": 16, "history": 10, "crossing": {"hidden": 16}}
+ASKED = EvaluateConfig(budgets=(5, 20), max_users=20, resamples=5)
+
+
+def cell(method="single", trial=None, over=None, seed=0, retrieve=None, **model):
+    prepared = planted()[1].path
+    settings = {"method": method, "model": model or MODEL, "train": {} if over else TRAIN, "retrieve": retrieve or {}}
+    run, served = configs(settings, seed=seed)
+    return Cell("planted", method, prepared, digest_of(prepared), run, served, ASKED, trial, over)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Return a folder of cells in which the single vector is done."""
+    folder = tmp_path_factory.mktemp("cells")
+    done(cell(), folder)
+    return folder
+
+
+def done(asked, cells, split="validation"):
+    folder = asked.folder(cells)
+    folder.mkdir(exist_ok=True)
+    do(asked.job(split, cells), folder)
+    return folder
+
+
+def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
+    folder = cell().folder(cells)
+    result = read_result(folder, "validation")
+    assert result["vectors_per_user"] == 1
+    assert 0 <= result["score"]["hr"] <= 1
+    assert min(result["p90_ms"], result["parameters"], result["train_seconds"]) > 0
+    assert (folder / "run" / "weights.safetensors").exists()
+    assert not list(folder.glob("*-test*"))
+
+
+def test_what_is_done_is_not_touched(cells):
+    folder = cell().folder(cells)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    done(cell(), cells)
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_everything_that_decides_the_outcome_is_another_cell():
+    others = [
+        cell(seed=1),
+        cell(trial=1),
+        cell("joint"),
+        cell(retrieve={"topics_per_request": 3}),
+        cell(retrieve={"blend": "mixture"}),  # said, and not left to the method
+        cell(width=32),
+        cell("pinnersage", over=cell(), interests=3),
+        cell("pinnersage", over=cell(seed=1), interests=3),
+    ]
+    assert len({one.digest for one in [cell(), *others]}) == 1 + len(others)
+    assert cell().digest == cell().digest
+
+
+def test_a_trial_keeps_its_score_and_not_its_run(cells):
+    folder = done(cell(trial=1), cells)
+    assert read_result(folder, "validation")["score"] == read_result(cell().folder(cells), "validation")["score"]
+    assert not (folder / "run").exists()
+
+
+def test_a_folder_that_a_death_left_without_its_record_is_begun_anew(cells, tmp_path):
+    folder = tmp_path / cell().digest
+    (folder / "run").mkdir(parents=True)
+    (folder / "result-validation.json").write_text('{"budg')
+    done(cell(), tmp_path)
+    first, second = (read_result(cell().folder(where), "validation") for where in (cells, tmp_path))
+    assert first["score"] == second["score"]
+
+
+def test_another_methods_item_vectors_are_clustered(cells):
+    folder = done(cell("pinnersage", over=cell(), interests=3), cells)
+    result = read_result(folder, "validation")
+    assert (result["parameters"], result["train_seconds"]) == (0, 0)
+    assert 1 < result["vectors_per_user"] <= 3
+    served = json.loads((folder / "run" / "run.json").read_text())["config"]["model"]
+    assert served["vectors"] == str(cell().folder(cells) / "run")
+
+
+def test_without_that_method_there_is_nothing_to_cluster(tmp_path):
+    with pytest.raises(ArtefactError, match="no run here"):
+        done(cell("pinnersage", over=cell(seed=7), interests=3), tmp_path)
+
+
+def test_the_test_split_joins_a_trained_cell(cells, tmp_path):
+    shutil.copytree(cells / cell().digest, tmp_path / cell().digest)
+    weights = tmp_path / cell().digest / "run" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    folder = done(cell(), tmp_path, "test")
+    assert weights.stat().st_mtime_ns == before
+    assert {file.name for file in folder.glob("result-*")} == {"result-validation.json", "result-test.json"}
