@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.machine import ROOT
 from benchmarks.peers import Peer, ours
 from benchmarks.peers.exchange import Settings, write_task
 from benchmarks.peers.export import asked, task
-from benchmarks.peers.score import answers, best_epoch
+from benchmarks.peers.score import answers, course
 from benchmarks.timing import figure, spread
 from multitudes.data.prepared import Prepared
 from multitudes.errors import MissingError
@@ -74,9 +76,10 @@ def compare(
             systems.append(row | {"failed": failure})
             continue
         report = json.loads((own / "report.json").read_text(encoding="utf-8"))
-        best = best_epoch(own, len(report["epochs"]), held, given.held, facts)
-        got |= answers(peer.name, best.list_BN, held, facts)
-        systems.append(row | {"versions": report["versions"]} | _told(report | {"best_epoch": best.epoch}))
+        its = course(own, len(report["epochs"]), held, given.held, facts)
+        got |= answers(peer.name, its.list_BN, held, facts)
+        report |= {"hit_rates": its.hit_rates, "best_epoch": its.best_epoch}
+        systems.append(row | {"versions": report["versions"]} | _told(report))
     progress(len(systems), len(systems))
     bootstrap = Bootstrap(RESAMPLES, settings.seed)
     quality, differences = methods_and_differences(got, target_measures(held, facts), methods[0], bootstrap)
@@ -107,9 +110,10 @@ def _run(peer: Peer, folder: Path, python: Path, threads: int) -> str | None:
 
 
 def _told(report: dict[str, Any]) -> dict[str, Any]:
-    """Return rates over the epochs without the first, which warms up, and how long it took to the best one."""
+    """Return rates over the epochs without the first, which warms up, and the hit rate after every epoch."""
     epochs = report["epochs"]
     timed = epochs[1:] or epochs
+    spent = np.cumsum([epoch["cpu_s"] for epoch in epochs])
     return {
         "epochs": len(epochs),
         "best_epoch": report["best_epoch"],
@@ -117,7 +121,11 @@ def _told(report: dict[str, Any]) -> dict[str, Any]:
         "targets_per_s": {
             clock: spread([epoch["targets"] / epoch[f"{clock}_s"] for epoch in timed]) for clock in ("wall", "cpu")
         },
-        "cpu_s_to_best": figure(sum(epoch["cpu_s"] for epoch in epochs[: report["best_epoch"]])),
+        "pass_s": {clock: spread([epoch[f"{clock}_s"] for epoch in timed]) for clock in ("wall", "cpu")},
+        "course": [
+            {"cpu_s": figure(seconds), "hr@100": round(rate, 4)}
+            for seconds, rate in zip(spent.tolist(), report["hit_rates"], strict=True)
+        ],
         "peak_mib": figure(report["peak_mib"]),
     }
 

@@ -49,7 +49,7 @@ def trained(prepared: Prepared, method: str, settings: Settings, out: Path, thre
 
 
 def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
-    """Train and return targets and seconds of every epoch, and the best one by validation."""
+    """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
     shares = Shares()
     train(Prepared.open(prepared), config(method, Settings(**settings)), Path(out), progress=shares)
     lines = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -61,6 +61,7 @@ def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) ->
             {"targets": round(line["targets_per_s"] * wall), "wall_s": wall, "cpu_s": wall * share}
             for line, wall, share in zip(lines, wall_s, shares.of_epochs, strict=True)
         ],
+        "hit_rates": [line["validation_hr@100"] for line in lines],
         "best_epoch": json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["best_epoch"],
     }
 

@@ -17,26 +17,28 @@ from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, list_measu
 BUDGETS = (10, 100)
 
 
-class Best(NamedTuple):
-    """The epoch after which a peer found most, and its lists then."""
+class Course(NamedTuple):
+    """How a peer came along: the share of all targets in its lists after each epoch, and the lists of the best one."""
 
-    epoch: int
+    hit_rates: list[float]
+    best_epoch: int  # counted from 1
     list_BN: NDArray[np.int64]
 
 
-def best_epoch(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> Best:
-    """Return the epoch, counted from 1, whose lists hold most targets.
+def course(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> Course:
+    """Judge the lists of every epoch.
 
     Raises:
         DataError: a list is not one that may be judged.
     """
-    found = []
+    hit_rates, lists = [], []
     for epoch in range(1, epochs + 1):
         file = lists_file(folder, epoch)
-        list_BN = np.load(file, allow_pickle=False)
-        check(list_BN, seen, len(facts.popularity_class) - 1, str(file))
-        found.append(Best(epoch, list_BN))
-    return max(found, key=lambda best: list_measures(best.list_BN, held, facts)["hits"].sum())
+        lists.append(np.load(file, allow_pickle=False))
+        check(lists[-1], seen, len(facts.popularity_class) - 1, str(file))
+        hit_rates.append(float(list_measures(lists[-1], held, facts)["hits"].sum() / len(held.target)))
+    best = int(np.argmax(hit_rates))
+    return Course(hit_rates, best + 1, lists[best])
 
 
 def check(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:

@@ -94,6 +94,9 @@ def test_a_peers_lists_are_judged_as_our_own_are(compared):
 def test_the_best_epoch_is_the_one_whose_lists_hold_most(compared):
     peer = compared["systems"][2]
     assert (peer["epochs"], peer["best_epoch"]) == (3, 1)  # the second answers backwards, the third as the first
+    rates = [epoch["hr@100"] for epoch in peer["course"]]
+    assert rates[0] == rates[2] > rates[1]
+    assert rates[0] == pytest.approx(compared["quality"]["popular peer"]["hr@100"]["mean"], abs=1e-4)
 
 
 def test_a_peer_that_fails_is_told_and_the_others_go_on(compared):
@@ -104,10 +107,11 @@ def test_a_peer_that_fails_is_told_and_the_others_go_on(compared):
 
 def test_rates_leave_out_the_first_epoch_and_count_targets():
     epochs = [{"targets": 9, "wall_s": 9.0, "cpu_s": 9.0}, {"targets": 10, "wall_s": 5.0, "cpu_s": 2.0}]
-    told = compare._told({"epochs": epochs, "best_epoch": 2, "peak_mib": 1.0})
+    told = compare._told({"epochs": epochs, "hit_rates": [0.1, 0.2], "best_epoch": 2, "peak_mib": 1.0})
     assert told["targets_per_s"]["wall"]["median"] == 2
     assert told["targets_per_s"]["cpu"]["median"] == 5
-    assert told["cpu_s_to_best"] == 11
+    assert told["pass_s"]["cpu"]["median"] == 2
+    assert told["course"] == [{"cpu_s": 9.0, "hr@100": 0.1}, {"cpu_s": 11.0, "hr@100": 0.2}]
 
 
 def test_every_epoch_has_its_own_share_of_the_processor(monkeypatch):
@@ -166,6 +170,6 @@ def test_a_peer_trains_on_every_target_and_answers_everybody(peer, prepared, tmp
     assert compare._run(peer, tmp_path, PYTHON, 1) is None
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["epochs"][0]["targets"] == (given.train.ranks() > 0).sum()
-    found = score.best_epoch(tmp_path, 1, export.asked(prepared, 20, 0), given.held, ItemFacts.of(prepared))
+    found = score.course(tmp_path, 1, export.asked(prepared, 20, 0), given.held, ItemFacts.of(prepared))
     assert (found.list_BN > 0).all()
     assert exchange.lists_file(tmp_path, 1).exists()
