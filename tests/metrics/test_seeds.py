@@ -84,6 +84,16 @@ def test_another_seed_changes_nothing_for_a_baseline_and_widens_a_trained_method
     assert baseline == pytest.approx(over_users([Outcomes(values[:1])]).interval(0))
 
 
+def test_a_method_whose_seeds_answer_alike_has_no_chance_of_seeds_and_lends_nobody_its_certainty():
+    first, second = world(np.random.default_rng(8), n_methods=2, of_seeds=1.0)
+    fixed = Outcomes(np.tile(first.value_SB[:1], (3, 1)))
+    beside = draws([first, second, fixed])
+    assert beside.interval(2) == over_users([first, second, fixed]).interval(2)
+    alone = draws([first, second], resamples=2000).interval(0)
+    again = draws([first, second, fixed], resamples=2000).interval(0)
+    assert again.high - again.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
 def test_a_study_of_one_seed_has_intervals_over_users_only():
     methods = [Outcomes(m.value_SB[:1]) for m in world(np.random.default_rng(4))]
     assert draws(methods).interval(0) == over_users(methods).interval(0)

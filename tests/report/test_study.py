@@ -152,8 +152,9 @@ def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary)
     assert "other training seeds." in how_judged(summary)
     assert "not what another training seed would change" in how_judged(summary | {"seeds": [0]})
     methods = {"a": {"seeds": [0]}, "b": {"seeds": [-1]}}
-    part = {"users": 5, "targets": 9, "kind": "new", "budget": 10, "methods": methods}
+    part = {"users": 5, "targets": 9, "kind": "new", "budget": 10, "methods": methods, "few_users": False}
     assert "One seed" in about_data(part)
+    assert "too narrow" in about_data(part | {"few_users": True})
     assert "One seed" not in about_data(part | {"methods": {"a": {"seeds": [0, 1]}}})
 
 

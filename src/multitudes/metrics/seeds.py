@@ -4,7 +4,7 @@ Legend: S seeds · B users · M methods · R resamples.
 
 Every seed's model meets the same users. So the figure of one seed is the method's own rate, plus what these users are,
 plus what this seed's model is, plus how this model happens to meet these users (the interaction). A bootstrap over
-users of the mean over seeds covers the users and the interaction, not the seeds: for these, noise is added to its draws.
+users of the mean over seeds covers users and interaction, not the seeds: for these, noise is added to its draws.
 
 Resampling three seeds with replacement, as one resamples users, is not enough: it understates their variance by a third
 and knows no tails. The noise added here is Student's t with the seeds' own variance (a fiducial draw, as in the
@@ -77,18 +77,25 @@ def variance_of_seeds(value_SB: Column, weight_B: Column) -> float:
 
 
 def _noise(methods: Sequence[Outcomes], weight_B: Column, resamples: int, seeds: np.random.Generator) -> Column:
-    """Return what the mean over other seeds could be off by, shape (R, M); zero for baselines.
+    """Return what the mean over other seeds could be off by, shape (R, M); zero for what no seed changes.
 
     Two or three seeds say little about their variance, and often look alike by luck. So a method's variance is its own
     or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
     """
     own_M = np.array([variance_of_seeds(method.value_SB, weight_B) for method in methods])
     n_seeds_M = np.array([len(method.value_SB) for method in methods])
-    freedom_M = np.where([method.role == "method" for method in methods], n_seeds_M - 1, 0)
-    freedom = int(freedom_M[np.isfinite(own_M)].sum())
+    by_chance_M = np.array([_by_chance(method) for method in methods])
+    models_M = by_chance_M & np.array([method.role == "method" for method in methods])
+    freedom_M = np.where(models_M & np.isfinite(own_M), n_seeds_M - 1, 0)
+    freedom = int(freedom_M.sum())
     if freedom == 0:
         return np.zeros((resamples, len(methods)))
     pooled = max(0.0, float(np.nansum(own_M * freedom_M)) / freedom)
-    trained_M = np.array([method.role != "baseline" for method in methods])
-    variance_M = np.where(trained_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
+    variance_M = np.where(by_chance_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
     return seeds.standard_t(freedom, size=(resamples, len(methods))) * np.sqrt(variance_M)
+
+
+def _by_chance(method: Outcomes) -> bool:
+    """Return False for what another seed would not change: baselines, and methods whose seeds all answer alike."""
+    alike = len(method.value_SB) > 1 and bool((method.value_SB == method.value_SB[0]).all())
+    return method.role != "baseline" and not alike

@@ -72,7 +72,7 @@ def _head(summary: dict[str, Any]) -> str:
     failed = f"Cells that failed: {len(summary['failed'])}; they are named under"
     note = f'<p class=note>{failed} <a href="#record">{_SECTIONS["record"]}</a>.</p>\n' if summary["failed"] else ""
     return (
-        f"<h1>{escape(str(summary['name']))}</h1>\n<p class=soft>{len(summary['data'])} data sets · seeds {seeds} ·"
+        f"<h1>{escape(str(summary['name']))}</h1>\n<p class=soft>{words.sets(len(summary['data']))} · seeds {seeds} ·"
         f" {words.about_split(summary)}</p>\n{said}{note}<p class=soft>{escape(words.how_judged(summary))}</p>"
     )
 

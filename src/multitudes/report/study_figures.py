@@ -34,14 +34,14 @@ class Look(NamedTuple):
 
     def colour(self) -> alt.Color:
         """Return the encoding by colour, with its legend."""
-        legend = alt.Legend(columns=4, title=None)
+        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
         colours = [PALETTE[place % len(PALETTE)] for place in self.place.values()]
         return alt.Color("method:N", sort=self.order).scale(domain=self.order, range=colours).legend(legend)
 
     def shape(self) -> alt.Shape:
         """Return the encoding by shape; among more methods than colours, it tells apart those of one colour."""
         shapes = [SHAPES[place % len(SHAPES)] for place in self.place.values()]
-        legend = alt.Legend(columns=4, title=None)
+        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
         return alt.Shape("method:N", sort=self.order).scale(domain=self.order, range=shapes).legend(legend)
 
     def dash(self) -> alt.StrokeDash:

@@ -1,6 +1,5 @@
 """What a study did, as HTML: what was tuned, what failed, on which machine, and what its words mean."""
 
-import json
 from collections.abc import Iterable
 from html import escape
 from typing import Any
@@ -14,7 +13,7 @@ def record(summary: dict[str, Any]) -> str:
     """Return the last section of the report."""
     parts = {
         "Tuning, on validation": _tuning(summary["tuning"] or []),
-        "Settings that are not the defaults": _settings(summary["chosen"]),
+        "Other settings that are not the defaults": _settings(summary["chosen"]),
         "Failed": _failures(summary["failed"]),
         "Machine and versions": _facts(summary),
         "Words": _words(summary["data"]),
@@ -43,9 +42,12 @@ def _tuning(tuning: list[dict[str, Any]]) -> str:
 
 
 def _settings(chosen: dict[str, Any]) -> str:
-    """Return what each method was set to, once where it is the same on every data set."""
+    """Return what each method was set to, but for what was tuned; once where it is the same on every data set."""
     found = {
-        (method, json.dumps(own["settings"], ensure_ascii=False)): None
+        (
+            method,
+            settings({key: value for key, value in (own["settings"] or {}).items() if key not in (own["tuned"] or {})}),
+        ): None
         for methods in chosen.values()
         for method, own in methods.items()
     }

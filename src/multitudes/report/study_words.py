@@ -27,6 +27,7 @@ def about_data(part: dict[str, Any]) -> str:
     return (
         f"{part['users']:,} users with {part['targets']:,} {TARGETS[part['kind']]}, {part['budget']} candidates each."
         + (" One seed: intervals cover other users only." if alone else "")
+        + (" So few users give intervals that are too narrow." if part["few_users"] else "")
     )
 
 
@@ -52,8 +53,8 @@ def conclusion(overall: dict[str, Any], level: float) -> str:
     if not overall["enough"]:
         return (
             f"Too few data sets to conclude: to tell any two of {n_methods} methods apart takes at least"
-            f" {overall['needed']} data sets, however clear the figures, and here are {n_sets}. The ranks describe"
-            " these data sets; they do not say who wins on others."
+            f" {overall['needed']} data sets, however clear the figures; this study has {n_sets}. The ranks describe"
+            " what was measured here; they do not say who wins elsewhere."
         )
     ranks = overall["ranks"]
     told = [
@@ -62,7 +63,7 @@ def conclusion(overall: dict[str, Any], level: float) -> str:
         for behind, p in others.items()
         if p < level and ranks[ahead] < ranks[behind]
     ]
-    return f"On {n_sets} data sets " + ("; ".join(told) if told else "no two methods are told apart") + "."
+    return f"On {sets(n_sets)} " + ("; ".join(told) if told else "no two methods are told apart") + "."
 
 
 def won(gains: dict[str, Any]) -> bool | None:
@@ -77,6 +78,11 @@ def times(number: int) -> str:
     return {0: "never", 1: "once"}.get(number, f"{number} times")
 
 
+def sets(number: int) -> str:
+    """Return ``1 data set`` or ``7 data sets``."""
+    return f"{number} data set{'' if number == 1 else 's'}"
+
+
 def _against_reference(summary: dict[str, Any]) -> str:
     reference = summary["reference"]
     verdicts = {m: list(found["reference"].values()) for m, found in summary["wins"].items() if "reference" in found}
@@ -84,8 +90,8 @@ def _against_reference(summary: dict[str, Any]) -> str:
         return f"Nothing is compared: {reference}, the reference, has no figures, or there is no other method."
     sentences = []
     for word in ("better", "worse"):
-        found = [f"{m} on {v.count(word)} of {len(v)}" for m, v in verdicts.items() if word in v]
-        shown = f"{', '.join(found)} data sets" if found else f"no method, on any of {len(summary['data'])} data sets"
+        found = [f"{m} on {v.count(word)} of {sets(len(v))}" for m, v in verdicts.items() if word in v]
+        shown = ", ".join(found) if found else f"no method, on any of {sets(len(summary['data']))}"
         sentences.append(f"Shown {word} than {reference}: {shown}.")
     return " ".join(sentences)
 
@@ -99,5 +105,5 @@ def _interests(summary: dict[str, Any]) -> list[str]:
                 found.setdefault(method, []).append(yes)
     if not found:
         return []
-    where = [f"{method} on {sum(yes)} of {len(yes)} data sets" for method, yes in found.items()]
+    where = [f"{method} on {sum(yes)} of {sets(len(yes))}" for method, yes in found.items()]
     return [f"Interests have won where a method beats both its random partition and its average: {', '.join(where)}."]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.evaluate.summary import as_json
-from multitudes.metrics.bootstrap import Estimates, p_value
+from multitudes.metrics.bootstrap import Estimates, Interval, p_value
 from multitudes.metrics.seeds import Outcomes, crossed, per_seed
 from multitudes.seeding import generator
 from multitudes.study.answers import Answers
@@ -54,7 +54,7 @@ def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, A
         methods = [answers.outcomes(method, measure) for method in order]
         estimates = draws(methods, weight_B, judged=figure == "hr")
         for number, method in enumerate(order):
-            table[method]["figures"][figure] = as_json(estimates.interval(number))
+            table[method]["figures"][figure] = rate(estimates, number)
             if reference in order and method != reference:
                 table[method]["minus"][figure] = difference(estimates, number, order.index(reference))
             if figure == "hr":
@@ -92,13 +92,19 @@ def hit_rates(answers: Answers, draws: Draws, reference: str | None = None, of: 
     """
     order = list(answers.cells)
     estimates = draws([answers.outcomes(m, f"{of}hits") for m in order], answers.of_targets(f"{of}targets"))
-    rates: dict[str, Any] = {method: as_json(estimates.interval(number)) for number, method in enumerate(order)}
+    rates: dict[str, Any] = {method: rate(estimates, number) for number, method in enumerate(order)}
     if reference in order:
         own = order.index(reference)
         for number, method in enumerate(order):
             if number != own:
                 rates[method]["relative"] = as_json(estimates.relative(number, own))
     return rates
+
+
+def rate(estimates: Estimates, method: int) -> dict[str, Any]:
+    """Return a figure with its interval; no figure is negative, which the noise of the seeds does not know."""
+    mean, low, high = estimates.interval(method)
+    return as_json(Interval(mean, max(low, 0.0), high))
 
 
 def difference(estimates: Estimates, method: int, reference: int) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def _data_set(by_kind: dict[str, dict[int, Answers]], reference: str, draws: Dra
         "budget": budget,
         "budgets": sorted(budgets),
         "users": len(answers.users),
+        "few_users": len(answers.users) < FEWEST_USERS,
         "targets": int(answers.of_targets("targets").sum()),
         "methods": methods,
         "controls": against_controls(answers, draws),
