@@ -1,12 +1,14 @@
-"""``python -m benchmarks.page [RESULTS.json] [--out FILE]``: docs/benchmarks.md, written from a run's JSON alone."""
+"""``python -m benchmarks.page [RESULTS.json …] [--out FILE]``: docs/benchmarks.md, from the JSON of runs alone."""
 
 import argparse
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.markdown import clocks, number, ranged, table
+from benchmarks.peers.section import section as peers
 
 Figures = Mapping[str, Any]
 GOAL_RATIO = 1.10  # of latencies at p90: joint to single, at equal N
@@ -25,17 +27,19 @@ times by the wall are too long. *CPU* is processor time, of all threads together
 
 
 def page(records: list[dict[str, Any]], source: str) -> str:
-    """Return the page for the records of one run."""
+    """Return the page for the records of one run, or of several."""
     by_name = {record["name"]: record for record in records}
     named = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items() if version)
     head = _HEAD.format(source=source, versions=named, seeds=records[0]["seeds"][0], **records[0]["machine"])
-    sections = [_section(by_name[name], *SECTIONS[name]) for name in SECTIONS if name in by_name]
+    commit = records[0]["versions"].get("commit")
+    sections = [_section(by_name[name], commit, *SECTIONS[name]) for name in SECTIONS if name in by_name]
     return "\n".join([head, *sections])
 
 
-def _section(record: dict[str, Any], title: str, body: Callable[[Figures], list[str]]) -> str:
-    load = record["load"]
-    note = f"{record['when']}, {record['threads']} thread(s), load {load['before']} to {load['after']}."
+def _section(record: dict[str, Any], commit: str | None, title: str, body: Callable[[Figures], list[str]]) -> str:
+    load, own = record["load"], record["versions"].get("commit")
+    note = f"{record['when']}, {record['threads']} thread(s), load {load['before']} to {load['after']}"
+    note += "." if own == commit else f", commit {own}."
     tiny = " **Tiny sizes (`--quick`): these figures say nothing.**" if record["quick"] else ""
     return "\n".join([f"## {title}", "", note + tiny, "", *body(record["figures"])])
 
@@ -198,32 +202,6 @@ def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callab
     return table(["part", *labels], [[n, *(shown(own[n]) if n in own else "" for own in parts)] for n in names])
 
 
-def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
-    """Return a Markdown table and an empty line."""
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
-
-
-def number(value: float) -> str:
-    """Return a number as people read it: three digits, thousands apart."""
-    if abs(value) >= 100 or value == int(value):
-        return f"{float(f'{value:.3g}'):,.0f}"
-    return f"{value:.3g}"
-
-
-def clocks(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return two cells: on the wall's clock and on the processors'."""
-    return [ranged(figure["wall"]), ranged(figure["cpu"])]
-
-
-def ranged(spread: Mapping[str, float]) -> str:
-    """Return the median, and the range where there were several repeats."""
-    middle = number(spread["median"])
-    if spread["repeats"] == 1:
-        return middle
-    return f"{middle} ({number(spread['min'])}–{number(spread['max'])})"
-
-
 SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "start": ("Start", _start),
     "prepare": ("Prepare", _prepare),
@@ -231,21 +209,22 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "evaluate": ("Evaluate", _evaluate),
     "recommend": ("Recommend", _recommend),
     "index": ("Index", _index),
+    "peers": ("Peers", peers),
 }
 
 
 def main() -> None:
     """Write the page from a results file, the newest by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the page of benchmarks.")
-    parser.add_argument(
-        "results", nargs="?", type=Path, help="JSON of a run; default: the newest in benchmarks/results"
-    )
+    parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; default: the newest in benchmarks/results")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
     given = parser.parse_args()
     files = sorted((ROOT / "benchmarks" / "results").glob("2*.json"))
-    file = given.results or (files[-1] if files else parser.error("no results yet; measure with: make bench"))
-    records = json.loads(file.read_text(encoding="utf-8"))
-    given.out.write_text(page(records, f"benchmarks/results/{file.name}"), encoding="utf-8")
+    results = given.results or files[-1:] or parser.error("no results yet; measure with: make bench")
+    records = [record for file in results for record in json.loads(file.read_text(encoding="utf-8"))]
+    given.out.write_text(
+        page(records, "` and `".join(f"benchmarks/results/{file.name}" for file in results)), encoding="utf-8"
+    )
     print(given.out)
 
 

@@ -1,6 +1,7 @@
 import json
 
-from benchmarks.page import number, page, ranged, table
+from benchmarks.markdown import number, ranged, table
+from benchmarks.page import page
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,0 +1,29 @@
+"""Figures as Markdown: tables, and numbers as people read them."""
+
+from collections.abc import Iterable, Mapping
+
+
+def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    """Return a Markdown table and an empty line."""
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def number(value: float) -> str:
+    """Return a number as people read it: three digits, thousands apart."""
+    if abs(value) >= 100 or value == int(value):
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def clocks(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return two cells: on the wall's clock and on the processors'."""
+    return [ranged(figure["wall"]), ranged(figure["cpu"])]
+
+
+def ranged(spread: Mapping[str, float]) -> str:
+    """Return the median, and the range where there were several repeats."""
+    middle = number(spread["median"])
+    if spread["repeats"] == 1:
+        return middle
+    return f"{middle} ({number(spread['min'])}–{number(spread['max'])})"

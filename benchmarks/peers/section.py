@@ -1,0 +1,127 @@
+"""The section of the benchmarks' page on other libraries."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.markdown import number, ranged, table
+
+GOAL = 5.0  # targets per second: ours to the fastest peer's, at equal quality
+SHOWN = ("hr@10", "hr@100", "ndcg@100", "topics@100")
+
+_TEXT = """Other libraries on the same prepared data, each in its own process (`make bench-peers`). Same width
+{width}, history {history}, batch {batch_size} (histories of a step), {negatives} negatives for each target, {blocks}
+block(s) with {heads} head(s), {interests} vectors where a method has several, dropout {dropout}, learning rate
+{learning_rate}, seed {seed}; at most {epochs} passes over the training events, and no pass begins for a peer after
+{cpu_s:g} CPU seconds. These are short runs: who was best after the last pass would still improve.
+
+A *target* is one position whose next event is predicted and has a term in the loss; padding is none. Dense training
+meets an event at several positions of overlapping windows in one pass, a peer once: *CPU s a pass* is the time in
+which every training event was a target at least once. Rates leave out the first pass. Peak memory is that of
+training. Our methods also read topics and follows, the peers items alone. Lists leave out the user's past and are
+judged by this project's evaluator on first-time targets of validation; everybody is shown after the pass that was
+best there, so all figures are a little high, and the test part stays closed."""
+
+
+def section(figures: Mapping[str, Any]) -> list[str]:
+    """Return the lines of all sets."""
+    lines = [_TEXT.format(**figures["sets"][0]["settings"]), ""]
+    for compared in figures["sets"]:
+        lines += _of_set(compared)
+    return lines
+
+
+def _of_set(compared: Mapping[str, Any]) -> list[str]:
+    data, asked = compared["data"], compared["asked"]
+    systems = [system for system in compared["systems"] if "failed" not in system]
+    sizes = f"{data['users']:,} users, {data['items']:,} items, {data['training_events']:,} training events"
+    return [
+        f"### {compared['name']}",
+        "",
+        f"{sizes}; {asked['users']:,} users asked for {asked['targets']:,} targets.",
+        "",
+        *_speed(systems),
+        *_quality(compared, systems),
+        *(f"{system['name']} failed: {system['failed']}\n" for system in compared["systems"] if "failed" in system),
+        _verdict(compared, systems),
+        "",
+    ]
+
+
+def _speed(systems: list[dict[str, Any]]) -> list[str]:
+    head = ["system", "licence", "targets a pass", "targets/s", "targets per CPU s", "CPU s a pass", "peak MiB"]
+    rows = [
+        [
+            _named(system),
+            system.get("licence", ""),
+            f"{system['targets_an_epoch']:,}",
+            *(ranged(system["targets_per_s"][clock]) for clock in ("wall", "cpu")),
+            ranged(system["pass_s"]["cpu"]),
+            number(system["peak_mib"]),
+        ]
+        for system in systems
+    ]
+    return table(head, rows)
+
+
+def _named(system: Mapping[str, Any]) -> str:
+    if system["ours"]:
+        return f"**{system['name']}**"
+    library, number_ = next(iter(system["versions"].items()))
+    return f"{system['name']} ({library} {number_})"
+
+
+def _quality(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> list[str]:
+    by_name = {system["name"]: system for system in systems}
+    reference = compared["reference"]
+    rows = []
+    for name, quality in compared["quality"].items():
+        system = by_name.get(name)
+        passes = f"{system['best_epoch']} of {system['epochs']}" if system else ""
+        spent = number(system["course"][system["best_epoch"] - 1]["cpu_s"]) if system else ""
+        gain = "" if name == reference else _interval(compared["reference_minus"][name]["hr@100"])
+        shown = f"**{name}**" if system and system["ours"] else name
+        rows.append(
+            [shown, passes, spent, *(_interval(quality[figure]) for figure in SHOWN if figure in quality), gain]
+        )
+    measured = [figure for figure in SHOWN if figure in compared["quality"][reference]]
+    return table(["system", "best pass", "CPU s to it", *measured, f"{reference} − it, hr@100"], rows)
+
+
+def _interval(figure: Mapping[str, float]) -> str:
+    return f"{figure['mean']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+
+
+def _verdict(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> str:
+    """Hold the reference to the peer of the highest rate: targets, passes, and the cost of that peer's quality."""
+    peers = [system for system in systems if not system["ours"]]
+    if not peers:
+        return "No peer ran."
+    own = next(system for system in systems if system["name"] == compared["reference"])
+    fastest = max(peers, key=_rate)
+    ratio, passes = _rate(own) / _rate(fastest), _pass_s(fastest) / _pass_s(own)
+    met = ratio >= GOAL and compared["reference_minus"][fastest["name"]]["hr@100"]["high"] >= 0
+    return (
+        f"Goal: {GOAL:g} × the fastest peer's targets per CPU second, and no less HR@100. {own['name']} to"
+        f" {fastest['name']}: {number(ratio)} × the targets, {number(passes)} × the passes."
+        f" {'Met' if met else 'Not met'}. {_cost_of_quality(own, fastest)}"
+    )
+
+
+def _cost_of_quality(own: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
+    """Tell after how many seconds each had the lower of their two best hit rates."""
+    level = min(max(step["hr@100"] for step in system["course"]) for system in (own, peer))
+    spent = [next(s["cpu_s"] for s in system["course"] if s["hr@100"] >= level) for system in (own, peer)]
+    return (
+        f"To an HR@100 of {level:.3f}, the lower of their two best, {own['name']} took {number(spent[0])} CPU s and"
+        f" {peer['name']} {number(spent[1])}: {number(spent[1] / spent[0])} ×."
+    )
+
+
+def _rate(system: Mapping[str, Any]) -> float:
+    rate: float = system["targets_per_s"]["cpu"]["median"]
+    return rate
+
+
+def _pass_s(system: Mapping[str, Any]) -> float:
+    seconds: float = system["pass_s"]["cpu"]["median"]
+    return seconds
