@@ -12,7 +12,7 @@ from multitudes.data.planted import PlantedConfig
 from multitudes.evaluate import evaluate as evaluation
 from multitudes.evaluate import health, judge
 from multitudes.evaluate.baselines import Baselines
-from multitudes.nn.user import Method
+from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 
 PARTS = (

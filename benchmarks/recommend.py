@@ -22,7 +22,7 @@ from multitudes.data.prepared import Prepared
 from multitudes.ids import Id
 from multitudes.index.embedded import Embedded
 from multitudes.index.exact import Exact
-from multitudes.nn.user import Method
+from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publish.publish import publish
 from multitudes.retrieve import find, retriever

@@ -15,8 +15,10 @@ from multitudes.batches.examples import Examples
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import Prepared
 from multitudes.nn.interests.clustering import Clustering
+from multitudes.nn.methods import Method
 from multitudes.nn.sequence import SequenceEncoder
-from multitudes.nn.user import Method, UserTower, UserTowerConfig
+from multitudes.nn.user import UserTower
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.progress import Progress
 from multitudes.train import loop, objective, step
 from multitudes.train.config import RunConfig, TrainConfig

@@ -6,7 +6,8 @@ from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
 from multitudes.data.sample import sample_path
-from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.nn.methods import Method
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.progress import Progress, silent
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import train
