@@ -174,6 +174,9 @@ def test_cells_that_asked_different_users_are_refused(tmp_path):
     fewer = frame.filter((pl.col("method") == "joint") | (pl.col("user_id") != "u3"))
     with pytest.raises(ArtefactError, match="first: methods or seeds were asked about different users"):
         summarise(write_study(tmp_path / "fewer", {"first": fewer}), FAST)
+    more = frame.with_columns(targets=pl.when(method="joint").then(pl.col("targets") + 1).otherwise("targets"))
+    with pytest.raises(ArtefactError, match="different users or targets"):
+        summarise(write_study(tmp_path / "more", {"first": more}), FAST)
 
 
 def test_a_folder_without_a_study_or_with_a_damaged_one_is_named(tmp_path, study):
@@ -182,9 +185,15 @@ def test_a_folder_without_a_study_or_with_a_damaged_one_is_named(tmp_path, study
     (tmp_path / "cells.json").write_text('{"name":')
     with pytest.raises(ArtefactError, match=r"cells.json: damaged"):
         summarise(tmp_path)
+    (tmp_path / "cells.json").write_text("{}")
+    with pytest.raises(ArtefactError, match=r"cells.json: not the record of a study"):
+        summarise(tmp_path)
     (tmp_path / "cells.json").write_text((study / "cells.json").read_text())
     with pytest.raises(ArtefactError, match=r"outcomes.parquet is missing"):
         summarise(tmp_path)
     (tmp_path / "outcomes.parquet").write_text("no table")
     with pytest.raises(ArtefactError, match=r"outcomes.parquet: cannot be read"):
+        summarise(tmp_path)
+    pl.DataFrame({"data": ["first"], "kind": ["new"]}).write_parquet(tmp_path / "outcomes.parquet")
+    with pytest.raises(ArtefactError, match=r"outcomes.parquet: no column 'budget'"):
         summarise(tmp_path)

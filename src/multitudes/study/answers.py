@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
@@ -18,7 +19,11 @@ from multitudes.metrics.seeds import Outcomes, Role
 OUTCOMES, CELLS = "outcomes.parquet", "cells.json"
 # The columns that say who a user is; a study of a log that carries order only has no activity.
 SEGMENTS = ("activity", "history", "tastes")
+# What is read of the measures of an evaluation; the others stay in the file.
+_MEASURES = ("hits", "ndcg", "topics", "candidate_topics", "head_hits", "torso_hits", "tail_hits")
+_ABOUT = ("user_id", "targets", "head_targets", "torso_targets", "tail_targets", *SEGMENTS)
 _KEYS = ("method", "seed")
+_REQUIRED = ("kind", "budget", *_KEYS, "user_id", "targets", "hits")
 
 
 class Answers(NamedTuple):
@@ -55,11 +60,13 @@ def read_cells(study: Path) -> dict[str, Any]:
     """
     file = study / CELLS
     try:
-        cells: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        cells = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtefactError(f"{study}: no study here ({CELLS} is missing); make one with: multitudes study") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ArtefactError(f"{file}: damaged; run multitudes study again") from None
+    if not isinstance(cells, dict) or not {"cells", "reference"} <= cells.keys():
+        raise ArtefactError(f"{file}: not the record of a study; run multitudes study again")
     return cells
 
 
@@ -71,11 +78,14 @@ def read_answers(study: Path, data: str) -> Iterator[tuple[str, int, Answers]]:
     """
     file = study / OUTCOMES
     try:
-        frame = pl.scan_parquet(file).filter(pl.col("data") == data).collect()
+        wanted = cs.by_name("kind", "budget", *_KEYS, *_ABOUT, *_MEASURES, require_all=False)
+        frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(wanted).collect()
     except FileNotFoundError:
         raise ArtefactError(f"{study}: {OUTCOMES} is missing; run multitudes study again") from None
     except pl.exceptions.PolarsError as error:
         raise ArtefactError(f"{file}: cannot be read ({error}); run multitudes study again") from None
+    if missing := [name for name in _REQUIRED if name not in frame.columns]:
+        raise ArtefactError(f"{file}: no column '{missing[0]}'; run multitudes study again")
     for (kind, budget), part in sorted(frame.partition_by("kind", "budget", as_dict=True).items()):
         yield str(kind), int(budget), answers_of(part, f"{file}: {data}")
 
@@ -87,15 +97,16 @@ def answers_of(part: pl.DataFrame, where: str) -> Answers:
         ArtefactError: the cells asked different users.
     """
     ordered = part.sort(*_KEYS, "user_id")
-    asked = ordered.group_by(*_KEYS, maintain_order=True).agg(pl.len(), pl.col("user_id").hash().sum().alias("who"))
-    if asked["len"].n_unique() > 1 or asked["who"].n_unique() > 1:
-        raise ArtefactError(f"{where}: methods or seeds were asked about different users; run multitudes study again")
+    question = pl.struct("user_id", "targets").hash().sum().alias("question")
+    asked = ordered.group_by(*_KEYS, maintain_order=True).agg(pl.len(), question)
+    if asked["len"].n_unique() > 1 or asked["question"].n_unique() > 1:
+        raise ArtefactError(
+            f"{where}: methods or seeds were asked about different users or targets; run multitudes study again"
+        )
     n_users = len(ordered) // max(len(asked), 1)
-    known = ("user_id", "targets", "head_targets", "torso_targets", "tail_targets", *SEGMENTS)
-    about = [name for name in known if name in ordered.columns]
-    numeric = [n for n, kind in ordered.schema.items() if kind.is_numeric() and n not in (*about, "seed", "budget")]
+    measured = [name for name in _MEASURES if name in ordered.columns]
     return Answers(
-        users=ordered.head(n_users).select(about),
+        users=ordered.head(n_users).select([name for name in _ABOUT if name in ordered.columns]),
         cells={str(m): s for m, s in asked.group_by("method", maintain_order=True).agg("seed").iter_rows()},
-        measures={name: ordered[name].to_numpy().astype(np.float64).reshape(-1, n_users) for name in numeric},
+        measures={name: ordered[name].to_numpy().astype(np.float64).reshape(-1, n_users) for name in measured},
     )
