@@ -44,3 +44,8 @@ def test_seen_items_make_room():
 
 def test_a_user_without_vectors_misses_everything():
     assert ranks([False, False], [1, 2]) == [np.inf, np.inf]
+
+
+def test_an_item_without_a_vector_is_not_ranked(monkeypatch):
+    monkeypatch.setitem(globals(), "ITEMS", np.array([[9, 9], [0, 0], [-1, 2], [-2, 1], [0, 0]], dtype=np.float32))
+    assert ranks([True, False], [2, 3, 1]) == [1, 2, np.inf]  # items 1 and 4 would tie at zero, before both

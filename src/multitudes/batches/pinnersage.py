@@ -26,6 +26,7 @@ from multitudes.config import Config
 from multitudes.seeding import generator
 
 _DAY_S = 86_400
+_EQUAL = 1e-5  # sums of cosines that differ by less are equal
 
 
 class PinnerSageConfig(Config):
@@ -152,8 +153,9 @@ def clusters(
     _, first_C, label_N = np.unique(label_N, return_index=True, return_inverse=True)
     label_N = np.argsort(np.argsort(first_C))[label_N]  # numbered by their newest event
     member_CN = label_N == np.arange(len(first_C))[:, None]
-    likeness_CN = (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T
-    medoid_C = np.where(member_CN, likeness_CN, -np.inf).argmax(axis=1)
+    likeness_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
+    # The two members of a pair are always equally near: the rule decides, not the last bit.
+    medoid_C = (likeness_CN > likeness_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
     importance_C = member_CN @ np.exp(-decay * age_N)
     return Clusters(label_N, medoid_C, importance_C)
 
