@@ -35,8 +35,8 @@ class Standing:
     def seconds_left(self):
         return 150.0
 
-    def running_shares(self):
-        return [("films joint seed 0", 0.5), ("films plain trial 3", 0.25)]
+    def running_notes(self):
+        return [("films joint seed 0", "epoch 2"), ("films plain trial 3", "")]
 
 
 class Terminal(io.StringIO):
@@ -56,7 +56,7 @@ def test_on_a_terminal_one_line_is_drawn_over_and_never_wraps(monkeypatch, colum
     assert len(drawn) == 3
     assert "\n" not in stream.getvalue()
     assert all(len(part) < columns for part in drawn)
-    whole = "1/4 cells, 2 min left, films joint seed 0 50%, films plain trial 3 25%"
+    whole = "1/4 cells, 2 min left, films joint seed 0 epoch 2, films plain trial 3"
     assert drawn[0] == (whole if columns == 200 else shortened(whole, columns - 1))
 
 

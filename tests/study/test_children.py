@@ -47,20 +47,20 @@ def test_what_is_done_already_starts_no_child(tmp_path):
     assert not (tmp_path / "abc" / "messages.txt").exists()
 
 
-def test_progress_is_told_as_a_share(tmp_path):
+def test_progress_is_told_with_what_the_child_is_at(tmp_path):
     said = []
-    line = json.dumps({"done": 3, "total": 4, "note": ""})
+    line = json.dumps({"done": 3, "total": 4, "note": "epoch 2"})
     run(tmp_path, f"print('a library speaks'); print({line!r}); {RESULT}", report=lambda *what: said.append(what))
-    assert said == [("films joint seed 0", 0.0), ("films joint seed 0", 0.75)]
+    assert said == [("films joint seed 0", ""), ("films joint seed 0", "epoch 2")]
 
 
 def test_stopping_interrupts_a_child_which_saves_what_it_has(tmp_path):
     program = (
-        "try:\n    print(json.dumps({'done': 1, 'total': 2}), flush=True); time.sleep(60)\n"
+        "try:\n    print(json.dumps({'done': 1, 'total': 2, 'note': 'epoch 1'}), flush=True); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    (folder / 'saved').touch()\n"
     )
     children = Children(tmp_path, 1, ("-c", HEAD + program))
-    stop_once_it_runs = lambda _, share: threading.Thread(target=children.stop).start() if share else None  # noqa: E731
+    stop_once_it_runs = lambda _, note: threading.Thread(target=children.stop).start() if note else None  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
         children.run(cell(tmp_path), "validation", stop_once_it_runs)
     assert (tmp_path / "abc" / "saved").exists()

@@ -53,7 +53,7 @@ def text(standing: "Standing", *, detail: bool = True) -> str:
     left_s = standing.seconds_left()
     if left_s is not None and standing.done < standing.total:
         parts.append(f"{duration(left_s)} left")
-    running = [f"{label} {share:.0%}" if detail else label for label, share in standing.running_shares()]
+    running = [f"{label} {note}".rstrip() if detail else label for label, note in standing.running_notes()]
     return ", ".join([*parts, *running])
 
 

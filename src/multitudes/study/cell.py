@@ -65,7 +65,7 @@ def do(job: dict[str, Any], folder: Path) -> None:
         retrieve = parse(RetrieveConfig, job["retrieve"], "[retrieve]")
         report, code = _Report(), code_digest()
         run = _trained(job, folder / "run", report)
-        evaluation = evaluate(run, asked, retrieve, report)
+        evaluation = evaluate(run, asked, retrieve, lambda done, total, _="": report(done, total, "evaluation"))
         cost = costs(run, retrieve, split, evaluation.result["budget"]) if job["keeps_run"] else {}
         write(evaluation.outcomes, outcomes_file(folder, split))
         write_json(result_file(folder, split), summary(evaluation.result, run.path) | cost | {"code": code})
@@ -100,7 +100,8 @@ class _Report:
         now_s = time.monotonic()
         if now_s - self._said_s >= _EVERY_S:
             self._said_s = now_s
-            print(json.dumps({"done": done, "total": total, "note": note}), flush=True)  # noqa: T201
+            at = note.partition(",")[0]  # "epoch 2", without its losses
+            print(json.dumps({"done": done, "total": total, "note": at}), flush=True)  # noqa: T201
 
 
 def _end_with_the_study() -> None:

@@ -17,7 +17,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLAR
 _PROGRAM = ("-m", "multitudes.study.cell")
 _MESSAGES = "messages.txt"
 
-Report = Callable[[str, float], None]  # what a cell is called, and which share of its step is done
+Report = Callable[[str, str], None]  # what a cell is called, and what it is at
 
 
 def cores() -> int:
@@ -89,7 +89,7 @@ class Children:
     def _listen(self, child: "subprocess.Popen[str]", cell: Cell, split: Split, report: Report) -> None:
         assert child.stdin is not None
         assert child.stdout is not None
-        report(cell.label, 0.0)
+        report(cell.label, "")
         try:
             child.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
             child.stdin.flush()
@@ -97,8 +97,7 @@ class Children:
             return
         for line in child.stdout:
             if line.startswith('{"done"'):  # a library may say something of its own
-                said = json.loads(line)
-                report(cell.label, said["done"] / max(said["total"], 1))
+                report(cell.label, json.loads(line)["note"])
 
     def _end(self, child: "subprocess.Popen[str]") -> int:
         """Cut what ties the child to the study, wait for it, and return its exit code."""

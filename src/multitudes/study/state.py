@@ -36,11 +36,11 @@ class Standing:
             self.running[cell.label] = _Running(step_of(cell))
             self._tell(self)
 
-    def report(self, label: str, share: float) -> None:
-        """Say how far a running cell is within its epoch or its evaluation."""
+    def report(self, label: str, note: str) -> None:
+        """Say what a running cell is at, such as its second epoch."""
         with self._lock:
             if label in self.running:
-                self.running[label].share = share
+                self.running[label].note = note
                 self._tell(self)
 
     def end(self, cell: Cell) -> None:
@@ -52,10 +52,10 @@ class Standing:
             self._left.remove(step_of(cell))
             self._tell(self)
 
-    def running_shares(self) -> list[tuple[str, float]]:
-        """Return what runs now, and which share of its epoch or evaluation is done."""
+    def running_notes(self) -> list[tuple[str, str]]:
+        """Return what runs now, and what it is at."""
         with self._lock:
-            return [(label, running.share) for label, running in self.running.items()]
+            return [(label, running.note) for label, running in self.running.items()]
 
     def seconds_left(self) -> float | None:
         """Return how long the rest will take; None while nothing is known."""
@@ -69,7 +69,7 @@ class Standing:
 class _Running:
     step: Step
     since_s: float = field(default_factory=time.monotonic)
-    share: float = 0.0
+    note: str = ""
 
 
 def step_of(cell: Cell) -> Step:
