@@ -10,6 +10,7 @@ import pytest
 from multitudes.cli import study_line
 from multitudes.cli.main import run
 from multitudes.cli.study_line import StudyLine, duration, shortened
+from multitudes.cli.train import MethodName, run_config
 from tests.study.small import study_file
 from tests.worlds import planted
 
@@ -129,4 +130,6 @@ def test_tune_writes_settings_that_train_takes(tmp_path, capsys):
     settings = tomllib.loads(out.read_text())
     assert settings["model"] == {"width": 16, "history": 10, "dropout": best["settings"]["model.dropout"]}
     assert settings["train"]["learning_rate"] == best["settings"]["train.learning_rate"]
-    assert run(["train", data, "--method", "single", "--config", str(out), "--out", str(tmp_path / "run")]) == 0
+    taken = run_config(MethodName.SINGLE, 0, out)  # as `multitudes train --config` reads it
+    assert taken.train.learning_rate == best["settings"]["train.learning_rate"]
+    assert taken.model.dropout == best["settings"]["model.dropout"]

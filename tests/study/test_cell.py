@@ -39,9 +39,15 @@ def done(asked, cells, split="validation"):
     return folder
 
 
+def result_of(folder, split):
+    result = read_result(folder, split)
+    assert result is not None
+    return result
+
+
 def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
     folder = cell().folder(cells)
-    result = read_result(folder, "validation")
+    result = result_of(folder, "validation")
     assert result["vectors_per_user"] == 1
     assert 0 <= result["score"]["hr"] <= 1
     assert min(result["p90_ms"], result["parameters"], result["train_seconds"]) > 0
@@ -73,7 +79,7 @@ def test_everything_that_decides_the_outcome_is_another_cell():
 
 def test_a_trial_keeps_its_score_and_not_its_run(cells):
     folder = done(cell(trial=1), cells)
-    assert read_result(folder, "validation")["score"] == read_result(cell().folder(cells), "validation")["score"]
+    assert result_of(folder, "validation")["score"] == result_of(cell().folder(cells), "validation")["score"]
     assert not (folder / "run").exists()
 
 
@@ -82,13 +88,13 @@ def test_a_folder_that_a_death_left_without_its_record_is_begun_anew(cells, tmp_
     (folder / "run").mkdir(parents=True)
     (folder / "result-validation.json").write_text('{"budg')
     done(cell(), tmp_path)
-    first, second = (read_result(cell().folder(where), "validation") for where in (cells, tmp_path))
+    first, second = (result_of(cell().folder(where), "validation") for where in (cells, tmp_path))
     assert first["score"] == second["score"]
 
 
 def test_another_methods_item_vectors_are_clustered(cells):
     folder = done(cell("pinnersage", over=cell(), interests=3), cells)
-    result = read_result(folder, "validation")
+    result = result_of(folder, "validation")
     assert (result["parameters"], result["train_seconds"]) == (0, 0)
     assert 1 < result["vectors_per_user"] <= 3
     served = json.loads((folder / "run" / "run.json").read_text())["config"]["model"]

@@ -70,9 +70,9 @@ def test_a_study_without_methods_is_refused(tmp_path):
 
 def test_the_methods_own_table_goes_over_the_data_sets_and_that_over_the_studys(tmp_path):
     joint, plain = entries(read(tmp_path, GOOD), "study.toml")
-    of = {entry.method: configs(entry.settings, seed=3)[0] for entry in (joint, plain)}
-    assert (of["joint"].method, of["joint"].train.epochs, of["joint"].train.batch_size) == ("joint", 5, 32)
-    assert (of["plain"].method, of["plain"].train.epochs, of["plain"].train.batch_size) == ("single", 7, 32)
+    runs = [configs(entry.settings, seed=3)[0].model_dump() for entry in (joint, plain)]
+    assert [run["method"] for run in runs] == ["joint", "single"]
+    assert [(run["train"]["epochs"], run["train"]["batch_size"]) for run in runs] == [(5, 32), (7, 32)]
     assert differing(*configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from multitudes.study.space import Range
+from multitudes.study.space import Range, Space
 from multitudes.study.tuning import tune
 
-SPACE = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
+SPACE: Space = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
 DEFAULTS = {"train.learning_rate": 0.5, "model.kind": "plain"}
 
 
@@ -34,7 +34,7 @@ def test_a_repeated_search_makes_the_same_choices_and_another_seed_others():
 
 def test_a_search_that_dies_goes_on_by_being_repeated():
     whole = tune(hill, SPACE, DEFAULTS, trials=12, seed=0)
-    kept = {}
+    kept: dict[int, float] = {}
 
     def dies_at_the_sixth(number, values):
         if number == 6:

@@ -3,12 +3,31 @@
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from multitudes.study.state import Standing
+from typing import Protocol, TextIO
 
 _EVERY_S = 0.2
+
+
+class Standing(Protocol):
+    """What is shown of a study; ``study.state.Standing`` is one."""
+
+    @property
+    def done(self) -> int:
+        """The cells that are over."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """All cells."""
+        ...
+
+    def seconds_left(self) -> float | None:
+        """Return how long the rest will take; None: unknown."""
+        ...
+
+    def running_notes(self) -> list[tuple[str, str]]:
+        """Return what runs now, and what it is at."""
+        ...
 
 
 class StudyLine:
@@ -18,7 +37,7 @@ class StudyLine:
         self._stream, self._terminal = stream, stream.isatty()
         self._drawn_s, self._done = 0.0, -1
 
-    def __call__(self, standing: "Standing") -> None:
+    def __call__(self, standing: Standing) -> None:
         """Show where the study stands."""
         if self._terminal:
             self._draw(text(standing), last=standing.done == standing.total)
@@ -47,7 +66,7 @@ class StudyLine:
             self._stream.flush()
 
 
-def text(standing: "Standing", *, detail: bool = True) -> str:
+def text(standing: Standing, *, detail: bool = True) -> str:
     """Return what there is to say; the most important first, since a narrow terminal shows the beginning."""
     parts = [f"{standing.done}/{standing.total} cells"]
     left_s = standing.seconds_left()

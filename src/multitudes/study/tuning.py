@@ -6,13 +6,13 @@ the trials' scores are kept as cells. So a killed search goes on by being repeat
 Optuna's TPE: Bergstra et al., *Algorithms for Hyper-Parameter Optimization*, NeurIPS 2011.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from multitudes.study.space import Range, Space
+from multitudes.study.space import Choices, Range
 
 Values = dict[str, Any]  # by dotted key
 Score = Callable[[int, Values], float | None]  # number of the trial from 1, its values; None: it failed
@@ -34,7 +34,7 @@ class Tuned(NamedTuple):
     best: Values  # empty: nothing was searched, or every trial failed
 
 
-def tune(score: Score, space: Space, defaults: Values, trials: int, seed: int) -> Tuned:
+def tune(score: Score, space: Mapping[str, Range | Choices], defaults: Values, trials: int, seed: int) -> Tuned:
     """Search ``space`` for the values with the highest score.
 
     The first trial is the defaults: what is chosen never scored worse than they did.
@@ -71,17 +71,17 @@ def best_of(trials: list[Trial]) -> Values:
     return max(scored, key=lambda pair: pair[0])[1] if scored else {}
 
 
-def _distribution(choice: Range | tuple[Any, ...]) -> Any:  # noqa: ANN401
+def _distribution(choice: Range | Choices) -> Any:  # noqa: ANN401
     if not isinstance(choice, Range):
         return CategoricalDistribution(range(len(choice)))  # places: a choice may be a list or a table
     kind = IntDistribution if choice.whole else FloatDistribution
     return kind(choice.low, choice.high, log=choice.log)  # type: ignore[arg-type]
 
 
-def _place(choice: Range | tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+def _place(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
     """Return ``value`` as the search knows it."""
     return value if isinstance(choice, Range) else choice.index(value)
 
 
-def _chosen(choice: Range | tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401
+def _chosen(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(choice, Range) else choice[value]
