@@ -88,6 +88,12 @@ def test_3_bad_data(tmp_path, capsys):
     assert "timestamp" in refused(["validate", str(tmp_path)], 3, capsys)
 
 
+def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
+    call = ["train", str(planted()[1].path), "--method", "pinnersage", "--out", str(tmp_path / "run")]
+    assert "the items have no column 'embedding'" in refused(call, 3, capsys)
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
