@@ -54,7 +54,7 @@ class PrepareConfig(Config):
     follows_from_share: float = Field(
         0.0, ge=0, lt=1, description="first share of each user's events that gave the follows, if nobody stated them"
     )
-    recent_s: int = Field(30 * 86_400, gt=0, description="seconds before the end of training that count as recent")
+    recent_s: int = Field(7 * 86_400, gt=0, description="seconds before the end of training that count as recent")
     memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")
     threads: int = Field(0, ge=0, description="threads of the engine; 0: every core. Never changes the result")
 
