@@ -3,6 +3,7 @@
 import difflib
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +55,16 @@ def read_toml(path: Path) -> dict[str, Any]:
         if name not in SECTIONS:
             raise UsageError(f"{path}: unknown section [{name}]{nearest(name, SECTIONS)}")
     return tables
+
+
+def laid_over(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables laid over each other, the later ones over the earlier ones, at any depth."""
+    result: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), dict)
+            result[key] = laid_over(result[key], value) if both else value
+    return result
 
 
 def toml_tables(path: Path, otherwise: str) -> dict[str, Any]:

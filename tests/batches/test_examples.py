@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multitudes.batches.examples import Examples, draw_one, nearest_valid, resolve_condition
-from multitudes.data.prepared import TRAIN, Prepared
+from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
 from tests.worlds import planted
 
@@ -148,6 +148,14 @@ def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> No
     assert prepared.event_first[first.position].all()
     assert len(every) > len(first)
     assert (prepared.event_split[every.position] == TRAIN).all()
+
+
+def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepared) -> None:
+    before = examples(prepared)
+    last = Examples(prepared, history=20, window=4, first_time_only=True, condition="source", validation_too=True)
+    more = np.setdiff1d(last.position, before.position)
+    assert len(more) > 0
+    assert (prepared.event_split[more] == VALIDATION).all()
 
 
 def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) -> None:

@@ -1,10 +1,11 @@
-"""Settings of training with which nothing could be learned."""
+"""Settings of a run: what is refused, and what a method brings."""
 
 import pytest
 
 from multitudes.config import parse
 from multitudes.errors import UsageError
-from multitudes.train.config import TrainConfig
+from multitudes.nn.user_config import UserTowerConfig
+from multitudes.train.config import RunConfig, TrainConfig
 
 
 def test_a_pool_without_negatives_is_refused() -> None:
@@ -12,3 +13,18 @@ def test_a_pool_without_negatives_is_refused() -> None:
         parse(TrainConfig, {"in_batch": 0, "uniform": 0}, "here")
     for settings in ({"in_batch": 0}, {"uniform": 0}):
         parse(TrainConfig, settings, "here")
+
+
+def test_a_method_brings_defaults_and_what_is_set_lies_over_them() -> None:
+    plain = RunConfig.model_validate({"method": "transformer"}).model
+    assert (plain.crossing.hidden, plain.sequence.layer) == (0, "gated")
+    assert RunConfig(method="single").model.crossing.hidden > 0
+    set_apart = {"method": "transformer", "model": {"sequence": {"layer": "plain"}, "width": 32}}
+    for given in (set_apart, set_apart | {"model": UserTowerConfig.model_validate(set_apart["model"])}):
+        model = RunConfig.model_validate(given).model
+        assert (model.crossing.hidden, model.sequence.layer, model.width) == (0, "plain", 32)
+
+
+def test_settings_survive_being_written_and_read() -> None:
+    first = RunConfig.model_validate({"method": "transformer", "model": {"crossing": {"hidden": 8}}})
+    assert RunConfig.model_validate(first.model_dump(mode="json")) == first

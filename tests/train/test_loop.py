@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from multitudes.cli.main import run
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
 from multitudes.nn.methods import Method
@@ -60,6 +61,20 @@ def test_another_process_trains_the_identical_weights_and_vectors(prepared: Prep
     assert same_weights(tmp_path / "one", tmp_path / "two")
     vectors = [TrainedRun.open(tmp_path / name).item_vectors() for name in ("one", "two")]
     assert np.array_equal(vectors[0], vectors[1])
+
+
+def test_a_last_fit_takes_epochs_and_shares_from_the_run_before_it(prepared: Prepared, tmp_path: Path) -> None:
+    settings = tmp_path / "small.toml"
+    settings.write_text(
+        "[model]\nwidth = 16\nhistory = 20\n[train]\nepochs = 3\nbatch_size = 32\nlearning_rate = 0.01\n"
+    )
+    assert run(["train", str(prepared.path), "--out", str(tmp_path / "one"), "--config", str(settings)]) == 0
+    assert run(["train", str(prepared.path), "--out", str(tmp_path / "two"), "--refit", str(tmp_path / "one")]) == 0
+    before, last = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
+    assert last["config"]["train"]["epochs"] == last["best_epoch"] == before["best_epoch"]
+    assert last["shares"] == before["shares"]
+    assert last["judged_users"] == 0
+    assert not same_weights(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.gpu

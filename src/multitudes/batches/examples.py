@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, follows, gather, ragged_rows
-from multitudes.data.prepared import TRAIN, Prepared
+from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
 from multitudes.seeding import generator
 
@@ -67,6 +67,7 @@ class Examples:
         forget_share: float = 0.0,
         dense: bool = True,
         ahead: int = 1,
+        validation_too: bool = False,
     ) -> None:
         self.prepared = prepared
         self.dense = dense
@@ -75,7 +76,7 @@ class Examples:
         self.forget_share = forget_share
         self.window = window
         self.condition = resolve_condition(prepared, condition)
-        self.position = eligible(prepared, first_time_only=first_time_only)
+        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too)
         if len(self.position) == 0:
             raise DataError(
                 f"{prepared.path}: no training example (a positive after an earlier event); check the split"
@@ -220,13 +221,14 @@ def resolve_condition(prepared: Prepared, condition: ConditionSource) -> Conditi
     return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
-def eligible(prepared: Prepared, *, first_time_only: bool) -> NDArray[np.int64]:
+def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool = False) -> NDArray[np.int64]:
     """Return the flat positions of the training targets.
 
     A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
     follows that are known by then (new users are what explicit interests are for).
     """
-    wanted = (prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0)
+    known = prepared.event_split <= (VALIDATION if validation_too else TRAIN)
+    wanted = known & (prepared.event_weight > 0) & (prepared.event_item > 0)
     if first_time_only:
         wanted &= prepared.event_first
     has_follows = np.repeat(np.diff(prepared.follow_offset) > 0, np.diff(prepared.event_offset))

@@ -16,6 +16,7 @@ class MethodName(StrEnum):
     """The methods; the last one, over item vectors that exist already, needs no training."""
 
     SINGLE = "single"
+    TRANSFORMER = "transformer"
     CLUSTERING = "clustering"
     CONDITIONAL = "conditional"
     JOINT = "joint"
@@ -34,6 +35,9 @@ def command(
     method: Annotated[MethodName, typer.Option(help="Which vectors a user gets.")] = MethodName.JOINT,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train], or [pinnersage].")] = None,
+    refit: Annotated[
+        Path | None, typer.Option(help="A run whose settings and epochs are taken, to train on validation too.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -41,7 +45,8 @@ def command(
     """Train a model; Ctrl-C saves and --resume goes on.
 
     A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
-    is nothing to train, and the run is made at once.
+    is nothing to train, and the run is made at once. --refit RUN trains once more what RUN's validation has chosen, on
+    the validation events too: a last fit before publishing.
     """
     if method is MethodName.PINNERSAGE:
         make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
@@ -55,19 +60,19 @@ def command(
     from multitudes.train.loop import train
     from multitudes.train.record import read_record
 
-    settings = run_config(method, seed, config)
+    settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
     data = Prepared.open(prepared)
     if overwrite and out.exists():
         read_record(out)  # refuse to delete a folder that is not a run
         shutil.rmtree(out)
-    with progress_bar(f"train {method.value}") as progress:
+    with progress_bar(f"train {settings.method}") as progress:
         run = train(data, settings, out, resume=resume, progress=progress)
     record = show(run.path)
     if json:
         print_json(
             {
                 "run": str(out),
-                "method": method.value,
+                "method": settings.method,
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
                 "validation": {"hr@100": record["validation_hr@100"]},
@@ -109,11 +114,29 @@ def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig
     )
 
 
+def refit_config(run: Path, seed: int) -> "RunConfig":
+    """Return the settings of a last fit: those of ``run``, for as many epochs as were best there."""
+    from multitudes.config import parse
+    from multitudes.errors import UsageError
+    from multitudes.train.config import RunConfig
+    from multitudes.train.record import read_record
+
+    record = read_record(run)
+    if not record["finished"] or record["config"]["method"] == MethodName.PINNERSAGE:
+        raise UsageError(f"--refit {run}: expected a run whose training is finished")
+    settings = record["config"]
+    train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
+    return parse(RunConfig, settings | {"seed": seed, "train": train, "shares": record["shares"]}, f"{run}/run.json")
+
+
 def show(run: Path) -> dict[str, Any]:
     """Print how training ended, and return the run's record."""
     from multitudes.train.record import read_record
 
     record = read_record(run)
+    if record["config"].get("train", {}).get("final"):
+        typer.echo(f"{run}: {record['config']['method']}, trained on validation too, {record['best_epoch']} epochs")
+        return record
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     typer.echo(

@@ -1,6 +1,8 @@
 """The methods by name: which kinds of interest each has, and which module finds its implicit ones."""
 
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +15,11 @@ from multitudes.nn.interests.routing import Routing
 from multitudes.nn.interests.self_attention import SelfAttention
 from multitudes.nn.interests.subsequence import Subsequence
 from multitudes.nn.interests.tokens import Tokens
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.user_config import ImplicitName, UserTowerConfig
 
 Method = Literal[
     "single",
+    "transformer",
     "clustering",
     "conditional",
     "joint",
@@ -27,30 +30,31 @@ Method = Literal[
     "subsequence",
     "random_partition",
 ]
-ImplicitName = Literal[
-    "clustering", "routing", "dynamic_routing", "self_attention", "tokens", "subsequence", "random_partition"
-]
 
 
 class Parts(NamedTuple):
     """What a method is made of, beside the unconditioned vector."""
 
-    implicit: ImplicitName | None  # the module that finds interests in the history
-    explicit: bool  # whether topics condition vectors (CR)
+    implicit: ImplicitName | Literal["chosen"] | None = None  # finds interests in the history; chosen: by setting
+    explicit: bool = False  # whether topics condition vectors (CR)
+    defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that this method brings
 
 
 METHODS: dict[Method, Parts] = {
-    "single": Parts(None, explicit=False),
-    "clustering": Parts("clustering", explicit=False),
-    "conditional": Parts(None, explicit=True),
-    "joint": Parts("clustering", explicit=True),
-    "routing": Parts("routing", explicit=False),
-    "dynamic_routing": Parts("dynamic_routing", explicit=False),
-    "self_attention": Parts("self_attention", explicit=False),
-    "tokens": Parts("tokens", explicit=False),
-    "subsequence": Parts("subsequence", explicit=False),
-    "random_partition": Parts("random_partition", explicit=False),
+    "single": Parts(),
+    # The strongest single vector: the state of the encoder itself, as in SASRec and eSASRec.
+    "transformer": Parts(defaults={"crossing": {"hidden": 0}, "sequence": {"layer": "gated"}}),
+    "clustering": Parts("clustering"),
+    "conditional": Parts(explicit=True),
+    "joint": Parts("chosen", explicit=True),
+    "routing": Parts("routing"),
+    "dynamic_routing": Parts("dynamic_routing"),
+    "self_attention": Parts("self_attention"),
+    "tokens": Parts("tokens"),
+    "subsequence": Parts("subsequence"),
+    "random_partition": Parts("random_partition"),
 }
+ALWAYS_SINGLE: tuple[Method, ...] = ("single", "transformer", "joint")  # whatever ``unconditioned`` says
 
 
 class ImplicitModule(Protocol):
@@ -70,7 +74,7 @@ class ImplicitModule(Protocol):
 def build_implicit(parts: Parts, config: UserTowerConfig) -> nn.Module | None:
     """Return the module (an ``ImplicitModule``) that finds implicit interests; None where the method has none."""
     k, width = config.interests, config.width
-    match parts.implicit:
+    match config.implicit if parts.implicit == "chosen" else parts.implicit:
         case None:
             return None
         case "clustering":

@@ -17,7 +17,7 @@ from multitudes.nn.interests.interests import Implicit, Interests
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.single import Single
 from multitudes.nn.masking import masked_mean
-from multitudes.nn.methods import METHODS, Method, build_implicit
+from multitudes.nn.methods import ALWAYS_SINGLE, METHODS, Method, build_implicit
 from multitudes.nn.norms import unit
 from multitudes.nn.sequence import sequence_encoder
 from multitudes.nn.user_config import UserTowerConfig
@@ -73,7 +73,7 @@ class UserTower(nn.Module):
         self.single = Single(width)
         self.implicit = build_implicit(METHODS[method], config)
         self.conditional = Conditional(width) if METHODS[method].explicit else None
-        self.keeps_single = method in ("single", "joint") or config.unconditioned
+        self.keeps_single = method in ALWAYS_SINGLE or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
         # condition, what the interest reads, the whole history, the follows, the user's features
         fields = 4 + (n_features > 0)
@@ -184,7 +184,7 @@ class UserTower(nn.Module):
         first_seed = generator if self.training else None
         source_BL = inputs.past_BL if self.config.validity else among(inputs.event_BL, inputs.past_BL)
         implicit: Implicit = self.implicit(item_BLD, source_BL, first_seed)
-        if at_random or self.config.partition == "random":
+        if at_random:
             assert generator is not None
             order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
             return random_partition(item_BLD, source_BL, implicit.interests.mask_BK, order_L)

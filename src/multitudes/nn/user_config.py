@@ -16,6 +16,9 @@ from multitudes.nn.interests.tokens import TokensConfig
 from multitudes.nn.sequence import SequenceConfig
 
 Similarity = Literal["dot", "cosine"]
+ImplicitName = Literal[
+    "clustering", "routing", "dynamic_routing", "self_attention", "tokens", "subsequence", "random_partition"
+]
 
 
 class UserTowerConfig(Config):
@@ -36,8 +39,8 @@ class UserTowerConfig(Config):
     cluster_on: Literal["items", "sequence"] = Field(
         "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
     )
-    partition: Literal["interests", "random"] = Field(
-        "interests", description="how a history is parted; random: the control of method §9, which cannot be published"
+    implicit: ImplicitName = Field(
+        "clustering", description="joint: what finds the implicit interests; random_partition is the control"
     )
     validity: bool = Field(
         True, description="usable events alone make implicit interests; off: hides and the like do too (ablation)"

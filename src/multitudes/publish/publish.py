@@ -16,7 +16,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index.build import IndexConfig, build
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
-from multitudes.publish.tower import pinnersage_settings, refuse_control, write_tower
+from multitudes.publish.tower import pinnersage_settings, write_tower
 from multitudes.release.manifest import Manifest
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
@@ -63,7 +63,6 @@ def publish(
     """
     trained, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
-    refuse_control(trained)
     retrieve = fitted(retrieve or RetrieveConfig(), trained.shares, trained.blend)
     conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
     with store.stage() as stage:

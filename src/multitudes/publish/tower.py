@@ -3,20 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from multitudes.errors import UsageError
 from multitudes.release.release import USER_TOWER
 from multitudes.train.pinnersage import PinnerSageRun
 from multitudes.train.runs import Run
-
-
-def refuse_control(run: Run) -> None:
-    """Refuse a run that was trained as a control.
-
-    Raises:
-        UsageError: its interests are a random partition.
-    """
-    if not isinstance(run, PinnerSageRun) and run.config.model.partition == "random":
-        raise UsageError(f"{run.path}: trained on a random partition, a control for evaluations; publish another run")
 
 
 def write_tower(run: Run, stage: Path, conditions: int) -> None:

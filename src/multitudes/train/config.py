@@ -2,11 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
-from multitudes.config import Config
-from multitudes.nn.methods import Method
+from multitudes.batches.vectors import Kind
+from multitudes.config import Config, laid_over
+from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.user_config import UserTowerConfig
 
 
@@ -46,6 +47,9 @@ class TrainConfig(Config):
     uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
     learning_rate: float = Field(0.001, gt=0, description="Adam's step size")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay of dense weights; embeddings have none")
+    final: bool = Field(
+        False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
+    )
     validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
 
@@ -64,3 +68,17 @@ class RunConfig(Config):
     seed: int = 0
     model: UserTowerConfig = UserTowerConfig()
     train: TrainConfig = TrainConfig()
+    shares: dict[Kind, float] = Field({}, description="final: what each kind of vector earned in the run before it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_brings_defaults(cls, values: object) -> object:
+        """Lay what was set over the defaults of the method."""
+        if not isinstance(values, dict):
+            return values
+        parts = METHODS.get(values.get("method", "joint"))
+        if parts is None or not parts.defaults:
+            return values
+        model = values.get("model", {})
+        own = model.model_dump(exclude_unset=True) if isinstance(model, UserTowerConfig) else model
+        return values | {"model": laid_over(parts.defaults, own)}

@@ -63,9 +63,11 @@ class _Loop:
             forget_share=settings.forget_share,
             dense=settings.dense,
             ahead=settings.ahead,
+            validation_too=settings.final,
         )
         self.held: HeldOut = held_out(prepared, "validation")
-        self.rows = sample_rows(self.held, settings.validate_users, config.seed)
+        rows = sample_rows(self.held, settings.validate_users, config.seed)
+        self.rows = rows[:0] if settings.final else rows  # what was trained on judges nothing
 
     def run(self) -> None:
         position = self.state.position
@@ -127,7 +129,7 @@ class _Loop:
         rate, shares = judge(self.run_view, self.held, self.rows)
         if rate > position.best_hit_rate or not len(self.rows):  # nothing to judge by: the last epoch is kept
             position.best_hit_rate, position.best_epoch = rate, position.epoch
-            position.best_shares = {str(kind): share for kind, share in shares.items()}
+            position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
             self.state.best = {name: tensor.clone() for name, tensor in weights(self.state.model).items()}
         record = {
             "epoch": position.epoch + 1,
