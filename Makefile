@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench bench-peers format
+.PHONY: demo test check bench bench-peers replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -41,3 +41,7 @@ $(PEERS): benchmarks/peers/requirements.txt
 
 bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.peers $(PREPARED)
+
+# The single vector against published numbers. DATA: the folder that holds amazon-beauty, -sports and -toys.
+replicate: $(STAMP)
+	$(BIN)/python -m benchmarks.replicate $(DATA) --work .replicate
