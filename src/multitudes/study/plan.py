@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitudes.config import parse
+from multitudes.errors import UsageError
 from multitudes.evaluate.config import EvaluateConfig, main_budget
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import AnyRunConfig, Cell
@@ -56,8 +57,14 @@ def entries(config: StudyConfig, where: str) -> list[Entry]:
 
 
 def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[AnyRunConfig, RetrieveConfig]:
-    """Return the configurations of a run and of its retrieval."""
+    """Return the configurations of a run and of its retrieval.
+
+    Raises:
+        UsageError: a setting does not exist, or would show the validation split to training.
+    """
     run = {key: value for key, value in settings.items() if key != "retrieve" and value} | {"seed": seed}
+    if settings.get("train", {}).get("final"):
+        raise UsageError(f"{where}: train.final trains on validation, which judges here; leave it out")
     kind: type[AnyRunConfig] = PinnerSageRunConfig if settings["method"] == PINNERSAGE else RunConfig
     return parse(kind, run, where), parse(RetrieveConfig, settings["retrieve"], where)
 
