@@ -116,3 +116,7 @@ def test_a_decay_that_leaves_nothing_of_old_clusters_serves_the_newest():
     found = vectors(histories([1, 4, 6]), CONFIG.model_copy(update={"decay": 1000.0}))
     assert named(found) == [1]
     assert found.weight_BK[0].tolist() == [1, 0, 0]
+    long_ago = vectors(
+        histories([7, 1, 4]), CONFIG.model_copy(update={"decay": 1.0}), np.array([[9_999, 1, 0] + [0] * 5])
+    )
+    assert named(long_ago) == [1, 4]  # all that is usable is old, and still the interests of this user

@@ -156,7 +156,7 @@ def clusters(
     likeness_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
     # The two members of a pair are always equally near: the rule decides, not the last bit.
     medoid_C = (likeness_CN > likeness_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
-    importance_C = member_CN @ np.exp(-decay * age_N)
+    importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: proportions are all that counts
     return Clusters(label_N, medoid_C, importance_C)
 
 
