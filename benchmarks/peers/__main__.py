@@ -21,7 +21,9 @@ from multitudes.errors import MultitudesError
 def main() -> None:
     """Compare on each set and keep the record."""
     given = _arguments()
-    settings = Settings(epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed)
+    settings = Settings(
+        batch_size=given.batch_size, window=given.window, epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed
+    )
     began, load_before = time.time(), load()
     try:
         sets = _compared(given, settings)
@@ -53,6 +55,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=["single", "joint"], help="ours; peers are held to the first")
     parser.add_argument("--peers", nargs="*", default=names, choices=names, help="which of the others")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
+    parser.add_argument("--batch-size", type=int, default=Settings().batch_size, help="histories of a step")
+    parser.add_argument("--window", type=int, default=Settings().window, help="ours alone: positives of a history")
     parser.add_argument("--epochs", type=int, default=Settings().epochs, help="most passes over the training events")
     parser.add_argument(
         "--cpu-s", type=float, default=Settings().cpu_s, help="of training a peer; then no epoch begins"

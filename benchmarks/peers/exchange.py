@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     width: int = 64
     history: int = 50
     batch_size: int = 128  # histories, or pieces of them, of a step
+    window: int = 10  # ours alone: positives after one cut of a history
     negatives: int = 256  # that each target is held against
     blocks: int = 1
     heads: int = 1

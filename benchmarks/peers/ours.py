@@ -31,6 +31,7 @@ def config(method: str, settings: Settings) -> RunConfig:
     }
     loop = {
         "batch_size": settings.batch_size,
+        "window": settings.window,
         "in_batch": in_batch,
         "uniform": settings.negatives - in_batch,
         "learning_rate": settings.learning_rate,

@@ -15,9 +15,9 @@ block(s) with {heads} head(s), {interests} vectors where a method has several, d
 {cpu_s:g} CPU seconds. These are short runs: who was best after the last pass would still improve.
 
 A *target* is one position whose next event is predicted and has a term in the loss; padding is none. Dense training
-meets an event at several positions of overlapping windows in one pass, a peer once: *CPU s a pass* is the time in
-which every training event was a target at least once. Rates leave out the first pass. Peak memory is that of
-training. Our methods also read topics and follows, the peers items alone. Lists leave out the user's past and are
+meets an event at several positions of overlapping windows (of {window}) in one pass, a peer once: *CPU s a pass* is
+the time in which every training event was a target at least once. Rates leave out the first pass. Peak memory is that
+of training. Our methods also read topics and follows, the peers items alone. Lists leave out the user's past and are
 judged by this project's evaluator on first-time targets of validation; everybody is shown after the pass that was
 best there, so all figures are a little high, and the test part stays closed."""
 
