@@ -27,8 +27,8 @@ class Settings(NamedTuple):
 
     width: int = 64
     history: int = 50
-    batch_size: int = 128  # histories, or pieces of them, of a step
-    window: int = 10  # ours alone: positives after one cut of a history
+    batch_size: int = 32  # histories, or pieces of them, of a step: with 128 the sample has 13 steps a pass
+    window: int = 50  # ours alone: positives after one cut of a history; as long as a peer's piece
     negatives: int = 256  # that each target is held against
     blocks: int = 1
     heads: int = 1
