@@ -52,7 +52,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("prepared", nargs="*", type=Path, help="prepared folders; none: the MovieLens sample")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "peers.json")
-    parser.add_argument("--methods", nargs="+", default=["transformer", "single"], help="ours; peers are held to the first")
+    parser.add_argument(
+        "--methods", nargs="+", default=["transformer", "single"], help="ours; the first is the reference"
+    )
     parser.add_argument("--peers", nargs="*", default=names, choices=names, help="which of the others")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
     parser.add_argument("--batch-size", type=int, default=Settings().batch_size, help="histories of a step")
