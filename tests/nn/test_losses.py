@@ -10,6 +10,7 @@ from multitudes.nn.losses import (
     corrected,
     hard_negative_mass,
     negative_mass,
+    pooled_mass,
     routing_variance,
     weighted_mean,
 )
@@ -89,6 +90,29 @@ def test_accidental_hits_are_no_negatives() -> None:
     mass_BK = negative_mass(score_BKN, torch.zeros(3), hit_BN.unsqueeze(1))
     expected = torch.tensor([1.0, 2.0]).logsumexp(0)
     torch.testing.assert_close(mass_BK, expected.expand(2, 1))
+
+
+def test_the_pooled_mass_and_its_gradients_are_those_of_the_plain_definition() -> None:
+    random = torch.Generator().manual_seed(0)
+    count = 600  # more than are computed at once
+    vector_SD = torch.randn(count, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    pool_ND = torch.randn(7, 3, generator=random, dtype=torch.float64, requires_grad=True)
+    log_q_N = torch.randn(7, generator=random, dtype=torch.float64)
+    hit_BN = torch.rand(5, 7, generator=random) < 0.3
+    hit_BN[4] = True  # one row has no negative at all
+    row_S = torch.randint(0, 5, (count,), generator=random)
+    weight_S = torch.randn(count, generator=random, dtype=torch.float64) * (row_S < 4)
+    found, expected = [], []
+    for mass_S, into in (
+        (pooled_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
+        (negative_mass(vector_SD @ pool_ND.T, log_q_N, hit_BN[row_S]), expected),
+    ):
+        into += [mass_S, *torch.autograd.grad((mass_S * weight_S).sum(), (vector_SD, pool_ND))]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert torch.isfinite(
+        torch.autograd.grad(pooled_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S).sum(), pool_ND)[0]
+    ).all()
 
 
 def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:

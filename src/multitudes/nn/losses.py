@@ -1,6 +1,6 @@
 """Sampled softmax with a shared pool of negatives and logQ correction (Yi et al. 2019; method §3).
 
-Legend: B users · T positives of a user · K interests · N pool of negatives.
+Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · D width.
 """
 
 import torch
@@ -37,6 +37,60 @@ def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) 
 def negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
     """Return the log-sum-exp over the last dimension, N, of the corrected negatives; accidental hits left out."""
     return masked_low(corrected(score, log_q_N), ~hit).logsumexp(dim=-1)
+
+
+def pooled_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, row_S: Tensor) -> Tensor:
+    """Return the ``negative_mass`` of S vectors over a pool, shape (S,), without ever holding all S x N scores.
+
+    Args:
+        vector_SD: user vectors, of several moments or interests of each user.
+        pool_ND: vectors of the pool's items.
+        log_q_N: see ``corrected``.
+        hit_BN: see ``accidental_hits``.
+        row_S: the row of ``hit_BN`` that holds for each vector.
+    """
+    mass: Tensor = _PooledMass.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
+    return mass
+
+
+class _PooledMass(torch.autograd.Function):
+    """Scores of a few vectors at a time, which stay in a core's cache, and once more on the way back.
+
+    A step spent most of its time writing and reading S x N scores, their masks and their gradients; computing the
+    scores twice costs less.
+    """
+
+    ROWS = 256
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        vector_SD: Tensor,
+        pool_ND: Tensor,
+        log_q_N: Tensor,
+        hit_BN: Tensor,
+        row_S: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(vector_SD, pool_ND, log_q_N, hit_BN, row_S)
+        mass_S = vector_SD.new_empty(len(vector_SD))
+        for first in range(0, len(vector_SD), _PooledMass.ROWS):
+            own = slice(first, first + _PooledMass.ROWS)
+            mass_S[own] = negative_mass(vector_SD[own] @ pool_ND.T, log_q_N, hit_BN[row_S[own]])
+        return mass_S
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad_S: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        vector_SD, pool_ND, log_q_N, hit_BN, row_S = ctx.saved_tensors  # type: ignore[attr-defined]
+        grad_SD, grad_ND = torch.empty_like(vector_SD), torch.zeros_like(pool_ND)
+        for first in range(0, len(vector_SD), _PooledMass.ROWS):
+            own = slice(first, first + _PooledMass.ROWS)
+            hit, part = hit_BN[row_S[own]], vector_SD[own]
+            share = masked_low((part @ pool_ND.T).sub_(log_q_N), ~hit).softmax(dim=1)
+            share = share.masked_fill_(hit, 0.0).mul_(grad_S[own].unsqueeze(1))
+            grad_SD[own] = share @ pool_ND
+            grad_ND.addmm_(share.T, part)
+        return grad_SD, grad_ND, None, None, None
 
 
 def hard_negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor, beta: float) -> Tensor:

@@ -19,7 +19,7 @@ from multitudes.nn.losses import (
     accidental_hits,
     corrected,
     hard_negative_mass,
-    negative_mass,
+    pooled_mass,
     routing_variance,
     weighted_mean,
 )
@@ -80,7 +80,7 @@ def _dense_loss(model: TwoTower, batch: Batch, looked: _LookedUp, state_BLD: Ten
     follow_SD = followed_BD[row_S] * follows_S.unsqueeze(1)
     vector_SD = model.user.unconditioned(whole_SD, follow_SD, looked.inputs.feature_BP[row_S])
     hit_BN = accidental_hits(row_S[moment_T], target_T, looked.pool_N, len(state_BLD))
-    negative_S = negative_mass(vector_SD @ looked.pool_ND.T, looked.log_q_N, hit_BN[row_S])
+    negative_S = pooled_mass(vector_SD, looked.pool_ND, looked.log_q_N, hit_BN, row_S)
     positive_T = corrected((vector_SD[moment_T] * looked.dense_TD).sum(dim=1), looked.dense_log_q_T)
     known_S = begun_S1.squeeze(1) | (follows_S & topic_known(looked.follow_BF).any(dim=1)[row_S])
     return weighted_mean(association.softmax_loss(positive_T, negative_S[moment_T]), weight_T * known_S[moment_T])
@@ -100,11 +100,7 @@ def _interest_losses(
     n_single = int(user.keeps_single)
     n_implicit = user.config.interests if user.implicit is not None else 0
     vectors_BKD = torch.cat([user.hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
-    row_BW = torch.arange(len(vectors_BKD), device=vectors_BKD.device).unsqueeze(1).expand_as(looked.target_BW)
-    hit_BN = accidental_hits(row_BW.flatten(), looked.target_BW.flatten(), looked.pool_N, len(vectors_BKD))
-    negatives = vectors_BKD @ user.hold(looked.pool_ND).T, looked.log_q_N, hit_BN.unsqueeze(1)
-    beta = config.hard_negatives
-    negative_BK = hard_negative_mass(*negatives, beta) if beta else negative_mass(*negatives)
+    negative_BK = _negatives(vectors_BKD, user.hold(looked.pool_ND), looked, config.hard_negatives)
     positive_BWK = corrected(
         user.hold(looked.target_BWD) @ vectors_BKD.transpose(1, 2), looked.target_log_q_BW.unsqueeze(2)
     )
@@ -125,6 +121,18 @@ def _interest_losses(
         loss_BC = association.softmax_loss(positive_BC, negative_BK[:, own])
         losses["explicit"] = weighted_mean(loss_BC, looked.weight_BW[:, first] * mask_BK[:, own])
     return losses
+
+
+def _negatives(vectors_BKD: Tensor, pool_ND: Tensor, looked: _LookedUp, beta: float) -> Tensor:
+    """Return the log of the negatives' mass for each interest (B, K)."""
+    batch, k, width = vectors_BKD.shape
+    row_B = torch.arange(batch, device=vectors_BKD.device)
+    row_T = row_B.repeat_interleave(looked.target_BW.shape[1])
+    hit_BN = accidental_hits(row_T, looked.target_BW.flatten(), looked.pool_N, batch)
+    if beta:
+        return hard_negative_mass(vectors_BKD @ pool_ND.T, looked.log_q_N, hit_BN.unsqueeze(1), beta)
+    vector_SD, row_S = vectors_BKD.reshape(-1, width), row_B.repeat_interleave(k)
+    return pooled_mass(vector_SD, pool_ND, looked.log_q_N, hit_BN, row_S).view(batch, k)
 
 
 def total(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
