@@ -2,9 +2,10 @@
 
 import pytest
 
+from multitudes.config import laid_over
 from multitudes.errors import UsageError
 from multitudes.nn.methods import METHODS
-from multitudes.study.config import flat, merged, nested, read_study
+from multitudes.study.config import flat, nested, read_study
 from multitudes.study.plan import configs, differing, entries
 from multitudes.study.space import check_defaults, default_space
 
@@ -91,8 +92,8 @@ def test_every_default_search_begins_with_the_defaults(tmp_path, method):
     check_defaults(entry.space, entry.defaults(), method)
 
 
-def test_tables_are_merged_at_any_depth_and_dotted_keys_are_the_same_tables():
-    assert merged({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
+def test_tables_are_laid_over_each_other_at_any_depth_and_dotted_keys_are_the_same_tables():
+    assert laid_over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
     assert flat({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
     assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
 

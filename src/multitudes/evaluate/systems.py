@@ -53,7 +53,7 @@ def systems(
     kinds = [kind for kind in KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     found += [System(kind, of_kind(vectors, kind), config) for kind in kinds]
     found.append(System("averaged", averaged(vectors, config), config))
-    if random_vectors is not None:
+    if random_vectors is not None and method != "random_partition":  # which is that control, trained
         found.append(System("random_partition", random_vectors, config))
     for blend in get_args(Blend):
         if blend != config.blend:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, nearest, parse, toml_tables
+from multitudes.config import Config, laid_over, nearest, parse, toml_tables
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
@@ -163,23 +163,13 @@ def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
     return data.model_copy(update={"tables": tables})
 
 
-def merged(*tables: Settings) -> Settings:
-    """Return tables laid over each other, the later ones over the earlier ones, at any depth."""
-    result: Settings = {}
-    for table in tables:
-        for key, value in table.items():
-            both = isinstance(value, dict) and isinstance(result.get(key), dict)
-            result[key] = merged(result[key], value) if both else value
-    return result
-
-
 def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
     """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
     own = config.methods[method]
     if (own.method or method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
-        return {"model": own.model, "train": own.train, "retrieve": merged(config.retrieve, own.retrieve)}
+        return {"model": own.model, "train": own.train, "retrieve": laid_over(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
-    return {section: merged(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
+    return {section: laid_over(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
 def searched(config: StudyConfig, method: str) -> Space:

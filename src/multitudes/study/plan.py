@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multitudes.config import parse
+from multitudes.config import laid_over, parse
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import EvaluateConfig, main_budget
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import AnyRunConfig, Cell
-from multitudes.study.config import Settings, StudyConfig, flat, merged, nested, searched, settings_of
+from multitudes.study.config import Settings, StudyConfig, flat, nested, searched, settings_of
 from multitudes.study.space import Space, check_defaults
 from multitudes.train.config import RunConfig
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
@@ -71,7 +71,7 @@ def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[Any
 
 def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int, over: Cell | None = None) -> Cell:
     """Return the cell of a seed with the settings that tuning chose."""
-    run, retrieve = configs(merged(entry.settings, nested(chosen)), seed)
+    run, retrieve = configs(laid_over(entry.settings, nested(chosen)), seed)
     return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, entry.evaluate, over=over)
 
 
@@ -79,7 +79,7 @@ def trial(
     entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int, over: Cell | None = None
 ) -> Cell:
     """Return the cell of a trial: first-time targets, without controls, and no further than the main budget."""
-    run, retrieve = configs(merged(entry.settings, nested(values)), seed)
+    run, retrieve = configs(laid_over(entry.settings, nested(values)), seed)
     main = main_budget(entry.evaluate.budgets)
     budgets = tuple(n for n in entry.evaluate.budgets if n <= main)
     asked = entry.evaluate.model_copy(update={"targets": "new", "controls": "none", "budgets": budgets})

@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from multitudes.config import laid_over
 from multitudes.data.prepared import Prepared
 from multitudes.errors import MultitudesError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.study.cells import digest_of
-from multitudes.study.config import Settings, TuningConfig, merged, nested
+from multitudes.study.config import Settings, TuningConfig, nested
 from multitudes.study.plan import Entry, Source
 from multitudes.study.space import check_defaults, default_space
 from multitudes.study.tuning import Tuned
@@ -61,7 +62,7 @@ def search(
         tuned: Tuned = pool.submit(work.search, entry, source, tuning).result()
     if not tuned.best:
         raise MultitudesError(f"every trial failed; {cells}/*/messages.txt say why")
-    return Found(tuned, merged(settings, nested(tuned.best)), tuning.metric)
+    return Found(tuned, laid_over(settings, nested(tuned.best)), tuning.metric)
 
 
 def write_settings(found: Found, file: Path, title: str) -> None:
