@@ -101,6 +101,21 @@ def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
     assert shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
 
 
+def test_even_importance_divides_alike_among_the_interests_that_exist():
+    kinds: tuple[Kind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
+    mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
+    vectors = user_vectors(kinds, np.zeros((2, 5, 1)), [[1, 6, 3, 1, 1], [1, 6, 0, 1, 1]], mask)
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1, importance="even")
+    # 8 of 20 places for the interests: 3 3 2 of three, 4 4 of two; the earlier one gets the place that is left.
+    assert quotas(vectors, config, 20).tolist() == [[10, 3, 3, 2, 2], [10, 4, 0, 4, 2]]
+    assert shares(vectors, config) == pytest.approx(
+        np.array([[0.5, 0.4 / 3, 0.4 / 3, 0.4 / 3, 0.1], [0.5, 0.2, 0, 0.2, 0.1]])
+    )
+    by_weight_of_history = config.model_copy(update={"importance": "weight"})
+    # 8 places at 6 : 3 : 1 are 4.8, 2.4 and 0.8; at 6 : 1 they are 6.86 and 1.14.
+    assert quotas(vectors, by_weight_of_history, 20).tolist() == [[10, 5, 2, 1, 2], [10, 7, 0, 1, 2]]
+
+
 def test_shares_above_one_are_refused():
     with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
         parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")

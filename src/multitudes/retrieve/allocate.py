@@ -71,13 +71,13 @@ def kind_shares(kinds: tuple[Kind, ...], mask_BK: NDArray[np.bool_], config: Ret
 
 
 def shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
-    """Return the share of the list that each vector gets (B, K): implicit by weight, the other kinds evenly.
+    """Return the share of the list that each vector gets (B, K): implicit by importance, the other kinds evenly.
 
     Rows sum to one, or are zero for a user without any vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     share_BK = np.zeros(vectors.mask_BK.shape)
-    for g, weight_BK in enumerate(_weights_by_kind(vectors)):
+    for g, weight_BK in enumerate(_weights_by_kind(vectors, config)):
         total_B1 = weight_BK.sum(axis=1, keepdims=True)
         share_BK += share_BG[:, g : g + 1] * weight_BK / np.where(total_B1 > 0, total_B1, 1)
     return share_BK
@@ -87,17 +87,18 @@ def quotas(vectors: UserVectors, config: RetrieveConfig, n: int) -> NDArray[np.i
     """Return how many of ``n`` candidates each vector may bring (B, K); first divided by kind, then within it."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     budget_BG = by_weight(share_BG, np.full(len(share_BG), n))
-    parts = [by_weight(weight_BK, budget_BG[:, g]) for g, weight_BK in enumerate(_weights_by_kind(vectors))]
+    parts = [by_weight(weight_BK, budget_BG[:, g]) for g, weight_BK in enumerate(_weights_by_kind(vectors, config))]
     return np.asarray(np.stack(parts).sum(axis=0))
 
 
-def _weights_by_kind(vectors: UserVectors) -> list[NDArray[np.float64]]:
+def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> list[NDArray[np.float64]]:
     """Return for each kind its weights (B, K), zero in the columns of other kinds and where masked."""
     columns = np.array(vectors.kinds)
     weights = []
     for kind in KINDS:
         mask_BK = vectors.mask_BK & (columns == kind)
-        weight_BK = np.where(mask_BK, vectors.weight_BK if kind == "implicit" else 1.0, 0.0).astype(np.float64)
+        weighs = kind == "implicit" and config.importance == "weight"
+        weight_BK = np.where(mask_BK, vectors.weight_BK if weighs else 1.0, 0.0).astype(np.float64)
         without_B1 = ~(weight_BK > 0).any(axis=1, keepdims=True)
         weights.append(np.where(without_B1, mask_BK, weight_BK).astype(np.float64))
     return weights

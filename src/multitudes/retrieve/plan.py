@@ -9,6 +9,7 @@ from multitudes.batches.vectors import KINDS, Kind
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
+Importance = Literal["weight", "even"]
 
 
 class RetrieveConfig(Config):
@@ -32,6 +33,11 @@ class RetrieveConfig(Config):
         le=1,
         validate_default=True,
         description="Share of the list that followed topics bring. None: as training fitted it.",
+    )
+    importance: Importance = Field(
+        "weight",
+        description="How the implicit interests divide their part: weight: by what each has of the history (the paper);"
+        " even: alike (ablation).",
     )
     topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for one request.")
     relevance_filter: bool = Field(
