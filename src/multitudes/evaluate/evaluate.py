@@ -57,7 +57,7 @@ def evaluate(
     prepared = run.prepared
     budgets = allowed_budgets(config.budgets, prepared.n_items)
     held = sample(held_out(prepared, config.split), config.max_users, config.seed)
-    kinds = _kinds(config, held)
+    kinds = asked_kinds(config, held)
     judged = Judge(run, retrieve, budgets, config.controls).judge(held, kinds, progress)
     if not judged:
         raise DataError(
@@ -72,7 +72,8 @@ def evaluate(
     return Evaluation(result, pl.concat([_table(prepared, kind, found) for kind, found in judged.items()]))
 
 
-def _kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
+def asked_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
+    """Return the kinds of targets that are asked about."""
     if config.targets != "both":
         return (config.targets,)
     # Where nothing is ever repeated, all targets are first-time targets and there is nothing else to ask.
