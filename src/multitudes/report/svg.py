@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise missing_extra(error.name or "altair", "report") from None
 
-Chart = alt.Chart | alt.LayerChart
+Chart = alt.Chart | alt.LayerChart | alt.ConcatChart
 
 # One look for all charts.
 CONFIG = {

@@ -1,0 +1,114 @@
+"""``python -m benchmarks.pictures [name …] [--work FOLDER]``: train each method, draw what it makes of one user."""
+
+import argparse
+import re
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import altair as alt
+
+from benchmarks.machine import ROOT
+from benchmarks.pictures.chart import list_picture, picture
+from benchmarks.pictures.user import PlantedUser, clustered, planted, trained
+from multitudes.batches.vectors import UserVectors
+from multitudes.evaluate.baselines import Baselines
+from multitudes.evaluate.scorer import Scorer
+from multitudes.evaluate.systems import averaged
+from multitudes.evaluate.targets import seen_items
+from multitudes.nn.methods import METHODS, Method
+from multitudes.report.svg import svg
+from multitudes.retrieve.plan import RetrieveConfig, fitted
+
+OUT = ROOT / "docs" / "methods"
+AVERAGED, PINNERSAGE, COUNTING = "averaged", "pinnersage", "counting"  # what is drawn beside the trained methods
+NAMES = (*METHODS, AVERAGED, PINNERSAGE, COUNTING)
+LISTED = 20  # items of a list that are drawn
+
+
+def main() -> None:
+    """Draw the named pictures, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description="Draw docs/methods/*.svg.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(NAMES)}; none: all")
+    parser.add_argument("--work", type=Path, help="folder of the trained runs, to draw again without training")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in NAMES]
+    if unknown:
+        parser.error(f"unknown picture '{unknown[0]}'; known: {', '.join(NAMES)}")
+    with tempfile.TemporaryDirectory(prefix="multitudes-pictures-") as scratch:
+        work = (given.work or Path(scratch)).resolve()
+        studio = Studio(work)
+        for name in given.names or NAMES:
+            (OUT / f"{name}.svg").write_text(rounded(studio.drawn(name)) + "\n", encoding="utf-8")
+            print(f"{OUT / name}.svg")
+
+
+class Studio:
+    """One planted user and the runs that are asked about it, each trained once."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.person = PlantedUser(planted(work))
+
+    def drawn(self, name: str) -> str:
+        """Return the picture ``name`` as SVG."""
+        if name == COUNTING:
+            return svg(self._lists())
+        run = self._run("clustering" if name == AVERAGED else name)
+        vectors = self.person.vectors(run)
+        if name == AVERAGED:
+            return svg(self._average(run, vectors))
+        seen = self.person.seen(vectors, run.item_vectors())
+        heading = [f"{name}: {counted(seen.vectors)}", *self._agreement(vectors)]
+        return svg(picture(seen, self.person.topic_names(), heading))
+
+    def _run(self, name: str) -> Scorer:
+        if name != PINNERSAGE:
+            return trained(self.person.prepared, cast("Method", name), self.work)
+        self._run("single")
+        return clustered(self.person.prepared, self.work / "single", self.work)
+
+    def _average(self, run: Scorer, vectors: UserVectors) -> alt.LayerChart:
+        seen = self.person.seen(with_average(vectors, run), run.item_vectors())
+        heading = ["averaged: the vectors of clustering as one query"]
+        return picture(seen, self.person.topic_names(), heading, single="their average")
+
+    def _lists(self) -> alt.ConcatChart:
+        """Return the chart of the systems that count, in the plane of single's item vectors."""
+        run, alone = self._run("single"), self.person.alone
+        seen = self.person.seen(self.person.vectors(run), run.item_vectors())
+        past = seen_items(self.person.prepared, alone)
+        found = Baselines(self.person.prepared).lists(alone, past, "new", LISTED)
+        heading = [f"the first {LISTED} unseen items that each proposes", "in the plane of single's item vectors"]
+        return list_picture(seen, {name: items[0] for name, items in found.items()}, heading)
+
+    def _agreement(self, vectors: UserVectors) -> list[str]:
+        if "implicit" not in vectors.kinds:
+            return []
+        mine, mean = self.person.agreement(vectors)
+        mean = round(mean, 2) + 0.0  # no minus before a zero
+        return [f"agreement with the tastes (adjusted Rand): {mine:.2f}; mean of all users: {mean:.2f}"]
+
+
+def rounded(element: str) -> str:
+    """Return an SVG whose coordinates have two decimals, which is all that can be seen: a third of the size."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", element)
+
+
+def counted(mine: UserVectors) -> str:
+    """Return how many vectors of each kind one user has."""
+    kinds = [kind for kind, exists in zip(mine.kinds, mine.mask_BK[0], strict=True) if exists]
+    return " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def with_average(vectors: UserVectors, run: Scorer) -> UserVectors:
+    """Return the vectors of a run without an unconditioned one, and in its place the average of them all."""
+    average = averaged(vectors, fitted(RetrieveConfig(), run.shares, run.blend))
+    single = vectors.kinds.index("unconditioned")
+    vectors_BKD = vectors.vectors_BKD.copy()
+    vectors_BKD[:, single] = average.vectors_BKD[:, 0]
+    return vectors._replace(vectors_BKD=vectors_BKD)
+
+
+if __name__ == "__main__":
+    main()
