@@ -5,8 +5,8 @@ ends strictly before its first event, and its positives are what the interests o
 actions of a window, method §7 PFS). So every positive is a target once an epoch, each history is encoded once per W
 targets, nothing is ever seen before its time, and nothing is expanded in memory.
 
-The unconditioned vector is cheaper to train: a causal encoder gives it at every moment of the history, so each event of
-the history and of the window is its target, from the moment before it (``Dense``).
+The unconditioned vector may see more: a causal encoder gives it at every moment, so each positive of the window is its
+target from the moment right before it (``Dense``), in the same pass.
 
 Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example · C
 of them with a condition · G topics per item · S moments · T dense targets.
@@ -169,14 +169,13 @@ class Examples:
         valid_BL: NDArray[np.bool_],
         random: np.random.Generator,
     ) -> Dense:
-        """Return the targets within each example; without dense training, those of the window at its cut."""
+        """Return the targets of the windows: each at the moment before it, or without dense training at the cut.
+
+        The events of the histories are no targets, though their states are at hand: their turn comes in windows of
+        their own. To repeat each of them in every window that follows cost .02 of HR@100 on MovieLens.
+        """
         nearest_BL = nearest_valid(valid_BL)
-        low_B = start_B
-        if self.dense:
-            # All targets of the history too, but for those of its first events, before which nothing was read.
-            oldest_B = end_B - 1 - np.where(valid_BL, np.arange(valid_BL.shape[1]), -1).max(axis=1)
-            low_B = np.minimum(np.searchsorted(self.moment, oldest_B), start_B)
-        row_T, index_T = ragged(low_B, stop_B)
+        row_T, index_T = ragged(start_B, stop_B)
         position_T = self.position[index_T]
         moment_T = self.moment[index_T] if self.dense else self.moment[start_B][row_T]
         if self.ahead > 1:

@@ -20,7 +20,7 @@ class TrainConfig(Config):
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives that follow one history cut; 1: next item only")
     dense: bool = Field(
-        True, description="train the unconditioned vector at every event of a history, not at the history's end only"
+        True, description="the unconditioned vector foresees each target from the moment before it, not from the cut"
     )
     ahead: int = Field(1, ge=1, description="dense: a target is foreseen from up to this many events before it")
     first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
