@@ -15,11 +15,13 @@ class Peer(NamedTuple):
     module: str
     variant: str
     licence: str
+    default: bool = True
 
 
 PEERS = (
     Peer("RecTools SASRec", "benchmarks.peers.rectools_sasrec", "sampled_softmax", "Apache-2.0"),
     Peer("torch-rechub MIND", "benchmarks.peers.rechub", "mind", "MIT"),
     Peer("torch-rechub ComiRec-SA", "benchmarks.peers.rechub", "comirec_sa", "MIT"),
-    Peer("torch-rechub ComiRec-DR", "benchmarks.peers.rechub", "comirec_dr", "MIT"),
+    # Holds a map for every vector and place of a history: a pass takes a CPU very long, so it is asked for by name.
+    Peer("torch-rechub ComiRec-DR", "benchmarks.peers.rechub", "comirec_dr", "MIT", default=False),
 )

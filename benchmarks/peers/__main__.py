@@ -55,7 +55,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--methods", nargs="+", default=["transformer", "single"], help="ours; the first is the reference"
     )
-    parser.add_argument("--peers", nargs="*", default=names, choices=names, help="which of the others")
+    usual = [peer.name for peer in PEERS if peer.default]
+    parser.add_argument("--peers", nargs="*", default=usual, choices=names, help="which of the others")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
     parser.add_argument("--batch-size", type=int, default=Settings().batch_size, help="histories of a step")
     parser.add_argument("--window", type=int, default=Settings().window, help="ours alone: positives of a history")

@@ -99,12 +99,23 @@ def _verdict(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> str:
     own = next(system for system in systems if system["name"] == compared["reference"])
     fastest = max(peers, key=_rate)
     ratio, passes = _rate(own) / _rate(fastest), _pass_s(fastest) / _pass_s(own)
-    met = ratio >= GOAL and compared["reference_minus"][fastest["name"]]["hr@100"]["high"] >= 0
+    no_less = compared["reference_minus"][fastest["name"]]["hr@100"]["high"] >= 0
+    fast = "Met" if ratio >= GOAL else "Not met"
+    verdict = fast if no_less else "Not met"
+    if not _has_learnt(compared, fastest):
+        why = f"{fastest['name']} was no better than popularity in this time"
+        verdict = f"{fast} in speed; equal quality is not shown, since {why}"
     return (
         f"Goal: {GOAL:g} × the fastest peer's targets per CPU second, and no less HR@100. {own['name']} to"
         f" {fastest['name']}: {number(ratio)} × the targets, {number(passes)} × the passes."
-        f" {'Met' if met else 'Not met'}. {_cost_of_quality(own, fastest)}"
+        f" {verdict}. {_cost_of_quality(own, fastest)}"
     )
+
+
+def _has_learnt(compared: Mapping[str, Any], peer: Mapping[str, Any]) -> bool:
+    """Return whether a peer's hit rate lies above the interval of popularity: below it nothing personal is learnt."""
+    hit_rate, popular = (compared["quality"][name]["hr@100"] for name in (peer["name"], "popularity"))
+    return bool(hit_rate["mean"] > popular["high"])
 
 
 def _cost_of_quality(own: Mapping[str, Any], peer: Mapping[str, Any]) -> str:

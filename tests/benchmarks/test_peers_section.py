@@ -25,7 +25,8 @@ def system(name, ours, rate, hit_rates):
     }
 
 
-def record(rate=700.0, gain=(-0.1, 0.1)):
+def record(rate=700.0, gain=(-0.1, 0.1), popularity=0.3):
+    popular = {"mean": popularity, "low": popularity - 0.1, "high": popularity + 0.1}
     interval = {"mean": 0.5, "low": 0.4, "high": 0.6}
     compared = {
         "name": "toy",
@@ -39,7 +40,8 @@ def record(rate=700.0, gain=(-0.1, 0.1)):
             system("fast", False, 100.0, [0.1, 0.2, 0.3, 0.2]),
             {"name": "gone", "ours": False, "failed": "ended with 1: no module"},
         ],
-        "quality": {name: {"hr@100": interval} for name in ("own", "popularity", "slow", "fast")},
+        "quality": {name: {"hr@100": interval} for name in ("own", "slow", "fast")}
+        | {"popularity": {"hr@100": popular}},
         "reference_minus": {
             name: {"hr@100": {"mean": 0.0, "low": gain[0], "high": gain[1]}} for name in ("popularity", "slow", "fast")
         },
@@ -62,7 +64,7 @@ def test_every_system_has_its_rate_and_its_quality_and_a_failure_is_told():
     assert "| fast (library 1.2) | MIT | 1,000 | 50 | 100 | 10 | 64 |" in shown
     assert "| **own** | MIT | 1,000 | 350 | 700 | 1.43 | 64 |" in shown
     assert "| fast | 3 of 4 | 30 | 0.500 (0.400–0.600) | 0.000 (-0.100–0.100) |" in shown
-    assert "| popularity |  |  | 0.500" in shown
+    assert "| popularity |  |  | 0.300" in shown
     assert "gone failed: ended with 1: no module" in shown
 
 
@@ -75,6 +77,11 @@ def test_the_fastest_peer_is_the_one_that_we_are_held_to_at_its_quality():
 @pytest.mark.parametrize(("rate", "gain"), [(400.0, (-0.1, 0.1)), (700.0, (-0.2, -0.1))])
 def test_the_goal_is_missed_by_a_lower_rate_or_by_lower_quality(rate, gain):
     assert re.search(r"passes\. Not met\.", page([record(rate, gain)], "a.json"))
+
+
+def test_a_peer_that_is_no_better_than_popularity_shows_no_equal_quality():
+    shown = page([record(popularity=0.45)], "a.json")
+    assert "Met in speed; equal quality is not shown, since fast was no better than popularity" in shown
 
 
 def test_a_record_of_another_commit_than_the_first_says_so():
