@@ -9,38 +9,55 @@ from multitudes.study.work import forget_other_code
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Return a cell that was done on both splits by the code that is installed."""
-    cell = tmp_path / "abc"
-    (cell / "run").mkdir(parents=True)
+def folders(tmp_path):
+    """Return a cell that was done on both splits by the code that is installed, and its training."""
+    cell, training = tmp_path / "cell", tmp_path / "training"
+    cell.mkdir()
+    (training / "run").mkdir(parents=True)
+    (training / "code").write_text(code_digest())
     for split in ("validation", "test"):
         (cell / f"result-{split}.json").write_text(json.dumps({"code": code_digest()}))
-    return cell
+    return cell, training
 
 
-def change(folder, split):
-    (folder / f"result-{split}.json").write_text(json.dumps({"code": "other"}))
+def change(cell, split):
+    (cell / f"result-{split}.json").write_text(json.dumps({"code": "other"}))
 
 
-def test_cells_of_the_same_code_stay(folder):
-    forget_other_code(folder, "validation")
-    forget_other_code(folder, "test")
-    assert len(list(folder.iterdir())) == 3
+def test_cells_of_the_same_code_stay(folders):
+    for split in ("validation", "test"):
+        forget_other_code(folders[0], folders[1], split)
+    assert [len(list(folder.iterdir())) for folder in folders] == [2, 2]
 
 
-def test_a_cell_of_other_code_is_forgotten_with_its_training(folder):
-    change(folder, "validation")
-    forget_other_code(folder, "validation")
-    assert not folder.exists()
+def test_a_training_that_other_code_began_is_forgotten_with_its_cell(folders):
+    cell, training = folders
+    change(cell, "validation")
+    (training / "code").write_text("other")
+    forget_other_code(cell, training, "validation")
+    assert not cell.exists()
+    assert not training.exists()
 
 
-def test_answers_about_the_test_split_are_forgotten_and_the_training_stays(folder):
-    change(folder, "test")
-    forget_other_code(folder, "test")
-    assert sorted(path.name for path in folder.iterdir()) == ["result-validation.json", "run"]
+def test_a_training_by_the_code_of_today_stays_for_another_answer(folders):
+    """The first of the cells that share a training has just made it anew."""
+    cell, training = folders
+    change(cell, "validation")
+    forget_other_code(cell, training, "validation")
+    assert not cell.exists()
+    assert (training / "run").exists()
+
+
+def test_answers_about_the_test_split_are_forgotten_and_the_training_stays(folders):
+    cell, training = folders
+    change(cell, "test")
+    (training / "code").write_text("other")
+    forget_other_code(cell, training, "test")
+    assert [path.name for path in cell.iterdir()] == ["result-validation.json"]
+    assert (training / "run").exists()
 
 
 def test_a_cell_that_was_never_done_is_not_touched(tmp_path):
     (tmp_path / "run").mkdir()
-    forget_other_code(tmp_path, "validation")
+    forget_other_code(tmp_path, tmp_path, "validation")
     assert (tmp_path / "run").exists()

@@ -21,18 +21,21 @@ from multitudes.config import parse
 from multitudes.data.prepared import Prepared
 from multitudes.errors import INTERRUPTED, ArtefactError, MultitudesError
 from multitudes.evaluate.config import EvaluateConfig
-from multitudes.evaluate.evaluate import evaluate
+from multitudes.evaluate.evaluate import Evaluation, evaluate
 from multitudes.evaluate.outcomes import write
+from multitudes.evaluate.pair import METHOD as PAIR
+from multitudes.evaluate.pair import Member, evaluate_pair
+from multitudes.progress import Progress
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import outcomes_file, read_result, result_file, write_json
-from multitudes.study.code import code_digest
-from multitudes.study.result import costs, summary
+from multitudes.study.code import CODE, code_digest, code_of
+from multitudes.study.result import costs, summary, together
 from multitudes.train.config import RunConfig
 from multitudes.train.loop import train
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 from multitudes.train.pinnersage import make
 from multitudes.train.run import TrainedRun
-from multitudes.train.runs import Run
+from multitudes.train.runs import Run, open_run
 
 _EVERY_S = 0.5  # between two lines of progress
 
@@ -42,7 +45,7 @@ def main(folder: Path) -> int:
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     try:
-        with _locked(folder):
+        with _locked(folder / ".lock"):
             do(job, folder)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -58,26 +61,50 @@ def do(job: dict[str, Any], folder: Path) -> None:
     Raises:
         MultitudesError: the cell cannot be done; its loss is not finite, for one.
     """
-    split = job["split"]
+    split, training = job["split"], Path(job["training"])
     if read_result(folder, split) is None:
         write_json(folder / "job.json", job)
-        asked = parse(EvaluateConfig, job["evaluate"] | {"split": split}, "[evaluate]")
-        retrieve = parse(RetrieveConfig, job["retrieve"], "[retrieve]")
-        report, code = _Report(), code_digest()
-        run = _trained(job, folder / "run", report)
-        evaluation = evaluate(run, asked, retrieve, lambda done, total, _="": report(done, total, "evaluation"))
-        cost = costs(run, retrieve, split, evaluation.result["budget"]) if job["keeps_run"] else {}
+        report = _Report()
+        served = _served(job, training, report)
+        evaluation = _evaluated(job, served, report)
+        budget = evaluation.result["budget"]
+        cost = together([costs(run, retrieve, split, budget) for run, retrieve in served]) if job["keeps_run"] else {}
         write(evaluation.outcomes, outcomes_file(folder, split))
-        write_json(result_file(folder, split), summary(evaluation.result, run.path) | cost | {"code": code})
+        figures = summary(evaluation.result, [run.path for run, _ in served])
+        write_json(result_file(folder, split), figures | cost | {"code": _code(training)})
     if not job["keeps_run"]:
-        shutil.rmtree(folder / "run", ignore_errors=True)
+        shutil.rmtree(training / "run", ignore_errors=True)
 
 
-def _trained(job: dict[str, Any], folder: Path, report: "_Report") -> Run:
+def _served(job: dict[str, Any], training: Path, report: "_Report") -> list[tuple[Run, RetrieveConfig]]:
+    """Return the run with the settings of its retrieval, or the two of a pair."""
+    if job["run"]["method"] == PAIR:
+        return [(open_run(one["run"], job["prepared"]), _retrieve(one["retrieve"])) for one in job["runs"]]
+    with _locked(training / ".training.lock"):  # another cell may need this training too
+        return [(_trained(job, training, report), _retrieve(job["retrieve"]))]
+
+
+def _retrieve(settings: dict[str, Any]) -> RetrieveConfig:
+    return parse(RetrieveConfig, settings, "[retrieve]")
+
+
+def _evaluated(job: dict[str, Any], served: list[tuple[Run, RetrieveConfig]], report: "_Report") -> Evaluation:
+    asked = parse(EvaluateConfig, job["evaluate"] | {"split": job["split"]}, "[evaluate]")
+    progress: Progress = lambda done, total, _="": report(done, total, "evaluation")  # noqa: E731
+    if len(served) == 1:
+        return evaluate(served[0][0], asked, served[0][1], progress)
+    first, second = (Member.of(run, retrieve) for run, retrieve in served)
+    return evaluate_pair((first, second), job["run"]["model"]["share"], asked, progress)
+
+
+def _trained(job: dict[str, Any], training: Path, report: "_Report") -> Run:
     """Return the run; interrupted training goes on, and what cannot be read is begun anew."""
-    prepared = Prepared.open(job["prepared"])
+    prepared, folder = Prepared.open(job["prepared"]), training / "run"
+    if not folder.exists():
+        (training / CODE).write_text(code_digest(), encoding="utf-8")
     if job["run"]["method"] == PINNERSAGE:
-        over = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": job["vectors"]}, "settings")
+        vectors = job["runs"][0]["run"] if job["runs"] else None
+        over = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
         return make(prepared, folder, over, seed=job["run"]["seed"], resume=True, overwrite=True)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
@@ -86,7 +113,14 @@ def _trained(job: dict[str, Any], folder: Path, report: "_Report") -> Run:
         return train(prepared, config, folder, resume=True, progress=report)
     except ArtefactError:
         shutil.rmtree(folder, ignore_errors=True)  # a process was killed while it made this folder
+        (training / CODE).write_text(code_digest(), encoding="utf-8")
         return train(prepared, config, folder, progress=report)
+
+
+def _code(training: Path) -> str:
+    """Return which code made a cell: that of its training too, where that was another."""
+    now, then = code_digest(), code_of(training)
+    return now if then in (None, now) else f"{then}+{now}"
 
 
 class _Report:
@@ -111,10 +145,10 @@ def _end_with_the_study() -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder: a process that a killed study left behind may need a moment to end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+def _locked(file: Path) -> Iterator[None]:
+    """Hold a lock: a process that a killed study left behind may need a moment to end."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,17 +1,20 @@
-"""Cells: the trainings of a study, each kept under a digest of everything that decides its outcome.
+"""Cells: what a study computes, each kept under a digest of everything that decides its outcome.
 
 ::
 
-    STUDY/cells/DIGEST/job.json                 what was asked
-                       run/                     the run folder, see train.run; a trial of tuning keeps none
-                       result-validation.json   what came out; written last
-                       outcomes-validation.parquet
-                       messages.txt             what the process said on stderr
+    STUDY/cells/TRAINING/run/                   the run folder, see train.run
+                         code                   the digest of the code that began it
+                CELL/job.json                   what was asked
+                     result-validation.json     what came out; written last
+                     outcomes-validation.parquet
+                     messages.txt               what the process said on stderr
 
-A cell that has its result is never computed again, whichever study file asks for it; ``result-test.json`` joins it when
-the test split is opened.
+Cells that differ in retrieval alone share one training. A trial of tuning has its training in its own folder, and keeps
+nothing of it. A cell that has its result is never computed again, whichever study file asks for it;
+``result-test.json`` joins it when the test split is opened.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,18 +27,20 @@ import torch
 
 from multitudes import __version__
 from multitudes.data.prepared import Prepared, Split
+from multitudes.errors import ArtefactError
 from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluate.pair import PairRunConfig
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.train.config import RunConfig
 from multitudes.train.pinnersage import PinnerSageRunConfig
-from multitudes.train.record import data_digest
+from multitudes.train.record import data_digest, read_record
 
-AnyRunConfig = RunConfig | PinnerSageRunConfig
+AnyRunConfig = RunConfig | PinnerSageRunConfig | PairRunConfig
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One training and its evaluation: method × data set × seed, or one trial of tuning."""
+    """A training and how it is asked: method × data set × seed, or one trial of tuning."""
 
     data: str
     method: str  # its name in the study
@@ -45,7 +50,9 @@ class Cell:
     retrieve: RetrieveConfig
     evaluate: EvaluateConfig
     trial: int | None = None  # from 1; None: not a trial
-    over: "Cell | None" = None  # the cell whose item vectors are clustered
+    over: tuple[
+        "Cell", ...
+    ] = ()  # the cells that it is made of: whose item vectors are clustered, or the two of a pair
 
     @property
     def label(self) -> str:
@@ -54,33 +61,58 @@ class Cell:
         return f"{self.data} {self.method} {part}"
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """Everything that decides the outcome, as JSON knows it; names are not among it."""
+    def trained(self) -> dict[str, Any]:
+        """Everything that decides the training, as JSON knows it; names are not among it."""
         return {
             "data": self.data_digest,
             "run": self.run.model_dump(mode="json"),
-            # What is left open takes the default that suits the run, so it must stay open on the way.
-            "retrieve": self.retrieve.model_dump(mode="json", exclude_unset=True),
-            "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"}),
             "versions": {"multitudes": __version__, "torch": str(torch.__version__)},
-            "keeps_run": self.trial is None,
-            "over": self.over and self.over.digest,
+            "over": [one.training for one in self.over],
         }
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """How it is retrieved; what is left open takes the default that suits the run, so it stays open on the way."""
+        return self.retrieve.model_dump(mode="json", exclude_unset=True)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Everything that decides the outcome."""
+        return self.trained | {
+            "retrieve": self.served,
+            "over_served": [one.served for one in self.over],
+            "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"}),
+            "keeps_run": self.trial is None,
+        }
+
+    @cached_property
+    def training(self) -> str:
+        """What its training is kept under, together with all cells that differ in retrieval alone."""
+        return _digest(self.trained)
 
     @cached_property
     def digest(self) -> str:
         """The name of its folder."""
-        text = json.dumps(self.asked, sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(self.asked)
 
     def folder(self, cells: Path) -> Path:
         """Return where it lies."""
         return cells / self.digest
 
+    def training_folder(self, cells: Path) -> Path:
+        """Return where its training lies."""
+        return cells / (self.training if self.trial is None else self.digest)
+
     def job(self, split: Split, cells: Path) -> dict[str, Any]:
         """Return what its process is told."""
-        vectors = str(self.over.folder(cells) / "run") if self.over else None
-        return {"label": self.label, "prepared": str(self.prepared), "split": split, "vectors": vectors, **self.asked}
+        runs = [{"run": str(one.training_folder(cells) / "run"), "retrieve": one.served} for one in self.over]
+        told = {"label": self.label, "prepared": str(self.prepared), "split": split, "runs": runs}
+        return told | {"training": str(self.training_folder(cells)), **self.asked}
+
+
+def _digest(asked: dict[str, Any]) -> str:
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def result_file(folder: Path, split: Split) -> Path:
@@ -100,6 +132,13 @@ def read_result(folder: Path, split: Split) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return result
+
+
+def is_trained(training: Path) -> bool:
+    """Tell whether a training is over and its run is there."""
+    with contextlib.suppress(ArtefactError):
+        return bool(read_record(training / "run").get("finished"))
+    return False
 
 
 def write_json(file: Path, record: dict[str, Any]) -> None:

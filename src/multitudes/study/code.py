@@ -10,6 +10,7 @@ from pathlib import Path
 
 import multitudes
 
+CODE = "code"  # beside a training: the digest of the code that began it
 _ROOMS = ("batches", "data", "evaluate", "index", "metrics", "nn", "retrieve", "train")
 
 
@@ -22,6 +23,12 @@ def code_digest() -> str:
         for file in sorted((package / room).rglob("*.py")):
             digest.update(f"{file.relative_to(package)}\0{essence(file.read_text(encoding='utf-8'))}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def code_of(training: Path) -> str | None:
+    """Return the digest of the code that began a training; None: nothing was trained there."""
+    file = training / CODE
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def essence(source: str) -> str:

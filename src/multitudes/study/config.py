@@ -11,6 +11,7 @@ from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluate.pair import METHOD as PAIR
 from multitudes.study.space import Space, space_of
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 
@@ -53,10 +54,23 @@ class MethodConfig(Config):
     over: str | None = Field(
         None, description="pinnersage: the method whose item vectors are clustered; default: the items' own embedding"
     )
+    pair: tuple[str, str] | None = Field(
+        None, description="two trained methods as one system: nothing is trained, each brings its part of the list"
+    )
+    share: float | None = Field(None, ge=0, le=1, description="pair: part of the first of the two; default: half")
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
     space: Settings = Field({}, description="what tuning varies, beside or in place of the study's space")
+
+    def kind(self, name: str) -> str:
+        """Return what it is, given its name in the study: a method of ``multitudes train``, pinnersage or a pair."""
+        return PAIR if self.pair else self.method or name
+
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """The methods of the study that it is made of; they come before it."""
+        return self.pair or ((self.over,) if self.over else ())
 
 
 class TuningConfig(Config):
@@ -133,22 +147,30 @@ def read_study(file: Path) -> StudyConfig:
         raise UsageError(
             f"{file}: reference = '{config.compared_with}' is none of its methods{nearest(config.compared_with, known)}"
         )
-    _check_over(config, file)
+    for name in config.methods:
+        _check_made_of(config, name, f"{file}: [methods.{name}]")
     data = {name: _located(name, data, file) for name, data in config.data.items()}
     return config.model_copy(update={"data": data})
 
 
-def _check_over(config: StudyConfig, file: Path) -> None:
-    for name, method in config.methods.items():
-        clusters = (method.method or name) == PINNERSAGE
-        over = config.methods.get(method.over or "")
-        if method.over is not None and not clusters:
-            raise UsageError(f"{file}: [methods.{name}]: over is of {PINNERSAGE} alone; leave it out")
-        if method.over is not None and (over is None or (over.method or method.over) == PINNERSAGE):
-            trained = tuple(n for n, m in config.methods.items() if (m.method or n) != PINNERSAGE)
+def _check_made_of(config: StudyConfig, name: str, where: str) -> None:
+    """Check that what is made of other methods names trained ones, and sets nothing that is theirs."""
+    own = config.methods[name]
+    kind = own.kind(name)
+    if own.over is not None and kind != PINNERSAGE:
+        raise UsageError(f"{where}: over is of {PINNERSAGE} alone; leave it out")
+    if kind == PAIR and own.pair is None:
+        raise UsageError(f"{where}: of which two? Give pair = two methods of this study")
+    if own.share is not None and own.pair is None:
+        raise UsageError(f"{where}: share is of a pair alone; leave it out")
+    if own.pair and (own.method or own.model or own.train or own.retrieve):
+        raise UsageError(f"{where}: a pair is trained and served as its two methods are; only share can be set")
+    trained = tuple(n for n, m in config.methods.items() if m.kind(n) not in (PINNERSAGE, PAIR))
+    for other in own.made_of:
+        if other not in trained:
+            key = "pair" if own.pair else "over"
             raise UsageError(
-                f"{file}: [methods.{name}]: over = '{method.over}' is no trained method of this study"
-                f"{nearest(method.over, trained)}"
+                f"{where}: {key} names '{other}', no trained method of this study{nearest(other, trained)}"
             )
 
 
@@ -166,7 +188,9 @@ def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
 def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
     """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
     own = config.methods[method]
-    if (own.method or method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
+    if own.pair:
+        return {"model": {} if own.share is None else {"share": own.share}, "train": {}, "retrieve": {}}
+    if own.kind(method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
         return {"model": own.model, "train": own.train, "retrieve": laid_over(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
     return {section: laid_over(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
@@ -179,8 +203,8 @@ def searched(config: StudyConfig, method: str) -> Space:
         UsageError: the space is no space.
     """
     own = config.methods[method]
-    shared = None if (own.method or method) == PINNERSAGE else config.tuning.space
-    wide = space_of(own.method or method, shared, own.space)
+    kind = own.kind(method)
+    wide = space_of(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space)
     fixed = flat({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in wide.items() if key not in fixed}
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from multitudes.config import laid_over, parse
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import EvaluateConfig, main_budget
+from multitudes.evaluate.pair import METHOD as PAIR
+from multitudes.evaluate.pair import PairRunConfig
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import AnyRunConfig, Cell
 from multitudes.study.config import Settings, StudyConfig, flat, nested, searched, settings_of
@@ -13,6 +15,9 @@ from multitudes.study.space import Space, check_defaults
 from multitudes.train.config import RunConfig
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 from multitudes.train.pinnersage import PinnerSageRunConfig
+
+# What has settings of its own; everything else is trained.
+_KINDS: dict[str, type[AnyRunConfig]] = {PINNERSAGE: PinnerSageRunConfig, PAIR: PairRunConfig}
 
 
 class Source(NamedTuple):
@@ -30,7 +35,7 @@ class Entry(NamedTuple):
     settings: Settings  # method, model, train, retrieve: what the study says
     evaluate: EvaluateConfig
     space: Space
-    over: str | None = None  # the method whose item vectors are clustered
+    over: tuple[str, ...] = ()  # the methods that it is made of
 
     def defaults(self) -> dict[str, Any]:
         """Return every setting by dotted key, with its value before tuning."""
@@ -47,8 +52,8 @@ def entries(config: StudyConfig, where: str) -> list[Entry]:
     found = []
     for data in config.data:
         for method, own in config.methods.items():
-            settings = {"method": own.method or method} | settings_of(config, data, method)
-            entry = Entry(data, method, settings, _asked(config, data), searched(config, method), own.over)
+            settings = {"method": own.kind(method)} | settings_of(config, data, method)
+            entry = Entry(data, method, settings, _asked(config, data), searched(config, method), own.made_of)
             configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
             if config.tuning.trials:
                 check_defaults(entry.space, entry.defaults(), f"{where}: [methods.{method}]")
@@ -65,18 +70,19 @@ def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[Any
     run = {key: value for key, value in settings.items() if key != "retrieve" and value} | {"seed": seed}
     if settings.get("train", {}).get("final"):
         raise UsageError(f"{where}: train.final trains on validation, which judges here; leave it out")
-    kind: type[AnyRunConfig] = PinnerSageRunConfig if settings["method"] == PINNERSAGE else RunConfig
-    return parse(kind, run, where), parse(RetrieveConfig, settings["retrieve"], where)
+    return parse(_KINDS.get(settings["method"], RunConfig), run, where), parse(
+        RetrieveConfig, settings["retrieve"], where
+    )
 
 
-def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int, over: Cell | None = None) -> Cell:
+def cell(entry: Entry, source: Source, chosen: dict[str, Any], seed: int, over: tuple[Cell, ...] = ()) -> Cell:
     """Return the cell of a seed with the settings that tuning chose."""
     run, retrieve = configs(laid_over(entry.settings, nested(chosen)), seed)
     return Cell(entry.data, entry.method, source.path, source.digest, run, retrieve, entry.evaluate, over=over)
 
 
 def trial(
-    entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int, over: Cell | None = None
+    entry: Entry, source: Source, values: dict[str, Any], number: int, seed: int, over: tuple[Cell, ...] = ()
 ) -> Cell:
     """Return the cell of a trial: first-time targets, without controls, and no further than the main budget."""
     run, retrieve = configs(laid_over(entry.settings, nested(values)), seed)

@@ -5,6 +5,7 @@ Legend: Q requests.
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,20 +27,24 @@ _REQUESTS = 200  # timed; enough for a ninth decile
 _SEED = 0  # of the users who are timed: the same for every method
 
 
-def summary(result: dict[str, Any], run: Path) -> dict[str, Any]:
-    """Return the figures of an evaluation that a study lists, with those of the training behind it."""
+def summary(result: dict[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of an evaluation that a study lists, with those of the trainings behind it."""
     budget, own = result["budget"], result["methods"][result["method"]]
-    metrics = run / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    epochs = [json.loads(line) for line in lines]  # none: nothing was trained
+    epochs = [of_run for of_run in map(_epochs, runs) if of_run]  # none: nothing was trained
     return {
         "budget": budget,
         "users": result["users"],
         "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
         "interests": result["interests"],
-        "train_seconds": epochs[-1]["seconds"] if epochs else 0.0,
-        "targets_per_s": round(fmean(epoch["targets_per_s"] for epoch in epochs), 1) if epochs else None,
+        "train_seconds": sum((of_run[-1]["seconds"] for of_run in epochs), 0.0),
+        # Of two runs there is no one speed.
+        "targets_per_s": round(fmean(e["targets_per_s"] for e in epochs[0]), 1) if len(epochs) == 1 else None,
     }
+
+
+def _epochs(run: Path) -> list[dict[str, Any]]:
+    metrics = run / "metrics.jsonl"
+    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
 
 
 def costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
@@ -61,3 +66,8 @@ def costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str,
         "vectors_per_user": round(float(np.mean(vectors)), 2),
         "p90_ms": round(float(np.percentile(ms, 90)), 3),
     }
+
+
+def together(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the costs of runs that are asked one after the other; those of one run are its own."""
+    return {key: round(sum(one[key] for one in each), 3) for key in each[0]}

@@ -23,6 +23,7 @@ from multitudes.study.tables import Done, outcomes, records
 from multitudes.study.tuning import Tuned
 from multitudes.study.work import Watch, Work, as_they_end, results
 
+Key = tuple[str, str]  # data set, method
 _TEST = "test"  # where the tables of the opened test split lie
 
 
@@ -94,27 +95,36 @@ class _Study:
     ) -> None:
         self._config, self._planned, self._sources, self._out, self._work = config, planned, sources, out, work
         self._cells = out / "cells"
-        self._tuned: dict[tuple[str, str], Tuned] = {}
-        self._done: dict[tuple[str, str], list[Done]] = {}
+        self._tuned: dict[Key, Tuned] = {}
+        self._done: dict[Key, list[Done]] = {}
 
     def work(self) -> tuple[list[Tuned], list[Done]]:
         """Tune every method on every set, each followed by its seeds; return both in the order of the study."""
         with self._work.pool(self._steps()) as pool:
-            for clusters_another in (False, True):  # what clusters the vectors of another method comes after it
-                self._round(pool, [entry for entry in self._planned if bool(entry.over) == clusters_another])
+            for made_of_others in (False, True):
+                self._round(pool, [entry for entry in self._planned if bool(entry.over) == made_of_others])
         done = [one for entry in self._planned for one in self._done[entry.data, entry.method]]
         return [self._tuned[entry.data, entry.method] for entry in self._planned], done
 
     def _round(self, pool: ThreadPoolExecutor, now: list[Entry]) -> None:
+        """Search, then train; a cell whose training another one does comes after all of those."""
         searches = {pool.submit(self._search, entry): entry for entry in now}
-        seeds: dict[tuple[str, str], list[Future[Done]]] = {}
+        cells: dict[Key, list[Cell]] = {}
+        begun: dict[str, Cell] = {}  # the first cell of each training
+        trained: list[Future[str | None]] = []
         for search in as_they_end(searches):
             entry, tuned = searches[search], search.result()
             self._tuned[entry.data, entry.method] = tuned
-            seeds[entry.data, entry.method] = [
-                pool.submit(self._train, entry, tuned, seed) for seed in self._config.seeds
-            ]
-        self._done |= {key: results(futures) for key, futures in seeds.items()}
+            cells[entry.data, entry.method] = [self._cell(entry, tuned, seed) for seed in self._config.seeds]
+            first = [one for one in cells[entry.data, entry.method] if begun.setdefault(one.training, one) is one]
+            trained += [pool.submit(self._work.do, one, "validation") for one in first]
+        errors = dict(zip([one.digest for one in begun.values()], results(trained), strict=True))
+        others = [one for group in cells.values() for one in group if begun[one.training] is not one]
+        asked = [pool.submit(self._work.do, one, "validation") for one in others]
+        errors |= dict(zip([one.digest for one in others], results(asked), strict=True))
+        for key, group in cells.items():
+            best, trials = self._tuned[key].best, len(self._tuned[key].trials)
+            self._done[key] = [Done(one, best, errors[one.digest], trials) for one in group]
 
     def ask_again(self, done: list[Done], split: Split) -> list[Done]:
         """Ask the same trained cells about another split."""
@@ -152,15 +162,13 @@ class _Study:
         over = self._over(entry, self._config.seeds[0])
         return self._work.search(entry, self._sources[entry.data], self._config.tuning, over)
 
-    def _train(self, entry: Entry, tuned: Tuned, seed: int) -> Done:
-        asked = cell(entry, self._sources[entry.data], tuned.best, seed, self._over(entry, seed))
-        return Done(asked, tuned.best, self._work.do(asked, "validation"), len(tuned.trials))
+    def _cell(self, entry: Entry, tuned: Tuned, seed: int) -> Cell:
+        return cell(entry, self._sources[entry.data], tuned.best, seed, self._over(entry, seed))
 
-    def _over(self, entry: Entry, seed: int) -> Cell | None:
-        """Return the cell whose item vectors are clustered, of the same seed."""
-        if entry.over is None:
-            return None
-        return next(one.cell for one in self._done[entry.data, entry.over] if one.cell.run.seed == seed)
+    def _over(self, entry: Entry, seed: int) -> tuple[Cell, ...]:
+        """Return the cells, of the same seed, that an entry is made of."""
+        done = [self._done[entry.data, method] for method in entry.over]
+        return tuple(next(one.cell for one in seeds if one.cell.run.seed == seed) for seeds in done)
 
 
 def _searched(entry: Entry, found: Tuned) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, nearest, parse
 from multitudes.errors import UsageError
+from multitudes.evaluate.pair import METHOD as PAIR
 from multitudes.nn.methods import METHODS, Method, Parts
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 
@@ -57,6 +58,8 @@ def default_space(method: str) -> Space:
     """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
     if method == PINNERSAGE:
         return _PINNERSAGE
+    if method == PAIR:
+        return {}
     parts = METHODS.get(cast("Method", method), Parts(None, explicit=False))
     return _EVERY | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
 

@@ -90,6 +90,7 @@ def _record(one: Done, result: dict[str, Any]) -> dict[str, Any]:
         "status": "done" if one.error is None else "failed",
         "error": one.error,
         "digest": cell.digest,
+        "training": cell.training,
         "settings": differing(cell.run, cell.retrieve),
         "tuned": one.chosen,
         "trials": one.trials,

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.data.prepared import Split
-from multitudes.study.cells import Cell, read_result, result_file
+from multitudes.study.cells import Cell, is_trained, read_result, result_file
 from multitudes.study.children import Children
-from multitudes.study.code import code_digest
+from multitudes.study.code import code_digest, code_of
 from multitudes.study.config import TuningConfig
 from multitudes.study.plan import Entry, Source, trial
 from multitudes.study.state import Standing, Step
@@ -34,6 +34,7 @@ class Work:
         self._cells, self._processes, self._watch, self._fresh = cells, processes, watch, fresh
         self._children = Children(cells, processes)
         self._standing = Standing([], processes, watch)
+        self._untrained: dict[str, str] = {}  # trainings that failed in this session, and why
 
     @contextmanager
     def pool(self, steps: list[Step]) -> Iterator[ThreadPoolExecutor]:
@@ -58,16 +59,27 @@ class Work:
         Raises:
             KeyboardInterrupt: the study is being stopped.
         """
-        error, folder = None, cell.folder(self._cells)
+        error, folder, training = None, cell.folder(self._cells), cell.training_folder(self._cells)
         if self._fresh:
-            forget_other_code(folder, split)
+            forget_other_code(folder, training, split)
         if read_result(folder, split) is None:
-            self._standing.begin(cell)
-            error = self._children.run(cell, split, self._standing.report)
+            error = self._cannot(cell)
+            if error is None:
+                self._standing.begin(cell)
+                error = self._children.run(cell, split, self._standing.report)
+            if error is not None and not is_trained(training):
+                self._untrained[training.name] = error
         self._standing.end(cell)
         return error
 
-    def search(self, entry: Entry, source: Source, tuning: TuningConfig, over: Cell | None = None) -> Tuned:
+    def _cannot(self, cell: Cell) -> str | None:
+        """Return why a cell cannot be done: its training, or that of one it is made of, was tried in vain."""
+        for one in cell.over:
+            if one.training in self._untrained:
+                return f"{one.method}: {self._untrained[one.training]}"
+        return self._untrained.get(cell.training_folder(self._cells).name)
+
+    def search(self, entry: Entry, source: Source, tuning: TuningConfig, over: tuple[Cell, ...] = ()) -> Tuned:
         """Search for the settings of a method on a data set, judged on validation."""
 
         def score(number: int, values: Values) -> float | None:
@@ -81,15 +93,16 @@ class Work:
         return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
 
 
-def forget_other_code(folder: Path, split: Split) -> None:
-    """Remove a cell that was done by other code than is installed now; of a test split its answers only."""
+def forget_other_code(folder: Path, training: Path, split: Split) -> None:
+    """Remove a cell and a training that were done by other code than is installed now; of the test split the result."""
     result = read_result(folder, split)
-    if result is None or result.get("code") == code_digest():
-        return
-    if split == "validation":
-        shutil.rmtree(folder)
-    else:
-        result_file(folder, split).unlink()
+    if result is not None and result.get("code") != code_digest():
+        if split == "validation":
+            shutil.rmtree(folder)
+        else:
+            result_file(folder, split).unlink()
+    if split == "validation" and code_of(training) not in (None, code_digest()):
+        shutil.rmtree(training)
 
 
 def as_they_end(futures: Iterable["Future[Tuned]"]) -> Iterator["Future[Tuned]"]:

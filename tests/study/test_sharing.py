@@ -1,0 +1,81 @@
+"""Trainings that several cells need: each is done once, by one worker, and its failure is that of all its cells."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from multitudes.study.cells import is_trained
+from multitudes.study.children import Children
+from multitudes.study.config import read_study
+from multitudes.study.run import run_study
+from tests.study.small import STUDY, study_file
+
+TURNS = '[methods.turns]\nmethod = "joint"\nretrieve.blend = "round_robin"\n'
+EVEN = '[methods.even]\nmethod = "joint"\nretrieve.importance = "even"\n'
+SEPARATE = '[methods.separate]\npair = ["joint", "plain"]\n'
+SAGE = '[methods.pinnersage]\nover = "turns"\n'
+
+
+class Worker:
+    """Stands in for the processes: trains nothing, and remembers who worked on which training at once."""
+
+    def __init__(self, monkeypatch, failing=()):
+        self.failing, self.asked, self.at_once, self.busy = failing, [], [], []
+        self.lock = threading.Lock()
+        monkeypatch.setattr(Children, "run", self.run)
+
+    def run(self, cell, split, report):
+        del split, report
+        training = cell.training_folder(self.cells)
+        with self.lock:
+            self.asked.append(cell.method)
+            if not is_trained(training):
+                self.at_once.append([name for name in self.busy if name == training.name])
+                self.busy.append(training.name)
+        time.sleep(0.02)
+        if cell.method in self.failing:
+            return "no such luck"
+        (training / "run").mkdir(parents=True, exist_ok=True)
+        record = {"format": "multitudes-run", "version": 1, "finished": True}
+        (training / "run" / "run.json").write_text(json.dumps(record))
+        return "trained, but not asked"
+
+    def study(self, folder, *more, processes=4):
+        text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", "\n".join([*more, "[model]"]), 1)
+        self.cells = folder / "out" / "cells"
+        config = read_study(study_file(folder, text + f"[run]\nprocesses = {processes}\n"))
+        ended = run_study(config, folder / "out")
+        return {cell["method"]: cell["error"] for cell in ended.record["cells"]}
+
+
+def test_cells_that_share_a_training_never_train_it_side_by_side(tmp_path, monkeypatch):
+    worker = Worker(monkeypatch)
+    errors = worker.study(tmp_path, TURNS, EVEN, SEPARATE, SAGE)
+    assert not any(worker.at_once)
+    assert sorted(worker.asked) == sorted(errors), "what fails after its training fails alone: every cell was asked"
+    assert max(worker.asked.index(name) for name in ("joint", "plain")) < worker.asked.index("separate")
+
+
+def test_a_training_that_fails_is_tried_once_and_fails_all_its_cells(tmp_path, monkeypatch):
+    worker = Worker(monkeypatch, failing=("joint", "turns"))
+    errors = worker.study(tmp_path, TURNS, SEPARATE, SAGE)
+    assert sorted(worker.asked) in (["joint", "plain"], ["plain", "turns"])
+    assert errors["joint"] == errors["turns"] == "no such luck"
+    assert errors["separate"] == "joint: no such luck"
+    assert errors["pinnersage"] == "turns: no such luck"
+    assert errors["plain"] == "trained, but not asked"
+
+
+@pytest.mark.slow
+def test_one_training_answers_two_methods_and_a_pair(tmp_path):
+    text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{SEPARATE}[model]", 1)
+    ended = run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
+    assert not ended.failed
+    cells = {cell["method"]: cell for cell in ended.record["cells"]}
+    assert cells["joint"]["training"] == cells["even"]["training"] != cells["plain"]["training"]
+    assert len(list((tmp_path / "out" / "cells").glob("*/run"))) == 2
+    assert cells["joint"]["train_seconds"] == cells["even"]["train_seconds"]
+    parts = [cells[name]["parameters"] for name in ("joint", "plain")]
+    assert cells["separate"]["parameters"] == sum(parts)
