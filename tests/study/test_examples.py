@@ -1,0 +1,52 @@
+"""Every study that is shipped can be planned, and compares what it says it compares."""
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from multitudes.study.config import read_study
+from multitudes.study.plan import Source, cell, entries
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+
+
+def planned(file, folder, text=None):
+    """Return the first seed's cell of every method and data set, beside folders for the tables that are not shipped."""
+    for data in tomllib.loads(file.read_text())["data"].values():
+        (folder / data.get("tables", ".")).mkdir(parents=True, exist_ok=True)
+    copy = Path(shutil.copy(file, folder))
+    if text is not None:
+        copy.write_text(text)
+    config = read_study(copy)
+    cells = {}
+    for entry in sorted(entries(config, str(copy)), key=lambda one: bool(one.over)):
+        over = tuple(cells[entry.data, name] for name in entry.over)
+        source = Source(folder, entry.data)
+        cells[entry.data, entry.method] = cell(entry, source, {}, config.seeds[0], over)
+    return cells
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_no_two_methods_of_a_study_are_the_same(file, tmp_path):
+    cells = planned(file, tmp_path)
+    assert len({one.digest for one in cells.values()}) == len(cells)
+
+
+def test_control_a_variant_that_varies_nothing_is_seen(tmp_path):
+    file = next(one for one in EXAMPLES if one.name == "ablations.toml")
+    cells = planned(file, tmp_path, file.read_text().replace("model.interests = 7", "model.interests = 4"))
+    assert len({one.digest for one in cells.values()}) == len(cells) - 1
+
+
+def test_ablations_of_retrieval_share_the_training_of_the_plain_method(tmp_path):
+    cells = planned(next(one for one in EXAMPLES if one.name == "ablations.toml"), tmp_path)
+    together = {}
+    for (_, method), one in cells.items():
+        together.setdefault(one.training, []).append(method)
+    shared = sorted(sorted(methods) for methods in together.values() if len(methods) > 1)
+    assert shared == [
+        ["clustering", "even", "even_turns", "global_top", "turns"],
+        ["conditional", "topics_1", "topics_3", "unfiltered"],
+    ]
