@@ -31,7 +31,7 @@ uniform = 32
 validate_users = 40
 
 [evaluate]
-budgets = [5, 20]
+budgets = [5, 20, 200]
 resamples = 20
 
 [tuning]

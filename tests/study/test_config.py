@@ -48,6 +48,14 @@ def read(folder, text):
         (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed comes twice"),
         (("[methods.joint]", "[methods.pinnersage]\nover = 'plan'"), "no trained method.*did you mean 'plain'"),
         (("[methods.joint]", "[methods.joint]\nover = 'plain'"), "over is of pinnersage alone"),
+        (("[train]", "[methods.two]\npair = ['joint', 'plan']\n[train]"), "pair names 'plan'.*did you mean 'plain'"),
+        (("[train]", "[methods.two]\npair = ['joint', 'two']\n[train]"), "pair names 'two', no trained method"),
+        (("[train]", "[methods.two]\npair = ['joint']\n[train]"), "'methods.two.pair"),
+        (("[train]", "[methods.pair]\n[train]"), "of which two"),
+        (("[train]", "[methods.two]\npair = ['joint', 'plain']\nmodel.width = 8\n[train]"), "only share can be set"),
+        (("[train]", "[methods.two]\npair = ['joint', 'plain']\nshare = 2\n[train]"), "less than or equal to 1"),
+        (("[methods.joint]", "[methods.joint]\nshare = 0.5"), "share is of a pair alone"),
+        (("[train]", "[retrieve]\nimportance = 'evn'\n[train]"), "did you mean 'even'"),
         (("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"), "'train.rate', which is no setting"),
         (
             ("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = [1, 2]\n[train]"),
@@ -103,3 +111,10 @@ def test_pinnersage_takes_no_setting_of_training_and_its_own_search(tmp_path):
     sage = entries(read(tmp_path, text), "study.toml")[-1]
     assert differing(*configs(sage.settings, seed=0)) == {}
     assert set(sage.space) == {"model.distance", "model.interests"}
+
+
+def test_a_pair_takes_no_setting_of_the_study_and_is_not_tuned(tmp_path):
+    text = GOOD + "[methods.separate]\npair = ['joint', 'plain']\nshare = 0.3\n[tuning]\ntrials = 2\n"
+    pair = entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
+    assert (pair.over, pair.space) == (("joint", "plain"), {})
+    assert differing(*configs(pair.settings, seed=0)) == {"model.share": 0.3}

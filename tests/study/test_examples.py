@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from multitudes.study.cells import Cell
 from multitudes.study.config import read_study
 from multitudes.study.plan import Source, cell, entries
 
@@ -20,10 +21,10 @@ def planned(file, folder, text=None):
     if text is not None:
         copy.write_text(text)
     config = read_study(copy)
-    cells = {}
+    cells: dict[tuple[str, str], Cell] = {}
     for entry in sorted(entries(config, str(copy)), key=lambda one: bool(one.over)):
         over = tuple(cells[entry.data, name] for name in entry.over)
-        source = Source(folder, entry.data)
+        source = Source(folder, entry.data, 0)
         cells[entry.data, entry.method] = cell(entry, source, {}, config.seeds[0], over)
     return cells
 
@@ -42,7 +43,7 @@ def test_control_a_variant_that_varies_nothing_is_seen(tmp_path):
 
 def test_ablations_of_retrieval_share_the_training_of_the_plain_method(tmp_path):
     cells = planned(next(one for one in EXAMPLES if one.name == "ablations.toml"), tmp_path)
-    together = {}
+    together: dict[str, list[str]] = {}
     for (_, method), one in cells.items():
         together.setdefault(one.training, []).append(method)
     shared = sorted(sorted(methods) for methods in together.values() if len(methods) > 1)

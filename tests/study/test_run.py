@@ -1,6 +1,7 @@
 """A whole study on a small world: what it writes, what it never does twice, and that no death changes its tables."""
 
 import fcntl
+import html
 import json
 import shutil
 import subprocess
@@ -12,11 +13,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from multitudes.data.prepared import Prepared
 from multitudes.errors import DataError, UsageError
 from multitudes.seeding import generator
 from multitudes.study.children import Children
 from multitudes.study.config import read_study
-from multitudes.study.run import run_study
+from multitudes.study.run import budgets_note, run_study
 from tests.study.small import STUDY, study_file
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -63,6 +65,19 @@ def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_
         ("plain", 0, "done"),
     ]
     assert [len(search["trials"]) for search in tuning] == [2, 2]
+
+
+def test_a_budget_that_the_corpus_is_too_small_for_is_left_out_and_said_to_be(left_alone):
+    asked = json.loads((left_alone / "out" / "cells.json").read_text())
+    items = Prepared.open(left_alone / "out" / "data" / "planted").n_items  # those with an event in training
+    assert asked["notes"] == [
+        f"planted: {items} items are too few for N = 200, half of them or more; asked: N = 5 and 20"
+    ]
+    assert set(pl.read_parquet(left_alone / "out" / "outcomes.parquet")["budget"].unique()) == {5, 20}
+    assert budgets_note("planted", (5, 20), 41) is None, "control: room for all"
+    assert budgets_note("tiny", (100,), 12) == (
+        "tiny: 12 items are too few for N = 100, half of them or more; asked: N = 6"
+    )
 
 
 def test_each_method_is_trained_with_the_best_of_its_trials(left_alone):
@@ -143,7 +158,28 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert "the loss is" in failed["error"]
     assert "1 of 2 cells have no result" in done.stderr.splitlines()[-1]
     assert set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique()) >= {"joint", "popularity"}
+    assert failed["error"] in html.unescape((tmp_path / "out" / "report.html").read_text())
     assert "\r" not in done.stderr, "no drawing where there is no terminal"
+
+
+def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does_it(tmp_path, monkeypatch):
+    config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
+    start, started = Children._start, list[subprocess.Popen[str]]()
+
+    def kill_the_first(children, folder, messages):
+        child = start(children, folder, messages)
+        if not started:
+            child.kill()
+        started.append(child)
+        return child
+
+    monkeypatch.setattr(Children, "_start", kill_the_first)
+    ended = run_study(config, tmp_path / "out")
+    (failed,) = ended.failed
+    assert "killed by SIGKILL" in failed["error"]
+    methods = set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique())
+    assert methods & {"joint", "plain"} == {"joint", "plain"} - {failed["method"]}
+    assert not run_study(config, tmp_path / "out").failed
 
 
 def test_two_studies_in_one_folder_are_refused(left_alone):

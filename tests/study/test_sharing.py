@@ -46,7 +46,7 @@ class Worker:
         text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", "\n".join([*more, "[model]"]), 1)
         self.cells = folder / "out" / "cells"
         config = read_study(study_file(folder, text + f"[run]\nprocesses = {processes}\n"))
-        ended = run_study(config, folder / "out")
+        ended = self.ended = run_study(config, folder / "out")
         return {cell["method"]: cell["error"] for cell in ended.record["cells"]}
 
 

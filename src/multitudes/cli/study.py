@@ -75,6 +75,8 @@ def _show(ended: "Ended") -> None:
     typer.echo(f"{ended.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
     typer.echo(f"split: {record['split']}; the test split was opened {record['opened_test']} times")
 
+    for note in ended.notes:
+        typer.echo(f"multitudes: warning: {note}", err=True)
     if ended.of_other_code:
         typer.echo(
             f"multitudes: warning: {ended.of_other_code} cells were done by other code than is installed now;"

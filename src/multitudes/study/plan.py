@@ -25,6 +25,7 @@ class Source(NamedTuple):
 
     path: Path
     digest: str
+    items: int  # in its corpus
 
 
 class Entry(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from multitudes.data.prepared import Split
 from multitudes.errors import UsageError
+from multitudes.evaluate.config import allowed_budgets
 from multitudes.evaluate.outcomes import write
 from multitudes.progress import Progress, silent
 from multitudes.study import seal
@@ -37,6 +38,12 @@ class Ended(NamedTuple):
     def failed(self) -> list[dict[str, Any]]:
         """The cells that have no result."""
         return [one for one in self.record["cells"] if one["status"] == "failed"]
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not done as asked, a line each."""
+        notes: list[str] = self.record["notes"]
+        return notes
 
     @property
     def of_other_code(self) -> int:
@@ -76,8 +83,9 @@ def run_study(
     with _alone(out):
         sources = {}
         for name, data in config.data.items():
-            path = prepared(name, data, out / "data" / name, preparing).path.resolve()
-            sources[name] = Source(path, digest_of(path))
+            found = prepared(name, data, out / "data" / name, preparing)
+            path = found.path.resolve()
+            sources[name] = Source(path, digest_of(path), found.n_items)
         study = _Study(config, planned, sources, out, Work(out / "cells", config.run.processes, watch, fresh=fresh))
         tuned, done = study.work()
         ended = study.collect("validation", tuned, done, seal.opened(out))
@@ -144,12 +152,17 @@ class _Study:
             "versions": versions() | {"code": code_digest()},
             "reference": self._config.compared_with,
             "metric": self._config.tuning.metric,
+            "notes": self._notes(),
             "cells": records(done, self._cells, split),
             "tuning": [_searched(entry, found) for entry, found in zip(self._planned, tuned, strict=True)],
         }
         write(outcomes(done, self._cells, split, self._config), folder / "outcomes.parquet")
         write_json(folder / "cells.json", record)
         return Ended(folder, record)
+
+    def _notes(self) -> list[str]:
+        budgets, sizes = self._config.evaluate.budgets, {name: s.items for name, s in self._sources.items()}
+        return [note for name, items in sizes.items() if (note := budgets_note(name, budgets, items))]
 
     def _steps(self) -> list[Step]:
         steps: list[Step] = []
@@ -169,6 +182,16 @@ class _Study:
         """Return the cells, of the same seed, that an entry is made of."""
         done = [self._done[entry.data, method] for method in entry.over]
         return tuple(next(one.cell for one in seeds if one.cell.run.seed == seed) for seeds in done)
+
+
+def budgets_note(data: str, budgets: tuple[int, ...], items: int) -> str | None:
+    """Return a line on the budgets that a corpus is too small for; None: it has room for all."""
+    asked = allowed_budgets(budgets, items)
+    left_out = [n for n in budgets if n not in asked]
+    if not left_out:
+        return None
+    too_long, instead = (" and ".join(map(str, some)) for some in (left_out, asked))
+    return f"{data}: {items} items are too few for N = {too_long}, half of them or more; asked: N = {instead}"
 
 
 def _searched(entry: Entry, found: Tuned) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def search(
     data = Prepared.open(prepared)
     entry = Entry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
     check_defaults(entry.space, entry.defaults(), settings["method"])
-    source = Source(data.path.resolve(), digest_of(data.path))
+    source = Source(data.path.resolve(), digest_of(data.path), data.n_items)
     work = Work(cells, 1, watch)
     with work.pool([(entry.data, entry.method, True)] * tuning.trials) as pool:
         tuned: Tuned = pool.submit(work.search, entry, source, tuning).result()
