@@ -49,6 +49,19 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
         assert all(first_time[made.user[window], item] < made.position[window] for item in known)
 
 
+def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -> None:
+    """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
+    for history in (5, 20, 1000):
+        made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
+        start, stop = made._windows(np.random.default_rng(0))
+        span = made.moment[stop - 1] - made.moment[start]
+        assert (span < history).all()
+        assert np.array_equal(start[1:], stop[:-1])
+        batch = made._batch(start, stop, np.random.default_rng(0))
+        assert batch.past_BL.shape[1] <= 2 * history
+    assert span.max() >= 20, "without the rule there are longer windows"
+
+
 def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     prepared = without_follows
     made = examples(prepared)

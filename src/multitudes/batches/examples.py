@@ -129,7 +129,11 @@ class Examples:
         rank = np.arange(len(self.user)) - np.repeat(begins, np.diff(np.append(begins, len(self.user))))
         phase = random.integers(0, self.window, size=self.prepared.n_users)
         tile = (rank + phase[self.user]) // self.window
-        start = np.flatnonzero((np.diff(self.user, prepend=-1) != 0) | (np.diff(tile, prepend=-1) != 0))
+        new = (np.diff(self.user, prepend=-1) != 0) | (np.diff(tile, prepend=-1) != 0)
+        # Where repeats lie between, W first engagements can span thousands of events: no window is longer than L.
+        first = np.flatnonzero(new)[np.cumsum(new) - 1]
+        new |= np.diff((self.moment - self.moment[first]) // self.history, prepend=0) > 0
+        start = np.flatnonzero(new)
         return start, np.append(start[1:], len(self.user))
 
     def _batch(self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64], random: np.random.Generator) -> Batch:
