@@ -9,6 +9,7 @@ from multitudes.errors import ArtefactError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.study.cell import do
 from multitudes.study.cells import Cell, digest_of, read_result
+from multitudes.study.code import code_digest
 from multitudes.study.plan import configs
 from tests.worlds import planted
 
@@ -109,6 +110,13 @@ def test_a_pair_costs_what_its_two_cost_and_trains_nothing(cells):
     assert not pair.training_folder(cells).exists()
     served_otherwise = cell("pair", over=(first, cell("joint")), share=0.3)
     assert served_otherwise.digest != pair.digest
+
+
+def test_a_result_says_that_other_code_trained_it(cells, tmp_path):
+    assert result_of(cell().folder(cells), "validation")["code"] == code_digest()
+    shutil.copytree(cell().training_folder(cells), cell().training_folder(tmp_path))
+    (cell().training_folder(tmp_path) / "code").write_text("other")
+    assert result_of(done(cell(), tmp_path), "validation")["code"] == f"other+{code_digest()}"
 
 
 def test_a_trial_keeps_its_score_and_not_its_run(cells):

@@ -28,7 +28,7 @@ from multitudes.evaluate.pair import Member, evaluate_pair
 from multitudes.progress import Progress
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import outcomes_file, read_result, result_file, write_json
-from multitudes.study.code import CODE, code_digest, code_of
+from multitudes.study.code import begin, code_digest, code_of
 from multitudes.study.result import costs, summary, together
 from multitudes.train.config import RunConfig
 from multitudes.train.loop import train
@@ -101,7 +101,7 @@ def _trained(job: dict[str, Any], training: Path, report: "_Report") -> Run:
     """Return the run; interrupted training goes on, and what cannot be read is begun anew."""
     prepared, folder = Prepared.open(job["prepared"]), training / "run"
     if not folder.exists():
-        (training / CODE).write_text(code_digest(), encoding="utf-8")
+        begin(training)
     if job["run"]["method"] == PINNERSAGE:
         vectors = job["runs"][0]["run"] if job["runs"] else None
         over = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
@@ -113,7 +113,7 @@ def _trained(job: dict[str, Any], training: Path, report: "_Report") -> Run:
         return train(prepared, config, folder, resume=True, progress=report)
     except ArtefactError:
         shutil.rmtree(folder, ignore_errors=True)  # a process was killed while it made this folder
-        (training / CODE).write_text(code_digest(), encoding="utf-8")
+        begin(training)
         return train(prepared, config, folder, progress=report)
 
 

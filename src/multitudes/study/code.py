@@ -10,7 +10,7 @@ from pathlib import Path
 
 import multitudes
 
-CODE = "code"  # beside a training: the digest of the code that began it
+_BESIDE = "code"  # the file, beside a training's run, that says which code began it
 _ROOMS = ("batches", "data", "evaluate", "index", "metrics", "nn", "retrieve", "train")
 
 
@@ -25,9 +25,16 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def begin(training: Path) -> None:
+    """Record that the code that is installed now begins a training."""
+    partial = training / f".{_BESIDE}.part"
+    partial.write_text(code_digest(), encoding="utf-8")
+    partial.replace(training / _BESIDE)
+
+
 def code_of(training: Path) -> str | None:
     """Return the digest of the code that began a training; None: nothing was trained there."""
-    file = training / CODE
+    file = training / _BESIDE
     return file.read_text(encoding="utf-8") if file.exists() else None
 
 
