@@ -7,7 +7,7 @@ from multitudes.report.words import difference, interval
 from multitudes.study.comparison import Draws
 from multitudes.study.markdown import page
 from multitudes.study.page import main
-from multitudes.study.summary import summarise
+from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import outcomes, write_study
 
 
@@ -49,3 +49,14 @@ def test_the_command_writes_the_page_with_a_persons_words_and_refuses_what_is_no
     assert capsys.readouterr().out == out.read_text().replace("What a person says of it.\n\n", "")
     assert main([str(tmp_path)]) == 4
     assert "no study here" in capsys.readouterr().err
+
+
+def test_the_summary_alone_gives_the_same_page(study, tmp_path, capsys):
+    write_summary(tmp_path, summarise(study))
+    assert main([str(tmp_path)]) == 0
+    kept = capsys.readouterr().out
+    assert main([str(study)]) == 0
+    assert kept == capsys.readouterr().out
+    (tmp_path / "summary.json").write_text("{")
+    assert main([str(tmp_path)]) == 4
+    assert "summary.json: damaged" in capsys.readouterr().err
