@@ -1,6 +1,6 @@
 """``python -m multitudes.study.page STUDY``: the figures of a study as a page of the documentation.
 
-Where the per-user outcomes are gone, as in a repository that keeps the figures alone, the summary is taken as it stands.
+Where the per-user outcomes are gone, as in a repository that keeps figures alone, the summary is taken as it stands.
 """
 
 import argparse
