@@ -2,6 +2,10 @@
 
 import pytest
 
+from multitudes.errors import UsageError
+from multitudes.evaluate.config import EvaluateConfig
+from multitudes.study.config import TuningConfig
+from multitudes.study.search import search
 from multitudes.study.space import Range, Space
 from multitudes.study.tuning import tune
 
@@ -57,3 +61,8 @@ def test_a_trial_that_fails_is_counted_and_never_chosen():
 def test_whole_numbers_stay_whole():
     space = {"k": Range(low=1, high=9)}
     assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
+
+
+def test_a_pair_alone_is_nothing_to_tune(tmp_path):
+    with pytest.raises(UsageError, match="tune each of them"):
+        search(tmp_path, {"method": "pair"}, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from multitudes.config import laid_over
 from multitudes.data.prepared import Prepared
-from multitudes.errors import MultitudesError
+from multitudes.errors import MultitudesError, UsageError
 from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluate.pair import METHOD as PAIR
 from multitudes.study.cells import digest_of
 from multitudes.study.config import Settings, TuningConfig, nested
 from multitudes.study.plan import Entry, Source
@@ -53,6 +54,8 @@ def search(
         UsageError: the settings are none, or lie outside what is searched.
         MultitudesError: every trial failed.
     """
+    if settings["method"] == PAIR:
+        raise UsageError("method = 'pair': a pair is made of two methods of a study; tune each of them")
     data = Prepared.open(prepared)
     entry = Entry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
     check_defaults(entry.space, entry.defaults(), settings["method"])
