@@ -11,6 +11,7 @@ BESIDE = {
     "round_robin": "joint's vectors blended turn by turn, as in the table above",
     "random_partition": "joint's own tower, the history parted at random",
     "averaged": "joint's vectors averaged into one query",
+    "covisit": "items that were often visited together with a user's own, nothing learned",
     "popularity": "the same list for everyone",
 }
 
