@@ -55,6 +55,8 @@ def read(folder, text):
         (("[train]", "[methods.two]\npair = ['joint', 'plain']\nmodel.width = 8\n[train]"), "only share can be set"),
         (("[train]", "[methods.two]\npair = ['joint', 'plain']\nshare = 2\n[train]"), "less than or equal to 1"),
         (("[methods.joint]", "[methods.joint]\nshare = 0.5"), "share is of a pair alone"),
+        (("[methods.joint]", "[methods.joint]\ncontrol_of = 'plian'"), "control_of = 'plian'.*did you mean 'plain'"),
+        (("[methods.joint]", "[methods.joint]\ncontrol_of = 'joint'"), "no other method of this study"),
         (("[train]", "[retrieve]\nimportance = 'evn'\n[train]"), "did you mean 'even'"),
         (("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"), "'train.rate', which is no setting"),
         (

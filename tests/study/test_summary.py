@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError
+from multitudes.report.study_words import won
 from multitudes.study import overall
 from multitudes.study.answers import Answers, answers_of
-from multitudes.study.comparison import Draws, against_controls, methods_table
+from multitudes.study.comparison import TRAINED, Draws, against_controls, methods_table
 from multitudes.study.segments import by_segment, ordered
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import TARGETS, outcomes, write_study
@@ -109,10 +110,22 @@ def test_a_method_and_its_control_are_paired_by_model():
     joint = frame.filter(method="joint")
     worse = joint.with_columns(method=pl.lit("joint/averaged"), hits=pl.col("hits") * 0.98)
     answers = answers_of(pl.concat([frame, worse]), "")
-    paired = against_controls(answers, FAST)["joint"]["averaged"]
+    paired = against_controls(answers, FAST, {})["joint"]["averaged"]
     unpaired = methods_table(answers, "joint", FAST)["joint/averaged"]["minus"]["hr"]
     assert paired["low"] > 0
     assert unpaired["high"] - unpaired["low"] > 5 * (paired["high"] - paired["low"])
+
+
+def test_interests_have_to_beat_a_control_that_was_trained_too():
+    gains = {"joint": 0.1, "single": 0.0, "parts": 0.15, "joint/random_partition": 0.0, "joint/averaged": 0.0}
+    answers = answers_of(outcomes(np.random.default_rng(5), gains), "")
+    alone, beside = (against_controls(answers, FAST, trained)["joint"] for trained in ({}, {"joint": "parts"}))
+    assert set(beside) - set(alone) == {TRAINED}
+    assert beside[TRAINED]["high"] < 0
+    for found in (alone, beside):
+        overall.give_verdicts(list(found.values()))
+    assert won(alone)
+    assert won(beside) is False
 
 
 def test_a_gain_of_core_users_is_seen_there_and_only_there():

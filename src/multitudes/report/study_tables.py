@@ -8,7 +8,11 @@ from multitudes.report.study_words import CONTROLS, won
 from multitudes.report.words import Figure, difference, interval, number
 
 _OPPONENTS = ("reference", *CONTROLS)
-_NAMES = {"random_partition": "its random partition", "averaged": "its average"}
+_NAMES = {
+    "trained_control": "its trained control",
+    "random_partition": "its random partition",
+    "averaged": "its average",
+}
 _WON = {True: "yes", False: "no", None: "–"}
 _HEALTH = {
     "effective": "effective number",

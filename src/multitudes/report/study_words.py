@@ -4,7 +4,7 @@ from typing import Any
 
 from multitudes.report.words import TARGETS
 
-CONTROLS = ("random_partition", "averaged")  # what interests have to beat
+CONTROLS = ("trained_control", "random_partition", "averaged")  # what interests have to beat
 
 
 def headlines(summary: dict[str, Any]) -> list[str]:
@@ -67,10 +67,14 @@ def conclusion(overall: dict[str, Any], level: float) -> str:
 
 
 def won(gains: dict[str, Any]) -> bool | None:
-    """Return whether a method is better than both of its controls on a data set; None where one was not asked."""
-    if any("verdict" not in gains.get(control, {}) for control in CONTROLS):
+    """Return whether a method is better than its controls on a data set; None where one was not asked.
+
+    A control that was trained is not in every study; where there is one, it has to be beaten too.
+    """
+    asked = [control for control in CONTROLS if control != "trained_control" or control in gains]
+    if any("verdict" not in gains.get(control, {}) for control in asked):
         return None
-    return all(gains[control]["verdict"] == "better" for control in CONTROLS)
+    return all(gains[control]["verdict"] == "better" for control in asked)
 
 
 def times(number: int) -> str:
@@ -97,7 +101,7 @@ def _against_reference(summary: dict[str, Any]) -> str:
 
 
 def _interests(summary: dict[str, Any]) -> list[str]:
-    """Return whether interests have won, for the methods that were asked against both controls."""
+    """Return whether interests have won, for the methods that were asked against their controls."""
     found: dict[str, list[bool]] = {}
     for part in summary["data"].values():
         for method, gains in part["controls"].items():
@@ -106,4 +110,7 @@ def _interests(summary: dict[str, Any]) -> list[str]:
     if not found:
         return []
     where = [f"{method} on {sum(yes)} of {sets(len(yes))}" for method, yes in found.items()]
-    return [f"Interests have won where a method beats both its random partition and its average: {', '.join(where)}."]
+    return [
+        "Interests have won where a method beats its random partition, its average and, where it has one, its trained"
+        f" control: {', '.join(where)}."
+    ]

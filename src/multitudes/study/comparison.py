@@ -3,7 +3,7 @@
 Legend: S seeds · B users · M methods.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,8 +17,10 @@ from multitudes.study.answers import Answers
 
 # Figures and the per-user measure behind each. HR is pooled over targets; the others are means over users.
 FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
-# The controls that interests have to beat, each of the method's own models.
-CONTROLS = ("random_partition", "averaged")
+# What interests have to beat: a method of the study that was trained as a control of this one, where there is one, and
+# two ways of asking the method's own models.
+TRAINED = "trained_control"
+CONTROLS = (TRAINED, "random_partition", "averaged")
 
 
 class Draws(NamedTuple):
@@ -63,15 +65,21 @@ def methods_table(answers: Answers, reference: str, draws: Draws) -> dict[str, A
     return table
 
 
-def against_controls(answers: Answers, draws: Draws) -> dict[str, dict[str, Any]]:
-    """Return each method's HR less that of its own controls, paired by user and by seed: both are the same models."""
+def against_controls(answers: Answers, draws: Draws, trained: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return each method's HR less that of its controls, paired by user and by seed.
+
+    Its own controls are the same models asked otherwise. Those of ``trained``, by method, are other models, which share
+    nothing with it but the seed: their pairs by seed are as good as any.
+    """
     found: dict[str, dict[str, Any]] = {}
     for control in CONTROLS:
+        others = trained if control == TRAINED else {method: f"{method}/{control}" for method in answers.cells}
         gains = {
             method: Outcomes(own - other)
-            for method in answers.cells
-            if f"{method}/{control}" in answers.cells
-            and len(own := _hits(answers, method)) == len(other := _hits(answers, f"{method}/{control}"))
+            for method, opponent in others.items()
+            if method in answers.cells
+            and opponent in answers.cells
+            and len(own := _hits(answers, method)) == len(other := _hits(answers, opponent))
         }
         if gains:
             estimates = draws(list(gains.values()), weight(answers, "hr"), judged=True)

@@ -58,6 +58,9 @@ class MethodConfig(Config):
         None, description="two trained methods as one system: nothing is trained, each brings its part of the list"
     )
     share: float | None = Field(None, ge=0, le=1, description="pair: part of the first of the two; default: half")
+    control_of: str | None = Field(
+        None, description="the method that this one is a control of: if its interests matter, it beats this one"
+    )
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
@@ -149,8 +152,22 @@ def read_study(file: Path) -> StudyConfig:
         )
     for name in config.methods:
         _check_made_of(config, name, f"{file}: [methods.{name}]")
+        _check_control(config, name, f"{file}: [methods.{name}]")
     data = {name: _located(name, data, file) for name, data in config.data.items()}
     return config.model_copy(update={"data": data})
+
+
+def _check_control(config: StudyConfig, name: str, where: str) -> None:
+    """Check that a control names another method of the study, and is the only one that does."""
+    of = config.methods[name].control_of
+    if of is None:
+        return
+    if of == name or of not in config.methods:
+        others = tuple(other for other in config.methods if other != name)
+        raise UsageError(f"{where}: control_of = '{of}' is no other method of this study{nearest(of, others)}")
+    rivals = [other for other, method in config.methods.items() if method.control_of == of]
+    if len(rivals) > 1:
+        raise UsageError(f"{where}: {' and '.join(rivals)} are both control_of = '{of}'; expected one for each method")
 
 
 def _check_made_of(config: StudyConfig, name: str, where: str) -> None:

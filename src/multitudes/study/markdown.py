@@ -75,10 +75,10 @@ def _methods(part: dict[str, Any], reference: str) -> str:
 def _controls(part: dict[str, Any], reference: str) -> str:
     rows = []
     for method, gains in part["controls"].items():
-        opponents = [part["methods"][method]["minus"].get("hr"), *(gains.get(control) for control in CONTROLS)]
-        rows.append([method, *map(_judged, opponents), _WON[won(gains)]])
-    head = ["HR of", f"− {reference}", "− its random partition", "− its average", "interests have won"]
-    return table(head, rows)
+        found = [part["methods"][method]["minus"].get("hr"), *(gains.get(control) for control in CONTROLS)]
+        rows.append([method, *map(_judged, found), _WON[won(gains)]])
+    opponents = [f"− {reference}", "− its trained control", "− its random partition", "− its average"]
+    return table(["HR of", *opponents, "interests have won"], rows)
 
 
 def _curves(part: dict[str, Any]) -> str:

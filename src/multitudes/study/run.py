@@ -151,6 +151,7 @@ class _Study:
             "machine": machine(),
             "versions": versions() | {"code": code_digest()},
             "reference": self._config.compared_with,
+            "trained_controls": {m.control_of: name for name, m in self._config.methods.items() if m.control_of},
             "metric": self._config.tuning.metric,
             "notes": self._notes(),
             "cells": records(done, self._cells, split),

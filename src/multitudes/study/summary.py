@@ -42,13 +42,14 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
     cells = read_cells(study)
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
     reference = cells["reference"]
+    trained = cells.get("trained_controls", {})
     draws = draws or Draws(judged=max(Draws().judged, _RESAMPLES_PER_COMPARISON * _comparisons(cells)))
     data: dict[str, Any] = {}
     for number, name in enumerate(names):
         progress(number, len(names), f"intervals of {name}")
         by_kind = _by_kind(read_answers(study, name))
         if by_kind:
-            data[name] = _data_set(by_kind, reference, draws)
+            data[name] = _data_set(by_kind, reference, draws, trained)
     for family in (overall.reference_family(data), overall.control_family(data)):
         overall.give_verdicts(family)
     progress(len(names), len(names), "intervals")
@@ -89,7 +90,9 @@ def _by_kind(parts: Iterable[tuple[str, int, Answers]]) -> dict[str, dict[int, A
     return found
 
 
-def _data_set(by_kind: dict[str, dict[int, Answers]], reference: str, draws: Draws) -> dict[str, Any]:
+def _data_set(
+    by_kind: dict[str, dict[int, Answers]], reference: str, draws: Draws, trained: dict[str, str]
+) -> dict[str, Any]:
     """Return all that is said of one data set: first-time targets, and in brief all targets."""
     kind = "new" if "new" in by_kind else next(iter(by_kind))
     budgets = by_kind[kind]
@@ -105,7 +108,7 @@ def _data_set(by_kind: dict[str, dict[int, Answers]], reference: str, draws: Dra
         "few_users": len(answers.users) < FEWEST_USERS,
         "targets": int(answers.of_targets("targets").sum()),
         "methods": methods,
-        "controls": against_controls(answers, draws),
+        "controls": against_controls(answers, draws, trained),
         "curves": {str(n): curves[n] if n in curves else _point(methods) for n in sorted(budgets)},
         "segments": by_segment(answers, reference, draws),
         "tails": tails(answers, draws),
