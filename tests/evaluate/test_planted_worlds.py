@@ -18,7 +18,8 @@ from multitudes.evaluate.compare import compare, read_result
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.evaluate import evaluate, save
 from multitudes.metrics.agreement import adjusted_rand
-from multitudes.nn.user import Method, UserTowerConfig
+from multitudes.nn.methods import Method
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import train
 from multitudes.train.run import TrainedRun

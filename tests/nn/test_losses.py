@@ -102,7 +102,8 @@ def test_the_pooled_mass_and_its_gradients_are_those_of_the_plain_definition() -
     hit_BN[4] = True  # one row has no negative at all
     row_S = torch.randint(0, 5, (count,), generator=random)
     weight_S = torch.randn(count, generator=random, dtype=torch.float64) * (row_S < 4)
-    found, expected = [], []
+    found: list[torch.Tensor] = []
+    expected: list[torch.Tensor] = []
     for mass_S, into in (
         (pooled_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
         (negative_mass(vector_SD @ pool_ND.T, log_q_N, hit_BN[row_S]), expected),

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from multitudes.nn.methods import ImplicitName, Parts, build_implicit
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.methods import Parts, build_implicit
+from multitudes.nn.user_config import ImplicitName, UserTowerConfig
 
 LENGTH, WIDTH = 12, 8
 WITHOUT_HALVES = {"seeds": "random", "assignment": "soft", "by_user": True}
