@@ -21,7 +21,9 @@ def command(
     fresh: Annotated[bool, typer.Option("--fresh", help="Do cells again that were done by other code.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Compare methods on equal terms: the same data, seeds, tuning trials and budgets.
+    """Compare methods on equal terms, as one file says.
+
+    The same data, seeds, tuning trials and budgets for all.
 
     What is done already is not done again: after Ctrl-C, a crash or a change of the file, the same command goes on.
     Figures are of the validation split until --open-test.
