@@ -29,10 +29,13 @@ class MethodName(StrEnum):
     PINNERSAGE = "pinnersage"
 
 
+WHICH = f"Which vectors a user gets: {', '.join(MethodName)}."
+
+
 def command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    method: Annotated[MethodName, typer.Option(help="Which vectors a user gets.")] = MethodName.JOINT,
+    method: Annotated[MethodName, typer.Option(metavar="<method>", help=WHICH)] = MethodName.JOINT,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
     config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train], or [pinnersage].")] = None,
     refit: Annotated[
