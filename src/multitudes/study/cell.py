@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -42,6 +43,8 @@ _EVERY_S = 0.5  # between two lines of progress
 
 def main(folder: Path) -> int:
     """Do the cell whose job is on stdin; return the exit code."""
+    # A study that a script started in the background has SIGINT ignored, and its children would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     try:
