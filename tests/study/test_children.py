@@ -56,7 +56,7 @@ def test_progress_is_told_with_what_the_child_is_at(tmp_path):
 
 def test_stopping_interrupts_a_child_which_saves_what_it_has(tmp_path):
     program = (
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as a cell does: a job in the background ignores it
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as a cell does
         "try:\n    print(json.dumps({'done': 1, 'total': 2, 'note': 'epoch 1'}), flush=True); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    (folder / 'saved').touch()\n"
     )
