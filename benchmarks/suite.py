@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.machine import load, machine, versions
+from multitudes.disk import write_text
 
 # Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
 SUBJECTS: dict[str, int | None] = {
@@ -69,6 +70,4 @@ def keep(record: dict[str, Any], out: Path) -> None:
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     kept = [other for other in kept if other["name"] != record["name"]] + [record]
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.part")
-    partial.write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(out)
+    write_text(out, json.dumps(kept, indent=1, allow_nan=False) + "\n")

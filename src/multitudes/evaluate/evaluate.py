@@ -14,6 +14,7 @@ import polars as pl
 
 from multitudes.batches.held_out import HeldOut, held_out
 from multitudes.data.prepared import Prepared
+from multitudes.disk import write_text
 from multitudes.errors import DataError
 from multitudes.evaluate import health, outcomes
 from multitudes.evaluate.compare import outcomes_file, result_file
@@ -84,10 +85,8 @@ def save(evaluation: Evaluation, run: Path) -> None:
     """Write an evaluation into the run's folder; each file appears whole or not at all."""
     split = evaluation.result["split"]
     outcomes.write(evaluation.outcomes, outcomes_file(run, split))
-    file = result_file(run, split)
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(json.dumps(evaluation.result, ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8")
-    temporary.replace(file)
+    text = json.dumps(evaluation.result, ensure_ascii=False, allow_nan=False, indent=1)
+    write_text(result_file(run, split), text)
 
 
 def _heading(run: Scorer, config: EvaluateConfig, retrieve: RetrieveConfig) -> dict[str, Any]:

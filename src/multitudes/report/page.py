@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.data.prepared import Split
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.evaluate.compare import read_result
 from multitudes.report import figures
@@ -23,9 +24,7 @@ def write_report(run: Path, out: Path, split: Split = "test") -> None:
     """
     page = report_page(read_result(run, split), read_epochs(run))
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, page)
 
 
 def read_epochs(run: Path) -> list[dict[str, Any]]:

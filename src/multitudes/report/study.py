@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from multitudes.disk import write_text
 from multitudes.report import study_figures as figures
 from multitudes.report import study_tables as tables
 from multitudes.report import study_words as words
@@ -27,9 +28,7 @@ _SECTIONS = {
 def write_study_report(summary: dict[str, Any], out: Path) -> None:
     """Write the report of a study's summary; the file appears whole or not at all."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.part")
-    temporary.write_text(study_page(summary), encoding="utf-8")
-    temporary.replace(out)
+    write_text(out, study_page(summary))
 
 
 def study_page(summary: dict[str, Any]) -> str:

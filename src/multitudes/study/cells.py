@@ -17,7 +17,6 @@ nothing of it. A cell that has its result is never computed again, whichever stu
 import contextlib
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ import torch
 
 from multitudes import __version__
 from multitudes.data.prepared import Prepared, Split
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.pair import PairRunConfig
@@ -143,9 +143,7 @@ def is_trained(training: Path) -> bool:
 
 def write_json(file: Path, record: dict[str, Any]) -> None:
     """Write ``record``, whole or not at all."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
 def digest_of(prepared: Path) -> str:

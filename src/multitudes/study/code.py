@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import multitudes
+from multitudes.disk import write_text
 
 _BESIDE = "code"  # the file, beside a training's run, that says which code began it
 _ROOMS = ("batches", "data", "evaluate", "index", "metrics", "nn", "retrieve", "train")
@@ -27,9 +28,7 @@ def code_digest() -> str:
 
 def begin(training: Path) -> None:
     """Record that the code that is installed now begins a training."""
-    partial = training / f".{_BESIDE}.part"
-    partial.write_text(code_digest(), encoding="utf-8")
-    partial.replace(training / _BESIDE)
+    write_text(training / _BESIDE, code_digest())
 
 
 def code_of(training: Path) -> str | None:

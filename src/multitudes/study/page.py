@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError, MultitudesError
 from multitudes.study.answers import OUTCOMES
 from multitudes.study.markdown import page
@@ -30,9 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.out is None:
         sys.stdout.write(text)
         return 0
-    temporary = given.out.with_name(f".{given.out.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(given.out)
+    write_text(given.out, text)
     return 0
 
 

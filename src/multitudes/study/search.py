@@ -1,12 +1,12 @@
 """Tuning for one method on one prepared data set, and the settings file that it ends in."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitudes.config import laid_over
 from multitudes.data.prepared import Prepared
+from multitudes.disk import write_text
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.pair import METHOD as PAIR
@@ -75,9 +75,7 @@ def write_settings(found: Found, file: Path, title: str) -> None:
     for section in ("model", "train", "retrieve"):
         if found.settings[section]:
             lines += [f"[{section}]", *_lines(found.settings[section]), ""]
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_text("\n".join(lines), encoding="utf-8")
-    partial.replace(file)
+    write_text(file, "\n".join(lines))
 
 
 def _lines(table: Settings, prefix: str = "") -> list[str]:

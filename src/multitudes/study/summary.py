@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from multitudes.disk import write_text
 from multitudes.evaluate.config import main_budget
 from multitudes.progress import Progress, silent
 from multitudes.study import overall
@@ -72,9 +73,7 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
 def write_summary(study: Path, summary: dict[str, Any]) -> Path:
     """Write the summary into the study's folder; it appears whole or not at all."""
     file = study / SUMMARY
-    temporary = file.with_name(f".{file.name}.part")
-    temporary.write_text(json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8")
-    temporary.replace(file)
+    write_text(file, json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1))
     return file
 
 

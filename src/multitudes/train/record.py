@@ -9,6 +9,7 @@ from typing import Any
 
 from multitudes import __version__
 from multitudes.data.prepared import Prepared
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 
 FORMAT = "multitudes-run"
@@ -39,18 +40,14 @@ def _versions(*packages: str) -> dict[str, str]:
 
 def write_record(out: Path, record: dict[str, object]) -> None:
     """Write run.json, whole or not at all."""
-    partial = out / "run.json.partial"
-    partial.write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    partial.replace(out / "run.json")
+    write_text(out / "run.json", json.dumps(record, indent=1, sort_keys=True))
 
 
 def append_metrics(file: Path, record: dict[str, object]) -> None:
     """Add the line of an epoch; a line of the same epoch left by a killed session is replaced."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text("\n".join([*kept, json.dumps(record)]) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_text(file, "\n".join([*kept, json.dumps(record)]) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,11 @@
+"""Files that appear whole or not at all."""
+
+import os
+from pathlib import Path
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write ``text`` beside its place and rename it, so that no half of it is ever seen, whoever else writes there."""
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
