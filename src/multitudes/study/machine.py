@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("multitudes", "torch", "numpy", "faiss-cpu", "polars", "optuna")
+PACKAGES = ("multitudes", "torch", "numpy", "faiss-cpu", "polars", "optuna")
 
 
 def machine() -> dict[str, Any]:
@@ -20,10 +20,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def versions() -> dict[str, str | None]:
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
     """Return the versions of Python and of the packages that the figures depend on; None: not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
