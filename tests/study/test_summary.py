@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError
-from multitudes.report.study_words import won
+from multitudes.report.study_words import TRAINED, won
 from multitudes.study import overall
 from multitudes.study.answers import Answers, answers_of
-from multitudes.study.comparison import TRAINED, Draws, against_controls, methods_table
+from multitudes.study.comparison import Draws, against_controls, methods_table
 from multitudes.study.segments import by_segment, ordered
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import TARGETS, outcomes, write_study

@@ -8,11 +8,6 @@ from multitudes.report.study_words import CONTROLS, won
 from multitudes.report.words import Figure, difference, interval, number
 
 _OPPONENTS = ("reference", *CONTROLS)
-_NAMES = {
-    "trained_control": "its trained control",
-    "random_partition": "its random partition",
-    "averaged": "its average",
-}
 _WON = {True: "yes", False: "no", None: "–"}
 _HEALTH = {
     "effective": "effective number",
@@ -92,7 +87,7 @@ def controls_table(part: dict[str, Any], reference: str) -> str:
         found = {"reference": part["methods"][method]["minus"].get("hr"), **gains}
         cells = [_judged(found.get(opponent)) for opponent in _OPPONENTS]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[won(gains)]]))
-    head = ["HR of", f"− {reference}", *(f"− {_NAMES[c]}" for c in CONTROLS), "interests have won"]
+    head = ["HR of", f"− {reference}", *(f"− {name}" for name in CONTROLS.values()), "interests have won"]
     return table(head, rows, numbers_from=1) if rows else ""
 
 
@@ -114,7 +109,7 @@ def wins_table(summary: dict[str, Any]) -> str:
         "better / level / worse",
         "average rank",
         f"− {summary['reference']}",
-        *(f"− {_NAMES[c]}" for c in CONTROLS),
+        *(f"− {name}" for name in CONTROLS.values()),
     ]
     return table(head, rows, numbers_from=1) if rows else ""
 

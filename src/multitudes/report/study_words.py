@@ -4,7 +4,10 @@ from typing import Any
 
 from multitudes.report.words import TARGETS
 
-CONTROLS = ("trained_control", "random_partition", "averaged")  # what interests have to beat
+TRAINED = "trained_control"
+# What interests have to beat, and how it is called beside a method: a method of the study that was trained as a control
+# of this one, where there is one, and two ways of asking the method's own models.
+CONTROLS = {TRAINED: "its trained control", "random_partition": "its random partition", "averaged": "its average"}
 
 
 def headlines(summary: dict[str, Any]) -> list[str]:
@@ -71,7 +74,7 @@ def won(gains: dict[str, Any]) -> bool | None:
 
     A control that was trained is not in every study; where there is one, it has to be beaten too.
     """
-    asked = [control for control in CONTROLS if control != "trained_control" or control in gains]
+    asked = [control for control in CONTROLS if control != TRAINED or control in gains]
     if any("verdict" not in gains.get(control, {}) for control in asked):
         return None
     return all(gains[control]["verdict"] == "better" for control in asked)

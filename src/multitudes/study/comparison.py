@@ -12,15 +12,12 @@ from numpy.typing import NDArray
 from multitudes.evaluate.summary import as_json
 from multitudes.metrics.bootstrap import Estimates, Interval, p_value
 from multitudes.metrics.seeds import Outcomes, crossed, per_seed
+from multitudes.report.study_words import CONTROLS, TRAINED
 from multitudes.seeding import generator
 from multitudes.study.answers import Answers
 
 # Figures and the per-user measure behind each. HR is pooled over targets; the others are means over users.
 FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
-# What interests have to beat: a method of the study that was trained as a control of this one, where there is one, and
-# two ways of asking the method's own models.
-TRAINED = "trained_control"
-CONTROLS = (TRAINED, "random_partition", "averaged")
 
 
 class Draws(NamedTuple):

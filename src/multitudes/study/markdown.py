@@ -77,7 +77,7 @@ def _controls(part: dict[str, Any], reference: str) -> str:
     for method, gains in part["controls"].items():
         found = [part["methods"][method]["minus"].get("hr"), *(gains.get(control) for control in CONTROLS)]
         rows.append([method, *map(_judged, found), _WON[won(gains)]])
-    opponents = [f"− {reference}", "− its trained control", "− its random partition", "− its average"]
+    opponents = [f"− {opponent}" for opponent in (reference, *CONTROLS.values())]
     return table(["HR of", *opponents, "interests have won"], rows)
 
 
