@@ -81,6 +81,11 @@ class UserTower(nn.Module):
         conditioned = self.implicit is not None or self.conditional is not None
         self.interest_crossing = crossing(config.crossing, fields, width, dropout) if conditioned else None
 
+    @property
+    def n_implicit(self) -> int:
+        """K, the number of columns of implicit interests; 0 where the method has none."""
+        return self.config.interests if self.implicit is not None else 0
+
     def encode(self, input_ND: Tensor, action_N: Tensor) -> Tensor:
         """Return e_i = x + MLP(x, action), shape as ``input_ND``; x is the item tower's input (method §2)."""
         action_ND = self.action(action_N)
@@ -202,8 +207,8 @@ class UserTower(nn.Module):
         """Return what the crossing sees of the conditions: with late fusion, nothing of the explicit ones."""
         if self.conditional is None or self.config.conditional.fusion == "early":
             return condition_BKD
-        n_implicit = self.config.interests if self.implicit is not None else 0
-        return torch.cat([condition_BKD[:, :n_implicit], torch.zeros_like(condition_BKD[:, n_implicit:])], dim=1)
+        k = self.n_implicit
+        return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
 
     def _cross(self, crossing_: nn.Module, carried: Tensor, fields: list[Tensor]) -> Tensor:
         """Let the fields meet and add what is carried past; (B, K, D), a user's own fields (B, D), or all (S, D)."""

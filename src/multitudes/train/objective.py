@@ -97,8 +97,7 @@ def _interest_losses(
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}
     (vectors_BKD, importance_BK, mask_BK), _, routing_BLK = user.vectors(looked.inputs, state_BLD, generator)
-    n_single = int(user.keeps_single)
-    n_implicit = user.config.interests if user.implicit is not None else 0
+    n_single, n_implicit = int(user.keeps_single), user.n_implicit
     vectors_BKD = torch.cat([user.hold(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
     negative_BK = _negatives(vectors_BKD, user.hold(looked.pool_ND), looked, config.hard_negatives)
     positive_BWK = corrected(

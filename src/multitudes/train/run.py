@@ -69,10 +69,9 @@ class TrainedRun:
     def kinds(self, topics: int) -> tuple[Kind, ...]:
         """Return the kind of every column of the user vectors when ``topics`` conditions are given."""
         user = self.model.user
-        implicit = user.config.interests if user.implicit is not None else 0
         explicit = topics if user.conditional is not None else 0
         kinds: list[Kind] = ["unconditioned"] * user.keeps_single
-        kinds += ["implicit"] * implicit
+        kinds += ["implicit"] * user.n_implicit
         kinds += ["explicit"] * explicit
         return tuple(kinds)
 
