@@ -2,8 +2,6 @@
 
 import io
 import json
-import re
-from html.parser import HTMLParser
 
 import polars as pl
 import pytest
@@ -17,6 +15,7 @@ from multitudes.report.tables import comparison_table, evaluation_tables
 from multitudes.report.words import difference, interval, number
 from multitudes.retrieve.plan import RetrieveConfig
 from tests.evaluate.worlds import FakeRun, prepared
+from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
 
 EPOCHS = [
     {"epoch": e, "step": e * 9, "loss": {"implicit": 5.0 - e}, "validation_hr@100": 0.1234 * e, "seconds": e * 7.0}
@@ -57,14 +56,8 @@ def page(result):
     return report_page(result, EPOCHS)
 
 
-def text_of(html):
-    """Return what a person reads: the text outside of style and charts."""
-    return re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", html, flags=re.DOTALL)
-
-
 def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
-    assert not re.search(r"<script|<link|<img|<iframe|@import|url\(|\son\w+=", page)
-    assert not re.findall(r'(?:src|href)="(?!#)[^"]*"', page)
+    assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
     assert page.count("<svg") >= 6
 
 
@@ -74,18 +67,7 @@ def test_a_title_from_the_data_is_text_and_not_markup(page):
 
 
 def test_the_page_is_well_formed(page):
-    open_tags = []
-
-    class Checker(HTMLParser):
-        def handle_starttag(self, tag, _attributes):
-            if tag not in ("meta", "br"):
-                open_tags.append(tag)
-
-        def handle_endtag(self, tag):
-            assert open_tags.pop() == tag
-
-    Checker().feed(page)
-    assert open_tags == []
+    assert_well_formed(page)
 
 
 def test_every_figure_in_the_table_is_that_of_the_result(page, result):
