@@ -39,7 +39,8 @@ dropout = 0.4
 epochs = 60
 patience = 5
 epoch_batches = 0
-validate_users = 5000
+validate_users = 20000
+validate_at = 10
 forget_share = 0.0
 """
 EVALUATE = """
@@ -120,7 +121,7 @@ def _measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     return {
         "epochs": record["best_epoch"],
-        "validation_hr@100": record["validation_hr@100"],
+        "validation_hr": record["validation_hit_rate"],
         "last_fit": _methods(last),
         "without_last_fit": _methods(run),
     }

@@ -62,7 +62,7 @@ def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) ->
             {"targets": round(line["targets_per_s"] * wall), "wall_s": wall, "cpu_s": wall * share}
             for line, wall, share in zip(lines, wall_s, shares.of_epochs, strict=True)
         ],
-        "hit_rates": [line["validation_hr@100"] for line in lines],
+        "hit_rates": [line["validation_hit_rate"] for line in lines],
         "best_epoch": json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["best_epoch"],
     }
 

@@ -6,7 +6,8 @@
     ├── UsageError       2  wrong call or configuration
     ├── DataError        3  bad data
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
-    └── MissingError     5  something missing: an extra, disk space, a port
+    ├── MissingError     5  something missing: an extra, disk space, a port
+    └── UnavailableError 6  a remote engine that does not answer, or refuses who asks
 
 A message is one line: what was given, what was expected, what to do.
 """
@@ -42,6 +43,12 @@ class MissingError(MultitudesError):
     """Something outside the data is missing: an extra, disk space, a port."""
 
     exit_code = 5
+
+
+class UnavailableError(MultitudesError):
+    """A remote engine does not answer in time, or refuses who asks. Nothing is wrong with the data or the call."""
+
+    exit_code = 6
 
 
 def missing_extra(module: str, extra: str) -> MissingError:

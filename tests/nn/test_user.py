@@ -5,6 +5,7 @@ import torch
 
 from multitudes.config import parse
 from multitudes.errors import UsageError
+from multitudes.nn.model import LookedUp
 from multitudes.nn.user import among
 from multitudes.nn.user_config import UserTowerConfig
 from tests.nn.small import CONDITIONS, inputs, model, vectors
@@ -58,3 +59,14 @@ def test_unusable_events_of_the_past_are_those_between_usable_ones() -> None:
     event_BL = torch.tensor([[True] * 6 + [False], [True] * 7])
     past_BL = torch.tensor([[False, False, True, False, True, False, False], [False] * 7])
     assert among(event_BL, past_BL).tolist() == [[False, False, True, True, True, False, False], [False] * 7]
+
+
+def test_isolated_interests_train_nothing_that_the_unconditioned_vector_stands_on() -> None:
+    for isolate in (True, False):
+        tower = model("joint", isolate=isolate)
+        tower.train()
+        interest_BKD = tower.user_vectors(LookedUp(**inputs(tower))).interests.vectors_BKD[:, 1:]
+        interest_BKD.sum().backward()
+        touched = [name for name, weight in tower.named_parameters() if weight.grad is not None and weight.grad.any()]
+        assert any("interest_crossing" in name for name in touched)
+        assert any("sequence" in name or "items" in name for name in touched) != isolate

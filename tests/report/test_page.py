@@ -18,7 +18,14 @@ from tests.evaluate.worlds import FakeRun, prepared
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
 
 EPOCHS = [
-    {"epoch": e, "step": e * 9, "loss": {"implicit": 5.0 - e}, "validation_hr@100": 0.1234 * e, "seconds": e * 7.0}
+    {
+        "epoch": e,
+        "step": e * 9,
+        "loss": {"implicit": 5.0 - e},
+        "validation_hit_rate": 0.1234 * e,
+        "validate_at": 100,
+        "seconds": e * 7.0,
+    }
     for e in (1, 2)
 ]
 

@@ -84,7 +84,7 @@ def test_a_gpu_trains_and_answers_as_a_cpu_does(prepared: Prepared, tmp_path: Pa
     for device in ("cpu", "cuda"):
         train(prepared, config(epochs=3, device=device), tmp_path / device)
         record = json.loads((tmp_path / device / "run.json").read_text())
-        rates.append(record["validation_hr@100"])
+        rates.append(record["validation_hit_rate"])
     assert abs(rates[0] - rates[1]) < 0.05
 
 
@@ -109,7 +109,7 @@ def test_interrupted_and_resumed_ends_with_the_identical_weights(
     train(prepared, config(), tmp_path / "cut", resume=True)
     assert same_weights(tmp_path / "whole", tmp_path / "cut")
     curves = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")]
-    losses = [[(r["epoch"], r["loss"], r["validation_hr@100"]) for r in map(json.loads, lines)] for lines in curves]
+    losses = [[(r["epoch"], r["loss"], r["validation_hit_rate"]) for r in map(json.loads, lines)] for lines in curves]
     assert losses[0] == losses[1]
 
 

@@ -78,7 +78,7 @@ def command(
                 "method": settings.method,
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
-                "validation": {"hr@100": record["validation_hr@100"]},
+                "validation": {_judged_by(record): record["validation_hit_rate"]},
             }
         )
 
@@ -144,6 +144,11 @@ def show(run: Path) -> dict[str, Any]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
-        f" validation HR@100 {record['validation_hr@100']:.4f}"
+        f" validation {_judged_by(record).upper()} {record['validation_hit_rate']:.4f}"
     )
     return record
+
+
+def _judged_by(record: dict[str, Any]) -> str:
+    """Return the name of the figure by which the best epoch was chosen."""
+    return f"hr@{record['config']['train']['validate_at']}"

@@ -3,11 +3,9 @@
 Legend: Q queries · N results asked for · D dimensions · n items held.
 
 The promise, tested on every implementation by ``tests/index/test_contract.py``: best first, ties by the smaller id; as
-many as asked for whenever the index holds them after the exclusion; never a hole, never an excluded id; equal answers
-for a query alone and in a batch. The score is the inner product.
-
-Two things are foreseen and deliberately not here yet: a limit per query and a topic per query. Both would be further
-keyword arguments of ``search``, with ``None`` for today's meaning.
+many as asked for whenever the index holds them after exclusion and topic; never a hole, never an excluded id, never an
+item of another topic; equal answers for a query alone and in a batch; the recall that ``info()`` states, with filters
+as without. The score is the inner product.
 """
 
 from collections.abc import Sequence
@@ -15,9 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 NO_ID = -1  # fills a row of Hits beyond its count
+ANY_TOPIC = 0  # in place of a topic: all items; topics are numbered from 1
+
+
+class Topics(NamedTuple):
+    """The topics of n items, in the order of their ids: those of item i are ``topic[offset[i] : offset[i + 1]]``."""
+
+    offset: NDArray[np.int64]  # n + 1
+    topic: NDArray[np.int64]
 
 
 class Hits(NamedTuple):
@@ -26,7 +32,7 @@ class Hits(NamedTuple):
     id_QN: NDArray[np.int64]
     score_QN: NDArray[np.float32]
     count_Q: NDArray[np.int64]
-    log_sum_Q: NDArray[np.float32] | None = None  # log Σ exp(score) over all items, where it was asked for and is known
+    log_sum_Q: NDArray[np.float32] | None = None  # where it was asked for: log Σ exp(score); NaN: not known
 
     def ids(self, query: int) -> NDArray[np.int64]:
         """Return the ids that one query found, without the fill."""
@@ -48,20 +54,45 @@ class Index(Protocol):
     def search(
         self,
         query_QD: NDArray[np.float32],
-        limit: int,
+        limit: int | NDArray[np.int64],
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
+        topic_Q: NDArray[np.int64] | None = None,
         log_sums: bool = False,
     ) -> Hits:
-        """Find the ``limit`` best ids of each query that are not in its ``excluded`` array (one array per query).
+        """Find the best ids of each query.
 
-        Ids in ``excluded`` that the index does not hold are ignored; the same array may serve several queries.
-        ``log_sums`` asks for ``log_sum_Q``, over all items, also the excluded ones; an index that does not compute
-        every score leaves it out.
+        Args:
+            query_QD: the queries; the vectors of a request go in one call.
+            limit: N, how many ids: for all queries, or one number for each (Q,). Hits are as wide as the largest.
+            excluded: one array of ids for each query that must not come back. Ids that the index does not hold are
+                ignored; the same array may serve several queries.
+            topic_Q: one topic for each query, to which its items are restricted; ``ANY_TOPIC``: all items. A topic that
+                the index does not know has no items.
+            log_sums: ask for ``log_sum_Q``, over all items of the query's topic, also the excluded ones; an index that
+                does not compute every score of a query says NaN.
 
         Raises:
-            UsageError: the queries have another width than the index, or ``excluded`` another length than the queries.
+            UsageError: the queries have another width than the index, or ``limit``, ``excluded`` or ``topic_Q`` another
+                length than the queries.
             DataError: a query is not finite.
+            UnavailableError: a remote engine did not answer in time.
+        """
+        ...
+
+    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+        """Add items, or replace those that are held already. The next search sees them, all of them or none.
+
+        Raises:
+            DataError: as in a build: not finite, another width, ids repeated or no integers. Nothing is added then.
+        """
+        ...
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Remove items. The next search does not find them.
+
+        Raises:
+            UsageError: an id is not held. Nothing is removed then.
         """
         ...
 
@@ -75,6 +106,10 @@ class Index(Protocol):
 
     def ids(self) -> NDArray[np.int64]:
         """Return every id, ascending."""
+        ...
+
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending; none where the topic is not known."""
         ...
 
     def __len__(self) -> int:

@@ -179,7 +179,11 @@ class UserTower(nn.Module):
 
     def hold(self, values: Tensor) -> Tensor:
         """Stop the gradient of the interests where they must leave the unconditioned tower as it is."""
-        return values.detach() if self.config.isolate and self.keeps_single else values
+        return values.detach() if self._isolated else values
+
+    @property
+    def _isolated(self) -> bool:
+        return self.config.isolate and self.keeps_single
 
     def _implicit(
         self, inputs: UserInputs, state_BLD: Tensor, generator: torch.Generator | None, at_random: bool
@@ -200,7 +204,8 @@ class UserTower(nn.Module):
         k = self.config.interests
         if self.config.reads == "history":
             return whole_BD.unsqueeze(1).expand(-1, k, -1)
-        own_BLD = self.sequence(self.hold(inputs.item_BLD), assignment_BL)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._isolated):
+            own_BLD = self.sequence(inputs.item_BLD, assignment_BL)
         return torch.stack([newest(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
     def _fused(self, condition_BKD: Tensor) -> Tensor:

@@ -122,8 +122,11 @@ def training(epochs: list[dict[str, Any]]) -> list[tuple[str, alt.LayerChart]]:
         for line in epochs
         for kind, value in line["loss"].items()
     ]
-    rates = [{"epoch": line["epoch"], "kind": "all vectors", "value": line["validation_hr@100"]} for line in epochs]
-    return [("loss", _curve(losses, "loss")), ("validation", _curve(rates, "validation HR@100"))]
+    rates = [{"epoch": line["epoch"], "kind": "all vectors", "value": line["validation_hit_rate"]} for line in epochs]
+    return [
+        ("loss", _curve(losses, "loss")),
+        ("validation", _curve(rates, f"validation HR@{epochs[0]['validate_at']}")),
+    ]
 
 
 def _curve(rows: list[dict[str, Any]], title: str) -> alt.LayerChart:

@@ -137,10 +137,10 @@ def _interest_section(result: dict[str, Any]) -> str:
 def _training_section(epochs: list[dict[str, Any]]) -> str:
     if not epochs:
         return ""
-    best = max(epochs, key=lambda line: line["validation_hr@100"])
+    best = max(epochs, key=lambda line: line["validation_hit_rate"])
     caption = (
         f"{len(epochs)} epochs, {epochs[-1]['seconds']:,.0f} s; best epoch {best['epoch']}"
-        f" with validation HR@100 {number(best['validation_hr@100'])}."
+        f" with validation HR@{best['validate_at']} {number(best['validation_hit_rate'])}."
     )
     drawn = "".join(_figure(chart, "") for _, chart in figures.training(epochs))
     return f'<h2>Training</h2>\n<p class="soft">{caption}</p>\n<div class="row">{drawn}</div>'

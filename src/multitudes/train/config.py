@@ -51,6 +51,7 @@ class TrainConfig(Config):
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
     )
     validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
+    validate_at: int = Field(100, ge=1, description="N of the hit rate by which the best epoch is chosen")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
 
     @field_validator("uniform")

@@ -126,7 +126,7 @@ class _Loop:
     def _end_of_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
         self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, self.state.model)
-        rate, shares = judge(self.run_view, self.held, self.rows)
+        rate, shares = judge(self.run_view, self.held, self.rows, self.config.train.validate_at)
         if rate > position.best_hit_rate or not len(self.rows):  # nothing to judge by: the last epoch is kept
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
@@ -135,7 +135,8 @@ class _Loop:
             "epoch": position.epoch + 1,
             "step": position.step,
             "loss": {kind: float(s) / position.batch for kind, s in self.state.loss_sums.items()},
-            "validation_hr@100": rate,
+            "validation_hit_rate": rate,
+            "validate_at": self.config.train.validate_at,
             "shares": shares,
             "targets_per_s": round(targets_per_s, 1),
             "seconds": round(position.seconds, 3),
@@ -154,7 +155,7 @@ class _Loop:
         record |= {
             "finished": True,
             "best_epoch": position.best_epoch + 1,
-            "validation_hr@100": position.best_hit_rate,
+            "validation_hit_rate": position.best_hit_rate,
             "shares": position.best_shares,
             "judged_users": len(self.rows),
         }
