@@ -3,11 +3,11 @@
 import numpy as np
 import polars as pl
 
-from multitudes.data.features import MAX_CATEGORIES, encode
+from multitudes.data.features import MAX_CATEGORIES, encode, encoded
 
 
 def test_numbers_are_standardised_and_null_is_the_mean():
-    matrix, names, _ = encode(pl.DataFrame({"price": [1.0, 3.0, None, float("nan")]}))
+    matrix, names, *_ = encode(pl.DataFrame({"price": [1.0, 3.0, None, float("nan")]}))
     assert names == ["price"]
     np.testing.assert_allclose(matrix[:, 0], [-1, 1, 0, 0])
 
@@ -19,14 +19,14 @@ def test_a_constant_or_empty_number_is_zero():
 
 def test_flags_and_categories_are_one_hot_and_null_is_all_zeros():
     frame = pl.DataFrame({"kind": ["b", "a", "b", None], "new": [True, False, None, True]})
-    matrix, names, _ = encode(frame)
+    matrix, names, *_ = encode(frame)
     assert names == ["kind=b", "kind=a", "new=true", "new=false"]
     assert matrix.tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
 
 
 def test_only_the_most_frequent_categories_get_a_column():
     frame = pl.DataFrame({"kind": [f"{i:02d}" for i in range(40)] + ["39"]})
-    matrix, names, _ = encode(frame)
+    matrix, names, *_ = encode(frame)
     assert len(names) == MAX_CATEGORIES
     assert names[:2] == ["kind=39", "kind=00"]
     assert not matrix[38].any()
@@ -34,7 +34,7 @@ def test_only_the_most_frequent_categories_get_a_column():
 
 def test_what_is_left_out_is_said():
     frame = pl.DataFrame({"title": ["x"] * 1_001, "id": [str(i) for i in range(1_001)], "parts": [[1]] * 1_001})
-    matrix, names, skipped = encode(frame)
+    matrix, names, skipped, _ = encode(frame)
     assert matrix.shape == (1_001, 0)
     assert names == []
     assert skipped == {
@@ -42,3 +42,11 @@ def test_what_is_left_out_is_said():
         "id": "1,001 distinct values, more than 1,000",
         "parts": "a column of type List(Int64) is neither a number, a flag nor a category",
     }
+
+
+def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
+    first = encode(pl.DataFrame({"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False]}))
+    later = pl.DataFrame({"kind": ["a", "z"], "price": ["5", "free"], "colour": ["red", "blue"]})
+    assert encoded(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
+    assert encoded(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
+    assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding

@@ -1,6 +1,7 @@
 """Feature columns of items and users as numbers: standardised numbers, and one-hot categories."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,11 +13,16 @@ _NAMES = {"title", "name", "description", "url", "image", "image_url"}
 
 
 class Features(NamedTuple):
-    """A matrix (rows, F), the name of each of its columns, and the columns of the table that were left out."""
+    """A matrix (rows, F), the name of each of its columns, and the columns of the table that were left out.
+
+    ``encoding`` says how each column that was taken became numbers, as JSON knows it: ``{"column", "mean", "spread"}``
+    or ``{"column", "categories"}``. Rows that come later are read by it.
+    """
 
     matrix: NDArray[np.float32]
     names: list[str]
     skipped: dict[str, str]
+    encoding: list[dict[str, Any]]
 
 
 def encode(frame: pl.DataFrame) -> Features:
@@ -25,22 +31,46 @@ def encode(frame: pl.DataFrame) -> Features:
     A number is standardised over the rows (null becomes 0, the mean); a flag or a text becomes one column for each of
     its most frequent values (null is all zeros).
     """
-    columns: list[NDArray[np.float32]] = []
+    skipped = {series.name: reason for series in frame.iter_columns() if (reason := _reason_to_skip(series))}
+    encoding = [_encoding(series) for series in frame.iter_columns() if series.name not in skipped]
+    return Features(encoded(frame, encoding), _names(encoding), skipped, encoding)
+
+
+def encoded(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+    """Return the features of rows by an encoding that was made of others (rows, F).
+
+    A column that ``frame`` lacks or that holds lists, and a text where numbers are expected, count as null.
+    """
+    columns = [column for entry in encoding for column in _columns(frame, entry)]
+    return np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
+
+
+def _encoding(series: pl.Series) -> dict[str, Any]:
+    if series.dtype.is_numeric():
+        numbers = _numbers(series)
+        known = numbers[np.isfinite(numbers)]
+        mean, spread = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+        return {"column": series.name, "mean": mean, "spread": spread}
+    return {"column": series.name, "categories": _categories(series)}
+
+
+def _names(encoding: Sequence[dict[str, Any]]) -> list[str]:
     names: list[str] = []
-    skipped: dict[str, str] = {}
-    for series in frame.iter_columns():
-        reason = _reason_to_skip(series)
-        if reason:
-            skipped[series.name] = reason
-        elif series.dtype.is_numeric():
-            columns.append(_standardised(series))
-            names.append(series.name)
-        else:
-            for category, column in _one_hot(series):
-                columns.append(column)
-                names.append(f"{series.name}={category}")
-    matrix = np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
-    return Features(matrix, names, skipped)
+    for entry in encoding:
+        name = entry["column"]
+        names += [f"{name}={category}" for category in entry["categories"]] if "categories" in entry else [name]
+    return names
+
+
+def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.float32]]:
+    """Return the features of one column of the table."""
+    name = entry["column"]
+    readable = name in frame.columns and not frame[name].dtype.is_nested()
+    series = frame[name] if readable else pl.Series(name, [None] * frame.height, dtype=pl.String)
+    if "categories" not in entry:
+        return [_standardised(series, entry["mean"], entry["spread"])]
+    text = series.cast(pl.String)
+    return [(text == category).fill_null(False).to_numpy().astype(np.float32) for category in entry["categories"]]
 
 
 def _reason_to_skip(series: pl.Series) -> str | None:
@@ -54,20 +84,19 @@ def _reason_to_skip(series: pl.Series) -> str | None:
     return f"{distinct:,} distinct values, more than {MAX_DISTINCT:,}" if distinct > MAX_DISTINCT else None
 
 
-def _standardised(series: pl.Series) -> NDArray[np.float32]:
-    numbers = series.cast(pl.Float64).to_numpy().astype(np.float64)
-    known = np.isfinite(numbers)
-    if not known.any():
-        return np.zeros(len(numbers), dtype=np.float32)
-    spread = numbers[known].std()
-    centred = np.where(known, numbers, numbers[known].mean()) - numbers[known].mean()
+def _numbers(series: pl.Series) -> NDArray[np.float64]:
+    return series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
+
+
+def _standardised(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
+    numbers = _numbers(series)
+    centred = np.where(np.isfinite(numbers), numbers, mean) - mean
     standardised: NDArray[np.float32] = (centred / (spread if spread > 0 else 1.0)).astype(np.float32)
     return standardised
 
 
-def _one_hot(series: pl.Series) -> list[tuple[str, NDArray[np.float32]]]:
-    """Return (category, column) for the most frequent values; equal counts go by name."""
+def _categories(series: pl.Series) -> list[str]:
+    """Return the most frequent values; equal counts go by name."""
     text = series.cast(pl.String).alias("category")
     counts = text.drop_nulls().value_counts(name="rows").sort(["rows", "category"], descending=[True, False])
-    kept = counts["category"].head(MAX_CATEGORIES).to_list()
-    return [(category, (text == category).fill_null(False).to_numpy().astype(np.float32)) for category in kept]
+    return counts["category"].head(MAX_CATEGORIES).to_list()

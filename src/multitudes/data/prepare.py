@@ -245,6 +245,7 @@ def _manifest(
         "id_kinds": dict(cleaned.kinds),
         "item_features": features["items"].names,
         "user_features": features["users"].names,
+        "item_encoding": features["items"].encoding,
         "skipped_columns": {name: features[name].skipped for name in features},
         "repairs": dict(cleaned.repairs),
         "warnings": [*cleaned.warnings, *_unknown_actions(config, actions), *summary.warnings(counts, config.split)],

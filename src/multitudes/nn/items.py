@@ -47,13 +47,18 @@ class ItemTower(nn.Module):
 
     def inputs(self, item_N: Tensor) -> Tensor:
         """Return the history-side input of each item (N, D)."""
-        topic_NG = self.topic_NG[item_N]
+        known = ItemFeatures(self.topic_NG[item_N], self.feature_NF[item_N], self.content_NE[item_N])
+        return self.described(self.id_embedding(item_N), known)
+
+    def described(self, id_ND: Tensor, known: ItemFeatures) -> Tensor:
+        """Return the history-side input of items given by what is known of them, with ``id_ND`` as their embedding."""
+        topic_NG, feature_NF, content_NE = known
         count_N1 = (topic_NG > 0).sum(dim=1, keepdim=True).clamp(min=1)
-        input_ND: Tensor = self.id_embedding(item_N) + self.topic_embedding(topic_NG).sum(dim=1) / count_N1
+        input_ND: Tensor = id_ND + self.topic_embedding(topic_NG).sum(dim=1) / count_N1
         if self.feature is not None:
-            input_ND = input_ND + self.feature(self.feature_NF[item_N])
+            input_ND = input_ND + self.feature(feature_NF)
         if self.content is not None:
-            input_ND = input_ND + self.content(self.content_NE[item_N])
+            input_ND = input_ND + self.content(content_NE)
         return input_ND
 
     def vectors(self, input_ND: Tensor) -> Tensor:
