@@ -1,4 +1,4 @@
-"""The embedded index against exact search: recall, queries per second, build, size, load.
+"""The inverted index against exact search: recall, queries per second, build, size, load.
 
 Two kinds of vectors. *Clustered*: 2,000 centres and noise, queries near centres, which is easy for inverted lists.
 *Latent*: 32 factors and noise, no clusters, which is hard and nearer to learned vectors.
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.timing import both, clocked, figure, rates, settings
-from multitudes.index.embedded import Embedded
 from multitudes.index.exact import Exact
+from multitudes.index.inverted import Inverted
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress
 from multitudes.seeding import generator
@@ -62,18 +62,18 @@ def measure_one(
 ) -> dict[str, Any]:
     """Build, save, load and search one index."""
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
-    kept: list[Embedded] = []
+    kept: list[Inverted] = []
     build = clocked(
         lambda: kept.append(
-            Embedded.build(np.arange(1, items + 1), vectors_nD, queries=query_QD[queries:], depth=depth)
+            Inverted.build(np.arange(1, items + 1), vectors_nD, queries=query_QD[queries:], depth=depth)
         ),
         1,
     )
     built = kept[0]
     exact = Exact.build(np.arange(1, items + 1), vectors_nD)
     built.save(Path(folder))
-    load = clocked(lambda: Embedded.load(Path(folder)), repeats)
-    index, asked_QD = Embedded.load(Path(folder)), query_QD[:queries]
+    load = clocked(lambda: Inverted.load(Path(folder)), repeats)
+    index, asked_QD = Inverted.load(Path(folder)), query_QD[:queries]
     return {
         "items": items,
         "vectors": kind,

@@ -20,8 +20,8 @@ from benchmarks.worlds import movielens, planted, trained
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import Prepared
 from multitudes.ids import Id
-from multitudes.index.embedded import Embedded
 from multitudes.index.exact import Exact
+from multitudes.index.inverted import Inverted
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publish.publish import publish
@@ -42,8 +42,7 @@ PARTS = (
     Watched("draw and divide", retriever, "shares"),
     Watched("draw and divide", find, "shares"),
     Watched("search", Exact, "search"),
-    Watched("search", Embedded, "search"),
-    Watched("topic scan", find, "scan"),
+    Watched("search", Inverted, "search"),
     Watched("normaliser", Normaliser, "log_sum"),
     Watched("blend", find, "_blend"),
     Watched("candidates and who found them", find, "_completed"),

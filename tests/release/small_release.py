@@ -16,6 +16,7 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from multitudes.index.exact import Exact
+from multitudes.index.protocol import Topics
 from multitudes.release.manifest import Manifest
 from multitudes.release.release import USER_TOWER
 from multitudes.release.store import ReleaseStore
@@ -26,6 +27,7 @@ STRENGTH = np.linspace(1.0, 0.1, 10)
 ITEM_VECTORS = np.concatenate([np.outer(STRENGTH, [1, 0]), np.outer(STRENGTH, [0, 1])]).astype(np.float32)
 TOPIC_VECTORS = np.array([[0, 0], [5, 0], [0, 5]], dtype=np.float32)
 KINDS = ("unconditioned", "implicit", "explicit", "explicit")
+TOPICS = Topics(np.arange(21), np.repeat([1, 2], 10))  # the first ten items are of topic 1
 
 
 def user_tower(width: int = 2) -> onnx.ModelProto:
@@ -77,8 +79,8 @@ def arrays() -> dict[str, np.ndarray]:
     """Return the arrays of the world."""
     return {
         "item_input": np.concatenate([np.zeros((1, 2)), 3 * ITEM_VECTORS]),
-        "item_topic_offset": np.array([0, *range(21)]),
-        "item_topic": np.repeat([1, 2], 10),
+        "item_topic_offset": np.concatenate([[0], TOPICS.offset]),
+        "item_topic": TOPICS.topic,
         "item_count": np.array([0, *range(20, 0, -1)]),
         "item_usable": (np.arange(21) > 0) & (np.arange(21) != 20),  # item 20 has no feature to speak of
         "event_offset": np.array([0, 4, 5, 6]),  # the most recent four
@@ -119,7 +121,7 @@ def publish_small(root: Path, **changes) -> str:
             stage,
             manifest(**changes),
             arrays(),
-            Exact.build(np.arange(1, 21), ITEM_VECTORS),
+            Exact.build(np.arange(1, 21), ITEM_VECTORS, TOPICS),
             pl.Series(["ann", "bob", "eve"]),
             pl.DataFrame({"item_id": range(101, 121), "title": [f"Film {i}" for i in range(101, 121)]}),
             ["", "Drama", "Crime"],

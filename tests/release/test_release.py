@@ -60,8 +60,8 @@ def test_every_byte_is_guarded(folder: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "multitudes-release version 2; expected multitudes-release version 1"),
-        ({"format": "other"}, "other version 1; expected multitudes-release version 1"),
+        ({"version": 1}, "multitudes-release version 1; expected multitudes-release version 2"),
+        ({"format": "other"}, "other version 2; expected multitudes-release version 2"),
         ({"kinds": ["sideways"]}, "'kinds.0' is wrong or missing"),
         ({"colour": "red"}, "'colour' is wrong or missing"),
     ],

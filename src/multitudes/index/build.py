@@ -8,8 +8,12 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
-from multitudes.index import embedded, exact, files
-from multitudes.index.protocol import Index
+from multitudes.index import exact, files, inverted
+from multitudes.index.exact import Exact
+from multitudes.index.inverted import Inverted
+from multitudes.index.protocol import Topics
+
+Segment = Exact | Inverted
 
 
 class IndexConfig(Config):
@@ -20,18 +24,32 @@ class IndexConfig(Config):
     depth: int = Field(100, ge=1, description="Results per vector that the recall refers to.")
 
 
-def build(ids: ArrayLike, vectors: ArrayLike, config: IndexConfig, queries: NDArray[np.float32] | None = None) -> Index:
-    """Build the index that suits the size of the corpus; ``queries`` are held-out user vectors to tune on.
+def build(
+    ids: ArrayLike,
+    vectors: ArrayLike,
+    config: IndexConfig,
+    *,
+    topics: Topics | None = None,
+    queries: NDArray[np.float32] | None = None,
+) -> Segment:
+    """Build the index that suits the size of the corpus.
+
+    Args:
+        ids: integers, distinct.
+        vectors: one row for each id.
+        config: which index, and how good.
+        topics: of the items, in the order of ``ids``.
+        queries: held-out user vectors to tune on.
 
     Raises:
         DataError: vectors not finite, or ids repeated.
     """
     if len(np.asarray(ids)) <= config.exact_up_to:
-        return exact.Exact.build(ids, vectors)
-    return embedded.Embedded.build(ids, vectors, queries=queries, recall=config.recall, depth=config.depth)
+        return Exact.build(ids, vectors, topics)
+    return Inverted.build(ids, vectors, topics, queries=queries, recall=config.recall, depth=config.depth)
 
 
-def load(folder: Path) -> Index:
+def load(folder: Path) -> Segment:
     """Open an index of any kind.
 
     Raises:
@@ -39,7 +57,7 @@ def load(folder: Path) -> Index:
     """
     kind = files.read_kind(folder)
     if kind == exact.KIND:
-        return exact.Exact.load(folder)
-    if kind == embedded.KIND:
-        return embedded.Embedded.load(folder)
-    raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {exact.KIND}, {embedded.KIND}")
+        return Exact.load(folder)
+    if kind == inverted.KIND:
+        return Inverted.load(folder)
+    raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {exact.KIND}, {inverted.KIND}")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.errors import UsageError
 from multitudes.index import files
-from multitudes.index.protocol import Hits
+from multitudes.index.postings import Copies
+from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.request import Request, by_topic, checked
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.scan import scan
 
@@ -17,32 +18,38 @@ KIND = "exact"
 
 
 class Exact:
-    """An index that computes every inner product; see ``Index`` for the promise that it keeps."""
+    """A segment that computes every inner product; see ``Index`` for the promise that it keeps."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+        self._copies = Copies(rows.vectors_nD)
 
     @classmethod
-    def build(cls, ids: ArrayLike, vectors: ArrayLike) -> "Exact":
-        """Build from ids and vectors in any order.
+    def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "Exact":
+        """Build from ids, vectors and topics in any order, the same for all three.
 
         Raises:
-            DataError: vectors not finite, or ids repeated.
+            DataError: vectors not finite, ids repeated, or topics of another number of items.
         """
-        return cls(checked_rows(ids, vectors))
+        return cls(checked_rows(ids, vectors, topics))
 
     def search(
         self,
         query_QD: NDArray[np.float32],
-        limit: int,
+        limit: int | NDArray[np.int64],
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
+        topic_Q: NDArray[np.int64] | None = None,
         log_sums: bool = False,
     ) -> Hits:
-        """Find the best ``limit`` items of each query; see ``Index.search``."""
-        query_QD = self._rows.queries(query_QD)
-        check_excluded(query_QD, excluded)
-        return scan(query_QD, self._rows.ids, self._rows.vectors_nD, limit, excluded, log_sums)
+        """Find the best items of each query; see ``Index.search``."""
+        request = checked(
+            query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self._rows)
+        )
+        return by_topic(request, self._scan)
+
+    def _scan(self, topic: int, request: Request) -> Hits:
+        return scan_topic(self._rows, self._copies, topic, request)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""
@@ -51,6 +58,14 @@ class Exact:
     def ids(self) -> NDArray[np.int64]:
         """Return every id, ascending."""
         return self._rows.ids
+
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self._rows.items_of(topic)
+
+    def topics(self) -> Topics:
+        """Return the topics of every item, in the order of ``ids()``."""
+        return self._rows.postings.topics(len(self._rows))
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -76,11 +91,10 @@ class Exact:
         return cls(files.load_rows(folder))
 
 
-def check_excluded(query_QD: NDArray[np.float32], excluded: Sequence[NDArray[np.int64]] | None) -> None:
-    """Refuse an exclusion that does not belong to the queries.
-
-    Raises:
-        UsageError: another number of arrays than of queries.
-    """
-    if excluded is not None and len(excluded) != len(query_QD):
-        raise UsageError(f"{len(excluded)} exclusions for {len(query_QD)} queries; give one array for each query")
+def scan_topic(rows: Rows, copies: Copies, topic: int, request: Request) -> Hits:
+    """Answer exactly, from every inner product with the items of a topic."""
+    query_QD, limit_Q, excluded, _, log_sums = request
+    if topic == ANY_TOPIC:
+        return scan(query_QD, rows.ids, rows.vectors_nD, limit_Q, excluded, log_sums)
+    row_M = rows.postings.rows(topic)
+    return scan(query_QD, rows.ids[row_M], copies.of(topic, row_M), limit_Q, excluded, log_sums)

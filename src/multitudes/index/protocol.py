@@ -42,7 +42,7 @@ class Hits(NamedTuple):
         """Return the scores of ``ids(query)``."""
         return self.score_QN[query, : self.count_Q[query]]
 
-    def rows(self, chosen: slice) -> "Hits":
+    def rows(self, chosen: slice | NDArray[np.int64]) -> "Hits":
         """Return what some of the queries found."""
         log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[chosen]
         return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen], log_sum_Q)

@@ -1,4 +1,4 @@
-"""The vectors of an index in the order of their ids, checked once at the border.
+"""The vectors of an index in the order of their ids, with their posting lists, checked once at the border.
 
 Legend: n items · Q queries · D dimensions. Rows are sorted by id, so that "ties by the smaller id" is "ties by row".
 """
@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
+from multitudes.index.postings import NO_POSTINGS, Postings, postings
+from multitudes.index.protocol import Topics
 
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Sorted ids and their vectors. Built by ``checked_rows``; a loaded index builds it from verified files."""
+    """Sorted ids, their vectors and topics. Built by ``checked_rows``; a loaded index has it from verified files."""
 
     ids: NDArray[np.int64]
     vectors_nD: NDArray[np.float32]
+    postings: Postings = NO_POSTINGS
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -40,33 +43,19 @@ class Rows:
             raise UsageError(f"id {np.asarray(ids)[~held][0]} is not in the index of {len(self)} items")
         return np.asarray(self.vectors_nD[row])
 
-    def queries(self, query_QD: ArrayLike) -> NDArray[np.float32]:
-        """Return ``query_QD`` as contiguous finite float32 of the width of the index.
-
-        Raises:
-            UsageError: another width.
-            DataError: not finite, or so long that a score could overflow.
-        """
-        query_QD = as_float32(query_QD, "a query")
-        if query_QD.shape[1] != self.dimension:
-            raise UsageError(
-                f"queries have {query_QD.shape[1]} dimensions; the index holds {self.dimension}."
-                " Use the user tower that was released with this index"
-            )
-        return query_QD
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self.ids[self.postings.rows(topic)]
 
 
-def checked_rows(ids: ArrayLike, vectors: ArrayLike) -> Rows:
-    """Return the rows of an index, sorted by id.
+def checked_rows(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> Rows:
+    """Return the rows of an index, sorted by id; ``topics`` are in the order of ``ids`` as given.
 
     Raises:
         DataError: no vectors, not finite after the cast to float32, so long that a score could overflow, ids that are
-            no integers, repeated, or of another number than the vectors.
+            no integers, repeated, or of another number than the vectors or the topics.
     """
-    id_n = np.asarray(ids)
-    if id_n.dtype.kind not in "iu":
-        raise DataError(f"ids of an index are {id_n.dtype}; expected integers")
-    id_n = id_n.astype(np.int64)
+    id_n = checked_ids(ids)
     vectors_nD = as_float32(vectors, "an item")
     if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
         raise DataError(f"an index needs one id for each vector: {len(id_n)} ids, {len(vectors_nD)} vectors")
@@ -75,7 +64,23 @@ def checked_rows(ids: ArrayLike, vectors: ArrayLike) -> Rows:
     repeated = np.flatnonzero(id_n[1:] == id_n[:-1])
     if len(repeated):
         raise DataError(f"id {id_n[repeated[0]]} is given twice; the ids of an index are distinct")
-    return Rows(id_n, np.ascontiguousarray(vectors_nD[order]))
+    row_n = np.empty(len(order), dtype=np.int64)
+    row_n[order] = np.arange(len(order))
+    return Rows(id_n, np.ascontiguousarray(vectors_nD[order]), postings(topics, row_n))
+
+
+def checked_ids(ids: ArrayLike) -> NDArray[np.int64]:
+    """Return ids as int64.
+
+    Raises:
+        DataError: they are no integers, or too large for 64 bits with a sign.
+    """
+    id_n = np.asarray(ids)
+    if id_n.dtype.kind not in "iu" or id_n.ndim != 1:
+        raise DataError(f"ids of an index are {id_n.dtype} of the shape {id_n.shape}; expected integers, one row")
+    if id_n.dtype.kind == "u" and len(id_n) and id_n.max() > np.iinfo(np.int64).max:
+        raise DataError(f"id {id_n.max()} is too large; the ids of an index are below 2^63")
+    return id_n.astype(np.int64)
 
 
 def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:

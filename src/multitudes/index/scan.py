@@ -24,14 +24,15 @@ def scan(
     query_QD: NDArray[np.float32],
     ids: NDArray[np.int64],
     vectors_nD: NDArray[np.float32],
-    limit: int,
+    limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None = None,
     log_sums: bool = False,
 ) -> Hits:
-    """Return the ``limit`` best of the items ``ids`` (ascending) for each query, as ``Index.search`` promises."""
-    limit = max(0, min(limit, len(ids)))
+    """Return the best of the items ``ids`` (ascending) for each query, as ``Index.search`` promises."""
+    limit_Q = np.clip(np.broadcast_to(limit, len(query_QD)), 0, len(ids))
+    width = int(limit_Q.max(initial=0))
     if len(ids) == 0 or len(query_QD) == 0:
-        return no_hits(len(query_QD), limit, log_sums)
+        return no_hits(len(query_QD), width, log_sums)
     rows = max(1, _CHUNK_BYTES // (4 * len(ids)))
     parts = []
     for start in range(0, len(query_QD), rows):
@@ -39,8 +40,8 @@ def scan(
         log_sum_Q = log_sum_exp(score_Qn) if log_sums else None
         if excluded is not None:
             exclude(score_Qn, ids, excluded[start : start + rows])
-        parts.append(_best(score_Qn, ids, limit)._replace(log_sum_Q=log_sum_Q))
-    return _join(parts)
+        parts.append(_best(score_Qn, ids, width)._replace(log_sum_Q=log_sum_Q))
+    return cut(_join(parts), limit_Q)
 
 
 def products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,6 +72,19 @@ def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
     np.exp(part_Qn, out=part_Qn)
     with np.errstate(divide="ignore"):  # nothing finite: the log of zero
         return np.asarray(np.log(part_Qn.sum(axis=1)) + largest_Q1[:, 0])
+
+
+def cut(hits: Hits, limit_Q: NDArray[np.int64]) -> Hits:
+    """Return the hits with at most so many for each query."""
+    if not (hits.count_Q > limit_Q).any():
+        return hits
+    beyond_QN = np.arange(hits.id_QN.shape[1]) >= limit_Q[:, None]
+    return Hits(
+        np.where(beyond_QN, NO_ID, hits.id_QN),
+        np.where(beyond_QN, np.float32(-np.inf), hits.score_QN),
+        np.minimum(hits.count_Q, limit_Q),
+        hits.log_sum_Q,
+    )
 
 
 def _join(parts: Sequence[Hits]) -> Hits:

@@ -14,6 +14,7 @@ from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
 from multitudes.index.build import IndexConfig, build
+from multitudes.index.postings import topics_of
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
 from multitudes.publish.tower import pinnersage_settings, write_tower
@@ -110,7 +111,9 @@ def _index(run: Run, users: UserVectors, config: IndexConfig) -> Index:
     """Build the index over all items that have a vector, tuned on the vectors of real users."""
     item_vectors = run.item_vectors()
     present = np.flatnonzero(item_vectors.any(axis=1))
-    return build(present, item_vectors[present], config, users.vectors_BKD[users.mask_BK])
+    prepared = run.prepared
+    topics = topics_of(prepared.item_topic_offset, prepared.item_topic, present) if prepared.n_topics else None
+    return build(present, item_vectors[present], config, topics=topics, queries=users.vectors_BKD[users.mask_BK])
 
 
 def _write(stage: Path, run: Run, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:

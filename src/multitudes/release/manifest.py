@@ -12,7 +12,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index import files as checked
 
 FORMAT: Final = "multitudes-release"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 MANIFEST = "manifest.json"
 _REPAIR = "roll back to another version, or publish the run again"
 
@@ -20,7 +20,7 @@ _REPAIR = "roll back to another version, or publish the run again"
 class FileEntry(Config):
     """Size and checksum of one file."""
 
-    sha256: str
+    xxh3: str
     bytes: int
 
 
@@ -28,7 +28,7 @@ class Manifest(Config):
     """What a release is. Written last, so that a folder without it is no release."""
 
     format: Literal["multitudes-release"] = FORMAT
-    version: Literal[1] = FORMAT_VERSION
+    version: Literal[2] = FORMAT_VERSION
     method: str = Field(description="How the interests are made, as in the run's configuration.")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     kinds: tuple[Literal["unconditioned", "implicit", "explicit"], ...] = Field(description="Kind of each user vector.")
@@ -90,4 +90,4 @@ def verify(folder: Path, manifest: Manifest) -> None:
         ArtefactError: a file is missing, cut, or changed.
     """
     for name, entry in manifest.files.items():
-        checked.verify(folder / name, entry.sha256, entry.bytes)
+        checked.verify(folder / name, entry.xxh3, entry.bytes)

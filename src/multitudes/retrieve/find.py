@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.vectors import Kind, UserVectors
-from multitudes.index.protocol import Hits
+from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.rows import find_rows
-from multitudes.index.scan import no_hits, scan
 from multitudes.retrieve import blend
 from multitudes.retrieve.allocate import quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
@@ -54,7 +53,7 @@ class _Lists(NamedTuple):
     user_Q: NDArray[np.int64]
     column_Q: NDArray[np.int64]
     hits: Hits
-    topic_Q: NDArray[np.int64]  # the topic that a list is restricted to, 0 = none
+    topic_Q: NDArray[np.int64]  # the topic that a list is restricted to, or ANY_TOPIC
     log_normaliser_Q: NDArray[np.float32]  # only for the mixture, else zeros
 
     def rows(self, chosen: slice) -> "_Lists":
@@ -110,40 +109,16 @@ def _find(
 def _search(
     vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
 ) -> _Lists:
-    """Search all vectors: one batched call for those over the whole corpus, one scan for each topic."""
+    """Search all vectors of all users in one call."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     query_QD = vectors.vectors_BKD[user_Q, column_Q]
     explicit_Q = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)[column_Q]
-    topic_Q = np.where(explicit_Q & config.relevance_filter, vectors.topic_BK[user_Q, column_Q], 0)
+    topic_Q = np.where(explicit_Q & config.relevance_filter, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
     excluded = [seen[b] for b in user_Q.tolist()]
     normalise = config.blend == "mixture"
-    lists = _Lists(user_Q, column_Q, no_hits(len(user_Q), n), topic_Q, np.zeros(len(user_Q), dtype=np.float32))
-    for topic in np.unique(topic_Q).tolist():
-        where = np.flatnonzero(topic_Q == topic)
-        hits = _search_topic(topic, query_QD[where], catalogue, n, [excluded[q] for q in where.tolist()], normalise)
-        lists.hits.id_QN[where, : hits.id_QN.shape[1]] = hits.id_QN
-        lists.hits.score_QN[where, : hits.id_QN.shape[1]] = hits.score_QN
-        lists.hits.count_Q[where] = hits.count_Q
-        if normalise:
-            log_sum_Q = hits.log_sum_Q
-            if log_sum_Q is None:
-                log_sum_Q = catalogue.normaliser.log_sum(query_QD[where], hits)
-            lists.log_normaliser_Q[where] = log_sum_Q
-    return lists
-
-
-def _search_topic(
-    topic: int,
-    query_QD: NDArray[np.float32],
-    catalogue: Catalogue,
-    n: int,
-    excluded: list[NDArray[np.int64]],
-    log_sums: bool,
-) -> Hits:
-    """Search the items of a topic one by one, since a selector makes an inverted index go short; 0 = all items."""
-    if topic == 0:
-        return catalogue.index.search(query_QD, n, excluded=excluded, log_sums=log_sums)
-    return scan(query_QD, catalogue.items_of(topic), catalogue.vectors_of(topic), n, excluded, log_sums)
+    hits = catalogue.index.search(query_QD, n, excluded=excluded, topic_Q=topic_Q, log_sums=normalise)
+    log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits) if normalise else np.zeros(len(user_Q), dtype=np.float32)
+    return _Lists(user_Q, column_Q, hits, topic_Q, log_sum_Q)
 
 
 def _blend(
@@ -164,7 +139,7 @@ def _blend(
         return blend.global_top(union, n), union
     logit_KU = vectors_KD @ catalogue.index.vectors(union.item_U).T
     for k in np.flatnonzero(lists.topic_Q).tolist():  # a filtered vector has no say on items of other topics
-        _, on_topic_U = find_rows(catalogue.items_of(int(lists.topic_Q[k])), union.item_U)
+        _, on_topic_U = find_rows(catalogue.index.items_of(int(lists.topic_Q[k])), union.item_U)
         logit_KU[k, ~on_topic_U] = -np.inf
     return blend.mixture(union, logit_KU, portion_K.astype(np.float64), lists.log_normaliser_Q, n), union
 
@@ -189,7 +164,7 @@ def _completed(
     popular_M = _popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
     return Candidates(
         np.concatenate([blended.item_N, popular_M]),
-        np.concatenate([blended.score_N, catalogue.item_count[popular_M].astype(np.float32)]),
+        np.concatenate([blended.score_N, catalogue.events(popular_M).astype(np.float32)]),
         np.concatenate([interest_N, np.full(len(popular_M), POPULAR)]),
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,
@@ -199,7 +174,7 @@ def _completed(
 
 def _popular(catalogue: Catalogue, n: int, without: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the ``n`` most popular items that are not in ``without``."""
-    enough = catalogue.popular[: n + len(without)]
+    enough = catalogue.popular()[: n + len(without)]
     return enough[~np.isin(enough, without)][:n]
 
 

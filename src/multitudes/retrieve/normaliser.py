@@ -1,8 +1,8 @@
 """log Σ_i exp(v·ψ_i) over a corpus too large to compute every score: what makes vectors comparable in a mixture.
 
-An exact index gives the sum with its search. Above that size the best items, which the search returned, count exactly,
-and one fixed sample stands for the rest. The best carry most of a peaked sum: from a sample alone, the estimate would
-depend on whether they happen to be in it.
+An index that computes every score gives the sum with its search. Where it does not, the best items, which the search
+returned, count exactly, and one fixed sample stands for the rest. The best carry most of a peaked sum: from a sample
+alone, the estimate would depend on whether they happen to be in it.
 
 Legend: Q queries · S items of the sample · D dimensions.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import Hits, Index
+from multitudes.index.protocol import ANY_TOPIC, Hits, Index
 from multitudes.index.scan import exclude, log_sum_exp, products
 from multitudes.seeding import generator
 
@@ -21,19 +21,20 @@ _CHUNK_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Normaliser:
-    """A fixed sample of the corpus."""
+    """A fixed sample of the corpus, or of the items of a topic."""
 
     ids_S: NDArray[np.int64]
     vectors_SD: NDArray[np.float32]
     items: int
 
     @classmethod
-    def build(cls, index: Index, sample: int = 20_000, seed: int = 0) -> "Normaliser":
+    def build(cls, index: Index, topic: int = ANY_TOPIC, sample: int = 20_000, seed: int = 0) -> "Normaliser":
         """Draw the sample."""
-        ids = index.ids()
-        if len(ids) > sample:
+        ids = index.ids() if topic == ANY_TOPIC else index.items_of(topic)
+        items = len(ids)
+        if items > sample:
             ids = np.sort(generator(seed, "normaliser").choice(ids, sample, replace=False))
-        return cls(ids, index.vectors(ids), len(index))
+        return cls(ids, index.vectors(ids), items)
 
     def log_sum(self, query_QD: NDArray[np.float32], best: Hits) -> NDArray[np.float32]:
         """Return log Σ_i exp(v·ψ_i) for each query, of which ``best`` are items already found (any number)."""

@@ -31,7 +31,7 @@ class Retriever:
         self.release = release
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
         self.config = completed(blended(config or published, published.blend), division(published))
-        self.catalogue = Catalogue(release.index, release.item_topic_offset, release.item_topic, release.item_count)
+        self.catalogue = Catalogue(release.index, release.item_count)
         self._people = People(release)
 
     @classmethod

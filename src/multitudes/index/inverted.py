@@ -1,4 +1,4 @@
-"""The embedded index for large corpora: FAISS inverted lists with 8-bit codes, tuned, then re-ranked exactly.
+"""The segment for large corpora: FAISS inverted lists with 8-bit codes, tuned, then re-ranked exactly.
 
 Legend: Q queries · n items · D dimensions · N results.
 
@@ -17,10 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
-from multitudes.index.exact import check_excluded
-from multitudes.index.protocol import Hits
-from multitudes.index.rows import Rows, checked_rows, find_rows
-from multitudes.index.scan import scan, sorted_hits
+from multitudes.index.exact import scan_topic
+from multitudes.index.postings import Copies
+from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.request import Request, by_topic, checked
+from multitudes.index.rows import Rows, as_float32, checked_rows, find_rows
+from multitudes.index.scan import cut, scan, sorted_hits
 from multitudes.seeding import generator
 
 KIND = "inverted"
@@ -30,11 +32,12 @@ _TUNING_QUERIES = 256
 _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 
 
-class Embedded:
-    """An inverted-list index; see ``Index`` for the promise that it keeps, ``info()`` for its measured recall."""
+class Inverted:
+    """A segment of inverted lists; see ``Index`` for the promise that it keeps, ``info()`` for its measured recall."""
 
     def __init__(self, rows: Rows, inverted: Any, tuning: dict[str, Any]) -> None:  # noqa: ANN401 (FAISS has no types)
         self._rows = rows
+        self._copies = Copies(rows.vectors_nD)
         self._inverted = inverted
         self._tuning = tuning
 
@@ -43,18 +46,20 @@ class Embedded:
         cls,
         ids: ArrayLike,
         vectors: ArrayLike,
+        topics: Topics | None = None,
         *,
         queries: NDArray[np.float32] | None = None,
         lists: int | None = None,
         recall: float = 0.97,
         depth: int = 100,
         seed: int = 0,
-    ) -> "Embedded":
+    ) -> "Inverted":
         """Build, and tune the probes to ``recall`` at ``depth``.
 
         Args:
             ids: integers, distinct.
             vectors: one row for each id.
+            topics: of the items, in the order of ``ids``.
             queries: held-out user vectors to tune on. Without them items with added noise stand in, and ``info`` says
                 so: they sit closer to their neighbours than users do, so the recall for users may be lower.
             lists: number of inverted lists; by default the power of two between 2·√n and 4·√n.
@@ -65,7 +70,7 @@ class Embedded:
         Raises:
             DataError: vectors or queries not finite, or ids repeated.
         """
-        rows = checked_rows(ids, vectors)
+        rows = checked_rows(ids, vectors, topics)
         lists = lists or min(len(rows), 2 ** int(np.ceil(np.log2(2 * np.sqrt(len(rows))))))
         index = cls(rows, _train(rows, lists, seed), {"probes": 1})
         index._tune(queries, recall, min(depth, len(rows)), seed)
@@ -76,7 +81,7 @@ class Embedded:
             tuned_on = "queries"
             rng = generator(seed, "index", "tuning queries")
             drawn = rng.permutation(len(queries))[:_TUNING_QUERIES]  # the first users are not like the others
-            query_QD = self._rows.queries(queries[drawn])
+            query_QD = as_float32(queries[drawn], "a query")
         else:
             tuned_on = "items with noise"
             query_QD = _noisy_items(self._rows, seed)
@@ -100,22 +105,29 @@ class Embedded:
     def search(
         self,
         query_QD: NDArray[np.float32],
-        limit: int,
+        limit: int | NDArray[np.int64],
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
+        topic_Q: NDArray[np.int64] | None = None,
         log_sums: bool = False,
     ) -> Hits:
-        """Find the best ``limit`` items of each query; see ``Index.search``. Sums over all items are not known here."""
-        del log_sums
-        query_QD = self._rows.queries(query_QD)
-        check_excluded(query_QD, excluded)
-        limit = max(0, min(limit, len(self._rows)))
+        """Find the best items of each query; see ``Index.search``. Sums over all items are not known here."""
+        request = checked(
+            query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self._rows)
+        )
+        return by_topic(request, self._answer)
+
+    def _answer(self, topic: int, request: Request) -> Hits:
+        if topic != ANY_TOPIC:
+            return scan_topic(self._rows, self._copies, topic, request)
+        query_QD, limit_Q, excluded, limit = request.query_QD, request.limit_Q, request.excluded, request.width
         hits = self._candidates(query_QD, limit, excluded, self._tuning["probes"])
         for q in np.flatnonzero(hits.count_Q < limit).tolist():
             without = None if excluded is None else excluded[q : q + 1]
             exact = scan(query_QD[q : q + 1], self._rows.ids, self._rows.vectors_nD, limit, without)
             hits.id_QN[q], hits.score_QN[q], hits.count_Q[q] = exact.id_QN[0], exact.score_QN[0], exact.count_Q[0]
-        return hits
+        unknown_Q = np.full(len(query_QD), np.nan, dtype=np.float32) if request.log_sums else None
+        return cut(hits, limit_Q)._replace(log_sum_Q=unknown_Q)
 
     def _candidates(
         self, query_QD: NDArray[np.float32], limit: int, excluded: Sequence[NDArray[np.int64]] | None, probes: int
@@ -159,6 +171,14 @@ class Embedded:
         """Return every id, ascending."""
         return self._rows.ids
 
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self._rows.items_of(topic)
+
+    def topics(self) -> Topics:
+        """Return the topics of every item, in the order of ``ids()``."""
+        return self._rows.postings.topics(len(self._rows))
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self._rows)
@@ -174,7 +194,7 @@ class Embedded:
         files.write_description(folder, self.info())
 
     @classmethod
-    def load(cls, folder: Path) -> "Embedded":
+    def load(cls, folder: Path) -> "Inverted":
         """Open a saved index; vectors and codes are memory-mapped.
 
         Raises:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from multitudes.index.build import IndexConfig, build
-from multitudes.index.embedded import Embedded
 from multitudes.index.exact import Exact
+from multitudes.index.inverted import Inverted
 
 N, D = 6_000, 32
 
@@ -35,13 +35,13 @@ def recall(index, truth, queries, depth):
 def test_tuning_reaches_the_asked_recall_on_queries_it_never_saw(world):
     vectors, queries = (array.astype(np.float32) for array in world(np.random.default_rng(2)))
     truth = Exact.build(np.arange(N), vectors)
-    index = Embedded.build(np.arange(N), vectors, queries=queries[:150], recall=0.97)
+    index = Inverted.build(np.arange(N), vectors, queries=queries[:150], recall=0.97)
     tuning = index.info()["tuning"]
     assert tuning["recall"] >= 0.97
     assert tuning["tuned_on"] == "queries"
     assert recall(index, truth, queries[150:], 100) >= 0.95, "held-out queries, so a little below is chance"
     # The control: one probe is not enough where there are no clusters (at a depth that one list can fill).
-    untuned = Embedded.build(np.arange(N), vectors, queries=queries[:150], recall=0.01)
+    untuned = Inverted.build(np.arange(N), vectors, queries=queries[:150], recall=0.01)
     assert untuned.info()["tuning"]["probes"] == 1
     if world is latent:
         assert recall(untuned, truth, queries[150:], 5) < 0.8
@@ -50,7 +50,7 @@ def test_tuning_reaches_the_asked_recall_on_queries_it_never_saw(world):
 def test_the_best_items_excluded_leave_full_lists_and_recall():
     vectors, queries = (array.astype(np.float32) for array in latent(np.random.default_rng(3)))
     truth = Exact.build(np.arange(N), vectors)
-    index = Embedded.build(np.arange(N), vectors, queries=queries)
+    index = Inverted.build(np.arange(N), vectors, queries=queries)
     best = truth.search(queries[:20], 100)
     seen = [best.ids(q) for q in range(20)]
     found, wanted = (i.search(queries[:20], 100, excluded=seen) for i in (index, truth))
@@ -62,7 +62,7 @@ def test_the_best_items_excluded_leave_full_lists_and_recall():
 
 def test_a_search_deeper_than_the_probed_lists_falls_back_to_exact():
     vectors, queries = (array.astype(np.float32) for array in clustered(np.random.default_rng(4)))
-    index = Embedded.build(np.arange(N), vectors, queries=queries, recall=0.01)
+    index = Inverted.build(np.arange(N), vectors, queries=queries, recall=0.01)
     found = index.search(queries[:3], 3_000)
     wanted = Exact.build(np.arange(N), vectors).search(queries[:3], 3_000)
     assert (found.id_QN == wanted.id_QN).all()
@@ -70,25 +70,25 @@ def test_a_search_deeper_than_the_probed_lists_falls_back_to_exact():
 
 def test_without_user_vectors_the_tuning_says_what_it_stood_on():
     vectors = latent(np.random.default_rng(5))[0]
-    assert Embedded.build(np.arange(N), vectors).info()["tuning"]["tuned_on"] == "items with noise"
+    assert Inverted.build(np.arange(N), vectors).info()["tuning"]["tuned_on"] == "items with noise"
 
 
 def test_the_size_of_the_corpus_chooses_the_index():
     vectors = clustered(np.random.default_rng(6))[0]
     assert isinstance(build(np.arange(N), vectors, IndexConfig()), Exact)
-    assert isinstance(build(np.arange(N), vectors, IndexConfig(exact_up_to=N - 1)), Embedded)
+    assert isinstance(build(np.arange(N), vectors, IndexConfig(exact_up_to=N - 1)), Inverted)
 
 
 def test_excluding_only_ids_that_are_not_held_changes_nothing():
     vectors, queries = (array.astype(np.float32) for array in latent(np.random.default_rng(5)))
-    index = Embedded.build(np.arange(N), vectors, queries=queries)
+    index = Inverted.build(np.arange(N), vectors, queries=queries)
     plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
     assert (plain.id_QN == excluded.id_QN).all()
 
 
 def test_a_loaded_index_reads_ahead_with_no_threads_of_its_own(tmp_path):
     vectors = np.random.default_rng(6).standard_normal((500, D)).astype(np.float32)
-    Embedded.build(np.arange(500), vectors).save(tmp_path)
-    index = Embedded.load(tmp_path)  # keeps what FAISS points to
+    Inverted.build(np.arange(500), vectors).save(tmp_path)
+    index = Inverted.load(tmp_path)  # keeps what FAISS points to
     lists: Any = faiss.downcast_InvertedLists(index._inverted.invlists)
     assert lists.prefetch_nthread == 0

@@ -1,0 +1,100 @@
+"""What is asked of an index, checked once at the border, and answered topic by topic.
+
+Legend: Q queries · N results asked for · D dimensions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multitudes.errors import UsageError
+from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
+from multitudes.index.rows import as_float32
+from multitudes.index.scan import no_hits
+
+
+class Request(NamedTuple):
+    """Q queries with what is asked of each; see ``Index.search``."""
+
+    query_QD: NDArray[np.float32]
+    limit_Q: NDArray[np.int64]
+    excluded: Sequence[NDArray[np.int64]] | None
+    topic_Q: NDArray[np.int64] | None
+    log_sums: bool
+
+    @property
+    def width(self) -> int:
+        """The largest limit."""
+        return int(self.limit_Q.max(initial=0))
+
+    def of(self, where: NDArray[np.int64]) -> "Request":
+        """Return what is asked of some of the queries."""
+        return Request(
+            self.query_QD[where],
+            self.limit_Q[where],
+            None if self.excluded is None else [self.excluded[q] for q in where.tolist()],
+            None if self.topic_Q is None else self.topic_Q[where],
+            self.log_sums,
+        )
+
+
+def checked(
+    query_QD: ArrayLike,
+    limit: int | NDArray[np.int64],
+    excluded: Sequence[NDArray[np.int64]] | None,
+    topic_Q: NDArray[np.int64] | None,
+    log_sums: bool,
+    *,
+    dimension: int,
+    items: int,
+) -> Request:
+    """Return a request that fits an index of ``items`` vectors of width ``dimension``.
+
+    Raises:
+        UsageError: the queries have another width than the index, or something has another length than the queries.
+        DataError: a query is not finite.
+    """
+    query_QD = as_float32(query_QD, "a query")
+    if query_QD.shape[1] != dimension:
+        raise UsageError(
+            f"queries have {query_QD.shape[1]} dimensions; the index holds {dimension}."
+            " Use the user tower that was released with this index"
+        )
+    n = len(query_QD)
+    if excluded is not None and len(excluded) != n:
+        raise UsageError(f"{len(excluded)} exclusions for {n} queries; give one array for each query")
+    limit_Q = _one_each(limit, n, "limits")
+    topics = None if topic_Q is None else _one_each(topic_Q, n, "topics")
+    return Request(query_QD, np.clip(limit_Q, 0, items), excluded, topics, log_sums)
+
+
+def _one_each(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArray[np.int64]:
+    number_Q = np.asarray(numbers)
+    if number_Q.dtype.kind not in "iu":
+        raise UsageError(f"{what} are {number_Q.dtype}; give whole numbers")
+    if number_Q.ndim and number_Q.shape != (n,):
+        raise UsageError(f"{number_Q.size} {what} for {n} queries; give one number for each query")
+    return np.broadcast_to(number_Q.astype(np.int64), (n,))
+
+
+def by_topic(request: Request, answer: Callable[[int, Request], Hits]) -> Hits:
+    """Answer a request topic by topic; ``answer`` gets a topic and the queries that it restricts."""
+    if request.topic_Q is None or not (request.topic_Q != ANY_TOPIC).any():
+        return answer(ANY_TOPIC, request)
+    hits = no_hits(len(request.query_QD), request.width, request.log_sums)
+    for topic in np.unique(request.topic_Q).tolist():
+        where = np.flatnonzero(request.topic_Q == topic)
+        put(hits, where, answer(topic, request.of(where)))
+    return hits
+
+
+def put(hits: Hits, where: NDArray[np.int64], part: Hits) -> None:
+    """Write what some of the queries found into the hits of all, which are at least as wide."""
+    width = part.id_QN.shape[1]
+    hits.id_QN[where, :width], hits.id_QN[where, width:] = part.id_QN, NO_ID
+    hits.score_QN[where, :width], hits.score_QN[where, width:] = part.score_QN, -np.inf
+    hits.count_Q[where] = part.count_Q
+    if hits.log_sum_Q is not None and part.log_sum_Q is not None:
+        hits.log_sum_Q[where] = part.log_sum_Q
