@@ -1,0 +1,208 @@
+"""An index whose items come and go answers, after any history of changes, as one that was built with what is left."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from multitudes.errors import UsageError
+from multitudes.index.exact import Exact
+from multitudes.index.live import Live
+from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from tests.index import worlds
+from tests.index.worlds import World, csr, latent, plain_world
+
+D = 3
+ids_of_a_batch = st.lists(st.integers(0, 30), unique=True, max_size=8)
+
+
+def small(n: int = 40) -> tuple[Live, World]:
+    """Return a live index of n items with topics 1 to 3, and its world."""
+    rng = np.random.default_rng(4)
+    world = plain_world(latent(rng, n, 8), latent(rng, 5, 8), n, [[1 + i % 3] for i in range(n)])
+    return Live(Exact.build(world.ids, world.vectors_nD, topics=world.topics())), world
+
+
+def log_sums(index: Live, query_QD: np.ndarray, topic_Q: np.ndarray) -> np.ndarray:
+    asked = index.search(query_QD, 1, topic_Q=topic_Q, log_sums=True).log_sum_Q
+    assert asked is not None
+    return asked
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """A live index beside a dictionary that says what it has to hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+        self.held: dict[int, tuple[np.ndarray, list[int]]] = {i: (np.ones(D, np.float32) * i, [1]) for i in range(6)}
+        ids, vectors_nD, topics = self.columns()
+        self.index = Live(Exact.build(ids, vectors_nD, topics=csr(topics)))
+
+    def columns(self) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+        ids = np.array(sorted(self.held), dtype=np.int64)
+        vectors_nD = np.array([self.held[i][0] for i in ids.tolist()], dtype=np.float32).reshape(len(ids), D)
+        return ids, vectors_nD, [self.held[i][1] for i in ids.tolist()]
+
+    @rule(ids=ids_of_a_batch, seed=st.integers(0, 99))
+    def add(self, ids: list[int], seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        vectors_nD = worlds.whole_numbers(rng, len(ids), D)
+        topics = [rng.integers(1, 4, rng.integers(3)).tolist() for _ in ids]
+        self.index.add(np.array(ids, dtype=np.int64), vectors_nD, csr(topics))
+        self.held |= {i: (v, t) for i, v, t in zip(ids, vectors_nD, topics, strict=True)}
+
+    @rule(ids=ids_of_a_batch)
+    def remove(self, ids: list[int]) -> None:
+        known = [i for i in ids if i in self.held]
+        if len(known) < len(ids):
+            with pytest.raises(UsageError, match="is not in the index"):
+                self.index.remove(ids)
+        self.index.remove(np.array(known, dtype=np.int64))
+        self.held = {i: item for i, item in self.held.items() if i not in known}
+
+    @invariant()
+    def answers_as_what_is_left(self) -> None:
+        ids, vectors_nD, topics = self.columns()
+        query_QD = worlds.whole_numbers(self.rng, 4, D)
+        nothing = np.zeros(0, np.int64)
+        world = World(
+            ids, vectors_nD, topics, query_QD, np.array([50, 3, 5, 0]), [nothing, ids[:4], nothing, nothing],
+            np.array([ANY_TOPIC, ANY_TOPIC, 2, 1]),
+        )  # fmt: skip
+        if len(ids):
+            worlds.check_contents(self.index, world)
+            worlds.check_answers(self.index, world)
+            worlds.check_ranking(self.index, world)
+            worlds.check_log_sums(self.index, world)
+        else:
+            assert (worlds.ask(self.index, world).count_Q == 0).all()
+            assert len(self.index) == len(self.index.ids()) == 0
+
+
+AnyHistory.TestCase.settings = settings(max_examples=15, stateful_step_count=10, deadline=None)
+TestAnyHistory = AnyHistory.TestCase
+
+
+def test_what_changed_is_said_in_numbers():
+    index, _ = small()
+    index.add([7, 100, 101], np.ones((3, 8)))
+    index.remove([3, 101])
+    told = index.info()
+    assert (told["items"], told["added"], told["replaced"], told["removed"]) == (40, 1, 1, 1)
+    index.add([3], np.ones((1, 8)))
+    assert index.info()["removed"] == 0
+
+
+def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_times(monkeypatch: pytest.MonkeyPatch):
+    index, _ = small()
+    copied: list[int] = []
+    build = Exact.build
+
+    def counted(ids: np.ndarray, vectors: np.ndarray, topics: Topics | None = None) -> Exact:
+        copied.append(len(ids))
+        return build(ids, vectors, topics)
+
+    monkeypatch.setattr(Exact, "build", counted)
+    most = 0
+    for i in range(1_000):
+        index.add([1_000 + i], np.full((1, 8), i))
+        most = max(most, len(index._layers))
+    assert len(index) == 1_040
+    assert most <= 7
+    assert sum(copied) < 30 * 1_000, "one copy of all for each addition would be 500,000"
+
+
+def test_the_large_segment_is_never_built_again():
+    index, _ = small()
+    segment = index.segment
+    for i in range(60):
+        index.add([i], np.ones((1, 8)))
+    assert index.segment is segment
+
+
+def test_a_new_version_has_the_topics_it_came_with_and_no_others():
+    index, world = small()
+    assert 0 in index.items_of(1)
+    index.add([0], world.vectors_nD[:1], csr([[9]]))
+    assert 0 not in index.items_of(1)
+    assert index.items_of(9).tolist() == [0]
+    index.add([0], world.vectors_nD[:1])
+    assert index.items_of(9).tolist() == []
+
+
+def test_a_removed_item_takes_its_share_of_the_sum_with_it_however_large():
+    """The float32 sum of all is rounded more coarsely than what is left: a difference would be noise."""
+    vectors_nD = np.eye(4, dtype=np.float32) * np.array([30, 1, 2, 3], np.float32)
+    index = Live(Exact.build(np.arange(4), vectors_nD, topics=csr([[1], [1], [1], [2]])))
+    query_QD = np.ones((2, 4), np.float32)
+    index.remove([0])
+    asked = log_sums(index, query_QD, np.array([ANY_TOPIC, 1]))
+    np.testing.assert_allclose(asked, [np.logaddexp.reduce([1, 2, 3.0]), np.logaddexp(1, 2)], rtol=1e-6)
+    coarse = np.float32(np.logaddexp.reduce([30, 1, 2, 3.0]))  # the control: what subtraction would make of it
+    with np.errstate(divide="ignore"):
+        assert abs(np.log(np.exp(np.float64(coarse)) - np.exp(30.0)) - np.logaddexp.reduce([1, 2, 3.0])) > 0.01
+    index.remove([1, 2, 3])
+    assert (log_sums(index, query_QD, np.array([ANY_TOPIC, 1])) == -np.inf).all()
+
+
+def test_a_sum_that_the_segment_does_not_know_stays_unknown(monkeypatch: pytest.MonkeyPatch):
+    world = small()[1]
+    segment = Exact.build(world.ids, world.vectors_nD)
+    know = segment.search
+
+    def not_all(*args: Any, **kwargs: Any) -> Hits:
+        return know(*args, **kwargs)._replace(log_sum_Q=np.full(len(world.query_QD), np.nan, np.float32))
+
+    monkeypatch.setattr(segment, "search", not_all)
+    index = Live(segment)
+    index.add([50], np.ones((1, 8)))
+    index.remove([2])
+    assert np.isnan(log_sums(index, world.query_QD, np.zeros(5, np.int64))).all()
+
+
+@pytest.mark.parametrize("change", ["nothing", "add", "remove", "both", "everything gone"])
+def test_changes_are_saved_with_the_segment(change: str, tmp_path: Path):
+    index, world = small()
+    if change in ("add", "both"):
+        index.add(np.arange(35, 55), worlds.latent(np.random.default_rng(9), 20, 8), csr([[2]] * 20))
+        index.add([200], np.ones((1, 8)))
+    if change in ("remove", "both"):
+        index.remove([0, 1, 39])
+    if change == "everything gone":
+        index.remove(index.ids())
+    index.save(tmp_path)
+    again = Live.load(Exact.load(tmp_path), tmp_path)
+    assert worlds.identical(worlds.ask(index, world), worlds.ask(again, world))
+    assert again.info() == index.info()
+    assert again.ids().tolist() == index.ids().tolist()
+    assert [again.items_of(t).tolist() for t in (1, 2, 3)] == [index.items_of(t).tolist() for t in (1, 2, 3)]
+    again.add([0], np.ones((1, 8)))  # and goes on
+    assert 0 in again.ids()
+
+
+def test_saving_again_leaves_no_change_of_before(tmp_path: Path):
+    index, _ = small()
+    index.save(tmp_path)
+    unchanged = {file.name for file in tmp_path.iterdir()}
+    index.add([100], np.ones((1, 8)))
+    index.save(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} > unchanged
+    Live(index.segment).save(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == unchanged
+    assert len(Live.load(Exact.load(tmp_path), tmp_path)) == 40
+
+
+def test_a_rebuild_from_the_items_held_now_answers_the_same():
+    index, world = small()
+    index.add(np.arange(35, 55), worlds.latent(np.random.default_rng(9), 20, 8), csr([[2]] * 20))
+    index.remove(np.arange(10))
+    ids, vectors_nD, topics = index.items()
+    rebuilt = Live(Exact.build(ids, vectors_nD, topics=topics))
+    assert (worlds.ask(index, world).id_QN == worlds.ask(rebuilt, world).id_QN).all()
+    assert rebuilt.items_of(2).tolist() == index.items_of(2).tolist()
+    assert len(rebuilt) == 45
