@@ -56,7 +56,7 @@ def seen_while(change_all: Callable[[Live, np.ndarray, Pace], None]) -> list[tup
 
 
 def test_a_search_sees_one_version_of_all_items():
-    seen = seen_while(lambda index, vectors_nD, pace: index.add(np.arange(N), vectors_nD))
+    seen = seen_while(lambda index, vectors_nD, _: index.add(np.arange(N), vectors_nD))
     assert {items for items, _ in seen} == {N}
     assert {len(versions) for _, versions in seen} == {1}
     assert set().union(*(versions for _, versions in seen)) >= set(range(1, VERSIONS)), "beside the changes, not after"

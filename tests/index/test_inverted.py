@@ -75,8 +75,8 @@ def test_without_user_vectors_the_tuning_says_what_it_stood_on():
 
 def test_the_size_of_the_corpus_chooses_the_index():
     vectors = clustered(np.random.default_rng(6))[0]
-    assert isinstance(build(np.arange(N), vectors, IndexConfig()), Exact)
-    assert isinstance(build(np.arange(N), vectors, IndexConfig(exact_up_to=N - 1)), Inverted)
+    assert isinstance(build(np.arange(N), vectors, IndexConfig()).segment, Exact)
+    assert isinstance(build(np.arange(N), vectors, IndexConfig(exact_up_to=N - 1)).segment, Inverted)
 
 
 def test_excluding_only_ids_that_are_not_held_changes_nothing():

@@ -11,9 +11,9 @@ from multitudes.errors import ArtefactError
 from multitudes.index import exact, files, inverted
 from multitudes.index.exact import Exact
 from multitudes.index.inverted import Inverted
+from multitudes.index.layers import Segment
+from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
-
-Segment = Exact | Inverted
 
 
 class IndexConfig(Config):
@@ -31,7 +31,7 @@ def build(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
-) -> Segment:
+) -> Live:
     """Build the index that suits the size of the corpus.
 
     Args:
@@ -45,16 +45,20 @@ def build(
         DataError: vectors not finite, or ids repeated.
     """
     if len(np.asarray(ids)) <= config.exact_up_to:
-        return Exact.build(ids, vectors, topics)
-    return Inverted.build(ids, vectors, topics, queries=queries, recall=config.recall, depth=config.depth)
+        return Live(Exact.build(ids, vectors, topics))
+    return Live(Inverted.build(ids, vectors, topics, queries=queries, recall=config.recall, depth=config.depth))
 
 
-def load(folder: Path) -> Segment:
-    """Open an index of any kind.
+def load(folder: Path) -> Live:
+    """Open an index of any kind, with the changes that were saved with it.
 
     Raises:
         ArtefactError: missing, changed, cut, or of a kind or version that is not known.
     """
+    return Live.load(_segment(folder), folder)
+
+
+def _segment(folder: Path) -> Segment:
     kind = files.read_kind(folder)
     if kind == exact.KIND:
         return Exact.load(folder)
