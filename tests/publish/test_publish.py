@@ -69,7 +69,8 @@ def test_the_command_says_what_was_checked(run, releases, monkeypatch, tmp_path,
     assert command(["publish", str(run.path), "--to", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["version"], record["checked_users"]) == ("0001", 60)
-    assert record["index"] == {"kind": "exact", "items": run.prepared.n_items, "dimension": 16}
+    unchanged = {"added": 0, "replaced": 0, "removed": 0}
+    assert record["index"] == {"kind": "exact", "items": run.prepared.n_items, "dimension": 16} | unchanged
 
 
 def test_the_release_gives_the_vectors_of_the_model(run: TrainedRun, releases: Path):

@@ -21,6 +21,7 @@ from multitudes.index import files, layer_files
 from multitudes.index.exact import Exact
 from multitudes.index.layers import Items, Layer, Segment, gathered, joined, merged
 from multitudes.index.protocol import Hits, Topics
+from multitudes.index.rows import checked_ids
 
 _FOLD = 4  # layers shrink by more than this from one to the next, so there are few to search
 _NOTHING = np.zeros(0, dtype=np.int64)
@@ -76,7 +77,7 @@ class Live:
         """Remove items; see ``Index.remove``."""
         if np.size(ids) == 0:
             return
-        id_n = np.unique(_integers(ids))
+        id_n = np.unique(checked_ids(ids))
         with self._writing:
             held = np.any([layer.holds(id_n) for layer in self._layers], axis=0)
             if not held.all():
@@ -138,15 +139,3 @@ def _folded(layers: Sequence[Layer]) -> tuple[Layer, ...]:
         ids, vectors_nD, topics = joined([layer.items() for layer in younger[-2:]])
         younger[-2:] = [Layer(Exact.build(ids, vectors_nD, topics=topics), _NOTHING)]
     return (oldest, *younger)
-
-
-def _integers(ids: ArrayLike) -> NDArray[np.int64]:
-    """Return ids as they are given.
-
-    Raises:
-        DataError: they are no integers.
-    """
-    id_n = np.asarray(ids)
-    if id_n.dtype.kind not in "iu":
-        raise DataError(f"ids of an index are {id_n.dtype}; expected integers")
-    return id_n.astype(np.int64)
