@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check bench bench-peers replicate format
+.PHONY: demo test test-milvus check bench bench-peers replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -17,6 +17,19 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# The tests against a real Milvus server, which they start and stop, in an environment of their own. Where the server's
+# package is not to be had, they are skipped with the reason.
+MILVUS := .venv-milvus/.installed
+
+$(MILVUS): pyproject.toml tests/milvus/requirements.txt
+	$(PYTHON) -m venv .venv-milvus
+	.venv-milvus/bin/python -m pip install --quiet --upgrade pip
+	.venv-milvus/bin/python -m pip install --quiet --editable '.[milvus]' hypothesis pytest
+	@if .venv-milvus/bin/python -m pip install --quiet --requirement tests/milvus/requirements.txt; then touch $@; fi
+
+test-milvus: $(MILVUS)
+	OMP_NUM_THREADS=1 .venv-milvus/bin/python -m pytest -rs tests/milvus
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

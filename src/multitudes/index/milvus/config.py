@@ -1,0 +1,32 @@
+"""Where the server is and how long it may take."""
+
+from pydantic import Field
+
+from multitudes.config import Config
+
+
+class MilvusConfig(Config):
+    """Section ``[index.milvus]``: a Milvus server, and how collections are made and kept there."""
+
+    uri: str = Field(
+        "http://localhost:19530",
+        pattern=r"^https?://[^/@\s]+$",
+        description="The server's address, http or https. Never with a password: see token_variable.",
+    )
+    token_variable: str = Field(
+        "MILVUS_TOKEN",
+        description="Environment variable that holds 'user:password' or a key; where it is not set, none is sent.",
+    )
+    alias: str = Field(
+        "multitudes",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+        description="Name under which other programs find the current collection; collections begin with it.",
+    )
+    timeout_s: float = Field(2.0, gt=0, description="Longest a search or a change may take, with its retry.")
+    publish_timeout_s: float = Field(3600.0, gt=0, description="Longest that building a collection may take.")
+    links: int = Field(16, ge=2, le=64, description="HNSW: links of each vector (M); more memory, better recall.")
+    construction: int = Field(200, ge=8, description="HNSW: candidates while building (efConstruction).")
+    shards: int = Field(1, ge=1, le=16, description="Channels that share the writing; one for each 100 M items or so.")
+    replicas: int = Field(1, ge=1, description="Copies in memory, on different query nodes.")
+    kept: int = Field(2, ge=0, description="Older collections that stay, so that their releases can serve again.")
+    grace_s: float = Field(60.0, ge=0, description="A collection younger than this is never dropped.")

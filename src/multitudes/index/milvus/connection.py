@@ -1,0 +1,171 @@
+"""One connection to a Milvus server: every request has one deadline, and every failure is one typed line.
+
+The client library repeats a failed call by itself, for up to twice the time that it was given, opens the channel anew
+meanwhile, and logs a traceback for each failure. The channel that it gets here raises an exception of ours instead,
+which it lets pass: nothing is repeated that this module did not decide to repeat, and nothing beyond the deadline.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from multitudes.errors import MultitudesError, UnavailableError
+from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.milvus.library import MilvusClient, grpc
+
+T = TypeVar("T")
+_RATE_LIMITED = 8  # answered with a status, upon which the library would wait and repeat
+_NO_COLLECTION = 100
+_PAUSE_S = 0.05  # before the one retry: a new collection's first search may come before its node is known
+_CHANNEL = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # by default a channel rests for up to two minutes after failures
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
+_deadline: ContextVar[float] = ContextVar("deadline", default=np.inf)  # of time.monotonic()
+
+
+class Refused(Exception):  # noqa: N818 (never leaves this module)
+    """The server, or the way to it, answered a call with a gRPC status that is not OK."""
+
+    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
+        super().__init__(details or code.name)
+        self.code = code
+
+
+class _Deadlines(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpc has no types
+    """Gives every call what is left until the deadline, and turns its failure into ``Refused``."""
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:  # noqa: ANN401
+        left_s = _deadline.get() - time.monotonic()
+        if left_s <= 0:
+            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, None)
+        shortest_s = min(left_s, client_call_details.timeout or np.inf)
+        details = client_call_details._replace(timeout=shortest_s if shortest_s < np.inf else None)
+        call = continuation(details, request)
+        failure = call.exception()
+        if failure is not None:
+            raise Refused(call.code(), call.details())
+        reply = call.result()
+        if getattr(getattr(reply, "status", reply), "code", 0) == _RATE_LIMITED:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests")
+        return call
+
+
+class Connection:
+    """Talks to one server as one user. Made when first used, and again in a process that was forked."""
+
+    def __init__(self, config: MilvusConfig, timeout_s: float | None = None) -> None:
+        self.config = config
+        self.timeout_s = timeout_s or config.timeout_s
+        self._client: MilvusClient | None = None
+        self._pid = 0
+
+    def ask(self, what: str, request: Callable[[MilvusClient], T], *, again: bool = True) -> T:
+        """Return the answer to ``request``, within ``timeout_s`` or what is left of the ``within`` around it.
+
+        Args:
+            what: the request in words, for the error.
+            request: the calls to make.
+            again: repeat once what failed before the deadline; only for what may be done twice.
+
+        Raises:
+            UnavailableError: no answer in time, the server cannot be reached, or it refuses.
+        """
+        with within(self.timeout_s) as limit:
+            for last in (False, True):
+                try:
+                    return request(self._connected())
+                except MultitudesError:
+                    raise
+                except Exception as error:  # the library raises its own, gRPC's and ours
+                    if last or not again or not limit.left_s > _PAUSE_S or not _passing(error):
+                        raise self._typed(what, error, limit.timeout_s) from None
+                time.sleep(_PAUSE_S)
+        raise AssertionError("unreachable")
+
+    def _connected(self) -> MilvusClient:
+        if self._client is None or self._pid != os.getpid():
+            # The library keeps a channel that it is given, and closes it with a client that could not be made.
+            self._client = MilvusClient(
+                self.config.uri, token=self._token(), channel=_channel(self.config.uri), dedicated=True
+            )
+            self._pid = os.getpid()
+        return self._client
+
+    def close(self) -> None:
+        """Give the connection back; the next request opens it again."""
+        if self._client is not None and self._pid == os.getpid():
+            self._client.close()
+        self._client = None
+
+    def _token(self) -> str:
+        return os.environ.get(self.config.token_variable, "")
+
+    def _typed(self, what: str, error: Exception, timeout_s: float) -> UnavailableError:
+        uri, refusal = self.config.uri, _refusal(error)
+        if refusal is None:
+            reason = str(getattr(error, "message", error)).splitlines()[0]
+            if getattr(error, "code", None) == _NO_COLLECTION:
+                return UnavailableError(f"{uri}: {what}: the collection is gone; publish again, or roll back")
+            return UnavailableError(f"{uri}: {what} failed: {reason}; look into the server's log")
+        if refusal.code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+            given = "the token of" if self._token() else "that there is no token in"
+            return UnavailableError(f"{uri}: {what}: refuses {given} ${self.config.token_variable}; correct it")
+        if refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return UnavailableError(
+                f"{uri}: {what}: no answer within {timeout_s:g} s; try again, or allow more in [index.milvus]"
+            )
+        if refusal.code == grpc.StatusCode.UNAVAILABLE:
+            return UnavailableError(f"{uri}: {what}: cannot be reached; start the server, or correct uri")
+        return UnavailableError(f"{uri}: {what} failed: {str(refusal).splitlines()[0]} ({refusal.code.name})")
+
+
+class within:  # noqa: N801 (reads as a word of the with statement)
+    """``with within(seconds)``: what is asked inside ends by then, or by the deadline around it if that is sooner."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = min(timeout_s, max(0.0, _deadline.get() - time.monotonic()))
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return _deadline.get() - time.monotonic()
+
+    def __enter__(self) -> "within":
+        self._before = _deadline.set(time.monotonic() + self.timeout_s)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _deadline.reset(self._before)
+
+
+def _channel(uri: str) -> grpc.Channel:
+    parts = urlsplit(uri)
+    address = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 19530)}"
+    if parts.scheme == "https":
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(), options=_CHANNEL)
+    else:
+        channel = grpc.insecure_channel(address, options=_CHANNEL)
+    return grpc.intercept_channel(channel, _Deadlines())
+
+
+def _refusal(error: BaseException | None) -> Refused | None:
+    """Return the refusal that an exception of the library stands for."""
+    while error is not None and not isinstance(error, Refused):
+        error = error.__cause__
+    return error
+
+
+def _passing(error: Exception) -> bool:
+    """Return whether a failure may be over in a moment: a broken connection, or a collection not served yet."""
+    refusal = _refusal(error)
+    if refusal is not None:
+        return bool(refusal.code == grpc.StatusCode.UNAVAILABLE)
+    return getattr(error, "code", None) != _NO_COLLECTION

@@ -1,0 +1,1 @@
+"""Tests of the Milvus index against a real server."""

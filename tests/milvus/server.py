@@ -1,0 +1,103 @@
+"""A real Milvus server of our own: its folder, its free ports, its process; nobody else's is ever touched.
+
+The server of the package ``milvus`` listens on every address, so it asks for a password.
+"""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+PASSWORD = "root:Milvus"  # what a fresh server has
+_PORTS = ("root_coord", "proxy", "proxy_internal", "query_coord", "query_node", "index_coord", "index_node")
+_MORE_PORTS = ("data_coord", "data_node")
+
+
+class Server:
+    """One server process; ``start`` again after ``stop`` or ``kill`` finds the same data on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        import milvus  # noqa: PLC0415 (only where the package is there)
+
+        names = [f"{name}_port" for name in (*_PORTS, *_MORE_PORTS)]
+        *ports, client, peer = free_ports(len(names) + 2)
+        self.folder = folder
+        self._etcd = _etcd_config(folder, client, peer)
+        settings = dict(zip(names, ports, strict=True)) | {"etcd_port": client}
+        config = milvus.MilvusServerConfig(data_dir=str(folder), authorization_enabled=True, **settings)
+        config.set("authorization_enabled", True)
+        self.port = settings["proxy_port"]
+        self._server = milvus.MilvusServer(config, wait_for_started=False)
+        self._server.webservice_port = free_ports(1)[0]
+
+    @property
+    def uri(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process, ours to signal."""
+        return int(self._server.server_proc.pid)
+
+    def start(self) -> "Server":
+        """Start, and wait until it answers."""
+        os.environ["ETCD_CONFIG_PATH"] = str(self._etcd)  # the only way to move its etcd off port 2379
+        for _ in range(100):  # a port of the last run may still be in TIME_WAIT, which the package refuses
+            try:
+                self._server.start()
+                break
+            except RuntimeError:
+                time.sleep(0.3)
+        self._server.wait_started()
+        return self
+
+    def stop(self) -> None:
+        """End it politely, by its own process."""
+        if self._server.server_proc is not None:
+            os.kill(self.pid, signal.SIGCONT)
+        self._server.stop()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        os.kill(self.pid, signal.SIGKILL)
+        self._server.stop()
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [int(each.getsockname()[1]) for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _etcd_config(folder: Path, client: int, peer: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    at, peers = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+    lines = {
+        "name": "default",
+        "data-dir": folder / "data" / "etcd.data",
+        "log-level": "error",
+        "log-outputs": [str(folder / "etcd.log")],
+        "listen-client-urls": at,
+        "advertise-client-urls": at,
+        "listen-peer-urls": peers,
+        "initial-advertise-peer-urls": peers,
+        "initial-cluster": f"default={peers}",
+    }
+    file = folder / "etcd.yaml"
+    file.write_text("".join(f"{key}: {value}\n" for key, value in lines.items()), encoding="utf-8")
+    return file
