@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.index import postings
 from multitudes.index.rows import Rows
@@ -39,7 +40,7 @@ def write_description(folder: Path, info: dict[str, Any]) -> None:
     """Write ``index.json``: format, what the index is, and size and checksum of every other file in ``folder``."""
     names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != DESCRIPTION)
     record = {"format": FORMAT, "version": FORMAT_VERSION, **info, "files": {n: checksum(folder / n) for n in names}}
-    (folder / DESCRIPTION).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(folder / DESCRIPTION, json.dumps({**record, "xxh3": _own_checksum(record)}, indent=2) + "\n")
 
 
 def read_kind(folder: Path) -> str:
@@ -76,9 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = (record["format"], record["version"])
-        complete = {"kind", "files"} <= record.keys() and all(
-            {"xxh3", "bytes"} <= entry.keys() for entry in record["files"].values()
-        )
+        whole = record.pop("xxh3", "") == _own_checksum(record)
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -86,9 +85,14 @@ def _read(path: Path) -> dict[str, Any]:
     if found != (FORMAT, FORMAT_VERSION):
         expected = f"expected {FORMAT} version {FORMAT_VERSION}"
         raise ArtefactError(f"{path}: {found[0]} version {found[1]}; {expected}; {_REPAIR}")
-    if not complete:
+    if not whole:
         raise ArtefactError(f"{path}: damaged; {_REPAIR}")
     return record
+
+
+def _own_checksum(record: dict[str, Any]) -> str:
+    """Return the checksum of what ``index.json`` says: a changed number of probes would cost recall without a word."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
 def checksum(file: Path) -> dict[str, Any]:

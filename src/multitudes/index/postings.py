@@ -55,11 +55,14 @@ def postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
         row_n: the row that each of those items has in the index.
 
     Raises:
-        DataError: the topics are not those of n items, or a topic is below 1.
+        DataError: the topics are no integers, not those of n items, or a topic is below 1.
     """
     if topics is None:
         return NO_POSTINGS
-    offset, topic_M = (np.asarray(array, dtype=np.int64) for array in topics)
+    offset, topic_M = (np.asarray(array) for array in topics)
+    if offset.dtype.kind not in "iu" or topic_M.dtype.kind not in "iu":
+        raise DataError(f"topics are {topic_M.dtype} and their offsets {offset.dtype}; expected integers")
+    offset, topic_M = offset.astype(np.int64), topic_M.astype(np.int64)
     if len(offset) != len(row_n) + 1 or offset[0] != 0 or offset[-1] != len(topic_M) or (np.diff(offset) < 0).any():
         raise DataError(
             f"topics are given for {len(offset) - 1} items, up to place {offset[-1:]} of {len(topic_M)};"

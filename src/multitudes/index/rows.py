@@ -87,10 +87,13 @@ def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
     """Return vectors as a contiguous float32 matrix; the check comes after the cast, since 1e39 becomes infinite there.
 
     Raises:
-        DataError: not a matrix, or a value is not finite or too long for a float32 inner product.
+        DataError: not numbers, not a matrix, or a value is not finite or too long for a float32 inner product.
     """
+    given = np.asarray(vectors)
+    if given.dtype.kind not in "fiu":
+        raise DataError(f"vectors are {given.dtype}; expected numbers")
     with np.errstate(over="ignore"):
-        matrix = np.ascontiguousarray(vectors, dtype=np.float32)
+        matrix = np.ascontiguousarray(given, dtype=np.float32)
     if matrix.ndim != 2:
         raise DataError(f"vectors have the shape {matrix.shape}; expected a matrix with one row for each vector")
     # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
