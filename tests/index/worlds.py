@@ -1,7 +1,7 @@
 """Small worlds for every index, the answer that nobody doubts, and the checks of the contract as plain functions.
 
-Nothing of the library computes an expected answer here: the reference is float64 and Python's sort. A check takes an
-index and the world that it was built from, so the same checks serve embedded and remote engines.
+Nothing of the library computes an expected answer here: the reference is all scores in float64, sorted. A check takes
+an index and the world that it was built from, so the same checks serve embedded and remote engines.
 
 Legend: Q queries · n items · D dimensions.
 """
@@ -52,8 +52,10 @@ class World:
 
     def ranking(self, q: int) -> list[int]:
         """Return the ids that query q has to find, best first, ties by the smaller id."""
-        scored = zip((-self.scores(q)).tolist(), self.ids.tolist(), self.allowed(q).tolist(), strict=True)
-        return [i for _, i in sorted((score, i) for score, i, allowed in scored if allowed)][: self.limit_Q[q]]
+        allowed = self.allowed(q)
+        ids = self.ids[allowed]
+        best_first = np.lexsort((ids, -self.scores(q)[allowed]))
+        return [int(i) for i in ids[best_first][: self.limit_Q[q]]]
 
     def only(self, q: int) -> "World":
         """Return the same items with one of the questions."""
