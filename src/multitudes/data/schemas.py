@@ -52,7 +52,12 @@ def users(columns: pl.Schema) -> Schema:
     )
 
 
-SCHEMAS = {"events": events, "items": items, "users": users}
+def item_ids(columns: pl.Schema) -> Schema:
+    """Return the schema of a table of item ids, whose columns are ``columns``."""
+    return Schema({"item_id": _id(columns, "item_id")})
+
+
+SCHEMAS = {"events": events, "items": items, "users": users, "item_ids": item_ids}
 
 
 def first_problem(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:

@@ -34,6 +34,7 @@ ROLES: Mapping[str, Mapping[str, Role]] = {
     },
     "items": {"item_id": "id", "topics": "texts", "title": "text", "embedding": "vector"},
     "users": {"user_id": "id", "followed_topics": "texts"},
+    "item_ids": {"item_id": "id"},  # no table of a data set: items that leave a release
 }
 _SQL_TYPE: Mapping[Role, str] = {
     "time": "BIGINT",

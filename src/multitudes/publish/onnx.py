@@ -1,12 +1,14 @@
-"""The user tower as an ONNX file, so that serving needs no torch.
+"""Towers as ONNX files, so that serving needs no torch: the writing of any, and the user tower.
 
-The file holds no item table: the inputs of the history items are gathered in NumPy and fed, so items can be added
-without a new tower. History length and interest counts are static, the batch is dynamic.
+The user tower's file holds no item table: the inputs of the history items are gathered in NumPy and fed, so items can
+be added without a new tower. History length and interest counts are static, the batch is dynamic.
 """
 
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,16 +54,37 @@ def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
         torch.zeros(batch, topics, dtype=torch.int64),
         torch.zeros(batch, run.prepared.user_feature.shape[1]),
     )
-    dynamic = tuple({0: torch.export.Dim("batch")} for _ in example)
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in example)
+    write_onnx(_Served(run.model), example, INPUTS, OUTPUTS, shapes, file)
+
+
+def write_onnx(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    shapes: tuple[dict[int, Any], ...],
+    file: Path,
+) -> None:
+    """Write a module as one ONNX file.
+
+    Args:
+        module: takes tensors and gives tensors, by position.
+        example: of what it takes.
+        inputs: names of what it takes.
+        outputs: names of what it gives.
+        shapes: for each input, the name of every dimension that may differ.
+        file: where it is written.
+    """
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            _Served(run.model),
+            module,
             example,
-            input_names=list(INPUTS),
-            output_names=list(OUTPUTS),
-            dynamic_shapes=dynamic,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
             dynamo=True,
             external_data=False,
             verbose=False,

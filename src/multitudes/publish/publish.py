@@ -13,14 +13,16 @@ from multitudes.batches.histories import Histories, event_times, follows, gather
 from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
-from multitudes.index.build import IndexConfig, build
-from multitudes.index.postings import topics_of
+from multitudes.index.build import IndexConfig
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
-from multitudes.publish.tower import pinnersage_settings, write_tower
+from multitudes.publish.carry import Carried, carried, keep
+from multitudes.publish.corpus import Corpus, corpus, index_of
+from multitudes.publish.tower import item_tower_difference, new_items, pinnersage_settings, write_towers
 from multitudes.release.manifest import Manifest
-from multitudes.release.release import Release
+from multitudes.release.release import ITEM_TOWER, Release
 from multitudes.release.store import ReleaseStore
+from multitudes.release.towers import open_tower
 from multitudes.release.write import write_release
 from multitudes.retrieve.conditions import draw
 from multitudes.retrieve.plan import RetrieveConfig, fitted
@@ -39,6 +41,9 @@ class Published(NamedTuple):
     checked_users: int
     largest_difference: float  # between the run's vectors and the release's, of the largest component
     index_info: dict[str, Any]
+    carried_items: int = 0  # that came to the release before and are not in the data
+    waiting_items: int = 0  # the same, but this release cannot make their vectors: they are kept for the next one
+    removed_items: int = 0  # that were removed from the release before and stay away
 
 
 def publish(
@@ -69,22 +74,40 @@ def publish(
     with store.stage() as stage:
         progress(0, 5, "users")
         sample = _sample(trained, conditions)
-        progress(1, 5, "index")
-        built = _index(trained, sample.expected, index)
-        progress(2, 5, "user tower")
-        write_tower(trained, stage, conditions)
+        progress(1, 5, "towers")
+        write_towers(trained, stage, conditions)
+        progress(2, 5, "index")
+        taken_over = carried(store, trained.prepared)
+        items = _corpus(trained, stage, taken_over)
+        built = index_of(items, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
         progress(3, 5, "files")
-        _write(stage, trained, built, conditions, retrieve)
+        keep(stage, taken_over)
+        _write(stage, trained, items, built, conditions, retrieve)
         progress(4, 5, "check")
         difference = _difference(Release.open(stage), sample)
-        if difference > TOLERANCE:
-            raise ArtefactError(
-                f"{run}: the exported user tower differs from the model by {difference:.1e} on {len(sample.topic_BC)}"
-                f" users; at most {TOLERANCE:.0e} is allowed. Nothing was published"
-            )
+        _check(run, difference, f"user tower differs from the model by {{}} on {len(sample.topic_BC)} users")
+        item_difference = item_tower_difference(trained, stage)
+        _check(run, item_difference, "item tower differs from the model by {} on items without their ids")
         version = store.commit(stage)
         progress(5, 5, version)
-    return Published(version, len(sample.topic_BC), difference, built.info())
+    came = items.names.height - trained.prepared.n_items
+    return Published(
+        version,
+        len(sample.topic_BC),
+        max(difference, item_difference),
+        built.info(),
+        carried_items=came,
+        waiting_items=taken_over.items.height - came,
+        removed_items=len(taken_over.removed_s),
+    )
+
+
+def _check(run: str | Path, difference: float, what: str) -> None:
+    if difference > TOLERANCE:
+        raise ArtefactError(
+            f"{run}: the exported {what.format(f'{difference:.1e}')}; at most {TOLERANCE:.0e} is allowed."
+            " Nothing was published"
+        )
 
 
 class _Sample(NamedTuple):
@@ -107,16 +130,16 @@ def _sample(run: Run, conditions: int) -> _Sample:
     return _Sample(histories, topic_BC, time_BL, run.user_vectors(histories, topic_BC, time_BL=time_BL))
 
 
-def _index(run: Run, users: UserVectors, config: IndexConfig) -> Index:
-    """Build the index over all items that have a vector, tuned on the vectors of real users."""
-    item_vectors = run.item_vectors()
-    present = np.flatnonzero(item_vectors.any(axis=1))
-    prepared = run.prepared
-    topics = topics_of(prepared.item_topic_offset, prepared.item_topic, present) if prepared.n_topics else None
-    return build(present, item_vectors[present], config, topics=topics, queries=users.vectors_BKD[users.mask_BK])
+def _corpus(run: Run, stage: Path, taken_over: Carried) -> Corpus:
+    """Return the items of the release whose towers lie in ``stage``."""
+    how = new_items(run)
+    if how is None or how.vectors == "run":
+        return corpus(run, taken_over._replace(items=taken_over.items.clear()), None, None)
+    tower = open_tower(stage / ITEM_TOWER) if how.vectors == "tower" and taken_over.items.height else None
+    return corpus(run, taken_over, how, tower)
 
 
-def _write(stage: Path, run: Run, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:
+def _write(stage: Path, run: Run, items: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig) -> None:
     prepared, length = run.prepared, run.config.model.history
     manifest = Manifest(
         method=run.config.method,
@@ -125,34 +148,21 @@ def _write(stage: Path, run: Run, index: Index, conditions: int, retrieve: Retri
         actions=tuple(prepared.manifest["actions"]),
         default_action=int(np.bincount(prepared.event_action[prepared.event_valid], minlength=2)[1:].argmax()) + 1,
         ordered_only=prepared.ordered_only,
-        counts={"users": prepared.n_users, "items": prepared.n_items, "topics": prepared.n_topics},
+        counts={"users": prepared.n_users, "items": items.names.height, "topics": prepared.n_topics},
         retrieval=retrieve.model_dump(),
         index=index.info(),
         pinnersage=pinnersage_settings(run),
+        new_items=new_items(run),
     )
     arrays: dict[str, NDArray[Any]] = {
-        "item_input": run.item_inputs(),
-        "item_topic_offset": prepared.item_topic_offset,
-        "item_topic": prepared.item_topic,
-        "item_count": prepared.item_count,
-        "item_usable": usable_items(prepared),
+        **items.arrays,
         "follow_offset": prepared.follow_offset,
         "follow_topic": prepared.follow_topic,
         "user_feature": prepared.user_feature,
         **recent_events(prepared, length),
         **seen_items(prepared),
     }
-    write_release(stage, manifest, arrays, index, prepared.user_ids, prepared.items, prepared.topics)
-
-
-def usable_items(prepared: Prepared) -> NDArray[np.bool_]:
-    """Return which items have a feature, topics or content (I + 1); all of them where no item has any."""
-    usable = np.diff(prepared.item_topic_offset) > 0
-    if prepared.item_embedding is not None:
-        usable |= prepared.item_embedding.any(axis=1)
-    usable = usable if usable.any() else np.ones_like(usable)
-    usable[0] = False
-    return usable
+    write_release(stage, manifest, arrays, index, prepared.user_ids, items.names, prepared.topics)
 
 
 def recent_events(prepared: Prepared, length: int) -> dict[str, NDArray[Any]]:

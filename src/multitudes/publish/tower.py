@@ -1,20 +1,73 @@
-"""What a run leaves in a release for making user vectors: the file of its tower, or the settings of a clustering."""
+"""What a run leaves in a release for making vectors: the files of its towers, or the settings of a clustering."""
 
 from pathlib import Path
 from typing import Any
 
-from multitudes.release.release import USER_TOWER
+import numpy as np
+
+from multitudes.data.prepared import Prepared
+from multitudes.index.postings import topics_of
+from multitudes.release.manifest import NewItems
+from multitudes.release.release import ITEM_TOWER, USER_TOWER
+from multitudes.release.towers import open_tower
+from multitudes.retrieve.item_tower import padded, run_tower
+from multitudes.seeding import generator
 from multitudes.train.pinnersage import PinnerSageRun
 from multitudes.train.runs import Run
 
+_CHECKED_ITEMS = 1_000
 
-def write_tower(run: Run, stage: Path, conditions: int) -> None:
-    """Write the user tower of a trained run; ``conditions`` is the number of topics drawn per request."""
+
+def write_towers(run: Run, stage: Path, conditions: int) -> None:
+    """Write the towers of a trained run; ``conditions`` is the number of topics drawn per request."""
     if isinstance(run, PinnerSageRun):
         return  # clustering has settings, which the manifest holds, and no weights
+    from multitudes.publish.item_tower import export_item_tower  # noqa: PLC0415 (torch)
     from multitudes.publish.onnx import export_user_tower  # noqa: PLC0415 (torch)
 
     export_user_tower(run, stage / USER_TOWER, conditions)
+    export_item_tower(run, stage / ITEM_TOWER)
+
+
+def item_tower_difference(run: Run, stage: Path) -> float:
+    """Return the largest difference between the exported item tower and the model, of the largest component.
+
+    Both are asked for known items as if they were new: by their description, without their ids.
+    """
+    if isinstance(run, PinnerSageRun):
+        return 0.0
+    from multitudes.publish.item_tower import as_new  # noqa: PLC0415 (torch)
+
+    prepared = run.prepared
+    count = min(prepared.n_items, _CHECKED_ITEMS)
+    item_N = 1 + np.sort(generator(0, "publish", "items").choice(prepared.n_items, count, replace=False))
+    topic_NG = padded(topics_of(prepared.item_topic_offset, prepared.item_topic, item_N))
+    content = prepared.item_embedding
+    content_NE = np.zeros((count, 0), dtype=np.float32) if content is None else content[item_N]
+    served = run_tower(open_tower(stage / ITEM_TOWER), topic_NG, prepared.item_feature[item_N], content_NE)
+    differences = [
+        float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
+        for ours, theirs in zip(served, as_new(run, item_N), strict=True)
+    ]
+    return max(differences)
+
+
+def new_items(run: Run) -> NewItems | None:
+    """Return how a release of this run makes the vectors of items that come later; None: its data does not say."""
+    prepared = run.prepared
+    width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
+    if isinstance(run, PinnerSageRun):
+        if run.config.model.vectors is not None:
+            return NewItems(vectors="run")
+        return NewItems(vectors="embedding", content_width=width)
+    encoding = _encoding(prepared)
+    return None if encoding is None else NewItems(vectors="tower", encoding=tuple(encoding), content_width=width)
+
+
+def _encoding(prepared: Prepared) -> list[dict[str, Any]] | None:
+    """Return how feature columns became numbers; None: the data was prepared before that was written down."""
+    encoding: list[dict[str, Any]] | None = prepared.manifest.get("item_encoding")
+    return [] if encoding is None and not prepared.item_feature.shape[1] else encoding
 
 
 def pinnersage_settings(run: Run) -> dict[str, Any] | None:

@@ -24,6 +24,16 @@ class FileEntry(Config):
     bytes: int
 
 
+class NewItems(Config):
+    """How an item that comes later gets its vector, without a new release."""
+
+    vectors: Literal["tower", "embedding", "run"] = Field(
+        description="The item tower makes it; it is the item's own column 'embedding'; only another run can make it."
+    )
+    encoding: tuple[dict[str, Any], ...] = Field((), description="How feature columns become numbers.")
+    content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not read.")
+
+
 class Manifest(Config):
     """What a release is. Written last, so that a folder without it is no release."""
 
@@ -43,6 +53,7 @@ class Manifest(Config):
         None,
         description="Settings of the clustering that makes the user vectors. None: the file of the user tower does.",
     )
+    new_items: NewItems | None = Field(None, description="None: published by a version that could take none.")
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 

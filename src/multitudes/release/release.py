@@ -20,12 +20,16 @@ follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
 ============================ ======= ======= ==========================================================================
 
-Beside them: ``manifest.json``, ``user_tower.onnx`` (none where PinnerSage makes the vectors), ``index/`` (it holds the
-item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title) and ``topics.parquet``
-(topic).
+Beside them: ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (none where PinnerSage makes the vectors),
+``index/`` (it holds the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title),
+``topics.parquet`` (topic) and ``carried.log`` (items that came and went before it was published, where any did).
+
+Items that come and go later stand in a file beside the release (``release.changes``), which is laid over it when it is
+opened: an item that came gets the next number, one that went keeps its own, but leaves the index.
 """
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,13 +40,20 @@ from numpy.typing import NDArray
 
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
+from multitudes.ids import Id
 from multitudes.index import build as indexes
 from multitudes.index.protocol import Index
+from multitudes.release import changes
 from multitudes.release import manifest as manifests
+from multitudes.release.item_names import ItemNames, Published
 from multitudes.release.manifest import Manifest
+from multitudes.release.since import Since, laid_over
 from multitudes.release.store import ReleaseStore
+from multitudes.release.towers import Session, open_tower
 
 USER_TOWER = "user_tower.onnx"
+ITEM_TOWER = "item_tower.onnx"
+CARRIED = "carried.log"
 ARRAYS: dict[str, type[np.generic]] = {
     "item_input": np.float32,
     "item_topic_offset": np.int64,
@@ -64,7 +75,7 @@ ARRAYS: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Release:
-    """One release. Attributes are as in the module's table; arrays are memory maps."""
+    """One release, which never changes: see ``refreshed``. Attributes are as in the module's table, as memory maps."""
 
     path: Path
     manifest: Manifest
@@ -84,10 +95,13 @@ class Release:
     follow_offset: NDArray[np.int64]
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
+    since: Since
 
     @classmethod
     def open(cls, path: str | Path) -> "Release":
         """Open the current release of a folder of releases, or one version's own folder, and verify every file.
+
+        Items that came and went since it was published are taken in.
 
         Raises:
             ArtefactError: nothing is released there, or a file is missing, changed, cut or of another version.
@@ -98,7 +112,35 @@ class Release:
         manifest = manifests.read(folder)
         manifests.verify(folder, manifest)
         arrays = {name: _array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
-        return cls(path=folder, manifest=manifest, index=indexes.load(folder / "index"), **arrays)
+        since = Since.nothing(arrays["item_input"].shape[1])
+        index = indexes.load(folder / "index")
+        return cls(path=folder, manifest=manifest, index=index, since=since, **arrays).refreshed()
+
+    def refreshed(self) -> "Release":
+        """Return the release with the items that came and went since this was opened; itself, where none did.
+
+        Cheap to ask: it looks at one file's size. This release stays as it is, so whoever uses it is not disturbed.
+
+        Raises:
+            ArtefactError: the file of changes is damaged, or is not the one that was read before.
+        """
+        file = changes.file_of(self.path)
+        signature = changes.signature(file)
+        if file is None or signature == self.since.signature:
+            return self
+        if self.since.signature is not None and (signature is None or signature[0] != self.since.signature[0]):
+            raise ArtefactError(f"{file}: was removed or replaced while in use; open the release again")
+        found = changes.read(file, self.identity, self.since.end)
+        changed = copy(self)  # what was loaded stays loaded
+        if found.changes:
+            vars(changed).update(laid_over(self, found.changes))
+        vars(changed)["since"] = replace(changed.since, end=found.end, signature=signature)
+        return changed
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells this release from another of the same name."""
+        return changes.identity(self.path)
 
     @property
     def version(self) -> str:
@@ -121,9 +163,19 @@ class Release:
         return pl.read_parquet(self.path / "users.parquet")["user_id"]
 
     @cached_property
+    def user_number(self) -> dict[Id, int]:
+        """Number of each user."""
+        return {user: number for number, user in enumerate(self.user_ids.to_list())}
+
+    @cached_property
     def items(self) -> pl.DataFrame:
-        """Columns item_id and title; row ``i`` is item number ``i + 1``."""
+        """Columns item_id and title of what was published; row ``i`` is item number ``i + 1``."""
         return pl.read_parquet(self.path / "items.parquet")
+
+    @cached_property
+    def item_names(self) -> ItemNames:
+        """Ids and titles of all items, those that came since among them."""
+        return ItemNames(Published(self.items))
 
     @cached_property
     def topics(self) -> list[str]:
@@ -131,22 +183,22 @@ class Release:
         return ["", *pl.read_parquet(self.path / "topics.parquet")["topic"].to_list()]
 
     @cached_property
-    def user_tower(self) -> Any:  # noqa: ANN401 (onnxruntime has no types)
-        """The user tower as an ONNX Runtime session on one thread of the CPU; loaded when first used.
+    def topic_number(self) -> dict[str, int]:
+        """Number of each topic, from 1."""
+        return {topic: number for number, topic in enumerate(self.topics) if number}
+
+    @cached_property
+    def user_tower(self) -> Session:
+        """The user tower; loaded when first used.
 
         Raises:
             ArtefactError: the file is no model that this ONNX Runtime can run.
         """
-        import onnxruntime  # noqa: PLC0415 (a tenth of a second that listing releases need not pay)
+        return open_tower(self.path / USER_TOWER)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        file = self.path / USER_TOWER
-        try:
-            return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base of their own
-            reason = str(error).splitlines()[0]
-            raise ArtefactError(f"{file}: ONNX Runtime cannot load it ({reason}); publish the run again") from error
+    def inputs(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the user tower sees of items by number (any shape, then D')."""
+        return self.since.inputs.rows(self.item_input, item)
 
     def seen(self, user: int) -> NDArray[np.int64]:
         """Return the distinct items of the whole history of user number ``user``."""

@@ -6,7 +6,8 @@
       CURRENT             the name of the version that serves, for example 0007
       versions/0007/…     one complete release each; never changed after it appeared
       .stage-…            a release being written, invisible to readers
-      .lock               held by whoever publishes or rolls back
+      changes/0007.log    items that came and went since that version was published; see ``release.changes``
+      .lock               held by whoever publishes, rolls back or changes items
 
 A version appears by one rename of a folder whose files are already on the disk, and serves from one replacement of
 ``CURRENT``. A crash before the first leaves the old release, between the two a complete version that does not serve
@@ -47,7 +48,7 @@ class ReleaseStore:
             (self.root / _VERSIONS).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
-        with self._locked():
+        with self.locked():
             self._remove_dead_stages()
             folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
             try:
@@ -137,11 +138,28 @@ class ReleaseStore:
             ArtefactError: nothing was released yet.
         """
         self.versions()
-        with self._locked():
+        with self.locked():
             version = to or self.before()
             self.folder(version)
             self._switch(version)
         return version
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who writes into the folder.
+
+        Raises:
+            UsageError: another process does.
+        """
+        with (self.root / ".lock").open("w") as lock:
+            try:
+                # The system gives the lock back when its holder dies, however it dies.
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"{self.root}: another process publishes here or changes items; try again when it is done"
+                ) from None
+            yield
 
     def _folder(self, version: str) -> Path:
         return self.root / _VERSIONS / version
@@ -156,16 +174,6 @@ class ReleaseStore:
         _sync(draft)
         draft.replace(self.root / CURRENT)
         _sync(self.root)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                # The system gives the lock back when its holder dies, however it dies.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"{self.root}: another process publishes here; try again when it is done") from None
-            yield
 
     def _remove_dead_stages(self) -> None:
         # Under the lock no other publisher lives, so whatever is staged was left by one that died.

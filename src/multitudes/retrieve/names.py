@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.vectors import Kind
+from multitudes.release.item_names import ItemNames
 
 WHOLE_HISTORY = "whole history"
 _TOPICS_IN_A_NAME = 2
@@ -17,10 +18,10 @@ _LEAST_SHARE = 0.25  # of an interest's items that must have a topic for it to n
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Topic and item names by number; entry 0 is the unknown one."""
+    """Topic and item names by number; topic 0 is the unknown one."""
 
     topics: list[str]
-    titles: list[str]
+    items: ItemNames
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
     topic_base_T: NDArray[np.float64]  # share of all engagements whose item has the topic
@@ -29,7 +30,7 @@ class Vocabulary:
     def build(
         cls,
         topics: list[str],
-        titles: list[str],
+        items: ItemNames,
         item_topic_offset: NDArray[np.int64],
         item_topic: NDArray[np.int32],
         item_count: NDArray[np.int64],
@@ -38,7 +39,7 @@ class Vocabulary:
         item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
         weight = item_count.astype(np.float64) + 1
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
-        return cls(topics, titles, item_topic_offset, item_topic, base_T)
+        return cls(topics, items, item_topic_offset, item_topic, base_T)
 
     def name(self, kind: Kind, topic: int, items: NDArray[np.int64]) -> str:
         """Name an interest.
@@ -55,7 +56,7 @@ class Vocabulary:
         typical = self._over_represented(items)
         if typical:
             return " · ".join(self.topics[t] for t in typical)
-        return f"like {self.titles[items[0]]}" if len(items) else "without items"
+        return f"like {self.items.shown(int(items[0]))}" if len(items) else "without items"
 
     def _over_represented(self, items: NDArray[np.int64]) -> list[int]:
         """Return the topics that tell these items apart: frequent among them, and more so than everywhere."""

@@ -4,7 +4,6 @@ Legend: B users · L history · F follows.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,11 +36,11 @@ class People:
 
     def number(self, user_id: Id) -> int | None:
         """Return the number of a user, or None."""
-        return self._user_number.get(user_id)
+        return self._release.user_number.get(user_id)
 
     def item_numbers(self, item_ids: Sequence[Id]) -> NDArray[np.int64]:
         """Return the numbers of items, 0 for those that the release does not know."""
-        return np.array([self._item_number.get(item, 0) for item in item_ids], dtype=np.int64)
+        return np.array([self._release.item_names.number(item) for item in item_ids], dtype=np.int64)
 
     def known(self, user_B: NDArray[np.int64]) -> Asked:
         """Return users of the release by number."""
@@ -59,7 +58,7 @@ class People:
         """Return one person with that history (newest last) and those followed topics."""
         manifest, length = self._release.manifest, self._release.manifest.history_length
         items = self.item_numbers(history)
-        topics = np.array([self._topic_number.get(topic, 0) for topic in follows], dtype=np.int64)
+        topics = np.array([self._release.topic_number.get(topic, 0) for topic in follows], dtype=np.int64)
         item_L = _padded(items[::-1][:length], length)
         histories = Histories(
             item_BL=item_L[None],
@@ -71,18 +70,6 @@ class People:
         seen = np.unique(items[items > 0])
         unknown = int((items == 0).sum()), int((topics == 0).sum())
         return Asked([name], np.array([_STRANGER]), histories, None, [seen], *unknown)
-
-    @cached_property
-    def _user_number(self) -> dict[Id, int]:
-        return {user: number for number, user in enumerate(self._release.user_ids.to_list())}
-
-    @cached_property
-    def _item_number(self) -> dict[Id, int]:
-        return {item: number for number, item in enumerate(self._release.items["item_id"].to_list(), start=1)}
-
-    @cached_property
-    def _topic_number(self) -> dict[str, int]:
-        return {topic: number for number, topic in enumerate(self._release.topics) if number}
 
 
 def _padded(values_M: NDArray[np.int64], width: int) -> NDArray[np.int64]:

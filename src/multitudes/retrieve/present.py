@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.vectors import UserVectors
-from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieve.find import POPULAR, Candidates
 from multitudes.retrieve.names import Vocabulary
@@ -25,11 +24,9 @@ class Presenter:
 
     def __init__(self, release: Release) -> None:
         self._version = release.version
-        self._item_ids: list[Id] = release.items["item_id"].to_list()
-        self._titles: list[str | None] = release.items["title"].to_list()
-        shown = ["", *(title or str(item) for title, item in zip(self._titles, self._item_ids, strict=True))]
+        self._names = release.item_names
         self._vocabulary = Vocabulary.build(
-            release.topics, shown, release.item_topic_offset, release.item_topic, release.item_count
+            release.topics, self._names, release.item_topic_offset, release.item_topic, release.item_count
         )
         # Ages are counted from the newest event of the release; positions have no age.
         self._newest = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
@@ -62,7 +59,7 @@ class Presenter:
             kind=kind,
             name=self._vocabulary.name(kind, int(vectors.topic_BK[b, k]), item_L[own]),
             share=share,
-            items=tuple(self._vocabulary.titles[i] for i in dict.fromkeys(item_L[own].tolist()))[:_EXAMPLES],
+            items=tuple(self._names.shown(i) for i in list(dict.fromkeys(item_L[own].tolist()))[:_EXAMPLES]),
             n_items=len(own),
             age_days=age,
         )
@@ -70,7 +67,7 @@ class Presenter:
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
         vectors = range(len(found.kinds))
         rows = zip(
-            found.item_N.tolist(),
+            map(self._names.named, found.item_N.tolist()),
             found.score_N.tolist(),
             found.sources,
             found.interest_N.tolist(),
@@ -79,8 +76,8 @@ class Presenter:
         )
         return tuple(
             Candidate(
-                item_id=self._item_ids[item - 1],
-                title=self._titles[item - 1],
+                item_id=named.id,
+                title=named.title,
                 score=score,
                 rank=rank,
                 source=source,
@@ -88,5 +85,5 @@ class Presenter:
                 interest_name=names.get(k),
                 found_by=tuple(compress(vectors, found_by)),
             )
-            for rank, (item, score, source, k, found_by) in enumerate(rows, start=1)
+            for rank, (named, score, source, k, found_by) in enumerate(rows, start=1)
         )

@@ -1,13 +1,16 @@
 """From a release to recommendations: users of the data, people who are not in it, or everybody in batch."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
+from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 
 from multitudes.config import parse
-from multitudes.errors import UsageError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
@@ -22,17 +25,44 @@ from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.tower import user_vectors
 
 _USERS_AT_ONCE = 256
+_LOOK_EVERY_S = 0.25
+
+
+class _Serving(NamedTuple):
+    """One state of a release with all that answers from it; a request is answered from one alone."""
+
+    release: Release
+    catalogue: Catalogue
+    people: People
+    presenter: Presenter
+
+    @classmethod
+    def of(cls, release: Release) -> "_Serving":
+        """Make what answers from a release."""
+        return cls(release, Catalogue(release.index, release.item_count), People(release), Presenter(release))
 
 
 class Retriever:
-    """Recommends from one release. Needs no torch."""
+    """Recommends from one release. Needs no torch.
+
+    Items that come and go are seen within a second, without a restart; threads may share a retriever.
+    """
 
     def __init__(self, release: Release, config: RetrieveConfig | None = None) -> None:
-        self.release = release
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
         self.config = completed(blended(config or published, published.blend), division(published))
-        self.catalogue = Catalogue(release.index, release.item_count)
-        self._people = People(release)
+        self._serving = _Serving.of(release)
+        self._looking, self._look_again_s = Lock(), 0.0
+
+    @property
+    def release(self) -> Release:
+        """What is served: the release with the items that came and went until now."""
+        return self._current().release
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items that can be retrieved now."""
+        return self._current().catalogue
 
     @classmethod
     def open(cls, path: str | Path, config: RetrieveConfig | None = None) -> "Retriever":
@@ -73,51 +103,66 @@ class Retriever:
         described = history is not None or follows is not None
         if described == (user_id is not None):
             raise UsageError("give either a user or a history and follows")
+        serving = self._current()
+        people = serving.people
         if user_id is None:
-            return self._answer(self._people.described(history or (), follows or ()), n, exclude, request)[0]
-        number = self._people.number(user_id)
+            asked = people.described(history or (), follows or ())
+            return self._answer(serving, asked, n, exclude, request)[0]
+        number = people.number(user_id)
         if number is None:
-            nobody = self._people.described((), (), name=user_id)
-            return self._answer(nobody, n, exclude, request, f"user {user_id!r} is not in this release")[0]
-        return self._answer(self._people.known(np.array([number])), n, exclude, request)[0]
+            nobody = people.described((), (), name=user_id)
+            return self._answer(serving, nobody, n, exclude, request, f"user {user_id!r} is not in this release")[0]
+        return self._answer(serving, people.known(np.array([number])), n, exclude, request)[0]
 
     def recommend_all(
         self, *, n: int = 100, request: str = "", progress: Progress = silent
     ) -> Iterator[Recommendation]:
-        """Recommend to every user of the release, in the order of their numbers.
+        """Recommend to every user of the release, in the order of their numbers, from the items that are there now.
 
         Raises:
             UsageError: ``n`` is below 1.
         """
-        for start in range(0, self.release.n_users, _USERS_AT_ONCE):
-            user_B = np.arange(start, min(start + _USERS_AT_ONCE, self.release.n_users))
-            yield from self._answer(self._people.known(user_B), n, (), request)
-            progress(int(user_B[-1]) + 1, self.release.n_users)
+        serving = self._current()
+        n_users = serving.release.n_users
+        for start in range(0, n_users, _USERS_AT_ONCE):
+            user_B = np.arange(start, min(start + _USERS_AT_ONCE, n_users))
+            yield from self._answer(serving, serving.people.known(user_B), n, (), request)
+            progress(int(user_B[-1]) + 1, n_users)
+
+    def _current(self) -> _Serving:
+        """Return the newest state; looks for another at most a few times a second, and in one thread."""
+        if monotonic() >= self._look_again_s and self._looking.acquire(blocking=False):
+            try:
+                self._look_again_s = monotonic() + _LOOK_EVERY_S
+                release = self._serving.release.refreshed()
+                if release is not self._serving.release:
+                    self._serving = _Serving.of(release)
+            except ArtefactError as error:  # who serves goes on with what is good; who opens is refused
+                logging.getLogger(__name__).error("%s; serving without its changes", error)
+            finally:
+                self._looking.release()
+        return self._serving
 
     def _answer(
-        self, asked: Asked, n: int, exclude: Sequence[Id], request: str, unknown: str = ""
+        self, serving: _Serving, asked: Asked, n: int, exclude: Sequence[Id], request: str, unknown: str = ""
     ) -> list[Recommendation]:
         """Answer B users; ``unknown`` says why no vector may speak for them."""
         if n < 1:
             raise UsageError(f"{n} candidates were asked for; ask for at least 1")
-        columns = self.release.manifest.kinds.count("explicit")
+        columns = serving.release.manifest.kinds.count("explicit")
         drawn = min(columns, self.config.topics_per_request)
         topic_BC = draw(asked.histories.follow_BF, drawn, self.config.seed, asked.user_B, request)
         topic_BC = np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
-        vectors = user_vectors(self.release, asked.histories, topic_BC, asked.time_BL)
+        vectors = user_vectors(serving.release, asked.histories, topic_BC, asked.time_BL)
         if unknown:
             vectors = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
-        excluded = self._people.item_numbers(exclude)
+        excluded = serving.people.item_numbers(exclude)
         seen = [np.union1d(items, excluded) for items in asked.seen] if len(excluded) else asked.seen
-        found = find(vectors, self.catalogue, n, seen, self.config)
+        found = find(vectors, serving.catalogue, n, seen, self.config)
         share_BK = shares(vectors, self.config)
         return [
-            self._presenter.recommendation(
+            serving.presenter.recommendation(
                 asked, b, vectors, share_BK[b], some, f"{unknown}: popular items" if unknown else some.reason
             )
             for b, some in enumerate(found)
         ]
-
-    @cached_property
-    def _presenter(self) -> Presenter:
-        return Presenter(self.release)

@@ -49,13 +49,15 @@ def _clustered(
     """Return the vectors of a release whose item inputs are vectors of unit length, ready to be clustered."""
     config = parse(PinnerSageConfig, settings["config"], f"{release.path}/manifest.json: pinnersage")
     age_BL = pinnersage.ages(time_BL, histories.item_BL, ordered_only=release.manifest.ordered_only)
-    return pinnersage.user_vectors(histories, age_BL, release.item_input, config, settings["typical"])
+    item, place = np.unique(histories.item_BL, return_inverse=True)  # of all items, those of these histories
+    histories = histories._replace(item_BL=place.reshape(histories.item_BL.shape))
+    return pinnersage.user_vectors(histories, age_BL, release.inputs(item), config, settings["typical"])
 
 
 def _from_onnx(release: Release, histories: Histories, topic_BC: NDArray[np.int64]) -> UserVectors:
     session, kinds = release.user_tower, release.manifest.kinds
     item_BL, action_BL, valid_BL, follow_BF, user_feature_BP = histories
-    values = (release.item_input[item_BL], action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
+    values = (release.inputs(item_BL), action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
     offered = dict(zip(INPUTS, values, strict=True))
     wanted = [entry.name for entry in session.get_inputs()]  # a tower without features has no such input
     try:

@@ -1,0 +1,61 @@
+"""``multitudes items``: items come to the release that serves and leave it, without a new release."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.retrieve.items import Added
+
+
+class Action(StrEnum):
+    """What happens to the items."""
+
+    ADD = "add"
+    REMOVE = "remove"
+
+
+def command(
+    action: Annotated[Action, typer.Argument(help="Add the items, or replace those there; or remove them.")],
+    releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
+    file: Annotated[Path, typer.Argument(help="Items as in a data set; to remove: a table with item_id.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Add items to the release that serves, or remove some.
+
+    Whoever serves it sees them within a second. The next publish takes them over.
+    """
+    from multitudes.retrieve.items import add_items, remove_items
+
+    if action is Action.ADD:
+        with progress_bar("items") as progress:
+            added = add_items(releases, file, progress)
+        _show_added(releases, added)
+        record, cut_bytes = added._asdict(), added.cut_bytes
+    else:
+        removed = remove_items(releases, file)
+        typer.echo(f"{releases}: release {removed.version}, {removed.removed:,} items removed")
+        record, cut_bytes = removed._asdict(), removed.cut_bytes
+    if cut_bytes:
+        typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished change were cut off", err=True)
+    if json:
+        print_json({"action": action.value, "releases": str(releases), **record})
+
+
+def _show_added(releases: Path, added: "Added") -> None:
+    from multitudes.data.repairs import sentence
+
+    typer.echo(f"{releases}: release {added.version}, {added.new:,} items added, {added.replaced:,} replaced")
+    for name, count in added.repairs.items():
+        typer.echo(f"repair: {sentence(name, count)}")
+    if added.unknown_topics:
+        typer.echo(f"{added.unknown_topics:,} topics are unknown to this release; the next one may know them")
+    if added.undescribed:
+        typer.echo(
+            f"{added.undescribed:,} items have no topic and no embedding that this release reads: little tells them"
+            " apart, and a history does not count them"
+        )

@@ -1,0 +1,89 @@
+"""One file of items, or of item ids, that comes after its data set was prepared: read and checked as the first ones."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import polars as pl
+
+from multitudes.data import tables
+from multitudes.data.clean import items
+from multitudes.data.engine import frame, open_engine, quoted
+from multitudes.data.tables import Table
+from multitudes.errors import DataError, UsageError
+
+_MEMORY = "2GB"
+
+
+class ItemsFile(NamedTuple):
+    """The items of a file, one row for each id, ascending, and what was repaired."""
+
+    items: pl.DataFrame  # item_id, title, topics (each once, in the order given), embedding, and the other columns
+    repairs: dict[str, int]
+
+
+def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
+    """Read an items table in the canonical form; ``id_type`` is what the ids of the data set are.
+
+    Raises:
+        DataError: the file cannot be read, lacks a column, or its ids are of another type.
+        UsageError: no such file, or not of a kind that is read.
+    """
+    with _loaded(file, "items") as (connection, table):
+        repairs, _ = items.clean(connection, table)
+        extra = "".join(f", item.{quoted(column)}" for column in table.extra)
+        found = frame(
+            connection,
+            f"""
+            SELECT item.item_id, title, coalesce(topics, []) AS topics, embedding{extra}
+            FROM item
+            LEFT JOIN (SELECT item_id, list(topic ORDER BY place) AS topics FROM item_topic GROUP BY item_id) AS named
+            USING (item_id)
+            ORDER BY item.item_id""",
+        )
+    return ItemsFile(_with_ids(found, id_type, file), {name: count for name, count in repairs.items() if count})
+
+
+def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
+    """Read the column item_id of any table, each id once, ascending.
+
+    Raises:
+        DataError: the file cannot be read, has no such column or no id, or its ids are of another type.
+        UsageError: no such file, or not of a kind that is read.
+    """
+    with _loaded(file, "item_ids") as (connection, _):
+        sql = "SELECT DISTINCT item_id FROM item_ids_raw WHERE item_id IS NOT NULL ORDER BY item_id"
+        found = _with_ids(frame(connection, sql), id_type, file)
+    if not found.height:
+        raise DataError(f"{file}: every item_id is null; expected at least one id")
+    return found
+
+
+@contextmanager
+def _loaded(file: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Table]]:
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file; give a table with the column item_id")
+    if file.suffix not in tables.SUFFIXES:
+        raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
+    with (
+        tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
+        open_engine(Path(scratch), _MEMORY, threads=0) as connection,
+    ):
+        yield connection, tables.load(connection, name, file)
+
+
+def _with_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataFrame:
+    """Return the rows with ids of the data set's type: in CSV, where all is text, '7' may be meant as either."""
+    given = found["item_id"].dtype
+    if given == id_type:
+        return found
+    if file.suffix == ".csv" and id_type == pl.String:
+        return found.with_columns(pl.col("item_id").cast(pl.String))
+    kinds = {True: "integers", False: "text"}
+    raise DataError(
+        f"{file}: column 'item_id' is {kinds[given.is_integer()]}; the ids of this release are"
+        f" {kinds[id_type.is_integer()]}. Write them so"
+    )

@@ -1,0 +1,113 @@
+"""What came and went since a release was published, laid over what was published without changing or copying that.
+
+Legend: m items that changed, ascending by number · I items · D width.
+"""
+
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multitudes.ids import Id
+from multitudes.index.postings import topics_of
+from multitudes.release.arrivals import Outcome, grown, outcome, ragged_with, topic_numbers
+from multitudes.release.changes import Change, Signature
+from multitudes.release.item_names import Named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multitudes.release.release import Release
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Rows that are laid over a large matrix, which is not copied for them."""
+
+    number_m: NDArray[np.int64]
+    row_mD: NDArray[np.float32]
+
+    @classmethod
+    def empty(cls, width: int) -> "Overlay":
+        """Return an overlay without rows."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, width), dtype=np.float32))
+
+    def with_rows(self, number_m: NDArray[np.int64], row_mD: NDArray[np.float32]) -> "Overlay":
+        """Return an overlay with these rows over those that it has."""
+        number = np.concatenate([number_m, self.number_m])
+        distinct, first = np.unique(number, return_index=True)
+        return Overlay(distinct, np.concatenate([row_mD, self.row_mD])[first])
+
+    def rows(self, matrix_ID: NDArray[np.float32], number: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the rows with these numbers (any shape, then D)."""
+        if len(self.number_m) == 0:
+            return matrix_ID[number]
+        place = np.minimum(np.searchsorted(self.number_m, number), len(self.number_m) - 1)
+        laid_over = self.number_m[place] == number
+        rows = matrix_ID[np.where(laid_over, 0, number)]
+        rows[laid_over] = self.row_mD[place[laid_over]]
+        return rows
+
+
+@dataclass(frozen=True)
+class Since:
+    """What is laid over a release, and how far its file of changes was read for that."""
+
+    inputs: Overlay
+    end: int = 0
+    signature: Signature | None = None
+
+    @classmethod
+    def nothing(cls, width: int) -> "Since":
+        """Return the state of a release as it was published."""
+        return cls(Overlay.empty(width))
+
+
+def laid_over(release: "Release", made: "Sequence[Change]") -> dict[str, Any]:
+    """Return the attributes of ``release`` that are others once these changes are made."""
+    net = outcome(made)
+    number = _numbers(release, net)
+    index = copy(release.index)  # it replaces what it is made of and never changes it: a copy is a state of its own
+    gone = np.array([number[item_id] for item_id in net.removed_s], dtype=np.int64)
+    index.remove(gone[np.isin(gone, index.ids())])
+    if not net.last:
+        return {"index": index}
+    ids = sorted(net.last, key=number.__getitem__)
+    number_m, row_m = np.array([number[item_id] for item_id in ids]), net.rows(ids)
+    items, there_m = net.items()[row_m], np.array([item_id not in net.removed_s for item_id in ids])
+    topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
+    there = np.flatnonzero(there_m)
+    there_topics = topics_of(topics.offset, topics.topic, there) if len(release.topics) > 1 else None
+    index.add(number_m[there], net.vectors()[row_m[there]], there_topics)
+    offset, flat = ragged_with(release.item_topic_offset, release.item_topic, number_m, topics)
+    usable_I = grown(release.item_usable, number_m)
+    usable_I[number_m] = (np.diff(topics.offset) > 0) | _has_content(release, items)
+    named = {n: Named(*row) for n, row in zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)}
+    return {
+        "index": index,
+        "item_topic_offset": offset,
+        "item_topic": flat,
+        "item_count": grown(release.item_count, number_m),
+        "item_usable": usable_I,
+        "item_names": release.item_names.with_later(named),
+        "since": Since(release.since.inputs.with_rows(number_m, net.inputs()[row_m])),
+    }
+
+
+def _numbers(release: "Release", net: Outcome) -> dict[Id, int]:
+    """Return the number of every item that came or went; new ones are numbered in the order in which they came."""
+    names = release.item_names
+    new = [item_id for item_id in net.last if not names.number(item_id)]
+    known = {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)}
+    return known | {item_id: len(names) + i for i, item_id in enumerate(new, start=1)}
+
+
+def _has_content(release: "Release", items: pl.DataFrame) -> NDArray[np.bool_]:
+    """Return which items have an embedding that this release reads."""
+    if release.manifest.new_items is None or not release.manifest.new_items.content_width:
+        return np.zeros(items.height, dtype=np.bool_)
+    longest = pl.col("embedding").list.eval(pl.element().abs()).list.max()
+    return items.select((longest > 0).fill_null(False)).to_series().to_numpy()
