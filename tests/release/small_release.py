@@ -4,8 +4,9 @@ Items 1..10 are films of topic 1, nearest to the first axis first; items 11..20 
 Item ids are 101..120, users are "ann" (has seen the four best of topic 1 and, last, the best of topic 2; follows
 topic 2), "bob" (has seen item 11 only, follows both topics) and "eve" (one hidden item, follows nothing).
 
-The tower: the unconditioned vector is the mean of the valid history items, the implicit one the newest of them if
-valid, explicit ones stand in a table of topics.
+The user tower: the unconditioned vector is the mean of the valid history items, the implicit one the newest of them if
+valid, explicit ones stand in a table of topics. The item tower: a new item's vector is its embedding, and one unit more
+along the axis of each of its topics; a history sees three times that.
 """
 
 from pathlib import Path
@@ -16,9 +17,10 @@ import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
 from multitudes.index.exact import Exact
+from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
 from multitudes.release.manifest import Manifest
-from multitudes.release.release import USER_TOWER
+from multitudes.release.release import ITEM_TOWER, USER_TOWER
 from multitudes.release.store import ReleaseStore
 from multitudes.release.write import write_release
 
@@ -75,6 +77,26 @@ def user_tower(width: int = 2) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def item_tower() -> onnx.ModelProto:
+    """Make the item tower."""
+    axes = numpy_helper.from_array(np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32), "axes")
+    one, three = (
+        numpy_helper.from_array(value, name)
+        for value, name in ((np.array([1]), "one"), (np.array(3, dtype=np.float32), "three"))
+    )
+    nodes = [
+        helper.make_node("Gather", ["axes", "topic_NG"], ["axis_NGD"], axis=0),
+        helper.make_node("ReduceSum", ["axis_NGD", "one"], ["axis_ND"], keepdims=0),
+        helper.make_node("Add", ["axis_ND", "content_NE"], ["vector_ND"]),
+        helper.make_node("Mul", ["vector_ND", "three"], ["input_ND"]),
+    ]
+    value = helper.make_tensor_value_info
+    inputs = [value("topic_NG", TensorProto.INT64, ["N", "G"]), value("content_NE", TensorProto.FLOAT, ["N", 2])]
+    outputs = [value(name, TensorProto.FLOAT, ["N", 2]) for name in ("input_ND", "vector_ND")]
+    graph = helper.make_graph(nodes, "item_tower", inputs, outputs, [axes, one, three])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
 def arrays() -> dict[str, np.ndarray]:
     """Return the arrays of the world."""
     return {
@@ -108,6 +130,7 @@ def manifest(**changes) -> Manifest:
         "counts": {"users": 3, "items": 20, "topics": 2},
         "retrieval": {"topics_per_request": CONDITIONS},
         "index": {},
+        "new_items": {"vectors": "tower", "content_width": 2},
     }
     return Manifest.model_validate(record | changes)
 
@@ -117,11 +140,12 @@ def publish_small(root: Path, **changes) -> str:
     store = ReleaseStore(root)
     with store.stage() as stage:
         onnx.save(user_tower(), str(stage / USER_TOWER))
+        onnx.save(item_tower(), str(stage / ITEM_TOWER))
         write_release(
             stage,
             manifest(**changes),
             arrays(),
-            Exact.build(np.arange(1, 21), ITEM_VECTORS, TOPICS),
+            Live(Exact.build(np.arange(1, 21), ITEM_VECTORS, TOPICS)),
             pl.Series(["ann", "bob", "eve"]),
             pl.DataFrame({"item_id": range(101, 121), "title": [f"Film {i}" for i in range(101, 121)]}),
             ["", "Drama", "Crime"],

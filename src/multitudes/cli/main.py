@@ -20,6 +20,7 @@ VERBS: tuple[str, ...] = (
     "publish",
     "releases",
     "rollback",
+    "doctor",
     "items",
     "recommend",
     "export",

@@ -18,10 +18,8 @@ from multitudes.ids import Id
 from multitudes.release import changes
 from multitudes.release.arrivals import outcome
 from multitudes.release.changes import Change
-from multitudes.release.release import CARRIED
+from multitudes.release.release import CARRIED, CARRIED_OWNER
 from multitudes.release.store import ReleaseStore
-
-_OWNER = "carried"  # in place of a release's identity: the file lies in the release itself
 
 
 class Carried(NamedTuple):
@@ -58,10 +56,10 @@ def carried(store: ReleaseStore, prepared: Prepared) -> Carried:
 def keep(stage: Path, carried: Carried) -> None:
     """Write into a staged release what it took over, for the one after it."""
     if carried.items.height:
-        changes.append(stage / CARRIED, _OWNER, Change("add", int(time.time()), carried.items))
+        changes.append(stage / CARRIED, CARRIED_OWNER, Change("add", int(time.time()), carried.items))
     for at_s in sorted(set(carried.removed_s.values())):
         ids = [item_id for item_id, removed_s in carried.removed_s.items() if removed_s == at_s]
-        changes.append(stage / CARRIED, _OWNER, Change("remove", at_s, pl.DataFrame({"item_id": ids})))
+        changes.append(stage / CARRIED, CARRIED_OWNER, Change("remove", at_s, pl.DataFrame({"item_id": ids})))
 
 
 def _changes(store: ReleaseStore) -> list[Change]:
@@ -72,7 +70,7 @@ def _changes(store: ReleaseStore) -> list[Change]:
         release = store.folder()
     except ArtefactError:  # nothing serves: a publish mends that
         release = store.folder(versions[-1])
-    made = changes.read(release / CARRIED, _OWNER).changes
+    made = changes.read(release / CARRIED, CARRIED_OWNER).changes
     file = changes.file_of(release)
     if file is not None and file.exists():
         made += changes.read(file, changes.identity(release)).changes

@@ -43,12 +43,18 @@ def export_item_tower(run: TrainedRun, file: Path) -> None:
     )
     batch = torch.export.Dim("batch")
     shapes = ({0: batch, 1: torch.export.Dim("topics")}, {0: batch}, {0: batch})
-    write_onnx(_NewItem(run.model, unknown_id(run.model)), example, INPUTS, OUTPUTS, shapes, file)
+    write_onnx(_NewItem(run.model, unknown_id(run)), example, INPUTS, OUTPUTS, shapes, file)
 
 
-def unknown_id(model: TwoTower) -> Tensor:
-    """Return what stands in for the id embedding of an item that was not trained (1, D)."""
-    return torch.zeros_like(model.items.id_embedding.weight[:1])
+def unknown_id(run: TrainedRun) -> Tensor:
+    """Return what stands in for the id embedding of an item that was not trained (1, D): that of a typical event.
+
+    Where embeddings hold how popular an item is, zeros and the plain mean say "hardly ever chosen", as most items of a
+    long tail are; row 0, the unknown item, is never trained. What was measured is in docs/items.md.
+    """
+    weight_ID = run.model.items.id_embedding.weight.detach()
+    count_I1 = torch.tensor(run.prepared.item_count, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
+    return (weight_ID * count_I1).sum(dim=0, keepdim=True) / count_I1.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -57,5 +63,5 @@ def as_new(run: TrainedRun, item_N: NDArray[np.int64]) -> tuple[NDArray[np.float
     items, number_N = run.model.items, torch.from_numpy(item_N).to(run.model.items.topic_NG.device)
     known = ItemFeatures(items.topic_NG[number_N], items.feature_NF[number_N], items.content_NE[number_N])
     run.model.eval()
-    input_ND, vector_ND = _NewItem(run.model, unknown_id(run.model))(*known)
+    input_ND, vector_ND = _NewItem(run.model, unknown_id(run))(*known)
     return input_ND.cpu().numpy(), vector_ND.cpu().numpy()

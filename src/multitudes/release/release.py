@@ -54,6 +54,7 @@ from multitudes.release.towers import Session, open_tower
 USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
 CARRIED = "carried.log"
+CARRIED_OWNER = "carried"  # in place of a release's identity: the file lies in the release itself
 ARRAYS: dict[str, type[np.generic]] = {
     "item_input": np.float32,
     "item_topic_offset": np.int64,

@@ -48,7 +48,7 @@ def item_vectors(
     """
     content_NE = contents(items, how.content_width)
     if how.vectors == "embedding":
-        lacking = items["item_id"].to_numpy()[~content_NE.any(axis=1)]
+        lacking = items["item_id"].filter(pl.Series(~content_NE.any(axis=1)))
         if len(lacking):
             raise DataError(
                 f"{len(lacking):,} items, such as {lacking[0]!r}, have no 'embedding'; this release recommends by the"

@@ -1,0 +1,147 @@
+"""What there is to say about a release: is every byte right, what is its index worth, what came and went since."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
+from multitudes.index import files as checked
+from multitudes.release import changes
+from multitudes.release import manifest as manifests
+from multitudes.release.arrivals import outcome
+from multitudes.release.manifest import Manifest
+from multitudes.release.release import CARRIED, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
+from multitudes.release.store import ReleaseStore
+from multitudes.release.towers import open_tower
+
+Level = Literal["ok", "note", "warning", "damaged", "missing", "unavailable"]
+_EXIT_CODE: dict[Level, int] = {
+    "damaged": ArtefactError.exit_code,
+    "missing": MissingError.exit_code,
+    "unavailable": UnavailableError.exit_code,
+}
+_LEVEL: dict[type[MultitudesError], Level] = {MissingError: "missing", UnavailableError: "unavailable"}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    text: str
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that found nothing worse."""
+        return _EXIT_CODE.get(self.level, 0)
+
+
+def examine(store: ReleaseStore, version: str | None = None, now: datetime | None = None) -> list[Finding]:
+    """Look at a release from all sides; what is damaged is said and does not end the examination.
+
+    Args:
+        store: the releases.
+        version: which; by default the one that serves.
+        now: the time from which the age counts.
+
+    Raises:
+        ArtefactError: nothing is released, or nothing serves.
+        UsageError: no such version.
+    """
+    folder = store.folder(version)
+    try:
+        manifest = manifests.read(folder)
+    except ArtefactError as error:
+        return [Finding("damaged", "release", str(error))]
+    found = [_release(store, folder, manifest, now or datetime.now(UTC)), *_files(folder, manifest)]
+    found += _index(manifest.index)
+    found += _items(folder, manifest)
+    if any(finding.level == "damaged" for finding in found):
+        return found
+    return [*found, *_opens(folder)]
+
+
+def _release(store: ReleaseStore, folder: Path, manifest: Manifest, now: datetime) -> Finding:
+    try:
+        serves = store.current() == folder.name
+    except ArtefactError:
+        serves = False
+    days = (now - manifest.created_at).total_seconds() / 86_400
+    age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+    counts = ", ".join(f"{manifest.counts.get(name, 0):,} {name}" for name in ("users", "items", "topics"))
+    return Finding(
+        "ok" if serves else "note",
+        "release",
+        f"version {folder.name} {'serves' if serves else 'does not serve'}; {manifest.method}, {age} old; {counts}",
+    )
+
+
+def _files(folder: Path, manifest: Manifest) -> list[Finding]:
+    """Compare every file with its checksum."""
+    bad, count, size = [], 0, 0
+    entries = {folder / name: entry.model_dump() for name, entry in manifest.files.items()}
+    index = folder / "index"
+    try:
+        entries |= {index / name: entry for name, entry in checked.read_entries(index).items()}
+    except ArtefactError as error:
+        bad.append(Finding("damaged", "files", str(error)))
+    for path, entry in entries.items():
+        try:
+            checked.verify(path, entry["xxh3"], entry["bytes"])
+        except ArtefactError as error:
+            bad.append(Finding("damaged", "files", str(error)))
+        count, size = count + 1, size + entry["bytes"]
+    return bad or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
+
+
+def _index(info: dict[str, Any]) -> list[Finding]:
+    """Say what the index is, and what each depth was tuned to."""
+    what = f"{info.get('kind', 'unknown')}, {info.get('items', 0):,} items, {info.get('dimension', 0)} dimensions"
+    tuning = info.get("tuning")
+    if not tuning:
+        exact = info.get("kind") == "exact"
+        return [Finding("ok", "index", what + ("; every score is computed" if exact else "; nothing was tuned"))]
+    asked, found = tuning.get("recall_asked"), [Finding("ok", "index", f"{what}; tuned on {tuning.get('tuned_on')}")]
+    for level in tuning.get("levels", ()):
+        short = asked is not None and level["checked"] < asked
+        text = (
+            f"depth {level['depth']:,}: recall {level['checked']:.3f} on {tuning['checked_on']:,} queries held out"
+            f" ({asked} asked), effort {level['effort']:,}, {level['proposals']:,} proposals"
+        )
+        found.append(Finding("warning" if short else "ok", "recall", text))
+    return found
+
+
+def _items(folder: Path, manifest: Manifest) -> list[Finding]:
+    """Say what came and went since the release was published, and how new items get their vectors."""
+    how = {
+        "tower": "the item tower makes the vectors of new items",
+        "embedding": "new items bring their own vectors",
+        "run": "new items cannot be added: the vectors come from another run",
+    }
+    vectors = how[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"
+    file = changes.file_of(folder)
+    try:
+        before = outcome(changes.read(folder / CARRIED, CARRIED_OWNER).changes)
+        since = changes.read(file, changes.identity(folder)) if file else changes.Read([], 0, 0)
+    except ArtefactError as error:
+        return [Finding("damaged", "items", str(error))]
+    net = outcome(since.changes)
+    parts = [f"{len(net.added):,} added or replaced, {len(net.removed_s):,} removed since", vectors]
+    if before.last or before.removed_s:
+        parts.append(f"taken over: {len(before.added):,} added, {len(before.removed_s):,} removed")
+    torn = f"{since.torn:,} bytes of an unfinished change at the end of {file}; the next change cuts them off"
+    return [Finding("ok", "items", "; ".join(parts))] + ([Finding("note", "items", torn)] if since.torn else [])
+
+
+def _opens(folder: Path) -> list[Finding]:
+    """Open what serving opens."""
+    try:
+        release = Release.open(folder)
+        towers = [name for name in (USER_TOWER, ITEM_TOWER) if (folder / name).exists()]
+        for name in towers:
+            open_tower(folder / name)
+    except MultitudesError as error:
+        return [Finding(_LEVEL.get(type(error), "damaged"), "serving", str(error))]
+    with_towers = f" with {' and '.join(towers)}" if towers else ""
+    return [Finding("ok", "serving", f"opens{with_towers}; {len(release.index):,} items can be retrieved")]
