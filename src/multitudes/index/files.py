@@ -5,6 +5,7 @@ for accidents, not for an adversary, who could write ``index.json`` as well: xxh
 """
 
 import json
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from multitudes.index.rows import Rows
 FORMAT = "multitudes-index"
 FORMAT_VERSION = 2
 DESCRIPTION = "index.json"
-_CHUNK = 2**20  # stays in the cache between the copy and the sum
 _REPAIR = "publish the run again, or roll back to an older release"
 
 
@@ -58,7 +58,17 @@ def read_names(folder: Path) -> list[str]:
     Raises:
         ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
     """
-    return list(_read(folder / DESCRIPTION)["files"])
+    return list(read_entries(folder))
+
+
+def read_entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return size and checksum of each file of the index in ``folder``; verifies nothing but ``index.json`` itself.
+
+    Raises:
+        ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
+    """
+    entries: dict[str, dict[str, Any]] = _read(folder / DESCRIPTION)["files"]
+    return entries
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -97,11 +107,12 @@ def _own_checksum(record: dict[str, Any]) -> str:
 
 def checksum(file: Path) -> dict[str, Any]:
     """Return size and checksum (xxh3, 128 bits) of a file."""
-    digest = xxhash.xxh3_128()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return {"xxh3": digest.hexdigest(), "bytes": file.stat().st_size}
+    size = file.stat().st_size
+    if size == 0:  # the system maps no empty file
+        return {"xxh3": xxhash.xxh3_128_hexdigest(b""), "bytes": 0}
+    # Read where the system keeps it: half the time of reading it into memory of our own.
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return {"xxh3": xxhash.xxh3_128_hexdigest(content), "bytes": size}
 
 
 def verify(file: Path, xxh3: str, size: int) -> None:
