@@ -74,7 +74,9 @@ def test_the_reference_ranks_as_a_sort_of_all_scores_does(build: Build, world: W
 @given(world=worlds.worlds())
 @few
 def test_a_query_gets_the_same_answer_alone_and_in_a_batch(build: Build, world: World):
-    worlds.check_alone_as_in_a_batch(built(build, world), world)
+    index = built(build, world)
+    worlds.check_alone_as_in_a_batch(index, world, to_the_bit=True)
+    worlds.check_copies_tie(index, world)
 
 
 @implementations
@@ -102,6 +104,26 @@ def test_the_stated_recall_is_reached_with_and_without_filters(
     for asked in (world, replace(world, topic_Q=topic_Q), replace(world, topic_Q=topic_Q, excluded_Q=best)):
         worlds.check_answers(index, asked)
         assert worlds.recall(index, asked) >= stated(index) - 0.03, "of queries that it was not tuned on"
+
+
+@implementations
+def test_ids_may_be_any_of_64_bits(build: Build):
+    world = replace(
+        plain_world(latent(np.random.default_rng(3), 5, 4), latent(np.random.default_rng(4), 3, 4), 4),
+        ids=np.array([-(2**63), 2**63 - 1, 2**53 + 1, 2**53, -7]),
+        excluded_Q=[np.array([2**53]), np.array([-(2**63), 8]), np.zeros(0, np.int64)],
+    )
+    index = built(build, world)
+    worlds.check_contents(index, world)
+    worlds.check_ranking(index, world)
+
+
+@implementations
+def test_no_query_gets_no_answer(build: Build):
+    index = built(build, plain_world(np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32), 2))
+    nobody = np.zeros((0, 4), np.float32)
+    hits = index.search(nobody, 2, excluded=[], topic_Q=np.zeros(0, np.int64), log_sums=True)
+    assert len(hits.id_QN) == len(hits.count_Q) == len(index.search(nobody, 2).count_Q) == 0
 
 
 def stated(index: Index) -> float:

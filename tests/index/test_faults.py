@@ -135,6 +135,10 @@ def test_bad_queries_are_refused(engine: Any):
             index.search(query, 1)
     with pytest.raises(UsageError, match="1 exclusions for 2 queries"):
         index.search(good, 1, excluded=[np.array([1])])
+    index.search(good, 1, excluded=[np.array([]), np.array([1], np.int32)])  # the control
+    for ids in (np.array([1.0]), np.array(["1"]), np.array([[1]])):
+        with pytest.raises(UsageError, match=r"an exclusion is .* give a row of integer ids"):
+            index.search(good, 1, excluded=[np.array([2]), ids])
     with pytest.raises(UsageError, match="3 limits for 2 queries"):
         index.search(good, np.array([1, 2, 3]))
     with pytest.raises(UsageError, match="limits are float64"):
@@ -147,6 +151,8 @@ def test_bad_queries_are_refused(engine: Any):
         index.vectors(np.array([1, 999]))
     with pytest.raises(UsageError, match="id 69 is not in the index"):
         index.vectors(np.array([1, 69]))
+    with pytest.raises(DataError, match="expected integers"):
+        index.vectors(np.array([1.5]))
 
 
 # Files

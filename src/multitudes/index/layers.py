@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.request import exclusions
 from multitudes.index.rows import find_rows
 from multitudes.index.scan import cut, log_sum_exp, products
 
@@ -188,11 +189,12 @@ def _also_excluded(
     """Add ``gone`` to each exclusion. An array that serves several queries stays one: engines share its cost."""
     if len(gone) == 0:
         return excluded
-    if excluded is None:
+    arrays = exclusions(excluded)
+    if arrays is None:
         return [gone] * n_queries
-    distinct = {id(array): array for array in excluded}
-    widened = {key: np.concatenate([np.asarray(array, np.int64), gone]) for key, array in distinct.items()}
-    return [widened[id(array)] for array in excluded]
+    distinct = {id(array): array for array in arrays}
+    widened = {key: np.concatenate([array, gone]) for key, array in distinct.items()}
+    return [widened[id(array)] for array in arrays]
 
 
 def _offsets(length_n: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -89,7 +89,7 @@ class Live:
         layers = self._layers
         if len(layers) == 1 and len(layers[0].gone) == 0:
             return layers[0].segment.vectors(ids)
-        id_n = np.asarray(ids, dtype=np.int64)
+        id_n = checked_ids(ids)
         vectors_nD = np.empty((len(id_n), self.segment.info()["dimension"]), dtype=np.float32)
         missing = np.ones(len(id_n), dtype=np.bool_)
         for layer in layers:

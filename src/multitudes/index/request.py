@@ -53,7 +53,8 @@ def checked(
     """Return a request that fits an index of ``items`` vectors of width ``dimension``.
 
     Raises:
-        UsageError: the queries have another width than the index, or something has another length than the queries.
+        UsageError: the queries have another width than the index, something has another length than the queries, or
+            an exclusion is no row of integers.
         DataError: a query is not finite.
     """
     query_QD = as_float32(query_QD, "a query")
@@ -67,7 +68,25 @@ def checked(
         raise UsageError(f"{len(excluded)} exclusions for {n} queries; give one array for each query")
     limit_Q = _one_each(limit, n, "limits")
     topics = None if topic_Q is None else _one_each(topic_Q, n, "topics")
-    return Request(query_QD, np.clip(limit_Q, 0, items), excluded, topics, log_sums)
+    return Request(query_QD, np.clip(limit_Q, 0, items), exclusions(excluded), topics, log_sums)
+
+
+def exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
+    """Return each exclusion as int64; what is int64 already stays the array that it is.
+
+    Raises:
+        UsageError: an exclusion is no row of integers: float ids name other items beyond 2^53.
+    """
+    if excluded is None:
+        return None
+    return [a if isinstance(a, np.ndarray) and a.dtype == np.int64 and a.ndim == 1 else _integers(a) for a in excluded]
+
+
+def _integers(ids: ArrayLike) -> NDArray[np.int64]:
+    array = np.asarray(ids)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise UsageError(f"an exclusion is {array.dtype} of the shape {array.shape}; give a row of integer ids")
+    return array.astype(np.int64)
 
 
 def _one_each(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArray[np.int64]:
@@ -81,6 +100,8 @@ def _one_each(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArray[np
 
 def by_topic(request: Request, answer: Callable[[int, Request], Hits]) -> Hits:
     """Answer a request topic by topic; ``answer`` gets a topic and the queries that it restricts."""
+    if len(request.query_QD) == 0:
+        return no_hits(0, request.width, request.log_sums)
     if request.topic_Q is None or not (request.topic_Q != ANY_TOPIC).any():
         return answer(ANY_TOPIC, request)
     hits = no_hits(len(request.query_QD), request.width, request.log_sums)

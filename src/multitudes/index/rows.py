@@ -37,15 +37,27 @@ class Rows:
 
         Raises:
             UsageError: an id is not held.
+            DataError: the ids are no integers.
         """
-        row, held = find_rows(self.ids, np.asarray(ids, dtype=np.int64))
+        id_n = checked_ids(ids)
+        row, held = find_rows(self.ids, id_n)
         if not held.all():
-            raise UsageError(f"id {np.asarray(ids)[~held][0]} is not in the index of {len(self)} items")
+            raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
         return np.asarray(self.vectors_nD[row])
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending."""
         return self.ids[self.postings.rows(topic)]
+
+    def vectors_of(self, topic: int) -> NDArray[np.float32]:
+        """Return the vectors of a topic, in the order of ``items_of``, side by side in memory."""
+        return np.asarray(self.vectors_nD[self.postings.rows(topic)])
+
+    def mask_of(self, topic: int) -> NDArray[np.bool_]:
+        """Say of each row whether it belongs to a topic."""
+        mask_n = np.zeros(len(self), dtype=np.bool_)
+        mask_n[self.postings.rows(topic)] = True
+        return mask_n
 
 
 def checked_rows(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> Rows:
@@ -108,7 +120,7 @@ def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArra
     """Return the row of each wanted id in the sorted ``ids``, and whether it is there at all."""
     if len(ids) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
-    if ids[-1] - ids[0] == len(ids) - 1:  # without gaps, as item numbers are: no search needed
+    if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # without gaps, as item numbers are: no search needed
         row = np.clip(wanted, ids[0], ids[-1]) - ids[0]
     else:
         row = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
