@@ -6,7 +6,7 @@ The server of the package ``milvus`` listens on every address, so it asks for a 
 import os
 import signal
 import socket
-import time
+import subprocess
 from pathlib import Path
 
 PASSWORD = "root:Milvus"  # what a fresh server has
@@ -25,11 +25,13 @@ class Server:
         self.folder = folder
         self._etcd = _etcd_config(folder, client, peer)
         settings = dict(zip(names, ports, strict=True)) | {"etcd_port": client}
-        config = milvus.MilvusServerConfig(data_dir=str(folder), authorization_enabled=True, **settings)
+        config = milvus.MilvusServerConfig(data_dir=str(folder), **settings)
         config.set("authorization_enabled", True)
         self.port = settings["proxy_port"]
+        config.try_bind_port = _bound
         self._server = milvus.MilvusServer(config, wait_for_started=False)
         self._server.webservice_port = free_ports(1)[0]
+        self._watch: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
@@ -44,24 +46,29 @@ class Server:
     def start(self) -> "Server":
         """Start, and wait until it answers."""
         os.environ["ETCD_CONFIG_PATH"] = str(self._etcd)  # the only way to move its etcd off port 2379
-        for _ in range(100):  # a port of the last run may still be in TIME_WAIT, which the package refuses
-            try:
-                self._server.start()
-                break
-            except RuntimeError:
-                time.sleep(0.3)
+        self._server.start()
         self._server.wait_started()
+        # Were the tests themselves killed, nobody else would end it.
+        watch = f"while kill -0 {os.getpid()}; do sleep 1; done; kill {self.pid}; kill -CONT {self.pid}"
+        self._watch = subprocess.Popen(["sh", "-c", watch], stderr=subprocess.DEVNULL)
         return self
 
     def stop(self) -> None:
         """End it politely, by its own process."""
         if self._server.server_proc is not None:
             os.kill(self.pid, signal.SIGCONT)
-        self._server.stop()
+        self._end()
 
     def kill(self) -> None:
         """End it as a crash does."""
         os.kill(self.pid, signal.SIGKILL)
+        self._end()
+
+    def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.kill()
+            self._watch.wait()
+        self._watch = None
         self._server.stop()
 
     def pause(self) -> None:
@@ -82,6 +89,18 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+def _bound(port: int) -> socket.socket | None:
+    """Take a port as the server itself does: the package refuses one that a last run has just left."""
+    taken = socket.socket()
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind(("127.0.0.1", port))
+    except OSError:
+        taken.close()
+        return None
+    return taken
 
 
 def _etcd_config(folder: Path, client: int, peer: int) -> Path:

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from multitudes.errors import MultitudesError, UnavailableError
+from multitudes.errors import MultitudesError
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.library import MilvusClient, grpc
+from multitudes.index.milvus.refusals import Refused, passing, typed
 
 T = TypeVar("T")
 _RATE_LIMITED = 8  # answered with a status, upon which the library would wait and repeat
-_NO_COLLECTION = 100
 _PAUSE_S = 0.05  # before the one retry: a new collection's first search may come before its node is known
 _CHANNEL = [
     ("grpc.max_send_message_length", -1),
@@ -29,14 +29,6 @@ _CHANNEL = [
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
 _deadline: ContextVar[float] = ContextVar("deadline", default=np.inf)  # of time.monotonic()
-
-
-class Refused(Exception):  # noqa: N818 (never leaves this module)
-    """The server, or the way to it, answered a call with a gRPC status that is not OK."""
-
-    def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
-        super().__init__(details or code.name)
-        self.code = code
 
 
 class _Deadlines(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpc has no types
@@ -85,16 +77,21 @@ class Connection:
                 except MultitudesError:
                     raise
                 except Exception as error:  # the library raises its own, gRPC's and ours
-                    if last or not again or not limit.left_s > _PAUSE_S or not _passing(error):
-                        raise self._typed(what, error, limit.timeout_s) from None
+                    if last or not again or not limit.left_s > _PAUSE_S or not passing(error):
+                        asked = f"{self.config.uri}: {what}"
+                        raise typed(error, asked, limit.timeout_s, self.config.token_variable) from None
                 time.sleep(_PAUSE_S)
         raise AssertionError("unreachable")
 
     def _connected(self) -> MilvusClient:
         if self._client is None or self._pid != os.getpid():
             # The library keeps a channel that it is given, and closes it with a client that could not be made.
+            token = os.environ.get(self.config.token_variable, "")
             self._client = MilvusClient(
-                self.config.uri, token=self._token(), channel=_channel(self.config.uri), dedicated=True
+                self.config.uri,
+                token=token,
+                channel=_channel(self.config.uri),
+                dedicated=True,
             )
             self._pid = os.getpid()
         return self._client
@@ -104,27 +101,6 @@ class Connection:
         if self._client is not None and self._pid == os.getpid():
             self._client.close()
         self._client = None
-
-    def _token(self) -> str:
-        return os.environ.get(self.config.token_variable, "")
-
-    def _typed(self, what: str, error: Exception, timeout_s: float) -> UnavailableError:
-        uri, refusal = self.config.uri, _refusal(error)
-        if refusal is None:
-            reason = str(getattr(error, "message", error)).splitlines()[0]
-            if getattr(error, "code", None) == _NO_COLLECTION:
-                return UnavailableError(f"{uri}: {what}: the collection is gone; publish again, or roll back")
-            return UnavailableError(f"{uri}: {what} failed: {reason}; look into the server's log")
-        if refusal.code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
-            given = "the token of" if self._token() else "that there is no token in"
-            return UnavailableError(f"{uri}: {what}: refuses {given} ${self.config.token_variable}; correct it")
-        if refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED:
-            return UnavailableError(
-                f"{uri}: {what}: no answer within {timeout_s:g} s; try again, or allow more in [index.milvus]"
-            )
-        if refusal.code == grpc.StatusCode.UNAVAILABLE:
-            return UnavailableError(f"{uri}: {what}: cannot be reached; start the server, or correct uri")
-        return UnavailableError(f"{uri}: {what} failed: {str(refusal).splitlines()[0]} ({refusal.code.name})")
 
 
 class within:  # noqa: N801 (reads as a word of the with statement)
@@ -154,18 +130,3 @@ def _channel(uri: str) -> grpc.Channel:
     else:
         channel = grpc.insecure_channel(address, options=_CHANNEL)
     return grpc.intercept_channel(channel, _Deadlines())
-
-
-def _refusal(error: BaseException | None) -> Refused | None:
-    """Return the refusal that an exception of the library stands for."""
-    while error is not None and not isinstance(error, Refused):
-        error = error.__cause__
-    return error
-
-
-def _passing(error: Exception) -> bool:
-    """Return whether a failure may be over in a moment: a broken connection, or a collection not served yet."""
-    refusal = _refusal(error)
-    if refusal is not None:
-        return bool(refusal.code == grpc.StatusCode.UNAVAILABLE)
-    return getattr(error, "code", None) != _NO_COLLECTION

@@ -1,0 +1,125 @@
+"""The server is down, hung, slow, restarting or refuses: a typed line within the time that was given."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
+pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
+
+from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.milvus.milvus import Milvus
+from multitudes.index.milvus.publish import publish_collection
+from tests.milvus.proxy import Proxy
+from tests.milvus.server import Server, free_ports
+
+VECTORS = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)  # each is its own best item
+QUERIES = VECTORS[:3]
+PATIENCE_S = 60  # only so that a test that would hang fails
+
+
+@pytest.fixture(scope="module")
+def folder(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where a released collection is described."""
+    made = publish_collection(np.arange(200), VECTORS, MilvusConfig(uri=uri, alias="faults"))
+    folder = tmp_path_factory.mktemp("release")
+    made.save(folder)
+    return folder
+
+
+def opened(folder: Path, **changes: object) -> Milvus:
+    """Open the collection, with other settings than it was published with."""
+    index = Milvus.load(folder)
+    config = index.connection.config.model_copy(update=changes)
+    return Milvus(type(index.connection)(config), index.name, index._identity, index._tuning)
+
+
+def best(index: Milvus) -> list[int]:
+    return [int(i) for i in index.search(QUERIES, 1).id_QN[:, 0]]
+
+
+def refused(index: Milvus, message: str) -> str:
+    """Search, expect one line that names the server, and return it."""
+    with ThreadPoolExecutor(1) as pool, pytest.raises(UnavailableError, match=message) as caught:
+        pool.submit(best, index).result(PATIENCE_S)
+    said = str(caught.value)
+    assert said.startswith(f"{index.connection.config.uri}: search with 3 vectors: ")
+    assert "\n" not in said
+    assert caught.value.exit_code == 6
+    return said
+
+
+def test_a_server_that_is_down(folder: Path):
+    assert best(opened(folder)) == [0, 1, 2], "the control: with the right address it answers"
+    refused(opened(folder, uri=f"http://127.0.0.1:{free_ports(1)[0]}"), "cannot be reached")
+
+
+def test_a_server_that_hangs(folder: Path, server: Server):
+    index = opened(folder, timeout_s=0.5)
+    assert best(index) == [0, 1, 2]
+    server.pause()
+    try:
+        refused(index, r"search with 3 vectors: no answer within 0\.5 s")
+    finally:
+        server.resume()
+    assert best(opened(folder, timeout_s=20)) == [0, 1, 2]
+
+
+def test_a_way_that_is_slow(folder: Path, server: Server):
+    proxy = Proxy(server.port)
+    try:
+        patient, hasty = (opened(folder, uri=proxy.uri, timeout_s=limit) for limit in (30, 0.4))
+        assert best(hasty) == best(patient) == [0, 1, 2]
+        proxy.delay_s = 1
+        refused(hasty, r"no answer within 0\.4 s")
+        assert best(patient) == [0, 1, 2]
+    finally:
+        proxy.close()
+
+
+def test_a_wrong_password_is_called_one_and_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    index = opened(folder)
+    monkeypatch.setenv("MILVUS_TOKEN", "root:sesame")
+    assert "sesame" not in refused(index, r"the token in \$MILVUS_TOKEN is wrong")
+    monkeypatch.delenv("MILVUS_TOKEN")
+    refused(index, r"the token in \$MILVUS_TOKEN is wrong, missing")
+    with pytest.raises(UnavailableError, match="MILVUS_TOKEN"):
+        Milvus.load(folder)
+
+
+def test_a_collection_that_is_not_loaded(folder: Path):
+    index, patient = opened(folder), opened(folder, timeout_s=60).connection
+    patient.ask("release", lambda client: client.release_collection(index.name))
+    refused(index, "the collection is not loaded")
+    patient.ask("load", lambda client: client.load_collection(index.name))
+    assert best(index) == [0, 1, 2]
+
+
+def test_a_collection_that_is_gone(uri: str, tmp_path: Path):
+    made = publish_collection(np.arange(200), VECTORS, MilvusConfig(uri=uri, alias="gone"))
+    made.save(tmp_path)
+    assert best(Milvus.load(tmp_path)) == [0, 1, 2]
+    made.connection.ask("drop", lambda client: client.drop_collection(made.name))
+    refused(made, "the collection is gone; publish again")
+    with pytest.raises(ArtefactError, match="is gone; publish again"):
+        Milvus.load(tmp_path)
+
+
+def test_a_server_that_restarts(folder: Path, server: Server):
+    index = opened(folder)
+    assert best(index) == [0, 1, 2]
+    server.kill()
+    refused(index, "cannot be reached")
+    server.start()
+    for _ in range(200):
+        try:
+            assert best(index) == [0, 1, 2]
+            return
+        except UnavailableError:  # it loads its collections again
+            time.sleep(0.2)
+    pytest.fail("the connection did not come back")
