@@ -117,6 +117,14 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
     assert sum(copied) < 30 * 1_000, "one copy of all for each addition would be 500,000"
 
 
+def test_what_came_and_went_leaves_no_layer():
+    index, _ = small()
+    index.add(np.arange(100, 120), np.ones((20, 8)))
+    index.add([200], np.ones((1, 8)))
+    index.remove(np.arange(100, 120))
+    assert [len(layer) for layer in index._layers] == [40, 1]
+
+
 def test_the_large_segment_is_never_built_again():
     index, _ = small()
     segment = index.segment

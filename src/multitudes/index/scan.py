@@ -60,12 +60,12 @@ def products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> 
 
 
 def pair_products(query_RD: NDArray[np.float32], vectors_RD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the inner product of each of R pairs, the same to the last bit wherever the pair stands.
+    """Return the inner product of each of R pairs (any shapes that fit), the same to the last bit wherever it stands.
 
     The sums of BLAS are rounded otherwise for other shapes and places: a query would not get the same answer alone and
     in a batch, and copies of one vector would not tie. So the answers of every index are ranked by these products.
     """
-    return np.asarray(np.einsum("rd,rd->r", query_RD, vectors_RD))
+    return np.asarray(np.vecdot(query_RD, vectors_RD))
 
 
 def no_hits(n_queries: int, limit: int, log_sums: bool = False) -> Hits:
