@@ -1,13 +1,15 @@
 """A published run serves what its model says, without torch."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copy, copytree
 
 import numpy as np
+import polars as pl
 import pytest
+import torch
 
 from multitudes.batches.histories import follows, gather
 from multitudes.cli.main import run as command
@@ -16,9 +18,11 @@ from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
 from multitudes.nn.user_config import UserTowerConfig
+from multitudes.publish.item_tower import as_new, export_item_tower
 from multitudes.publish.publish import publish, recent_events, seen_items
-from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.items import add_items
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.retriever import Retriever
 from multitudes.retrieve.tower import user_vectors
@@ -54,18 +58,22 @@ def releases(run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def copying(tower: Path):
-    """Stand in for the export, which takes seconds: the release gets this tower."""
+def export_nothing(monkeypatch: pytest.MonkeyPatch, user_tower: Path, item_tower: Path) -> None:
+    """Stand in for the exports, which take seconds: the release gets these towers."""
 
-    def export(run, file, topics):
-        shutil.copy(tower, file)
+    def user(run, file, topics):
+        copy(user_tower, file)
 
-    return export
+    def item(run, file):
+        copy(item_tower, file)
+
+    monkeypatch.setattr("multitudes.publish.onnx.export_user_tower", user)
+    monkeypatch.setattr("multitudes.publish.item_tower.export_item_tower", item)
 
 
 def test_the_command_says_what_was_checked(run, releases, monkeypatch, tmp_path, capsys):
-    served = ReleaseStore(releases).folder() / USER_TOWER
-    monkeypatch.setattr("multitudes.publish.onnx.export_user_tower", copying(served))
+    served = ReleaseStore(releases).folder()
+    export_nothing(monkeypatch, served / USER_TOWER, served / ITEM_TOWER)
     assert command(["publish", str(run.path), "--to", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (record["version"], record["checked_users"]) == ("0001", 60)
@@ -132,13 +140,34 @@ def test_candidates_are_unseen_and_name_their_interest(releases: Path, run: Trai
 def test_a_tower_that_differs_from_its_model_is_refused_and_nothing_is_published(
     data: Prepared, run: TrainedRun, releases: Path, monkeypatch, tmp_path: Path
 ):
-    foreign = ReleaseStore(releases).folder() / USER_TOWER
-    monkeypatch.setattr("multitudes.publish.onnx.export_user_tower", copying(foreign))
+    served = ReleaseStore(releases).folder()
+    export_nothing(monkeypatch, served / USER_TOWER, served / ITEM_TOWER)
     other = trained(data, tmp_path / "run", seed=1)
-    with pytest.raises(ArtefactError, match=r"differs from the model by .* Nothing was published"):
+    with pytest.raises(ArtefactError, match=r"user tower differs from the model by .* Nothing was published"):
         publish(other.path, tmp_path / "releases")
-    assert ReleaseStore(tmp_path / "releases").versions() == []
     assert publish(run.path, tmp_path / "releases").version == "0001"  # the control: with its own tower it passes
+    with torch.no_grad():
+        other.model.items.topic_embedding.weight += 1
+    export_item_tower(other, tmp_path / "other.onnx")
+    export_nothing(monkeypatch, served / USER_TOWER, tmp_path / "other.onnx")
+    with pytest.raises(ArtefactError, match=r"item tower differs from the model by .* Nothing was published"):
+        publish(run.path, tmp_path / "releases")
+    assert ReleaseStore(tmp_path / "releases").versions() == ["0001"]
+
+
+def test_a_new_item_gets_the_vector_that_its_description_has_in_the_model(run: TrainedRun, releases: Path, tmp_path):
+    data, item = run.prepared, int(np.diff(run.prepared.item_topic_offset).argmax())
+    topics = [data.topics[topic] for topic in data.topics_of(item)]
+    pl.DataFrame({"item_id": [10_001, 10_002], "topics": [topics, []]}).write_parquet(tmp_path / "new.parquet")
+    copytree(releases, tmp_path / "releases")
+    add_items(tmp_path / "releases", tmp_path / "new.parquet")
+    release, number = Release.open(tmp_path / "releases"), data.n_items + 1
+    (input_D,), (vector_D,) = as_new(run, np.array([item]))
+    np.testing.assert_allclose(release.inputs(np.array([number]))[0], input_D, atol=1e-5)
+    np.testing.assert_allclose(release.index.vectors(np.array([number]))[0], vector_D, atol=1e-5)
+    assert not np.allclose(release.index.vectors(np.array([number + 1]))[0], vector_D, atol=1e-5)  # the control
+    assert number in release.index.items_of(data.topics.index(topics[0]))
+    assert release.item_usable[number:].tolist() == [True, False]
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path, capsys):

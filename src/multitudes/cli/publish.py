@@ -41,6 +41,9 @@ def command(
                 "index": done.index_info,
                 "checked_users": done.checked_users,
                 "largest_difference": done.largest_difference,
+                "carried_items": done.carried_items,
+                "waiting_items": done.waiting_items,
+                "removed_items": done.removed_items,
             }
         )
 
@@ -51,3 +54,7 @@ def show(to: Path, done: "Published") -> None:
         f"{to}: version {done.version} serves; {done.index_info['kind']} index of {done.index_info['items']:,} items;"
         f" tower equal to the model within {done.largest_difference:.0e} on {done.checked_users:,} users"
     )
+    if done.carried_items or done.removed_items:
+        typer.echo(f"taken over: {done.carried_items:,} items that came, {done.removed_items:,} that were removed")
+    if done.waiting_items:
+        typer.echo(f"{done.waiting_items:,} items that came have no vector in this release; a later one may take them")

@@ -1,0 +1,100 @@
+"""The doctor says what a release is, and its exit code how bad things are."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.index.build import IndexConfig, build
+from multitudes.release import changes
+from multitudes.release.changes import Change
+from multitudes.release.examine import examine
+from multitudes.release.store import ReleaseStore
+from tests.release.small_release import publish_small
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    publish_small(tmp_path, index={"kind": "exact", "items": 20, "dimension": 2})
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_sound_release_is_said_to_be_sound(releases: Path, capsys):
+    assert run(["doctor", str(releases)]) == 0
+    text = said(capsys)
+    assert "version 0001 serves; joint, 0 hours old; 3 users, 20 items, 2 topics" in text
+    assert "every checksum is right" in text
+    assert "exact, 20 items, 2 dimensions; every score is computed" in text
+    assert "0 added or replaced, 0 removed since; the item tower makes the vectors of new items" in text
+    assert "opens with user_tower.onnx and item_tower.onnx; 20 items can be retrieved" in text
+
+
+def test_every_damaged_file_is_named_and_the_exit_code_is_4(releases: Path, capsys):
+    folder = releases / "versions" / "0001"
+    for name in ("item_count.npy", "index/vectors.npy"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    (folder / "users.parquet").unlink()
+    assert run(["doctor", str(releases), "--json"]) == 4
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    damaged = [finding["text"] for finding in record["findings"] if finding["level"] == "damaged"]
+    assert record["exit_code"] == 4
+    assert len(damaged) == 3
+    for name in ("item_count.npy", "index/vectors.npy", "users.parquet"):
+        assert sum(name in text for text in damaged) == 1
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "index/index.json"])
+def test_a_damaged_description_is_said_too(releases: Path, name: str, capsys):
+    (releases / "versions" / "0001" / name).write_text("{")
+    assert run(["doctor", str(releases), "--json"]) == 4
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert sum(f"{name}: damaged" in finding["text"] for finding in record["findings"]) == 1
+
+
+def test_an_older_version_can_be_examined_and_one_that_is_not_there_is_refused(releases: Path, capsys):
+    publish_small(releases)
+    assert run(["doctor", str(releases), "--version", "0001"]) == 0
+    assert "version 0001 does not serve" in said(capsys)
+    assert run(["doctor", str(releases), "--version", "7"]) == 2
+    assert run(["doctor", str(releases / "elsewhere")]) == 4
+
+
+def test_what_came_and_went_is_counted_and_an_unfinished_change_is_noted(releases: Path, capsys):
+    folder = releases / "versions" / "0001"
+    file = changes.file_of(folder)
+    assert file is not None
+    gone = Change("remove", 0, pl.DataFrame({"item_id": [101, 102]}))
+    for _ in range(2):
+        changes.append(file, changes.identity(folder), gone)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert run(["doctor", str(releases)]) == 0
+    text = said(capsys)
+    assert "0 added or replaced, 2 removed since" in text
+    assert "bytes of an unfinished change at the end" in text
+    assert "18 items can be retrieved" in text
+
+
+def test_the_age_counts_from_publishing(releases: Path):
+    ages = [examine(ReleaseStore(releases), now=datetime.now(UTC) + timedelta(days=days))[0].text for days in (1, 30)]
+    assert "24 hours old" in ages[0]
+    assert "30 days old" in ages[1]
+
+
+def test_what_was_tuned_is_said_depth_by_depth(tmp_path: Path, capsys):
+    random = np.random.default_rng(0)
+    vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
+    info = build(np.arange(2_000), vectors, IndexConfig(exact_up_to=0), queries=queries).info()
+    publish_small(tmp_path, index=info)
+    assert run(["doctor", str(tmp_path)]) == 0
+    text = said(capsys)
+    assert "2,000 items, 8 dimensions; tuned on" in text
+    assert "recall" in text
