@@ -180,7 +180,8 @@ def merged(parts: Sequence[Hits], limit: int | NDArray[np.int64]) -> Hits:
 def gathered(layers: Sequence[Layer], of: Callable[[Layer], NDArray[np.int64]]) -> NDArray[np.int64]:
     """Return the ids that every layer has ``of`` something, ascending; no id is in two layers."""
     ids = [layer.left(of(layer)) for layer in layers]
-    return ids[0] if len(ids) == 1 else np.sort(np.concatenate(ids))
+    # Runs that are sorted already are merged by the stable kind, and sorted anew by the other.
+    return ids[0] if len(ids) == 1 else np.sort(np.concatenate(ids), kind="stable")
 
 
 def _also_excluded(
