@@ -52,8 +52,12 @@ def unknown_id(run: TrainedRun) -> Tensor:
     Where embeddings hold how popular an item is, zeros and the plain mean say "hardly ever chosen", as most items of a
     long tail are; row 0, the unknown item, is never trained. What was measured is in docs/items.md.
     """
-    weight_ID = run.model.items.id_embedding.weight.detach()
-    count_I1 = torch.tensor(run.prepared.item_count, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
+    return mean_over_events(run.model.items.id_embedding.weight.detach(), run.prepared.item_count)
+
+
+def mean_over_events(weight_ID: Tensor, count_I: NDArray[np.int64]) -> Tensor:
+    """Return the mean of rows, each as often as it was chosen (1, D)."""
+    count_I1 = torch.tensor(count_I, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
     return (weight_ID * count_I1).sum(dim=0, keepdim=True) / count_I1.sum().clamp(min=1)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from multitudes.ids import Id
 from multitudes.index.postings import topics_of
+from multitudes.index.rows import find_rows
 from multitudes.release.arrivals import Outcome, grown, outcome, ragged_with, topic_numbers
 from multitudes.release.changes import Change, Signature
 from multitudes.release.item_names import Named
@@ -72,7 +73,8 @@ def laid_over(release: "Release", made: "Sequence[Change]") -> dict[str, Any]:
     number = _numbers(release, net)
     index = copy(release.index)  # it replaces what it is made of and never changes it: a copy is a state of its own
     gone = np.array([number[item_id] for item_id in net.removed_s], dtype=np.int64)
-    index.remove(gone[np.isin(gone, index.ids())])
+    if len(gone):
+        index.remove(gone[find_rows(index.ids(), gone)[1]])
     if not net.last:
         return {"index": index}
     ids = sorted(net.last, key=number.__getitem__)

@@ -8,6 +8,7 @@ import numpy as np
 
 from multitudes.data.items_file import read_item_ids, read_items
 from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.index.rows import find_rows
 from multitudes.progress import Progress, silent
 from multitudes.release import changes
 from multitudes.release.arrivals import topic_numbers
@@ -89,7 +90,7 @@ def remove_items(releases: str | Path, file: str | Path) -> Removed:
         items = read_item_ids(Path(file), release.items["item_id"].dtype)
         ids = items["item_id"].to_list()
         numbers = np.array([release.item_names.number(item_id) for item_id in ids])
-        absent = np.flatnonzero(~np.isin(numbers, release.index.ids()))
+        absent = np.flatnonzero(~find_rows(release.index.ids(), numbers)[1])
         if len(absent):
             raise UsageError(
                 f"{file}: {len(absent):,} of {len(ids):,} items are not in release {release.version}, the first is"

@@ -1,0 +1,116 @@
+"""What the description of an item is worth: known items as if they were new, and what stands in for their ids.
+
+::
+
+    python -m benchmarks.new_items RUN
+
+Some items of a trained run are hidden: their ids are taken from them, and they are embedded as items that come later
+are. Then all users are answered, and their held-out events of hidden items and of others are looked for. ``among new``:
+the hidden items alone are ranked, so that only what tells them apart counts; a tenth is returned, so chance finds .100.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multitudes.batches.held_out import held_out
+from multitudes.evaluate.serving import catalogue, user_vectors
+from multitudes.evaluate.targets import of_kind, seen_items
+from multitudes.nn.items import ItemFeatures
+from multitudes.publish.item_tower import mean_over_events
+from multitudes.retrieve.find import find
+from multitudes.retrieve.plan import RetrieveConfig, fitted
+from multitudes.seeding import generator
+from multitudes.train.run import TrainedRun
+
+DRAWS, HIDDEN_SHARE, BUDGET = 3, 0.05, 100
+
+
+def stand_ins(run: TrainedRun, known: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Return what may stand in for the id embedding of an item that was not trained (1, D)."""
+    weight_ID = run.model.items.id_embedding.weight.detach()
+    events_I = np.where(np.isin(np.arange(run.prepared.n_items + 1), known), run.prepared.item_count, 0)
+    typical_1D = mean_over_events(weight_ID, events_I)
+    return {
+        "zeros": torch.zeros_like(weight_ID[:1]),
+        "row of the unknown item": weight_ID[:1],
+        "mean of the known": weight_ID[torch.from_numpy(known)].mean(dim=0, keepdim=True),
+        "mean over events (taken)": typical_1D,
+        "twice that": 2 * typical_1D,
+    }
+
+
+def worlds(
+    run: TrainedRun, hidden: NDArray[np.int64], draw: int
+) -> Iterator[tuple[str, Sequence[NDArray[np.float32]]]]:
+    """Yield the inputs and vectors of all items, with those of the hidden ones made in each way."""
+    own, items = (run.item_inputs(), run.item_vectors()), run.model.items
+    known, number = np.setdiff1d(np.arange(1, run.prepared.n_items + 1), hidden), torch.from_numpy(hidden)
+    yield "their own ids (trained)", own
+    described = ItemFeatures(items.topic_NG[number], items.feature_NF[number], items.content_NE[number])
+    for name, id_1D in stand_ins(run, known).items():
+        with torch.no_grad():
+            input_ND = items.described(id_1D, described)
+            vector_ND = run.model.item_vectors(input_ND)
+        yield (
+            name,
+            [replaced(array, hidden, new.numpy()) for array, new in zip(own, (input_ND, vector_ND), strict=True)],
+        )
+    random = generator(draw, "new items", "control")
+    yield "vector of another item", (own[0], replaced(own[1], hidden, own[1][random.choice(known, len(hidden))]))
+    direction = random.standard_normal(own[1][hidden].shape).astype(np.float32)
+    length = np.linalg.norm(own[1][hidden], axis=1) / np.linalg.norm(direction, axis=1)
+    yield "random direction", (own[0], replaced(own[1], hidden, direction * length[:, None]))
+
+
+def replaced(array: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a copy with other rows."""
+    changed = array.copy()
+    changed[rows] = values
+    return changed
+
+
+def counts(run: TrainedRun, hidden: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return hits and targets of hidden items, the same of others, hits among the hidden alone, places, and theirs."""
+    data, retrieve = run.prepared, fitted(RetrieveConfig(), run.shares, run.blend)
+    users = of_kind(held_out(data, "test"), "new")
+    seen, vectors = seen_items(data, users), user_vectors(run, users, retrieve)
+    is_hidden = np.isin(np.arange(data.n_items + 1), hidden)
+    vectors_of_hidden = np.where(is_hidden[:, None], run.item_vectors(), 0)
+    everything = find(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, retrieve)
+    alone = find(vectors, catalogue(run, vectors_of_hidden), len(hidden) // 10, seen, retrieve)
+    found = np.zeros(7)
+    for b, (all_items, new_items) in enumerate(zip(everything, alone, strict=True)):
+        target = np.unique(users.target[users.target_offset[b] : users.target_offset[b + 1]])
+        new, hit = is_hidden[target], np.isin(target, all_items.item_N)
+        among = np.isin(target[new], new_items.item_N).sum()
+        places = (len(all_items.item_N), is_hidden[all_items.item_N].sum())
+        found += [(hit & new).sum(), new.sum(), (hit & ~new).sum(), (~new).sum(), among, *places]
+    return found
+
+
+def main() -> None:
+    run = TrainedRun.open(sys.argv[1])
+    run.model.eval()
+    n_items, sums = run.prepared.n_items, dict[str, NDArray[np.float64]]()
+    for draw in range(DRAWS):
+        chosen = generator(draw, "new items", "hidden").choice(n_items, int(HIDDEN_SHARE * n_items), replace=False)
+        hidden = np.sort(chosen + 1)
+        for name, arrays in list(worlds(run, hidden, draw)):
+            vars(run)["_items"] = arrays  # what the run computes once: inputs and vectors of all items
+            sums[name] = sums.get(name, np.zeros(7)) + counts(run, hidden)
+        vars(run).pop("_items")
+    print(f"{DRAWS} draws of {len(hidden):,} of {n_items:,} items; HR@{BUDGET} of first-time targets\n")
+    print(f"{'in place of the id':26}  new items  others    all  among new  places of new")
+    for name, (hits, targets, other_hits, others, among, places, new_places) in sums.items():
+        rates = hits / targets, other_hits / others, (hits + other_hits) / (targets + others), among / targets
+        cells = (f"{rates[0]:9.3f}", f"{rates[1]:6.3f}", f"{rates[2]:5.3f}", f"{rates[3]:9.3f}")
+        print(f"{name:26}  {'  '.join(cells)}  {new_places / places:13.1%}")
+
+
+if __name__ == "__main__":
+    main()
