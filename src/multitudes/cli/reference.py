@@ -29,6 +29,7 @@ _CODES = (
     (errors.DataError.exit_code, "bad data"),
     (errors.ArtefactError.exit_code, "damaged or incompatible artefact: prepared folder, run, release, index"),
     (errors.MissingError.exit_code, "something missing: an extra, disk space, memory, a port"),
+    (errors.UnavailableError.exit_code, "a remote engine that does not answer, or refuses who asks"),
     (errors.INTERRUPTED, "interrupted by Ctrl-C; training goes on with `--resume`"),
 )
 
