@@ -16,13 +16,12 @@ def test_a_pool_without_negatives_is_refused() -> None:
 
 
 def test_a_method_brings_defaults_and_what_is_set_lies_over_them() -> None:
-    plain = RunConfig.model_validate({"method": "transformer"}).model
-    assert (plain.crossing.hidden, plain.sequence.layer) == (0, "gated")
+    assert RunConfig.model_validate({"method": "transformer"}).model.crossing.hidden == 0
     assert RunConfig(method="single").model.crossing.hidden > 0
-    set_apart = {"method": "transformer", "model": {"sequence": {"layer": "plain"}, "width": 32}}
+    set_apart = {"method": "transformer", "model": {"sequence": {"blocks": 2}, "width": 32}}
     for given in (set_apart, set_apart | {"model": UserTowerConfig.model_validate(set_apart["model"])}):
         model = RunConfig.model_validate(given).model
-        assert (model.crossing.hidden, model.sequence.layer, model.width) == (0, "plain", 32)
+        assert (model.crossing.hidden, model.sequence.blocks, model.width) == (0, 2, 32)
 
 
 def test_settings_survive_being_written_and_read() -> None:

@@ -43,7 +43,7 @@ class Parts(NamedTuple):
 METHODS: dict[Method, Parts] = {
     "single": Parts(),
     # The strongest single vector: the state of the encoder itself, as in SASRec and eSASRec.
-    "transformer": Parts(defaults={"crossing": {"hidden": 0}, "sequence": {"layer": "gated"}}),
+    "transformer": Parts(defaults={"crossing": {"hidden": 0}}),
     "clustering": Parts("clustering"),
     "conditional": Parts(explicit=True),
     "joint": Parts("chosen", explicit=True),

@@ -28,7 +28,7 @@ class SequenceConfig(Config):
 
     blocks: int = Field(1, ge=0, le=8, description="transformer blocks over the history; 0: the mean of the items")
     heads: int = Field(1, ge=1, description="attention heads")
-    layer: Literal["plain", "gated"] = Field("plain", description="plain: SASRec's block; gated: LiGR's (eSASRec)")
+    layer: Literal["plain", "gated"] = Field("gated", description="plain: SASRec's block; gated: LiGR's (eSASRec)")
 
 
 def sequence_encoder(config: SequenceConfig, width: int, length: int, dropout: float) -> nn.Module:
