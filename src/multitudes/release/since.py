@@ -101,10 +101,10 @@ def laid_over(release: "Release", made: "Sequence[Change]") -> dict[str, Any]:
 
 def _numbers(release: "Release", net: Outcome) -> dict[Id, int]:
     """Return the number of every item that came or went; new ones are numbered in the order in which they came."""
-    names = release.item_names
+    names, last = release.item_names, len(release.item_names)
     new = [item_id for item_id in net.last if not names.number(item_id)]
     known = {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)}
-    return known | {item_id: len(names) + i for i, item_id in enumerate(new, start=1)}
+    return known | {item_id: last + i for i, item_id in enumerate(new, start=1)}
 
 
 def _has_content(release: "Release", items: pl.DataFrame) -> NDArray[np.bool_]:
