@@ -89,12 +89,33 @@ def test_the_age_counts_from_publishing(releases: Path):
     assert "30 days old" in ages[1]
 
 
-def test_what_was_tuned_is_said_depth_by_depth(tmp_path: Path, capsys):
+def tuned(recall: float) -> dict[str, object]:
+    """Describe an index that was to find 97 % and finds this share of 100."""
+    levels = [{"depth": 100, "effort": 24, "proposals": 300, "recall": 0.98, "at_least": 0.97, "checked": recall}]
+    topics = [{"topic": 1, "items": 200_000, "recall": 0.975, "scanned": False}]
+    promise = {"recall": 0.97, "deepest": 1_000, "scanned": 100_000}
+    tuning = {"levels": levels, "promise": promise, "tuned_on": "queries", "queries": 256, "checked_on": 128}
+    return {"kind": "inverted", "items": 10**6, "dimension": 64, "tuning": tuning | {"topics": topics}}
+
+
+@pytest.mark.parametrize(("recall", "level"), [(0.981, "ok"), (0.96, "warning")])
+def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_path: Path):
+    publish_small(tmp_path, index=tuned(recall))
+    found = examine(ReleaseStore(tmp_path))
+    texts = [finding.text for finding in found if finding.subject in {"index", "recall"}]
+    assert texts == [
+        "inverted, 1,000,000 items, 64 dimensions; tuned on 256 queries to recall 0.97, checked on 128 others",
+        f"{recall:.3f} at depth 100: effort 24, 300 proposals",
+        "0.975 or more within each of 1 large topics; 0 others are scanned",
+    ]
+    assert [finding.level for finding in found if finding.subject == "recall"] == [level, "ok"]
+    assert max(finding.exit_code for finding in found) == 0, "a warning is not a failure"
+
+
+def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     random = np.random.default_rng(0)
     vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
     info = build(np.arange(2_000), vectors, IndexConfig(exact_up_to=0), queries=queries).info()
     publish_small(tmp_path, index=info)
-    assert run(["doctor", str(tmp_path)]) == 0
-    text = said(capsys)
-    assert "2,000 items, 8 dimensions; tuned on" in text
-    assert "recall" in text
+    subjects = [finding.subject for finding in examine(ReleaseStore(tmp_path))]
+    assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0

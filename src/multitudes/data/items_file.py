@@ -81,7 +81,7 @@ def _with_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataF
     if given == id_type:
         return found
     if file.suffix == ".csv" and id_type == pl.String:
-        return found.with_columns(pl.col("item_id").cast(pl.String))
+        return found.with_columns(pl.col("item_id").cast(pl.String)).sort("item_id")
     kinds = {True: "integers", False: "text"}
     raise DataError(
         f"{file}: column 'item_id' is {kinds[given.is_integer()]}; the ids of this release are"

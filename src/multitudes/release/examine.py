@@ -98,18 +98,36 @@ def _index(info: dict[str, Any]) -> list[Finding]:
     """Say what the index is, and what each depth was tuned to."""
     what = f"{info.get('kind', 'unknown')}, {info.get('items', 0):,} items, {info.get('dimension', 0)} dimensions"
     tuning = info.get("tuning")
-    if not tuning:
+    if not tuning or "promise" not in tuning:
         exact = info.get("kind") == "exact"
         return [Finding("ok", "index", what + ("; every score is computed" if exact else "; nothing was tuned"))]
-    asked, found = tuning.get("recall_asked"), [Finding("ok", "index", f"{what}; tuned on {tuning.get('tuned_on')}")]
-    for level in tuning.get("levels", ()):
-        short = asked is not None and level["checked"] < asked
-        text = (
-            f"depth {level['depth']:,}: recall {level['checked']:.3f} on {tuning['checked_on']:,} queries held out"
-            f" ({asked} asked), effort {level['effort']:,}, {level['proposals']:,} proposals"
+    asked = tuning["promise"]["recall"]
+    queries, others = f"{tuning['queries']:,} {tuning['tuned_on']}", f"{tuning['checked_on']:,} others"
+    on = f"tuned on {queries} to recall {asked}, checked on {others}"
+    return [Finding("ok", "index", f"{what}; {on}"), *_depths(tuning, asked), *_topics(tuning, asked)]
+
+
+def _depths(tuning: dict[str, Any], asked: float) -> list[Finding]:
+    return [
+        Finding(
+            "ok" if level["checked"] >= asked else "warning",
+            "recall",
+            f"{level['checked']:.3f} at depth {level['depth']:,}: effort {level['effort']:,},"
+            f" {level['proposals']:,} proposals",
         )
-        found.append(Finding("warning" if short else "ok", "recall", text))
-    return found
+        for level in tuning["levels"]
+    ]
+
+
+def _topics(tuning: dict[str, Any], asked: float) -> list[Finding]:
+    """Say how topics of many items are searched; those of fewer are scanned."""
+    topics = tuning.get("topics", [])
+    recalls = [topic["recall"] for topic in topics if not topic["scanned"]]
+    if not recalls:
+        return []
+    worst, scanned = min(recalls), len(topics) - len(recalls)
+    text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
+    return [Finding("ok" if worst >= asked else "warning", "recall", text)]
 
 
 def _items(folder: Path, manifest: Manifest) -> list[Finding]:

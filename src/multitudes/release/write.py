@@ -23,7 +23,7 @@ def write_release(
     items: pl.DataFrame,
     topics: list[str],
 ) -> None:
-    """Write everything but a user tower, which lies in ``folder`` already if there is one; the manifest comes last.
+    """Write everything but the towers, which lie in ``folder`` already if there are any; the manifest comes last.
 
     Args:
         folder: a staged release.

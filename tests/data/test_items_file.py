@@ -1,0 +1,48 @@
+"""A file of items that come later is read as the items of a data set are."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multitudes.data.items_file import read_item_ids, read_items
+from multitudes.errors import DataError
+
+
+def test_rows_come_by_id_with_their_topics_in_order_and_every_other_column(tmp_path: Path):
+    frame = pl.DataFrame(
+        {
+            "item_id": [9, 7, 7, None],
+            "topics": [["b", "a", "b", ""], None, None, ["a"]],
+            "price": [1.5, 2.5, 2.5, 3.5],
+            "embedding": [[1.0, 2.0], [float("nan"), 0.0], [float("nan"), 0.0], None],
+        }
+    )
+    frame.write_parquet(tmp_path / "items.parquet")
+    items, repairs = read_items(tmp_path / "items.parquet", pl.Int64())
+    assert items.columns == ["item_id", "title", "topics", "embedding", "price"]
+    assert items["item_id"].to_list() == [7, 9]
+    assert items["topics"].to_list() == [[], ["b", "a"]]
+    assert items["embedding"].to_list() == [None, [1.0, 2.0]]
+    assert items["title"].to_list() == [None, None]
+    assert repairs == {
+        "items_with_nulls": 1,
+        "duplicate_items": 1,
+        "items_without_topics": 1,
+        "items_without_features": 1,
+        "broken_embeddings": 1,
+    }
+
+
+def test_ids_of_a_csv_are_what_those_of_the_data_are(tmp_path: Path):
+    (tmp_path / "items.csv").write_text("item_id,topics\n10,a|b\n9,a\n")
+    assert read_items(tmp_path / "items.csv", pl.Int64()).items["item_id"].to_list() == [9, 10]
+    assert read_items(tmp_path / "items.csv", pl.String()).items["item_id"].to_list() == ["10", "9"]
+    assert read_item_ids(tmp_path / "items.csv", pl.String())["item_id"].to_list() == ["10", "9"]
+
+
+def test_integers_elsewhere_are_not_taken_for_text(tmp_path: Path):
+    pl.DataFrame({"item_id": [7, 7, None]}).write_parquet(tmp_path / "ids.parquet")
+    assert read_item_ids(tmp_path / "ids.parquet", pl.Int64())["item_id"].to_list() == [7]
+    with pytest.raises(DataError, match="is integers; the ids of this release are text"):
+        read_item_ids(tmp_path / "ids.parquet", pl.String())
