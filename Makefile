@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-peers replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-peers replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -43,6 +43,11 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# The index at scale, part by part; what is done is not done again. ARGS="--items 100000 …": see --help.
+bench-index: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.index $(ARGS)
+	$(BIN)/python -m benchmarks.index.page
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

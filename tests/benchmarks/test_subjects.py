@@ -7,8 +7,7 @@ from benchmarks.machine import ROOT
 from benchmarks.page import SECTIONS, page
 from benchmarks.suite import SUBJECTS
 
-from benchmarks import evaluate, index, recommend, train
-from multitudes.index.exact import Exact
+from benchmarks import evaluate, recommend, train
 from multitudes.progress import silent
 
 
@@ -53,19 +52,3 @@ def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path):
     for run in figures["runs"]:
         assert sum(run["parts"].values()) == pytest.approx(1, abs=0.02)
         assert {watched.part for watched in subject.PARTS} <= set(run["parts"])
-
-
-@pytest.mark.parametrize("kind", index.KINDS)
-def test_planted_vectors_are_of_unit_length_and_the_same_again(kind):
-    items, queries = index.vectors(kind, 500, 20, 8)
-    assert (items.shape, queries.shape) == ((500, 8), (20, 8))
-    assert (items == index.vectors(kind, 500, 20, 8)[0]).all()
-    assert abs((items**2).sum(axis=1) - 1).max() < 1e-5
-
-
-def test_recall_is_one_for_the_exact_index_and_less_for_one_that_lacks_half():
-    items, queries = index.vectors("latent", 400, 20, 8)
-    whole = Exact.build(range(1, 401), items)
-    half = Exact.build(range(1, 401, 2), items[::2])
-    assert index._recall(whole, whole, queries, 10) == 1
-    assert 0.3 < index._recall(half, whole, queries, 10) < 0.7

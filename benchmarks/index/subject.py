@@ -1,29 +1,22 @@
-"""The inverted index against exact search: recall, queries per second, build, size, load.
+"""The inverted index against exact search, as a subject of ``make bench``: recall, rates, build, size, load.
 
-Two kinds of vectors. *Clustered*: 2,000 centres and noise, queries near centres, which is easy for inverted lists.
-*Latent*: 32 factors and noise, no clusters, which is hard and nearer to learned vectors.
-
-Legend: n items · Q queries · D dimensions · F factors.
+Legend: n items · Q queries · D dimensions.
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import SEED
 from benchmarks.child import in_child
+from benchmarks.index.corpus import KINDS, VECTORS_PER_USER, Corpus, Kind, Vectors
+from benchmarks.index.engines import built, level
 from benchmarks.timing import both, clocked, figure, rates, settings
-from multitudes.index.exact import Exact
-from multitudes.index.inverted import Inverted
+from multitudes.index.build import load
+from multitudes.index.live import Live
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress
-from multitudes.seeding import generator
-
-VECTORS_PER_USER = 12
-Kind = Literal["clustered", "latent"]
-KINDS: tuple[Kind, ...] = ("clustered", "latent")
 
 
 class Sizes(NamedTuple):
@@ -62,25 +55,21 @@ def measure_one(
 ) -> dict[str, Any]:
     """Build, save, load and search one index."""
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
-    kept: list[Inverted] = []
-    build = clocked(
-        lambda: kept.append(
-            Inverted.build(np.arange(1, items + 1), vectors_nD, queries=query_QD[queries:], depth=depth)
-        ),
-        1,
-    )
-    built = kept[0]
-    exact = Exact.build(np.arange(1, items + 1), vectors_nD)
-    built.save(Path(folder))
-    load = clocked(lambda: Inverted.load(Path(folder)), repeats)
-    index, asked_QD = Inverted.load(Path(folder)), query_QD[:queries]
+    ids = np.arange(1, items + 1)
+    kept: list[Live] = []
+    build = clocked(lambda: kept.append(built("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
+    exact = built("exact", ids, vectors_nD, None, query_QD[queries:])
+    kept[0].save(Path(folder))
+    opening = clocked(lambda: load(Path(folder)), repeats)
+    index, asked_QD = load(Path(folder)), query_QD[:queries]
+    info = index.info()
     return {
         "items": items,
         "vectors": kind,
-        "tuning": built.info()["tuning"],
+        "tuning": {"lists": info["lists"], "probes": level(info, depth)["effort"]},
         "build_s": both(build),
         "size_mib": {file.name: figure(file.stat().st_size / 2**20) for file in sorted(Path(folder).iterdir())},
-        "load_ms": both(load, 1000),
+        "load_ms": both(opening, 1000),
         "recall": figure(_recall(index, exact, asked_QD, depth)),
         "queries_per_s": _rates(index, asked_QD, depth, repeats),
         "exact_queries_per_s": _rates(exact, asked_QD[: max(24, queries // 10)], depth, 1),
@@ -88,21 +77,11 @@ def measure_one(
     }
 
 
-def vectors(kind: Kind, items: int, queries: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return item vectors (n, D) and query vectors (Q, D) of unit length; the same for the same numbers."""
-    rng = generator(SEED, "vectors", kind, items, width)
-    if kind == "clustered":
-        base = rng.standard_normal((min(2_000, items // 10), width), dtype=np.float32)
-        parts = [base[rng.integers(len(base), size=count)] for count in (items, queries)]
-    else:
-        base = rng.standard_normal((min(32, width), width), dtype=np.float32) / np.float32(np.sqrt(min(32, width)))
-        parts = [rng.standard_normal((count, len(base)), dtype=np.float32) @ base for count in (items, queries)]
-    items_nD, queries_QD = (_unit(part + 0.3 * rng.standard_normal(part.shape, dtype=np.float32)) for part in parts)
-    return items_nD, queries_QD
-
-
-def _unit(vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(vectors_nD / np.linalg.norm(vectors_nD, axis=1, keepdims=True), dtype=np.float32)
+def vectors(kind: Kind, items: int, queries: int, width: int) -> tuple[Vectors, Vectors]:
+    """Return item vectors (n, D) and query vectors (Q, D), those of a user one after the other."""
+    corpus = Corpus(kind, items, width)
+    users = corpus.users(-(-queries // VECTORS_PER_USER), "asked")
+    return np.concatenate(list(corpus.chunks())), users.reshape(-1, width)[:queries]
 
 
 def _recall(index: Index, exact: Index, query_QD: NDArray[np.float32], depth: int) -> float:

@@ -1,0 +1,54 @@
+"""``python -m benchmarks.index [--items N …] [--kinds latent clustered] …``: ``make bench-index``."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks.index.corpus import KINDS
+from benchmarks.index.engines import ENGINES
+from benchmarks.index.run import PARTS, Plan, run
+from benchmarks.machine import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    """Measure what is not done yet."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description="Measure the index at scale.")
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of the corpora")
+    parser.add_argument("--width", type=int, default=64, help="of the vectors")
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--users", type=int, default=240, help="requests of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="times that every user asks")
+    parser.add_argument("--unrelated", action="store_true", help="a user's vectors are not related: the worst case")
+    parser.add_argument("--again", action="store_true", help="measure parts that are done once more")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench-index", help="folder for corpora and indexes; kept")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / "index.json", help="JSON; what it has already is not measured again"
+    )
+    parser.add_argument(
+        "--runs", type=Path, nargs="+", help="folders of trained runs: hold the stated recall to these alone"
+    )
+    given = parser.parse_args()
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    if given.runs:
+        from benchmarks.index.runs import keep_all  # noqa: PLC0415 (torch)
+
+        keep_all(given.runs, given.out.with_name("index-runs.json"))
+        return
+    plan = Plan(
+        tuple(given.kinds),
+        tuple(given.items),
+        given.width,
+        tuple(given.engines),
+        tuple(given.parts),
+        given.users,
+        given.rounds,
+        not given.unrelated,
+    )
+    run(plan, given.work.resolve(), given.out.resolve(), given.again)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Items that come and go: what a thousand of them cost, and what a search costs after ten thousand changes.
+
+Legend: n items · D dimensions · Q queries · K vectors of a user · M results.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import SEED
+from benchmarks.index import clock
+from benchmarks.index.clock import Answer, Timed, Way, timed
+from benchmarks.index.corpus import Corpus, Kind, Vectors
+from benchmarks.index.truth import Ids, without
+from benchmarks.index.world import DEPTH, World
+from benchmarks.timing import Readings, both, clocked, told
+from multitudes.index.build import load
+from multitudes.index.live import Live
+from multitudes.seeding import generator
+
+AT_ONCE = 1_000
+_TIMES = 5  # additions, and as many removals
+
+
+def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds: int) -> dict[str, Any]:
+    """Return milliseconds of additions and removals, and the figures of searches before and after."""
+    opened, live = World.open(Path(world)), load(Path(index))
+    items, width = opened.item_nD.shape
+    at_once = min(AT_ONCE, items // (4 * _TIMES))
+    new_nD = Corpus(kind, items, width).more(_TIMES * at_once, "new")
+    new_ids = items + 1 + np.arange(len(new_nD))
+    gone = generator(SEED, "gone").choice(opened.ids(), len(new_nD), replace=False)
+    before = _asked(opened, live, f"{engine}: before changes", users, rounds)
+    added, removed = Readings([], []), Readings([], [])
+    for start in range(0, len(new_nD), at_once):
+        part = slice(start, start + at_once)
+        _take(added, partial(live.add, new_ids[part], new_nD[part]))
+        _take(removed, partial(live.remove, gone[part]))
+    after = _asked(opened, live, f"{engine}: after changes", users, rounds)
+    return {
+        "changed": 2 * len(new_nD),
+        "at_once": at_once,
+        "add_ms": both(added, 1000),
+        "remove_ms": both(removed, 1000),
+        "before": clock.figures(before, [list(opened.best_of(user)[:, :DEPTH]) for user in range(users)]),
+        "after": clock.figures(after, [best_after(opened, user, gone, new_nD) for user in range(users)]),
+    }
+
+
+def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
+    """Return the exact answer of a user when the items ``gone`` have left and new ones follow the last id."""
+    answers = []
+    left = without(world.best_of(user), [gone] * len(world.user_BKD[user]), DEPTH)
+    for vector_D, old in zip(world.user_BKD[user], left, strict=True):
+        ids = np.concatenate([old, len(world.item_nD) + 1 + np.arange(len(new_nD))])
+        score = np.concatenate([world.item_nD[old - 1] @ vector_D, new_nD @ vector_D])
+        answers.append(ids[np.argsort(-score, kind="stable")[:DEPTH]])
+    return answers
+
+
+def _asked(world: World, live: Live, what: str, users: int, rounds: int) -> Timed:
+    ways: dict[str, Way] = {what: lambda user: live.search(world.user_BKD[user], DEPTH)}
+    return timed(ways, users, rounds, told(what))[what]
+
+
+def _take(readings: Readings, change: Callable[[], object]) -> None:
+    once = clocked(change, 1)
+    readings.wall.extend(once.wall)
+    readings.cpu.extend(once.cpu)

@@ -1,0 +1,74 @@
+"""Recall against time: the same requests with more and more effort, ours beside FAISS's own index of the usual make.
+
+The usual make beside inverted lists is ``IVFn,SQ8`` with as many lists; beside the graph it is the same graph. Both are
+asked for so many results and believed: no proposals to spare, no ranking by the full vectors.
+
+Legend: n items · D dimensions.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from benchmarks.index import clock
+from benchmarks.index.clock import Way
+from benchmarks.index.corpus import VECTORS_PER_USER, Vectors
+from benchmarks.index.engines import Bare, bare, bare_search, level, opened
+from benchmarks.index.world import DEPTH, World
+from benchmarks.timing import told
+from multitudes.index import files
+from multitudes.index.approximate import Approximate
+from multitudes.index.protocol import ANY_TOPIC
+from multitudes.index.request import Request
+from multitudes.index.tuning import Level, from_record
+
+_USERS = 60  # of 12 vectors each: enough for a point
+_EFFORTS = {"inverted": (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384), "hnsw": (128, 192, 256, 384, 512, 768, 1024)}
+_ENOUGH = 0.995  # recall at which a curve ends
+_POINTS_PER_LIST = 64
+
+
+def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
+    """Return for each effort the figures of a request, ours and FAISS's."""
+    made, folder = World.open(Path(world)), Path(index)
+    users = min(users, _USERS)
+    info = files.read_description(folder)
+    ours = Approximate(files.load_rows(folder), opened(engine, folder), from_record(info["tuning"]))
+    spare = level(info, DEPTH)["proposals"]
+    request = [Request(vectors_KD, np.full(VECTORS_PER_USER, DEPTH), None, None, False) for vectors_KD in made.user_BKD]
+    theirs = _usual(engine, folder, made.item_nD, info)
+    wanted = [list(made.best_of(user)[:, :DEPTH]) for user in range(users)]
+    points: dict[str, list[dict[str, Any]]] = {"ours": [], "faiss": []}
+    progress = told(f"{engine}: curve")
+    for place, effort in enumerate(_EFFORTS[engine]):
+        progress(place, len(_EFFORTS[engine]), "efforts")
+        at = Level(DEPTH, effort, spare, 0, 0, 0)
+        ways: dict[str, Way] = {
+            "ours": lambda user: ours.rank(ANY_TOPIC, request[user], at).hits,  # noqa: B023 (called in this turn)
+            "faiss": lambda user: theirs(made.user_BKD[user], effort, DEPTH, None),  # noqa: B023
+        }
+        for name, timed in clock.timed(ways, users, 1).items():
+            points[name].append({"effort": effort, **clock.figures(timed, wanted)})
+        if min(each[-1]["recall"] for each in points.values()) >= _ENOUGH:
+            break
+    return points
+
+
+def _usual(engine: str, folder: Path, item_nD: Vectors, info: dict[str, Any]) -> Bare:
+    if engine == "hnsw":
+        return bare(engine, folder, item_nD)
+    index: Any = faiss.index_factory(item_nD.shape[1], f"IVF{info['lists']},SQ8", faiss.METRIC_INNER_PRODUCT)
+    sample = np.linspace(0, len(item_nD) - 1, min(len(item_nD), _POINTS_PER_LIST * info["lists"])).astype(np.int64)
+    index.cp.min_points_per_centroid = 1
+    index.train(item_nD[sample])
+    for part_nD in _parts(item_nD):
+        index.add(part_nD)
+    return bare_search(index, engine)
+
+
+def _parts(item_nD: Vectors, size: int = 100_000) -> Iterator[Vectors]:
+    for start in range(0, len(item_nD), size):
+        yield np.ascontiguousarray(item_nD[start : start + size])

@@ -1,0 +1,80 @@
+"""An index as it is built, saved and opened: seconds, and memory by what it holds. Each in a process of its own."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.index.engines import built
+from benchmarks.index.world import DEPTH, World
+from benchmarks.timing import both, clocked, figure, told
+from multitudes.index import files
+from multitudes.index.build import load
+
+_LOADS = 11
+
+
+def build(world: str, index: str, engine: str) -> dict[str, Any]:
+    """Build, tune and save an index; its seconds, its size, and what it says of itself."""
+    opened, folder = World.open(Path(world)), Path(index)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    live = built(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, told(engine))
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = clocked(lambda: live.save(folder), 1)
+    return {
+        "seconds": figure(seconds),
+        "cpu_s": figure(cpu_s),
+        "save_s": figure(saved.wall[0]),
+        "mib": {file.name: figure(file.stat().st_size / 2**20) for file in sorted(folder.iterdir())},
+        "info": live.info(),
+    }
+
+
+def open_it(world: str, index: str, users: int) -> dict[str, Any]:
+    """Open an index, with its checksums verified and without, and answer: milliseconds, and memory as it grows."""
+    folder, before = Path(index), resident_mib()
+    with _unverified():
+        live = load(folder)
+        opened = resident_mib()
+        bare = clocked(lambda: load(folder), _LOADS)
+    verified = clocked(lambda: load(folder), _LOADS)
+    user_BKD = World.open(Path(world)).user_BKD[:users]
+    asked_before = resident_mib()
+    for vectors_KD in user_BKD:
+        live.search(vectors_KD, DEPTH)
+    answered = resident_mib()
+    return {
+        "ms": both(bare, 1000),
+        "verified_ms": both(verified, 1000),
+        "opened_mib": _growth(before, opened),
+        "answered_mib": _growth(asked_before, answered),
+        "requests": len(user_BKD),
+    }
+
+
+def resident_mib() -> dict[str, float]:
+    """Return the memory of this process now: its own, and pages of files, which the system may take back."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+    names = {"own": "RssAnon", "files": "RssFile"}
+    return {name: int(fields[field].split()[0]) / 1024 for name, field in names.items()}
+
+
+def _growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {name: figure(after[name] - before[name]) for name in before}
+
+
+@contextmanager
+def _unverified() -> Iterator[None]:
+    """Open without reading every file to its end, as the library never does."""
+    verify = files.verify
+    files.verify = _believe
+    try:
+        yield
+    finally:
+        files.verify = verify
+
+
+def _believe(file: Path, xxh3: str, size: int) -> None:
+    del file, xxh3, size

@@ -1,0 +1,192 @@
+"""``python -m benchmarks.index.page``: docs/index.md, with its picture, from the JSON of runs alone."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.index.goals import verdicts
+from benchmarks.index.picture import draw
+from benchmarks.index.real import section as real
+from benchmarks.index.records import Corpus, Record, corpora
+from benchmarks.index.requests import BARE
+from benchmarks.index.world import DEPTH
+from benchmarks.machine import ROOT
+from benchmarks.markdown import number, ranged, table
+from multitudes.disk import write_text
+
+RESULTS = ROOT / "benchmarks" / "results"
+PICTURE = "index-recall"
+_WORDS = Path(__file__).with_name("words.md")
+_HEAD = """# Index: how near, how fast, how large
+
+Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measure on your own machine with
+`make bench-index`; `python -m benchmarks.index --help` names sizes and parts.
+
+"""
+
+
+def page(records: list[Record], runs: list[dict[str, Any]], source: str) -> str:
+    """Return the page of all records, and of trained runs where there are any."""
+    found = corpora(records)
+    lines = [
+        _HEAD.format(source=source),
+        _WORDS.read_text(encoding="utf-8"),
+        f"![Recall against time](images/{PICTURE}.svg)",
+        "",
+    ]
+    for corpus in found:
+        lines += [f"## {corpus}", "", _note(corpus), ""]
+        lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
+    return "\n".join([*lines, *real(runs)]).rstrip() + "\n"
+
+
+def _note(corpus: Corpus) -> str:
+    """Say on what and when a corpus was measured."""
+    taken = [record for parts in corpus.engines.values() for record in parts["record"].values()]
+    first = taken[0]
+    machine, loads = first["machine"], [record["load"][when] for record in taken for when in ("before", "after")]
+    known = [load for load in loads if load is not None]
+    versions = ", ".join(
+        f"{name} {first['versions'][name]}" for name in ("python", "numpy", "faiss-cpu") if first["versions"].get(name)
+    )
+    commits = sorted({str(record["versions"].get("commit")) for record in taken})
+    cosine = corpus.world["figures"]["mean_cosine"] if corpus.world else float("nan")
+    return (
+        f"{first['when'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, one thread;"
+        f" load {min(known, default=0)} to {max(known, default=0)}. {versions}, commit {', '.join(commits)}, seed"
+        f" {first['seeds'][0]}. Mean cosine between two vectors of a user: {cosine:.2f}."
+    )
+
+
+def _goals(corpus: Corpus) -> list[str]:
+    by_engine = {engine: verdicts(parts, corpus.items) for engine, parts in corpus.engines.items()}
+    goals = {name: one.goal for found in by_engine.values() for name, one in found.items()}
+    rows = [
+        [
+            name,
+            f"{'≤' if goal.at_most else '≥'} {number(goal.limit)}{goal.unit}",
+            *(str(found[name]) if name in found else "" for found in by_engine.values()),
+        ]
+        for name, goal in goals.items()
+    ]
+    return ["Goals:", "", *table(["goal", "limit", *by_engine], rows)] if rows else []
+
+
+def _requests(corpus: Corpus) -> list[str]:
+    rows = []
+    for engine, parts in corpus.engines.items():
+        asked = parts.get("requests", {})
+        ways = {way: one for way, one in asked.items() if not way.endswith(BARE)}
+        within = {f"topic of {case}": one for case, one in parts.get("topics", {}).items()}
+        for way, one in (ways | within).items():
+            bare = asked.get(way + BARE)
+            rows.append([engine, way, *_times(one), *([_ms(bare), f"{bare['recall']:.3f}"] if bare else ["", ""])])
+    text = (
+        "A request: vectors × results of each. *Shared* divides the results among the vectors. A topic is asked for by"
+        f" 12 vectors, {DEPTH} results of each. Times in milliseconds."
+    )
+    head = ["engine", "request", "p50", "p90", "p99", "CPU p50", "CPU p90", "recall", "bare: CPU p50", "bare: recall"]
+    return [text, "", *table(head, rows)] if rows else []
+
+
+def _times(one: Record) -> list[str]:
+    wall = [number(one["ms"][p]["median"]) for p in ("p50", "p90", "p99")]
+    return [*wall, _ms(one), number(one["cpu_ms"]["p90"]["median"]), f"{one['recall']:.3f}"]
+
+
+def _ms(one: Record) -> str:
+    return number(one["cpu_ms"]["p50"]["median"])
+
+
+def _files(corpus: Corpus) -> list[str]:
+    rows = []
+    for engine, parts in corpus.engines.items():
+        if "build" not in parts or "open" not in parts:
+            continue
+        built, opened = parts["build"], parts["open"]
+        codes = sum(mib for name, mib in built["mib"].items() if name.endswith(".faiss"))
+        rows.append(
+            [
+                engine,
+                number(built["seconds"]),
+                number(built["cpu_s"]),
+                number(parts["record"]["build"]["peak_mib"]),
+                number(codes),
+                number(sum(built["mib"].values())),
+                ranged(opened["ms"]["wall"]),
+                ranged(opened["verified_ms"]["wall"]),
+                number(opened["opened_mib"]["own"]),
+                number(opened["answered_mib"]["own"]),
+                number(opened["answered_mib"]["files"]),
+            ]
+        )
+    head = ["engine", "build s", "CPU s", "peak MiB", "codes MiB", "all files MiB", "open ms", "verified ms"]
+    head += ["opened: own MiB", "answered: own MiB", "pages of files MiB"]
+    text = (
+        "Built and tuned; opened without and with its checksums verified; memory that opening takes, and that answering"
+        " all users adds: of the process itself, and pages of files, which the system may take back."
+    )
+    return [text, "", *table(head, rows)] if rows else []
+
+
+def _changes(corpus: Corpus) -> list[str]:
+    rows, changed, at_once = [], 0, 0
+    for engine, parts in corpus.engines.items():
+        if "changes" not in parts or "threads" not in parts:
+            continue
+        one, threads = parts["changes"], parts["threads"]
+        changed, at_once = one["changed"], one["at_once"]
+        rows.append(
+            [
+                engine,
+                ranged(one["add_ms"]["cpu"]),
+                ranged(one["remove_ms"]["cpu"]),
+                *(
+                    f"{number(one[when]['cpu_ms']['p50']['median'])} ({one[when]['recall']:.3f})"
+                    for when in ("before", "after")
+                ),
+                f"{number(threads['times'])} ({number(threads['cpu_times'])})",
+            ]
+        )
+    head = ["engine", f"add {at_once:,}, CPU ms", f"remove {at_once:,}, CPU ms", "search before, CPU ms (recall)"]
+    head += [f"after {changed:,} changes", "two threads ÷ one, wall (CPU)"]
+    text = f"Items that come and go, and two threads. A search is 12 × {DEPTH}. *CPU* of threads: with both cores free."
+    return [text, "", *table(head, rows)] if rows else []
+
+
+def _levels(corpus: Corpus) -> list[str]:
+    rows = [
+        [
+            engine,
+            f"{level['depth']:,}",
+            f"{level['effort']:,}",
+            f"{level['proposals']:,}",
+            *(f"{level[name]:.3f}" for name in ("recall", "at_least", "checked")),
+        ]
+        for engine, parts in corpus.engines.items()
+        for level in parts.get("build", {}).get("info", {}).get("tuning", {}).get("levels", [])
+    ]
+    head = ["engine", "depth", "effort", "proposals", "recall", "at least (95 %)", "on held-out users"]
+    return ["As tuned:", "", *table(head, rows)] if rows else []
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
+    parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
+    parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
+    given = parser.parse_args()
+    files = given.results or [RESULTS / "index.json"]
+    records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
+    runs = json.loads(given.runs.read_text(encoding="utf-8")) if given.runs.exists() else []
+    named = [f"benchmarks/results/{file.name}" for file in (*files, *([given.runs] if runs else []))]
+    (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
+    draw(corpora(records), given.out.parent / "images" / PICTURE)
+    write_text(given.out, page(records, runs, "` and `".join(named)))
+    print(given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The records of a run, sorted by what they were measured on."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+WORLD = "world"  # the part that makes a corpus
+Record = dict[str, Any]
+Parts = Mapping[str, Mapping[str, Any]]  # figures of an engine by part; under "record" the whole records by part
+
+
+class Corpus(NamedTuple):
+    """What was measured over one corpus."""
+
+    items: int
+    kind: str
+    related: bool
+    world: Mapping[str, Any]
+    engines: dict[str, Parts]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.items:,} {self.kind} vectors" + ("" if self.related else ", those of a user unrelated")
+
+
+def corpora(records: Iterable[Record]) -> list[Corpus]:
+    """Return the records by corpus, engine and part, the small corpora first."""
+    found: dict[tuple[Any, ...], Corpus] = {}
+    for record in records:
+        step = record["step"]
+        key = (step["items"], step["kind"] == "clustered", not step["related"], step["width"])
+        corpus = found.setdefault(key, Corpus(step["items"], step["kind"], step["related"], {}, {}))
+        if step["part"] == WORLD:
+            found[key] = corpus._replace(world=record)
+            continue
+        parts: dict[str, Any] = corpus.engines.setdefault(step["engine"], {"record": {}})  # type: ignore[assignment]
+        parts[step["part"]] = record["figures"]
+        parts["record"][step["part"]] = record
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,162 @@
+"""What is measured, part by part: each in a process of its own, kept as soon as it is there, never done twice."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.index import changes, curve, files, requests, threads, world
+from benchmarks.index.corpus import Kind
+from benchmarks.index.records import WORLD, Record
+from benchmarks.machine import load, machine, versions
+from benchmarks.timing import figure
+from multitudes.disk import write_text
+
+_EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exact index: it is slow, and hardly varies
+_FEWEST = 20  # requests
+
+# Each part with its rough cost beside the others, by which the time left is told.
+PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "threads": 2, "changes": 2, "curve": 4}
+_WORLD_COST = 6
+
+
+class Plan(NamedTuple):
+    """What is measured on what."""
+
+    kinds: tuple[Kind, ...]
+    items: tuple[int, ...]
+    width: int
+    engines: tuple[str, ...]
+    parts: tuple[str, ...]
+    users: int
+    rounds: int
+    related: bool
+
+
+class Step(NamedTuple):
+    """One part of one engine over one corpus; the part ``world`` belongs to no engine."""
+
+    kind: Kind
+    items: int
+    width: int
+    related: bool
+    engine: str
+    part: str
+
+    @property
+    def corpus(self) -> str:
+        """Name of the corpus's folder."""
+        return f"{self.kind}-{self.items}x{self.width}" + ("" if self.related else "-unrelated")
+
+    @property
+    def cost(self) -> int:
+        """How long it takes, in no unit."""
+        return self.items * (_WORLD_COST if self.part == WORLD else PARTS[self.part])
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return " ".join(
+            [f"{self.items:,}", self.kind, *([] if self.related else ["unrelated"]), self.engine, self.part]
+        )
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """Return every step, in the order in which they need each other."""
+    for items in plan.items:
+        for kind in plan.kinds:
+            of = (kind, items, plan.width, plan.related)
+            yield Step(*of, "", WORLD)
+            for engine in plan.engines:
+                for part in PARTS:
+                    if part in ("build", *plan.parts) and not (engine == "exact" and part == "curve"):
+                        yield Step(*of, engine, part)
+
+
+def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
+    """Measure what ``out`` does not have yet, and keep each record as soon as it is there.
+
+    Args:
+        plan: what is measured.
+        work: folder for corpora and indexes; they are kept, for a run that goes on.
+        out: the records, as JSON.
+        again: measure what is there already once more, but for corpora.
+    """
+    records, wanted = read(out), list(steps(plan))
+    todo = [step for step in wanted if not _done(step, records, plan, work) or (again and step.part != WORLD)]
+    began, spent, total = time.time(), 0, sum(step.cost for step in todo)
+    for number, step in enumerate(todo):
+        left = f", about {(time.time() - began) * (total - spent) / spent / 60:.0f} min left" if spent else ""
+        print(f"part {number + 1} of {len(todo)}: {step}{left}", file=sys.stderr, flush=True)
+        records = [record for record in records if record["step"] != step._asdict()] + [measured(step, plan, work)]
+        write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
+        spent += step.cost
+
+
+def read(out: Path) -> list[Record]:
+    """Return the records of a file; none where there is no file yet."""
+    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+
+
+def measured(step: Step, plan: Plan, work: Path) -> Record:
+    """Return the record of one step."""
+    began, load_before = time.time(), load()
+    function, arguments = _call(step, plan, work)
+    outcome = in_child(function, 1, **arguments)
+    return {
+        "step": step._asdict(),
+        "settings": _settings(step, plan),
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
+        "machine": machine(),
+        "versions": versions(),
+        "seeds": [SEED],
+        "load": {"before": load_before, "after": load()},
+        "seconds": figure(outcome.seconds),
+        "peak_mib": figure(outcome.peak_mib),
+        "figures": outcome.value,
+    }
+
+
+def _done(step: Step, records: list[Record], plan: Plan, work: Path) -> bool:
+    """Say whether a step's figures are there, and its files where later steps need them."""
+    same = [r for r in records if r["step"] == step._asdict() and r["settings"] == _settings(step, plan)]
+    needed = {WORLD: work / step.corpus / "best.npy", "build": work / step.corpus / step.engine / "index.json"}
+    return bool(same) and (step.part not in needed or needed[step.part].exists())
+
+
+def _settings(step: Step, plan: Plan) -> dict[str, int]:
+    """Return the sizes on which the figures of a step depend."""
+    if step.part == WORLD:
+        return {"users": plan.users}
+    if step.part == "build":
+        return {}
+    users = plan.users
+    if step.engine == "exact":
+        users = min(users, max(_FEWEST, _EXACT_ROWS // step.items))
+    if step.part in ("open", "curve"):
+        return {"users": users}
+    return {"users": users, "rounds": 1 if step.engine == "exact" and step.items > 100_000 else plan.rounds}
+
+
+def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the function of a step and its arguments."""
+    folder, sizes = work / step.corpus, _settings(step, plan)
+    if step.part == WORLD:
+        of = {"kind": step.kind, "items": step.items, "width": step.width, "related": step.related}
+        return world.make, {"folder": str(folder), **of, **sizes}
+    where = {"world": str(folder), "index": str(folder / step.engine), "engine": step.engine}
+    if step.part == "changes":
+        return changes.measure, {**where, **sizes, "kind": step.kind}
+    if step.part == "open":
+        return files.open_it, {"world": where["world"], "index": where["index"], **sizes}
+    functions: dict[str, Callable[..., Any]] = {
+        "build": files.build,
+        "requests": requests.measure,
+        "topics": requests.measure_topics,
+        "threads": threads.measure,
+        "curve": curve.measure,
+    }
+    return functions[step.part], {**where, **sizes}

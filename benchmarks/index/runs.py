@@ -1,0 +1,187 @@
+"""The stated recall on trained runs of real data: does what half of the users' vectors promised hold for the others?
+
+The item vectors of a run are indexed in each approximate way, whatever their number, and tuned on the vectors of half
+of the users. The other half asks: as they are, without what they have seen, and within a topic of the data, that of a
+random item, so that common topics are asked for most.
+
+Legend: I items · D dimensions · B users · K vectors of a user · Q their vectors, flat · M results.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.index.corpus import Vectors
+from benchmarks.index.engines import built
+from benchmarks.index.truth import Ids, best, share_found, without
+from benchmarks.machine import versions
+from benchmarks.timing import figure, told
+from multitudes.batches.histories import event_times, follows, gather
+from multitudes.data.prepared import Prepared
+from multitudes.disk import write_text
+from multitudes.index.live import Live
+from multitudes.index.postings import topics_of
+from multitudes.index.protocol import Topics
+from multitudes.retrieve.conditions import draw
+from multitudes.seeding import generator
+from multitudes.train.runs import Run, open_run
+
+ENGINES = ("inverted", "hnsw")
+DEPTHS = (10, 20, 50, 100, 200, 500, 1_000)
+PLAIN, UNSEEN, TOPIC = "all items", "without the seen", "within a topic"
+_USERS = 600  # half of them tune
+_SEEN = 1_000  # of the newest items of a user
+_TOPICS = 5  # followed ones that a user's explicit vectors are made for
+_TOPIC_DEPTH = 100
+_ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
+
+
+class Corpus(NamedTuple):
+    """The items of a run, by ascending id."""
+
+    item_I: Ids
+    vector_ID: Vectors
+    topics: Topics
+
+
+class Asked(NamedTuple):
+    """Vectors of some users, and whose they are."""
+
+    query_QD: Vectors
+    user_Q: Ids
+
+
+class Question(NamedTuple):
+    """One way of asking, and the exact answers."""
+
+    name: str
+    depth: int
+    excluded: list[Ids] | None
+    topic_Q: Ids | None
+    wanted: Sequence[Ids]
+
+
+def keep_all(runs: Sequence[Path], out: Path) -> None:
+    """Measure each run in a process of its own, and keep its record in ``out`` in place of an earlier one."""
+    records = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    for number, run in enumerate(runs):
+        print(f"run {number + 1} of {len(runs)}: {run}", file=sys.stderr, flush=True)
+        new = {**in_child(measure, 1, run=str(run.resolve())).value, "versions": versions(), "seeds": [SEED]}
+        key = [(name, new[name]) for name in ("data", "run", "method")]
+        records = [old for old in records if [(name, old[name]) for name, _ in key] != key] + [new]
+        write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
+
+
+def measure(run: str) -> dict[str, Any]:
+    """Return the figures of one run."""
+    trained = open_run(run)
+    corpus, rng = _corpus(trained), generator(SEED, "index", "runs")
+    user_B = rng.permutation(trained.prepared.n_users)[:_USERS].astype(np.int64)
+    tuning, asked = (_vectors(trained, half_B) for half_B in np.array_split(user_B, 2))
+    wanted = questions(corpus, asked, _seen(trained.prepared, asked.user_Q), rng)
+    return {
+        "run": Path(run).name,
+        "data": trained.prepared.path.parent.name,
+        "method": trained.config.method,
+        "items": len(corpus.item_I),
+        "dimension": corpus.vector_ID.shape[1],
+        "mean_cosine": _mean_cosine(asked),
+        "topics": len(np.unique(corpus.topics.topic)),
+        "users": {"tuning": len(np.unique(tuning.user_Q)), "asking": len(np.unique(asked.user_Q))},
+        "queries": {"tuning": len(tuning.query_QD), "asking": len(asked.query_QD)},
+        "engines": {engine: _figures(engine, corpus, tuning, asked, wanted) for engine in ENGINES},
+    }
+
+
+def questions(corpus: Corpus, asked: Asked, seen: list[Ids], rng: np.random.Generator) -> list[Question]:
+    """Return every way of asking, with the answers of the exact search.
+
+    Args:
+        corpus: the items.
+        asked: who asks.
+        seen: ids that each query leaves out.
+        rng: draws a topic for each query, if there are any.
+    """
+    depths = [depth for depth in DEPTHS if depth <= len(corpus.item_I) // 2] or [1]
+    most = depths[-1] + max(map(len, seen), default=0)
+    best_QM = corpus.item_I[best(asked.query_QD, corpus.vector_ID, most, told("exact answers"))]
+    found = [Question(PLAIN, depth, None, None, list(best_QM[:, :depth])) for depth in depths]
+    found += [Question(UNSEEN, depth, seen, None, without(best_QM, seen, depth)) for depth in depths]
+    if len(corpus.topics.topic):
+        topic_Q = rng.choice(corpus.topics.topic, len(asked.query_QD))
+        found.append(Question(TOPIC, _TOPIC_DEPTH, None, topic_Q, _within(corpus, asked.query_QD, topic_Q)))
+    return found
+
+
+def recall(live: Live, asked: Asked, question: Question) -> dict[str, Any]:
+    """Return the mean recall and its lower bound; a user's vectors are alike, so users are what is counted."""
+    _, depth, excluded, topic_Q, wanted = question
+    hits = live.search(asked.query_QD, depth, excluded=excluded, topic_Q=topic_Q)
+    share_Q = share_found([hits.ids(query) for query in range(len(wanted))], wanted)
+    _, place_Q, count_B = np.unique(asked.user_Q, return_inverse=True, return_counts=True)
+    share_B = np.bincount(place_Q, share_Q) / count_B
+    error = float(share_B.std()) / len(share_B) ** 0.5
+    return {
+        "question": question.name,
+        "depth": depth,
+        "recall": figure(float(share_B.mean())),
+        "at_least": figure(float(share_B.mean()) - _ONE_SIDED * error),
+    }
+
+
+def _figures(engine: str, corpus: Corpus, tuning: Asked, asked: Asked, wanted: list[Question]) -> dict[str, Any]:
+    live = built(engine, corpus.item_I, corpus.vector_ID, corpus.topics, tuning.query_QD, told(engine))
+    return {"info": live.info(), "found": [recall(live, asked, question) for question in wanted]}
+
+
+def _corpus(run: Run) -> Corpus:
+    vector_ID, prepared = run.item_vectors(), run.prepared
+    item_I = np.flatnonzero(vector_ID.any(axis=1))
+    return Corpus(item_I, vector_ID[item_I], topics_of(prepared.item_topic_offset, prepared.item_topic, item_I))
+
+
+def _vectors(run: Run, user_B: Ids) -> Asked:
+    """Return the vectors of users as they are served: by their whole history, for some of the topics they follow."""
+    prepared, length = run.prepared, run.config.model.history
+    end_B = prepared.event_offset[user_B + 1]
+    topic_BC = draw(follows(prepared, user_B), _TOPICS if "explicit" in run.kinds(1) else 0, SEED, user_B)
+    times_BL = event_times(prepared.event_time, end_B, length)
+    vectors = run.user_vectors(gather(prepared, user_B, end_B, length), topic_BC, time_BL=times_BL)
+    count_B = vectors.mask_BK.sum(axis=1)
+    return Asked(np.ascontiguousarray(vectors.vectors_BKD[vectors.mask_BK]), np.repeat(user_B, count_B))
+
+
+def _mean_cosine(asked: Asked) -> float | None:
+    """Return the mean cosine between two vectors of a user; None where users have one vector."""
+    unit_QD = asked.query_QD / np.linalg.norm(asked.query_QD, axis=1, keepdims=True)
+    of_users = [unit_QD[asked.user_Q == user] for user in np.unique(asked.user_Q)]
+    pairs = [(own_KD @ own_KD.T)[np.triu_indices(len(own_KD), 1)] for own_KD in of_users]
+    return figure(float(np.concatenate(pairs).mean())) if any(len(pair) for pair in pairs) else None
+
+
+def _seen(prepared: Prepared, user_Q: Ids) -> list[Ids]:
+    """Return the newest items of each query's user; one array for all queries of a user."""
+    of_user: dict[int, NDArray[np.int64]] = {}
+    for user in np.unique(user_Q).tolist():
+        past = prepared.event_item[prepared.event_offset[user] : prepared.event_offset[user + 1]]
+        of_user[user] = np.unique(past[past > 0][-_SEEN:]).astype(np.int64)
+    return [of_user[user] for user in user_Q.tolist()]
+
+
+def _within(corpus: Corpus, query_QD: Vectors, topic_Q: Ids) -> list[Ids]:
+    """Return the best items of each query within its topic."""
+    owner_M = np.repeat(np.arange(len(corpus.item_I)), np.diff(corpus.topics.offset))
+    wanted: list[Ids] = [np.zeros(0, dtype=np.int64)] * len(query_QD)
+    for topic in np.unique(topic_Q).tolist():
+        rows, asking = np.unique(owner_M[corpus.topics.topic == topic]), np.flatnonzero(topic_Q == topic)
+        found = best(query_QD[asking], corpus.vector_ID[rows], _TOPIC_DEPTH)
+        for query, row_M in zip(asking.tolist(), found, strict=True):
+            wanted[query] = corpus.item_I[rows[row_M]]
+    return wanted
