@@ -174,8 +174,9 @@ def test_who_serves_goes_on_when_the_file_is_damaged_and_who_opens_is_refused(
     assert 201 in recommended(retriever)
     file = releases / "changes" / "0001.log"
     file.write_bytes(file.read_bytes() + b"x" * 100)
-    assert 201 in recommended(retriever)
-    assert "0001.log: the record at byte" in caplog.text
+    for _ in range(3):
+        assert 201 in recommended(retriever)
+    assert [record.getMessage().partition("0001.log: ")[2][:18] for record in caplog.records] == ["the record at byte"]
     with pytest.raises(ArtefactError, match=r"0001\.log: the record at byte \d+ is damaged"):
         Release.open(releases)
 

@@ -26,6 +26,7 @@ from multitudes.retrieve.tower import user_vectors
 
 _USERS_AT_ONCE = 256
 _LOOK_EVERY_S = 0.25
+_AFTER_ERROR_S = 5.0
 
 
 class _Serving(NamedTuple):
@@ -138,6 +139,7 @@ class Retriever:
                 if release is not self._serving.release:
                     self._serving = _Serving.of(release)
             except ArtefactError as error:  # who serves goes on with what is good; who opens is refused
+                self._look_again_s = monotonic() + _AFTER_ERROR_S
                 logging.getLogger(__name__).error("%s; serving without its changes", error)
             finally:
                 self._looking.release()
