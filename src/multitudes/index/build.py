@@ -1,6 +1,8 @@
 """Which index a corpus gets, and how a saved one is opened."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,20 +10,40 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
-from multitudes.index import exact, files, inverted
+from multitudes.index import exact, files, hnsw, inverted
 from multitudes.index.exact import Exact
+from multitudes.index.hnsw import Hnsw
 from multitudes.index.inverted import Inverted
 from multitudes.index.layers import Segment
 from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
+from multitudes.index.tuning import Promise
+from multitudes.progress import Progress, silent
+
+_KINDS: dict[str, Callable[[Path], Segment]] = {
+    exact.KIND: Exact.load,
+    inverted.KIND: Inverted.load,
+    hnsw.KIND: Hnsw.load,
+}
 
 
 class IndexConfig(Config):
     """Section ``[index]``: which index is built and how good it must be."""
 
+    kind: Literal["auto", "exact", "inverted", "hnsw"] = Field(
+        "auto",
+        description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; hnsw: a FAISS graph;"
+        " auto: exact up to exact_up_to items, inverted above.",
+    )
     exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
+    topics_exact_up_to: int = Field(100_000, ge=0, description="Topics up to this many items are searched exactly.")
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
-    depth: int = Field(100, ge=1, description="Results per vector that the recall refers to.")
+    depth: int = Field(
+        10_000,
+        ge=1,
+        description="Results per vector, filtered ones included, up to which the index is tuned; deeper searches are"
+        " exact.",
+    )
 
 
 def build(
@@ -31,6 +53,7 @@ def build(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
+    progress: Progress = silent,
 ) -> Live:
     """Build the index that suits the size of the corpus.
 
@@ -40,13 +63,19 @@ def build(
         config: which index, and how good.
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on.
+        progress: told while it works.
 
     Raises:
         DataError: vectors not finite, or ids repeated.
     """
-    if len(np.asarray(ids)) <= config.exact_up_to:
+    kind = config.kind
+    if kind == "auto":
+        kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
+    if kind == "exact":
         return Live(Exact.build(ids, vectors, topics))
-    return Live(Inverted.build(ids, vectors, topics, queries=queries, recall=config.recall, depth=config.depth))
+    promise = Promise(config.recall, config.depth, config.topics_exact_up_to)
+    engine = Hnsw if kind == "hnsw" else Inverted
+    return Live(engine.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
 
 
 def load(folder: Path) -> Live:
@@ -60,8 +89,6 @@ def load(folder: Path) -> Live:
 
 def _segment(folder: Path) -> Segment:
     kind = files.read_kind(folder)
-    if kind == exact.KIND:
-        return Exact.load(folder)
-    if kind == inverted.KIND:
-        return Inverted.load(folder)
-    raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {exact.KIND}, {inverted.KIND}")
+    if kind not in _KINDS:
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_KINDS)}")
+    return _KINDS[kind](folder)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
-from multitudes.index.postings import Copies
+from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import Request, by_topic, checked
 from multitudes.index.rows import Rows, checked_rows
@@ -22,7 +22,7 @@ class Exact:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._copies = Copies(rows.vectors_nD)
+        self._vectors = Kept(rows.vectors_of)
 
     @classmethod
     def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "Exact":
@@ -49,7 +49,7 @@ class Exact:
         return by_topic(request, self._scan)
 
     def _scan(self, topic: int, request: Request) -> Hits:
-        return scan_topic(self._rows, self._copies, topic, request)
+        return scan_topic(self._rows, self._vectors, topic, request)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""
@@ -91,10 +91,10 @@ class Exact:
         return cls(files.load_rows(folder))
 
 
-def scan_topic(rows: Rows, copies: Copies, topic: int, request: Request) -> Hits:
+def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     """Answer exactly, from every inner product with the items of a topic."""
     query_QD, limit_Q, excluded, _, log_sums = request
     if topic == ANY_TOPIC:
         return scan(query_QD, rows.ids, rows.vectors_nD, limit_Q, excluded, log_sums)
     row_M = rows.postings.rows(topic)
-    return scan(query_QD, rows.ids[row_M], copies.of(topic, row_M), limit_Q, excluded, log_sums)
+    return scan(query_QD, rows.ids[row_M], vectors.of(topic), limit_Q, excluded, log_sums)

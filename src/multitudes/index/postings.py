@@ -8,6 +8,7 @@ takes half the time of one that gathers rows first.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from multitudes.errors import DataError
 from multitudes.index.protocol import Topics
 
-_COPY_BYTES = 256 * 2**20
+_KEPT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Postings:
         t = int(np.searchsorted(self.topic_T, topic))
         known = t < len(self.topic_T) and self.topic_T[t] == topic
         return self.row_M[self.offset[t] : self.offset[t + 1]] if known else self.row_M[:0]
+
+    def longer_than(self, rows: int) -> list[int]:
+        """Return the topics of more than so many rows."""
+        longer: list[int] = self.topic_T[np.diff(self.offset) > rows].tolist()
+        return longer
 
     def topics(self, n: int) -> Topics:
         """Return the same the other way round: the topics of each of n rows."""
@@ -102,32 +108,32 @@ def load(folder: Path) -> Postings:
     )
 
 
-class Copies:
-    """The vectors of topics used lately, each side by side in memory, within a budget of bytes. Safe in threads."""
+class Kept:
+    """What was made for topics used lately, within a budget of bytes; the rest is made again. Safe in threads."""
 
-    def __init__(self, vectors_nD: NDArray[np.float32], budget: int = _COPY_BYTES) -> None:
-        self._vectors_nD = vectors_nD
+    def __init__(self, make: Callable[[int], NDArray[Any]], budget: int = _KEPT_BYTES) -> None:
+        self._make = make
         self._budget = budget
         self._bytes = 0
-        self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, topic: int, row_M: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Return the vectors of the rows of a topic."""
+    def of(self, topic: int) -> NDArray[Any]:
+        """Return what belongs to a topic."""
         with self._lock:
             kept = self._kept.get(topic)
             if kept is not None:
                 self._kept.move_to_end(topic)
                 return kept
-        copy_MD = self._vectors_nD[row_M]  # outside the lock: two threads may both copy, and both are right
-        if copy_MD.nbytes <= self._budget:
-            self._keep(topic, copy_MD)
-        return copy_MD
+        made = self._make(topic)  # outside the lock: two threads may both make it, and both are right
+        if made.nbytes <= self._budget:
+            self._keep(topic, made)
+        return made
 
-    def _keep(self, topic: int, copy_MD: NDArray[np.float32]) -> None:
+    def _keep(self, topic: int, made: NDArray[Any]) -> None:
         with self._lock:
             if topic not in self._kept:
-                self._bytes += copy_MD.nbytes
-            self._kept[topic] = copy_MD
+                self._bytes += made.nbytes
+            self._kept[topic] = made
             while self._bytes > self._budget:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes

@@ -1,0 +1,240 @@
+"""How hard an approximate engine has to try for so many results: measured when it is built, depth by depth.
+
+Legend: Q queries · n items · D dimensions · M proposals.
+
+Few results need little effort and many need much, so a request that divides its places among many vectors pays less
+for each. The effort of a depth is the least whose recall reaches what was asked, with 95 % confidence, on half of the
+queries; the other half says what it came to. None of the queries is in the index.
+"""
+
+import functools
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.index.protocol import Hits
+from multitudes.index.rows import Rows, as_float32
+from multitudes.index.scan import scan
+from multitudes.progress import Progress, silent
+from multitudes.seeding import generator
+
+_QUERIES = 256  # on which a depth is tuned; as many more check it
+_SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a scan is as fast
+_GLANCED = 32  # queries on which it is seen that no effort is enough
+_RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
+_OVER = (2, 3, 4, 6, 8)  # proposals for each result: what the codes misplace lies just below the limit
+_ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
+
+
+class Promise(NamedTuple):
+    """What an index is tuned to."""
+
+    recall: float  # share of the exact answer that a search finds
+    deepest: int  # up to so many results, what is filtered out included; deeper searches are scans
+    scanned: int  # topics of up to so many items are scanned
+
+
+PROMISE = Promise(recall=0.97, deepest=10_000, scanned=100_000)
+
+
+class Level(NamedTuple):
+    """What it takes to find ``depth`` results."""
+
+    depth: int
+    effort: int  # lists to probe, or the width of the walk through a graph
+    proposals: int  # candidates that are ranked by their full vectors
+    recall: float  # on the queries that were tuned on
+    at_least: float  # with 95 % confidence
+    checked: float  # recall on the queries that were held out from tuning
+
+
+class TopicLevel(NamedTuple):
+    """How a topic of more items than are scanned is searched."""
+
+    topic: int
+    items: int
+    recall: float  # of the search, on queries that were held out from tuning
+    scanned: bool  # since that recall is too low
+
+
+class Tuning(NamedTuple):
+    """The levels of an engine, the shallowest first, and on what they were measured."""
+
+    levels: tuple[Level, ...]
+    promise: Promise
+    tuned_on: str
+    queries: int
+    checked_on: int  # queries
+    topics: tuple[TopicLevel, ...] = ()
+
+    def places(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place of the level that is deep enough; behind the last where none is."""
+        return np.searchsorted([level.depth for level in self.levels], depth_Q)
+
+    def scans(self, topic: int, items: int) -> bool:
+        """Say whether a topic of so many items is scanned."""
+        return items <= self.promise.scanned or any(one.scanned for one in self.topics if one.topic == topic)
+
+    def record(self) -> dict[str, Any]:
+        """Return the same as JSON has it."""
+        return {
+            **self._asdict(),
+            "levels": [level._asdict() for level in self.levels],
+            "promise": self.promise._asdict(),
+            "topics": [topic._asdict() for topic in self.topics],
+        }
+
+
+def from_record(record: dict[str, Any]) -> Tuning:
+    """Return what ``Tuning.record`` returned."""
+    return Tuning(
+        tuple(Level(**level) for level in record["levels"]),
+        Promise(**record["promise"]),
+        record["tuned_on"],
+        record["queries"],
+        record["checked_on"],
+        tuple(TopicLevel(**topic) for topic in record["topics"]),
+    )
+
+
+class Sample(NamedTuple):
+    """User vectors that are not in the index."""
+
+    tuned_QD: NDArray[np.float32]
+    checked_QD: NDArray[np.float32]  # held out from tuning
+    name: str
+
+
+def sample(queries: NDArray[np.float32] | None, rows: Rows, seed: int) -> Sample:
+    """Draw the queries to tune and to check on.
+
+    Without any, items with added noise stand in, and the name says so: they sit closer to their neighbours than users
+    do, so the recall for users may be lower.
+    """
+    if queries is None or len(queries) < 2:
+        drawn_QD, name = _noisy_items(rows, seed), "items with noise"
+    else:
+        # The first users are not like the others.
+        drawn = generator(seed, "index", "tuning queries").permutation(len(queries))[: 2 * _QUERIES]
+        drawn_QD, name = as_float32(queries[drawn], "a query"), "queries"
+    half = (len(drawn_QD) + 1) // 2
+    return Sample(drawn_QD[:half], drawn_QD[half:], name)
+
+
+def _noisy_items(rows: Rows, seed: int) -> NDArray[np.float32]:
+    """Return stand-in queries: items, each moved by noise as long as itself; no fewer than two."""
+    rng = generator(seed, "index", "tune")
+    base_QD = rows.vectors_nD[rng.choice(len(rows), 2 * min(len(rows), _QUERIES), replace=len(rows) < 2 * _QUERIES)]
+    noise_QD = rng.standard_normal(base_QD.shape, dtype=np.float32)
+    length_Q1 = np.linalg.norm(base_QD, axis=1, keepdims=True) / np.sqrt(rows.dimension)
+    return np.asarray(base_QD + noise_QD * length_Q1, dtype=np.float32)
+
+
+class Engine(Protocol):
+    """Proposes candidates; how well depends on the effort."""
+
+    def efforts(self) -> Sequence[int]:
+        """Return the efforts to try, ascending."""
+        ...
+
+    def propose(self, query_QD: NDArray[np.float32], effort: int, proposals: int) -> NDArray[np.int64]:
+        """Return the rows of candidates (Q, M), each at most once, in any order; −1 where there are no more."""
+        ...
+
+
+Ranked = Callable[[NDArray[np.float32], Level], Hits]  # queries, and the level to search them at
+
+
+def tune(
+    efforts: Sequence[int], ranked: Ranked, rows: Rows, some: Sample, promise: Promise, progress: Progress = silent
+) -> Tuning:
+    """Find the least effort for each depth.
+
+    Args:
+        efforts: to choose from, ascending.
+        ranked: searches all items at a level.
+        rows: the items.
+        some: queries to tune and to check on.
+        promise: what is to be reached.
+        progress: told before each depth.
+    """
+    wanted = depths(min(promise.deepest, max(_SHALLOW, len(rows) // 10), len(rows)))
+    truth, check = (
+        scan(part_QD, rows.ids, rows.vectors_nD, wanted[-1]) for part_QD in (some.tuned_QD, some.checked_QD)
+    )
+    levels: list[Level] = []
+    least = 0
+    for place, depth in enumerate(wanted):
+        progress(place, len(wanted), f"depth {depth:,}")
+        found = _least(_Trial(ranked, some.tuned_QD, truth, depth, promise.recall), efforts, least, len(rows))
+        if found is None:
+            continue  # a deeper level serves this depth too, and a scan where none is left
+        least, level = found
+        shares_Q = _shares(ranked, some.checked_QD, check, level)
+        levels.append(level._replace(checked=round(float(shares_Q.mean()), 4)))
+    return Tuning(tuple(levels), promise, some.name, len(some.tuned_QD), len(some.checked_QD))
+
+
+def depths(deepest: int) -> list[int]:
+    """Return the depths that are tuned: 10, 20, 50, 100, … and ``deepest``."""
+    steps = [step * _SHALLOW * 10**power for power in range(12) for step in (1, 2, 5)]
+    return [*(step for step in steps if step < deepest), deepest]
+
+
+class _Trial(NamedTuple):
+    """Measures one depth."""
+
+    ranked: Ranked
+    query_QD: NDArray[np.float32]
+    truth: Hits
+    depth: int
+    asked: float
+
+    def level(self, effort: int, proposals: int) -> Level:
+        """Return a level with its recall."""
+        level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
+        share_Q = _shares(self.ranked, self.query_QD, self.truth, level)
+        mean, error = float(share_Q.mean()), float(share_Q.std()) / max(1, len(share_Q)) ** 0.5
+        return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
+
+    def reaches(self, level: Level) -> bool:
+        """Say whether a level is good enough."""
+        return level.at_least >= self.asked
+
+
+def _least(trial: _Trial, efforts: Sequence[int], least: int, items: int) -> tuple[int, Level] | None:
+    """Return the place of the least effort that reaches the recall, from place ``least`` up, and its level."""
+    few = trial._replace(query_QD=trial.query_QD[:_GLANCED])
+    for over in _OVER:
+        proposals = min(items, over * trial.depth + 32)
+        if few.level(efforts[-1], proposals).recall < trial.asked:
+            continue  # no effort makes up for what codes or graph lose, but more proposals may
+        place, level = _first(trial, efforts, least, proposals)
+        if trial.reaches(level):
+            return place, level
+    return None
+
+
+def _first(trial: _Trial, efforts: Sequence[int], low: int, proposals: int) -> tuple[int, Level]:
+    """Return the first place from ``low`` up that reaches the recall; the last place where none does."""
+    level = functools.cache(lambda place: trial.level(efforts[place], proposals))
+    high, step = low, 1  # by strides first: the great efforts are the slow ones
+    while high < len(efforts) - 1 and not trial.reaches(level(high)):
+        low, high, step = high + 1, min(len(efforts) - 1, high + step), 2 * step
+    place = low + bisect_left(range(low, high), True, key=lambda place: trial.reaches(level(place)))
+    return place, level(place)
+
+
+def _shares(ranked: Ranked, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
+    """Return the share of its exact answer that each query finds."""
+    some = slice(0, max(32, _RERANKED // level.proposals))
+    found = ranked(query_QD[some], level)
+    return np.array(
+        [
+            np.isin(truth.id_QN[q, : level.depth], found.id_QN[q], assume_unique=True).mean()
+            for q in range(len(found.count_Q))
+        ]
+    )
