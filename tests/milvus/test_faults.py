@@ -36,7 +36,7 @@ def opened(folder: Path, **changes: object) -> Milvus:
     """Open the collection, with other settings than it was published with."""
     index = Milvus.load(folder)
     config = index.connection.config.model_copy(update=changes)
-    return Milvus(type(index.connection)(config), index.name, index._identity, index._tuning)
+    return Milvus(type(index.connection)(config), index.name, index._identity, index._effort)
 
 
 def best(index: Milvus) -> list[int]:

@@ -2,8 +2,9 @@
 
 Legend: n items · D dimensions.
 
-A collection holds int64 ids under which the vectors lie, the topics of each item as an array, and a bucket by which a
-share of the collection can be asked for. Its description says which items it was published with.
+A collection holds int64 ids under which the vectors lie, lengthened by a coordinate, the topics of each item as an
+array, and a bucket by which a share of the collection can be asked for. Its description says which items it was
+published with.
 """
 
 import json
@@ -18,6 +19,7 @@ from multitudes.errors import DataError
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
 from multitudes.index.milvus.expressions import buckets, hashed, one_of, pieces
+from multitudes.index.milvus.length import common_length, lengthened
 from multitudes.index.milvus.library import DataType, MilvusClient
 from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows
@@ -37,6 +39,7 @@ class Identity(NamedTuple):
     dimension: int
     digest: str  # over ids, vectors and topics
     capacity: int  # topics that an item may have
+    length: float  # of all items, by one more coordinate
 
 
 class Collection:
@@ -81,7 +84,7 @@ class Collection:
         found: list[dict[str, Any]] = []
         for start in range(0, len(id_n), size):
             found += self.query("read vectors", one_of(id_n[start : start + size]), ["id", "vector"])
-        vectors_nD = np.array([row["vector"] for row in found], dtype=np.float32)
+        vectors_nD = np.array([row["vector"][:dimension] for row in found], dtype=np.float32)
         return np.array([row["id"] for row in found], dtype=np.int64), vectors_nD.reshape(len(found), dimension)
 
 
@@ -90,7 +93,7 @@ def create(client: MilvusClient, name: str, config: MilvusConfig, identity: Iden
     text = json.dumps({_DESCRIBED: identity._asdict()})
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=text)
     schema.add_field("id", DataType.INT64, is_primary=True)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=identity.dimension)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=identity.dimension + 1)
     schema.add_field("topics", DataType.ARRAY, element_type=DataType.INT64, max_capacity=identity.capacity)
     schema.add_field("bucket", DataType.INT8)
     client.create_collection(name, schema=schema, num_shards=config.shards)
@@ -117,7 +120,8 @@ def identity_of(rows: Rows) -> Identity:
     digest = xxhash.xxh3_128()
     for array in (rows.ids, rows.vectors_nD, *topics):
         digest.update(np.ascontiguousarray(array).data)
-    return Identity(len(rows), rows.dimension, digest.hexdigest(), max(_ROOM, most))
+    length = common_length(rows.vectors_nD)
+    return Identity(len(rows), rows.dimension, digest.hexdigest(), max(_ROOM, most), length)
 
 
 def longest(topics: Topics) -> int:
@@ -125,7 +129,7 @@ def longest(topics: Topics) -> int:
     return int(np.diff(topics.offset).max(initial=0))
 
 
-def batches(rows: Rows) -> Iterator[list[dict[str, Any]]]:
+def batches(rows: Rows, length: float) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of a corpus as the client takes them, in messages of a bounded size.
 
     They come in the order of a hash: the server fills one segment after the other and decides within each how it
@@ -136,12 +140,13 @@ def batches(rows: Rows) -> Iterator[list[dict[str, Any]]]:
     order_n = np.argsort(hashed(rows.ids), kind="stable")
     size = max(1, _BATCH_BYTES // (4 * rows.dimension + 8 * len(topic_M) // len(rows) + 64))
     for start in range(0, len(rows), size):
+        batch_m = order_n[start : start + size]
         yield [
             {
                 "id": int(rows.ids[n]),
-                "vector": rows.vectors_nD[n],
+                "vector": vector_D,
                 "topics": topic_M[offset[n] : offset[n + 1]].tolist(),
                 "bucket": int(bucket_n[n]),
             }
-            for n in order_n[start : start + size].tolist()
+            for n, vector_D in zip(batch_m.tolist(), lengthened(rows.vectors_nD[batch_m], length), strict=True)
         ]

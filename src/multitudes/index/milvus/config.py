@@ -28,5 +28,8 @@ class MilvusConfig(Config):
     construction: int = Field(200, ge=8, description="HNSW: candidates while building (efConstruction).")
     shards: int = Field(1, ge=1, le=16, description="Channels that share the writing; one for each 100 M items or so.")
     replicas: int = Field(1, ge=1, description="Copies in memory, on different query nodes.")
+    depth: int = Field(
+        1_000, ge=10, le=16_000, description="Results per vector, excluded ones included, up to which it is tuned."
+    )
     kept: int = Field(2, ge=0, description="Older collections that stay, so that their releases can serve again.")
     grace_s: float = Field(60.0, ge=0, description="A collection younger than this is never dropped.")

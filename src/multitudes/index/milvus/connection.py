@@ -9,14 +9,12 @@ import os
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import numpy as np
-
-from multitudes.errors import MultitudesError
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.library import MilvusClient, grpc
+from multitudes.index.milvus.library import MilvusClient, MilvusException, grpc
 from multitudes.index.milvus.refusals import Refused, passing, typed
 
 T = TypeVar("T")
@@ -28,19 +26,43 @@ _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),  # by default a channel rests for up to two minutes after failures
     ("grpc.max_reconnect_backoff_ms", 1_000),
 ]
-_deadline: ContextVar[float] = ContextVar("deadline", default=np.inf)  # of time.monotonic()
+
+
+class within:  # noqa: N801 (reads as a word of the with statement)
+    """``with within(seconds)``: what is asked inside ends by then, or by the deadline around it if that is sooner."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self._end = time.monotonic() + timeout_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline."""
+        return self._end - time.monotonic()
+
+    def __enter__(self) -> "within":
+        around = _deadline.get()
+        sooner = self if around is None or self._end < around._end else around
+        self._before = _deadline.set(sooner)
+        return sooner
+
+    def __exit__(self, *_: object) -> None:
+        _deadline.reset(self._before)
+
+
+_deadline: ContextVar[within | None] = ContextVar("deadline", default=None)
 
 
 class _Deadlines(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpc has no types
     """Gives every call what is left until the deadline, and turns its failure into ``Refused``."""
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:  # noqa: ANN401
-        left_s = _deadline.get() - time.monotonic()
-        if left_s <= 0:
-            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, None)
-        shortest_s = min(left_s, client_call_details.timeout or np.inf)
-        details = client_call_details._replace(timeout=shortest_s if shortest_s < np.inf else None)
-        call = continuation(details, request)
+        deadline = _deadline.get()
+        if deadline is not None:
+            if deadline.left_s <= 0:
+                raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, None)
+            client_call_details = client_call_details._replace(timeout=deadline.left_s)
+        call = continuation(client_call_details, request)
         failure = call.exception()
         if failure is not None:
             raise Refused(call.code(), call.details())
@@ -58,6 +80,7 @@ class Connection:
         self.timeout_s = timeout_s or config.timeout_s
         self._client: MilvusClient | None = None
         self._pid = 0
+        self._opening = Lock()
 
     def ask(self, what: str, request: Callable[[MilvusClient], T], *, again: bool = True) -> T:
         """Return the answer to ``request``, within ``timeout_s`` or what is left of the ``within`` around it.
@@ -74,9 +97,7 @@ class Connection:
             for last in (False, True):
                 try:
                     return request(self._connected())
-                except MultitudesError:
-                    raise
-                except Exception as error:  # the library raises its own, gRPC's and ours
+                except (MilvusException, grpc.RpcError, Refused) as error:
                     if last or not again or not limit.left_s > _PAUSE_S or not passing(error):
                         asked = f"{self.config.uri}: {what}"
                         raise typed(error, asked, limit.timeout_s, self.config.token_variable) from None
@@ -84,42 +105,19 @@ class Connection:
         raise AssertionError("unreachable")
 
     def _connected(self) -> MilvusClient:
-        if self._client is None or self._pid != os.getpid():
-            # The library keeps a channel that it is given, and closes it with a client that could not be made.
-            token = os.environ.get(self.config.token_variable, "")
-            self._client = MilvusClient(
-                self.config.uri,
-                token=token,
-                channel=_channel(self.config.uri),
-                dedicated=True,
-            )
-            self._pid = os.getpid()
-        return self._client
+        with self._opening:
+            if self._client is None or self._pid != os.getpid():
+                uri, token = self.config.uri, os.environ.get(self.config.token_variable, "")
+                # The library keeps a channel that it is given, and closes it with a client that could not be made.
+                self._client = MilvusClient(uri, token=token, channel=_channel(uri), dedicated=True)
+                self._pid = os.getpid()
+            return self._client
 
     def close(self) -> None:
         """Give the connection back; the next request opens it again."""
         if self._client is not None and self._pid == os.getpid():
             self._client.close()
         self._client = None
-
-
-class within:  # noqa: N801 (reads as a word of the with statement)
-    """``with within(seconds)``: what is asked inside ends by then, or by the deadline around it if that is sooner."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = min(timeout_s, max(0.0, _deadline.get() - time.monotonic()))
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until the deadline."""
-        return _deadline.get() - time.monotonic()
-
-    def __enter__(self) -> "within":
-        self._before = _deadline.set(time.monotonic() + self.timeout_s)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _deadline.reset(self._before)
 
 
 def _channel(uri: str) -> grpc.Channel:

@@ -22,11 +22,11 @@ from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files
 from multitudes.index.milvus.collection import MOST_RESULTS, Collection, Identity, batches, described, longest
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection
+from multitudes.index.milvus.connection import Connection, within
+from multitudes.index.milvus.effort import Effort, effort_of
 from multitudes.index.milvus.expressions import one_of
 from multitudes.index.milvus.library import MilvusClient
 from multitudes.index.milvus.search import search_topic
-from multitudes.index.milvus.tuning import from_json
 from multitudes.index.protocol import Hits, Topics
 from multitudes.index.request import by_topic, checked
 from multitudes.index.rows import checked_ids, checked_rows, find_rows
@@ -42,11 +42,10 @@ class Milvus:
     beyond some megabytes is sent in several messages, so that others may see a part of it for a moment.
     """
 
-    def __init__(self, connection: Connection, name: str, identity: Identity, tuning: dict[str, Any]) -> None:
+    def __init__(self, connection: Connection, name: str, identity: Identity, effort: Effort) -> None:
         self._collection = Collection(connection, name)
         self._identity = identity
-        self._tuning = tuning
-        self._effort = from_json(tuning)
+        self._effort = effort
 
     @property
     def name(self) -> str:
@@ -78,7 +77,8 @@ class Milvus:
         request = checked(query_QD, limit, excluded, topic_Q, log_sums, dimension=self._identity.dimension, items=items)
         if request.width > MOST_RESULTS:
             raise UsageError(f"{request.width} results are asked for; Milvus gives up to {MOST_RESULTS}: ask for fewer")
-        return by_topic(request, lambda topic, part: search_topic(self._collection, self._effort, topic, part))
+        with within(self.connection.timeout_s):  # one deadline for all the calls of an answer
+            return by_topic(request, lambda topic, part: search_topic(self._collection, self._effort, topic, part))
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that are held already; see ``Index.add``. May be repeated after a failure."""
@@ -91,7 +91,7 @@ class Milvus:
         most = longest(rows.postings.topics(len(rows)))
         if most > self._identity.capacity:
             raise DataError(f"an item has {most} topics; this collection takes up to {self._identity.capacity}")
-        for batch in batches(rows):
+        for batch in batches(rows, self._identity.length):
             self._change(f"add {len(rows)} items", partial(MilvusClient.upsert, collection_name=self.name, data=batch))
 
     def remove(self, ids: ArrayLike) -> None:
@@ -140,7 +140,7 @@ class Milvus:
             "dimension": self._identity.dimension,
             "collection": self.name,
             "server": self.connection.config.model_dump(),
-            "tuning": self._tuning,
+            "tuning": self._effort.record(),
         }
 
     def save(self, folder: Path) -> None:
@@ -157,7 +157,7 @@ class Milvus:
         """
         record = files.read_description(folder)
         try:
-            identity, name, tuning = Identity(**record["identity"]), record["collection"], record["tuning"]
+            identity, name, effort = Identity(**record["identity"]), record["collection"], effort_of(record["tuning"])
             config = parse(MilvusConfig, record["server"], f"{folder}/{files.DESCRIPTION}")
         except (KeyError, TypeError, UsageError):
             raise ArtefactError(f"{folder}/{files.DESCRIPTION}: damaged; publish the run again") from None
@@ -167,4 +167,4 @@ class Milvus:
         found = connection.ask("describe the collection", lambda client: described(client, name))
         if found != identity:
             raise ArtefactError(f"{config.uri}: collection {name} is not the one of {folder}; publish again")
-        return cls(connection, name, identity, tuning)
+        return cls(connection, name, identity, effort)

@@ -10,7 +10,6 @@ import re
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +18,13 @@ from multitudes.errors import UnavailableError
 from multitudes.index.milvus.collection import Collection, batches, create, identity_of
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection, within
+from multitudes.index.milvus.effort import Effort
 from multitudes.index.milvus.library import MilvusClient
 from multitudes.index.milvus.milvus import Milvus
 from multitudes.index.milvus.tuning import tuned
 from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
+from multitudes.index.tuning import Promise
 from multitudes.progress import Progress, silent
 
 _POLL_S = 0.2
@@ -39,10 +40,9 @@ def publish_collection(
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
     recall: float = 0.97,
-    depth: int = 100,
     progress: Progress = silent,
 ) -> Milvus:
-    """Build a collection, load it, tune its search to ``recall`` at ``depth``; the alias stays where it is.
+    """Build a collection, load it, tune its search to ``recall``; the alias stays where it is.
 
     Args:
         ids: integers, distinct.
@@ -51,8 +51,7 @@ def publish_collection(
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on and to check the recall with.
         recall: share of the exact answer to be found.
-        depth: results per query that the recall refers to.
-        progress: told the number of rows that the server has.
+        progress: told the number of rows that the server has, then of depths that are tuned.
 
     Raises:
         DataError: vectors not finite, ids repeated, or an item with too many topics.
@@ -65,20 +64,20 @@ def publish_collection(
     try:
         with within(config.publish_timeout_s):
             building.ask("make a collection", lambda client: create(client, name, config, identity), again=False)
-            _fill(building, name, rows, progress)
+            _fill(building, name, rows, identity.length, progress)
             _index(building, name, config)
-            tuning = _tried(Collection(building, name), rows, queries, recall, depth)
+            effort = _tried(Collection(building, name), rows, queries, recall, progress)
     except BaseException:
         discard(Connection(config), name)
         raise
     finally:
         building.close()
-    return Milvus(Connection(config), name, identity, tuning)
+    return Milvus(Connection(config), name, identity, effort)
 
 
-def _fill(connection: Connection, name: str, rows: Rows, progress: Progress) -> None:
+def _fill(connection: Connection, name: str, rows: Rows, length: float, progress: Progress) -> None:
     sent = 0
-    for batch in batches(rows):
+    for batch in batches(rows, length):
         progress(sent, len(rows), "sent to the server")
         # Never again: were the first one received after all, every row would be there twice.
         connection.ask("insert items", partial(MilvusClient.insert, collection_name=name, data=batch), again=False)
@@ -92,28 +91,32 @@ def _index(connection: Connection, name: str, config: MilvusConfig) -> None:
     graph = {"M": config.links, "efConstruction": config.construction}
     params.add_index("vector", index_type="HNSW", index_name="vector", metric_type="IP", params=graph)
     connection.ask("index", lambda client: client.create_index(name, params, sync=False))
-    # "Finished" comes early: rows that are still being compacted wait for their index.
-    while _asked(connection, name)["pending_index_rows"] > 0 or _asked(connection, name)["state"] != "Finished":
+    while not connection.ask("ask for the index", lambda client: _finished(client, name)):
         time.sleep(_POLL_S)
     connection.ask("load", lambda client: client.load_collection(name, replica_number=config.replicas))
 
 
-def _asked(connection: Connection, name: str) -> dict[str, Any]:
-    return dict(connection.ask("ask for the index", lambda client: client.describe_index(name, "vector")))
+def _finished(client: MilvusClient, name: str) -> bool:
+    """Return whether every row is in the index: "Finished" comes early, while rows are still being compacted."""
+    found = client.describe_index(name, "vector")
+    return bool(found["state"] == "Finished" and found["pending_index_rows"] == 0)
 
 
 def _tried(
-    collection: Collection, rows: Rows, queries: NDArray[np.float32] | None, recall: float, depth: int
-) -> dict[str, Any]:
-    """Return the tuning of a collection that was seen to hold every item and to find enough; it is warm then."""
+    collection: Collection, rows: Rows, queries: NDArray[np.float32] | None, recall: float, progress: Progress
+) -> Effort:
+    """Return the effort of a collection that was seen to hold every item and to find enough; it is warm then."""
     held, uri = collection.count(), collection.connection.config.uri
     if held != len(rows):
         raise UnavailableError(f"{uri}: {held} of {len(rows)} items have arrived; look into the server's log")
-    tuning = tuned(collection, rows, queries, recall, depth)
-    if tuning["recall"] < recall - _CHANCE:
-        reached = f"{tuning['recall']} of the exact answer is found, {recall} was asked for"
-        raise UnavailableError(f"{uri}: {reached}; raise links and construction in [index.milvus]")
-    return tuning
+    promise = Promise(recall, collection.connection.config.depth, scanned=0)
+    effort = tuned(collection, rows, queries, promise, progress)
+    least = min(level.checked for level in effort.tuning.levels)
+    if least < recall - _CHANCE:
+        raise UnavailableError(
+            f"{uri}: {least} of an exact answer is found, {recall} was asked for; raise construction"
+        )
+    return effort
 
 
 def activate(index: Milvus) -> None:

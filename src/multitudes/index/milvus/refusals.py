@@ -52,6 +52,6 @@ def typed(error: Exception, asked: str, timeout_s: float, variable: str) -> Unav
 def _refusal(error: BaseException | None) -> Refused | None:
     """Return the refusal that an exception of the library stands for."""
     while error is not None and not isinstance(error, Refused):
-        cause = error.__cause__
-        error = None if cause is error else cause  # the library raises its errors from themselves
+        # The library raises errors from themselves, upon which only their context tells where they came from.
+        error = error.__context__ if error.__cause__ is error else error.__cause__
     return error

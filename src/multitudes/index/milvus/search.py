@@ -4,8 +4,8 @@ Legend: Q queries · N results asked for · M results fetched.
 
 One more than asked for is fetched: if the last wanted score equals the next, the smaller ids may be among those that
 were not fetched, and the search goes deeper. Scores are the server's float32 inner products, for its graph keeps whole
-vectors. A graph search under a filter may come back short; how many there are is counted then, and
-the collection is searched piece by piece, each so small a share that the server computes every score.
+vectors. A graph search under a filter may come back short; how many there are is counted then, and the collection is
+searched piece by piece, each so small a share that the server computes every score.
 """
 
 from collections import defaultdict
@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.milvus.collection import MOST_RESULTS, Collection
+from multitudes.index.milvus.effort import Effort
 from multitudes.index.milvus.expressions import BUCKETS, allowed, both, pieces
+from multitudes.index.milvus.length import as_queries
 from multitudes.index.protocol import Hits
 from multitudes.index.request import Request, put
 from multitudes.index.scan import cut, no_hits, sorted_hits
@@ -24,43 +26,20 @@ _DEEPER = 4  # times as many results, when equal scores reach beyond those fetch
 _NOTHING = np.zeros(0, dtype=np.int64)
 
 
-class TopicEffort(NamedTuple):
-    """How the items of one topic are searched."""
-
-    pieces: int  # parts in which the collection is searched, each a scan; 1: by the graph
-    ef: int
-
-
-class Effort(NamedTuple):
-    """How hard the server searches, tuned when the collection was published."""
-
-    ef: int  # candidates that the graph search keeps
-    depth: int  # results for which that is enough
-    topics: dict[int, TopicEffort]  # those so common that the graph is weak under their filter
-
-    def pieces(self, topic: int) -> int:
-        """Return the parts in which a topic is searched."""
-        return self.topics[topic].pieces if topic in self.topics else 1
-
-    def candidates(self, topic: int, excluded: int) -> int:
-        """Return the candidates for results up to the depth, when so many ids are excluded.
-
-        In the worst case they are the best, and the results begin behind them. (Measured: what is added to the depth
-        has to be added to the candidates, not more.)
-        """
-        return (self.topics[topic].ef if topic in self.topics else self.ef) + excluded
-
-
 def search_topic(collection: Collection, effort: Effort, topic: int, request: Request) -> Hits:
     """Answer the queries of one topic, those with the same exclusion together."""
     hits = no_hits(len(request.query_QD), request.width, request.log_sums)
     if hits.log_sum_Q is not None:
         hits.log_sum_Q[:] = np.nan
     for excluded, where in _by_exclusion(request):
-        for alike in _by_effort(where, request.limit_Q[where], effort.depth):
+        # Searched equally hard, no query answers otherwise than it would alone.
+        ef_Q = effort.candidates(topic, request.limit_Q[where], len(excluded))
+        for ef in np.unique(ef_Q).tolist():
+            alike = where[ef_Q == ef]
             part = request.of(alike)
             if part.width:
-                put(hits, alike, _Group(collection, effort, topic, excluded, part).search())
+                group = _Group(collection, allowed(topic, excluded), effort.of(topic).pieces, ef, excluded, part)
+                put(hits, alike, group.search())
     return hits
 
 
@@ -76,33 +55,28 @@ def _by_exclusion(request: Request) -> list[tuple[NDArray[np.int64], NDArray[np.
     return [(np.frombuffer(key, dtype=np.int64), np.array(queries)) for key, queries in where.items()]
 
 
-def _by_effort(where: NDArray[np.int64], limit_Q: NDArray[np.int64], depth: int) -> list[NDArray[np.int64]]:
-    """Return the queries that are searched equally hard, so that none answers otherwise than it would alone."""
-    beyond_Q = np.maximum(limit_Q, depth)
-    return [where[beyond_Q == limit] for limit in np.unique(beyond_Q)]
-
-
 class _Group(NamedTuple):
     """Queries that share topic, exclusion and effort."""
 
     collection: Collection
-    effort: Effort
-    topic: int
+    expression: str
+    pieces: int
+    ef: int
     excluded: NDArray[np.int64]
     request: Request
 
     def search(self) -> Hits:
-        everything = allowed(self.topic, self.excluded)
-        parts = self.effort.pieces(self.topic)
-        hits = self._ranked([both(everything, piece) for piece in pieces(parts)] if parts > 1 else [everything])
+        """Return what was found; where that is short of what there is, what a scan of every piece finds."""
+        hits = self._ranked(self.pieces)
         if (hits.count_Q < self.request.limit_Q).any():
-            there = self.collection.count(everything)
+            there = self.collection.count(self.expression)
             if (hits.count_Q < np.minimum(self.request.limit_Q, there)).any():
-                hits = self._ranked([both(everything, piece) for piece in pieces(BUCKETS)])
+                hits = self._ranked(BUCKETS)
         return hits
 
-    def _ranked(self, filters: list[str]) -> Hits:
-        """Return the best of what passes any of ``filters``, as deep as equal scores make it necessary."""
+    def _ranked(self, count: int) -> Hits:
+        """Return the best of so many pieces, as deep as equal scores make it necessary."""
+        filters = [both(self.expression, piece) for piece in pieces(count)] if count > 1 else [self.expression]
         fetched = min(self.request.width + 1, MOST_RESULTS)
         while True:
             found = [self._fetch(expression, fetched) for expression in filters]
@@ -112,16 +86,15 @@ class _Group(NamedTuple):
 
     def _fetch(self, expression: str, fetched: int) -> "list[_Found]":
         query_QD = self.request.query_QD
-        ef = self.effort.candidates(self.topic, len(self.excluded)) + max(0, self.request.width - self.effort.depth)
         answers = self.collection.connection.ask(
             f"search with {len(query_QD)} vectors",
             lambda client: client.search(
                 self.collection.name,
-                data=list(query_QD),
+                data=list(as_queries(query_QD)),
                 filter=expression,
                 limit=fetched,
                 anns_field="vector",
-                search_params={"metric_type": "IP", "params": {"ef": max(ef, fetched)}},
+                search_params={"metric_type": "IP", "params": {"ef": max(self.ef, fetched)}},
                 consistency_level=self.collection.consistency,
             ),
         )
