@@ -20,7 +20,7 @@ from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, put
 from multitudes.index.rows import Rows, find_rows
-from multitudes.index.scan import best_of, cut, no_hits
+from multitudes.index.scan import best_of, cut, no_hits, pair_products
 from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
 from multitudes.progress import Progress, silent
 
@@ -103,7 +103,7 @@ class Approximate:
         step = max(1, _GATHER_BYTES // max(1, row_QM.shape[1] * query_QD.shape[1] * 4))
         for start in range(0, len(row_QM), step):
             part = slice(start, start + step)
-            np.matmul(self.rows.vectors_nD[row_QM[part]], query_QD[part, :, None], out=score_QM[part, :, None])
+            score_QM[part] = pair_products(query_QD[part, None], self.rows.vectors_nD[row_QM[part]])
         score_QM[row_QM < 0] = -np.inf
         return score_QM
 
