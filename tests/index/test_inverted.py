@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from multitudes.index.tuning import PROMISE
 from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
 
 engines = pytest.mark.parametrize("engine", [Inverted, Hnsw])
+SHALLOW = PROMISE._replace(deepest=50)
 NARROW = PROMISE._replace(scanned=100)  # so that topics of this small corpus are large
 
 
@@ -95,14 +95,14 @@ def test_deeper_than_it_was_tuned_every_item_is_scored():
 
 def test_without_user_vectors_the_tuning_says_what_it_stood_on():
     vectors, _ = latent(np.random.default_rng(5))
-    assert Inverted.build(np.arange(N), vectors).info()["tuning"]["tuned_on"] == "items with noise"
+    assert Inverted.build(np.arange(N), vectors, promise=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
 
 
 def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
     vectors, _ = clustered(np.random.default_rng(6))
     ids, few = np.arange(N), vectors[:500]
     assert isinstance(build(ids, vectors, IndexConfig()).segment, Exact)
-    assert isinstance(build(ids, vectors, IndexConfig(exact_up_to=N - 1)).segment, Inverted)
+    assert isinstance(build(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment, Inverted)
     assert isinstance(build(ids[:500], few, IndexConfig(kind="hnsw")).segment, Hnsw)
     assert isinstance(build(ids[:500], few, IndexConfig(kind="inverted")).segment, Inverted)
     assert isinstance(build(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, Exact)
@@ -112,7 +112,7 @@ def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
 def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: Any, tmp_path: Any):
     vectors, queries = latent(np.random.default_rng(7))
     topics = by_topic(np.arange(N) % 2 == 0)
-    index = engine.build(np.arange(N), vectors, topics, queries=queries, promise=NARROW)
+    index = engine.build(np.arange(N), vectors, topics, queries=queries, promise=SHALLOW)
     index.save(tmp_path)
     again = load(tmp_path).segment
     seen, topic_Q = [np.arange(0, N, 7)] * 20, np.arange(20) % 2
@@ -124,12 +124,6 @@ def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: A
 
 def test_excluding_only_ids_that_are_not_held_changes_nothing():
     vectors, queries = latent(np.random.default_rng(5))
-    index = Inverted.build(np.arange(N), vectors, queries=queries)
+    index = Inverted.build(np.arange(N), vectors, queries=queries, promise=SHALLOW)
     plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
     assert (plain.id_QN == excluded.id_QN).all()
-
-
-def test_a_search_leaves_the_threads_of_the_process_alone():
-    vectors, queries = latent(np.random.default_rng(5))
-    Inverted.build(np.arange(N), vectors, queries=queries).search(queries[:3], 20)
-    assert faiss.omp_get_max_threads() == 1

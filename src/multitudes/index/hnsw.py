@@ -32,21 +32,20 @@ _faiss: Any = faiss  # its types are incomplete
 
 
 class Graph:
-    """The graph as an engine: effort is the number of candidates that a walk keeps (ef)."""
+    """The graph as an engine: effort is what a walk keeps (ef) beyond the number of proposals."""
 
     def __init__(self, graph: Any) -> None:  # noqa: ANN401 (FAISS has no types)
         self.graph = graph
 
     def efforts(self) -> Sequence[int]:
-        """Return widths, each a tenth more than the one before; a tenth of the items is as slow as a scan."""
-        largest = min(4096, max(16, int(self.graph.ntotal) // 10))
-        steps = {int(1.1**power) for power in range(28, 300) if 1.1**power < largest}
-        return sorted(steps | {largest})
+        """Return efforts, each about a tenth more than the one before; a tenth of the items is as slow as a scan."""
+        largest = min(4096, int(self.graph.ntotal) // 10)
+        return sorted({0, largest} | {int(10 * 1.1**power) for power in range(64) if 10 * 1.1**power < largest})
 
     def propose(self, query_QD: NDArray[np.float32], effort: int, proposals: int) -> NDArray[np.int64]:
         """Return the rows of the best codes that the walk met."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        parameters = _faiss.SearchParametersHNSW(efSearch=max(effort, proposals))
+        parameters = _faiss.SearchParametersHNSW(efSearch=proposals + effort)
         return np.asarray(self.graph.search(query_QD, proposals, params=parameters)[1])
 
 

@@ -24,6 +24,7 @@ from multitudes.seeding import generator
 _QUERIES = 256  # on which a depth is tuned; as many more check it
 _SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a scan is as fast
 _GLANCED = 32  # queries on which it is seen that no effort is enough
+_ALWAYS_WORTH = 1_000  # proposals, however few the items
 _RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
 _OVER = (2, 3, 4, 6, 8)  # proposals for each result: what the codes misplace lies just below the limit
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
@@ -210,6 +211,8 @@ def _least(trial: _Trial, efforts: Sequence[int], least: int, items: int) -> tup
     few = trial._replace(query_QD=trial.query_QD[:_GLANCED])
     for over in _OVER:
         proposals = min(items, over * trial.depth + 32)
+        if proposals > max(_ALWAYS_WORTH, items // 5):
+            break  # a scan is as fast
         if few.level(efforts[-1], proposals).recall < trial.asked:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
         place, level = _first(trial, efforts, least, proposals)
