@@ -161,7 +161,7 @@ def filtered(world: World) -> list[World]:
 def stated(index: Index) -> float:
     """Return the least recall that an index measured on queries it was not tuned on; one without any is exact."""
     levels = index.info().get("tuning", {"levels": []})["levels"]
-    return min([1.0, *(level["checked"] for level in levels)])
+    return min([1.0, *(float(level["checked"]) for level in levels)])
 
 
 @implementations

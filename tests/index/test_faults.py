@@ -13,6 +13,7 @@ from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files
 from multitudes.index.build import load
 from multitudes.index.exact import Exact
+from multitudes.index.hnsw import Hnsw
 from multitudes.index.inverted import Inverted
 from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
@@ -21,8 +22,8 @@ from tests.index.worlds import World, ask, csr, latent, plain_world
 
 D = 4
 EYE = np.eye(2, D)
-ENGINES = [Exact, Inverted]
-engines = pytest.mark.parametrize("engine", ENGINES)
+ENGINES = [Exact, Inverted, Hnsw]
+engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
 
 
 def world(seed: int = 0) -> World:
@@ -169,7 +170,7 @@ def cut(whole: bytes) -> Iterator[bytes]:
     yield from (whole[:-2], whole[: len(whole) // 2], b"", whole + b"\0")
 
 
-@pytest.fixture(params=[(engine, changes) for engine in ENGINES for changes in (False, True)], ids=str)
+@pytest.fixture(params=[(e, c) for e in ENGINES for c in (False, True)], ids=lambda p: f"{p[0].__name__}-{p[1]}")
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """Give the folders of two indexes of one kind, and see afterwards that the first is whole again."""
     engine, changes = request.param
