@@ -15,6 +15,7 @@ from multitudes.data.prepared import Prepared
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import catalogue, user_vectors
 from multitudes.evaluate.targets import TargetKind, excluded, part, seen_items
+from multitudes.release.item_names import ItemNames, Published
 from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.find import POPULAR, Candidates, find
 from multitudes.retrieve.names import Vocabulary
@@ -68,10 +69,9 @@ class _Words:
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
-        rows = zip(prepared.items["title"].to_list(), prepared.items["item_id"].to_list(), strict=True)
-        self._titles = ["", *(title or str(item) for title, item in rows)]
+        self._names = ItemNames(Published(prepared.items))
         self._vocabulary = Vocabulary.build(
-            prepared.topics, self._titles, prepared.item_topic_offset, prepared.item_topic, prepared.item_count
+            prepared.topics, self._names, prepared.item_topic_offset, prepared.item_topic, prepared.item_count
         )
 
     def user(
@@ -97,7 +97,7 @@ class _Words:
             "hits": int(np.isin(targets, found.item_N).sum()),
             "interests": interests,
             "candidates": [
-                {"title": self._titles[item], "interest": names[k], "source": source, "hit": item in targets}
+                {"title": self._names.shown(item), "interest": names[k], "source": source, "hit": item in targets}
                 for item, k, source in zip(
                     found.item_N[:_CANDIDATES].tolist(), found.interest_N.tolist(), found.sources, strict=False
                 )
@@ -113,5 +113,5 @@ class _Words:
             "name": self._vocabulary.name(kind, int(vectors.topic_BK[0, k]), own),
             "share": round(share, 4),
             "n_items": len(own),
-            "items": [self._titles[item] for item in dict.fromkeys(own.tolist())][:_EXAMPLES],
+            "items": [self._names.shown(item) for item in dict.fromkeys(own.tolist())][:_EXAMPLES],
         }
