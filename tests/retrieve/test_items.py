@@ -14,6 +14,8 @@ import pytest
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
+from multitudes.index import build
+from multitudes.index.protocol import Index
 from multitudes.release import changes
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
@@ -283,6 +285,46 @@ def test_items_bring_their_own_vectors_where_the_release_has_no_tower(tmp_path: 
     np.testing.assert_allclose(release.index.vectors(np.array([21])), [[0.6, 0.8]])
     with pytest.raises(Exception, match=r"1 items, such as 202, have no 'embedding'"):
         add_items(tmp_path / "releases", table(tmp_path, item_id=[202]))
+
+
+class Shared:
+    """An index on a server, which every process changes and searches."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+
+def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
+    releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = Shared(build.load(releases / "versions" / "0001" / "index"))
+    monkeypatch.setattr(build, "load", lambda _: server)
+    late = Retriever.open(releases)
+    readers = [Retriever.open(releases) for _ in range(2)]
+    monkeypatch.setattr(late, "_look_again_s", float("inf"))
+    add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
+    assert len(server) == 21
+    for retriever in readers:
+        assert recommended(retriever)[0] == 201
+    assert recommended(late) == recommended(readers[0])[1:], "it does not know the new item yet, and can do without"
+    with monkeypatch.context() as killed:
+        killed.setattr(Release, "settle", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            remove_items(releases, ids(tmp_path, 201, 101))
+    assert {1, 21} <= set(server.ids().tolist()), "the writer died before it told the server"
+    remove_items(releases, ids(tmp_path, 102))
+    assert not {1, 2, 21} & set(server.ids().tolist())
+    assert recommended(readers[0])[0] == 104
+
+
+def interrupt(release: Release) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(releases: Path, tmp_path: Path):

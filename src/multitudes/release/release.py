@@ -41,13 +41,15 @@ from numpy.typing import NDArray
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
-from multitudes.index import build as indexes
+from multitudes.index import place as indexes
+from multitudes.index.live import Live
 from multitudes.index.protocol import Index
 from multitudes.release import changes
 from multitudes.release import manifest as manifests
+from multitudes.release.arrivals import outcome
 from multitudes.release.item_names import ItemNames, Published
 from multitudes.release.manifest import Manifest
-from multitudes.release.since import Since, laid_over
+from multitudes.release.since import Since, bring, laid_over
 from multitudes.release.store import ReleaseStore
 from multitudes.release.towers import Session, open_tower
 
@@ -137,6 +139,18 @@ class Release:
             vars(changed).update(laid_over(self, found.changes))
         vars(changed)["since"] = replace(changed.since, end=found.end, signature=signature)
         return changed
+
+    def settle(self) -> None:
+        """Bring an index that many processes share to what the file of changes says; who changed the file does that.
+
+        What a crash kept from the index is made up for by the next change. One of this process alone needs it not.
+        """
+        file = changes.file_of(self.path)
+        if isinstance(self.index, Live) or file is None:
+            return
+        net, names = outcome(changes.read(file, self.identity).changes), self.refreshed().item_names
+        number = {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)}
+        bring(self.index, self, net, number)
 
     @cached_property
     def identity(self) -> str:

@@ -3,6 +3,7 @@
 Legend: m items that changed, ascending by number · I items · D width.
 """
 
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,15 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.ids import Id
-from multitudes.index.postings import topics_of
+from multitudes.index.live import Live
+from multitudes.index.protocol import Index
 from multitudes.index.rows import find_rows
 from multitudes.release.arrivals import Outcome, grown, outcome, ragged_with, topic_numbers
 from multitudes.release.changes import Change, Signature
 from multitudes.release.item_names import Named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from multitudes.release.release import Release
 
 
@@ -67,23 +67,20 @@ class Since:
         return cls(Overlay.empty(width))
 
 
-def laid_over(release: "Release", made: "Sequence[Change]") -> dict[str, Any]:
+def laid_over(release: "Release", made: Sequence[Change]) -> dict[str, Any]:
     """Return the attributes of ``release`` that are others once these changes are made."""
     net = outcome(made)
     number = _numbers(release, net)
-    index = copy(release.index)  # it replaces what it is made of and never changes it: a copy is a state of its own
-    gone = np.array([number[item_id] for item_id in net.removed_s], dtype=np.int64)
-    if len(gone):
-        index.remove(gone[find_rows(index.ids(), gone)[1]])
+    index = release.index
+    if isinstance(index, Live):  # of this process alone; one that all share was changed by whoever changed the file
+        index = copy(index)  # it replaces what it is made of and never changes it: a copy is a state of its own
+        bring(index, release, net, number)
     if not net.last:
         return {"index": index}
     ids = sorted(net.last, key=number.__getitem__)
     number_m, row_m = np.array([number[item_id] for item_id in ids]), net.rows(ids)
-    items, there_m = net.items()[row_m], np.array([item_id not in net.removed_s for item_id in ids])
+    items = net.items()[row_m]
     topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
-    there = np.flatnonzero(there_m)
-    there_topics = topics_of(topics.offset, topics.topic, there) if len(release.topics) > 1 else None
-    index.add(number_m[there], net.vectors()[row_m[there]], there_topics)
     offset, flat = ragged_with(release.item_topic_offset, release.item_topic, number_m, topics)
     usable_I = grown(release.item_usable, number_m)
     usable_I[number_m] = (np.diff(topics.offset) > 0) | _has_content(release, items)
@@ -97,6 +94,18 @@ def laid_over(release: "Release", made: "Sequence[Change]") -> dict[str, Any]:
         "item_names": release.item_names.with_later(named),
         "since": Since(release.since.inputs.with_rows(number_m, net.inputs()[row_m])),
     }
+
+
+def bring(index: Index, release: "Release", net: Outcome, number: Mapping[Id, int]) -> None:
+    """Change an index so that it holds what came and not what went; what is so already may be done again."""
+    gone = np.array([number[item_id] for item_id in net.removed_s], dtype=np.int64)
+    if len(gone):
+        index.remove(gone[find_rows(index.ids(), gone)[1]])
+    if net.added:
+        row_m, names = net.rows(net.added), release.topic_number
+        topics, _ = topic_numbers(net.items()[row_m]["topics"].to_list(), names)
+        number_m = np.array([number[item_id] for item_id in net.added])
+        index.add(number_m, net.vectors()[row_m], topics if names else None)
 
 
 def _numbers(release: "Release", net: Outcome) -> dict[Id, int]:

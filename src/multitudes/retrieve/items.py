@@ -118,4 +118,6 @@ def _how(release: Release) -> NewItems:
 def _append(release: Release, change: Change) -> int:
     file = changes.file_of(release.path)
     assert file is not None, "a release of a store lies in its folder"
-    return changes.append(file, release.identity, change)
+    cut_bytes = changes.append(file, release.identity, change)
+    release.settle()
+    return cut_bytes

@@ -67,17 +67,19 @@ class Presenter:
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
         vectors = range(len(found.kinds))
         rows = zip(
-            map(self._names.named, found.item_N.tolist()),
+            found.item_N.tolist(),
             found.score_N.tolist(),
             found.sources,
             found.interest_N.tolist(),
             found.found_by_NK.tolist(),
             strict=True,
         )
+        # An index that many processes share may hold items that have come since this state was taken.
+        known = (row for row in rows if row[0] <= len(self._names))
         return tuple(
             Candidate(
-                item_id=named.id,
-                title=named.title,
+                item_id=self._names.named(item).id,
+                title=self._names.named(item).title,
                 score=score,
                 rank=rank,
                 source=source,
@@ -85,5 +87,5 @@ class Presenter:
                 interest_name=names.get(k),
                 found_by=tuple(compress(vectors, found_by)),
             )
-            for rank, (named, score, source, k, found_by) in enumerate(rows, start=1)
+            for rank, (item, score, source, k, found_by) in enumerate(known, start=1)
         )
