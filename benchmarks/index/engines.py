@@ -11,14 +11,16 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import hnsw, inverted
-from multitudes.index.build import IndexConfig, build
+from multitudes.index.build import IndexConfig, build, load
+from multitudes.index.files import read_description
 from multitudes.index.hnsw import Graph
 from multitudes.index.inverted import Lists
 from multitudes.index.live import Live
-from multitudes.index.protocol import Topics
+from multitudes.index.protocol import Index, Topics
 from multitudes.index.tuning import Engine
 from multitudes.progress import Progress, silent
 
@@ -45,7 +47,15 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
     found = next((each for each in levels if each["depth"] >= depth), {"effort": 1, "proposals": depth})
     if info["kind"] == hnsw.KIND:  # a walk keeps at least as many candidates as it returns
         return {**found, "effort": max(found["effort"], found["proposals"])}
+    if info["kind"] == remote.ENGINE:  # the server has whole vectors: nothing is to spare
+        return {**found, "proposals": depth}
     return found
+
+
+def loaded(engine: str, folder: Path) -> Index:
+    """Open an index of any kind."""
+    index: Index = remote.collection(folder) if engine == remote.ENGINE else load(folder)
+    return index
 
 
 def opened(engine: str, folder: Path) -> Engine:
@@ -56,7 +66,12 @@ def opened(engine: str, folder: Path) -> Engine:
 
 
 def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:
-    """Return FAISS's own search of the same file; of an exact index, that of a flat one over the same items."""
+    """Return FAISS's own search of the same file; of an exact index, that of a flat one over the same items.
+
+    Of a collection on a server, the client library's.
+    """
+    if engine == remote.ENGINE:
+        return remote.Client(read_description(folder)).search
     if engine == "exact":
         flat: Any = _faiss.IndexFlatIP(item_nD.shape[1])
         flat.add(np.ascontiguousarray(item_nD))

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from benchmarks.index import clock
 from benchmarks.index.clock import Answer, Way
 from benchmarks.index.corpus import VECTORS_PER_USER as K
-from benchmarks.index.engines import Bare, bare, level
+from benchmarks.index.engines import Bare, bare, level, loaded
 from benchmarks.index.truth import Ids, without
 from benchmarks.index.world import CASES, DEPTH, EXCLUDED, N, World, first_distinct, topic_of
 from benchmarks.timing import told
-from multitudes.index.build import load
 from multitudes.index.protocol import Index
 
 IN_FULL, SHARED, ALONE, ALL_DEEP = f"{K} x {DEPTH}", f"{K} x {N} shared", f"1 x {N}", f"{K} x {N}"
@@ -29,7 +28,7 @@ BARE = ", bare"  # after the name: the engine's own call
 
 def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
     """Return the figures of requests without a topic, ours and the engine's own."""
-    opened, ours = World.open(Path(world)), load(Path(index))
+    opened, ours = World.open(Path(world)), loaded(engine, Path(index))
     theirs, info = bare(engine, Path(index), opened.item_nD), ours.info()
     seen = [first_distinct(opened.best_of(user), EXCLUDED) for user in range(users)]
     ways = {**_ways(opened, ours, seen), **_bare_ways(opened, theirs, info, seen)}
@@ -92,7 +91,7 @@ def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]
 
 def measure_topics(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
     """Return the figures of requests within one topic, alone and with the user's best items of it left out."""
-    opened, ours = World.open(Path(world)), load(Path(index))
+    opened, ours = World.open(Path(world)), loaded(engine, Path(index))
     ways: dict[str, Way] = {}
     wanted: dict[str, list[Answer]] = {}
     for case in CASES:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.child import in_child
-from benchmarks.index import changes, curve, files, requests, threads, world
+from benchmarks.index import changes, curve, files, remote, requests, threads, world
 from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
 from benchmarks.machine import load, machine, versions
@@ -22,6 +22,7 @@ _FEWEST = 20  # requests
 # Each part with its rough cost beside the others, by which the time left is told.
 PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "threads": 2, "changes": 2, "curve": 4}
 _WORLD_COST = 6
+_MEASURED = {"exact": tuple(part for part in PARTS if part != "curve"), remote.ENGINE: remote.PARTS}
 
 
 class Plan(NamedTuple):
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     users: int
     rounds: int
     related: bool
+    milvus: str | None = None  # where a server is
 
 
 class Step(NamedTuple):
@@ -70,10 +72,11 @@ def steps(plan: Plan) -> Iterator[Step]:
         for kind in plan.kinds:
             of = (kind, items, plan.width, plan.related)
             yield Step(*of, "", WORLD)
-            for engine in plan.engines:
-                for part in PARTS:
-                    if part in ("build", *plan.parts) and not (engine == "exact" and part == "curve"):
-                        yield Step(*of, engine, part)
+            for engine in (*plan.engines, *([remote.ENGINE] if plan.milvus else [])):
+                parts = [
+                    part for part in PARTS if part in ("build", *plan.parts) and part in _MEASURED.get(engine, PARTS)
+                ]
+                yield from (Step(*of, engine, part) for part in parts)
 
 
 def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
@@ -150,6 +153,8 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
     where = {"world": str(folder), "index": str(folder / step.engine), "engine": step.engine}
     if step.part == "changes":
         return changes.measure, {**where, **sizes, "kind": step.kind}
+    if step.part == "build" and step.engine == remote.ENGINE:
+        return remote.build, {"world": where["world"], "index": where["index"], "uri": plan.milvus}
     if step.part == "open":
         return files.open_it, {"world": where["world"], "index": where["index"], **sizes}
     functions: dict[str, Callable[..., Any]] = {

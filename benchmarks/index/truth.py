@@ -26,6 +26,9 @@ def best(
     kept = _Kept(len(query_QD), depth)
     for start in range(0, len(item_nD), _BLOCK):
         score_Qn = query_QD @ np.asarray(item_nD[start : start + _BLOCK]).T
+        if start == 0 and depth < score_Qn.shape[1]:
+            place = score_Qn.shape[1] - depth
+            kept.bound_Q = np.partition(score_Qn, place, axis=1)[:, place]
         query, row = np.nonzero(score_Qn >= kept.bound_Q[:, None])
         kept.take(query, row + start, score_Qn[query, row])
         progress(min(start + _BLOCK, len(item_nD)), len(item_nD), "items compared")
@@ -51,7 +54,9 @@ class _Kept:
 
     def drop(self) -> None:
         """Keep the best of each query alone, in order."""
-        order = np.lexsort((self.row, -self.score, self.query))
+        # Rows ascend among equal scores of a query as they came, and stable sorts leave them so.
+        order = np.argsort(-self.score, kind="stable")
+        order = order[np.argsort(self.query[order].astype(np.min_scalar_type(len(self.bound_Q))), kind="stable")]
         found_Q = np.bincount(self.query, minlength=len(self.bound_Q))
         first_Q = np.cumsum(found_Q) - found_Q
         order = order[np.arange(len(order)) - np.repeat(first_Q, found_Q) < self.depth]
