@@ -39,7 +39,7 @@ class Lists:
 
     def __init__(self, inverted: Any) -> None:  # noqa: ANN401 (FAISS has no types)
         self.inverted = inverted
-        self._centroid_DL = np.ascontiguousarray(inverted.quantizer.reconstruct_n(0, inverted.nlist).T)
+        self._centroid_LD = inverted.quantizer.reconstruct_n(0, inverted.nlist)
 
     def efforts(self) -> Sequence[int]:
         """Return numbers of lists, each a tenth more than the one before."""
@@ -49,8 +49,8 @@ class Lists:
     def propose(self, query_QD: NDArray[np.float32], effort: int, proposals: int) -> NDArray[np.int64]:
         """Return the rows of the best codes in the ``effort`` lists nearest to each query."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        # One product finds the lists of all queries; FAISS would take one query at a time, and five times as long.
-        score_QL = query_QD @ self._centroid_DL
+        # A product of its own for each query, so that it gets the same lists alone and in a batch.
+        score_QL = np.matmul(self._centroid_LD, query_QD[:, :, None])[:, :, 0]
         list_QP = np.argpartition(score_QL, -effort, axis=1)[:, -effort:].copy()
         score_QP = np.take_along_axis(score_QL, list_QP, axis=1)
         row_QM = np.empty((len(query_QD), proposals), dtype=np.int64)
