@@ -1,4 +1,4 @@
-"""Which index a corpus gets, and how a saved one is opened."""
+"""Which embedded index a corpus gets, and how a saved one is opened; ``place.py`` knows those on a server too."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ from multitudes.index.hnsw import Hnsw
 from multitudes.index.inverted import Inverted
 from multitudes.index.layers import Segment
 from multitudes.index.live import Live
+from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.protocol import Topics
 from multitudes.index.tuning import Promise
 from multitudes.progress import Progress, silent
@@ -30,10 +31,10 @@ _KINDS: dict[str, Callable[[Path], Segment]] = {
 class IndexConfig(Config):
     """Section ``[index]``: which index is built and how good it must be."""
 
-    kind: Literal["auto", "exact", "inverted", "hnsw"] = Field(
+    kind: Literal["auto", "exact", "inverted", "hnsw", "milvus"] = Field(
         "auto",
         description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; hnsw: a FAISS graph;"
-        " auto: exact up to exact_up_to items, inverted above.",
+        " milvus: a collection on a server; auto: exact up to exact_up_to items, inverted above.",
     )
     exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
     topics_exact_up_to: int = Field(100_000, ge=0, description="Topics up to this many items are searched exactly.")
@@ -44,6 +45,7 @@ class IndexConfig(Config):
         description="Results per vector, filtered ones included, up to which the index is tuned; deeper searches are"
         " exact.",
     )
+    milvus: MilvusConfig = Field(MilvusConfig(), description='The server, where kind = "milvus".')
 
 
 def build(
@@ -68,6 +70,7 @@ def build(
     Raises:
         DataError: vectors not finite, or ids repeated.
     """
+    assert config.kind != "milvus", "built by place.build"
     kind = config.kind
     if kind == "auto":
         kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"

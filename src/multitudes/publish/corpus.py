@@ -10,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.prepared import Prepared
-from multitudes.index.build import IndexConfig, build
-from multitudes.index.live import Live
+from multitudes.index.build import IndexConfig
+from multitudes.index.place import build
 from multitudes.index.postings import topics_of
+from multitudes.index.protocol import Index
 from multitudes.publish.carry import Carried
 from multitudes.release.arrivals import grown, ragged_with, topic_numbers
 from multitudes.release.manifest import NewItems
@@ -69,7 +70,7 @@ def corpus(run: Run, carried: Carried, new_items: NewItems | None, tower: Sessio
     return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), away))
 
 
-def index_of(corpus: Corpus, queries: NDArray[np.float32], config: IndexConfig) -> Live:
+def index_of(corpus: Corpus, queries: NDArray[np.float32], config: IndexConfig) -> Index:
     """Build the index over all items that can be retrieved, tuned on vectors of real users."""
     topics = topics_of(corpus.arrays["item_topic_offset"], corpus.arrays["item_topic"], corpus.indexed)
     return build(

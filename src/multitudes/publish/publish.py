@@ -14,6 +14,7 @@ from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
 from multitudes.index.build import IndexConfig
+from multitudes.index.place import released
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress, silent
 from multitudes.publish.carry import Carried, carried, keep
@@ -80,15 +81,16 @@ def publish(
         taken_over = carried(store, trained.prepared)
         items = _corpus(trained, stage, taken_over)
         built = index_of(items, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
-        progress(3, 5, "files")
-        keep(stage, taken_over)
-        _write(stage, trained, items, built, conditions, retrieve)
-        progress(4, 5, "check")
-        difference = _difference(Release.open(stage), sample)
-        _check(run, difference, f"user tower differs from the model by {{}} on {len(sample.topic_BC)} users")
-        item_difference = item_tower_difference(trained, stage)
-        _check(run, item_difference, "item tower differs from the model by {} on items without their ids")
-        version = store.commit(stage)
+        with released(built):
+            progress(3, 5, "files")
+            keep(stage, taken_over)
+            _write(stage, trained, items, built, conditions, retrieve)
+            progress(4, 5, "check")
+            difference = _difference(Release.open(stage), sample)
+            _check(run, difference, f"user tower differs from the model by {{}} on {len(sample.topic_BC)} users")
+            item_difference = item_tower_difference(trained, stage)
+            _check(run, item_difference, "item tower differs from the model by {} on items without their ids")
+            version = store.commit(stage)
         progress(5, 5, version)
     came = items.names.height - trained.prepared.n_items
     return Published(

@@ -1,0 +1,74 @@
+"""A release whose index is on a server: published, served and given up as one with an index of its own."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
+pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
+
+from multitudes.batches.pinnersage import PinnerSageConfig
+from multitudes.index.build import IndexConfig
+from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.milvus.connection import Connection
+from multitudes.index.milvus.milvus import Milvus
+from multitudes.index.milvus.publish import current
+from multitudes.publish.publish import publish
+from multitudes.release.release import Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.retriever import Retriever
+from multitudes.train.pinnersage import PinnerSageRun, make
+from tests.worlds import planted
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
+    settings = PinnerSageConfig(history=12, interests=3, decay=0.1)
+    return make(planted(embedding_width=8)[1], tmp_path_factory.mktemp("run") / "run", settings)
+
+
+@pytest.fixture(scope="module")
+def config(uri: str) -> IndexConfig:
+    return IndexConfig(kind="milvus", milvus=MilvusConfig(uri=uri, alias="release", timeout_s=20))
+
+
+@pytest.fixture(scope="module")
+def releases(run: PinnerSageRun, config: IndexConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("remote")
+    publish(run.path, root, index=config)
+    return root
+
+
+def test_it_recommends_what_an_embedded_index_does(run: PinnerSageRun, releases: Path, tmp_path: Path):
+    publish(run.path, tmp_path, index=IndexConfig(kind="exact"))
+    remote, embedded = (list(Retriever.open(root).recommend_all(n=8)) for root in (releases, tmp_path))
+    items = [[candidate.item_id for candidate in answer.candidates] for answer in remote]
+    assert items == [[candidate.item_id for candidate in answer.candidates] for answer in embedded]
+    assert len({tuple(row) for row in items}) > len(items) / 2, "the control: users get lists of their own"
+
+
+def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
+    run: PinnerSageRun, releases: Path, config: IndexConfig, monkeypatch: pytest.MonkeyPatch
+):
+    serving = Release.open(releases).index
+    assert isinstance(serving, Milvus)
+    connection = Connection(config.milvus)
+    assert current(connection) == serving.name
+    before = connection.ask("list", lambda client: client.list_collections())
+
+    def full(store: ReleaseStore, stage: Path) -> str:
+        during = connection.ask("list", lambda client: client.list_collections())
+        assert len(during) == len(before) + 1, "the control: its collection was there"
+        raise OSError("no space left")
+
+    monkeypatch.setattr(ReleaseStore, "commit", full)
+    with pytest.raises(OSError, match="no space left"):
+        publish(run.path, releases, index=config)
+    assert connection.ask("list", lambda client: client.list_collections()) == before
+    assert current(connection) == serving.name
+    monkeypatch.undo()
+    monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
+    publish(run.path, releases, index=config)
+    new = Release.open(releases).index
+    assert isinstance(new, Milvus)
+    assert current(connection) == new.name != serving.name
