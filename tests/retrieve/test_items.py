@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index import build
-from multitudes.index.protocol import Index
+from multitudes.index.protocol import Index, Topics
 from multitudes.release import changes
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
@@ -292,6 +293,11 @@ class Shared:
 
     def __init__(self, index: Index) -> None:
         self._index = index
+        self.added: list[list[int]] = []
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32], topics: Topics | None = None) -> None:
+        self.added.append(ids.tolist())
+        self._index.add(ids, vectors, topics)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._index, name)
@@ -304,15 +310,16 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     server = Shared(build.load(releases / "versions" / "0001" / "index"))
-    monkeypatch.setattr(build, "load", lambda _: server)
+    monkeypatch.setattr("multitudes.release.release.indexes.load", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]
     monkeypatch.setattr(late, "_look_again_s", float("inf"))
     add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
-    assert len(server) == 21
+    add_items(releases, table(tmp_path, item_id=[202], embedding=[[-9.0, 0.0]]))
+    assert server.added == [[21], [22]], "each once"
     for retriever in readers:
         assert recommended(retriever)[0] == 201
-    assert recommended(late) == recommended(readers[0])[1:], "it does not know the new item yet, and can do without"
+    assert recommended(late) == recommended(readers[0])[1:-1], "it does not know the new items yet: it does without"
     with monkeypatch.context() as killed:
         killed.setattr(Release, "settle", interrupt)
         with pytest.raises(KeyboardInterrupt):

@@ -39,6 +39,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.prepared import open_array
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
 from multitudes.index import place as indexes
@@ -143,14 +144,17 @@ class Release:
     def settle(self) -> None:
         """Bring an index that many processes share to what the file of changes says; who changed the file does that.
 
-        What a crash kept from the index is made up for by the next change. One of this process alone needs it not.
+        How far it was brought is written down beside the file, so what a crash kept from the index is made up for by
+        the next change. An index of this process alone needs none of it.
         """
         file = changes.file_of(self.path)
         if isinstance(self.index, Live) or file is None:
             return
-        net, names = outcome(changes.read(file, self.identity).changes), self.refreshed().item_names
-        number = {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)}
-        bring(self.index, self, net, number)
+        mark = file.with_suffix(".settled")
+        found = changes.read(file, self.identity, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0)
+        net, names = outcome(found.changes), self.refreshed().item_names
+        bring(self.index, self, net, {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)})
+        write_text(mark, f"{found.end}\n")
 
     @cached_property
     def identity(self) -> str:
