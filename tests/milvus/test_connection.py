@@ -1,0 +1,90 @@
+"""What is repeated, and what is not; no server is asked here."""
+
+import pytest
+
+pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
+
+from multitudes.config import parse
+from multitudes.errors import UnavailableError, UsageError
+from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.milvus.connection import Connection, within
+from multitudes.index.milvus.library import MilvusException, grpc
+from multitudes.index.milvus.refusals import Refused
+
+BROKEN = Refused(grpc.StatusCode.UNAVAILABLE, "connection reset")
+NOT_SERVED = MilvusException(65535, "failed to get delegator")
+GONE = MilvusException(100, "collection not found")
+LATE = Refused(grpc.StatusCode.DEADLINE_EXCEEDED, None)
+
+
+class Server:
+    """Fails so often, then answers."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.asked = 0
+
+    def answer(self, _client: object) -> str:
+        self.asked += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "an answer"
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    monkeypatch.setattr(Connection, "_connected", lambda _self: None)
+    return Connection(MilvusConfig())
+
+
+@pytest.mark.parametrize("failure", [BROKEN, NOT_SERVED], ids=["broken", "not served"])
+def test_what_may_be_over_in_a_moment_is_asked_once_more(connection: Connection, failure: Exception):
+    once, twice = Server(failure), Server(failure, failure)
+    assert connection.ask("greet", once.answer) == "an answer"
+    assert once.asked == 2
+    with pytest.raises(UnavailableError, match="greet"):
+        connection.ask("greet", twice.answer)
+    assert twice.asked == 2, "not a third time, though that would have been answered"
+
+
+@pytest.mark.parametrize("failure", [GONE, LATE], ids=["gone", "late"])
+def test_what_will_not_be_over_is_not_asked_again(connection: Connection, failure: Exception):
+    server = Server(failure)
+    with pytest.raises(UnavailableError):
+        connection.ask("greet", server.answer)
+    assert server.asked == 1
+
+
+def test_what_may_not_be_done_twice_is_not(connection: Connection):
+    server = Server(BROKEN)
+    with pytest.raises(UnavailableError, match="cannot be reached"):
+        connection.ask("insert", server.answer, again=False)
+    assert server.asked == 1
+
+
+def test_nothing_is_asked_again_beyond_the_deadline(connection: Connection):
+    server = Server(BROKEN)
+    with within(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time
+        connection.ask("greet", server.answer)
+    assert server.asked == 1
+
+
+def test_a_deadline_within_another_does_not_move_it():
+    with within(5) as outer:
+        with within(100) as inner:
+            assert inner is outer
+        with within(1) as shorter:
+            assert shorter is not outer
+            assert shorter.left_s < outer.left_s
+
+
+def test_a_mistake_of_our_own_is_not_called_the_servers(connection: Connection):
+    with pytest.raises(ZeroDivisionError):
+        connection.ask("greet", lambda _client: 1 / 0)
+
+
+@pytest.mark.parametrize("uri", ["localhost:19530", "http://root:sesame@localhost:19530", "./milvus.db"])
+def test_an_address_that_is_none_or_holds_a_password_is_refused(uri: str):
+    with pytest.raises(UsageError, match="uri"):
+        parse(MilvusConfig, {"uri": uri}, "[index.milvus]")
+    assert parse(MilvusConfig, {"uri": "https://milvus.example:443"}, "[index.milvus]")
