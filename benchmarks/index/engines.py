@@ -31,10 +31,17 @@ _faiss: Any = faiss  # its types are incomplete
 
 
 def built(
-    engine: str, ids: Ids, item_nD: Vectors, topics: Topics | None, queries: Vectors, progress: Progress = silent
+    engine: str,
+    ids: Ids,
+    item_nD: Vectors,
+    topics: Topics | None,
+    queries: Vectors,
+    progress: Progress = silent,
+    scanned: int | None = None,
 ) -> Live:
-    """Build an index of a kind, whatever the size, by the library's own settings."""
-    config = IndexConfig.model_validate({"kind": engine})
+    """Build an index of a kind, whatever the size, by the usual settings but for the topics that are scanned."""
+    usual = IndexConfig.model_validate({"kind": engine})
+    config = usual if scanned is None else usual.model_copy(update={"topics_exact_up_to": scanned})
     return build(ids, item_nD, config, topics=topics, queries=queries, progress=progress)
 
 

@@ -9,7 +9,7 @@ from benchmarks.markdown import table
 _TEXT = """The item vectors of a trained run are indexed in each way, whatever their number, and tuned on the vectors of
 one half of some users; the other half asks. *Stated* is the recall that was promised. Found is the mean over users, and
 its lower bound (95 %); **bold** where the mean lies below the promise. *Unseen*: without what the user has seen.
-*Topic*: within the topic of a random item.
+*Topic*: within the topic of a random item; one of more than 5 % of the items is left to the engine, and not scanned.
 """
 
 

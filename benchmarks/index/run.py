@@ -130,12 +130,12 @@ def _done(step: Step, records: list[Record], plan: Plan, work: Path) -> bool:
     return bool(same) and (step.part not in needed or needed[step.part].exists())
 
 
-def _settings(step: Step, plan: Plan) -> dict[str, int]:
-    """Return the sizes on which the figures of a step depend."""
+def _settings(step: Step, plan: Plan) -> dict[str, Any]:
+    """Return the sizes on which the figures of a step depend, and the server of a collection."""
     if step.part == WORLD:
         return {"users": plan.users}
     if step.part == "build":
-        return {}
+        return {"uri": plan.milvus} if step.engine == remote.ENGINE else {}
     users = plan.users
     if step.engine == "exact":
         users = min(users, max(_FEWEST, _EXACT_ROWS // step.items))
@@ -154,7 +154,7 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
     if step.part == "changes":
         return changes.measure, {**where, **sizes, "kind": step.kind}
     if step.part == "build" and step.engine == remote.ENGINE:
-        return remote.build, {"world": where["world"], "index": where["index"], "uri": plan.milvus}
+        return remote.build, {"world": where["world"], "index": where["index"], **sizes}
     if step.part == "open":
         return files.open_it, {"world": where["world"], "index": where["index"], **sizes}
     functions: dict[str, Callable[..., Any]] = {
