@@ -32,7 +32,7 @@ pytestmark = pytest.mark.contract
 
 QUERIES = 24
 PROMISE = Promise(recall=0.97, deepest=100, scanned=500)  # topics of more than 500 items are searched, not scanned
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=10, deadline=None)
 Vectors = NDArray[np.float32]
 
 
@@ -71,7 +71,7 @@ def built(build: Build, world: World) -> Index:
 
 
 @cache
-def large(name: str, generate: worlds.Generate, n: int = 3_000, dimension: int = 16) -> tuple[Index, World]:
+def large(name: str, generate: worlds.Generate, n: int = 2_500, dimension: int = 16) -> tuple[Index, World]:
     """Return an index and its world, of topics of 1, 10 and 100 %, in which an approximate engine has a choice."""
     rng = np.random.default_rng(8)
     topics_n = [[t for t, share in ((1, 100), (2, 10), (3, 1)) if i % share == 0] for i in range(n)]

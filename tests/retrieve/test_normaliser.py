@@ -3,13 +3,14 @@
 import numpy as np
 
 from multitudes.index.exact import Exact
+from multitudes.index.live import Live
 from multitudes.retrieve.normaliser import Normaliser
 
 
 def test_the_best_items_and_a_sample_come_close_where_the_sample_alone_does_not():
     rng = np.random.default_rng(1)
     vectors, queries = rng.standard_normal((40_000, 16)), rng.standard_normal((50, 16)).astype(np.float32)
-    index = Exact.build(np.arange(40_000), vectors)
+    index = Live(Exact.build(np.arange(40_000), vectors))
     exact = index.search(queries, 1, log_sums=True).log_sum_Q
     assert exact is not None
     normaliser = Normaliser.build(index)
@@ -24,7 +25,7 @@ def test_the_best_items_and_a_sample_come_close_where_the_sample_alone_does_not(
 
 def test_a_sample_of_everything_is_exact_however_many_were_found():
     rng = np.random.default_rng(2)
-    index = Exact.build(np.arange(500), rng.standard_normal((500, 8)))
+    index = Live(Exact.build(np.arange(500), rng.standard_normal((500, 8))))
     queries = rng.standard_normal((30, 8)).astype(np.float32)
     exact = index.search(queries, 1, log_sums=True).log_sum_Q
     assert exact is not None
@@ -34,7 +35,7 @@ def test_a_sample_of_everything_is_exact_however_many_were_found():
 
 
 def test_the_sample_is_the_same_every_time():
-    index = Exact.build(np.arange(99), np.random.default_rng(3).standard_normal((99, 2)))
+    index = Live(Exact.build(np.arange(99), np.random.default_rng(3).standard_normal((99, 2))))
     one, other = Normaliser.build(index, sample=10), Normaliser.build(index, sample=10)
     assert one.ids_S.tolist() == other.ids_S.tolist()
     assert Normaliser.build(index, sample=10, seed=1).ids_S.tolist() != one.ids_S.tolist()

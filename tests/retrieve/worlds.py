@@ -6,6 +6,7 @@ import numpy as np
 
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.index.exact import Exact
+from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
 from multitudes.retrieve.catalogue import Catalogue
 
@@ -17,7 +18,7 @@ def catalogue(vectors: np.ndarray, topics: Sequence[Sequence[int]] | None = None
     offset = np.concatenate([[0], np.cumsum([len(t) for t in topics])]).astype(np.int64)
     flat = np.array([t for row in topics for t in row], dtype=np.int64)
     count = np.concatenate([[0], np.zeros(n) if counts is None else counts]).astype(np.int64)
-    return Catalogue(Exact.build(np.arange(1, n + 1), vectors, Topics(offset, flat)), count)
+    return Catalogue(Live(Exact.build(np.arange(1, n + 1), vectors, Topics(offset, flat))), count)
 
 
 def user_vectors(kinds: tuple[Kind, ...], vectors_BKD, weight_BK=None, mask_BK=None, topic_BK=None) -> UserVectors:
