@@ -29,14 +29,17 @@ def main() -> None:
         "--out", type=Path, default=RESULTS / "index.json", help="JSON; what it has already is not measured again"
     )
     parser.add_argument(
-        "--runs", type=Path, nargs="+", help="folders of trained runs: hold the stated recall to these alone"
+        "--runs",
+        nargs="+",
+        metavar="[NAME=]DIR",
+        help="trained runs: hold the stated recall to these, and nothing else",
     )
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     if given.runs:
-        from benchmarks.index.runs import keep_all  # noqa: PLC0415 (torch)
+        from benchmarks.index.runs import keep_all, named  # noqa: PLC0415 (torch)
 
-        keep_all(given.runs, given.out.with_name("index-runs.json"))
+        keep_all(dict(map(named, given.runs)), given.out.with_name("index-runs.json"))
         return
     plan = Plan(
         tuple(given.kinds),

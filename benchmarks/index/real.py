@@ -18,7 +18,7 @@ def section(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     if not runs:
         return []
     rows = [_row(run, engine, depth) for run in runs for engine in run["engines"] for depth in _depths(run, engine)]
-    head = ["data, method", "items", "cosine", "engine", "depth", "stated", "found", "unseen", "topic"]
+    head = ["run, method", "items", "cosine", "engine", "depth", "stated", "found", "unseen", "topic"]
     return ["## Trained runs of real data", "", _TEXT, *table(head, rows)]
 
 
@@ -31,7 +31,7 @@ def _row(run: Mapping[str, Any], engine: str, depth: int) -> list[str]:
     promise = one["info"]["tuning"]["promise"]["recall"]
     found = {f["question"]: f for f in one["found"] if f["depth"] == depth}
     cells = [_cell(found[name], promise) if name in found else "" for name in (PLAIN, UNSEEN, TOPIC)]
-    name = f"{run['data']}, {run['method']}"
+    name = f"{run['name']}, {run['method']}"
     cosine = "" if run["mean_cosine"] is None else f"{run['mean_cosine']:.2f}"
     return [name, f"{run['items']:,}", cosine, engine, f"{depth:,}", f"{promise:.2f}", *cells]
 

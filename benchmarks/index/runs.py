@@ -9,7 +9,7 @@ Legend: I items · D dimensions · B users · K vectors of a user · Q their vec
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,14 +69,20 @@ class Question(NamedTuple):
     wanted: Sequence[Ids]
 
 
-def keep_all(runs: Sequence[Path], out: Path) -> None:
-    """Measure each run in a process of its own, and keep its record in ``out`` in place of an earlier one."""
+def named(text: str) -> tuple[str, Path]:
+    """Return name and folder of ``NAME=DIR``; of ``DIR`` alone, the name is the folder's."""
+    name, equals, folder = text.rpartition("=")
+    path = Path(folder).resolve()
+    return (name, path) if equals else (path.name, path)
+
+
+def keep_all(runs: Mapping[str, Path], out: Path) -> None:
+    """Measure each run in a process of its own, and keep its record in place of an earlier one of the name."""
     records = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    for number, run in enumerate(runs):
-        print(f"run {number + 1} of {len(runs)}: {run}", file=sys.stderr, flush=True)
-        new = {**in_child(measure, 1, run=str(run.resolve())).value, "versions": versions(), "seeds": [SEED]}
-        key = [(name, new[name]) for name in ("data", "run", "method")]
-        records = [old for old in records if [(name, old[name]) for name, _ in key] != key] + [new]
+    for number, (name, run) in enumerate(runs.items()):
+        print(f"run {number + 1} of {len(runs)}: {name}", file=sys.stderr, flush=True)
+        new = {"name": name, **in_child(measure, 1, run=str(run)).value, "versions": versions(), "seeds": [SEED]}
+        records = [old for old in records if old["name"] != name] + [new]
         write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
 
 
@@ -88,8 +94,6 @@ def measure(run: str) -> dict[str, Any]:
     tuning, asked = (_vectors(trained, half_B) for half_B in np.array_split(user_B, 2))
     wanted = questions(corpus, asked, _seen(trained.prepared, asked.user_Q), rng)
     return {
-        "run": Path(run).name,
-        "data": trained.prepared.path.parent.name,
         "method": trained.config.method,
         "items": len(corpus.item_I),
         "dimension": corpus.vector_ID.shape[1],

@@ -1,6 +1,6 @@
 import numpy as np
 from benchmarks.index.real import section
-from benchmarks.index.runs import PLAIN, TOPIC, UNSEEN, Asked, Corpus, questions, recall
+from benchmarks.index.runs import PLAIN, TOPIC, UNSEEN, Asked, Corpus, named, questions, recall
 
 from multitudes.index.exact import Exact
 from multitudes.index.live import Live
@@ -57,7 +57,12 @@ def test_the_section_marks_what_lies_below_the_promise():
         for name, value in ((PLAIN, 0.98), (UNSEEN, 0.95))
     ]
     engine = {"info": {"tuning": {"promise": {"recall": 0.97}}}, "found": found}
-    run = {"data": "d", "method": "m", "items": 400, "mean_cosine": None, "engines": {"inverted": engine}}
+    run = {"name": "d", "method": "m", "items": 400, "mean_cosine": None, "engines": {"inverted": engine}}
     text = "\n".join(section([run]))
     assert "| 0.980 [0.970] | **0.950 [0.940]** |" in text
     assert section([]) == []
+
+
+def test_a_run_is_named_by_whoever_asks_or_by_its_folder(tmp_path):
+    assert named(f"films={tmp_path}") == ("films", tmp_path.resolve())
+    assert named(str(tmp_path / "joint")) == ("joint", tmp_path.resolve() / "joint")
