@@ -74,5 +74,5 @@ def test_an_item_without_a_vector_is_nobodys_candidate_not_even_as_a_popular_one
     assert len(without) > 1
     items = catalogue(one, one.item_vectors())
     assert not np.isin(without, items.index.ids()).any()
-    assert not np.isin(without, items.popular).any()
-    assert len(items.popular) == one.prepared.n_items + 1 - len(without)
+    assert not np.isin(without, items.popular()).any()
+    assert len(items.popular()) == one.prepared.n_items + 1 - len(without)

@@ -125,6 +125,16 @@ def test_what_came_and_went_leaves_no_layer():
     assert [len(layer) for layer in index._layers] == [40, 1]
 
 
+def test_ids_are_gathered_once_for_each_state_and_anew_after_a_change():
+    index, _ = small()
+    index.add([100], np.ones((1, 8)), csr([[2]]))
+    assert index.ids() is index.ids()
+    assert index.items_of(2) is index.items_of(2)
+    index.remove([100])
+    assert 100 not in index.ids()
+    assert 100 not in index.items_of(2)
+
+
 def test_the_large_segment_is_never_built_again():
     index, _ = small()
     segment = index.segment

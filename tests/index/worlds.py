@@ -255,7 +255,7 @@ def check_contents(index: Index, world: World) -> None:
     assert index.info()["dimension"] == world.vectors_nD.shape[1]
     assert index.ids().tolist() == sorted(world.ids.tolist())
     assert (index.vectors(world.ids) == world.vectors_nD).all()
-    for topic in (1, 2, 3, 4, LONELY, EMPTY, UNKNOWN):
+    for topic in (ANY_TOPIC, 1, 2, 3, 4, LONELY, EMPTY, UNKNOWN):  # no item has topic 0
         wanted = [i for i, topics in zip(world.ids.tolist(), world.topics_n, strict=True) if topic in topics]
         assert index.items_of(topic).tolist() == sorted(wanted)
 

@@ -8,7 +8,7 @@ large segment. A change replaces one tuple: whoever searches reads it once, and 
 Legend: Q queries · N results · D dimensions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -33,6 +33,7 @@ class Live:
     def __init__(self, segment: Segment) -> None:
         self._layers: tuple[Layer, ...] = (Layer(segment, _NOTHING),)
         self._writing = Lock()
+        self._kept: tuple[tuple[Layer, ...], dict[int | None, NDArray[np.int64]]] = (self._layers, {})
 
     @classmethod
     def load(cls, segment: Segment, folder: Path) -> "Live":
@@ -102,11 +103,20 @@ class Live:
 
     def ids(self) -> NDArray[np.int64]:
         """Return every id, ascending."""
-        return gathered(self._layers, lambda layer: layer.segment.ids())
+        return self._gathered(None, lambda layer: layer.segment.ids())
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending; none where the topic is not known."""
-        return gathered(self._layers, lambda layer: layer.segment.items_of(topic))
+        return self._gathered(topic, lambda layer: layer.segment.items_of(topic))
+
+    def _gathered(self, topic: int | None, of: Callable[[Layer], NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return the ids of all layers, and keep them until the next change: they are asked for at every request."""
+        layers, kept = self._layers, self._kept
+        if kept[0] is not layers:
+            self._kept = kept = (layers, {})
+        if topic not in kept[1]:
+            kept[1][topic] = gathered(layers, of)
+        return kept[1][topic]
 
     def __len__(self) -> int:
         """Return the number of items."""
