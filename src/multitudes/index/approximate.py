@@ -72,7 +72,7 @@ class Approximate:
         """Search each waiting query at its depth; return those for which that was not deep enough, and deepen them."""
         place_W = self.tuning.places(depth_Q[waiting_W])
         still = [waiting_W[place_W == len(self.tuning.levels)]]
-        for place in np.unique(place_W[place_W < len(self.tuning.levels)]).tolist():
+        for place in sorted(set(place_W.tolist()) - {len(self.tuning.levels)}):
             level, where = self.tuning.levels[place], waiting_W[place_W == place]
             ranking = self.rank(topic, request.of(where), level)
             enough = ranking.depth_Q <= level.depth

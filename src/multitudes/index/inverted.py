@@ -52,7 +52,7 @@ class Lists:
         # A product of its own for each query, so that it gets the same lists alone and in a batch.
         score_QL = np.matmul(self._centroid_LD, query_QD[:, :, None])[:, :, 0]
         list_QP = np.argpartition(score_QL, -effort, axis=1)[:, -effort:].copy()
-        score_QP = np.take_along_axis(score_QL, list_QP, axis=1)
+        score_QP = score_QL[np.arange(len(list_QP))[:, None], list_QP]
         row_QM = np.empty((len(query_QD), proposals), dtype=np.int64)
         unused_QM = np.empty(row_QM.shape, dtype=np.float32)
         pointers = (faiss.swig_ptr(array) for array in (list_QP, score_QP, unused_QM, row_QM))
