@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from multitudes.index import inverted
 from multitudes.index.build import IndexConfig, build, load
 from multitudes.index.exact import Exact
 from multitudes.index.hnsw import Hnsw
@@ -127,3 +128,11 @@ def test_excluding_only_ids_that_are_not_held_changes_nothing():
     index = Inverted.build(np.arange(N), vectors, queries=queries, promise=SHALLOW)
     plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
     assert (plain.id_QN == excluded.id_QN).all()
+
+
+def test_lists_that_are_found_through_a_graph_when_they_are_many_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inverted, "_GRAPH_FROM_LISTS", 64)
+    vectors, queries = latent(np.random.default_rng(8))
+    index = Inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, promise=SHALLOW)
+    found, wanted = (i.search(queries[:100], 20) for i in (index, exact(vectors)))
+    assert recall(found, wanted) >= 0.96
