@@ -46,6 +46,8 @@ def tuned(
     if not tuning.levels:
         where = collection.connection.config.uri
         raise UnavailableError(f"{where}: recall {promise.recall} is not reached; raise links or construction")
+    used = tuple(level for level in tuning.levels if level.depth >= min(SHALLOWEST, tuning.levels[-1].depth))
+    tuning = tuning._replace(levels=used)
     effort = Effort(tuning, {})
     common = {topic: _of_topic(collection, rows, some, effort, topic, share) for topic, share in _common(rows)}
     return Effort(tuning, {topic: found for topic, found in common.items() if found != effort.of(topic)})
