@@ -1,6 +1,6 @@
 import pytest
 from benchmarks.index import requests
-from benchmarks.index.goals import LARGE, Goal, goals, said, verdicts
+from benchmarks.index.goals import LARGE, Goal, at_recall, goals, said, verdicts
 
 SPREAD = {"median": 1.0, "min": 1.0, "max": 1.0, "repeats": 1}
 
@@ -58,3 +58,12 @@ def test_what_was_not_measured_has_no_verdict():
 def test_a_minute_is_asked_of_a_million_and_memory_of_ten():
     small, large = ({goal.name for goal in goals(items)} for items in (LARGE // 10, LARGE))
     assert (small - large, large - small) == ({"built and tuned"}, {"memory of the build"})
+
+
+def test_two_curves_are_compared_where_they_cross_the_recall():
+    curve = [{**asked(ms, recall)} for ms, recall in ((1.0, 0.9), (3.0, 1.0))]
+    assert at_recall(curve, 0.95, "ms") == pytest.approx(2)
+    assert at_recall(curve[:1], 0.95, "ms") is None
+    twice = [{**asked(2 * ms, recall)} for ms, recall in ((1.0, 0.9), (3.0, 1.0))]
+    (verdict,) = verdicts({"curve": {"ours": twice, "faiss": curve}}, 1_000).values()
+    assert str(verdict) == "**missed by 67%** (2 ×)"
