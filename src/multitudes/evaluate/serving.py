@@ -14,6 +14,7 @@ from multitudes.batches.histories import event_times, follows, gather
 from multitudes.batches.vectors import Partition, UserVectors
 from multitudes.evaluate.scorer import Scorer
 from multitudes.index.exact import Exact
+from multitudes.index.live import Live
 from multitudes.index.postings import topics_of
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.conditions import draw
@@ -49,7 +50,7 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     """Return the items of a run as retrieval takes them, behind the exact index."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = topics_of(run.prepared.item_topic_offset, run.prepared.item_topic, present)
-    return Catalogue(Exact.build(present, item_ID[present], topics), run.prepared.item_count)
+    return Catalogue(Live(Exact.build(present, item_ID[present], topics)), run.prepared.item_count)
 
 
 def as_lists(found: Sequence[Candidates], budget: int) -> Lists:
