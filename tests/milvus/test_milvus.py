@@ -68,6 +68,16 @@ def test_it_keeps_the_contract_on_small_worlds_of_any_kind(collections: Collecti
     contract.check_log_sums(index, world)
 
 
+def test_of_equal_scores_the_smaller_ids_win_however_many_there_are(collections: Collections):
+    ids = np.random.default_rng(0).permutation(600)
+    vectors_nD = np.ones((600, 7), dtype=np.float32)
+    vectors_nD[ids >= 500] = 2  # a hundred are better, then five hundred are equal
+    index = collections.build(ids, vectors_nD, contract.csr([[1]] * 600))
+    hits = index.search(np.ones((2, 7), np.float32), np.array([103, 4]), excluded=[np.arange(2), np.arange(500, 600)])
+    assert hits.ids(0).tolist() == [*range(500, 600), 2, 3, 4]
+    assert hits.ids(1).tolist() == [0, 1, 2, 3]
+
+
 # A corpus of some size: the server builds its graph, which is approximate, and weak on purpose.
 
 N, D = 12_000, 32
