@@ -44,17 +44,18 @@ def page(records: list[Record], runs: list[dict[str, Any]], source: str) -> str:
 def _note(corpus: Corpus) -> str:
     """Say on what and when a corpus was measured."""
     taken = [record for parts in corpus.engines.values() for record in parts["record"].values()]
+    taken.sort(key=lambda record: str(record["when"]))
     first = taken[0]
     machine, loads = first["machine"], [record["load"][when] for record in taken for when in ("before", "after")]
     known = [load for load in loads if load is not None]
     versions = ", ".join(
         f"{name} {first['versions'][name]}" for name in ("python", "numpy", "faiss-cpu") if first["versions"].get(name)
     )
-    commits = sorted({str(record["versions"].get("commit")) for record in taken})
+    commits = " to ".join(dict.fromkeys(str(taken[place]["versions"].get("commit")) for place in (0, -1)))
     cosine = corpus.world["figures"]["mean_cosine"] if corpus.world else float("nan")
     return (
         f"{first['when'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, one thread;"
-        f" load {min(known, default=0)} to {max(known, default=0)}. {versions}, commit {', '.join(commits)}, seed"
+        f" load {min(known, default=0)} to {max(known, default=0)}. {versions}, commit {commits}, seed"
         f" {first['seeds'][0]}. Mean cosine between two vectors of a user: {cosine:.2f}."
     )
 

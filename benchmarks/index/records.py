@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 WORLD = "world"  # the part that makes a corpus
+_ORDER = ("", "exact", "inverted", "hnsw", "milvus")  # of engines in tables; a corpus has none
 Record = dict[str, Any]
 Parts = Mapping[str, Mapping[str, Any]]  # figures of an engine by part; under "record" the whole records by part
 
@@ -25,7 +26,7 @@ class Corpus(NamedTuple):
 def corpora(records: Iterable[Record]) -> list[Corpus]:
     """Return the records by corpus, engine and part, the small corpora first."""
     found: dict[tuple[Any, ...], Corpus] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: _ORDER.index(record["step"]["engine"])):
         step = record["step"]
         key = (step["items"], step["kind"] == "clustered", not step["related"], step["width"])
         corpus = found.setdefault(key, Corpus(step["items"], step["kind"], step["related"], {}, {}))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.index.world import DEPTH, World
@@ -37,8 +38,8 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     return {
         "one_per_s": rates(one, users),
         "two_per_s": rates(two, users),
-        "times": figure(min(one.wall) / min(two.wall)),
-        "cpu_times": figure(2 * min(one.cpu) / min(two.cpu)),
+        "times": figure(median(one.wall) / median(two.wall)),
+        "cpu_times": figure(2 * median(one.cpu) / median(two.cpu)),
     }
 
 
