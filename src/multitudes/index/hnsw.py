@@ -2,8 +2,8 @@
 
 Legend: Q queries · n items · D dimensions · M proposals.
 
-At 1 M × 64 without clusters it was measured to take the time of inverted lists of 8 bits, three times that of the 4 bits
-that ``inverted`` has, and to be built in ten times theirs: an option for corpora that are searched near a recall of one.
+At 1 M × 64 without clusters it was measured to take the time of inverted lists of 8 bits, three times that of the 4
+bits that ``inverted`` has, and to be built in ten times theirs: an option for a recall near one.
 """
 
 from collections.abc import Sequence
