@@ -1,0 +1,83 @@
+"""How deep a request is searched, seen on an engine that proposes the best there are and writes down how often."""
+
+import numpy as np
+import pytest
+
+from multitudes.index.approximate import Approximate
+from multitudes.index.request import checked
+from multitudes.index.rows import checked_rows
+from multitudes.index.tuning import PROMISE, Level, TopicLevel, Tuning
+from tests.index.tuned_worlds import by_topic
+
+ITEMS = 1_000  # item i scores −i
+
+
+class Best:
+    """Proposes items 0, 1, 2, …; effort is the depth of the level that was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def efforts(self) -> list[int]:
+        return [1]
+
+    def propose(self, query_QD, effort: int, proposals: int):
+        self.asked.append(effort)
+        return np.tile(np.arange(proposals), (len(query_QD), 1))
+
+
+@pytest.fixture(name="engine")
+def _engine() -> Best:
+    return Best()
+
+
+def index(engine, topics=None, measured=()) -> Approximate:
+    rows = checked_rows(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
+    levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0) for depth in (10, 20, 50, 100))
+    return Approximate(rows, engine, Tuning(levels, PROMISE._replace(scanned=50), "queries", 1, 1, tuple(measured)))
+
+
+def ask(approximate: Approximate, limit: int, excluded=None, topic: int = 0) -> list[int]:
+    query_QD, topic_Q = np.ones((1, 1), dtype=np.float32), np.array([topic])
+    without = None if excluded is None else [np.asarray(excluded)]
+    hits = approximate.search(checked(query_QD, limit, without, topic_Q, False, dimension=1, items=ITEMS))
+    return [int(i) for i in hits.ids(0)]
+
+
+def test_what_is_not_filtered_is_searched_once_at_the_next_depth_that_was_tuned(engine):
+    assert ask(index(engine), 11) == list(range(11))
+    assert engine.asked == [20]
+
+
+def test_an_exclusion_of_items_that_rank_low_costs_no_second_search(engine):
+    assert ask(index(engine), 8, excluded=range(500, 900)) == list(range(8))
+    assert engine.asked == [10]
+
+
+def test_where_the_best_are_excluded_it_is_searched_as_surely_as_without_exclusion(engine):
+    """The items found stand at places 9 to 18, all in the lower half of a depth of 20: 27 have their mean."""
+    assert ask(index(engine), 10, excluded=range(8)) == list(range(8, 18))
+    assert engine.asked == [10, 50]
+
+
+def test_where_more_are_excluded_than_were_proposed_the_number_of_exclusions_bounds_the_depth(engine):
+    assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
+    assert engine.asked == [10, 100]
+
+
+def test_deeper_than_was_tuned_it_is_scanned(engine):
+    assert ask(index(engine), 101) == list(range(101))
+    assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
+    assert engine.asked == [10, 100], "the second twice, in vain"
+
+
+def test_a_large_topic_is_searched_as_deep_as_it_is_thin_and_scanned_where_that_was_too_little(engine):
+    half, few, far = np.arange(ITEMS) % 2 == 1, np.arange(ITEMS) % 100 == 7, np.arange(ITEMS) >= 700
+    measured = [TopicLevel(1, 500, 1.0, scanned=False), TopicLevel(3, 300, 0.5, scanned=True)]
+    approximate = index(engine, by_topic(half, few, far), measured)
+    assert ask(approximate, 9, topic=1) == list(range(1, 19, 2))
+    assert engine.asked == [50], "9 and a margin in two times as many"
+    assert ask(approximate, 3, topic=2) == [7, 107, 207]
+    assert ask(approximate, 3, topic=3) == [700, 701, 702]
+    assert ask(approximate, 3, topic=4) == []
+    assert engine.asked == [50], "no further search"
