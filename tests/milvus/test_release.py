@@ -39,6 +39,10 @@ def releases(run: PinnerSageRun, config: IndexConfig, tmp_path_factory: pytest.T
     return root
 
 
+def held(connection: Connection) -> set[str]:
+    return set(connection.ask("list", lambda client: client.list_collections()))
+
+
 def test_it_recommends_what_an_embedded_index_does(run: PinnerSageRun, releases: Path, tmp_path: Path):
     publish(run.path, tmp_path, index=IndexConfig(kind="exact"))
     remote, embedded = (list(Retriever.open(root).recommend_all(n=8)) for root in (releases, tmp_path))
@@ -54,17 +58,16 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
     assert isinstance(serving, Milvus)
     connection = Connection(config.milvus)
     assert current(connection) == serving.name
-    before = connection.ask("list", lambda client: client.list_collections())
+    before = held(connection)
 
     def full(store: ReleaseStore, stage: Path) -> str:
-        during = connection.ask("list", lambda client: client.list_collections())
-        assert len(during) == len(before) + 1, "the control: its collection was there"
+        assert len(held(connection)) == len(before) + 1, "the control: its collection was there"
         raise OSError("no space left")
 
     monkeypatch.setattr(ReleaseStore, "commit", full)
     with pytest.raises(OSError, match="no space left"):
         publish(run.path, releases, index=config)
-    assert connection.ask("list", lambda client: client.list_collections()) == before
+    assert held(connection) == before
     assert current(connection) == serving.name
     monkeypatch.undo()
     monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")

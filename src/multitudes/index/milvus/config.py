@@ -20,7 +20,8 @@ class MilvusConfig(Config):
     alias: str = Field(
         "multitudes",
         pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$",
-        description="Name under which other programs find the current collection; collections begin with it.",
+        description="Name under which other programs find the current collection, and with which all names begin."
+        " Each folder of releases needs one of its own.",
     )
     timeout_s: float = Field(2.0, gt=0, description="Longest a search or a change may take, with its retry.")
     publish_timeout_s: float = Field(3600.0, gt=0, description="Longest that building a collection may take.")

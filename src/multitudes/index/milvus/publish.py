@@ -159,14 +159,10 @@ def expire(connection: Connection) -> list[str]:
     than the time of grace, for somebody may still be searching in them, or building them.
     """
     config = connection.config
-    names = [
-        n
-        for n in connection.ask("list collections", lambda client: client.list_collections())
-        if _age_s(n, config) is not None
-    ]
-    serving = current(connection)
-    older = sorted((n for n in names if n != serving), reverse=True)[config.kept :]
-    gone = [name for name in older if (_age_s(name, config) or 0) >= config.grace_s]
+    serving, names = current(connection), connection.ask("list collections", lambda client: client.list_collections())
+    age_s = {name: age for name in names if name != serving and (age := _age_s(name, config)) is not None}
+    older = sorted(age_s, reverse=True)[config.kept :]  # names begin with the time
+    gone = [name for name in older if age_s[name] >= config.grace_s]
     for name in gone:
         discard(connection, name)
     return gone
