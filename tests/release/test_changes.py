@@ -115,9 +115,9 @@ def test_the_last_word_on_an_item_counts():
 
 @pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Path):
-    assert kill_and_look(tmp_path / "0001.log", "safe", kills=20) == 0
+    assert kill_and_look(tmp_path / "0001.log", "safe", kills=20) == 20
 
 
 @pytest.mark.slow
 def test_the_same_kills_tear_what_a_naive_writer_writes(tmp_path: Path):
-    assert kill_and_look(tmp_path / "0001.log", "naive", kills=5) > 0
+    assert kill_and_look(tmp_path / "0001.log", "naive", kills=100) < 100
