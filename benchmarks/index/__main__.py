@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that every user asks")
     parser.add_argument("--unrelated", action="store_true", help="a user's vectors are not related: the worst case")
     parser.add_argument("--milvus", metavar="URI", help="measure this server too; its password is in MILVUS_TOKEN")
-    parser.add_argument("--again", action="store_true", help="measure parts that are done once more")
+    parser.add_argument("--again", action="store_true", help="measure the named parts once more")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench-index", help="folder for corpora and indexes; kept")
     parser.add_argument(
         "--out", type=Path, default=RESULTS / "index.json", help="JSON; what it has already is not measured again"

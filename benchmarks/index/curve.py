@@ -15,15 +15,12 @@ import numpy as np
 
 from benchmarks.index import clock
 from benchmarks.index.clock import Way
-from benchmarks.index.corpus import VECTORS_PER_USER, Vectors
-from benchmarks.index.engines import Bare, bare, bare_search, level, opened
+from benchmarks.index.corpus import Vectors
+from benchmarks.index.engines import Bare, at_level, bare, bare_search, level
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import told
 from multitudes.index import files
-from multitudes.index.approximate import Approximate
-from multitudes.index.protocol import ANY_TOPIC
-from multitudes.index.request import Request
-from multitudes.index.tuning import Level, from_record
+from multitudes.index.tuning import Level
 
 _USERS = 60  # of 12 vectors each: enough for a point
 _EFFORTS = {"inverted": (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384), "hnsw": (128, 192, 256, 384, 512, 768, 1024)}
@@ -36,18 +33,16 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
     made, folder = World.open(Path(world)), Path(index)
     users = min(users, _USERS)
     info = files.read_description(folder)
-    ours = Approximate(files.load_rows(folder), opened(engine, folder), from_record(info["tuning"]))
-    spare = level(info, DEPTH)["proposals"]
-    request = [Request(vectors_KD, np.full(VECTORS_PER_USER, DEPTH), None, None, False) for vectors_KD in made.user_BKD]
+    ours_at, spare = at_level(engine, folder), level(info, DEPTH)["proposals"]
     theirs = _usual(engine, folder, made.item_nD, info)
     wanted = [list(made.best_of(user)[:, :DEPTH]) for user in range(users)]
     points: dict[str, list[dict[str, Any]]] = {"ours": [], "faiss": []}
     progress = told(f"{engine}: curve")
     for place, effort in enumerate(_EFFORTS[engine]):
         progress(place, len(_EFFORTS[engine]), "efforts")
-        at = Level(DEPTH, effort, spare, 0, 0, 0)
+        ours = ours_at(Level(DEPTH, effort, spare, 0, 0, 0))
         ways: dict[str, Way] = {
-            "ours": lambda user: ours.rank(ANY_TOPIC, request[user], at).hits,  # noqa: B023 (called in this turn)
+            "ours": lambda user: ours.search(made.user_BKD[user], DEPTH),  # noqa: B023 (called in this turn)
             "faiss": lambda user: theirs(made.user_BKD[user], effort, DEPTH, None),  # noqa: B023
         }
         for name, timed in clock.timed(ways, users, 1).items():

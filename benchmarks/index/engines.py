@@ -15,13 +15,14 @@ from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import hnsw, inverted
+from multitudes.index.approximate import Approximate
 from multitudes.index.build import IndexConfig, build, load
-from multitudes.index.files import read_description
-from multitudes.index.hnsw import Graph
-from multitudes.index.inverted import Lists
+from multitudes.index.files import load_rows, read_description
+from multitudes.index.hnsw import Graph, Hnsw
+from multitudes.index.inverted import Inverted, Lists
 from multitudes.index.live import Live
 from multitudes.index.protocol import Index, Topics
-from multitudes.index.tuning import Engine
+from multitudes.index.tuning import Level, from_record
 from multitudes.progress import Progress, silent
 
 ENGINES = ("exact", "inverted", "hnsw")
@@ -65,11 +66,14 @@ def loaded(engine: str, folder: Path) -> Index:
     return index
 
 
-def opened(engine: str, folder: Path) -> Engine:
-    """Return the engine inside a saved index."""
+def at_level(engine: str, folder: Path) -> Callable[[Level], Live]:
+    """Return how a saved index becomes one that knows a single level, and searches every request at it."""
+    rows, tuning = load_rows(folder), from_record(read_description(folder)["tuning"])
     if engine == inverted.KIND:
-        return Lists(faiss.read_index(str(folder / inverted.FAISS_FILE)))
-    return Graph(faiss.read_index(str(folder / hnsw.FAISS_FILE)))
+        lists = Lists(faiss.read_index(str(folder / inverted.FAISS_FILE)))
+        return lambda level: Live(Inverted(Approximate(rows, lists, tuning._replace(levels=(level,))), lists))
+    graph = Graph(faiss.read_index(str(folder / hnsw.FAISS_FILE)))
+    return lambda level: Live(Hnsw(Approximate(rows, graph, tuning._replace(levels=(level,))), graph))
 
 
 def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:

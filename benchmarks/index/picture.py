@@ -20,7 +20,7 @@ _LOWEST = 0.8  # recall from which the picture begins
 _COLUMNS = 2
 _WIDTH, _HEIGHT = 330, 250
 _ROOM = 1.2
-_TICKS = [step * 10.0**power for power in range(-2, 4) for step in (1, 2, 5)]
+_TICKS = [step * 10.0**power for power in range(-2, 4) for step in (1, 2, 3, 5, 7)]
 
 
 def draw(corpora: Iterable[Corpus], file: Path) -> None:

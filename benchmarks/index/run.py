@@ -86,10 +86,10 @@ def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
         plan: what is measured.
         work: folder for corpora and indexes; they are kept, for a run that goes on.
         out: the records, as JSON.
-        again: measure what is there already once more, but for corpora.
+        again: measure the parts of the plan once more; a corpus or an index that is there is taken as it is.
     """
     records, wanted = read(out), list(steps(plan))
-    todo = [step for step in wanted if not _done(step, records, plan, work) or (again and step.part != WORLD)]
+    todo = [step for step in wanted if not _done(step, records, plan, work) or (again and step.part in plan.parts)]
     began, spent, total = time.time(), 0, sum(step.cost for step in todo)
     for number, step in enumerate(todo):
         left = f", about {(time.time() - began) * (total - spent) / spent / 60:.0f} min left" if spent else ""
