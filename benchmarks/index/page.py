@@ -57,6 +57,7 @@ def _note(corpus: Corpus) -> str:
         f"{first['when'][:10]}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, one thread;"
         f" load {min(known, default=0)} to {max(known, default=0)}. {versions}, commit {commits}, seed"
         f" {first['seeds'][0]}. Mean cosine between two vectors of a user: {cosine:.2f}."
+        + (" **Others were at work: believe CPU, not the wall.**" if max(known, default=0) > machine["cores"] else "")
     )
 
 
