@@ -88,8 +88,8 @@ def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
         out: the records, as JSON.
         again: measure the parts of the plan once more; a corpus or an index that is there is taken as it is.
     """
-    records, wanted = read(out), list(steps(plan))
-    todo = [step for step in wanted if not _done(step, records, plan, work) or (again and step.part in plan.parts)]
+    records = read(out)
+    todo = _todo(plan, records, work, again)
     began, spent, total = time.time(), 0, sum(step.cost for step in todo)
     for number, step in enumerate(todo):
         left = f", about {(time.time() - began) * (total - spent) / spent / 60:.0f} min left" if spent else ""
@@ -121,6 +121,19 @@ def measured(step: Step, plan: Plan, work: Path) -> Record:
         "peak_mib": figure(outcome.peak_mib),
         "figures": outcome.value,
     }
+
+
+def _todo(plan: Plan, records: list[Record], work: Path, again: bool) -> list[Step]:
+    """Return the steps that are not done; what was made anew is measured anew."""
+    todo: list[Step] = []
+    renewed: set[tuple[str, str]] = set()
+    for step in steps(plan):
+        made_of = {(step.corpus, ""), (step.corpus, step.engine)}
+        if made_of & renewed or not _done(step, records, plan, work) or (again and step.part in plan.parts):
+            todo.append(step)
+            if step.part in (WORLD, "build"):
+                renewed.add((step.corpus, step.engine))
+    return todo
 
 
 def _done(step: Step, records: list[Record], plan: Plan, work: Path) -> bool:

@@ -39,7 +39,7 @@ def test_a_corpus_comes_first_and_every_engine_is_built_before_it_is_asked():
     assert ("exact", "curve") not in {(s.engine, s.part) for s in steps(PLAN._replace(parts=tuple(PARTS)))}
 
 
-def test_what_is_done_is_not_done_again_and_what_was_lost_is(called, tmp_path):
+def test_what_is_done_is_not_done_again_and_what_was_lost_is_with_all_that_stands_on_it(called, tmp_path):
     work, out = tmp_path / "work", tmp_path / "index.json"
     leave_files(work)
     run(PLAN, work, out)
@@ -48,11 +48,15 @@ def test_what_is_done_is_not_done_again_and_what_was_lost_is(called, tmp_path):
     assert len(called) == 7
     (work / "latent-500x8" / "exact" / "index.json").unlink()
     run(PLAN, work, out)
-    assert [name for name, _ in called[7:]] == ["build"]
-    leave_files(work)
-    run(PLAN._replace(users=5), work, out)
-    assert len(called) == 8 + 5  # all but the two builds
+    assert [name for name, _ in called[7:]] == ["build", "open_it", "measure"]
     assert len(json.loads(out.read_text())) == 7
+
+
+def test_other_users_are_another_corpus(called, tmp_path):
+    leave_files(tmp_path)
+    run(PLAN, tmp_path, tmp_path / "index.json")
+    run(PLAN._replace(users=5), tmp_path, tmp_path / "index.json")
+    assert len(called) == 2 * 7
 
 
 def test_again_measures_the_named_parts_once_more_and_keeps_corpus_and_index(called, tmp_path):
