@@ -53,8 +53,8 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
     """
     levels: list[dict[str, int]] = info.get("tuning", {}).get("levels", [])
     found = next((each for each in levels if each["depth"] >= depth), {"effort": 1, "proposals": depth})
-    if info["kind"] == hnsw.KIND:  # a walk keeps at least as many candidates as it returns
-        return {**found, "effort": max(found["effort"], found["proposals"])}
+    if info["kind"] == hnsw.KIND:  # FAISS counts the candidates of a walk, ours those beyond its proposals
+        return {**found, "effort": found["proposals"] + found["effort"]}
     if info["kind"] == remote.ENGINE:  # the server has whole vectors: nothing is to spare
         return {**found, "proposals": depth}
     return found
