@@ -8,6 +8,7 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.batches.pinnersage import PinnerSageConfig
+from multitudes.cli import rollback
 from multitudes.index.build import IndexConfig
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
@@ -75,3 +76,5 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
     new = Release.open(releases).index
     assert isinstance(new, Milvus)
     assert current(connection) == new.name != serving.name
+    rollback.command(releases)
+    assert current(connection) == serving.name

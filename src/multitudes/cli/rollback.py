@@ -15,15 +15,17 @@ def command(
 ) -> None:
     """Let an older version serve, by one switch.
 
-    Its files are verified before.
+    Its files are verified before. Where its index is on a server, the alias moves too.
     """
+    from multitudes.index.place import serve
     from multitudes.release.release import Release
     from multitudes.release.store import ReleaseStore
 
     store = ReleaseStore(releases)
     wanted = to or store.before()
-    Release.open(store.folder(wanted))
+    release = Release.open(store.folder(wanted))
     version = store.rollback(wanted)
+    serve(release.index)
     typer.echo(f"{releases}: version {version} serves")
     if json:
         print_json({"releases": str(releases), "version": version})

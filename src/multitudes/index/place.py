@@ -67,7 +67,7 @@ def released(index: Index) -> Iterator[None]:
         yield
         return
     from multitudes.index.milvus.milvus import Milvus  # noqa: PLC0415
-    from multitudes.index.milvus.publish import activate, discard  # noqa: PLC0415
+    from multitudes.index.milvus.publish import discard  # noqa: PLC0415
 
     assert isinstance(index, Milvus)
     try:
@@ -75,4 +75,19 @@ def released(index: Index) -> Iterator[None]:
     except BaseException:
         discard(index.connection, index.name)
         raise
+    serve(index)
+
+
+def serve(index: Index) -> None:
+    """Tell others that this index serves now: on a server, by the alias.
+
+    Raises:
+        UnavailableError: the server did not answer in time.
+    """
+    if isinstance(index, Live):
+        return
+    from multitudes.index.milvus.milvus import Milvus  # noqa: PLC0415
+    from multitudes.index.milvus.publish import activate  # noqa: PLC0415
+
+    assert isinstance(index, Milvus)
     activate(index)
