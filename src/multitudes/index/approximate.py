@@ -4,9 +4,9 @@ Legend: Q queries · W queries that wait · N results asked for · M proposals �
 
 Every candidate is ranked by its full vector. What is excluded or of another topic is sieved out of the ranking, not out
 of the engine's walk, so it is known how deep in the ranking the last result stands: the search counts if it was tuned
-for that depth, else the query is searched again, deeper. That holds the recall with filters as without, and costs
-nothing while a filter takes little from the top. (FAISS's selectors double the time of a search in 4-bit lists, and do
-not widen it.)
+for that depth, else the query is searched again, deeper. That holds the recall with filters as without. How deep it
+will be is guessed before (``index.depth``), so that one search is nearly always enough. (FAISS's selectors double the
+time of a search in 4-bit lists, and do not widen it.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.depth import SLACK, Depths, guessed, plain
 from multitudes.index.exact import scan_topic
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, put
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import best_of, cut, no_hits, pair_products
+from multitudes.index.spread import Spread
 from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
 from multitudes.progress import Progress, silent
 
@@ -42,6 +44,7 @@ class Approximate:
     def __init__(self, rows: Rows, engine: Engine, tuning: Tuning) -> None:
         self.rows, self.engine, self.tuning = rows, engine, tuning
         self._vectors, self._masks = Kept(rows.vectors_of), Kept(rows.mask_of)
+        self._spread = Spread(rows)
 
     def search(self, request: Request) -> Hits:
         """Answer a request. Sums are known for topics that were scanned."""
@@ -54,35 +57,63 @@ class Approximate:
         hits = no_hits(len(request.limit_Q), request.width, request.log_sums)
         if hits.log_sum_Q is not None:
             hits.log_sum_Q.fill(np.nan)
-        depth_Q = request.limit_Q.copy()
-        if size < len(self.rows):  # as dense in the ranking as in the corpus, until a search shows otherwise
-            depth_Q = np.ceil((depth_Q + 2 * np.sqrt(depth_Q)) * len(self.rows) / size).astype(np.int64)
-        waiting_W = np.flatnonzero(depth_Q)
+        sieved = request._replace(excluded=self._rows_of(request.excluded))
+        depths = self._depths(sieved, size)
+        waiting_W = np.flatnonzero(request.limit_Q)
         for _ in range(_TURNS):
             if len(waiting_W) == 0:
                 return hits
-            waiting_W = self._search(topic, request, depth_Q, waiting_W, hits)
+            waiting_W = self._search(topic, sieved, depths, waiting_W, hits)
         if len(waiting_W):
             put(hits, waiting_W, scan_topic(self.rows, self._vectors, topic, request.of(waiting_W)))
         return hits
 
+    def _rows_of(self, excluded: Sequence[NDArray[np.int64]] | None) -> list[NDArray[np.int64]] | None:
+        """Return the rows of the excluded ids that are held, ascending; the vectors of one user share an array."""
+        if excluded is None:
+            return None
+        distinct = {id(array): array for array in excluded}
+        rows = {key: self._found(array) for key, array in distinct.items()}
+        return [rows[id(array)] for array in excluded]
+
+    def _found(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        row, held = find_rows(self.rows.ids, ids)
+        row = np.sort(row[held], kind="stable")  # nothing to do where they ascend, as what has gone does
+        return row[np.diff(row, prepend=-1) > 0]
+
+    def _depths(self, request: Request, size: int) -> Depths:
+        """Guess how deep each query will have to be searched."""
+        limit_Q = request.limit_Q
+        if size < len(self.rows):  # as dense in the ranking as in the corpus, until a search shows otherwise
+            return plain(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self.rows) / size).astype(np.int64))
+        if request.excluded is None:
+            return plain(limit_Q)
+        depths = plain(limit_Q)
+        for start, stop, row in _runs(request.excluded):
+            part = slice(start, stop)
+            of = (request.query_QD[part], limit_Q[part], row)
+            found = guessed(self.rows, self._spread, self.tuning.levels, *of)
+            depths.depth_Q[part], depths.place_Q[part] = found
+        return depths
+
     def _search(
-        self, topic: int, request: Request, depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64], hits: Hits
+        self, topic: int, request: Request, depths: Depths, waiting_W: NDArray[np.int64], hits: Hits
     ) -> NDArray[np.int64]:
         """Search each waiting query at its depth; return those for which that was not deep enough, and deepen them."""
-        place_W = self.tuning.places(depth_Q[waiting_W])
-        still = [waiting_W[place_W == len(self.tuning.levels)]]
-        for place in sorted(set(place_W.tolist()) - {len(self.tuning.levels)}):
-            level, where = self.tuning.levels[place], waiting_W[place_W == place]
+        still = []
+        for level, where in depths.levels(self.tuning.levels, waiting_W):
+            if level is None:
+                still.append(where)
+                continue
             ranking = self.rank(topic, request.of(where), level)
-            enough = ranking.depth_Q <= level.depth
-            put(hits, where[enough], ranking.hits.rows(enough))
-            depth_Q[where] = ranking.depth_Q
+            enough = ranking.depth_Q <= SLACK * level.depth
+            put(hits, where[enough], ranking.hits.rows(np.flatnonzero(enough)))
+            depths.depth_Q[where] = depths.place_Q[where] = ranking.depth_Q
             still.append(where[~enough])
         return np.concatenate(still)
 
     def rank(self, topic: int, request: Request, level: Level) -> Ranking:
-        """Search once, at a level."""
+        """Search once, at a level; what the request excludes are rows."""
         query_QD, limit_Q = request.query_QD, request.limit_Q
         row_QM = self.engine.propose(query_QD, level.effort, level.proposals)
         row_QM.sort(axis=1)  # ties come in the order of the ids
@@ -92,7 +123,7 @@ class Approximate:
         hits = cut(best_of(row_QM, kept_QM, request.width), limit_Q)
         found_QN = hits.id_QN >= 0  # row numbers so far
         hits.id_QN[found_QN] = self.rows.ids[hits.id_QN[found_QN]]
-        depth_Q = limit_Q if out_QM is None else _depths(score_QM, out_QM, limit_Q)
+        depth_Q = limit_Q if out_QM is None else _depth_reached(score_QM, out_QM, limit_Q)
         short_Q = hits.count_Q < limit_Q
         if short_Q.any():
             depth_Q = np.where(short_Q, _guess(topic, request, level, row_QM, hits.count_Q), depth_Q)
@@ -112,13 +143,14 @@ class Approximate:
         if request.excluded is None and topic == ANY_TOPIC:
             return None
         out_QM = np.zeros(row_QM.shape, dtype=np.bool_) if topic == ANY_TOPIC else ~self._masks.of(topic)[row_QM]
-        for start, stop, excluded in _runs(request.excluded or ()):
-            row, held = find_rows(self.rows.ids, np.unique(excluded))
-            out_QM[start:stop] |= find_rows(row[held], row_QM[start:stop])[1]
+        for start, stop, row in _runs(request.excluded or ()):
+            out_QM[start:stop] |= find_rows(row, row_QM[start:stop])[1]
         return out_QM
 
 
-def _depths(score_QM: NDArray[np.float32], out_QM: NDArray[np.bool_], limit_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+def _depth_reached(
+    score_QM: NDArray[np.float32], out_QM: NDArray[np.bool_], limit_Q: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return the depth that finds as surely, unfiltered, as what each query kept was found.
 
     The last to be kept stands within it, and the mean of the kept in its upper half, as it does where all are kept:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from multitudes.index.protocol import Hits
 from multitudes.index.rows import Rows, as_float32
 from multitudes.index.scan import scan
+from multitudes.index.spread import Spread
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -50,6 +51,7 @@ class Level(NamedTuple):
     recall: float  # on the queries that were tuned on
     at_least: float  # with 95 % confidence
     checked: float  # recall on the queries that were held out from tuning
+    height: float | None = None  # standard deviations that the last of the exact results stands above the mean score
 
 
 class TopicLevel(NamedTuple):
@@ -167,6 +169,7 @@ def tune(
         scan(part_QD, rows.ids, rows.vectors_nD, wanted[-1]) for part_QD in (some.tuned_QD, some.checked_QD)
     )
     levels: list[Level] = []
+    mean_Q, deviation_Q = Spread(rows).of(some.tuned_QD)
     least = 0
     for place, depth in enumerate(wanted):
         progress(place, len(wanted), f"depth {depth:,}")
@@ -175,7 +178,8 @@ def tune(
             continue  # a deeper level serves this depth too, and a scan where none is left
         least, level = found
         shares_Q = _shares(ranked, some.checked_QD, check, level)
-        levels.append(level._replace(checked=round(float(shares_Q.mean()), 4)))
+        height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
+        levels.append(level._replace(checked=round(float(shares_Q.mean()), 4), height=round(height, 4)))
     return Tuning(tuple(levels), promise, some.name, len(some.tuned_QD), len(some.checked_QD))
 
 
