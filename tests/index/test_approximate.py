@@ -71,6 +71,17 @@ def test_deeper_than_was_tuned_it_is_scanned(engine):
     assert engine.asked == [10, 100], "the second twice, in vain"
 
 
+def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
+    def some(query_QD, effort: int, proposals: int):
+        engine.asked.append(effort)
+        row = np.arange(proposals)
+        return np.tile(np.where(row < 0.6 * effort, row, -1), (len(query_QD), 1))
+
+    monkeypatch.setattr(engine, "propose", some)
+    assert ask(index(engine), 40) == list(range(40))
+    assert engine.asked == [50, 100]
+
+
 def test_a_large_topic_is_searched_as_deep_as_it_is_thin_and_scanned_where_that_was_too_little(engine):
     half, few, far = np.arange(ITEMS) % 2 == 1, np.arange(ITEMS) % 100 == 7, np.arange(ITEMS) >= 700
     measured = [TopicLevel(1, 500, 1.0, scanned=False), TopicLevel(3, 300, 0.5, scanned=True)]

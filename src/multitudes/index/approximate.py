@@ -106,7 +106,8 @@ class Approximate:
                 still.append(where)
                 continue
             ranking = self.rank(topic, request.of(where), level)
-            enough = ranking.depth_Q <= SLACK * level.depth
+            full = ranking.hits.count_Q >= request.limit_Q[where]
+            enough = full & (ranking.depth_Q <= SLACK * level.depth)
             put(hits, where[enough], ranking.hits.rows(np.flatnonzero(enough)))
             depths.depth_Q[where] = depths.place_Q[where] = ranking.depth_Q
             still.append(where[~enough])
