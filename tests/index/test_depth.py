@@ -5,6 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from multitudes.index import depth as module
 from multitudes.index.depth import Depths, guessed, plain
 from multitudes.index.rows import checked_rows
 from multitudes.index.spread import Spread
@@ -42,6 +43,13 @@ def test_the_best_stand_above_and_the_worst_never(rows):
     assert guess(rows, 100, every_other) == pytest.approx((200, 200), rel=0.15)
     assert guess(rows, 50, worst)[0] == guess(rows, 50, [])[0] == 50
     assert guess(rows, 100, every_other, known=False)[0] == 100, "the control: tuned without heights"
+
+
+def test_of_many_that_are_excluded_some_are_enough_to_guess_by(rows, monkeypatch):
+    best, worst = (np.sort(np.argsort(sign * (rows.vectors_nD @ QUERY[0]))[:400]) for sign in (-1, 1))
+    monkeypatch.setattr(module, "_LOOKED_AT", 100)
+    assert guess(rows, 50, best)[1] == pytest.approx(450, rel=0.15)
+    assert guess(rows, 50, worst)[0] == 50
 
 
 def test_what_stands_higher_than_its_level_is_deep_is_searched_with_fewer_proposals():

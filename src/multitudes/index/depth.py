@@ -18,6 +18,7 @@ from multitudes.index.spread import Spread
 from multitudes.index.tuning import Level
 
 SLACK = 1.03  # so much deeper than was tuned is found almost as surely; a level has more to spare
+_LOOKED_AT = 1_000  # excluded items, evenly spaced: a guess needs no more of the many thousands that have gone
 _ALL = np.iinfo(np.int64).max  # a place for which a level makes all its proposals
 _PART = 0.7  # of a level's depth and proposals: enough for places so high
 
@@ -71,6 +72,8 @@ def guessed(
     known = [(np.log(level.depth), level.height) for level in levels if level.height is not None]
     if len(row_E) == 0 or not known:
         return plain(limit_Q)
+    step = max(1, len(row_E) // _LOOKED_AT)
+    row_E = row_E[::step]
     # A product of its own for each query, so that it is searched alike alone and in a batch.
     score_QE = np.matmul(rows.vectors_nD[row_E], query_QD[:, :, None])[:, :, 0]
     mean_Q, deviation_Q = spread.of(query_QD)
@@ -78,9 +81,9 @@ def guessed(
 
     def above(place_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         height_Q = np.interp(np.log(np.maximum(1, place_Q)), log_depth_L, height_L)
-        return np.asarray((score_QE > (mean_Q + height_Q * deviation_Q)[:, None]).sum(axis=1))
+        return np.asarray((score_QE > (mean_Q + height_Q * deviation_Q)[:, None]).sum(axis=1) * step)
 
-    place_Q, middle_Q = (_place(above, nth_Q, len(row_E)) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
+    place_Q, middle_Q = (_place(above, nth_Q, len(row_E) * step) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
     depth_Q = np.ceil(np.maximum(place_Q, 2 * middle_Q - 1) / SLACK).astype(np.int64)
     return Depths(np.maximum(limit_Q, depth_Q), np.where(place_Q > limit_Q, place_Q, _ALL))
 
