@@ -21,7 +21,7 @@ from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import Prepared
 from multitudes.ids import Id
 from multitudes.index.exact import Exact
-from multitudes.index.inverted import Inverted
+from multitudes.index.tuned import Tuned
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publish.publish import publish
@@ -42,7 +42,7 @@ PARTS = (
     Watched("draw and divide", retriever, "shares"),
     Watched("draw and divide", find, "shares"),
     Watched("search", Exact, "search"),
-    Watched("search", Inverted, "search"),
+    Watched("search", Tuned, "search"),
     Watched("normaliser", Normaliser, "log_sum"),
     Watched("blend", find, "_blend"),
     Watched("candidates and who found them", find, "_completed"),

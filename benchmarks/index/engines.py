@@ -18,10 +18,11 @@ from multitudes.index import hnsw, inverted
 from multitudes.index.approximate import Approximate
 from multitudes.index.build import IndexConfig, build, load
 from multitudes.index.files import load_rows, read_description
-from multitudes.index.hnsw import Graph, Hnsw
-from multitudes.index.inverted import Inverted, Lists
+from multitudes.index.hnsw import Graph
+from multitudes.index.inverted import Lists
 from multitudes.index.live import Live
 from multitudes.index.protocol import Index, Topics
+from multitudes.index.tuned import Stored, Tuned
 from multitudes.index.tuning import Level, from_record
 from multitudes.progress import Progress, silent
 
@@ -69,11 +70,9 @@ def loaded(engine: str, folder: Path) -> Index:
 def at_level(engine: str, folder: Path) -> Callable[[Level], Live]:
     """Return how a saved index becomes one that knows a single level, and searches every request at it."""
     rows, tuning = load_rows(folder), from_record(read_description(folder)["tuning"])
-    if engine == inverted.KIND:
-        lists = Lists(faiss.read_index(str(folder / inverted.FAISS_FILE)))
-        return lambda level: Live(Inverted(Approximate(rows, lists, tuning._replace(levels=(level,))), lists))
-    graph = Graph(faiss.read_index(str(folder / hnsw.FAISS_FILE)))
-    return lambda level: Live(Hnsw(Approximate(rows, graph, tuning._replace(levels=(level,))), graph))
+    made: type[Lists | Graph] = Lists if engine == inverted.KIND else Graph
+    stored: Stored = made(faiss.read_index(str(folder / made.file)))
+    return lambda level: Live(Tuned(Approximate(rows, stored, tuning._replace(levels=(level,))), stored))
 
 
 def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:

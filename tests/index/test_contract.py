@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from multitudes.index import scan
 from multitudes.index.build import load
 from multitudes.index.exact import Exact
-from multitudes.index.hnsw import Hnsw
-from multitudes.index.inverted import Inverted
+from multitudes.index.hnsw import build as build_hnsw
+from multitudes.index.inverted import build as build_inverted
 from multitudes.index.live import Live
 from multitudes.index.protocol import ANY_TOPIC, Index, Topics
 from multitudes.index.tuning import Promise
@@ -44,11 +44,11 @@ def exact(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vec
 def inverted(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> Live:
     """Build an inverted index, of a few lists where Hypothesis makes a small corpus."""
     lists = min(4, len(ids)) if len(ids) < 100 else None
-    return Live(Inverted.build(ids, vectors, topics, queries=queries, lists=lists, promise=PROMISE))
+    return Live(build_inverted(ids, vectors, topics, queries=queries, lists=lists, promise=PROMISE))
 
 
 def hnsw(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> Live:
-    return Live(Hnsw.build(ids, vectors, topics, queries=queries, promise=PROMISE))
+    return Live(build_hnsw(ids, vectors, topics, queries=queries, promise=PROMISE))
 
 
 ENGINES = {"exact": exact, "inverted": inverted, "hnsw": hnsw}

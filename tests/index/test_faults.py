@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from multitudes.errors import ArtefactError, DataError, UsageError
-from multitudes.index import files
+from multitudes.index import files, hnsw, inverted
 from multitudes.index.build import load
 from multitudes.index.exact import Exact
-from multitudes.index.hnsw import Hnsw
-from multitudes.index.inverted import Inverted
 from multitudes.index.live import Live
 from multitudes.index.protocol import Topics
 from tests.index import worlds
@@ -22,7 +20,7 @@ from tests.index.worlds import World, ask, csr, latent, plain_world
 
 D = 4
 EYE = np.eye(2, D)
-ENGINES = [Exact, Inverted, Hnsw]
+ENGINES: list[Any] = [Exact, inverted, hnsw]
 engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
 
 
@@ -228,14 +226,14 @@ def test_another_format_is_refused_with_both_versions(saved: tuple[Path, Path], 
 @pytest.mark.parametrize("name", ["vectors.npy", "inverted.faiss", "topic_row.npy"])
 def test_the_control_without_checksums_damage_is_not_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """NumPy and FAISS open most damaged files without a word."""
-    small(Inverted, changes=False).save(tmp_path)
+    small(inverted, changes=False).save(tmp_path)
     whole = bytearray((tmp_path / name).read_bytes())
     whole[-2] ^= 0x10
     (tmp_path / name).write_bytes(whole)
     with pytest.raises(ArtefactError, match=name):
         load(tmp_path)
     monkeypatch.setattr(files, "verify", lambda *_: None)
-    damaged, whole_index = load(tmp_path), small(Inverted, changes=False)
+    damaged, whole_index = load(tmp_path), small(inverted, changes=False)
     if name == "vectors.npy":
         assert not worlds.identical(ask(damaged, world()), ask(whole_index, world())), "a wrong answer"
 

@@ -12,8 +12,6 @@ from multitudes.config import Config
 from multitudes.errors import ArtefactError
 from multitudes.index import exact, files, hnsw, inverted
 from multitudes.index.exact import Exact
-from multitudes.index.hnsw import Hnsw
-from multitudes.index.inverted import Inverted
 from multitudes.index.layers import Segment
 from multitudes.index.live import Live
 from multitudes.index.milvus.config import MilvusConfig
@@ -23,8 +21,8 @@ from multitudes.progress import Progress, silent
 
 _KINDS: dict[str, Callable[[Path], Segment]] = {
     exact.KIND: Exact.load,
-    inverted.KIND: Inverted.load,
-    hnsw.KIND: Hnsw.load,
+    inverted.KIND: inverted.load,
+    hnsw.KIND: hnsw.load,
 }
 
 
@@ -77,8 +75,9 @@ def build(
     if kind == "exact":
         return Live(Exact.build(ids, vectors, topics))
     promise = Promise(config.recall, config.depth, config.topics_exact_up_to)
-    engine = Hnsw if kind == "hnsw" else Inverted
-    return Live(engine.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
+    if kind == "hnsw":
+        return Live(hnsw.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
+    return Live(inverted.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
 
 
 def load(folder: Path) -> Live:

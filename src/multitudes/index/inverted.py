@@ -17,13 +17,11 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.errors import ArtefactError
-from multitudes.index import files
-from multitudes.index.approximate import Approximate, tuned
-from multitudes.index.protocol import Hits, Topics
-from multitudes.index.request import checked
+from multitudes.index import approximate, tuned
+from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.tuning import PROMISE, Promise, from_record
+from multitudes.index.tuned import Tuned
+from multitudes.index.tuning import PROMISE, Promise
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -38,6 +36,8 @@ _CODES = 16  # of 4 bits
 
 class Lists:
     """The inverted lists as an engine: effort is the number of lists that are probed."""
+
+    kind, file = KIND, FAISS_FILE
 
     def __init__(self, inverted: Any) -> None:  # noqa: ANN401 (FAISS has no types)
         self.inverted = inverted
@@ -65,105 +65,50 @@ class Lists:
         )  # fmt: skip
         return row_QM
 
+    def about(self) -> dict[str, Any]:
+        """Return how many lists there are."""
+        return {"lists": int(self.inverted.nlist)}
 
-class Inverted:
-    """A segment of inverted lists; see ``Index`` for the promise that it keeps, ``info()`` for its measured recall."""
+    def write(self, path: Path) -> None:
+        """Write the lists with their codes."""
+        faiss.write_index(self.inverted, str(path))
 
-    def __init__(self, approximate: Approximate, lists: Lists) -> None:
-        self._approximate, self._lists = approximate, lists
-        self._rows = approximate.rows
 
-    @classmethod
-    def build(
-        cls,
-        ids: ArrayLike,
-        vectors: ArrayLike,
-        topics: Topics | None = None,
-        *,
-        queries: NDArray[np.float32] | None = None,
-        promise: Promise = PROMISE,
-        lists: int | None = None,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> "Inverted":
-        """Build, and tune the probes.
+def build(
+    ids: ArrayLike,
+    vectors: ArrayLike,
+    topics: Topics | None = None,
+    *,
+    queries: NDArray[np.float32] | None = None,
+    promise: Promise = PROMISE,
+    lists: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Tuned:
+    """Build, and tune the probes.
 
-        Args:
-            ids: integers, distinct.
-            vectors: one row for each id.
-            topics: of the items, in the order of ``ids``.
-            queries: held-out user vectors to tune on; see ``tuning.sample``.
-            promise: the recall to be reached, and how far down.
-            lists: number of inverted lists; by default the power of two between 2·√n and 4·√n.
-            seed: of the training sample and the draw of queries.
-            progress: told while it works.
+    Args:
+        ids: integers, distinct.
+        vectors: one row for each id.
+        topics: of the items, in the order of ``ids``.
+        queries: held-out user vectors to tune on; see ``tuning.sample``.
+        promise: the recall to be reached, and how far down.
+        lists: number of inverted lists; by default the power of two between 2·√n and 4·√n.
+        seed: of the training sample and the draw of queries.
+        progress: told while it works.
 
-        Raises:
-            DataError: vectors or queries not finite, or ids repeated.
-        """
-        rows = checked_rows(ids, vectors, topics)
-        lists = lists or min(len(rows), 2 ** int(np.ceil(np.log2(2 * np.sqrt(len(rows))))))
-        engine = Lists(_train(rows, lists, seed, progress))
-        return cls(tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
+    Raises:
+        DataError: vectors or queries not finite, or ids repeated.
+    """
+    rows = checked_rows(ids, vectors, topics)
+    lists = lists or min(len(rows), 2 ** int(np.ceil(np.log2(2 * np.sqrt(len(rows))))))
+    engine = Lists(_train(rows, lists, seed, progress))
+    return Tuned(approximate.tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
 
-    def search(
-        self,
-        query_QD: NDArray[np.float32],
-        limit: int | NDArray[np.int64],
-        *,
-        excluded: Sequence[NDArray[np.int64]] | None = None,
-        topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
-    ) -> Hits:
-        """Find the best items of each query; see ``Index.search``. Sums over all items are not known here."""
-        return self._approximate.search(
-            checked(query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self))
-        )
 
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of ``ids``."""
-        return self._rows.vectors(ids)
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return every id, ascending."""
-        return self._rows.ids
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending."""
-        return self._rows.items_of(topic)
-
-    def topics(self) -> Topics:
-        """Return the topics of every item, in the order of ``ids()``."""
-        return self._rows.postings.topics(len(self._rows))
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._rows)
-
-    def info(self) -> dict[str, Any]:
-        """Describe the index and how it was tuned."""
-        about = {"kind": KIND, "items": len(self), "dimension": self._rows.dimension}
-        return {**about, "lists": int(self._lists.inverted.nlist), "tuning": self._approximate.tuning.record()}
-
-    def save(self, folder: Path) -> None:
-        """Write ids, vectors, topics, the FAISS index and ``index.json`` into ``folder``."""
-        files.save_rows(folder, self._rows)
-        faiss.write_index(self._lists.inverted, str(folder / FAISS_FILE))
-        files.write_description(folder, self.info())
-
-    @classmethod
-    def load(cls, folder: Path) -> "Inverted":
-        """Open a saved index; the vectors are memory-mapped.
-
-        Raises:
-            ArtefactError: a file is missing, changed, cut or of another version.
-        """
-        record = files.read_description(folder)
-        try:
-            engine = Lists(faiss.read_index(str(folder / FAISS_FILE)))
-        except RuntimeError as error:
-            raise ArtefactError(f"{folder / FAISS_FILE}: this FAISS cannot read it: {error}") from None
-        return cls(Approximate(files.load_rows(folder), engine, from_record(record["tuning"])), engine)
+def load(folder: Path) -> Tuned:
+    """Open a saved index; see ``tuned.load``."""
+    return tuned.load(folder, FAISS_FILE, lambda file: Lists(faiss.read_index(file)))
 
 
 def _train(rows: Rows, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)

@@ -1,0 +1,100 @@
+"""The segment that every tuned engine makes: rows, and the engine's own file beside them.
+
+Legend: Q queries · n items · D dimensions.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.errors import ArtefactError
+from multitudes.index import files
+from multitudes.index.approximate import Approximate
+from multitudes.index.protocol import Hits, Topics
+from multitudes.index.request import checked
+from multitudes.index.tuning import Engine, from_record
+
+
+class Stored(Engine, Protocol):
+    """An engine that lies in a file of its own."""
+
+    kind: str
+    file: str
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``info()`` says of this engine beyond what it says of all."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Write the engine's file."""
+        ...
+
+
+class Tuned:
+    """A segment behind an engine; see ``Index`` for the promise that it keeps, ``info()`` for its measured recall."""
+
+    def __init__(self, approximate: Approximate, engine: Stored) -> None:
+        self._approximate, self._engine = approximate, engine
+        self._rows = approximate.rows
+
+    def search(
+        self,
+        query_QD: NDArray[np.float32],
+        limit: int | NDArray[np.int64],
+        *,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+        topic_Q: NDArray[np.int64] | None = None,
+        log_sums: bool = False,
+    ) -> Hits:
+        """Find the best items of each query; see ``Index.search``. Sums over all items are not known here."""
+        return self._approximate.search(
+            checked(query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self))
+        )
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of ``ids``."""
+        return self._rows.vectors(ids)
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return every id, ascending."""
+        return self._rows.ids
+
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self._rows.items_of(topic)
+
+    def topics(self) -> Topics:
+        """Return the topics of every item, in the order of ``ids()``."""
+        return self._rows.postings.topics(len(self._rows))
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._rows)
+
+    def info(self) -> dict[str, Any]:
+        """Describe the index and how it was tuned."""
+        about = {"kind": self._engine.kind, "items": len(self), "dimension": self._rows.dimension}
+        return {**about, **self._engine.about(), "tuning": self._approximate.tuning.record()}
+
+    def save(self, folder: Path) -> None:
+        """Write ids, vectors, topics, the engine's file and ``index.json`` into ``folder``."""
+        files.save_rows(folder, self._rows)
+        self._engine.write(folder / self._engine.file)
+        files.write_description(folder, self.info())
+
+
+def load(folder: Path, file: str, read: Callable[[str], Stored]) -> Tuned:
+    """Open a saved index, of which ``read`` opens the engine's file; the vectors are memory-mapped.
+
+    Raises:
+        ArtefactError: a file is missing, changed, cut or of another version.
+    """
+    record = files.read_description(folder)
+    try:
+        engine = read(str(folder / file))
+    except RuntimeError as error:
+        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {error}") from None
+    return Tuned(Approximate(files.load_rows(folder), engine, from_record(record["tuning"])), engine)
