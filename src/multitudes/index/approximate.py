@@ -19,7 +19,7 @@ from multitudes.index.depth import SLACK, Depths, guessed, plain
 from multitudes.index.exact import scan_topic
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.request import Request, by_topic, put
+from multitudes.index.request import Request, by_topic, each_once, put, unfiltered
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import best_of, cut, no_hits, pair_products
 from multitudes.index.spread import Spread
@@ -70,11 +70,7 @@ class Approximate:
 
     def _rows_of(self, excluded: Sequence[NDArray[np.int64]] | None) -> list[NDArray[np.int64]] | None:
         """Return the rows of the excluded ids that are held, ascending; the vectors of one user share an array."""
-        if excluded is None:
-            return None
-        distinct = {id(array): array for array in excluded}
-        rows = {key: self._found(array) for key, array in distinct.items()}
-        return [rows[id(array)] for array in excluded]
+        return None if excluded is None else each_once(excluded, self._found)
 
     def _found(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         row, held = find_rows(self.rows.ids, ids)
@@ -199,7 +195,7 @@ def tuned(
     untuned = Approximate(rows, engine, Tuning((), promise, some.name, 0, 0))
 
     def ranked(query_QD: NDArray[np.float32], level: Level) -> Hits:
-        return untuned.rank(ANY_TOPIC, _plain(query_QD, level.depth), level).hits
+        return untuned.rank(ANY_TOPIC, unfiltered(query_QD, level.depth), level).hits
 
     levels = Approximate(rows, engine, tune(engine.efforts(), ranked, rows, some, promise, progress))
     checked = [_checked(levels, topic, some.checked_QD) for topic in rows.postings.longer_than(promise.scanned)]
@@ -208,13 +204,9 @@ def tuned(
 
 def _checked(index: Approximate, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
     """Measure the recall of a topic too large to be scanned each time; it is scanned after all if that falls short."""
-    request = _plain(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, index.tuning.promise.deepest))
+    request = unfiltered(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, index.tuning.promise.deepest))
     request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
     found, truth = index.search(request), scan_topic(index.rows, Kept(index.rows.vectors_of, 0), topic, request)
     shares = [np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]
     recall = round(float(np.mean(shares)), 4)
     return TopicLevel(topic, len(index.rows.postings.rows(topic)), recall, recall < index.tuning.promise.recall)
-
-
-def _plain(query_QD: NDArray[np.float32], limit: int) -> Request:
-    return Request(query_QD, np.full(len(query_QD), limit), None, None, log_sums=False)

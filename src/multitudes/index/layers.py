@@ -4,14 +4,13 @@ Legend: Q queries · N results · M results of all layers · D dimensions · n i
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import exclusions
+from multitudes.index.protocol import ANY_TOPIC, Hits, Searchable, Topics
+from multitudes.index.request import each_once, exclusions
 from multitudes.index.rows import find_rows
 from multitudes.index.scan import cut, log_sum_exp, products
 
@@ -19,47 +18,11 @@ _ROWS_AT_ONCE = 65_536
 _ROUNDINGS = 1_000  # a difference of float32 sums counts while it is this many times larger than their rounding
 
 
-class Segment(Protocol):
+class Segment(Searchable, Protocol):
     """An index that never changes: all of ``Index`` but ``add`` and ``remove``."""
-
-    def search(
-        self,
-        query_QD: NDArray[np.float32],
-        limit: int | NDArray[np.int64],
-        *,
-        excluded: Sequence[NDArray[np.int64]] | None = None,
-        topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
-    ) -> Hits:
-        """See ``Index.search``."""
-        ...
-
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See ``Index.vectors``."""
-        ...
-
-    def ids(self) -> NDArray[np.int64]:
-        """See ``Index.ids``."""
-        ...
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """See ``Index.items_of``."""
-        ...
 
     def topics(self) -> Topics:
         """Return the topics of every item, in the order of ``ids()``."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        ...
-
-    def info(self) -> dict[str, Any]:
-        """See ``Index.info``."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """See ``Index.save``."""
         ...
 
 
@@ -145,7 +108,7 @@ class Layer(NamedTuple):
         ids, topics = self.segment.ids(), self.segment.topics()
         here = ~find_rows(self.gone, ids)[1]
         length_n = np.diff(topics.offset)
-        kept = Topics(_offsets(length_n[here]), topics.topic[np.repeat(here, length_n)])
+        kept = Topics.of(length_n[here], topics.topic[np.repeat(here, length_n)])
         return Items(ids[here], self.segment.vectors(ids[here]), kept)
 
 
@@ -156,7 +119,7 @@ def joined(parts: Sequence[Items]) -> Items:
     return Items(
         np.concatenate([part.ids for part in parts]),
         np.concatenate([part.vectors_nD for part in parts]),
-        Topics(_offsets(length_n), topic),
+        Topics.of(length_n, topic),
     )
 
 
@@ -193,10 +156,4 @@ def _also_excluded(
     arrays = exclusions(excluded)
     if arrays is None:
         return [gone] * n_queries
-    distinct = {id(array): array for array in arrays}
-    widened = {key: np.concatenate([array, gone]) for key, array in distinct.items()}
-    return [widened[id(array)] for array in arrays]
-
-
-def _offsets(length_n: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(length_n)]).astype(np.int64)
+    return each_once(arrays, lambda array: np.concatenate([array, gone]))

@@ -32,6 +32,7 @@ class Live:
 
     def __init__(self, segment: Segment) -> None:
         self._layers: tuple[Layer, ...] = (Layer(segment, _NOTHING),)
+        self._dimension: int = segment.info()["dimension"]
         self._writing = Lock()
         self._kept: tuple[tuple[Layer, ...], dict[int | None, NDArray[np.int64]]] = (self._layers, {})
 
@@ -65,10 +66,10 @@ class Live:
         if np.size(ids) == np.size(vectors) == 0:
             return
         new = Exact.build(ids, vectors, topics=topics)
-        width, expected = new.info()["dimension"], self.segment.info()["dimension"]
-        if width != expected:
+        width = new.info()["dimension"]
+        if width != self._dimension:
             raise DataError(
-                f"the vectors to add have {width} dimensions; the index holds {expected}. Nothing was added"
+                f"the vectors to add have {width} dimensions; the index holds {self._dimension}. Nothing was added"
             )
         with self._writing:
             older = [layer.without(new.ids()) for layer in self._layers]
@@ -91,7 +92,7 @@ class Live:
         if len(layers) == 1 and len(layers[0].gone) == 0:
             return layers[0].segment.vectors(ids)
         id_n = checked_ids(ids)
-        vectors_nD = np.empty((len(id_n), self.segment.info()["dimension"]), dtype=np.float32)
+        vectors_nD = np.empty((len(id_n), self._dimension), dtype=np.float32)
         missing = np.ones(len(id_n), dtype=np.bool_)
         for layer in layers:
             here = layer.holds(id_n)

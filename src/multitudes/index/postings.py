@@ -47,7 +47,7 @@ class Postings:
         topic_M = np.repeat(self.topic_T, np.diff(self.offset))
         order = np.argsort(self.row_M, kind="stable")  # topics ascend within a row
         count_n = np.bincount(self.row_M, minlength=n)
-        return Topics(np.concatenate([[0], np.cumsum(count_n)]).astype(np.int64), topic_M[order])
+        return Topics.of(count_n, topic_M[order])
 
 
 NO_POSTINGS = Postings(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32))

@@ -25,6 +25,11 @@ class Topics(NamedTuple):
     offset: NDArray[np.int64]  # n + 1
     topic: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, length_n: NDArray[np.int64], topic: NDArray[np.int64]) -> "Topics":
+        """Return the topics of items that have so many each, named one after the other."""
+        return cls(np.concatenate([[0], np.cumsum(length_n)]).astype(np.int64), topic)
+
 
 class Hits(NamedTuple):
     """What Q queries found, best first. A row that found fewer than N ends in ``NO_ID`` and minus infinity."""
@@ -48,7 +53,7 @@ class Hits(NamedTuple):
         return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen], log_sum_Q)
 
 
-class Index(Protocol):
+class Searchable(Protocol):
     """Holds vectors under int64 ids and finds those of the largest inner product."""
 
     def search(
@@ -80,22 +85,6 @@ class Index(Protocol):
         """
         ...
 
-    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
-        """Add items, or replace those that are held already. The next search sees them, all of them or none.
-
-        Raises:
-            DataError: as in a build: not finite, another width, ids repeated or no integers. Nothing is added then.
-        """
-        ...
-
-    def remove(self, ids: ArrayLike) -> None:
-        """Remove items. The next search does not find them.
-
-        Raises:
-            UsageError: an id is not held. Nothing is removed then.
-        """
-        ...
-
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the float32 vectors of ``ids``, one row each.
 
@@ -122,4 +111,24 @@ class Index(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write the index into ``folder``, which must exist, with a checksum for every file."""
+        ...
+
+
+class Index(Searchable, Protocol):
+    """What can be searched, and whose items come and go."""
+
+    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+        """Add items, or replace those that are held already. The next search sees them, all of them or none.
+
+        Raises:
+            DataError: as in a build: not finite, another width, ids repeated or no integers. Nothing is added then.
+        """
+        ...
+
+    def remove(self, ids: ArrayLike) -> None:
+        """Remove items. The next search does not find them.
+
+        Raises:
+            UsageError: an id is not held. Nothing is removed then.
+        """
         ...

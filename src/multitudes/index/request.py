@@ -40,6 +40,11 @@ class Request(NamedTuple):
         )
 
 
+def unfiltered(query_QD: NDArray[np.float32], limit: int) -> Request:
+    """Return a request for the best of all items."""
+    return Request(query_QD, np.full(len(query_QD), limit), None, None, log_sums=False)
+
+
 def checked(
     query_QD: ArrayLike,
     limit: int | NDArray[np.int64],
@@ -80,6 +85,15 @@ def exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] 
     if excluded is None:
         return None
     return [a if isinstance(a, np.ndarray) and a.dtype == np.int64 and a.ndim == 1 else _integers(a) for a in excluded]
+
+
+def each_once(
+    arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """Return what each array becomes; one that serves several queries becomes one, so that its cost stays shared."""
+    distinct = {id(array): array for array in arrays}
+    made = {key: make(array) for key, array in distinct.items()}
+    return [made[id(array)] for array in arrays]
 
 
 def _integers(ids: ArrayLike) -> NDArray[np.int64]:

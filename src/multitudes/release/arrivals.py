@@ -71,7 +71,7 @@ def topic_numbers(topics: Sequence[Sequence[str]], number: dict[str, int]) -> tu
     lengths = np.array([len(row) for row in known], dtype=np.int64)
     flat = np.array([topic for row in known for topic in row], dtype=np.int64)
     unknown = {topic for row in topics for topic in row if topic not in number}
-    return Topics(np.concatenate([[0], np.cumsum(lengths)]), flat), len(unknown)
+    return Topics.of(lengths, flat), len(unknown)
 
 
 def ragged_with(

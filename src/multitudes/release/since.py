@@ -46,8 +46,7 @@ class Overlay:
         """Return the rows with these numbers (any shape, then D)."""
         if len(self.number_m) == 0:
             return matrix_ID[number]
-        place = np.minimum(np.searchsorted(self.number_m, number), len(self.number_m) - 1)
-        laid_over = self.number_m[place] == number
+        place, laid_over = find_rows(self.number_m, number)
         rows = matrix_ID[np.where(laid_over, 0, number)]
         rows[laid_over] = self.row_mD[place[laid_over]]
         return rows

@@ -16,7 +16,7 @@ from multitudes.index.milvus.collection import Collection
 from multitudes.index.milvus.effort import SHALLOWEST, Effort, TopicEffort
 from multitudes.index.milvus.search import search_topic
 from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.request import Request
+from multitudes.index.request import unfiltered
 from multitudes.index.rows import Rows
 from multitudes.index.scan import scan
 from multitudes.index.tuning import Level, Promise, Sample, Tuning, sample, tune
@@ -40,7 +40,7 @@ def tuned(
 
     def ranked(query_QD: NDArray[np.float32], level: Level) -> Hits:
         effort = Effort(_only(level, promise, some), {})
-        return search_topic(collection, effort, ANY_TOPIC, _plain(query_QD, level.depth))
+        return search_topic(collection, effort, ANY_TOPIC, unfiltered(query_QD, level.depth))
 
     tuning = tune(_EFFORTS, ranked, rows, some, promise, progress)
     if not tuning.levels:
@@ -64,7 +64,7 @@ def _of_topic(
     pieces = int(np.ceil(share / _SCANNED))
     for more in (0, *_EFFORTS):
         found = TopicEffort(1, more)
-        hits = search_topic(collection, Effort(effort.tuning, {topic: found}), topic, _plain(query_QD, depth))
+        hits = search_topic(collection, Effort(effort.tuning, {topic: found}), topic, unfiltered(query_QD, depth))
         if _recall(hits, truth) >= effort.tuning.promise.recall:
             return found
         if pieces <= _MOST_PIECES:
@@ -75,10 +75,6 @@ def _of_topic(
 def _recall(found: Hits, truth: Hits) -> float:
     shared = sum(len(np.intersect1d(found.ids(q), truth.ids(q))) for q in range(len(truth.count_Q)))
     return shared / max(1, int(truth.count_Q.sum()))
-
-
-def _plain(query_QD: NDArray[np.float32], depth: int) -> Request:
-    return Request(query_QD, np.full(len(query_QD), depth), None, None, False)
 
 
 def _only(level: Level, promise: Promise, some: Sample) -> Tuning:
