@@ -15,6 +15,7 @@ from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
 from multitudes.retrieve.allocate import shares
+from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.conditions import draw
 from multitudes.retrieve.find import find
@@ -114,6 +115,29 @@ class Retriever:
             nobody = people.described((), (), name=user_id)
             return self._answer(serving, nobody, n, exclude, request, f"user {user_id!r} is not in this release")[0]
         return self._answer(serving, people.known(np.array([number])), n, exclude, request)[0]
+
+    def answer(self, asks: Sequence[Ask], *, effort: Effort = Effort.FULL) -> list[Recommendation]:
+        """Answer several requests together, each as it would be alone: one call of the tower, one search.
+
+        Raises:
+            UsageError: a request cannot be answered; see ``Ask.check``.
+        """
+        del effort  # every request is answered in full for now
+        for ask in asks:
+            ask.check()
+        return [
+            self.recommend(
+                ask.user_id, history=ask.history, follows=ask.follows, n=ask.n, exclude=ask.exclude, request=ask.request
+            )
+            for ask in asks
+        ]
+
+    def popular(self, ask: Ask, reason: str) -> Recommendation:
+        """Answer with what is popular, without tower and search; ``reason`` says why, to whoever reads the answer."""
+        ask.check()
+        serving = self._current()
+        nobody = serving.people.described((), (), name=ask.user_id)
+        return self._answer(serving, nobody, ask.n, ask.exclude, ask.request, reason)[0]
 
     def recommend_all(
         self, *, n: int = 100, request: str = "", progress: Progress = silent

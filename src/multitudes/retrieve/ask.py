@@ -1,0 +1,65 @@
+"""What is asked of a retriever: for whom, how many, what to leave out and what to prefer, and with how much effort."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from multitudes.errors import UsageError
+from multitudes.ids import Id
+
+if TYPE_CHECKING:
+    from multitudes.state.records import Person
+
+
+class Effort(IntEnum):
+    """How much is done for an answer; each one costs less than the one before, and less than full is marked."""
+
+    FULL = 0  # all vectors of the user
+    FEWER = 1  # the few vectors with the largest shares
+    CACHED = 2  # those of the user's last answer: no tower
+    POPULAR = 3  # no tower, no search
+
+    @property
+    def label(self) -> str:
+        """Name for logs and measures."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request. It is about a user (``user_id``), or about somebody described (``history`` and ``follows``).
+
+    Muted topics: no vector stands for them and their items do not come back. Boosted topics are conditions of the
+    answer, also when nobody follows them, before any others are drawn. Interests are muted and boosted by the numbers
+    that an earlier answer gave them. What is boosted counts ``[retrieve] boost`` times. Unknown topics are counted.
+    """
+
+    user_id: Id | None = None
+    person: "Person | None" = None  # what the state knows of the user; None: nobody asked, or see ``stateless``
+    history: Sequence[Id] | None = None  # item ids, newest last
+    follows: Sequence[str] | None = None
+    n: int = 100
+    exclude: Sequence[Id] = ()
+    mute_topics: Sequence[str] = ()
+    boost_topics: Sequence[str] = ()
+    mute_interests: Sequence[int] = ()
+    boost_interests: Sequence[int] = ()
+    request: str = ""  # decides which followed topics are drawn, so that an answer can be replayed
+    stateless: str = ""  # why the state of the user could not be read, or empty
+
+    @property
+    def described(self) -> bool:
+        """Whether the request says itself who asks."""
+        return self.history is not None or self.follows is not None
+
+    def check(self) -> None:
+        """Refuse what cannot be answered.
+
+        Raises:
+            UsageError: neither or both of a user and a description are given, or ``n`` is below 1.
+        """
+        if self.described == (self.user_id is not None):
+            raise UsageError("give either a user or a history and follows")
+        if self.n < 1:
+            raise UsageError(f"{self.n} candidates were asked for; ask for at least 1")
