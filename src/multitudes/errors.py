@@ -8,6 +8,7 @@
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
     ├── MissingError     5  something missing: an extra, disk space, a port
     └── UnavailableError 6  a remote engine that does not answer, or refuses who asks
+        └── StateError   6  the store of user states does not answer
 
 A message is one line: what was given, what was expected, what to do.
 """
@@ -49,6 +50,10 @@ class UnavailableError(MultitudesError):
     """A remote engine does not answer in time, or refuses who asks. Nothing is wrong with the data or the call."""
 
     exit_code = 6
+
+
+class StateError(UnavailableError):
+    """The store of user states does not answer in time. What was asked of it may be tried again."""
 
 
 def missing_extra(module: str, extra: str) -> MissingError:
