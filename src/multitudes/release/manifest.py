@@ -45,6 +45,7 @@ class Manifest(Config):
     history_length: int = Field(ge=1, description="Events of the history that the user tower sees.")
     actions: tuple[str, ...] = Field(description="Names of the actions; the code of the first is 1.")
     default_action: int = Field(ge=1, description="Code of the action that a history without actions is read as.")
+    negative_actions: tuple[str, ...] = Field((), description="Actions whose events are unusable in a history.")
     ordered_only: bool = Field(description="The times are positions, so ages mean nothing.")
     counts: dict[str, int]
     retrieval: dict[str, Any] = Field(description="Defaults of section [retrieve].")

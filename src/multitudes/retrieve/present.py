@@ -44,8 +44,8 @@ class Presenter:
             candidates=self._candidates(found, {interest.number: interest.name for interest in interests}),
             interests=interests,
             reason=reason,
-            unknown_items=asked.unknown_items,
-            unknown_topics=asked.unknown_topics,
+            unknown_items=asked.unknown_items_B[b],
+            unknown_topics=asked.unknown_topics_B[b],
         )
 
     def _interest(self, asked: Asked, b: int, vectors: UserVectors, k: int, share: float) -> Interest:

@@ -1,0 +1,107 @@
+"""Who asks: what a store knows of a user joins what the release holds, and takes its place where it must."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.batches.histories import Histories
+from multitudes.release.release import Release
+from multitudes.retrieve.people import Asked, People
+from multitudes.state.records import Event, Person
+from tests.release.small_release import DAY, publish_small
+
+NOW = 20 * DAY
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> People:
+    root: Path = tmp_path_factory.mktemp("releases")
+    publish_small(root, negative_actions=("hide",))
+    return People(Release.open(root))
+
+
+def did(user, item, time_s: int = NOW, action: str | None = None) -> Event:
+    return Event(f"{item}@{time_s}", user, item, time_s, action)
+
+
+def items(asked: Asked, b: int = 0) -> list[int]:
+    """Return the history of user b, newest first, padding and all."""
+    return list(asked.histories.item_BL[b])
+
+
+def test_somebody_of_whom_the_store_knows_nothing_is_as_the_release_has_them_bit_for_bit(people: People):
+    now, before = people.present([Person("ann"), Person("eve"), Person("bob")]), people.known(np.array([0, 2, 1]))
+    assert list(now.ids) == list(before.ids)
+    for name in Histories._fields:
+        mine, theirs = getattr(now.histories, name), getattr(before.histories, name)
+        assert mine.dtype == theirs.dtype, name
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+    np.testing.assert_array_equal(now.time_BL, before.time_BL)
+    np.testing.assert_array_equal(now.user_B, before.user_B)
+    assert [seen.tolist() for seen in now.seen] == [seen.tolist() for seen in before.seen]
+
+
+def test_a_new_event_is_the_newest_of_the_history_and_the_oldest_makes_room(people: People):
+    asked = people.present([Person("ann", (did("ann", 115),)), Person("bob", (did("bob", 101),))])
+    assert items(asked) == [15, 11, 4, 3], "item 2 is older than the four that the tower sees"
+    assert asked.time_BL is not None
+    assert asked.time_BL[0].tolist() == [NOW, 10 * DAY, 4 * DAY, 3 * DAY]
+    assert items(asked, 1) == [1, 11, 0, 0]
+    assert asked.histories.valid_BL[1].tolist() == [True, True, False, False]
+    assert asked.seen[0].tolist() == [1, 2, 3, 4, 11, 15]
+
+
+def test_an_event_that_came_late_takes_the_place_of_its_time(people: People):
+    assert items(people.present([Person("ann", (did("ann", 115, 5 * DAY),))])) == [11, 15, 4, 3]
+    assert items(people.present([Person("ann", (did("ann", 115, DAY),))])) == [11, 4, 3, 2], "older than all four"
+
+
+def test_an_event_that_both_hold_is_one(people: People):
+    both = Person("ann", (did("ann", 104, 4 * DAY, "view"), did("ann", 111, 10 * DAY)))
+    assert items(people.present([both])) == [11, 4, 3, 2]
+    again = Person("ann", (did("ann", 104, 12 * DAY, "view"),))
+    assert items(people.present([again])) == [4, 11, 4, 3], "at another time it is another event"
+
+
+def test_a_longer_past_that_the_store_holds_too_changes_nothing_though_times_are_tied(people: People):
+    """The release holds the newest four; the store all five, the fifth of the same time as the oldest of the four."""
+    longer = tuple(did("ann", 100 + i, DAY * day) for i, day in ((1, 2), (2, 2), (3, 3), (4, 4), (11, 10)))
+    assert items(people.present([Person("ann", longer)])) == [11, 4, 3, 2]
+
+
+def test_a_stranger_has_the_history_of_the_store(people: People):
+    asked = people.present([Person("zoe", (did("zoe", 101, DAY), did("zoe", 111, 2 * DAY)), ("Drama", "Opera"))])
+    assert items(asked) == [11, 1, 0, 0]
+    assert asked.user_B.tolist() == [-1]
+    assert asked.histories.follow_BF[0, :2].tolist() == [1, 0]
+    assert asked.unknown_topics_B == [1]
+
+
+def test_unknown_items_are_counted_and_take_no_place(people: People):
+    asked = people.present([Person("zoe", tuple(did("zoe", item, DAY) for item in (101, 999, "101", 102)))])
+    assert items(asked) == [2, 1, 0, 0]
+    assert asked.unknown_items_B == [2]
+    assert asked.seen[0].tolist() == [1, 2]
+
+
+def test_follows_that_were_stated_count_alone_even_where_there_are_none(people: People):
+    asked = people.present([Person("ann"), Person("ann", follows=("Drama",)), Person("ann", follows=())])
+    assert asked.histories.follow_BF[:, :2].tolist() == [[2, 0], [1, 0], [0, 0]]
+
+
+def test_of_somebody_forgotten_nothing_of_the_release_is_used(people: People):
+    asked = people.present([Person("ann", (did("ann", 115),), forgotten=True), Person("ann", forgotten=True)])
+    assert [items(asked, b) for b in range(2)] == [[15, 0, 0, 0], [0, 0, 0, 0]]
+    assert asked.user_B.tolist() == [-1, -1]
+    assert not asked.histories.follow_BF.any()
+    assert [seen.tolist() for seen in asked.seen] == [[15], []]
+
+
+def test_what_training_would_not_use_is_not_used(people: People):
+    """A negative action, and an item without features; an action that the release does not know is its usual one."""
+    events = (did("zoe", 101, 1, "view"), did("zoe", 102, 2, "hide"), did("zoe", 120, 3), did("zoe", 103, 4, "sing"))
+    asked = people.present([Person("zoe", events)])
+    assert items(asked) == [3, 20, 2, 1]
+    assert asked.histories.action_BL[0].tolist() == [1, 1, 2, 1]
+    assert asked.histories.valid_BL[0].tolist() == [True, False, False, True]
