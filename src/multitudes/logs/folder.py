@@ -1,0 +1,111 @@
+"""The folder of one log: what its files are called, and whose turn it is to change them.
+
+::
+
+    served/
+      log.json                              what ids are
+      20260504T101500.123456Z-1f0c9a2e.parquet   a part: never changes, but for somebody who is forgotten
+      20260504T102000.654321Z-77aa01bc.spool     what a process is writing now, or a dead one has left
+
+Names begin with the moment of the first row in UTC, so they sort by time; the random end keeps processes apart.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from multitudes.disk import write_text
+from multitudes.errors import ArtefactError
+from multitudes.logs.schemas import Kinds, LogName
+
+FORMAT, FORMAT_VERSION = "multitudes-log", 1
+PART, SPOOL = ".parquet", ".spool"
+_MOMENT = "%Y%m%dT%H%M%S.%fZ"
+
+
+def make(folder: Path, log: LogName, kinds: Kinds) -> None:
+    """Make the folder of a log, or check that the one that is there has such ids.
+
+    Raises:
+        ArtefactError: another log is there, or one whose ids are of another type.
+    """
+    record = {"format": FORMAT, "version": FORMAT_VERSION, "log": log, "ids": kinds._asdict()}
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "log.json"
+    if not file.exists():
+        write_text(file, json.dumps(record) + "\n")
+    elif (found := _record(file)) != record:
+        raise ArtefactError(
+            f"{folder}: holds the log {json.dumps(found)}; expected {json.dumps(record)}. Choose another folder"
+        )
+
+
+def _record(file: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ArtefactError(f"{file}: no JSON; expected the record of a log. Choose another folder") from None
+
+
+def new_spool(folder: Path, now_s: float) -> Path:
+    """Return a name that no other process takes."""
+    return folder / f"{datetime.fromtimestamp(now_s, UTC):{_MOMENT}}-{secrets.token_hex(4)}{SPOOL}"
+
+
+def begun_s(file: Path) -> float:
+    """Return the moment at which a spool, or the part that it became, was begun."""
+    moment = file.name.split("-", maxsplit=1)[0]
+    return datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()
+
+
+def parts(folder: Path) -> list[Path]:
+    """Return the parts, the oldest first."""
+    return _named(folder, PART)
+
+
+def spools(folder: Path) -> list[Path]:
+    """Return the spools, the oldest first."""
+    return _named(folder, SPOOL)
+
+
+def _named(folder: Path, suffix: str) -> list[Path]:
+    return sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
+
+
+@contextmanager
+def changing(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the one right to make, rewrite and remove files of a log that are no longer appended to.
+
+    Yields:
+        Whether it was had; always True with ``wait``.
+    """
+    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def put(partial: Path, file: Path) -> None:
+    """Give a file that is whole its name, once it is on the disk."""
+    _flush(partial)
+    partial.replace(file)
+    _flush(file.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Between records and the lines of a spool, and from lines to the rows of a part.
+
+An answer is one line, whose candidates are columns (lists); so are the events of one append. Lines are taken apart by
+Polars, outside Python's lock: a service that rotates its log goes on answering.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from multitudes.errors import DataError
+from multitudes.ids import Id, IdKind
+from multitudes.logs import schemas
+from multitudes.logs.records import Engaged, Served
+from multitudes.logs.schemas import SCORE_UNIT, Kinds, LogName
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
+_LIMIT = 2**63
+_OF_ORIGINS = ("source", "interest", "interest_name", "condition")
+_END = "end"  # column: where in the spool the row's line ends
+
+
+def served_line(answer: Served, kinds: Kinds) -> bytes:
+    """Return an answer as a line.
+
+    Raises:
+        DataError: an id is not of its kind, or something in it cannot be written (a score that is no number).
+    """
+    _check("item_id", answer.item_ids, kinds.item_id)
+    if answer.user_id is not None:
+        _check("user_id", (answer.user_id,), kinds.user_id)
+    return _payload(
+        {
+            "request_id": answer.request_id,
+            "user_id": answer.user_id,
+            "timestamp": answer.time_s,
+            "release": answer.release,
+            "degraded": answer.degraded,
+            "item_id": answer.item_ids,
+            "score": _whole(answer.scores),
+            "origin": answer.origin_N,
+            **dict(zip(_OF_ORIGINS, zip(*answer.origins, strict=True), strict=False)),
+        }
+    )
+
+
+def events_line(events: Sequence[Engaged], kinds: Kinds) -> bytes:
+    """Return events as a line.
+
+    Raises:
+        DataError: an id is not of its kind, or something in it cannot be written.
+    """
+    event_id, user_id, item_id, time_s, action, request_id = zip(*events, strict=True)
+    _check("user_id", user_id, kinds.user_id)
+    _check("item_id", item_id, kinds.item_id)
+    columns = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "timestamp": time_s}
+    return _payload({**columns, "action": action, "request_id": request_id})
+
+
+def _payload(record: dict[str, object]) -> bytes:
+    try:
+        return _encode(record).encode()
+    except ValueError as error:
+        raise _unwritable(error) from None
+
+
+def _whole(scores: Sequence[float]) -> list[int]:
+    try:
+        return [round(score * SCORE_UNIT) for score in scores]
+    except (ValueError, OverflowError) as error:
+        raise _unwritable(error) from None
+
+
+def _unwritable(error: Exception) -> DataError:
+    return DataError(f"cannot be logged: {error}; expected finite numbers, and text of valid characters")
+
+
+def _check(name: str, ids: Sequence[Id], kind: IdKind) -> None:
+    expected = int if kind == "int64" else str
+    if set(map(type, ids)) - {expected} or (kind == "int64" and ids and not _fit(ids)):
+        raise DataError(f"{name} {ids[0]!r}: cannot be logged; expected {kind}, as this log has them")
+
+
+def _fit(ids: Sequence[Any]) -> bool:
+    return bool(min(ids) >= -_LIMIT and max(ids) < _LIMIT)
+
+
+def rows(log: LogName, kinds: Kinds, payloads: Sequence[bytes], ends: Sequence[int]) -> pl.DataFrame:
+    """Return the rows that are in the lines of a spool, each with the ``end`` of its line."""
+    lines = pl.read_ndjson(io.BytesIO(b"\n".join(payloads)), schema=schemas.line(log, kinds))
+    lines = lines.with_columns(pl.Series(_END, ends, dtype=pl.Int64))
+    columns = schemas.part(log, kinds)
+    if log == "events":
+        return lines.explode(*columns).select(*columns, _END)
+    of_origins = [pl.col(name).list.get(pl.col("origin")) for name in _OF_ORIGINS]
+    return (
+        lines.with_columns(rank=pl.int_ranges(1, pl.col("item_id").list.len() + 1, dtype=pl.Int32))
+        .explode("item_id", "score", "origin", "rank")
+        .filter(pl.col("item_id").is_not_null())  # an answer without candidates
+        .with_columns(*of_origins, score=(pl.col("score") / SCORE_UNIT).cast(pl.Float32))
+        .select(*columns, _END)
+    )
+
+
+def without(found: pl.DataFrame, user_id: Id, until: int) -> pl.DataFrame:
+    """Return the rows but those of a user whose line ended by ``until``."""
+    return found.filter(pl.col("user_id").ne_missing(pl.lit(user_id)) | (pl.col(_END) > until))
+
+
+def as_part(found: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows as a part has them."""
+    return found.drop(_END)

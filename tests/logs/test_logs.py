@@ -1,0 +1,169 @@
+"""What a process appends is in the parts afterwards: every row, once, as it was given."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.logs.log import Log, LogConfig
+from multitudes.logs.records import Served
+from multitudes.logs.schemas import Kinds
+from multitudes.retrieve.recommendation import Candidate
+from tests.logs.worlds import NOW, TEXT, answer, event, files, logs, rows
+
+
+def test_an_answer_is_a_row_for_each_candidate_with_what_brought_it(tmp_path):
+    written = logs(tmp_path)
+    assert written.served(answer())
+    written.close()
+    columns = ("request_id", "user_id", "timestamp", "release", "degraded", "item_id", "rank", "score")
+    whole = rows(tmp_path / "served")
+    assert whole.select(*columns).rows() == [
+        ("r1", "ann", NOW, "v1", False, 1, 1, 1.5),
+        ("r1", "ann", NOW, "v1", False, 2, 2, 1.25),
+        ("r1", "ann", NOW, "v1", False, 3, 3, 1.0),
+    ]
+    assert whole.select("source", "interest", "interest_name", "condition").rows() == [
+        ("implicit", 0, "Sci-Fi", None),
+        ("explicit", 7, "Drama", "Drama"),
+        ("popular", None, None, None),
+    ]
+
+
+def test_events_are_rows_of_a_canonical_events_table(tmp_path):
+    written = logs(tmp_path)
+    assert written.engaged([event(1), event(2, user="bob", item=5)])
+    assert written.engaged([])
+    written.close()
+    assert rows(tmp_path / "events").rows(named=True)[1] == {
+        "event_id": "e2", "user_id": "bob", "item_id": 5, "timestamp": NOW, "action": "save", "request_id": None
+    }  # fmt: skip
+
+
+def test_candidates_of_an_answer_become_its_record():
+    candidates = [
+        Candidate(11, None, 0.5, 1, "implicit", 2, "Sci-Fi", (2,)),
+        Candidate(12, None, 0.4, 2, "explicit", 8, "Drama", (8,)),
+        Candidate(13, None, 0.3, 3, "implicit", 2, "Sci-Fi", (2,)),
+    ]
+    record = Served.of(candidates, request_id="r", user_id=None, time_s=NOW, release="v1")
+    assert record.origin_N == [0, 1, 0]
+    assert [origin.condition for origin in record.origins] == [None, "Drama"]
+
+
+def test_ids_come_back_exactly(tmp_path):
+    largest = 2**63 - 1
+    written = logs(tmp_path, Kinds("int64", "string"))
+    odd = "".join(map(chr, range(300))) + ' "\\\u2028🙂'
+    written.served(answer(user=-largest - 1, items=("007", "7", odd)))
+    written.served(answer(user=None, items=(odd,)))
+    written.close()
+    found = rows(tmp_path / "served")
+    assert found["user_id"].to_list() == [-largest - 1] * 3 + [None]
+    assert found["item_id"].to_list() == ["007", "7", odd, odd]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        answer(user=7),
+        answer(items=(1, "2")),
+        answer(items=(True,)),
+        answer(items=(2**63,)),
+        answer(user="\ud800"),
+        answer()._replace(scores=(1.0, float("nan"), 1.0)),
+        answer()._replace(scores=(1.0, float("inf"), 1.0)),
+    ],
+)
+def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
+    written = logs(tmp_path)
+    assert written.served(answer())
+    assert not written.served(bad)
+    assert written.served(answer())
+    written.close()
+    assert rows(tmp_path / "served").height == 6
+    assert written.counts()["served"] | {"parts": 1} == {
+        "appended": 6, "lost": len(bad.item_ids), "parts": 1, "torn": 0, "expired_parts": 0, "crowded_out_parts": 0,
+        "failures": 0,
+    }  # fmt: skip
+
+
+def test_an_answer_without_candidates_is_no_row(tmp_path):
+    written = logs(tmp_path)
+    assert written.served(answer(items=())._replace(origins=()))
+    written.close()
+    assert files(tmp_path / "served", ".parquet") == []
+
+
+def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
+    written = logs(tmp_path, part_mb=0.002, part_s=60, keep_days=0)
+    for number in range(100):
+        written.engaged([event(number)])
+    assert len(files(tmp_path / "events", ".spool")) > 3  # large ones are let go at once, and become parts at a tick
+    written.tick(NOW)
+    assert len(files(tmp_path / "events", ".spool")) <= 1
+    written.tick(NOW + 10**9)
+    assert files(tmp_path / "events", ".spool") == []
+    assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
+
+
+def test_a_tick_before_its_time_makes_no_part(tmp_path):
+    written = logs(tmp_path)
+    written.engaged([event(1)])
+    written.tick(0)
+    assert files(tmp_path / "events", ".parquet") == []
+    written.close()
+    assert files(tmp_path / "events", ".spool") == []
+
+
+def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.logs.logs._TICK_S", 0.001)
+    written = logs(tmp_path, part_s=1e-9)
+    written.start()
+    for number in range(50):
+        assert written.engaged([event(number)])
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(50)]
+
+
+def test_a_folder_belongs_to_one_log_and_one_kind_of_ids(tmp_path):
+    logs(tmp_path).close()
+    with pytest.raises(ArtefactError, match="Choose another folder"):
+        logs(tmp_path, Kinds("int64", "int64"))
+    with pytest.raises(ArtefactError, match="holds the log"):
+        Log(tmp_path / "served", "events", TEXT, LogConfig())
+    (tmp_path / "served" / "log.json").write_text("{")
+    with pytest.raises(ArtefactError, match="no JSON"):
+        logs(tmp_path)
+
+
+def test_threads_share_a_log(tmp_path):
+    written = logs(tmp_path, part_mb=0.01)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: written.engaged([event(number)]), range(400)))
+        written.tick(NOW)
+    written.close()
+    assert sorted(rows(tmp_path / "events")["event_id"]) == sorted(f"e{number}" for number in range(400))
+
+
+def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
+    written = logs(tmp_path)
+    written.served(answer())
+    written.close()
+    assert rows(tmp_path / "served").schema == pl.Schema(
+        {
+            "request_id": pl.String,
+            "user_id": pl.String,
+            "timestamp": pl.Int64,
+            "item_id": pl.Int64,
+            "rank": pl.Int32,
+            "score": pl.Float32,
+            "source": pl.String,
+            "interest": pl.Int32,
+            "interest_name": pl.String,
+            "condition": pl.String,
+            "release": pl.String,
+            "degraded": pl.Boolean,
+        }
+    )

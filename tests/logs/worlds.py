@@ -1,0 +1,79 @@
+"""Answers and events of a tiny service, and what a folder of parts holds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from multitudes.logs.log import LogConfig
+from multitudes.logs.logs import Logs
+from multitudes.logs.records import Engaged, Origin, Served
+from multitudes.logs.schemas import Kinds
+
+TEXT = Kinds("string", "int64")
+NOW = 1_700_000_000
+IMPLICIT, DRAMA, POPULAR = (
+    Origin("implicit", 0, "Sci-Fi", None),
+    Origin("explicit", 7, "Drama", "Drama"),
+    Origin("popular"),
+)
+
+
+def answer(user="ann", request="r1", items=(1, 2, 3), time_s=NOW, origin=(0, 1, 2)):
+    """An answer of three candidates: of an implicit interest, of the topic Drama, and a popular one."""
+    scores = [1.5 - 0.25 * i for i in range(len(items))]
+    return Served(request, user, time_s, "v1", False, items, scores, (IMPLICIT, DRAMA, POPULAR), origin[: len(items)])
+
+
+def event(number, user="ann", item=1, time_s=NOW):
+    return Engaged(f"e{number}", user, item, time_s, "save", None)
+
+
+def logs(folder: Path, kinds: Kinds = TEXT, **settings) -> Logs:
+    return Logs(folder, kinds, LogConfig.model_validate(settings))
+
+
+def rows(folder: Path) -> pl.DataFrame:
+    """Return all rows of all parts, in the order of the parts."""
+    parts = sorted(folder.glob("*.parquet"))
+    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame({"user_id": []})
+
+
+def files(folder: Path, suffix: str) -> list[str]:
+    return sorted(file.name for file in folder.iterdir() if file.name.endswith(suffix) and file.name[0] != ".")
+
+
+class Process:
+    """Another process that writes to the same folder: it appends events as it is told, and says when each is there."""
+
+    def __init__(self, folder: Path) -> None:
+        code = "from tests.logs.worlds import write_as_told; write_as_told()"
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def engaged(self, *numbers: int, user: str = "ann") -> None:
+        assert self._child.stdin
+        assert self._child.stdout
+        self._child.stdin.write(json.dumps([user, numbers]) + "\n")
+        self._child.stdin.flush()
+        assert self._child.stdout.readline() == "there\n"
+
+    def kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            assert pipe
+            pipe.close()
+
+
+def write_as_told() -> None:
+    """Be the other process."""
+    written = logs(Path(sys.argv[1]))
+    for line in sys.stdin:
+        user, numbers = json.loads(line)
+        assert written.engaged([event(number, user) for number in numbers])
+        sys.stdout.write("there\n")
+        sys.stdout.flush()
