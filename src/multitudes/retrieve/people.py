@@ -123,8 +123,9 @@ class People:
         inside = np.flatnonzero(user_B != _STRANGER)
         if len(inside):
             known = self.known(user_B[inside])
-            for mine, theirs in zip((*histories, time_BL), (*known.histories, known.time_BL), strict=True):
-                mine[inside] = theirs
+            arrays: list[NDArray[Any]] = [*histories, time_BL]
+            for array, rows in zip(arrays, (*known.histories, known.time_BL), strict=True):
+                array[inside] = rows
             for b, items in zip(inside.tolist(), known.seen, strict=True):
                 seen[b] = items
         return Asked([], user_B, histories, time_BL, seen, [], [])

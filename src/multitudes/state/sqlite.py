@@ -1,0 +1,187 @@
+"""User states in one SQLite file: for one machine, whose processes may share it."""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+from multitudes.errors import StateError
+from multitudes.ids import Id
+from multitudes.state.arrival import arrived, check_text, digest
+from multitudes.state.config import StateConfig
+from multitudes.state.database import connect, meaning, prepare
+from multitudes.state.group_commit import GroupCommit
+from multitudes.state.records import Appended, Event, Person
+
+
+class SQLiteStates:
+    """A store in a file. Durable: what was acknowledged is on the disk.
+
+    One thread writes and any number read, each from one moment of the file; readers never wait for writers.
+    """
+
+    def __init__(
+        self, file: str | Path, config: StateConfig | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Open ``file``, or make it.
+
+        Raises:
+            UsageError: the folder is missing or cannot be written to.
+            ArtefactError: the file is no store, or of another version.
+            StateError: another process holds it for too long.
+        """
+        self._file, self._config, self._clock = Path(file), config or StateConfig(), clock
+        self._secret = prepare(self._file, self._config.timeout_s)
+        self._readers: list[sqlite3.Connection] = []  # idle ones
+        self._door, self._closed = Lock(), False
+        with self._meaning():
+            self._writer = GroupCommit(connect(self._file, self._config.timeout_s))
+
+    def append(self, events: Sequence[Event]) -> Appended:
+        """Take events in; see the protocol."""
+        now_s = int(self._clock())
+        kept, cut = arrived(events, now_s, self._config.skew_s)
+        users = [digest(event.user_id, self._secret) for event in kept]
+        with self._meaning():
+            new = self._writer.run(lambda connection: self._append(connection, users, kept, now_s)) if kept else []
+        return Appended(new, sum(map(all, zip(new, cut, strict=True))))
+
+    def read(self, user_ids: Sequence[Id]) -> list[Person]:
+        """Return what is known of users; see the protocol."""
+        users = [digest(user_id, self._secret) for user_id in user_ids]
+        with self._meaning(), self._reader() as connection:
+            connection.execute("BEGIN")  # all from one moment
+            try:
+                return [_person(connection, name, user_id) for name, user_id in zip(users, user_ids, strict=True)]
+            finally:
+                connection.execute("COMMIT")
+
+    def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+        """State what a user follows; see the protocol."""
+        for topic in follows:
+            check_text(topic, "topic")
+        row = digest(user_id, self._secret), json.dumps(list(follows))
+        with self._meaning():
+            self._writer.run(lambda connection: connection.execute("INSERT OR REPLACE INTO follows VALUES (?, ?)", row))
+
+    def forget(self, user_id: Id) -> bool:
+        """Forget a user; see the protocol. What was deleted is overwritten in the file and in its log."""
+        user, now_s = digest(user_id, self._secret), int(self._clock())
+        with self._meaning():
+            known = self._writer.run(lambda connection: _forget(connection, user, now_s))
+            with self._reader() as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a reader elsewhere puts it off, nothing more
+        return known
+
+    def ping(self) -> None:
+        """Return where the file can be read."""
+        with self._meaning(), self._reader() as connection:
+            connection.execute("SELECT count(*) FROM secret").fetchone()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._writer.close()
+        with self._door:
+            self._closed = True
+            while self._readers:
+                self._readers.pop().close()
+
+    def _append(
+        self, connection: sqlite3.Connection, users: list[bytes], events: list[Event], now_s: int
+    ) -> list[bool]:
+        horizon_s = now_s - self._config.remember_ids_s
+        forgot = {user: _forgot_s(connection, user) for user in set(users)}
+        new = []
+        for user, event in zip(users, events, strict=True):
+            since = forgot[user]
+            late = since is not None and event.time_s < since
+            new.append(not late and _tell(connection, user, event, now_s, horizon_s))
+            if new[-1]:
+                _insert(connection, user, event)
+        for user in set(users):
+            _trim(connection, user, self._config.keep)
+        _forget_names(connection, horizon_s, 2 * len(events))
+        return new
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        with self._door:
+            if self._closed:
+                raise StateError(f"{self._file}: the store is closed")
+            connection = self._readers.pop() if self._readers else None
+        connection = connection or connect(self._file, self._config.timeout_s)
+        try:
+            yield connection
+        finally:
+            with self._door:
+                if not self._closed:
+                    self._readers.append(connection)
+                    connection = None
+            if connection is not None:
+                connection.close()
+
+    @contextmanager
+    def _meaning(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise meaning(error, self._file) from None
+
+
+def _forgot_s(connection: sqlite3.Connection, user: bytes) -> int | None:
+    row = connection.execute("SELECT at_s FROM forgot WHERE user = ?", (user,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _tell(connection: sqlite3.Connection, user: bytes, event: Event, now_s: int, horizon_s: int) -> bool:
+    """Remember the name of an event; return whether it was not known, or known too long ago."""
+    told = connection.execute(
+        "INSERT INTO told VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET arrived_s = excluded.arrived_s"
+        " WHERE arrived_s <= ?",
+        (user, event.event_id, now_s, horizon_s),
+    )
+    return told.rowcount == 1
+
+
+def _insert(connection: sqlite3.Connection, user: bytes, event: Event) -> None:
+    connection.execute(
+        "INSERT INTO event SELECT ?1, ?2, (SELECT coalesce(max(place), 0) + 1 FROM event WHERE user = ?1), ?3, ?4, ?5",
+        (user, event.time_s, event.event_id, event.item_id, event.action),
+    )
+
+
+def _trim(connection: sqlite3.Connection, user: bytes, keep: int) -> None:
+    connection.execute(
+        "DELETE FROM event WHERE user = ?1 AND (time_s, place) <= (SELECT time_s, place FROM event WHERE user = ?1"
+        " ORDER BY time_s DESC, place DESC LIMIT 1 OFFSET ?2)",
+        (user, keep),
+    )
+
+
+def _forget_names(connection: sqlite3.Connection, horizon_s: int, at_most: int) -> None:
+    """Let go of some names of events that are remembered for too long: a few with each append, never many at once."""
+    connection.execute(
+        "DELETE FROM told WHERE (user, event_id) IN (SELECT user, event_id FROM told WHERE arrived_s <= ? LIMIT ?)",
+        (horizon_s, at_most),
+    )
+
+
+def _forget(connection: sqlite3.Connection, user: bytes, now_s: int) -> bool:
+    tables = ("event", "told", "follows")
+    deleted = [connection.execute(f"DELETE FROM {table} WHERE user = ?", (user,)).rowcount for table in tables]
+    connection.execute("INSERT OR REPLACE INTO forgot VALUES (?, ?)", (user, now_s))
+    return any(deleted)
+
+
+def _person(connection: sqlite3.Connection, user: bytes, user_id: Id) -> Person:
+    rows = connection.execute(
+        "SELECT event_id, item, time_s, action FROM event WHERE user = ? ORDER BY time_s, place", (user,)
+    )
+    events = tuple(Event(name, user_id, item, time_s, action) for name, item, time_s, action in rows)
+    topics, forgotten = connection.execute(
+        "SELECT (SELECT topics FROM follows WHERE user = ?1), EXISTS (SELECT 1 FROM forgot WHERE user = ?1)", (user,)
+    ).fetchone()
+    return Person(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(forgotten))

@@ -1,0 +1,61 @@
+"""A real Redis server of our own: its folder, its free port, its process; nobody else's is ever touched."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+WHY_NOT = "neither redis-server nor valkey-server is on the PATH"
+_START_S = 30.0
+
+
+class RedisServer:
+    """One server without persistence; ``start`` again after ``kill`` gives an empty one on the same port."""
+
+    def __init__(self, folder: Path, password: str = "") -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            self.port = int(taken.getsockname()[1])
+        self._folder, self._password = folder, password
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, and how it lets one in."""
+        return f"redis://{f':{self._password}@' if self._password else ''}127.0.0.1:{self.port}"
+
+    def start(self) -> "RedisServer":
+        """Start, and wait until it accepts connections."""
+        assert PROGRAM is not None
+        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self._folder}
+        settings |= {"requirepass": self._password} if self._password else {}
+        call = [PROGRAM, *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+        self.process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + _START_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            assert self.process.poll() is None, "the server ended"
+            assert time.monotonic() < end, "the server does not listen"
+            time.sleep(0.02)
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing is answered."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, paused or not."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()

@@ -1,0 +1,255 @@
+"""What every store of user states promises, on SQLite and on a real Redis server, against a dictionary."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from multitudes.errors import DataError, StateError
+from multitudes.state.config import StateConfig
+from multitudes.state.protocol import UserStates
+from multitudes.state.records import Event, Person
+from multitudes.state.sqlite import SQLiteStates
+from tests.state.plain import Clock, PlainStates
+from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
+
+pytestmark = pytest.mark.contract
+CONFIG = StateConfig(keep=4, remember_ids_s=100, skew_s=10)
+NOW = Clock().now_s
+Make = Callable[..., UserStates]  # an empty store, or with again=True the one before opened once more
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    running = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT))])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    opened: list[UserStates] = []
+    number = count()
+    last = 0
+
+    def make(clock: Clock | None = None, *, again: bool = False) -> UserStates:
+        nonlocal last
+        clock = clock or Clock()
+        last = last if again else next(number)
+        if request.param == "sqlite":
+            opened.append(SQLiteStates(tmp_path / f"{last}.db", CONFIG, clock))
+        else:
+            from multitudes.state.redis import RedisStates  # noqa: PLC0415 (an extra)
+
+            url = request.getfixturevalue("server").url
+            opened.append(RedisStates(url, CONFIG, clock, prefix=f"{tmp_path.name}-{last}"))
+        return opened[-1]
+
+    yield make
+    for states in opened:
+        states.close()
+
+
+def did(event_id: str, user, item=1, time_s: int = NOW, action: str | None = None) -> Event:
+    return Event(event_id, user, item, time_s, action)
+
+
+def test_what_was_appended_is_read_oldest_first_also_by_whoever_opens_the_store_next(make: Make):
+    states = make()
+    given = [
+        did("a", "ann", 5, NOW - 1),
+        did("b", "ann", 6, NOW - 3, "view"),
+        did("c", "bob", 7),
+        did("d", "ann", 8, NOW - 1),
+    ]
+    assert states.append(given).new == [True] * 4
+    expected = [
+        Person("bob", (given[2],)),
+        Person("zoe"),
+        Person("ann", (given[1], given[0], given[3])),
+        Person("bob", (given[2],)),
+    ]
+    assert states.read(["bob", "zoe", "ann", "bob"]) == expected
+    assert make(again=True).read(["bob", "zoe", "ann", "bob"]) == expected
+    assert make().read(["bob", "zoe", "ann"]) == [Person("bob"), Person("zoe"), Person("ann")], "control: another one"
+
+
+def test_an_event_sent_again_is_not_new_nor_is_one_sent_twice_at_once(make: Make):
+    states = make()
+    assert states.append([did("a", "ann"), did("a", "ann"), did("b", "ann")]).new == [True, False, True]
+    assert states.append([did("a", "ann"), did("c", "ann")]).new == [False, True]
+    assert states.append([did("a", "bob")]).new == [True], "names are those of one user's events"
+    assert len(states.read(["ann"])[0].events) == 3
+    assert states.append([]).new == []
+
+
+def test_ids_come_back_exactly_as_given(make: Make):
+    states = make()
+    odd = [
+        2**63 - 1,
+        -(2**63),
+        2**53 + 1,
+        1,
+        0,
+        "1",
+        "",
+        "a b",
+        "ü{x}:*?[",
+        "naïve\x00nul",
+        "\n",
+        "i1",
+        "💫",
+        "1" * 1_000,
+    ]
+    events = [
+        did(f"e{n}\x00", user, item, NOW, "\u2028") for n, (user, item) in enumerate(zip(odd, odd[::-1], strict=True))
+    ]
+    assert all(states.append(events).new)
+    read = states.read(odd)
+    assert [person.events for person in read] == [(event,) for event in events]
+    assert [type(person.events[0].item_id) for person in read] == [type(item) for item in odd[::-1]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        did("a", 2**63),
+        did("a", "ann", "\ud800"),
+        did("a", "x" * 1_025),
+        did("\udfff", "ann"),
+        did("a", True),
+        did("a", "ann", 1.5),
+        did("a", "ann", time_s=NOW * 1_000),
+    ],
+)
+def test_what_cannot_be_kept_exactly_is_refused_and_nothing_is_taken_in(make: Make, wrong: Event):
+    states = make()
+    with pytest.raises(DataError):
+        states.append([did("good", "ann"), wrong])
+    assert states.read(["ann"]) == [Person("ann")]
+
+
+def test_a_time_of_the_future_is_now_beyond_the_tolerance_of_clocks(make: Make):
+    states = make()
+    appended = states.append([did("a", "ann", 1, NOW + 11), did("b", "ann", 2, NOW + 10), did("a", "ann", 1, NOW + 11)])
+    assert appended == ([True, True, False], 1)
+    assert [(e.item_id, e.time_s) for e in states.read(["ann"])[0].events] == [(1, NOW), (2, NOW + 10)]
+
+
+def test_the_newest_events_are_kept_whatever_order_they_come_in(make: Make):
+    states = make()
+    for n in (3, 7, 1, 5, 2, 6, 4):
+        assert states.append([did(str(n), "ann", n, n)]).new == [True]
+    assert [event.item_id for event in states.read(["ann"])[0].events] == [4, 5, 6, 7]
+
+
+def test_the_name_of_an_event_is_remembered_for_as_long_as_was_said(make: Make):
+    clock = Clock()
+    states = make(clock)
+    states.append([did("a", "ann")])
+    clock.now_s += CONFIG.remember_ids_s - 1
+    assert states.append([did("a", "ann")]).new == [False]
+    clock.now_s += 1
+    assert states.append([did("a", "ann")]).new == [True]
+
+
+def test_follows_are_as_last_stated_and_none_is_not_nothing(make: Make):
+    states = make()
+    states.append([did("a", "ann")])
+    assert states.read(["ann"])[0].follows is None
+    states.follow("ann", ["Drama", 'Film "noir"\x00'])
+    assert states.read(["ann"])[0].follows == ("Drama", 'Film "noir"\x00')
+    states.follow("ann", [])
+    assert states.read(["ann"])[0].follows == ()
+    with pytest.raises(DataError):
+        states.follow("ann", ["\ud800"])
+
+
+def test_who_was_forgotten_and_comes_back_is_new(make: Make):
+    clock = Clock()
+    states = make(clock)
+    states.append([did("a", "ann"), did("b", "bob")])
+    states.follow("ann", ["Drama"])
+    clock.now_s += 5
+    assert states.forget("ann")
+    assert states.read(["ann", "bob"]) == [Person("ann", forgotten=True), Person("bob", (did("b", "bob"),))]
+    assert states.append([did("a", "ann")]).new == [False], "sent again, it is from before they asked"
+    assert states.append([did("a", "ann", 2, NOW + 5)]).new == [True]
+    assert states.read(["ann"]) == [Person("ann", (did("a", "ann", 2, NOW + 5),), forgotten=True)]
+    assert not states.forget("eve"), "nothing was known"
+    assert states.read(["eve"])[0].forgotten, "but a release may hold something"
+
+
+EVENTS = st.lists(
+    st.builds(
+        Event,
+        event_id=st.sampled_from("abcdefghi"),
+        user_id=st.sampled_from([str, int]),  # the same number, as a text and as a number
+        item_id=st.sampled_from([1, "1", 2]),
+        time_s=st.integers(-5, 30),  # from now
+        action=st.sampled_from([None, "view"]),
+    ),
+    max_size=6,
+)
+STEPS = st.one_of(
+    st.tuples(st.just("append"), EVENTS),
+    st.tuples(st.just("forget"), st.sampled_from([str, int])),
+    st.tuples(st.just("follow"), st.lists(st.sampled_from(["x", "y"]), max_size=2)),
+    st.tuples(st.just("wait"), st.sampled_from([1, 40])),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_sequence_of_calls_does_what_a_dictionary_does(make: Make, data: st.DataObject):
+    clock = Clock()
+    states = make(clock)
+    for number in range(3):
+        plain = PlainStates(CONFIG, clock)
+        for what, argument in data.draw(st.lists(STEPS, max_size=10)):
+            if what == "append":
+                now = clock.now_s
+                events = [e._replace(user_id=e.user_id(number), time_s=now + e.time_s) for e in argument]
+                assert states.append(events).new == plain.append(events)
+            elif what == "forget":
+                assert states.forget(argument(number)) == plain.forget(argument(number))
+            elif what == "follow":
+                states.follow(str(number), argument)
+                plain.follow(str(number), argument)
+            else:
+                clock.now_s += argument
+            assert states.read([str(number), number]) == plain.read([str(number), number])
+    states.close()
+
+
+def test_of_threads_that_append_the_same_events_each_is_new_to_one(make: Make):
+    stores, events = [make(), make(again=True)], [did(str(n), "ann") for n in range(30)]
+    found: list[list[bool]] = []
+    begin = Barrier(6)
+
+    def append(states: UserStates) -> None:
+        begin.wait()
+        found.append([states.append([event]).new[0] for event in events])
+
+    threads = [Thread(target=append, args=(stores[n % 2],)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sum(each) for each in zip(*found, strict=True)] == [1] * 30
+
+
+def test_a_closed_store_says_so(make: Make):
+    with closing(make()) as states:
+        states.ping()
+    with pytest.raises(StateError):
+        states.read(["ann"])
+    with pytest.raises(StateError):
+        states.append([did("a", "ann")])
+    states.close()
