@@ -35,7 +35,7 @@ class Spool:
         Raises:
             OSError: it does not take it, as when the disk is full.
         """
-        line = b"%08x %b\n" % (zlib.crc32(payload), payload)
+        line = _framed(payload)
         written = os.write(self._descriptor, line)
         if written < len(line):
             os.ftruncate(self._descriptor, self.size)
@@ -64,9 +64,12 @@ def read(file: Path) -> Iterator[Line]:
 
 
 def _checked(line: bytes) -> bytes | None:
-    checksum, payload = line[:8], line[9:-1]
-    sound = line.endswith(b"\n") and checksum == b"%08x" % zlib.crc32(payload)
-    return payload if sound else None
+    payload = line[9:-1]
+    return payload if line == _framed(payload) else None
+
+
+def _framed(payload: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(payload), payload)
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""Who asks to be forgotten is in no part and comes out of no spool; everybody else keeps every row."""
+
+import errno
+
+import pytest
+
+from multitudes.logs.schemas import Kinds
+from tests.logs.worlds import Process, answer, event, files, logs, rows
+
+
+def users(folder):
+    return rows(folder)["user_id"].to_list()
+
+
+def test_a_user_goes_from_parts_and_from_what_is_being_written(tmp_path):
+    earlier = logs(tmp_path)
+    earlier.served(answer("ann"))
+    earlier.served(answer("bob"))
+    earlier.served(answer(None))
+    earlier.close()
+    written = logs(tmp_path)
+    written.served(answer("ann"))
+    written.engaged([event(1, "ann"), event(2, "bob"), event(3, "ann")])
+    assert written.forget("ann") == 8
+    assert users(tmp_path / "served") == ["bob"] * 3 + [None] * 3
+    assert users(tmp_path / "events") == ["bob"]
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"ann" in file.read_bytes()]
+    written.engaged([event(4, "ann")])
+    written.close()
+    assert users(tmp_path / "events") == ["bob", "ann"]  # who comes back is somebody new
+
+
+def test_control_nobody_else_is_touched(tmp_path):
+    written = logs(tmp_path)
+    written.served(answer("ann"))
+    written.close()
+    before = [(file.name, file.read_bytes()) for file in sorted((tmp_path / "served").glob("*.parquet"))]
+    assert logs(tmp_path).forget("an") == 0
+    assert [(file.name, file.read_bytes()) for file in sorted((tmp_path / "served").glob("*.parquet"))] == before
+
+
+def test_a_part_of_nobody_else_goes_whole(tmp_path):
+    written = logs(tmp_path, Kinds("int64", "int64"))
+    written.served(answer(7))
+    written.close()
+    assert logs(tmp_path, Kinds("int64", "int64")).forget(7) == 3
+    assert files(tmp_path / "served", ".parquet") == []
+
+
+def test_what_another_process_is_writing_goes_when_it_becomes_a_part(tmp_path):
+    other, written = Process(tmp_path), logs(tmp_path)
+    try:
+        other.engaged(1, 2, user="ann")
+        other.engaged(3, user="bob")
+        assert written.forget("ann") == 0
+        other.engaged(4, user="ann")  # after it was asked: somebody new
+        assert files(tmp_path / "events", ".json") != ["log.json"]  # the note stays while it is needed
+    finally:
+        other.kill()
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e3", "e4"]
+    assert files(tmp_path / "events", ".json") == ["log.json"]
+
+
+def test_who_writes_lets_go_of_a_spool_that_holds_somebody_who_is_to_be_forgotten(tmp_path):
+    one, two = logs(tmp_path), logs(tmp_path)
+    one.engaged([event(1, "ann"), event(2, "bob")])
+    two.forget("ann")
+    assert files(tmp_path / "events", ".parquet") == []
+    one.tick(0)  # long before it would be due
+    assert users(tmp_path / "events") == ["bob"]
+    assert files(tmp_path / "events", ".json") == ["log.json"]
+
+
+def test_cut_off_each_part_is_old_or_new_and_the_rest_is_done_later(tmp_path, monkeypatch):
+    for number in range(3):
+        earlier = logs(tmp_path)
+        earlier.engaged([event(2 * number, "ann"), event(2 * number + 1, "bob")])
+        earlier.close()
+    calls = []
+
+    def once(_):
+        calls.append(1)
+        if len(calls) > 2:  # the first part has a flush of its own and one of its folder
+            raise OSError(errno.EIO, "cut off")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", once)
+        with pytest.raises(OSError, match="cut off"):
+            logs(tmp_path).forget("ann")
+    assert users(tmp_path / "events") == ["bob", "ann", "bob", "ann", "bob"]
+    logs(tmp_path).tick(0)
+    assert users(tmp_path / "events") == ["bob"] * 3

@@ -1,0 +1,47 @@
+"""A log takes no more of the disk than it may, and keeps no part longer than it is told to; the oldest go first."""
+
+from pathlib import Path
+
+from multitudes.logs import folder as places
+from multitudes.logs.retention import Removed, retain
+
+DAY_S = 86_400
+
+
+def parts(folder: Path, *ages_days: float) -> list[str]:
+    """Write parts of 100 bytes that were begun so long before day 100; return their names, the oldest first."""
+    files = [places.new_spool(folder, (100 - age) * DAY_S).with_suffix(".parquet") for age in ages_days]
+    for file in files:
+        file.write_bytes(b"x" * 100)
+    return sorted(file.name for file in files)
+
+
+def left(folder: Path) -> list[str]:
+    return [file.name for file in places.parts(folder)]
+
+
+def test_what_is_too_old_goes(tmp_path):
+    names = parts(tmp_path, 40, 31, 29, 0)
+    assert retain(tmp_path, 100 * DAY_S, keep_days=30, most_bytes=0) == Removed(2, 0)
+    assert left(tmp_path) == names[2:]
+
+
+def test_the_oldest_go_until_the_log_fits_and_it_is_said_once(tmp_path, caplog):
+    names = parts(tmp_path, 3, 2, 1, 0)
+    (tmp_path / "x.spool").write_bytes(b"x" * 50)  # what is being written takes room too
+    assert retain(tmp_path, 100 * DAY_S, keep_days=0, most_bytes=260) == Removed(0, 2)
+    assert left(tmp_path) == names[2:]
+    assert len(caplog.records) == 1
+    assert "2 oldest parts" in caplog.text
+
+
+def test_what_expired_makes_room_for_the_rest(tmp_path):
+    names = parts(tmp_path, 40, 2, 1)
+    assert retain(tmp_path, 100 * DAY_S, keep_days=30, most_bytes=200) == Removed(1, 0)
+    assert left(tmp_path) == names[1:]
+
+
+def test_control_without_bounds_everything_stays(tmp_path):
+    names = parts(tmp_path, 10_000, 5, 0)
+    assert retain(tmp_path, 100 * DAY_S, keep_days=0, most_bytes=0) == Removed(0, 0)
+    assert left(tmp_path) == names

@@ -1,0 +1,189 @@
+"""A killed process loses nothing that it said was there; a line that is not what was written is no line."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from multitudes.logs import folder as places
+from multitudes.logs.lines import events_line
+from multitudes.logs.spool import Spool, abandoned, read
+from tests.logs.worlds import TEXT, Process, event, files, logs, rows
+
+# Writes lines and says each time how many there are; the control keeps them in a buffer of its own for a while.
+_WRITER = """
+import sys
+from multitudes.logs.lines import events_line
+from multitudes.logs.spool import Spool
+from pathlib import Path
+from io import open
+
+class Buffered(Spool):
+    def append(self, payload):
+        self.stream = getattr(self, "stream", None) or open(self._descriptor, "ab", closefd=False)
+        self.stream.write(payload)
+
+spool = (Spool if sys.argv[2] == "spool" else Buffered)(Path(sys.argv[1]))
+for i in range(10**9):
+    spool.append(b'"%060d"' % i)
+    sys.stdout.write(f"{i + 1}\\n")
+    sys.stdout.flush()
+"""
+
+
+def killed(file, kind: str) -> int:
+    """Kill a process that writes to ``file`` and return how many lines it had said were there."""
+    child = subprocess.Popen([sys.executable, "-c", _WRITER, str(file), kind], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    said = [next(child.stdout) for _ in range(500)]
+    child.kill()
+    said += child.stdout.readlines()
+    child.stdout.close()
+    child.wait()
+    return int(said[-1] if said[-1].endswith("\n") else said[-2])
+
+
+def test_what_a_killed_process_said_was_there_is_there(tmp_path):
+    said = killed(tmp_path / "a.spool", "spool")
+    lines = list(read(tmp_path / "a.spool"))
+    assert said >= 500
+    assert [line.payload for line in lines[:said]] == [b'"%060d"' % i for i in range(said)]
+
+
+def test_control_a_buffer_loses_lines_that_were_said_to_be_there(tmp_path):
+    said = killed(tmp_path / "a.spool", "buffered")
+    assert (tmp_path / "a.spool").stat().st_size < said * len(b'"%060d"' % 0)
+
+
+def test_a_torn_tail_is_told_from_whole_lines_wherever_it_is_torn(tmp_path):
+    file = tmp_path / "a.spool"
+    spool = Spool(file)
+    spool.append(b'{"a":1}')
+    spool.append(b'{"b":"\xc3\xa9"}')
+    spool.close()
+    whole = file.read_bytes()
+    first = whole.index(b"\n") + 1
+    for length in range(first + 1, len(whole)):
+        file.write_bytes(whole[:length])
+        assert [line.payload for line in read(file)] == [b'{"a":1}', None]
+    file.write_bytes(whole)
+    assert [line.end for line in read(file)] == [first, len(whole)]
+
+
+@pytest.mark.parametrize("at", [0, 8, 9, 12, -2])
+def test_a_line_with_one_other_byte_is_no_line(tmp_path, at):
+    file = tmp_path / "a.spool"
+    spool = Spool(file)
+    spool.append(b'{"a":1}')
+    spool.close()
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    assert [line.payload for line in read(file)] == [None]
+
+
+def test_a_spool_belongs_to_its_writer_until_it_is_closed(tmp_path):
+    spool = Spool(tmp_path / "a.spool")
+    with abandoned(tmp_path / "a.spool") as mine:
+        assert not mine
+    spool.close()
+    with abandoned(tmp_path / "a.spool") as mine, abandoned(tmp_path / "a.spool") as twice:
+        assert (mine, twice) == (True, False)
+
+
+def test_a_disk_that_takes_half_a_line_leaves_none_of_it(tmp_path, monkeypatch):
+    spool, write = Spool(tmp_path / "a.spool"), os.write
+    spool.append(b"1")
+    monkeypatch.setattr("os.write", lambda descriptor, line: write(descriptor, line[:5]))
+    with pytest.raises(OSError, match="No space left"):
+        spool.append(b"2")
+    monkeypatch.undo()
+    spool.append(b"3")
+    assert [line.payload for line in read(tmp_path / "a.spool")] == [b"1", b"3"]
+
+
+def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    written = logs(tmp_path)
+    assert written.engaged([event(1)])
+    monkeypatch.setattr("os.write", full)
+    assert not written.engaged([event(2), event(3)])
+    assert not written.engaged([event(4)])
+    monkeypatch.undo()
+    assert written.engaged([event(5)])
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e5"]
+    assert written.counts()["events"]["lost"] == 3
+    assert caplog.text.count("rows are lost") == 1
+
+
+def test_a_part_that_the_disk_does_not_take_is_made_later(tmp_path, monkeypatch):
+    written = logs(tmp_path, part_s=1e-9)
+    written.engaged([event(1)])
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        written.tick(2e9)
+    assert files(tmp_path / "events", ".parquet") == []
+    assert written.counts()["events"]["failures"] == 1
+    assert written.engaged([event(2)])
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2"]
+
+
+def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_not(tmp_path):
+    dead, alive = Process(tmp_path), Process(tmp_path)
+    try:
+        dead.engaged(1, 2)
+        alive.engaged(3)
+        dead.engaged(4)
+    finally:
+        dead.kill()
+    heirs = logs(tmp_path), logs(tmp_path)
+    for heir in heirs:
+        heir.tick(0)
+    try:
+        assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2", "e4"]
+        assert len(files(tmp_path / "events", ".spool")) == 1
+        alive.engaged(5)
+    finally:
+        alive.kill()
+    for heir in heirs:
+        heir.close()
+    assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e2", "e3", "e4", "e5"]
+
+
+def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog):
+    heir = logs(tmp_path)
+    spool = Spool(places.new_spool(tmp_path / "events", 1.7e9))
+    for number in (1, 2):
+        spool.append(events_line([event(number)], TEXT))
+    spool.close()
+    spool.file.write_bytes(spool.file.read_bytes()[:-3])
+    heir.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
+    assert heir.counts()["events"]["torn"] == 1
+    assert "dropped 1 torn lines" in caplog.text
+
+
+def test_recovery_that_is_cut_off_before_the_spool_goes_makes_no_second_part(tmp_path, monkeypatch):
+    written = logs(tmp_path)
+    written.engaged([event(1)])
+    with monkeypatch.context() as broken:
+        broken.setattr("pathlib.Path.unlink", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "cut off")))
+        with pytest.raises(OSError, match="cut off"):
+            written.close()
+    assert len(files(tmp_path / "events", ".parquet")) == len(files(tmp_path / "events", ".spool")) == 1
+    logs(tmp_path).close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
+    assert files(tmp_path / "events", ".spool") == []
+
+
+def test_names_sort_by_time_and_do_not_collide(tmp_path):
+    names = [places.new_spool(tmp_path, moment) for moment in (0.0, 0.5, 1.0, 10.0, 1e9, 1.7e9) for _ in range(50)]
+    assert len(set(names)) == len(names)
+    assert [places.begun_s(name) for name in sorted(names)] == sorted(places.begun_s(name) for name in names)
+    assert places.begun_s(names[50]) == 0.5
