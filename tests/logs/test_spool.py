@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from time import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.logs.worlds import TEXT, Process, event, files, logs, rows
 # Writes lines and says each time how many there are; the control keeps them in a buffer of its own for a while.
 _WRITER = """
 import sys
+from time import time
 from multitudes.logs.lines import events_line
 from multitudes.logs.spool import Spool
 from pathlib import Path
@@ -158,7 +160,7 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
 
 def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog):
     heir = logs(tmp_path)
-    spool = Spool(places.new_spool(tmp_path / "events", 1.7e9))
+    spool = Spool(places.new_spool(tmp_path / "events", time()))
     for number in (1, 2):
         spool.append(events_line([event(number)], TEXT))
     spool.close()
