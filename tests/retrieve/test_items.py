@@ -20,7 +20,7 @@ from multitudes.index.protocol import Index, Topics
 from multitudes.release import changes
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve import retriever as retrieving
+from multitudes.retrieve import serving as retrieving
 from multitudes.retrieve.items import add_items, remove_items
 from multitudes.retrieve.retriever import Retriever
 from tests.release.small_release import publish_small
@@ -313,7 +313,7 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     monkeypatch.setattr("multitudes.release.release.indexes.load", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]
-    monkeypatch.setattr(late, "_look_again_s", float("inf"))
+    monkeypatch.setattr(late._newest, "_look_again_s", float("inf"))
     add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
     add_items(releases, table(tmp_path, item_id=[202], embedding=[[-9.0, 0.0]]))
     assert server.added == [[21], [22]], "each once"

@@ -73,22 +73,38 @@ def kind_shares(kinds: tuple[Kind, ...], mask_BK: NDArray[np.bool_], config: Ret
 def shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
     """Return the share of the list that each vector gets (B, K): implicit by importance, the other kinds evenly.
 
-    Rows sum to one, or are zero for a user without any vector.
+    What a request boosts then counts so many times. Rows sum to one, or are zero for a user without any vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     share_BK = np.zeros(vectors.mask_BK.shape)
     for g, weight_BK in enumerate(_weights_by_kind(vectors, config)):
         total_B1 = weight_BK.sum(axis=1, keepdims=True)
         share_BK += share_BG[:, g : g + 1] * weight_BK / np.where(total_B1 > 0, total_B1, 1)
-    return share_BK
+    if vectors.boost_BK is None:
+        return share_BK
+    boosted_BK = share_BK * vectors.boost_BK
+    total_B1 = boosted_BK.sum(axis=1, keepdims=True)
+    return np.where(_boosted(vectors) & (total_B1 > 0), boosted_BK / np.where(total_B1 > 0, total_B1, 1), share_BK)
 
 
 def quotas(vectors: UserVectors, config: RetrieveConfig, n: int) -> NDArray[np.int64]:
     """Return how many of ``n`` candidates each vector may bring (B, K); first divided by kind, then within it."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
+    weights = _weights_by_kind(vectors, config)
+    if vectors.boost_BK is not None:
+        share_BK, columns, boosted_B1 = shares(vectors, config), np.array(vectors.kinds), _boosted(vectors)
+        parts = [np.where(columns == kind, share_BK, 0.0) for kind in KINDS]
+        weights = [np.where(boosted_B1, part, weight) for part, weight in zip(parts, weights, strict=True)]
+        share_BG = np.where(boosted_B1, np.stack([part.sum(axis=1) for part in parts], axis=1), share_BG)
     budget_BG = by_weight(share_BG, np.full(len(share_BG), n))
-    parts = [by_weight(weight_BK, budget_BG[:, g]) for g, weight_BK in enumerate(_weights_by_kind(vectors, config))]
-    return np.asarray(np.stack(parts).sum(axis=0))
+    places = [by_weight(weight_BK, budget_BG[:, g]) for g, weight_BK in enumerate(weights)]
+    return np.asarray(np.stack(places).sum(axis=0))
+
+
+def _boosted(vectors: UserVectors) -> NDArray[np.bool_]:
+    """Return which users boost anything (B, 1); the others are divided to the last bit as they would be alone."""
+    assert vectors.boost_BK is not None
+    return np.asarray((vectors.boost_BK != 1).any(axis=1, keepdims=True))
 
 
 def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> list[NDArray[np.float64]]:

@@ -43,6 +43,7 @@ class RetrieveConfig(Config):
     relevance_filter: bool = Field(
         True, description="A followed topic brings only items of that topic (not used in training)."
     )
+    boost: float = Field(3.0, ge=1, description="What a request boosts gets so many times the share of the list.")
     seed: int = Field(0, description="Of the draw of followed topics, which is replayable by user and request.")
 
     @field_validator("explicit_share")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.vectors import UserVectors
 from multitudes.release.release import Release
+from multitudes.retrieve.cases import Case
 from multitudes.retrieve.find import POPULAR, Candidates
 from multitudes.retrieve.names import Vocabulary
 from multitudes.retrieve.people import Asked
@@ -32,28 +33,48 @@ class Presenter:
         self._newest = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def recommendation(
-        self, asked: Asked, b: int, vectors: UserVectors, share_K: NDArray[np.float64], found: Candidates, reason: str
+        self, case: Case, b: int, vectors: UserVectors, share_K: NDArray[np.float64], found: Candidates, unknown: int
     ) -> Recommendation:
-        """Return the answer to user ``b``; ``share_K`` is the share of the list that each vector gets."""
-        interests = tuple(
-            self._interest(asked, b, vectors, k, float(share_K[k])) for k in np.flatnonzero(vectors.mask_BK[b]).tolist()
-        )
+        """Return the answer to a request.
+
+        Args:
+            case: who asks.
+            b: their row in ``vectors``.
+            vectors: of all who were answered together.
+            share_K: of the list that each vector gets.
+            found: what was found.
+            unknown: topics of the request's wishes that the release does not know.
+        """
+        numbers = np.flatnonzero(vectors.mask_BK[b]).tolist()
+        interests = tuple(self._interest(case.asked, b, vectors, k, float(share_K[k])) for k in numbers)
+        return self._answer(case, found, interests, unknown)
+
+    def popular(
+        self, case: Case, item_N: NDArray[np.int64], events_N: NDArray[np.int64], unknown: int
+    ) -> Recommendation:
+        """Return popular items as an answer, with how often each was liked."""
+        none_NK = np.zeros((len(item_N), 0), dtype=np.bool_)
+        found = Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, ())
+        return self._answer(case, found, (), unknown)
+
+    def _answer(self, case: Case, found: Candidates, interests: tuple[Interest, ...], unknown: int) -> Recommendation:
         return Recommendation(
-            user_id=asked.ids[b],
+            user_id=case.asked.ids[0],
             release=self._version,
             candidates=self._candidates(found, {interest.number: interest.name for interest in interests}),
             interests=interests,
-            reason=reason,
-            unknown_items=asked.unknown_items_B[b],
-            unknown_topics=asked.unknown_topics_B[b],
+            reason="; ".join(filter(None, (case.reason, found.reason))),
+            unknown_items=case.asked.unknown_items_B[0],
+            unknown_topics=case.asked.unknown_topics_B[0] + unknown,
+            effort=case.effort,
         )
 
     def _interest(self, asked: Asked, b: int, vectors: UserVectors, k: int, share: float) -> Interest:
-        kind, item_L = vectors.kinds[k], asked.histories.item_BL[b]
+        kind, item_L = vectors.kinds[k], asked.histories.item_BL[0]
         own = np.flatnonzero((vectors.cluster_BL[b] == k) & (item_L > 0))  # newest first, as the history is
         age = None
         if len(own) and asked.time_BL is not None and self._newest is not None:
-            age = (self._newest - int(asked.time_BL[b, own[0]])) / _DAY_S
+            age = (self._newest - int(asked.time_BL[0, own[0]])) / _DAY_S
         return Interest(
             number=k,
             kind=kind,
@@ -65,7 +86,7 @@ class Presenter:
         )
 
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
-        vectors = range(len(found.kinds))
+        vectors, named = range(len(found.kinds)), self._names.named
         rows = zip(
             found.item_N.tolist(),
             found.score_N.tolist(),
@@ -78,14 +99,15 @@ class Presenter:
         known = (row for row in rows if row[0] <= len(self._names))
         return tuple(
             Candidate(
-                item_id=self._names.named(item).id,
-                title=self._names.named(item).title,
-                score=score,
-                rank=rank,
-                source=source,
-                interest=None if k == POPULAR else k,
-                interest_name=names.get(k),
-                found_by=tuple(compress(vectors, found_by)),
+                name.id,
+                name.title,
+                score,
+                rank,
+                source,
+                None if k == POPULAR else k,
+                names.get(k),
+                tuple(compress(vectors, found_by)),
             )
             for rank, (item, score, source, k, found_by) in enumerate(known, start=1)
+            for name in (named(item),)
         )

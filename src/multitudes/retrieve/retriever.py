@@ -1,47 +1,35 @@
-"""From a release to recommendations: users of the data, people who are not in it, or everybody in batch."""
+"""From a release to recommendations: users of the data, people who are not in it, or everybody in batch.
 
-import logging
+Legend: B requests that are answered together.
+"""
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Lock
-from time import monotonic
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from multitudes.batches.vectors import UserVectors
 from multitudes.config import parse
-from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
 from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.cases import Case, case
 from multitudes.retrieve.catalogue import Catalogue
-from multitudes.retrieve.conditions import draw
-from multitudes.retrieve.find import find
-from multitudes.retrieve.people import Asked, People
+from multitudes.retrieve.find import Candidates, find
+from multitudes.retrieve.party import Party, vectors_of
 from multitudes.retrieve.plan import RetrieveConfig, blended, completed, division
-from multitudes.retrieve.present import Presenter
+from multitudes.retrieve.popular import popular
 from multitudes.retrieve.recommendation import Recommendation
-from multitudes.retrieve.tower import user_vectors
+from multitudes.retrieve.remembered import Memory, Remembered
+from multitudes.retrieve.serving import Newest, Serving
+from multitudes.retrieve.stages import Stage, unmeasured
+from multitudes.retrieve.wishes import Wishes, heeded, strongest
 
 _USERS_AT_ONCE = 256
-_LOOK_EVERY_S = 0.25
-_AFTER_ERROR_S = 5.0
-
-
-class _Serving(NamedTuple):
-    """One state of a release with all that answers from it; a request is answered from one alone."""
-
-    release: Release
-    catalogue: Catalogue
-    people: People
-    presenter: Presenter
-
-    @classmethod
-    def of(cls, release: Release) -> "_Serving":
-        """Make what answers from a release."""
-        return cls(release, Catalogue(release.index, release.item_count), People(release), Presenter(release))
+_NOTHING = np.zeros(0, dtype=np.int64)
 
 
 class Retriever:
@@ -50,34 +38,42 @@ class Retriever:
     Items that come and go are seen within a second, without a restart; threads may share a retriever.
     """
 
-    def __init__(self, release: Release, config: RetrieveConfig | None = None) -> None:
+    def __init__(self, release: Release, config: RetrieveConfig | None = None, *, remember: int = 0) -> None:
+        """Answer from ``release``.
+
+        Args:
+            release: what to answer from.
+            config: how to retrieve, in place of what was published with the release.
+            remember: the vectors of so many users are kept for ``Effort.CACHED``.
+        """
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
         self.config = completed(blended(config or published, published.blend), division(published))
-        self._serving = _Serving.of(release)
-        self._looking, self._look_again_s = Lock(), 0.0
+        self.remembered = Remembered(remember)
+        self._newest = Newest(release)
 
     @property
     def release(self) -> Release:
         """What is served: the release with the items that came and went until now."""
-        return self._current().release
+        return self._newest().release
 
     @property
     def catalogue(self) -> Catalogue:
         """The items that can be retrieved now."""
-        return self._current().catalogue
+        return self._newest().catalogue
 
     @classmethod
-    def open(cls, path: str | Path, config: RetrieveConfig | None = None) -> "Retriever":
+    def open(cls, path: str | Path, config: RetrieveConfig | None = None, *, remember: int = 0) -> "Retriever":
         """Open the current release of a folder of releases, or one version's own folder.
 
         Args:
             path: the folder.
             config: how to retrieve, in place of what was published with the release.
+            remember: the vectors of so many users are kept for ``Effort.CACHED``.
 
         Raises:
             ArtefactError: nothing is released there, or the release is damaged or of another version.
         """
-        return cls(Release.open(path), config)
+        return cls(Release.open(path), config, remember=remember)
 
     def recommend(
         self,
@@ -102,42 +98,8 @@ class Retriever:
         Raises:
             UsageError: neither or both of a user and a description are given, or ``n`` is below 1.
         """
-        described = history is not None or follows is not None
-        if described == (user_id is not None):
-            raise UsageError("give either a user or a history and follows")
-        serving = self._current()
-        people = serving.people
-        if user_id is None:
-            asked = people.described(history or (), follows or ())
-            return self._answer(serving, asked, n, exclude, request)[0]
-        number = people.number(user_id)
-        if number is None:
-            nobody = people.described((), (), name=user_id)
-            return self._answer(serving, nobody, n, exclude, request, f"user {user_id!r} is not in this release")[0]
-        return self._answer(serving, people.known(np.array([number])), n, exclude, request)[0]
-
-    def answer(self, asks: Sequence[Ask], *, effort: Effort = Effort.FULL) -> list[Recommendation]:
-        """Answer several requests together, each as it would be alone: one call of the tower, one search.
-
-        Raises:
-            UsageError: a request cannot be answered; see ``Ask.check``.
-        """
-        del effort  # every request is answered in full for now
-        for ask in asks:
-            ask.check()
-        return [
-            self.recommend(
-                ask.user_id, history=ask.history, follows=ask.follows, n=ask.n, exclude=ask.exclude, request=ask.request
-            )
-            for ask in asks
-        ]
-
-    def popular(self, ask: Ask, reason: str) -> Recommendation:
-        """Answer with what is popular, without tower and search; ``reason`` says why, to whoever reads the answer."""
-        ask.check()
-        serving = self._current()
-        nobody = serving.people.described((), (), name=ask.user_id)
-        return self._answer(serving, nobody, ask.n, ask.exclude, ask.request, reason)[0]
+        ask = Ask(user_id, history=history, follows=follows, n=n, exclude=exclude, request=request)
+        return self.answer([ask])[0]
 
     def recommend_all(
         self, *, n: int = 100, request: str = "", progress: Progress = silent
@@ -147,48 +109,105 @@ class Retriever:
         Raises:
             UsageError: ``n`` is below 1.
         """
-        serving = self._current()
-        n_users = serving.release.n_users
-        for start in range(0, n_users, _USERS_AT_ONCE):
-            user_B = np.arange(start, min(start + _USERS_AT_ONCE, n_users))
-            yield from self._answer(serving, serving.people.known(user_B), n, (), request)
-            progress(int(user_B[-1]) + 1, n_users)
+        serving = self._newest()
+        users = serving.release.user_ids
+        for start in range(0, len(users), _USERS_AT_ONCE):
+            some = users[start : start + _USERS_AT_ONCE].to_list()
+            yield from self._answer(serving, [Ask(user, n=n, request=request) for user in some], Effort.FULL)
+            progress(start + len(some), len(users))
 
-    def _current(self) -> _Serving:
-        """Return the newest state; looks for another at most a few times a second, and in one thread."""
-        if monotonic() >= self._look_again_s and self._looking.acquire(blocking=False):
-            try:
-                self._look_again_s = monotonic() + _LOOK_EVERY_S
-                release = self._serving.release.refreshed()
-                if release is not self._serving.release:
-                    self._serving = _Serving.of(release)
-            except ArtefactError as error:  # who serves goes on with what is good; who opens is refused
-                self._look_again_s = monotonic() + _AFTER_ERROR_S
-                logging.getLogger(__name__).error("%s; serving without its changes", error)
-            finally:
-                self._looking.release()
-        return self._serving
+    def answer(
+        self, asks: Sequence[Ask], *, effort: Effort = Effort.FULL, stage: Stage = unmeasured
+    ) -> list[Recommendation]:
+        """Answer several requests together, each as it would be alone: one call of the tower, one search.
+
+        Args:
+            asks: the requests; those for equally many candidates share a search.
+            effort: how much is done for each at most; less than full is said in the answer's ``reason``.
+            stage: is told when each stage ends.
+
+        Raises:
+            UsageError: a request cannot be answered; see ``Ask.check``.
+        """
+        return self._answer(self._newest(), asks, effort, stage)
+
+    def popular(self, ask: Ask, reason: str) -> Recommendation:
+        """Answer with what is popular, without tower and search; ``reason`` says why, to whoever reads the answer."""
+        ask.check()
+        serving = self._newest()
+        found = case(serving.people, ask, Effort.FULL, self.remembered)
+        return self._popular(serving, found._replace(effort=Effort.POPULAR, reason=reason), ask)
+
+    def forget(self, user_id: Id) -> None:
+        """Forget what is remembered of a user, and do not go back to what the release holds of them."""
+        self.remembered.forget(user_id)
 
     def _answer(
-        self, serving: _Serving, asked: Asked, n: int, exclude: Sequence[Id], request: str, unknown: str = ""
+        self, serving: Serving, asks: Sequence[Ask], effort: Effort, stage: Stage = unmeasured
     ) -> list[Recommendation]:
-        """Answer B users; ``unknown`` says why no vector may speak for them."""
-        if n < 1:
-            raise UsageError(f"{n} candidates were asked for; ask for at least 1")
-        columns = serving.release.manifest.kinds.count("explicit")
-        drawn = min(columns, self.config.topics_per_request)
-        topic_BC = draw(asked.histories.follow_BF, drawn, self.config.seed, asked.user_B, request)
-        topic_BC = np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
-        vectors = user_vectors(serving.release, asked.histories, topic_BC, asked.time_BL)
-        if unknown:
-            vectors = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
-        excluded = serving.people.item_numbers(exclude)
-        seen = [np.union1d(items, excluded) for items in asked.seen] if len(excluded) else asked.seen
-        found = find(vectors, serving.catalogue, n, seen, self.config)
+        for ask in asks:
+            ask.check()
+            if ask.person is not None and ask.person.forgotten:
+                self.forget(ask.person.user_id)
+        cases = [case(serving.people, ask, effort, self.remembered) for ask in asks]
+        stage("people")
+        spoken_for = [b for b, one in enumerate(cases) if one.effort < Effort.POPULAR]
+        party = Party([cases[b] for b in spoken_for], [asks[b] for b in spoken_for])
+        answers = dict(zip(spoken_for, self._retrieved(serving, party, effort, stage), strict=True))
+        return [answers[b] if b in answers else self._popular(serving, one, asks[b]) for b, one in enumerate(cases)]
+
+    def _retrieved(self, serving: Serving, party: Party, effort: Effort, stage: Stage) -> list[Recommendation]:
+        """Answer those for whom vectors can speak."""
+        if not party.cases:
+            return []
+        wishes = [Wishes.of(ask, serving.release) for ask in party.asks]
+        made = vectors_of(serving.release, party, wishes, self.config)
+        self._remember(party, made)
+        vectors = heeded(made, wishes, self.config)
+        if effort > Effort.FULL:
+            vectors = strongest(vectors, self.config)
+        stage("tower")
+        left_out = [self._left_out(serving, *row) for row in zip(party.cases, party.asks, wishes, strict=True)]
+        found = self._found(serving.catalogue, vectors, party, left_out)
+        stage("search")
         share_BK = shares(vectors, self.config)
-        return [
-            serving.presenter.recommendation(
-                asked, b, vectors, share_BK[b], some, f"{unknown}: popular items" if unknown else some.reason
-            )
-            for b, some in enumerate(found)
+        answers = [
+            serving.presenter.recommendation(one, b, vectors, share_BK[b], found[b], wishes[b].unknown)
+            for b, one in enumerate(party.cases)
         ]
+        stage("names")
+        return answers
+
+    def _found(
+        self, catalogue: Catalogue, vectors: UserVectors, party: Party, left_out: list[NDArray[np.int64]]
+    ) -> list[Candidates]:
+        """Search for all at once; those who ask for another number of candidates are searched for apart.
+
+        (The best of more candidates are not the candidates that would have been best of fewer.)
+        """
+        n_B = np.array([ask.n for ask in party.asks])
+        found: dict[int, Candidates] = {}
+        for n in np.unique(n_B).tolist():
+            rows = np.flatnonzero(n_B == n)
+            some = vectors if len(rows) == len(n_B) else vectors.rows(rows)
+            found |= zip(rows.tolist(), find(some, catalogue, n, [left_out[b] for b in rows], self.config), strict=True)
+        return [found[b] for b in range(len(n_B))]
+
+    def _popular(self, serving: Serving, one: Case, ask: Ask) -> Recommendation:
+        wishes = Wishes.of(ask, serving.release)
+        item_N = popular(serving.catalogue, ask.n, self._left_out(serving, one, ask, wishes))
+        return serving.presenter.popular(one, item_N, serving.catalogue.events(item_N), wishes.unknown)
+
+    def _left_out(self, serving: Serving, one: Case, ask: Ask, wishes: Wishes) -> NDArray[np.int64]:
+        """Return the item numbers that must not come back: seen, excluded, or of a muted topic."""
+        seen = one.asked.seen[0]
+        excluded = serving.people.item_numbers(ask.exclude) if ask.exclude else _NOTHING
+        muted = [serving.catalogue.index.items_of(topic) for topic in sorted(wishes.muted)]
+        return np.unique(np.concatenate([seen, excluded, *muted])) if len(excluded) or muted else seen
+
+    def _remember(self, party: Party, made: UserVectors) -> None:
+        if not self.remembered.size:
+            return
+        for b, (one, ask) in enumerate(zip(party.cases, party.asks, strict=True)):
+            if ask.user_id is not None and one.vectors is None and not ask.stateless:
+                self.remembered.keep(ask.user_id, Memory(one.asked, made.rows(slice(b, b + 1))))

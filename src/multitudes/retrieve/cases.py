@@ -1,0 +1,59 @@
+"""Who asks, and what can be told of them now: their own past, what is remembered of it, or nothing."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from multitudes.batches.vectors import UserVectors
+from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.people import Asked, People
+from multitudes.retrieve.remembered import Remembered
+
+IN_TIME = "to be in time"  # the beginning of a reason: less was done than could be, because of a deadline
+
+
+class Case(NamedTuple):
+    """One request with who is behind it."""
+
+    asked: Asked  # one user
+    effort: Effort  # that is made for it
+    reason: str = ""  # why that is less than all, or empty
+    vectors: UserVectors | None = None  # of the user's last answer, which are used again
+
+
+def case(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Case:
+    """Find out who asks. Less than asked for is done where nothing is known, or nothing can be."""
+    again = effort == Effort.CACHED or bool(ask.stateless)
+    memory = remembered.recall(ask.user_id) if again else None
+    if memory is not None:
+        reason = f"{ask.stateless or IN_TIME}: the interests of the last answer"
+        return Case(memory.asked, max(effort, Effort.CACHED), reason, memory.vectors)
+    found = _described(people, ask, effort) if ask.described else _user(people, ask, effort, remembered)
+    if effort >= Effort.CACHED:
+        return found._replace(effort=Effort.POPULAR, reason=found.reason or f"{IN_TIME}: popular items")
+    if found.effort == Effort.FEWER:
+        few = f"{IN_TIME}: only the strongest interests"
+        return found._replace(reason=f"{found.reason}; {few}" if found.reason else few)
+    return found
+
+
+def _described(people: People, ask: Ask, effort: Effort) -> Case:
+    return Case(people.described(ask.history or (), ask.follows or ()), effort)
+
+
+def _user(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Case:
+    assert ask.user_id is not None
+    if ask.person is not None:
+        asked = people.present([ask.person])
+        known = bool(asked.user_B[0] >= 0 or ask.person.events or ask.person.follows)
+        return Case(asked, effort) if known else _nobody(asked, f"nothing is known of user {ask.user_id!r}")
+    number = None if remembered.forgot(ask.user_id) else people.number(ask.user_id)
+    if number is None:
+        nobody = people.described((), (), name=ask.user_id)
+        return _nobody(nobody, ask.stateless or f"user {ask.user_id!r} is not in this release")
+    stored = people.known(np.array([number]))
+    return Case(stored, effort, f"{ask.stateless}: the history as it was published" if ask.stateless else "")
+
+
+def _nobody(asked: Asked, why: str) -> Case:
+    return Case(asked, Effort.POPULAR, f"{why}: popular items")

@@ -1,0 +1,203 @@
+"""Several requests are answered together as each would be alone; wishes are heeded; less effort is done and said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.errors import UsageError
+from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.retriever import Retriever
+from multitudes.state.records import Event, Person
+from tests.release.small_release import publish_small
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("releases")
+    publish_small(root)
+    return root
+
+
+@pytest.fixture
+def retriever(releases: Path) -> Retriever:
+    return Retriever.open(releases, remember=10)
+
+
+def items(answer: Recommendation) -> list:
+    return [candidate.item_id for candidate in answer.candidates]
+
+
+def topics(answer: Recommendation) -> list[str]:
+    return [interest.name for interest in answer.interests if interest.kind == "explicit"]
+
+
+def share(answer: Recommendation, number: int) -> float:
+    return {interest.number: interest.share for interest in answer.interests}[number]
+
+
+CROWD = [
+    Ask("ann", n=6),
+    Ask("zoe", n=3),
+    Ask("bob", n=4, request="7"),
+    Ask(history=[101, 111, 999], follows=["Crime", "Opera"], n=6, exclude=[112]),
+    Ask("ann", n=6, mute_topics=["Crime"]),
+    Ask("eve", n=6),
+    Ask("bob", n=6, boost_topics=["Drama"], mute_interests=[0]),
+    Ask("ann", Person("ann", (Event("1", "ann", 105, 20 * DAY),), ("Drama",)), n=6),
+    Ask("bob", n=6, boost_interests=[1], exclude=[111]),
+]
+
+
+@pytest.mark.parametrize("blend", ["mixture", "round_robin", "global_top"])
+@pytest.mark.parametrize("effort", [Effort.FULL, Effort.FEWER])
+def test_together_as_alone(releases: Path, blend, effort):
+    retriever = Retriever.open(releases, RetrieveConfig(blend=blend, topics_per_request=2))
+    together = retriever.answer(CROWD, effort=effort)
+    assert together == [retriever.answer([ask], effort=effort)[0] for ask in CROWD]
+    distinct = len({tuple(items(answer)) for answer in together})
+    assert distinct >= 8, "every request has an answer of its own; where only scores count, no share matters"
+
+
+def test_a_muted_topic_has_neither_vector_nor_items(retriever: Retriever):
+    free = retriever.answer([Ask("bob", n=15)])[0]
+    assert set(topics(free)) == {"Drama", "Crime"}
+    assert {item for item in items(free) if item <= 110}, "the control: Drama comes where nobody mutes it"
+    muted = retriever.answer([Ask("bob", n=15, mute_topics=["Drama"])])[0]
+    assert topics(muted) == ["Crime"]
+    assert items(muted) == list(range(112, 121)), "all that is left of the other topic, which is fewer than asked for"
+    popular = retriever.popular(Ask("bob", n=3, mute_topics=["Drama"]), "trouble")
+    assert items(popular) == [112, 113, 114]
+
+
+def test_a_boosted_topic_is_surely_drawn_and_counts_three_times(releases: Path):
+    one = Retriever.open(releases, RetrieveConfig(topics_per_request=1, explicit_share=0.2))
+    drawn = {tuple(topics(one.answer([Ask("bob", n=2, request=str(i))])[0])) for i in range(12)}
+    assert drawn == {("Drama",), ("Crime",)}, "the control"
+    boosted = [one.answer([Ask("bob", n=2, request=str(i), boost_topics=["Drama"])])[0] for i in range(12)]
+    assert {tuple(topics(answer)) for answer in boosted} == {("Drama",)}
+    assert share(boosted[0], 2) == pytest.approx(3 * 0.2 / (0.8 + 3 * 0.2))
+    unfollowed = one.answer([Ask("ann", n=2, boost_topics=["Drama"])])[0]
+    assert topics(unfollowed) == ["Drama"], "a wish needs no follow"
+
+
+def test_muting_goes_before_boosting_and_unknown_topics_are_counted(retriever: Retriever):
+    ask = Ask("bob", n=9, mute_topics=["Drama", "Opera"], boost_topics=["Drama", "Ballet"])
+    answer = retriever.answer([ask])[0]
+    assert topics(answer) == ["Crime"]
+    assert answer.unknown_topics == 2
+    assert not answer.degraded
+
+
+@pytest.mark.parametrize("blend", ["mixture", "round_robin"])
+def test_interests_are_muted_and_boosted_by_number(releases: Path, blend):
+    retriever = Retriever.open(releases, RetrieveConfig(blend=blend, topics_per_request=2))
+    plain, without, more = retriever.answer(
+        [Ask("ann", n=8), Ask("ann", n=8, mute_interests=[1, 99]), Ask("ann", n=8, boost_interests=[1])]
+    )
+    assert 1 not in [interest.number for interest in without.interests]
+    assert share(more, 1) == pytest.approx(3 * share(plain, 1) / (1 + 2 * share(plain, 1)))
+    assert sum(interest.share for interest in more.interests) == pytest.approx(1)
+    if blend == "round_robin":  # places follow shares exactly
+        brought = [sum(c.interest == 1 for c in answer.candidates) for answer in (plain, more)]
+        assert brought[1] > brought[0]
+
+
+def test_fewer_vectors_are_the_strongest_ones(releases: Path):
+    retriever = Retriever.open(releases, RetrieveConfig(topics_per_request=2))
+    ask = Ask("bob", n=5)
+    full, fewer = (retriever.answer([ask], effort=effort)[0] for effort in (Effort.FULL, Effort.FEWER))
+    assert (len(full.interests), len(fewer.interests)) == (4, 3)
+    weakest = min(full.interests, key=lambda interest: (interest.share, -interest.number))
+    assert {i.number for i in fewer.interests} == {i.number for i in full.interests} - {weakest.number}
+    assert (full.reason, fewer.reason) == ("", "to be in time: only the strongest interests")
+    assert fewer.effort == Effort.FEWER
+
+
+class Dead:
+    """A tower that must not be called."""
+
+    def get_inputs(self):
+        raise AssertionError("the tower was called")
+
+
+def test_cached_vectors_need_no_tower_and_are_those_of_the_last_answer(retriever: Retriever):
+    first = retriever.answer([Ask("ann", n=5)])[0]
+    retriever.release.__dict__["user_tower"] = Dead()
+    again, unknown, described = retriever.answer(
+        [Ask("ann", n=5), Ask("bob", n=5), Ask(history=[101], n=5)], effort=Effort.CACHED
+    )
+    assert items(again) == items(first)
+    assert (again.effort, again.reason) == (Effort.CACHED, "to be in time: the interests of the last answer")
+    for answer, seen in ((unknown, 111), (described, 101)):
+        assert (answer.effort, answer.reason) == (Effort.POPULAR, "to be in time: popular items")
+        assert len(items(answer)) == 5
+        assert seen not in items(answer)
+    assert (
+        items(retriever.answer([Ask("ann", n=5, exclude=items(first)[:1])], effort=Effort.CACHED)[0])[0]
+        != items(first)[0]
+    )
+
+
+def test_the_least_recently_answered_are_remembered_no_more(releases: Path):
+    retriever = Retriever.open(releases, remember=1)
+    retriever.answer([Ask("ann", n=5)])
+    retriever.answer([Ask("bob", n=5)])
+    efforts = [retriever.answer([Ask(user, n=5)], effort=Effort.CACHED)[0].effort for user in ("bob", "ann")]
+    assert efforts == [Effort.CACHED, Effort.POPULAR]
+
+
+def test_without_state_the_last_answer_then_the_release_then_popular_items(retriever: Retriever):
+    lost = "the state does not answer"
+    fresh = Person("ann", (Event("1", "ann", 105, 20 * DAY),))
+    first = retriever.answer([Ask("ann", fresh, n=5)])[0]
+    ann, bob, zoe = retriever.answer([Ask(user, n=5, stateless=lost) for user in ("ann", "bob", "zoe")])
+    assert items(ann) == items(first)
+    assert 105 not in items(ann), "what was seen since the release is still known"
+    assert ann.reason == f"{lost}: the interests of the last answer"
+    assert items(bob) == items(retriever.recommend("bob", n=5))
+    assert bob.reason == f"{lost}: the history as it was published"
+    assert zoe.reason == f"{lost}: popular items"
+    assert {answer.degraded for answer in (ann, bob, zoe)} == {True}
+
+
+def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(retriever: Retriever):
+    retriever.answer([Ask("ann", n=5), Ask("bob", n=5)])
+    gone = retriever.answer([Ask("ann", Person("ann", forgotten=True), n=5)])[0]
+    assert gone.reason == "nothing is known of user 'ann': popular items"
+    retriever.forget("bob")
+    for user in ("ann", "bob"):
+        answer = retriever.answer([Ask(user, n=5, stateless="lost")])[0]
+        assert (answer.reason, items(answer)) == ("lost: popular items", [101, 102, 103, 104, 105])
+
+
+def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever):
+    retriever.release.__dict__["user_tower"] = Dead()
+    answer = retriever.popular(Ask("ann", n=4, exclude=[105]), "too much is asked")
+    assert items(answer) == [106, 107, 108, 109]
+    assert (answer.reason, answer.effort, answer.user_id) == ("too much is asked", Effort.POPULAR, "ann")
+    everything = retriever.popular(Ask("ann", n=500), "too much is asked")
+    assert len(items(everything)) == 15
+
+
+def test_stages_are_told_in_their_order(retriever: Retriever):
+    stages: list[str] = []
+    retriever.answer([Ask("ann", n=2), Ask("bob", n=2)], stage=stages.append)
+    assert stages == ["people", "tower", "search", "names"]
+
+
+def test_one_wrong_request_is_refused_before_anything_is_done(retriever: Retriever):
+    with pytest.raises(UsageError, match="0 candidates"):
+        retriever.answer([Ask("ann"), Ask("bob", n=0)])
+    assert retriever.answer([]) == []
+
+
+def test_scores_are_numbers_whatever_is_wished(retriever: Retriever):
+    wishes = Ask("bob", n=20, mute_interests=[0, 1, 2, 3])
+    answer = retriever.answer([wishes])[0]
+    assert answer.reason == "no interest is known: popular items"
+    assert np.isfinite([candidate.score for candidate in answer.candidates]).all()
