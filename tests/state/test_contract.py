@@ -197,7 +197,7 @@ EVENTS = st.lists(
     ),
     max_size=6,
 )
-STEPS = st.one_of(
+STEPS: st.SearchStrategy[tuple[str, Any]] = st.one_of(
     st.tuples(st.just("append"), EVENTS),
     st.tuples(st.just("forget"), st.sampled_from([str, int])),
     st.tuples(st.just("follow"), st.lists(st.sampled_from(["x", "y"]), max_size=2)),
