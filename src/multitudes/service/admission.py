@@ -1,0 +1,150 @@
+"""Whether a request is taken, and with how much effort: what it would wait and cost, against the time that it has.
+
+Work that waits, times what a unit of it was measured to cost, is the wait; so a queue never grows beyond what can still
+be answered in time. A request takes the greatest effort that fits; where none does, it is refused at once, which costs
+next to nothing. All of it is arithmetic: the time is passed in.
+
+::
+
+    full → fewer → cached → popular → refused            interactive: somebody waits, so something is answered
+    full → refused                                       batch: who asks can come again, so it gives way first
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from pydantic import Field
+
+from multitudes.config import Config
+from multitudes.errors import UnavailableError
+from multitudes.retrieve.ask import Effort
+
+Priority = Literal["interactive", "batch"]
+_QUEUED: Final = (Effort.FULL, Effort.FEWER, Effort.CACHED)  # popular items need no queue
+_UNMEASURED: Final = 0.5  # of the effort above it
+
+
+class AdmissionConfig(Config):
+    """Section [admission] of the service."""
+
+    headroom: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Share of its time that a request may be expected to take; the rest is for surprise.",
+    )
+    batch_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Batch work is taken only while it is expected to be done in this share of its time.",
+    )
+    memory: float = Field(0.1, gt=0, le=1, description="Weight of the newest measurement in a moving average of costs.")
+    probe_every_s: float = Field(
+        1.0,
+        ge=0,
+        description="So often one request is answered in full although that seems too dear, to measure again.",
+    )
+
+
+class OverloadError(UnavailableError):
+    """More is asked than can be answered in time."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Decision(NamedTuple):
+    """What becomes of a request."""
+
+    effort: Effort | None  # None: refused
+    retry_after_s: float = 0.0  # when it may be worth to come again
+    probe: bool = False
+
+
+@dataclass
+class Costs:
+    """Seconds of one request at each effort: moving averages of what was measured."""
+
+    memory: float = 0.1
+    _mean_s: dict[Effort, float] = field(default_factory=dict)
+
+    def measured(self, effort: Effort, requests: int, seconds: float) -> None:
+        """Take in that so many requests were answered together in so much time."""
+        each, before = seconds / max(1, requests), self._mean_s.get(effort)
+        self._mean_s[effort] = each if before is None else before + self.memory * (each - before)
+
+    def of(self, effort: Effort) -> float:
+        """Return what one request costs: never more than with more effort, however old the measurement.
+
+        An effort that was never made is guessed from the one above it.
+        """
+        if effort == Effort.FULL:
+            return self._mean_s.get(effort, 0.0)
+        above_s = self.of(Effort(effort - 1))
+        return min(above_s, self._mean_s.get(effort, _UNMEASURED * above_s))
+
+
+class Load(NamedTuple):
+    """What stands before a request, in seconds."""
+
+    ahead_s: float  # work that is done first, what runs now among it
+    lag_s: float = 0.0  # how late the door itself is: it passes on what arrives, and writes what goes out
+    full: bool = False  # no more requests may wait
+
+
+@dataclass
+class Admission:
+    """Decides about one request after another; remembers when it last probed."""
+
+    config: AdmissionConfig
+    costs: Costs
+    _probed_s: float = float("-inf")
+
+    def decide(self, load: Load, left_s: float, priority: Priority, now_s: float, requests: int = 1) -> Decision:
+        """Decide about ``requests`` that come together.
+
+        Args:
+            load: what stands before them.
+            left_s: time until they must be answered.
+            priority: who gives way.
+            now_s: the time by any steady clock.
+            requests: how many.
+        """
+        cost_s = requests * self.costs.of(Effort.FULL)
+        if priority == "batch":
+            fits = not load.full and load.ahead_s + load.lag_s + cost_s <= self.config.batch_share * left_s
+            return Decision(Effort.FULL) if fits else self._refusal(load, cost_s, self.config.batch_share * left_s)
+        usable_s = self.config.headroom * left_s - load.lag_s
+        for effort in () if load.full else _QUEUED:
+            if load.ahead_s + requests * self.costs.of(effort) <= usable_s:
+                return Decision(effort)
+            if effort == Effort.FULL and self._may_probe(load, usable_s, now_s):
+                return Decision(effort, probe=True)
+        if requests * self.costs.of(Effort.POPULAR) <= usable_s:
+            return Decision(Effort.POPULAR)
+        return self._refusal(load, cost_s, usable_s)
+
+    def affordable(self, effort: Effort, left_s: float) -> Effort:
+        """Return the greatest effort up to ``effort`` that is expected to be done in the time that is left."""
+        return next((e for e in _QUEUED if e >= effort and self.costs.of(e) <= left_s), Effort.POPULAR)
+
+    def _may_probe(self, load: Load, usable_s: float, now_s: float) -> bool:
+        """Tell whether to look if full answers are still too dear: else one hiccup would end them for good."""
+        if 2 * load.ahead_s > usable_s or now_s < self._probed_s + self.config.probe_every_s:
+            return False
+        self._probed_s = now_s
+        return True
+
+    @staticmethod
+    def _refusal(load: Load, cost_s: float, usable_s: float) -> Decision:
+        return Decision(None, max(0.0, load.ahead_s + load.lag_s + cost_s - max(0.0, usable_s)))
+
+
+def remaining(expected_s: float, elapsed_s: float) -> float:
+    """Return how much longer running work is expected to take.
+
+    Work that is late already is expected to be as late again: what hangs is soon known to hang.
+    """
+    return abs(expected_s - elapsed_s)

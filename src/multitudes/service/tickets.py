@@ -1,0 +1,64 @@
+"""Requests that wait for the engine: interactive ones before batch ones, each kind in the order in which it came."""
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.recommendation import Recommendation
+from multitudes.service.admission import Priority
+
+
+class Answered(NamedTuple):
+    """An answer, and where its time went."""
+
+    recommendation: Recommendation
+    waited_s: float  # before its batch began
+    stage_s: Mapping[str, float]  # of its batch, by stage
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """A request that waits."""
+
+    ask: Ask
+    due_s: float
+    effort: Effort
+    probe: bool  # made in full, to see what that costs now
+    since_s: float
+    answered: "Future[Answered]" = field(default_factory=Future)
+
+
+class Waiting:
+    """The requests that wait; whoever shares it brings the lock."""
+
+    def __init__(self) -> None:
+        self._tickets: dict[Priority, deque[Ticket]] = {"interactive": deque(), "batch": deque()}
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return sum(map(len, self._tickets.values()))
+
+    def put(self, tickets: Sequence[Ticket], priority: Priority) -> None:
+        """Let requests wait."""
+        self._tickets[priority].extend(tickets)
+
+    def before(self, priority: Priority) -> Counter[Effort]:
+        """Return how many requests of each effort are answered before the next one of that priority."""
+        first = [self._tickets["interactive"], *([self._tickets["batch"]] if priority == "batch" else [])]
+        return Counter(ticket.effort for tickets in first for ticket in tickets)
+
+    def take(self, most: int) -> tuple[list[Ticket], int]:
+        """Take up to ``most`` requests; return them, and how many were dropped because nobody waits for them."""
+        taken: list[Ticket] = []
+        dropped = 0
+        for tickets in self._tickets.values():
+            while tickets and len(taken) < most:
+                ticket = tickets.popleft()
+                if ticket.answered.set_running_or_notify_cancel():
+                    taken.append(ticket)
+                else:
+                    dropped += 1
+        return taken, dropped
