@@ -52,6 +52,15 @@ def require_study() -> None:
     _require("study", "optuna")
 
 
+def require_serve() -> None:
+    """Check that the [serve] extra is installed.
+
+    Raises:
+        MissingError: a package of it is missing; the message holds the pip command.
+    """
+    _require("serve", "fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client")
+
+
 def _require(extra: str, *modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:

@@ -24,6 +24,8 @@ VERBS: tuple[str, ...] = (
     "items",
     "recommend",
     "export",
+    "serve",
+    "key",
     "evaluate",
     "report",
     "study",

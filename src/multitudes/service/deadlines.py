@@ -1,0 +1,24 @@
+"""How much time a request has: what its header says, or the default, counted from when its head had arrived."""
+
+from time import perf_counter
+from typing import Annotated
+
+from fastapi import Header, Request
+
+from multitudes.service.settings import DeadlineConfig
+
+DeadlineHeader = Annotated[
+    int | None,
+    Header(
+        alias="x-deadline-ms",
+        ge=1,
+        le=3_600_000,
+        description="Milliseconds that the answer may take; bounded by the settings of the service.",
+    ),
+]
+
+
+def left_s(request: Request, given_ms: int | None, default_ms: int, config: DeadlineConfig) -> float:
+    """Return the seconds that are left; never below 0."""
+    allowed_ms = min(default_ms if given_ms is None else given_ms, config.most_ms)
+    return max(0.0, allowed_ms / 1e3 - (perf_counter() - float(request.state.start_s)))

@@ -1,0 +1,53 @@
+"""``GET /v1/items/{id}/similar``: the neighbours of an item."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from multitudes.ids import Id
+from multitudes.retrieve.similar import Neighbour, similar
+from multitudes.service import schemas
+from multitudes.service.admission import OverloadError
+from multitudes.service.deadlines import DeadlineHeader, left_s
+from multitudes.service.documents import answers
+from multitudes.service.kinds import check_kinds
+from multitudes.service.parts import Parts
+from multitudes.service.paths import id_of
+from multitudes.service.refusals import RefusalError, json_answer
+
+_AT_ONCE = 2  # searches beside those of the engine, which has the machine
+
+
+def router(parts: Parts) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(tags=["items"])
+    deadlines, places = parts.settings.deadlines, asyncio.Semaphore(_AT_ONCE)
+
+    @routes.get("/v1/items/{id:path}/similar", response_model=schemas.Similar, responses=answers("similar"))
+    async def similar_items(
+        id: str,  # noqa: A002
+        request: Request,
+        n: Annotated[int, Query(ge=1, le=schemas.MAX_N, description="How many neighbours.")] = 20,
+        deadline_ms: DeadlineHeader = None,
+    ) -> Response:
+        """Return the items that lie nearest to one, nearest first."""
+        item_id = id_of(id)
+        check_kinds(parts, (), [item_id])
+        try:
+            async with asyncio.timeout(left_s(request, deadline_ms, deadlines.default_ms, deadlines)), places:
+                version, found = await asyncio.to_thread(_find, parts, item_id, n)
+        except TimeoutError:
+            parts.measures.shed(1)
+            raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
+        if found is None:
+            raise RefusalError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
+        return json_answer({"item_id": item_id, "release": version, "candidates": found})
+
+    return routes
+
+
+def _find(parts: Parts, item_id: Id, n: int) -> tuple[str, list[Neighbour] | None]:
+    release = parts.current().release
+    return release.version, similar(release, item_id, n)

@@ -1,0 +1,89 @@
+"""What the service is made of, opened in order and closed in the other: releases, engine, states, logs, keys."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from multitudes.errors import UsageError
+from multitudes.logs.logs import Logs
+from multitudes.logs.schemas import Kinds
+from multitudes.release.release import Release
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.door import LOOPBACK
+from multitudes.service.engine import Engine
+from multitudes.service.journal import Journal
+from multitudes.service.keys import Keys
+from multitudes.service.measures import Measures
+from multitudes.service.parts import Parts
+from multitudes.service.settings import ServeConfig
+from multitudes.service.stores import ThreadedStates
+from multitudes.state.protocol import UserStates
+from multitudes.state.redis import RedisStates
+from multitudes.state.sqlite import SQLiteStates
+
+_URL: Final = re.compile(r"(rediss?|unix)://")
+
+
+def check_door(settings: ServeConfig) -> None:
+    """Refuse to serve without keys where others can reach the service.
+
+    Raises:
+        UsageError: that is what the settings say.
+    """
+    host = settings.server.host
+    if settings.keys.file is None and host not in LOOPBACK and not settings.keys.open:
+        raise UsageError(
+            f"[server] host = {host!r}: others can reach it, and no key is asked for; make keys with `multitudes key`"
+            " and give --keys FILE, or set [keys] open = true on a network that is yours alone"
+        )
+
+
+@contextmanager
+def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
+    """Open all parts; they are closed at the end, when what was accepted has been answered.
+
+    Raises:
+        UsageError: the settings do not go together, or a path cannot be used.
+        ArtefactError: nothing is released, or the release, the states or the logs are damaged.
+        MissingError: a file of keys or a package is missing.
+        StateError: the store of user states does not answer.
+    """
+    check_door(settings)
+    keys = None if settings.keys.file is None else Keys(settings.keys.file)
+    with ExitStack() as stack:
+        retriever = Retriever.open(releases)
+        folder = data_folder(releases, settings)
+        states = stack.enter_context(closing(ThreadedStates(_store(folder, settings), settings.guard)))
+        logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(retriever.release), settings.logs)))
+        logs.start()
+        engine = stack.enter_context(closing(Engine(lambda: retriever, settings.engine, settings.admission)))
+        engine.start()
+        yield Parts(settings, lambda: retriever, engine, states, logs, Measures(), Journal(settings.journal), keys)
+
+
+def data_folder(releases: Path, settings: ServeConfig) -> Path:
+    """Return the folder that the service writes into; made where it is not there.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    folder = settings.data.folder or releases.resolve().with_name(f"{releases.resolve().name}.service")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be made ({error.strerror}); give another as [data] folder") from None
+    return folder
+
+
+def _store(folder: Path, settings: ServeConfig) -> UserStates:
+    place = settings.state.store
+    if place is not None and _URL.match(place):
+        return RedisStates(place, settings.state)
+    return SQLiteStates(folder / "state.sqlite" if place is None else Path(place), settings.state)
+
+
+def _kinds(release: Release) -> Kinds:
+    user, item = (ids.dtype.is_integer() for ids in (release.user_ids, release.items["item_id"]))
+    return Kinds("int64" if user else "string", "int64" if item else "string")

@@ -1,0 +1,132 @@
+"""A process that serves, alone or as one of several: it opens its own parts, and ends when its parent is no more."""
+
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
+from threading import Thread
+from types import FrameType
+from typing import Any, Final
+
+from fastapi import FastAPI
+from uvicorn import Config, Server
+from uvicorn.supervisors.multiprocess import Multiprocess
+
+from multitudes.config import parse
+from multitudes.errors import MissingError, MultitudesError, UsageError
+from multitudes.service.app import build
+from multitudes.service.idle import impatient
+from multitudes.service.opening import opened
+from multitudes.service.settings import ServeConfig
+
+_HANDED_OVER: Final = "MULTITUDES_SERVING"  # in the environment of a worker: what it serves
+_NEVER_STARTED: Final = 3  # exit code of a worker that the server does not start again
+
+
+def listen(host: str, port: int) -> socket:
+    """Take the address.
+
+    Raises:
+        MissingError: the port is in use.
+        UsageError: this machine has no such address, or may not take such a port.
+    """
+    listening = socket(AF_INET6 if ":" in host else AF_INET)
+    listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise MissingError(f"port {port} of {host} is in use; give another with --port, or 0 for any") from None
+        raise UsageError(f"cannot listen on {host}, port {port} ({error.strerror or error}); give another") from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def address(listening: socket) -> str:
+    """Return where a service is reached that listens there."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve_alone(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
+    """Serve until SIGTERM, and return when what was accepted is answered."""
+    with _ended_quietly():
+        Server(Config(app, **_how(settings))).run([listening])
+
+
+def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> None:
+    """Serve with several processes; one that dies or hangs is replaced.
+
+    Raises:
+        MissingError: a worker could not begin; it has said why.
+    """
+    os.environ[_HANDED_OVER] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
+    config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_how(settings))
+    workers = Multiprocess(config, [listening])
+    workers.run()
+    if any(worker.exitcode == _NEVER_STARTED for worker in workers.processes):
+        raise MissingError("a worker could not begin to serve; its message stands above")
+
+
+def worker() -> FastAPI:
+    """Make the application of a worker from what its parent handed over."""
+    handed_over = json.loads(os.environ[_HANDED_OVER])
+    settings = parse(ServeConfig, handed_over["settings"], "settings of the service")
+    _end_with_parent()
+    parts = ExitStack()
+    try:
+        return build(parts.enter_context(opened(Path(handed_over["releases"]), settings)), parts.close)
+    except MultitudesError as error:
+        print(f"multitudes: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(_NEVER_STARTED)
+
+
+def _how(settings: ServeConfig) -> dict[str, Any]:
+    """Return what the server is told."""
+    http, server = settings.http, settings.server
+    return {
+        "http": partial(impatient, http.head_s),
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "timeout_keep_alive": http.idle_s,
+        "timeout_graceful_shutdown": server.drain_s,
+        "forwarded_allow_ips": server.proxies,
+    }
+
+
+@contextmanager
+def _ended_quietly() -> Iterator[None]:
+    """Let SIGTERM end the service well: the server, when it has ended, raises the signal again."""
+
+    def noted(number: int, frame: FrameType | None) -> None:
+        del number, frame
+
+    before = signal.signal(signal.SIGTERM, noted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent dies, which else would leave it with the address, watched by nobody."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=wait, name="parent", daemon=True).start()

@@ -1,0 +1,118 @@
+"""What is refused, as JSON: a code for programs, one line for people, and the request that it belongs to."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from multitudes.errors import DataError, UnavailableError, UsageError
+from multitudes.service.admission import OverloadError
+
+# What a status means when nobody said more, and the code that programs tell it by.
+CODES: Final[dict[int, str]] = {
+    400: "malformed",
+    401: "no_key",
+    403: "wrong_scope",
+    404: "not_found",
+    405: "wrong_method",
+    408: "too_slow",
+    413: "too_large",
+    415: "no_json",
+    421: "wrong_host",
+    422: "invalid",
+    429: "overloaded",
+    500: "defect",
+    503: "unavailable",
+}
+_CHOICE = ("constrained-", "function-")
+_SHOWN = 80  # characters of a wrong value that a message repeats
+
+
+class RefusalError(Exception):
+    """A request that is not answered; the message is one line: given, expected, what to do."""
+
+    def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def json_answer(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response of JSON: dataclasses and tuples are written as they are."""
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def refused(refusal: RefusalError, request_id: str) -> Response:
+    """Return the response that says no."""
+    record = {"code": CODES[refusal.status], "message": " ".join(str(refusal).split())}
+    headers = {}
+    if refusal.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, round(refusal.retry_after_s)))
+    if refusal.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if refusal.status in {408, 413}:  # the rest of the body is not read
+        headers["connection"] = "close"
+    return json_answer({"error": record, "request_id": request_id}, refusal.status, headers)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Give every error that a request can cause the one shape; any other is a defect, see ``attend``."""
+
+    async def refusal(request: Request, error: Exception) -> Response:
+        return refused(as_refusal(error), request.state.request_id)
+
+    for kind in (RefusalError, RequestValidationError, HTTPException, UsageError, DataError, UnavailableError):
+        app.add_exception_handler(kind, refusal)
+
+
+def as_refusal(error: Exception) -> RefusalError:
+    """Return how an error is answered; one that nobody foresaw tells nothing of the inside."""
+    if isinstance(error, RefusalError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _invalid(error)
+    if isinstance(error, HTTPException):
+        return _http(error)
+    if isinstance(error, (UsageError, DataError)):
+        return RefusalError(422, str(error))
+    if isinstance(error, OverloadError):
+        return RefusalError(429, str(error), error.retry_after_s)
+    if isinstance(error, UnavailableError):
+        return RefusalError(503, str(error), retry_after_s=1)
+    return RefusalError(500, "the service failed on this request; its journal has the reason under the request_id")
+
+
+def _http(error: HTTPException) -> RefusalError:
+    if error.status_code == 404:
+        return RefusalError(404, "no such address; /openapi.json lists all")
+    if error.status_code == 405:
+        return RefusalError(405, "this address does not take that method; /openapi.json lists all")
+    if error.status_code == 400:
+        return RefusalError(400, "the body is no JSON; send one JSON object in UTF-8")
+    return RefusalError(error.status_code if error.status_code in CODES else 500, str(error.detail))
+
+
+def _invalid(error: RequestValidationError) -> RefusalError:
+    """Name the first thing that is wrong."""
+    problem = error.errors()[0]
+    # A place within a choice of types is named by pydantic's word for the type, which no caller knows.
+    parts = [str(part) for part in problem["loc"]]
+    where = ".".join(part for part in parts if not part.startswith(_CHOICE))
+    if problem["type"] == "json_invalid":
+        return RefusalError(
+            400, f"the body is no JSON: {problem['ctx']['error'].lower()}; send one JSON object in UTF-8"
+        )
+    if problem["type"] == "extra_forbidden":
+        return RefusalError(422, f"{where}: no such field; /openapi.json lists those of this request")
+    if problem["type"] == "missing":
+        return RefusalError(422, f"{where}: missing; /openapi.json lists the fields of this request")
+    given = ascii(problem["input"])
+    shown = given if len(given) <= _SHOWN else given[: _SHOWN - 3] + "..."
+    message = problem["msg"].removeprefix("Value error, ")
+    if any(part.startswith("constrained-") for part in parts):
+        message = "expected an integer within int64, or a text that is neither empty nor too long"
+    return RefusalError(422, f"{where} = {shown}: {message[0].lower()}{message[1:]}")

@@ -1,0 +1,105 @@
+"""Small parts behind the seams of the service, and the tiny release in front of which they stand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from multitudes.errors import StateError
+from multitudes.ids import Id
+from multitudes.logs.records import Engaged, Served
+from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.admission import Priority
+from multitudes.service.engine import Answered
+from multitudes.state.records import Appended, Event, Person
+
+
+@dataclass
+class PlainEngine:
+    """Answers at once, and remembers what it was asked; ``error`` is raised in place of an answer."""
+
+    retriever: Retriever
+    error: Exception | None = None
+    asked: list[tuple[Ask, float, str]] = field(default_factory=list)
+
+    async def answer(self, ask: Ask, deadline_s: float, priority: Priority = "interactive") -> Answered:
+        return (await self.answer_all([ask], deadline_s, priority))[0]
+
+    async def answer_all(self, asks: Sequence[Ask], deadline_s: float, priority: Priority = "batch") -> list[Answered]:
+        self.asked += [(ask, deadline_s, priority) for ask in asks]
+        if self.error is not None:
+            raise self.error
+        return [Answered(answer, 0.0, {}) for answer in self.retriever.answer(asks)]
+
+
+@dataclass
+class DictStates:
+    """User states in a dict; ``error`` is raised by every call."""
+
+    error: StateError | None = None
+    events: dict[tuple[type, Id], dict[str, Event]] = field(default_factory=dict)
+    follows: dict[tuple[type, Id], tuple[str, ...]] = field(default_factory=dict)
+    forgotten: set[tuple[type, Id]] = field(default_factory=set)
+
+    async def append(self, events: Sequence[Event]) -> Appended:
+        self._check()
+        new = []
+        for event in events:
+            mine = self.events.setdefault((type(event.user_id), event.user_id), {})
+            new.append(event.event_id not in mine)
+            mine.setdefault(event.event_id, event)
+        return Appended(new)
+
+    async def read(self, user_ids: Sequence[Id], within_s: float) -> list[Person]:  # noqa: ARG002
+        self._check()
+        return [
+            Person(
+                user,
+                tuple(sorted(self.events.get((type(user), user), {}).values(), key=lambda e: e.time_s)),
+                self.follows.get((type(user), user)),
+                (type(user), user) in self.forgotten,
+            )
+            for user in user_ids
+        ]
+
+    async def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+        self._check()
+        self.follows[type(user_id), user_id] = tuple(follows)
+
+    async def forget(self, user_id: Id) -> bool:
+        self._check()
+        key = type(user_id), user_id
+        known = self.events.pop(key, None) is not None
+        known = self.follows.pop(key, None) is not None or known
+        self.forgotten.add(key)
+        return known
+
+    async def ping(self) -> None:
+        self._check()
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+@dataclass
+class ListLogs:
+    """Logs in lists; on a full disk nothing is written."""
+
+    full: bool = False
+    answers: list[Served] = field(default_factory=list)
+    events: list[Engaged] = field(default_factory=list)
+    forgotten: list[Id] = field(default_factory=list)
+
+    def served(self, answer: Served) -> bool:
+        if not self.full:
+            self.answers.append(answer)
+        return not self.full
+
+    def engaged(self, events: Sequence[Engaged]) -> bool:
+        if not self.full:
+            self.events.extend(events)
+        return not self.full
+
+    def forget(self, user_id: Id) -> int:
+        self.forgotten.append(user_id)
+        return 1
