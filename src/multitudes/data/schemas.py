@@ -26,6 +26,8 @@ def events(columns: pl.Schema) -> Schema:
             "rating": _optional(pl.Float64),
             "source_interest": _optional(pl.String),
             "valid": _optional(pl.Boolean),
+            "event_id": _optional(pl.String),
+            "request_id": _optional(pl.String),
         }
     )
 
@@ -52,12 +54,26 @@ def users(columns: pl.Schema) -> Schema:
     )
 
 
+def served(columns: pl.Schema) -> Schema:
+    """Return the schema of what a service served, whose columns are ``columns``."""
+    return Schema(
+        {
+            "request_id": _optional(pl.String),
+            "user_id": _id(columns, "user_id"),
+            "item_id": _id(columns, "item_id"),
+            "timestamp": pa.Column(pl.Int64),
+            "rank": _optional(pl.Float64),
+            "condition": pa.Column(pl.String, nullable=True),
+        }
+    )
+
+
 def item_ids(columns: pl.Schema) -> Schema:
     """Return the schema of a table of item ids, whose columns are ``columns``."""
     return Schema({"item_id": _id(columns, "item_id")})
 
 
-SCHEMAS = {"events": events, "items": items, "users": users, "item_ids": item_ids}
+SCHEMAS = {"events": events, "items": items, "users": users, "served": served, "item_ids": item_ids}
 
 
 def first_problem(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:

@@ -1,0 +1,124 @@
+"""The SQL that reads a file in its notation, and that brings its columns to their canonical types.
+
+What cannot be brought there without loss is left as it is, for ``schemas`` to refuse.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from multitudes.data import schemas
+from multitudes.data.engine import literal, quoted, value
+from multitudes.data.roles import ROLES, SQL_TYPE
+
+PARTS = "*.parquet"  # what is read of a table that is a folder
+_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
+_INTEGERS |= {f"U{name}" for name in _INTEGERS}
+
+
+def select(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> tuple[dict[str, str], str]:
+    """Return the columns of ``file`` with the types that they have there, and the SQL that reads it as table ``name``.
+
+    The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask.
+    """
+    source = reader(connection, name, file)
+    found = types(connection, source)
+    expressions = [_canonical(connection, source, name, column, found[column], file) for column in found]
+    return found, f"SELECT {', '.join([*expressions, *_absent(name, found)])} FROM {source}"
+
+
+def reader(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> str:
+    """Return the SQL table function that reads ``file``, every row of it before a type is inferred."""
+    if file.is_dir():
+        parts = ", ".join(literal(str(part)) for part in sorted(file.glob(PARTS)))
+        return f"read_parquet([{parts}], union_by_name = true)"
+    path = literal(str(file))
+    if file.suffix == ".parquet":
+        return f"read_parquet({path})"
+    if file.suffix == ".csv":
+        plain = f"read_csv({path}, header = true, sample_size = -1"
+        present = types(connection, plain + ")")
+        # Ids as text: '007' is not 7. Lists as text: their notation is ours to read.
+        text = [
+            c for c, role in ROLES[name].items() if role in {"id", "key", "text", "texts", "vector"} and c in present
+        ]
+        as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
+        return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
+    return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
+
+
+def types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """Return the columns of a relation with their types, without ``file_row``."""
+    rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
+
+
+def _canonical(
+    connection: duckdb.DuckDBPyConnection, reader: str, name: str, column: str, found: str, file: Path
+) -> str:
+    """Return the SQL that brings ``column`` to its canonical type, or the column as it is where that would lose."""
+    role, source = ROLES[name].get(column), quoted(column)
+    sql = source
+    if role not in {None, "id"} and _is_blank(connection, reader, source, found):
+        sql = f"CAST(NULL AS {SQL_TYPE[role]})"
+    elif role == "id":
+        whole = found in _INTEGERS or (file.suffix == ".csv" and _all_whole(connection, reader, source))
+        sql = f"CAST({source} AS BIGINT)" if whole else source
+    elif role == "key":
+        sql = f"CAST({source} AS VARCHAR)"
+    elif role == "time":
+        sql = _seconds(source, found)
+    elif role == "number" and (found in _INTEGERS or found.startswith(("FLOAT", "DECIMAL"))):
+        sql = f"CAST({source} AS DOUBLE)"
+    elif role == "texts":
+        sql = _texts(source, found, file)
+    elif role == "vector" and (_is_numbers(found) or file.suffix == ".csv" or found == "JSON[]"):
+        sql = f"CAST({source} AS FLOAT[])"
+    return f"{sql} AS {source}"
+
+
+def _absent(name: str, present: Mapping[str, str]) -> list[str]:
+    """Return the SQL of the optional columns that a file lacks."""
+    required = {column for column, schema in schemas.SCHEMAS[name](pl.Schema()).columns.items() if schema.required}
+    lacking = [column for column in ROLES[name] if column not in present and column not in required]
+    return [f"CAST(NULL AS {SQL_TYPE[ROLES[name][column]]}) AS {column}" for column in lacking]
+
+
+def _is_blank(connection: duckdb.DuckDBPyConnection, reader: str, column: str, found: str) -> bool:
+    """Return whether a column has no value at all, from which its type could not be known."""
+    untyped = found in {"NULL", "JSON", "VARCHAR", "INTEGER"}  # what the readers take such a column for
+    return untyped and not value(connection, f"SELECT count({column}) FROM {reader}")
+
+
+def _all_whole(connection: duckdb.DuckDBPyConnection, reader: str, column: str) -> bool:
+    """Return whether every id in a text column is a whole number in its one plain notation ('007' is not)."""
+    plain = f"regexp_full_match({column}, '0|-?[1-9][0-9]*') AND TRY_CAST({column} AS BIGINT) IS NOT NULL"
+    return bool(
+        value(connection, f"SELECT coalesce(bool_and({plain}), false) FROM {reader} WHERE {column} IS NOT NULL")
+    )
+
+
+def _seconds(column: str, found: str) -> str:
+    if found in _INTEGERS:
+        return f"CAST({column} AS BIGINT)"
+    if found.startswith(("TIMESTAMP", "DATE")):
+        # Floored, not rounded; a time without a zone is taken as UTC.
+        moment = f"CAST({column} AS TIMESTAMP)" if found in {"DATE", "TIMESTAMP_NS", "TIMESTAMP_MS"} else column
+        return f"CAST(floor(epoch_us({moment}) / 1000000) AS BIGINT)"
+    return column
+
+
+def _texts(column: str, found: str, file: Path) -> str:
+    if file.suffix == ".csv":
+        as_json = f"TRY_CAST(TRY_CAST({column} AS JSON) AS VARCHAR[])"
+        split = f"list_transform(string_split({column}, '|'), lambda part: trim(part))"
+        return f"CASE WHEN {column} LIKE '[%' THEN coalesce({as_json}, {split}) ELSE {split} END"
+    if found.startswith("VARCHAR[") or found in {"JSON[]", "NULL[]"}:
+        return f"CAST({column} AS VARCHAR[])"
+    return column
+
+
+def _is_numbers(found: str) -> bool:
+    return found.startswith(("FLOAT[", "DOUBLE[", "DECIMAL", *(f"{name}[" for name in _INTEGERS))) and "[" in found
