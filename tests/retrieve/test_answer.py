@@ -28,7 +28,7 @@ def retriever(releases: Path) -> Retriever:
     return Retriever.open(releases, remember=10)
 
 
-def items(answer: Recommendation) -> list:
+def items(answer: Recommendation) -> list[object]:
     return [candidate.item_id for candidate in answer.candidates]
 
 
