@@ -91,7 +91,7 @@ def test_an_event_sent_again_is_not_new_nor_is_one_sent_twice_at_once(make: Make
 
 def test_ids_come_back_exactly_as_given(make: Make):
     states = make()
-    odd = [
+    odd: list[int | str] = [
         2**63 - 1,
         -(2**63),
         2**53 + 1,

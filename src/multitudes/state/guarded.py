@@ -78,13 +78,13 @@ class Guarded:
             raise StateError("the store of user states failed just now; it is tried again in a moment")
         done = self._threads.submit(call)
         if done is None:
-            self._breaker.failed()
             raise StateError(f"{self._config.threads} calls wait for the store of user states; try again")
         within_s = deadline_s if timeout_s is None else min(deadline_s, timeout_s)
         try:
             answer = done.result(within_s)
         except TooLate:
-            self._breaker.failed()
+            if within_s >= deadline_s:  # somebody in a greater hurry proves nothing against the store
+                self._breaker.failed()
             raise StateError(f"the store of user states gave no answer within {within_s * 1_000:.0f} ms") from None
         except DataError:
             self._breaker.succeeded()  # it was refused, so the store is there

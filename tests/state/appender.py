@@ -1,0 +1,95 @@
+"""A process that appends events to a file and says which it was told are kept: to be killed, or to compete.
+
+Run by hand for a long trial::
+
+    python tests/state/appender.py --kills 100
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from multitudes.state.group_commit import GroupCommit
+from multitudes.state.records import Event
+from multitudes.state.sqlite import SQLiteStates
+
+USERS = 50
+NOW_S = 1_000_000
+
+
+def event(number: int) -> Event:
+    return Event(str(number), f"user {number % USERS}", number, NOW_S + number, None)
+
+
+def commit_nothing(self, batch) -> None:
+    """The control: answer before the commit, which comes with a later one."""
+    if not self._connection.in_transaction:
+        self._connection.execute("BEGIN IMMEDIATE")
+    for work in batch:
+        work.done.set_result(work.do(self._connection))
+
+
+def append(file: Path, count: int, *, hastily: bool = False) -> None:
+    """Append events one by one and print the number of each that is new."""
+    if hastily:
+        GroupCommit._commit = commit_nothing  # type: ignore[method-assign]
+    states = SQLiteStates(file)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for number in range(count):
+        if states.append([event(number)]).new[0]:
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
+    states.close()
+
+
+def start(file: Path, count: int, *options: str) -> "subprocess.Popen[str]":
+    """Start a process that appends, and wait until it has begun."""
+    command = [sys.executable, __file__, "--append", str(file), "--count", str(count), *options]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    return child
+
+
+def numbers(child: "subprocess.Popen[str]") -> list[int]:
+    """Return the numbers that it said, once it has ended."""
+    said, _ = child.communicate()
+    return [int(line) for line in said.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def lost(file: Path, after_s: float, *options: str) -> tuple[int, int]:
+    """Kill a process that appends; return how many events it was told are kept, and how many of them are not."""
+    child = start(file, 1_000_000, *options)
+    time.sleep(after_s)
+    child.kill()
+    said = numbers(child)
+    states = SQLiteStates(file)
+    kept = {e.item_id for person in states.read([f"user {n}" for n in range(USERS)]) for e in person.events}
+    states.close()
+    return len(said), len(set(said[-USERS:]) - kept)  # older ones may have made room
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--append", type=Path)
+    parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--hastily", action="store_true")
+    parser.add_argument("--kills", type=int, default=100)
+    arguments = parser.parse_args()
+    if arguments.append is not None:
+        append(arguments.append, arguments.count, hastily=arguments.hastily)
+        return
+    wait = random.Random(0)
+    with tempfile.TemporaryDirectory() as folder:
+        trials = [lost(Path(folder) / f"{n}.db", wait.uniform(0.01, 0.3)) for n in range(arguments.kills)]
+    told, missing = (sum(column) for column in zip(*trials, strict=True))
+    sys.stdout.write(f"{arguments.kills} kills: {told:,} events acknowledged, {missing:,} of the last of each lost\n")
+
+
+if __name__ == "__main__":
+    main()

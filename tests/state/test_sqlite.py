@@ -1,0 +1,162 @@
+"""The store in a file: what survives a crash, what several processes see, what leaves no trace, what is refused."""
+
+import sqlite3
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, StateError, UsageError
+from multitudes.state.config import StateConfig
+from multitudes.state.place import open_states
+from multitudes.state.records import Event, Person
+from multitudes.state.sqlite import SQLiteStates
+from tests.state.appender import USERS, lost, numbers, start
+
+NOW = 1_000_000
+
+
+@pytest.mark.slow
+def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path):
+    told, missing = lost(tmp_path / "safe.db", 0.2)
+    assert told > 0
+    assert missing == 0
+    told, missing = lost(tmp_path / "hasty.db", 0.2, "--hastily")
+    assert told > 0
+    assert missing > 0, "control: acknowledged before the commit"
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_append_the_same_events_each_is_new_to_one(tmp_path: Path):
+    file = tmp_path / "state.db"
+    children = [start(file, 2 * USERS) for _ in range(2)]
+    found = [numbers(child) for child in children]
+    assert sorted(found[0] + found[1]) == list(range(2 * USERS))
+
+
+def test_works_that_gathered_are_committed_together(tmp_path: Path):
+    """Not the exact number, which depends on who is fast; but never one flush for each."""
+    states = SQLiteStates(tmp_path / "state.db")
+    statements: list[str] = []
+    states._writer.run(lambda connection: connection.set_trace_callback(statements.append))
+    hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    hold.execute("BEGIN IMMEDIATE")  # while another process writes, work gathers
+    threads = [Thread(target=states.append, args=([Event(str(n), "ann", n, NOW)],)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    hold.execute("COMMIT")
+    hold.close()
+    for thread in threads:
+        thread.join()
+    assert len(states.read(["ann"])[0].events) == 20
+    assert 1 <= statements.count("COMMIT") < 20
+    states.close()
+
+
+def test_an_error_of_one_work_keeps_nothing_of_what_was_committed_with_it(tmp_path: Path):
+    states = SQLiteStates(tmp_path / "state.db")
+
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO follows VALUES (x'00', '[]')")
+        connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(sqlite3.OperationalError):
+        states._writer.run(half)
+    assert states._writer.run(lambda c: c.execute("SELECT count(*) FROM follows").fetchone()) == (0,)
+    states.append([Event("a", "ann", 1, NOW)])
+    assert len(states.read(["ann"])[0].events) == 1
+    states.close()
+
+
+def test_forgetting_leaves_no_trace_of_the_person_in_the_files_once_they_are_vacuumed(tmp_path: Path):
+    file = tmp_path / "state.db"
+    states = SQLiteStates(file, StateConfig(keep=50))
+    people = [f"person-{n:03d}-of-many" for n in range(60)]
+    for person in people:  # of everybody: their name nowhere but in the names of their events
+        states.append([Event(f"{person}/{n}", person, f"secret-{person}-{n}", NOW + n, "view") for n in range(60)])
+        states.follow(person, [f"topic-of-{person}"])
+
+    def traces(person: str) -> int:
+        return sum(each.read_bytes().count(person.encode()) for each in tmp_path.iterdir())
+
+    assert all(traces(person) > 0 for person in people), "control: it can be found"
+    for person in people[::2]:
+        assert states.forget(person)
+    others = sqlite3.connect(file)
+    others.execute("VACUUM")  # unused parts of pages may hold remains until then
+    others.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    others.close()
+    assert [traces(person) for person in people[::2]] == [0] * 30
+    assert states.read([people[0]]) == [Person(people[0], forgotten=True)]
+    assert all(len(person.events) == 50 for person in states.read(people[1::2]))
+    states.close()
+
+
+def test_no_user_id_is_in_the_files_at_all(tmp_path: Path):
+    states = SQLiteStates(tmp_path / "state.db")
+    states.append([Event("a", "somebody-with-a-name", "item-7", NOW)])
+    files = [file.read_bytes() for file in tmp_path.iterdir()]
+    assert not any(b"somebody" in content for content in files)
+    assert any(b"item-7" in content for content in files), "control"
+    states.close()
+
+
+def test_names_of_events_are_let_go_little_by_little(tmp_path: Path):
+    clock = [float(NOW)]
+    states = SQLiteStates(tmp_path / "state.db", StateConfig(remember_ids_s=100), lambda: clock[0])
+    states.append([Event(str(n), "ann", n, NOW) for n in range(10)])
+    clock[0] += 100
+    for n in range(6):
+        states.append([Event(f"later {n}", "bob", n, NOW)])
+    assert states._writer.run(lambda c: c.execute("SELECT count(*) FROM told").fetchone()) == (6,)
+    states.close()
+
+
+def refused(file: Path, kind: type[MultitudesError], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        open_states(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "text.db").write_text("this is no database, however long it may be " * 100)
+    refused(tmp_path / "text.db", ArtefactError, "no SQLite file")
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE mine (a)")
+    other.close()
+    refused(tmp_path / "other.db", ArtefactError, "no store of user states")
+    refused(tmp_path / "nowhere" / "state.db", UsageError, "its folder does not exist")
+    refused(tmp_path, UsageError, "cannot be opened for writing")
+    SQLiteStates(tmp_path / "newer.db").close()
+    newer = sqlite3.connect(tmp_path / "newer.db")
+    newer.execute("PRAGMA user_version = 2")
+    newer.close()
+    refused(tmp_path / "newer.db", ArtefactError, "of version 2; expected 1")
+    with pytest.raises(UsageError, match="expected a path, or redis://HOST:PORT"):
+        open_states("mysql://somewhere")
+
+
+def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path):
+    """As if the disk were full: the database may not grow."""
+    states = SQLiteStates(tmp_path / "state.db")
+    pages = states._writer.run(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
+    states._writer.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    with pytest.raises(MissingError, match="no space left"):
+        states.append([Event(f"{n}" * 100, "ann", f"{n}" * 100, NOW) for n in range(200)])
+    assert states.read(["ann"]) == [Person("ann")]
+    states._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
+    assert states.append([Event("a", "ann", 1, NOW)]).new == [True]
+    states.close()
+
+
+def test_a_file_that_another_process_holds_for_too_long(tmp_path: Path):
+    states = SQLiteStates(tmp_path / "state.db", StateConfig(timeout_s=0.01))
+    hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    hold.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError, match="another process holds it"):
+        states.append([Event("a", "ann", 1, NOW)])
+    assert states.read(["ann"]) == [Person("ann")], "who reads does not wait for who writes"
+    hold.close()
+    assert states.append([Event("a", "ann", 1, NOW)]).new == [True]
+    states.close()
