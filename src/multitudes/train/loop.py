@@ -18,6 +18,7 @@ from multitudes.data.prepared import Prepared
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.train import checkpoint
+from multitudes.train.allocator import keep_freed_memory
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig
 from multitudes.train.record import append_metrics, data_digest, new_record, read_record, write_record
@@ -31,7 +32,8 @@ def train(
 ) -> TrainedRun:
     """Train ``config.method`` on ``prepared`` and write the run folder ``out``.
 
-    Same data, configuration and machine give identical weights, whether or not training was interrupted on the way.
+    Same data, configuration and machine give identical weights, whether or not training was interrupted on the way. The
+    process keeps the memory that it frees from then on (``train/allocator.py``).
 
     Raises:
         UsageError: ``out`` exists and ``resume`` is off, or it was begun with other settings or data.
@@ -41,6 +43,7 @@ def train(
     out = Path(out)
     if not _begin(prepared, config, out, resume):
         return TrainedRun.open(out)
+    keep_freed_memory()
     state = fresh_state(prepared, config)
     checkpoint.load(state, out / "checkpoint")
     _Loop(prepared, config, out, state, progress).run()
