@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 import typer
@@ -22,6 +23,7 @@ VERBS: tuple[str, ...] = (
     "rollback",
     "doctor",
     "items",
+    "load-state",
     "recommend",
     "export",
     "serve",
@@ -58,9 +60,15 @@ def _root(
         typer.echo(context.get_help())
 
 
+def command_of(verb: str) -> Callable[..., None]:
+    """Return what the verb calls: `command` in the module of its name."""
+    command: Callable[..., None] = import_module(f"multitudes.cli.{verb.replace('-', '_')}").command
+    return command
+
+
 def _register() -> None:
     for verb in VERBS:
-        app.command(name=verb)(import_module(f"multitudes.cli.{verb}").command)
+        app.command(name=verb)(command_of(verb))
 
 
 _register()

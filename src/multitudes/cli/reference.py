@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Iterator
 from enum import Enum
-from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -11,7 +10,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from multitudes import errors
-from multitudes.cli.main import VERBS
+from multitudes.cli.main import VERBS, command_of
 
 _HEAD = """\
 # Commands
@@ -92,8 +91,7 @@ def _default(value: object) -> str:
 
 
 def _verb(verb: str) -> str:
-    command: Callable[..., None] = import_module(f"multitudes.cli.{verb}").command
-    return "\n".join(_section(verb, command))
+    return "\n".join(_section(verb, command_of(verb)))
 
 
 def _section(verb: str, command: Callable[..., None]) -> Iterator[str]:
