@@ -28,8 +28,8 @@ def retriever(releases: Path) -> Retriever:
     return Retriever.open(releases, remember=10)
 
 
-def items(answer: Recommendation) -> list[object]:
-    return [candidate.item_id for candidate in answer.candidates]
+def items(answer: Recommendation) -> list[int]:
+    return [int(candidate.item_id) for candidate in answer.candidates]
 
 
 def topics(answer: Recommendation) -> list[str]:

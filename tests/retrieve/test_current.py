@@ -173,7 +173,13 @@ def test_the_thread_follows_and_ends(root: Path, monkeypatch):
     monkeypatch.setattr("multitudes.retrieve.current._LOOK_EVERY_S", 0.001)
     current, switched = Current(root), Event()
     look = current.look
-    monkeypatch.setattr(current, "look", lambda: look() and switched.set())
+
+    def looked() -> bool:
+        if switch := look():
+            switched.set()
+        return switch
+
+    monkeypatch.setattr(current, "look", looked)
     current.start()
     ReleaseStore(root).rollback()
     assert switched.wait(20)

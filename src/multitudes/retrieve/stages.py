@@ -6,7 +6,7 @@ from typing import Protocol
 class Stage(Protocol):
     """Called with the name of a stage when it ends: people, tower, search (with the blend), names."""
 
-    def __call__(self, name: str) -> None:
+    def __call__(self, name: str, /) -> None:
         """Note it; must be cheap."""
         ...
 

@@ -70,17 +70,17 @@ class Costs:
     memory: float = 0.1
     _mean_s: dict[Effort, float] = field(default_factory=dict)
 
-    def measured(self, effort: Effort, requests: int, seconds: float) -> None:
-        """Take in that so many requests were answered together in so much time."""
+    def measured(self, effort: Effort, requests: int, seconds: float, *, anew: bool = False) -> None:
+        """Take in that so many requests were answered together in so much time; ``anew``: what was before is over."""
         each, before = seconds / max(1, requests), self._mean_s.get(effort)
-        self._mean_s[effort] = each if before is None else before + self.memory * (each - before)
+        self._mean_s[effort] = each if before is None or anew else before + self.memory * (each - before)
 
     def of(self, effort: Effort) -> float:
         """Return what one request costs: never more than with more effort, however old the measurement.
 
-        An effort that was never made is guessed from the one above it.
+        An effort that was never made is guessed from the one above it. Popular items cost next to nothing.
         """
-        if effort == Effort.FULL:
+        if effort in (Effort.FULL, Effort.POPULAR):
             return self._mean_s.get(effort, 0.0)
         above_s = self.of(Effort(effort - 1))
         return min(above_s, self._mean_s.get(effort, _UNMEASURED * above_s))
@@ -122,7 +122,7 @@ class Admission:
                 return Decision(effort)
             if effort == Effort.FULL and self._may_probe(load, usable_s, now_s):
                 return Decision(effort, probe=True)
-        if requests * self.costs.of(Effort.POPULAR) <= usable_s:
+        if usable_s > 0:
             return Decision(Effort.POPULAR)
         return self._refusal(load, cost_s, usable_s)
 

@@ -36,6 +36,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._tickets: dict[Priority, deque[Ticket]] = {"interactive": deque(), "batch": deque()}
+        self._efforts: dict[Priority, Counter[Effort]] = {"interactive": Counter(), "batch": Counter()}
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -44,19 +45,21 @@ class Waiting:
     def put(self, tickets: Sequence[Ticket], priority: Priority) -> None:
         """Let requests wait."""
         self._tickets[priority].extend(tickets)
+        self._efforts[priority].update(ticket.effort for ticket in tickets)
 
     def before(self, priority: Priority) -> Counter[Effort]:
         """Return how many requests of each effort are answered before the next one of that priority."""
-        first = [self._tickets["interactive"], *([self._tickets["batch"]] if priority == "batch" else [])]
-        return Counter(ticket.effort for tickets in first for ticket in tickets)
+        first = self._efforts["interactive"]
+        return first if priority == "interactive" else first + self._efforts["batch"]
 
     def take(self, most: int) -> tuple[list[Ticket], int]:
         """Take up to ``most`` requests; return them, and how many were dropped because nobody waits for them."""
         taken: list[Ticket] = []
         dropped = 0
-        for tickets in self._tickets.values():
+        for priority, tickets in self._tickets.items():
             while tickets and len(taken) < most:
                 ticket = tickets.popleft()
+                self._efforts[priority][ticket.effort] -= 1
                 if ticket.answered.set_running_or_notify_cancel():
                     taken.append(ticket)
                 else:

@@ -1,0 +1,133 @@
+"""What waits, times what it costs, against the time there is: by hand, and in an overload that is played through."""
+
+from collections import Counter
+
+import pytest
+
+from multitudes.retrieve.ask import Effort
+from multitudes.service.admission import Admission, AdmissionConfig, Costs, Decision, Load, remaining
+
+IDLE = Load(0.0)
+COST_S = {Effort.FULL: 0.010, Effort.FEWER: 0.004, Effort.CACHED: 0.002, Effort.POPULAR: 0.0001}
+
+
+def admission(**settings) -> Admission:
+    made = Admission(AdmissionConfig(headroom=1.0, probe_every_s=1e9, **settings), Costs(), 0.0)
+    for effort, cost_s in COST_S.items():
+        made.costs.measured(effort, 10, 10 * cost_s)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "effort"),
+    [
+        (0.089, Effort.FULL),
+        (0.091, Effort.FEWER),
+        (0.097, Effort.CACHED),
+        (0.099, Effort.POPULAR),
+        (50.0, Effort.POPULAR),  # which does not wait for the others
+    ],
+)
+def test_the_greatest_effort_that_fits_is_made(ahead_s, effort):
+    assert admission().decide(Load(ahead_s), 0.1, "interactive", 1.0) == Decision(effort)
+
+
+def test_a_late_door_costs_everybody_and_refuses_at_last():
+    assert admission().decide(Load(0.0, lag_s=0.091), 0.1, "interactive", 1.0).effort == Effort.FEWER
+    refused = admission().decide(Load(0.0, lag_s=0.25), 0.1, "interactive", 1.0)
+    assert refused.effort is None
+    assert refused.retry_after_s == pytest.approx(0.25 + 0.010)
+    assert admission().decide(IDLE, 0.0, "interactive", 1.0).effort is None, "no time is left at all"
+
+
+def test_a_full_queue_leaves_what_needs_no_queue():
+    assert admission().decide(Load(0.0, full=True), 0.1, "interactive", 1.0).effort == Effort.POPULAR
+    assert admission().decide(Load(0.0, full=True), 0.1, "batch", 1.0).effort is None
+
+
+def test_batch_work_gives_way_first_and_is_never_made_less():
+    some = admission(batch_share=0.5)
+    assert some.decide(Load(0.039), 0.1, "batch", 1.0) == Decision(Effort.FULL)
+    refused = some.decide(Load(0.045), 0.1, "batch", 1.0)
+    assert refused.effort is None
+    assert refused.retry_after_s == pytest.approx(0.045 + 0.010 - 0.05), "when it would fit, if nothing else came"
+    assert some.decide(Load(0.045), 0.1, "interactive", 1.0).effort == Effort.FULL, "the control"
+
+
+def test_what_comes_together_is_counted_together():
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).effort == Effort.FULL
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).effort == Effort.FEWER
+
+
+def test_headroom_is_left_for_surprise():
+    careful = Admission(AdmissionConfig(headroom=0.5), admission().costs, 0.0)
+    assert careful.decide(Load(0.039), 0.1, "interactive", 0.0).effort == Effort.FULL
+    assert careful.decide(Load(0.041), 0.1, "interactive", 0.0).effort == Effort.FEWER
+
+
+def test_costs_follow_what_is_measured_and_never_grow_with_less_effort():
+    costs = Costs(memory=0.5)
+    assert costs.of(Effort.FULL) == 0.0
+    costs.measured(Effort.FULL, 2, 0.020)
+    assert [costs.of(effort) for effort in Effort] == pytest.approx([0.010, 0.005, 0.0025, 0.0])
+    costs.measured(Effort.FULL, 1, 0.030)
+    assert costs.of(Effort.FULL) == pytest.approx(0.020)
+    costs.measured(Effort.FEWER, 1, 9.0)
+    assert costs.of(Effort.FEWER) == costs.of(Effort.FULL)
+
+
+def test_after_a_hiccup_a_probe_brings_full_answers_back():
+    made = Admission(AdmissionConfig(headroom=1.0, probe_every_s=1.0), Costs(), 0.0)
+    made.costs.measured(Effort.FULL, 1, 5.0)
+    made.costs.measured(Effort.FEWER, 1, 0.004)
+    assert made.decide(IDLE, 0.1, "interactive", 0.5) == Decision(Effort.FEWER)
+    assert made.decide(Load(0.06), 0.1, "interactive", 1.5).effort == Effort.FEWER, "not while much waits"
+    assert made.decide(IDLE, 0.1, "interactive", 1.5) == Decision(Effort.FULL, probe=True)
+    assert made.decide(IDLE, 0.1, "interactive", 1.6).effort == Effort.FEWER, "one probe in a second"
+    made.costs.measured(Effort.FULL, 1, 0.010, anew=True)
+    assert made.decide(IDLE, 0.1, "interactive", 1.7) == Decision(Effort.FULL)
+
+
+def test_what_is_late_is_expected_to_be_as_late_again():
+    assert remaining(0.1, 0.03) == pytest.approx(0.07)
+    assert remaining(0.1, 0.4) == pytest.approx(0.3)
+
+
+def test_less_is_made_when_the_time_has_run_short():
+    made = admission()
+    assert [made.affordable(Effort.FULL, left) for left in (0.011, 0.005, 0.003, 0.001, -1.0)] == [
+        Effort.FULL, Effort.FEWER, Effort.CACHED, Effort.POPULAR, Effort.POPULAR,
+    ]  # fmt: skip
+    assert made.affordable(Effort.CACHED, 1.0) == Effort.CACHED, "never more than was promised"
+
+
+def overloaded(
+    made: Admission | None, times_capacity: float, deadline_s: float = 0.1
+) -> tuple[list[float], Counter[str]]:
+    """Play ten seconds of requests that come evenly to one worker; return the times they took, and their efforts."""
+    now, free_s, took, efforts = 0.0, 0.0, [], Counter[str]()
+    for i in range(int(10 * times_capacity / COST_S[Effort.FULL])):
+        now = i * COST_S[Effort.FULL] / times_capacity
+        load = Load(max(0.0, free_s - now))
+        decision = Decision(Effort.FULL) if made is None else made.decide(load, deadline_s, "interactive", now)
+        if decision.effort is None:
+            efforts["refused"] += 1
+            continue
+        efforts[decision.effort.label] += 1
+        if decision.effort == Effort.POPULAR:
+            took.append(COST_S[Effort.POPULAR])
+            continue
+        free_s = max(free_s, now) + COST_S[decision.effort]
+        took.append(free_s - now)
+    return took, efforts
+
+
+def test_an_overload_is_answered_in_time_and_without_admission_the_wait_grows_without_end():
+    took, efforts = overloaded(admission(), 5)
+    assert max(took) <= 0.1
+    assert efforts["refused"] == 0, "everybody gets something"
+    assert efforts["popular"] < 0.3 * efforts.total(), "less effort makes room for most"
+    calm, at_ease = overloaded(admission(), 0.9)
+    assert at_ease == {"full": len(calm)}
+    hopeless, _ = overloaded(None, 5)
+    assert hopeless[-1] > 30, "the control: who comes last waits for half a minute"

@@ -1,0 +1,260 @@
+"""One thread answers what waits, together; a clock at the door; nobody waits for what failed. Time is played."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from multitudes.errors import ArtefactError, UnavailableError, UsageError
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.current import Current
+from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.stages import Stage
+from multitudes.service.admission import AdmissionConfig, OverloadError
+from multitudes.service.engine import Answered, Engine, EngineConfig
+from tests.retrieve.planted import publish_planted
+
+
+class Clock:
+    """A time that passes when somebody works."""
+
+    def __init__(self):
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Played:
+    """A retriever whose work takes played time; remembers its batches, and fails on those in ``failing``."""
+
+    clock: Clock
+    cost_s: float = 0.010
+    failing: dict[object, Exception] = field(default_factory=dict)
+    batches: list[tuple[list[object], Effort]] = field(default_factory=list)
+
+    def answer(self, asks: Sequence[Ask], *, effort: Effort, stage: Stage) -> list[Recommendation]:
+        self.batches.append(([ask.user_id for ask in asks], effort))
+        self.clock.now_s += len(asks) * self.cost_s / (1, 2, 4)[effort]
+        stage("tower")
+        for ask in asks:
+            if ask.user_id in self.failing:
+                raise self.failing[ask.user_id]
+        return [Recommendation(ask.user_id, "1", (), (), "", effort=effort) for ask in asks]
+
+    def popular(self, ask: Ask, reason: str) -> Recommendation:
+        return Recommendation(ask.user_id, "1", (), (), reason, effort=Effort.POPULAR)
+
+
+@pytest.fixture
+def played() -> Played:
+    return Played(Clock())
+
+
+def engine(played: Played, **settings) -> Engine:
+    return Engine(lambda: played, EngineConfig(**settings), AdmissionConfig(headroom=1.0), clock=played.clock)
+
+
+def result(future: "Future[Answered]") -> Recommendation:
+    assert future.done()
+    return future.result().recommendation
+
+
+def test_what_gathered_is_answered_together_interactive_before_batch(played: Played):
+    some = engine(played, batch=3)
+    later = some.submit([Ask(10), Ask(11)], 1.0, "batch")
+    first = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2)]
+    assert [some.step(), some.step(), some.step()] == [3, 1, 0]
+    assert played.batches == [([1, 2, 10], Effort.FULL), ([11], Effort.FULL)]
+    assert [result(future).user_id for future in (*first, *later)] == [1, 2, 10, 11]
+
+
+def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Played):
+    some = engine(played)
+    [future] = some.submit([Ask(1)], 1.0, "interactive")
+    played.clock.now_s += 0.05
+    some.step()
+    answered = future.result()
+    assert answered.waited_s == pytest.approx(0.05)
+    assert answered.stage_s == {"tower": pytest.approx(0.010)}
+
+
+def test_a_request_that_nobody_waits_for_is_dropped_before_work(played: Played):
+    some = engine(played)
+    gone, here = (some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2))
+    gone.cancel()
+    some.step()
+    assert played.batches == [([2], Effort.FULL)]
+    assert result(here).user_id == 2
+    assert some.state().counts == {"cancelled": 1, "full": 1}
+
+
+def test_measured_costs_lower_the_effort_then_answer_at_the_door(played: Played):
+    some = engine(played)
+    some.submit([Ask(0)], 1.0, "interactive")
+    some.step()  # 10 ms, so the next ones are known
+    futures = [some.submit([Ask(user)], 0.025, "interactive")[0] for user in range(1, 6)]
+    assert futures[4].done(), "answered at the door: 10 + 10 + 5 ms leave no room"
+    assert result(futures[4]).reason == "to be in time: popular items"
+    while some.step():
+        pass
+    efforts = [result(future).effort for future in futures]
+    assert efforts[0] == Effort.FULL
+    assert efforts == sorted(efforts), "the later, the less"
+    assert played.clock.now_s <= 100.010 + 0.025
+
+
+def test_time_that_ran_short_in_the_queue_lowers_the_effort(played: Played):
+    some = engine(played)
+    some.submit([Ask(0)], 1.0, "interactive")
+    some.step()
+    [future] = some.submit([Ask(1)], 0.1, "interactive")
+    played.clock.now_s += 0.093  # something unforeseen
+    some.step()
+    assert result(future).effort == Effort.FEWER
+
+
+def test_no_more_wait_than_the_queue_holds(played: Played):
+    some = engine(played, queue=2)
+    futures = [some.submit([Ask(user)], 9.0, "interactive")[0] for user in range(4)]
+    assert [future.done() for future in futures] == [False, False, True, True]
+    with pytest.raises(OverloadError, match="ask again later"):
+        some.submit([Ask(5)], 9.0, "batch")
+    assert some.state().counts == {"popular": 2, "refused": 1}
+    assert some.state().waiting == 2
+
+
+def test_a_wrong_request_is_refused_at_once_and_takes_no_other_with_it(played: Played):
+    some = engine(played)
+    with pytest.raises(UsageError, match="0 candidates"):
+        some.submit([Ask(1), Ask(2, n=0)], 1.0, "batch")
+    played.failing[3] = UsageError("this one is wrong")
+    good, wrong = (some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 3))
+    some.step()
+    assert result(good).effort == Effort.FULL
+    assert isinstance(wrong.exception(), UsageError)
+
+
+def test_what_fails_gets_popular_items_and_its_company_does_not_suffer(played: Played, caplog):
+    some = engine(played)
+    played.failing[2] = ArtefactError("tower: broken")
+    futures = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2, 3)]
+    some.step()
+    assert [result(future).reason for future in futures] == ["", "the retrieval failed: popular items", ""]
+    assert some.state().counts["failed"] == 1
+    assert caplog.messages == ["retrieval failed: tower: broken"]
+
+
+def test_an_index_that_hangs_soon_seems_too_dear_and_is_asked_once_in_a_while(played: Played, caplog):
+    some = engine(played)
+    played.failing[1], played.cost_s = UnavailableError("index: no answer in 3 s"), 3.0
+    some.submit([Ask(1)], 0.1, "interactive")
+    some.step()
+    asked = [some.submit([Ask(1)], 0.1, "interactive")[0] for _ in range(20)]
+    assert sum(not future.done() for future in asked) == 1, "the probe"
+    played.failing.clear()
+    played.cost_s = 0.010
+    some.step()
+    [after] = some.submit([Ask(1)], 0.1, "interactive")
+    some.step()
+    assert result(after).effort == Effort.FULL
+
+
+def test_who_looks_at_answers_cannot_harm_them(played: Played, caplog):
+    looked = []
+
+    def look(ask: Ask, answer: Recommendation) -> None:
+        looked.append((ask.user_id, answer.user_id))
+        raise RuntimeError("shadow")
+
+    some = Engine(lambda: played, clock=played.clock, after=look)
+    futures = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2)]
+    some.step()
+    assert [result(future).effort for future in futures] == [Effort.FULL] * 2
+    assert looked == [(1, 1)]
+
+
+class Held(Played):
+    """A retriever that does not answer until it is let go."""
+
+    def __init__(self):
+        super().__init__(Clock())
+        self.began, self.go = Event(), Event()
+
+    def answer(self, asks, *, effort, stage):
+        self.began.set()
+        assert self.go.wait(20)
+        return super().answer(asks, effort=effort, stage=stage)
+
+
+def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs():
+    held = Held()
+    some = Engine(lambda: held)
+    some.start()
+    answered = asyncio.run(some.answer(Ask(1), 0.05))
+    assert answered.recommendation.reason == "to be in time: popular items"
+    assert not held.go.is_set(), "the search still hangs"
+    assert some.state().counts["late"] == 1
+    held.go.set()
+    some.close()
+
+
+def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
+    held = Held()
+    some = Engine(lambda: held, EngineConfig(batch=1))
+    some.start()
+
+    async def close_while_three_wait() -> list[Answered]:
+        asked = [asyncio.create_task(some.answer(Ask(user), 20.0)) for user in range(3)]
+        await asyncio.to_thread(held.began.wait, 20)
+        closing = asyncio.create_task(asyncio.to_thread(some.close))
+        while not some._closing:
+            await asyncio.sleep(0)
+        with pytest.raises(OverloadError):
+            await some.answer(Ask(9), 20.0)
+        held.go.set()
+        await closing
+        return await asyncio.gather(*asked)
+
+    answers = asyncio.run(close_while_three_wait())
+    assert [answered.recommendation.user_id for answered in answers] == [0, 1, 2]
+
+
+def test_a_caller_who_goes_away_is_not_worked_for():
+    held = Held()
+    some = Engine(lambda: held, EngineConfig(batch=1))
+    some.start()
+
+    async def go_away() -> None:
+        first = asyncio.create_task(some.answer(Ask(1), 20.0))
+        await asyncio.to_thread(held.began.wait, 20)
+        second = asyncio.create_task(some.answer(Ask(2), 20.0))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+        held.go.set()
+        await first
+
+    asyncio.run(go_away())
+    some.close()
+    assert [users for users, _ in held.batches] == [[1]]
+
+
+def test_a_release_that_was_replaced_is_free_while_the_engine_idles(tmp_path: Path):
+    for k in (1, 2):
+        publish_planted(tmp_path, k, turned_tower=False, turned_index=False)
+    current = Current(tmp_path)
+    some = Engine(current)
+    some.start()
+    asyncio.run(some.answer(Ask("ann", n=3), 20.0))
+    ReleaseStore(tmp_path).rollback()
+    assert current.look()
+    assert asyncio.run(some.answer(Ask("ann", n=3), 20.0)).recommendation.release == "0001"
+    assert f"{tmp_path}/versions/0002/" not in Path("/proc/self/maps").read_text()
+    some.close()
