@@ -26,6 +26,7 @@ def test_a_sound_world_needs_no_repair(tmp_path):
 REPAIRED = {
     "events_with_nulls": {"events": events(timestamp=[100, None, 300, 400, None, 450])},
     "duplicate_events": {"events": pl.concat([events(), events()[1:3]])},
+    "repeated_events": {"events": events(item_id=[10, 20, 10, 10, 20, 20], event_id=["a", "b", "a", "a", "c", None])},
     "future_events": {"events": events(timestamp=[100, 200, NOW + 86_401, NOW + 86_400, 150, NOW * 2])},
     "unsorted_events": {"events": events(timestamp=[400, 300, 500, 450, 150, 450])},
     "events_without_action": {"events": events(action=["save", None, "save", None, "save", "save"])},

@@ -9,6 +9,8 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.prepared import Prepared
 
@@ -39,6 +41,15 @@ def command(
         float | None, typer.Option(help="First share of each user's events that gave the follows.")
     ] = None,
     ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events of one time.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="More events: the folder of a service's events log, or any events table.")
+    ] = None,
+    served: Annotated[
+        Path | None, typer.Option(help="Folder of a service's served log: tells which topic sourced an engagement.")
+    ] = None,
+    served_within_s: Annotated[
+        int, typer.Option(min=0, help="An engagement comes of what was served at most so many seconds before.")
+    ] = 86_400,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -46,11 +57,13 @@ def command(
 
     The events are split, numbered and ordered; equal input gives equal bytes.
     """
+    from multitudes.data.clean.sources import Logs
     from multitudes.data.prepare import prepare
 
     settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
     with progress_bar("prepare") as progress:
-        prepared = prepare(data, out, settings, progress, overwrite=overwrite)
+        logs = Logs(events, served, served_within_s)
+        prepared = prepare(data, out, settings, progress, logs=logs, overwrite=overwrite)
     show(prepared)
     for warning in prepared.manifest["warnings"]:
         typer.echo(f"multitudes: warning: {warning}", err=True)
@@ -89,5 +102,15 @@ def show(prepared: "Prepared") -> None:
     Console().print(table)
     conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
     typer.echo(f"training targets with a topic as condition: {conditions}")
+    if "sources" in prepared.manifest:
+        typer.echo(_sources(prepared.manifest["sources"]))
     for name, count in prepared.manifest["repairs"].items():
         typer.echo(f"repair: {sentence(name, count)}")
+
+
+def _sources(counts: "Mapping[str, int]") -> str:
+    """Return which events found their source in what was served."""
+    return (
+        f"events that were served: {counts['by_request']:,} by the answer they name, {counts['by_newest']:,} by the"
+        f" newest before them, {counts['not_served']:,} not at all; {counts['with_topic']:,} have a topic for source"
+    )

@@ -1,6 +1,5 @@
 """From tables to the prepared folder: read, judge, order, split, number, write."""
 
-import hashlib
 import json
 import tempfile
 import time
@@ -17,7 +16,9 @@ from multitudes.config import Config
 from multitudes.data import numbering, splits, summary
 from multitudes.data.arrays import write_array, write_columns, write_ragged, write_table, write_vectors
 from multitudes.data.clean.events import Rules
+from multitudes.data.clean.sources import NONE, Logs
 from multitudes.data.clean.tables import Clean, clean
+from multitudes.data.digest import sha256
 from multitudes.data.engine import frame, open_engine, quoted, value
 from multitudes.data.features import Features, encode
 from multitudes.data.folder import new_folder
@@ -70,6 +71,7 @@ def prepare(
     config: PrepareConfig | None = None,
     progress: Progress = silent,
     *,
+    logs: Logs = NONE,
     overwrite: bool = False,
     now: int | None = None,
 ) -> Prepared:
@@ -82,6 +84,7 @@ def prepare(
         out: the folder to make.
         config: see ``PrepareConfig``.
         progress: called with the steps done.
+        logs: what a service has written, which adds events and tells the topics that sourced them.
         overwrite: replace ``out`` if it is a prepared folder.
         now: the time in seconds after which events are in the future; the clock's by default.
 
@@ -97,7 +100,7 @@ def prepare(
             tempfile.TemporaryDirectory(prefix="engine-", dir=folder) as scratch,
             open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
         ):
-            cleaned = clean(connection, data, rules, lambda done, _, note="": progress(done, _STEPS, note))
+            cleaned = clean(connection, data, rules, lambda done, _, note="": progress(done, _STEPS, note), logs)
             actions = _order(connection, cleaned, config, progress)
             features = _write(connection, cleaned, config, folder, progress)
             manifest = _manifest(connection, cleaned, config, actions, features)
@@ -231,14 +234,14 @@ def _manifest(
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
     counts = summary.counts(connection)
-    tables = cleaned.tables.values()
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
-        "inputs": {table.file.name: {"sha256": _sha256(table.file), "rows": table.rows} for table in tables},
+        "inputs": {name: {"sha256": sha256(table.file), "rows": table.rows} for name, table in cleaned.inputs.items()},
         "counts": counts,
         "conditions": summary.conditions(connection),
+        **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,
         "recent_s": config.recent_s,
@@ -255,8 +258,3 @@ def _manifest(
 def _unknown_actions(config: PrepareConfig, actions: list[str]) -> list[str]:
     missing = sorted(set(config.positive_actions) - set(actions))
     return [f"positive_actions names {', '.join(missing)}, which no event has"] if missing else []
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 REPAIRS: Mapping[str, str] = {
     "events_with_nulls": "events without user_id, item_id or timestamp: dropped",
     "duplicate_events": "events equal to another in every column: dropped",
+    "repeated_events": "events whose event_id came before, of the same user and item: dropped",
     "future_events": "events more than a day later than now: dropped",
     "unsorted_events": "events earlier than the one above them of the same user: sorted",
     "events_without_action": "events with a null action: kept, as action 'unknown'",

@@ -71,6 +71,24 @@ def find(data: Path, *, events_needed: bool = True) -> dict[str, Path]:
     return found
 
 
+def at(path: Path) -> Path:
+    """Return ``path``, which is a table's file or the folder of its parts.
+
+    Raises:
+        UsageError: there is nothing, or nothing that can be read.
+        DataError: the folder has no part.
+    """
+    if path.is_dir():
+        if not any(path.glob(canonical.PARTS)):
+            raise DataError(
+                f"{path}: no Parquet part in this folder; expected at least one. A service makes one every few minutes"
+                " and when it stops"
+            )
+    elif not path.is_file() or path.suffix not in SUFFIXES:
+        raise UsageError(f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(SUFFIXES)}")
+    return path
+
+
 def load(connection: duckdb.DuckDBPyConnection, name: str, file: Path, into: str | None = None) -> Table:
     """Read ``file`` as the table ``name`` into the engine, as ``<into>_raw`` in the canonical types.
 
@@ -122,15 +140,38 @@ def id_kind(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], 
     Raises:
         DataError: integers in one table and text in another: 7 and '7' or '007' would be confused.
     """
-    kinds: dict[str, IdKind] = {}
+    kinds: dict[Path, IdKind] = {}
     for name, table in tables.items():
         if column in table:
             found = canonical.types(connection, f"{name}_raw")[column]
-            kinds[table.file.name] = "int64" if found == "BIGINT" else "string"
+            kinds[table.file] = "int64" if found == "BIGINT" else "string"
     if len(set(kinds.values())) > 1:
-        listed = ", ".join(f"{kind} in {file}" for file, kind in kinds.items())
+        listed = ", ".join(f"{kind} in {file.name}" for file, kind in kinds.items())
         raise DataError(f"'{column}' is {listed}; expected one type in every table. Write it as text or as integers")
     return next(iter(kinds.values()))
+
+
+def put_behind(connection: duckdb.DuckDBPyConnection, name: str, first: Table, more: Table, behind: str) -> Table:
+    """Put the rows of ``<behind>_raw``, the table ``more``, behind those of ``<name>_raw``; return both as one table.
+
+    Their ids must be of one kind.
+
+    Raises:
+        DataError: a column that is not canonical is of types that do not go together.
+    """
+    with reading(more.file):
+        connection.execute(f"""
+            CREATE TABLE both_raw AS SELECT * FROM {name}_raw UNION ALL BY NAME
+            SELECT * REPLACE (file_row + {first.rows} AS file_row) FROM {behind}_raw""")
+    connection.execute(f"DROP TABLE {name}_raw; DROP TABLE {behind}_raw; ALTER TABLE both_raw RENAME TO {name}_raw")
+    columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
+    return replace(
+        first,
+        rows=first.rows + more.rows,
+        missing=_missing(connection, name, columns),
+        columns=columns,
+        extra=tuple(dict.fromkeys((*first.extra, *more.extra))),
+    )
 
 
 def _check(connection: duckdb.DuckDBPyConnection, name: str, file: Path, select: str, types: Mapping[str, str]) -> None:

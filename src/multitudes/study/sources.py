@@ -1,9 +1,9 @@
 """The data of a study: prepared once, and refused when the tables changed under it."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from multitudes.data.digest import sha256
 from multitudes.data.prepare import prepare
 from multitudes.data.prepared import Prepared
 from multitudes.data.sample import sample_path
@@ -39,8 +39,7 @@ def _as_asked(manifest: dict[str, Any], data: DataConfig) -> bool:
 def _check_unchanged(name: str, tables: Path, inputs: dict[str, dict[str, Any]]) -> None:
     for file, known in inputs.items():
         try:
-            with (tables / file).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = sha256(tables / file)
         except FileNotFoundError:
             digest = ""
         if digest != known["sha256"]:

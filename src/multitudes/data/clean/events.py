@@ -37,6 +37,7 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
         DataError: times are in a unit smaller than seconds, or no event is left.
     """
     _refuse_small_units(connection, table)
+    repeated = _drop_repeated(connection) if "event_id" in table else 0
     past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
     counts = record(
         connection,
@@ -58,15 +59,19 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
         "duplicate_events": counts["past"] - kept,
         "unsorted_events": unsorted,
         "events_without_action": counts["unnamed"] if "action" in table else 0,
-        **record(
-            connection,
-            """
-            SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
-                   count(*) FILTER (source <> '' AND source NOT IN (SELECT topic FROM topic))
-                   AS unknown_source_interests
-            FROM event""",
-        ),
+        "repeated_events": repeated,
     }
+
+
+def unknown(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Return how many events are of items, or have a source, that the items table does not know."""
+    return record(
+        connection,
+        """
+        SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
+               count(*) FILTER (source <> '' AND source NOT IN (SELECT topic FROM topic)) AS unknown_source_interests
+        FROM event""",
+    )
 
 
 def is_order_only(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -87,7 +92,9 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
     )
     unnamed = literal("unknown" if "action" in table else "event")
     all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
-    optional = [column for column in ("action", "rating", "source_interest", "valid") if column not in table]
+    optional = [
+        column for column in ("action", "rating", "source_interest", "valid", "request_id") if column not in table
+    ]
     connection.execute(f"""
         CREATE TABLE event AS
         WITH once AS (
@@ -99,9 +106,18 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
             FROM once LEFT JOIN item ON item.item_id = once.item_id
         )
         SELECT file_row, user_id, item_id, timestamp AS time,
-               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, known, negative,
-               flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
+               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, known,
+               negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
         FROM judged""")
+
+
+def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> int:
+    """Drop from ``events_raw`` what was sent again: the first row of each user's event_id with an item stays."""
+    again = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY file_row) > 1"
+    connection.execute(f"""
+        DELETE FROM events_raw WHERE file_row IN (
+            SELECT file_row FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE} QUALIFY {again})""")
+    return int(connection.fetchall()[0][0])
 
 
 def _known_from(connection: duckdb.DuckDBPyConnection, past: str, share: float) -> None:

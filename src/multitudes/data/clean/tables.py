@@ -4,7 +4,8 @@
 item       item_id, title, embedding (finite or null), usable (has topics or an embedding), and feature columns
 item_topic item_id, topic, place (in the order of the list)
 topic      topic, number (from 1, by name)
-event      file_row, user_id, item_id, time, action, rating, source, known (the item is), negative, flagged, valid
+event      file_row, user_id, item_id, time, action, rating, source, request_id, known (the item is), negative, flagged,
+           valid
 known_from user_id, time: the moment at which the user's follows are known
 member     user_id, number (from 0, by id), and feature columns; every user of either table
 follow     user_id, topic, place; only topics that an item has
@@ -18,8 +19,9 @@ from pathlib import Path
 import duckdb
 
 from multitudes.data import tables
-from multitudes.data.clean import events, items, users
+from multitudes.data.clean import events, items, sources, users
 from multitudes.data.clean.events import Rules
+from multitudes.data.clean.sources import Logs
 from multitudes.data.engine import value
 from multitudes.data.tables import Table
 from multitudes.ids import IdKind
@@ -28,41 +30,80 @@ from multitudes.progress import Progress, silent
 
 @dataclass(frozen=True)
 class Clean:
-    """What is known once the tables stand."""
+    """What is known once the tables stand.
+
+    Attributes:
+        tables: events, items and users; what is not there is missing.
+        inputs: every table that was read, by the name of its file or by what it is.
+        kinds: "int64" or "string", of user_id and item_id.
+        repairs: how often each was made; none that was not.
+        sources: how many events found their source in what was served, by way; empty where nothing was given.
+        warnings: sentences.
+        ordered_only: the timestamps are positions, not times.
+        embedding_width: 0 without embeddings.
+    """
 
     tables: Mapping[str, Table]
+    inputs: Mapping[str, Table]
     kinds: Mapping[str, IdKind]
     repairs: Mapping[str, int]
+    sources: Mapping[str, int]
     warnings: tuple[str, ...]
     ordered_only: bool
     embedding_width: int
 
 
-def clean(connection: duckdb.DuckDBPyConnection, data: Path, rules: Rules, progress: Progress = silent) -> Clean:
-    """Read the folder ``data`` and build the tables above in the engine.
+def clean(
+    connection: duckdb.DuckDBPyConnection,
+    data: Path,
+    rules: Rules,
+    progress: Progress = silent,
+    logs: Logs = sources.NONE,
+) -> Clean:
+    """Read the folder ``data``, and the logs beside it, and build the tables above in the engine.
 
     Raises:
         DataError: something cannot be repaired without guessing.
-        UsageError: ``data`` is no folder.
+        UsageError: ``data`` is no folder, or a log is not there.
     """
-    files, found = tables.find(data), {}
-    for done, (name, file) in enumerate(files.items()):
-        progress(done, len(files) + 2, f"reading {file.name}")
-        found[name] = tables.load(connection, name, file)
+    found, inputs = _read(connection, data, logs, progress)
     kinds = {column: tables.id_kind(connection, found, column) for column in ("user_id", "item_id")}
-    progress(len(files), len(files) + 2, "checking items")
+    served, logged = found.pop("served", None), found.pop("logged", None)
+    if logged is not None:
+        found["events"] = tables.put_behind(connection, "events", found["events"], logged, "logged")
+    progress(len(inputs), len(inputs) + 2, "checking items")
     repairs, width = items.clean(connection, found.get("items"))
-    progress(len(files) + 1, len(files) + 2, "checking events")
+    progress(len(inputs) + 1, len(inputs) + 2, "checking events")
     repairs |= events.clean(connection, found["events"], rules)
-    repairs |= users.clean(connection, found.get("users"))
+    explained = {} if served is None else sources.explain(connection, served, logs.within_s)
+    repairs |= events.unknown(connection) | users.clean(connection, found.get("users"))
     return Clean(
         tables=found,
+        inputs=inputs,
         kinds=kinds,
         repairs={name: count for name, count in repairs.items() if count},
+        sources=explained,
         warnings=tuple(_warnings(connection, found)),
         ordered_only=events.is_order_only(connection),
         embedding_width=width,
     )
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, data: Path, logs: Logs, progress: Progress
+) -> tuple[dict[str, Table], dict[str, Table]]:
+    """Return the tables, by the name of their relation and by that of their file."""
+    files = tables.find(data, events_needed=logs.events is None)
+    found, inputs = {}, {}
+    for done, (name, file) in enumerate(files.items()):
+        progress(done, len(files) + 2, f"reading {file.name}")
+        found[name] = inputs[file.name] = tables.load(connection, name, file)
+    if logs.events is not None:
+        behind = "logged" if "events" in found else "events"
+        found[behind] = inputs["logged events"] = tables.load(connection, "events", tables.at(logs.events), behind)
+    if logs.served is not None:
+        found["served"] = inputs["served"] = tables.view(connection, "served", tables.at(logs.served))
+    return found, inputs
 
 
 def _warnings(connection: duckdb.DuckDBPyConnection, found: Mapping[str, Table]) -> list[str]:

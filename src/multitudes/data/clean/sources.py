@@ -1,0 +1,78 @@
+"""Which topic sourced an engagement: from what a service served, the source interest of CR's training triples.
+
+An engagement is explained by the answer that it names (``request_id``), if that one held the item; else by the newest
+answer that brought the item to the user before. An answer that came later explains nothing: what the user did cannot
+have come of it. Only by name may it be a little later, because the clocks of users and services differ.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from multitudes.data.engine import reading, record
+from multitudes.data.tables import Table
+
+SKEW_S = 300  # how far clocks may differ between the two ends of one request
+
+
+class Logs(NamedTuple):
+    """What a service has written, or anybody in the same columns: files, or folders of Parquet parts."""
+
+    events: Path | None = None  # more events, behind those of the data
+    served: Path | None = None
+    within_s: int = 86_400  # an engagement comes of the newest answer at most so long before it
+
+
+NONE = Logs()
+
+
+def explain(connection: duckdb.DuckDBPyConnection, served: Table, within_s: int) -> dict[str, int]:
+    """Fill the source of each ``event`` that has none from ``served_raw``; return how many found theirs in which way.
+
+    What was served is read twice and never held: memory grows with the events alone.
+
+    Raises:
+        DataError: a part cannot be read, or has been removed meanwhile.
+    """
+    connection.execute("""
+        CREATE TEMP TABLE unexplained AS
+        SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''""")
+    with reading(served.file):
+        connection.execute(f"""
+            CREATE TEMP TABLE explained AS
+            SELECT file_row, max(serve) AS serve FROM ({_named()} UNION ALL {_newest(within_s)}) GROUP BY file_row""")
+    connection.execute("""
+        UPDATE event SET source = serve.condition FROM explained
+        WHERE event.file_row = explained.file_row AND serve.condition IS NOT NULL""")
+    counts = record(
+        connection,
+        """
+        SELECT count(*) FILTER (serve.named) AS by_request, count(*) FILTER (NOT serve.named) AS by_newest,
+               (SELECT count(*) FROM unexplained) - count(*) AS not_served,
+               count(serve.condition) AS with_topic
+        FROM explained""",
+    )
+    connection.execute("DROP TABLE unexplained; DROP TABLE explained")
+    return {"within_s": within_s, **counts}
+
+
+# The greatest serve explains: a named one first, then one that was not later, then the newest. The rest makes it one
+# and the same whatever the order of the rows: the higher rank, then the names.
+_SERVE = """
+    SELECT file_row, {{
+        'named': {named}, 'earlier': served_raw.timestamp <= time, 'time': served_raw.timestamp,
+        'nearness': -coalesce(rank, 0), 'request_id': coalesce(served_raw.request_id, ''), 'condition': condition
+    }} AS serve
+    FROM unexplained JOIN served_raw ON {on}"""
+
+
+def _named() -> str:
+    same = "served_raw.request_id = unexplained.request_id AND served_raw.item_id = unexplained.item_id"
+    user = "coalesce(served_raw.user_id = unexplained.user_id, true)"  # somebody described has no name in the log
+    return _SERVE.format(named="true", on=f"{same} AND {user} AND served_raw.timestamp <= time + {SKEW_S}")
+
+
+def _newest(within_s: int) -> str:
+    same = "served_raw.user_id = unexplained.user_id AND served_raw.item_id = unexplained.item_id"
+    return _SERVE.format(named="false", on=f"{same} AND served_raw.timestamp BETWEEN time - {within_s} AND time")
