@@ -7,7 +7,10 @@ import pytest
 
 from multitudes.batches.histories import Histories
 from multitudes.release.release import Release
+from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.people import Asked, People
+from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.retriever import Retriever
 from multitudes.state.records import Event, Person
 from tests.release.small_release import DAY, publish_small
 
@@ -19,6 +22,11 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> People:
     root: Path = tmp_path_factory.mktemp("releases")
     publish_small(root, negative_actions=("hide",))
     return People(Release.open(root))
+
+
+@pytest.fixture(scope="module")
+def retriever(people: People) -> Retriever:
+    return Retriever(people._release)
 
 
 def did(user, item, time_s: int = NOW, action: str | None = None) -> Event:
@@ -105,3 +113,27 @@ def test_what_training_would_not_use_is_not_used(people: People):
     assert items(asked) == [3, 20, 2, 1]
     assert asked.histories.action_BL[0].tolist() == [1, 1, 2, 1]
     assert asked.histories.valid_BL[0].tolist() == [True, False, False, True]
+
+
+def answers(retriever: Retriever, *persons: Person) -> list[Recommendation]:
+    return retriever.answer([Ask(person.user_id, person, n=8) for person in persons])
+
+
+def test_an_answer_with_an_empty_store_is_the_answer_without_one(retriever: Retriever):
+    with_store = answers(retriever, Person("ann"), Person("bob"))
+    assert with_store == retriever.answer([Ask("ann", n=8), Ask("bob", n=8)])
+
+
+def test_an_event_of_the_store_is_in_the_next_answer(retriever: Retriever):
+    before, after = answers(retriever, Person("ann"), Person("ann", (did("ann", 105),)))
+    assert 105 in [candidate.item_id for candidate in before.candidates]
+    assert 105 not in [candidate.item_id for candidate in after.candidates], "seen"
+    names = [
+        {interest.kind: interest.items[0] for interest in answer.interests if interest.items}
+        for answer in (before, after)
+    ]
+    assert [each["implicit"] for each in names] == ["Film 111", "Film 105"]
+    again, unknown = answers(retriever, Person("ann"), Person("ann", (did("ann", 999),)))
+    assert again == before, "control: one user's event is in no other answer"
+    assert unknown.candidates == before.candidates
+    assert unknown.unknown_items == 1

@@ -99,7 +99,7 @@ class People:
         for b, person in enumerate(persons):
             if person.events:
                 items, unknown_items_B[b] = self._join(asked, b, person.events)
-                seen[b] = np.union1d(seen[b], items)
+                seen[b] = np.union1d(seen[b], np.array(items, dtype=np.int64))
             if person.follows is not None:
                 asked.histories.follow_BF[b], unknown_topics_B[b] = self._follows(person.follows)
         return asked._replace(seen=seen, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B)
