@@ -73,7 +73,7 @@ class Shadow:
             self._thread.join()
 
     def offer(self, ask: Ask, shown: Recommendation) -> None:
-        """Let a request be compared if there is time; returns at once. Only full answers say what a release is worth."""
+        """Let a request be compared if there is time; returns at once. Only full answers are worth it."""
         if shown.effort > Effort.FULL or self._offered.qsize() >= self._most:
             self._add(Compared(dropped=1))
         else:
