@@ -39,6 +39,7 @@ class DictStates:
     events: dict[tuple[type, Id], dict[str, Event]] = field(default_factory=dict)
     follows: dict[tuple[type, Id], tuple[str, ...]] = field(default_factory=dict)
     forgotten: set[tuple[type, Id]] = field(default_factory=set)
+    reads: list[list[Id]] = field(default_factory=list)
 
     async def append(self, events: Sequence[Event]) -> Appended:
         self._check()
@@ -51,6 +52,7 @@ class DictStates:
 
     async def read(self, user_ids: Sequence[Id], within_s: float) -> list[Person]:  # noqa: ARG002
         self._check()
+        self.reads.append(list(user_ids))
         return [
             Person(
                 user,

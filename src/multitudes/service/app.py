@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from multitudes import __version__
 from multitudes.service import events, health, items, recommend, releases, users
 from multitudes.service.attend import attended
 from multitudes.service.body import bounded
-from multitudes.service.documents import explain_keys
+from multitudes.service.documents import described
 from multitudes.service.door import LOOPBACK, guarded
 from multitudes.service.parts import Parts
 from multitudes.service.refusals import answer_errors
@@ -30,12 +30,14 @@ def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        parts.heartbeat.start()
         yield
+        parts.heartbeat.stop()
         await asyncio.to_thread(at_end)
 
     app = FastAPI(
         title="multitudes",
-        version=__version__,
+        version=version("multitudes"),
         summary="Candidates for a person, from several vectors, one per interest.",
         lifespan=lifespan,
         docs_url=None,  # its page loads scripts from elsewhere
@@ -51,5 +53,5 @@ def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
     for room in (recommend, events, items, users, releases, health):
         app.include_router(room.router(parts))
     answer_errors(app)
-    explain_keys(app)
+    app.openapi = described(app)  # type: ignore[method-assign]
     return app

@@ -1,5 +1,6 @@
 """What ``/openapi.json`` says beside the schemas: an example of every answer, and what each refusal means."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -20,13 +21,13 @@ _CANDIDATE: Final = {
     "found_by": [1, 2],
 }
 _INTEREST: Final = {
-    "number": 2,
-    "kind": "explicit",
-    "name": "Crime",
-    "share": 1.0,
-    "items": [],
-    "n_items": 0,
-    "age_days": None,
+    "number": 1,
+    "kind": "implicit",
+    "name": "Drama",
+    "share": 0.45,
+    "items": ["Film 111", "Film 104"],
+    "n_items": 4,
+    "age_days": 0.5,
 }
 _RECOMMENDED: Final = {
     "request_id": "r-1",
@@ -80,7 +81,6 @@ _EXAMPLES: Final[dict[str, Any]] = {
                 "created_at": "2026-01-01T00:00:00+00:00",
                 "method": "joint",
                 "counts": {"users": 3, "items": 20, "topics": 2},
-                "problem": None,
             }
         ],
     },
@@ -90,19 +90,29 @@ _EXAMPLES: Final[dict[str, Any]] = {
 
 def answers(example: str) -> Responses:
     """Return how an endpoint answers: its example, and every refusal."""
-    refusals: Responses = {
+    return {200: {"content": _json(_EXAMPLES[example])}, **refusals()}
+
+
+def refusals() -> Responses:
+    """Return every refusal: a door or a bound may close before any address."""
+    return {
         status: {"model": Refused, "description": CODES[status], "content": _json(_refused(status))}
         for status in _MESSAGES
     }
-    return {200: {"content": _json(_EXAMPLES[example])}, **refusals}
 
 
-def explain_keys(app: FastAPI) -> None:
-    """Say in the description of the interface how a key is sent."""
-    described = app.openapi()  # kept by the app, so this is done once
-    scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes key`."}
-    described.setdefault("components", {})["securitySchemes"] = {"key": scheme}
-    described["security"] = [{"key": []}]
+def described(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """Return what makes the description of an application; the framework's own, and how a key is sent."""
+    plain = app.openapi
+
+    def describe() -> dict[str, Any]:
+        description = plain()  # made once, and kept by the application
+        scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes key`."}
+        description["components"]["securitySchemes"] = {"key": scheme}
+        description["security"] = [{"key": []}]
+        return description
+
+    return describe
 
 
 def _refused(status: int) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from starlette.responses import Response
 
 from multitudes.errors import StateError
 from multitudes.service import schemas
-from multitudes.service.documents import answers
+from multitudes.service.documents import answers, refusals
 from multitudes.service.parts import Parts
 from multitudes.service.refusals import json_answer
+
+_PAGE = {"content": {"text/plain": {"example": 'multitudes_requests_total{route="/healthz"} 1.0'}}}
 
 
 def router(parts: Parts) -> APIRouter:
@@ -35,7 +37,7 @@ def router(parts: Parts) -> APIRouter:
             state = str(error)
         return json_answer({"status": "ok", "checks": checks | {"state": state}})
 
-    @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"example": ""}}}})
+    @routes.get("/metrics", response_class=Response, responses={200: _PAGE, **refusals()})
     async def metrics() -> Response:
         """Return the measures of this process."""
         return Response(parts.measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -24,7 +24,7 @@ from multitudes.errors import MissingError, UsageError
 Scope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "mult_"  # so that scanners of source code know a key that leaked
-_NAME: Final = re.compile(r"[\w.-]{1,64}")
+_NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _LOOK_EVERY_S: Final = 1.0
 

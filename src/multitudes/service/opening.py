@@ -1,29 +1,30 @@
 """What the service is made of, opened in order and closed in the other: releases, engine, states, logs, keys."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Final
 
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import Kinds
 from multitudes.release.release import Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.current import Current
+from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.door import LOOPBACK
-from multitudes.service.engine import Engine
+from multitudes.service.engine import Engine, nobody
+from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
 from multitudes.service.measures import Measures
 from multitudes.service.parts import Parts
 from multitudes.service.settings import ServeConfig
+from multitudes.service.shadow import Shadow
 from multitudes.service.stores import ThreadedStates
+from multitudes.state.place import open_states
 from multitudes.state.protocol import UserStates
-from multitudes.state.redis import RedisStates
-from multitudes.state.sqlite import SQLiteStates
-
-_URL: Final = re.compile(r"(rediss?|unix)://")
 
 
 def check_door(settings: ServeConfig) -> None:
@@ -53,14 +54,26 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
     check_door(settings)
     keys = None if settings.keys.file is None else Keys(settings.keys.file)
     with ExitStack() as stack:
-        retriever = Retriever.open(releases)
+        current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
         states = stack.enter_context(closing(ThreadedStates(_store(folder, settings), settings.guard)))
-        logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(retriever.release), settings.logs)))
-        logs.start()
-        engine = stack.enter_context(closing(Engine(lambda: retriever, settings.engine, settings.admission)))
-        engine.start()
-        yield Parts(settings, lambda: retriever, engine, states, logs, Measures(), Journal(settings.journal), keys)
+        logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(current().release), settings.logs)))
+        heartbeat = Heartbeat()
+        after: Callable[[Ask, Recommendation], None] = nobody
+        if settings.releases.shadow is not None:
+            shadow = stack.enter_context(closing(_shadow(releases, settings.releases.shadow)))
+            shadow.start()
+            after = shadow.offer
+        engine = Engine(current, settings.engine, settings.admission, lag_s=heartbeat.lag_s, after=after)
+        stack.enter_context(closing(engine))
+        for part in (current, logs, engine):
+            part.start()
+        journal = Journal(settings.journal)
+        yield Parts(settings, current, engine, states, logs, Measures(), journal, keys, heartbeat)
+
+
+def _shadow(releases: Path, version: str) -> Shadow:
+    return Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
 
 
 def data_folder(releases: Path, settings: ServeConfig) -> Path:
@@ -78,10 +91,7 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
 
 
 def _store(folder: Path, settings: ServeConfig) -> UserStates:
-    place = settings.state.store
-    if place is not None and _URL.match(place):
-        return RedisStates(place, settings.state)
-    return SQLiteStates(folder / "state.sqlite" if place is None else Path(place), settings.state)
+    return open_states(settings.state.store or folder / "state.sqlite", settings.state)
 
 
 def _kinds(release: Release) -> Kinds:

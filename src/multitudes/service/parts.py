@@ -1,7 +1,7 @@
 """What the routers work with: the seams behind HTTP, each of which a test can put something small into."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from multitudes.ids import Id
@@ -10,6 +10,7 @@ from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.admission import Priority
 from multitudes.service.engine import Answered
+from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
 from multitudes.service.measures import Measures
@@ -55,4 +56,5 @@ class Parts:
     logs: Logs
     measures: Measures
     journal: Journal
-    keys: Keys | None = None
+    keys: Keys | None = None  # None: no key is asked for
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)

@@ -23,10 +23,12 @@ from multitudes.config import parse
 from multitudes.errors import MissingError, MultitudesError, UsageError
 from multitudes.service.app import build
 from multitudes.service.idle import impatient
+from multitudes.service.journal import adopt
 from multitudes.service.opening import opened
 from multitudes.service.settings import ServeConfig
 
 _HANDED_OVER: Final = "MULTITUDES_SERVING"  # in the environment of a worker: what it serves
+_SPEAKERS: Final = ("multitudes", "uvicorn")
 _NEVER_STARTED: Final = 3  # exit code of a worker that the server does not start again
 
 
@@ -59,6 +61,7 @@ def address(listening: socket) -> str:
 
 def serve_alone(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
     """Serve until SIGTERM, and return when what was accepted is answered."""
+    adopt(*_SPEAKERS)
     with _ended_quietly():
         Server(Config(app, **_how(settings))).run([listening])
 
@@ -70,6 +73,7 @@ def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> 
         MissingError: a worker could not begin; it has said why.
     """
     os.environ[_HANDED_OVER] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
+    adopt(*_SPEAKERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_how(settings))
     workers = Multiprocess(config, [listening])
     workers.run()
@@ -81,6 +85,7 @@ def worker() -> FastAPI:
     """Make the application of a worker from what its parent handed over."""
     handed_over = json.loads(os.environ[_HANDED_OVER])
     settings = parse(ServeConfig, handed_over["settings"], "settings of the service")
+    adopt(*_SPEAKERS)
     _end_with_parent()
     parts = ExitStack()
     try:

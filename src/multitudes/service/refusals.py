@@ -1,6 +1,7 @@
 """What is refused, as JSON: a code for programs, one line for people, and the request that it belongs to."""
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Final
 
 import orjson
@@ -51,7 +52,7 @@ def refused(refusal: RefusalError, request_id: str) -> Response:
     record = {"code": CODES[refusal.status], "message": " ".join(str(refusal).split())}
     headers = {}
     if refusal.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, round(refusal.retry_after_s)))
+        headers["retry-after"] = str(max(1, ceil(refusal.retry_after_s)))
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
     if refusal.status in {408, 413}:  # the rest of the body is not read

@@ -85,6 +85,10 @@ class Ask(Body):
 class Batch(Body):
     """Several people at once, answered after those who wait for theirs."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"requests": [{"user_id": "ann", "n": 2}, {"history": [101], "n": 2}]}]}
+    )
+
     requests: list[Ask] = Field(min_length=1, max_length=MAX_BATCH)
 
 
@@ -234,10 +238,10 @@ class ReleaseState(Answer):
 
     version: str
     serves: bool
-    created_at: str | None
-    method: str | None
+    created_at: str | None = None
+    method: str | None = None
     counts: dict[str, int]
-    problem: str | None
+    problem: str | None = Field(None, description="Why it cannot serve.")
 
 
 class Releases(Answer):

@@ -32,6 +32,17 @@ class ServerConfig(Config):
     )
 
 
+class ReleasesConfig(Config):
+    """What is served of the folder of releases."""
+
+    shadow: str | None = Field(
+        None, description="A version that answers the same requests behind the one that serves: compared, never shown."
+    )
+    remember: int = Field(
+        10_000, ge=0, description="Users whose last vectors are kept, to answer them when there is little time."
+    )
+
+
 class HttpConfig(Config):
     """What a client may send, and how slowly."""
 
@@ -44,7 +55,7 @@ class HttpConfig(Config):
 class DeadlineConfig(Config):
     """How long an answer may take; the header ``x-deadline-ms`` says otherwise for a request."""
 
-    default_ms: int = Field(250, ge=1, le=600_000, description="Of a request that says nothing.")
+    default_ms: int = Field(500, ge=1, le=600_000, description="Of a request that says nothing.")
     batch_ms: int = Field(5_000, ge=1, le=600_000, description="Of a batch that says nothing.")
     most_ms: int = Field(30_000, ge=1, le=600_000, description="The longest that a request may say.")
 
@@ -82,6 +93,7 @@ class ServeConfig(Config):
     """All settings of the service, by section."""
 
     server: ServerConfig = ServerConfig()
+    releases: ReleasesConfig = ReleasesConfig()
     http: HttpConfig = HttpConfig()
     deadlines: DeadlineConfig = DeadlineConfig()
     keys: KeysConfig = KeysConfig()

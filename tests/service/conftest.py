@@ -1,0 +1,119 @@
+"""The tiny release, the service in front of it, and a caller that holds every answer to the published description."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import jsonschema
+import pytest
+from fastapi import FastAPI
+
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.app import build
+from multitudes.service.journal import Journal
+from multitudes.service.measures import Measures
+from multitudes.service.parts import Parts
+from multitudes.service.settings import JournalConfig, ServeConfig
+from tests.release.small_release import publish_small
+from tests.service.fakes import DictStates, ListLogs, PlainEngine
+
+Call = Callable[..., httpx.Response]
+_DESCRIPTIONS: list[dict] = []
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("service") / "releases"
+    publish_small(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def retriever(releases: Path) -> Retriever:
+    return Retriever.open(releases)
+
+
+@pytest.fixture
+def written() -> StringIO:
+    """What the service wrote into its journal."""
+    return StringIO()
+
+
+@pytest.fixture
+def parts(retriever: Retriever, written: StringIO) -> Parts:
+    engine, journal = PlainEngine(retriever), Journal(JournalConfig(), written)
+    return Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal)
+
+
+@pytest.fixture(scope="session")
+def plain_app(retriever: Retriever) -> FastAPI:
+    """An application for tests that look at nothing behind it."""
+    engine, journal = PlainEngine(retriever), Journal(JournalConfig())
+    return build(Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal))
+
+
+@pytest.fixture
+def call(parts: Parts) -> Call:
+    app = build(parts)
+    return lambda method, path, **request: ask(app, method, path, **request)
+
+
+@pytest.fixture
+def plain_call(plain_app: FastAPI) -> Call:
+    return lambda method, path, **request: ask(plain_app, method, path, **request)
+
+
+def with_settings(parts: Parts, **sections) -> Parts:
+    """Return the parts under other settings, given as keys by section."""
+    return replace(parts, settings=ServeConfig.model_validate(sections))
+
+
+def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:
+    """Ask without a socket, and hold the answer to ``/openapi.json``."""
+    base = request.pop("base", "http://127.0.0.1")
+
+    async def once() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+            return await client.request(method, path, **request)
+
+    response = asyncio.run(once())
+    check_described(_description(app), method, path.partition("?")[0], response)
+    return response
+
+
+def _description(app: FastAPI) -> dict:
+    """Return the published description; it is the same for all, and takes a while to make."""
+    if not _DESCRIPTIONS:
+        _DESCRIPTIONS.append(app.openapi())
+    return _DESCRIPTIONS[0]
+
+
+def check_described(description: dict, method: str, path: str, response: httpx.Response) -> None:
+    """Check an answer against the description of its address; what is no address has the shape of a refusal."""
+    assert response.headers["x-request-id"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "server" not in response.headers
+    if not response.headers["content-type"].startswith("application/json") or path == "/openapi.json":
+        return
+    schema: dict = {"$ref": "#/components/schemas/Refused"}
+    for template, methods in description["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", ".+", template), path) and method.lower() in methods:
+            answer = methods[method.lower()]["responses"][str(response.status_code)]
+            schema = answer["content"]["application/json"]["schema"]
+    jsonschema.validate(response.json(), {**schema, "components": description["components"]})
+
+
+def refusal(response: httpx.Response) -> tuple[int, str, str]:
+    """Return status, code and message, and check that the message is one line that tells nothing of the inside."""
+    record = response.json()
+    message = record["error"]["message"]
+    assert record["request_id"] == response.headers["x-request-id"]
+    assert "\n" not in message
+    assert len(message) < 300
+    assert not re.search(r"Traceback|File \"|/home/|\.py\b|0x[0-9a-f]{6}", message)
+    return response.status_code, record["error"]["code"], message

@@ -1,0 +1,183 @@
+"""Doors: who may come in, tried with no key, a wrong one, one of another scope, and under a name of somebody else's."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from multitudes.errors import MissingError, UsageError
+from multitudes.service import keys as keys_room
+from multitudes.service.app import build
+from multitudes.service.door import scope_of
+from multitudes.service.journal import Journal
+from multitudes.service.keys import Keys, digest, make_key, read_keys
+from multitudes.service.measures import Measures
+from multitudes.service.opening import check_door
+from multitudes.service.parts import Parts
+from multitudes.service.settings import JournalConfig, ServeConfig
+from tests.service.conftest import ask, refusal
+from tests.service.fakes import DictStates, ListLogs, PlainEngine
+
+# An address of each scope, with a body where one is needed.
+READ = ("POST", "/v1/recommend", {"json": {"history": []}})
+WRITE = ("PUT", "/v1/users/ann", {"json": {"follows": []}})
+ADMIN = ("DELETE", "/v1/users/ann", {})
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "keys"
+
+
+@pytest.fixture(scope="module")
+def guarded(retriever, tmp_path_factory):
+    """The service behind keys, and a key of each scope."""
+    file = tmp_path_factory.mktemp("doors") / "keys"
+    given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
+    engine, journal = PlainEngine(retriever), Journal(JournalConfig())
+    parts = Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal, Keys(file))
+    return build(parts), given
+
+
+@pytest.mark.parametrize("request_", [READ, WRITE, ADMIN, ("GET", "/v1/releases", {}), ("GET", "/openapi.json", {})])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer(""),
+        bearer("wrong"),
+        {"authorization": "Basic YTpi"},
+        {"authorization": "Bearer \xe9"},
+        {"x-api-key": "k"},
+    ],
+    ids=["none", "empty", "unknown", "another kind", "no ASCII", "another header"],
+)
+def test_without_a_good_key_nothing_is_told(request_, headers, guarded):
+    app, _ = guarded
+    method, path, body = request_
+    response = ask(app, method, path, headers={k: v.encode("latin-1") for k, v in headers.items()}, **body)
+    assert refusal(response)[:2] == (401, "no_key")
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_what_is_not_there_looks_the_same_without_a_key(guarded):
+    app, given = guarded
+    assert ask(app, "GET", "/v1/secret").status_code == 401
+    assert ask(app, "GET", "/v1/secret", headers=bearer(given["read"])).status_code == 404
+
+
+@pytest.mark.parametrize(("request_", "needed"), [(READ, "read"), (WRITE, "write"), (ADMIN, "admin")])
+@pytest.mark.parametrize("scope", keys_room.SCOPES)
+def test_a_key_opens_its_own_scope_alone(request_, needed, scope, guarded):
+    app, given = guarded
+    method, path, body = request_
+    response = ask(app, method, path, headers=bearer(given[scope]), **body)
+    if scope == needed:
+        assert response.status_code == 200
+    else:
+        status, code, message = refusal(response)
+        assert (status, code) == (403, "wrong_scope")
+        assert f"a key of scope {needed}; the key given has {scope}" in message
+
+
+def test_health_is_asked_by_who_has_no_key(guarded):
+    app, _ = guarded
+    assert ask(app, "GET", "/healthz").status_code == 200
+    assert ask(app, "GET", "/readyz").status_code == 200
+    assert ask(app, "GET", "/metrics").status_code == 401
+
+
+def test_every_address_needs_the_scope_that_is_meant(guarded):
+    app, _ = guarded
+    found = {
+        (method.upper(), path): scope_of(method.upper(), path)
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
+    assert found == {
+        ("POST", "/v1/recommend"): "read",
+        ("POST", "/v1/recommend/batch"): "read",
+        ("POST", "/v1/events"): "write",
+        ("GET", "/v1/items/{id}/similar"): "read",
+        ("GET", "/v1/users/{id}"): "read",
+        ("PUT", "/v1/users/{id}"): "write",
+        ("DELETE", "/v1/users/{id}"): "admin",
+        ("GET", "/v1/releases"): "read",
+        ("GET", "/healthz"): "read",
+        ("GET", "/readyz"): "read",
+        ("GET", "/metrics"): "read",
+    }
+
+
+def test_a_key_that_is_taken_out_of_the_file_is_no_longer_good(file, monkeypatch):
+    monkeypatch.setattr(keys_room, "_LOOK_EVERY_S", 0.0)
+    first, second = make_key(file, "first", ("read",)), make_key(file, "second", ("read",))
+    keys = Keys(file)
+    assert [keys.find(key).name for key in (first, second)] == ["first", "second"]
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "first" not in line))
+    assert keys.find(first) is None
+    assert keys.find(second).name == "second"
+    third = make_key(file, "third", ("write",))
+    assert keys.find(third).scopes == {"write"}
+    file.write_text("damaged\n")
+    assert keys.find(second) is None, "shut, not open"
+    file.unlink()
+    assert keys.find(second) is None
+
+
+def test_the_file_holds_no_key(file):
+    key = make_key(file, "shop", ("read", "write"))
+    assert key not in file.read_text()
+    (line,) = read_keys(file)
+    assert (line.name, line.scopes, line.sha256) == ("shop", {"read", "write"}, digest(key))
+    assert len(key) > 40
+    with pytest.raises(UsageError, match="has a key 'shop' already"):
+        make_key(file, "shop", ("read",))
+
+
+@pytest.mark.parametrize(
+    "line", ["shop", "shop read", "shop all " + "0" * 64, "shop read 12", "a b read " + "0" * 64, "é read " + "0" * 64]
+)
+def test_a_file_that_is_none_is_refused_with_its_line(line, file):
+    make_key(file, "good", ("read",))
+    file.write_text(file.read_text() + line + "\n")
+    with pytest.raises(UsageError, match="line 3 is no key; expected NAME SCOPE"):
+        Keys(file)
+
+
+def test_no_file_and_an_empty_file_open_nothing(file):
+    with pytest.raises(MissingError, match="no such file of keys; make one with: multitudes key"):
+        Keys(file)
+    file.write_text("# nobody\n")
+    with pytest.raises(UsageError, match="holds no key"):
+        Keys(file)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_without_keys_the_service_is_for_this_machine_alone(host, file):
+    with pytest.raises(UsageError, match="others can reach it, and no key is asked for"):
+        check_door(ServeConfig.model_validate({"server": {"host": host}}))
+    check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"open": True}}))
+    check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"file": file}}))
+    check_door(ServeConfig())
+
+
+def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(parts):
+    app = build(parts)
+    for base in ("http://evil.example", "http://evil.example:8000", "http://127.0.0.1.evil.example"):
+        assert refusal(ask(app, "POST", "/v1/recommend", json={"history": []}, base=base))[:2] == (421, "wrong_host")
+    for base in ("http://localhost", "http://127.0.0.1:8000", "http://[::1]:8000"):
+        assert ask(app, "POST", "/v1/recommend", json={"history": []}, base=base).status_code == 200
+    assert ask(app, "GET", "/healthz", base="http://10.0.0.7").status_code == 200
+
+
+def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(parts, file, written):
+    key = make_key(file, "shop", ("read",))
+    parts.engine.error = ZeroDivisionError("x")
+    ask(build(replace(parts, keys=Keys(file))), *READ[:2], headers=bearer(key), **READ[2])
+    assert '"key": "shop"' in written.getvalue()
+    assert key not in written.getvalue()

@@ -1,0 +1,84 @@
+"""Neighbours of items, releases, health and measures."""
+
+from dataclasses import replace
+
+import pytest
+
+from multitudes.errors import StateError
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.app import build
+from multitudes.service.journal import Journal
+from multitudes.service.settings import JournalConfig
+from tests.release.small_release import publish_small
+from tests.service.conftest import ask, refusal, with_settings
+
+
+def test_the_neighbours_of_an_item_are_the_nearest_of_its_axis_without_itself(call):
+    record = call("GET", "/v1/items/103/similar?n=3").json()
+    assert [c["item_id"] for c in record["candidates"]] == [101, 102, 104]
+    assert [c["rank"] for c in record["candidates"]] == [1, 2, 3]
+    assert [c["title"] for c in record["candidates"]] == ["Film 101", "Film 102", "Film 104"]
+    assert (record["item_id"], record["release"]) == (103, "0001")
+    other = call("GET", "/v1/items/113/similar?n=3").json()
+    assert [c["item_id"] for c in other["candidates"]] == [111, 112, 114]
+
+
+def test_an_item_that_is_not_there(call):
+    status, code, message = refusal(call("GET", "/v1/items/999/similar"))
+    assert (status, code) == (404, "not_found")
+    assert "999" in message
+    assert refusal(call("GET", "/v1/items/ann/similar"))[0] == 422
+
+
+@pytest.mark.parametrize("n", ["0", "1001", "many", "1.5", ""])
+def test_a_wrong_number_of_neighbours(n, plain_call):
+    assert refusal(plain_call("GET", f"/v1/items/103/similar?n={n}"))[0] == 422
+
+
+def test_no_time_for_a_search_is_told_in_time(parts):
+    app = build(with_settings(parts, deadlines={"default_ms": 1}))
+    monotonic = {"x-deadline-ms": "1"}
+    statuses = {ask(app, "GET", "/v1/items/103/similar", headers=monotonic).status_code for _ in range(5)}
+    assert statuses <= {200, 429}
+
+
+def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path):
+    for _ in range(2):
+        publish_small(tmp_path)
+    retriever = Retriever.open(tmp_path)
+    (ReleaseStore(tmp_path).folder("0001") / "manifest.json").write_text("{")
+    record = ask(build(replace(parts, current=lambda: retriever)), "GET", "/v1/releases").json()
+    assert (record["serving"], record["current"]) == ("0002", "0002")
+    damaged, good = record["versions"]
+    assert (damaged["version"], damaged["serves"]) == ("0001", False)
+    assert "damaged" in damaged["problem"]
+    assert str(tmp_path) not in damaged["problem"]
+    assert (good["serves"], good["counts"]["items"], good["problem"]) == (True, 20, None)
+
+
+def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, parts):
+    assert call("GET", "/healthz").json() == {"status": "ok", "checks": {}}
+    assert call("GET", "/readyz").json()["checks"] == {"release": "0001", "items": 20, "state": "ok"}
+    parts.states.error = StateError("the store is away")
+    ready = call("GET", "/readyz")
+    assert (ready.status_code, ready.json()["checks"]["state"]) == (200, "the store is away")
+    assert call("GET", "/healthz").status_code == 200
+
+
+def test_requests_are_counted_by_route_and_status(call):
+    call("GET", "/healthz")
+    call("POST", "/v1/recommend", json={})
+    page = call("GET", "/metrics").text
+    assert 'multitudes_requests_total{method="GET",route="/healthz",status="200"} 1.0' in page
+    assert 'multitudes_requests_total{method="POST",route="/v1/recommend",status="422"} 1.0' in page
+    assert 'multitudes_request_seconds_count{route="/healthz"} 1.0' in page
+
+
+def test_the_journal_has_a_line_for_each_request_where_it_is_asked_for(parts, written):
+    ask(build(parts), "GET", "/v1/users/ann")
+    assert written.getvalue() == ""
+    loud = replace(parts, journal=Journal(JournalConfig(requests=True), written))
+    response = ask(build(loud), "GET", "/v1/users/ann")
+    assert response.headers["x-request-id"] in written.getvalue()
+    assert "ann" not in written.getvalue(), "who is asked for is not in the journal"

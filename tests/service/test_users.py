@@ -1,0 +1,70 @@
+"""Events, follows, and forgetting: what is kept of a user is what was said, until they are forgotten."""
+
+import pytest
+
+from multitudes.errors import StateError
+from multitudes.service.paths import segment
+from tests.service.conftest import refusal
+
+EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_000_000, "action": "view"}
+
+
+def test_events_are_kept_and_logged_once_each(call, parts):
+    second = EVENT | {"event_id": "e-2", "item_id": 106, "time_s": 1_700_000_001, "request_id": "r-1"}
+    assert call("POST", "/v1/events", json={"events": [EVENT, second]}).json() == {"new": 2, "repeated": 0, "cut": 0}
+    assert call("POST", "/v1/events", json={"events": [second]}).json() == {"new": 0, "repeated": 1, "cut": 0}
+    kept = call("GET", "/v1/users/ann").json()
+    assert [(e["event_id"], e["item_id"], e["time_s"]) for e in kept["events"]] == [
+        ("e-1", 105, 1_700_000_000),
+        ("e-2", 106, 1_700_000_001),
+    ]
+    assert [event.request_id for event in parts.logs.events] == [None, "r-1", "r-1"]
+
+
+def test_an_event_without_a_time_is_of_now(call, parts):
+    call("POST", "/v1/events", json={"events": [{name: EVENT[name] for name in ("event_id", "user_id", "item_id")}]})
+    (event,) = parts.logs.events
+    assert event.time_s > 1_700_000_000
+    assert event.action is None
+
+
+def test_events_are_not_acknowledged_before_they_are_written_down(call, parts):
+    parts.logs.full = True
+    response = call("POST", "/v1/events", json={"events": [EVENT]})
+    assert refusal(response)[:2] == (503, "unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    assert parts.states.events == {}, "so that they are new when they are sent again"
+    parts.logs.full, parts.states.error = False, StateError("the store is away")
+    assert refusal(call("POST", "/v1/events", json={"events": [EVENT]})) == (503, "unavailable", "the store is away")
+
+
+def test_follows_replace_those_of_before(call, parts):
+    assert call("GET", "/v1/users/ann").json() == {"user_id": "ann", "follows": None, "events": [], "forgotten": False}
+    call("PUT", "/v1/users/ann", json={"follows": ["Drama", "Crime"]})
+    assert call("PUT", "/v1/users/ann", json={"follows": []}).json()["follows"] == []
+    assert call("GET", "/v1/users/ann").json()["follows"] == []
+
+
+def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
+    call("POST", "/v1/events", json={"events": [EVENT]})
+    assert call("DELETE", "/v1/users/ann").json() == {"user_id": "ann", "known": True}
+    assert parts.logs.forgotten == ["ann"]
+    assert call("GET", "/v1/users/ann").json() == {"user_id": "ann", "follows": None, "events": [], "forgotten": True}
+    assert call("DELETE", "/v1/users/ann").json()["known"] is False
+    assert parts.logs.forgotten == ["ann", "ann"], "one that was interrupted is done again"
+    parts.states.error = StateError("the store is away")
+    assert call("DELETE", "/v1/users/bob").status_code == 503
+    assert parts.logs.forgotten == ["ann", "ann"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "42", "é", "a?b#c", 'q"q', "%2F", " "])
+def test_any_name_is_a_user(name, call, parts):
+    call("PUT", f"/v1/users/{segment(name)}", json={"follows": ["Drama"]})
+    assert parts.states.follows == {(str, name): ("Drama",)}
+    assert call("GET", f"/v1/users/{segment(name)}").json()["user_id"] == name
+
+
+def test_a_number_is_no_user_where_names_are_texts(call):
+    status, _, message = refusal(call("GET", "/v1/users/42"))
+    assert status == 422
+    assert "texts" in message
