@@ -92,6 +92,16 @@ def test_forgetting_leaves_no_trace_of_the_person_in_the_files_once_they_are_vac
     states.close()
 
 
+def test_what_was_deleted_is_overwritten_at_once(tmp_path: Path):
+    states = SQLiteStates(tmp_path / "state.db")
+    states.append([Event("a", "ann", "item-7", NOW), Event("b", "bob", "item-8", NOW)])
+    states.forget("ann")
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"item-7" not in files
+    assert b"item-8" in files, "control"
+    states.close()
+
+
 def test_no_user_id_is_in_the_files_at_all(tmp_path: Path):
     states = SQLiteStates(tmp_path / "state.db")
     states.append([Event("a", "somebody-with-a-name", "item-7", NOW)])
