@@ -1,0 +1,168 @@
+"""The loop: what is served is logged, what comes of it is logged, and the next training learns from both.
+
+prepare → train → publish → serve → people engage → prepare → train → publish → serve
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.batches.examples import Examples
+from multitudes.data.clean.sources import Logs as ReadLogs
+from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.prepared import Prepared
+from multitudes.logs.logs import Logs
+from multitudes.logs.records import Engaged, Served
+from multitudes.logs.schemas import Kinds
+from multitudes.nn.user_config import UserTowerConfig
+from multitudes.publish.publish import publish
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.app import build
+from multitudes.service.opening import opened
+from multitudes.service.settings import DataConfig, ServeConfig
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.loop import train
+
+pytestmark = pytest.mark.slow
+USERS, ENGAGED, LENGTH = 24, 6, 12
+
+
+class Engagement(NamedTuple):
+    """What somebody did with an item that was served to them."""
+
+    user: int
+    item: int
+    request: str
+
+
+def data_of(tmp: Path) -> Path:
+    world = plant(PlantedConfig(users=USERS, items=60, events=400, niches=6, topics=6, sourced_share=0))
+    write(world, tmp / "data")
+    return tmp / "data"
+
+
+def released(prepared: Prepared, tmp: Path) -> Path:
+    """Train and publish; return the folder of releases."""
+    model = UserTowerConfig.model_validate({"width": 16, "history": LENGTH})
+    run = train(prepared, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), tmp / "run")
+    publish(run.path, tmp / "releases", retrieve=RetrieveConfig(explicit_share=0.5))
+    return tmp / "releases"
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The tables, and what was released of them."""
+    tmp = tmp_path_factory.mktemp("first")
+    data = data_of(tmp)
+    return data, released(prepare(data, tmp / "prepared", PrepareConfig(split="leave_one_out")), tmp)
+
+
+def engaged_with(user: int, request: str, items: list[int]) -> list[Engagement]:
+    """Every user takes some of what they are served, from the whole length of the list."""
+    return [Engagement(user, item, request) for item in items[:: max(1, len(items) // ENGAGED)][:ENGAGED]]
+
+
+def by_library(releases: Path, folder: Path) -> list[Engagement]:
+    """Serve everybody once, log it, and log what they do a minute later."""
+    retriever, logs, now = Retriever.open(releases), Logs(folder, Kinds("int64", "int64")), 1_790_000_000
+    engagements = []
+    for user in range(USERS):
+        answer = retriever.recommend(user, n=30, request=f"r{user}")
+        record = {"request_id": f"r{user}", "user_id": user, "time_s": now, "release": answer.release}
+        assert logs.served(Served.of(answer.candidates, **record))
+        engagements += engaged_with(user, f"r{user}", [candidate.item_id for candidate in answer.candidates])
+    assert logs.engaged(
+        [Engaged(f"e{i}", user, item, now + 60 + i, "save", None) for i, (user, item, _) in enumerate(engagements)]
+    )
+    logs.close()
+    return engagements
+
+
+def by_service(releases: Path, folder: Path) -> list[Engagement]:
+    """Serve everybody once over HTTP, and send what they do."""
+    with opened(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as parts:
+        return asyncio.run(_over_http(build(parts)))
+
+
+async def _over_http(app: Callable[..., object]) -> list[Engagement]:
+    transport = httpx.ASGITransport(app=app)
+    engagements = []
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
+        for user in range(USERS):
+            body = {"user_id": user, "n": 30}
+            answer = (await client.post("/v1/recommend", json=body, headers={"x-deadline-ms": "30000"})).json()
+            assert not answer["degraded"], answer["reason"]
+            items = [candidate["item_id"] for candidate in answer["candidates"]]
+            engagements += engaged_with(user, answer["request_id"], items)
+        events = [
+            {"event_id": f"e{i}", "user_id": user, "item_id": item, "action": "save", "request_id": request}
+            for i, (user, item, request) in enumerate(engagements)
+        ]
+        for sent in (events, events[:5]):  # some are sent twice
+            assert (await client.post("/v1/events", json={"events": sent})).status_code == 200
+    return engagements
+
+
+def sourced(prepared: Prepared) -> set[tuple[str, int, int]]:
+    """Return (topic, user, item) of every event whose source is known."""
+    at = np.flatnonzero(prepared.event_source)
+    user = prepared.user_ids.gather(np.searchsorted(prepared.event_offset, at, side="right") - 1)
+    item = prepared.items["item_id"].gather(prepared.event_item[at] - 1)
+    topics = [prepared.topics[topic] for topic in prepared.event_source[at].tolist()]
+    return set(zip(topics, user.to_list(), item.to_list(), strict=True))
+
+
+def triples(prepared: Prepared, condition: str) -> Counter[tuple[str, int]]:
+    """Return how often training sees each (topic, item) in one epoch."""
+    examples = Examples(prepared, history=LENGTH, window=4, first_time_only=True, condition=condition)  # type: ignore[arg-type]
+    assert examples.condition == "source"
+    items, seen = prepared.items["item_id"].to_list(), Counter[tuple[str, int]]()
+    for batch in examples.epoch(16, seed=0, epoch=0):
+        for topic, item in zip(batch.condition_BC.ravel(), batch.target_BW[:, :4].ravel(), strict=True):
+            if topic:
+                seen[prepared.topics[topic], items[item - 1]] += 1
+    return seen
+
+
+@pytest.mark.parametrize("serve", [by_library, by_service])
+def test_what_was_served_becomes_the_triples_of_the_next_training_and_is_served_again(first, tmp_path, serve):
+    data, releases = first
+    engagements = serve(releases, tmp_path / "logs")
+    logs = ReadLogs(tmp_path / "logs" / "events", tmp_path / "logs" / "served")
+    again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
+
+    served = pl.concat([pl.read_parquet(part) for part in logs.served.glob("*.parquet")])
+    topic = {(u, i): c for u, i, c in served.select("user_id", "item_id", "condition").rows() if c is not None}
+    expected = {(topic[u, i], u, i) for u, i, _ in engagements if (u, i) in topic}
+    assert len(expected) > 10
+    assert len(expected) < len(engagements)  # what other interests brought has no topic
+    assert sourced(again) == expected
+    assert again.manifest["sources"]["by_request" if serve is by_service else "by_newest"] == len(engagements)
+
+    # Of each user the last two events are held out; everything else that a topic sourced is learned from, once.
+    held = {e for u in range(USERS) for e in [x for x in engagements if x.user == u][-2:]}
+    learned = Counter((topic[e.user, e.item], e.item) for e in engagements if e not in held and e[:2] in topic)
+    assert triples(again, "auto") == learned
+
+    if serve is by_service:
+        answer = Retriever.open(released(again, tmp_path)).recommend(0, n=30)
+        assert {candidate.source for candidate in answer.candidates} >= {"explicit", "implicit"}
+        assert not {candidate.item_id for candidate in answer.candidates} & {e.item for e in engagements if e.user == 0}
+
+
+def test_control_without_what_was_served_no_engagement_has_a_source(first, tmp_path):
+    data, releases = first
+    by_library(releases, tmp_path / "logs")
+    logs = ReadLogs(events=tmp_path / "logs" / "events")
+    again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
+    assert sourced(again) == set()
+    assert again.manifest["counts"]["events"] > 400
