@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from multitudes.batches.pinnersage import PinnerSageConfig as PinnerSageConfig
+    from multitudes.client.client import Client as Client
     from multitudes.data.prepare import PrepareConfig as PrepareConfig
     from multitudes.data.prepare import prepare as prepare
     from multitudes.data.prepared import Prepared as Prepared
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # public name -> where it is defined
 _PUBLIC = {
+    "Client": ("multitudes.client.client", "Client"),
     "PinnerSageConfig": ("multitudes.batches.pinnersage", "PinnerSageConfig"),
     "PrepareConfig": ("multitudes.data.prepare", "PrepareConfig"),
     "Prepared": ("multitudes.data.prepared", "Prepared"),
@@ -43,6 +45,7 @@ _PUBLIC = {
     "train_run": ("multitudes.train.loop", "train"),
 }
 __all__ = [
+    "Client",
     "PinnerSageConfig",
     "PrepareConfig",
     "Prepared",

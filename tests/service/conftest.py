@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import jsonschema
@@ -22,7 +23,7 @@ from tests.release.small_release import publish_small
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
 Call = Callable[..., httpx.Response]
-_DESCRIPTIONS: list[dict] = []
+_DESCRIPTIONS: list[dict[str, Any]] = []
 
 
 @pytest.fixture(scope="session")
@@ -86,21 +87,21 @@ def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:
     return response
 
 
-def _description(app: FastAPI) -> dict:
+def _description(app: FastAPI) -> dict[str, Any]:
     """Return the published description; it is the same for all, and takes a while to make."""
     if not _DESCRIPTIONS:
         _DESCRIPTIONS.append(app.openapi())
     return _DESCRIPTIONS[0]
 
 
-def check_described(description: dict, method: str, path: str, response: httpx.Response) -> None:
+def check_described(description: dict[str, Any], method: str, path: str, response: httpx.Response) -> None:
     """Check an answer against the description of its address; what is no address has the shape of a refusal."""
     assert response.headers["x-request-id"]
     assert response.headers["x-content-type-options"] == "nosniff"
     assert "server" not in response.headers
     if not response.headers["content-type"].startswith("application/json") or path == "/openapi.json":
         return
-    schema: dict = {"$ref": "#/components/schemas/Refused"}
+    schema: dict[str, Any] = {"$ref": "#/components/schemas/Refused"}
     for template, methods in description["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", ".+", template), path) and method.lower() in methods:
             answer = methods[method.lower()]["responses"][str(response.status_code)]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from multitudes.service.paths import id_of, is_text, segment
+from multitudes.client.calls import segment
+from multitudes.service.paths import id_of, is_text
 from multitudes.service.refusals import RefusalError
 from tests.service.conftest import refusal
 

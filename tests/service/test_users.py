@@ -2,8 +2,8 @@
 
 import pytest
 
+from multitudes.client.calls import segment
 from multitudes.errors import StateError
-from multitudes.service.paths import segment
 from tests.service.conftest import refusal
 
 EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_000_000, "action": "view"}

@@ -6,7 +6,7 @@ the text. A text that is no integer and begins with no quote may stand bare: ``a
 
 import re
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import orjson
 
@@ -51,8 +51,3 @@ def is_text(raw_path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def segment(given: Id) -> str:
-    """Return the segment of an address that names an id: the inverse of ``id_of``."""
-    return quote(orjson.dumps(given).decode(), safe="")

@@ -1,0 +1,115 @@
+"""The calls of the service as values: what is sent, and how the answer is read. Nothing is sent here."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState, read
+from multitudes.ids import Id
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One call. All of them may be sent again: what changes something is told by an id, or says how it is to be."""
+
+    method: str
+    path: str
+    answer: Callable[[Any], T]
+    body: Mapping[str, Any] | None = None
+    params: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """For whom, and how: a user, or somebody described by a history and follows. None: as the service has it."""
+
+    user_id: Id | None = None
+    history: Sequence[Id] | None = None
+    follows: Sequence[str] | None = None
+    n: int | None = None
+    exclude: Sequence[Id] = ()
+    mute_topics: Sequence[str] = ()
+    boost_topics: Sequence[str] = ()
+    mute_interests: Sequence[int] = ()
+    boost_interests: Sequence[int] = ()
+    context: Mapping[str, str | int | float | bool | None] | None = None
+    request_id: str | None = None
+
+    def body(self) -> dict[str, Any]:
+        """Return what is sent. A request gets its name here, so that one that is sent again is the same."""
+        wishes = ("exclude", "mute_topics", "boost_topics", "mute_interests", "boost_interests")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        record: dict[str, Any] = {name: list(given[name]) for name in wishes if given[name]}
+        record |= {name: given[name] for name in ("user_id", "n") if name in given}
+        record |= {name: list(given[name]) for name in ("history", "follows") if name in given}
+        record |= {"context": dict(self.context)} if self.context else {}
+        return record | {"request_id": self.request_id or uuid4().hex}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user did with an item."""
+
+    user_id: Id
+    item_id: Id
+    action: str | None = None  # None: the default one of the data
+    time_s: int | None = None  # None: when it arrives
+    request_id: str | None = None  # of the answer that brought the item
+    event_id: str = field(default_factory=lambda: uuid4().hex)  # the same one again is ignored
+
+    def body(self) -> dict[str, Any]:
+        """Return what is sent."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+def recommend(ask: Ask) -> Call[Recommended]:
+    """Recommend to one person."""
+    return Call("POST", "/v1/recommend", Recommended.of, ask.body())
+
+
+def recommend_batch(asks: Sequence[Ask]) -> Call[list[Recommended]]:
+    """Recommend to several people."""
+    body = {"requests": [ask.body() for ask in asks]}
+    return Call("POST", "/v1/recommend/batch", lambda record: [Recommended.of(one) for one in record["answers"]], body)
+
+
+def events(done: Sequence[Event]) -> Call[Appended]:
+    """Tell what users did."""
+    body = {"events": [event.body() for event in done]}
+    return Call("POST", "/v1/events", lambda record: read(Appended, record), body)
+
+
+def user(user_id: Id) -> Call[UserState]:
+    """Ask what is kept of a user."""
+    return Call("GET", f"/v1/users/{segment(user_id)}", UserState.of)
+
+
+def follow(user_id: Id, follows: Sequence[str]) -> Call[UserState]:
+    """State what a user follows."""
+    return Call("PUT", f"/v1/users/{segment(user_id)}", UserState.of, {"follows": list(follows)})
+
+
+def forget(user_id: Id) -> Call[bool]:
+    """Forget a user."""
+    return Call("DELETE", f"/v1/users/{segment(user_id)}", lambda record: bool(record["known"]))
+
+
+def similar(item_id: Id, n: int) -> Call[list[SimilarItem]]:
+    """Ask for the neighbours of an item."""
+    path = f"/v1/items/{segment(item_id)}/similar"
+    return Call("GET", path, lambda record: [read(SimilarItem, one) for one in record["candidates"]], params={"n": n})
+
+
+def releases() -> Call[list[ReleaseState]]:
+    """Ask what was published."""
+    return Call("GET", "/v1/releases", lambda record: [read(ReleaseState, one) for one in record["versions"]])
+
+
+def segment(given: Id) -> str:
+    """Return the segment of an address that names an id: its JSON, percent-encoded."""
+    return quote(json.dumps(given, ensure_ascii=False), safe="")

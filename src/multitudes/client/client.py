@@ -1,0 +1,149 @@
+"""The client: each method is a call of the service, sent again while there is time and it helps."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from multitudes.client import calls
+from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState
+from multitudes.client.calls import Ask, Call, Event
+from multitudes.client.failures import BusyError, NoAnswerError, refusal
+from multitudes.errors import UsageError, missing_extra
+from multitudes.ids import Id
+
+try:
+    import httpx
+except ImportError:  # pragma: no cover
+    raise missing_extra("httpx", "client") from None
+
+T = TypeVar("T")
+_FIRST_PAUSE_S = 0.05  # doubled at each attempt, and drawn between half of it and the whole
+_FORGET_S = 60.0  # rewriting the logs takes its time
+
+
+class Client:
+    """Speaks to one service. Threads may share it; use it as a context manager, or call ``close``.
+
+    Every method raises ``CallError`` where the call is wrong, and ``NoAnswerError`` where the service does not answer
+    in time; see ``client.failures``.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        deadline_s: float = 2.0,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Set up; nothing is sent yet.
+
+        Args:
+            url: of the service, such as ``http://127.0.0.1:8000``.
+            key: an API key, where the service asks for one.
+            deadline_s: how long a call may take with all its attempts; the service is told, and degrades to keep it.
+            transport: in place of the network.
+            clock: a steady clock, in seconds.
+            sleep: waits between attempts.
+
+        Raises:
+            UsageError: the address is none, or the deadline is not above 0.
+        """
+        if deadline_s <= 0:
+            raise UsageError(f"deadline_s = {deadline_s}: expected seconds above 0")
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        self._deadline_s, self._clock, self._sleep = deadline_s, clock, sleep
+        try:
+            self._http = httpx.Client(base_url=url, headers=headers, transport=transport, follow_redirects=False)
+        except (httpx.InvalidURL, TypeError) as error:
+            raise UsageError(f"url {url!r}: {error}; expected one such as http://127.0.0.1:8000") from None
+
+    def recommend(self, ask: Ask, *, deadline_s: float | None = None) -> Recommended:
+        """Recommend to a user, or to somebody described."""
+        return self.send(calls.recommend(ask), deadline_s)
+
+    def recommend_batch(self, asks: Sequence[Ask], *, deadline_s: float | None = None) -> list[Recommended]:
+        """Recommend to several people, all or none; gives way to those who ask for one."""
+        return self.send(calls.recommend_batch(asks), deadline_s)
+
+    def events(self, done: Sequence[Event], *, deadline_s: float | None = None) -> Appended:
+        """Tell what users did; it is on the disk, and in their next answer, when this returns."""
+        return self.send(calls.events(done), deadline_s)
+
+    def user(self, user_id: Id) -> UserState:
+        """Return what is kept of a user beside what a release holds."""
+        return self.send(calls.user(user_id))
+
+    def follow(self, user_id: Id, follows: Sequence[str]) -> UserState:
+        """State which topics a user follows, in place of those before."""
+        return self.send(calls.follow(user_id, follows))
+
+    def forget(self, user_id: Id, *, deadline_s: float = _FORGET_S) -> bool:
+        """Forget a user entirely; return whether anything was kept of them."""
+        return self.send(calls.forget(user_id), deadline_s)
+
+    def similar(self, item_id: Id, *, n: int = 20) -> list[SimilarItem]:
+        """Return the neighbours of an item, nearest first."""
+        return self.send(calls.similar(item_id, n))
+
+    def releases(self) -> list[ReleaseState]:
+        """Return what was published, and which version answers."""
+        return self.send(calls.releases())
+
+    def send(self, call: Call[T], deadline_s: float | None = None) -> T:
+        """Send a call until it is answered or its time is over.
+
+        Raises:
+            CallError: the call is wrong; it is not sent again.
+            NoAnswerError: the last attempt found nobody, or took too long.
+            BusyError: the service had no time, also at the last attempt that fitted.
+        """
+        allowed_s = self._deadline_s if deadline_s is None else deadline_s
+        until_s, pause_s = self._clock() + allowed_s, _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._attempt(call, until_s - self._clock())
+            except NoAnswerError as error:
+                wait_s = pause_s * random.uniform(0.5, 1.0)
+                wait_s = max(wait_s, error.retry_after_s) if isinstance(error, BusyError) else wait_s
+                if self._clock() + wait_s >= until_s:
+                    raise
+                self._sleep(wait_s)
+                pause_s *= 2
+
+    def _attempt(self, call: Call[T], left_s: float) -> T:
+        headers = {"x-deadline-ms": str(max(1, int(left_s * 1e3)))}
+        try:
+            response = self._http.request(
+                call.method, call.path, json=call.body, params=dict(call.params), headers=headers, timeout=left_s
+            )
+        except httpx.TimeoutException:
+            raise NoAnswerError(f"{self._http.base_url}: no answer within {left_s:.3g} s") from None
+        except httpx.TransportError as error:
+            reason = f"cannot be reached ({error}); is the service running?"
+            raise NoAnswerError(f"{self._http.base_url}: {reason}") from None
+        try:
+            record = response.json()
+            if response.status_code == 200:
+                return call.answer(record)
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoAnswerError(f"{self._http.base_url}: no answer of this service ({error!r})") from None
+        raise refusal(response.status_code, record, response.headers.get("retry-after"))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> "Client":
+        """Return the client, which is closed at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()

@@ -1,0 +1,189 @@
+"""The client against the service itself, and against services that are busy, slow, gone, or something else."""
+
+import json
+from collections.abc import Callable
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitudes import Client
+from multitudes.client import Ask, Event
+from multitudes.client.answers import Candidate, read
+from multitudes.client.failures import BusyError, CallError, KeyRefusedError, NoAnswerError, NotFoundError
+from multitudes.errors import UnavailableError, UsageError
+from multitudes.service.app import build
+from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
+
+REFUSED = {"error": {"code": "overloaded", "message": "no time"}, "request_id": "r-1"}
+
+
+class Clock:
+    """Time that passes only when somebody sleeps, or a reply takes its time."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+def client(reply: Callable[[httpx.Request], httpx.Response], clock: Clock | None = None, **how) -> Client:
+    clock = clock or Clock()
+    how = {"deadline_s": 2.0, **how}
+    return Client("http://127.0.0.1", transport=httpx.MockTransport(reply), clock=clock, sleep=clock.sleep, **how)
+
+
+@pytest.fixture
+def service(parts):  # noqa: F811
+    app = build(parts)
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        path = request.url.raw_path.decode()
+        answer = ask(app, request.method, path, content=request.content, headers=dict(request.headers))
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    with client(reply) as made:
+        yield made
+
+
+def test_every_method_speaks_to_the_service(service, parts):  # noqa: F811
+    answer = service.recommend(Ask(user_id="ann", n=3, exclude=[105], context={"page": "home"}))
+    assert [c.rank for c in answer.candidates] == [1, 2, 3]
+    assert (answer.user_id, answer.release, answer.degraded) == ("ann", "0001", False)
+    assert answer.interests[0].name == "whole history"
+    assert isinstance(answer.candidates[0].found_by, tuple)
+    described = service.recommend_batch([Ask(history=[101], n=1), Ask(follows=["Crime"], n=2)])
+    assert [len(one.candidates) for one in described] == [1, 2]
+    event = Event("ann", 106, action="view", time_s=1_700_000_000, request_id=answer.request_id)
+    assert service.events([event, event]).new == 1
+    assert parts.logs.events[0].request_id == answer.request_id
+    assert service.follow("ann", ["Drama"]).follows == ("Drama",)
+    (kept,) = service.user("ann").events
+    assert (kept.event_id, kept.item_id, kept.action) == (event.event_id, 106, "view")
+    assert service.forget("ann") is True
+    assert service.user("ann").forgotten
+    assert [item.item_id for item in service.similar(103, n=2)] == [101, 102]
+    assert [(one.version, one.serves) for one in service.releases()] == [("0001", True)]
+
+
+def test_the_line_of_the_service_is_the_line_of_the_error(service):
+    with pytest.raises(NotFoundError, match="item 999 is not in release 0001") as caught:
+        service.similar(999)
+    assert (caught.value.status, caught.value.code, caught.value.exit_code) == (404, "not_found", 2)
+    with pytest.raises(CallError, match=r"body\.n = 0: input should be greater than or equal to 1") as wrong:
+        service.recommend(Ask(user_id="ann", n=0))
+    assert wrong.value.request_id
+    with pytest.raises(CallError, match="either user_id, or history and follows"):
+        service.recommend(Ask())
+
+
+def test_a_busy_service_is_asked_again_when_it_said_under_the_same_name():
+    seen, clock = [], Clock()
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        seen.append((json.loads(request.content)["events"], int(request.headers["x-deadline-ms"])))
+        if len(seen) < 3:
+            return httpx.Response(429, headers={"retry-after": "1"}, json=REFUSED)
+        return httpx.Response(200, json={"new": 1, "repeated": 0, "cut": 0})
+
+    assert client(reply, clock, deadline_s=5).events([Event("ann", 1)]).new == 1
+    assert clock.slept == [1.0, 1.0]
+    assert seen[0][0] == seen[1][0] == seen[2][0], "or it would count twice"
+    assert [ms for _, ms in seen] == [5_000, 4_000, 3_000], "the service is told what is left"
+
+
+def test_what_does_not_fit_before_the_deadline_is_not_tried():
+    tried, clock = [], Clock()
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        return httpx.Response(503, headers={"retry-after": "9"}, json=REFUSED)
+
+    with pytest.raises(BusyError, match="no time") as caught:
+        client(reply, clock).recommend(Ask(user_id="ann"))
+    assert (len(tried), clock.slept, caught.value.retry_after_s) == (1, [], 9.0)
+    assert isinstance(caught.value, UnavailableError)
+
+
+def test_nobody_there_is_tried_again_ever_more_slowly_until_the_deadline():
+    clock = Clock()
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(NoAnswerError, match="cannot be reached"):
+        client(reply, clock).user("ann")
+    assert len(clock.slept) >= 4
+    assert sum(clock.slept) < 2.0
+    assert all(0.025 * 2**k <= pause <= 0.05 * 2**k for k, pause in enumerate(clock.slept))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, KeyRefusedError), (403, KeyRefusedError), (422, CallError), (413, CallError)]
+)
+def test_a_wrong_call_is_not_sent_again(status, kind):
+    tried = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        tried.append(request)
+        return httpx.Response(status, json={"error": {"code": "c", "message": "wrong"}, "request_id": "r"})
+
+    with pytest.raises(kind, match="wrong"):
+        client(reply).recommend(Ask(user_id="ann"))
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"user_id": "ann"}),
+        httpx.Response(302, json={}),
+        httpx.Response(502, text="bad gateway"),
+        httpx.Response(404, json={"detail": "Not Found"}),
+        httpx.Response(500, json={"error": {"code": "defect", "message": "failed"}, "request_id": "r"}),
+    ],
+    ids=lambda answer: f"{answer.status_code}-{answer.text[:9]}",
+)
+def test_something_else_that_answers_is_no_answer(answer):
+    with pytest.raises(NoAnswerError) as caught:
+        client(lambda _: answer, deadline_s=0.01).user("ann")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_key_is_sent_and_never_shown():
+    def reply(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == "Bearer s3cret"
+        raise httpx.ConnectError("refused")
+
+    made = client(reply, key="s3cret", deadline_s=0.01)
+    with pytest.raises(NoAnswerError) as caught:
+        made.user("ann")
+    assert "s3cret" not in str(caught.value) + repr(made)
+
+
+def test_a_field_of_a_newer_service_is_passed_over_and_a_missing_one_is_not():
+    record = dict.fromkeys(("item_id", "title", "score", "rank", "source", "interest", "interest_name", "found_by"), 1)
+    assert read(Candidate, record | {"more": 2}) == read(Candidate, record)
+    del record["rank"]
+    with pytest.raises(KeyError, match="rank"):
+        read(Candidate, record)
+
+
+def test_a_client_that_cannot_be_is_refused():
+    with pytest.raises(UsageError, match="deadline_s = 0"):
+        Client("http://127.0.0.1", deadline_s=0)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers(-(2**63), 2**63 - 1))
+def test_ids_are_sent_exactly_as_given(user_id):
+    sent = Ask(user_id=user_id).body()["user_id"]
+    assert (type(sent), sent) == (type(user_id), user_id)
