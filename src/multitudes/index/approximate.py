@@ -10,18 +10,18 @@ time of a search in 4-bit lists, and do not widen it.)
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.depth import SLACK, Depths, guessed, plain
 from multitudes.index.exact import scan_topic
+from multitudes.index.order import Ranking, in_order, kept
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, each_once, put, unfiltered
 from multitudes.index.rows import Rows, find_rows
-from multitudes.index.scan import best_of, cut, no_hits, pair_products
+from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.spread import Spread
 from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
 from multitudes.progress import Progress, silent
@@ -29,13 +29,6 @@ from multitudes.progress import Progress, silent
 _TURNS = 3  # deeper each time; what is still not found then is scanned for
 _TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # on which a large topic is checked
 _GATHER_BYTES = 16 * 2**20  # vectors of candidates held at once
-
-
-class Ranking(NamedTuple):
-    """What one search found, and how deep among all that was proposed the last of it stands."""
-
-    hits: Hits
-    depth_Q: NDArray[np.int64]
 
 
 class Approximate:
@@ -113,14 +106,13 @@ class Approximate:
         """Search once, at a level; what the request excludes are rows."""
         query_QD, limit_Q = request.query_QD, request.limit_Q
         row_QM = self.engine.propose(query_QD, level.effort, level.proposals)
-        row_QM.sort(axis=1)  # ties come in the order of the ids
-        score_QM = self._scores(query_QD, row_QM)
+        row_QM.sort(axis=1)  # read from the front to the back
         out_QM = self._sieve(topic, request, row_QM)
-        kept_QM = score_QM if out_QM is None else np.where(out_QM, np.float32(-np.inf), score_QM)
-        hits = cut(best_of(row_QM, kept_QM, request.width), limit_Q)
+        nothing = np.zeros(row_QM.shape, dtype=np.bool_) if out_QM is None else out_QM
+        key_QM = in_order(row_QM, self._scores(query_QD, row_QM), nothing)
+        hits, depth_Q = kept(key_QM[:, : request.width] if out_QM is None else key_QM, limit_Q, request.width)
         found_QN = hits.id_QN >= 0  # row numbers so far
         hits.id_QN[found_QN] = self.rows.ids[hits.id_QN[found_QN]]
-        depth_Q = limit_Q if out_QM is None else _depth_reached(score_QM, out_QM, limit_Q)
         short_Q = hits.count_Q < limit_Q
         if short_Q.any():
             depth_Q = np.where(short_Q, _guess(topic, request, level, row_QM, hits.count_Q), depth_Q)
@@ -143,23 +135,6 @@ class Approximate:
         for start, stop, row in _runs(request.excluded or ()):
             out_QM[start:stop] |= find_rows(row, row_QM[start:stop])[1]
         return out_QM
-
-
-def _depth_reached(
-    score_QM: NDArray[np.float32], out_QM: NDArray[np.bool_], limit_Q: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the depth that finds as surely, unfiltered, as what each query kept was found.
-
-    The last to be kept stands within it, and the mean of the kept in its upper half, as it does where all are kept:
-    what stands low is found less surely, so where the best are excluded twice the depth is needed. (1 M × 64, the best
-    hundred of each query excluded, a hundred asked for at a promise of 0.97: recall 0.981, and 0.965 without this.)
-    """
-    order_QM = np.argsort(-score_QM, axis=1, kind="stable")
-    kept_QM = ~np.take_along_axis(out_QM, order_QM, axis=1)
-    kept_QM &= np.cumsum(kept_QM, axis=1) <= limit_Q[:, None]
-    place_QM = kept_QM * np.arange(1, kept_QM.shape[1] + 1)
-    mean_Q = place_QM.sum(axis=1) / np.maximum(1, kept_QM.sum(axis=1))
-    return np.asarray(np.maximum(place_QM.max(axis=1), np.ceil(2 * mean_Q - 1)), dtype=np.int64)
 
 
 def _guess(

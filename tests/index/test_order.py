@@ -1,0 +1,38 @@
+"""Candidates ranked by one integer each: as by their scores, ties by the smaller row, the filtered left in place."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitudes.index.order import in_order, kept
+
+NONE = np.float32(-np.inf)
+
+
+def ask(rows, scores, out, limit: int):
+    """Return the rows that one query keeps, their scores, and the depth."""
+    given_as = (np.array([rows]), np.array([scores], dtype=np.float32), np.array([out], dtype=np.bool_))
+    hits, depth_Q = kept(in_order(*given_as), np.array([limit]), limit)
+    return hits.ids(0).tolist(), hits.scores(0).tolist(), int(depth_Q[0])
+
+
+@given(st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.booleans()), min_size=1, max_size=30), st.data())
+def test_the_first_that_no_filter_takes_out_come_back_with_the_scores_they_had(candidates, data):
+    rows = data.draw(st.permutations(range(2**31 - len(candidates), 2**31)))
+    scores, out = zip(*candidates, strict=True)
+    limit = data.draw(st.integers(1, len(rows)))
+    order = sorted(zip(rows, scores, out, strict=True), key=lambda c: (-c[1], c[0]))
+    wanted = [(row, score) for row, score, gone in order if not gone][:limit]
+    found, scored, _ = ask(rows, scores, out, limit)
+    assert list(zip(found, scored, strict=True)) == wanted
+
+
+def test_holes_are_no_candidates_and_come_last():
+    assert ask([-1, 7, -1, 3], [NONE, -5, NONE, 2], [False] * 4, 4)[0] == [3, 7]
+
+
+def test_the_depth_is_that_of_the_last_or_twice_that_of_the_mean():
+    scores = -np.arange(10)
+    assert ask(range(10), scores, [False] * 10, 6)[2] == 6
+    assert ask(range(10), scores, [*[False] * 5, *[True] * 4, False], 6)[2] == 10, "the last stands at place 10"
+    assert ask(range(10), scores, [*[True] * 6, *[False] * 4], 2)[2] == 14, "places 7 and 8: a mean of 7.5"
