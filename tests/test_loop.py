@@ -5,7 +5,6 @@ prepare → train → publish → serve → people engage → prepare → train 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from fastapi import FastAPI
 
 from multitudes.batches.examples import Examples
 from multitudes.data.clean.sources import Logs as ReadLogs
@@ -77,9 +77,10 @@ def by_library(releases: Path, folder: Path) -> list[Engagement]:
     engagements = []
     for user in range(USERS):
         answer = retriever.recommend(user, n=30, request=f"r{user}")
-        record = {"request_id": f"r{user}", "user_id": user, "time_s": now, "release": answer.release}
-        assert logs.served(Served.of(answer.candidates, **record))
-        engagements += engaged_with(user, f"r{user}", [candidate.item_id for candidate in answer.candidates])
+        assert logs.served(
+            Served.of(answer.candidates, request_id=f"r{user}", user_id=user, time_s=now, release=answer.release)
+        )
+        engagements += engaged_with(user, f"r{user}", [int(candidate.item_id) for candidate in answer.candidates])
     assert logs.engaged(
         [Engaged(f"e{i}", user, item, now + 60 + i, "save", None) for i, (user, item, _) in enumerate(engagements)]
     )
@@ -93,7 +94,7 @@ def by_service(releases: Path, folder: Path) -> list[Engagement]:
         return asyncio.run(_over_http(build(parts)))
 
 
-async def _over_http(app: Callable[..., object]) -> list[Engagement]:
+async def _over_http(app: FastAPI) -> list[Engagement]:
     transport = httpx.ASGITransport(app=app)
     engagements = []
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
@@ -140,7 +141,7 @@ def test_what_was_served_becomes_the_triples_of_the_next_training_and_is_served_
     logs = ReadLogs(tmp_path / "logs" / "events", tmp_path / "logs" / "served")
     again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
 
-    served = pl.concat([pl.read_parquet(part) for part in logs.served.glob("*.parquet")])
+    served = pl.concat([pl.read_parquet(part) for part in (tmp_path / "logs" / "served").glob("*.parquet")])
     topic = {(u, i): c for u, i, c in served.select("user_id", "item_id", "condition").rows() if c is not None}
     expected = {(topic[u, i], u, i) for u, i, _ in engagements if (u, i) in topic}
     assert len(expected) > 10

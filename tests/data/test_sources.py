@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from multitudes.data.clean.events import Rules
-from multitudes.data.clean.sources import NONE, Logs
+from multitudes.data.clean.sources import Logs
 from multitudes.data.clean.tables import clean
 from multitudes.data.engine import frame, open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -158,7 +158,7 @@ def test_a_log_that_is_not_there_or_of_other_ids_is_refused(tmp_path, what):
         (data / "items.parquet", DataError, "is missing"),
     ):
         with pytest.raises(error, match=message):
-            prepare(data, tmp_path / "out", logs=NONE._replace(**{what: path}), now=NOW)
+            prepare(data, tmp_path / "out", logs=Logs(served=path) if what == "served" else Logs(path), now=NOW)
         assert not (tmp_path / "out").exists()
 
 

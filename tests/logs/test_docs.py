@@ -21,7 +21,7 @@ def test_the_five_lines_find_the_topic_of_an_engagement(tmp_path):
     written.served(answer("ann", "r2", (1, 3), NOW + 10)._replace(origins=(IMPLICIT, DRAMA)))
     written.engaged([event(1, "ann", 1, NOW + 5), event(2, "ann", 1, NOW + 15), event(3, "ann", 3, NOW + 5)])
     written.close()
-    found = duckdb.sql(sql.replace("'logs/", f"'{tmp_path}/logs/")).fetchall()
+    found = duckdb.execute(sql.replace("'logs/", f"'{tmp_path}/logs/")).fetchall()
     assert found == [
         ("e1", "ann", 1, "explicit", "Drama"),
         ("e3", "ann", 3, None, None),  # it was served later

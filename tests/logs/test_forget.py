@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from multitudes.logs.schemas import Kinds
-from tests.logs.worlds import Process, answer, event, files, logs, rows
+from tests.logs.worlds import Process, answer, event, logs, notes, parts, rows
 
 
 def users(folder):
@@ -44,7 +44,7 @@ def test_a_part_of_nobody_else_goes_whole(tmp_path):
     written.served(answer(7))
     written.close()
     assert logs(tmp_path, Kinds("int64", "int64")).forget(7) == 3
-    assert files(tmp_path / "served", ".parquet") == []
+    assert parts(tmp_path / "served") == []
 
 
 def test_what_another_process_is_writing_goes_when_it_becomes_a_part(tmp_path):
@@ -54,22 +54,22 @@ def test_what_another_process_is_writing_goes_when_it_becomes_a_part(tmp_path):
         other.engaged(3, user="bob")
         assert written.forget("ann") == 0
         other.engaged(4, user="ann")  # after it was asked: somebody new
-        assert files(tmp_path / "events", ".json") != ["log.json"]  # the note stays while it is needed
+        assert len(notes(tmp_path / "events")) == 1  # the note stays while it is needed
     finally:
         other.kill()
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e3", "e4"]
-    assert files(tmp_path / "events", ".json") == ["log.json"]
+    assert notes(tmp_path / "events") == []
 
 
 def test_who_writes_lets_go_of_a_spool_that_holds_somebody_who_is_to_be_forgotten(tmp_path):
     one, two = logs(tmp_path), logs(tmp_path)
     one.engaged([event(1, "ann"), event(2, "bob")])
     two.forget("ann")
-    assert files(tmp_path / "events", ".parquet") == []
+    assert parts(tmp_path / "events") == []
     one.tick(0)  # long before it would be due
     assert users(tmp_path / "events") == ["bob"]
-    assert files(tmp_path / "events", ".json") == ["log.json"]
+    assert notes(tmp_path / "events") == []
 
 
 def test_cut_off_each_part_is_old_or_new_and_the_rest_is_done_later(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from multitudes.logs.log import Log, LogConfig
 from multitudes.logs.records import Served
 from multitudes.logs.schemas import Kinds
 from multitudes.retrieve.recommendation import Candidate
-from tests.logs.worlds import NOW, TEXT, answer, event, files, logs, rows
+from tests.logs.worlds import NOW, TEXT, answer, event, logs, parts, rows, spools
 
 
 def test_an_answer_is_a_row_for_each_candidate_with_what_brought_it(tmp_path):
@@ -93,18 +93,18 @@ def test_an_answer_without_candidates_is_no_row(tmp_path):
     written = logs(tmp_path)
     assert written.served(answer(items=())._replace(origins=()))
     written.close()
-    assert files(tmp_path / "served", ".parquet") == []
+    assert parts(tmp_path / "served") == []
 
 
 def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
     written = logs(tmp_path, part_mb=0.002, part_s=60, keep_days=0)
     for number in range(100):
         written.engaged([event(number)])
-    assert len(files(tmp_path / "events", ".spool")) > 3  # large ones are let go at once, and become parts at a tick
+    assert len(spools(tmp_path / "events")) > 3  # large ones are let go at once, and become parts at a tick
     written.tick(NOW)
-    assert len(files(tmp_path / "events", ".spool")) <= 1
+    assert len(spools(tmp_path / "events")) <= 1
     written.tick(NOW + 10**9)
-    assert files(tmp_path / "events", ".spool") == []
+    assert spools(tmp_path / "events") == []
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
 
 
@@ -112,9 +112,9 @@ def test_a_tick_before_its_time_makes_no_part(tmp_path):
     written = logs(tmp_path)
     written.engaged([event(1)])
     written.tick(0)
-    assert files(tmp_path / "events", ".parquet") == []
+    assert parts(tmp_path / "events") == []
     written.close()
-    assert files(tmp_path / "events", ".spool") == []
+    assert spools(tmp_path / "events") == []
 
 
 def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from multitudes.logs import folder as places
 from multitudes.logs.retention import Removed, retain
+from tests.logs.worlds import logs
 
 DAY_S = 86_400
 
 
 def parts(folder: Path, *ages_days: float) -> list[str]:
     """Write parts of 100 bytes that were begun so long before day 100; return their names, the oldest first."""
-    files = [places.new_spool(folder, (100 - age) * DAY_S).with_suffix(".parquet") for age in ages_days]
+    spools = [places.new_spool(folder, (100 - age) * DAY_S) for age in ages_days]
+    files = [places.part_of(folder, spool) for spool in spools]
     for file in files:
         file.write_bytes(b"x" * 100)
     return sorted(file.name for file in files)
@@ -28,7 +30,8 @@ def test_what_is_too_old_goes(tmp_path):
 
 def test_the_oldest_go_until_the_log_fits_and_it_is_said_once(tmp_path, caplog):
     names = parts(tmp_path, 3, 2, 1, 0)
-    (tmp_path / "x.spool").write_bytes(b"x" * 50)  # what is being written takes room too
+    places.workshop(tmp_path).mkdir()
+    (places.workshop(tmp_path) / "x.spool").write_bytes(b"x" * 50)  # what is being written takes room too
     assert retain(tmp_path, 100 * DAY_S, keep_days=0, most_bytes=260) == Removed(0, 2)
     assert left(tmp_path) == names[2:]
     assert len(caplog.records) == 1
@@ -45,3 +48,10 @@ def test_control_without_bounds_everything_stays(tmp_path):
     names = parts(tmp_path, 10_000, 5, 0)
     assert retain(tmp_path, 100 * DAY_S, keep_days=0, most_bytes=0) == Removed(0, 0)
     assert left(tmp_path) == names
+
+
+def test_a_log_retains_at_its_ticks(tmp_path):
+    kept = logs(tmp_path, keep_days=30)
+    parts(tmp_path / "events", 40, 1)
+    kept.tick(100 * DAY_S)
+    assert kept.counts()["events"]["expired_parts"] == len(left(tmp_path / "events")) == 1

@@ -11,52 +11,53 @@ import pytest
 from multitudes.logs import folder as places
 from multitudes.logs.lines import events_line
 from multitudes.logs.spool import Spool, abandoned, read
-from tests.logs.worlds import TEXT, Process, event, files, logs, rows
+from tests.logs.worlds import TEXT, Process, event, logs, parts, rows, spools
 
-# Writes lines and says each time how many there are; the control keeps them in a buffer of its own for a while.
+# Appends events and says each time how many there are; the control keeps them in a buffer of its own for a while.
 _WRITER = """
 import sys
-from time import time
-from multitudes.logs.lines import events_line
-from multitudes.logs.spool import Spool
 from pathlib import Path
-from io import open
+from multitudes.logs.spool import Spool
 
 class Buffered(Spool):
     def append(self, payload):
         self.stream = getattr(self, "stream", None) or open(self._descriptor, "ab", closefd=False)
-        self.stream.write(payload)
+        self.stream.write(b"%08x %b\\n" % (__import__("zlib").crc32(payload), payload))
 
 spool = (Spool if sys.argv[2] == "spool" else Buffered)(Path(sys.argv[1]))
 for i in range(10**9):
-    spool.append(b'"%060d"' % i)
+    columns = '"event_id":["e%d"],"user_id":["ann"],"item_id":[1],"timestamp":[1],"action":[null],"request_id":[null]'
+    spool.append(("{" + columns % i + "}").encode())
     sys.stdout.write(f"{i + 1}\\n")
     sys.stdout.flush()
 """
 
 
-def killed(file, kind: str) -> int:
-    """Kill a process that writes to ``file`` and return how many lines it had said were there."""
-    child = subprocess.Popen([sys.executable, "-c", _WRITER, str(file), kind], stdout=subprocess.PIPE, text=True)
+def killed(folder, kind: str) -> tuple[list[str], int]:
+    """Kill a process that appends events; return those in parts afterwards, and how many it said were there."""
+    heir = logs(folder)
+    spool = places.new_spool(folder / "events", time())
+    child = subprocess.Popen([sys.executable, "-c", _WRITER, str(spool), kind], stdout=subprocess.PIPE, text=True)
     assert child.stdout
     said = [next(child.stdout) for _ in range(500)]
     child.kill()
-    said += child.stdout.readlines()
+    said += [line for line in child.stdout if line.endswith("\n")]
     child.stdout.close()
     child.wait()
-    return int(said[-1] if said[-1].endswith("\n") else said[-2])
+    heir.tick(0)
+    return rows(folder / "events")["event_id"].to_list(), int(said[-1])
 
 
-def test_what_a_killed_process_said_was_there_is_there(tmp_path):
-    said = killed(tmp_path / "a.spool", "spool")
-    lines = list(read(tmp_path / "a.spool"))
+def test_every_event_that_a_killed_process_said_was_there_is_in_a_part(tmp_path):
+    found, said = killed(tmp_path, "spool")
     assert said >= 500
-    assert [line.payload for line in lines[:said]] == [b'"%060d"' % i for i in range(said)]
+    assert found[:said] == [f"e{number}" for number in range(said)]
+    assert len(found) <= said + 1
 
 
-def test_control_a_buffer_loses_lines_that_were_said_to_be_there(tmp_path):
-    said = killed(tmp_path / "a.spool", "buffered")
-    assert (tmp_path / "a.spool").stat().st_size < said * len(b'"%060d"' % 0)
+def test_control_a_buffer_loses_events_that_were_said_to_be_there(tmp_path):
+    found, said = killed(tmp_path, "buffered")
+    assert len(found) < said
 
 
 def test_a_torn_tail_is_told_from_whole_lines_wherever_it_is_torn(tmp_path):
@@ -129,7 +130,7 @@ def test_a_part_that_the_disk_does_not_take_is_made_later(tmp_path, monkeypatch)
     with monkeypatch.context() as broken:
         broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         written.tick(2e9)
-    assert files(tmp_path / "events", ".parquet") == []
+    assert parts(tmp_path / "events") == []
     assert written.counts()["events"]["failures"] == 1
     assert written.engaged([event(2)])
     written.close()
@@ -149,7 +150,7 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
         heir.tick(0)
     try:
         assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2", "e4"]
-        assert len(files(tmp_path / "events", ".spool")) == 1
+        assert len(spools(tmp_path / "events")) == 1
         alive.engaged(5)
     finally:
         alive.kill()
@@ -178,10 +179,10 @@ def test_recovery_that_is_cut_off_before_the_spool_goes_makes_no_second_part(tmp
         broken.setattr("pathlib.Path.unlink", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "cut off")))
         with pytest.raises(OSError, match="cut off"):
             written.close()
-    assert len(files(tmp_path / "events", ".parquet")) == len(files(tmp_path / "events", ".spool")) == 1
+    assert len(parts(tmp_path / "events")) == len(spools(tmp_path / "events")) == 1
     logs(tmp_path).close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
-    assert files(tmp_path / "events", ".spool") == []
+    assert spools(tmp_path / "events") == []
 
 
 def test_names_sort_by_time_and_do_not_collide(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from multitudes.logs import folder as places
 from multitudes.logs.log import LogConfig
 from multitudes.logs.logs import Logs
 from multitudes.logs.records import Engaged, Origin, Served
@@ -41,8 +42,16 @@ def rows(folder: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame({"user_id": []})
 
 
-def files(folder: Path, suffix: str) -> list[str]:
-    return sorted(file.name for file in folder.iterdir() if file.name.endswith(suffix) and file.name[0] != ".")
+def parts(folder: Path) -> list[str]:
+    return [file.name for file in places.parts(folder)]
+
+
+def spools(folder: Path) -> list[str]:
+    return [file.name for file in places.spools(folder)]
+
+
+def notes(folder: Path) -> list[str]:
+    return [file.name for file in places.workshop(folder).glob("forget-*")]
 
 
 class Process:

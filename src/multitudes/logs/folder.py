@@ -3,11 +3,12 @@
 ::
 
     served/
-      log.json                              what ids are
-      20260504T101500.123456Z-1f0c9a2e.parquet   a part: never changes, but for somebody who is forgotten
-      20260504T102000.654321Z-77aa01bc.spool     what a process is writing now, or a dead one has left
+      log.json                                      what ids are
+      20260504T101500.123456Z-1f0c9a2e.parquet      a part: never changes, but for somebody who is forgotten
+      open/20260504T102000.654321Z-77aa01bc.spool   what a process is writing now, or a dead one has left
 
-Names begin with the moment of the first row in UTC, so they sort by time; the random end keeps processes apart.
+Names begin with the moment of the first row in UTC, so they sort by time; the random end keeps processes apart. What is
+in the works has a folder of its own: it is looked at every second, and parts may be many.
 """
 
 import fcntl
@@ -36,7 +37,7 @@ def make(folder: Path, log: LogName, kinds: Kinds) -> None:
         ArtefactError: another log is there, or one whose ids are of another type.
     """
     record = {"format": FORMAT, "version": FORMAT_VERSION, "log": log, "ids": kinds._asdict()}
-    folder.mkdir(parents=True, exist_ok=True)
+    workshop(folder).mkdir(parents=True, exist_ok=True)
     file = folder / "log.json"
     if not file.exists():
         write_text(file, json.dumps(record) + "\n")
@@ -53,9 +54,14 @@ def _record(file: Path) -> Any:  # noqa: ANN401
         raise ArtefactError(f"{file}: no JSON; expected the record of a log. Choose another folder") from None
 
 
+def workshop(folder: Path) -> Path:
+    """Return where spools, notes and what is not finished lie."""
+    return folder / "open"
+
+
 def new_spool(folder: Path, now_s: float) -> Path:
     """Return a name that no other process takes."""
-    return folder / f"{datetime.fromtimestamp(now_s, UTC):{_MOMENT}}-{secrets.token_hex(4)}{SPOOL}"
+    return workshop(folder) / f"{datetime.fromtimestamp(now_s, UTC):{_MOMENT}}-{secrets.token_hex(4)}{SPOOL}"
 
 
 def begun_s(file: Path) -> float:
@@ -66,16 +72,22 @@ def begun_s(file: Path) -> float:
 
 def parts(folder: Path) -> list[Path]:
     """Return the parts, the oldest first."""
-    return _named(folder, PART)
+    return sorted(folder.glob(f"*{PART}"))
 
 
 def spools(folder: Path) -> list[Path]:
     """Return the spools, the oldest first."""
-    return _named(folder, SPOOL)
+    return sorted(file for file in workshop(folder).glob(f"*{SPOOL}") if not file.name.startswith("."))
 
 
-def _named(folder: Path, suffix: str) -> list[Path]:
-    return sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))
+def part_of(folder: Path, spool: Path) -> Path:
+    """Return the part that a spool becomes."""
+    return folder / f"{spool.stem}{PART}"
+
+
+def partial(folder: Path, part: Path) -> Path:
+    """Return where a part is written until it is whole."""
+    return workshop(folder) / f"{part.name}.partial"
 
 
 @contextmanager
@@ -85,7 +97,7 @@ def changing(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     Yields:
         Whether it was had; always True with ``wait``.
     """
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = os.open(workshop(folder) / "lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

@@ -21,19 +21,19 @@ def finish(folder: Path) -> int:
     gone = 0
     for note in notes.read(folder):
         if note.parts:
-            gone += sum(_rewrite(part, note.user_id) for part in places.parts(folder))
+            gone += sum(_rewrite(folder, part, note.user_id) for part in places.parts(folder))
         notes.parts_are_done(note)
     return gone
 
 
-def _rewrite(part: Path, user_id: Id) -> int:
+def _rewrite(folder: Path, part: Path, user_id: Id) -> int:
     theirs = pl.col("user_id") == pl.lit(user_id)
     rows = pl.scan_parquet(part)
     gone, total = rows.select(theirs.sum().alias("gone"), pl.len().alias("total")).collect().row(0)
     if gone == total:
         part.unlink()
     elif gone:
-        partial = part.with_name(f".{part.name}.partial")
+        partial = places.partial(folder, part)
         rows.filter(~theirs.fill_null(value=False)).sink_parquet(partial)
         places.put(partial, part)
     return int(gone)

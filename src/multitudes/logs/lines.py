@@ -29,9 +29,9 @@ def served_line(answer: Served, kinds: Kinds) -> bytes:
     Raises:
         DataError: an id is not of its kind, or something in it cannot be written (a score that is no number).
     """
-    _check("item_id", answer.item_ids, kinds.item_id)
+    check("item_id", answer.item_ids, kinds.item_id)
     if answer.user_id is not None:
-        _check("user_id", (answer.user_id,), kinds.user_id)
+        check("user_id", (answer.user_id,), kinds.user_id)
     return _payload(
         {
             "request_id": answer.request_id,
@@ -54,8 +54,8 @@ def events_line(events: Sequence[Engaged], kinds: Kinds) -> bytes:
         DataError: an id is not of its kind, or something in it cannot be written.
     """
     event_id, user_id, item_id, time_s, action, request_id = zip(*events, strict=True)
-    _check("user_id", user_id, kinds.user_id)
-    _check("item_id", item_id, kinds.item_id)
+    check("user_id", user_id, kinds.user_id)
+    check("item_id", item_id, kinds.item_id)
     columns = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "timestamp": time_s}
     return _payload({**columns, "action": action, "request_id": request_id})
 
@@ -78,7 +78,12 @@ def _unwritable(error: Exception) -> DataError:
     return DataError(f"cannot be logged: {error}; expected finite numbers, and text of valid characters")
 
 
-def _check(name: str, ids: Sequence[Id], kind: IdKind) -> None:
+def check(name: str, ids: Sequence[Id], kind: IdKind) -> None:
+    """Refuse ids that are not of the kind of the log.
+
+    Raises:
+        DataError: one of them is not.
+    """
     expected = int if kind == "int64" else str
     if set(map(type, ids)) - {expected} or (kind == "int64" and ids and not _fit(ids)):
         raise DataError(f"{name} {ids[0]!r}: cannot be logged; expected {kind}, as this log has them")

@@ -15,12 +15,14 @@ from multitudes.logs import forget, notes, retention, rotate
 from multitudes.logs.schemas import Kinds, LogName
 from multitudes.logs.spool import Spool
 
+_RETAIN_EVERY_S = 60.0
+
 
 class LogConfig(Config):
     """How the logs of a service are kept."""
 
     part_mb: float = Field(32, gt=0, description="a part is made when a process has written so much of a log")
-    part_s: float = Field(300, gt=0, description="or when its oldest row is so many seconds old")
+    part_s: float = Field(600, gt=0, description="or when its oldest row is so many seconds old")
     keep_days: float = Field(90, ge=0, description="parts older than this are removed; 0: kept for ever")
     most_gb: float = Field(20, ge=0, description="the oldest parts are removed beyond this size of a log; 0: no bound")
 
@@ -47,6 +49,7 @@ class Log:
         self._log, self._kinds, self._config = log, kinds, config
         self._spool: Spool | None = None
         self._appending = Lock()
+        self._retained_s = 0.0
 
     def append(self, payload: bytes, rows: int) -> bool:
         """Append a line of so many rows; return whether it is there. It is counted where the disk does not take it."""
@@ -112,12 +115,15 @@ class Log:
             if self._spool is None:
                 return
             file = self._spool.file
-            if now_s - places.begun_s(file) >= self._config.part_s or notes.about(file):
+            if now_s - places.begun_s(file) >= self._config.part_s or notes.about(self.folder, file):
                 self._seal()
 
     def _tidy(self, now_s: float) -> None:
         self._sweep()
         forget.finish(self.folder)
+        if abs(now_s - self._retained_s) < _RETAIN_EVERY_S:
+            return
+        self._retained_s = now_s
         removed = retention.retain(self.folder, now_s, self._config.keep_days, round(self._config.most_gb * 1e9))
         self.counts.expired_parts += removed.expired
         self.counts.crowded_out_parts += removed.crowded_out

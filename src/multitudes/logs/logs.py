@@ -53,8 +53,10 @@ class Logs:
         """Take a user out of both logs; return how many rows went.
 
         Raises:
+            DataError: the id is not of the kind of the logs.
             OSError: a part cannot be written anew; the rest is done later.
         """
+        lines.check("user_id", (user_id,), self._kinds.user_id)
         return self._served.forget(user_id) + self._events.forget(user_id)
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -35,7 +35,7 @@ class Note(NamedTuple):
 def write(folder: Path, user_id: Id) -> Note:
     """Note that a user is to be forgotten: in all parts, and in every spool up to where it is now."""
     until = {file.name: file.stat().st_size for file in places.spools(folder)}
-    note = Note(folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}", user_id, until, parts=True)
+    note = Note(places.workshop(folder) / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}", user_id, until, parts=True)
     _save(note)
     return note
 
@@ -50,12 +50,12 @@ def parts_are_done(note: Note) -> None:
 
 def read(folder: Path) -> list[Note]:
     """Return the notes of a log."""
-    return [_open(file) for file in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))]
+    return [_open(file) for file in sorted(places.workshop(folder).glob(f"{_PREFIX}*{_SUFFIX}"))]
 
 
-def about(spool: Path) -> list[Forgotten]:
+def about(folder: Path, spool: Path) -> list[Forgotten]:
     """Return who must not come out of a spool."""
-    return [Forgotten(n.user_id, n.until[spool.name]) for n in read(spool.parent) if spool.name in n.until]
+    return [Forgotten(n.user_id, n.until[spool.name]) for n in read(folder) if spool.name in n.until]
 
 
 def _save(note: Note) -> None:

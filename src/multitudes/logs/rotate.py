@@ -47,15 +47,15 @@ def sweep(folder: Path, log: LogName, kinds: Kinds) -> Rotated:
     for file in places.spools(folder):
         with spool.abandoned(file) as mine:
             if mine:
-                done += _to_part(file, log, kinds)
+                done += _to_part(folder, file, log, kinds)
                 file.unlink()
     return done
 
 
-def _to_part(file: Path, log: LogName, kinds: Kinds) -> Rotated:
-    part = file.with_suffix(places.PART)
-    partial = part.with_name(f".{part.name}.partial")
-    total, asked = Rotated(), notes.about(file)
+def _to_part(folder: Path, file: Path, log: LogName, kinds: Kinds) -> Rotated:
+    part = places.part_of(folder, file)
+    partial = places.partial(folder, part)
+    total, asked = Rotated(), notes.about(folder, file)
     with pq.ParquetWriter(partial, _arrow(pl.DataFrame(schema=schemas.part(log, kinds))).schema) as out:
         for chunk, torn in _chunks(file):
             found = lines.rows(log, kinds, [line.payload or b"" for line in chunk], [line.end for line in chunk])
