@@ -1,6 +1,6 @@
 """Ids and titles of the items of a release by number, and numbers by id: those published, and those that came since."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -50,6 +50,13 @@ class ItemNames:
     def named(self, number: int) -> Named:
         """Return id and title of the item with this number, from 1."""
         return self.later.get(number) or Named(self.published.ids[number - 1], self.published.titles[number - 1])
+
+    def all_named(self, numbers: Sequence[int]) -> list[Named]:
+        """Return ids and titles of several items."""
+        if self.later:
+            return [self.named(number) for number in numbers]
+        ids, titles = self.published.ids, self.published.titles
+        return [Named(ids[number - 1], titles[number - 1]) for number in numbers]
 
     def shown(self, number: int) -> str:
         """Return the title, or where there is none the id."""

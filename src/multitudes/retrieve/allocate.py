@@ -4,6 +4,8 @@ Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, exp
 further axes, so that one user and thousands take the same path.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -53,16 +55,16 @@ def kind_shares(kinds: tuple[Kind, ...], mask_BK: NDArray[np.bool_], config: Ret
     The explicit share counts in full when ``topics_per_request`` conditions exist and in proportion below. What a kind
     cannot use flows to the kinds that exist. Rows sum to one, or are zero for a user without any vector.
     """
-    columns = np.array(kinds)
-    count_BG = np.stack([mask_BK[:, columns == kind].sum(axis=1) for kind in KINDS], axis=1)
+    count_BG = mask_BK.astype(np.int64) @ _of_kind(kinds).T
     exists_BG = count_BG > 0
     asked_G = np.array(division(config))
     used_BG = exists_BG.astype(np.float64)
     used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
     share_BG = asked_G * used_BG
-    for g, kind in enumerate(KINDS):
-        left_B = asked_G[g] - asked_G[g] * used_BG[:, g]
-        for heir in _HEIRS[kind]:
+    left_BG = asked_G - share_BG
+    for g in np.flatnonzero(left_BG.any(axis=0)).tolist():
+        left_B = left_BG[:, g]
+        for heir in _HEIRS[KINDS[g]]:
             h = KINDS.index(heir)
             given_B = np.where(exists_BG[:, h], left_B, 0)
             share_BG[:, h] += given_B
@@ -76,29 +78,29 @@ def shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
     What a request boosts then counts so many times. Rows sum to one, or are zero for a user without any vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
-    share_BK = np.zeros(vectors.mask_BK.shape)
-    for g, weight_BK in enumerate(_weights_by_kind(vectors, config)):
-        total_B1 = weight_BK.sum(axis=1, keepdims=True)
-        share_BK += share_BG[:, g : g + 1] * weight_BK / np.where(total_B1 > 0, total_B1, 1)
+    weight_GBK = _weights_by_kind(vectors, config)
+    total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
+    share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
+    share_BK: NDArray[np.float64] = share_GBK.sum(axis=0)
     if vectors.boost_BK is None:
         return share_BK
     boosted_BK = share_BK * vectors.boost_BK
     total_B1 = boosted_BK.sum(axis=1, keepdims=True)
-    return np.where(_boosted(vectors) & (total_B1 > 0), boosted_BK / np.where(total_B1 > 0, total_B1, 1), share_BK)
+    whole_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
+    return np.asarray(np.where(_boosted(vectors), whole_BK, share_BK))
 
 
 def quotas(vectors: UserVectors, config: RetrieveConfig, n: int) -> NDArray[np.int64]:
     """Return how many of ``n`` candidates each vector may bring (B, K); first divided by kind, then within it."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
-    weights = _weights_by_kind(vectors, config)
+    weight_GBK = _weights_by_kind(vectors, config)
     if vectors.boost_BK is not None:
-        share_BK, columns, boosted_B1 = shares(vectors, config), np.array(vectors.kinds), _boosted(vectors)
-        parts = [np.where(columns == kind, share_BK, 0.0) for kind in KINDS]
-        weights = [np.where(boosted_B1, part, weight) for part, weight in zip(parts, weights, strict=True)]
-        share_BG = np.where(boosted_B1, np.stack([part.sum(axis=1) for part in parts], axis=1), share_BG)
+        share_GBK = np.where(_of_kind(vectors.kinds)[:, None], shares(vectors, config), 0.0)
+        boosted_B1 = _boosted(vectors)
+        weight_GBK = np.where(boosted_B1, share_GBK, weight_GBK)
+        share_BG = np.where(boosted_B1, share_GBK.sum(axis=2).T, share_BG)
     budget_BG = by_weight(share_BG, np.full(len(share_BG), n))
-    places = [by_weight(weight_BK, budget_BG[:, g]) for g, weight_BK in enumerate(weights)]
-    return np.asarray(np.stack(places).sum(axis=0))
+    return np.asarray(by_weight(weight_GBK, budget_BG.T).sum(axis=0))
 
 
 def _boosted(vectors: UserVectors) -> NDArray[np.bool_]:
@@ -107,14 +109,18 @@ def _boosted(vectors: UserVectors) -> NDArray[np.bool_]:
     return np.asarray((vectors.boost_BK != 1).any(axis=1, keepdims=True))
 
 
-def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> list[NDArray[np.float64]]:
-    """Return for each kind its weights (B, K), zero in the columns of other kinds and where masked."""
-    columns = np.array(vectors.kinds)
-    weights = []
-    for kind in KINDS:
-        mask_BK = vectors.mask_BK & (columns == kind)
-        weighs = kind == "implicit" and config.importance == "weight"
-        weight_BK = np.where(mask_BK, vectors.weight_BK if weighs else 1.0, 0.0).astype(np.float64)
-        without_B1 = ~(weight_BK > 0).any(axis=1, keepdims=True)
-        weights.append(np.where(without_B1, mask_BK, weight_BK).astype(np.float64))
-    return weights
+def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
+    """Return for each kind its weights (G, B, K), zero in the columns of other kinds and where masked."""
+    mask_GBK = vectors.mask_BK & _of_kind(vectors.kinds)[:, None]
+    weight_GBK = mask_GBK.astype(np.float64)
+    if config.importance == "weight":
+        g = KINDS.index("implicit")
+        weight_GBK[g] = np.where(mask_GBK[g], vectors.weight_BK, 0.0)
+    without_GB1 = ~(weight_GBK > 0).any(axis=2, keepdims=True)
+    return np.where(without_GB1, mask_GBK, weight_GBK).astype(np.float64)
+
+
+@lru_cache
+def _of_kind(kinds: tuple[Kind, ...]) -> NDArray[np.bool_]:
+    """Return which columns are of each kind (G, K)."""
+    return np.array([[column == kind for column in kinds] for kind in KINDS])

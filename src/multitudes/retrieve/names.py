@@ -3,7 +3,9 @@
 Legend: T topics · L history · K vectors.
 """
 
+from collections import Counter
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +62,13 @@ class Vocabulary:
 
     def _over_represented(self, items: NDArray[np.int64]) -> list[int]:
         """Return the topics that tell these items apart: frequent among them, and more so than everywhere."""
-        rows = [self.item_topic[self.item_topic_offset[i] : self.item_topic_offset[i + 1]] for i in items.tolist()]
-        count_T = np.bincount(np.concatenate(rows), minlength=len(self.topics)) if rows else np.zeros(1)
-        share_T = count_T / max(1, len(items))
-        topic = np.flatnonzero(share_T >= _LEAST_SHARE)
-        topic = topic[topic > 0]
-        gain = share_T[topic] * np.log(share_T[topic] / self.topic_base_T[topic])
-        order = np.argsort(-gain, kind="stable")[:_TOPICS_IN_A_NAME]
-        return [int(t) for t in topic[order][gain[order] > 0]]
+        counts: Counter[int] = Counter()
+        for i in items.tolist():
+            counts.update(self.item_topic[self.item_topic_offset[i] : self.item_topic_offset[i + 1]].tolist())
+        gains = []
+        for topic, count in counts.items():
+            share = count / len(items)
+            gain = share * log(share / self.topic_base_T[topic])
+            if topic > 0 and share >= _LEAST_SHARE and gain > 0:
+                gains.append((-gain, topic))
+        return [topic for _, topic in sorted(gains)[:_TOPICS_IN_A_NAME]]

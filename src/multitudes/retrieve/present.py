@@ -3,8 +3,6 @@
 Legend: B users · L history · K vectors.
 """
 
-from itertools import compress
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -86,28 +84,35 @@ class Presenter:
         )
 
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
-        vectors, named = range(len(found.kinds)), self._names.named
-        rows = zip(
-            found.item_N.tolist(),
-            found.score_N.tolist(),
-            found.sources,
-            found.interest_N.tolist(),
-            found.found_by_NK.tolist(),
-            strict=True,
-        )
         # An index that many processes share may hold items that have come since this state was taken.
-        known = (row for row in rows if row[0] <= len(self._names))
-        return tuple(
-            Candidate(
-                name.id,
-                name.title,
-                score,
-                rank,
-                source,
-                None if k == POPULAR else k,
-                names.get(k),
-                tuple(compress(vectors, found_by)),
+        known_N = found.item_N <= len(self._names)
+        if not known_N.all():
+            arrays = (
+                found.item_N[known_N],
+                found.score_N[known_N],
+                found.interest_N[known_N],
+                found.found_by_NK[known_N],
             )
-            for rank, (item, score, source, k, found_by) in enumerate(known, start=1)
-            for name in (named(item),)
+            found = Candidates(*arrays, found.kinds)
+        named = self._names.all_named(found.item_N.tolist())
+        interests = found.interest_N.tolist()
+        columns = (
+            [name.id for name in named],
+            [name.title for name in named],
+            found.score_N.tolist(),
+            range(1, len(named) + 1),
+            found.sources,
+            [None if k == POPULAR else k for k in interests],
+            [names.get(k) for k in interests],
+            _numbers(found.found_by_NK),
         )
+        return tuple(map(Candidate, *columns))
+
+
+def _numbers(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """Return for each row the columns in which it is true; most rows of an answer are alike, so each is read once."""
+    length, width = found_by_NK.shape
+    flat = found_by_NK.tobytes()
+    rows = [flat[n * width : (n + 1) * width] for n in range(length)]
+    columns = {row: tuple(k for k, found in enumerate(row) if found) for row in set(rows)}
+    return [columns[row] for row in rows]
