@@ -1,6 +1,7 @@
 """What ``/openapi.json`` promises: an example of every request and answer, each of which is as its schema says."""
 
 import re
+from typing import Any
 
 import jsonschema
 import pytest
@@ -8,15 +9,16 @@ import pytest
 from multitudes.service.refusals import CODES
 from tests.service.conftest import ask
 
-WITHOUT_BODY = {"/healthz", "/readyz", "/metrics"}
+Description = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def description(plain_app) -> dict:
-    return ask(plain_app, "GET", "/openapi.json").json()
+def description(plain_app) -> Description:
+    description: Description = ask(plain_app, "GET", "/openapi.json").json()
+    return description
 
 
-def operations(description: dict) -> list[tuple[str, str, dict]]:
+def operations(description: Description) -> list[tuple[str, str, dict[str, Any]]]:
     return [
         (method.upper(), path, operation)
         for path, methods in description["paths"].items()
@@ -24,7 +26,7 @@ def operations(description: dict) -> list[tuple[str, str, dict]]:
     ]
 
 
-def holds(description: dict, schema: dict, example: object) -> None:
+def holds(description: Description, schema: dict[str, Any], example: object) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(example, {**schema, "components": description["components"]})
 
@@ -43,7 +45,7 @@ def test_every_answer_has_an_example_that_holds(description):
 
 def test_a_schema_refuses_what_it_should(description):
     """Control: else every example would hold."""
-    for method, path, operation in operations(description):
+    for _, path, operation in operations(description):
         if path == "/metrics":
             continue
         content = operation["responses"]["200"]["content"]["application/json"]

@@ -93,7 +93,8 @@ def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
 
 def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
     app = build(with_settings(parts, deadlines={"default_ms": 100, "most_ms": 1_000, "batch_ms": 500}))
-    one, batch = {"history": []}, {"requests": [{"history": []}]}
+    one: dict[str, list[int]] = {"history": []}
+    batch = {"requests": [one]}
     ask(app, "POST", "/v1/recommend", json=one)
     ask(app, "POST", "/v1/recommend", json=one, headers={"x-deadline-ms": "700"})
     ask(app, "POST", "/v1/recommend", json=one, headers={"x-deadline-ms": "90000"})

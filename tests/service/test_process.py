@@ -1,0 +1,195 @@
+"""A real server on loopback: it drains, is replaced, closes what asks nothing, and says in one line why it cannot."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import polars as pl
+import pytest
+
+from multitudes import Client
+from multitudes.client import Ask, Event
+from multitudes.errors import UnavailableError
+from multitudes.logs.schemas import Kinds
+from multitudes.release.release import Release
+from multitudes.service.opening import _kinds
+from tests.release.small_release import publish_small
+
+MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+PATIENCE_S = 60.0  # of a busy machine; nothing here is measured
+
+
+class Running(NamedTuple):
+    """A service in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    line: str
+
+    def end(self) -> tuple[int, str]:
+        """Ask it to end; return its exit code and what it wrote to stderr."""
+        self.process.send_signal(signal.SIGTERM)
+        _, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, err
+
+
+@contextmanager
+def serving(releases: Path, *options: str, settings: str = "") -> Iterator[Running]:
+    config = releases.parent / "serve.toml"
+    config.write_text("[deadlines]\ndefault_ms = 20000\n" + settings)
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--config", str(config), *options]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        yield Running(process, line.split(" · ")[0], line)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    publish_small(tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+@pytest.mark.slow
+def test_it_serves_follows_releases_and_ends_with_everything_written_down(releases):
+    with serving(releases) as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        assert running.line.endswith(" · release 0001 · 20 items · 3 users\n")
+        before = client.recommend(Ask(user_id="ann", n=3))
+        assert client.events([Event("ann", 105), Event("ann", 106)]).new == 2
+        after = client.recommend(Ask(user_id="ann", n=3))
+        assert not {105, 106} & {c.item_id for c in after.candidates}, "just seen"
+        assert before.candidates != after.candidates
+        publish_small(releases)
+        until(lambda: client.recommend(Ask(user_id="ann")).release == "0002")
+        code, err = running.end()
+    assert (code, err.count("Traceback")) == (0, 0)
+    assert all(isinstance(json.loads(line), dict) for line in err.splitlines())
+    logs = releases.with_name("releases.service") / "logs"
+    events = pl.read_parquet(logs / "events" / "*.parquet")
+    served = pl.read_parquet(logs / "served" / "*.parquet")
+    assert events["item_id"].to_list() == [105, 106]
+    assert set(served["release"]) == {"0001", "0002"}
+    assert before.request_id in served["request_id"].to_list()
+    assert not list(logs.rglob("*.spool"))
+
+
+@pytest.mark.slow
+def test_what_was_accepted_before_sigterm_is_answered(releases):
+    """A request whose body is still on its way when the signal comes."""
+    body = json.dumps({"user_id": "ann", "n": 2}).encode()
+    lines = ("POST /v1/recommend HTTP/1.1", "host: localhost", "content-type: application/json")
+    head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
+    with serving(releases) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode() + body[:5])
+            time.sleep(0.3)  # so that it is taken up
+            running.process.send_signal(signal.SIGTERM)
+            until(lambda: not listens(host, int(port)))
+            connection.sendall(body[5:])
+            answer = connection.makefile("rb").read()
+        assert running.process.wait(PATIENCE_S) == 0
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"server:" not in answer.lower()
+    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["candidates"]) == 2
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
+    with serving(releases, settings="[http]\nhead_s = 0.5\nbody_s = 0.5\n") as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        silent = socket.create_connection((host, int(port)))
+        half = socket.create_connection((host, int(port)))
+        half.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: loc")
+        slow = socket.create_connection((host, int(port)))
+        slow.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
+        with httpx.Client(base_url=running.url) as kept:
+            for _ in range(3):
+                assert kept.get("/healthz", timeout=PATIENCE_S).status_code == 200
+                time.sleep(0.6)  # idle after an answer: another rule, of 75 s
+            for connection, begins in ((silent, b""), (half, b""), (slow, b"HTTP/1.1 408")):
+                connection.settimeout(PATIENCE_S)
+                assert connection.makefile("rb").read()[:12] == begins
+                connection.close()
+            assert kept.get("/healthz", timeout=PATIENCE_S).status_code == 200
+        assert running.end()[0] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases):
+    with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        assert running.line.endswith(" · 2 workers\n")
+        client.recommend(Ask(user_id="ann"))
+        until(lambda: len(children(running.process.pid)) == 2)
+        before = children(running.process.pid)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(children(running.process.pid) - before) == 1)
+        client.recommend(Ask(user_id="ann"))
+        assert client.events([Event("ann", 105, event_id="e")]).new == 1
+        assert client.events([Event("ann", 105, event_id="e")]).new == 0, "whichever worker is asked"
+        left = children(running.process.pid)
+        assert running.end()[0] == 0
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+    with Client(running.url, deadline_s=0.2) as client, pytest.raises(UnavailableError, match="cannot be reached"):
+        client.releases()
+
+
+def children(pid: int) -> set[int]:
+    """Return the workers of a process; Python's own helper that watches shared memory is none."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()}
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(releases):
+    with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        client.recommend(Ask(user_id="ann"))
+        until(lambda: len(children(running.process.pid)) == 2)
+        left = children(running.process.pid)
+        running.process.kill()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_begin_ends_the_service_with_its_reason(releases):
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", "2"]
+    folder = releases.with_name("releases.service")
+    folder.mkdir()
+    (folder / "state.sqlite").write_text("this is no database" * 100)
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 5
+    assert "state.sqlite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_kinds_are_those_of_the_release(releases):
+    assert _kinds(Release.open(releases)) == Kinds("string", "int64")
