@@ -175,6 +175,17 @@ def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(retrieve
         assert (answer.reason, items(answer)) == ("lost: popular items", [101, 102, 103, 104, 105])
 
 
+def test_an_answer_that_was_under_way_does_not_bring_a_forgotten_user_back(retriever: Retriever):
+    retriever.forget("ann")
+    retriever.answer([Ask("ann", Person("ann", (Event("1", "ann", 105, 20 * DAY),)), n=5)])  # read before
+    assert retriever.answer([Ask("ann", n=5, stateless="lost")])[0].effort == Effort.POPULAR
+    # The control: somebody who came back is told from somebody who has gone by what the state says.
+    returned = Person("ann", (Event("2", "ann", 106, 20 * DAY),), forgotten=True)
+    first = retriever.answer([Ask("ann", returned, n=5)])[0]
+    again = retriever.answer([Ask("ann", n=5, stateless="lost")])[0]
+    assert (again.effort, items(again)) == (Effort.CACHED, items(first))
+
+
 def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever):
     retriever.release.__dict__["user_tower"] = Dead()
     answer = retriever.popular(Ask("ann", n=4, exclude=[105]), "too much is asked")

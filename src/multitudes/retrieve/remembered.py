@@ -57,6 +57,11 @@ class Remembered:
         with self._lock:
             return user_id is not None and user_id in self._users and self._users[user_id] is None
 
+    def forgotten(self) -> list[Id]:
+        """Return the users who are known to have been forgotten: the next release must know it too."""
+        with self._lock:
+            return [user_id for user_id, memory in self._users.items() if memory is None]
+
     def _put(self, user_id: Id, memory: Memory | None) -> None:
         with self._lock:
             self._users[user_id] = memory

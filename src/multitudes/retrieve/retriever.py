@@ -209,5 +209,9 @@ class Retriever:
         if not self.remembered.size:
             return
         for b, (one, ask) in enumerate(zip(party.cases, party.asks, strict=True)):
-            if ask.user_id is not None and one.vectors is None and not ask.stateless:
+            if ask.user_id is None or one.vectors is not None or ask.stateless:
+                continue
+            # Who was forgotten while this answer was made is kept out; who came back since is known to the state.
+            back = ask.person is not None and ask.person.forgotten
+            if back or not self.remembered.forgot(ask.user_id):
                 self.remembered.keep(ask.user_id, Memory(one.asked, made.rows(slice(b, b + 1))))
