@@ -1,8 +1,11 @@
 """The topic that sourced an engagement is the one that brought the item before: never a later one, never a guess."""
 
+import json
+
 import polars as pl
 import pytest
 
+from multitudes.cli.main import run as command
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import Logs
 from multitudes.data.clean.tables import clean
@@ -143,6 +146,20 @@ def test_equal_logs_give_equal_bytes_however_they_are_cut_into_parts(tmp_path):
     for file in found[0].path.glob("*.npy"):
         assert file.read_bytes() == (found[1].path / file.name).read_bytes()
     assert found[0].event_source.max() > 0
+
+
+def test_the_command_says_what_was_explained(tmp_path, capsys):
+    data = write(tmp_path / "data")
+    log = put(tmp_path / "e", engaged(("e1", 1, 10, T, "a"), ("e2", 1, 20, T, None), ("e3", 2, 10, T, None)))
+    serves = put(tmp_path / "s", served(("a", 1, 10, T, "art"), ("b", 1, 20, T - 50, "food")))
+    call = ["prepare", str(data), "--out", str(tmp_path / "out"), "--split", "user", "--json"]
+    assert command([*call, "--events", str(log), "--served", str(serves), "--served-within-s", "49"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith("events that were served")]
+    assert line.endswith(
+        "1 by the answer they name, 0 by the newest before them, 8 not at all; 1 have a topic for source"
+    )
+    assert json.loads(printed[-1])["sources"]["by_request"] == 1
 
 
 @pytest.mark.parametrize("what", ["events", "served"])

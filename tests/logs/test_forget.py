@@ -20,9 +20,10 @@ def test_a_user_goes_from_parts_and_from_what_is_being_written(tmp_path):
     earlier.close()
     written = logs(tmp_path)
     written.served(answer("ann"))
+    written.served(answer(None))
     written.engaged([event(1, "ann"), event(2, "bob"), event(3, "ann")])
     assert written.forget("ann") == 8
-    assert users(tmp_path / "served") == ["bob"] * 3 + [None] * 3
+    assert users(tmp_path / "served") == ["bob"] * 3 + [None] * 6
     assert users(tmp_path / "events") == ["bob"]
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"ann" in file.read_bytes()]
     written.engaged([event(4, "ann")])
