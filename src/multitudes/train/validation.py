@@ -7,10 +7,11 @@ those of serving do not: they are one search's by-product there. **The shares s 
 expectation maximisation of the targets' likelihood: two numbers for a data set, which say what each kind of interest is
 worth there. They become the run's default division of the budget (method §8, budgets from calibrated rates).
 
-Legend: B users · K interests · G kinds (unconditioned, implicit, explicit) · I items · M targets of all users.
+Legend: B users · K interests · G kinds (unconditioned, implicit, explicit) · I items · T topics of an item
+A topics asked for · M targets of all users.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +27,10 @@ from multitudes.nn.masking import lowest
 from multitudes.seeding import generator
 from multitudes.train.run import TrainedRun
 
-CHUNK = 30_000_000  # scores held in memory at once
+CHUNK = 8_000_000  # probabilities made at once: they stay near the processor
+KEEP = 150_000_000  # probabilities by kind that are kept, so that the shares and the hits are counted from one reading
 ROUNDS = 200  # of expectation maximisation; it converges long before
+_UNLIKELY = 1e-37  # what is less probable has underflowed
 
 
 class Judgement(NamedTuple):
@@ -45,16 +48,17 @@ def sample_rows(held: HeldOut, most: int, seed: int) -> NDArray[np.int64]:
 
 def judge(run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], n: int = 100, topics: int = 5) -> Judgement:
     """Fit the shares of the kinds on the first-time targets of ``rows``, then count hits among the ``n`` best."""
-    chunks = _chunks(run, rows, topics)
-    if not chunks:
+    if len(rows) == 0:
         return Judgement(0.0, dict.fromkeys(KINDS, 0.0))
-    at_targets = [_at_targets(log_p_BGI, held, chunk) for log_p_BGI, chunk in _scores(run, held, chunks, topics)]
-    shares_G = fit_shares(torch.cat(at_targets))
+    readings: Iterable[_Reading] = _Readings(run, held, rows, topics)
+    if len(rows) * len(set(run.kinds(topics))) * (run.prepared.n_items + 1) <= KEEP:
+        readings = list(readings)
+    shares_G = fit_shares(torch.cat([_at_targets(reading, held) for reading in readings]))
     hits = wanted = 0
-    for log_p_BGI, chunk in _scores(run, held, chunks, topics):
-        score_BI = (log_p_BGI + shares_G.clamp(min=1e-30).log().view(1, -1, 1)).logsumexp(dim=1)
+    for reading in readings:
+        score_BI = torch.einsum("g,gbi->bi", shares_G[reading.kinds], reading.p_GBI)
         best_BN = score_BI.topk(min(n, score_BI.shape[1]), dim=1).indices.numpy()
-        for b, row in enumerate(chunk):
+        for b, row in enumerate(reading.rows):
             new = new_targets(held, row)
             hits += int(np.isin(new, best_BN[b]).sum())
             wanted += len(new)
@@ -86,47 +90,82 @@ def new_targets(held: HeldOut, row: int) -> NDArray[np.int64]:
     return held.target[mine][held.target_is_new[mine]]
 
 
-def _chunks(run: TrainedRun, rows: NDArray[np.int64], topics: int) -> list[NDArray[np.int64]]:
-    at_once = max(1, CHUNK // (len(run.kinds(topics)) * (run.prepared.n_items + 1)))
-    return [rows[i : i + at_once] for i in range(0, len(rows), at_once)]
+class _Reading(NamedTuple):
+    """The probability of every item for some users, by kind of vector."""
+
+    rows: NDArray[np.int64]
+    kinds: list[int]  # positions in KINDS of the kinds that the method has: the G of what follows
+    p_GBI: Tensor
+    exists_GB: Tensor  # whether the user has a vector of the kind
 
 
-def _scores(
-    run: TrainedRun, held: HeldOut, chunks: list[NDArray[np.int64]], topics: int
-) -> Iterator[tuple[Tensor, NDArray[np.int64]]]:
-    """Yield for some users at a time the log-probability of every item by kind (B, G, I), and their rows."""
-    vectors_ID = torch.from_numpy(run.item_vectors())
-    topic_IG = torch.from_numpy(item_topics(run.prepared, np.arange(run.prepared.n_items + 1)))
-    for chunk in chunks:
-        user_B, end_B = held.user_B[chunk], held.end_B[chunk]
-        histories = gather(run.prepared, user_B, end_B, run.config.model.history)
-        users = run.user_vectors(histories, follows(run.prepared, user_B)[:, :topics])
-        score_BKI = torch.from_numpy(users.vectors_BKD) @ vectors_ID.T
-        score_BKI[:, :, 0] = lowest(score_BKI)
-        for b in range(len(chunk)):
-            seen = run.prepared.event_item[run.prepared.event_offset[user_B[b]] : end_B[b]]
-            score_BKI[b, :, torch.from_numpy(seen.astype(np.int64))] = lowest(score_BKI)
-        for k in np.flatnonzero([kind == "explicit" for kind in users.kinds]).tolist():
-            on_topic_BI = (topic_IG == torch.from_numpy(users.topic_BK[:, k]).view(-1, 1, 1)).any(dim=2)
-            score_BKI[:, k].masked_fill_(~on_topic_BI, lowest(score_BKI))
-        yield by_kind(score_BKI.log_softmax(dim=2), users), chunk
+class _Readings:
+    """Reads the rows chunk by chunk, anew each time it is iterated."""
+
+    def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int) -> None:
+        self._run, self._held, self._rows, self._topics = run, held, rows, topics
+        self._at_once = max(1, CHUNK // (len(run.kinds(topics)) * (run.prepared.n_items + 1)))
+
+    def __iter__(self) -> Iterator[_Reading]:
+        vectors_ID = torch.from_numpy(self._run.item_vectors())
+        topic_IT = torch.from_numpy(item_topics(self._run.prepared, np.arange(len(vectors_ID))))
+        for start in range(0, len(self._rows), self._at_once):
+            chunk = self._rows[start : start + self._at_once]
+            users = self._users(chunk)
+            score_BKI = torch.from_numpy(users.vectors_BKD) @ vectors_ID.T
+            self._mask_seen(score_BKI, chunk)
+            _mask_other_topics(score_BKI, users, topic_IT)
+            yield _by_kind(score_BKI, users, chunk)
+
+    def _users(self, chunk: NDArray[np.int64]) -> UserVectors:
+        prepared, user_B = self._run.prepared, self._held.user_B[chunk]
+        histories = gather(prepared, user_B, self._held.end_B[chunk], self._run.config.model.history)
+        return self._run.user_vectors(histories, follows(prepared, user_B)[:, : self._topics])
+
+    def _mask_seen(self, score_BKI: Tensor, chunk: NDArray[np.int64]) -> None:
+        prepared, impossible = self._run.prepared, lowest(score_BKI)
+        score_BKI[:, :, 0] = impossible
+        for b, row in enumerate(chunk):
+            seen = prepared.event_item[prepared.event_offset[self._held.user_B[row]] : self._held.end_B[row]]
+            score_BKI[b, :, torch.from_numpy(seen.astype(np.int64))] = impossible
 
 
-def by_kind(log_p_BKI: Tensor, users: UserVectors) -> Tensor:
-    """Return the log-probability of every item under each kind (B, G, I): its vectors by importance; -inf if none."""
+def _mask_other_topics(score_BKI: Tensor, users: UserVectors, topic_IT: Tensor) -> None:
+    """Let an explicit vector see the items of its topic only."""
+    explicit = np.flatnonzero([kind == "explicit" for kind in users.kinds])
+    asked, which = np.unique(users.topic_BK[:, explicit], return_inverse=True)
+    which_BE = which.reshape(len(users.topic_BK), len(explicit))
+    off_topic_AI = torch.stack([(topic_IT != int(topic)).all(dim=1) for topic in asked]) if len(asked) else None
+    for e, k in enumerate(explicit.tolist()):
+        assert off_topic_AI is not None
+        score_BKI[:, k].masked_fill_(off_topic_AI[torch.from_numpy(which_BE[:, e])], lowest(score_BKI))
+
+
+def _by_kind(score_BKI: Tensor, users: UserVectors, chunk: NDArray[np.int64]) -> _Reading:
+    """Return what the vectors of each kind, by importance, make of the scores; the scores are overwritten."""
+    p_BKI = score_BKI.sub_(score_BKI.amax(dim=2, keepdim=True)).exp_()
+    total_BK = p_BKI.sum(dim=2)
     columns = np.array(users.kinds)
     weight_BK = torch.from_numpy(users.weight_BK * users.mask_BK)
-    parts = []
-    for kind in KINDS:
-        own = torch.from_numpy(np.flatnonzero(columns == kind))
-        weight = weight_BK[:, own]
-        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-30)
-        mixed_BI = (log_p_BKI[:, own] + weight.clamp(min=1e-30).log().unsqueeze(2)).logsumexp(dim=1)
-        parts.append(mixed_BI.masked_fill((weight.sum(dim=1) == 0).unsqueeze(1), -torch.inf))
-    return torch.stack(parts, dim=1)
+    kinds = [g for g, kind in enumerate(KINDS) if (columns == kind).any()]
+    parts, exists = [], []
+    for g in kinds:
+        own = torch.from_numpy(np.flatnonzero(columns == KINDS[g]))
+        weight_Bk = weight_BK[:, own]
+        sum_B1 = weight_Bk.sum(dim=1, keepdim=True)
+        portion_Bk = weight_Bk / sum_B1.clamp(min=1e-30) / total_BK[:, own]
+        parts.append(torch.bmm(portion_Bk.unsqueeze(1), p_BKI[:, own]).squeeze(1))
+        exists.append(sum_B1.squeeze(1) > 0)
+    return _Reading(chunk, kinds, torch.stack(parts), torch.stack(exists))
 
 
-def _at_targets(log_p_BGI: Tensor, held: HeldOut, chunk: NDArray[np.int64]) -> Tensor:
-    """Return the log-probability of the users' first-time targets by kind (M, G)."""
-    at = [log_p_BGI[b][:, torch.from_numpy(new_targets(held, row))].T for b, row in enumerate(chunk)]
+def _at_targets(reading: _Reading, held: HeldOut) -> Tensor:
+    """Return the log-probability of the users' first-time targets by kind (M, all kinds); -inf where one is missing."""
+    at = []
+    for b, row in enumerate(reading.rows):
+        target = torch.from_numpy(new_targets(held, row))
+        log_p_MG = torch.full((len(target), len(KINDS)), -torch.inf)
+        own_MG = reading.p_GBI[:, b, target].T.clamp(min=_UNLIKELY).log()
+        log_p_MG[:, reading.kinds] = own_MG.masked_fill(~reading.exists_GB[:, b], -torch.inf)
+        at.append(log_p_MG)
     return torch.cat(at)
