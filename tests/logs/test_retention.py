@@ -50,6 +50,16 @@ def test_control_without_bounds_everything_stays(tmp_path):
     assert left(tmp_path) == names
 
 
+def test_what_a_writer_left_that_was_killed_while_it_made_a_spool_goes(tmp_path):
+    places.workshop(tmp_path).mkdir()
+    made = [places.new_spool(tmp_path, moment) for moment in (0, 100)]
+    unnamed = [file.with_name(f".{file.name}") for file in made]
+    for file in unnamed:
+        file.touch()
+    retain(tmp_path, 101, keep_days=0, most_bytes=0)
+    assert list(places.workshop(tmp_path).iterdir()) == unnamed[1:]
+
+
 def test_a_log_retains_at_its_ticks(tmp_path):
     kept = logs(tmp_path, keep_days=30)
     parts(tmp_path / "events", 40, 1)

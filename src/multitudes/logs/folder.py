@@ -66,7 +66,7 @@ def new_spool(folder: Path, now_s: float) -> Path:
 
 def begun_s(file: Path) -> float:
     """Return the moment at which a spool, or the part that it became, was begun."""
-    moment = file.name.split("-", maxsplit=1)[0]
+    moment = file.name.lstrip(".").split("-", maxsplit=1)[0]
     return datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()
 
 
@@ -78,6 +78,11 @@ def parts(folder: Path) -> list[Path]:
 def spools(folder: Path) -> list[Path]:
     """Return the spools, the oldest first."""
     return sorted(file for file in workshop(folder).glob(f"*{SPOOL}") if not file.name.startswith("."))
+
+
+def unnamed(folder: Path) -> list[Path]:
+    """Return the spools without a name yet: a writer that was killed while it made one has left it, empty."""
+    return sorted(workshop(folder).glob(f".*{SPOOL}"))
 
 
 def part_of(folder: Path, spool: Path) -> Path:

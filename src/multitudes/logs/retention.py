@@ -7,6 +7,7 @@ from typing import NamedTuple
 from multitudes.logs import folder as places
 
 _DAY_S = 86_400
+_BORN_WITHIN_S = 60.0  # a spool gets its name within moments
 
 
 class Removed(NamedTuple):
@@ -21,6 +22,9 @@ def retain(folder: Path, now_s: float, keep_days: float, most_bytes: int) -> Rem
 
     Only for who holds ``folder.changing``. 0 as a bound is none.
     """
+    for empty in places.unnamed(folder):
+        if places.begun_s(empty) < now_s - _BORN_WITHIN_S:
+            empty.unlink(missing_ok=True)
     parts = places.parts(folder)
     old = [part for part in parts if keep_days and places.begun_s(part) < now_s - keep_days * _DAY_S]
     crowd = _crowd(parts[len(old) :], places.spools(folder), most_bytes)
