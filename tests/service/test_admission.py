@@ -76,6 +76,15 @@ def test_costs_follow_what_is_measured_and_never_grow_with_less_effort():
     assert costs.of(Effort.FEWER) == costs.of(Effort.FULL)
 
 
+def test_a_large_batch_says_more_of_the_cost_than_a_small_one():
+    costs = Costs(memory=0.5)
+    costs.measured(Effort.FULL, 16, 0.032)
+    costs.measured(Effort.FULL, 1, 0.005)  # alone, which is dearer: it says nothing of a crowd
+    assert costs.of(Effort.FULL) == pytest.approx((0.5 * 0.032 + 0.005) / (0.5 * 16 + 1))
+    costs.measured(Effort.FULL, 1, 0.004, anew=True)
+    assert costs.of(Effort.FULL) == 0.004
+
+
 def test_after_a_hiccup_a_probe_brings_full_answers_back():
     made = Admission(AdmissionConfig(headroom=1.0, probe_every_s=1.0), Costs(), 0.0)
     made.costs.measured(Effort.FULL, 1, 5.0)

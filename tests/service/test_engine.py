@@ -75,6 +75,20 @@ def test_what_gathered_is_answered_together_interactive_before_batch(played: Pla
     assert [result(future).user_id for future in (*first, *later)] == [1, 2, 10, 11]
 
 
+def test_a_batch_is_no_longer_than_all_in_it_may_have_to_wait(played: Played):
+    some = engine(played, batch_s=0.035)
+    some.submit([Ask(0)], 1.0, "interactive")
+    some.step()  # 10 ms
+    some.submit([Ask(user) for user in range(1, 6)], 1.0, "interactive")
+    assert [some.step(), some.step(), some.step()] == [3, 2, 0]
+    played.cost_s = 1.0
+    some.submit([Ask(7)], 9.0, "interactive")
+    some.submit([Ask(8)], 9.0, "interactive")
+    assert some.step() == 2, "it is not known yet that they are dear"
+    some.submit([Ask(9), Ask(10)], 9.0, "interactive")
+    assert some.step() == 1, "one at least, however dear"
+
+
 def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Played):
     some = engine(played)
     [future] = some.submit([Ask(1)], 1.0, "interactive")

@@ -39,7 +39,9 @@ class AdmissionConfig(Config):
         le=1,
         description="Batch work is taken only while it is expected to be done in this share of its time.",
     )
-    memory: float = Field(0.1, gt=0, le=1, description="Weight of the newest measurement in a moving average of costs.")
+    memory: float = Field(
+        0.1, gt=0, le=1, description="How fast older measurements of costs fade: this share with each new one."
+    )
     probe_every_s: float = Field(
         1.0,
         ge=0,
@@ -65,15 +67,16 @@ class Decision(NamedTuple):
 
 @dataclass
 class Costs:
-    """Seconds of one request at each effort: moving averages of what was measured."""
+    """Seconds of one request at each effort, of what was measured lately: a large batch says more than a small one."""
 
     memory: float = 0.1
-    _mean_s: dict[Effort, float] = field(default_factory=dict)
+    _lately: dict[Effort, tuple[float, float]] = field(default_factory=dict)  # seconds and requests, fading
 
     def measured(self, effort: Effort, requests: int, seconds: float, *, anew: bool = False) -> None:
         """Take in that so many requests were answered together in so much time; ``anew``: what was before is over."""
-        each, before = seconds / max(1, requests), self._mean_s.get(effort)
-        self._mean_s[effort] = each if before is None or anew else before + self.memory * (each - before)
+        before_s, before = (0.0, 0.0) if anew else self._lately.get(effort, (0.0, 0.0))
+        fading = 1 - self.memory
+        self._lately[effort] = fading * before_s + seconds, fading * before + requests
 
     def of(self, effort: Effort) -> float:
         """Return what one request costs: never more than with more effort, however old the measurement.
@@ -81,9 +84,13 @@ class Costs:
         An effort that was never made is guessed from the one above it. Popular items cost next to nothing.
         """
         if effort in (Effort.FULL, Effort.POPULAR):
-            return self._mean_s.get(effort, 0.0)
+            return self._mean_s(effort, 0.0)
         above_s = self.of(Effort(effort - 1))
-        return min(above_s, self._mean_s.get(effort, _UNMEASURED * above_s))
+        return min(above_s, self._mean_s(effort, _UNMEASURED * above_s))
+
+    def _mean_s(self, effort: Effort, unmeasured_s: float) -> float:
+        seconds, requests = self._lately.get(effort, (0.0, 0.0))
+        return seconds / requests if requests else unmeasured_s
 
 
 class Load(NamedTuple):

@@ -32,6 +32,11 @@ class EngineConfig(Config):
         1_000, ge=1, description="Requests that may wait; beyond, they get popular items or are refused."
     )
     batch: int = Field(16, ge=1, description="Requests that are answered together at most.")
+    batch_s: float = Field(
+        0.02,
+        gt=0,
+        description="They are expected to take so many seconds at most: all wait until the last is answered.",
+    )
     patience: float = Field(
         0.9, gt=0, le=1, description="Share of its time after which a request that is not answered gets popular items."
     )
@@ -160,13 +165,14 @@ class Engine:
     def step(self) -> int:
         """Answer one batch of what waits, in the calling thread; return how many requests it had."""
         with self._changed:
-            tickets, dropped = self._waiting.take(self.config.batch)
-            self._running = self._clock(), sum(self.admission.costs.of(ticket.effort) for ticket in tickets)
-        self._worker.counts.add("cancelled", dropped)
-        self._worker.answer(tickets)
+            batch = self._waiting.take(self.config.batch, self.admission.costs.of, self.config.batch_s)
+            self._running = self._clock(), batch.expected_s
+        if batch.dropped:
+            self._worker.counts.add("cancelled", batch.dropped)
+        self._worker.answer(batch)
         with self._changed:
             self._running = None
-        return len(tickets)
+        return len(batch.tickets)
 
     def _run(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """Requests that wait for the engine: interactive ones before batch ones, each kind in the order in which it came."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -31,6 +31,14 @@ class Ticket:
     answered: "Future[Answered]" = field(default_factory=Future)
 
 
+class Batch(NamedTuple):
+    """Requests that are answered together."""
+
+    tickets: list[Ticket]
+    expected_s: float  # that they take
+    dropped: int  # others that nobody waits for any more
+
+
 class Waiting:
     """The requests that wait; whoever shares it brings the lock."""
 
@@ -52,16 +60,20 @@ class Waiting:
         first = self._efforts["interactive"]
         return first if priority == "interactive" else first + self._efforts["batch"]
 
-    def take(self, most: int) -> tuple[list[Ticket], int]:
-        """Take up to ``most`` requests; return them, and how many were dropped because nobody waits for them."""
+    def take(self, most: int, cost_s: Callable[[Effort], float], most_s: float) -> Batch:
+        """Take the next requests: one at least, ``most`` at most, and no more than are done in ``most_s``."""
         taken: list[Ticket] = []
-        dropped = 0
+        dropped, expected_s = 0, 0.0
         for priority, tickets in self._tickets.items():
             while tickets and len(taken) < most:
+                next_s = cost_s(tickets[0].effort)
+                if taken and expected_s + next_s > most_s:
+                    return Batch(taken, expected_s, dropped)
                 ticket = tickets.popleft()
                 self._efforts[priority][ticket.effort] -= 1
                 if ticket.answered.set_running_or_notify_cancel():
                     taken.append(ticket)
+                    expected_s += next_s
                 else:
                     dropped += 1
-        return taken, dropped
+        return Batch(taken, expected_s, dropped)

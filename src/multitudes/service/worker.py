@@ -12,7 +12,7 @@ from multitudes.retrieve.cases import IN_TIME
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.stages import Stage
 from multitudes.service.admission import Admission
-from multitudes.service.tickets import Answered, Ticket
+from multitudes.service.tickets import Answered, Batch, Ticket
 
 TOO_LITTLE_TIME = f"{IN_TIME}: popular items"
 _FAILED = "the retrieval failed: popular items"
@@ -60,13 +60,13 @@ class Worker:
         self.counts = Counts()
         self._current, self._admission, self._after, self._clock = current, admission, after, clock
 
-    def answer(self, tickets: Sequence[Ticket]) -> None:
+    def answer(self, batch: Batch) -> None:
         """Answer a batch; every ticket has its answer, or its error, when this returns."""
         try:
-            self._answer_by_effort(tickets)
+            self._answer_by_effort(batch)
         except Exception as error:  # a defect: whoever waits is told, and the next batch is answered
             logging.getLogger(__name__).exception("a batch failed")
-            for ticket in tickets:
+            for ticket in batch.tickets:
                 if not ticket.answered.done():
                     ticket.answered.set_exception(error)
 
@@ -78,13 +78,12 @@ class Worker:
         self.counts.add(Effort.POPULAR.label)
         return Answered(answer, 0.0, {})
 
-    def _answer_by_effort(self, tickets: Sequence[Ticket]) -> None:
+    def _answer_by_effort(self, batch: Batch) -> None:
         # The release is held by this call alone: one that was replaced is free as soon as its last batch is answered.
         retriever, now = self._current(), self._clock()
-        expected_s = sum(self._admission.costs.of(ticket.effort) for ticket in tickets)
-        efforts = [self._effort(ticket, expected_s, now) for ticket in tickets]
+        efforts = [self._effort(ticket, batch.expected_s, now) for ticket in batch.tickets]
         for effort in sorted(set(efforts)):
-            self._answer(retriever, effort, [t for t, e in zip(tickets, efforts, strict=True) if e == effort])
+            self._answer(retriever, effort, [t for t, e in zip(batch.tickets, efforts, strict=True) if e == effort])
 
     def _effort(self, ticket: Ticket, expected_s: float, now_s: float) -> Effort:
         """Return how much there is still time for; the answer comes when the whole batch is done."""
