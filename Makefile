@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,redis,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -168,8 +168,9 @@ def test_without_keys_the_service_is_for_this_machine_alone(host, file):
     with pytest.raises(UsageError, match="others can reach it, and no key is asked for"):
         check_door(ServeConfig.model_validate({"server": {"host": host}}))
     check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"open": True}}))
-    check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"file": file}}))
-    check_door(ServeConfig())
+    make_key(file, "shop", ("read",))
+    assert check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"file": file}})) is not None
+    assert check_door(ServeConfig()) is None
 
 
 def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(parts):

@@ -52,7 +52,8 @@ def serving(releases: Path, *options: str, settings: str = "") -> Iterator[Runni
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, process.communicate()[1]
-        yield Running(process, line.split(" · ")[0], line)
+        url = json.loads(line)["url"] if "--json" in options else line.split(" · ")[0]
+        yield Running(process, url, line)
     finally:
         process.kill()
         process.communicate()
@@ -146,8 +147,9 @@ def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases):
-    with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
-        assert running.line.endswith(" · 2 workers\n")
+    with serving(releases, "--workers", "2", "--json") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        said = json.loads(running.line)
+        assert said == {"url": running.url, "release": "0001", "workers": 2, "items": 20, "users": 3}
         client.recommend(Ask(user_id="ann"))
         until(lambda: len(children(running.process.pid)) == 2)
         before = children(running.process.pid)

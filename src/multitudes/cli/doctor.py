@@ -15,6 +15,8 @@ _EXTRAS = {
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),
+    "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client"),
+    "client": ("httpx",),
     "milvus": ("pymilvus",),
 }
 _STYLE = {"ok": "green", "note": "cyan", "warning": "yellow"}

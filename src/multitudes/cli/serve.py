@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.cli.output import print_json
+
 if TYPE_CHECKING:
     from socket import socket
 
@@ -18,6 +20,7 @@ def command(
     workers: Annotated[int | None, typer.Option(help="Processes; by default 1.")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, made by `multitudes key`.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service.md for its settings.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object in place of the first line.")] = False,
 ) -> None:
     """Serve recommendations over HTTP.
 
@@ -31,7 +34,7 @@ def command(
     require_serve()
     from multitudes.service.settings import load
 
-    _serve(releases, load(config, os.environ, _options(host, port, workers, keys)))
+    _serve(releases, load(config, os.environ, _options(host, port, workers, keys)), json)
 
 
 def _options(host: str | None, port: int | None, workers: int | None, keys: Path | None) -> dict[str, dict[str, Any]]:
@@ -41,7 +44,7 @@ def _options(host: str | None, port: int | None, workers: int | None, keys: Path
     return tables | ({} if keys is None else {"keys": {"file": keys}})
 
 
-def _serve(releases: Path, settings: "ServeConfig") -> None:
+def _serve(releases: Path, settings: "ServeConfig", json: bool) -> None:
     from multitudes.service.app import build
     from multitudes.service.opening import check_door, opened
     from multitudes.service.process import listen, serve_alone, serve_together
@@ -50,20 +53,24 @@ def _serve(releases: Path, settings: "ServeConfig") -> None:
     folder = _release(releases)
     with listen(settings.server.host, settings.server.port) as listening:
         if settings.server.workers > 1:
-            _say(folder, settings, listening)
+            _say(folder, settings, listening, json)
             serve_together(releases, settings, listening)
             return
         with opened(releases, settings) as parts:
             app = build(parts)
-            _say(folder, settings, listening)
+            _say(folder, settings, listening, json)
             serve_alone(app, settings, listening)
 
 
-def _say(version: Path, settings: "ServeConfig", listening: "socket") -> None:
+def _say(version: Path, settings: "ServeConfig", listening: "socket", json: bool) -> None:
     from multitudes.release import manifest
     from multitudes.service.process import address
 
     counts, workers = manifest.read(version).counts, settings.server.workers
+    if json:
+        record = {"url": address(listening), "release": version.name, "workers": workers}
+        print_json(record | {name: counts[name] for name in ("items", "users")})
+        return
     many = f" · {workers} workers" if workers > 1 else ""
     holds = f"{counts['items']:,} items · {counts['users']:,} users"
     typer.echo(f"{address(listening)} · release {version.name} · {holds}{many}")

@@ -27,11 +27,12 @@ from multitudes.state.place import open_states
 from multitudes.state.protocol import UserStates
 
 
-def check_door(settings: ServeConfig) -> None:
-    """Refuse to serve without keys where others can reach the service.
+def check_door(settings: ServeConfig) -> Keys | None:
+    """Return the keys that are asked for; refuse to serve without where others can reach the service.
 
     Raises:
-        UsageError: that is what the settings say.
+        UsageError: that is what the settings say, or the file of keys is none.
+        MissingError: there is no file of keys.
     """
     host = settings.server.host
     if settings.keys.file is None and host not in LOOPBACK and not settings.keys.open:
@@ -39,6 +40,7 @@ def check_door(settings: ServeConfig) -> None:
             f"[server] host = {host!r}: others can reach it, and no key is asked for; make keys with `multitudes key`"
             " and give --keys FILE, or set [keys] open = true on a network that is yours alone"
         )
+    return None if settings.keys.file is None else Keys(settings.keys.file)
 
 
 @contextmanager
@@ -51,8 +53,7 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         MissingError: a file of keys or a package is missing.
         StateError: the store of user states does not answer.
     """
-    check_door(settings)
-    keys = None if settings.keys.file is None else Keys(settings.keys.file)
+    keys = check_door(settings)
     with ExitStack() as stack:
         current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
