@@ -81,6 +81,10 @@ def test_a_boosted_topic_is_surely_drawn_and_counts_three_times(releases: Path):
     boosted = [one.answer([Ask("bob", n=2, request=str(i), boost_topics=["Drama"])])[0] for i in range(12)]
     assert {tuple(topics(answer)) for answer in boosted} == {("Drama",)}
     assert share(boosted[0], 2) == pytest.approx(3 * 0.2 / (0.8 + 3 * 0.2))
+    both = Retriever.open(releases).answer([Ask("bob", n=2, boost_topics=["Drama"])])[0]
+    assert topics(both) == ["Drama", "Crime"], "drawn once, and a place is left for another"
+    muted = {tuple(topics(one.answer([Ask("bob", n=2, request=str(i), mute_topics=["Drama"])])[0])) for i in range(12)}
+    assert muted == {("Crime",)}, "what is muted takes no place in the draw"
     unfollowed = one.answer([Ask("ann", n=2, boost_topics=["Drama"])])[0]
     assert topics(unfollowed) == ["Drama"], "a wish needs no follow"
 
