@@ -26,10 +26,11 @@ class Catalogue:
 
     def popular(self) -> NDArray[np.int64]:
         """Return the items that the index holds now by popularity, ties by the smaller number."""
-        ids = self.index.ids()
-        if self._popular is None or not np.array_equal(self._popular[0], ids):
-            self._popular = ids, ids[np.argsort(-self.events(ids), kind="stable")]
-        return self._popular[1]
+        ids, known = self.index.ids(), self._popular
+        # Most indexes give the same array until their items change, so that nothing is compared.
+        if known is None or not (known[0] is ids or np.array_equal(known[0], ids)):
+            self._popular = known = ids, ids[np.argsort(-self.events(ids), kind="stable")]
+        return known[1]
 
     def events(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positive events of items; none of those that came after ``item_count`` was made."""

@@ -19,6 +19,7 @@ from multitudes.retrieve import blend
 from multitudes.retrieve.allocate import quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.popular import popular
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]
 POPULAR = -1  # in place of the number of an interest
@@ -161,7 +162,7 @@ def _completed(
     interest_N = lists.column_Q[blended.interest_N]
     if missing <= 0:
         return Candidates(blended.item_N, blended.score_N, interest_N, found_by_NK, kinds)
-    popular_M = _popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
+    popular_M = popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
     return Candidates(
         np.concatenate([blended.item_N, popular_M]),
         np.concatenate([blended.score_N, catalogue.events(popular_M).astype(np.float32)]),
@@ -170,12 +171,6 @@ def _completed(
         kinds,
         _reason(len(lists.column_Q), len(popular_M), n),
     )
-
-
-def _popular(catalogue: Catalogue, n: int, without: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the ``n`` most popular items that are not in ``without``."""
-    enough = catalogue.popular()[: n + len(without)]
-    return enough[~np.isin(enough, without)][:n]
 
 
 def _reason(n_vectors: int, n_popular: int, n: int) -> str:

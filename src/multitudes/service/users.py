@@ -38,7 +38,6 @@ def router(parts: Parts) -> APIRouter:
         """Forget a user: their events, their follows, and their rows in the logs. It is done when this answers."""
         user_id = _user(parts, id)
         known = await parts.states.forget(user_id)  # first, so that nothing more of them is served or logged
-        parts.current().forget(user_id)
         parts.current().forget(user_id)  # the vectors of their last answer
         await asyncio.to_thread(parts.logs.forget, user_id)
         return json_answer({"user_id": user_id, "known": known})
