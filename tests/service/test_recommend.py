@@ -88,7 +88,7 @@ def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
     assert "zoe" in record["reason"]
     assert {c["source"] for c in record["candidates"]} == {"popular"}
     assert parts.logs.answers[0].degraded
-    assert b"multitudes_degraded_total 1.0" in parts.measures.page()
+    assert b'multitudes_degraded_total{cause="unknown"} 1.0' in parts.measures.page()
 
 
 def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
@@ -121,7 +121,7 @@ def test_overload_is_told_with_when_to_come_again(call, parts):
         response = call("POST", f"/v1/recommend{path}", json=body)
         assert refusal(response) == (429, "overloaded", "no time; come again later")
         assert response.headers["retry-after"] == "3", "not before there is time"
-    assert b"multitudes_shed_total 3.0" in parts.measures.page()
+    assert b'multitudes_shed_total{reason="time",work="batch"} 2.0' in parts.measures.page()
 
 
 def test_a_batch_is_answered_in_order_and_reads_each_user_once(call, parts):

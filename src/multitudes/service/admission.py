@@ -20,6 +20,7 @@ from multitudes.errors import UnavailableError
 from multitudes.retrieve.ask import Effort
 
 Priority = Literal["interactive", "batch"]
+Shed = Literal["time", "queue", "closing"]  # why a request is refused: no time, no place, the end of the service
 _QUEUED: Final = (Effort.FULL, Effort.FEWER, Effort.CACHED)  # popular items need no queue
 _UNMEASURED: Final = 0.5  # of the effort above it
 
@@ -52,9 +53,9 @@ class AdmissionConfig(Config):
 class OverloadError(UnavailableError):
     """More is asked than can be answered in time."""
 
-    def __init__(self, message: str, retry_after_s: float) -> None:
+    def __init__(self, message: str, retry_after_s: float, reason: Shed = "time") -> None:
         super().__init__(message)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.reason = retry_after_s, reason
 
 
 class Decision(NamedTuple):

@@ -31,6 +31,7 @@ def attended(app: ASGIApp, measures: Measures, journal: Journal) -> ASGIApp:
             return
         start_s, status = perf_counter(), 0
         request_id = _request_id(scope)
+        measures.began()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
 
         async def framed(message: Message) -> None:

@@ -139,12 +139,14 @@ class Engine:
             ask.check()
         now = self._clock()
         with self._changed:
-            decision = self.admission.decide(self._load(priority, len(asks)), deadline_s, priority, now, len(asks))
+            load = self._load(priority, len(asks))
+            decision = self.admission.decide(load, deadline_s, priority, now, len(asks))
             if decision.effort is None or self._closing:
                 self._worker.counts.add("refused", len(asks))
                 raise OverloadError(
                     "more is asked than can be answered in time; ask again later, or with a longer deadline",
                     decision.retry_after_s,
+                    "closing" if self._closing else "queue" if load.full else "time",
                 )
             tickets = [Ticket(ask, now + deadline_s, decision.effort, decision.probe, now) for ask in asks]
             if decision.effort < Effort.POPULAR:

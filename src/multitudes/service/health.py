@@ -1,5 +1,7 @@
 """``/healthz``: the process lives. ``/readyz``: it can answer. ``/metrics``: how it did, for Prometheus."""
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -39,7 +41,8 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.get("/metrics", response_class=Response, responses={200: _PAGE, **refusals()})
     async def metrics() -> Response:
-        """Return the measures of this process."""
-        return Response(parts.measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Return the measures of all processes that serve here."""
+        page = await asyncio.to_thread(parts.measures.page)
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes

@@ -39,7 +39,7 @@ def router(parts: Parts) -> APIRouter:
             async with asyncio.timeout(left_s(request, deadline_ms, deadlines.default_ms, deadlines)), places:
                 version, found = await asyncio.to_thread(_find, parts, item_id, n)
         except TimeoutError:
-            parts.measures.shed(1)
+            parts.measures.shed("similar", "time")
             raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
         if found is None:
             raise RefusalError(404, f"item {item_id!r} is not in release {version}; ask for one that is")

@@ -1,64 +1,144 @@
-"""The journal of the service: lines of JSON on stderr, each with the request that it belongs to."""
+"""The journal of the service: a line for each request and for what goes wrong, JSON with the request it belongs to.
+
+Who asked, and for what, is not in it unless the settings say so: who forgets a user need not look here.
+"""
 
 import logging
-import sys
-from collections.abc import Mapping
-from typing import Any, Final, TextIO
+import traceback
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol
 
 import structlog
 from starlette.types import Scope
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
+from multitudes.service.outlet import stderr
 from multitudes.service.settings import JournalConfig
 
-_STAMPED: Final[list[Processor]] = [
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-]
-_AS_JSON: Final = structlog.processors.JSONRenderer(ensure_ascii=False)
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+
+class Stream(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> int: ...  # noqa: D102
+    def flush(self) -> None: ...  # noqa: D102
 
 
 class Journal:
-    """Writes the lines. Ids of users and items are not in it: who forgets a user need not look here."""
+    """Writes the lines."""
 
-    def __init__(self, config: JournalConfig, stream: TextIO = sys.stderr) -> None:
-        self._requests = config.requests
+    def __init__(self, config: JournalConfig, stream: Stream | None = None) -> None:
+        """Write to a stream; by default to standard error, without ever waiting for it."""
+        self._config = config
         self._log = structlog.wrap_logger(
-            structlog.WriteLoggerFactory(stream)(), processors=[structlog.processors.add_log_level, *_STAMPED, _AS_JSON]
+            structlog.WriteLogger(stream or stderr()),  # type: ignore[arg-type]
+            processors=[structlog.processors.add_log_level, *_stamped(config), _rendered(config)],
+            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level.upper()]),
         )
 
     def request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """Write that a request was answered; where only what went wrong is written, those of status 500 and more."""
-        if self._requests or status >= 500:
-            state = scope["state"]
-            self._log.info(
-                event="request",
-                request_id=state["request_id"],
-                method=scope["method"],
-                route=route,
-                status=status,
-                ms=round(seconds * 1e3, 2),
-                key=state.get("key"),
-            )
+        """Write that a request was answered: a share of them, and all of status 500 and more."""
+        state, wrong = scope["state"], status >= 500
+        if not wrong and not sampled(state["request_id"], self._config.requests):
+            return
+        (self._log.error if wrong else self._log.info)(
+            "request",
+            request_id=state["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1e3, 2),
+            key=state.get("key"),
+            **state.get("told", {}),
+        )
+
+    def told(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what the line of a request says of its answers: what they have in common, and where the time went."""
+        told = {
+            "release": records[0]["release"],
+            "answers": len(records),
+            "degraded": sum(record["degraded"] for record in records),
+            "candidates": sum(len(record["candidates"]) for record in records),
+            "stages_ms": records[0]["timings_ms"],
+        }
+        return told | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
 
     def context(self, request_id: str, context: Mapping[str, object]) -> None:
         """Write what a request said of itself."""
-        self._log.info(event="context", request_id=request_id, context=dict(context))
+        self._log.info("context", request_id=request_id, context=dict(context))
 
-    def defect(self, state: dict[str, Any], error: Exception) -> None:
+    def defect(self, state: Mapping[str, Any], error: Exception) -> None:
         """Write where the code failed."""
-        self._log.error(event="defect", request_id=state["request_id"], exc_info=error)
+        self._log.error("defect", request_id=state["request_id"], exc_info=error)
 
 
-def adopt(*loggers: str, stream: TextIO = sys.stderr) -> None:
+def adopt(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
     """Write what other rooms and the server say in the form of the journal; done once, by the process that serves."""
-    handler = logging.StreamHandler(stream)
-    known: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, *_STAMPED]
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or stderr())
+    known: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, *_stamped(config)]
     handler.setFormatter(
-        ProcessorFormatter(processors=[ProcessorFormatter.remove_processors_meta, _AS_JSON], foreign_pre_chain=known)
+        ProcessorFormatter(
+            processors=[ProcessorFormatter.remove_processors_meta, _rendered(config)], foreign_pre_chain=known
+        )
     )
+    level = _LEVELS[config.level.upper()]
     for name in loggers:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(logging.INFO if name == "multitudes" else logging.WARNING)
+        # The server tells at INFO that it begins and ends, once for each process: of use to who looks into it alone.
+        quiet = name != "multitudes" and level == logging.INFO
+        logger.setLevel(logging.WARNING if quiet else level)
+
+
+def sampled(request_id: str, share: float) -> bool:
+    """Tell whether a request is among ``share`` of all; the same everywhere, so that a trace is whole or not there."""
+    return zlib.crc32(request_id.encode("utf-8", "replace")) < share * 2**32
+
+
+def _stamped(config: JournalConfig) -> list[Processor]:
+    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _Causes(traces=config.level == "debug")]
+
+
+def _rendered(config: JournalConfig) -> Processor:
+    if config.format == "text":
+        return structlog.dev.ConsoleRenderer(colors=False)
+    return structlog.processors.JSONRenderer()
+
+
+class _Causes:
+    """Says of an error what it is, what caused it and where, in a line each; the whole trace where it is asked for."""
+
+    def __init__(self, *, traces: bool) -> None:
+        self._traces = traces
+
+    def __call__(self, logger: WrappedLogger, name: str, record: EventDict) -> EventDict:
+        del logger, name
+        given = record.pop("exc_info", None)
+        error = given[1] if isinstance(given, tuple) else given
+        if not isinstance(error, BaseException):
+            return record
+        record["error"], record["where"] = _line(error), _where(error.__traceback__)
+        caused_by = error.__cause__ or error.__context__
+        if caused_by is not None:
+            record["cause"] = _line(caused_by)
+        if self._traces:
+            record["trace"] = "".join(traceback.format_exception(error))
+        return record
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _where(trace: TracebackType | None) -> str:
+    """Return the last line of this package that took part."""
+    frames = traceback.extract_tb(trace)
+    own = [frame for frame in frames if "multitudes" in Path(frame.filename).parts] or list(frames)
+    if not own:
+        return ""
+    return f"{'/'.join(Path(own[-1].filename).parts[-2:])}:{own[-1].lineno} in {own[-1].name}"

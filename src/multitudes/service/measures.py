@@ -1,52 +1,120 @@
-"""What is counted and timed, for Prometheus: one registry, and a method for each thing that happens."""
+"""What is counted and timed as it happens: a method for each thing that happens."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple
 
-_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # anything else a client makes up has one name
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+from prometheus_client import CollectorRegistry, generate_latest
+
+from multitudes.retrieve.recommendation import Candidate, Recommendation
+from multitudes.service import together
+from multitudes.service.admission import Shed
+from multitudes.service.causes import CAUSES, cause
+from multitudes.service.families import Families, begun
+
+Work = Literal["interactive", "batch", "similar"]  # what a request wants
+_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # anything else a client makes up has one name
+_KINDS: Final = {"implicit", "explicit"}
+_ORIGIN: Final = attrgetter("source", "interest", "found_by")
 
 
 class Measures:
-    """The measures of one process."""
+    """The measures of one process; its page is that of all processes that serve together."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "multitudes_requests",
-            "Requests by route and status.",
-            ["route", "method", "status"],
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "multitudes_request_seconds", "From head to answer.", ["route"], buckets=_SECONDS, registry=self._registry
-        )
-        self._shed = Counter(
-            "multitudes_shed", "Requests refused because there was no time for them.", registry=self._registry
-        )
-        self._degraded = Counter(
-            "multitudes_degraded", "Answers by less than the full method.", registry=self._registry
-        )
-        self._unlogged = Counter(
-            "multitudes_unlogged", "Answers that could not be written to the log.", registry=self._registry
-        )
+        self._together = together.folder()
+        if self._together is not None:
+            together.tidy(self._together)
+        self.registry = CollectorRegistry()
+        self.families = Families(self.registry)
+        begun(self.families.degraded, *CAUSES)
+        self._look: Callable[[], None] | None = None
+
+    def began(self) -> None:
+        """Count a request that is being answered."""
+        self.families.in_flight.inc()
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self.families.in_flight.dec()
+        self.families.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
+        self.families.request_seconds.labels(route).observe(seconds)
 
-    def shed(self, requests: int) -> None:
-        """Count requests that were refused for want of time."""
-        self._shed.inc(requests)
+    def shed(self, work: Work, reason: Shed, requests: int = 1) -> None:
+        """Count requests that were refused because there was no time for them."""
+        self.families.shed.labels(work, reason).inc(requests)
 
-    def degraded(self) -> None:
-        """Count an answer that was less than it could be."""
-        self._degraded.inc()
+    def stages(self, stage_s: Mapping[str, float]) -> None:
+        """Take in where the time of an answer went."""
+        for stage, seconds in stage_s.items():
+            self.families.stage_seconds.labels(stage).observe(seconds)
+
+    def answered(self, answer: Recommendation, asked: int, *, stateless: bool) -> None:
+        """Count what an answer holds.
+
+        Args:
+            answer: to one request.
+            asked: for how many candidates.
+            stateless: whether the user states did not answer.
+        """
+        families, candidates = self.families, answer.candidates
+        families.answers.labels(answer.effort.label).inc()
+        if answer.reason:
+            families.degraded.labels(cause(answer.reason, stateless)).inc()
+        families.slots.inc(asked)
+        families.empty_slots.inc(max(0, asked - len(candidates)))
+        families.unknown_items.inc(answer.unknown_items)
+        families.unknown_topics.inc(answer.unknown_topics)
+        kinds = {interest.number: interest.kind for interest in answer.interests}
+        counted = count(candidates, kinds)
+        for source, found in counted.by_source.items():
+            families.candidates.labels(source).inc(found)
+        families.overlapping.inc(counted.overlapping)
+        for number, kind in kinds.items():
+            families.interest_candidates.labels(kind).observe(counted.by_interest[number])
 
     def unlogged(self) -> None:
         """Count an answer that the log does not have."""
-        self._unlogged.inc()
+        self.families.unlogged.inc()
+
+    def state(self, call: str, seconds: float, *, failed: bool) -> None:
+        """Take in a call of the user states."""
+        self.families.state_seconds.labels(call).observe(seconds)
+        if failed:
+            self.families.state_errors.labels(call).inc()
+
+    def before_page(self, look: Callable[[], None]) -> None:
+        """Let ``look`` bring the gauges up to date whenever they are asked for."""
+        self._look = look
 
     def page(self) -> bytes:
-        """Return all of it as Prometheus reads it."""
-        return generate_latest(self._registry)
+        """Return all of it as Prometheus reads it; with several processes, files are read."""
+        if self._look is not None:
+            self._look()
+        return generate_latest(self.registry) if self._together is None else together.page(self._together)
+
+
+class Counted(NamedTuple):
+    """How many candidates of an answer came from where."""
+
+    by_source: Counter[str]
+    by_interest: Counter[int | None]
+    overlapping: int  # found by an implicit and by an explicit interest
+
+
+def count(candidates: Sequence[Candidate], kinds: Mapping[int, str]) -> Counted:
+    """Count the candidates of an answer in one pass: most are like others in all that is asked here.
+
+    Args:
+        candidates: of the answer.
+        kinds: kind of each interest by its number.
+    """
+    counted = Counted(Counter(), Counter(), 0)
+    overlapping = 0
+    for (source, interest, found_by), times in Counter(map(_ORIGIN, candidates)).items():
+        counted.by_source[source] += times
+        counted.by_interest[interest] += times
+        if len(found_by) > 1 and _KINDS <= {kinds[k] for k in found_by}:
+            overlapping += times
+    return counted._replace(overlapping=overlapping)

@@ -18,11 +18,13 @@ from multitudes.service.engine import Engine, nobody
 from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
+from multitudes.service.measured import MeasuredStates
 from multitudes.service.measures import Measures
 from multitudes.service.parts import Parts
 from multitudes.service.settings import ServeConfig
 from multitudes.service.shadow import Shadow
 from multitudes.service.stores import ThreadedStates
+from multitudes.service.watch import Watch, Watched
 from multitudes.state.place import open_states
 from multitudes.state.protocol import UserStates
 
@@ -57,9 +59,10 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
     with ExitStack() as stack:
         current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
+        measures, heartbeat = Measures(), Heartbeat()
         states = stack.enter_context(closing(ThreadedStates(_store(folder, settings), settings.guard)))
         logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(current().release), settings.logs)))
-        heartbeat = Heartbeat()
+        shadow: Shadow | None = None
         after: Callable[[Ask, Recommendation], None] = nobody
         if settings.releases.shadow is not None:
             shadow = stack.enter_context(closing(_shadow(releases, settings.releases.shadow)))
@@ -67,10 +70,13 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
             after = shadow.offer
         engine = Engine(current, settings.engine, settings.admission, lag_s=heartbeat.lag_s, after=after)
         stack.enter_context(closing(engine))
-        for part in (current, logs, engine):
+        watched = Watched(current, engine, states, logs, heartbeat, shadow)
+        watch = stack.enter_context(closing(Watch(measures.families, watched)))
+        measures.before_page(watch.look)
+        for part in (current, logs, engine, watch):
             part.start()
-        journal = Journal(settings.journal)
-        yield Parts(settings, current, engine, states, logs, Measures(), journal, keys, heartbeat)
+        asked = MeasuredStates(states, measures)
+        yield Parts(settings, current, engine, asked, logs, measures, Journal(settings.journal), keys, heartbeat)
 
 
 def _shadow(releases: Path, version: str) -> Shadow:

@@ -25,7 +25,9 @@ from multitudes.service.app import build
 from multitudes.service.idle import impatient
 from multitudes.service.journal import adopt
 from multitudes.service.opening import opened
+from multitudes.service.outlet import stderr
 from multitudes.service.settings import ServeConfig
+from multitudes.service.together import shared
 
 _HANDED_OVER: Final = "MULTITUDES_SERVING"  # in the environment of a worker: what it serves
 _SPEAKERS: Final = ("multitudes", "uvicorn")
@@ -61,9 +63,10 @@ def address(listening: socket) -> str:
 
 def serve_alone(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
     """Serve until SIGTERM, and return when what was accepted is answered."""
-    adopt(*_SPEAKERS)
+    adopt(settings.journal, *_SPEAKERS)
     with _ended_quietly():
         Server(Config(app, **_how(settings))).run([listening])
+    stderr().drain()
 
 
 def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> None:
@@ -73,10 +76,12 @@ def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> 
         MissingError: a worker could not begin; it has said why.
     """
     os.environ[_HANDED_OVER] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
-    adopt(*_SPEAKERS)
+    adopt(settings.journal, *_SPEAKERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_how(settings))
     workers = Multiprocess(config, [listening])
-    workers.run()
+    with shared():
+        workers.run()
+    stderr().drain()
     if any(worker.exitcode == _NEVER_STARTED for worker in workers.processes):
         raise MissingError("a worker could not begin to serve; its message stands above")
 
@@ -85,10 +90,11 @@ def worker() -> FastAPI:
     """Make the application of a worker from what its parent handed over."""
     handed_over = json.loads(os.environ[_HANDED_OVER])
     settings = parse(ServeConfig, handed_over["settings"], "settings of the service")
-    adopt(*_SPEAKERS)
+    adopt(settings.journal, *_SPEAKERS)
     _end_with_parent()
     parts = ExitStack()
     try:
+        parts.callback(stderr().drain)  # the last of all
         return build(parts.enter_context(opened(Path(handed_over["releases"]), settings)), parts.close)
     except MultitudesError as error:
         print(f"multitudes: {error}", file=sys.stderr)  # noqa: T201

@@ -48,10 +48,11 @@ def router(parts: Parts) -> APIRouter:
         left = left_s(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
             answered = await parts.engine.answer(_ask(body, name, known), left, "interactive")
-        except OverloadError:
-            parts.measures.shed(1)
+        except OverloadError as error:
+            parts.measures.shed("interactive", error.reason)
             raise
-        return json_answer(_served(parts, body, answered, name, known.ms))
+        record = _served(parts, body, answered, name, known)
+        return _written(parts, request, [record], record)
 
     @routes.post("/v1/recommend/batch", response_model=schemas.BatchAnswer, responses=answers("batch"))
     async def recommend_batch(body: schemas.Batch, request: Request, deadline_ms: DeadlineHeader = None) -> Response:
@@ -64,11 +65,12 @@ def router(parts: Parts) -> APIRouter:
         left = left_s(request, deadline_ms, deadlines.batch_ms, deadlines)
         try:
             answered = await parts.engine.answer_all(asks, left, "batch")
-        except OverloadError:
-            parts.measures.shed(len(asks))
+        except OverloadError as error:
+            parts.measures.shed("batch", error.reason, len(asks))
             raise
         rows = zip(body.requests, answered, names, strict=True)
-        return json_answer({"answers": [_served(parts, *row, known.ms) for row in rows]})
+        records = [_served(parts, *row, known) for row in rows]
+        return _written(parts, request, records, {"answers": records})
 
     return routes
 
@@ -108,16 +110,17 @@ def _ask(body: schemas.Ask, request_id: str, known: Known) -> retrieval.Ask:
     )
 
 
-def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str, state_ms: float) -> dict[str, Any]:
+def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str, known: Known) -> dict[str, Any]:
     """Log and count an answer, and return it as it goes out."""
     answer, start_s = answered.recommendation, perf_counter()
-    if answer.degraded:
-        parts.measures.degraded()
     if not parts.logs.served(_record(answered, request_id)):  # a full disk must not keep an answer from a person
         parts.measures.unlogged()
     if body.context:
         parts.journal.context(request_id, body.context)
-    stages = {"wait": answered.waited_s, **answered.stage_s, "log": perf_counter() - start_s}
+    log_s = perf_counter() - start_s
+    stages = {"state": known.ms / 1e3, "wait": answered.waited_s, **answered.stage_s, "log": log_s}
+    parts.measures.stages(stages)
+    parts.measures.answered(answer, body.n, stateless=body.user_id is not None and bool(known.stateless))
     return {
         "request_id": request_id,
         "user_id": answer.user_id,
@@ -128,8 +131,17 @@ def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str
         "interests": answer.interests,
         "unknown_items": answer.unknown_items,
         "unknown_topics": answer.unknown_topics,
-        "timings_ms": {"state": round(state_ms, 3), **{name: round(s * 1e3, 3) for name, s in stages.items()}},
+        "timings_ms": {name: round(s * 1e3, 3) for name, s in stages.items()},
     }
+
+
+def _written(parts: Parts, request: Request, records: Sequence[Mapping[str, Any]], content: object) -> Response:
+    """Return answers as JSON, and note what the journal says of them."""
+    request.state.told = parts.journal.told(records)
+    start_s = perf_counter()
+    response = json_answer(content)
+    parts.measures.stages({"json": perf_counter() - start_s})
+    return response
 
 
 def _record(answered: Answered, request_id: str) -> Served:

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -84,9 +84,18 @@ class StoreConfig(StateConfig):
 
 
 class JournalConfig(Config):
-    """What is written to stderr, as lines of JSON."""
+    """What is written to stderr, a line each."""
 
-    requests: bool = Field(False, description="A line for every request, not for those alone that went wrong.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is written at least; debug adds the traces of errors."
+    )
+    format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people.")
+    requests: float = Field(
+        1, ge=0, le=1, description="Share of the requests that get a line; those that went wrong all do."
+    )
+    users: bool = Field(
+        False, description="Ids of users stand in the lines of requests; who forgets a user must then look there too."
+    )
 
 
 class ServeConfig(Config):

@@ -30,6 +30,11 @@ class ThreadedStates:
         self._threads = ThreadPoolExecutor(self._config.threads, thread_name_prefix="state")
         self._pending = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether the store failed, and is not asked for a while."""
+        return self._store.open
+
     async def append(self, events: Sequence[Event]) -> Appended:
         """Take events in; they are durable when this returns."""
         return await self._run(lambda: self._store.append(events), _PATIENCE * self._config.write_s)

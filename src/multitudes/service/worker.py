@@ -15,7 +15,7 @@ from multitudes.service.admission import Admission
 from multitudes.service.tickets import Answered, Batch, Ticket
 
 TOO_LITTLE_TIME = f"{IN_TIME}: popular items"
-_FAILED = "the retrieval failed: popular items"
+FAILED = "the retrieval failed: popular items"
 
 
 class Answers(Protocol):
@@ -135,7 +135,7 @@ class Worker:
         self.counts.add("failed")
         known = isinstance(error, MultitudesError)
         logging.getLogger(__name__).error("retrieval failed: %s", error, exc_info=None if known else error)
-        ticket.answered.set_result(Answered(retriever.popular(ticket.ask, _FAILED), 0.0, {}))
+        ticket.answered.set_result(Answered(retriever.popular(ticket.ask, FAILED), 0.0, {}))
 
 
 class _Stages:

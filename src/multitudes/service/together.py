@@ -1,0 +1,107 @@
+"""The measures of several processes as those of one service, whichever of them is asked.
+
+Each process keeps its figures in files of its own in one folder (the way of ``prometheus_client``), so one that is
+killed loses none. What dead processes have counted is folded into one file of each kind, so that a worker that dies
+all night does not fill the folder; their gauges go.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported
+_ADDED_UP: Final = ("counter", "histogram")
+_FOLDED: Final = "dead"  # in place of the number of a process
+_ATTEMPTS: Final = 5
+
+
+def folder() -> Path | None:
+    """Return the folder of the processes that serve together; None: this one is alone."""
+    found = os.environ.get(_FOLDER)
+    return None if found is None else Path(found)
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Let the processes that are started within the block count together."""
+    with TemporaryDirectory(prefix="multitudes-measures-") as folder:
+        os.environ[_FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_FOLDER]
+
+
+def page(folder: Path) -> bytes:
+    """Return the measures of all processes as Prometheus reads them."""
+    tidy(folder)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    with _locked(folder, fcntl.LOCK_SH):
+        for _ in range(_ATTEMPTS):
+            try:
+                return generate_latest(registry)
+            except struct.error:  # a process that begins has made its file and not yet its head
+                continue
+        return generate_latest(registry)
+
+
+def tidy(folder: Path) -> None:
+    """Fold what dead processes have counted, and let their gauges go."""
+    if not _of_dead(folder):
+        return
+    with _locked(folder, fcntl.LOCK_EX):
+        files = _of_dead(folder)
+        for kind in _ADDED_UP:
+            _fold(folder, kind, [file for file in files if file.name.startswith(f"{kind}_")])
+        for file in files:
+            file.unlink()
+
+
+def _fold(folder: Path, kind: str, files: list[Path]) -> None:
+    """Add the figures of files to those that were folded before; the sum takes their place by one switch."""
+    folded, fresh = folder / f"{kind}_{_FOLDED}.db", folder / f"{kind}.new"
+    fresh.unlink(missing_ok=True)
+    sums: dict[str, float] = {}
+    for file in [folded, *files] if folded.exists() else files:
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
+            sums[key] = sums.get(key, 0.0) + value
+    written = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
+    for key, value in sums.items():
+        written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    written.close()  # type: ignore[no-untyped-call]
+    fresh.rename(folded)
+
+
+def _of_dead(folder: Path) -> list[Path]:
+    numbers = {file: file.stem.rpartition("_")[2] for file in folder.glob("*.db")}
+    return [file for file, number in numbers.items() if number != _FOLDED and not _lives(int(number))]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
