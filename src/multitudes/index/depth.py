@@ -1,13 +1,15 @@
 """How deep a request has to be searched where some of the best are excluded: guessed before, so that once is enough.
 
-The scores of the excluded items are one small product. How many of them stand above the last result would be known if
-that result's score were; so the score is guessed, from how high above the mean a result of that place stood when the
-index was tuned. A wrong guess costs time and never recall: the search itself shows how deep its last result stands.
+The engine leaves the excluded items out of what it proposes, but it has to look as far as if it did not: to the depth
+at which the last result stands in the ranking of all. The scores of the excluded items are one small product. How many
+of them stand above the last result would be known if that result's score were; so the score is guessed, from how high
+above the mean a result of that place stood when the index was tuned. A wrong guess costs time and never recall: the
+search itself shows the score, hence the depth.
 
-Legend: Q queries · W queries that wait · L levels · E excluded items · D dimensions.
+Legend: Q queries · W queries that wait · N results · L levels · E excluded items · D dimensions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,82 +21,84 @@ from multitudes.index.tuning import Level
 
 SLACK = 1.03  # so much deeper than was tuned is found almost as surely; a level has more to spare
 _LOOKED_AT = 1_000  # excluded items, evenly spaced: a guess needs no more of the many thousands that have gone
-_ALL = np.iinfo(np.int64).max  # a place for which a level makes all its proposals
-_PART = 0.7  # of a level's depth and proposals: enough for places so high
+_MARGIN = 1.2  # a level too deep costs a little effort, one too shallow a second search
 
 
-class Depths(NamedTuple):
-    """How deep each query is searched, and at which place its last result is thought to stand; both can change."""
-
-    depth_Q: NDArray[np.int64]
-    place_Q: NDArray[np.int64]
-
-    def levels(
-        self, levels: Sequence[Level], waiting_W: NDArray[np.int64]
-    ) -> Iterator[tuple[Level | None, NDArray[np.int64]]]:
-        """Yield the queries that are searched alike, with their level; None where none is deep enough.
-
-        Where the last result stands much higher than the level is deep, as many proposals less do. There are two such
-        parts and no more, since every search of its own costs; and a query has as many as it would have alone.
-        """
-        at_W = np.searchsorted([level.depth for level in levels], self.depth_Q[waiting_W])
-        deep_W = np.array([*(level.depth for level in levels), 0])[at_W]
-        high_W = self.place_Q[waiting_W] <= _PART * deep_W
-        for at, high in sorted(set(zip(at_W.tolist(), high_W.tolist(), strict=True))):
-            where = waiting_W[(at_W == at) & (high_W == high)]
-            if at == len(levels):
-                yield None, where
-            else:
-                yield (_higher(levels[at]) if high else levels[at]), where
+def alike(
+    levels: Sequence[Level], depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64]
+) -> Iterator[tuple[Level | None, NDArray[np.int64]]]:
+    """Yield the queries that are searched alike, with their level; None where none is deep enough."""
+    at_W = np.searchsorted([level.depth for level in levels], depth_Q[waiting_W])
+    for at in np.unique(at_W).tolist():
+        yield (levels[at] if at < len(levels) else None), waiting_W[at_W == at]
 
 
-def _higher(level: Level) -> Level:
-    return level._replace(proposals=int(np.ceil(_PART * level.proposals)))
+class Excluded(NamedTuple):
+    """The items that some queries exclude alike, and the scores of some of them."""
+
+    row_E: NDArray[np.int64]  # ascending
+    score_QE: NDArray[np.float32]
+    step: int  # of so many each has one score
+
+    @classmethod
+    def of(cls, rows: Rows, query_QD: NDArray[np.float32], row_E: NDArray[np.int64]) -> "Excluded":
+        """Compute the scores."""
+        step = max(1, len(row_E) // _LOOKED_AT)
+        # A product of its own for each query, so that it is searched alike alone and in a batch.
+        score_QE = np.matmul(rows.vectors_nD[row_E[::step]], query_QD[:, :, None])[:, :, 0]
+        return cls(row_E, score_QE, step)
+
+    def rows(self, where: NDArray[np.int64]) -> "Excluded":
+        """Return what is known for some of the queries."""
+        return Excluded(self.row_E, self.score_QE[where], self.step)
+
+    def depth(self, score_QN: NDArray[np.float32], limit_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how deep queries had to be searched that found ``limit_Q`` results of these scores."""
+        middle_Q = (limit_Q + 1) // 2
+        last_Q, half_Q = (nth_Q + self._above(score_QN, nth_Q) for nth_Q in (limit_Q, middle_Q))
+        return _as_sure(last_Q, half_Q)
+
+    def _above(self, score_QN: NDArray[np.float32], nth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many stand above the nth result."""
+        score_Q = score_QN[np.arange(len(nth_Q)), np.maximum(nth_Q, 1) - 1]
+        return np.asarray(self.step * (self.score_QE > score_Q[:, None]).sum(axis=1))
+
+    def guess(
+        self, spread: Spread, levels: Sequence[Level], query_QD: NDArray[np.float32], limit_Q: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Return the depths thought to be needed; as if nothing were excluded, where heights are not known."""
+        known = [(np.log(level.depth), level.height) for level in levels if level.height is not None]
+        if not known:
+            return limit_Q.copy()
+        mean_Q, deviation_Q = spread.of(query_QD)
+        height_QE = np.sort((self.score_QE - mean_Q[:, None]) / deviation_Q[:, None], axis=1)[:, ::-1]
+        last_Q, half_Q = (_place(height_QE, nth_Q, self.step, known) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
+        depth_Q = _as_sure(last_Q, half_Q)
+        return np.where(depth_Q > limit_Q, np.ceil(_MARGIN * depth_Q).astype(np.int64), limit_Q)
 
 
-def plain(limit_Q: NDArray[np.int64]) -> Depths:
-    """Return the depths of queries from which nothing is known to be filtered: those that were tuned, as tuned."""
-    return Depths(limit_Q.copy(), np.full(len(limit_Q), _ALL))
+def _as_sure(last_Q: NDArray[np.int64], half_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the depth that finds as surely as results are found of which the last and the middle one stand there.
 
-
-def guessed(
-    rows: Rows,
-    spread: Spread,
-    levels: Sequence[Level],
-    query_QD: NDArray[np.float32],
-    limit_Q: NDArray[np.int64],
-    row_E: NDArray[np.int64],
-) -> Depths:
-    """Return the depths of queries that exclude the items ``row_E``; as if they were none, where heights are not known.
-
-    The last result stands within the depth, and the middle one in its upper half: ``approximate`` asks as much.
+    The last stands within it, and the middle one in its upper half, as it does where nothing is excluded: what stands
+    low is found less surely, so where the best are excluded twice the depth is needed.
     """
-    known = [(np.log(level.depth), level.height) for level in levels if level.height is not None]
-    if len(row_E) == 0 or not known:
-        return plain(limit_Q)
-    step = max(1, len(row_E) // _LOOKED_AT)
-    row_E = row_E[::step]
-    # A product of its own for each query, so that it is searched alike alone and in a batch.
-    score_QE = np.matmul(rows.vectors_nD[row_E], query_QD[:, :, None])[:, :, 0]
-    mean_Q, deviation_Q = spread.of(query_QD)
-    log_depth_L, height_L = zip(*known, strict=True)
-
-    def above(place_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        height_Q = np.interp(np.log(np.maximum(1, place_Q)), log_depth_L, height_L)
-        return np.asarray((score_QE > (mean_Q + height_Q * deviation_Q)[:, None]).sum(axis=1) * step)
-
-    place_Q, middle_Q = (_place(above, nth_Q, len(row_E) * step) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
-    depth_Q = np.ceil(np.maximum(place_Q, 2 * middle_Q - 1) / SLACK).astype(np.int64)
-    return Depths(np.maximum(limit_Q, depth_Q), np.where(place_Q > limit_Q, place_Q, _ALL))
+    return np.maximum(last_Q, 2 * half_Q - 1)
 
 
 def _place(
-    above: Callable[[NDArray[np.int64]], NDArray[np.int64]], nth_Q: NDArray[np.int64], excluded: int
+    height_QE: NDArray[np.float64], nth_Q: NDArray[np.int64], step: int, known: Sequence[tuple[float, float]]
 ) -> NDArray[np.int64]:
-    """Return the first place down to which there are ``nth_Q`` results besides those that are excluded."""
-    least_Q, most_Q = nth_Q, nth_Q + excluded
-    for _ in range(excluded.bit_length()):
-        place_Q = (least_Q + most_Q) // 2
-        enough_Q = place_Q - above(place_Q) >= nth_Q
-        least_Q, most_Q = np.where(enough_Q, least_Q, place_Q + 1), np.where(enough_Q, place_Q, most_Q)
-    return most_Q
+    """Return the first place down to which there are ``nth_Q`` results besides those that are excluded.
+
+    That is nth + e for the first e such that no more than e of the excluded, whose heights fall, stand above it.
+    """
+    log_depth_L, height_L = zip(*known, strict=True)
+    above_E = step * np.arange(height_QE.shape[1] + 1)
+    place_Q = np.empty_like(nth_Q)
+    for nth in np.unique(nth_Q).tolist():
+        where = np.flatnonzero(nth_Q == nth)
+        bound_E = np.interp(np.log(np.maximum(1, nth + above_E[:-1])), log_depth_L, height_L)
+        enough_QE = np.pad(height_QE[where] <= bound_E, ((0, 0), (0, 1)), constant_values=True)
+        place_Q[where] = nth + above_E[enough_QE.argmax(axis=1)]
+    return place_Q

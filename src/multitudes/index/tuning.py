@@ -143,8 +143,13 @@ class Engine(Protocol):
         """Return the efforts to try, ascending."""
         ...
 
-    def propose(self, query_QD: NDArray[np.float32], effort: int, proposals: int) -> NDArray[np.int64]:
-        """Return the rows of candidates (Q, M), each at most once, in any order; −1 where there are no more."""
+    def propose(
+        self, query_QD: NDArray[np.float32], effort: int, proposals: int, without: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the rows of candidates (Q, M), each at most once, in any order; −1 where there are no more.
+
+        None of the rows ``without`` is among them; that does not change which part of the corpus is looked at.
+        """
         ...
 
 
