@@ -116,7 +116,8 @@ class Client:
                 pause_s *= 2
 
     def _attempt(self, call: Call[T], left_s: float) -> T:
-        headers = {"x-deadline-ms": str(max(1, int(left_s * 1e3)))}
+        left_s = max(left_s, 1e-3)  # a sleep may have been longer than it was to be
+        headers = {"x-deadline-ms": str(int(left_s * 1e3))}
         try:
             response = self._http.request(
                 call.method, call.path, json=call.body, params=dict(call.params), headers=headers, timeout=left_s
