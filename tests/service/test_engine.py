@@ -1,7 +1,7 @@
 """One thread answers what waits, together; a clock at the door; nobody waits for what failed. Time is played."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +38,11 @@ class Played:
     cost_s: float = 0.010
     failing: dict[object, Exception] = field(default_factory=dict)
     batches: list[tuple[list[object], Effort]] = field(default_factory=list)
+    at_work: Callable[[], None] = lambda: None
 
     def answer(self, asks: Sequence[Ask], *, effort: Effort, stage: Stage) -> list[Recommendation]:
         self.batches.append(([ask.user_id for ask in asks], effort))
+        self.at_work()
         self.clock.now_s += len(asks) * self.cost_s / (1, 2, 4)[effort]
         stage("tower")
         for ask in asks:
@@ -168,8 +170,10 @@ def test_what_fails_gets_popular_items_and_its_company_does_not_suffer(played: P
 def test_an_index_that_hangs_soon_seems_too_dear_and_is_asked_once_in_a_while(played: Played, caplog):
     some = engine(played)
     played.failing[1], played.cost_s = UnavailableError("index: no answer in 3 s"), 3.0
-    some.submit([Ask(1)], 0.1, "interactive")
+    together = [some.submit([Ask(user)], 0.1, "interactive")[0] for user in (1, 2)]
     some.step()
+    assert played.batches == [([1, 2], Effort.FULL)], "not asked again for each of them"
+    assert {result(future).effort for future in together} == {Effort.POPULAR}
     asked = [some.submit([Ask(1)], 0.1, "interactive")[0] for _ in range(20)]
     assert sum(not future.done() for future in asked) == 1, "the probe"
     played.failing.clear()
@@ -194,6 +198,19 @@ def test_who_looks_at_answers_cannot_harm_them(played: Played, caplog):
     assert looked == [(1, 1)]
 
 
+def test_what_runs_now_is_ahead_of_who_comes(played: Played):
+    some = engine(played, batch_s=1.0)
+    some.submit([Ask(0)], 1.0, "interactive")
+    some.step()  # 10 ms
+    ahead_s = []
+    played.at_work = lambda: ahead_s.append(some.state().ahead_s)
+    some.submit([Ask(1), Ask(2)], 1.0, "interactive")
+    assert some.state().ahead_s == pytest.approx(0.020)
+    some.step()
+    assert ahead_s == [pytest.approx(0.020)], "nobody waits, and two are worked for"
+    assert some.state().ahead_s == 0
+
+
 class Held(Played):
     """A retriever that does not answer until it is let go."""
 
@@ -207,12 +224,20 @@ class Held(Played):
         return super().answer(asks, effort=effort, stage=stage)
 
 
-def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs():
+def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
+    patience_s, timeout = [], asyncio.timeout
+
+    def noted(delay_s: float) -> asyncio.Timeout:
+        patience_s.append(delay_s)
+        return timeout(delay_s)
+
+    monkeypatch.setattr(asyncio, "timeout", noted)
     held = Held()
     some = Engine(lambda: held)
     some.start()
     answered = asyncio.run(some.answer(Ask(1), 0.05))
     assert answered.recommendation.reason == "to be in time: popular items"
+    assert patience_s == [pytest.approx(0.9 * 0.05)]
     assert not held.go.is_set(), "the search still hangs"
     assert some.state().counts["late"] == 1
     held.go.set()
