@@ -115,6 +115,6 @@ def count(candidates: Sequence[Candidate], kinds: Mapping[int, str]) -> Counted:
     for (source, interest, found_by), times in Counter(map(_ORIGIN, candidates)).items():
         counted.by_source[source] += times
         counted.by_interest[interest] += times
-        if len(found_by) > 1 and _KINDS <= {kinds[k] for k in found_by}:
+        if len(found_by) > 1 and {kinds[k] for k in found_by} >= _KINDS:
             overlapping += times
     return counted._replace(overlapping=overlapping)
