@@ -93,6 +93,7 @@ class Families:
         self.log_failures = self._counter("log_failures", "Attempts to make a part that failed.", "log")
         for family in (self.log_rows, self.log_lost_rows, self.log_torn_lines, self.log_parts, self.log_failures):
             begun(family, "served", "events")
+        self.journal_lost_lines = self._counter("journal_lost_lines", "Lines of the journal that nobody took in time.")
 
     def _releases(self) -> None:
         self.release_info = self._gauge(

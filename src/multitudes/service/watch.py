@@ -14,6 +14,7 @@ from multitudes.retrieve.current import Current
 from multitudes.service.engine import Engine
 from multitudes.service.families import Families
 from multitudes.service.heartbeat import Heartbeat
+from multitudes.service.outlet import stderr
 from multitudes.service.shadow import Shadow
 
 _EVERY_S: Final = 1.0
@@ -95,6 +96,7 @@ class Watch:
             self._grown(families.log_torn_lines.labels(log), counts["torn"])
             self._grown(families.log_parts.labels(log), counts["parts"])
             self._grown(families.log_failures.labels(log), counts["failures"])
+        self._grown(families.journal_lost_lines, stderr().lost)
 
     def _release(self) -> None:
         families, followed, release = self._families, self._watched.current.state(), self._watched.current().release

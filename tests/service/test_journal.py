@@ -1,0 +1,188 @@
+"""A line for each request that tells how it went and not who asked; errors with their cause; nobody waits for it."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+from threading import Event
+from typing import Any
+
+import pytest
+
+from multitudes.service.app import build
+from multitudes.service.journal import Journal, adopt, sampled
+from multitudes.service.outlet import Outlet
+from multitudes.service.settings import JournalConfig
+from tests.service.conftest import ask
+
+ANN = {"user_id": "ann", "n": 2}
+
+
+def lines(written: StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+def journal(written: StringIO, **settings) -> Journal:
+    return Journal(JournalConfig(**settings), written)
+
+
+def test_a_line_says_how_a_request_went_and_not_who_asked(parts, written):
+    app = build(parts)
+    response = ask(app, "POST", "/v1/recommend", json={**ANN, "request_id": "r-7"})
+    ask(app, "POST", "/v1/recommend/batch", json={"requests": [ANN, {**ANN, "user_id": "nobody"}]})
+    ask(app, "GET", "/v1/users/ann")
+    one, batch, user = lines(written)
+    assert (one["event"], one["level"], one["request_id"]) == ("request", "info", "r-7")
+    assert (one["method"], one["route"], one["status"]) == ("POST", "/v1/recommend", 200)
+    assert (one["release"], one["answers"], one["degraded"], one["candidates"]) == ("0001", 1, 0, 2)
+    assert one["stages_ms"] == response.json()["timings_ms"]
+    assert one["ms"] >= 0
+    assert one["timestamp"].endswith("Z")
+    assert (batch["answers"], batch["degraded"], batch["candidates"]) == (2, 1, 4)
+    assert user["route"] == "/v1/users/{id:path}"
+    assert "ann" not in written.getvalue()
+    assert "nobody" not in written.getvalue()
+
+
+def test_who_asked_is_told_where_the_settings_say_so(parts, written):
+    loud = replace(parts, journal=journal(written, users=True))
+    ask(build(loud), "POST", "/v1/recommend", json=ANN)
+    assert lines(written)[0]["users"] == ["ann"]
+
+
+def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(parts, written):
+    app = build(replace(parts, journal=journal(written, requests=0)))
+    ask(app, "POST", "/v1/recommend", json=ANN)
+    assert written.getvalue() == ""
+    parts.engine.error = KeyError("a defect")
+    assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 500
+    assert [line["event"] for line in lines(written)] == ["defect", "request"]
+    assert {line["level"] for line in lines(written)} == {"error"}
+
+
+def test_sampling_is_of_the_request_and_keeps_its_share():
+    names = [f"r-{n}" for n in range(2_000)]
+    kept = [name for name in names if sampled(name, 0.25)]
+    assert 400 < len(kept) < 600
+    assert kept == [name for name in names if sampled(name, 0.25)], "the same in every process"
+    assert set(kept) < {name for name in names if sampled(name, 0.5)}
+    assert all(sampled(name, 1) for name in names)
+    assert not any(sampled(name, 0) for name in names)
+
+
+def failing() -> None:
+    try:
+        dict[str, int]()["key"]
+    except KeyError as error:
+        raise ValueError("it went\nwrong") from error
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_trace_where_asked_for(level, written):
+    try:
+        failing()
+    except ValueError as error:
+        journal(written, level=level).defect({"request_id": "r-1"}, error)
+    [line] = lines(written)
+    assert (line["event"], line["request_id"], line["level"]) == ("defect", "r-1", "error")
+    assert (line["error"], line["cause"]) == ("ValueError: it went wrong", "KeyError: 'key'")
+    assert line["where"].startswith("service/test_journal.py:")
+    assert line["where"].endswith(" in failing")
+    assert ("Traceback" in line.get("trace", "")) == (level == "debug")
+    assert ("Traceback" in written.getvalue()) == (level == "debug")
+
+
+def test_the_place_of_a_defect_is_ours_and_not_in_a_library(parts, written):
+    app = build(replace(parts, journal=journal(written)))
+    parts.states.reads = None  # the fake fails where it would note the call
+    assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 500
+    where = lines(written)[0]["where"]
+    assert where.startswith(("service/", "tests/service")), where
+
+
+def test_what_is_less_than_the_level_is_not_written(parts, written):
+    app = build(replace(parts, journal=journal(written, level="error")))
+    ask(app, "POST", "/v1/recommend", json={**ANN, "context": {"page": "home"}})
+    assert written.getvalue() == ""
+    journal(written).context("r-1", {"page": "home"})
+    assert lines(written)[0]["context"] == {"page": "home"}
+
+
+@pytest.fixture
+def speaker() -> Iterator[str]:
+    name = "multitudes_test_speaker"
+    yield name
+    logger = logging.getLogger(name)
+    logger.handlers, logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
+
+
+def test_what_others_say_has_the_same_form(speaker, written):
+    adopt(JournalConfig(), speaker, stream=written)
+    logger = logging.getLogger(f"{speaker}.inner")
+    logger.info("chatter")
+    logger.warning("%s fell over", "it")
+    try:
+        failing()
+    except ValueError:
+        logger.exception("it failed")
+    said, failed = lines(written)
+    assert (said["event"], said["level"], said["logger"]) == ("it fell over", "warning", f"{speaker}.inner")
+    assert (failed["event"], failed["error"]) == ("it failed", "ValueError: it went wrong")
+    assert "Traceback" not in written.getvalue()
+
+
+def test_at_debug_others_may_chatter_and_text_is_for_people(speaker, written):
+    adopt(JournalConfig(level="debug", format="text"), speaker, stream=written)
+    logging.getLogger(speaker).info("chatter")
+    journal(written, format="text").context("r-1", {"page": "home"})
+    first, second = written.getvalue().splitlines()
+    assert "chatter" in first
+    assert "request_id=r-1" in second
+    for line in (first, second):
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(line)
+
+
+def test_a_text_that_is_no_unicode_is_written_all_the_same(written):
+    journal(written).context("r-1", {"page": "\ud800"})
+    written.getvalue().encode()
+    assert lines(written)[0]["context"] == {"page": "\ud800"}
+
+
+class Hanging(StringIO):
+    """A stream whose reader hangs until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writing, self.released = Event(), Event()
+
+    def write(self, text: str) -> int:
+        self.writing.set()
+        assert self.released.wait(60)
+        return super().write(text)
+
+
+def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
+    stream = Hanging()
+    outlet = Outlet(stream, most=3)
+    log = Journal(JournalConfig(), outlet)
+    log.context("r-0", {})
+    assert stream.writing.wait(60)
+    for n in range(1, 6):
+        log.context(f"r-{n}", {})
+    assert not outlet.drain(0.01)
+    stream.released.set()
+    assert outlet.drain(60)
+    assert [line["request_id"] for line in lines(stream)] == ["r-0", "r-1", "r-2", "r-3"]
+    assert outlet.lost == 2
+
+
+def test_a_reader_that_has_gone_ends_nothing():
+    stream = StringIO()
+    outlet = Outlet(stream)
+    stream.close()
+    outlet.write("a line\n")
+    assert outlet.drain(60)
+    assert outlet.lost == 1
