@@ -115,7 +115,9 @@ class Families:
 
     def _processes(self) -> None:
         self.processes = self._gauge("processes", "Processes that serve.", "livesum")
-        self.process_starts = self._counter("process_starts", "Starts of processes, those that died among them.")
+        self.started = self._gauge(
+            "process_start_timestamp_seconds", "When the youngest process began; it changes where one died.", "livemax"
+        )
         self.resident_bytes = self._gauge(
             "resident_bytes", "Memory of all processes; pages of the index that they share count for each.", "livesum"
         )

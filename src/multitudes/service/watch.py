@@ -5,6 +5,7 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Lock, Thread
+from time import time
 from typing import Final, NamedTuple, Protocol
 
 from prometheus_client import Counter
@@ -49,7 +50,7 @@ class Watch:
         self._looking, self._stop = Lock(), Event()
         self._thread = Thread(target=self._run, name="watch", daemon=True)
         families.processes.set(1)
-        families.process_starts.inc()
+        families.started.set(time())
         families.build_info.labels(version("multitudes")).set(1)
 
     def start(self) -> None:

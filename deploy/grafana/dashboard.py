@@ -1,0 +1,265 @@
+"""``python deploy/grafana/dashboard.py > deploy/grafana/dashboard.json``: the dashboard, written from what it shows.
+
+A row is a question, a panel an answer to it; the first row is what is looked at in the night.
+"""
+
+import json
+import sys
+from typing import Any, NamedTuple
+
+FOUR, WIDE, HEIGHT = 6, 8, 7  # columns of 24, rows
+
+
+class Panel(NamedTuple):
+    """One picture: the expressions, each with the name of its lines."""
+
+    title: str
+    unit: str
+    lines: dict[str, str]  # expression by legend
+    meaning: str = ""
+    kind: str = "timeseries"
+    stacked: bool = False
+
+
+def rate(name: str, by: str, where: str = "") -> str:
+    """Return how fast counters grow."""
+    return f"sum by ({by}) (rate(multitudes_{name}{{{_labels(where)}}}[$__rate_interval]))"
+
+
+def share(part: str, whole: str) -> str:
+    """Return one rate as a share of another."""
+    return f"{part} / {whole}"
+
+
+def quantile(share: float, name: str, by: str = "", where: str = "") -> str:
+    """Return a quantile of a histogram."""
+    return f"histogram_quantile({share}, {rate(f'{name}_bucket', f'{by}, le' if by else 'le', where)})"
+
+
+def gauge(how: str, name: str, by: str = "") -> str:
+    """Return gauges put together: their sum, max, min or count."""
+    what = f'multitudes_{name}{{job="$job"}}'
+    return f"{how} by ({by}) ({what})" if by else f"{how}({what})"
+
+
+def grown(name: str) -> str:
+    """Return by how much a counter grew in an hour."""
+    return f'sum(increase(multitudes_{name}{{job="$job"}}[1h]))'
+
+
+def _labels(where: str) -> str:
+    return f'job="$job",{where}' if where else 'job="$job"'
+
+
+ONE = 'route="/v1/recommend"'
+ROWS: dict[str, list[Panel]] = {
+    "Is it well?": [
+        Panel("Answers", "reqps", {"answers": rate("answers_total", "job")}, kind="stat"),
+        Panel("p99 of one answer", "s", {"p99": quantile(0.99, "request_seconds", where=ONE)}, kind="stat"),
+        Panel(
+            "Popular items in place of an answer",
+            "percentunit",
+            {"share": share(rate("answers_total", "job", 'effort="popular"'), rate("answers_total", "job"))},
+            kind="stat",
+        ),
+        Panel(
+            "Age of the release",
+            "s",
+            {"age": f"time() - {gauge('min', 'release_created_timestamp_seconds')}"},
+            kind="stat",
+        ),
+    ],
+    "What is asked, and how does it end?": [
+        Panel("Requests by route", "reqps", {"{{route}}": rate("requests_total", "route")}),
+        Panel(
+            "Requests that went wrong",
+            "reqps",
+            {"{{status}} {{route}}": rate("requests_total", "status, route", 'status=~"[45].*"')},
+        ),
+        Panel("Refused for want of time", "reqps", {"{{work}}: {{reason}}": rate("shed_total", "work, reason")}),
+    ],
+    "Where does the time go?": [
+        Panel(
+            "One answer, from head to end",
+            "s",
+            {
+                name: quantile(share, "request_seconds", where=ONE)
+                for name, share in {"p50": 0.5, "p90": 0.9, "p99": 0.99}.items()
+            },
+        ),
+        Panel("p99 by stage", "s", {"{{stage}}": quantile(0.99, "stage_seconds", "stage")}),
+        Panel(
+            "Mean by stage",
+            "s",
+            {"{{stage}}": share(rate("stage_seconds_sum", "stage"), rate("stage_seconds_count", "stage"))},
+            "The mean of each stage; on top of each other they are the whole.",
+            stacked=True,
+        ),
+    ],
+    "Is it overloaded?": [
+        Panel("Effort of answers", "reqps", {"{{effort}}": rate("answers_total", "effort")}, stacked=True),
+        Panel(
+            "Waiting",
+            "short",
+            {
+                "in the queue": gauge("sum", "queue_length"),
+                "in flight": gauge("sum", "requests_in_flight"),
+            },
+        ),
+        Panel(
+            "Expected wait, and how late the door is",
+            "s",
+            {
+                "queue": gauge("max", "queue_seconds"),
+                "event loop": gauge("max", "loop_lag_seconds"),
+                "cost: {{effort}}": gauge("max", "cost_seconds", "effort"),
+            },
+        ),
+        Panel("Set back", "reqps", {"{{kind}}": rate("setbacks_total", "kind")}),
+        Panel("Last answers looked for", "reqps", {"{{outcome}}": rate("recalls_total", "outcome")}),
+        Panel("Users whose last vectors are kept", "short", {"users": gauge("sum", "remembered_users")}),
+    ],
+    "Are the answers good?": [
+        Panel("Candidates by source", "cps", {"{{source}}": rate("candidates_total", "source")}, stacked=True),
+        Panel("Less than the full method, by cause", "reqps", {"{{cause}}": rate("degraded_total", "cause")}),
+        Panel(
+            "Empty places, and overlap",
+            "percentunit",
+            {
+                "empty places": share(rate("empty_slots_total", "job"), rate("slots_total", "job")),
+                "found by implicit and explicit": share(
+                    rate("overlapping_candidates_total", "job"),
+                    rate("candidates_total", "job", 'source=~"implicit|explicit"'),
+                ),
+            },
+        ),
+        Panel(
+            "Candidates that an interest brings (median)",
+            "short",
+            {"{{kind}}": quantile(0.5, "interest_candidates", "kind")},
+        ),
+        Panel(
+            "Not known to the release",
+            "cps",
+            {
+                "items of histories": rate("unknown_items_total", "job"),
+                "topics": rate("unknown_topics_total", "job"),
+            },
+            "Many unknown items: the release is older than what people look at.",
+        ),
+    ],
+    "Do the stores keep up?": [
+        Panel("User states: p99 by call", "s", {"{{call}}": quantile(0.99, "state_seconds", "call")}),
+        Panel("User states that fail", "reqps", {"{{call}}": rate("state_errors_total", "call")}),
+        Panel("Breaker (1: not asked)", "short", {"{{instance}}": gauge("max", "state_breaker_open", "instance")}),
+        Panel("Rows logged", "cps", {"{{log}}": rate("log_rows_total", "log")}),
+        Panel(
+            "Not logged",
+            "cps",
+            {
+                "lost rows: {{log}}": rate("log_lost_rows_total", "log"),
+                "torn lines: {{log}}": rate("log_torn_lines_total", "log"),
+                "failed parts: {{log}}": rate("log_failures_total", "log"),
+                "answers": rate("unlogged_total", "job"),
+                "lines of the journal": rate("journal_lost_lines_total", "job"),
+            },
+        ),
+        Panel("Parts made", "cps", {"{{log}}": rate("log_parts_total", "log")}),
+    ],
+    "Which release, on which processes?": [
+        Panel("Processes by release", "short", {"{{release}}": f"{gauge('sum', 'release_info', 'release')} > 0"}),
+        Panel(
+            "Switched, and refused",
+            "short",
+            {
+                "switches in 1 h": grown("release_switches_total"),
+                "refused: {{instance}}": gauge("max", "release_refused", "instance"),
+                "items": gauge("min", "release_items"),
+            },
+        ),
+        Panel(
+            "Processes",
+            "short",
+            {
+                "{{version}}": gauge("count", "build_info", "version"),
+                "serving": gauge("sum", "processes"),
+                "begun in 1 h": 'sum(changes(multitudes_process_start_timestamp_seconds{job="$job"}[1h]))',
+            },
+        ),
+        Panel("Memory", "bytes", {"{{instance}}": gauge("sum", "resident_bytes", "instance")}),
+        Panel(
+            "Shadow: overlap with what is shown",
+            "percentunit",
+            {"overlap": share(rate("shadow_common_candidates_total", "job"), rate("shadow_candidates_total", "job"))},
+        ),
+        Panel(
+            "Shadow: requests, and its time",
+            "short",
+            {
+                "{{outcome}}": rate("shadow_requests_total", "outcome"),
+                "cores": rate("shadow_seconds_total", "job"),
+            },
+        ),
+    ],
+}
+
+
+def dashboard() -> dict[str, Any]:
+    """Return the dashboard as Grafana imports it; it asks for the data source."""
+    panels: list[dict[str, Any]] = []
+    y = 0
+    for question, row in ROWS.items():
+        place = {"h": 1, "w": 24, "x": 0, "y": y}
+        panels.append({"type": "row", "id": len(panels) + 1, "title": question, "collapsed": False, "gridPos": place})
+        y += 1
+        width = FOUR if len(row) == 4 else WIDE
+        for n, panel in enumerate(row):
+            place = {"h": HEIGHT, "w": width, "x": n * width % 24, "y": y + n * width // 24 * HEIGHT}
+            panels.append(_panel(len(panels) + 1, panel, place))
+        y += -(-len(row) * width // 24) * HEIGHT
+    variables = [
+        {"name": "source", "label": "Data source", "type": "datasource", "query": "prometheus"},
+        {
+            "name": "job",
+            "label": "Job",
+            "type": "query",
+            "datasource": {"type": "prometheus", "uid": "${source}"},
+            "query": {"query": "label_values(multitudes_build_info, job)", "refId": "job"},
+            "refresh": 2,
+        },
+    ]
+    return {
+        "title": "multitudes",
+        "uid": "multitudes",
+        "tags": ["multitudes"],
+        "schemaVersion": 39,
+        "refresh": "15s",
+        "time": {"from": "now-3h", "to": "now"},
+        "templating": {"list": variables},
+        "panels": panels,
+    }
+
+
+def _panel(number: int, panel: Panel, place: dict[str, int]) -> dict[str, Any]:
+    source = {"type": "prometheus", "uid": "${source}"}
+    custom = {"fillOpacity": 40, "stacking": {"mode": "normal"}} if panel.stacked else {"fillOpacity": 5}
+    targets = [
+        {"refId": chr(ord("A") + n), "datasource": source, "expr": expression, "legendFormat": legend}
+        for n, (legend, expression) in enumerate(panel.lines.items())
+    ]
+    defaults = {"unit": panel.unit, "min": 0, **({} if panel.kind == "stat" else {"custom": custom})}
+    return {
+        "id": number,
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.meaning,
+        "datasource": source,
+        "gridPos": place,
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "targets": targets,
+    }
+
+
+if __name__ == "__main__":
+    json.dump(dashboard(), sys.stdout, indent=1, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,162 @@
+"""What is shown is what is measured: expressions name metrics and labels that are there, and none is forgotten."""
+
+import json
+import re
+import runpy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from multitudes.service.metrics_table import labels_by_name, written_into
+
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "deploy" / "grafana"
+PAGE = (ROOT / "docs" / "observe.md").read_text()
+OF_THE_SCRAPE = {"job", "instance"}
+MATCHING = ("by", "without", "on", "ignoring", "group_left")
+WORDS = {*MATCHING, "and", "or", "unless", "bool", "offset"}
+FUNCTIONS = {"sum", "min", "max", "count", "rate", "increase", "changes", "histogram_quantile", "time"}
+GROWING = ("_total", "_bucket", "_sum", "_count")
+Labels = Mapping[str, tuple[str, ...]]
+
+
+class WrongError(Exception):
+    """An expression that Prometheus would refuse, or would answer with nothing."""
+
+
+def check(expression: str, known: Labels) -> set[str]:
+    """Return the metrics of an expression."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', '""', expression)  # without what is in quotes
+    for left, right in ("()", "{}", "[]"):
+        if bare.count(left) != bare.count(right):
+            raise WrongError(f"{left} and {right}: {expression}")
+    grouped = set(re.findall(r"\w+", " ".join(re.findall(rf"\b(?:{'|'.join(MATCHING)})\s*\(([^)]*)\)", bare))))
+    plain = re.sub(rf"\b(?:{'|'.join(MATCHING)})\s*\([^)]*\)", " ", bare)
+    metrics = set[str]()
+    for name, selected in re.findall(
+        r"(?<![\w$\[.])([a-zA-Z_][\w:]*)\s*(\{[^}]*\}|\()?", re.sub(r"\[[^]]*\]", "", plain)
+    ):
+        if selected == "(":
+            if name not in FUNCTIONS:
+                raise WrongError(f"no function {name}: {expression}")
+        elif name not in WORDS:
+            _check_selector(name, selected, known, expression)
+            metrics.add(name)
+    there = OF_THE_SCRAPE.union(*(known[name] for name in metrics))
+    if not grouped <= there:
+        raise WrongError(f"no label {grouped - there}: {expression}")
+    for name in re.findall(r"\b(?:rate|increase)\(\s*([\w:]+)", bare):
+        if not name.endswith(GROWING):
+            raise WrongError(f"{name} does not grow only: {expression}")
+    return metrics
+
+
+def _check_selector(name: str, selected: str, known: Labels, expression: str) -> None:
+    if name not in known:
+        raise WrongError(f"no metric {name}: {expression}")
+    labels = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", selected))
+    if not labels <= {*known[name]} | OF_THE_SCRAPE:
+        raise WrongError(f"no label {labels}: {expression}")
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((GRAFANA / "rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def known() -> dict[str, tuple[str, ...]]:
+    """Return the labels of what may be asked for: what is measured, what is recorded, and ``up``."""
+    recorded = {}
+    for rule in rules():
+        if "record" in rule:
+            [by] = set(re.findall(r"by \(([^)]*)\)", rule["expr"]))
+            recorded[rule["record"]] = tuple(label for label in by.split(", ") if label != "le")
+    return labels_by_name() | recorded | {"up": ()}
+
+
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((GRAFANA / "dashboard.json").read_text())
+    return found
+
+
+def expressions() -> list[str]:
+    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    return [*panels, *(rule["expr"] for rule in rules())]
+
+
+def test_every_expression_of_the_dashboard_and_the_rules_can_be_answered():
+    labels = known()
+    for expression in expressions():
+        assert check(expression, labels)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "rate(multitudes_answer_total[5m])",
+        'sum(rate(multitudes_answers_total{source="implicit"}[5m]))',
+        "sum by (cause) (rate(multitudes_answers_total[5m]))",
+        "rate(multitudes_queue_length[5m])",
+        "sum(rate(multitudes_answers_total[5m])",
+        "average(multitudes_queue_length)",
+        "multitudes:answers:ratio > 1",
+        "histogram_quantile(0.9, sum by (le) (rate(multitudes_stage_seconds[5m])))",
+    ],
+)
+def test_a_wrong_expression_is_found(wrong):
+    """Control."""
+    with pytest.raises(WrongError):
+        check(wrong, known())
+
+
+def test_everything_that_is_measured_is_shown_somewhere():
+    labels = known()
+    shown = set().union(*(check(expression, labels) for expression in expressions()))
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in labels_by_name()}
+    assert families - {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown} == set()
+
+
+def test_every_recorded_figure_has_the_name_of_what_it_is_made_from():
+    for rule in rules():
+        assert re.fullmatch(r"multitudes:\w+:\w+", rule["record"]) if "record" in rule else rule["alert"]
+
+
+def test_every_alert_says_how_grave_it_is_and_what_to_look_at():
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert {alert["labels"]["severity"] for alert in alerts} == {"page", "ticket"}
+    for alert in alerts:
+        assert alert["annotations"]["summary"][-1] in ".?", alert["alert"]
+        assert not set(alert) - {"alert", "expr", "for", "labels", "annotations"}
+
+
+def test_the_dashboard_is_the_one_that_its_program_writes():
+    written = runpy.run_path(str(GRAFANA / "dashboard.py"))["dashboard"]()
+    assert dashboard() == written
+
+
+def test_no_panel_lies_on_another_and_each_has_its_own_number():
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 20
+    taken = set[tuple[int, int]]()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_the_table_of_metrics_is_the_one_that_the_families_write():
+    assert written_into(PAGE) == PAGE
+
+
+def test_the_five_questions_can_be_answered():
+    part = PAGE.partition("## Five questions")[2].partition("## Metrics")[0]
+    queries = [line for block in re.findall(r"```promql\n(.*?)```", part, re.DOTALL) for line in block.splitlines()]
+    assert len(re.findall(r"^\*\*.+\?\*\*", part, re.MULTILINE)) == 5
+    assert len(queries) >= 5
+    for query in queries:
+        assert check(query, known())
