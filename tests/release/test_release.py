@@ -68,9 +68,23 @@ def test_every_byte_is_guarded(folder: Path):
 )
 def test_a_manifest_that_this_version_cannot_read_is_refused(folder: Path, change: dict[str, object], message: str):
     path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    record = {name: value for name, value in json.loads(path.read_text()).items() if name != "xxh3"}
+    path.write_text(json.dumps(record | change))
     with pytest.raises(ArtefactError, match=message):
         Release.open(folder)
+
+
+@pytest.mark.parametrize("change", [("4,", "5,"), ("topics_per_request", "topics_per_requesu"), ("view", "viev")])
+def test_what_a_manifest_says_is_guarded_by_a_checksum_of_its_own(folder: Path, change: tuple[str, str]):
+    path = folder / "manifest.json"
+    whole = path.read_text()
+    assert change[0] in whole
+    path.write_text(whole.replace(*change, 1))
+    with pytest.raises(ArtefactError, match=r"manifest.json: damaged, or changed by hand"):
+        Release.open(folder)
+    # The control: one that was written before manifests had a checksum is opened as it was.
+    path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "xxh3"}))
+    Release.open(folder)
 
 
 def test_a_damaged_manifest_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import xxhash
 from pydantic import Field, ValidationError
 
 from multitudes.config import Config
@@ -14,6 +15,7 @@ from multitudes.index import files as checked
 FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 2
 MANIFEST = "manifest.json"
+_OWN: Final = "xxh3"
 _REPAIR = "roll back to another version, or publish the run again"
 
 
@@ -61,12 +63,14 @@ class Manifest(Config):
 def write(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` with the checksums of all files that lie in ``folder``.
 
-    Files in ``index/`` are named by ``index/index.json``, which is named here: every byte is covered once.
+    Files in ``index/`` are named by ``index/index.json``, which is named here: every byte is covered once. What the
+    manifest itself says has a checksum too: a changed length of histories would change answers without a word.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     names.append("index/index.json")
     files = {name: FileEntry(**checked.checksum(folder / name)) for name in names}
-    text = manifest.model_copy(update={"files": files}).model_dump_json(indent=2)
+    record = manifest.model_copy(update={"files": files}).model_dump(mode="json")
+    text = json.dumps(record | {_OWN: _checksum(record)}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -80,6 +84,7 @@ def read(folder: Path) -> Manifest:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = (record.get("format"), record.get("version"))
+        own = record.pop(_OWN, None)  # None: written before manifests had one
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
     except (ValueError, AttributeError):
@@ -88,11 +93,18 @@ def read(folder: Path) -> Manifest:
         raise ArtefactError(
             f"{path}: {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}; {_REPAIR}"
         )
+    if own is not None and own != _checksum(record):
+        raise ArtefactError(f"{path}: damaged, or changed by hand; {_REPAIR}")
     try:
         return Manifest.model_validate(record)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ArtefactError(f"{path}: '{key}' is wrong or missing; {_REPAIR}") from None
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    """Return the checksum of what a manifest says."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
