@@ -32,7 +32,7 @@ KINDS = ("unconditioned", "implicit", "explicit", "explicit")
 TOPICS = Topics(np.arange(21), np.repeat([1, 2], 10))  # the first ten items are of topic 1
 
 
-def user_tower(width: int = 2) -> onnx.ModelProto:
+def user_tower(width: int = 2, topic_vectors: np.ndarray = TOPIC_VECTORS) -> onnx.ModelProto:
     """Make the tower with ONNX's own building blocks."""
 
     def constant(name: str, values) -> onnx.TensorProto:
@@ -59,7 +59,7 @@ def user_tower(width: int = 2) -> onnx.ModelProto:
         node("Where", ["valid_BL", "one", "minus_one"], ["cluster_BL"]),
     ]
     initializers = [constant(n, np.array([v], np.int64)) for n, v in (("zero", 0), ("one", 1), ("two", 2))]
-    initializers += [constant("minus_one", np.array([-1], np.int64)), constant("topics", TOPIC_VECTORS)]
+    initializers += [constant("minus_one", np.array([-1], np.int64)), constant("topics", topic_vectors)]
     initializers += [constant(n, np.array([v], np.float32)) for n, v in (("zero_float", 0), ("one_float", 1))]
     value = helper.make_tensor_value_info
     inputs = [

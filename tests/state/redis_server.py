@@ -17,28 +17,34 @@ _START_S = 30.0
 class RedisServer:
     """One server without persistence; ``start`` again after ``kill`` gives an empty one on the same port."""
 
-    def __init__(self, folder: Path, password: str = "") -> None:
+    def __init__(self, folder: Path, password: str = "", host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = int(taken.getsockname()[1])
-        self._folder, self._password = folder, password
+        self._folder, self._password, self._host = folder, password, host
+        self._within = within  # what comes before the program's name, as to run it in another network
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it listens, and how it lets one in."""
-        return f"redis://{f':{self._password}@' if self._password else ''}127.0.0.1:{self.port}"
+        return f"redis://{f':{self._password}@' if self._password else ''}{self._host}:{self.port}"
 
     def start(self) -> "RedisServer":
         """Start, and wait until it accepts connections."""
         assert PROGRAM is not None
-        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self._folder}
+        settings = {"port": self.port, "bind": self._host, "save": "", "appendonly": "no", "dir": self._folder}
         settings |= {"requirepass": self._password} if self._password else {}
-        call = [PROGRAM, *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
+        settings |= {} if self._host == "127.0.0.1" else {"protected-mode": "no"}
+        call = [
+            *self._within,
+            PROGRAM,
+            *(part for name, value in settings.items() for part in (f"--{name}", str(value))),
+        ]
         self.process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + _START_S
         while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            with contextlib.suppress(OSError), socket.create_connection((self._host, self.port), timeout=1):
                 return self
             assert self.process.poll() is None, "the server ended"
             assert time.monotonic() < end, "the server does not listen"

@@ -1,0 +1,63 @@
+"""One HTTP connection, as small as it can be: who makes load must cost less than who bears it."""
+
+import asyncio
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    body: bytes
+
+
+class Connection:
+    """A connection that is kept open; one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def to(cls, port: int) -> "Connection":
+        """Connect to this machine."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a request and return the answer.
+
+        Raises:
+            OSError: the connection ended before the answer did.
+        """
+        await self.send(request)
+        return await self.answer()
+
+    async def send(self, request: bytes) -> None:
+        """Send a request, or a part of it."""
+        self._writer.write(request)
+        await self._writer.drain()
+
+    async def answer(self) -> Answer:
+        """Wait for an answer.
+
+        Raises:
+            OSError: the connection ended before the answer did.
+        """
+        try:
+            head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+            _, _, length = head.partition(b"content-length: ")
+            body = await self._reader.readexactly(int(length.partition(b"\r\n")[0] or 0))
+        except asyncio.IncompleteReadError as error:
+            raise ConnectionError(f"the connection ended after {len(error.partial)} bytes") from None
+        return Answer(int(head[9:12]), body)
+
+    def close(self) -> None:
+        """Close it."""
+        self._writer.close()
+
+
+def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
+    """Return the bytes of a request."""
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", *headers]
+    if body:
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body

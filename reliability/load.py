@@ -1,0 +1,127 @@
+"""Load on a service: open (requests come when they come) or closed (each client waits for its answer).
+
+In an open loop a request's time counts from when it was due, not from when it could be sent: a service that falls
+behind is not spared the requests that pile up. Who makes the load shares the machine with who bears it.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from multitudes.seeding import generator
+from reliability.connection import Connection, request
+
+NO_ANSWER = 0  # in place of a status: the connection ended, or the caller's patience
+Requests = Callable[[int], bytes]  # the n-th request
+
+
+class Outcome(NamedTuple):
+    """What came of one request."""
+
+    due_s: float  # from the begin of the load
+    seconds: float  # from then to the answer
+    status: int
+    degraded: bool = False
+    reason: str = ""
+
+    def within(self, deadline_s: float) -> bool:
+        """Tell whether it was answered in time."""
+        return self.status == 200 and self.seconds <= deadline_s
+
+
+def recommend(users: int, n: int, deadline_s: float | None = None) -> Requests:
+    """Return requests for candidates, of one user after another."""
+    headers = () if deadline_s is None else (f"x-deadline-ms: {round(deadline_s * 1e3)}",)
+
+    def nth(number: int) -> bytes:
+        body = {"user_id": 1 + (7919 * number) % users, "n": n}
+        return request("POST", "/v1/recommend", json.dumps(body).encode(), *headers)
+
+    return nth
+
+
+class Caller:
+    """Keeps the connections to one service, and notes what comes of requests."""
+
+    def __init__(self, port: int, patience_s: float) -> None:
+        self._port, self._patience_s, self._idle = port, patience_s, list[Connection]()
+        self.outcomes = list[Outcome]()
+        self._began_s = perf_counter()
+
+    def now_s(self) -> float:
+        """Return the seconds since the begin."""
+        return perf_counter() - self._began_s
+
+    async def call(self, asked: bytes, due_s: float | None = None) -> Outcome:
+        """Send a request on an idle connection, or on a new one, and note its outcome."""
+        due_s = self.now_s() if due_s is None else due_s
+        outcome = await self._outcome(asked, due_s)
+        self.outcomes.append(outcome)
+        return outcome
+
+    async def _outcome(self, asked: bytes, due_s: float) -> Outcome:
+        connection = None
+        try:
+            async with asyncio.timeout(self._patience_s):
+                connection = self._idle.pop() if self._idle else await Connection.to(self._port)
+                status, body = await connection.ask(asked)
+        except (OSError, TimeoutError) as error:
+            if connection is not None:
+                connection.close()
+            return Outcome(due_s, self.now_s() - due_s, NO_ANSWER, reason=type(error).__name__)
+        self._idle.append(connection)
+        return Outcome(due_s, self.now_s() - due_s, status, *_degraded(body))
+
+    def close(self) -> None:
+        """Close the connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+async def open_loop(port: int, rate: float, seconds: float, requests: Requests, patience_s: float) -> list[Outcome]:
+    """Send ``rate`` requests a second, at moments drawn at random, whether they are answered or not."""
+    caller, running = Caller(port, patience_s), set[asyncio.Task[Outcome]]()
+    gaps_s = generator(0, "arrivals").exponential(1 / rate, max(1, round(rate * seconds)))
+    for number, due_s in enumerate(np.cumsum(gaps_s).tolist()):
+        await asyncio.sleep(max(0.0, due_s - caller.now_s()))
+        task = asyncio.create_task(caller.call(requests(number), due_s))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    await asyncio.gather(*running)
+    caller.close()
+    return caller.outcomes
+
+
+async def closed_loop(
+    port: int, clients: int, go_on: Callable[[float], bool], requests: Requests, patience_s: float
+) -> list[Outcome]:
+    """Let clients ask one request after another, as long as ``go_on(seconds since the begin)``."""
+    caller, numbers = Caller(port, patience_s), iter(range(1 << 60))
+
+    async def client() -> None:
+        while go_on(caller.now_s()):
+            outcome = await caller.call(requests(next(numbers)))
+            if outcome.status == NO_ANSWER:
+                await asyncio.sleep(0.01)  # nobody there: a client that waits a moment
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    caller.close()
+    return caller.outcomes
+
+
+def percentile_s(outcomes: Sequence[Outcome], percent: float) -> float:
+    """Return a percentile of the seconds of what was answered with 200; of all patience, where nothing was."""
+    seconds = [outcome.seconds for outcome in outcomes if outcome.status == 200]
+    return float(np.percentile(seconds or [outcome.seconds for outcome in outcomes], percent))
+
+
+def _degraded(body: bytes) -> tuple[bool, str]:
+    """Read from the begin of an answer whether it is degraded, and why; reading all of it would cost too much."""
+    head = body[:600]
+    if b'"degraded":true' not in head:
+        return False, ""
+    return True, head.partition(b'"reason":"')[2].partition(b'"')[0].decode("utf-8", "replace")

@@ -1,0 +1,80 @@
+"""A service in a process of its own, on loopback, at a port that the system gives; ended by who started it."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitudes.disk import write_text
+
+_MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+_END_S = 60.0
+Settings = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A process that serves."""
+
+    process: "subprocess.Popen[str]"
+    port: int
+    folder: Path  # where it writes
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def end(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_END_S)
+
+    def kill(self) -> None:
+        """End it at once, as a lost machine would."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def serving(releases: Path, folder: Path, settings: Settings | None = None) -> Iterator[Server]:
+    """Serve releases; what the service writes is in ``folder``, its journal in ``folder/journal``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {**(settings or {}), "data": {"folder": str(folder)}}
+    write_text(folder / "serve.toml", _toml(tables))
+    command = [*_MAIN, "serve", str(releases), "--port", "0", "--config", str(folder / "serve.toml")]
+    with started(command, folder) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the service did not begin: {(folder / 'journal').read_text(encoding='utf-8')}")
+        yield Server(process, int(line.split(" · ")[0].rpartition(":")[2]), folder)
+
+
+@contextmanager
+def started(command: list[str], folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run a program until the end of the block, whatever happens in it; its stderr goes to ``folder/journal``."""
+    with (folder / "journal").open("a", encoding="utf-8") as journal:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=journal, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _toml(tables: Settings) -> str:
+    return "".join(
+        f"[{name}]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
+        for name, table in tables.items()
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float) else f'"{value}"'

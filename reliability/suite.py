@@ -1,0 +1,94 @@
+"""The trials, one after another, each in a process of its own, and the record of each."""
+
+import json
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.child import in_child
+from benchmarks.machine import load, machine
+from benchmarks.suite import keep
+from benchmarks.timing import told
+
+from multitudes.study.machine import versions
+from reliability import SEED
+
+# In the order in which an operator would ask.
+TRIALS: dict[str, str] = {
+    "overload": "More is asked than can be answered",
+    "store": "The store of user states hangs, is cut off, or dies",
+    "swaps": "Releases change under load",
+    "durability": "kill −9 after events were acknowledged",
+    "drain": "SIGTERM under load",
+    "damage": "Files of a release are damaged",
+    "replicas": "One of two replicas is killed under load",
+    "halfopen": "Clients that connect and never finish a request",
+    "cases": "Requests made up from the published description",
+    "publishing": "kill −9 while publishing",
+    "doors": "Every door, tried without right or measure",
+    "soak": "Half load for a long time",
+}
+_PACKAGES = ("multitudes", "fastapi", "uvicorn", "numpy", "onnxruntime", "redis", "schemathesis")
+
+
+def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool) -> bool:
+    """Make the trials and keep each record in ``out`` as soon as it is there; return whether all claims were shown.
+
+    What ``out`` has already at that scale is not made again, unless ``again``.
+    """
+    shown = True
+    for name in names:
+        record = None if again else _kept(name, out, scale)
+        if record is None:
+            print(f"{name}: begins", file=sys.stderr, flush=True)
+            record = made(name, scale)
+            keep(record, out)
+        shown &= report(record)
+    return shown
+
+
+def made(name: str, scale: float) -> dict[str, Any]:
+    """Return the record of a trial."""
+    began, load_before = time.time(), load()
+    with TemporaryDirectory(prefix="multitudes-reliability-") as folder:
+        outcome = in_child(found, 1, name=name, scale=scale, folder=folder)
+    return {
+        "name": name,
+        "scale": scale,
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
+        "machine": machine(),
+        "load": {"before": load_before, "after": load()},
+        "versions": versions(_PACKAGES),
+        "seed": SEED,
+        "seconds": round(outcome.seconds, 1),
+        **outcome.value,
+    }
+
+
+def found(name: str, scale: float, folder: str) -> dict[str, Any]:
+    """Make a trial and return what it found, as JSON has it."""
+    trial = import_module(f"reliability.{name}").trial
+    outcome = trial(scale, Path(folder), told(name))
+    claims = [{**claim._asdict(), "shown": claim.shown} for claim in outcome.claims]
+    return {"claims": claims, "figures": outcome.figures, "skipped": outcome.skipped}
+
+
+def report(record: dict[str, Any]) -> bool:
+    """Say what a trial found; return whether all that it claims was shown."""
+    for claim in record["claims"]:
+        control = f"{claim['control']}: {claim['control_figure']:g}"
+        word = "shown" if claim["shown"] else "NOT SHOWN"
+        line = f"{record['name']}: {claim['text']}: {claim['figure']:g} ({claim['bound']}; {control}) {word}"
+        print(line, file=sys.stderr)
+    if record["skipped"]:
+        print(f"{record['name']}: skipped: {record['skipped']}", file=sys.stderr)
+    print(f"{record['name']}: {record['seconds']} s", file=sys.stderr, flush=True)
+    return all(claim["shown"] for claim in record["claims"])
+
+
+def _kept(name: str, out: Path, scale: float) -> dict[str, Any] | None:
+    records: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    return next((one for one in records if (one["name"], one["scale"]) == (name, scale)), None)

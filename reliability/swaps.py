@@ -1,0 +1,132 @@
+"""Releases change hundreds of times under load: nobody fails, and each answer is of one release, the one that it names.
+
+Two releases of the same users and items answer differently. What each of them says to a user is asked beforehand, so
+an answer that names one and holds scores of the other, or of neither, is seen. The control joins the user tower of one
+with the index of the other, as a service would for a moment that changes its parts one by one.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from multitudes.ids import Id
+from multitudes.progress import Progress
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.retriever import Retriever
+from reliability.claims import Found, at_most, scaled
+from reliability.connection import Connection, request
+from reliability.server import Settings, serving
+from reliability.world import World, publish_world
+
+_CLIENTS, _USERS, _N = 4, 20, 20
+_PATIENCE_S = 30.0
+_UNHURRIED: Settings = {
+    "deadlines": {"default_ms": 20_000},
+    "guard": {"read_s": 5},
+}  # what else is slow is not the matter
+_CLOSE = 1e-3  # scores of one release that differ by rounding alone; those of two differ by more
+Scores = dict[Id, float]
+Expected = Mapping[tuple[str, int], Scores]  # by version and user
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Change between two releases, and hold every answer to the one that it names."""
+    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(500, scale, 2)
+    versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
+    retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
+    expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
+    seen = asyncio.run(_swapped(folder, versions, swaps, expected, progress))
+    first, second = retrievers.values()
+    joined = Retriever(replace(first.release, index=second.release.index), first.config)
+    control = sum(_mixed(_scores(joined, user), expected[versions[0], user]) for user in range(1, _USERS + 1))
+    said = "the tower of one with the index of the other"
+    return Found(
+        [
+            at_most(0, "answers that failed", seen["failed"], "a service that stops for each release", seen["stopped"]),
+            at_most(0, "answers that mix releases", seen["mixed"], said, control),
+        ],
+        {"swaps": swaps, **seen},
+    )
+
+
+async def _swapped(
+    folder: Path, versions: list[str], swaps: int, expected: Expected, progress: Progress
+) -> dict[str, Any]:
+    """Let clients ask while the releases change, and then while the service ends."""
+    with serving(folder / "releases", folder / "service", _UNHURRIED) as server:
+        asking = Asking(server.port, expected)
+        clients = [asyncio.create_task(asking.client(number)) for number in range(_CLIENTS)]
+        store = ReleaseStore(folder / "releases")
+        for swap in range(swaps):
+            version = store.rollback(to=versions[swap % 2])
+            async with asyncio.timeout(_PATIENCE_S):
+                await asking.wait_for(version)
+            progress(swap + 1, swaps, f"{asking.answered:,} answers, {asking.failed} failed, {asking.mixed} mixed")
+        seen = {"answers": asking.answered, "failed": asking.failed, "mixed": asking.mixed}
+        await asyncio.to_thread(server.end)
+        await asyncio.sleep(0.1)
+        asking.over = True
+        await asyncio.gather(*clients)
+        return seen | {"stopped": asking.failed - seen["failed"]}
+
+
+class Asking:
+    """Clients that ask for one user after another, and hold each answer to what its release says."""
+
+    def __init__(self, port: int, expected: Expected) -> None:
+        self._port, self._expected = port, expected
+        self._version, self._changed = "", asyncio.Event()
+        self.answered = self.failed = self.mixed = 0
+        self.over = False
+
+    async def client(self, number: int) -> None:
+        """Ask until it is over; a connection that fails is counted and made anew."""
+        connection = None
+        while not self.over:
+            number += 1
+            try:
+                connection = connection or await Connection.to(self._port)
+                answer = await connection.ask(_request(1 + number % _USERS))
+                self._hold(json.loads(answer.body) if answer.status == 200 else None)
+            except OSError:
+                self._hold(None)
+                connection = None
+                await asyncio.sleep(0.01)
+        if connection is not None:
+            connection.close()
+
+    async def wait_for(self, version: str) -> None:
+        """Return when a release has answered."""
+        while self._version != version:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _hold(self, record: dict[str, Any] | None) -> None:
+        if record is None:
+            self.failed += 1
+            return
+        self.answered += 1
+        found = {one["item_id"]: float(one["score"]) for one in record["candidates"]}
+        self.failed += record["degraded"]
+        self.mixed += _mixed(found, self._expected[record["release"], record["user_id"]])
+        if record["release"] != self._version:
+            self._version = record["release"]
+            self._changed.set()
+
+
+def _request(user: int) -> bytes:
+    return request("POST", "/v1/recommend", json.dumps({"user_id": user, "n": _N}).encode())
+
+
+def _scores(retriever: Retriever, user: int) -> Scores:
+    return {one.item_id: one.score for one in retriever.answer([Ask(user_id=user, n=_N)])[0].candidates}
+
+
+def _mixed(found: Scores, expected: Scores) -> bool:
+    """Tell whether an answer is another than expected, by more than the order of what is equal but for rounding."""
+    both = found.keys() & expected.keys()
+    return len(both) < 0.9 * len(expected) or any(abs(found[item] - expected[item]) > _CLOSE for item in both)
