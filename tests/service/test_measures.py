@@ -64,6 +64,13 @@ def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriev
     assert value(parts.measures, "degraded_total", cause="time") == 3
 
 
+def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(parts, retriever):
+    for history, effort in (((), "popular"), ((101,), "full")):
+        [answer] = retriever.answer([Ask(history=history, n=2)])
+        parts.measures.answered(answer, 2, stateless=False)
+        assert value(parts.measures, "answers_total", effort=effort) == 1
+
+
 def test_the_cause_of_each_reason_that_an_answer_can_have(retriever):
     everything = list(retriever.release.items["item_id"])
     asked = {

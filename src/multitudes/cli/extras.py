@@ -61,6 +61,15 @@ def require_serve() -> None:
     _require("serve", "fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client")
 
 
+def require_client() -> None:
+    """Check that the [client] extra is installed.
+
+    Raises:
+        MissingError: a package of it is missing; the message holds the pip command.
+    """
+    _require("client", "httpx")
+
+
 def _require(extra: str, *modules: str) -> None:
     for module in modules:
         if find_spec(module) is None:

@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from multitudes.retrieve.ask import Effort
 from multitudes.retrieve.recommendation import Candidate, Recommendation
 from multitudes.service import together
 from multitudes.service.admission import Shed
@@ -59,7 +60,8 @@ class Measures:
             stateless: whether the user states did not answer.
         """
         families, candidates = self.families, answer.candidates
-        families.answers.labels(answer.effort.label).inc()
+        made = answer.effort if answer.interests else Effort.POPULAR  # no vector spoke for them, whatever was tried
+        families.answers.labels(made.label).inc()
         if answer.reason:
             families.degraded.labels(cause(answer.reason, stateless)).inc()
         families.slots.inc(asked)

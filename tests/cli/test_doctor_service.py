@@ -1,0 +1,230 @@
+"""The doctor visits a service: what is well is said to be, and each thing that is not, with what to do."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from multitudes.cli.doctor_service import Visit, examine_service
+from multitudes.cli.main import run
+from multitudes.errors import StateError
+from multitudes.release.examine import Finding
+from multitudes.service.admission import OverloadError
+from multitudes.service.app import build
+from multitudes.service.keys import Keys, make_key
+from multitudes.service.parts import Parts
+from multitudes.service.settings import ServeConfig
+from tests.release.small_release import publish_small
+from tests.service.conftest import parts, releases, retriever, written  # noqa: F401
+from tests.service.test_process import serving
+
+HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://recommend.example.org"
+Reply = Callable[[httpx.Request], httpx.Response]
+
+
+def before(parts: Parts, base: str = HERE, date: datetime | None = None) -> Reply:  # noqa: F811
+    """Return the service as a client reaches it; its server tells the time."""
+    app = build(parts)
+
+    async def once(request: httpx.Request) -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
+            path, headers = request.url.raw_path.decode(), dict(request.headers)
+            return await client.request(request.method, path, content=request.content, headers=headers)
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        answer = asyncio.run(once(request))
+        told = {"date": format_datetime(date or datetime.now(UTC))}
+        return httpx.Response(answer.status_code, headers={**answer.headers, **told}, content=answer.content)
+
+    return reply
+
+
+def visited(reply: Reply, url: str = HERE, key: str | None = None, **how) -> list[Finding]:
+    visit = Visit(url, key, httpx.MockTransport(reply))
+    try:
+        return examine_service(visit, **how)
+    finally:
+        visit.close()
+
+
+def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
+    return [(finding.level, finding.text) for finding in findings if finding.subject == subject]
+
+
+def test_a_service_that_is_well_is_said_to_be(parts):  # noqa: F811
+    parts.measures.families.processes.set(1)
+    parts.measures.families.build_info.labels("0").set(1)
+    findings = visited(before(parts))
+    assert {finding.level for finding in findings} == {"ok", "note"}, findings
+    assert of(findings, "door") == [("note", "no key is asked for, on this machine")]
+    assert of(findings, "ready") == [("ok", "serves release 0001 with 20 items; the user states answer")]
+    assert of(findings, "release") == [("ok", "version 0001, joint, 0 hours old")]
+    [(_, text)] = of(findings, "answers")
+    assert text.startswith("p50 ")
+    assert "(the slowest of 10)" in text
+    assert of(findings, "metrics") == [("ok", "1 processes; 10 answers, 10% of them popular items")]
+    assert [one.request_id.split("-")[0] for one in parts.logs.answers] == ["doctor"] * 10
+    assert {one.user_id for one in parts.logs.answers} == {None}, "nobody's past is touched"
+
+
+def test_nobody_or_somebody_else_at_the_address_is_told():
+    def nobody(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("connection refused")
+
+    [finding] = visited(nobody)
+    assert (finding.level, finding.exit_code) == ("unavailable", 6)
+    assert "nobody answers (connection refused)" in finding.text
+    [finding] = visited(lambda _: httpx.Response(200, text="<html>"))
+    assert (finding.exit_code, "something else answers" in finding.text) == (6, True)
+
+
+@pytest.fixture
+def keyed(parts, tmp_path):  # noqa: F811
+    file = tmp_path / "keys"
+    key, writer = make_key(file, "doctor", ("read",)), make_key(file, "writer", ("write",))
+    return replace(parts, keys=Keys(file)), key, writer
+
+
+def test_the_doors_of_a_service_that_others_reach(parts, keyed):  # noqa: F811
+    with_keys, key, _ = keyed
+    assert of(visited(before(with_keys, ELSEWHERE), ELSEWHERE, key), "door") == [
+        ("warning", "no TLS: keys and ids travel in the clear; put a proxy with TLS before it"),
+        ("ok", "who has no key is refused"),
+    ]
+    over_tls = ELSEWHERE.replace("http:", "https:")
+    open_to_all = replace(parts, settings=ServeConfig.model_validate({"server": {"host": "0.0.0.0"}}))
+    found = of(visited(before(open_to_all, ELSEWHERE), over_tls), "door")
+    assert [level for level, _ in found] == ["ok", "warning"]
+    assert "whoever reaches it may read, write and forget" in found[1][1]
+    [_, (level, text)] = of(visited(before(parts, ELSEWHERE), ELSEWHERE), "door")
+    assert (level, "to serve others, make keys" in text) == ("warning", True)
+
+
+def test_without_the_right_key_it_is_said_which_is_needed(keyed):
+    with_keys, _, writer = keyed
+    [(level, text)] = of(visited(before(with_keys)), "key")
+    assert (level, text.endswith("give --key, or set MULTITUDES_KEY")) == ("unavailable", True)
+    [(level, text)] = of(visited(before(with_keys), key=writer), "key")
+    assert "needs a key of scope read" in text
+    assert writer not in text
+
+
+@pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (-4, "ok"), (90, "warning"), (-90, "warning")])
+def test_clocks_that_do_not_agree_are_told(ahead_s, level, parts):  # noqa: F811
+    now = datetime.now(UTC).replace(microsecond=0)
+    findings = visited(before(parts, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
+    [(found, text)] = of(findings, "clock")
+    assert found == level
+    assert level == "ok" or f"{abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this machine" in text
+
+
+def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever):  # noqa: F811
+    later = datetime.now(UTC) + timedelta(days=40)
+    [(level, text)] = of(visited(before(parts), now=lambda: later), "release")
+    assert (level, text) == ("warning", "version 0001, joint, 40 days old; does publishing still run?")
+    record = {
+        "serving": "0001",
+        "current": "0002",
+        "versions": [
+            {"version": "0001", "serves": True, "created_at": later.isoformat(), "method": "joint"},
+            {"version": "0002", "serves": False, "problem": "manifest.json: damaged"},
+        ],
+    }
+    reply = before(parts)
+
+    def newer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=record) if request.url.path == "/v1/releases" else reply(request)
+
+    found = of(visited(newer, now=lambda: later), "release")
+    assert ("warning", "CURRENT names 0002, and 0001 serves: manifest.json: damaged") in found
+
+
+def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
+    parts.states.error = StateError("the store is away")
+    families = parts.measures.families
+    families.build_info.labels("0").set(1)
+    families.breaker_open.set(1)
+    families.log_lost_rows.labels("served").inc(3)
+    families.log_lost_rows.labels("events").inc(4)
+    findings = visited(before(parts))
+    [(level, text)] = of(findings, "ready")
+    assert (level, "user states: the store is away" in text) == ("warning", True)
+    warnings = [text for level, text in of(findings, "metrics") if level == "warning"]
+    assert len(warnings) == 2
+    assert "(log_lost_rows_total: 7)" in warnings[1]
+    assert max(finding.exit_code for finding in findings) == 0
+
+
+def test_an_overload_a_defect_and_lesser_answers_are_told(parts):  # noqa: F811
+    parts.engine.error = OverloadError("no time; come again later", 1.0)
+    [(level, text)] = of(visited(before(parts)), "answers")
+    assert (level, text) == ("warning", "10 of 10 requests were not answered: no time; come again later")
+    parts.engine.error = KeyError("a defect")
+    findings = visited(before(parts))
+    assert of(findings, "answers")[0][0] == "unavailable"
+    assert max(finding.exit_code for finding in findings) == 6
+    parts.engine.error = None
+    lesser = replace(parts, engine=Lesser(parts.engine))
+    found = of(visited(before(lesser)), "answers")
+    assert found[1] == ("warning", "9 of 9 were less than the full method can give: to be in time: popular items")
+
+
+class Lesser:
+    """An engine that has no time."""
+
+    def __init__(self, engine) -> None:
+        self.engine = engine
+
+    async def answer(self, one, deadline_s, priority="interactive"):
+        answered = await self.engine.answer(one, deadline_s, priority)
+        return answered._replace(recommendation=self.engine.retriever.popular(one, "to be in time: popular items"))
+
+
+def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811
+    reply = before(parts)
+
+    def shut(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(403, text="no") if request.url.path == "/metrics" else reply(request)
+
+    [(level, text)] = of(visited(shut), "metrics")
+    assert (level, "status 403" in text) == ("note", True)
+
+
+def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
+    for arguments, told in (
+        (["doctor"], "nothing to examine"),
+        (["doctor", "--url", "recommend:8000"], "expected the address of a service"),
+        (["doctor", "--config", str(tmp_path / "none.toml")], "no such configuration file"),
+    ):
+        assert run(arguments) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_a_release_and_settings_are_examined_together(tmp_path: Path, capsys):
+    publish_small(tmp_path / "releases")
+    config = tmp_path / "serve.toml"
+    config.write_text("[server]\nhost = '0.0.0.0'\n[keys]\nopen = true\n[state]\nkeep = 1\n")
+    assert run(["doctor", str(tmp_path / "releases"), "--config", str(config), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    risky = [finding["text"] for finding in record["findings"] if finding["subject"] == "settings"]
+    assert len(risky) == 3
+    assert any("events of a user; keep as many" in text for text in risky)
+    assert record["config"] == str(config)
+
+
+@pytest.mark.slow
+def test_a_service_that_runs_is_visited_by_the_command(tmp_path: Path, capsys):
+    publish_small(tmp_path / "releases")
+    with serving(tmp_path / "releases") as running:
+        assert run(["doctor", "--url", running.url, "--json"]) == 0
+        record = json.loads(capsys.readouterr().out.splitlines()[-1])
+        levels = {finding["subject"]: finding["level"] for finding in record["findings"]}
+        assert levels["clock"] == "ok", "the server tells the time"
+        assert {levels[subject] for subject in ("reach", "ready", "release", "answers", "metrics")} == {"ok"}
+    assert run(["doctor", "--url", running.url]) == 6
