@@ -23,6 +23,7 @@ from multitudes.index.request import Request, by_topic, each_once, put, unfilter
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.spread import Spread
+from multitudes.index.sweep import sweep
 from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
 from multitudes.progress import Progress, silent
 
@@ -214,7 +215,8 @@ def _checked(index: Approximate, topic: int, query_QD: NDArray[np.float32]) -> T
     """Measure the recall of a topic too large to be scanned each time; it is scanned after all if that falls short."""
     request = unfiltered(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, index.tuning.promise.deepest))
     request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
-    found, truth = index.search(request), scan_topic(index.rows, Kept(index.rows.vectors_of, 0), topic, request)
+    rows, found = index.rows, index.search(request)
+    truth = sweep(request.query_QD, rows.items_of(topic), rows.vectors_of(topic), request.width)
     shares = [np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]
     recall = round(float(np.mean(shares)), 4)
-    return TopicLevel(topic, len(index.rows.postings.rows(topic)), recall, recall < index.tuning.promise.recall)
+    return TopicLevel(topic, len(rows.postings.rows(topic)), recall, recall < index.tuning.promise.recall)

@@ -9,6 +9,7 @@ last bit wherever they stand (``pair_products``) costs some 10 µs more.
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, lar
 _GROUPS_PER_RESULT = 4
 _FEW_QUERIES = 16
 _ROUNDINGS = 4  # of a sum of D products, as a rule below √D times the precision of the scores
+
+Scores = TypeVar("Scores", np.float32, NDArray[np.float32])
 
 
 def scan(
@@ -141,8 +144,12 @@ def _reached_by(score_Qn: NDArray[np.float32], limit: int, dimension: int) -> ND
     place = score_QG.shape[1] - limit
     part_QG = np.partition(score_QG, place, axis=1)
     bound_Q, largest_Q = part_QG[:, place], part_QG[:, place:].max(axis=1)
-    rounding = np.float32(_ROUNDINGS * np.finfo(np.float32).eps * np.sqrt(dimension))
-    return np.asarray(bound_Q - rounding * np.maximum(np.abs(bound_Q), np.abs(largest_Q)))
+    return np.asarray(rounded_below(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
+
+
+def rounded_below(bound: Scores, largest: Scores, dimension: int) -> Scores:
+    """Return what scores that reach a bound reach however they are rounded; the ``largest`` of them rounds most."""
+    return bound - np.float32(_ROUNDINGS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
 
 
 def sorted_hits(

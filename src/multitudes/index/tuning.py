@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from multitudes.index.protocol import Hits
 from multitudes.index.rows import Rows, as_float32
-from multitudes.index.scan import scan
 from multitudes.index.spread import Spread
+from multitudes.index.sweep import sweep
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -171,7 +171,7 @@ def tune(
     """
     wanted = depths(min(promise.deepest, max(_SHALLOW, len(rows) // 10), len(rows)))
     truth, check = (
-        scan(part_QD, rows.ids, rows.vectors_nD, wanted[-1]) for part_QD in (some.tuned_QD, some.checked_QD)
+        sweep(part_QD, rows.ids, rows.vectors_nD, wanted[-1], progress) for part_QD in (some.tuned_QD, some.checked_QD)
     )
     levels: list[Level] = []
     mean_Q, deviation_Q = Spread(rows).of(some.tuned_QD)
