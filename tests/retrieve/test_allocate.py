@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from multitudes.batches.vectors import Kind
 from multitudes.config import parse
 from multitudes.errors import UsageError
-from multitudes.retrieve.allocate import by_weight, evenly, kind_shares, quotas, shares
+from multitudes.retrieve.allocate import by_weight, depths, evenly, kind_shares, quotas, shares
 from multitudes.retrieve.plan import UNFITTED, RetrieveConfig, division, fitted
 from tests.retrieve.worlds import user_vectors
 
@@ -129,3 +129,12 @@ def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
     asked = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
     assert division(fitted(asked, run)) == pytest.approx((0.5, 0.25, 0.25))
     assert division(fitted(RetrieveConfig(), {})) == UNFITTED
+
+
+def test_a_vector_is_searched_as_deep_as_its_share_needs_and_never_beyond_the_list():
+    share_BK = np.array([[0.5, 0.25, 0.125, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    by_share = depths(share_BK, 100, RetrieveConfig(depth="share"))
+    assert by_share.tolist() == [[100, 85, 48, 10], [100, 10, 10, 10]]
+    assert (depths(share_BK, 100, RetrieveConfig(depth="full")) == 100).all()
+    # Any vector may bring all of the best scores.
+    assert (depths(share_BK, 100, RetrieveConfig(depth="share", blend="global_top")) == 100).all()

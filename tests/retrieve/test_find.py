@@ -149,3 +149,28 @@ def test_more_users_than_one_chunk_holds_come_back_in_order(blend, monkeypatch):
     vectors = user_vectors(("unconditioned",), [[[1, 0]], [[0, 1]], [[1, 0]], [[0, 1]], [[0, 1]]])
     found = find(vectors, catalogue(TWO_TASTES), 1, [NOTHING] * 5, RetrieveConfig(blend=blend))
     assert [f.item_N[0] for f in found] == [1, 11, 1, 11, 11]
+
+
+def every_vector_alike(n_vectors: int):
+    """One user whose vectors are copies, so that their lists are the same and none brings anything new."""
+    return user_vectors(("implicit",) * n_vectors, [[[5, 0.1]] * n_vectors])
+
+
+@every_blend
+def test_vectors_searched_by_their_share_still_fill_the_list_where_they_find_the_same_items(blend):
+    config = RetrieveConfig(blend=blend, depth="share")
+    found = find(every_vector_alike(4), catalogue(TWO_TASTES), 18, [NOTHING], config)[0]
+    assert sorted(found.item_N.tolist()) == list(range(1, 19))
+    assert found.sources == ["implicit"] * 18, "no place went to popular items"
+
+
+@every_blend
+def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tastes_differ(blend):
+    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
+    seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
+    full, shared = (
+        find(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend, depth=depth))
+        for depth in ("full", "share")
+    )
+    for a, b in zip(full, shared, strict=True):
+        assert a.item_N.tolist() == b.item_N.tolist()

@@ -20,6 +20,9 @@ _HEIRS: dict[Kind, tuple[Kind, ...]] = {
     "explicit": ("implicit", "unconditioned", "explicit"),
 }
 
+# A vector is searched for so many times its share of the list, and for this part of the list in any case.
+_DEEPER, _AT_LEAST = 3.0, 0.1
+
 
 def by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
     """Divide ``budget`` places in proportion to weights by largest remainder; ties go to the earlier vector.
@@ -101,6 +104,18 @@ def quotas(vectors: UserVectors, config: RetrieveConfig, n: int) -> NDArray[np.i
         share_BG = np.where(boosted_B1, share_GBK.sum(axis=2).T, share_BG)
     budget_BG = by_weight(share_BG, np.full(len(share_BG), n))
     return np.asarray(by_weight(weight_GBK, budget_BG.T).sum(axis=0))
+
+
+def depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig) -> NDArray[np.int64]:
+    """Return how many items each vector is searched for (B, K), so that ``n`` can be taken of them together.
+
+    A vector with a small share of the list rarely places an item that is far down in its own. The best scores of all
+    lists (``global_top``) may all come from one vector, so there each is searched in full.
+    """
+    if config.depth == "full" or config.blend == "global_top":
+        return np.full(share_BK.shape, n, dtype=np.int64)
+    deep_BK = np.ceil(_DEEPER * share_BK * n) + np.ceil(_AT_LEAST * n)
+    return np.asarray(np.minimum(n, deep_BK), dtype=np.int64)
 
 
 def _boosted(vectors: UserVectors) -> NDArray[np.bool_]:

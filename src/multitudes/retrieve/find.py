@@ -16,7 +16,7 @@ from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.rows import find_rows
 from multitudes.retrieve import blend
-from multitudes.retrieve.allocate import quotas, shares
+from multitudes.retrieve.allocate import depths, quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.popular import popular
@@ -33,7 +33,7 @@ class Candidates:
     item_N: NDArray[np.int64]
     score_N: NDArray[np.float32]  # as the blend defines it; the number of positive events where popular
     interest_N: NDArray[np.int64]  # column of the vector that brought the item, -1 = popular
-    found_by_NK: NDArray[np.bool_]  # every vector that has the item among its own N best
+    found_by_NK: NDArray[np.bool_]  # every vector that has the item among its own best
     kinds: tuple[Kind, ...]
     reason: str = ""  # why less than the full method served this user
 
@@ -94,30 +94,50 @@ def find(
 def _find(
     vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
 ) -> list[Candidates]:
-    lists = _search(vectors, catalogue, n, seen, config)
     # What each vector may bring: places of the list, or its probability.
-    portion_BK = quotas(vectors, config, n) if config.blend == "round_robin" else shares(vectors, config)
+    share_BK = shares(vectors, config)
+    portion_BK = quotas(vectors, config, n) if config.blend == "round_robin" else share_BK
+    limit_BK = depths(share_BK, n, config)
+    lists = _search(vectors, catalogue, limit_BK, seen, config)
     start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
-    found = []
+    found, short = list[Candidates](), list[int]()
     for b, seen_items in enumerate(seen):
         mine = lists.rows(slice(int(start_B[b]), int(start_B[b + 1])))
         k = mine.column_Q
         blended, union = _blend(mine, portion_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
+        if len(blended.item_N) < n and _ended_early(mine, limit_BK[b], n):
+            short.append(b)
         found.append(_completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items))
+    if short:  # rare: the vectors share more items than was foreseen
+        deep = config.model_copy(update={"depth": "full"})
+        again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep)
+        for b, candidates in zip(short, again, strict=True):
+            found[b] = candidates
     return found
 
 
+def _ended_early(lists: _Lists, limit_K: NDArray[np.int64], n: int) -> bool:
+    """Return whether some vector would have had more, had it been asked for ``n``."""
+    limit_Q = limit_K[lists.column_Q]
+    return bool(((lists.hits.count_Q >= limit_Q) & (limit_Q < n)).any())
+
+
 def _search(
-    vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    limit_BK: NDArray[np.int64],
+    seen: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
 ) -> _Lists:
-    """Search all vectors of all users in one call."""
+    """Search all vectors of all users in one call, each as deep as it is said."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     query_QD = vectors.vectors_BKD[user_Q, column_Q]
     explicit_Q = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)[column_Q]
     topic_Q = np.where(explicit_Q & config.relevance_filter, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
     excluded = [seen[b] for b in user_Q.tolist()]
     normalise = config.blend == "mixture"
-    hits = catalogue.index.search(query_QD, n, excluded=excluded, topic_Q=topic_Q, log_sums=normalise)
+    limit_Q = limit_BK[user_Q, column_Q]
+    hits = catalogue.index.search(query_QD, limit_Q, excluded=excluded, topic_Q=topic_Q, log_sums=normalise)
     log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits) if normalise else np.zeros(len(user_Q), dtype=np.float32)
     return _Lists(user_Q, column_Q, hits, topic_Q, log_sum_Q)
 

@@ -9,6 +9,7 @@ from multitudes.batches.vectors import KINDS, Kind
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
+Depth = Literal["full", "share"]
 Importance = Literal["weight", "even"]
 
 
@@ -42,6 +43,11 @@ class RetrieveConfig(Config):
     topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for one request.")
     relevance_filter: bool = Field(
         True, description="A followed topic brings only items of that topic (not used in training)."
+    )
+    depth: Depth = Field(
+        "share",
+        description="How deep each vector is searched: share: about as deep as its share of the list needs; full: for"
+        " as many items as the list has, which costs more with many vectors and hardly changes the list.",
     )
     boost: float = Field(3.0, ge=1, description="What a request boosts gets so many times the share of the list.")
     seed: int = Field(0, description="Of the draw of followed topics, which is replayable by user and request.")
