@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -70,6 +71,19 @@ def test_processes_are_added_up_and_those_that_died_keep_what_they_counted(tmp_p
         kill(second)
     assert figures(together.page(tmp_path)) == [13, 3, None], "folded twice, counted once"
     assert {file.name for file in tmp_path.glob("*.db")} == {"counter_dead.db", "histogram_dead.db"}
+
+
+def test_what_a_killed_service_left_goes_when_the_next_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"multitudes-measures-{number}-x" for number in (gone.pid, os.getpid())]
+    for name in (*names, "multitudes-measures-x", f"other-{gone.pid}-x"):
+        (tmp_path / name).mkdir()
+    with together.shared():
+        assert not (tmp_path / names[0]).exists()
+        assert len(list(tmp_path.iterdir())) == 4, "those of others, and its own"
+    assert {file.name for file in tmp_path.iterdir()} == {names[1], "multitudes-measures-x", f"other-{gone.pid}-x"}
 
 
 def test_alone_there_is_no_folder_and_within_the_block_there_is():

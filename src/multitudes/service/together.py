@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,6 +20,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported
+_PREFIX: Final = "multitudes-measures-"
 _ADDED_UP: Final = ("counter", "histogram")
 _FOLDED: Final = "dead"  # in place of the number of a process
 _ATTEMPTS: Final = 5
@@ -33,7 +35,11 @@ def folder() -> Path | None:
 @contextmanager
 def shared() -> Iterator[None]:
     """Let the processes that are started within the block count together."""
-    with TemporaryDirectory(prefix="multitudes-measures-") as folder:
+    for left in Path(gettempdir()).glob(f"{_PREFIX}*"):  # by a service that was killed
+        number = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdigit() and not _lives(int(number)):
+            rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
         os.environ[_FOLDER] = folder
         try:
             yield
