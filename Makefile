@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-peers replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -59,6 +59,19 @@ $(PEERS): benchmarks/peers/requirements.txt
 
 bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.peers $(PREPARED)
+
+# What holds when things go wrong, in an environment of its own; what is done at a scale is not done again.
+# ARGS="--scale 0.1 overload": see --help.
+RELIABILITY := .venv-reliability/.installed
+
+$(RELIABILITY): pyproject.toml
+	$(PYTHON) -m venv .venv-reliability
+	.venv-reliability/bin/python -m pip install --quiet --editable '.[serve,client,redis,reliability]'
+	@touch $@
+
+reliability: $(RELIABILITY)
+	.venv-reliability/bin/python -m reliability $(ARGS)
+	.venv-reliability/bin/python -m reliability.page
 
 # The single vector against published numbers. DATA: the folder that holds amazon-beauty, -sports and -toys.
 replicate: $(STAMP)

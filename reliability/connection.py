@@ -50,6 +50,11 @@ class Connection:
             raise ConnectionError(f"the connection ended after {len(error.partial)} bytes") from None
         return Answer(int(head[9:12]), body)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has ended it."""
+        return self._reader.at_eof() or self._writer.is_closing()
+
     def close(self) -> None:
         """Close it."""
         self._writer.close()

@@ -1,0 +1,95 @@
+"""``python -m reliability.page [RESULTS.json …] [--out FILE]``: docs/reliability.md, from the JSON of runs alone."""
+
+import argparse
+import json
+from importlib import import_module
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.markdown import number, table
+
+from reliability.suite import TRIALS
+
+_HEAD = """# Reliability
+
+Written by `python -m reliability.page` from `{source}`; do not edit. Try it on your own machine
+with `make reliability`, or one trial with `python -m reliability NAME`.
+
+Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, a naive
+variant that must fail: where it does not, the trial could not have told, and the claim is not shown. All of it runs on
+one machine, which the load shares with the service. A release of {items:,} items in {width} dimensions with {vectors}
+vectors for each user, unless a trial says otherwise.
+
+{ran}
+"""
+
+
+def page(records: list[dict[str, Any]], source: str) -> str:
+    """Return the page for the records of runs; the order is that of the trials."""
+    from reliability.world import World  # noqa: PLC0415 (needs more than the page does)
+
+    by_name = {record["name"]: record for record in records}
+    made = [by_name[name] for name in TRIALS if name in by_name]
+    missing = [f"`{name}`" for name in TRIALS if name not in by_name]
+    world = World()
+    head = _HEAD.format(source=source, ran=_ran(made), items=world.items, width=world.width, vectors=4)
+    left_out = f"Not tried in this run: {', '.join(missing)}.\n" if missing else ""
+    return "\n".join([head, left_out, *(_section(record) for record in made)])
+
+
+def _ran(records: list[dict[str, Any]]) -> str:
+    """Say where, and how large; what differs between trials stands at each."""
+    first = records[0]
+    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items() if version)
+    scales = sorted({record["scale"] for record in records})
+    small = "" if scales == [1.0] else " **Not all of it at full size: each trial says its scale.**"
+    where = "{cpu}, {cores} cores, {memory_gib} GiB, {os}".format(**first["machine"])
+    return f"{where}. {versions}. Seed {first['seed']}.{small}"
+
+
+def _section(record: dict[str, Any]) -> str:
+    load, scale = record["load"], record["scale"]
+    size = "full size" if scale == 1 else f"**scale {scale:g}**"
+    took = f"{record['when']}, {size}, {record['seconds']:,.0f} s"
+    note = f"{took}, load of the machine {load['before']} to {load['after']}."
+    lines = [f"## {TRIALS[record['name']]}", "", _described(record["name"]), "", note, ""]
+    if record["skipped"]:
+        lines += [f"Skipped: {record['skipped']}.", ""]
+    rows = [_row(claim) for claim in record["claims"]]
+    lines += table(["claim", "must be", "found", "control", "control found", "shown"], rows) if rows else []
+    command = f"python -m reliability {record['name']}" + ("" if scale == 1 else f" --scale {scale:g}")
+    details = json.dumps(record["figures"], ensure_ascii=False)
+    folded = ["<details><summary>All figures</summary>", "", "```json", details, "```", "", "</details>", ""]
+    return "\n".join([*lines, f"`{command}`", "", *folded])
+
+
+def _described(name: str) -> str:
+    """Return what the trial says of itself, without its first line's break."""
+    return getdoc(import_module(f"reliability.{name}")) or ""
+
+
+def _row(claim: dict[str, Any]) -> list[str]:
+    shown = "yes" if claim["shown"] else "**no**"
+    figures = number(claim["figure"]), number(claim["control_figure"])
+    return [claim["text"], claim["bound"], figures[0], claim["control"], figures[1], shown]
+
+
+def main() -> None:
+    """Write the page from results files, the one of full size by default."""
+    parser = argparse.ArgumentParser(prog="python -m reliability.page", description="Write the page of reliability.")
+    parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; by default that of full size")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reliability.md")
+    given = parser.parse_args()
+    files = given.results or [ROOT / "reliability" / "results" / "scale-1.json"]
+    if not all(file.exists() for file in files):
+        parser.error("no results yet; make them with: make reliability")
+    records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
+    source = "` and `".join(f"reliability/results/{file.name}" for file in files)
+    given.out.write_text(page(records, source), encoding="utf-8")
+    print(given.out)
+
+
+if __name__ == "__main__":
+    main()

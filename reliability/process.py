@@ -1,0 +1,30 @@
+"""What the system says of a process: its memory and its open files."""
+
+from pathlib import Path
+
+
+def memory_mib(pid: int) -> float:
+    """Return the resident memory now."""
+    return _mib(pid, "VmRSS:")
+
+
+def peak_mib(pid: int) -> float:
+    """Return the largest resident memory until now."""
+    return _mib(pid, "VmHWM:")
+
+
+def open_files(pid: int) -> int:
+    """Return how many files are open, without connections."""
+    return sum(not name.startswith("socket:") for name in map(_name, Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _name(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:  # closed since
+        return "socket:"
+
+
+def _mib(pid: int, name: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024

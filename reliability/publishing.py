@@ -1,0 +1,28 @@
+"""kill −9 while publishing: a reader finds whole releases, of which one serves, whenever the publisher dies.
+
+The control writes where readers look, as one would who does not think of crashes.
+"""
+
+from pathlib import Path
+
+from tests.release.publisher import kill_and_look
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most, scaled
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Kill publishers at random moments."""
+    kills, together = scaled(1_000, scale, 4), 50
+    torn = done = 0
+    while done < kills:
+        some = min(together, kills - done)
+        torn += kill_and_look(folder / f"safe-{done}", "safe", some, seed=done)
+        done += some
+        progress(done, kills, f"{torn} torn")
+    control_kills = max(4, kills // 20)
+    control = kill_and_look(folder / "naive", "naive", control_kills)
+    return Found(
+        [at_most(0, "torn releases", torn, f"written in place, {control_kills} kills", control)],
+        {"kills": kills},
+    )

@@ -1,0 +1,70 @@
+"""Each trial at a tiny size: it can tell, because its control fails; what it claims holds where no time is judged."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from multitudes.progress import silent
+from reliability import (
+    cases,
+    damage,
+    doors,
+    drain,
+    durability,
+    halfopen,
+    overload,
+    publishing,
+    replicas,
+    soak,
+    store,
+    swaps,
+)
+from tests.state.redis_server import PROGRAM, WHY_NOT
+
+pytestmark = pytest.mark.slow
+TINY = 0.001
+needs_redis = pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reason=cases.WHY_NOT)
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        pytest.param(damage.trial, id="damage"),
+        pytest.param(publishing.trial, id="publishing"),
+        pytest.param(durability.trial, id="durability"),
+        pytest.param(drain.trial, id="drain"),
+        pytest.param(swaps.trial, id="swaps"),
+        pytest.param(doors.trial, id="doors"),
+        pytest.param(replicas.trial, id="replicas", marks=needs_redis),
+        pytest.param(cases.trial, id="cases", marks=needs_schemathesis),
+    ],
+)
+def test_what_is_claimed_holds_and_the_control_fails(trial, tmp_path: Path):
+    found = trial(TINY, tmp_path, silent)
+    assert found.claims
+    assert [claim for claim in found.claims if not claim.shown] == []
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        pytest.param(store.trial, id="store", marks=needs_redis),
+        pytest.param(halfopen.trial, id="halfopen"),
+        pytest.param(soak.trial, id="soak"),
+    ],
+)
+def test_where_time_is_judged_the_control_fails_all_the_same(trial, tmp_path: Path):
+    found = trial(TINY, tmp_path, silent)
+    assert found.claims
+    assert [claim for claim in found.claims if claim.control_held] == []
+
+
+def test_overload_asks_for_multiples_of_what_was_answered(tmp_path: Path):
+    found = overload.trial(TINY, tmp_path, silent)
+    loads, capacity = found.figures["loads"], found.figures["capacity_per_s"]
+    assert list(loads) == ["1 ×", "2 ×", "5 ×"]
+    for times, load in zip(overload.TIMES, loads.values(), strict=True):
+        assert load["asked_per_s"] == pytest.approx(times * capacity, rel=0.1, abs=1)
+        assert sum(load["statuses"].values()) == pytest.approx(load["asked_per_s"] * found.figures["seconds"], abs=1)
