@@ -202,7 +202,7 @@ def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever)
 def test_stages_are_told_in_their_order(retriever: Retriever):
     stages: list[str] = []
     retriever.answer([Ask("ann", n=2), Ask("bob", n=2)], stage=stages.append)
-    assert stages == ["people", "tower", "search", "names"]
+    assert stages == ["people", "tower", "search", "blend", "names"]
 
 
 def test_one_wrong_request_is_refused_before_anything_is_done(retriever: Retriever):

@@ -20,6 +20,7 @@ from multitudes.retrieve.allocate import depths, quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.popular import popular
+from multitudes.retrieve.stages import Stage, unmeasured
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]
 POPULAR = -1  # in place of the number of an interest
@@ -74,6 +75,7 @@ def find(
     n: int,
     seen: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
+    stage: Stage = unmeasured,
 ) -> list[Candidates]:
     """Find ``n`` candidates for each user: as many whenever the catalogue holds them beyond the seen items.
 
@@ -83,22 +85,29 @@ def find(
         n: how many candidates, the same however many vectors a user has.
         seen: for each user the item numbers that must not come back.
         config: how the list is divided and blended.
+        stage: is told when the search and the blend end.
     """
     found: list[Candidates] = []
     for start in range(0, len(seen), _USERS_AT_ONCE):
         part = slice(start, start + _USERS_AT_ONCE)
-        found += _find(vectors.rows(part), catalogue, n, seen[part], config)
+        found += _find(vectors.rows(part), catalogue, n, seen[part], config, stage)
     return found
 
 
 def _find(
-    vectors: UserVectors, catalogue: Catalogue, n: int, seen: Sequence[NDArray[np.int64]], config: RetrieveConfig
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    n: int,
+    seen: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
+    stage: Stage,
 ) -> list[Candidates]:
     # What each vector may bring: places of the list, or its probability.
     share_BK = shares(vectors, config)
     portion_BK = quotas(vectors, config, n) if config.blend == "round_robin" else share_BK
     limit_BK = depths(share_BK, n, config)
     lists = _search(vectors, catalogue, limit_BK, seen, config)
+    stage("search")
     start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
     found, short = list[Candidates](), list[int]()
     for b, seen_items in enumerate(seen):
@@ -108,9 +117,10 @@ def _find(
         if len(blended.item_N) < n and _ended_early(mine, limit_BK[b], n):
             short.append(b)
         found.append(_completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items))
+    stage("blend")
     if short:  # rare: the vectors share more items than was foreseen
         deep = config.model_copy(update={"depth": "full"})
-        again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep)
+        again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep, stage)
         for b, candidates in zip(short, again, strict=True):
             found[b] = candidates
     return found

@@ -168,8 +168,7 @@ class Retriever:
             vectors = strongest(vectors, self.config)
         stage("tower")
         left_out = [self._left_out(serving, *row) for row in zip(party.cases, party.asks, wishes, strict=True)]
-        found = self._found(serving.catalogue, vectors, party, left_out)
-        stage("search")
+        found = self._found(serving.catalogue, vectors, party, left_out, stage)
         share_BK = shares(vectors, self.config)
         answers = [
             serving.presenter.recommendation(one, b, vectors, share_BK[b], found[b], wishes[b].unknown)
@@ -179,7 +178,12 @@ class Retriever:
         return answers
 
     def _found(
-        self, catalogue: Catalogue, vectors: UserVectors, party: Party, left_out: list[NDArray[np.int64]]
+        self,
+        catalogue: Catalogue,
+        vectors: UserVectors,
+        party: Party,
+        left_out: list[NDArray[np.int64]],
+        stage: Stage,
     ) -> list[Candidates]:
         """Search for all at once; those who ask for another number of candidates are searched for apart.
 
@@ -190,7 +194,8 @@ class Retriever:
         for n in np.unique(n_B).tolist():
             rows = np.flatnonzero(n_B == n)
             some = vectors if len(rows) == len(n_B) else vectors.rows(rows)
-            found |= zip(rows.tolist(), find(some, catalogue, n, [left_out[b] for b in rows], self.config), strict=True)
+            lists = find(some, catalogue, n, [left_out[b] for b in rows], self.config, stage)
+            found |= zip(rows.tolist(), lists, strict=True)
         return [found[b] for b in range(len(n_B))]
 
     def _popular(self, serving: Serving, one: Case, ask: Ask) -> Recommendation:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """Called with the name of a stage when it ends: people, tower, search (with the blend), names."""
+    """Called with the name of a stage when it ends: people, tower, search, blend, names."""
 
     def __call__(self, name: str, /) -> None:
         """Note it; must be cheap."""
