@@ -21,9 +21,11 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, effort: int, proposals: int, without=None):
+    def propose(self, query_QD, effort: int, proposals: int, among=None):
         self.asked.append(effort)
-        left = np.arange(ITEMS) if without is None else np.delete(np.arange(ITEMS), without)
+        left = np.arange(ITEMS)
+        if among is not None:
+            left = left[np.unpackbits(among, bitorder="little")[:ITEMS] == 1]
         return np.tile(left[:proposals], (len(query_QD), 1))
 
 
@@ -73,7 +75,7 @@ def test_deeper_than_was_tuned_it_is_scanned(engine):
 
 
 def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
-    def some(query_QD, effort: int, proposals: int, without=None):
+    def some(query_QD, effort: int, proposals: int, among=None):
         engine.asked.append(effort)
         row = np.arange(proposals)
         return np.tile(np.where(row < 0.6 * effort, row, -1), (len(query_QD), 1))

@@ -135,6 +135,26 @@ def test_ids_are_gathered_once_for_each_state_and_anew_after_a_change():
     assert 100 not in index.items_of(2)
 
 
+def test_what_has_gone_is_looked_up_once_for_each_change_however_many_search(monkeypatch: pytest.MonkeyPatch):
+    index, world = small()
+    looked_up: list[list[int]] = []
+    without = Exact.without
+
+    def counted(segment: Exact, ids: np.ndarray) -> Exact:
+        looked_up.append(ids.tolist())
+        return without(segment, ids)
+
+    monkeypatch.setattr(Exact, "without", counted)
+    for gone in ([3], [5, 8]):
+        index.remove(gone)
+        for excluded in (None, [np.array([7])] * 5):
+            for _ in range(2):
+                found = index.search(world.query_QD, 40, excluded=excluded).id_QN
+                assert not np.isin(gone, found).any()
+                assert (7 in found) == (excluded is None)
+    assert looked_up == [[3], [3, 5, 8]]
+
+
 def test_the_large_segment_is_never_built_again():
     index, _ = small()
     segment = index.segment

@@ -9,6 +9,7 @@ tuned for the depth it came to, else the query is searched again, deeper. That h
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, each_once, put, unfiltered
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import no_hits, pair_products
+from multitudes.index.selector import LeftOut, nothing
 from multitudes.index.spread import Spread
 from multitudes.index.sweep import sweep
 from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
@@ -39,6 +41,13 @@ class Approximate:
         self.rows, self.engine, self.tuning = rows, engine, tuning
         self._vectors, self._masks = Kept(rows.vectors_of), Kept(rows.mask_of)
         self._spread = Spread(rows)
+        self._gone, self._out = rows.ids[:0], nothing(len(rows))
+
+    def without(self, ids: NDArray[np.int64]) -> "Approximate":
+        """Return the same for searches that find none of some items."""
+        other = copy(self)
+        other._gone, other._out = ids, self._out.also(self._found(ids))
+        return other
 
     def search(self, request: Request) -> Hits:
         """Answer a request. Sums are known for topics that were scanned."""
@@ -47,28 +56,30 @@ class Approximate:
     def _answer(self, topic: int, request: Request) -> Hits:
         size = len(self.rows) if topic == ANY_TOPIC else len(self.rows.postings.rows(topic))
         if topic != ANY_TOPIC and self.tuning.scans(topic, size):
-            return scan_topic(self.rows, self._vectors, topic, request)
+            return self._scanned(topic, request)
         hits = no_hits(len(request.limit_Q), request.width, request.log_sums)
         if hits.log_sum_Q is not None:
             hits.log_sum_Q.fill(np.nan)
-        rowed = request._replace(excluded=self._rows_of(request.excluded))
-        if topic == ANY_TOPIC:
-            for where, row_E in _runs(rowed):
-                put(hits, where, self._unseen(request.of(where), row_E))
-            return hits
-        return self._deepened(
-            topic, request, self._thin(request.limit_Q, size), partial(self._sieved, topic, rowed), hits
-        )
+        for where, out in _runs(self._left_out(request)):
+            asked = request.of(where)
+            put(hits, where, self._unseen(asked, out) if topic == ANY_TOPIC else self._of_topic(topic, asked, out))
+        return hits
 
-    def _unseen(self, request: Request, row_E: NDArray[np.int64]) -> Hits:
-        """Answer queries that exclude the same rows, of all items."""
-        hits = no_hits(len(request.limit_Q), request.width)
-        if len(row_E) == 0:
-            return self._deepened(ANY_TOPIC, request, request.limit_Q.copy(), partial(self._plain, request), hits)
-        excluded = Excluded.of(self.rows, request.query_QD, row_E)
+    def _scanned(self, topic: int, request: Request) -> Hits:
+        return scan_topic(self.rows, self._vectors, topic, request.also_excluding(self._gone))
+
+    def _unseen(self, request: Request, out: LeftOut) -> Hits:
+        """Answer queries for all items but some."""
+        if len(out.row_E) == 0:
+            return self._deepened(ANY_TOPIC, request, request.limit_Q.copy(), partial(self._plain, request))
+        excluded = Excluded.of(self.rows, request.query_QD, out.row_E)
         depth_Q = excluded.guess(self._spread, self.tuning.levels, request.query_QD, request.limit_Q)
-        rank = partial(self._without, request, excluded)
-        return self._deepened(ANY_TOPIC, request, depth_Q, rank, hits)
+        return self._deepened(ANY_TOPIC, request, depth_Q, partial(self._without, request, excluded, out))
+
+    def _of_topic(self, topic: int, request: Request, out: LeftOut) -> Hits:
+        """Answer queries for the items of a large topic but some."""
+        depth_Q = self._thin(request.limit_Q, len(self.rows.postings.rows(topic)))
+        return self._deepened(topic, request, depth_Q, partial(self._sieved, topic, request, out))
 
     def _deepened(
         self,
@@ -76,9 +87,9 @@ class Approximate:
         request: Request,
         depth_Q: NDArray[np.int64],
         rank: Callable[[NDArray[np.int64], Level], Ranking],
-        hits: Hits,
     ) -> Hits:
         """Search each query at its depth, and deeper while that was not deep enough; in the end by a scan."""
+        hits = no_hits(len(request.limit_Q), request.width)
         waiting_W = np.flatnonzero(request.limit_Q)
         for _ in range(_TURNS):
             still = [waiting_W[:0]]
@@ -93,14 +104,17 @@ class Approximate:
             waiting_W = np.concatenate(still)
             if len(waiting_W) == 0:
                 return hits
-        put(hits, waiting_W, scan_topic(self.rows, self._vectors, topic, request.of(waiting_W)))
+        put(hits, waiting_W, self._scanned(topic, request.of(waiting_W)))
         return hits
 
-    def _rows_of(self, excluded: Sequence[NDArray[np.int64]] | None) -> list[NDArray[np.int64]] | None:
-        """Return the rows of the excluded ids that are held, ascending; the vectors of one user share an array."""
-        return None if excluded is None else each_once(excluded, self._found)
+    def _left_out(self, request: Request) -> list[LeftOut]:
+        """Return what each query excludes, with what has gone; the vectors of one user share it."""
+        if request.excluded is None:
+            return [self._out] * len(request.limit_Q)
+        return each_once(request.excluded, lambda ids: self._out.also(self._found(ids)))
 
     def _found(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of those ids that are held, ascending."""
         row, held = find_rows(self.rows.ids, ids)
         row = np.sort(row[held], kind="stable")  # nothing to do where they ascend, as what has gone does
         return row[np.diff(row, prepend=-1) > 0]
@@ -113,31 +127,32 @@ class Approximate:
         """Search where nothing is filtered."""
         return self.rank(request.of(where), level)
 
-    def rank(self, request: Request, level: Level, row_E: NDArray[np.int64] | None = None) -> Ranking:
-        """Search all items but the rows ``row_E`` once, at a level; what the request itself filters is ignored."""
-        row_QM, score_QM = self._proposed(request.query_QD, level, row_E)
+    def rank(self, request: Request, level: Level, out: LeftOut | None = None) -> Ranking:
+        """Search all items but some once, at a level; what the request itself filters is ignored."""
+        row_QM, score_QM = self._proposed(request.query_QD, level, out)
         key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : request.width]
         ranking = kept(key_QM, request.limit_Q, request.width)
         short_Q = ranking.hits.count_Q < request.limit_Q
         return self._named(ranking._replace(depth_Q=np.where(short_Q, level.depth + 1, ranking.depth_Q)))
 
-    def _without(self, request: Request, excluded: Excluded, where: NDArray[np.int64], level: Level) -> Ranking:
+    def _without(
+        self, request: Request, excluded: Excluded, out: LeftOut, where: NDArray[np.int64], level: Level
+    ) -> Ranking:
         """Search as far as a level does, for no more than what is left without the excluded."""
         hits = no_hits(len(where), request.width)
         limit_Q = request.limit_Q[where]
         for own, at in alike(self.tuning.levels, limit_Q, np.arange(len(where))):
             fewer = level._replace(proposals=_spared(level, own or level))
-            put(hits, at, self.rank(request.of(where[at]), fewer, excluded.row_E).hits)
+            put(hits, at, self.rank(request.of(where[at]), fewer, out).hits)
         depth_Q = excluded.rows(where).depth(hits.score_QN, limit_Q)
         return Ranking(hits, np.where(hits.count_Q < limit_Q, np.maximum(depth_Q, level.depth + 1), depth_Q))
 
-    def _sieved(self, topic: int, request: Request, where: NDArray[np.int64], level: Level) -> Ranking:
-        """Search all items at a level for those of a topic; what the request excludes are rows."""
+    def _sieved(self, topic: int, request: Request, out: LeftOut, where: NDArray[np.int64], level: Level) -> Ranking:
+        """Search all items at a level for those of a topic but some."""
         asked = request.of(where)
         row_QM, score_QM = self._proposed(asked.query_QD, level)
         out_QM = ~self._masks.of(topic)[row_QM]
-        for at, row_E in _runs(asked):
-            out_QM[at] |= find_rows(row_E, row_QM[at])[1]
+        out_QM |= find_rows(out.row_E, row_QM)[1]
         hits, depth_Q = kept(in_order(row_QM, score_QM, out_QM), asked.limit_Q, request.width)
         short_Q = hits.count_Q < asked.limit_Q
         # Where too few were kept, what is missing lies as thin below as above.
@@ -145,10 +160,10 @@ class Approximate:
         return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, level.depth + 1), depth_Q)))
 
     def _proposed(
-        self, query_QD: NDArray[np.float32], level: Level, row_E: NDArray[np.int64] | None = None
+        self, query_QD: NDArray[np.float32], level: Level, out: LeftOut | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows that the engine proposes, and their exact scores."""
-        row_QM = self.engine.propose(query_QD, level.effort, level.proposals, row_E)
+        row_QM = self.engine.propose(query_QD, level.effort, level.proposals, out.among if out else None)
         row_QM.sort(axis=1)  # read from the front to the back
         return row_QM, self._scores(query_QD, row_QM)
 
@@ -177,16 +192,12 @@ def _spared(level: Level, own: Level) -> int:
     return (own.proposals + level.proposals - (level.depth - own.depth) + 1) // 2
 
 
-def _runs(request: Request) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield consecutive queries that exclude the same rows, which the vectors of one user share."""
-    excluded = request.excluded
-    if excluded is None:
-        yield np.arange(len(request.limit_Q)), np.zeros(0, dtype=np.int64)
-        return
+def _runs(out_Q: Sequence[LeftOut]) -> Iterator[tuple[NDArray[np.int64], LeftOut]]:
+    """Yield consecutive queries that leave out the same, which the vectors of one user share."""
     start = 0
-    for stop in range(1, len(excluded) + 1):
-        if stop == len(excluded) or excluded[stop] is not excluded[start]:
-            yield np.arange(start, stop), excluded[start]
+    for stop in range(1, len(out_Q) + 1):
+        if stop == len(out_Q) or out_Q[stop] is not out_Q[start]:
+            yield np.arange(start, stop), out_Q[start]
             start = stop
 
 

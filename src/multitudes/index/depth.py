@@ -34,9 +34,8 @@ def alike(
 
 
 class Excluded(NamedTuple):
-    """The items that some queries exclude alike, and the scores of some of them."""
+    """The scores of some of the items that queries exclude alike."""
 
-    row_E: NDArray[np.int64]  # ascending
     score_QE: NDArray[np.float32]
     step: int  # of so many each has one score
 
@@ -46,11 +45,11 @@ class Excluded(NamedTuple):
         step = max(1, len(row_E) // _LOOKED_AT)
         # A product of its own for each query, so that it is searched alike alone and in a batch.
         score_QE = np.matmul(rows.vectors_nD[row_E[::step]], query_QD[:, :, None])[:, :, 0]
-        return cls(row_E, score_QE, step)
+        return cls(score_QE, step)
 
     def rows(self, where: NDArray[np.int64]) -> "Excluded":
         """Return what is known for some of the queries."""
-        return Excluded(self.row_E, self.score_QE[where], self.step)
+        return Excluded(self.score_QE[where], self.step)
 
     def depth(self, score_QN: NDArray[np.float32], limit_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how deep queries had to be searched that found ``limit_Q`` results of these scores."""

@@ -1,6 +1,7 @@
 """The reference index: exact inner products in NumPy, and the default up to some tens of thousands of items."""
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ class Exact:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
         self._vectors = Kept(rows.vectors_of)
+        self._gone = rows.ids[:0]
 
     @classmethod
     def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "Exact":
@@ -46,10 +48,16 @@ class Exact:
         request = checked(
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self._rows)
         )
-        return by_topic(request, self._scan)
+        return by_topic(request.also_excluding(self._gone), self._scan)
 
     def _scan(self, topic: int, request: Request) -> Hits:
         return scan_topic(self._rows, self._vectors, topic, request)
+
+    def without(self, ids: NDArray[np.int64]) -> "Exact":
+        """Return the segment for searches that find none of some items; see ``Segment.without``."""
+        other = copy(self)
+        other._gone = ids
+        return other
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""

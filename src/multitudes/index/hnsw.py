@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index import approximate, tuned
 from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.selector import all_but
+from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
 from multitudes.index.tuning import PROMISE, Promise
 from multitudes.progress import Progress, silent
@@ -44,13 +44,11 @@ class Graph:
         return sorted({0, largest} | {int(10 * 1.1**power) for power in range(64) if 10 * 1.1**power < largest})
 
     def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, without: NDArray[np.int64] | None = None
+        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
         """Return the rows of the best codes that the walk met; it goes through those that it must not return."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        parameters = _faiss.SearchParametersHNSW(
-            efSearch=proposals + effort, sel=all_but(without, int(self.graph.ntotal))
-        )
+        parameters = _faiss.SearchParametersHNSW(efSearch=proposals + effort, sel=only(among))
         return np.asarray(self.graph.search(query_QD, proposals, params=parameters)[1])
 
     def about(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index import approximate, tuned
 from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.selector import all_but
+from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
 from multitudes.index.tuning import PROMISE, Promise
 from multitudes.progress import Progress, silent
@@ -50,7 +50,7 @@ class Lists:
         return sorted(steps | {int(self.inverted.nlist)})
 
     def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, without: NDArray[np.int64] | None = None
+        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
         """Return the rows of the best codes in the ``effort`` lists nearest to each query."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
@@ -64,7 +64,7 @@ class Lists:
         assigned, distances, found, rows = pointers
         self.inverted.search_preassigned_c(
             len(query_QD), faiss.swig_ptr(query_QD), proposals, assigned, distances, found, rows, False,
-            _parameters(nprobe=effort, sel=all_but(without, int(self.inverted.ntotal))),
+            _parameters(nprobe=effort, sel=only(among)),
         )  # fmt: skip
         return row_QM
 

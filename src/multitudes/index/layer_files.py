@@ -26,11 +26,11 @@ def save(folder: Path, layers: Sequence[Layer]) -> None:
     if not younger and len(oldest.gone) == 0:
         return
     _write(folder, "gone", 0, oldest.gone)
-    for number, (segment, gone) in enumerate(younger, start=1):
-        ids, topics = segment.ids(), segment.topics()
-        _write(folder, "gone", number, gone)
+    for number, layer in enumerate(younger, start=1):
+        ids, topics = layer.segment.ids(), layer.segment.topics()
+        _write(folder, "gone", number, layer.gone)
         _write(folder, "ids", number, ids)
-        _write(folder, "vectors", number, segment.vectors(ids))
+        _write(folder, "vectors", number, layer.segment.vectors(ids))
         _write(folder, "topic-offset", number, topics.offset)
         _write(folder, "topic", number, topics.topic)
 

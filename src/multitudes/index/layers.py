@@ -4,13 +4,14 @@ Legend: Q queries · N results · M results of all layers · D dimensions · n i
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.protocol import ANY_TOPIC, Hits, Searchable, Topics
-from multitudes.index.request import each_once, exclusions
 from multitudes.index.rows import find_rows
 from multitudes.index.scan import cut, log_sum_exp, products
 
@@ -25,6 +26,13 @@ class Segment(Searchable, Protocol):
         """Return the topics of every item, in the order of ``ids()``."""
         ...
 
+    def without(self, ids: NDArray[np.int64]) -> Searchable:
+        """Return the segment for searches that find none of some items, which are looked up once.
+
+        Sums are still those of all items; ``ids`` ascend.
+        """
+        ...
+
 
 class Items(NamedTuple):
     """Items as a build takes them."""
@@ -34,7 +42,8 @@ class Items(NamedTuple):
     topics: Topics
 
 
-class Layer(NamedTuple):
+@dataclass(frozen=True)
+class Layer:
     """A segment, and those of its ids that were removed or that a later layer holds anew (ascending)."""
 
     segment: Segment
@@ -67,12 +76,16 @@ class Layer(NamedTuple):
         log_sums: bool,
     ) -> Hits:
         """Find what is left here; see ``Index.search``."""
-        without = _also_excluded(excluded, self.gone, len(query_QD))
-        hits = self.segment.search(query_QD, limit, excluded=without, topic_Q=topic_Q, log_sums=log_sums)
+        hits = self._left.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q, log_sums=log_sums)
         if hits.log_sum_Q is None or len(self.gone) == 0:
             return hits
         topic_Q = np.full(len(query_QD), ANY_TOPIC) if topic_Q is None else np.asarray(topic_Q)
         return hits._replace(log_sum_Q=self._log_sums(np.asarray(query_QD, np.float32), topic_Q, hits.log_sum_Q))
+
+    @cached_property
+    def _left(self) -> Searchable:
+        """The segment without what has gone: made once for each change, however many searches follow."""
+        return self.segment.without(self.gone) if len(self.gone) else self.segment
 
     def _log_sums(
         self, query_QD: NDArray[np.float32], topic_Q: NDArray[np.int64], total_Q: NDArray[np.float32]
@@ -145,15 +158,3 @@ def gathered(layers: Sequence[Layer], of: Callable[[Layer], NDArray[np.int64]]) 
     ids = [layer.left(of(layer)) for layer in layers]
     # Runs that are sorted already are merged by the stable kind, and sorted anew by the other.
     return ids[0] if len(ids) == 1 else np.sort(np.concatenate(ids), kind="stable")
-
-
-def _also_excluded(
-    excluded: Sequence[NDArray[np.int64]] | None, gone: NDArray[np.int64], n_queries: int
-) -> Sequence[NDArray[np.int64]] | None:
-    """Add ``gone`` to each exclusion. An array that serves several queries stays one: engines share its cost."""
-    if len(gone) == 0:
-        return excluded
-    arrays = exclusions(excluded)
-    if arrays is None:
-        return [gone] * n_queries
-    return each_once(arrays, lambda array: np.concatenate([array, gone]))

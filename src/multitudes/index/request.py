@@ -4,7 +4,7 @@ Legend: Q queries · N results asked for · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,8 @@ from multitudes.errors import UsageError
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.rows import as_float32
 from multitudes.index.scan import no_hits
+
+Made = TypeVar("Made")
 
 
 class Request(NamedTuple):
@@ -38,6 +40,14 @@ class Request(NamedTuple):
             None if self.topic_Q is None else self.topic_Q[where],
             self.log_sums,
         )
+
+    def also_excluding(self, ids: NDArray[np.int64]) -> "Request":
+        """Return the request with some ids more that must not come back."""
+        if len(ids) == 0:
+            return self
+        if self.excluded is None:
+            return self._replace(excluded=[ids] * len(self.limit_Q))
+        return self._replace(excluded=each_once(self.excluded, lambda own: np.concatenate([own, ids])))
 
 
 def unfiltered(query_QD: NDArray[np.float32], limit: int) -> Request:
@@ -87,9 +97,7 @@ def exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] 
     return [a if isinstance(a, np.ndarray) and a.dtype == np.int64 and a.ndim == 1 else _integers(a) for a in excluded]
 
 
-def each_once(
-    arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.int64]], NDArray[np.int64]]
-) -> list[NDArray[np.int64]]:
+def each_once(arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.int64]], Made]) -> list[Made]:
     """Return what each array becomes; one that serves several queries becomes one, so that its cost stays shared."""
     distinct = {id(array): array for array in arrays}
     made = {key: make(array) for key, array in distinct.items()}

@@ -2,9 +2,11 @@
 
 A bitmap costs the walk through 4-bit lists some 8 % (12 × 232 proposals of 1 M, 1,000 rows excluded), however many rows
 it takes out; a set of ids costs as much and has to be made anew from all of them.
+
+Legend: n items · E rows that are left out.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -13,12 +15,37 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its types are incomplete
 
 
-def all_but(row_E: NDArray[np.int64] | None, items: int) -> Any:  # noqa: ANN401 (FAISS has no types)
-    """Return a selector of all rows but some; None selects every row."""
-    if row_E is None or len(row_E) == 0:
+class LeftOut(NamedTuple):
+    """Rows that no search may return, ascending and as bits."""
+
+    row_E: NDArray[np.int64]
+    bits: NDArray[np.uint8]  # one for each row, from the lowest of the first byte on: whether it may be proposed
+
+    def also(self, row_E: NDArray[np.int64]) -> "LeftOut":
+        """Return the same with some rows more, ascending."""
+        if len(row_E) == 0:
+            return self
+        bits = self.bits.copy()
+        np.bitwise_and.at(bits, row_E >> 3, ~(1 << (row_E & 7)).astype(np.uint8))
+        both = np.concatenate([self.row_E, row_E]) if len(self.row_E) else row_E
+        both.sort(kind="stable")  # two runs are merged
+        return LeftOut(both[np.diff(both, prepend=-1) > 0], bits)
+
+    @property
+    def among(self) -> NDArray[np.uint8] | None:
+        """The bits of the rows that may be proposed; None where all may."""
+        return self.bits if len(self.row_E) else None
+
+
+def nothing(items: int) -> LeftOut:
+    """Return what leaves out none of so many rows."""
+    return LeftOut(np.zeros(0, dtype=np.int64), np.full(items // 8 + 1, 255, dtype=np.uint8))
+
+
+def only(among: NDArray[np.uint8] | None) -> Any:  # noqa: ANN401 (FAISS has no types)
+    """Return a selector of the rows with a bit; None selects every row."""
+    if among is None:
         return None
-    bitmap = np.full(items // 8 + 1, 255, dtype=np.uint8)
-    np.bitwise_and.at(bitmap, row_E >> 3, ~(1 << (row_E & 7)).astype(np.uint8))
-    selector = _faiss.IDSelectorBitmap(bitmap)
-    selector.kept_alive = bitmap  # FAISS holds a bare pointer to it
+    selector = _faiss.IDSelectorBitmap(among)
+    selector.kept_alive = among  # FAISS holds a bare pointer to it
     return selector

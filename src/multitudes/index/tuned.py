@@ -54,6 +54,10 @@ class Tuned:
             checked(query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self))
         )
 
+    def without(self, ids: NDArray[np.int64]) -> "Tuned":
+        """Return the segment for searches that find none of some items; see ``Segment.without``."""
+        return Tuned(self._approximate.without(ids), self._engine)
+
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""
         return self._rows.vectors(ids)

@@ -144,11 +144,12 @@ class Engine(Protocol):
         ...
 
     def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, without: NDArray[np.int64] | None = None
+        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
         """Return the rows of candidates (Q, M), each at most once, in any order; −1 where there are no more.
 
-        None of the rows ``without`` is among them; that does not change which part of the corpus is looked at.
+        They are ``among`` some, named by a bit for each row from the lowest of the first byte on; that does not change
+        which part of the corpus is looked at.
         """
         ...
 
