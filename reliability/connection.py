@@ -1,7 +1,12 @@
 """One HTTP connection, as small as it can be: who makes load must cost less than who bears it."""
 
 import asyncio
-from typing import NamedTuple
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+_MADE: set["Connection"] = set()  # in this run
 
 
 class Answer(NamedTuple):
@@ -16,6 +21,7 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        _MADE.add(self)
 
     @classmethod
     async def to(cls, port: int) -> "Connection":
@@ -58,6 +64,25 @@ class Connection:
     def close(self) -> None:
         """Close it."""
         self._writer.close()
+
+    async def closed(self) -> None:
+        """Close it, and return when it is."""
+        self.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+
+def run(made: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, and leave no connection behind."""
+
+    async def running() -> T:
+        try:
+            return await made
+        finally:
+            while _MADE:
+                await _MADE.pop().closed()
+
+    return asyncio.run(running())
 
 
 def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:

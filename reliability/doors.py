@@ -15,7 +15,7 @@ from multitudes.progress import Progress
 from multitudes.service.door import OPEN, scope_of
 from multitudes.service.keys import SCOPES, make_key
 from reliability.claims import Found, at_most
-from reliability.connection import Connection, request
+from reliability.connection import Connection, request, run
 from reliability.naive import naive
 from reliability.process import peak_mib
 from reliability.server import Server, Settings, serving
@@ -135,9 +135,7 @@ def _grown_mib(server: Server, tries: Iterator[Try]) -> float:
 
 def _passed(server: Server, tries: list[Try]) -> list[str]:
     """Return what was not refused as it should be."""
-    return [
-        f"{one.what}: {status}" for one in tries if (status := asyncio.run(_status(server, one))) not in one.refusals
-    ]
+    return [f"{one.what}: {status}" for one in tries if (status := run(_status(server, one))) not in one.refusals]
 
 
 async def _status(server: Server, one: Try) -> int:

@@ -17,7 +17,7 @@ import polars as pl
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request
+from reliability.connection import Connection, request, run
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 
@@ -72,7 +72,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 def _ended(folder: Path, where: str, name: str, end: Callable[[Server], object]) -> Ended:
     with serving(folder / "releases", folder / where, _UNHURRIED) as server:
-        return asyncio.run(_asked(server, name, end))
+        return run(_asked(server, name, end))
 
 
 async def _asked(server: Server, name: str, end: Callable[[Server], object]) -> Ended:

@@ -17,7 +17,7 @@ from multitudes.logs.schemas import Kinds
 from multitudes.progress import Progress
 from multitudes.state.sqlite import SQLiteStates
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request
+from reliability.connection import Connection, request, run
 from reliability.naive import naive
 from reliability.server import Server, serving
 from reliability.world import FIRST_ITEM, World, publish_world
@@ -49,7 +49,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 def _killed(starting: AbstractContextManager[Server], events: int, name: str) -> set[str]:
     """Send events until so many are acknowledged, then kill the service; return the names of all that were."""
     with starting as server:
-        told = asyncio.run(_told(server, events, name))
+        told = run(_told(server, events, name))
         server.process.wait()
     return told
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection
+from reliability.connection import Connection, run
 from reliability.load import open_loop, percentile_s, recommend
 from reliability.naive import naive
 from reliability.server import Server, serving
@@ -30,9 +30,9 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     publish_world(folder / "releases", world=World(items=200, users=_USERS))
     progress(0, 3, "alone")
     with serving(folder / "releases", folder / "service") as server:
-        alone = asyncio.run(_asked(server, 0, seconds))
+        alone = run(_asked(server, 0, seconds))
         progress(1, 3, f"beside {half_open:,} half-open clients")
-        beside = asyncio.run(_asked(server, half_open, seconds))
+        beside = run(_asked(server, half_open, seconds))
     progress(2, 3, "control")
     control = _of_control(naive("plain", folder / "control"), half_open, min(seconds, 3.0))
     said = "a thread for each connection"
@@ -44,7 +44,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 def _of_control(starting: AbstractContextManager[Server], half_open: int, seconds: float) -> dict[str, Any]:
     with starting as server:
-        return asyncio.run(_asked(server, half_open, seconds))
+        return run(_asked(server, half_open, seconds))
 
 
 async def _asked(server: Server, half_open: int, seconds: float) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Capacity is what a few clients get who wait for their answers, with time enough 
 multiples of it, without waiting. The control is the same service without a deadline: it answers everybody, in turn.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most, scaled
+from reliability.connection import run
 from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend
 from reliability.server import Settings, serving
 from reliability.world import World, publish_world
@@ -47,14 +47,14 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 def _capacity(port: int, world: World, seconds: float) -> float:
     """Return answers a second, in full, to clients that wait for them; the begin is not counted."""
     warm_s, asked = seconds / 4, recommend(world.users, _N, 30.0)
-    made = asyncio.run(closed_loop(port, _CLIENTS, lambda now_s: now_s < seconds, asked, 60.0))
+    made = run(closed_loop(port, _CLIENTS, lambda now_s: now_s < seconds, asked, 60.0))
     counted = [one for one in made if one.due_s + one.seconds > warm_s and one.status == 200 and not one.degraded]
     return len(counted) / (max(one.due_s + one.seconds for one in made) - warm_s)
 
 
 def _loaded(port: int, world: World, rate: float, seconds: float, deadline_s: float | None) -> list[Outcome]:
     asked = recommend(world.users, _N, deadline_s)
-    return asyncio.run(open_loop(port, rate, seconds, asked, 4 * DEADLINE_S))
+    return run(open_loop(port, rate, seconds, asked, 4 * DEADLINE_S))
 
 
 def _figures(made: list[Outcome], seconds: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most
-from reliability.connection import Answer, Connection, request
+from reliability.connection import Answer, Connection, request, run
 from reliability.server import Server, Settings, serving
 from reliability.world import FIRST_ITEM, World, publish_world
 
@@ -86,7 +86,7 @@ def _killed(
             stack.enter_context(serving(folder / "releases", folder / f"{name}-{number}", settings))
             for number in (1, 2)
         ]
-        return asyncio.run(_loaded(Proxy(servers, heeds=heeds), servers, seconds))
+        return run(_loaded(Proxy(servers, heeds=heeds), servers, seconds))
 
 
 async def _loaded(proxy: "Proxy", servers: Sequence[Server], seconds: float) -> tuple[Seen, dict[int, set[str]]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import request
+from reliability.connection import request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
 from reliability.naive import naive
 from reliability.process import memory_mib, open_files
@@ -63,7 +63,7 @@ def _soaked(
     starting: AbstractContextManager[Server], world: World, seconds: float, progress: Progress
 ) -> tuple[float, list[Sample]]:
     with starting as server:
-        return asyncio.run(_loaded(server, _requests(world), seconds, progress))
+        return run(_loaded(server, _requests(world), seconds, progress))
 
 
 async def _loaded(server: Server, asked: Requests, seconds: float, progress: Progress) -> tuple[float, list[Sample]]:

@@ -4,7 +4,6 @@ Cut off: the server runs in a network namespace of its own, which for a while se
 asks hears nothing, not even a refusal. The control waits for its store, as a service without the guard would.
 """
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 from multitudes.progress import Progress
 from reliability.claims import Claim, Found, at_least, at_most, scaled
+from reliability.connection import run
 from reliability.load import Outcome, open_loop, percentile_s, recommend
 from reliability.network import Cut, why_not
 from reliability.server import Settings, serving
@@ -95,7 +95,7 @@ def _control(folder: Path, redis: RedisServer, world: World, seconds: float) -> 
 
 def _load(port: int, world: World, seconds: float, deadline_s: float | None) -> list[Outcome]:
     asked = recommend(world.users, 100, deadline_s)
-    return asyncio.run(open_loop(port, _RATE, seconds, asked, 4 * DEADLINE_S))
+    return run(open_loop(port, _RATE, seconds, asked, 4 * DEADLINE_S))
 
 
 def _recovered_s(port: int, world: World) -> float:

@@ -18,7 +18,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.retriever import Retriever
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request
+from reliability.connection import Connection, request, run
 from reliability.server import Settings, serving
 from reliability.world import World, publish_world
 
@@ -39,7 +39,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
     retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
     expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
-    seen = asyncio.run(_swapped(folder, versions, swaps, expected, progress))
+    seen = run(_swapped(folder, versions, swaps, expected, progress))
     first, second = retrievers.values()
     joined = Retriever(replace(first.release, index=second.release.index), first.config)
     control = sum(_mixed(_scores(joined, user), expected[versions[0], user]) for user in range(1, _USERS + 1))

@@ -1,10 +1,10 @@
 """What is made of the observations of a trial, on observations made by hand."""
 
+from collections import Counter
+
 from reliability.claims import at_least, at_most, scaled
 from reliability.load import NO_ANSWER, Outcome, percentile_s
 from reliability.soak import Sample
-
-from collections import Counter
 
 from reliability import damage, overload, soak, store, swaps
 
