@@ -104,6 +104,18 @@ def test_no_more_wait_than_can(monkeypatch):
     states.close()
 
 
+def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(caplog):
+    class Gone(Slow):
+        def read(self, user_ids: Sequence[Id]) -> list[Person]:  # noqa: ARG002
+            raise StateError("redis://10.0.0.7:6379: connection refused")
+
+    states = ThreadedStates(Gone(), config())
+    with pytest.raises(StateError, match=r"^the store of user states failed; it is tried again in a moment$"):
+        asyncio.run(states.read([1], LONG))
+    assert "redis://10.0.0.7:6379: connection refused" in caplog.text
+    states.close()
+
+
 def test_closing_closes_the_store():
     store = Slow()
     states = ThreadedStates(store, config())

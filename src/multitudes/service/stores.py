@@ -1,6 +1,7 @@
 """The user states, asked from threads: who asks waits, and nobody else, and never beyond a deadline."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -69,5 +70,11 @@ class ThreadedStates:
                 return await asyncio.wrap_future(self._threads.submit(call))
         except TimeoutError:
             raise StateError(f"the store of user states did not answer within {within_s * 1e3:.0f} ms") from None
+        except StateError as error:
+            if error.__cause__ is None:
+                raise
+            # The store's own words name its place: they are for the journal, and nobody's business outside.
+            logging.getLogger(__name__).error("%s", error)
+            raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:
             self._pending -= 1
