@@ -1,123 +1,233 @@
-"""The user states asked from threads: a burst waits in line, a store that hangs holds nobody, and comes back."""
+"""A store that hangs, dies or refuses holds nobody, and is used again once it answers; a burst is no failure of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
 from threading import Event as Gate
 from time import sleep
+from typing import TypeVar
 
 import pytest
 
-from multitudes.errors import StateError
+from multitudes.errors import DataError, MissingError, StateError
 from multitudes.ids import Id
-from multitudes.service.stores import ThreadedStates
-from multitudes.state.guarded import GuardConfig, Guarded
+from multitudes.service.breaker import Breaker
+from multitudes.service.stores import GuardConfig, GuardedStates
+from multitudes.state.config import StateConfig
+from multitudes.state.protocol import UserStates
 from multitudes.state.records import Appended, Event, Person
+from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
+T = TypeVar("T")
 LONG = 30.0  # of a busy machine
+MOMENT = 0.01
+Calls = list[tuple[str, bool]]
 
 
-class Slow:
-    """A store whose reads take a moment, or hang until the gate is opened."""
+class Store:
+    """Answers when ``going`` is set; raises what it is told to."""
 
-    def __init__(self, seconds: float = 0.01, gate: Gate | None = None) -> None:
-        self.seconds, self.gate, self.closed = seconds, gate, False
+    def __init__(self) -> None:
+        self.going, self.calls, self.lasts_s = Gate(), 0, 0.0
+        self.error: Exception | None = None
+        self.going.set()
 
     def read(self, user_ids: Sequence[Id]) -> list[Person]:
-        if self.gate is not None:
-            self.gate.wait(LONG)
-        sleep(self.seconds)
-        return [Person(user) for user in user_ids]
+        self.calls += 1
+        self.going.wait()
+        sleep(self.lasts_s)
+        if self.error is not None:
+            raise self.error
+        return [Person(user_id) for user_id in user_ids]
 
     def append(self, events: Sequence[Event]) -> Appended:
+        self.read([])
         return Appended([True] * len(events))
 
-    def follow(self, user_id: Id, follows: Sequence[str]) -> None: ...
+    def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+        self.read([user_id, *follows])
 
-    def forget(self, user_id: Id) -> bool:  # noqa: ARG002
-        return True
+    def forget(self, user_id: Id) -> bool:
+        return bool(self.read([user_id]))
 
-    def ping(self) -> None: ...
+    def ping(self) -> None:
+        self.read([])
 
     def close(self) -> None:
-        self.closed = True
+        self.read([])
 
 
-def config(**changes) -> GuardConfig:
-    return GuardConfig.model_validate({"threads": 2, "read_s": LONG, "write_s": LONG, **changes})
+@pytest.fixture
+def store() -> Iterator[Store]:
+    made = Store()
+    yield made
+    made.going.set()
 
 
-def test_a_burst_waits_in_line_and_all_are_answered():
-    states = ThreadedStates(Slow(), config())
+@pytest.fixture
+def measured() -> Calls:
+    """The calls that were measured, and whether the store failed."""
+    return []
+
+
+def guarded(
+    store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config
+) -> GuardedStates:
+    def measure(call: str, seconds: float, *, failed: bool) -> None:
+        assert seconds >= 0
+        if measured is not None:
+            measured.append((call, failed))
+
+    settings = {"threads": 2, "read_s": LONG, "write_s": LONG, **config}
+    return GuardedStates(store, measure, GuardConfig.model_validate(settings), breaker)
+
+
+def run(call: Coroutine[object, object, T]) -> T:
+    return asyncio.run(call)
+
+
+def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls):
+    states = guarded(store, measured)
+    assert run(states.read(["ann"], LONG)) == [Person("ann")]
+    assert run(states.append([Event("a", "ann", 1, 0)])) == Appended([True])
+    assert run(states.forget("ann"))
+    run(states.follow("ann", ()))
+    run(states.ping())
+    assert measured == [(call, False) for call in ("read", "append", "forget", "follow", "ping")]
+    states.close()
+    assert store.calls == 6, "it was closed too"
+
+
+def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(store: Store, measured: Calls):
+    now_s = [0.0]
+    config = {"failures": 2, "rest_s": 5, "read_s": MOMENT}
+    states = guarded(store, measured, Breaker(GuardConfig(**config), lambda: now_s[0]), **config)
+    store.going.clear()
+    for _ in range(2):
+        with pytest.raises(StateError, match="the store of user states gave no answer within"):
+            run(states.read(["ann"], LONG))
+    assert states.open
+    for _ in range(20):
+        with pytest.raises(StateError, match="failed just now"):
+            run(states.append([]))
+    assert store.calls <= 2, "nothing was asked of it"
+    assert measured[:3] == [("read", True), ("read", True), ("append", True)]
+    store.going.set()
+    now_s[0] = 5
+    assert run(states.append([])) == Appended([])
+    assert not states.open
+
+
+def test_a_burst_waits_in_line_and_all_are_answered(store: Store):
+    store.lasts_s = MOMENT
+    states = guarded(store, failures=1)
 
     async def burst() -> list[list[Person]]:
         return await asyncio.gather(*(states.read([user], LONG) for user in range(50)))
 
-    assert [person.user_id for (person,) in asyncio.run(burst())] == list(range(50))
+    assert [person.user_id for (person,) in run(burst())] == list(range(50))
     states.close()
 
 
-def test_without_the_line_a_burst_is_taken_for_a_failure():
-    """Control: the guard alone lets two through and refuses the rest."""
-    gate = Gate()
-    states = Guarded(Slow(gate=gate), config())
+def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store):
+    """Control: the two whose turn it was do say something."""
+    store.going.clear()
 
-    async def burst() -> list[object]:
-        calls = [asyncio.to_thread(states.read, [user]) for user in range(6)]
-        tasks = [asyncio.create_task(call) for call in calls]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        gate.set()
-        return list(await asyncio.gather(*tasks, return_exceptions=True))
+    async def crowd(states: GuardedStates) -> list[object]:
+        return await asyncio.gather(*(states.read([user], LONG) for user in range(6)), return_exceptions=True)
 
-    assert sum(isinstance(one, StateError) for one in asyncio.run(burst())) >= 1
-    states.close()
+    for failures, opens in ((3, False), (2, True)):
+        store.calls, states = 0, guarded(store, failures=failures, read_s=MOMENT)
+        assert all(isinstance(one, StateError) for one in run(crowd(states)))
+        assert (store.calls, states.open) == (2, opens)
 
 
-def test_a_store_that_hangs_is_given_up_and_is_asked_again_when_it_answers():
-    gate = Gate()
-    states = ThreadedStates(Slow(gate=gate), config(failures=1_000))
-
-    async def tried() -> None:
-        with pytest.raises(StateError, match="did not answer within 20 ms"):
-            await states.read([1], 0.02)
-        gate.set()
-        assert (await states.read([1], LONG))[0].user_id == 1
-
-    asyncio.run(tried())
-    states.close()
+def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store):
+    states = guarded(store, failures=1)
+    store.going.clear()
+    with pytest.raises(StateError, match="within 1 ms"):
+        run(states.read(["ann"], 0.001))
+    store.going.set()
+    assert run(states.read(["ann"], LONG)) == [Person("ann")]
 
 
-def test_no_more_wait_than_can(monkeypatch):
+def test_no_more_wait_than_can(monkeypatch, store: Store):
     monkeypatch.setattr("multitudes.service.stores._WAITING", 3)
-    gate = Gate()
-    states = ThreadedStates(Slow(gate=gate), config())
+    store.going.clear()
+    states = guarded(store)
 
     async def crowd() -> None:
         waiting = [asyncio.create_task(states.read([user], LONG)) for user in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(StateError, match="behind with its work"):
             await states.read([4], LONG)
-        gate.set()
+        store.going.set()
         await asyncio.gather(*waiting)
         assert await states.read([4], LONG), "there is room again"
 
-    asyncio.run(crowd())
+    run(crowd())
     states.close()
 
 
-def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(caplog):
-    class Gone(Slow):
-        def read(self, user_ids: Sequence[Id]) -> list[Person]:  # noqa: ARG002
-            raise StateError("redis://10.0.0.7:6379: connection refused")
+def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls):
+    states = guarded(store, measured, failures=2)
+    store.error = DataError("no such id")
+    for _ in range(3):
+        with pytest.raises(DataError, match="no such id"):
+            run(states.read(["ann"], LONG))
+    assert not any(failed for _, failed in measured)
+    store.error = MissingError("no space left")
+    for _ in range(2):
+        with pytest.raises(StateError, match="the store of user states failed"):
+            run(states.read(["ann"], LONG))
+    assert states.open
 
-    states = ThreadedStates(Gone(), config())
+
+def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog):
+    store.error = StateError("redis://10.0.0.7:6379: connection refused")
+    states = guarded(store)
     with pytest.raises(StateError, match=r"^the store of user states failed; it is tried again in a moment$"):
-        asyncio.run(states.read([1], LONG))
+        run(states.read([1], LONG))
     assert "redis://10.0.0.7:6379: connection refused" in caplog.text
-    states.close()
 
 
-def test_closing_closes_the_store():
-    store = Slow()
-    states = ThreadedStates(store, config())
+def test_closing_does_not_wait_for_a_store_that_hangs(store: Store):
+    states = guarded(store, write_s=MOMENT)
+    store.going.clear()
     states.close()
-    assert store.closed
+    assert not store.going.is_set()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(tmp_path: Path):
+    from multitudes.state.redis import RedisStates  # noqa: PLC0415 (an extra)
+
+    server = RedisServer(tmp_path).start()
+    states = guarded(RedisStates(server.url, StateConfig(timeout_s=0.3)), failures=1, rest_s=0.01)
+    ann = Event("a", "ann", 1, 0)
+    try:
+        assert run(states.append([ann])).new == [True]
+        server.pause()
+        with pytest.raises(StateError):
+            run(states.read(["ann"], LONG))
+        server.resume()
+        assert until_it_answers(states) == [Person("ann", (ann,))]
+        server.kill()
+        with pytest.raises(StateError):
+            run(states.read(["ann"], LONG))
+        server.start()
+        assert until_it_answers(states) == [Person("ann")], "it keeps nothing on a disk"
+        assert run(states.append([ann])).new == [True]
+    finally:
+        server.kill()
+        states.close()
+
+
+def until_it_answers(states: GuardedStates) -> list[Person]:
+    """Ask until the store answers; there is a last time."""
+    for _ in range(500):
+        try:
+            return run(states.read(["ann"], LONG))
+        except StateError:
+            sleep(0.02)
+    return run(states.read(["ann"], LONG))

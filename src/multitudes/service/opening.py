@@ -18,12 +18,11 @@ from multitudes.service.engine import Engine, nobody
 from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
-from multitudes.service.measured import MeasuredStates
 from multitudes.service.measures import Measures
 from multitudes.service.parts import Parts
 from multitudes.service.settings import ServeConfig
 from multitudes.service.shadow import Shadow
-from multitudes.service.stores import ThreadedStates
+from multitudes.service.stores import GuardedStates
 from multitudes.service.watch import Watch, Watched
 from multitudes.state.place import open_states
 from multitudes.state.protocol import UserStates
@@ -60,7 +59,7 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
         measures, heartbeat = Measures(), Heartbeat()
-        states = stack.enter_context(closing(ThreadedStates(_store(folder, settings), settings.guard)))
+        states = stack.enter_context(closing(GuardedStates(_store(folder, settings), measures.state, settings.guard)))
         logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(current().release), settings.logs)))
         shadow: Shadow | None = None
         after: Callable[[Ask, Recommendation], None] = nobody
@@ -75,8 +74,7 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         measures.before_page(watch.look)
         for part in (current, logs, engine, watch):
             part.start()
-        asked = MeasuredStates(states, measures)
-        yield Parts(settings, current, engine, asked, logs, measures, Journal(settings.journal), keys, heartbeat)
+        yield Parts(settings, current, engine, states, logs, measures, Journal(settings.journal), keys, heartbeat)
 
 
 def _shadow(releases: Path, version: str) -> Shadow:

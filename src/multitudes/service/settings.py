@@ -14,8 +14,8 @@ from multitudes.errors import UsageError
 from multitudes.logs.log import LogConfig
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.engine import EngineConfig
+from multitudes.service.stores import GuardConfig
 from multitudes.state.config import StateConfig
-from multitudes.state.guarded import GuardConfig
 
 PREFIX: Final = "MULTITUDES_SERVE_"
 

@@ -1,6 +1,6 @@
 """A circuit breaker opens after failures in a row, lets one call try after a rest, and closes when it succeeds."""
 
-from multitudes.state.breaker import Breaker, BreakerConfig
+from multitudes.service.breaker import Breaker, BreakerConfig
 
 
 class Clock:

@@ -3,42 +3,40 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import BoundedSemaphore, Thread
+from threading import Thread
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
 class Threads:
-    """At most ``count`` calls at a time; a further one is refused, not queued."""
+    """Makes ``count`` calls at a time, in the order in which they come; one that is cancelled in time is not made."""
 
     def __init__(self, count: int, name: str) -> None:
-        self._free, self._work = BoundedSemaphore(count), SimpleQueue[Callable[[], None] | None]()
+        self._work = SimpleQueue[Callable[[], None] | None]()
         self._threads = [Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, call: Callable[[], T]) -> "Future[T] | None":
-        """Return the future of ``call``; None: every thread is busy."""
-        if not self._free.acquire(blocking=False):
-            return None
+    def submit(self, call: Callable[[], T]) -> "Future[T]":
+        """Return the future of ``call``."""
         future: Future[T] = Future()
 
         def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                outcome = call()
+                answer = call()
             except BaseException as error:
-                self._free.release()  # first, so that whoever gets the answer finds a free thread
                 future.set_exception(error)
             else:
-                self._free.release()
-                future.set_result(outcome)
+                future.set_result(answer)
 
         self._work.put(run)
         return future
 
     def close(self) -> None:
-        """Let the threads end when they are done with what they do."""
+        """Let the threads end when they are done with what was submitted."""
         for _ in self._threads:
             self._work.put(None)
 
