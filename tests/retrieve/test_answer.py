@@ -216,3 +216,16 @@ def test_scores_are_numbers_whatever_is_wished(retriever: Retriever):
     answer = retriever.answer([wishes])[0]
     assert answer.reason == "no interest is known: popular items"
     assert np.isfinite([candidate.score for candidate in answer.candidates]).all()
+
+
+def test_an_interest_is_as_old_as_its_newest_item_was_when_it_was_asked(retriever: Retriever):
+    person = Person("ann", (Event("1", "ann", 105, 20 * DAY),))
+
+    def ages(time_s: int | None) -> set[float]:
+        [answer] = retriever.answer([Ask("ann", person, n=3, time_s=time_s)])
+        return {one.age_days for one in answer.interests if one.age_days is not None}
+
+    assert min(ages(22 * DAY)) == 2
+    assert max(ages(22 * DAY)) == 2 + max(ages(20 * DAY))
+    assert min(ages(None)) == 0, "newer than all that the release has"
+    assert min(ages(19 * DAY)) == 0, "a clock that is behind makes nobody younger than now"

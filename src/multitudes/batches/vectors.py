@@ -19,7 +19,6 @@ class UserVectors(NamedTuple):
     mask_BK: NDArray[np.bool_]  # True = exists for this user
     topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
     cluster_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none
-    boost_BK: NDArray[np.float64] | None = None  # what a request multiplies shares of the list by; None: nothing
 
     def rows(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
@@ -30,5 +29,4 @@ class UserVectors(NamedTuple):
             self.mask_BK[chosen],
             self.topic_BK[chosen],
             self.cluster_BL[chosen],
-            None if self.boost_BK is None else self.boost_BK[chosen],
         )

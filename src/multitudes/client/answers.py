@@ -33,7 +33,7 @@ class Interest:
     share: float  # of the list
     items: tuple[str, ...]  # titles of history items that belong to it, newest first
     n_items: int
-    age_days: float | None
+    age_days: float | None  # of its newest item, at the time of the request
 
 
 @dataclass(frozen=True)

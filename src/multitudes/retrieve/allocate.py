@@ -75,31 +75,35 @@ def kind_shares(kinds: tuple[Kind, ...], mask_BK: NDArray[np.bool_], config: Ret
     return share_BG
 
 
-def shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
+def shares(
+    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """Return the share of the list that each vector gets (B, K): implicit by importance, the other kinds evenly.
 
-    What a request boosts then counts so many times. Rows sum to one, or are zero for a user without any vector.
+    Each then counts ``boost_BK`` times. Rows sum to one, or are zero for a user without any vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
     total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
     share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
     share_BK: NDArray[np.float64] = share_GBK.sum(axis=0)
-    if vectors.boost_BK is None:
+    if boost_BK is None:
         return share_BK
-    boosted_BK = share_BK * vectors.boost_BK
+    boosted_BK = share_BK * boost_BK
     total_B1 = boosted_BK.sum(axis=1, keepdims=True)
     whole_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
-    return np.asarray(np.where(_boosted(vectors), whole_BK, share_BK))
+    return np.asarray(np.where(_boosted(boost_BK), whole_BK, share_BK))
 
 
-def quotas(vectors: UserVectors, config: RetrieveConfig, n: int) -> NDArray[np.int64]:
+def quotas(
+    vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
     """Return how many of ``n`` candidates each vector may bring (B, K); first divided by kind, then within it."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
-    if vectors.boost_BK is not None:
-        share_GBK = np.where(_of_kind(vectors.kinds)[:, None], shares(vectors, config), 0.0)
-        boosted_B1 = _boosted(vectors)
+    if boost_BK is not None:
+        share_GBK = np.where(_of_kind(vectors.kinds)[:, None], shares(vectors, config, boost_BK), 0.0)
+        boosted_B1 = _boosted(boost_BK)
         weight_GBK = np.where(boosted_B1, share_GBK, weight_GBK)
         share_BG = np.where(boosted_B1, share_GBK.sum(axis=2).T, share_BG)
     budget_BG = by_weight(share_BG, np.full(len(share_BG), n))
@@ -118,10 +122,9 @@ def depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig) -> NDA
     return np.asarray(np.minimum(n, deep_BK), dtype=np.int64)
 
 
-def _boosted(vectors: UserVectors) -> NDArray[np.bool_]:
+def _boosted(boost_BK: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which users boost anything (B, 1); the others are divided to the last bit as they would be alone."""
-    assert vectors.boost_BK is not None
-    return np.asarray((vectors.boost_BK != 1).any(axis=1, keepdims=True))
+    return np.asarray((boost_BK != 1).any(axis=1, keepdims=True))
 
 
 def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:

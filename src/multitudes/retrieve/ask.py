@@ -46,6 +46,7 @@ class Ask:
     mute_interests: Sequence[int] = ()
     boost_interests: Sequence[int] = ()
     request: str = ""  # decides which followed topics are drawn, so that an answer can be replayed
+    time_s: int | None = None  # when it is asked, since 1970, for the ages of interests; None: at the newest event
     stateless: str = ""  # why the state of the user could not be read, or empty
 
     @property

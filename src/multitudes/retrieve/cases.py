@@ -15,6 +15,7 @@ IN_TIME = "to be in time"  # the beginning of a reason: less was done than could
 class Case(NamedTuple):
     """One request with who is behind it."""
 
+    ask: Ask
     asked: Asked  # one user
     effort: Effort  # that is made for it
     reason: str = ""  # why that is less than all, or empty
@@ -27,7 +28,7 @@ def case(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Ca
     memory = remembered.recall(ask.user_id) if again else None
     if memory is not None:
         reason = f"{ask.stateless or IN_TIME}: the interests of the last answer"
-        return Case(memory.asked, max(effort, Effort.CACHED), reason, memory.vectors)
+        return Case(ask, memory.asked, max(effort, Effort.CACHED), reason, memory.vectors)
     found = _described(people, ask, effort) if ask.described else _user(people, ask, effort, remembered)
     if effort >= Effort.CACHED:
         return found._replace(effort=Effort.POPULAR, reason=found.reason or f"{IN_TIME}: popular items")
@@ -38,7 +39,7 @@ def case(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Ca
 
 
 def _described(people: People, ask: Ask, effort: Effort) -> Case:
-    return Case(people.described(ask.history or (), ask.follows or ()), effort)
+    return Case(ask, people.described(ask.history or (), ask.follows or ()), effort)
 
 
 def _user(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Case:
@@ -46,14 +47,14 @@ def _user(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> C
     if ask.person is not None:
         asked = people.present([ask.person])
         known = bool(asked.user_B[0] >= 0 or ask.person.events or ask.person.follows)
-        return Case(asked, effort) if known else _nobody(asked, f"nothing is known of user {ask.user_id!r}")
+        return Case(ask, asked, effort) if known else _nobody(ask, asked, f"nothing is known of user {ask.user_id!r}")
     number = None if remembered.forgot(ask.user_id) else people.number(ask.user_id)
     if number is None:
         nobody = people.described((), (), name=ask.user_id)
-        return _nobody(nobody, ask.stateless or f"user {ask.user_id!r} is not in this release")
+        return _nobody(ask, nobody, ask.stateless or f"user {ask.user_id!r} is not in this release")
     stored = people.known(np.array([number]))
-    return Case(stored, effort, f"{ask.stateless}: the history as it was published" if ask.stateless else "")
+    return Case(ask, stored, effort, f"{ask.stateless}: the history as it was published" if ask.stateless else "")
 
 
-def _nobody(asked: Asked, why: str) -> Case:
-    return Case(asked, Effort.POPULAR, f"{why}: popular items")
+def _nobody(ask: Ask, asked: Asked, why: str) -> Case:
+    return Case(ask, asked, Effort.POPULAR, f"{why}: popular items")

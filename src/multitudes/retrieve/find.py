@@ -76,6 +76,7 @@ def find(
     seen: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
     stage: Stage = unmeasured,
+    boost_BK: NDArray[np.float64] | None = None,
 ) -> list[Candidates]:
     """Find ``n`` candidates for each user: as many whenever the catalogue holds them beyond the seen items.
 
@@ -86,11 +87,13 @@ def find(
         seen: for each user the item numbers that must not come back.
         config: how the list is divided and blended.
         stage: is told when the search and the blend end.
+        boost_BK: how many times each vector counts; None: once.
     """
     found: list[Candidates] = []
     for start in range(0, len(seen), _USERS_AT_ONCE):
         part = slice(start, start + _USERS_AT_ONCE)
-        found += _find(vectors.rows(part), catalogue, n, seen[part], config, stage)
+        boost = None if boost_BK is None else boost_BK[part]
+        found += _find(vectors.rows(part), catalogue, n, seen[part], config, stage, boost)
     return found
 
 
@@ -101,10 +104,11 @@ def _find(
     seen: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
     stage: Stage,
+    boost_BK: NDArray[np.float64] | None,
 ) -> list[Candidates]:
     # What each vector may bring: places of the list, or its probability.
-    share_BK = shares(vectors, config)
-    portion_BK = quotas(vectors, config, n) if config.blend == "round_robin" else share_BK
+    share_BK = shares(vectors, config, boost_BK)
+    portion_BK = quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
     limit_BK = depths(share_BK, n, config)
     lists = _search(vectors, catalogue, limit_BK, seen, config)
     stage("search")
@@ -120,7 +124,8 @@ def _find(
     stage("blend")
     if short:  # rare: the vectors share more items than was foreseen
         deep = config.model_copy(update={"depth": "full"})
-        again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep, stage)
+        boost = None if boost_BK is None else boost_BK[short]
+        again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep, stage, boost)
         for b, candidates in zip(short, again, strict=True):
             found[b] = candidates
     return found

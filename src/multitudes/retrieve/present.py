@@ -11,7 +11,6 @@ from multitudes.release.release import Release
 from multitudes.retrieve.cases import Case
 from multitudes.retrieve.find import POPULAR, Candidates
 from multitudes.retrieve.names import Vocabulary
-from multitudes.retrieve.people import Asked
 from multitudes.retrieve.recommendation import Candidate, Interest, Recommendation
 
 _EXAMPLES = 3  # history items shown for an interest
@@ -27,8 +26,7 @@ class Presenter:
         self._vocabulary = Vocabulary.build(
             release.topics, self._names, release.item_topic_offset, release.item_topic, release.item_count
         )
-        # Ages are counted from the newest event of the release; positions have no age.
-        self._newest = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
+        self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def recommendation(
         self, case: Case, b: int, vectors: UserVectors, share_K: NDArray[np.float64], found: Candidates, unknown: int
@@ -44,7 +42,7 @@ class Presenter:
             unknown: topics of the request's wishes that the release does not know.
         """
         numbers = np.flatnonzero(vectors.mask_BK[b]).tolist()
-        interests = tuple(self._interest(case.asked, b, vectors, k, float(share_K[k])) for k in numbers)
+        interests = tuple(self._interest(case, b, vectors, k, float(share_K[k])) for k in numbers)
         return self._answer(case, found, interests, unknown)
 
     def popular(
@@ -67,12 +65,9 @@ class Presenter:
             effort=case.effort,
         )
 
-    def _interest(self, asked: Asked, b: int, vectors: UserVectors, k: int, share: float) -> Interest:
-        kind, item_L = vectors.kinds[k], asked.histories.item_BL[0]
+    def _interest(self, case: Case, b: int, vectors: UserVectors, k: int, share: float) -> Interest:
+        kind, item_L = vectors.kinds[k], case.asked.histories.item_BL[0]
         own = np.flatnonzero((vectors.cluster_BL[b] == k) & (item_L > 0))  # newest first, as the history is
-        age = None
-        if len(own) and asked.time_BL is not None and self._newest is not None:
-            age = (self._newest - int(asked.time_BL[0, own[0]])) / _DAY_S
         return Interest(
             number=k,
             kind=kind,
@@ -80,8 +75,15 @@ class Presenter:
             share=share,
             items=tuple(self._names.shown(i) for i in list(dict.fromkeys(item_L[own].tolist()))[:_EXAMPLES]),
             n_items=len(own),
-            age_days=age,
+            age_days=self._age_days(case, int(own[0])) if len(own) else None,
         )
+
+    def _age_days(self, case: Case, newest: int) -> float | None:
+        """Return how old an event of a history was when it was asked; positions have no age, and nothing is younger."""
+        if case.asked.time_BL is None or self._newest_s is None:
+            return None
+        now_s = self._newest_s if case.ask.time_s is None else case.ask.time_s
+        return max(0, now_s - int(case.asked.time_BL[0, newest])) / _DAY_S
 
     def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
         # An index that many processes share may hold items that have come since this state was taken.

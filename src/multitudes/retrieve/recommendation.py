@@ -32,7 +32,7 @@ class Interest:
     share: float  # of the list
     items: tuple[str, ...]  # titles (or ids) of history items that belong to it, newest first
     n_items: int
-    age_days: float | None  # of its newest item, before the newest event of the release; None where times are unknown
+    age_days: float | None  # of its newest item when it was asked (``Ask.time_s``); None where times are unknown
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,17 @@ from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
 from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.ask import Ask, Effort
+from multitudes.retrieve.batch import vectors_of
 from multitudes.retrieve.cases import Case, case
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.find import Candidates, find
-from multitudes.retrieve.party import Party, vectors_of
 from multitudes.retrieve.plan import RetrieveConfig, blended, completed, division
 from multitudes.retrieve.popular import popular
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.remembered import Memory, Remembered
 from multitudes.retrieve.serving import Newest, Serving
 from multitudes.retrieve.stages import Stage, unmeasured
-from multitudes.retrieve.wishes import Wishes, heeded, strongest
+from multitudes.retrieve.wishes import Wishes, boosts, strongest, unmuted
 
 _USERS_AT_ONCE = 256
 _NOTHING = np.zeros(0, dtype=np.int64)
@@ -136,7 +136,7 @@ class Retriever:
         ask.check()
         serving = self._newest()
         found = case(serving.people, ask, Effort.FULL, self.remembered)
-        return self._popular(serving, found._replace(effort=Effort.POPULAR, reason=reason), ask)
+        return self._popular(serving, found._replace(effort=Effort.POPULAR, reason=reason))
 
     def forget(self, user_id: Id) -> None:
         """Forget what is remembered of a user, and do not go back to what the release holds of them."""
@@ -152,27 +152,28 @@ class Retriever:
         cases = [case(serving.people, ask, effort, self.remembered) for ask in asks]
         stage("people")
         spoken_for = [b for b, one in enumerate(cases) if one.effort < Effort.POPULAR]
-        party = Party([cases[b] for b in spoken_for], [asks[b] for b in spoken_for])
-        answers = dict(zip(spoken_for, self._retrieved(serving, party, effort, stage), strict=True))
-        return [answers[b] if b in answers else self._popular(serving, one, asks[b]) for b, one in enumerate(cases)]
+        retrieved = self._retrieved(serving, [cases[b] for b in spoken_for], effort, stage)
+        answers = dict(zip(spoken_for, retrieved, strict=True))
+        return [answers[b] if b in answers else self._popular(serving, one) for b, one in enumerate(cases)]
 
-    def _retrieved(self, serving: Serving, party: Party, effort: Effort, stage: Stage) -> list[Recommendation]:
+    def _retrieved(self, serving: Serving, cases: Sequence[Case], effort: Effort, stage: Stage) -> list[Recommendation]:
         """Answer those for whom vectors can speak."""
-        if not party.cases:
+        if not cases:
             return []
-        wishes = [Wishes.of(ask, serving.release) for ask in party.asks]
-        made = vectors_of(serving.release, party, wishes, self.config)
-        self._remember(party, made)
-        vectors = heeded(made, wishes, self.config)
+        wishes = [Wishes.of(one.ask, serving.release) for one in cases]
+        made = vectors_of(serving.release, cases, wishes, self.config)
+        self._remember(cases, made)
+        vectors, boost_BK = unmuted(made, wishes), boosts(made, wishes, self.config)
         if effort > Effort.FULL:
-            vectors = strongest(vectors, self.config)
+            vectors = strongest(vectors, self.config, boost_BK)
         stage("tower")
-        left_out = [self._left_out(serving, *row) for row in zip(party.cases, party.asks, wishes, strict=True)]
-        found = self._found(serving.catalogue, vectors, party, left_out, stage)
-        share_BK = shares(vectors, self.config)
+        left_out = [self._left_out(serving, *row) for row in zip(cases, wishes, strict=True)]
+        n_B = np.array([one.ask.n for one in cases])
+        found = self._found(serving.catalogue, vectors, boost_BK, n_B, left_out, stage)
+        share_BK = shares(vectors, self.config, boost_BK)
         answers = [
             serving.presenter.recommendation(one, b, vectors, share_BK[b], found[b], wishes[b].unknown)
-            for b, one in enumerate(party.cases)
+            for b, one in enumerate(cases)
         ]
         stage("names")
         return answers
@@ -181,7 +182,8 @@ class Retriever:
         self,
         catalogue: Catalogue,
         vectors: UserVectors,
-        party: Party,
+        boost_BK: NDArray[np.float64] | None,
+        n_B: NDArray[np.int64],
         left_out: list[NDArray[np.int64]],
         stage: Stage,
     ) -> list[Candidates]:
@@ -189,31 +191,32 @@ class Retriever:
 
         (The best of more candidates are not the candidates that would have been best of fewer.)
         """
-        n_B = np.array([ask.n for ask in party.asks])
         found: dict[int, Candidates] = {}
         for n in np.unique(n_B).tolist():
             rows = np.flatnonzero(n_B == n)
             some = vectors if len(rows) == len(n_B) else vectors.rows(rows)
-            lists = find(some, catalogue, n, [left_out[b] for b in rows], self.config, stage)
+            boost = None if boost_BK is None else boost_BK[rows]
+            lists = find(some, catalogue, n, [left_out[b] for b in rows], self.config, stage, boost)
             found |= zip(rows.tolist(), lists, strict=True)
         return [found[b] for b in range(len(n_B))]
 
-    def _popular(self, serving: Serving, one: Case, ask: Ask) -> Recommendation:
-        wishes = Wishes.of(ask, serving.release)
-        item_N = popular(serving.catalogue, ask.n, self._left_out(serving, one, ask, wishes))
+    def _popular(self, serving: Serving, one: Case) -> Recommendation:
+        wishes = Wishes.of(one.ask, serving.release)
+        item_N = popular(serving.catalogue, one.ask.n, self._left_out(serving, one, wishes))
         return serving.presenter.popular(one, item_N, serving.catalogue.events(item_N), wishes.unknown)
 
-    def _left_out(self, serving: Serving, one: Case, ask: Ask, wishes: Wishes) -> NDArray[np.int64]:
+    def _left_out(self, serving: Serving, one: Case, wishes: Wishes) -> NDArray[np.int64]:
         """Return the item numbers that must not come back: seen, excluded, or of a muted topic."""
-        seen = one.asked.seen[0]
-        excluded = serving.people.item_numbers(ask.exclude) if ask.exclude else _NOTHING
+        seen, exclude = one.asked.seen[0], one.ask.exclude
+        excluded = serving.people.item_numbers(exclude) if exclude else _NOTHING
         muted = [serving.catalogue.index.items_of(topic) for topic in sorted(wishes.muted)]
         return np.unique(np.concatenate([seen, excluded, *muted])) if len(excluded) or muted else seen
 
-    def _remember(self, party: Party, made: UserVectors) -> None:
+    def _remember(self, cases: Sequence[Case], made: UserVectors) -> None:
         if not self.remembered.size:
             return
-        for b, (one, ask) in enumerate(zip(party.cases, party.asks, strict=True)):
+        for b, one in enumerate(cases):
+            ask = one.ask
             if ask.user_id is None or one.vectors is not None or ask.stateless:
                 continue
             # Who was forgotten while this answer was made is kept out; who came back since is known to the state.

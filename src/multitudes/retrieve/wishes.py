@@ -3,7 +3,7 @@
 Legend: B users · K vectors · F follows · C conditions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +43,6 @@ class Wishes(NamedTuple):
             frozenset(ask.boost_interests) - frozenset(ask.mute_interests),
         )
 
-    @property
-    def any(self) -> bool:
-        """Whether there is a wish at all."""
-        return bool(self.muted or self.boosted or self.muted_interests or self.boosted_interests)
-
 
 def conditions(
     follow_BF: NDArray[np.int64],
@@ -59,7 +54,7 @@ def conditions(
 ) -> NDArray[np.int64]:
     """Return the topics that condition each request (B, columns): boosted ones first, never a muted one; 0 = none."""
     drawn, first_BF = min(columns, config.topics_per_request), None
-    if any(wish.any for wish in wishes):
+    if any(wish.muted or wish.boosted for wish in wishes):
         follow_BF, first_BF = _with_wishes(follow_BF, wishes)
     topic_BC = draw(follow_BF, drawn, config.seed, user_B, requests, first_BF)
     return np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
@@ -77,31 +72,38 @@ def _with_wishes(follow_BF: NDArray[np.int64], wishes: Sequence[Wishes]) -> tupl
     return offered_BF, first_BF
 
 
-def heeded(vectors: UserVectors, wishes: Sequence[Wishes], config: RetrieveConfig) -> UserVectors:
-    """Return the vectors without the muted ones, and with what the boosted ones count."""
-    if not any(wish.any for wish in wishes):
+def unmuted(vectors: UserVectors, wishes: Sequence[Wishes]) -> UserVectors:
+    """Return the vectors without the muted ones."""
+    if not any(wish.muted or wish.muted_interests for wish in wishes):
         return vectors
-    number_K = np.arange(len(vectors.kinds))
-    mask_BK, boost_BK = vectors.mask_BK.copy(), np.ones(vectors.mask_BK.shape)
-    for b, wish in enumerate(wishes):
-        mask_BK[b] &= ~_chosen(vectors.topic_BK[b], wish.muted) & ~_chosen(number_K, wish.muted_interests)
-        boosted_K = _chosen(vectors.topic_BK[b], wish.boosted) | _chosen(number_K, wish.boosted_interests)
-        boost_BK[b, boosted_K] = config.boost
-    return masked(vectors, mask_BK)._replace(boost_BK=boost_BK)
+    muted_BK = [_chosen(vectors, b, wish.muted, wish.muted_interests) for b, wish in enumerate(wishes)]
+    return _masked(vectors, vectors.mask_BK & ~np.stack(muted_BK))
 
 
-def strongest(vectors: UserVectors, config: RetrieveConfig, few: int = FEW) -> UserVectors:
+def boosts(vectors: UserVectors, wishes: Sequence[Wishes], config: RetrieveConfig) -> NDArray[np.float64] | None:
+    """Return how many times each vector counts (B, K); None: nobody boosts anything."""
+    if not any(wish.boosted or wish.boosted_interests for wish in wishes):
+        return None
+    boosted_BK = [_chosen(vectors, b, wish.boosted, wish.boosted_interests) for b, wish in enumerate(wishes)]
+    return np.where(np.stack(boosted_BK), config.boost, 1.0)
+
+
+def strongest(
+    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None, few: int = FEW
+) -> UserVectors:
     """Return the ``few`` vectors of each user that have the largest shares; ties go to the earlier vector."""
-    share_BK = shares(vectors, config)
+    share_BK = shares(vectors, config, boost_BK)
     order_BK = np.argsort(-share_BK, axis=1, kind="stable")
     rank_BK = np.argsort(order_BK, axis=1, kind="stable")
-    return masked(vectors, vectors.mask_BK & (rank_BK < few))
+    return _masked(vectors, vectors.mask_BK & (rank_BK < few))
 
 
-def masked(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVectors:
+def _masked(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVectors:
     """Return the vectors of which only those in ``mask_BK`` exist."""
     return vectors._replace(mask_BK=mask_BK, weight_BK=np.where(mask_BK, vectors.weight_BK, 0))
 
 
-def _chosen(number_K: NDArray[np.int64], among: frozenset[int] | tuple[int, ...]) -> NDArray[np.bool_]:
-    return np.isin(number_K, list(among))
+def _chosen(vectors: UserVectors, b: int, topics: Collection[int], interests: Collection[int]) -> NDArray[np.bool_]:
+    """Return which vectors of user ``b`` stand for one of the topics, or are one of the interests by number (K)."""
+    number_K = np.arange(len(vectors.kinds))
+    return np.isin(vectors.topic_BK[b], list(topics)) | np.isin(number_K, list(interests))

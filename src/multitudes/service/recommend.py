@@ -106,6 +106,7 @@ def _ask(body: schemas.Ask, request_id: str, known: Known) -> retrieval.Ask:
         mute_interests=body.mute_interests,
         boost_interests=body.boost_interests,
         request=request_id,
+        time_s=int(time.time()),
         stateless="" if body.user_id is None else known.stateless,
     )
 

@@ -145,7 +145,7 @@ class Interest(Answer):
     share: float = Field(description="Of the list.")
     items: list[str] = Field(description="Titles of history items that belong to it, newest first.")
     n_items: int
-    age_days: float | None
+    age_days: float | None = Field(description="Of its newest item, at the time of the request.")
 
 
 class Recommended(Answer):
