@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-peers reliability replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-service bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -48,6 +48,11 @@ bench: $(STAMP)
 bench-index: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.index $(ARGS)
 	$(BIN)/python -m benchmarks.index.page
+
+# The service with 1 M items, twelve vectors for each user beside one, in turn. ARGS="--items 100000 …": see --help.
+bench-service: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.service $(ARGS)
+	$(BIN)/python -m benchmarks.service.page
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from multitudes.batches.histories import MAX_FOLLOWS
 from multitudes.nn.model import LookedUp, TwoTower
+from multitudes.nn.user_config import UserTowerConfig
 from multitudes.retrieve.tower import INPUTS, OUTPUTS
 from multitudes.train.run import TrainedRun
 
@@ -43,8 +44,12 @@ class _Served(nn.Module):
 
 def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
     """Write the user tower of ``run`` to ``file``; ``topics`` is the number of conditions drawn per request."""
-    config = run.config.model
-    run.model.eval()
+    write_user_tower(run.model, run.config.model, run.prepared.user_feature.shape[1], topics, file)
+
+
+def write_user_tower(model: TwoTower, config: UserTowerConfig, features: int, topics: int, file: Path) -> None:
+    """Write the user tower of any model, of users with so many features; see ``export_user_tower``."""
+    model.eval()
     batch = 2
     example = (
         torch.randn(batch, config.history, config.width),
@@ -52,10 +57,10 @@ def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
         torch.ones(batch, config.history, dtype=torch.bool),
         torch.zeros(batch, MAX_FOLLOWS, dtype=torch.int64),
         torch.zeros(batch, topics, dtype=torch.int64),
-        torch.zeros(batch, run.prepared.user_feature.shape[1]),
+        torch.zeros(batch, features),
     )
     shapes = tuple({0: torch.export.Dim("batch")} for _ in example)
-    write_onnx(_Served(run.model), example, INPUTS, OUTPUTS, shapes, file)
+    write_onnx(_Served(model), example, INPUTS, OUTPUTS, shapes, file)
 
 
 def write_onnx(

@@ -1,0 +1,48 @@
+"""``python -m benchmarks.service [--items N …] [--seconds S] …``: ``make bench-service``."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from benchmarks.machine import ROOT
+from benchmarks.service.run import Cores, Plan, measured
+from benchmarks.service.world import Sizes
+from multitudes.disk import write_text
+
+RESULTS = ROOT / "benchmarks" / "results" / "service.json"
+
+
+def main() -> None:
+    """Measure, and keep each record in place of an earlier one of as many items."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description="Measure the service at scale.")
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="sizes of the corpora")
+    parser.add_argument("--users", type=int, default=2_000, help="who ask, with a history and a state each")
+    parser.add_argument("--n", type=int, default=200, help="candidates of an answer")
+    parser.add_argument("--rate", type=float, default=100, help="requests a second")
+    parser.add_argument("--clients", type=int, default=16, help="that wait for their answers, for the throughput")
+    parser.add_argument("--seconds", type=float, default=10, help="of each load")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--inside", type=int, default=200, help="requests of which the stages are told apart")
+    parser.add_argument("--pin", action="store_true", help="the load gets the last core, and the service all others")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench-service", help="folder for the worlds; kept")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON")
+    given = parser.parse_args()
+    plan = Plan(given.n, given.rate, given.clients, given.seconds, given.rounds, given.inside)
+    for items in given.items:
+        record = measured(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
+        kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else []
+        kept = [other for other in kept if other["sizes"]["items"] != items] + [record]
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(given.out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+        print(given.out)
+
+
+def _cores(pin: bool) -> Cores:
+    """Return whose each core is: everybody's, or the load's alone and the service's."""
+    known = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    return Cores(known[:-1], known[-1:]) if pin and len(known) > 1 else Cores(known, known)
+
+
+if __name__ == "__main__":
+    main()

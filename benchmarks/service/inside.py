@@ -1,0 +1,93 @@
+"""Where the processor's time of a request goes: the parts of the service, called one after another in one thread.
+
+What HTTP, its framework and the handing over between threads cost is not in here: it is what is left of the processor
+time of a whole service, see ``run``.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from benchmarks.service.releases import STORE
+from benchmarks.timing import spread
+from multitudes.ids import Id
+from multitudes.logs.logs import Logs
+from multitudes.logs.records import Served
+from multitudes.logs.schemas import Kinds
+from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service import schemas
+from multitudes.service.measures import Measures
+from multitudes.service.refusals import json_answer
+from multitudes.state.place import open_states
+from multitudes.state.protocol import UserStates
+
+# In the order in which a request meets them; "people" to "names" are what a retriever says of itself.
+STAGES = ("body", "state", "people", "tower", "search", "blend", "names", "log", "measures", "json")
+_WARM = 20
+
+
+def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dict[str, Any]:
+    """Return the processor's milliseconds of each stage of a request, the spread of the rounds' means."""
+    retriever = Retriever.open(Path(folder) / method)
+    with (
+        TemporaryDirectory() as scratch,
+        closing(open_states(Path(folder) / STORE)) as states,
+        closing(Logs(Path(scratch), Kinds("int64", "int64"))) as logs,
+    ):
+        parts = _Parts(retriever, states, logs)
+        users = (np.arange(requests) * 7919 % retriever.release.n_users + 1).tolist()
+        for user in users[:_WARM]:
+            parts.answer(user, n)
+        ms = [parts.mean_ms(users, n) for _ in range(rounds)]
+    return {
+        "stages": {stage: spread([one[stage] for one in ms]) for stage in STAGES},
+        "all": spread([sum(one.values()) for one in ms]),
+        "answer_bytes": parts.answer_bytes,
+    }
+
+
+class _Parts:
+    """What a request meets, and a clock."""
+
+    def __init__(self, retriever: Retriever, states: UserStates, logs: Logs) -> None:
+        self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Measures()
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._last_s = 0.0
+        self.answer_bytes = 0
+
+    def mean_ms(self, users: Sequence[Id], n: int) -> dict[str, float]:
+        """Ask for users in turn, and return the mean milliseconds of each stage."""
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        for user in users:
+            self.answer(user, n)
+        return {stage: 1e3 * seconds / len(users) for stage, seconds in self._seconds.items()}
+
+    def answer(self, user: Id, n: int) -> None:
+        """Answer one request as the service does."""
+        self._last_s = time.thread_time()
+        body = schemas.Ask.model_validate_json(f'{{"user_id": {user}, "n": {n}}}')
+        self._ended("body")
+        (person,) = self._states.read([user])
+        self._ended("state")
+        ask = Ask(body.user_id, person=person, n=body.n, request="benchmark")
+        (answer,) = self._retriever.answer([ask], stage=self._ended)
+        given = {"request_id": ask.request, "user_id": user, "release": answer.release}
+        self._logs.served(Served.of(answer.candidates, time_s=int(time.time()), **given))  # type: ignore[arg-type]
+        self._ended("log")
+        self._measures.answered(answer, n, stateless=False)
+        self._ended("measures")
+        candidates = [candidate._asdict() for candidate in answer.candidates]
+        written = json_answer({**given, "candidates": candidates, "interests": answer.interests})
+        self._ended("json")
+        self.answer_bytes = len(written.body)
+
+    def _ended(self, stage: str) -> None:
+        now_s = time.thread_time()
+        self._seconds[stage] += now_s - self._last_s
+        self._last_s = now_s

@@ -1,0 +1,157 @@
+"""The world published twice, with one vector for each user and with twelve, and a store that knows what users did.
+
+Both releases hold the same items and the same index, tuned on the vectors of both.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
+from benchmarks.service.world import Sizes, World, draw
+from benchmarks.timing import told
+from multitudes.batches.vectors import Kind
+from multitudes.index.build import IndexConfig, build
+from multitudes.index.exact import Exact
+from multitudes.index.live import Live
+from multitudes.index.protocol import Index
+from multitudes.nn.methods import Method
+from multitudes.release.manifest import Manifest
+from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.store import ReleaseStore
+from multitudes.release.write import write_release
+from multitudes.retrieve.conditions import draw as draw_conditions
+from multitudes.retrieve.people import People
+from multitudes.retrieve.tower import user_vectors
+from multitudes.state.load import load, named
+from multitudes.state.place import open_states
+from multitudes.state.records import Person
+
+METHODS: tuple[Method, ...] = ("single", "joint")
+STORE, UNTUNED = "state.sqlite", "untuned"
+_DAY_S, _NEWEST_S = 86_400, 1_750_000_000
+_ACTION = "view"
+_TUNING_USERS = 200
+_UNCONDITIONED: tuple[Kind, ...] = ("unconditioned",)
+_IMPLICIT: tuple[Kind, ...] = ("implicit",)
+_EXPLICIT: tuple[Kind, ...] = ("explicit",)
+_KINDS: dict[Method, tuple[Kind, ...]] = {
+    "single": _UNCONDITIONED,
+    "joint": (*_UNCONDITIONED, *_IMPLICIT * INTERESTS, *_EXPLICIT * CONDITIONS),
+}
+
+
+def made(sizes: Sizes, work: Path) -> Path:
+    """Return the folder of the world, which is made where it is not there: a folder of releases by method, a store."""
+    folder = work / str(sizes)
+    if not (folder / STORE).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        world = draw(sizes)
+        _publish_all(world, sizes, folder)
+        draft = folder / f".{STORE}"
+        draft.unlink(missing_ok=True)
+        with closing(open_states(draft)) as states:
+            load(states, _people(world, sizes), sizes.users, told("states"))
+        draft.rename(folder / STORE)  # the last: with it, the world is whole
+    return folder
+
+
+def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
+    for method in METHODS:
+        write_tower(method, world.centre_TD, sizes.history, _tower(folder, method))
+    small = Live(Exact.build([1], world.item_ID[:1]))  # in place of an index that is tuned on what a tower gives
+    queries = [_vectors(_published(world, sizes, folder / UNTUNED, method, small)) for method in METHODS]
+    shutil.rmtree(folder / UNTUNED)
+    index = build(
+        np.arange(1, sizes.items + 1),
+        world.item_ID,
+        IndexConfig(),
+        topics=world.topics,
+        queries=np.concatenate(queries),
+        progress=told("index"),
+    )
+    for method in METHODS:
+        _published(world, sizes, folder / method, method, index)
+
+
+def _published(world: World, sizes: Sizes, root: Path, method: Method, index: Index) -> Path:
+    """Publish a release and return its folder."""
+    store = ReleaseStore(root)
+    with store.stage() as stage:
+        shutil.copy(_tower(root.parent, method), stage / USER_TOWER)
+        manifest = Manifest(
+            method=method,
+            kinds=_KINDS[method],
+            history_length=sizes.history,
+            actions=(_ACTION,),
+            default_action=1,
+            ordered_only=False,
+            counts={"users": sizes.users, "items": sizes.items, "topics": sizes.topics},
+            retrieval={"topics_per_request": CONDITIONS if method == "joint" else 0},
+            index=index.info(),
+        )
+        items = pl.DataFrame({"item_id": np.arange(1, sizes.items + 1)})
+        items = items.with_columns(title=pl.format("Item number {}", "item_id"))
+        topics = ["", *(f"Topic {t}" for t in range(1, sizes.topics + 1))]
+        write_release(
+            stage, manifest, _arrays(world, sizes), index, pl.Series(range(1, sizes.users + 1)), items, topics
+        )
+        store.commit(stage)
+    return store.folder()
+
+
+def _tower(folder: Path, method: Method) -> Path:
+    return folder / f"{method}.onnx"
+
+
+def _arrays(world: World, sizes: Sizes) -> dict[str, NDArray[Any]]:
+    newest_UL = world.seen_UL[:, -sizes.history :]
+    users, length = newest_UL.shape
+    seen, follows = (array.shape[1] for array in (world.seen_UL, world.follow_UF))
+    return {
+        "item_input": NORM * np.concatenate([np.zeros((1, sizes.width), dtype=np.float32), world.item_ID]),
+        "item_topic_offset": np.concatenate([[0], world.topics.offset]),
+        "item_topic": world.topic_I,
+        "item_count": np.concatenate([[0], 1 + np.bincount(world.seen_UL.ravel(), minlength=sizes.items + 1)[1:]]),
+        "item_usable": np.arange(sizes.items + 1) > 0,
+        "event_offset": length * np.arange(users + 1),
+        "event_item": newest_UL.ravel(),
+        "event_time": np.tile(_times(length), users),
+        "event_action": np.ones(newest_UL.size),
+        "event_valid": np.ones(newest_UL.size),
+        "seen_offset": seen * np.arange(users + 1),
+        "seen_item": np.sort(world.seen_UL, axis=1).ravel(),
+        "follow_offset": follows * np.arange(users + 1),
+        "follow_topic": world.follow_UF.ravel(),
+        "user_feature": np.zeros((users, 0)),
+    }
+
+
+def _times(length: int) -> NDArray[np.int64]:
+    """Return when the events of a history were, oldest first: one a day."""
+    return _NEWEST_S - _DAY_S * np.arange(length)[::-1]
+
+
+def _vectors(folder: Path) -> NDArray[np.float32]:
+    """Return the vectors (Q, D) of some users of a release."""
+    release = Release.open(folder)
+    user_B = np.arange(min(release.n_users, _TUNING_USERS))
+    histories = People(release).known(user_B).histories
+    conditions = release.manifest.kinds.count("explicit")
+    vectors = user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, 0, user_B))
+    return vectors.vectors_BKD[vectors.mask_BK]
+
+
+def _people(world: World, sizes: Sizes) -> Iterator[Person]:
+    """Return what a store knows of the users after ``multitudes load-state``: what a tower reads of them."""
+    time_L = _times(sizes.history).tolist()
+    for user, (item_L, follow_F) in enumerate(zip(world.seen_UL.tolist(), world.follow_UF.tolist(), strict=True), 1):
+        newest = zip(item_L[-sizes.history :], time_L, strict=True)
+        events = tuple(named(user, item, time_s, _ACTION) for item, time_s in newest)
+        yield Person(user, events, tuple(f"Topic {t}" for t in follow_F))

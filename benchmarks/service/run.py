@@ -1,0 +1,178 @@
+"""One run: a service with one vector for each user beside one with twelve, asked in turn.
+
+Both serve all the time, each in a process of its own, and whichever is asked is alone with its load, so that what else
+the machine does falls on both alike. The first of a round is the one that was the second before.
+"""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.machine import load, machine, versions
+from benchmarks.service import driver, inside
+from benchmarks.service.releases import METHODS, made
+from benchmarks.service.serving import Service, serving
+from benchmarks.service.world import Sizes
+from benchmarks.timing import figure, spread
+from multitudes.nn.methods import Method
+from multitudes.release.store import ReleaseStore
+
+PERCENTILES = (50, 90, 99)
+LOST = ("errors", "degraded")
+STAGE = "stage "  # before the name of one, in the figures
+Taken = dict[str, dict[str, list[float]]]  # readings of each round by method and name
+
+
+class Plan(NamedTuple):
+    """How long, how often and how much is asked."""
+
+    n: int = 200
+    rate: float = 100.0  # requests a second
+    clients: int = 16  # that wait for their answers, where throughput is measured
+    seconds: float = 20.0  # of each load
+    rounds: int = 3
+    inside: int = 100  # requests of which the stages are told apart
+
+
+class Cores(NamedTuple):
+    """Which cores are whose."""
+
+    service: list[int]
+    load: list[int]
+
+
+def measured(sizes: Sizes, plan: Plan, cores: Cores, work: Path) -> dict[str, Any]:
+    """Return the record of a run."""
+    _say(f"{sizes}: the world")
+    folder = made(sizes, work)
+    began, load_before = time.time(), load()
+    figures = _figures(folder, sizes, plan, cores)
+    return {
+        "sizes": sizes._asdict(),
+        "plan": plan._asdict(),
+        "cores": cores._asdict(),
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
+        "machine": machine(),
+        "load": {"before": load_before, "after": load()},
+        "versions": versions() | {"python": sys.version.split()[0]},
+        "seeds": [SEED],
+        "seconds": round(time.time() - began, 1),
+        "figures": figures,
+    }
+
+
+def _figures(folder: Path, sizes: Sizes, plan: Plan, cores: Cores) -> dict[str, Any]:
+    within = {
+        method: in_child(
+            inside.measure, 1, folder=str(folder), method=method, requests=plan.inside, rounds=plan.rounds, n=plan.n
+        ).value
+        for method in METHODS
+    }
+    with ExitStack() as stack:
+        services = {method: stack.enter_context(serving(folder, method, set(cores.service))) for method in METHODS}
+        for service in services.values():
+            _loaded(service, sizes, plan, cores, at_rate=False)  # warm
+        taken = _rounds(services, sizes, plan, cores)
+        return {
+            "methods": {
+                method: _of_method(service, taken[method], within[method], _index_mib(folder, method))
+                for method, service in services.items()
+            },
+            "joint_over_single": {
+                name: spread([a / b for a, b in zip(taken["joint"][name], taken["single"][name], strict=True)])
+                for name in taken["joint"]
+                if name not in LOST
+            },
+        }
+
+
+def _rounds(services: Mapping[Method, Service], sizes: Sizes, plan: Plan, cores: Cores) -> Taken:
+    """Ask the services in turn: at a rate, then as much as they can bear."""
+    taken: Taken = {method: defaultdict(list) for method in services}
+    for number, method in _turns(plan.rounds):
+        _say(f"round {number + 1} of {plan.rounds}: {method}")
+        for at_rate in (True, False):
+            service = services[method]
+            cpu_s, stage_s = service.cpu_s(), service.stage_s()
+            outcome = _loaded(service, sizes, plan, cores, at_rate=at_rate)
+            readings = _readings(outcome, service.cpu_s() - cpu_s, at_rate=at_rate)
+            if at_rate:
+                readings |= _stage_ms(stage_s, service.stage_s())
+            for name, value in readings.items():
+                taken[method][name].append(value)
+    return taken
+
+
+def _turns(rounds: int) -> Iterator[tuple[int, Method]]:
+    for number in range(rounds):
+        for method in METHODS if number % 2 == 0 else METHODS[::-1]:
+            yield number, method
+
+
+def _loaded(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_rate: bool) -> dict[str, Any]:
+    """Put one load on a service, from a process of its own."""
+    where = {"port": service.port, "users": sizes.users, "n": plan.n, "seconds": plan.seconds, "cores": cores.load}
+    if at_rate:
+        outcome = in_child(driver.at_rate, 1, rate=plan.rate, **where)
+    else:
+        outcome = in_child(driver.at_most, 1, clients=plan.clients, **where)
+    told: dict[str, Any] = outcome.value
+    return told
+
+
+def _readings(outcome: dict[str, Any], cpu_s: float, *, at_rate: bool) -> dict[str, float]:
+    """Return what one load says: by the wall's clock and by the processor's."""
+    answers = len(outcome["seconds"])
+    lost = {"errors": float(outcome["errors"]), "degraded": float(outcome["degraded"])}
+    if not at_rate:
+        return {"per_s": answers / outcome["until_s"], "per_cpu_s": answers / cpu_s} | lost
+    ms = np.percentile(outcome["seconds"], PERCENTILES) * 1e3
+    return {f"p{p}_ms": float(value) for p, value in zip(PERCENTILES, ms, strict=True)} | {
+        "cpu_ms": 1e3 * cpu_s / answers,
+        **lost,
+    }
+
+
+def _stage_ms(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[float, int]]) -> dict[str, float]:
+    """Return the mean milliseconds of each stage, by the wall's clock, of what came between."""
+    mean_ms = {}
+    for stage, (seconds, count) in after.items():
+        seconds_before, count_before = before.get(stage, (0.0, 0))
+        if count > count_before:
+            mean_ms[STAGE + stage] = 1e3 * (seconds - seconds_before) / (count - count_before)
+    return mean_ms
+
+
+def _of_method(
+    service: Service,
+    taken: dict[str, list[float]],
+    within: dict[str, Any],
+    index_mib: float,
+) -> dict[str, Any]:
+    lost = {name: sum(taken[name]) for name in LOST}
+    return {
+        **{name: spread(values) for name, values in taken.items() if name not in LOST},
+        **lost,
+        "ready_s": figure(service.ready_s),
+        "ready_cpu_s": figure(service.ready_cpu_s),
+        "memory_mib": {name: figure(mib) for name, mib in service.memory_mib().items()},
+        "index_mib": figure(index_mib),
+        "inside_cpu_ms": within,
+    }
+
+
+def _index_mib(folder: Path, method: str) -> float:
+    files = (ReleaseStore(folder / method).folder() / "index").iterdir()
+    return sum(file.stat().st_size for file in files) / 2**20
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

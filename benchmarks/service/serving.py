@@ -1,0 +1,122 @@
+"""A service under measurement: ``multitudes serve`` in a process of its own, and what the system says of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from benchmarks.service.releases import STORE
+from multitudes.disk import write_text
+
+_MAIN = (sys.executable, "-c", "from multitudes.cli.main import main; main()", "serve")
+_READY_S = 120.0
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Service(NamedTuple):
+    """One that serves."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    ready_s: float  # from the start of the process to the first good answer of /readyz
+    ready_cpu_s: float
+
+    @property
+    def port(self) -> int:
+        """The port of this machine at which it listens."""
+        return int(self.url.rpartition(":")[2])
+
+    def cpu_s(self) -> float:
+        """Return the processor seconds of the process until now, all its threads."""
+        return cpu_s(self.process.pid)
+
+    def memory_mib(self) -> dict[str, float]:
+        """Return the resident memory now: its own, and pages of files, which the system may take back."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in text.splitlines())
+        names = {"all": "VmRSS", "own": "RssAnon", "files": "RssFile"}
+        return {name: int(fields[field].split()[0]) / 1024 for name, field in names.items()}
+
+    def stage_s(self) -> dict[str, tuple[float, int]]:
+        """Return seconds and number of every stage until now, as ``/metrics`` says."""
+        with urlopen(f"{self.url}/metrics") as page:
+            lines = page.read().decode().splitlines()
+        found: dict[str, dict[str, float]] = {"sum": {}, "count": {}}
+        for line in lines:
+            name, _, rest = line.partition('{stage="')
+            if rest and name.startswith("multitudes_stage_seconds_") and name.rpartition("_")[2] in found:
+                stage, _, value = rest.partition('"} ')
+                found[name.rpartition("_")[2]][stage] = float(value)
+        return {stage: (seconds, int(found["count"][stage])) for stage, seconds in found["sum"].items()}
+
+
+@contextmanager
+def serving(folder: Path, method: str, cores: set[int] | None) -> Iterator[Service]:
+    """Serve a method's releases of a world; what the service writes is thrown away, the states are only read.
+
+    Args:
+        folder: of the world.
+        method: whose releases are served.
+        cores: that the process may use; None: all.
+    """
+    with TemporaryDirectory(prefix="multitudes-bench-") as scratch:
+        settings = Path(scratch) / "serve.toml"
+        lines = ["[data]", f'folder = "{scratch}"', "[state]", f'store = "{folder / STORE}"']
+        # What is measured is the full answer: nobody gets less because the machine is slow.
+        lines += ["[deadlines]", "default_ms = 60000", "most_ms = 60000", "[journal]", "requests = 0"]
+        write_text(settings, "\n".join(lines) + "\n")
+        with (Path(scratch) / "journal").open("w+", encoding="utf-8") as journal:
+            began = time.perf_counter()
+            command = [*_MAIN, str(folder / method), "--port", "0", "--config", str(settings), "--json"]
+            with on(cores):
+                process = subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=journal, text=True, env={**os.environ, **_THREADS}
+                )
+            try:
+                yield _ready(process, journal.name, began)
+            finally:
+                process.terminate()
+                process.communicate(timeout=_READY_S)
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor seconds of a process until now."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def on(cores: set[int] | None) -> Iterator[None]:
+    """Let what begins in this block run on some cores alone, where the system can."""
+    if cores is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _ready(process: "subprocess.Popen[str]", journal: str, began: float) -> Service:
+    """Wait until a service answers."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"the service did not begin: {Path(journal).read_text(encoding='utf-8')}")
+    url = json.loads(line)["url"]
+    while time.perf_counter() < began + _READY_S:
+        with suppress(URLError, ConnectionError), urlopen(f"{url}/readyz") as answer:
+            if answer.status == 200:
+                return Service(process, url, time.perf_counter() - began, cpu_s(process.pid))
+        time.sleep(0.01)
+    raise RuntimeError(f"{url} was not ready within {_READY_S:.0f} s")

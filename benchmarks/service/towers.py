@@ -1,0 +1,42 @@
+"""User towers of the usual size that nobody trained: what a request costs does not wait for quality.
+
+What a tower reads is carried past its crossing, so with the crossing nearly silent its vectors lie among the items: an
+index answers them as it answers those of a trained model. All layers are there, and all are computed.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks import SEED
+from benchmarks.index.corpus import Vectors
+from multitudes.nn.items import ItemFeatures
+from multitudes.nn.methods import Method
+from multitudes.nn.model import Sizes, TwoTower
+from multitudes.nn.user_config import UserTowerConfig
+from multitudes.publish.onnx import write_user_tower
+
+INTERESTS, CONDITIONS = 6, 5  # with the vector of the whole history: twelve
+NORM = 8.0  # of items as a tower reads them, and of topics: that of what its encoder gives at width 64
+_SILENT = 0.1
+
+
+def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) -> None:
+    """Write the user tower of a method, for topics with these centres."""
+    torch.manual_seed(SEED)
+    width = centre_TD.shape[1]
+    config = UserTowerConfig(width=width, interests=INTERESTS, history=history, similarity="cosine", temperature=0.1)
+    nothing = ItemFeatures(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 0), torch.zeros(1, 0))
+    model = TwoTower(config, method, nothing, Sizes(len(centre_TD), actions=1, user_features=0))
+    with torch.no_grad():
+        model.items.topic_embedding.weight[1:] = NORM * torch.from_numpy(centre_TD)
+        for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):
+            if crossing is not None:
+                _last(crossing).weight.mul_(_SILENT)
+    write_user_tower(model, config, 0, CONDITIONS if method == "joint" else 0, file)
+
+
+def _last(module: nn.Module) -> nn.Linear:
+    """Return the last linear map of a module."""
+    return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
