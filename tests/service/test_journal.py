@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from multitudes.errors import DataError
 from multitudes.service.app import build
 from multitudes.service.journal import Journal, adopt, sampled
 from multitudes.service.outlet import Outlet
@@ -79,18 +80,28 @@ def failing() -> None:
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
-def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_trace_where_asked_for(level, written):
+def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_words_and_trace_where_asked_for(level, written):
     try:
         failing()
     except ValueError as error:
         journal(written, level=level).defect({"request_id": "r-1"}, error)
     [line] = lines(written)
     assert (line["event"], line["request_id"], line["level"]) == ("defect", "r-1", "error")
-    assert (line["error"], line["cause"]) == ("ValueError: it went wrong", "KeyError: 'key'")
+    said = ("ValueError: it went wrong", "KeyError: 'key'") if level == "debug" else ("ValueError", "KeyError")
+    assert (line["error"], line["cause"]) == said
     assert line["where"].startswith("service/test_journal.py:")
     assert line["where"].endswith(" in failing")
     assert ("Traceback" in line.get("trace", "")) == (level == "debug")
     assert ("Traceback" in written.getvalue()) == (level == "debug")
+
+
+@pytest.mark.parametrize("error", [KeyError("ann"), DataError("no space for it"), OSError("no space for it")])
+def test_an_error_says_what_it_is_and_its_words_where_they_can_name_nobody(parts, written, error):
+    parts.engine.error = error
+    ask(build(parts), "POST", "/v1/recommend", json=ANN)
+    journal(written).defect({"request_id": "r-1"}, error)
+    assert "ann" not in written.getvalue()
+    assert ("no space for it" in written.getvalue()) == (not isinstance(error, KeyError))
 
 
 def test_the_place_of_a_defect_is_ours_and_not_in_a_library(parts, written):
@@ -129,7 +140,7 @@ def test_what_others_say_has_the_same_form(speaker, written):
         logger.exception("it failed")
     said, failed = lines(written)
     assert (said["event"], said["level"], said["logger"]) == ("it fell over", "warning", f"{speaker}.inner")
-    assert (failed["event"], failed["error"]) == ("it failed", "ValueError: it went wrong")
+    assert (failed["event"], failed["error"]) == ("it failed", "ValueError")
     assert "Traceback" not in written.getvalue()
 
 

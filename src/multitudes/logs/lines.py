@@ -86,7 +86,7 @@ def check(name: str, ids: Sequence[Id], kind: IdKind) -> None:
     """
     expected = int if kind == "int64" else str
     if set(map(type, ids)) - {expected} or (kind == "int64" and ids and not _fit(ids)):
-        raise DataError(f"{name} {ids[0]!r}: cannot be logged; expected {kind}, as this log has them")
+        raise DataError(f"{name}: cannot be logged; expected {kind}, as this log has them")  # whose it is, is not said
 
 
 def _fit(ids: Sequence[Any]) -> bool:

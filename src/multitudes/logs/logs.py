@@ -74,7 +74,7 @@ class Logs:
                 log.tick(now_s)
             except Exception as error:
                 log.counts.failures += 1
-                logging.getLogger(__name__).error("%s: no part was made (%s); tried again", log.folder, error)
+                logging.getLogger(__name__).error("%s: no part was made; tried again", log.folder, exc_info=error)
 
     def close(self) -> None:
         """Stop the thread and turn what was appended into parts."""

@@ -1,6 +1,7 @@
 """The journal of the service: a line for each request and for what goes wrong, JSON with the request it belongs to.
 
-Who asked, and for what, is not in it unless the settings say so: who forgets a user need not look here.
+Who asked is not in it unless the settings say so (``users``, and ``debug`` with the words of any error): who forgets a
+user need not look here.
 """
 
 import logging
@@ -16,6 +17,7 @@ from starlette.types import Scope
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from multitudes.errors import MultitudesError
 from multitudes.service.outlet import stderr
 from multitudes.service.settings import JournalConfig
 
@@ -122,17 +124,18 @@ class _Causes:
         error = given[1] if isinstance(given, tuple) else given
         if not isinstance(error, BaseException):
             return record
-        record["error"], record["where"] = _line(error), _where(error.__traceback__)
+        record["error"], record["where"] = self._line(error), _where(error.__traceback__)
         caused_by = error.__cause__ or error.__context__
         if caused_by is not None:
-            record["cause"] = _line(caused_by)
+            record["cause"] = self._line(caused_by)
         if self._traces:
             record["trace"] = "".join(traceback.format_exception(error))
         return record
 
-
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    def _line(self, error: BaseException) -> str:
+        # Our own words, and the system's, name no user. What others say may: a KeyError is the key that was not there.
+        told = self._traces or isinstance(error, (MultitudesError, OSError))
+        return " ".join(f"{type(error).__name__}: {error}".split()) if told else type(error).__name__
 
 
 def _where(trace: TracebackType | None) -> str:

@@ -87,7 +87,7 @@ class JournalConfig(Config):
     """What is written to stderr, a line each."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="What is written at least; debug adds the traces of errors."
+        "info", description="What is written at least; debug adds the traces of errors, in which ids may stand."
     )
     format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people.")
     requests: float = Field(

@@ -89,7 +89,7 @@ class Shadow:
         try:
             [hidden] = self._retriever.answer([ask], effort=Effort.FULL, stage=unmeasured)
         except Exception as error:
-            logging.getLogger(__name__).warning("the shadow failed: %s", error)
+            logging.getLogger(__name__).warning("the shadow failed", exc_info=error)
             self._add(Compared(errors=1))
             return self._clock() - began
         took_s = self._clock() - began

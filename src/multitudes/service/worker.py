@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Protocol
 
-from multitudes.errors import MultitudesError, UnavailableError, UsageError
+from multitudes.errors import UnavailableError, UsageError
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.cases import IN_TIME
 from multitudes.retrieve.recommendation import Recommendation
@@ -133,8 +133,7 @@ class Worker:
             ticket.answered.set_exception(error)
             return
         self.counts.add("failed")
-        known = isinstance(error, MultitudesError)
-        logging.getLogger(__name__).error("retrieval failed: %s", error, exc_info=None if known else error)
+        logging.getLogger(__name__).error("retrieval failed", exc_info=error)
         ticket.answered.set_result(Answered(retriever.popular(ticket.ask, FAILED), 0.0, {}))
 
 
