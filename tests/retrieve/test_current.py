@@ -163,17 +163,6 @@ def test_a_refused_release_is_tried_again_after_a_while(root: Path, monkeypatch)
     assert current.state() == ("0001", 1, 1, "")
 
 
-def test_the_next_release_knows_who_was_forgotten(root: Path):
-    current = Current(root, remember=5)
-    current().forget("ann")
-    ReleaseStore(root).rollback()
-    assert current.look()
-    reasons = [
-        answer.reason for answer in current().answer([Ask(user, n=2, stateless="lost") for user in ("ann", "bob")])
-    ]
-    assert reasons == ["lost: popular items", "lost: the history as it was published"]
-
-
 def test_one_versions_own_folder_is_served_and_never_left(root: Path):
     current = Current(root / "versions" / "0001")
     current.start()

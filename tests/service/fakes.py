@@ -75,6 +75,9 @@ class DictStates:
         self.forgotten.add(key)
         return known
 
+    def forgot(self, user_id: Id) -> bool:
+        return (type(user_id), user_id) in self.forgotten
+
     async def ping(self) -> None:
         self._check()
 

@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from threading import Event as Gate
 from time import sleep
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -14,6 +14,7 @@ from multitudes.ids import Id
 from multitudes.service.breaker import Breaker
 from multitudes.service.stores import GuardConfig, GuardedStates
 from multitudes.state.config import StateConfig
+from multitudes.state.marks import Marks
 from multitudes.state.protocol import UserStates
 from multitudes.state.records import Appended, Event, Person
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
@@ -70,23 +71,35 @@ def measured() -> Calls:
     return []
 
 
-def guarded(
-    store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config
-) -> GuardedStates:
-    def measure(call: str, seconds: float, *, failed: bool) -> None:
-        assert seconds >= 0
-        if measured is not None:
-            measured.append((call, failed))
+class Guard(Protocol):
+    """Puts a store behind the guard, as a process of this machine does."""
 
-    settings = {"threads": 2, "read_s": LONG, "write_s": LONG, **config}
-    return GuardedStates(store, measure, GuardConfig.model_validate(settings), breaker)
+    def __call__(
+        self, store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config: float
+    ) -> GuardedStates: ...
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Guard:
+    def guard(
+        store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config: float
+    ) -> GuardedStates:
+        def measure(call: str, seconds: float, *, failed: bool) -> None:
+            assert seconds >= 0
+            if measured is not None:
+                measured.append((call, failed))
+
+        settings = GuardConfig.model_validate({"threads": 2, "read_s": LONG, "write_s": LONG, **config})
+        return GuardedStates(store, Marks(tmp_path / "forgotten"), measure, settings, breaker)
+
+    return guard
 
 
 def run(call: Coroutine[object, object, T]) -> T:
     return asyncio.run(call)
 
 
-def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls):
+def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls, guarded: Guard):
     states = guarded(store, measured)
     assert run(states.read(["ann"], LONG)) == [Person("ann")]
     assert run(states.append([Event("a", "ann", 1, 0)])) == Appended([True])
@@ -98,7 +111,9 @@ def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured
     assert store.calls == 6, "it was closed too"
 
 
-def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(store: Store, measured: Calls):
+def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(
+    store: Store, measured: Calls, guarded: Guard
+):
     now_s = [0.0]
     config = {"failures": 2, "rest_s": 5, "read_s": MOMENT}
     states = guarded(store, measured, Breaker(GuardConfig(**config), lambda: now_s[0]), **config)
@@ -118,7 +133,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     assert not states.open
 
 
-def test_a_burst_waits_in_line_and_all_are_answered(store: Store):
+def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard):
     store.lasts_s = MOMENT
     states = guarded(store, failures=1)
 
@@ -129,7 +144,7 @@ def test_a_burst_waits_in_line_and_all_are_answered(store: Store):
     states.close()
 
 
-def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store):
+def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store, guarded: Guard):
     """Control: the two whose turn it was do say something."""
     store.going.clear()
 
@@ -142,7 +157,7 @@ def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_aske
         assert (store.calls, states.open) == (2, opens)
 
 
-def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store):
+def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store, guarded: Guard):
     states = guarded(store, failures=1)
     store.going.clear()
     with pytest.raises(StateError, match="within 1 ms"):
@@ -151,7 +166,7 @@ def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(st
     assert run(states.read(["ann"], LONG)) == [Person("ann")]
 
 
-def test_no_more_wait_than_can(monkeypatch, store: Store):
+def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guard):
     monkeypatch.setattr("multitudes.service.stores._WAITING", 3)
     store.going.clear()
     states = guarded(store)
@@ -169,7 +184,7 @@ def test_no_more_wait_than_can(monkeypatch, store: Store):
     states.close()
 
 
-def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls):
+def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls, guarded: Guard):
     states = guarded(store, measured, failures=2)
     store.error = DataError("no such id")
     for _ in range(3):
@@ -183,7 +198,7 @@ def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store,
     assert states.open
 
 
-def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog):
+def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guard):
     store.error = StateError("redis://10.0.0.7:6379: connection refused")
     states = guarded(store)
     with pytest.raises(StateError, match=r"^the store of user states failed; it is tried again in a moment$"):
@@ -191,7 +206,18 @@ def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: 
     assert "redis://10.0.0.7:6379: connection refused" in caplog.text
 
 
-def test_closing_does_not_wait_for_a_store_that_hangs(store: Store):
+def test_who_asks_to_be_forgotten_is_known_to_all_processes_of_the_machine_whatever_becomes_of_the_store(
+    store: Store, guarded: Guard
+):
+    here, there = guarded(store), guarded(store)
+    store.error = StateError("gone")
+    with pytest.raises(StateError):
+        run(here.forget("ann"))
+    assert [states.forgot(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
+    assert store.calls == 1, "it was not asked who is forgotten"
+
+
+def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Guard):
     states = guarded(store, write_s=MOMENT)
     store.going.clear()
     states.close()
@@ -199,7 +225,9 @@ def test_closing_does_not_wait_for_a_store_that_hangs(store: Store):
 
 
 @pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
-def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(tmp_path: Path):
+def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(
+    tmp_path: Path, guarded: Guard
+):
     from multitudes.state.redis import RedisStates  # noqa: PLC0415 (an extra)
 
     server = RedisServer(tmp_path).start()

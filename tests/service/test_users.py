@@ -57,6 +57,14 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
     assert parts.logs.forgotten == ["ann", "ann"]
 
 
+def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, parts):
+    call("DELETE", "/v1/users/ann")
+    parts.states.error = StateError("the store is away")
+    ann, bob = (call("POST", "/v1/recommend", json={"user_id": user, "n": 2}).json() for user in ("ann", "bob"))
+    assert (ann["reason"], ann["interests"]) == ("the store is away: popular items", [])
+    assert bob["reason"] == "the store is away: the history as it was published", "the control"
+
+
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "42", "é", "a?b#c", 'q"q', "%2F", " "])
 def test_any_name_is_a_user(name, call, parts):
     call("PUT", f"/v1/users/{segment(name)}", json={"follows": ["Drama"]})

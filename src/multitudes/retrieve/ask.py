@@ -36,7 +36,7 @@ class Ask:
     """
 
     user_id: Id | None = None
-    person: "Person | None" = None  # what the state knows of the user; None: nobody asked, or see ``stateless``
+    person: "Person | None" = None  # what is known of the user beside a release; None: nobody asked, or ``stateless``
     history: Sequence[Id] | None = None  # item ids, newest last
     follows: Sequence[str] | None = None
     n: int = 100

@@ -29,7 +29,7 @@ def case(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Ca
     if memory is not None:
         reason = f"{ask.stateless or IN_TIME}: the interests of the last answer"
         return Case(ask, memory.asked, max(effort, Effort.CACHED), reason, memory.vectors)
-    found = _described(people, ask, effort) if ask.described else _user(people, ask, effort, remembered)
+    found = _described(people, ask, effort) if ask.described else _user(people, ask, effort)
     if effort >= Effort.CACHED:
         return found._replace(effort=Effort.POPULAR, reason=found.reason or f"{IN_TIME}: popular items")
     if found.effort == Effort.FEWER:
@@ -42,13 +42,17 @@ def _described(people: People, ask: Ask, effort: Effort) -> Case:
     return Case(ask, people.described(ask.history or (), ask.follows or ()), effort)
 
 
-def _user(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Case:
+def _user(people: People, ask: Ask, effort: Effort) -> Case:
     assert ask.user_id is not None
     if ask.person is not None:
         asked = people.present([ask.person])
         known = bool(asked.user_B[0] >= 0 or ask.person.events or ask.person.follows)
-        return Case(ask, asked, effort) if known else _nobody(ask, asked, f"nothing is known of user {ask.user_id!r}")
-    number = None if remembered.forgot(ask.user_id) else people.number(ask.user_id)
+        return (
+            Case(ask, asked, effort)
+            if known
+            else _nobody(ask, asked, ask.stateless or f"nothing is known of user {ask.user_id!r}")
+        )
+    number = people.number(ask.user_id)
     if number is None:
         nobody = people.described((), (), name=ask.user_id)
         return _nobody(ask, nobody, ask.stateless or f"user {ask.user_id!r} is not in this release")

@@ -95,8 +95,6 @@ class Current:
             self._problem = ""
             return False
         fresh = self._opened(folder)
-        for user_id in self._retriever.remembered.forgotten():
-            fresh.forget(user_id)
         self._retriever = fresh  # one assignment: everybody sees the old one or the new one
         self._switches, self._problem = self._switches + 1, ""
         logging.getLogger(__name__).info("release %s serves", fresh.release.version)

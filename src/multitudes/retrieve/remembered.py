@@ -24,8 +24,7 @@ class Remembered:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        # A user who was forgotten stays as None, so that a state that does not answer is no way back to the release.
-        self._users: OrderedDict[Id, Memory | None] = OrderedDict()
+        self._users: OrderedDict[Id, Memory] = OrderedDict()
         self._lock = Lock()
         self.hits = self.misses = 0
 
@@ -46,25 +45,13 @@ class Remembered:
 
     def keep(self, user_id: Id, memory: Memory) -> None:
         """Remember a user; whoever was answered longest ago makes room."""
-        self._put(user_id, memory)
-
-    def forget(self, user_id: Id) -> None:
-        """Forget a user, and remember that they asked for it."""
-        self._put(user_id, None)
-
-    def forgot(self, user_id: Id | None) -> bool:
-        """Tell whether this user is known to have been forgotten."""
-        with self._lock:
-            return user_id is not None and user_id in self._users and self._users[user_id] is None
-
-    def forgotten(self) -> list[Id]:
-        """Return the users who are known to have been forgotten: the next release must know it too."""
-        with self._lock:
-            return [user_id for user_id, memory in self._users.items() if memory is None]
-
-    def _put(self, user_id: Id, memory: Memory | None) -> None:
         with self._lock:
             self._users[user_id] = memory
             self._users.move_to_end(user_id)
             while len(self._users) > self.size:
                 self._users.popitem(last=False)
+
+    def forget(self, user_id: Id) -> None:
+        """Remember a user no longer."""
+        with self._lock:
+            self._users.pop(user_id, None)

@@ -139,7 +139,7 @@ class Retriever:
         return self._popular(serving, found._replace(effort=Effort.POPULAR, reason=reason))
 
     def forget(self, user_id: Id) -> None:
-        """Forget what is remembered of a user, and do not go back to what the release holds of them."""
+        """Forget what is remembered of a user."""
         self.remembered.forget(user_id)
 
     def _answer(
@@ -216,10 +216,5 @@ class Retriever:
         if not self.remembered.size:
             return
         for b, one in enumerate(cases):
-            ask = one.ask
-            if ask.user_id is None or one.vectors is not None or ask.stateless:
-                continue
-            # Who was forgotten while this answer was made is kept out; who came back since is known to the state.
-            back = ask.person is not None and ask.person.forgotten
-            if back or not self.remembered.forgot(ask.user_id):
-                self.remembered.keep(ask.user_id, Memory(one.asked, made.rows(slice(b, b + 1))))
+            if one.ask.user_id is not None and one.vectors is None and not one.ask.stateless:
+                self.remembered.keep(one.ask.user_id, Memory(one.asked, made.rows(slice(b, b + 1))))

@@ -24,6 +24,7 @@ from multitudes.service.settings import ServeConfig
 from multitudes.service.shadow import Shadow
 from multitudes.service.stores import GuardedStates
 from multitudes.service.watch import Watch, Watched
+from multitudes.state.marks import Marks
 from multitudes.state.place import open_states
 from multitudes.state.protocol import UserStates
 
@@ -59,7 +60,9 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
         measures, heartbeat = Measures(), Heartbeat()
-        states = stack.enter_context(closing(GuardedStates(_store(folder, settings), measures.state, settings.guard)))
+        marks = Marks(folder / "forgotten")
+        states = GuardedStates(_store(folder, settings), marks, measures.state, settings.guard)
+        stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(current().release), settings.logs)))
         shadow: Shadow | None = None
         after: Callable[[Ask, Recommendation], None] = nobody

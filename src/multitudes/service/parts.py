@@ -34,6 +34,7 @@ class States(Protocol):
     async def read(self, user_ids: Sequence[Id], within_s: float) -> list[Person]: ...  # noqa: D102
     async def follow(self, user_id: Id, follows: Sequence[str]) -> None: ...  # noqa: D102
     async def forget(self, user_id: Id) -> bool: ...  # noqa: D102
+    def forgot(self, user_id: Id) -> bool: ...  # noqa: D102
     async def ping(self) -> None: ...  # noqa: D102
 
 

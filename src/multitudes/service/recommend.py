@@ -90,6 +90,7 @@ async def _known(parts: Parts, asks: Sequence[schemas.Ask], time_s: float) -> Kn
             persons = await parts.states.read(users, _OF_STATE * time_s)
         except StateError as error:
             why = str(error)
+            persons = [Person(user, forgotten=True) for user in users if parts.states.forgot(user)]
     return Known({person.user_id: person for person in persons}, why, (perf_counter() - start_s) * 1e3)
 
 

@@ -12,6 +12,7 @@ from multitudes.errors import DataError, StateError
 from multitudes.ids import Id
 from multitudes.service.breaker import Breaker, BreakerConfig
 from multitudes.service.threads import Threads
+from multitudes.state.marks import Marks
 from multitudes.state.protocol import UserStates
 from multitudes.state.records import Appended, Event, Person
 
@@ -42,10 +43,15 @@ class GuardedStates:
     """
 
     def __init__(
-        self, store: UserStates, measure: Measure, config: GuardConfig | None = None, breaker: Breaker | None = None
+        self,
+        store: UserStates,
+        marks: Marks,
+        measure: Measure,
+        config: GuardConfig | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
-        """Take a store, which is closed with this."""
-        self._store, self._measure, self._config = store, measure, config or GuardConfig()
+        """Take a store, which is closed with this, and the marks of who asked to be forgotten on this machine."""
+        self._store, self._marks, self._measure, self._config = store, marks, measure, config or GuardConfig()
         self._breaker = breaker or Breaker(self._config)
         self._threads = Threads(self._config.threads, "user-states")
         self._pending = 0
@@ -68,8 +74,13 @@ class GuardedStates:
         await self._measured("follow", lambda: self._store.follow(user_id, follows), self._config.write_s)
 
     async def forget(self, user_id: Id) -> bool:
-        """Forget a user."""
+        """Forget a user; from the first moment, and whatever becomes of the store, ``forgot`` knows it."""
+        await asyncio.to_thread(self._marks.add, user_id)
         return await self._measured("forget", lambda: self._store.forget(user_id), self._config.write_s)
+
+    def forgot(self, user_id: Id) -> bool:
+        """Tell whether a user asked on this machine to be forgotten, without asking the store."""
+        return user_id in self._marks
 
     async def ping(self) -> None:
         """Return where the store answers."""
