@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     status: int
     degraded: bool = False
     reason: str = ""
+    begun_s: float = 0.0  # from when it was due until the caller began: how far who makes the load is behind
 
     def within(self, deadline_s: float) -> bool:
         """Tell whether it was answered in time."""
@@ -59,7 +60,8 @@ class Caller:
     async def call(self, asked: bytes, due_s: float | None = None) -> Outcome:
         """Send a request on an idle connection, or on a new one, and note its outcome."""
         due_s = self.now_s() if due_s is None else due_s
-        outcome = await self._outcome(asked, due_s)
+        begun_s = self.now_s() - due_s
+        outcome = (await self._outcome(asked, due_s))._replace(begun_s=begun_s)
         self.outcomes.append(outcome)
         return outcome
 

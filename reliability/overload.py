@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most, scaled
 from reliability.connection import run
@@ -65,6 +67,7 @@ def _figures(made: list[Outcome], seconds: float) -> dict[str, Any]:
         "full_in_time_per_s": round(sum(not one.degraded for one in good) / seconds, 1),
         "p50_ms": round(1e3 * percentile_s(made, 50), 1),
         "p99_ms": round(1e3 * percentile_s(made, 99), 1),
+        "caller_behind_p99_ms": round(1e3 * float(np.percentile([one.begun_s for one in made], 99)), 1),
         "statuses": dict(Counter(str(one.status) for one in made)),
         "degraded": dict(Counter(one.reason for one in made if one.degraded)),
     }

@@ -19,8 +19,8 @@ with `make reliability`, or one trial with `python -m reliability NAME`.
 
 Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, a naive
 variant that must fail: where it does not, the trial could not have told, and the claim is not shown. All of it runs on
-one machine, which the load shares with the service. A release of {items:,} items in {width} dimensions with {vectors}
-vectors for each user, unless a trial says otherwise.
+one machine, which the load shares with the service. At full size the release has {items:,} items in {width} dimensions
+and {vectors} vectors for each user, where time matters.
 
 {ran}
 """
@@ -54,6 +54,8 @@ def _section(record: dict[str, Any]) -> str:
     size = "full size" if scale == 1 else f"**scale {scale:g}**"
     took = f"{record['when']}, {size}, {record['seconds']:,.0f} s"
     note = f"{took}, load of the machine {load['before']} to {load['after']}."
+    if max(filter(None, load.values()), default=0.0) > 2 * record["machine"]["cores"]:
+        note += " **Others were at work on it: what is said of time and memory says little.**"
     lines = [f"## {TRIALS[record['name']]}", "", _described(record["name"]), "", note, ""]
     if record["skipped"]:
         lines += [f"Skipped: {record['skipped']}.", ""]

@@ -31,9 +31,12 @@ def test_goodput_counts_what_was_answered_in_time_and_the_rest_as_nothing():
 
 
 def test_answers_without_the_store_are_told_by_their_reason():
-    without = [Outcome(0, 0.1, 200, True, reason) for reason in ("the store of user states failed", "redis://x: no")]
+    without = [
+        Outcome(0, 0.1, 200, True, reason)
+        for reason in ("the store of user states failed", "the store of user states gave no answer")
+    ]
     found = store._figures([*without, Outcome(0, 0.1, 200, True, "to be in time: popular items"), Outcome(0, 0.9, 200)])
-    assert (found["with_state"], found["late_or_failed"]) == (2, 1)
+    assert (found["with_state"], found["unmarked"], found["late_or_failed"]) == (2, 1, 1)
 
 
 def test_an_answer_of_two_releases_is_told_from_one_that_is_only_rounded():

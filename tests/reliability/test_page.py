@@ -48,6 +48,11 @@ def test_a_small_scale_is_said_and_so_is_what_was_not_tried():
     assert "Not tried in this run: `overload`" in page([record()], "a")
 
 
+def test_a_machine_where_others_were_at_work_is_told():
+    assert "Others were at work" in page([record() | {"load": {"before": 1.0, "after": 4.5}}], "a")
+    assert "Others were at work" not in page([record()], "a")
+
+
 def test_what_was_skipped_says_why():
     assert "Skipped: no such server." in page([record() | {"claims": [], "skipped": "no such server"}], "a")
 
