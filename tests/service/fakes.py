@@ -9,7 +9,7 @@ from multitudes.logs.records import Engaged, Served
 from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.admission import Priority
-from multitudes.service.engine import Answered
+from multitudes.service.tickets import Answered
 from multitudes.state.records import Appended, Event, Person
 
 
@@ -39,6 +39,7 @@ class DictStates:
     events: dict[tuple[type, Id], dict[str, Event]] = field(default_factory=dict)
     follows: dict[tuple[type, Id], tuple[str, ...]] = field(default_factory=dict)
     forgotten: set[tuple[type, Id]] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)  # names of events from before their user was forgotten
     reads: list[list[Id]] = field(default_factory=list)
 
     async def append(self, events: Sequence[Event]) -> Appended:
@@ -46,7 +47,7 @@ class DictStates:
         new = []
         for event in events:
             mine = self.events.setdefault((type(event.user_id), event.user_id), {})
-            new.append(event.event_id not in mine)
+            new.append(event.event_id not in mine and event.event_id not in self.late)
             mine.setdefault(event.event_id, event)
         return Appended(new)
 

@@ -16,7 +16,8 @@ from multitudes.retrieve.current import Current
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.stages import Stage
 from multitudes.service.admission import AdmissionConfig, OverloadError
-from multitudes.service.engine import Answered, Engine, EngineConfig
+from multitudes.service.engine import Engine, EngineConfig
+from multitudes.service.tickets import Answered
 from tests.retrieve.planted import publish_planted
 
 

@@ -9,11 +9,11 @@ from prometheus_client import CollectorRegistry
 from multitudes.errors import StateError
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.cases import IN_TIME
+from multitudes.service.answering import FAILED
 from multitudes.service.app import build
 from multitudes.service.causes import cause
 from multitudes.service.families import Families
 from multitudes.service.measures import Measures
-from multitudes.service.worker import FAILED
 from tests.service.conftest import ask
 
 USER = {"user_id": "ann", "n": 4}

@@ -21,7 +21,7 @@ from multitudes.client import Ask, Event
 from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import Kinds
 from multitudes.release.release import Release
-from multitudes.service.opening import _kinds
+from multitudes.service.kinds import kinds_of
 from tests.release.small_release import publish_small
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -197,4 +197,4 @@ def test_a_worker_that_cannot_begin_ends_the_service_with_its_reason(releases):
 
 
 def test_kinds_are_those_of_the_release(releases):
-    assert _kinds(Release.open(releases)) == Kinds("string", "int64")
+    assert kinds_of(Release.open(releases)) == Kinds("string", "int64")

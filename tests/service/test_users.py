@@ -33,9 +33,23 @@ def test_events_are_not_acknowledged_before_they_are_written_down(call, parts):
     response = call("POST", "/v1/events", json={"events": [EVENT]})
     assert refusal(response)[:2] == (503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1
-    assert parts.states.events == {}, "so that they are new when they are sent again"
     parts.logs.full, parts.states.error = False, StateError("the store is away")
     assert refusal(call("POST", "/v1/events", json={"events": [EVENT]})) == (503, "unavailable", "the store is away")
+    assert parts.logs.events == []
+    parts.states.error = None
+    assert call("POST", "/v1/events", json={"events": [EVENT]}).json()["repeated"] == 1
+    assert [event.event_id for event in parts.logs.events] == ["e-1"], "the log has it now, though the state had it"
+
+
+def test_what_comes_late_of_who_was_forgotten_does_not_come_back_by_way_of_the_log(call, parts):
+    late, since, others = (EVENT | {"event_id": name} for name in ("late", "since", "others"))
+    call("POST", "/v1/events", json={"events": [late]})
+    call("DELETE", "/v1/users/ann")
+    parts.logs.events.clear()
+    parts.states.late.add("late")
+    sent = [late, since, others | {"user_id": "bob"}]
+    assert call("POST", "/v1/events", json={"events": sent}).json()["new"] == 2
+    assert [event.event_id for event in parts.logs.events] == ["since", "others"]
 
 
 def test_follows_replace_those_of_before(call, parts):

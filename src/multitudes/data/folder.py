@@ -1,12 +1,12 @@
 """Folders that appear whole or not at all: written beside their place, flushed to the disk, then renamed."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from multitudes.disk import sync
 from multitudes.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         _flush(partial)
         partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read
         _put(partial, out)
-        _flush_entry(out.parent)
+        sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -62,13 +62,5 @@ def _put(partial: Path, out: Path) -> None:
 
 def _flush(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
-        _flush_entry(path)
-    _flush_entry(folder)
-
-
-def _flush_entry(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)

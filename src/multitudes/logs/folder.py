@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from multitudes.disk import write_text
+from multitudes.disk import sync, write_text
 from multitudes.errors import ArtefactError
 from multitudes.logs.schemas import Kinds, LogName
 
@@ -115,14 +115,6 @@ def changing(folder: Path, *, wait: bool = True) -> Iterator[bool]:
 
 def put(partial: Path, file: Path) -> None:
     """Give a file that is whole its name, once it is on the disk."""
-    _flush(partial)
+    sync(partial)
     partial.replace(file)
-    _flush(file.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file.parent)

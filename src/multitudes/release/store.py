@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from multitudes.disk import sync
 from multitudes.errors import ArtefactError, UsageError
 
 CURRENT = "CURRENT"
@@ -65,11 +66,11 @@ class ReleaseStore:
         stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
         for folder, _, names in os.walk(stage):
             for name in names:
-                _sync(Path(folder) / name)
-            _sync(Path(folder))
+                sync(Path(folder) / name)
+            sync(Path(folder))
         version = f"{self._newest() + 1:04d}"
         stage.rename(self._folder(version))
-        _sync(self.root / _VERSIONS)
+        sync(self.root / _VERSIONS)
         self._switch(version)
         return version
 
@@ -171,20 +172,11 @@ class ReleaseStore:
     def _switch(self, version: str) -> None:
         draft = self.root / f".{CURRENT}"
         draft.write_text(version + "\n", encoding="utf-8")
-        _sync(draft)
+        sync(draft)
         draft.replace(self.root / CURRENT)
-        _sync(self.root)
+        sync(self.root)
 
     def _remove_dead_stages(self) -> None:
         # Under the lock no other publisher lives, so whatever is staged was left by one that died.
         for folder in self.root.glob(f"{_STAGE}*"):
             shutil.rmtree(folder)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

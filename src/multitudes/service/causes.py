@@ -3,7 +3,7 @@
 from typing import Final, Literal, get_args
 
 from multitudes.retrieve.cases import IN_TIME
-from multitudes.service.worker import FAILED
+from multitudes.service.answering import FAILED
 
 Cause = Literal["state", "failed", "time", "few", "unknown"]
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)

@@ -19,10 +19,8 @@ from multitudes.config import Config
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.service.admission import Admission, AdmissionConfig, Costs, Load, OverloadError, Priority, remaining
+from multitudes.service.answering import Answering, Answers
 from multitudes.service.tickets import Answered, Ticket, Waiting
-from multitudes.service.worker import Answers, Worker
-
-__all__ = ["Answered", "Engine", "EngineConfig", "EngineState"]
 
 
 class EngineConfig(Config):
@@ -51,8 +49,8 @@ class EngineState(NamedTuple):
     counts: dict[str, int]  # answered by effort; refused, cancelled, late, failed
 
 
-def nobody(ask: Ask, recommendation: Recommendation) -> None:
-    """Look at no answer."""
+def unwatched(ask: Ask, recommendation: Recommendation) -> None:
+    """Look at no answer: the default."""
     del ask, recommendation
 
 
@@ -66,7 +64,7 @@ class Engine:
         admission: AdmissionConfig | None = None,
         *,
         lag_s: Callable[[], float] = lambda: 0.0,
-        after: Callable[[Ask, Recommendation], None] = nobody,
+        after: Callable[[Ask, Recommendation], None] = unwatched,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Set up; ``start`` begins to answer.
@@ -82,7 +80,7 @@ class Engine:
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()
         self.admission = Admission(admission, Costs(admission.memory))
-        self._worker = Worker(current, self.admission, after, clock)
+        self._answering = Answering(current, self.admission, after, clock)
         self._lag_s, self._clock = lag_s, clock
         self._waiting, self._changed = Waiting(), Condition()
         self._running: tuple[float, float] | None = None  # when it began, how long it is expected to take
@@ -122,9 +120,9 @@ class Engine:
             async with asyncio.timeout(self.config.patience * deadline_s):
                 return list(await asyncio.gather(*futures))
         except TimeoutError:
-            self._worker.counts.add("late", len(asks))
+            self._answering.counts.add("late", len(asks))
             return [
-                future.result() if _succeeded(future) else self._worker.popular(ask)
+                future.result() if _succeeded(future) else self._answering.popular(ask)
                 for ask, future in zip(asks, futures, strict=True)
             ]
 
@@ -142,7 +140,7 @@ class Engine:
             load = self._load(priority, len(asks))
             decision = self.admission.decide(load, deadline_s, priority, now, len(asks))
             if decision.effort is None or self._closing:
-                self._worker.counts.add("refused", len(asks))
+                self._answering.counts.add("refused", len(asks))
                 raise OverloadError(
                     "more is asked than can be answered in time; ask again later, or with a longer deadline",
                     decision.retry_after_s,
@@ -154,7 +152,7 @@ class Engine:
                 self._changed.notify()
         if decision.effort == Effort.POPULAR:
             for ticket in tickets:
-                ticket.answered.set_result(self._worker.popular(ticket.ask))
+                ticket.answered.set_result(self._answering.popular(ticket.ask))
         return [ticket.answered for ticket in tickets]
 
     def state(self) -> EngineState:
@@ -162,7 +160,7 @@ class Engine:
         with self._changed:
             waiting, load = len(self._waiting), self._load("interactive", 0)
             costs = {effort.label: self.admission.costs.of(effort) for effort in Effort}
-            return EngineState(waiting, load.ahead_s, costs, self._worker.counts.all())
+            return EngineState(waiting, load.ahead_s, costs, self._answering.counts.all())
 
     def step(self) -> int:
         """Answer one batch of what waits, in the calling thread; return how many requests it had."""
@@ -170,8 +168,8 @@ class Engine:
             batch = self._waiting.take(self.config.batch, self.admission.costs.of, self.config.batch_s)
             self._running = self._clock(), batch.expected_s
         if batch.dropped:
-            self._worker.counts.add("cancelled", batch.dropped)
-        self._worker.answer(batch)
+            self._answering.counts.add("cancelled", batch.dropped)
+        self._answering.answer(batch)
         with self._changed:
             self._running = None
         return len(batch.tickets)

@@ -23,15 +23,19 @@ def router(parts: Parts) -> APIRouter:
         """Take events in. They are on the disk when this answers; sent again, they are known already."""
         check_kinds(parts, [event.user_id for event in body.events], [event.item_id for event in body.events])
         now_s = int(time.time())
-        times = [now_s if event.time_s is None else event.time_s for event in body.events]
-        pairs = list(zip(body.events, times, strict=True))
-        # The log first: should the state then fail, the caller comes again, and a copy in the log is told by its id.
-        if not parts.logs.engaged(
-            [Engaged(e.event_id, e.user_id, e.item_id, t, e.action, e.request_id) for e, t in pairs]
-        ):
+        done = [_engaged(event, now_s) for event in body.events]
+        appended = await parts.states.append([Event(*one[:5]) for one in done])
+        # What is known already is logged again, since it may be what the log did not take; its id tells the copy. But
+        # what is from before its user was forgotten, which is not new either, must not come back by way of the log.
+        pairs = zip(done, appended.new, strict=True)
+        if not parts.logs.engaged([one for one, new in pairs if new or not parts.states.forgot(one.user_id)]):
             raise RefusalError(503, "the events cannot be written down; send them again later", retry_after_s=10)
-        appended = await parts.states.append([Event(e.event_id, e.user_id, e.item_id, t, e.action) for e, t in pairs])
         new = sum(appended.new)
-        return json_answer({"new": new, "repeated": len(pairs) - new, "cut": appended.cut})
+        return json_answer({"new": new, "repeated": len(done) - new, "cut": appended.cut})
 
     return routes
+
+
+def _engaged(event: schemas.Event, now_s: int) -> Engaged:
+    time_s = now_s if event.time_s is None else event.time_s
+    return Engaged(event.event_id, event.user_id, event.item_id, time_s, event.action, event.request_id)

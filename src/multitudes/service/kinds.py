@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 
-import polars as pl
-
-from multitudes.ids import Id
+from multitudes.ids import Id, IdKind
+from multitudes.logs.schemas import Kinds
+from multitudes.release.release import Release
 from multitudes.service.parts import Parts
 from multitudes.service.refusals import RefusalError
+
+
+def kinds_of(release: Release) -> Kinds:
+    """Return what the ids of a release are."""
+    user, item = (ids.dtype.is_integer() for ids in (release.user_ids, release.items["item_id"]))
+    return Kinds("int64" if user else "string", "int64" if item else "string")
 
 
 def check_kinds(parts: Parts, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
@@ -15,15 +21,13 @@ def check_kinds(parts: Parts, user_ids: Sequence[Id], item_ids: Sequence[Id]) ->
     Raises:
         RefusalError: (422) an id is a text where those of the data are integers, or the other way round.
     """
-    release = parts.current().release
-    if user_ids:
-        _check("user_id", user_ids, release.user_ids)
-    if item_ids:
-        _check("item_id", item_ids, release.items["item_id"])
+    kinds = kinds_of(parts.current().release)
+    _check("user_id", user_ids, kinds.user_id)
+    _check("item_id", item_ids, kinds.item_id)
 
 
-def _check(what: str, given: Sequence[Id], known: pl.Series) -> None:
-    kind = int if known.dtype.is_integer() else str
+def _check(what: str, given: Sequence[Id], expected: IdKind) -> None:
+    kind = int if expected == "int64" else str
     wrong = next((one for one in given if not isinstance(one, kind)), None)
     if wrong is not None:
         words = "integers" if kind is int else "texts"

@@ -1,23 +1,20 @@
 """What the service is made of, opened in order and closed in the other: releases, engine, states, logs, keys."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
-from multitudes.logs.schemas import Kinds
-from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.current import Current
-from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.door import LOOPBACK
-from multitudes.service.engine import Engine, nobody
+from multitudes.service.engine import Engine, unwatched
 from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
+from multitudes.service.kinds import kinds_of
 from multitudes.service.measures import Measures
 from multitudes.service.parts import Parts
 from multitudes.service.settings import ServeConfig
@@ -63,13 +60,11 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         marks = Marks(folder / "forgotten")
         states = GuardedStates(_store(folder, settings), marks, measures.state, settings.guard)
         stack.enter_context(closing(states))
-        logs = stack.enter_context(closing(Logs(folder / "logs", _kinds(current().release), settings.logs)))
-        shadow: Shadow | None = None
-        after: Callable[[Ask, Recommendation], None] = nobody
-        if settings.releases.shadow is not None:
-            shadow = stack.enter_context(closing(_shadow(releases, settings.releases.shadow)))
-            shadow.start()
-            after = shadow.offer
+        logs = stack.enter_context(closing(Logs(folder / "logs", kinds_of(current().release), settings.logs)))
+        shadow = _shadow(releases, settings.releases.shadow)
+        if shadow is not None:
+            stack.enter_context(closing(shadow)).start()
+        after = unwatched if shadow is None else shadow.offer
         engine = Engine(current, settings.engine, settings.admission, lag_s=heartbeat.lag_s, after=after)
         stack.enter_context(closing(engine))
         watched = Watched(current, engine, states, logs, heartbeat, shadow)
@@ -80,8 +75,8 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
         yield Parts(settings, current, engine, states, logs, measures, Journal(settings.journal), keys, heartbeat)
 
 
-def _shadow(releases: Path, version: str) -> Shadow:
-    return Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
+def _shadow(releases: Path, version: str | None) -> Shadow | None:
+    return None if version is None else Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
 
 
 def data_folder(releases: Path, settings: ServeConfig) -> Path:
@@ -100,8 +95,3 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
 
 def _store(folder: Path, settings: ServeConfig) -> UserStates:
     return open_states(settings.state.store or folder / "state.sqlite", settings.state)
-
-
-def _kinds(release: Release) -> Kinds:
-    user, item = (ids.dtype.is_integer() for ids in (release.user_ids, release.items["item_id"]))
-    return Kinds("int64" if user else "string", "int64" if item else "string")

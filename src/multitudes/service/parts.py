@@ -9,12 +9,12 @@ from multitudes.logs.records import Engaged, Served
 from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.admission import Priority
-from multitudes.service.engine import Answered
 from multitudes.service.heartbeat import Heartbeat
 from multitudes.service.journal import Journal
 from multitudes.service.keys import Keys
 from multitudes.service.measures import Measures
 from multitudes.service.settings import ServeConfig
+from multitudes.service.tickets import Answered
 from multitudes.state.records import Appended, Event, Person
 
 

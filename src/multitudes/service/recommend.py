@@ -17,10 +17,10 @@ from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.deadlines import DeadlineHeader, left_s
 from multitudes.service.documents import answers
-from multitudes.service.engine import Answered
 from multitudes.service.kinds import check_kinds
 from multitudes.service.parts import Parts
 from multitudes.service.refusals import json_answer
+from multitudes.service.tickets import Answered
 from multitudes.state.records import Person
 
 _OF_STATE = 0.5  # share of the time left that reading the state may take: the rest is for an answer without it

@@ -15,7 +15,7 @@ from time import monotonic
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.stages import unmeasured
-from multitudes.service.worker import Answers
+from multitudes.service.answering import Answers
 
 _REST = 3.0  # times the duration of an answer: a quarter of one core at most
 _QUEUE = 64

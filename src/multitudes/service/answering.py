@@ -47,7 +47,7 @@ class Counts:
             return dict(self._counts)
 
 
-class Worker:
+class Answering:
     """Answers batches, measures what they cost, and counts."""
 
     def __init__(
