@@ -1,0 +1,73 @@
+"""The figures held to what the service was asked for: reached, or missed by how much."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.index.goals import Goal, said
+from benchmarks.markdown import number
+
+Figures = Mapping[str, Any]
+MILLION = 1_000_000  # items from which the goals hold
+
+
+class Verdict(NamedTuple):
+    """A goal with what was measured: by the wall's clock, and by the processor's where it says something too."""
+
+    goal: Goal
+    found: float
+    by_cpu: float | None = None
+
+    def __str__(self) -> str:
+        """Say whether it was reached, and by how much it was missed."""
+        wall = f"{said(self.goal, self.found)} ({number(self.found)}{self.goal.unit})"
+        if self.by_cpu is None:
+            return wall
+        return f"{wall}; CPU {said(self.goal, self.by_cpu)} ({number(self.by_cpu)}{self.goal.unit})"
+
+
+class Asked(NamedTuple):
+    """What was asked for, and how it is read."""
+
+    name: str
+    limit: float
+    unit: str
+    at_most: bool
+    read: Callable[[Figures], float]
+    by_cpu: Callable[[Figures], float] | None = None
+
+
+def _ratio(name: str) -> Callable[[Figures], float]:
+    return lambda figures: float(figures["joint_over_single"][name]["median"])
+
+
+def _joint(name: str) -> Callable[[Figures], float]:
+    return lambda figures: float(figures["methods"]["joint"][name]["median"])
+
+
+def _memory(figures: Figures) -> float:
+    joint = figures["methods"]["joint"]
+    return float(joint["memory_mib"]["all"] / joint["index_mib"])
+
+
+GOALS = (
+    Asked("p90, twelve vectors to one", 1.10, " ×", True, _ratio("p90_ms"), _ratio("cpu_ms")),
+    Asked("p99 of twelve vectors", 25, " ms", True, _joint("p99_ms")),
+    Asked("answers a second, twelve vectors to one", 0.85, " ×", False, _ratio("per_s"), _ratio("per_cpu_s")),
+    Asked(
+        "from start to ready",
+        3,
+        " s",
+        True,
+        lambda figures: float(figures["methods"]["joint"]["ready_s"]),
+        lambda figures: float(figures["methods"]["joint"]["ready_cpu_s"]),
+    ),
+    Asked("resident memory, of the files of the index", 1.3, " ×", True, _memory),
+)
+
+
+def verdicts(figures: Figures) -> list[Verdict]:
+    """Return the verdict of every goal."""
+    return [
+        Verdict(Goal(*asked[:4], lambda _, __: None), asked.read(figures), asked.by_cpu and asked.by_cpu(figures))
+        for asked in GOALS
+    ]

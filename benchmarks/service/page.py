@@ -1,0 +1,139 @@
+"""``python -m benchmarks.service.page``: docs/service-speed.md, with its picture, from the JSON of a run alone."""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.markdown import number, ranged, table
+from benchmarks.service.goals import MILLION, verdicts
+from benchmarks.service.picture import COLOURS, cpu_ms, draw, wall_ms
+from multitudes.disk import write_text
+
+RESULTS = ROOT / "benchmarks" / "results" / "service.json"
+PICTURE = "service-stages"
+_WORDS = Path(__file__).with_name("words.md")
+_HEAD = """# The speed of the service
+
+Written by `python -m benchmarks.service.page` from `benchmarks/results/service.json`; do not edit. Measure on your own
+machine with `make bench-service`; `python -m benchmarks.service --help` names sizes.
+
+"""
+_MEASURED = {
+    "p50_ms": "p50, ms",
+    "p90_ms": "p90, ms",
+    "p99_ms": "p99, ms",
+    "cpu_ms": "CPU ms a request",
+    "per_s": "answers/s at most",
+    "per_cpu_s": "answers per CPU s",
+}
+Record = Mapping[str, Any]
+
+
+def page(records: list[dict[str, Any]]) -> str:
+    """Return the page."""
+    lines = [_HEAD + _WORDS.read_text(encoding="utf-8"), f"![Where the time goes](images/{PICTURE}.svg)", ""]
+    for record in records:
+        lines += [f"## {record['sizes']['items']:,} items", "", _note(record), ""]
+        lines += [*_goals(record), *_loads(record), *_stages(record), *_process(record)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _note(record: Record) -> str:
+    """Say where, when and how it was measured."""
+    machine, plan, load, cores = record["machine"], record["plan"], record["load"], record["cores"]
+    busy = max(value or 0 for value in load.values()) > machine["cores"] + 1  # the run itself wants one or two
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+    shared = "each may use every core" if cores["service"] == cores["load"] else f"the service on {cores['service']}"
+    lines = [
+        f"{record['when']}, {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}.",
+        f"{versions}. Seed {record['seeds'][0]}. {plan['rounds']} rounds of {plan['seconds']:g} s for each load;",
+        f"n = {plan['n']}; service and load on one machine, {shared}.",
+        f"Load of the machine {load['before']} before and {load['after']} after.",
+    ]
+    if busy:
+        lines.append("**Others were at work: believe CPU, not the clock.**")
+    return "\n".join(lines)
+
+
+def _goals(record: Record) -> list[str]:
+    if record["sizes"]["items"] < MILLION:
+        return []
+    rows = [
+        [one.goal.name, f"{'≤' if one.goal.at_most else '≥'} {number(one.goal.limit)}{one.goal.unit}", str(one)]
+        for one in verdicts(record["figures"])
+    ]
+    return ["### Goals", "", *table(["goal", "limit", "found"], rows)]
+
+
+def _loads(record: Record) -> list[str]:
+    plan, figures = record["plan"], record["figures"]
+    methods, ratio = figures["methods"], figures["joint_over_single"]
+    rows = [
+        [words, *(ranged(one[name]) for one in methods.values()), ranged(ratio[name])]
+        for name, words in _MEASURED.items()
+    ]
+    lost = {"errors": "requests without an answer", "degraded": "answers with less than all"}
+    rows += [[words, *(number(one[name]) for one in methods.values()), ""] for name, words in lost.items()]
+    text = (
+        f"The first four at {plan['rate']:g} requests a second that come at random moments; a time counts from when a"
+        f" request was due. At most: {plan['clients']} clients that wait for their answers. Median of the rounds"
+        " (least–most)."
+    )
+    return ["### Under load", "", text, "", *table(["", *methods, "joint ÷ single"], rows)]
+
+
+def _stages(record: Record) -> list[str]:
+    methods = record["figures"]["methods"]
+    columns = [read(one) for one in methods.values() for read in (cpu_ms, wall_ms)]
+    rows = [
+        [stage, *(number(round(column[stage], 3)) if stage in column else "" for column in columns)]
+        for stage in COLOURS
+        if any(stage in column for column in columns)
+    ]
+    rows.append(["**all**", *(number(round(sum(column.values()), 3)) for column in columns)])
+    head = ["stage", *(f"{method}, {clock}" for method in methods for clock in ("CPU ms", "ms"))]
+    text = (
+        "Of the processor: each part called alone; *HTTP and threads* is what the process took beyond them. By the"
+        " clock: what the service says of itself under load, where those that are answered together share it."
+    )
+    return ["### Where the time goes", "", text, "", *table(head, rows)]
+
+
+def _process(record: Record) -> list[str]:
+    rows = []
+    for method, one in record["figures"]["methods"].items():
+        memory = one["memory_mib"]
+        rows.append(
+            [
+                method,
+                f"{number(one['ready_s'])} ({number(one['ready_cpu_s'])})",
+                *(number(memory[name]) for name in ("all", "own", "files")),
+                number(one["index_mib"]),
+                number(one["inside_cpu_ms"]["answer_bytes"] / 1024),
+            ]
+        )
+    head = ["", "ready, s (CPU)", "resident MiB", "own", "pages of files", "index files, MiB", "an answer, KiB"]
+    return ["### The process", "", *table(head, rows)]
+
+
+def main() -> None:
+    """Write the page and its picture."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.service.page", description="Write the page.")
+    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON of a run")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "service-speed.md")
+    given = parser.parse_args()
+    if not given.results.exists():
+        parser.error("no results yet; make them with: make bench-service")
+    records = json.loads(given.results.read_text(encoding="utf-8"))
+    records.sort(key=lambda record: -int(record["sizes"]["items"]))
+    (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
+    draw(records, given.out.parent / "images" / PICTURE)
+    write_text(given.out, page(records))
+    print(given.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+from contextlib import closing
+
+import numpy as np
+import pytest
+from benchmarks.index.corpus import Corpus
+from benchmarks.service import inside
+from benchmarks.service.releases import STORE, made
+from benchmarks.service.world import TASTES, Sizes, draw
+
+from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.retriever import Retriever
+from multitudes.state.place import open_states
+
+SIZES = Sizes(items=1_500, users=12, width=16, topics=8, history=10, seen=20, follows=4)
+
+
+def test_a_history_lies_near_the_tastes_of_its_user_and_not_near_those_of_another():
+    world = draw(SIZES)
+    taste_UGD = Corpus("latent", SIZES.items, SIZES.width).users(SIZES.users, "served")[:, :TASTES]
+    item_ULD = world.item_ID[world.seen_UL - 1]
+    own = np.einsum("uld,ugd->ulg", item_ULD, taste_UGD).max(axis=2).mean()
+    others = np.einsum("uld,ugd->ulg", item_ULD, np.roll(taste_UGD, 1, axis=0)).max(axis=2).mean()
+    assert own > 0.6
+    assert others < own - 0.3
+
+
+def test_topics_are_numbered_from_one_and_nobody_follows_one_twice():
+    world = draw(SIZES)
+    assert set(np.unique(world.topic_I)) == set(range(1, SIZES.topics + 1))
+    assert all(len(set(follows)) == SIZES.follows for follows in world.follow_UF.tolist())
+
+
+@pytest.mark.slow
+def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
+    folder = made(SIZES, tmp_path)
+    with closing(open_states(folder / STORE)) as states:
+        (person,) = states.read([3])
+    assert len(person.events) == SIZES.history
+    answers = {
+        method: Retriever.open(folder / method).answer([Ask(3, person=person, n=30)])[0]
+        for method in ("single", "joint")
+    }
+    assert {method: len(answer.interests) for method, answer in answers.items()} == {"single": 1, "joint": 11}
+    assert not any(answer.degraded for answer in answers.values())
+    found = inside.measure(str(folder), "joint", requests=3, rounds=2, n=30)
+    assert set(found["stages"]) == set(inside.STAGES)
+    assert all(spread["min"] > 0 for spread in found["stages"].values())
