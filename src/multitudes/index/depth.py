@@ -94,10 +94,7 @@ def _place(
     """
     log_depth_L, height_L = zip(*known, strict=True)
     above_E = step * np.arange(height_QE.shape[1] + 1)
-    place_Q = np.empty_like(nth_Q)
-    for nth in np.unique(nth_Q).tolist():
-        where = np.flatnonzero(nth_Q == nth)
-        bound_E = np.interp(np.log(np.maximum(1, nth + above_E[:-1])), log_depth_L, height_L)
-        enough_QE = np.pad(height_QE[where] <= bound_E, ((0, 0), (0, 1)), constant_values=True)
-        place_Q[where] = nth + above_E[enough_QE.argmax(axis=1)]
-    return place_Q
+    rank_QE = np.maximum(1, nth_Q[:, None] + above_E[:-1])
+    enough_QE = np.ones((len(nth_Q), len(above_E)), dtype=np.bool_)  # where all stand above, what follows them is
+    enough_QE[:, :-1] = height_QE <= np.interp(np.log(rank_QE), log_depth_L, height_L)
+    return np.asarray(nth_Q + above_E[enough_QE.argmax(axis=1)])
