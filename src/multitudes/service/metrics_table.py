@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from multitudes.service.families import Families
+from multitudes.service.reference import between
 
-BEGIN, END = "<!-- metrics: written by `python -m multitudes.service.metrics_table docs/observe.md` -->", "<!-- end -->"
+BEGIN: Final = "<!-- metrics: written by `python -m multitudes.service.metrics_table docs/observe.md` -->"
 
 
 def table() -> str:
@@ -19,8 +21,7 @@ def table() -> str:
 
 def written_into(page: str) -> str:
     """Return a page with the table between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+    return between(BEGIN, table(), page)
 
 
 def labels_by_name() -> dict[str, tuple[str, ...]]:

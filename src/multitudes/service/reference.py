@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from multitudes.service.settings import PREFIX, ServeConfig
 
-BEGIN, END = "<!-- settings: written by `python -m multitudes.service.reference docs/service.md` -->", "<!-- end -->"
+BEGIN: Final = "<!-- settings: written by `python -m multitudes.service.reference docs/service.md` -->"
+END: Final = "<!-- end -->"
 
 
 def table() -> str:
@@ -16,8 +18,13 @@ def table() -> str:
 
 def written_into(page: str) -> str:
     """Return a page with the table between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{table()}\n\n{END}{rest.partition(END)[2]}"
+    return between(BEGIN, table(), page)
+
+
+def between(begin: str, table: str, page: str) -> str:
+    """Return a page with a table between ``begin`` and the next end."""
+    before, _, rest = page.partition(begin)
+    return f"{before}{begin}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
 
 
 def _rows() -> Iterator[str]:
