@@ -21,12 +21,12 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, effort: int, proposals: int, among=None):
-        self.asked.append(effort)
+    def propose(self, query_QD, level: Level, wanted: int, among=None):
+        self.asked.append(level.effort)
         left = np.arange(ITEMS)
         if among is not None:
             left = left[np.unpackbits(among, bitorder="little")[:ITEMS] == 1]
-        return np.tile(left[:proposals], (len(query_QD), 1))
+        return np.tile(left[:wanted], (len(query_QD), 1))
 
 
 @pytest.fixture(name="engine")
@@ -75,10 +75,10 @@ def test_deeper_than_was_tuned_it_is_scanned(engine):
 
 
 def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
-    def some(query_QD, effort: int, proposals: int, among=None):
-        engine.asked.append(effort)
-        row = np.arange(proposals)
-        return np.tile(np.where(row < 0.6 * effort, row, -1), (len(query_QD), 1))
+    def some(query_QD, level: Level, wanted: int, among=None):
+        engine.asked.append(level.effort)
+        row = np.arange(wanted)
+        return np.tile(np.where(row < 0.6 * level.effort, row, -1), (len(query_QD), 1))
 
     monkeypatch.setattr(engine, "propose", some)
     assert ask(index(engine), 40) == list(range(40))

@@ -5,6 +5,7 @@ import pytest
 
 from multitudes.index import hnsw, inverted
 from multitudes.index.selector import nothing
+from multitudes.index.tuning import Level
 
 ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
 VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
@@ -14,11 +15,12 @@ VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32
 def test_all_but_the_excluded_rows_are_proposed(module):
     engine = module.build(np.arange(ITEMS), VECTORS)._engine
     without = np.array([0, 7, 8, 33, ITEMS - 1])
+    level = Level(ITEMS, engine.efforts()[-1], ITEMS, 1.0, 1.0, 1.0)
     out = nothing(ITEMS).also(without)
-    row_QM = engine.propose(VECTORS[:3], engine.efforts()[-1], ITEMS, out.among)
+    row_QM = engine.propose(VECTORS[:3], level, ITEMS, out.among)
     for row_M in row_QM:
         assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
-    everything = engine.propose(VECTORS[:3], engine.efforts()[-1], ITEMS, nothing(ITEMS).among)
+    everything = engine.propose(VECTORS[:3], level, ITEMS, nothing(ITEMS).among)
     assert np.isin(without, everything).all(), "the control: without an exclusion they are proposed"
 
 
@@ -28,3 +30,15 @@ def test_what_is_left_out_adds_up_and_leaves_what_was_before_as_it_was():
     for out, rows in ((nothing(ITEMS), []), (first, [3, 9, 60]), (both, [0, 3, 9, 60])):
         assert out.row_E.tolist() == rows
         assert np.flatnonzero(np.unpackbits(out.bits, bitorder="little")[:ITEMS] == 0).tolist() == rows
+
+
+def test_how_many_are_wanted_does_not_shorten_the_walk_through_a_graph():
+    rng = np.random.default_rng(1)
+    vectors, queries = (rng.standard_normal((n, 16)).astype(np.float32) for n in (2_000, 50))
+    engine = hnsw.build(np.arange(2_000), vectors)._engine
+    far, near = (Level(depth, 0, depth, 1.0, 1.0, 1.0) for depth in (200, 10))
+    all_QM, few_QM, control_QM = (
+        engine.propose(queries, level, wanted) for level, wanted in ((far, 200), (far, 10), (near, 10))
+    )
+    np.testing.assert_array_equal(few_QM, all_QM[:, :10])
+    assert (control_QM != few_QM).any(), "the control: the walk of a level that is not as deep"

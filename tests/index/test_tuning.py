@@ -6,9 +6,10 @@ import pytest
 from multitudes.index.protocol import Hits
 from multitudes.index.rows import checked_rows
 from multitudes.index.scan import scan
-from multitudes.index.tuning import Level, Promise, Sample, Tuning, depths, from_record, sample, tune
+from multitudes.index.tuning import Choice, Level, Promise, Sample, Tuning, depths, from_record, sample, tune
 
 EFFORTS = [2**power for power in range(12)]
+CHOICE = Choice(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
 PROMISE = Promise(recall=0.9, deepest=100, scanned=10)
 
 
@@ -34,18 +35,23 @@ def finding(rows, share_of):
 
 def test_the_least_effort_that_is_enough_is_found_for_every_depth(rows, some):
     ranked = finding(rows, lambda level: min(1.0, level.effort / (8 * level.depth)))
-    tuned = tune(EFFORTS, ranked, rows, some, PROMISE)
+    tuned = tune(CHOICE, ranked, rows, some, PROMISE)
     assert [(level.depth, level.effort) for level in tuned.levels] == [(10, 128), (20, 256), (50, 512), (100, 1024)]
     assert all(level.recall == level.at_least == level.checked == 1.0 for level in tuned.levels)
 
 
+def test_a_deeper_level_may_need_less_effort(rows, some):
+    ranked = finding(rows, lambda level: 1.0 if level.effort * level.depth >= 1_024 else 0.5)
+    assert [level.effort for level in tune(CHOICE, ranked, rows, some, PROMISE).levels] == [128, 64, 32, 16]
+
+
 def test_more_proposals_make_up_for_codes_that_lose_much(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.proposals >= 4 * level.depth + 32 else 0.5)
-    assert [level.proposals for level in tune(EFFORTS, ranked, rows, some, PROMISE).levels] == [72, 112, 232, 432]
+    assert [level.proposals for level in tune(CHOICE, ranked, rows, some, PROMISE).levels] == [72, 112, 232, 432]
 
 
 def test_a_depth_that_no_effort_reaches_has_no_level(rows, some):
-    tuned = tune(EFFORTS, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, PROMISE)
+    tuned = tune(CHOICE, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, PROMISE)
     assert [level.depth for level in tuned.levels] == [50]
     assert tuned.places(np.array([0, 7, 50, 51])).tolist() == [0, 0, 0, 1], "the next deeper level, or a scan"
 
@@ -61,7 +67,7 @@ def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
 
     drawn = np.random.default_rng(1).standard_normal((400, 4)).astype(np.float32)
     promise = Promise(recall=0.94, deepest=10, scanned=10)
-    few, many = (tune(EFFORTS, ranked, rows, Sample(drawn[:n], drawn[n:], "queries"), promise) for n in (4, 200))
+    few, many = (tune(CHOICE, ranked, rows, Sample(drawn[:n], drawn[n:], "queries"), promise) for n in (4, 200))
     assert few.levels[0].effort == 64
     assert many.levels[0].effort == 1
     assert many.levels[0].at_least < many.levels[0].recall == 0.95

@@ -26,7 +26,7 @@ from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.selector import LeftOut, nothing
 from multitudes.index.spread import Spread
 from multitudes.index.sweep import sweep
-from multitudes.index.tuning import Engine, Level, Promise, TopicLevel, Tuning, sample, tune
+from multitudes.index.tuning import Choice, Engine, Level, Promise, TopicLevel, Tuning, sample, tune
 from multitudes.progress import Progress, silent
 
 _TURNS = 3  # deeper each time; what is still not found then is scanned for
@@ -127,9 +127,11 @@ class Approximate:
         """Search where nothing is filtered."""
         return self.rank(request.of(where), level)
 
-    def rank(self, request: Request, level: Level, out: LeftOut | None = None) -> Ranking:
-        """Search all items but some once, at a level; what the request itself filters is ignored."""
-        row_QM, score_QM = self._proposed(request.query_QD, level, out)
+    def rank(
+        self, request: Request, level: Level, wanted: int | None = None, among: NDArray[np.uint8] | None = None
+    ) -> Ranking:
+        """Search all items, or those among some, once at a level; what the request itself filters is ignored."""
+        row_QM, score_QM = self._proposed(request.query_QD, level, wanted, among)
         key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : request.width]
         ranking = kept(key_QM, request.limit_Q, request.width)
         short_Q = ranking.hits.count_Q < request.limit_Q
@@ -142,8 +144,7 @@ class Approximate:
         hits = no_hits(len(where), request.width)
         limit_Q = request.limit_Q[where]
         for own, at in alike(self.tuning.levels, limit_Q, np.arange(len(where))):
-            fewer = level._replace(proposals=_spared(level, own or level))
-            put(hits, at, self.rank(request.of(where[at]), fewer, out).hits)
+            put(hits, at, self.rank(request.of(where[at]), level, _spared(level, own or level), out.among).hits)
         depth_Q = excluded.rows(where).depth(hits.score_QN, limit_Q)
         return Ranking(hits, np.where(hits.count_Q < limit_Q, np.maximum(depth_Q, level.depth + 1), depth_Q))
 
@@ -160,10 +161,14 @@ class Approximate:
         return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, level.depth + 1), depth_Q)))
 
     def _proposed(
-        self, query_QD: NDArray[np.float32], level: Level, out: LeftOut | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        level: Level,
+        wanted: int | None = None,
+        among: NDArray[np.uint8] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows that the engine proposes, and their exact scores."""
-        row_QM = self.engine.propose(query_QD, level.effort, level.proposals, out.among if out else None)
+        """Return the rows that the engine proposes, as many as the level does if not said, and their exact scores."""
+        row_QM = self.engine.propose(query_QD, level, level.proposals if wanted is None else wanted, among)
         row_QM.sort(axis=1)  # read from the front to the back
         return row_QM, self._scores(query_QD, row_QM)
 
@@ -217,7 +222,9 @@ def tuned(
     def ranked(query_QD: NDArray[np.float32], level: Level) -> Hits:
         return untuned.rank(unfiltered(query_QD, level.depth), level).hits
 
-    levels = Approximate(rows, engine, tune(engine.efforts(), ranked, rows, some, promise, progress))
+    levels = Approximate(
+        rows, engine, tune(Choice(engine.efforts(), engine.proposals), ranked, rows, some, promise, progress)
+    )
     checked = [_checked(levels, topic, some.checked_QD) for topic in rows.postings.longer_than(promise.scanned)]
     return Approximate(rows, engine, levels.tuning._replace(topics=tuple(checked)))
 

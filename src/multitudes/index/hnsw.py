@@ -19,7 +19,7 @@ from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Promise
+from multitudes.index.tuning import PROMISE, Level, Promise
 from multitudes.progress import Progress, silent
 
 KIND = "hnsw"
@@ -43,13 +43,17 @@ class Graph:
         largest = min(4096, int(self.graph.ntotal) // 10)
         return sorted({0, largest} | {int(10 * 1.1**power) for power in range(64) if 10 * 1.1**power < largest})
 
+    def proposals(self, depth: int) -> Sequence[int]:
+        """Return little more than the depth: 8 bits misplace little, and each proposal lengthens the walk."""
+        return [int(over * depth) + 8 for over in (1.1, 1.2, 1.5, 2, 3, 4)]
+
     def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
+        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
         """Return the rows of the best codes that the walk met; it goes through those that it must not return."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        parameters = _faiss.SearchParametersHNSW(efSearch=proposals + effort, sel=only(among))
-        return np.asarray(self.graph.search(query_QD, proposals, params=parameters)[1])
+        parameters = _faiss.SearchParametersHNSW(efSearch=level.proposals + level.effort, sel=only(among))
+        return np.asarray(self.graph.search(query_QD, wanted, params=parameters)[1])
 
     def about(self) -> dict[str, Any]:
         """Return how many links an item has."""

@@ -22,7 +22,7 @@ from multitudes.index.protocol import Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Promise
+from multitudes.index.tuning import PROMISE, Level, Promise
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -49,22 +49,26 @@ class Lists:
         steps = {int(1.1**power) for power in range(300) if 1.1**power < self.inverted.nlist}
         return sorted(steps | {int(self.inverted.nlist)})
 
+    def proposals(self, depth: int) -> Sequence[int]:
+        """Return twice the depth and more: 4 bits misplace much."""
+        return [over * depth + 32 for over in (2, 3, 4, 6, 8)]
+
     def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
+        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
     ) -> NDArray[np.int64]:
-        """Return the rows of the best codes in the ``effort`` lists nearest to each query."""
+        """Return the rows of the best codes in the level's number of lists nearest to each query."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
         # A product of its own for each query, so that it gets the same lists alone and in a batch.
         score_QL = np.matmul(self._centroid_LD, query_QD[:, :, None])[:, :, 0]
-        list_QP = np.argpartition(score_QL, -effort, axis=1)[:, -effort:].copy()
+        list_QP = np.argpartition(score_QL, -level.effort, axis=1)[:, -level.effort :].copy()
         score_QP = score_QL[np.arange(len(list_QP))[:, None], list_QP]
-        row_QM = np.empty((len(query_QD), proposals), dtype=np.int64)
+        row_QM = np.empty((len(query_QD), wanted), dtype=np.int64)
         unused_QM = np.empty(row_QM.shape, dtype=np.float32)
         pointers = (faiss.swig_ptr(array) for array in (list_QP, score_QP, unused_QM, row_QM))
         assigned, distances, found, rows = pointers
         self.inverted.search_preassigned_c(
-            len(query_QD), faiss.swig_ptr(query_QD), proposals, assigned, distances, found, rows, False,
-            _parameters(nprobe=effort, sel=only(among)),
+            len(query_QD), faiss.swig_ptr(query_QD), wanted, assigned, distances, found, rows, False,
+            _parameters(nprobe=level.effort, sel=only(among)),
         )  # fmt: skip
         return row_QM
 

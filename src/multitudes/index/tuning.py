@@ -27,7 +27,6 @@ _SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a sc
 _GLANCED = 32  # queries on which it is seen that no effort is enough
 _ALWAYS_WORTH = 1_000  # proposals, however few the items
 _RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
-_OVER = (2, 3, 4, 6, 8)  # proposals for each result: what the codes misplace lies just below the limit
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
 
 
@@ -143,13 +142,20 @@ class Engine(Protocol):
         """Return the efforts to try, ascending."""
         ...
 
-    def propose(
-        self, query_QD: NDArray[np.float32], effort: int, proposals: int, among: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.int64]:
-        """Return the rows of candidates (Q, M), each at most once, in any order; −1 where there are no more.
+    def proposals(self, depth: int) -> Sequence[int]:
+        """Return the numbers of proposals to try for so many results, ascending.
 
-        They are ``among`` some, named by a bit for each row from the lowest of the first byte on; that does not change
-        which part of the corpus is looked at.
+        What the codes misplace lies just below the last result: the coarser they are, the more there is of it.
+        """
+        ...
+
+    def propose(
+        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the rows of the best ``wanted`` candidates (Q, M), each at most once, in any order; −1 for no more.
+
+        They are ``among`` some, named by a bit for each row from the lowest of the first byte on. Neither that nor how
+        many are wanted changes which part of the corpus is looked at: that is the level's.
         """
         ...
 
@@ -157,13 +163,20 @@ class Engine(Protocol):
 Ranked = Callable[[NDArray[np.float32], Level], Hits]  # queries, and the level to search them at
 
 
+class Choice(NamedTuple):
+    """What a level is chosen from; see ``Engine``."""
+
+    efforts: Sequence[int]
+    proposals: Callable[[int], Sequence[int]]
+
+
 def tune(
-    efforts: Sequence[int], ranked: Ranked, rows: Rows, some: Sample, promise: Promise, progress: Progress = silent
+    choice: Choice, ranked: Ranked, rows: Rows, some: Sample, promise: Promise, progress: Progress = silent
 ) -> Tuning:
     """Find the least effort for each depth.
 
     Args:
-        efforts: to choose from, ascending.
+        choice: of efforts and proposals.
         ranked: searches all items at a level.
         rows: the items.
         some: queries to tune and to check on.
@@ -176,13 +189,13 @@ def tune(
     )
     levels: list[Level] = []
     mean_Q, deviation_Q = Spread(rows).of(some.tuned_QD)
-    least = 0
+    start = 0
     for place, depth in enumerate(wanted):
         progress(place, len(wanted), f"depth {depth:,}")
-        found = _least(_Trial(ranked, some.tuned_QD, truth, depth, promise.recall), efforts, least, len(rows))
+        found = _least(_Trial(ranked, some.tuned_QD, truth, depth, promise.recall), choice, start, len(rows))
         if found is None:
             continue  # a deeper level serves this depth too, and a scan where none is left
-        least, level = found
+        start, level = found
         shares_Q = _shares(ranked, some.checked_QD, check, level)
         height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
         levels.append(level._replace(checked=round(float(shares_Q.mean()), 4), height=round(height, 4)))
@@ -216,25 +229,24 @@ class _Trial(NamedTuple):
         return level.at_least >= self.asked
 
 
-def _least(trial: _Trial, efforts: Sequence[int], least: int, items: int) -> tuple[int, Level] | None:
-    """Return the place of the least effort that reaches the recall, from place ``least`` up, and its level."""
+def _least(trial: _Trial, choice: Choice, start: int, items: int) -> tuple[int, Level] | None:
+    """Return the place of the least effort that reaches the recall, looked for from ``start`` on, and its level."""
     few = trial._replace(query_QD=trial.query_QD[:_GLANCED])
-    for over in _OVER:
-        proposals = min(items, over * trial.depth + 32)
+    for proposals in (min(items, wanted) for wanted in choice.proposals(trial.depth)):
         if proposals > max(_ALWAYS_WORTH, items // 5):
             break  # a scan is as fast
-        if few.level(efforts[-1], proposals).recall < trial.asked:
+        if few.level(choice.efforts[-1], proposals).recall < trial.asked:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
-        place, level = _first(trial, efforts, least, proposals)
+        place, level = _first(trial, choice.efforts, start, proposals)
         if trial.reaches(level):
             return place, level
     return None
 
 
-def _first(trial: _Trial, efforts: Sequence[int], low: int, proposals: int) -> tuple[int, Level]:
-    """Return the first place from ``low`` up that reaches the recall; the last place where none does."""
+def _first(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
+    """Return the first place that reaches the recall, looked for from ``start`` on; the last place where none does."""
     level = functools.cache(lambda place: trial.level(efforts[place], proposals))
-    high, step = low, 1  # by strides first: the great efforts are the slow ones
+    low, high, step = 0, start, 1  # by strides first: the great efforts are the slow ones
     while high < len(efforts) - 1 and not trial.reaches(level(high)):
         low, high, step = high + 1, min(len(efforts) - 1, high + step), 2 * step
     place = low + bisect_left(range(low, high), True, key=lambda place: trial.reaches(level(place)))

@@ -19,7 +19,7 @@ from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import unfiltered
 from multitudes.index.rows import Rows
 from multitudes.index.scan import scan
-from multitudes.index.tuning import Level, Promise, Sample, Tuning, sample, tune
+from multitudes.index.tuning import Choice, Level, Promise, Sample, Tuning, sample, tune
 from multitudes.progress import Progress
 
 _EFFORTS = [int(16 * 1.25**step) for step in range(33)]  # 16 … 20,194 candidates; the server takes 32,768
@@ -42,7 +42,7 @@ def tuned(
         effort = Effort(_only(level, promise, some), {})
         return search_topic(collection, effort, ANY_TOPIC, unfiltered(query_QD, level.depth))
 
-    tuning = tune(_EFFORTS, ranked, rows, some, promise, progress)
+    tuning = tune(Choice(_EFFORTS, _spared), ranked, rows, some, promise, progress)
     if not tuning.levels:
         where = collection.connection.config.uri
         raise UnavailableError(f"{where}: recall {promise.recall} is not reached; raise links or construction")
@@ -51,6 +51,11 @@ def tuned(
     effort = Effort(tuning, {})
     common = {topic: _of_topic(collection, rows, some, effort, topic, share) for topic, share in _common(rows)}
     return Effort(tuning, {topic: found for topic, found in common.items() if found != effort.of(topic)})
+
+
+def _spared(depth: int) -> list[int]:
+    """Return as many proposals as results: the server ranks by whole vectors."""
+    return [depth]
 
 
 def _of_topic(
