@@ -89,6 +89,15 @@ def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
     }  # fmt: skip
 
 
+def test_whose_rows_are_lost_is_not_said(tmp_path, caplog):
+    written = logs(tmp_path)
+    written.served(answer(user=77_001))
+    written.engaged([event(1, user=77_001)])
+    assert caplog.text.count("rows are lost") == 2
+    assert "77001" not in caplog.text
+    written.close()
+
+
 def test_an_answer_without_candidates_is_no_row(tmp_path):
     written = logs(tmp_path)
     assert written.served(answer(items=())._replace(origins=()))
