@@ -1,0 +1,123 @@
+"""``python -m benchmarks.index.tried NAME``: the small experiments that docs/index.md speaks of, one at a time.
+
+They need the world and the inverted index that ``python -m benchmarks.index --parts build`` leaves behind. Times are
+processor milliseconds of one thread, the median over users, variants in turn.
+
+Legend: K vectors of a user · P probed lists · L lists · D dimensions · M candidates.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from benchmarks.index.clock import Way, timed
+from benchmarks.index.world import EXCLUDED, World, first_distinct
+from benchmarks.machine import ROOT
+from benchmarks.timing import clocked, figure
+from multitudes.index.build import load
+from multitudes.index.files import checksum, read_description
+from multitudes.index.inverted import FAISS_FILE, Lists
+from multitudes.index.order import in_order
+from multitudes.index.selector import nothing
+from multitudes.index.tuning import Level, from_record
+
+Figures = dict[str, float]
+_SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
+_SORTED = (12, 722)  # queries and candidates of each
+_ROUNDS, _LOADS = 3, 21
+
+
+def union(world: World, folder: Path) -> Figures:
+    """Count the lists that the vectors of a user probe together, and those of one vector of as many results."""
+    levels = from_record(read_description(folder)["tuning"]).levels
+    of_all, of_one = (_deep_enough(levels, depth).effort for depth in (_SHARED, _ALONE))
+    inverted: Any = faiss.read_index(str(folder / FAISS_FILE))
+    centroid_LD = inverted.quantizer.reconstruct_n(0, inverted.nlist)
+    together = []
+    for vectors_KD in world.user_BKD:
+        list_KP = np.argpartition(-(vectors_KD @ centroid_LD.T), of_all, axis=1)[:, :of_all]
+        together.append(len(np.unique(list_KP)))
+    return {"together": float(np.mean(together)), "each": of_all, "one": of_one}
+
+
+def selector(world: World, folder: Path) -> Figures:
+    """Time the walk through the lists with the user's best thousand left out, and with nothing left out."""
+    tuning = from_record(read_description(folder)["tuning"])
+    engine, at = Lists(faiss.read_index(str(folder / FAISS_FILE))), _deep_enough(tuning.levels, _EACH)
+    among = [
+        nothing(len(world.item_nD)).also(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1)).among
+        for user in range(len(world.user_BKD))
+    ]
+    return _medians(
+        {
+            "all": lambda user: engine.propose(world.user_BKD[user], at, at.proposals),
+            "but a thousand": lambda user: engine.propose(world.user_BKD[user], at, at.proposals, among[user]),
+        },
+        len(world.user_BKD),
+    )
+
+
+def sort(world: World, folder: Path) -> Figures:
+    """Time the order of candidates: as one integer each, and by NumPy's order of floats."""
+    del folder
+    rng = np.random.default_rng(0)
+    row_KM = np.sort(rng.integers(0, len(world.item_nD), _SORTED), axis=1)
+    score_KM = rng.standard_normal(_SORTED, dtype=np.float32)
+    return _medians(
+        {
+            "integers": lambda _: in_order(row_KM, score_KM, row_KM < 0),
+            "floats": lambda _: np.argsort(-score_KM, axis=1, kind="stable"),
+        },
+        len(world.user_BKD),
+    )
+
+
+def opening(world: World, folder: Path) -> Figures:
+    """Time what opening an index consists of."""
+    del world
+    parts: dict[str, Callable[[], object]] = {
+        "all": lambda: load(folder),
+        "checksums": lambda: [checksum(file) for file in folder.iterdir()],
+        "codes": lambda: faiss.read_index(str(folder / FAISS_FILE)),
+    }
+    return {name: 1000 * float(np.median(clocked(part, _LOADS).cpu)) for name, part in parts.items()}
+
+
+EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
+    "union": union,
+    "selector": selector,
+    "sort": sort,
+    "opening": opening,
+}
+
+
+def _medians(ways: dict[str, Way], users: int) -> Figures:
+    return {name: float(np.median(one.cpu_RB)) for name, one in timed(ways, users, _ROUNDS).items()}
+
+
+def _deep_enough(levels: tuple[Level, ...], depth: int) -> Level:
+    return next(level for level in levels if level.depth >= depth)
+
+
+def main() -> None:
+    """Make an experiment and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.index.tried", description="A small experiment.")
+    parser.add_argument("name", choices=list(EXPERIMENTS))
+    parser.add_argument(
+        "--world",
+        type=Path,
+        default=ROOT / ".bench-index" / "latent-1000000x64",
+        help="folder that make bench-index made",
+    )
+    given = parser.parse_args()
+    figures = EXPERIMENTS[given.name](World.open(given.world), given.world / "inverted")
+    print(json.dumps({name: figure(value) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
