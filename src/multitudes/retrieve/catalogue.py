@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multitudes.index.protocol import Hits, Index
 from multitudes.retrieve.normaliser import Normaliser
 
-_NORMALISERS_KEPT = 64  # of 5 MB each at 64 dimensions
+_NORMALISERS_KEPT = 64  # of 2.5 MB each at 64 dimensions
 
 
 class Catalogue:

@@ -4,6 +4,9 @@ An index that computes every score gives the sum with its search. Where it does 
 returned, count exactly, and one fixed sample stands for the rest. The best carry most of a peaked sum: from a sample
 alone, the estimate would depend on whether they happen to be in it.
 
+How large a sample is: of 100,000 items, 10,000 give the sum to 0.02 to 0.03 (root mean square), and lists of 200 that
+share 98.5 % with those of the exact sums; 20,000 give 0.016 to 0.021 and 98.6 %, in twice the time; 2,500 give 97.9 %.
+
 Legend: Q queries · S items of the sample · D dimensions.
 """
 
@@ -28,7 +31,7 @@ class Normaliser:
     items: int
 
     @classmethod
-    def build(cls, index: Index, topic: int = ANY_TOPIC, sample: int = 20_000, seed: int = 0) -> "Normaliser":
+    def build(cls, index: Index, topic: int = ANY_TOPIC, sample: int = 10_000, seed: int = 0) -> "Normaliser":
         """Draw the sample."""
         ids = index.ids() if topic == ANY_TOPIC else index.items_of(topic)
         items = len(ids)
