@@ -116,9 +116,10 @@ class GuardedStates:
         try:
             answer = await self._in_time(call, deadline_s, within_s)
         except TimeoutError:
-            if call.lasts_s() >= deadline_s:  # somebody in a greater hurry proves nothing against the store
+            if hangs := call.lasts_s() >= deadline_s:  # somebody in a greater hurry proves nothing against the store
                 self._breaker.failed()
-            raise StateError(f"the store of user states gave no answer within {within_s * 1e3:.0f} ms") from None
+            given_s = deadline_s if hangs else within_s
+            raise StateError(f"the store of user states gave no answer within {given_s * 1e3:.0f} ms") from None
         except DataError:
             self._breaker.succeeded()  # it was refused, so the store is there
             raise
