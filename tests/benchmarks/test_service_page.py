@@ -16,7 +16,11 @@ def method(ms):
         **{name: spread([ms]) for name in ("p50_ms", "p90_ms", "p99_ms", "cpu_ms")},
         **{name: spread([1e3 / ms]) for name in ("per_s", "per_cpu_s")},
         **{STAGE + stage: spread([0.1]) for stage in ("state", "wait", "search")},
-        "errors": 0.0, "degraded": 0.0, "ready_s": 2.0, "ready_cpu_s": 1.0, "index_mib": 300.0,
+        "errors": 0.0,
+        "degraded": 0.0,
+        "ready_s": 2.0,
+        "ready_cpu_s": 1.0,
+        "index_mib": 300.0,
         "memory_mib": {"all": 360.0, "own": 100.0, "files": 260.0},
         "inside_cpu_ms": {
             "stages": {stage: spread([0.2]) for stage in STAGES},
@@ -71,6 +75,13 @@ def test_the_page_has_every_table_and_says_when_others_were_at_work(record):
     assert "Others were at work" not in text
     record["load"]["before"] = 6.0
     assert "Others were at work" in page([record])
+
+
+def test_without_a_run_the_page_has_no_figure_and_no_picture():
+    text = page([])
+    assert "No run is kept yet." in text
+    assert "](images/" not in text
+    assert "###" not in text
 
 
 def test_goals_are_for_a_million_items_alone(record):
