@@ -25,7 +25,7 @@ from multitudes.service.kinds import kinds_of
 from tests.release.small_release import publish_small
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-PATIENCE_S = 60.0  # of a busy machine; nothing here is measured
+PATIENCE_S = 240.0  # of a busy machine; nothing here is measured
 
 
 class Running(NamedTuple):
