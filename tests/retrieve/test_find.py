@@ -153,7 +153,8 @@ def test_more_users_than_one_chunk_holds_come_back_in_order(blend, monkeypatch):
 
 def every_vector_alike(n_vectors: int):
     """One user whose vectors are copies, so that their lists are the same and none brings anything new."""
-    return user_vectors(("implicit",) * n_vectors, [[[5, 0.1]] * n_vectors])
+    kind: Kind = "implicit"
+    return user_vectors((kind,) * n_vectors, [[[5, 0.1]] * n_vectors])
 
 
 @every_blend
