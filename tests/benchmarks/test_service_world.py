@@ -7,8 +7,11 @@ from benchmarks.service import inside
 from benchmarks.service.releases import STORE, made
 from benchmarks.service.world import TASTES, Sizes, draw
 
+from multitudes.release.release import Release
 from multitudes.retrieve.ask import Ask
+from multitudes.retrieve.people import People
 from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieve.tower import user_vectors
 from multitudes.state.place import open_states
 
 SIZES = Sizes(items=1_500, users=12, width=16, topics=8, history=10, seen=20, follows=4)
@@ -30,6 +33,14 @@ def test_topics_are_numbered_from_one_and_nobody_follows_one_twice():
     assert all(len(set(follows)) == SIZES.follows for follows in world.follow_UF.tolist())
 
 
+def _vectors_without_history(folder):
+    """Return the vectors of somebody who follows one topic and did nothing."""
+    release = Release.open(folder)
+    histories = People(release).described((), ("Topic 1",)).histories
+    made = user_vectors(release, histories, np.array([[1, 0, 0, 0, 0]]))
+    return made.vectors_BKD[made.mask_BK]
+
+
 @pytest.mark.slow
 def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
     folder = made(SIZES, tmp_path)
@@ -42,6 +53,8 @@ def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_inte
     }
     assert {method: len(answer.interests) for method, answer in answers.items()} == {"single": 1, "joint": 11}
     assert not any(answer.degraded for answer in answers.values())
+    lengths = np.linalg.norm(_vectors_without_history(folder / "joint"), axis=1)
+    assert lengths == pytest.approx(10)  # a vector of nothing would have every item scanned
     found = inside.measure(str(folder), "joint", requests=3, rounds=2, n=30)
     assert set(found["stages"]) == set(inside.STAGES)
     assert all(spread["min"] > 0 for spread in found["stages"].values())
