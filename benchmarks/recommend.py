@@ -25,7 +25,7 @@ from multitudes.index.tuned import Tuned
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publish.publish import publish
-from multitudes.retrieve import find, retriever
+from multitudes.retrieve import batch, find, retriever
 from multitudes.retrieve.normaliser import Normaliser
 from multitudes.retrieve.people import People
 from multitudes.retrieve.present import Presenter
@@ -37,8 +37,8 @@ PERCENTILES = (50, 90, 99)
 Milliseconds = NDArray[np.float64]
 PARTS = (
     Watched("history", People, "known"),
-    Watched("tower", retriever, "user_vectors"),
-    Watched("draw and divide", retriever, "draw"),
+    Watched("tower", batch, "user_vectors"),
+    Watched("draw and divide", batch, "conditions"),
     Watched("draw and divide", retriever, "shares"),
     Watched("draw and divide", find, "shares"),
     Watched("search", Exact, "search"),

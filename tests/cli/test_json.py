@@ -40,6 +40,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         "releases": "releases T/releases",
         "items": f"items add T/releases {data}/items.parquet",
         "doctor": "doctor T/releases",
+        "load-state": "load-state T/prepared T/states.db",
         "recommend": f"recommend T/releases --user {user} --n 5",
         "everybody": "recommend T/releases --all --out T/all.parquet --n 5",
         "export": "export results T/all.parquet --to T/all.jsonl",

@@ -37,10 +37,10 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Examine a release (every byte, its index, its items), settings of the service, or a running service.
+    """Examine a release, the settings of a service, or a service.
 
-    One line for each finding. The exit code is that of the worst: 4 damaged, 5 something missing, 6 an index server
-    or a service that does not answer.
+    Of a release: every byte, its index, its items. One line for each finding. The exit code is that of the worst:
+    4 damaged, 5 something missing, 6 an index server or a service that does not answer.
     """
     from multitudes.errors import UsageError
 
