@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,14 +95,19 @@ def partial(folder: Path, part: Path) -> Path:
     return workshop(folder) / f"{part.name}.partial"
 
 
-@contextmanager
-def changing(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+def changing(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
     """Hold the one right to make, rewrite and remove files of a log that are no longer appended to.
 
-    Yields:
-        Whether it was had; always True with ``wait``.
+    Returns:
+        A context that says whether it was had; always True with ``wait``.
     """
-    descriptor = os.open(workshop(folder) / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+    return locked(workshop(folder) / "lock", os.O_CREAT | os.O_RDWR, wait=wait)
+
+
+@contextmanager
+def locked(file: Path, flags: int, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock on a file, opened with ``flags``; yield whether it was had."""
+    descriptor = os.open(file, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

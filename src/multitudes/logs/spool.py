@@ -13,9 +13,11 @@ import fcntl
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
+
+from multitudes.logs.folder import locked
 
 
 class Spool:
@@ -72,15 +74,6 @@ def _framed(payload: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(payload), payload)
 
 
-@contextmanager
-def abandoned(file: Path) -> Iterator[bool]:
-    """Yield whether nobody writes to the spool ``file`` any more; nobody else can find so while the block lasts."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
+def abandoned(file: Path) -> AbstractContextManager[bool]:
+    """Say whether nobody writes to the spool ``file`` any more; nobody else can find so while the context lasts."""
+    return locked(file, os.O_RDONLY, wait=False)

@@ -113,22 +113,22 @@ def _find(
     lists = _search(vectors, catalogue, limit_BK, seen, config)
     stage("search")
     start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
-    found, short = list[Candidates](), list[int]()
+    found, short = dict[int, Candidates](), list[int]()
     for b, seen_items in enumerate(seen):
         mine = lists.rows(slice(int(start_B[b]), int(start_B[b + 1])))
         k = mine.column_Q
         blended, union = _blend(mine, portion_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
         if len(blended.item_N) < n and _ended_early(mine, limit_BK[b], n):
             short.append(b)
-        found.append(_completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items))
+        else:
+            found[b] = _completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items)
     stage("blend")
     if short:  # rare: the vectors share more items than was foreseen
         deep = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[short]
         again = _find(vectors.rows(np.array(short)), catalogue, n, [seen[b] for b in short], deep, stage, boost)
-        for b, candidates in zip(short, again, strict=True):
-            found[b] = candidates
-    return found
+        found |= zip(short, again, strict=True)
+    return [found[b] for b in range(len(seen))]
 
 
 def _ended_early(lists: _Lists, limit_K: NDArray[np.int64], n: int) -> bool:

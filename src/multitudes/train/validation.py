@@ -133,11 +133,12 @@ class _Readings:
 def _mask_other_topics(score_BKI: Tensor, users: UserVectors, topic_IT: Tensor) -> None:
     """Let an explicit vector see the items of its topic only."""
     explicit = np.flatnonzero([kind == "explicit" for kind in users.kinds])
+    if len(explicit) == 0:
+        return
     asked, which = np.unique(users.topic_BK[:, explicit], return_inverse=True)
     which_BE = which.reshape(len(users.topic_BK), len(explicit))
-    off_topic_AI = torch.stack([(topic_IT != int(topic)).all(dim=1) for topic in asked]) if len(asked) else None
+    off_topic_AI = torch.stack([(topic_IT != int(topic)).all(dim=1) for topic in asked])
     for e, k in enumerate(explicit.tolist()):
-        assert off_topic_AI is not None
         score_BKI[:, k].masked_fill_(off_topic_AI[torch.from_numpy(which_BE[:, e])], lowest(score_BKI))
 
 
