@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -141,6 +142,19 @@ def test_what_cannot_answer_is_refused_before_it_serves(root: Path):
         Current(root)
 
 
+def test_a_defect_while_a_release_is_opened_is_a_refusal_too(root: Path, monkeypatch, caplog):
+    def defect(*given: object, **how: object) -> Retriever:
+        raise RuntimeError("a defect")
+
+    current = Current(root)
+    monkeypatch.setattr(Retriever, "open", defect)
+    ReleaseStore(root).rollback()
+    assert not current.look()
+    assert current.state() == ("0002", 0, 1, "a defect")
+    assert local(current().answer(ASKS))[0] == {2}
+    assert any(record.exc_info for record in caplog.records), "the journal has the place"
+
+
 def test_a_release_that_is_removed_from_the_disk_serves_on(root: Path):
     current = Current(root)
     expected = [Retriever.open(root).answer([ask]) for ask in ASKS]
@@ -173,18 +187,18 @@ def test_one_versions_own_folder_is_served_and_never_left(root: Path):
 
 def test_the_thread_follows_and_ends(root: Path, monkeypatch):
     monkeypatch.setattr("multitudes.retrieve.current._LOOK_EVERY_S", 0.001)
-    current, switched = Current(root), Event()
-    look = current.look
+    look, switched = Current.look, Event()
 
-    def looked() -> bool:
-        if switch := look():
+    def looked(current: Current) -> bool:
+        if switch := look(current):
             switched.set()
         return switch
 
-    monkeypatch.setattr(current, "look", looked)
+    monkeypatch.setattr(Current, "look", looked)
+    current = Current(root)
     current.start()
     ReleaseStore(root).rollback()
     assert switched.wait(20)
     current.close()
-    assert not current._thread.is_alive()
+    assert "releases" not in {thread.name for thread in enumerate_threads()}
     assert current.state().version == "0001"

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from threading import Event, Thread
 from time import time
 
 from multitudes.errors import DataError
+from multitudes.every import Every
 from multitudes.ids import Id
 from multitudes.logs import lines
 from multitudes.logs.log import Log, LogConfig
@@ -29,7 +29,7 @@ class Logs:
         self._kinds = kinds
         self._served = Log(folder / "served", "served", kinds, config)
         self._events = Log(folder / "events", "events", kinds, config)
-        self._stop, self._thread = Event(), Thread(target=self._keep, name="logs", daemon=True)
+        self._keeping = Every(_TICK_S, lambda: self.tick(time()), "logs")
 
     def served(self, answer: Served) -> bool:
         """Log an answer; return whether it is written."""
@@ -65,7 +65,7 @@ class Logs:
 
     def start(self) -> None:
         """Keep the logs from a thread, until ``close``."""
-        self._thread.start()
+        self._keeping.start()
 
     def tick(self, now_s: float) -> None:
         """Do what is due; a failure is counted, said, and tried again."""
@@ -78,12 +78,6 @@ class Logs:
 
     def close(self) -> None:
         """Stop the thread and turn what was appended into parts."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._keeping.close()
         for log in (self._served, self._events):
             log.close()
-
-    def _keep(self) -> None:
-        while not self._stop.wait(_TICK_S):
-            self.tick(time())

@@ -7,10 +7,10 @@ the old one stays. Going back is no other thing: ``CURRENT`` names an earlier ve
 
 import logging
 from pathlib import Path
-from threading import Event, Thread
 from typing import NamedTuple
 
 from multitudes.errors import MultitudesError
+from multitudes.every import Every
 from multitudes.release import manifest as manifests
 from multitudes.release.changes import Signature, signature
 from multitudes.release.store import CURRENT, ReleaseStore
@@ -54,8 +54,7 @@ class Current:
         self._retriever = self._opened(folder if self._store is None else self._store.folder())
         self._switches = self._refusals = 0
         self._problem, self._looks_left = "", 0
-        self._stop = Event()
-        self._thread = Thread(target=self._follow, name="releases", daemon=True)
+        self._following = Every(_LOOK_EVERY_S, self.look, "releases")
 
     def __call__(self) -> Retriever:
         """Return what serves now; a request asks once, and keeps it until it is answered."""
@@ -64,13 +63,11 @@ class Current:
     def start(self) -> None:
         """Begin to follow, in a thread of its own."""
         if self._store is not None:
-            self._thread.start()
+            self._following.start()
 
     def close(self) -> None:
         """End the following; what serves goes on."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._following.close()
 
     def state(self) -> Followed:
         """Describe how it goes."""
@@ -78,15 +75,18 @@ class Current:
 
     def look(self) -> bool:
         """Look once whether another release is current, and switch to it; return whether that was so."""
-        found = self._signature_now()
-        if found == self._signature and not self._retry():
-            return False
-        self._signature, self._looks_left = found, _LOOKS_UNTIL_RETRY
         try:
+            found = self._signature_now()
+            if found == self._signature and not self._retry():
+                return False
+            self._signature, self._looks_left = found, _LOOKS_UNTIL_RETRY
             return self._switched()
         except (MultitudesError, OSError) as error:
             self._refuse(str(error))
-            return False
+        except Exception as error:  # a defect while opening: what serves must go on, and be followed on
+            logging.getLogger(__name__).exception("following the releases failed")
+            self._refuse(str(error))
+        return False
 
     def _switched(self) -> bool:
         assert self._store is not None
@@ -116,11 +116,3 @@ class Current:
 
     def _signature_now(self) -> Signature | None:
         return None if self._store is None else signature(self._store.root / CURRENT)
-
-    def _follow(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
-            try:
-                self.look()
-            except Exception as error:  # a defect while opening: what serves must go on, and be followed on
-                logging.getLogger(__name__).exception("following the releases failed")
-                self._refuse(str(error))

@@ -1,15 +1,15 @@
 """What the parts of the service count themselves, and how they are now: looked at every second, and for each page."""
 
-import logging
 import os
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Lock
 from time import time
 from typing import Final, NamedTuple, Protocol
 
 from prometheus_client import Counter
 
+from multitudes.every import Every
 from multitudes.logs.logs import Logs
 from multitudes.retrieve.current import Current
 from multitudes.service.engine import Engine
@@ -47,25 +47,22 @@ class Watch:
         self._families, self._watched = families, watched
         self._before: dict[Counter, float] = {}
         self._served = ""  # version
-        self._looking, self._stop = Lock(), Event()
-        self._thread = Thread(target=self._run, name="watch", daemon=True)
+        self._lock, self._looking = Lock(), Every(_EVERY_S, self.look, "watch")
         families.processes.set(1)
         families.started.set(time())
         families.build_info.labels(version("multitudes")).set(1)
 
     def start(self) -> None:
         """Begin to look, in a thread of its own."""
-        self._thread.start()
+        self._looking.start()
 
     def close(self) -> None:
         """End it."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._looking.close()
 
     def look(self) -> None:
         """Bring everything up to date."""
-        with self._looking:
+        with self._lock:
             self._engine()
             self._stores()
             self._release()
@@ -127,10 +124,3 @@ class Watch:
         before = self._before.get(counter, 0.0)
         counter.inc(now - before if now >= before else now)
         self._before[counter] = now
-
-    def _run(self) -> None:
-        while not self._stop.wait(_EVERY_S):
-            try:
-                self.look()
-            except Exception:  # who looks on must not end with what is looked at
-                logging.getLogger(__name__).exception("looking at the parts failed")
