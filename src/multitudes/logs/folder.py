@@ -11,18 +11,16 @@ Names begin with the moment of the first row in UTC, so they sort by time; the r
 in the works has a folder of its own: it is looked at every second, and parts may be many.
 """
 
-import fcntl
 import json
-import os
 import secrets
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from multitudes.disk import sync, write_text
 from multitudes.errors import ArtefactError
+from multitudes.locks import locked
 from multitudes.logs.schemas import Kinds, LogName
 
 FORMAT, FORMAT_VERSION = "multitudes-log", 1
@@ -101,21 +99,7 @@ def changing(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]
     Returns:
         A context that says whether it was had; always True with ``wait``.
     """
-    return locked(workshop(folder) / "lock", os.O_CREAT | os.O_RDWR, wait=wait)
-
-
-@contextmanager
-def locked(file: Path, flags: int, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock on a file, opened with ``flags``; yield whether it was had."""
-    descriptor = os.open(file, flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
+    return locked(workshop(folder) / "lock", wait=wait)
 
 
 def put(partial: Path, file: Path) -> None:

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from multitudes.logs.folder import locked
+from multitudes.locks import locked
 
 
 class Spool:
@@ -76,4 +76,4 @@ def _framed(payload: bytes) -> bytes:
 
 def abandoned(file: Path) -> AbstractContextManager[bool]:
     """Say whether nobody writes to the spool ``file`` any more; nobody else can find so while the context lasts."""
-    return locked(file, os.O_RDONLY, wait=False)
+    return locked(file, wait=False, make=False)

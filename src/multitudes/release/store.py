@@ -14,7 +14,6 @@ A version appears by one rename of a folder whose files are already on the disk,
 yet, after the second the new release: never a mixture. (Needs a local POSIX file system.)
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from multitudes.disk import sync
 from multitudes.errors import ArtefactError, UsageError
+from multitudes.locks import locked
 
 CURRENT = "CURRENT"
 _VERSIONS = "versions"
@@ -152,14 +152,11 @@ class ReleaseStore:
         Raises:
             UsageError: another process does.
         """
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                # The system gives the lock back when its holder dies, however it dies.
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with locked(self.root / ".lock", wait=False) as mine:
+            if not mine:
                 raise UsageError(
                     f"{self.root}: another process publishes here or changes items; try again when it is done"
-                ) from None
+                )
             yield
 
     def _folder(self, version: str) -> Path:

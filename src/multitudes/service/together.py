@@ -5,7 +5,6 @@ killed loses none. What dead processes have counted is folded into one file of e
 all night does not fill the folder; their gauges go.
 """
 
-import fcntl
 import os
 import struct
 from collections.abc import Iterator
@@ -19,10 +18,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from multitudes.locks import locked
+
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported
 _PREFIX: Final = "multitudes-measures-"
 _ADDED_UP: Final = ("counter", "histogram")
 _FOLDED: Final = "dead"  # in place of the number of a process
+_LOCK: Final = "lock"  # shared by who reads, held alone by who folds
 _ATTEMPTS: Final = 5
 
 
@@ -52,7 +54,7 @@ def page(folder: Path) -> bytes:
     tidy(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
-    with _locked(folder, fcntl.LOCK_SH):
+    with locked(folder / _LOCK, shared=True):
         for _ in range(_ATTEMPTS):
             try:
                 return generate_latest(registry)
@@ -65,7 +67,7 @@ def tidy(folder: Path) -> None:
     """Fold what dead processes have counted, and let their gauges go."""
     if not _of_dead(folder):
         return
-    with _locked(folder, fcntl.LOCK_EX):
+    with locked(folder / _LOCK):
         files = _of_dead(folder)
         for kind in _ADDED_UP:
             _fold(folder, kind, [file for file in files if file.name.startswith(f"{kind}_")])
@@ -101,13 +103,3 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-@contextmanager
-def _locked(folder: Path, how: int) -> Iterator[None]:
-    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(descriptor, how)
-        yield
-    finally:
-        os.close(descriptor)

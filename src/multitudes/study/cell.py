@@ -5,7 +5,6 @@ outlives it. Progress goes to stdout as lines of JSON, messages to stderr, the r
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -13,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from multitudes.evaluate.evaluate import Evaluation, evaluate
 from multitudes.evaluate.outcomes import write
 from multitudes.evaluate.pair import METHOD as PAIR
 from multitudes.evaluate.pair import Member, evaluate_pair
+from multitudes.locks import locked
 from multitudes.progress import Progress
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import outcomes_file, read_result, result_file, write_json
@@ -48,7 +47,8 @@ def main(folder: Path) -> int:
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     try:
-        with _locked(folder / ".lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock"):  # a process that a killed study left behind may need a moment to end
             do(job, folder)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -83,7 +83,8 @@ def _served(job: dict[str, Any], training: Path, report: "_Report") -> list[tupl
     """Return the run with the settings of its retrieval, or the two of a pair."""
     if job["run"]["method"] == PAIR:
         return [(open_run(one["run"], job["prepared"]), _retrieve(one["retrieve"])) for one in job["runs"]]
-    with _locked(training / ".training.lock"):  # another cell may need this training too
+    training.mkdir(parents=True, exist_ok=True)
+    with locked(training / ".training.lock"):  # another cell may need this training too
         return [(_trained(job, training, report), _retrieve(job["retrieve"]))]
 
 
@@ -145,15 +146,6 @@ def _end_with_the_study() -> None:
     """Wait until the study has closed its end, by dying if nothing else; what is saved up to here is kept."""
     os.read(sys.stdin.fileno(), 1)  # not sys.stdin: a thread that waits in it holds a lock that the exit needs
     os._exit(INTERRUPTED)
-
-
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Hold a lock: a process that a killed study left behind may need a moment to end."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A study from its file to its tables: prepare, tune, train and evaluate what is not done yet, collect."""
 
-import fcntl
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from multitudes.data.prepared import Split
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import allowed_budgets
 from multitudes.evaluate.outcomes import write
+from multitudes.locks import locked
 from multitudes.progress import Progress, silent
 from multitudes.study import seal
 from multitudes.study.cells import Cell, digest_of, write_json
@@ -203,9 +203,7 @@ def _searched(entry: Entry, found: Tuned) -> dict[str, Any]:
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
     """Hold the study's folder: two studies in one would wait for each other's cells."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out") from None
+    with locked(out / ".lock", wait=False) as mine:
+        if not mine:
+            raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out")
         yield

@@ -1,0 +1,53 @@
+"""A lock keeps others out, or lets them in beside it, and is free again at the end."""
+
+from pathlib import Path
+
+import pytest
+
+from multitudes.locks import locked
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "lock"
+
+
+def had(file: Path, *, shared: bool = False) -> bool:
+    with locked(file, wait=False, shared=shared) as mine:
+        return mine
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_who_holds_it_alone_keeps_everybody_out(file: Path, shared: bool):
+    with locked(file) as mine:
+        assert mine
+        assert not had(file, shared=shared)
+    assert had(file, shared=shared)
+
+
+def test_who_shares_it_keeps_out_only_those_who_want_it_alone(file: Path):
+    with locked(file, shared=True):
+        assert had(file, shared=True)
+        assert not had(file)
+    assert had(file)
+
+
+def test_it_is_free_after_an_error(file: Path):
+    with pytest.raises(KeyError), locked(file):
+        raise KeyError
+    assert had(file)
+
+
+def test_what_a_file_holds_is_left_alone_and_none_is_made_where_it_is_not_to_be(file: Path):
+    with pytest.raises(FileNotFoundError), locked(file, make=False):
+        pass
+    assert not file.exists()
+    file.write_text("a spool")
+    with locked(file), pytest.raises(AssertionError), locked(file, make=False, wait=False) as mine:
+        assert mine
+    assert file.read_text() == "a spool"
+
+
+def test_nobody_else_may_hold_the_others_up(file: Path):
+    with locked(file):
+        assert file.stat().st_mode & 0o007 == 0
