@@ -80,7 +80,7 @@ class _Parts:
         given = {"request_id": ask.request, "user_id": user, "release": answer.release}
         self._logs.served(Served.of(answer.candidates, time_s=int(time.time()), **given))  # type: ignore[arg-type]
         self._ended("log")
-        self._measures.answered(answer, n, stateless=False)
+        self._measures.answered(answer, n)
         self._ended("measures")
         candidates = [candidate._asdict() for candidate in answer.candidates]
         written = json_answer({**given, "candidates": candidates, "interests": answer.interests})

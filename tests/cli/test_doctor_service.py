@@ -15,6 +15,7 @@ from multitudes.cli.doctor_service import Visit, examine_service
 from multitudes.cli.main import run
 from multitudes.errors import StateError
 from multitudes.release.examine import Finding
+from multitudes.retrieve.shortfall import in_time
 from multitudes.service.admission import OverloadError
 from multitudes.service.app import build
 from multitudes.service.keys import Keys, make_key
@@ -183,7 +184,7 @@ class Lesser:
 
     async def answer(self, one, deadline_s, priority="interactive"):
         answered = await self.engine.answer(one, deadline_s, priority)
-        return answered._replace(recommendation=self.engine.retriever.popular(one, "to be in time: popular items"))
+        return answered._replace(recommendation=self.engine.retriever.popular(one, in_time("popular items")))
 
 
 def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811

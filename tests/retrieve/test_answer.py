@@ -10,6 +10,7 @@ from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieve.shortfall import Shortfall, in_time
 from multitudes.state.records import Event, Person
 from tests.release.small_release import publish_small
 
@@ -70,7 +71,7 @@ def test_a_muted_topic_has_neither_vector_nor_items(retriever: Retriever):
     muted = retriever.answer([Ask("bob", n=15, mute_topics=["Drama"])])[0]
     assert topics(muted) == ["Crime"]
     assert items(muted) == list(range(112, 121)), "all that is left of the other topic, which is fewer than asked for"
-    popular = retriever.popular(Ask("bob", n=3, mute_topics=["Drama"]), "trouble")
+    popular = retriever.popular(Ask("bob", n=3, mute_topics=["Drama"]), in_time("popular items"))
     assert items(popular) == [112, 113, 114]
 
 
@@ -167,6 +168,19 @@ def test_without_state_the_last_answer_then_the_release_then_popular_items(retri
     assert bob.reason == f"{lost}: the history as it was published"
     assert zoe.reason == f"{lost}: popular items"
     assert {answer.degraded for answer in (ann, bob, zoe)} == {True}
+    assert {answer.cause for answer in (ann, bob, zoe)} == {"state"}
+
+
+def test_that_the_state_is_lost_is_the_first_cause_whatever_else_is_short(retriever: Retriever):
+    lost = Ask("bob", n=5, stateless="the state does not answer")
+    [fewer] = retriever.answer([lost], effort=Effort.FEWER)
+    assert [short.cause for short in fewer.shortfalls] == ["state", "time"]
+    assert fewer.reason == (
+        "the state does not answer: the history as it was published; to be in time: only the strongest interests"
+    )
+    for answer in (fewer, retriever.popular(lost, in_time("popular items"))):
+        assert answer.cause == "state"
+    assert retriever.popular(Ask("bob"), in_time("popular items")).cause == "time", "the control"
 
 
 def test_of_who_was_forgotten_neither_the_last_answer_nor_the_release_is_used(retriever: Retriever):
@@ -194,10 +208,11 @@ def test_an_answer_that_was_under_way_does_not_bring_a_forgotten_user_back(retri
 
 def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever):
     retriever.release.__dict__["user_tower"] = Dead()
-    answer = retriever.popular(Ask("ann", n=4, exclude=[105]), "too much is asked")
+    much = Shortfall("failed", "too much is asked")
+    answer = retriever.popular(Ask("ann", n=4, exclude=[105]), much)
     assert items(answer) == [106, 107, 108, 109]
     assert (answer.reason, answer.effort, answer.user_id) == ("too much is asked", Effort.POPULAR, "ann")
-    everything = retriever.popular(Ask("ann", n=500), "too much is asked")
+    everything = retriever.popular(Ask("ann", n=500), much)
     assert len(items(everything)) == 15
 
 

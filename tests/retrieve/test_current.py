@@ -15,6 +15,7 @@ from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.current import Current
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieve.shortfall import in_time
 from tests.release.small_release import publish_small
 from tests.retrieve.planted import publish_planted
 
@@ -161,7 +162,7 @@ def test_a_release_that_is_removed_from_the_disk_serves_on(root: Path):
     shutil.rmtree(root / "versions" / "0002")
     assert not current.look()
     assert [current().answer([ask]) for ask in ASKS] == expected
-    assert current().popular(Ask("ann", n=2), "").candidates
+    assert current().popular(Ask("ann", n=2), in_time("popular items")).candidates
 
 
 def test_a_refused_release_is_tried_again_after_a_while(root: Path, monkeypatch):

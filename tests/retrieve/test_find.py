@@ -27,7 +27,7 @@ def test_two_tastes_bring_the_best_items_of_both(blend):
     assert set(found.item_N.tolist()) == {1, 2, 3, 11, 12, 13}
     assert found.interest_N.tolist() == [0 if item <= 10 else 1 for item in found.item_N]
     assert found.sources == ["implicit"] * 6
-    assert not found.degraded
+    assert not found.shortfalls
     # The control: one vector of the same length of list sees one taste only.
     single = user_vectors(("unconditioned",), [[[5, 0]]])
     alone = find(single, catalogue(TWO_TASTES), 6, [NOTHING], RetrieveConfig(blend=blend))[0]
@@ -64,7 +64,7 @@ def test_a_topic_with_too_few_items_is_filled_by_the_other_interests_and_then_by
     assert alone.item_N.tolist() == [19, 20, 17, 16, 15]
     assert alone.sources == ["explicit", "explicit", "popular", "popular", "popular"]
     assert alone.interest_N.tolist() == [0, 0, -1, -1, -1]
-    assert alone.reason == "the interests found too few items: 3 of 5 places are popular items"
+    assert alone.shortfalls == (("few", "the interests found too few items: 3 of 5 places are popular items"),)
     both = user_vectors(("implicit", "explicit"), [[[5, 0], [0, 5]]], topic_BK=[[0, 2]])
     helped = find(both, items, 5, [NOTHING], config)[0]
     assert set(helped.sources) == ({"implicit", "explicit"} if blend != "global_top" else {"implicit"})
@@ -78,7 +78,7 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
     found = find(vectors, items, 3, [np.array([19]), NOTHING], RetrieveConfig(blend=blend))
     assert found[0].item_N.tolist() == [20, 18, 17]
     assert found[1].item_N.tolist() == [20, 19, 18]
-    assert found[0].reason == "no interest is known: popular items"
+    assert found[0].shortfalls == (("unknown", "no interest is known: popular items"),)
     assert not found[0].found_by_NK.any()
 
 

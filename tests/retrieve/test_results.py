@@ -10,6 +10,7 @@ import pytest
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.retrieve.recommendation import Candidate, Recommendation
 from multitudes.retrieve.results import export_results, write_results
+from multitudes.retrieve.shortfall import Shortfall
 
 
 def answers() -> list[Recommendation]:
@@ -18,9 +19,9 @@ def answers() -> list[Recommendation]:
         Candidate(7, None, 3.0, 2, "popular", None, None, ()),
     )
     return [
-        Recommendation("ünal", "0001", candidates, (), "filled"),
-        Recommendation("nobody", "0001", (), (), ""),
-        Recommendation("zoe", "0001", candidates[:1], (), ""),
+        Recommendation("ünal", "0001", candidates, (), (Shortfall("few", "filled"),)),
+        Recommendation("nobody", "0001", (), ()),
+        Recommendation("zoe", "0001", candidates[:1], ()),
     ]
 
 

@@ -14,6 +14,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.current import Current
 from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.shortfall import Shortfall
 from multitudes.retrieve.stages import Stage
 from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.engine import Engine, EngineConfig
@@ -49,10 +50,10 @@ class Played:
         for ask in asks:
             if ask.user_id in self.failing:
                 raise self.failing[ask.user_id]
-        return [Recommendation(ask.user_id, "1", (), (), "", effort=effort) for ask in asks]
+        return [Recommendation(ask.user_id, "1", (), (), effort=effort) for ask in asks]
 
-    def popular(self, ask: Ask, reason: str) -> Recommendation:
-        return Recommendation(ask.user_id, "1", (), (), reason, effort=Effort.POPULAR)
+    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
+        return Recommendation(ask.user_id, "1", (), (), (short,), effort=Effort.POPULAR)
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from multitudes.errors import StateError
 from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.cases import IN_TIME
+from multitudes.retrieve.shortfall import CAUSES
 from multitudes.service.answering import FAILED
 from multitudes.service.app import build
-from multitudes.service.causes import cause
 from multitudes.service.families import Families
 from multitudes.service.measures import Measures
 from tests.service.conftest import ask
@@ -26,7 +25,7 @@ def value(measures: Measures, name: str, **labels: str) -> float:
 
 def test_an_answer_is_counted_by_what_it_holds(parts, retriever):
     [answer] = retriever.answer([Ask("ann", n=30)])
-    parts.measures.answered(answer, 30, stateless=False)
+    parts.measures.answered(answer, 30)
     sources = Counter(candidate.source for candidate in answer.candidates)
     assert len(sources) > 1, "else nothing is told apart"
     for source, count in sources.items():
@@ -51,14 +50,14 @@ def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
     one = answer.candidates[0]._replace(interest=0)
     found = [one._replace(found_by=by) for by in ((0,), (0, 1), (1, 2), (0, 1, 2), ())]
     odd = replace(answer, interests=(first, second, third), candidates=tuple(found))
-    parts.measures.answered(odd, 5, stateless=False)
+    parts.measures.answered(odd, 5)
     assert value(parts.measures, "overlapping_candidates_total") == 2
 
 
 def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriever):
     for effort in (Effort.FULL, Effort.FEWER, Effort.CACHED, Effort.POPULAR):
         [answer] = retriever.answer([Ask("ann", n=2)], effort=effort)
-        parts.measures.answered(answer, 2, stateless=False)
+        parts.measures.answered(answer, 2)
     efforts = {label: value(parts.measures, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
     assert efforts == {"full": 1, "fewer": 1, "popular": 2}, "nobody was remembered, so cached is popular"
     assert value(parts.measures, "degraded_total", cause="time") == 3
@@ -67,26 +66,26 @@ def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriev
 def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(parts, retriever):
     for history, effort in (((), "popular"), ((101,), "full")):
         [answer] = retriever.answer([Ask(history=history, n=2)])
-        parts.measures.answered(answer, 2, stateless=False)
+        parts.measures.answered(answer, 2)
         assert value(parts.measures, "answers_total", effort=effort) == 1
 
 
-def test_the_cause_of_each_reason_that_an_answer_can_have(retriever):
-    everything = list(retriever.release.items["item_id"])
+def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriever):
     asked = {
         "time": (Ask("ann"), Effort.POPULAR),
         "unknown": (Ask("nobody"), Effort.FULL),
         "few": (Ask(history=(), follows=("Drama",), n=15), Effort.FULL),
         "state": (Ask("ann", stateless="the store is away"), Effort.FULL),
     }
-    for expected, (one, effort) in asked.items():
-        [answer] = retriever.answer([one], effort=effort)
-        assert answer.reason
-        assert cause(answer.reason, bool(one.stateless)) == expected, answer.reason
-    [nothing] = retriever.answer([Ask(history=(), follows=(), exclude=everything[:1])])
-    assert cause(nothing.reason, stateless=False) == "unknown"
-    assert cause(retriever.popular(Ask("ann"), FAILED).reason, stateless=False) == "failed"
-    assert cause(f"user 'zoe' is not in this release: popular items; {IN_TIME}: x", stateless=False) == "time"
+    answers = {cause: retriever.answer([one], effort=effort)[0] for cause, (one, effort) in asked.items()}
+    answers["failed"] = retriever.popular(Ask("ann"), FAILED)
+    assert set(answers) == set(CAUSES)
+    for cause, answer in answers.items():
+        parts.measures.answered(answer, 2)
+        assert value(parts.measures, "degraded_total", cause=cause) == 1, answer.reason
+    [whole] = retriever.answer([Ask("ann", n=2)])
+    parts.measures.answered(whole, 2)
+    assert sum(value(parts.measures, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
 
 
 def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):

@@ -11,6 +11,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.recommendation import Candidate, Recommendation
 from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieve.shortfall import Shortfall
 from multitudes.retrieve.stages import Stage
 from multitudes.service.engine import Engine
 from multitudes.service.shadow import Compared, Shadow
@@ -20,7 +21,7 @@ from tests.retrieve.planted import publish_planted
 
 def shown(*items: int) -> Recommendation:
     rows = [Candidate(item, None, 1.0, rank, "popular", None, None, ()) for rank, item in enumerate(items, 1)]
-    return Recommendation("ann", "1", tuple(rows), (), "")
+    return Recommendation("ann", "1", tuple(rows), ())
 
 
 class Played:
@@ -43,8 +44,8 @@ class Played:
             raise self.error
         return [shown(*self.items) for _ in asks]
 
-    def popular(self, ask: Ask, reason: str) -> Recommendation:
-        raise AssertionError(f"a shadow is not asked for popular items: {ask}, {reason}")
+    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
+        raise AssertionError(f"a shadow is not asked for popular items: {ask}, {short}")
 
     def clock(self) -> float:
         return self.now_s

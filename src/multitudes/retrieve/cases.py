@@ -8,8 +8,7 @@ from multitudes.batches.vectors import UserVectors
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.people import Asked, People
 from multitudes.retrieve.remembered import Remembered
-
-IN_TIME = "to be in time"  # the beginning of a reason: less was done than could be, because of a deadline
+from multitudes.retrieve.shortfall import Shortfall, in_time
 
 
 class Case(NamedTuple):
@@ -18,7 +17,7 @@ class Case(NamedTuple):
     ask: Ask
     asked: Asked  # one user
     effort: Effort  # that is made for it
-    reason: str = ""  # why that is less than all, or empty
+    shortfalls: tuple[Shortfall, ...] = ()  # why that is less than all
     vectors: UserVectors | None = None  # of the user's last answer, which are used again
 
 
@@ -27,14 +26,14 @@ def case(people: People, ask: Ask, effort: Effort, remembered: Remembered) -> Ca
     again = effort == Effort.CACHED or bool(ask.stateless)
     memory = remembered.recall(ask.user_id) if again else None
     if memory is not None:
-        reason = f"{ask.stateless or IN_TIME}: the interests of the last answer"
-        return Case(ask, memory.asked, max(effort, Effort.CACHED), reason, memory.vectors)
+        last = "the interests of the last answer"
+        short = _stateless(ask, last) if ask.stateless else in_time(last)
+        return Case(ask, memory.asked, max(effort, Effort.CACHED), (short,), memory.vectors)
     found = _described(people, ask, effort) if ask.described else _user(people, ask, effort)
     if effort >= Effort.CACHED:
-        return found._replace(effort=Effort.POPULAR, reason=found.reason or f"{IN_TIME}: popular items")
+        return found._replace(effort=Effort.POPULAR, shortfalls=found.shortfalls or (in_time("popular items"),))
     if found.effort == Effort.FEWER:
-        few = f"{IN_TIME}: only the strongest interests"
-        return found._replace(reason=f"{found.reason}; {few}" if found.reason else few)
+        return found._replace(shortfalls=(*found.shortfalls, in_time("only the strongest interests")))
     return found
 
 
@@ -47,18 +46,20 @@ def _user(people: People, ask: Ask, effort: Effort) -> Case:
     if ask.person is not None:
         asked = people.present([ask.person])
         known = bool(asked.user_B[0] >= 0 or ask.person.events or ask.person.follows)
-        return (
-            Case(ask, asked, effort)
-            if known
-            else _nobody(ask, asked, ask.stateless or f"nothing is known of user {ask.user_id!r}")
-        )
+        return Case(ask, asked, effort) if known else _nobody(ask, asked, f"nothing is known of user {ask.user_id!r}")
     number = people.number(ask.user_id)
     if number is None:
         nobody = people.described((), (), name=ask.user_id)
-        return _nobody(ask, nobody, ask.stateless or f"user {ask.user_id!r} is not in this release")
+        return _nobody(ask, nobody, f"user {ask.user_id!r} is not in this release")
     stored = people.known(np.array([number]))
-    return Case(ask, stored, effort, f"{ask.stateless}: the history as it was published" if ask.stateless else "")
+    return Case(ask, stored, effort, (_stateless(ask, "the history as it was published"),) if ask.stateless else ())
 
 
 def _nobody(ask: Ask, asked: Asked, why: str) -> Case:
-    return Case(ask, asked, Effort.POPULAR, f"{why}: popular items")
+    instead = "popular items"
+    short = _stateless(ask, instead) if ask.stateless else Shortfall("unknown", f"{why}: {instead}")
+    return Case(ask, asked, Effort.POPULAR, (short,))
+
+
+def _stateless(ask: Ask, instead: str) -> Shortfall:
+    return Shortfall("state", f"{ask.stateless}: {instead}")

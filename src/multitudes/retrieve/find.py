@@ -20,6 +20,7 @@ from multitudes.retrieve.allocate import depths, quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.popular import popular
+from multitudes.retrieve.shortfall import Shortfall
 from multitudes.retrieve.stages import Stage, unmeasured
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]
@@ -36,12 +37,7 @@ class Candidates:
     interest_N: NDArray[np.int64]  # column of the vector that brought the item, -1 = popular
     found_by_NK: NDArray[np.bool_]  # every vector that has the item among its own best
     kinds: tuple[Kind, ...]
-    reason: str = ""  # why less than the full method served this user
-
-    @property
-    def degraded(self) -> bool:
-        """True when less than the full method served this user; ``reason`` says why."""
-        return bool(self.reason)
+    shortfalls: tuple[Shortfall, ...] = ()  # why less than the full method served this user
 
     @property
     def sources(self) -> list[Source]:
@@ -204,11 +200,14 @@ def _completed(
         np.concatenate([interest_N, np.full(len(popular_M), POPULAR)]),
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,
-        _reason(len(lists.column_Q), len(popular_M), n),
+        _shortfalls(len(lists.column_Q), len(popular_M), n),
     )
 
 
-def _reason(n_vectors: int, n_popular: int, n: int) -> str:
+def _shortfalls(n_vectors: int, n_popular: int, n: int) -> tuple[Shortfall, ...]:
     if n_vectors == 0:
-        return "no interest is known: popular items"
-    return f"the interests found too few items: {n_popular} of {n} places are popular items" if n_popular else ""
+        return (Shortfall("unknown", "no interest is known: popular items"),)
+    if n_popular == 0:
+        return ()
+    reason = f"the interests found too few items: {n_popular} of {n} places are popular items"
+    return (Shortfall("few", reason),)

@@ -59,7 +59,7 @@ class Presenter:
             release=self._version,
             candidates=self._candidates(found, {interest.number: interest.name for interest in interests}),
             interests=interests,
-            reason="; ".join(filter(None, (case.reason, found.reason))),
+            shortfalls=(*case.shortfalls, *found.shortfalls),
             unknown_items=case.asked.unknown_items_B[0],
             unknown_topics=case.asked.unknown_topics_B[0] + unknown,
             effort=case.effort,

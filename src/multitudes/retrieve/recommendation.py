@@ -7,6 +7,7 @@ from multitudes.batches.vectors import Kind
 from multitudes.ids import Id
 from multitudes.retrieve.ask import Effort
 from multitudes.retrieve.find import Source
+from multitudes.retrieve.shortfall import Cause, Shortfall
 
 
 class Candidate(NamedTuple):
@@ -43,7 +44,7 @@ class Recommendation:
     release: str
     candidates: tuple[Candidate, ...]
     interests: tuple[Interest, ...]
-    reason: str  # why less than the full method served this user, or empty
+    shortfalls: tuple[Shortfall, ...] = ()  # why less than the full method served this user; the first is counted
     unknown_items: int = 0  # of the given history, which this release does not know
     unknown_topics: int = 0  # of the follows, and of what was to be muted or boosted
     effort: Effort = Effort.FULL  # that was made
@@ -51,7 +52,17 @@ class Recommendation:
     @property
     def degraded(self) -> bool:
         """True when less than the full method served this user; ``reason`` says why."""
-        return bool(self.reason)
+        return bool(self.shortfalls)
+
+    @property
+    def reason(self) -> str:
+        """Why less than the full method served this user, in a line for people; empty where all of it did."""
+        return "; ".join(short.reason for short in self.shortfalls)
+
+    @property
+    def cause(self) -> Cause | None:
+        """The first cause of that, for programs."""
+        return self.shortfalls[0].cause if self.shortfalls else None
 
     def to_dict(self, explain: bool = False) -> dict[str, Any]:
         """Return the answer as JSON has it; ``explain`` adds the interests, the titles and what fell short."""

@@ -25,6 +25,7 @@ from multitudes.retrieve.popular import popular
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.remembered import Memory, Remembered
 from multitudes.retrieve.serving import Newest, Serving
+from multitudes.retrieve.shortfall import Shortfall
 from multitudes.retrieve.stages import Stage, unmeasured
 from multitudes.retrieve.wishes import Wishes, boosts, strongest, unmuted
 
@@ -131,12 +132,14 @@ class Retriever:
         """
         return self._answer(self._newest(), asks, effort, stage)
 
-    def popular(self, ask: Ask, reason: str) -> Recommendation:
-        """Answer with what is popular, without tower and search; ``reason`` says why, to whoever reads the answer."""
+    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
+        """Answer with what is popular, without tower and search; ``short`` says why, to whoever reads the answer."""
         ask.check()
         serving = self._newest()
         found = case(serving.people, ask, Effort.FULL, self.remembered)
-        return self._popular(serving, found._replace(effort=Effort.POPULAR, reason=reason))
+        if ask.stateless:  # what is outside of the retrieval comes first
+            short = short._replace(cause="state")
+        return self._popular(serving, found._replace(effort=Effort.POPULAR, shortfalls=(short,)))
 
     def forget(self, user_id: Id) -> None:
         """Forget what is remembered of a user."""

@@ -8,6 +8,7 @@ import numpy as np
 from multitudes.batches.histories import MAX_FOLLOWS
 from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieve.shortfall import in_time
 
 _USERS = 8
 _CANDIDATES = 100
@@ -25,7 +26,7 @@ def warm(retriever: Retriever) -> None:
     users = np.unique(np.linspace(0, max(0, release.n_users - 1), _USERS).astype(np.int64))[: release.n_users]
     asks = [Ask(release.user_ids[int(number)], n=_CANDIDATES, stateless="warming") for number in users]
     for ask in asks:
-        retriever.popular(ask, "warming")
+        retriever.popular(ask, in_time("popular items"))
         retriever.answer([ask])
     topics, step = release.topics[1:_TOPICS], max(1, min(MAX_FOLLOWS, retriever.config.topics_per_request))
     for start in range(0, len(topics), step):

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.cases import IN_TIME
 from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.shortfall import Shortfall, in_time
 from multitudes.retrieve.stages import Stage
 from multitudes.service.admission import Admission
 from multitudes.service.tickets import Answered, Batch, Ticket
 
-TOO_LITTLE_TIME = f"{IN_TIME}: popular items"
-FAILED = "the retrieval failed: popular items"
+TOO_LITTLE_TIME = in_time("popular items")
+FAILED = Shortfall("failed", "the retrieval failed: popular items")
 
 
 class Answers(Protocol):
@@ -25,7 +25,7 @@ class Answers(Protocol):
         """Answer several requests together."""
         ...
 
-    def popular(self, ask: Ask, reason: str) -> Recommendation:
+    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
         """Answer with popular items."""
         ...
 
@@ -70,10 +70,10 @@ class Answering:
                 if not ticket.answered.done():
                     ticket.answered.set_exception(error)
 
-    def popular(self, ask: Ask, reason: str = TOO_LITTLE_TIME) -> Answered:
+    def popular(self, ask: Ask) -> Answered:
         """Answer with popular items, in the calling thread."""
         began = self._clock()
-        answer = self._current().popular(ask, reason)
+        answer = self._current().popular(ask, TOO_LITTLE_TIME)
         self._admission.costs.measured(Effort.POPULAR, 1, self._clock() - began)
         self.counts.add(Effort.POPULAR.label)
         return Answered(answer, 0.0, {})

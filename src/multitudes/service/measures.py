@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from multitudes.retrieve.ask import Effort
 from multitudes.retrieve.recommendation import Candidate, Recommendation
+from multitudes.retrieve.shortfall import CAUSES
 from multitudes.service import together
 from multitudes.service.admission import Shed
-from multitudes.service.causes import CAUSES, cause
 from multitudes.service.families import Families, begun
 
 Work = Literal["interactive", "batch", "similar"]  # what a request wants
@@ -51,19 +51,18 @@ class Measures:
         for stage, seconds in stage_s.items():
             self.families.stage_seconds.labels(stage).observe(seconds)
 
-    def answered(self, answer: Recommendation, asked: int, *, stateless: bool) -> None:
+    def answered(self, answer: Recommendation, asked: int) -> None:
         """Count what an answer holds.
 
         Args:
             answer: to one request.
             asked: for how many candidates.
-            stateless: whether the user states did not answer.
         """
         families, candidates = self.families, answer.candidates
         made = answer.effort if answer.interests else Effort.POPULAR  # no vector spoke for them, whatever was tried
         families.answers.labels(made.label).inc()
-        if answer.reason:
-            families.degraded.labels(cause(answer.reason, stateless)).inc()
+        if answer.cause is not None:
+            families.degraded.labels(answer.cause).inc()
         families.slots.inc(asked)
         families.empty_slots.inc(max(0, asked - len(candidates)))
         families.unknown_items.inc(answer.unknown_items)

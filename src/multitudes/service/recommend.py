@@ -122,7 +122,7 @@ def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str
     log_s = perf_counter() - start_s
     stages = {"state": known.ms / 1e3, "wait": answered.waited_s, **answered.stage_s, "log": log_s}
     parts.measures.stages(stages)
-    parts.measures.answered(answer, body.n, stateless=body.user_id is not None and bool(known.stateless))
+    parts.measures.answered(answer, body.n)
     return {
         "request_id": request_id,
         "user_id": answer.user_id,
