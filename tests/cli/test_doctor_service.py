@@ -201,10 +201,13 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
     for arguments, told in (
         (["doctor"], "nothing to examine"),
         (["doctor", "--url", "recommend:8000"], "expected the address of a service"),
+        (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: holds what no key has"),
         (["doctor", "--config", str(tmp_path / "none.toml")], "no such configuration file"),
     ):
         assert run(arguments) == 2
-        assert told in capsys.readouterr().err
+        err = capsys.readouterr().err
+        assert told in err
+        assert "s3cret" not in err
 
 
 def test_a_release_and_settings_are_examined_together(tmp_path: Path, capsys):

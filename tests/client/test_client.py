@@ -1,17 +1,18 @@
 """The client against the service itself, and against services that are busy, slow, gone, or something else."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multitudes import Client
-from multitudes.client import Ask, Event
+from multitudes.client import Ask, BusyError, CallError, Event, KeyRefusedError, NoAnswerError, NotFoundError
 from multitudes.client.answers import Candidate, read
-from multitudes.client.failures import BusyError, CallError, KeyRefusedError, NoAnswerError, NotFoundError
+from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.service.app import build
 from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
@@ -178,9 +179,80 @@ def test_a_field_of_a_newer_service_is_passed_over_and_a_missing_one_is_not():
         read(Candidate, record)
 
 
-def test_a_client_that_cannot_be_is_refused():
-    with pytest.raises(UsageError, match="deadline_s = 0"):
-        Client("http://127.0.0.1", deadline_s=0)
+@pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf"), 3_601])
+def test_a_deadline_that_cannot_be_is_refused(deadline_s):
+    with pytest.raises(UsageError, match="3600 at most"):
+        Client("http://127.0.0.1", deadline_s=deadline_s)
+    with pytest.raises(UsageError, match="3600 at most"):
+        client(lambda _: httpx.Response(200, json={})).recommend(Ask(user_id="ann"), deadline_s=deadline_s)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8000", "localhost", "ftp://127.0.0.1", "http://", "http://127.0.0.1:port", None]
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(url):
+    with pytest.raises(UsageError, match="expected one such as http://127"):
+        Client(url)
+
+
+def test_a_key_from_a_file_may_end_in_a_line_break_and_one_that_is_none_is_refused_unshown():
+    seen = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(NoAnswerError):
+        client(reply, key="s3cret\n", deadline_s=0.01).user("ann")
+    assert set(seen) == {"Bearer s3cret"}
+    for key in ("s3cret\ns3cret", "s3crét", ""):
+        with pytest.raises(UsageError, match="as `multitudes key` shows it") as caught:
+            client(reply, key=key)
+        assert "s3cr" not in str(caught.value)
+
+
+def test_a_password_of_an_address_is_not_shown():
+    def reply(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(NoAnswerError, match="cannot be reached") as caught:
+        Client("http://bob:s3cret@127.0.0.1", transport=httpx.MockTransport(reply), deadline_s=0.01).user("ann")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_answer_that_arrives_by_drops_ends_at_the_deadline():
+    clock = Clock()
+
+    def drops() -> Iterator[bytes]:
+        for _ in range(20):
+            clock.sleep(0.25)
+            yield b" "
+        raise AssertionError("it was read to its end")
+
+    with pytest.raises(NoAnswerError, match="no answer within 2 s"):
+        client(lambda _: httpx.Response(200, content=drops()), clock).user("ann")
+    assert sum(clock.slept) == 2.0
+
+
+def test_integers_of_numpy_are_ids_like_any_other():
+    items = np.array([7, 2**60])
+    ask = Ask(history=items, exclude=items, n=np.int64(5))  # type: ignore[arg-type]
+    sent = json.loads(recommend(ask).content() or b"")
+    assert (sent["history"], sent["exclude"], sent["n"]) == ([7, 2**60], [7, 2**60], 5)
+    assert follow(np.int64(7), ["Drama"]).path == "/v1/users/7"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ask", [Ask("\ud800"), Ask("ann", context={"score": float("nan")})], ids=["surrogate", "nan"])
+def test_what_cannot_be_sent_is_said_in_a_line(ask):
+    with pytest.raises(UsageError, match="this cannot be sent"):
+        client(lambda _: httpx.Response(200, json={})).recommend(ask)
+
+
+def test_a_text_in_place_of_a_list_is_refused():
+    with pytest.raises(UsageError, match=r"follows = 'Drama': expected a list; give \['Drama'\]"):
+        follow("ann", "Drama")
+    with pytest.raises(UsageError, match=r"exclude = 'm1': expected a list"):
+        recommend(Ask("ann", exclude="m1"))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers(-(2**63), 2**63 - 1))

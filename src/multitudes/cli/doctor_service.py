@@ -45,24 +45,25 @@ class Visit:
         """Set up.
 
         Raises:
-            UsageError: the address is none.
+            UsageError: the address is none, or the key.
         """
         import httpx
 
+        from multitudes.client.calls import bearer
         from multitudes.errors import UsageError
 
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"--url {url}: expected the address of a service, such as http://127.0.0.1:8000")
         self.tls, self.local, self.keyed = parts.scheme == "https", parts.hostname in _LOOPBACK, key is not None
-        self._key = key
+        self._bearer = {} if key is None else {"authorization": bearer(key)}
         self._http = httpx.Client(base_url=url, transport=transport, timeout=_TIMEOUT_S)
 
     def ask(self, path: str, body: dict[str, Any] | None = None, *, keyed: bool = True) -> Answer:
         """Ask once; status 0 and the reason as text where nobody answers."""
         import httpx
 
-        headers = {"authorization": f"Bearer {self._key}"} if keyed and self._key is not None else {}
+        headers = self._bearer if keyed else {}
         start_s = perf_counter()
         try:
             response = self._http.request("GET" if body is None else "POST", path, json=body, headers=headers)

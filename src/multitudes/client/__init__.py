@@ -5,3 +5,8 @@
 
 from multitudes.client.calls import Ask as Ask
 from multitudes.client.calls import Event as Event
+from multitudes.client.failures import BusyError as BusyError
+from multitudes.client.failures import CallError as CallError
+from multitudes.client.failures import KeyRefusedError as KeyRefusedError
+from multitudes.client.failures import NoAnswerError as NoAnswerError
+from multitudes.client.failures import NotFoundError as NotFoundError

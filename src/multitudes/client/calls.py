@@ -1,13 +1,16 @@
 """The calls of the service as values: what is sent, and how the answer is read. Nothing is sent here."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
 from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState, read
+from multitudes.errors import UsageError
 from multitudes.ids import Id
 
 T = TypeVar("T")
@@ -22,6 +25,14 @@ class Call(Generic[T]):
     answer: Callable[[Any], T]
     body: Mapping[str, Any] | None = None
     params: Mapping[str, int] = field(default_factory=dict)
+
+    def content(self) -> bytes | None:
+        """Return the body as it is sent.
+
+        Raises:
+            UsageError: it holds what JSON cannot.
+        """
+        return None if self.body is None else _json(self.body).encode()
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,9 @@ class Ask:
         """Return what is sent. A request gets its name here, so that one that is sent again is the same."""
         wishes = ("exclude", "mute_topics", "boost_topics", "mute_interests", "boost_interests")
         given = {name: value for name, value in vars(self).items() if value is not None}
-        record: dict[str, Any] = {name: list(given[name]) for name in wishes if given[name]}
+        record: dict[str, Any] = {name: several(name, given[name]) for name in wishes if len(given[name])}
         record |= {name: given[name] for name in ("user_id", "n") if name in given}
-        record |= {name: list(given[name]) for name in ("history", "follows") if name in given}
+        record |= {name: several(name, given[name]) for name in ("history", "follows") if name in given}
         record |= {"context": dict(self.context)} if self.context else {}
         return record | {"request_id": self.request_id or uuid4().hex}
 
@@ -91,7 +102,7 @@ def user(user_id: Id) -> Call[UserState]:
 
 def follow(user_id: Id, follows: Sequence[str]) -> Call[UserState]:
     """State what a user follows."""
-    return Call("PUT", f"/v1/users/{segment(user_id)}", UserState.of, {"follows": list(follows)})
+    return Call("PUT", f"/v1/users/{segment(user_id)}", UserState.of, {"follows": several("follows", follows)})
 
 
 def forget(user_id: Id) -> Call[bool]:
@@ -112,4 +123,36 @@ def releases() -> Call[list[ReleaseState]]:
 
 def segment(given: Id) -> str:
     """Return the segment of an address that names an id: its JSON, percent-encoded."""
-    return quote(json.dumps(given, ensure_ascii=False), safe="")
+    return quote(_json(given), safe="")
+
+
+def bearer(key: str) -> str:
+    """Return the header of a key; the line break at the end of a file is none of it.
+
+    Raises:
+        UsageError: no key can be so.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):  # and no message shows what was given
+        raise UsageError("key: holds what no key has; expected one as `multitudes key` shows it")
+    return f"Bearer {key.strip()}"
+
+
+def several(name: str, given: Sequence[Any]) -> list[Any]:
+    """Return a list; a text is a sequence too, of letters that nobody means.
+
+    Raises:
+        UsageError: that is what is given.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"{name} = {given!r}: expected a list; give [{given!r}]")
+    return list(given)
+
+
+def _json(given: object) -> str:
+    try:
+        # Integers of NumPy, which are none to the standard library, are sent as what they are.
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False, default=index)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this cannot be sent: {error}; give ids as integers or texts, and finite numbers") from None
+    return text

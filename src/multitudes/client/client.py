@@ -1,5 +1,6 @@
 """The client: each method is a call of the service, sent again while there is time and it helps."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ except ImportError:  # pragma: no cover
 T = TypeVar("T")
 _FIRST_PAUSE_S = 0.05  # doubled at each attempt, and drawn between half of it and the whole
 _FORGET_S = 60.0  # rewriting the logs takes its time
+_MOST_S = 3_600.0  # the longest deadline that the service takes
 
 
 class Client:
@@ -51,16 +53,13 @@ class Client:
             sleep: waits between attempts.
 
         Raises:
-            UsageError: the address is none, or the deadline is not above 0.
+            UsageError: the address is none, the key is none, or the deadline is not within 0 and an hour.
         """
-        if deadline_s <= 0:
-            raise UsageError(f"deadline_s = {deadline_s}: expected seconds above 0")
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
-        self._deadline_s, self._clock, self._sleep = deadline_s, clock, sleep
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, transport=transport, follow_redirects=False)
-        except (httpx.InvalidURL, TypeError) as error:
-            raise UsageError(f"url {url!r}: {error}; expected one such as http://127.0.0.1:8000") from None
+        self._deadline_s, self._clock, self._sleep = _allowed(deadline_s), clock, sleep
+        headers = {"content-type": "application/json"} | ({} if key is None else {"authorization": calls.bearer(key)})
+        base = _address(url)
+        self._url = base.copy_with(userinfo=b"")  # as messages show it: without a password
+        self._http = httpx.Client(base_url=base, headers=headers, transport=transport, follow_redirects=False)
 
     def recommend(self, ask: Ask, *, deadline_s: float | None = None) -> Recommended:
         """Recommend to a user, or to somebody described."""
@@ -98,15 +97,17 @@ class Client:
         """Send a call until it is answered or its time is over.
 
         Raises:
+            UsageError: the call cannot be sent, or ``deadline_s`` is not within 0 and an hour.
             CallError: the call is wrong; it is not sent again.
             NoAnswerError: the last attempt found nobody, or took too long.
             BusyError: the service had no time, also at the last attempt that fitted.
         """
-        allowed_s = self._deadline_s if deadline_s is None else deadline_s
+        allowed_s = self._deadline_s if deadline_s is None else _allowed(deadline_s)
+        content = call.content()
         until_s, pause_s = self._clock() + allowed_s, _FIRST_PAUSE_S
         while True:
             try:
-                return self._attempt(call, until_s - self._clock())
+                return self._attempt(call, content, until_s)
             except NoAnswerError as error:
                 wait_s = pause_s * random.uniform(0.5, 1.0)
                 wait_s = max(wait_s, error.retry_after_s) if isinstance(error, BusyError) else wait_s
@@ -115,25 +116,37 @@ class Client:
                 self._sleep(wait_s)
                 pause_s *= 2
 
-    def _attempt(self, call: Call[T], left_s: float) -> T:
-        left_s = max(left_s, 1e-3)  # a sleep may have been longer than it was to be
+    def _attempt(self, call: Call[T], content: bytes | None, until_s: float) -> T:
+        left_s = max(until_s - self._clock(), 1e-3)  # a sleep may have been longer than it was to be
         headers = {"x-deadline-ms": str(int(left_s * 1e3))}
+        request = self._http.build_request(
+            call.method, call.path, content=content, params=dict(call.params), headers=headers, timeout=left_s
+        )
         try:
-            response = self._http.request(
-                call.method, call.path, json=call.body, params=dict(call.params), headers=headers, timeout=left_s
-            )
+            response, body = self._answered(request, until_s)
         except httpx.TimeoutException:
-            raise NoAnswerError(f"{self._http.base_url}: no answer within {left_s:.3g} s") from None
-        except httpx.TransportError as error:
-            reason = f"cannot be reached ({error}); is the service running?"
-            raise NoAnswerError(f"{self._http.base_url}: {reason}") from None
+            raise NoAnswerError(f"{self._url}: no answer within {left_s:.3g} s") from None
+        except httpx.RequestError as error:
+            raise NoAnswerError(f"{self._url}: cannot be reached ({error}); is the service running?") from None
         try:
-            record = response.json()
+            record = json.loads(body)
             if response.status_code == 200:
                 return call.answer(record)
         except (ValueError, KeyError, TypeError) as error:
-            raise NoAnswerError(f"{self._http.base_url}: no answer of this service ({error!r})") from None
+            raise NoAnswerError(f"{self._url}: no answer of this service ({error!r})") from None
         raise refusal(response.status_code, record, response.headers.get("retry-after"))
+
+    def _answered(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
+        """Return an answer and its body, all of it in time: httpx times each piece that arrives."""
+        response, parts = self._http.send(request, stream=True), list[bytes]()
+        try:
+            for part in response.iter_bytes():
+                parts.append(part)
+                if self._clock() >= until_s:
+                    raise httpx.ReadTimeout("the answer goes on after its deadline", request=request)
+        finally:
+            response.close()
+        return response, b"".join(parts)
 
     def close(self) -> None:
         """Close the connections."""
@@ -148,3 +161,19 @@ class Client:
     ) -> None:
         """Close the connections."""
         self.close()
+
+
+def _allowed(deadline_s: float) -> float:
+    if not 0 < deadline_s <= _MOST_S:
+        raise UsageError(f"deadline_s = {deadline_s}: expected seconds above 0, {_MOST_S:.0f} at most")
+    return deadline_s
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise UsageError(f"url {url!r}: {error}; expected one such as http://127.0.0.1:8000") from None
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise UsageError(f"url {url!r}: no address of HTTP; expected one such as http://127.0.0.1:8000")
+    return address

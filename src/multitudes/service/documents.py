@@ -39,7 +39,7 @@ _RECOMMENDED: Final = {
     "interests": [_INTEREST],
     "unknown_items": 0,
     "unknown_topics": 0,
-    "timings_ms": {"state": 0.3, "engine": 2.1},
+    "timings_ms": {"state": 0.3, "wait": 0.1, "people": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
 }
 _MESSAGES: Final = {
     400: "the body is no JSON: expected value; send one JSON object in UTF-8",
