@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 from multitudes.study import machine as measured
 
@@ -11,9 +13,26 @@ ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("multitudes", "numpy", "torch", "faiss-cpu", "onnxruntime", "duckdb", "polars")
 
 
-def versions() -> dict[str, str | None]:
+class Circumstances:
+    """When, where, with what and under which load something is measured: made before it, asked for after it."""
+
+    def __init__(self) -> None:
+        self._began_s, self._load = time.time(), load()
+
+    def head(self, packages: tuple[str, ...] = _PACKAGES) -> dict[str, Any]:
+        """Return what every record begins with: the versions of ``packages`` too, and the seconds until now."""
+        return {
+            "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self._began_s)),
+            "machine": machine(),
+            "load": {"before": self._load, "after": load()},
+            "versions": versions(packages),
+            "seconds": round(time.time() - self._began_s, 1),
+        }
+
+
+def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str | None]:
     """Return the versions of Python, of the packages that the figures depend on, and of the code itself."""
-    return measured.versions(_PACKAGES) | {"commit": _commit()}
+    return measured.versions(packages) | {"commit": _commit()}
 
 
 def load() -> float | None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +9,7 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.child import in_child
-from benchmarks.machine import load, machine, versions
+from benchmarks.machine import Circumstances, machine
 from multitudes.disk import write_text
 
 # Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
@@ -39,16 +38,13 @@ def run(names: tuple[str, ...], out: Path, quick: bool, threads: int | None = No
 
 def measured(name: str, quick: bool, threads: int | None) -> dict[str, Any]:
     """Return the record of a subject, measured in a process of its own."""
-    began, load_before = time.time(), load()
+    circumstances = Circumstances()
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
         outcome = in_child(figures, threads, name=name, quick=quick, folder=folder)
     return {
         "name": name,
         "quick": quick,
-        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
-        "machine": machine(),
-        "load": {"before": load_before, "after": load()},
-        "versions": versions(),
+        **circumstances.head(),
         "seeds": [SEED],
         "threads": threads or machine()["cores"],
         "seconds": round(outcome.seconds, 1),

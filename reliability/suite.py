@@ -2,18 +2,16 @@
 
 import json
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.child import in_child
-from benchmarks.machine import load, machine
+from benchmarks.machine import Circumstances
 from benchmarks.suite import keep
 from benchmarks.timing import told
 
-from multitudes.study.machine import versions
 from reliability import SEED
 
 # In the order in which an operator would ask.
@@ -52,16 +50,13 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool) -> bool
 
 def made(name: str, scale: float) -> dict[str, Any]:
     """Return the record of a trial."""
-    began, load_before = time.time(), load()
+    circumstances = Circumstances()
     with TemporaryDirectory(prefix="multitudes-reliability-") as folder:
         outcome = in_child(found, 1, name=name, scale=scale, folder=folder)
     return {
         "name": name,
         "scale": scale,
-        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
-        "machine": machine(),
-        "load": {"before": load_before, "after": load()},
-        "versions": versions(_PACKAGES),
+        **circumstances.head(_PACKAGES),
         "seed": SEED,
         "seconds": round(outcome.seconds, 1),
         **outcome.value,

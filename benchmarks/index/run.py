@@ -12,7 +12,7 @@ from benchmarks.child import in_child
 from benchmarks.index import changes, curve, files, remote, requests, threads, world
 from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
-from benchmarks.machine import load, machine, versions
+from benchmarks.machine import Circumstances
 from benchmarks.timing import figure
 from multitudes.disk import write_text
 
@@ -106,17 +106,14 @@ def read(out: Path) -> list[Record]:
 
 def measured(step: Step, plan: Plan, work: Path) -> Record:
     """Return the record of one step."""
-    began, load_before = time.time(), load()
+    circumstances = Circumstances()
     function, arguments = _call(step, plan, work)
     outcome = in_child(function, 1, **arguments)
     return {
         "step": step._asdict(),
         "settings": _settings(step, plan),
-        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
-        "machine": machine(),
-        "versions": versions(),
+        **circumstances.head(),
         "seeds": [SEED],
-        "load": {"before": load_before, "after": load()},
         "seconds": figure(outcome.seconds),
         "peak_mib": figure(outcome.peak_mib),
         "figures": outcome.value,

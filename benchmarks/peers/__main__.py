@@ -2,12 +2,11 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import ROOT, load, machine, versions
+from benchmarks.machine import ROOT, Circumstances
 from benchmarks.peers import PEERS
 from benchmarks.peers.compare import compare
 from benchmarks.peers.exchange import Settings
@@ -24,7 +23,7 @@ def main() -> None:
     settings = Settings(
         batch_size=given.batch_size, window=given.window, epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed
     )
-    began, load_before = time.time(), load()
+    circumstances = Circumstances()
     try:
         sets = _compared(given, settings)
     except MultitudesError as error:
@@ -33,13 +32,9 @@ def main() -> None:
         {
             "name": "peers",
             "quick": False,
-            "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
-            "machine": machine(),
-            "load": {"before": load_before, "after": load()},
-            "versions": versions(),
+            **circumstances.head(),
             "seeds": [given.seed],
             "threads": given.threads,
-            "seconds": round(time.time() - began, 1),
             "figures": {"sets": sets},
         },
         given.out.resolve(),

@@ -5,7 +5,6 @@ the machine does falls on both alike. The first of a round is the one that was t
 """
 
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ import numpy as np
 
 from benchmarks import SEED
 from benchmarks.child import in_child
-from benchmarks.machine import load, machine, versions
+from benchmarks.machine import Circumstances
 from benchmarks.service import driver, inside
 from benchmarks.service.releases import METHODS, made
 from benchmarks.service.serving import Service, serving
@@ -53,18 +52,14 @@ def measured(sizes: Sizes, plan: Plan, cores: Cores, work: Path) -> dict[str, An
     """Return the record of a run."""
     _say(f"{sizes}: the world")
     folder = made(sizes, work)
-    began, load_before = time.time(), load()
+    circumstances = Circumstances()
     figures = _figures(folder, sizes, plan, cores)
     return {
         "sizes": sizes._asdict(),
         "plan": plan._asdict(),
         "cores": cores._asdict(),
-        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
-        "machine": machine(),
-        "load": {"before": load_before, "after": load()},
-        "versions": versions() | {"python": sys.version.split()[0]},
+        **circumstances.head(),
         "seeds": [SEED],
-        "seconds": round(time.time() - began, 1),
         "figures": figures,
     }
 

@@ -19,7 +19,7 @@ def called(monkeypatch):
         return Outcome({"mean_cosine": 0.5}, 1.0, 1.0, 10.0)
 
     monkeypatch.setattr(run_module, "in_child", in_child)
-    monkeypatch.setattr(run_module, "versions", lambda: {"commit": "c"})
+    monkeypatch.setattr("benchmarks.machine.versions", lambda *_: {"commit": "c"})
     return calls
 
 
