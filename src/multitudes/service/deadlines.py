@@ -18,7 +18,13 @@ DeadlineHeader = Annotated[
 ]
 
 
-def left_s(request: Request, given_ms: int | None, default_ms: int, config: DeadlineConfig) -> float:
-    """Return the seconds that are left; never below 0."""
-    allowed_ms = min(default_ms if given_ms is None else given_ms, config.most_ms)
-    return max(0.0, allowed_ms / 1e3 - (perf_counter() - float(request.state.start_s)))
+class Deadline:
+    """When a request must be answered."""
+
+    def __init__(self, request: Request, given_ms: int | None, default_ms: int, config: DeadlineConfig) -> None:
+        allowed_ms = min(default_ms if given_ms is None else given_ms, config.most_ms)
+        self._due_s = float(request.state.start_s) + allowed_ms / 1e3
+
+    def left_s(self) -> float:
+        """Return the seconds that are left; never below 0."""
+        return max(0.0, self._due_s - perf_counter())

@@ -10,7 +10,7 @@ from multitudes.ids import Id
 from multitudes.retrieve.similar import Neighbour, similar
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
-from multitudes.service.deadlines import DeadlineHeader, left_s
+from multitudes.service.deadlines import Deadline, DeadlineHeader
 from multitudes.service.documents import answers
 from multitudes.service.kinds import check_kinds
 from multitudes.service.parts import Parts
@@ -35,8 +35,9 @@ def router(parts: Parts) -> APIRouter:
         """Return the items that lie nearest to one, nearest first."""
         item_id = id_of(id)
         check_kinds(parts, (), [item_id])
+        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
-            async with asyncio.timeout(left_s(request, deadline_ms, deadlines.default_ms, deadlines)), places:
+            async with asyncio.timeout(deadline.left_s()), places:
                 version, found = await asyncio.to_thread(_find, parts, item_id, n)
         except TimeoutError:
             parts.measures.shed("similar", "time")

@@ -15,7 +15,7 @@ from multitudes.logs.records import Served
 from multitudes.retrieve import ask as retrieval
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
-from multitudes.service.deadlines import DeadlineHeader, left_s
+from multitudes.service.deadlines import Deadline, DeadlineHeader
 from multitudes.service.documents import answers
 from multitudes.service.kinds import check_kinds
 from multitudes.service.parts import Parts
@@ -44,10 +44,10 @@ def router(parts: Parts) -> APIRouter:
         """Recommend to a user, or to somebody described by a history and followed topics."""
         name = request.state.request_id = body.request_id or request.state.request_id
         check_kinds(parts, *_ids(body))
-        known = await _known(parts, [body], left_s(request, deadline_ms, deadlines.default_ms, deadlines))
-        left = left_s(request, deadline_ms, deadlines.default_ms, deadlines)
+        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
+        known = await _known(parts, [body], deadline.left_s())
         try:
-            answered = await parts.engine.answer(_ask(body, name, known), left, "interactive")
+            answered = await parts.engine.answer(_ask(body, name, known), deadline.left_s(), "interactive")
         except OverloadError as error:
             parts.measures.shed("interactive", error.reason)
             raise
@@ -60,11 +60,11 @@ def router(parts: Parts) -> APIRouter:
         for one in body.requests:
             check_kinds(parts, *_ids(one))
         names = [one.request_id or uuid4().hex for one in body.requests]
-        known = await _known(parts, body.requests, left_s(request, deadline_ms, deadlines.batch_ms, deadlines))
+        deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
+        known = await _known(parts, body.requests, deadline.left_s())
         asks = [_ask(one, name, known) for one, name in zip(body.requests, names, strict=True)]
-        left = left_s(request, deadline_ms, deadlines.batch_ms, deadlines)
         try:
-            answered = await parts.engine.answer_all(asks, left, "batch")
+            answered = await parts.engine.answer_all(asks, deadline.left_s(), "batch")
         except OverloadError as error:
             parts.measures.shed("batch", error.reason, len(asks))
             raise
