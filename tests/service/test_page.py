@@ -4,7 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from multitudes.service import reference
+from multitudes.service import settings_table
 from multitudes.service.door import OPEN, scope_of
 from multitudes.service.refusals import CODES
 from multitudes.service.settings import ServeConfig, load, names
@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "service.md").read_text()
 
 
 def test_the_table_of_settings_is_the_one_that_the_settings_write():
-    assert reference.written_into(PAGE) == PAGE
+    assert settings_table.written_into(PAGE) == PAGE
     assert PAGE.count("MULTITUDES_SERVE_") == len(names())
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from multitudes.service.families import Families
-from multitudes.service.reference import between
+from multitudes.service.settings_table import between
 
 BEGIN: Final = "<!-- metrics: written by `python -m multitudes.service.metrics_table docs/observe.md` -->"
 

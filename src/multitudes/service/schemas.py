@@ -255,5 +255,5 @@ class Releases(Answer):
 class Health(Answer):
     """How the service is."""
 
-    status: Literal["ok", "unready"]
+    status: Literal["ok"]
     checks: dict[str, Any]

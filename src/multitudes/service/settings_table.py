@@ -1,4 +1,4 @@
-"""``python -m multitudes.service.reference``: the table of settings in docs/service.md, written from the settings."""
+"""``python -m multitudes.service.settings_table PAGE``: the settings of docs/service.md as a table, from their code."""
 
 import sys
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Final
 
 from multitudes.service.settings import PREFIX, ServeConfig
 
-BEGIN: Final = "<!-- settings: written by `python -m multitudes.service.reference docs/service.md` -->"
+BEGIN: Final = "<!-- settings: written by `python -m multitudes.service.settings_table docs/service.md` -->"
 END: Final = "<!-- end -->"
 
 
