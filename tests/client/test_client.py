@@ -231,7 +231,17 @@ def test_an_answer_that_arrives_by_drops_ends_at_the_deadline():
 
     with pytest.raises(NoAnswerError, match="no answer within 2 s"):
         client(lambda _: httpx.Response(200, content=drops()), clock).user("ann")
-    assert sum(clock.slept) == 2.0
+    assert sum(clock.slept) == 2.25, "the piece after the deadline is the last"
+
+
+def test_an_answer_that_is_whole_at_its_deadline_is_an_answer():
+    clock = Clock()
+
+    def late() -> Iterator[bytes]:
+        clock.sleep(2.5)
+        yield b'{"new": 1, "repeated": 0, "cut": 0}'
+
+    assert client(lambda _: httpx.Response(200, content=late()), clock).events([Event("ann", 1)]).new == 1
 
 
 def test_integers_of_numpy_are_ids_like_any_other():

@@ -137,13 +137,14 @@ class Client:
         raise refusal(response.status_code, record, response.headers.get("retry-after"))
 
     def _answered(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
-        """Return an answer and its body, all of it in time: httpx times each piece that arrives."""
-        response, parts = self._http.send(request, stream=True), list[bytes]()
+        """Return an answer and its body, and wait for none of its pieces when time is over: httpx times each alone."""
+        response, parts, late = self._http.send(request, stream=True), list[bytes](), False
         try:
             for part in response.iter_bytes():
-                parts.append(part)
-                if self._clock() >= until_s:
+                if late:
                     raise httpx.ReadTimeout("the answer goes on after its deadline", request=request)
+                parts.append(part)
+                late = self._clock() >= until_s
         finally:
             response.close()
         return response, b"".join(parts)
