@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from multitudes.ids import Id
+from multitudes.release.numbers import Numbers
 
 
 class Named(NamedTuple):
@@ -22,13 +25,12 @@ class Published:
 
     def __init__(self, items: pl.DataFrame) -> None:
         """Take the columns item_id and title, in the order of the numbers."""
-        self.ids: list[Id] = items["item_id"].to_list()
-        self.titles: list[str | None] = items["title"].to_list()
+        self.ids, self.titles = items["item_id"], items["title"]
 
     @cached_property
-    def number(self) -> dict[Id, int]:
+    def numbers(self) -> Numbers:
         """Number of each item."""
-        return {item_id: number for number, item_id in enumerate(self.ids, start=1)}
+        return Numbers(self.ids)
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,26 @@ class ItemNames:
 
     def number(self, item_id: Id) -> int:
         """Return the number of an item; 0: not known."""
-        return self.published.number.get(item_id) or self.later_number.get(item_id, 0)
+        return int(self.numbers([item_id])[0])
+
+    def numbers(self, item_ids: Sequence[Id]) -> NDArray[np.int64]:
+        """Return the numbers of items; 0: not known."""
+        number_M = self.published.numbers.of(item_ids)
+        if self.later_number:
+            for m in np.flatnonzero(number_M == 0).tolist():
+                number_M[m] = self.later_number.get(item_ids[m], 0)
+        return number_M
 
     def named(self, number: int) -> Named:
         """Return id and title of the item with this number, from 1."""
         return self.later.get(number) or Named(self.published.ids[number - 1], self.published.titles[number - 1])
 
-    def all_named(self, numbers: Sequence[int]) -> list[Named]:
+    def all_named(self, number_N: NDArray[np.int64]) -> list[Named]:
         """Return ids and titles of several items."""
         if self.later:
-            return [self.named(number) for number in numbers]
-        ids, titles = self.published.ids, self.published.titles
-        return [Named(ids[number - 1], titles[number - 1]) for number in numbers]
+            return [self.named(number) for number in number_N.tolist()]
+        ids, titles = (column[number_N - 1].to_list() for column in (self.published.ids, self.published.titles))
+        return list(map(Named, ids, titles))
 
     def shown(self, number: int) -> str:
         """Return the title, or where there is none the id."""

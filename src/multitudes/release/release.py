@@ -41,7 +41,6 @@ from numpy.typing import NDArray
 from multitudes.data.prepared import open_array
 from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
-from multitudes.ids import Id
 from multitudes.index import place as indexes
 from multitudes.index.live import Live
 from multitudes.index.protocol import Index
@@ -50,6 +49,7 @@ from multitudes.release import manifest as manifests
 from multitudes.release.arrivals import outcome
 from multitudes.release.item_names import ItemNames, Published
 from multitudes.release.manifest import Manifest
+from multitudes.release.numbers import Numbers
 from multitudes.release.since import Since, bring, laid_over
 from multitudes.release.store import ReleaseStore
 from multitudes.release.towers import Session, open_tower
@@ -153,7 +153,8 @@ class Release:
         mark = file.with_suffix(".settled")
         found = changes.read(file, self.identity, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0)
         net, names = outcome(found.changes), self.refreshed().item_names
-        bring(self.index, self, net, {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)})
+        ids = (*net.last, *net.removed_s)
+        bring(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
         write_text(mark, f"{found.end}\n")
 
     @cached_property
@@ -182,9 +183,9 @@ class Release:
         return pl.read_parquet(self.path / "users.parquet")["user_id"]
 
     @cached_property
-    def user_number(self) -> dict[Id, int]:
-        """Number of each user."""
-        return {user: number for number, user in enumerate(self.user_ids.to_list())}
+    def user_numbers(self) -> Numbers:
+        """Number of each user, from 1."""
+        return Numbers(self.user_ids)
 
     @cached_property
     def items(self) -> pl.DataFrame:

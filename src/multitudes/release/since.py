@@ -110,8 +110,9 @@ def bring(index: Index, release: "Release", net: Outcome, number: Mapping[Id, in
 def _numbers(release: "Release", net: Outcome) -> dict[Id, int]:
     """Return the number of every item that came or went; new ones are numbered in the order in which they came."""
     names, last = release.item_names, len(release.item_names)
-    new = [item_id for item_id in net.last if not names.number(item_id)]
-    known = {item_id: names.number(item_id) for item_id in (*net.last, *net.removed_s)}
+    ids = (*net.last, *net.removed_s)
+    known = dict(zip(ids, names.numbers(ids).tolist(), strict=True))
+    new = [item_id for item_id in net.last if not known[item_id]]
     return known | {item_id: last + i for i, item_id in enumerate(new, start=1)}
 
 

@@ -69,7 +69,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
             vectors = item_vectors(items, topics, how, tower, progress)
         except DataError as error:
             raise DataError(f"{file}: {error}") from None
-        known = sum(release.item_names.number(item_id) > 0 for item_id in items["item_id"].to_list())
+        known = int((release.item_names.numbers(items["item_id"].to_list()) > 0).sum())
         cut = _append(release, Change("add", int(time.time()), items, *vectors))
     described = (np.diff(topics.offset) > 0) | items["embedding"].is_not_null().to_numpy() & (how.content_width > 0)
     return Added(release.version, items.height - known, known, int((~described).sum()), unknown, repairs, cut)
@@ -89,7 +89,7 @@ def remove_items(releases: str | Path, file: str | Path) -> Removed:
         release = Release.open(store.folder())
         items = read_item_ids(Path(file), release.items["item_id"].dtype)
         ids = items["item_id"].to_list()
-        numbers = np.array([release.item_names.number(item_id) for item_id in ids])
+        numbers = release.item_names.numbers(ids)
         absent = np.flatnonzero(~find_rows(release.index.ids(), numbers)[1])
         if len(absent):
             raise UsageError(

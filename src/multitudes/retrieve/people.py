@@ -3,7 +3,7 @@
 Legend: B users · L history · F follows · M values of one user.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,11 +49,12 @@ class People:
 
     def number(self, user_id: Id) -> int | None:
         """Return the number of a user, or None."""
-        return self._release.user_number.get(user_id)
+        number = int(self._release.user_numbers.of([user_id])[0])
+        return number - 1 if number else None
 
     def item_numbers(self, item_ids: Sequence[Id]) -> NDArray[np.int64]:
         """Return the numbers of items, 0 for those that the release does not know."""
-        return np.array([self._release.item_names.number(item) for item in item_ids], dtype=np.int64)
+        return self._release.item_names.numbers(item_ids)
 
     def known(self, user_B: NDArray[np.int64]) -> Asked:
         """Return users of the release by number."""
@@ -130,14 +131,15 @@ class People:
                 seen[b] = items
         return Asked([], user_B, histories, time_BL, seen, [], [])
 
-    def _join(self, asked: Asked, b: int, events: Iterable[Event]) -> tuple[list[int], int]:
+    def _join(self, asked: Asked, b: int, events: Sequence[Event]) -> tuple[list[int], int]:
         """Write the joined history of user ``b``; return the items of ``events``, and how many are unknown."""
         assert asked.time_BL is not None
         past = asked.histories
         arrays: Sequence[NDArray[Any]] = (past.item_BL[b], asked.time_BL[b], past.action_BL[b], past.valid_BL[b])
         rows = zip(*(array.tolist() for array in arrays), strict=True)
         stored = [each for each in map(_Past._make, rows) if each.action > 0][::-1]  # oldest first, without padding
-        told = [self._past(event) for event in events]
+        numbers = self.item_numbers([event.item_id for event in events]).tolist()
+        told = [self._past(*pair) for pair in zip(events, numbers, strict=True)]
         found = [each for each in told if each.item > 0]
         same = {each[:3] for each in stored}
         # The release holds the newest of a longer past: what has the time of its oldest comes before it.
@@ -148,9 +150,8 @@ class People:
             array[: len(newest)] = values
         return [each.item for each in found], len(told) - len(found)
 
-    def _past(self, event: Event) -> _Past:
+    def _past(self, event: Event, item: int) -> _Past:
         action = self._action_code.get(event.action or "", self._release.manifest.default_action)
-        item = self._release.item_names.number(event.item_id)
         valid = bool(self._release.item_usable[item]) and event.action not in self._negative
         return _Past(item, event.time_s, action, valid)
 

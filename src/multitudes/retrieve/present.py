@@ -96,7 +96,7 @@ class Presenter:
                 found.found_by_NK[known_N],
             )
             found = Candidates(*arrays, found.kinds)
-        named = self._names.all_named(found.item_N.tolist())
+        named = self._names.all_named(found.item_N)
         interests = found.interest_N.tolist()
         columns = (
             [name.id for name in named],

@@ -22,7 +22,7 @@ def warm(retriever: Retriever) -> None:
         ArtefactError: the release cannot answer: it is damaged, or its parts do not fit each other.
     """
     release = retriever.release
-    _ = release.identity, release.user_number, release.item_names.number(0)
+    _ = release.identity, release.user_numbers, release.item_names.number(0)
     users = np.unique(np.linspace(0, max(0, release.n_users - 1), _USERS).astype(np.int64))[: release.n_users]
     asks = [Ask(release.user_ids[int(number)], n=_CANDIDATES, stateless="warming") for number in users]
     for ask in asks:
