@@ -174,9 +174,7 @@ class Approximate:
 
     def _named(self, ranking: Ranking) -> Ranking:
         """Put the ids in the place of the rows."""
-        id_QN = ranking.hits.id_QN
-        id_QN[id_QN >= 0] = self.rows.ids[id_QN[id_QN >= 0]]
-        return ranking
+        return ranking._replace(hits=self.rows.named(ranking.hits))
 
     def _scores(self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]) -> NDArray[np.float32]:
         score_QM = np.empty(row_QM.shape, dtype=np.float32)

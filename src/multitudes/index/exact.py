@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index import files
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import Request, by_topic, checked
+from multitudes.index.request import Request, by_topic, checked, each_once
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.scan import scan
 
@@ -104,5 +104,7 @@ def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     query_QD, limit_Q, excluded, _, log_sums = request
     if topic == ANY_TOPIC:
         return scan(query_QD, rows.ids, rows.vectors_nD, limit_Q, excluded, log_sums)
-    row_M = rows.postings.rows(topic)
-    return scan(query_QD, rows.ids[row_M], vectors.of(topic), limit_Q, excluded, log_sums)
+    # By row, which is the order of the ids: of all items of a topic, those that are found alone get their ids.
+    row_M = rows.postings.rows(topic).astype(np.int64)
+    out = None if excluded is None else each_once(excluded, rows.held)
+    return rows.named(scan(query_QD, row_M, vectors.of(topic), limit_Q, out, log_sums))

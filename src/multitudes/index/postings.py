@@ -86,9 +86,10 @@ def postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
 
 def topics_of(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], chosen: NDArray[np.int64]) -> Topics:
     """Return the topics of some rows of a table of topics, in the order of ``chosen``."""
-    length = np.diff(offset)[chosen]
+    first = offset[chosen]
+    length = offset[chosen + 1] - first
     end = np.cumsum(length)
-    place = np.arange(end[-1] if len(end) else 0) + np.repeat(np.asarray(offset)[chosen] - (end - length), length)
+    place = np.arange(end[-1] if len(end) else 0) + np.repeat(first - (end - length), length)
     return Topics(np.concatenate([[0], end]).astype(np.int64), np.asarray(topic[place], dtype=np.int64))
 
 

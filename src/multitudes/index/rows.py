@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
 from multitudes.index.postings import NO_POSTINGS, Postings, postings
-from multitudes.index.protocol import Topics
+from multitudes.index.protocol import Hits, Topics
 
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 
@@ -44,6 +44,17 @@ class Rows:
         if not held.all():
             raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
         return np.asarray(self.vectors_nD[row])
+
+    def held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of those ids that are held, in their order."""
+        row, held = find_rows(self.ids, ids)
+        return row[held]
+
+    def named(self, hits: Hits) -> Hits:
+        """Put the ids in the place of the rows that were found."""
+        found_QN = hits.id_QN >= 0
+        hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
+        return hits
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending."""

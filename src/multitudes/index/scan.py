@@ -156,6 +156,8 @@ def sorted_hits(
     n_queries: int, query: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32], limit: int
 ) -> Hits:
     """Return flat findings, sorted by query and then by id, as rows: best first, ties by the smaller id."""
+    if n_queries == 1:
+        return best_of(ids[None], scores[None], limit)
     found_Q = np.bincount(query, minlength=n_queries)
     width = int(found_Q.max(initial=0))
     place = np.arange(len(query)) - np.repeat(np.cumsum(found_Q) - found_Q, found_Q)
