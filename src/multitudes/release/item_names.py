@@ -70,8 +70,9 @@ class ItemNames:
 
     def shown(self, number: int) -> str:
         """Return the title, or where there is none the id."""
-        named = self.named(number)
-        return named.title or str(named.id)
+        later = self.later.get(number)
+        title = later.title if later else self.published.titles[number - 1]
+        return title or str(self.named(number).id)
 
     def with_later(self, named: Mapping[int, Named]) -> "ItemNames":
         """Return the names with these laid over them."""

@@ -26,8 +26,7 @@ class Numbers:
         number_M = np.zeros(len(ids), dtype=np.int64)
         place = [m for m, one in enumerate(ids) if self._fits(one)]
         if place and len(self._sorted):
-            wanted = pl.Series([ids[m] for m in place], dtype=self._sorted.dtype)
-            row, found = self._rows(wanted)
+            row, found = self._rows([ids[m] for m in place])
             number_M[place] = np.where(found, 1 + (row if self._order is None else self._order[row]), 0)
         return number_M
 
@@ -36,8 +35,9 @@ class Numbers:
             return isinstance(one, str) and (one.isascii() or not any("\ud800" <= c <= "\udfff" for c in one))
         return isinstance(one, int | np.integer) and -_LIMIT <= int(one) < _LIMIT
 
-    def _rows(self, wanted: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def _rows(self, ids: Sequence[Id]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         if self._integers:
-            return find_rows(self._sorted.to_numpy(), wanted.to_numpy())
+            return find_rows(self._sorted.to_numpy(), np.array(ids, dtype=np.int64))
+        wanted = pl.Series(ids, dtype=pl.String)
         row = np.minimum(self._sorted.search_sorted(wanted).to_numpy(), len(self._sorted) - 1)
         return row.astype(np.int64), (self._sorted[row] == wanted).to_numpy()

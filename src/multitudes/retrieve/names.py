@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.vectors import Kind
+from multitudes.index.postings import topics_of
 from multitudes.release.item_names import ItemNames
 
 WHOLE_HISTORY = "whole history"
@@ -62,9 +63,7 @@ class Vocabulary:
 
     def _over_represented(self, items: NDArray[np.int64]) -> list[int]:
         """Return the topics that tell these items apart: frequent among them, and more so than everywhere."""
-        counts: Counter[int] = Counter()
-        for i in items.tolist():
-            counts.update(self.item_topic[self.item_topic_offset[i] : self.item_topic_offset[i + 1]].tolist())
+        counts = Counter(topics_of(self.item_topic_offset, self.item_topic, items).topic.tolist())
         gains = []
         for topic, count in counts.items():
             share = count / len(items)
