@@ -1,5 +1,6 @@
 """What the service is made of, opened in order and closed in the other: releases, engine, states, logs, keys."""
 
+import gc
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -54,6 +55,9 @@ def opened(releases: Path, settings: ServeConfig) -> Iterator[Parts]:
     """
     keys = check_door(settings)
     with ExitStack() as stack:
+        # What the modules made stays. A full collection that walks through it stops every request for 65 ms.
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         current = stack.enter_context(closing(Current(releases, remember=settings.releases.remember)))
         folder = data_folder(releases, settings)
         measures, heartbeat = Measures(), Heartbeat()
