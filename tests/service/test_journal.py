@@ -190,6 +190,19 @@ def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
     assert outlet.lost == 2
 
 
+def test_lines_that_come_together_are_written_together(monkeypatch):
+    all_there, written = Event(), list[str]()
+    monkeypatch.setattr("multitudes.service.outlet.sleep", lambda _: all_there.wait(60))
+    stream = StringIO()
+    monkeypatch.setattr(stream, "write", written.append)
+    outlet = Outlet(stream)
+    for n in range(3):
+        outlet.write(f"{n}\n")
+    all_there.set()
+    assert outlet.drain(60)
+    assert written == ["0\n1\n2\n"]
+
+
 def test_a_reader_that_has_gone_ends_nothing():
     stream = StringIO()
     outlet = Outlet(stream)

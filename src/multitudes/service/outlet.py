@@ -1,16 +1,19 @@
 """A stream that never makes its writer wait: a reader of the journal that hangs must not hold a request.
 
-A thread writes what was given to it. What does not fit is dropped and counted: the service goes on without its journal.
+A thread writes what was given to it, a little later, since to wake it for each line would cost more than the line. What
+does not fit is dropped and counted: the service goes on without its journal.
 """
 
 import sys
 from collections import deque
 from functools import cache
 from threading import Condition, Thread
+from time import sleep
 from typing import TextIO
 
 _MOST = 10_000  # lines
-_AT_ONCE = 256
+_AT_ONCE = 2_500
+_GATHERING_S = 0.02
 _PATIENCE_S = 1.0  # at the end
 
 
@@ -46,6 +49,8 @@ class Outlet:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: len(self._lines) > 0)
+            sleep(_GATHERING_S)
+            with self._changed:
                 some = [self._lines.popleft() for _ in range(min(_AT_ONCE, len(self._lines)))]
                 self._writing = True
             try:
