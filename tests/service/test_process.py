@@ -1,5 +1,7 @@
 """A real server on loopback: it drains, is replaced, closes what asks nothing, and says in one line why it cannot."""
 
+import asyncio
+import gc
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 import polars as pl
 import pytest
+from fastapi import FastAPI
 
 from multitudes import Client
 from multitudes.client import Ask, Event
@@ -22,6 +25,8 @@ from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import Kinds
 from multitudes.release.release import Release
 from multitudes.service.kinds import kinds_of
+from multitudes.service.process import listen, serve_alone, several
+from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -114,6 +119,57 @@ def test_what_was_accepted_before_sigterm_is_answered(releases):
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert b"server:" not in answer.lower()
     assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["candidates"]) == 2
+
+
+def turns_until_taken(clients: int, sockets: Callable[[socket.socket], list[socket.socket]]) -> int:
+    """Return how many turns of the server's loop it takes until all are taken who connected before."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def turns() -> int:
+        loop, taken, number = asyncio.get_running_loop(), list[asyncio.Protocol](), 0
+
+        def made() -> asyncio.Protocol:
+            taken.append(asyncio.Protocol())
+            return taken[-1]
+
+        with listen("127.0.0.1", 0) as listening:
+            waiting = [socket.create_connection(listening.getsockname()) for _ in range(clients)]
+            servers = [await loop.create_server(made, sock=one) for one in sockets(listening)]
+            while len(taken) < clients:
+                await asyncio.sleep(0)
+                number += 1
+            for one in (*waiting, *servers):
+                one.close()
+        return number
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(turns())
+
+
+def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
+    thresholds, before = list[int](), gc.get_threshold()
+
+    class Noting:
+        def __init__(self, _: object) -> None: ...
+
+        def run(self, sockets: list[socket.socket]) -> None:
+            thresholds.append(gc.get_threshold()[0])
+            for one in sockets:
+                one.close()
+
+    monkeypatch.setattr("multitudes.service.process.Server", Noting)
+    monkeypatch.setattr("multitudes.service.process.adopt", lambda *_: None)
+    try:
+        serve_alone(FastAPI(), ServeConfig(), listen("127.0.0.1", 0))
+    finally:
+        gc.set_threshold(*before)
+    made = 20 * 100  # objects of an answer of a hundred candidates, roughly
+    assert thresholds[0] > 2 * made > before[0]
+
+
+def test_many_who_connect_at_once_are_taken_at_once():
+    assert turns_until_taken(20, several) <= 5
+    assert turns_until_taken(20, lambda listening: [listening]) >= 20, "the control"
 
 
 def listens(host: str, port: int) -> bool:

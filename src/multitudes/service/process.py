@@ -1,6 +1,7 @@
 """A process that serves, alone or as one of several: it opens its own parts, and ends when its parent is no more."""
 
 import errno
+import gc
 import json
 import multiprocessing
 import os
@@ -31,6 +32,10 @@ from multitudes.service.together import shared
 
 _HANDED_OVER: Final = "MULTITUDES_SERVING"  # in the environment of a worker: what it serves
 _SPEAKERS: Final = ("multitudes", "uvicorn")
+# uvloop takes one new connection in a turn of its loop from each socket that listens. Under load, when turns are long,
+# those who connect would wait a turn for each before them: beyond any deadline, and where nobody can refuse them.
+_CONNECTIONS_A_TURN: Final = 32
+_OBJECTS: Final = 10_000  # an answer makes thousands, nearly all of them freed without a search for cycles
 _NEVER_STARTED: Final = 3  # exit code of a worker that the server does not start again
 
 
@@ -55,6 +60,11 @@ def listen(host: str, port: int) -> socket:
     return listening
 
 
+def several(listening: socket) -> list[socket]:
+    """Return sockets that listen at the same address, so that many who connect at once are taken in at once."""
+    return [listening, *(listening.dup() for _ in range(_CONNECTIONS_A_TURN - 1))]
+
+
 def address(listening: socket) -> str:
     """Return where a service is reached that listens there."""
     host, port = listening.getsockname()[:2]
@@ -64,8 +74,9 @@ def address(listening: socket) -> str:
 def serve_alone(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
     """Serve until SIGTERM, and return when what was accepted is answered."""
     adopt(settings.journal, *_SPEAKERS)
+    _search_cycles_rarely()
     with _ended_quietly():
-        Server(Config(app, **_how(settings))).run([listening])
+        Server(Config(app, **_how(settings))).run(several(listening))
     stderr().drain()
 
 
@@ -78,7 +89,7 @@ def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> 
     os.environ[_HANDED_OVER] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
     adopt(settings.journal, *_SPEAKERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_how(settings))
-    workers = Multiprocess(config, [listening])
+    workers = Multiprocess(config, several(listening))
     with shared():
         workers.run()
     stderr().drain()
@@ -92,6 +103,7 @@ def worker() -> FastAPI:
     settings = parse(ServeConfig, handed_over["settings"], "settings of the service")
     adopt(settings.journal, *_SPEAKERS)
     _end_with_parent()
+    _search_cycles_rarely()
     parts = ExitStack()
     try:
         parts.callback(stderr().drain)  # the last of all
@@ -115,6 +127,11 @@ def _how(settings: ServeConfig) -> dict[str, Any]:
         "timeout_graceful_shutdown": server.drain_s,
         "forwarded_allow_ips": server.proxies,
     }
+
+
+def _search_cycles_rarely() -> None:
+    """Let the interpreter search for cyclic garbage every few answers, and no longer several times in each."""
+    gc.set_threshold(_OBJECTS)
 
 
 @contextmanager
