@@ -1,11 +1,13 @@
 """More is asked than can be answered: whoever is answered is answered in time, and as many as before.
 
-Capacity is what a few clients get who wait for their answers, with time enough for full ones. Then requests come at
-multiples of it, without waiting. The control is the same service without a deadline: it answers everybody, in turn.
+Capacity is what many clients get who wait for their answers, with time enough for full ones. Then requests come at
+multiples of it, without waiting. The service has one core, and who makes the load another. The control is the same
+service without a deadline: it answers everybody, in turn.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most, scaled
 from reliability.connection import run
 from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend
-from reliability.server import Settings, serving
+from reliability.process import cores_apart, run_on
+from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 
 DEADLINE_S = 0.5
 TIMES = (1, 2, 5)
-_CLIENTS, _N = 16, 100
+_CLIENTS, _N = 64, 100
 _NO_DEADLINE: Settings = {
     "deadlines": {"default_ms": 600_000, "most_ms": 600_000},
     "engine": {"queue": 1_000_000},
@@ -33,17 +36,30 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
     publish_world(folder / "releases", world=world)
     seconds = max(1.0, 60 * scale)
-    with serving(folder / "releases", folder / "service") as server:
+    with _apart(folder / "releases", folder / "service", {}) as server:
         capacity = _capacity(server.port, world, seconds / 2)
         loads = dict[int, dict[str, Any]]()
         for times in TIMES:
             progress(len(loads), len(TIMES) + 1, f"{times} × {capacity:.0f} requests/s")
             made = _loaded(server.port, world, times * capacity, seconds, DEADLINE_S)
             loads[times] = _figures(made, seconds)
-    with serving(folder / "releases", folder / "control", _NO_DEADLINE) as server:
+    with _apart(folder / "releases", folder / "control", _NO_DEADLINE) as server:
         control = _figures(_loaded(server.port, world, 2 * capacity, seconds, None), seconds)
     progress(len(TIMES) + 1, len(TIMES) + 1, "done")
     return _found(capacity, loads, control, seconds)
+
+
+@contextmanager
+def _apart(releases: Path, folder: Path, settings: Settings) -> Iterator[Server]:
+    """Serve on a core of its own."""
+    bearing, making = cores_apart()
+    run_on(bearing)
+    with serving(releases, folder, settings) as server:
+        run_on(making)
+        try:
+            yield server
+        finally:
+            run_on(bearing | making)
 
 
 def _capacity(port: int, world: World, seconds: float) -> float:

@@ -1,5 +1,6 @@
-"""What the system says of a process: its memory and its open files."""
+"""What the system says of a process, its memory and its open files, and on which cores it runs."""
 
+import os
 from pathlib import Path
 
 
@@ -16,6 +17,18 @@ def peak_mib(pid: int) -> float:
 def open_files(pid: int) -> int:
     """Return how many files are open, without connections."""
     return sum(not name.startswith("socket:") for name in map(_name, Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def cores_apart() -> tuple[set[int], set[int]]:
+    """Return a core for who bears a load, and the others for who makes it; the same where there are not several."""
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    return ({min(cores)}, cores - {min(cores)}) if len(cores) > 1 else (cores, cores)
+
+
+def run_on(cores: set[int]) -> None:
+    """Let this process, and those that it starts, run on these cores alone; none: anywhere."""
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def _name(descriptor: Path) -> str:
