@@ -138,8 +138,10 @@ def turns_until_taken(clients: int, sockets: Callable[[socket.socket], list[sock
             while len(taken) < clients:
                 await asyncio.sleep(0)
                 number += 1
-            for one in (*waiting, *servers):
-                one.close()
+            for connection in waiting:
+                connection.close()
+            for server in servers:
+                server.close()
         return number
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

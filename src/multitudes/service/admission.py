@@ -2,7 +2,7 @@
 
 Work that waits, times what a unit of it was measured to cost, is the wait; so a queue never grows beyond what can still
 be answered in time. A request takes the greatest effort that fits; where none does, it is refused at once, which costs
-next to nothing. All of it is arithmetic: the time is passed in.
+little. All of it is arithmetic: the time is passed in. Before it stands ``crowd``, where too many are refused unread.
 
 ::
 
@@ -20,7 +20,8 @@ from multitudes.errors import UnavailableError
 from multitudes.retrieve.ask import Effort
 
 Priority = Literal["interactive", "batch"]
-Shed = Literal["time", "queue", "closing"]  # why a request is refused: no time, no place, the end of the service
+Shed = Literal["door", "time", "queue", "closing"]  # why a request is refused: unread, no time, no place, the end
+OVERLOADED: Final = "more is asked than can be answered in time; ask again later, or with a longer deadline"
 _QUEUED: Final = (Effort.FULL, Effort.FEWER, Effort.CACHED)  # popular items need no queue
 _UNMEASURED: Final = 0.5  # of the effort above it
 
@@ -33,6 +34,12 @@ class AdmissionConfig(Config):
         gt=0,
         le=1,
         description="Share of its time that a request may be expected to take; the rest is for surprise.",
+    )
+    door: float = Field(
+        0.4,
+        gt=0,
+        le=1,
+        description="Share of its time that a request may be expected to be inside; beyond, it is refused unread.",
     )
     batch_share: float = Field(
         0.5,

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from time import monotonic
 
 from fastapi import FastAPI
 
 from multitudes.service import events, health, items, recommend, releases, users
 from multitudes.service.attend import attended
 from multitudes.service.body import bounded
+from multitudes.service.crowd import counted, crowd_of, thinned
 from multitudes.service.documents import described
 from multitudes.service.door import LOOPBACK, guarded
 from multitudes.service.parts import Parts
@@ -44,9 +46,11 @@ def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    settings = parts.settings
-    # The outermost is added last: nothing is read of a body before the door has opened.
+    settings, crowd = parts.settings, crowd_of(parts.settings)
+    # The outermost is added last: nothing is read of a body before the door has opened, and there is time for it.
+    app.add_middleware(counted, crowd=crowd, clock=monotonic)
     app.add_middleware(bounded, http=settings.http)
+    app.add_middleware(thinned, crowd=crowd, settings=settings, measures=parts.measures)
     own_hosts = LOOPBACK if parts.keys is None and settings.server.host in LOOPBACK else None
     app.add_middleware(guarded, keys=parts.keys, own_hosts=own_hosts)
     app.add_middleware(attended, measures=parts.measures, journal=parts.journal)

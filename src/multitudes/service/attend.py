@@ -74,4 +74,5 @@ def _plain(name: bytes) -> bytes:
 
 def _route(scope: Scope) -> str:
     """Return the pattern of the address, never an id; what is no address of the service has one name for all."""
-    return getattr(scope.get("route"), "path", "none")
+    route: str = scope["state"].get("route") or getattr(scope.get("route"), "path", "none")
+    return route

@@ -18,7 +18,16 @@ from pydantic import Field
 from multitudes.config import Config
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.recommendation import Recommendation
-from multitudes.service.admission import Admission, AdmissionConfig, Costs, Load, OverloadError, Priority, remaining
+from multitudes.service.admission import (
+    OVERLOADED,
+    Admission,
+    AdmissionConfig,
+    Costs,
+    Load,
+    OverloadError,
+    Priority,
+    remaining,
+)
 from multitudes.service.answering import Answering, Answers
 from multitudes.service.tickets import Answered, Ticket, Waiting
 
@@ -142,7 +151,7 @@ class Engine:
             if decision.effort is None or self._closing:
                 self._answering.counts.add("refused", len(asks))
                 raise OverloadError(
-                    "more is asked than can be answered in time; ask again later, or with a longer deadline",
+                    OVERLOADED,
                     decision.retry_after_s,
                     "closing" if self._closing else "queue" if load.full else "time",
                 )

@@ -47,15 +47,15 @@ def json_answer(content: object, status: int = 200, headers: Mapping[str, str] |
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-def refused(refusal: RefusalError, request_id: str) -> Response:
-    """Return the response that says no."""
+def refused(refusal: RefusalError, request_id: str, *, close: bool = False) -> Response:
+    """Return the response that says no; ``close``: the connection ends with it, as where a body was not read whole."""
     record = {"code": CODES[refusal.status], "message": " ".join(str(refusal).split())}
     headers = {}
     if refusal.retry_after_s is not None:
         headers["retry-after"] = str(max(1, ceil(refusal.retry_after_s)))
     if refusal.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if refusal.status in {408, 413}:  # the rest of the body is not read
+    if close or refusal.status in {408, 413}:  # the rest of the body is not read
         headers["connection"] = "close"
     return json_answer({"error": record, "request_id": request_id}, refusal.status, headers)
 
