@@ -54,12 +54,12 @@ def _apart(releases: Path, folder: Path, settings: Settings) -> Iterator[Server]
     """Serve on a core of its own."""
     bearing, making = cores_apart()
     run_on(bearing)
-    with serving(releases, folder, settings) as server:
-        run_on(making)
-        try:
+    try:
+        with serving(releases, folder, settings) as server:
+            run_on(making)
             yield server
-        finally:
-            run_on(bearing | making)
+    finally:
+        run_on(bearing | making)
 
 
 def _capacity(port: int, world: World, seconds: float) -> float:

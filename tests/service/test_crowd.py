@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import deque
+from http.client import HTTPConnection
+from threading import Thread
 
 import pytest
 from starlette.types import Message
+from uvicorn import Config, Server
 
 from multitudes.seeding import generator
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import build
 from multitudes.service.crowd import Crowd
+from multitudes.service.process import listen
 from tests.service.conftest import ask, refusal, with_settings
 
 CONFIG = AdmissionConfig(door=0.5, batch_share=0.5)
@@ -133,6 +137,28 @@ def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(heade
     asyncio.run(build(parts)(scope, receive, send))
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closes
+
+
+@pytest.mark.usefixtures("full")
+def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(parts):
+    with listen("127.0.0.1", 0) as listening:
+        server = Server(Config(build(parts), lifespan="off", log_config=None))
+        thread = Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        host, port = listening.getsockname()
+        kept = HTTPConnection(host, port, timeout=60)
+        kept.putrequest("POST", "/v1/recommend")
+        kept.putheader("content-length", "20")
+        kept.endheaders()
+        assert kept.getresponse().read().startswith(b'{"error":{"code":"overloaded"')
+        connected = kept.sock
+        connected.sendall(b"x" * 20)
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().status == 200
+        assert kept.sock is connected, "it did not connect again"
+        kept.close()
+        server.should_exit = True
+        thread.join(60)
 
 
 def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(parts, monkeypatch):
