@@ -6,10 +6,12 @@ import pytest
 from multitudes.index.approximate import Approximate
 from multitudes.index.request import checked
 from multitudes.index.rows import checked_rows
+from multitudes.index.scan import no_hits
 from multitudes.index.tuning import PROMISE, Level, TopicLevel, Tuning
 from tests.index.tuned_worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
+_ONE = np.ones((1, 1), dtype=np.float32)
 
 
 class Best:
@@ -40,8 +42,8 @@ def index(engine, topics=None, measured=()) -> Approximate:
     return Approximate(rows, engine, Tuning(levels, PROMISE._replace(scanned=50), "queries", 1, 1, tuple(measured)))
 
 
-def ask(approximate: Approximate, limit: int, excluded=None, topic: int = 0) -> list[int]:
-    query_QD, topic_Q = np.ones((1, 1), dtype=np.float32), np.array([topic])
+def ask(approximate: Approximate, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
+    topic_Q = np.array([topic])
     without = None if excluded is None else [np.asarray(excluded)]
     hits = approximate.search(checked(query_QD, limit, without, topic_Q, False, dimension=1, items=ITEMS))
     return [int(i) for i in hits.ids(0)]
@@ -72,6 +74,15 @@ def test_deeper_than_was_tuned_it_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
     assert engine.asked == [10], "the second once: its results said how deep they stand"
+
+
+def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkeypatch):
+    monkeypatch.setattr("multitudes.index.exact.scan", lambda query_QD, *_: no_hits(len(query_QD), 0))
+    zero = np.zeros((1, 1), dtype=np.float32)
+    assert ask(index(engine), 12, query_QD=zero) == list(range(12))
+    assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]
+    assert ask(index(engine, by_topic(np.arange(ITEMS) % 2 == 1)), 3, topic=1, query_QD=zero) == [1, 3, 5]
+    assert engine.asked == []
 
 
 def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):

@@ -176,6 +176,20 @@ def test_ids_may_be_any_of_64_bits(build: Build):
     worlds.check_ranking(index, world)
 
 
+@named
+def test_for_a_query_of_zeros_every_item_ties(name: str):
+    """Among others, with and without what is excluded, in every topic: the first ids."""
+    index, world = large(name, latent)
+    zeros = world.query_QD * (np.arange(QUERIES)[:, None] % 3 != 0)
+    for asked in filtered(replace(world, query_QD=zeros)):
+        worlds.check_answers(index, asked)
+        worlds.check_log_sums(index, asked)
+        hits = ask(index, asked)
+        for q in range(0, QUERIES, 3):
+            assert hits.ids(q).tolist() == asked.ranking(q)
+            assert not hits.scores(q).any()
+
+
 @implementations
 def test_no_query_gets_no_answer(build: Build):
     index = built(build, plain_world(np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32), 2))

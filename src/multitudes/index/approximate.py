@@ -90,6 +90,7 @@ class Approximate:
     ) -> Hits:
         """Search each query at its depth, and deeper while that was not deep enough; in the end by a scan."""
         hits = no_hits(len(request.limit_Q), request.width)
+        depth_Q[~request.query_QD.any(axis=1)] = len(self.rows) + 1  # all items tie: an engine proposes any of them
         waiting_W = np.flatnonzero(request.limit_Q)
         for _ in range(_TURNS):
             still = [waiting_W[:0]]

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index import files
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import Request, by_topic, checked, each_once
+from multitudes.index.request import Request, by_topic, checked, each_once, put
 from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.scan import scan
+from multitudes.index.scan import no_hits, scan
 
 KIND = "exact"
 
@@ -101,6 +101,17 @@ class Exact:
 
 def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     """Answer exactly, from every inner product with the items of a topic."""
+    zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
+    if not zero_Q.any():
+        return _scored(rows, vectors, topic, request)
+    hits = no_hits(len(zero_Q), request.width, request.log_sums)
+    zero, other = np.flatnonzero(zero_Q), np.flatnonzero(~zero_Q)
+    put(hits, other, _scored(rows, vectors, topic, request.of(other)))
+    put(hits, zero, _first(rows, topic, request.of(zero)))
+    return hits
+
+
+def _scored(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     query_QD, limit_Q, excluded, _, log_sums = request
     if topic == ANY_TOPIC:
         return scan(query_QD, rows.ids, rows.vectors_nD, limit_Q, excluded, log_sums)
@@ -108,3 +119,18 @@ def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     row_M = rows.postings.rows(topic).astype(np.int64)
     out = None if excluded is None else each_once(excluded, rows.held)
     return rows.named(scan(query_QD, row_M, vectors.of(topic), limit_Q, out, log_sums))
+
+
+def _first(rows: Rows, topic: int, request: Request) -> Hits:
+    """Answer queries of zeros: all items tie, so the first are the best, and a scan would sort every one of them."""
+    ids = rows.ids if topic == ANY_TOPIC else rows.items_of(topic)
+    hits = no_hits(len(request.limit_Q), request.width, request.log_sums)
+    for query, limit in enumerate(request.limit_Q.tolist()):
+        out = ids[:0] if request.excluded is None else request.excluded[query]
+        some = ids[: limit + len(out)]
+        found = some[~np.isin(some, out)][:limit]
+        hits.id_QN[query, : len(found)], hits.score_QN[query, : len(found)] = found, 0
+        hits.count_Q[query] = len(found)
+    if hits.log_sum_Q is not None and len(ids):
+        hits.log_sum_Q.fill(np.log(len(ids)))
+    return hits
