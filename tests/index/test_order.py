@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitudes.index.order import in_order, kept
+from multitudes.index.order import first, in_order, kept
+from tests.index.worlds import identical
 
 NONE = np.float32(-np.inf)
 
@@ -29,6 +30,17 @@ def test_the_first_that_no_filter_takes_out_come_back_with_the_scores_they_had(c
 
 def test_holes_are_no_candidates_and_come_last():
     assert ask([-1, 7, -1, 3], [NONE, -5, NONE, 2], [False] * 4, 4)[0] == [3, 7]
+
+
+def test_where_nothing_is_filtered_the_first_are_those_that_are_kept():
+    rng = np.random.default_rng(0)
+    row_QM = np.array([rng.permutation(40)[:20] for _ in range(5)])
+    row_QM[rng.random(row_QM.shape) < 0.3] = -1
+    score_QM = np.where(row_QM < 0, NONE, rng.integers(-3, 3, row_QM.shape).astype(np.float32))
+    key_QM, limit_Q = in_order(row_QM, score_QM, row_QM < 0), np.array([0, 1, 7, 20, 24])
+    found, wanted = first(key_QM, limit_Q, 24), kept(key_QM, limit_Q, 24).hits
+    assert found.count_Q.tolist() == [min(limit, np.sum(row >= 0)) for limit, row in zip(limit_Q, row_QM, strict=True)]
+    assert identical(found, wanted)
 
 
 def test_the_depth_is_that_of_the_last_or_twice_that_of_the_mean():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from multitudes.index.depth import SLACK, Excluded, alike
 from multitudes.index.exact import scan_topic
-from multitudes.index.order import Ranking, in_order, kept
+from multitudes.index.order import Ranking, first, in_order, kept
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, each_once, put, unfiltered
@@ -133,10 +133,9 @@ class Approximate:
     ) -> Ranking:
         """Search all items, or those among some, once at a level; what the request itself filters is ignored."""
         row_QM, score_QM = self._proposed(request.query_QD, level, wanted, among)
-        key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : request.width]
-        ranking = kept(key_QM, request.limit_Q, request.width)
-        short_Q = ranking.hits.count_Q < request.limit_Q
-        return self._named(ranking._replace(depth_Q=np.where(short_Q, level.depth + 1, ranking.depth_Q)))
+        hits = first(in_order(row_QM, score_QM, row_QM < 0), request.limit_Q, request.width)
+        short_Q = hits.count_Q < request.limit_Q
+        return self._named(Ranking(hits, np.where(short_Q, level.depth + 1, request.limit_Q)))
 
     def _without(
         self, request: Request, excluded: Excluded, out: LeftOut, where: NDArray[np.int64], level: Level

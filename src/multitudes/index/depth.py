@@ -6,7 +6,7 @@ of them stand above the last result would be known if that result's score were; 
 above the mean a result of that place stood when the index was tuned. A wrong guess costs time and never recall: the
 search itself shows the score, hence the depth.
 
-Legend: Q queries · W queries that wait · N results · L levels · E excluded items · D dimensions.
+Legend: Q queries · W queries that wait · N results · L levels · E excluded items · U distinct limits · D dimensions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def alike(
 ) -> Iterator[tuple[Level | None, NDArray[np.int64]]]:
     """Yield the queries that are searched alike, with their level; None where none is deep enough."""
     at_W = np.searchsorted([level.depth for level in levels], depth_Q[waiting_W])
-    for at in np.unique(at_W).tolist():
+    for at in sorted(set(at_W.tolist())):
         yield (levels[at] if at < len(levels) else None), waiting_W[at_W == at]
 
 
@@ -94,7 +94,8 @@ def _place(
     """
     log_depth_L, height_L = zip(*known, strict=True)
     above_E = step * np.arange(height_QE.shape[1] + 1)
-    rank_QE = np.maximum(1, nth_Q[:, None] + above_E[:-1])
+    nth_U, which_Q = np.unique(nth_Q, return_inverse=True)  # few, as a rule one: the heights are found once for each
+    rank_UE = np.maximum(1, nth_U[:, None] + above_E[:-1])
     enough_QE = np.ones((len(nth_Q), len(above_E)), dtype=np.bool_)  # where all stand above, what follows them is
-    enough_QE[:, :-1] = height_QE <= np.interp(np.log(rank_QE), log_depth_L, height_L)
+    enough_QE[:, :-1] = height_QE <= np.interp(np.log(rank_UE), log_depth_L, height_L)[which_Q]
     return np.asarray(nth_Q + above_E[enough_QE.argmax(axis=1)])

@@ -37,6 +37,17 @@ def in_order(row_QM: NDArray[np.int64], score_QM: NDArray[np.float32], out_QM: N
     return key_QM
 
 
+def first(key_QM: NDArray[np.int64], limit_Q: NDArray[np.int64], width: int) -> Hits:
+    """Return the best rows of each query where no filter takes any out."""
+    key_QN = key_QM[:, :width]
+    found_QN = (key_QN & 1) == 0
+    found_QN &= np.arange(key_QN.shape[1]) < limit_Q[:, None]
+    hits = no_hits(len(limit_Q), width)
+    np.copyto(hits.id_QN[:, : key_QN.shape[1]], (key_QN & _LOW) >> 1, where=found_QN)
+    np.copyto(hits.score_QN[:, : key_QN.shape[1]], _scores(key_QN), where=found_QN)
+    return hits._replace(count_Q=found_QN.sum(axis=1))
+
+
 def kept(key_QM: NDArray[np.int64], limit_Q: NDArray[np.int64], width: int) -> Ranking:
     """Return the rows that each query keeps: the first of its candidates that no filter takes out.
 
