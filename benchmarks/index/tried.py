@@ -14,30 +14,35 @@ from typing import Any
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.index.clock import Way, timed
+from benchmarks.index.requests import shared_limits
 from benchmarks.index.world import EXCLUDED, World, first_distinct
 from benchmarks.machine import ROOT
 from benchmarks.timing import clocked, figure
+from multitudes.index import inverted
 from multitudes.index.build import load
 from multitudes.index.files import checksum, read_description
 from multitudes.index.inverted import FAISS_FILE, Lists
 from multitudes.index.order import in_order
 from multitudes.index.selector import nothing
-from multitudes.index.tuning import Level, from_record
+from multitudes.index.tuned import Tuned
+from multitudes.index.tuning import PROMISE, Level, from_record
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
 _SORTED = (12, 722)  # queries and candidates of each
 _ROUNDS, _LOADS = 3, 21
+_LISTS_OF_ROOT = (0.5, 1, 2, 4)  # times the root of the items
 
 
 def union(world: World, folder: Path) -> Figures:
     """Count the lists that the vectors of a user probe together, and those of one vector of as many results."""
     levels = from_record(read_description(folder)["tuning"]).levels
     of_all, of_one = (_deep_enough(levels, depth).effort for depth in (_SHARED, _ALONE))
-    inverted: Any = faiss.read_index(str(folder / FAISS_FILE))
-    centroid_LD = inverted.quantizer.reconstruct_n(0, inverted.nlist)
+    stored: Any = faiss.read_index(str(folder / FAISS_FILE))
+    centroid_LD = stored.quantizer.reconstruct_n(0, stored.nlist)
     together = []
     for vectors_KD in world.user_BKD:
         list_KP = np.argpartition(-(vectors_KD @ centroid_LD.T), of_all, axis=1)[:, :of_all]
@@ -88,12 +93,51 @@ def opening(world: World, folder: Path) -> Figures:
     return {name: 1000 * float(np.median(clocked(part, _LOADS).cpu)) for name, part in parts.items()}
 
 
+def lists(world: World, folder: Path) -> Figures:
+    """Time a shared budget and one vector with fewer and more lists, each number tuned to the same recall."""
+    del folder
+    promise, divided, ways = PROMISE._replace(deepest=_ALONE), shared_limits(), dict[str, Way]()
+    for of_root in _LISTS_OF_ROOT:
+        count = 2 ** round(np.log2(of_root * len(world.item_nD) ** 0.5))
+        index = inverted.build(world.ids(), world.item_nD, queries=world.tuning_QD, lists=count, promise=promise)
+        ways[f"{count}, shared"] = _asking(index, world.user_BKD, divided)
+        ways[f"{count}, one"] = _asking(index, world.user_BKD[:, :1], np.full(1, _ALONE))
+    return _medians(ways, len(world.user_BKD))
+
+
+def thresholds(world: World, folder: Path) -> Figures:
+    """Count the lists of a vector by which as many of the best items are found, chosen in several ways."""
+    stored: Any = faiss.read_index(str(folder / FAISS_FILE))
+    centroid_LD = stored.quantizer.reconstruct_n(0, stored.nlist)
+    score_QL = world.user_BKD.reshape(-1, world.user_BKD.shape[2]) @ centroid_LD.T
+    best_QM = world.best_QM[:, :_SHARED]
+    list_QM = stored.quantizer.assign(np.ascontiguousarray(world.item_nD[best_QM.ravel()]), 1).reshape(best_QM.shape)
+    below_QL = np.argsort(np.argsort(score_QL, axis=1), axis=1)
+    deviation_Q1 = score_QL.std(axis=1, keepdims=True)
+
+    def probed(value_QL: NDArray[Any]) -> float:
+        least = np.quantile(np.take_along_axis(value_QL, list_QM, axis=1), 1 - PROMISE.recall)
+        return float((value_QL >= least).sum(axis=1).mean())
+
+    return {
+        "as many for each": probed(below_QL),
+        "so near the best": probed(score_QL - score_QL.max(axis=1, keepdims=True)),
+        "so far above the mean": probed((score_QL - score_QL.mean(axis=1, keepdims=True)) / deviation_Q1),
+    }
+
+
 EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
     "union": union,
     "selector": selector,
     "sort": sort,
     "opening": opening,
+    "lists": lists,
+    "thresholds": thresholds,
 }
+
+
+def _asking(index: Tuned, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
+    return lambda user: index.search(user_BKD[user], limit_K)
 
 
 def _medians(ways: dict[str, Way], users: int) -> Figures:
