@@ -1,5 +1,8 @@
 """The baselines on a world of five items, written out by hand."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out
@@ -47,6 +50,16 @@ def test_followed_topics_take_turns_and_popular_items_fill_up(data):
     assert found[0] == [5, 1, 3, 2, 4]  # topic 3: 5 · topic 1: 1, 3 · then popular
     assert found[1] == [2, 3, 4, 1, 5]
     assert found[2] == [1, 2, 3, 4, 5]  # follows nothing
+
+
+def test_topics_derived_from_what_came_after_the_cut_are_not_followed_yet(tmp_path):
+    """User 0's topics were made of the first held-out event; the second is a target all the same."""
+    data = prepared(tmp_path, PAST, [[5, 4], [2], [1]], TOPICS, FOLLOWS)
+    later = dataclasses.replace(data, event_after_follows=np.arange(len(data.event_item)) > len(PAST[0]))
+    assert held_out(later, "test").target.tolist() == [4, 2, 1]
+    found = lists(later, "all")["followed_topics"]
+    assert found[0] == [1, 2, 3, 4, 5]
+    assert found[1:] == lists(data, "all")["followed_topics"][1:]
 
 
 def test_own_history_comes_newest_first_and_only_for_all_targets(data):

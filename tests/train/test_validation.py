@@ -1,5 +1,7 @@
 """Validation against slow definitions, and shares that are known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,16 @@ def test_the_judgement_does_not_depend_on_how_users_are_chunked(
     assert parts.hit_rate == whole.hit_rate
     assert parts.shares == pytest.approx(whole.shares, abs=1e-4)
     assert sum(whole.shares.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_follows_that_were_not_known_at_the_cut_make_no_vector(run: TrainedRun) -> None:
+    held = held_out(run.prepared, "validation")
+    rows = sample_rows(held, 60, seed=0)
+    nothing_known = np.zeros_like(run.prepared.event_after_follows)
+    later = dataclasses.replace(run.prepared, event_after_follows=nothing_known)
+    not_yet = judge(TrainedRun(run.path, later, run.config, run.model), held, rows, n=10)
+    assert not_yet.shares["explicit"] == 0
+    assert judge(run, held, rows, n=10).shares["explicit"] > 0
 
 
 def test_the_sample_is_drawn_and_not_the_first_users(run: TrainedRun) -> None:

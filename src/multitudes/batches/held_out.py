@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.batches.histories import follows
 from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
 
 
@@ -39,6 +40,19 @@ def held_out(prepared: Prepared, split: Split) -> HeldOut:
     end_B = _first_position(prepared, in_split, user_B)
     offset = np.append(start, len(pairs)).astype(np.int64)
     return HeldOut(user_B, end_B, offset, pairs[:, 1], _is_new(prepared, pairs, offset, user_B, end_B))
+
+
+def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether each user's followed topics were known where the history ends (B,).
+
+    Derived ones may have been made of the first held-out events: then they tell of what came after the cut.
+    """
+    return np.asarray(prepared.event_after_follows[end_B])
+
+
+def known_follows(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the topics that each user was known to follow where the history ends, zero-padded (B, F)."""
+    return np.where(follows_known(prepared, end_B)[:, None], follows(prepared, user_B), 0)
 
 
 def _first_position(prepared: Prepared, in_split: NDArray[np.bool_], user_B: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, follows_known
 from multitudes.data.prepared import Prepared
 from multitudes.evaluate import covisit
 from multitudes.evaluate.targets import TargetKind, excluded
@@ -44,7 +44,11 @@ class Baselines:
             length: N.
         """
         seen = excluded(past, kind)
-        followed = [self._followed(user, length + len(mine)) for user, mine in zip(held.user_B, seen, strict=True)]
+        known_B = follows_known(self._prepared, held.end_B)
+        followed = [
+            self._followed(user, length + len(mine)) if known else _NONE
+            for user, known, mine in zip(held.user_B, known_B, seen, strict=True)
+        ]
         lists = {"popularity": filled([_NONE] * len(held), self._popular, seen, length)}
         if self._recent is not None:
             lists["recent_popularity"] = filled([_NONE] * len(held), self._recent, seen, length)
