@@ -156,6 +156,18 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
         assert dense.follows_S[moment] == by_item[user, int(target)]
 
 
+def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nobodys_first(prepared: Prepared) -> None:
+    nothing_yet = dataclasses.replace(prepared, event_after_follows=np.zeros_like(prepared.event_after_follows))
+    for condition in ("source", "item", "match"):
+        early, known = (
+            next(examples(d, condition=condition).epoch(64, seed=0, epoch=0)) for d in (nothing_yet, prepared)
+        )
+        assert not early.condition_BC.any()
+        assert known.condition_BC.any()
+    assert (prepared.event_past[examples(nothing_yet).position] > 0).all()
+    assert (prepared.event_past[examples(prepared).position] == 0).any()
+
+
 def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
     first, every = examples(prepared), examples(prepared, first_time_only=False)
     assert prepared.event_first[first.position].all()

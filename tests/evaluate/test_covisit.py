@@ -1,9 +1,12 @@
 """Co-visits on histories that can be counted by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out
+from multitudes.data.prepared import VALIDATION
 from multitudes.evaluate import covisit
 from multitudes.evaluate.baselines import Baselines
 from multitudes.evaluate.targets import seen_items
@@ -24,8 +27,10 @@ def test_the_nearer_the_more_by_how_often_the_item_was_there(tmp_path):
 
 
 def test_people_are_kept_apart_and_what_is_held_out_is_not_counted(tmp_path):
-    found = near(tmp_path, [[1], [2, 3]], future=[[4], [5]])
-    assert np.argwhere(found).tolist() == [[2, 3], [3, 2]]
+    world = prepared(tmp_path, [[1], [2, 3]], [[4], [5]], TOPICS)
+    assert np.argwhere(covisit.nearness(world).toarray()).tolist() == [[2, 3], [3, 2]]
+    validated = np.where(world.event_item == 3, VALIDATION, world.event_split)
+    assert covisit.nearness(dataclasses.replace(world, event_split=validated)).nnz == 0
 
 
 def test_an_item_is_not_near_itself_and_far_events_are_not_near(tmp_path, monkeypatch):
@@ -52,6 +57,12 @@ def test_the_newest_items_have_the_most_to_say(tmp_path):
     older_first, newer_first = covisit.candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
     assert older_first.tolist().index(2) < older_first.tolist().index(4)
     assert newer_first.tolist().index(4) < newer_first.tolist().index(2)
+
+
+def test_items_beyond_the_newest_have_no_say(tmp_path, monkeypatch):
+    matrix = covisit.nearness(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
+    monkeypatch.setattr(covisit, "NEWEST", 1)
+    assert covisit.candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
 
 
 def test_a_shorter_list_is_the_beginning_of_a_longer_one(tmp_path):

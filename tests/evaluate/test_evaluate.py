@@ -72,6 +72,15 @@ def test_every_system_returns_the_whole_budget(tmp_path):
             assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
 
 
+def test_the_past_takes_no_place_of_first_time_lists_and_takes_it_where_repeats_count(tmp_path):
+    """The mean of two vectors lies between an item of the past and a wanted one; the past has the smaller number."""
+    run = world(tmp_path, wanted=[[2, 5], [3, 7], [3, 9], [4, 1]])
+    result = evaluate(run, EvaluateConfig(budgets=(1, 2), resamples=5), ROUND_ROBIN).result
+    assert mean(result, "averaged", "hr@1") == pytest.approx(3 / 6)
+    assert mean(result["all_targets"], "averaged", "hr@1") == pytest.approx(0)
+    assert result["max_score"]["hr@1"]["mean"] == pytest.approx(3 / 6)
+
+
 def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_path):
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     assert "own_history" not in result["methods"]

@@ -1,5 +1,7 @@
 """Which users and targets are asked about."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,18 @@ def test_all_targets_keep_the_repeats(data):
     held = of_kind(held_out(data, "test"), "all")
     assert held.user_B.tolist() == [0, 1, 2]
     assert held.target.tolist() == [1, 3, 3, 1]
+
+
+def test_what_is_no_positive_or_came_before_the_follows_is_nothing_to_be_found(data):
+    last_of_user_0 = np.arange(len(data.event_item)) == len(PAST[0]) + 1  # its first-time target, item 3
+    for no_target in (
+        {"event_weight": np.where(last_of_user_0, 0, data.event_weight)},
+        {"event_after_follows": ~last_of_user_0},
+        {"event_item": np.where(last_of_user_0, 0, data.event_item)},
+    ):
+        held = held_out(dataclasses.replace(data, **no_target), "test")
+        assert held.target.tolist() == [1, 3, 1]
+        assert held.end_B.tolist() == held_out(data, "test").end_B.tolist()
 
 
 def test_what_was_seen_is_the_whole_past_newest_first_each_item_once(data):

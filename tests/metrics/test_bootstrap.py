@@ -54,6 +54,12 @@ def test_a_difference_of_a_system_to_itself_is_exactly_zero():
     assert estimates.difference(0, 0) == (0, 0, 0)
 
 
+def test_a_system_that_finds_half_as_much_of_everybody_is_half_as_good_without_any_doubt():
+    values = np.random.default_rng(0).random((40, 1))
+    estimates = bootstrap.ratios(np.hstack([values, values / 2]), np.ones((40, 2)), 50, np.random.default_rng(0))
+    assert estimates.relative(1, 0) == pytest.approx((-0.5, -0.5, -0.5))
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
     hits = np.arange(30) % 3 == 0
     assert one(hits, np.ones(30), seed=5) == one(hits, np.ones(30), seed=5)

@@ -57,6 +57,13 @@ def test_below_the_fewest_sets_no_pair_is_told_apart_and_from_there_on_the_clear
         assert pairwise(enough)[0, -1] <= 0.05
 
 
+def test_a_gain_counts_against_the_figure_that_it_is_a_gain_of():
+    """One loss of .02 at .50, eleven gains of .01 at .05: the largest by itself is the smallest as a share."""
+    scores = np.array([[0.50, 0.52], *[[0.06, 0.05]] * 11])
+    assert pairwise(scores)[0, 1] == pytest.approx(signed_rank(np.array([-1.0, *[2.0] * 11])))
+    assert pairwise(scores)[0, 1] < signed_rank(scores[:, 0] - scores[:, 1])
+
+
 def test_two_equal_methods_are_not_told_apart_because_others_stand_between_them():
     """Control: Nemenyi's critical difference calls them different one time in eight on four sets."""
     rng = np.random.default_rng(0)

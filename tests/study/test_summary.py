@@ -135,6 +135,18 @@ def test_a_gain_of_core_users_is_seen_there_and_only_there():
     assert gains["core"]["low"] > 0
     assert gains["casual"]["low"] < 0 < gains["casual"]["high"]
     assert all(part["minus"]["joint"]["low"] > 0 for part in found["popularity"].values())
+    sums = frame.filter(activity="core").group_by("method").agg(pl.col("hits", "targets").sum()).sort("method")
+    joint, single = (sums["hits"] / sums["targets"]).to_list()
+    assert gains["core"]["mean"] == pytest.approx(joint - single, abs=1e-5)
+
+
+def test_users_are_paired_in_whatever_order_their_rows_come():
+    frame = outcomes(np.random.default_rng(8), {"single": 0.0, "joint": 0.1}, users=50)
+    asked = frame.with_columns(targets=pl.col("user_id").str.slice(1).cast(pl.Float64) + TARGETS)
+    plain, mixed = (answers_of(rows, "") for rows in (asked, asked.sample(fraction=1, shuffle=True, seed=0)))
+    assert plain.users.equals(mixed.users)
+    for name, values in plain.measures.items():
+        assert np.array_equal(values, mixed.measures[name])
 
 
 def test_a_segment_of_few_users_has_a_size_and_no_interval():
