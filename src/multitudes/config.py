@@ -5,11 +5,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from multitudes.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Config(BaseModel):
@@ -71,12 +74,14 @@ def toml_tables(path: Path, otherwise: str) -> dict[str, Any]:
     """Read a TOML file of any kind; ``otherwise`` says what to do where there is none.
 
     Raises:
-        UsageError: the file is missing or is no TOML.
+        UsageError: the file is missing, a folder, or no TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such configuration file; {otherwise}") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: a folder; expected a TOML file; {otherwise}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
 
@@ -91,11 +96,20 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         inner, name = _inner(model, problem["loc"][:-1]), str(problem["loc"][-1])
         return f"unknown key '{key}'{nearest(name, list(inner.model_fields))}"
-    message = f"'{key}' = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    message = f"'{key}' = {problem['input']!r}: {_said(problem)}"
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         match = difflib.get_close_matches(problem["input"], re.findall("'([^']*)'", problem["ctx"]["expected"]), n=1)
         return message + (f"; did you mean '{match[0]}'?" if match else "")
     return message
+
+
+def _said(problem: "ErrorDetails") -> str:
+    """Return what is wrong, in the words of a person who writes TOML: it knows no tuples."""
+    if problem["type"] == "value_error":  # a validator of ours: pydantic would put "value error" before its words
+        return str(problem["ctx"]["error"])
+    if problem["type"] == "tuple_type":
+        return "expected a list, such as [1, 2]"
+    return problem["msg"][0].lower() + problem["msg"][1:]
 
 
 def _inner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:

@@ -65,6 +65,20 @@ def read(folder, text):
         ),
         (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = {low = 9, high = 2}\n[train]"), "more than low = 9"),
         (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = 9\n[train]"), "or a list of choices"),
+        (
+            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = {low = 0.5, high = 0.1}\n[train]"),
+            r"^study.toml: \[tuning.space\]: model.dropout",
+        ),
+        (
+            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = {low = 0.0, high = 3}\n[train]"),
+            r"the space of model.dropout: 'model.dropout' = 3.*less than 1",
+        ),
+        (
+            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = [0.3, 'much']\n[train]"),
+            "the space of model.dropout: 'model.dropout' = 'much'",
+        ),
+        (("[data.films]", "seeds = '0'\n[data.films]"), r"'seeds' = '0': expected a list, such as \[1, 2\]"),
+        (("movielens-small", "movielens-smal"), "'movielens-smal': no such data set is shipped"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
@@ -73,6 +87,11 @@ def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
     with pytest.raises(UsageError, match=message) as refused:
         entries(read(tmp_path, text), "study.toml")
     assert "\n" not in str(refused.value)
+
+
+def test_a_folder_is_no_study(tmp_path):
+    with pytest.raises(UsageError, match="a folder; expected a TOML file; examples"):
+        read_study(tmp_path)
 
 
 def test_a_study_without_methods_is_refused(tmp_path):

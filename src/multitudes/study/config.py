@@ -213,15 +213,15 @@ def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
     return {section: laid_over(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
-def searched(config: StudyConfig, method: str) -> Space:
-    """Return what tuning varies for a method: nothing that the method's own table sets.
+def searched(config: StudyConfig, method: str, where: str = "") -> Space:
+    """Return what tuning varies for a method: nothing that the method's own table sets; ``where`` begins an error.
 
     Raises:
         UsageError: the space is no space.
     """
     own = config.methods[method]
     kind = own.kind(method)
-    wide = space_of(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space)
+    wide = space_of(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
     fixed = flat({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in wide.items() if key not in fixed}
 

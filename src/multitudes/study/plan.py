@@ -11,7 +11,7 @@ from multitudes.evaluate.pair import PairRunConfig
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.study.cells import AnyRunConfig, Cell
 from multitudes.study.config import Settings, StudyConfig, flat, nested, searched, settings_of
-from multitudes.study.space import Space, check_defaults
+from multitudes.study.space import Range, Space, check_defaults
 from multitudes.train.config import RunConfig
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 from multitudes.train.pinnersage import PinnerSageRunConfig
@@ -26,6 +26,7 @@ class Source(NamedTuple):
     path: Path
     digest: str
     items: int  # in its corpus
+    warnings: tuple[str, ...] = ()  # of its preparation
 
 
 class Entry(NamedTuple):
@@ -54,12 +55,26 @@ def entries(config: StudyConfig, where: str) -> list[Entry]:
     for data in config.data:
         for method, own in config.methods.items():
             settings = {"method": own.kind(method)} | settings_of(config, data, method)
-            entry = Entry(data, method, settings, _asked(config, data), searched(config, method), own.made_of)
+            entry = Entry(
+                data, method, settings, _asked(config, data), searched(config, method, f"{where}: "), own.made_of
+            )
             configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
             if config.tuning.trials:
-                check_defaults(entry.space, entry.defaults(), f"{where}: [methods.{method}]")
+                check_search(entry, f"{where}: [methods.{method}]")
             found.append(entry)
     return found
+
+
+def check_search(entry: Entry, where: str) -> None:
+    """Check that a search can begin with the defaults, and that each value it may propose is one that may be set.
+
+    Raises:
+        UsageError: a key is no setting, its default lies outside, or a value of the space is refused.
+    """
+    check_defaults(entry.space, entry.defaults(), where)
+    for key, choice in entry.space.items():
+        for value in (choice.low, choice.high) if isinstance(choice, Range) else choice:
+            configs(laid_over(entry.settings, nested({key: value})), seed=0, where=f"{where}: the space of {key}")
 
 
 def configs(settings: Settings, seed: int, where: str = "settings") -> tuple[AnyRunConfig, RetrieveConfig]:

@@ -12,8 +12,8 @@ from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.pair import METHOD as PAIR
 from multitudes.study.cells import digest_of
 from multitudes.study.config import Settings, TuningConfig, nested
-from multitudes.study.plan import Entry, Source
-from multitudes.study.space import check_defaults, default_space
+from multitudes.study.plan import Entry, Source, check_search
+from multitudes.study.space import default_space
 from multitudes.study.tuning import Tuned
 from multitudes.study.work import Watch, Work
 
@@ -58,7 +58,7 @@ def search(
         raise UsageError("method = 'pair': a pair is made of two methods of a study; tune each of them")
     data = Prepared.open(prepared)
     entry = Entry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
-    check_defaults(entry.space, entry.defaults(), settings["method"])
+    check_search(entry, settings["method"])
     source = Source(data.path.resolve(), digest_of(data.path), data.n_items)
     work = Work(cells, 1, watch)
     with work.pool([(entry.data, entry.method, True)] * tuning.trials) as pool:

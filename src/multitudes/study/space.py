@@ -64,14 +64,20 @@ def default_space(method: str) -> Space:
     return _EVERY | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
 
 
-def space_of(method: str, study: dict[str, Any] | None, own: dict[str, Any]) -> Space:
+def space_of(method: str, study: dict[str, Any] | None, own: dict[str, Any], where: str = "") -> Space:
     """Return the space of a method: the study's or else its default, with what the method's own table adds.
+
+    Args:
+        method: what it is.
+        study: the study's table; None: it says nothing.
+        own: the method's own table.
+        where: begins an error, such as ``study.toml: ``.
 
     Raises:
         UsageError: an entry is neither a range nor a list of choices.
     """
-    shared = default_space(method) if study is None else read_space(study, "[tuning.space]")
-    return shared | read_space(own, f"[methods.….space] of {method}")
+    shared = default_space(method) if study is None else read_space(study, f"{where}[tuning.space]")
+    return shared | read_space(own, f"{where}[methods.….space] of {method}")
 
 
 def read_space(table: dict[str, Any], where: str, prefix: str = "") -> Space:
