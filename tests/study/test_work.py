@@ -2,10 +2,11 @@
 
 import json
 
+import polars as pl
 import pytest
 
 from multitudes.study.code import code_digest
-from multitudes.study.work import forget_other_code
+from multitudes.study.work import forget_damaged, forget_other_code
 
 
 @pytest.fixture
@@ -61,3 +62,16 @@ def test_a_cell_that_was_never_done_is_not_touched(tmp_path):
     (tmp_path / "run").mkdir()
     forget_other_code(tmp_path, tmp_path, "validation")
     assert (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 100, None])
+def test_a_cell_whose_table_was_cut_off_is_asked_again_and_a_sound_one_is_not(folders, kept):
+    cell, training = folders
+    table = cell / "outcomes-validation.parquet"
+    pl.DataFrame({"hits": range(500)}).write_parquet(table)
+    forget_damaged(cell, "validation")
+    assert (cell / "result-validation.json").exists(), "control: a sound table"
+    table.unlink() if kept is None else table.write_bytes(table.read_bytes()[:kept])
+    forget_damaged(cell, "validation")
+    assert sorted(path.name for path in cell.glob("*.json")) == ["result-test.json"]
+    assert (training / "run").exists()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from multitudes.data.prepared import Prepared, Split
+from multitudes.errors import ArtefactError
 from multitudes.evaluate.baselines import BASELINES
 from multitudes.study.cells import Cell, outcomes_file, read_result
 from multitudes.study.config import StudyConfig
@@ -56,7 +57,13 @@ def outcomes(done: Iterable[Done], cells: Path, split: Split, config: StudyConfi
 
 def _of_cell(cell: Cell, cells: Path, split: Split, *, baselines: bool) -> pl.DataFrame:
     """Return the outcomes of a cell under the study's names; the baselines are the same in every cell of a set."""
-    frame = pl.read_parquet(outcomes_file(cell.folder(cells), split))
+    file = outcomes_file(cell.folder(cells), split)
+    try:
+        frame = pl.read_parquet(file)
+    except pl.exceptions.PolarsError:
+        raise ArtefactError(
+            f"{file}: damaged; remove it, and run the same command again: it asks this cell anew"
+        ) from None
     own, system = cell.run.method, pl.col("method")
     learned_nothing = system.is_in(BASELINES)
     named = (

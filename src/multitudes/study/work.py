@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from multitudes.data.prepared import Split
-from multitudes.study.cells import Cell, is_trained, read_result, result_file
+from multitudes.study.cells import Cell, is_trained, outcomes_file, read_result, result_file
 from multitudes.study.children import Children
 from multitudes.study.code import code_digest, code_of
 from multitudes.study.config import TuningConfig
@@ -62,6 +64,7 @@ class Work:
         error, folder, training = None, cell.folder(self._cells), cell.training_folder(self._cells)
         if self._fresh:
             forget_other_code(folder, training, split)
+        forget_damaged(folder, split)
         if read_result(folder, split) is None:
             error = self._cannot(cell)
             if error is None:
@@ -103,6 +106,14 @@ def forget_other_code(folder: Path, training: Path, split: Split) -> None:
             result_file(folder, split).unlink()
     if split == "validation" and code_of(training) not in (None, code_digest()):
         shutil.rmtree(training)
+
+
+def forget_damaged(folder: Path, split: Split) -> None:
+    """Remove the result of a cell whose table was cut off or is gone, so that it is asked again; its training stays."""
+    try:
+        pl.read_parquet_schema(outcomes_file(folder, split))  # its end alone, which a file that was cut off lacks
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        result_file(folder, split).unlink(missing_ok=True)
 
 
 def as_they_end(futures: Iterable["Future[Tuned]"]) -> Iterator["Future[Tuned]"]:
