@@ -105,6 +105,26 @@ def test_the_headlines_count_what_was_planted(summary):
     assert headlines(changed(summary, level))[1].endswith("joint on 1 of 2 data sets.")
 
 
+def test_a_baseline_that_beats_the_reference_is_said_before_the_interests(summary):
+    def ahead(copy):
+        copy["data"]["first"]["methods"]["popularity"]["minus"]["hr"]["verdict"] = "better"
+
+    spoiled = headlines(changed(summary, ahead))
+    assert spoiled[1] == "Learning nothing is shown better than single: popularity on 1 of 2 data sets."
+    assert len(spoiled) == 3
+
+
+def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):
+    assert "its trained control</th>" not in page
+
+    def trained(copy):
+        gains = copy["data"]["first"]["controls"]["joint"]
+        gains["trained_control"] = gains["averaged"]
+        copy["wins"]["joint"]["trained_control"] = {"first": "better"}
+
+    assert study_page(changed(summary, trained)).count("− its trained control</th>") == 2
+
+
 def test_interests_have_won_only_where_both_controls_are_beaten():
     better, level = {"verdict": "better"}, {"verdict": "level"}
     assert won({"random_partition": better, "averaged": better}) is True

@@ -82,12 +82,13 @@ def other_controls_table(part: dict[str, Any], reference: str) -> str:
 
 def controls_table(part: dict[str, Any], reference: str) -> str:
     """Return whether interests have won: each method against the reference and against its own two controls."""
-    rows = []
+    rows, controls = [], [one for one in CONTROLS if any(one in gains for gains in part["controls"].values())]
     for method, gains in part["controls"].items():
-        found = {"reference": part["methods"][method]["minus"].get("hr"), **gains}
-        cells = [_judged(found.get(opponent)) for opponent in _OPPONENTS]
+        gain = part["methods"][method]["minus"].get("hr")
+        against = "reference" if method == reference else _judged(gain)
+        cells = [against, *(_judged(gains.get(control)) for control in controls)]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[won(gains)]]))
-    head = ["HR of", f"− {reference}", *(f"− {name}" for name in CONTROLS.values()), "interests have won"]
+    head = ["HR of", f"− {reference}", *(f"− {CONTROLS[one]}" for one in controls), "interests have won"]
     return table(head, rows, numbers_from=1) if rows else ""
 
 
@@ -101,16 +102,13 @@ def all_targets_table(part: dict[str, Any]) -> str:
 def wins_table(summary: dict[str, Any]) -> str:
     """Return on how many data sets each method is better, level or worse than the reference and its own controls."""
     rows, ranks = [], summary["overall"]["ranks"]
+    opponents = [one for one in _OPPONENTS if any(one in found for found in summary["wins"].values())]
     for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
-        cells = [_counts(summary["wins"][method].get(opponent, {})) for opponent in _OPPONENTS]
+        cells = [_counts(summary["wins"][method].get(opponent, {})) for opponent in opponents]
         rank = ranks.get(method)
         rows.append(("", [f"<td>{escape(method)}</td>", "–" if rank is None else f"{rank:.2f}", *cells]))
-    head = [
-        "better / level / worse",
-        "average rank",
-        f"− {summary['reference']}",
-        *(f"− {name}" for name in CONTROLS.values()),
-    ]
+    names = {"reference": summary["reference"], **CONTROLS}
+    head = ["better / level / worse", "average rank", *(f"− {names[opponent]}" for opponent in opponents)]
     return table(head, rows, numbers_from=1) if rows else ""
 
 

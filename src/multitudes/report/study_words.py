@@ -11,8 +11,8 @@ CONTROLS = {TRAINED: "its trained control", "random_partition": "its random part
 
 
 def headlines(summary: dict[str, Any]) -> list[str]:
-    """Return the answer to both questions: who beats the reference, and have interests won."""
-    return [_against_reference(summary), *_interests(summary)]
+    """Return the answer to both questions, who beats the reference and have interests won; and what spoils it."""
+    return [_against_reference(summary), *_baselines(summary), *_interests(summary)]
 
 
 def about_split(summary: dict[str, Any]) -> str:
@@ -98,9 +98,22 @@ def _against_reference(summary: dict[str, Any]) -> str:
     sentences = []
     for word in ("better", "worse"):
         found = [f"{m} on {v.count(word)} of {sets(len(v))}" for m, v in verdicts.items() if word in v]
-        shown = ", ".join(found) if found else f"no method, on any of {sets(len(summary['data']))}"
+        shown = ", ".join(found) if found else "no method"
         sentences.append(f"Shown {word} than {reference}: {shown}.")
     return " ".join(sentences)
+
+
+def _baselines(summary: dict[str, Any]) -> list[str]:
+    """Return which baselines beat the reference: a method that does not reach them is not worth its training."""
+    ahead: dict[str, int] = {}
+    for part in summary["data"].values():
+        for name, found in part["methods"].items():
+            if found["role"] == "baseline" and found["minus"].get("hr", {}).get("verdict") == "better":
+                ahead[name] = ahead.get(name, 0) + 1
+    if not ahead:
+        return []
+    where = ", ".join(f"{name} on {number} of {sets(len(summary['data']))}" for name, number in ahead.items())
+    return [f"Learning nothing is shown better than {summary['reference']}: {where}."]
 
 
 def _interests(summary: dict[str, Any]) -> list[str]:
