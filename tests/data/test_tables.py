@@ -38,6 +38,13 @@ def test_csv_json_lines_and_parquet_say_the_same(tmp_path):
             assert found.equals(expected)
 
 
+def test_vectors_in_csv_are_written_as_other_lists_are(tmp_path):
+    csv = write(tmp_path, items=None)
+    (csv / "items.csv").write_text('item_id,topics,embedding\n10,art,0.5|-2\n20,sea,"[1, 1e3]"\n30,sea,\n')
+    query = "SELECT embedding FROM item ORDER BY item_id"
+    assert cleaned(csv, query)[1][0]["embedding"].to_list() == [[0.5, -2], [1, 1000], None]
+
+
 @pytest.mark.parametrize("ids", [("007", "7"), ("1e2", "100"), ("2020-01-01", "2020-1-1"), ("true", "TRUE")])
 def test_ids_in_csv_are_kept_as_they_are_written(tmp_path, ids):
     (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp\n{ids[0]},1,5\n{ids[1]},2,6\n")

@@ -74,7 +74,10 @@ def _canonical(
         sql = f"CAST({source} AS DOUBLE)"
     elif role == "texts":
         sql = _texts(source, found, file)
-    elif role == "vector" and (_is_numbers(found) or file.suffix == ".csv" or found == "JSON[]"):
+    elif role == "vector" and file.suffix == ".csv":
+        as_list = f"CASE WHEN {source} LIKE '[%' THEN CAST({source} AS FLOAT[])"
+        sql = f"{as_list} ELSE CAST(string_split({source}, '|') AS FLOAT[]) END"
+    elif role == "vector" and (_is_numbers(found) or found == "JSON[]"):
         sql = f"CAST({source} AS FLOAT[])"
     return f"{sql} AS {source}"
 
