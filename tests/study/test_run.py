@@ -150,13 +150,18 @@ def test_changed_tables_are_refused(left_alone, tmp_path):
 def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     text = STUDY.replace("trials = 2", "trials = 0").replace("train.epochs = 2", "train.learning_rate = 1e30")
     file = study_file(tmp_path, text)
-    call = [*MAIN, "study", str(file), "--out", str(tmp_path / "out"), "--json"]
+    (tmp_path / "tables" / "users.parquet").unlink()
+    call = [*MAIN, "study", str(file), "--out", str(tmp_path / "out"), "--json", "--open-test"]
     done = subprocess.run(call, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     (failed,) = json.loads(done.stdout.splitlines()[-1])["failed"]
     assert (failed["method"], failed["seed"]) == ("plain", 0)
     assert "the loss is" in failed["error"]
     assert "1 of 2 cells have no result" in done.stderr.splitlines()[-1]
+    assert "multitudes: warning: planted: there is no users table: nobody follows anything" in done.stderr.splitlines()
+    assert "the test split stays closed" in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "out").rglob("*-test.*"))
+    assert not (tmp_path / "out" / "opened.json").exists()
     assert set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique()) >= {"joint", "popularity"}
     assert failed["error"] in html.unescape((tmp_path / "out" / "report.html").read_text())
     assert "\r" not in done.stderr, "no drawing where there is no terminal"

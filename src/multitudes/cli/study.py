@@ -41,7 +41,7 @@ def command(
     _show(ended)
     if json:
         print_json(_summary(ended))
-    _complain(ended)
+    _complain(ended, open_test)
 
 
 def _run(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "Ended":
@@ -98,7 +98,7 @@ def _summary(ended: "Ended") -> dict[str, Any]:
     }
 
 
-def _complain(ended: "Ended") -> None:
+def _complain(ended: "Ended", open_test: bool) -> None:
     from multitudes.errors import MultitudesError
 
     if not ended.failed:
@@ -107,5 +107,6 @@ def _complain(ended: "Ended") -> None:
         typer.echo(f"failed: {one['data']} {one['method']} seed {one['seed']}: {one['error']}", err=True)
     raise MultitudesError(
         f"{len(ended.failed)} of {len(ended.record['cells'])} cells have no result; the tables hold the others."
-        " Run the same command again to try the missing ones"
+        " Run the same command again to try the missing ones, or take them out of the study"
+        + ("; the test split stays closed until each has one" if open_test and ended.record["split"] != "test" else "")
     )

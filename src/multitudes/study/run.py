@@ -68,7 +68,7 @@ def run_study(
         config: the study.
         out: its folder; made, or gone on with.
         where: names the study's file in errors.
-        open_test: then ask the cells about the test split too, and record that.
+        open_test: then ask the cells about the test split too, and record that; not while one of them has no result.
         fresh: do cells again that were done by other code than is installed now.
         preparing: told how preparation goes.
         watch: told whenever a cell begins, goes on or ends.
@@ -85,11 +85,11 @@ def run_study(
         for name, data in config.data.items():
             found = prepared(name, data, out / "data" / name, preparing)
             path = found.path.resolve()
-            sources[name] = Source(path, digest_of(path), found.n_items)
+            sources[name] = Source(path, digest_of(path), found.n_items, tuple(found.manifest["warnings"]))
         study = _Study(config, planned, sources, out, Work(out / "cells", config.run.processes, watch, fresh=fresh))
         tuned, done = study.work()
         ended = study.collect("validation", tuned, done, seal.opened(out))
-        if not open_test:
+        if not open_test or ended.failed:  # what fails is mended or left out first: that would be a second opening
             return ended
         count = seal.open_test(out, [one.cell for one in done])
         return study.collect("test", tuned, study.ask_again(done, "test"), count)
@@ -162,8 +162,12 @@ class _Study:
         return Ended(folder, record)
 
     def _notes(self) -> list[str]:
-        budgets, sizes = self._config.evaluate.budgets, {name: s.items for name, s in self._sources.items()}
-        return [note for name, items in sizes.items() if (note := budgets_note(name, budgets, items))]
+        notes = []
+        for name, source in self._sources.items():
+            notes += [f"{name}: {warning}" for warning in source.warnings]
+            too_long = budgets_note(name, self._config.evaluate.budgets, source.items)
+            notes += [too_long] if too_long else []
+        return notes
 
     def _steps(self) -> list[Step]:
         steps: list[Step] = []
