@@ -198,3 +198,12 @@ def test_masks_stay_finite() -> None:
     for masked in (masked_low(scores, nothing), masked_high(scores, nothing)):
         assert torch.isfinite(masked).all()
         assert torch.isfinite(masked.softmax(dim=1)).all()
+
+
+def test_the_gumbel_draw_takes_each_interest_as_often_as_its_softmax_says() -> None:
+    """Three interests: of two, a draw with the sign of its noise turned round would look the same."""
+    positive_BTK = torch.tensor([0.0, 0.0, math.log(4)]).expand(1, 100_000, 3)
+    mask_BK = torch.ones(1, 3, dtype=torch.bool)
+    loss_BT = association.gumbel(positive_BTK, torch.zeros(1, 3), mask_BK, 0.5, torch.Generator().manual_seed(0))
+    nearest = (loss_BT < math.log(1.5)).float().mean().item()  # log 1.25 there, log 2 at the others
+    assert abs(nearest - 4 / 6) < 0.01
