@@ -9,7 +9,7 @@ from multitudes.train.config import RunConfig, TrainConfig
 
 
 def test_a_pool_without_negatives_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"'uniform' = 0: .* with in_batch = 0 there would be no negatives"):
+    with pytest.raises(UsageError, match=r"'uniform' = 0: with in_batch = 0 there would be no negatives"):
         parse(TrainConfig, {"in_batch": 0, "uniform": 0}, "here")
     for settings in ({"in_batch": 0}, {"uniform": 0}):
         parse(TrainConfig, settings, "here")
