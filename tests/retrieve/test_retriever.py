@@ -153,6 +153,13 @@ def test_wrong_calls_are_refused(retriever: Retriever):
         retriever.recommend("ann", n=0)
 
 
+def test_a_text_is_no_list_of_topics(retriever: Retriever):
+    with pytest.raises(UsageError, match=r"follows = 'Drama': expected a list; give \['Drama'\]"):
+        retriever.recommend(follows="Drama")
+    with pytest.raises(UsageError, match="exclude = '101'"):
+        retriever.recommend("ann", exclude="101")
+
+
 def test_positions_are_not_ages(tmp_path: Path):
     publish_small(tmp_path, ordered_only=True)
     assert {i.age_days for i in Retriever.open(tmp_path).recommend("ann", n=1).interests} == {None}
