@@ -1,7 +1,12 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and what says that a disk is full."""
 
+import errno
 import os
+import re
 from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it, without a number
 
 
 def write_text(file: Path, text: str) -> None:
@@ -18,3 +23,10 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether an error means that no space is left: libraries raise their own, in the system's words."""
+    if isinstance(error, OSError) and (error.errno in _FULL or _SHORT_WRITE.fullmatch(str(error))):
+        return True
+    return any(os.strerror(number).lower() in str(error).lower() for number in _FULL)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from multitudes.errors import MissingError
 from multitudes.study.children import Children, cores
 
 HEAD = "import json, os, pathlib, signal, sys, time\nfolder, job = pathlib.Path(sys.argv[1]), sys.stdin.readline()\n"
@@ -34,6 +35,11 @@ def test_each_child_gets_its_part_of_the_cores(tmp_path):
 def test_a_child_that_fails_is_one_line_of_what_it_said(tmp_path):
     assert run(tmp_path, "raise ValueError('no such luck')") == "ValueError: no such luck"
     assert run(tmp_path, "sys.exit(7)") == "ended with exit code 7 and no message"
+
+
+def test_what_every_child_would_miss_stops_the_study_with_what_helps(tmp_path):
+    with pytest.raises(MissingError, match="no space left on its disk; then run the same command again"):
+        run(tmp_path, "print('no space left on its disk', file=sys.stderr); sys.exit(5)")
 
 
 def test_a_child_that_is_killed_is_said_to_be(tmp_path):
@@ -86,3 +92,21 @@ def test_a_cell_ends_when_the_study_behind_it_is_gone(tmp_path):
         time.sleep(0.02)
     child.stdin.close()
     assert child.wait(timeout=30) == 130
+
+
+@pytest.mark.slow
+def test_a_cell_says_that_the_disk_is_full_in_words_of_the_house(tmp_path):
+    program = (
+        "import errno, pathlib, sys; from multitudes.study import cell\n"
+        "def do(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "cell.do = do\n"
+        "sys.exit(cell.main(pathlib.Path(sys.argv[1])))"
+    )
+    call = [sys.executable, "-c", program, str(tmp_path / "abc")]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write("{}\n")
+        child.stdin.flush()
+        assert child.stderr.read() == f"{tmp_path / 'abc'}: no space left on its disk; make room there\n"
+    assert child.returncode == 5

@@ -1,6 +1,5 @@
 """The command ``multitudes``: one verb per file; every error that a person can cause is one line with an exit code."""
 
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from importlib import import_module
 
 import typer
 
+from multitudes.disk import is_full
 from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
@@ -91,11 +91,10 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return _fail(f"no space left on the disk ({error.filename or 'output'})", MissingError.exit_code)
-        return _unexpected(error)
     except Exception as error:
+        if is_full(error):
+            where = getattr(error, "filename", None) or "output"
+            return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
         return _unexpected(error)
     if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
         return _fail("interrupted", INTERRUPTED)

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from multitudes.disk import is_full
 from multitudes.errors import DataError, MissingError, UsageError
 
 
@@ -60,7 +61,7 @@ def reading(file: Path) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        if _disk_is_full(error):
+        if is_full(error):
             raise
         raise DataError(f"{file}: cannot be read: {first_line(error)}") from None
 
@@ -97,13 +98,9 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(" .")
 
 
-def _disk_is_full(error: duckdb.Error) -> bool:
-    return "no space left" in str(error).lower()
-
-
 def _explained(error: duckdb.Error, memory_limit: str) -> MissingError | None:
     """Return what the engine's error means to a person; None where it is a defect of ours."""
-    if _disk_is_full(error):
+    if is_full(error):
         return MissingError("no space left on the disk while preparing; free some, or choose another --out")
     if isinstance(error, duckdb.OutOfMemoryException):
         return MissingError(

@@ -18,7 +18,8 @@ from typing import Any
 from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.config import parse
 from multitudes.data.prepared import Prepared
-from multitudes.errors import INTERRUPTED, ArtefactError, MultitudesError
+from multitudes.disk import is_full
+from multitudes.errors import INTERRUPTED, ArtefactError, MissingError, MultitudesError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.evaluate import Evaluation, evaluate
 from multitudes.evaluate.outcomes import write
@@ -55,6 +56,11 @@ def main(folder: Path) -> int:
     except MultitudesError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code
+    except Exception as error:
+        if not is_full(error):
+            raise
+        print(f"{folder}: no space left on its disk; make room there", file=sys.stderr)  # noqa: T201
+        return MissingError.exit_code
     return 0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from multitudes.data.prepared import Split
+from multitudes.errors import MissingError
 from multitudes.study.cells import Cell, read_result
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -40,12 +41,14 @@ class Children:
         self._living: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self.stopped = False
+        self._missing: str | None = None  # what stopped them, if nobody did
 
     def run(self, cell: Cell, split: Split, report: Report) -> str | None:
         """Do ``cell`` and return None, or say in a line why it could not be done.
 
         Raises:
             KeyboardInterrupt: the study is being stopped.
+            MissingError: something that the other cells would miss too: disk space.
         """
         folder = cell.folder(self._cells)
         if read_result(folder, split) is not None:
@@ -57,11 +60,11 @@ class Children:
                 self._listen(child, cell, split, report)
             finally:
                 code = self._end(child)
-        if self.stopped:
-            raise KeyboardInterrupt
-        if read_result(folder, split) is not None:
-            return None
-        return _why(code, folder / _MESSAGES)
+        if code == MissingError.exit_code and not self.stopped:
+            self._missing = _why(code, folder / _MESSAGES)
+            self.stop()
+        self._check_not_stopped()
+        return None if read_result(folder, split) is not None else _why(code, folder / _MESSAGES)
 
     def stop(self) -> None:
         """Interrupt every child, which saves what it has; no new one is started."""
@@ -70,10 +73,15 @@ class Children:
             for child in self._living:
                 child.send_signal(signal.SIGINT)
 
+    def _check_not_stopped(self) -> None:
+        if self._missing is not None:
+            raise MissingError(f"{self._missing}; then run the same command again: what is done is kept")
+        if self.stopped:
+            raise KeyboardInterrupt
+
     def _start(self, folder: Path, messages: int) -> "subprocess.Popen[str]":
         with self._lock:
-            if self.stopped:
-                raise KeyboardInterrupt
+            self._check_not_stopped()
             child = subprocess.Popen(
                 [sys.executable, *self._program, str(folder)],
                 stdin=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Work:
 
         Raises:
             KeyboardInterrupt: the study is being stopped.
+            MissingError: no disk space is left, for any cell.
         """
         error, folder, training = None, cell.folder(self._cells), cell.training_folder(self._cells)
         if self._fresh:
@@ -125,8 +126,10 @@ def as_they_end(futures: Iterable["Future[Tuned]"]) -> Iterator["Future[Tuned]"]
 
 
 def results(futures: list["Future[Any]"]) -> list[Any]:
-    """Return the results of all futures, in their order; waits as ``as_they_end`` does."""
+    """Return the results of all futures, in their order; waits as ``as_they_end`` does, until one has failed."""
     left = set(futures)
     while left:
-        _, left = wait(left, timeout=1)
+        ended, left = wait(left, timeout=1, return_when=FIRST_EXCEPTION)
+        for future in ended:
+            future.result()
     return [future.result() for future in futures]
