@@ -14,7 +14,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from multitudes.data.prepared import Prepared
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.seeding import generator
 from multitudes.study.children import Children
 from multitudes.study.config import read_study
@@ -165,6 +165,43 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique()) >= {"joint", "popularity"}
     assert failed["error"] in html.unescape((tmp_path / "out" / "report.html").read_text())
     assert "\r" not in done.stderr, "no drawing where there is no terminal"
+
+
+def test_where_no_cell_has_a_result_nothing_is_said_to_hold_one(tmp_path):
+    text = STUDY.replace("trials = 2", "trials = 0").replace("epochs = 3", "learning_rate = 1e30")
+    call = [*MAIN, "study", str(study_file(tmp_path, text)), "--out", str(tmp_path / "out")]
+    done = subprocess.run(call, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no cell has a result, so there is nothing to compare" in done.stderr.splitlines()[-1]
+    assert "outcomes.parquet" not in done.stdout
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_embeddings_that_are_missing_are_asked_for_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(Children, "_start", no_child)
+    text = STUDY.replace('[methods.plain]\nmethod = "single"\ntrain.epochs = 2\n', "[methods.pinnersage]\n")
+    assert "pinnersage" in text
+    with pytest.raises(DataError, match="the items have no column 'embedding'"):
+        run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
+
+
+def test_a_full_disk_stops_the_whole_study_and_the_next_call_goes_on(tmp_path, monkeypatch):
+    config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
+    config = config.model_copy(update={"run": config.run.model_copy(update={"processes": 1})})
+    start, started = Children._start, list[Path]()
+
+    def full(children, folder, messages):
+        monkeypatch.setattr(children, "_program", ("-c", "raise SystemExit(5)"))
+        child = start(children, folder, messages)
+        started.append(folder)
+        return child
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Children, "_start", full)
+        with pytest.raises(MissingError, match="run the same command again"):
+            run_study(config, tmp_path / "out")
+    assert len(started) == 1, "the second cell would have met the same disk"
+    assert not run_study(config, tmp_path / "out").failed
 
 
 def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does_it(tmp_path, monkeypatch):

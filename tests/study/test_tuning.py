@@ -2,12 +2,13 @@
 
 import pytest
 
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.study.config import TuningConfig
 from multitudes.study.search import search
 from multitudes.study.space import Range, Space
 from multitudes.study.tuning import tune
+from tests.worlds import planted
 
 SPACE: Space = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
 DEFAULTS = {"train.learning_rate": 0.5, "model.kind": "plain"}
@@ -61,6 +62,13 @@ def test_a_trial_that_fails_is_counted_and_never_chosen():
 def test_whole_numbers_stay_whole():
     space = {"k": Range(low=1, high=9)}
     assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
+
+
+def test_embeddings_that_are_missing_are_asked_for_before_the_first_trial(tmp_path):
+    settings = {"method": "pinnersage", "model": {}, "train": {}, "retrieve": {}}
+    with pytest.raises(DataError, match="the items have no column 'embedding'"):
+        search(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
+    assert not (tmp_path / "trials").exists()
 
 
 def test_a_pair_alone_is_nothing_to_tune(tmp_path):

@@ -62,7 +62,7 @@ def _report(ended: "Ended") -> None:
     from multitudes.report.study import write_study_report
     from multitudes.study.summary import summarise, write_summary
 
-    if len(ended.failed) == len(ended.record["cells"]):
+    if not ended.done:
         return
     with progress_bar("report") as progress:
         summary = summarise(ended.folder, progress=progress)
@@ -73,7 +73,8 @@ def _report(ended: "Ended") -> None:
 
 def _show(ended: "Ended") -> None:
     cells, record = ended.record["cells"], ended.record
-    typer.echo(f"{ended.folder}/outcomes.parquet: what each user got from {len(cells) - len(ended.failed)} cells")
+    if ended.done:
+        typer.echo(f"{ended.folder}/outcomes.parquet: what each user got from {ended.done} cells")
     typer.echo(f"{ended.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
     typer.echo(f"split: {record['split']}; the test split was opened {record['opened_test']} times")
 
@@ -106,7 +107,12 @@ def _complain(ended: "Ended", open_test: bool) -> None:
     for one in ended.failed:
         typer.echo(f"failed: {one['data']} {one['method']} seed {one['seed']}: {one['error']}", err=True)
     raise MultitudesError(
-        f"{len(ended.failed)} of {len(ended.record['cells'])} cells have no result; the tables hold the others."
-        " Run the same command again to try the missing ones, or take them out of the study"
+        (
+            f"{len(ended.failed)} of {len(ended.record['cells'])} cells have no result; the tables hold the others."
+            " Run the same command again to try the missing ones, or take them out of the study"
+            if ended.done
+            else "no cell has a result, so there is nothing to compare."
+            " Mend what is said above, and run the same command again"
+        )
         + ("; the test split stays closed until each has one" if open_test and ended.record["split"] != "test" else "")
     )

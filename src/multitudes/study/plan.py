@@ -39,6 +39,12 @@ class Entry(NamedTuple):
     space: Space
     over: tuple[str, ...] = ()  # the methods that it is made of
 
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether it needs the items' own embeddings: pinnersage does, unless it is told of other vectors."""
+        named = self.over or self.settings["model"].get("vectors")
+        return self.settings["method"] == PINNERSAGE and not named
+
     def defaults(self) -> dict[str, Any]:
         """Return every setting by dotted key, with its value before tuning."""
         run, retrieve = configs(self.settings, seed=0)

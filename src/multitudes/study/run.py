@@ -23,6 +23,7 @@ from multitudes.study.state import Step, step_of
 from multitudes.study.tables import Done, outcomes, records
 from multitudes.study.tuning import Tuned
 from multitudes.study.work import Watch, Work, as_they_end, results
+from multitudes.train.pinnersage import embeddings
 
 Key = tuple[str, str]  # data set, method
 _TEST = "test"  # where the tables of the opened test split lie
@@ -38,6 +39,11 @@ class Ended(NamedTuple):
     def failed(self) -> list[dict[str, Any]]:
         """The cells that have no result."""
         return [one for one in self.record["cells"] if one["status"] == "failed"]
+
+    @property
+    def done(self) -> int:
+        """How many cells have a result."""
+        return len(self.record["cells"]) - len(self.failed)
 
     @property
     def notes(self) -> list[str]:
@@ -75,7 +81,8 @@ def run_study(
 
     Raises:
         UsageError: the study names what does not exist, or somebody else runs it in this folder.
-        DataError: its tables changed, or cannot be prepared.
+        DataError: its tables changed, cannot be prepared, or lack the embeddings that a method reads.
+        MissingError: no disk space is left.
         KeyboardInterrupt: after Ctrl-C, once the running cells have saved what they have.
     """
     planned = entries(config, where)
@@ -84,6 +91,9 @@ def run_study(
         sources = {}
         for name, data in config.data.items():
             found = prepared(name, data, out / "data" / name, preparing)
+            for entry in planned:
+                if entry.data == name and entry.reads_embeddings:
+                    embeddings(found)  # refused now, and not after hours of the other methods' work
             path = found.path.resolve()
             sources[name] = Source(path, digest_of(path), found.n_items, tuple(found.manifest["warnings"]))
         study = _Study(config, planned, sources, out, Work(out / "cells", config.run.processes, watch, fresh=fresh))

@@ -16,6 +16,7 @@ from multitudes.study.plan import Entry, Source, check_search
 from multitudes.study.space import default_space
 from multitudes.study.tuning import Tuned
 from multitudes.study.work import Watch, Work
+from multitudes.train.pinnersage import embeddings
 
 
 class Found(NamedTuple):
@@ -52,6 +53,7 @@ def search(
 
     Raises:
         UsageError: the settings are none, or lie outside what is searched.
+        DataError: the method reads embeddings, and the items have none.
         MultitudesError: every trial failed.
     """
     if settings["method"] == PAIR:
@@ -59,6 +61,8 @@ def search(
     data = Prepared.open(prepared)
     entry = Entry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
     check_search(entry, settings["method"])
+    if entry.reads_embeddings:
+        embeddings(data)
     source = Source(data.path.resolve(), digest_of(data.path), data.n_items)
     work = Work(cells, 1, watch)
     with work.pool([(entry.data, entry.method, True)] * tuning.trials) as pool:

@@ -168,6 +168,15 @@ def _vectors_of(prepared: Prepared, config: PinnerSageConfig) -> NDArray[np.floa
     """Return the item vectors that the settings ask for, row 0 being zeros."""
     if config.vectors is not None:
         return _vectors_of_run(prepared, Path(config.vectors))
+    return embeddings(prepared)
+
+
+def embeddings(prepared: Prepared) -> NDArray[np.float32]:
+    """Return the items' column ``embedding`` (I + 1, d), row 0 being zeros.
+
+    Raises:
+        DataError: there is none, or it holds only zeros.
+    """
     if prepared.item_embedding is None:
         raise DataError(
             f"{prepared.path}: the items have no column 'embedding'; give one vector (a list of numbers) for each item,"
