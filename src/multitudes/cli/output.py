@@ -25,11 +25,11 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=Column(max_width=24, no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        # It takes what the others leave: on a narrow terminal a long note would push out the bar and the count.
+        # It takes what the others leave: on a narrow terminal a long note or title pushed out the count.
         TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
