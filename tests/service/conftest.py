@@ -26,6 +26,11 @@ Call = Callable[..., httpx.Response]
 _DESCRIPTIONS: list[dict[str, Any]] = []
 
 
+def patient(**sections) -> ServeConfig:
+    """Return settings, given as keys by section, with a deadline that a busy machine keeps unless one is given."""
+    return ServeConfig.model_validate({"deadlines": {"default_ms": 20_000, "batch_ms": 20_000}} | sections)
+
+
 @pytest.fixture(scope="session")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("service") / "releases"
@@ -47,14 +52,14 @@ def written() -> StringIO:
 @pytest.fixture
 def parts(retriever: Retriever, written: StringIO) -> Parts:
     engine, journal = PlainEngine(retriever), Journal(JournalConfig(), written)
-    return Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal)
+    return Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal)
 
 
 @pytest.fixture(scope="session")
 def plain_app(retriever: Retriever) -> FastAPI:
     """An application for tests that look at nothing behind it."""
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
-    return build(Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal))
+    return build(Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal))
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def plain_call(plain_app: FastAPI) -> Call:
 
 def with_settings(parts: Parts, **sections) -> Parts:
     """Return the parts under other settings, given as keys by section."""
-    return replace(parts, settings=ServeConfig.model_validate(sections))
+    return replace(parts, settings=patient(**sections))
 
 
 def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:

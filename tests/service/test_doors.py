@@ -16,7 +16,7 @@ from multitudes.service.measures import Measures
 from multitudes.service.opening import check_door
 from multitudes.service.parts import Parts
 from multitudes.service.settings import JournalConfig, ServeConfig
-from tests.service.conftest import ask, refusal
+from tests.service.conftest import ask, patient, refusal
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
 Asked = tuple[str, str, dict[str, Any]]
@@ -41,7 +41,7 @@ def guarded(retriever, tmp_path_factory):
     file = tmp_path_factory.mktemp("doors") / "keys"
     given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
-    parts = Parts(ServeConfig(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal, Keys(file))
+    parts = Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal, Keys(file))
     return build(parts), given
 
 
