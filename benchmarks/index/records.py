@@ -24,7 +24,7 @@ class Corpus(NamedTuple):
 
 
 def corpora(records: Iterable[Record]) -> list[Corpus]:
-    """Return the records by corpus, engine and part, the small corpora first."""
+    """Return the records by corpus, engine and part, the small corpora first; none on which nothing was measured."""
     found: dict[tuple[Any, ...], Corpus] = {}
     for record in sorted(records, key=lambda record: _ORDER.index(record["step"]["engine"])):
         step = record["step"]
@@ -36,4 +36,4 @@ def corpora(records: Iterable[Record]) -> list[Corpus]:
         parts: dict[str, Any] = corpus.engines.setdefault(step["engine"], {"record": {}})  # type: ignore[assignment]
         parts[step["part"]] = record["figures"]
         parts["record"][step["part"]] = record
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found) if found[key].engines]

@@ -8,6 +8,7 @@ from benchmarks.markdown import number
 
 Figures = Mapping[str, Any]
 MILLION = 1_000_000  # items from which the goals hold
+RATE = 100  # requests a second, likewise
 
 
 class Verdict(NamedTuple):

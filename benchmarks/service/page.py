@@ -8,8 +8,8 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, ranged, table
-from benchmarks.service.goals import MILLION, verdicts
-from benchmarks.service.picture import COLOURS, cpu_ms, draw, wall_ms
+from benchmarks.service.goals import MILLION, RATE, verdicts
+from benchmarks.service.picture import COLOURS, cpu_ms, draw, title, wall_ms
 from multitudes.disk import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "service.json"
@@ -37,7 +37,7 @@ def page(records: list[dict[str, Any]]) -> str:
     lines = [_HEAD + _WORDS.read_text(encoding="utf-8")]
     lines += [f"![Where the time goes](images/{PICTURE}.svg)", ""] if records else ["No run is kept yet.", ""]
     for record in records:
-        lines += [f"## {record['sizes']['items']:,} items", "", _note(record), ""]
+        lines += [f"## {title(record)}", "", _note(record), ""]
         lines += [*_goals(record), *_loads(record), *_stages(record), *_process(record)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -60,7 +60,7 @@ def _note(record: Record) -> str:
 
 
 def _goals(record: Record) -> list[str]:
-    if record["sizes"]["items"] < MILLION:
+    if record["sizes"]["items"] < MILLION or record["plan"]["rate"] < RATE:
         return []
     rows = [
         [one.goal.name, f"{'≤' if one.goal.at_most else '≥'} {number(one.goal.limit)}{one.goal.unit}", str(one)]
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "service-speed.md")
     given = parser.parse_args()
     records = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
-    records.sort(key=lambda record: -int(record["sizes"]["items"]))
+    records.sort(key=lambda record: (-record["sizes"]["items"], -record["plan"]["rate"]))
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     if records:
         draw(records, given.out.parent / "images" / PICTURE)

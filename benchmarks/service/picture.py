@@ -31,12 +31,17 @@ COLOURS = {
 }
 _WIDTH, _BAR = 560, 26
 
-__all__ = ["CONFIG", "draw", "rows"]
+__all__ = ["CONFIG", "draw", "rows", "title"]
+
+
+def title(record: Mapping[str, Any]) -> str:
+    """Say of what size a record is."""
+    return f"{record['sizes']['items']:,} items, {record['plan']['rate']:g} requests a second"
 
 
 def draw(records: list[dict[str, Any]], file: Path) -> None:
     """Write ``file`` as SVG."""
-    plots = [_plot(rows(record), record["sizes"]["items"], clock) for record in records for clock in (CPU, WALL)]
+    plots = [_plot(rows(record), title(record), clock) for record in records for clock in (CPU, WALL)]
     chart = alt.ConcatChart(concat=plots, columns=1).resolve_scale(x="independent")
     file.with_suffix(".svg").write_text(svg(chart) + "\n", encoding="utf-8")
 
@@ -66,7 +71,7 @@ def wall_ms(one: Mapping[str, Any]) -> dict[str, float]:
     return {stage: found[stage] for stage in COLOURS if stage in found}
 
 
-def _plot(points: pl.DataFrame, items: int, clock: str) -> alt.Chart:
+def _plot(points: pl.DataFrame, said: str, clock: str) -> alt.Chart:
     there = [stage for stage in COLOURS if stage in set(points["stage"])]
     scale = alt.Scale(domain=there, range=[COLOURS[stage] for stage in there])
     bars = alt.Chart(points.filter(pl.col("clock") == clock)).mark_bar(aria=False, size=_BAR)
@@ -75,5 +80,5 @@ def _plot(points: pl.DataFrame, items: int, clock: str) -> alt.Chart:
         y=alt.Y("method:N", title=None, sort=["single", "joint"]),
         color=alt.Color("stage:N", title=None, scale=scale, legend=alt.Legend(columns=6)),
         order=alt.Order("place:Q"),
-    ).properties(width=_WIDTH, height=2 * (_BAR + 10), title=f"{items:,} items")
+    ).properties(width=_WIDTH, height=2 * (_BAR + 10), title=said)
     return drawn

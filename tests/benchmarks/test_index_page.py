@@ -34,3 +34,10 @@ def test_a_tiny_run_gives_a_page_with_every_table_and_a_picture(records, tmp_pat
     draw(corpora(records), tmp_path / "picture")
     assert (tmp_path / "picture.svg").read_text().startswith("<svg")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_interrupted_once_its_vectors_were_drawn_has_a_page_without_them(records):
+    drawn = [record for record in records if record["step"]["part"] == "world"]
+    unmeasured = [{**record, "step": {**record["step"], "items": 10_000_000}} for record in drawn]
+    assert page([*records, *unmeasured], [], "index.json") == page(records, [], "index.json")

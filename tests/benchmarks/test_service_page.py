@@ -84,9 +84,14 @@ def test_without_a_run_the_page_has_no_figure_and_no_picture():
     assert "###" not in text
 
 
-def test_goals_are_for_a_million_items_alone(record):
-    record["sizes"]["items"] = 100_000
-    assert "### Goals" not in page([record])
+def test_goals_are_for_a_million_items_under_the_load_that_was_asked_for(record):
+    assert "### Goals" in page([record]), "control"
+    fewer, calmer = copy.deepcopy(record), copy.deepcopy(record)
+    fewer["sizes"]["items"], calmer["plan"]["rate"] = 100_000, 40.0
+    text = page([fewer, calmer])
+    assert "### Goals" not in text
+    assert "## 100,000 items, 100 requests a second" in text
+    assert "## 1,000,000 items, 40 requests a second" in text
 
 
 def test_the_picture_names_the_stages(record, tmp_path):
