@@ -32,6 +32,8 @@ VERBS: tuple[str, ...] = (
     "report",
     "study",
     "tune",
+    "power",
+    "readout",
 )
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.

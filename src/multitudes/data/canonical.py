@@ -14,6 +14,7 @@ from multitudes.data.engine import literal, quoted, value
 from multitudes.data.roles import ROLES, SQL_TYPE
 
 PARTS = "*.parquet"  # what is read of a table that is a folder
+DATABASE = ".duckdb"  # a file of DuckDB's own, in which the table has the name that it has here
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 
@@ -30,11 +31,15 @@ def select(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> tupl
 
 
 def reader(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> str:
-    """Return the SQL table function that reads ``file``, every row of it before a type is inferred."""
+    """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
     if file.is_dir():
         parts = ", ".join(literal(str(part)) for part in sorted(file.glob(PARTS)))
         return f"read_parquet([{parts}], union_by_name = true)"
     path = literal(str(file))
+    if file.suffix == DATABASE:
+        database = quoted(str(file))
+        connection.execute(f"ATTACH IF NOT EXISTS {path} AS {database} (READ_ONLY)")
+        return f"{database}.{quoted(name)}"
     if file.suffix == ".parquet":
         return f"read_parquet({path})"
     if file.suffix == ".csv":

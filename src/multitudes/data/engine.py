@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import polars as pl
@@ -12,14 +12,27 @@ from multitudes.disk import is_full
 from multitudes.errors import DataError, MissingError, UsageError
 
 
+class Advice(NamedTuple):
+    """What to do where memory or disk is too small, which depends on who asks."""
+
+    memory: str
+    disk: str
+
+
+PREPARING = Advice("raise it under [prepare]", "free some, or choose another --out")
+
+
 @contextmanager
-def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_engine(
+    scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARING
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield a connection whose tables live in memory and, beyond the limit, in the folder ``scratch``.
 
     Args:
         scratch: an existing folder; the caller removes it.
         memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
         threads: number of threads; 0 takes every core.
+        advice: the end of the sentence that says what ran out.
 
     Raises:
         MissingError: memory or disk space ran out.
@@ -40,7 +53,7 @@ def open_engine(scratch: Path, memory_limit: str, threads: int) -> Iterator[duck
     try:
         yield connection
     except duckdb.Error as error:
-        explained = _explained(error, memory_limit)
+        explained = _explained(error, memory_limit, advice)
         if explained is None:
             raise
         raise explained from error
@@ -98,13 +111,12 @@ def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0].rstrip(" .")
 
 
-def _explained(error: duckdb.Error, memory_limit: str) -> MissingError | None:
+def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
     """Return what the engine's error means to a person; None where it is a defect of ours."""
     if is_full(error):
-        return MissingError("no space left on the disk while preparing; free some, or choose another --out")
+        return MissingError(f"no space left on the disk; {advice.disk}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return MissingError(
-            f"memory_limit = '{memory_limit}' is too little for this data; raise it under [prepare]"
-            f" ({first_line(error)})"
+            f"memory_limit = '{memory_limit}' is too little for this data; {advice.memory} ({first_line(error)})"
         )
     return None

@@ -28,6 +28,9 @@ ROLES: Mapping[str, Mapping[str, Role]] = {
         "condition": "text",
     },
     "item_ids": {"item_id": "id"},
+    # Nor are these: who was shown which arm of an experiment, and what they did before and after.
+    "exposures": {"user_id": "id", "arm": "key", "timestamp": "time", "cohort": "key"},
+    "outcomes": {"user_id": "id", "timestamp": "time", "metric": "key", "value": "number"},
 }
 SQL_TYPE: Mapping[Role, str] = {
     "key": "VARCHAR",

@@ -73,7 +73,39 @@ def item_ids(columns: pl.Schema) -> Schema:
     return Schema({"item_id": _id(columns, "item_id")})
 
 
-SCHEMAS = {"events": events, "items": items, "users": users, "served": served, "item_ids": item_ids}
+def exposures(columns: pl.Schema) -> Schema:
+    """Return the schema of the exposures of an experiment, whose columns are ``columns``."""
+    return Schema(
+        {
+            "user_id": _id(columns, "user_id"),
+            "arm": pa.Column(pl.String),
+            "timestamp": pa.Column(pl.Int64),
+            "cohort": _optional(pl.String),
+        }
+    )
+
+
+def outcomes(columns: pl.Schema) -> Schema:
+    """Return the schema of the outcomes of an experiment, whose columns are ``columns``."""
+    return Schema(
+        {
+            "user_id": _id(columns, "user_id"),
+            "timestamp": pa.Column(pl.Int64),
+            "metric": pa.Column(pl.String),
+            "value": pa.Column(pl.Float64),
+        }
+    )
+
+
+SCHEMAS = {
+    "events": events,
+    "items": items,
+    "users": users,
+    "served": served,
+    "item_ids": item_ids,
+    "exposures": exposures,
+    "outcomes": outcomes,
+}
 
 
 def first_problem(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:

@@ -19,6 +19,7 @@ from multitudes.ids import IdKind
 
 TABLES = ("events", "items", "users")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
+_ALONE = (*SUFFIXES, canonical.DATABASE)  # of a table that is named by its path
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def find(data: Path, *, events_needed: bool = True) -> dict[str, Path]:
 
 
 def at(path: Path) -> Path:
-    """Return ``path``, which is a table's file or the folder of its parts.
+    """Return ``path``, which is a table's file, a DuckDB database that has the table, or the folder of its parts.
 
     Raises:
         UsageError: there is nothing, or nothing that can be read.
@@ -84,8 +85,8 @@ def at(path: Path) -> Path:
                 f"{path}: no Parquet part in this folder; expected at least one. A service makes one every few minutes"
                 " and when it stops"
             )
-    elif not path.is_file() or path.suffix not in SUFFIXES:
-        raise UsageError(f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(SUFFIXES)}")
+    elif not path.is_file() or path.suffix not in _ALONE:
+        raise UsageError(f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(_ALONE)}")
     return path
 
 

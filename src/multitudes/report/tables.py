@@ -47,7 +47,7 @@ def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     """Return the figures of every method at the main budget, and what the run gains over each."""
     budget, wide = block["budget"], width >= WIDE
     title = f"{TARGETS[block['targets']]}: {budget} candidates from everybody"
-    table = _table(title)
+    table = plain_table(title)
     table.add_column("method", no_wrap=True)
     for name in (f"HR@{budget}", "recall", "NDCG"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -82,7 +82,7 @@ def _gain(figure: Figure) -> Text:
 
 def budgets_table(result: dict[str, Any]) -> Table:
     """Return the hit rate of every method at every budget that it was asked for."""
-    table = _table("HR by budget")
+    table = plain_table("HR by budget")
     table.add_column("method", no_wrap=True)
     for budget in result["budgets"]:
         table.add_column(f"N = {budget}", justify="right")
@@ -98,7 +98,7 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     wanted = (own, "unconditioned", *(("random_partition",) if width >= WIDE else ()), "popularity")
     shown = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = interval if width >= WIDE else lambda figure: number(figure["mean"])
-    table = _table(f"HR@{budget} by segment")
+    table = plain_table(f"HR@{budget} by segment")
     for name, justify in (("segment", "left"), ("targets", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for method in shown:
@@ -116,7 +116,7 @@ def interests_table(result: dict[str, Any]) -> Group:
     """Return the health of the interests: a line of figures, and what each vector brings."""
     interests = result["interests"]
     facts = [f"{interval(interests[key], 2)}  {text}" for key, text in FACTS.items() if key in interests]
-    table = _table("What each vector brings")
+    table = plain_table("What each vector brings")
     table.add_column("vector", no_wrap=True)
     for name in ("candidates", "hits"):
         table.add_column(f"share of {name}", justify="right", no_wrap=True)
@@ -129,7 +129,8 @@ def interests_table(result: dict[str, Any]) -> Group:
     return Group(table, *(Text(f"  {fact}") for fact in facts))
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """Return an empty table in the one look of all tables."""
     return Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
     )
@@ -150,7 +151,7 @@ def footnotes(result: dict[str, Any]) -> Text:
 def comparison_table(comparison: dict[str, Any]) -> Table:
     """Return the differences of two sides, by kind of targets and budget."""
     sides = (" + ".join(comparison[key]) for key in ("runs", "against"))
-    table = _table(" − ".join(sides))
+    table = plain_table(" − ".join(sides))
     table.add_column("targets", no_wrap=True)
     table.add_column("figure", no_wrap=True)
     table.add_column("difference, paired by user", justify="right", no_wrap=True)

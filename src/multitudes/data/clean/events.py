@@ -7,11 +7,9 @@ import duckdb
 
 from multitudes.data.engine import literal, quoted, record, value
 from multitudes.data.tables import Table
+from multitudes.data.times import TOLERANCE_S, refuse_small_units
 from multitudes.errors import DataError
 
-TOLERANCE_S = 86_400  # clocks and zones differ; a day ahead is not yet the future
-# A median beyond the year 5138 in seconds is a time of our days in a smaller unit.
-_UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
 _WHOLE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
 
 
@@ -36,7 +34,7 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
     Raises:
         DataError: times are in a unit smaller than seconds, or no event is left.
     """
-    _refuse_small_units(connection, table)
+    refuse_small_units(connection, "events_raw", table.file)
     repeated = _drop_repeated(connection) if "event_id" in table else 0
     past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
     counts = record(
@@ -139,13 +137,3 @@ def _unsorted(connection: duckdb.DuckDBPyConnection, past: str) -> int:
               FROM events_raw WHERE {past})""",
         )
     )
-
-
-def _refuse_small_units(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    middle = value(connection, "SELECT median(timestamp) FROM events_raw")
-    for floor, unit, per_second in _UNITS:
-        if middle is not None and middle > floor:
-            raise DataError(
-                f"{table.file}: column 'timestamp' looks like {unit} (median {middle:.0f}); expected int64 seconds."
-                f" Convert with timestamp // {per_second}"
-            )

@@ -1,0 +1,213 @@
+"""How often a readout errs in experiments whose truth is known.
+
+Legend: B users · L looks.
+"""
+
+from collections.abc import Callable
+from math import exp, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, norm
+
+from benchmarks.readout.draws import Column, Drawn, draw
+from multitudes.readout import sample_ratio, sequential
+from multitudes.readout.lift import RADIUS, Lift, compare
+from multitudes.readout.moments import Moments, of_users
+from multitudes.readout.power import Plan, past, users_for
+from multitudes.seeding import generator
+
+ALPHA = 0.05
+
+
+class Rate(NamedTuple):
+    """How many of how many experiments."""
+
+    found: int
+    experiments: int
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the exact interval of the share (Clopper and Pearson)."""
+        found = binomtest(self.found, self.experiments).proportion_ci(level)
+        return found.low, found.high
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        low, high = self.interval()
+        return {"share": self.found / self.experiments, "low": low, "high": high, **self._asdict()}
+
+
+def false_positives(experiments: int, users: int, seed: int) -> dict[str, Rate]:
+    """Return how often nothing is called something, by one planned look; ``rows`` takes sessions for users."""
+    counts = dict.fromkeys(("sum", "sum, CUPED", "ratio", "ratio, CUPED", "ratio by rows"), 0)
+    for number in range(experiments):
+        control, treatment = _pair(seed, "null", number, users)
+        counts["sum"] += _found(control.sums(), treatment.sums())
+        counts["sum, CUPED"] += _found(control.sums(cuped=True), treatment.sums(cuped=True))
+        counts["ratio"] += _found(control.ratio(), treatment.ratio())
+        counts["ratio, CUPED"] += _found(control.ratio(cuped=True), treatment.ratio(cuped=True))
+        counts["ratio by rows"] += by_rows(control, treatment) <= ALPHA
+    return {name: Rate(int(count), experiments) for name, count in counts.items()}
+
+
+def by_rows(control: Drawn, treatment: Drawn) -> float:
+    """Return the p-value of saves per session as if sessions were independent: the control that errs."""
+    (saves_c, n_c), (saves_t, n_t) = ((one.saves_B.sum(), one.sessions_B.sum()) for one in (control, treatment))
+    share = (saves_c + saves_t) / (n_c + n_t)
+    z = (saves_t / n_t - saves_c / n_c) / sqrt(share * (1 - share) * (1 / n_c + 1 / n_t))
+    return float(2 * norm.sf(abs(z)))
+
+
+def coverage(experiments: int, users: int, seed: int, lift: float, active: float = 1.0) -> dict[str, Rate]:
+    """Return how often the 95 % interval holds the planted lift: Fieller's, and the delta method's on two scales."""
+    ways: dict[str, Callable[[Lift], tuple[float | None, float | None]]] = {
+        "Fieller": Lift.interval,
+        "linear": linear,
+        "logarithmic": logarithmic,
+    }
+    counts = {f"{metric}, {way}": 0 for metric in ("sum", "sum, CUPED", "ratio") for way in ways}
+    for number in range(experiments):
+        control, treatment = _pair(seed, "planted", number, users, lift, active)
+        pairs = {
+            "sum": (control.sums(), treatment.sums()),
+            "sum, CUPED": (control.sums(cuped=True), treatment.sums(cuped=True)),
+            "ratio": (control.ratio(), treatment.ratio()),
+        }
+        for metric, moments in pairs.items():
+            found = compare(*moments)
+            for way, interval in ways.items():
+                low, high = interval(found) if isinstance(found, Lift) else (None, None)
+                counts[f"{metric}, {way}"] += low is None or high is None or low <= lift <= high
+    return {name: Rate(count, experiments) for name, count in counts.items()}
+
+
+def linear(found: Lift) -> tuple[float, float]:
+    """Return lift ± 1.96 standard errors."""
+    return found.value - RADIUS * found.error, found.value + RADIUS * found.error
+
+
+def logarithmic(found: Lift) -> tuple[float | None, float | None]:
+    """Return the same of log(treatment / control)."""
+    if found.control <= 0 or found.treatment <= 0:
+        return None, None
+    ratio = found.treatment / found.control
+    error = found.error / ratio
+    return ratio * exp(-RADIUS * error) - 1, ratio * exp(RADIUS * error) - 1
+
+
+def peeking(experiments: int, users: int, seed: int, every: int = 100, since: int = 500) -> dict[str, Rate]:
+    """Return how often any look excludes zero, where users come one by one and nothing moves."""
+    once = always = 0
+    for number in range(experiments):
+        stream = generator(seed, "peeking", number)
+        drawn, treated_B = draw(stream, users), stream.random(users) < 0.5
+        looks = np.arange(since, users + 1, every)
+        of_both = [_at_looks(drawn.saves_B, treated_B == arm, looks) for arm in (False, True)]
+        lifts = [_lift(control, treatment) for control, treatment in zip(*of_both, strict=True)]
+        once += any(one.p <= ALPHA for one in lifts)
+        always += any(_excludes(one) for one in lifts)
+    return {"one planned look, taken every time": Rate(once, experiments), "sequential": Rate(always, experiments)}
+
+
+def peeking_daily(experiments: int, users: int, seed: int, days: int, alike: bool) -> dict[str, Rate]:
+    """Return the same where all users are there on the first day, and what they do goes on.
+
+    Args:
+        experiments: how many.
+        users: of both arms.
+        seed: of the draws.
+        days: one look each.
+        alike: every user has the same rate, so that each day is news: the worst case for the theory.
+    """
+    once = always = 0
+    for number in range(experiments):
+        stream = generator(seed, "daily", days, alike, number)
+        rate_B = np.ones(users) if alike else stream.gamma(0.5, 2.0, users)
+        treated_B = stream.random(users) < 0.5
+        total_LB = stream.poisson(rate_B, (days, users)).cumsum(axis=0).astype(np.float64)
+        lifts = [_lift(_moments(total_B[~treated_B]), _moments(total_B[treated_B])) for total_B in total_LB]
+        once += any(one.p <= ALPHA for one in lifts)
+        always += any(_excludes(one) for one in lifts)
+    return {"one planned look, taken every time": Rate(once, experiments), "sequential": Rate(always, experiments)}
+
+
+def cuped(users: int, seed: int, correlations: tuple[float, ...]) -> list[dict[str, float]]:
+    """Return the share of the variance that CUPED takes off, beside the ρ² of theory."""
+    found = []
+    for correlation in correlations:
+        stream = generator(seed, "cuped", correlation)
+        before, noise = stream.normal(10, 3, (2, 2, users))
+        after = 10 + correlation * (before - 10) + sqrt(1 - correlation**2) * (noise - 10)
+        arms = [of_users(np.stack([after[arm], np.ones(users), before[arm]], axis=1)) for arm in (0, 1)]
+        lift = compare(*arms)
+        assert isinstance(lift, Lift)
+        found.append({"correlation": correlation, "theory": correlation**2, "taken_off": lift.explained})
+    return found
+
+
+def ratios(experiments: int, users: int, seed: int, share: float) -> Rate:
+    """Return how often the check of the sample ratio fires, where ``share`` of the users come to the first arm."""
+    stream = generator(seed, "ratio", share)
+    planned = {"control": 1.0, "treatment": 1.0}
+    first = stream.binomial(users, share, experiments)
+    fired = sum(not sample_ratio.check({"control": int(n), "treatment": int(users - n)}, planned).ok for n in first)
+    return Rate(fired, experiments)
+
+
+def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
+    """Return in how many experiments a lift is found with the users that are said to be enough for 80 %."""
+    known = {"sum": past(draw(generator(seed, "past"), 400_000).sums())}
+    known["sum, CUPED"] = past(draw(generator(seed, "past"), 400_000).sums(cuped=True))
+    result = {}
+    for name, one in known.items():
+        users = users_for(lift, one, Plan())
+        found = 0
+        for number in range(experiments):
+            control, treatment = _pair(seed, f"power {name}", number, users, lift)
+            with_covariate = name != "sum"
+            found += _found(control.sums(cuped=with_covariate), treatment.sums(cuped=with_covariate))
+        result[name] = {"users_per_arm": users, "lift": lift, **Rate(found, experiments).record()}
+    return result
+
+
+def radii(ns: tuple[int, ...]) -> list[dict[str, float]]:
+    """Return the half width of the sequential interval in standard errors, at some numbers of users."""
+    return [{"users": n, "radius": sequential.radius(n)} for n in ns]
+
+
+def _pair(seed: int, name: str, number: int, users: int, lift: float = 0.0, active: float = 1.0) -> tuple[Drawn, Drawn]:
+    stream = generator(seed, name, number)
+    return draw(stream, users, active=active), draw(stream, users, lift, active)
+
+
+def _found(control: Moments, treatment: Moments) -> bool:
+    lift = compare(control, treatment)
+    return isinstance(lift, Lift) and lift.p <= ALPHA
+
+
+def _at_looks(value_B: Column, mine_B: NDArray[np.bool_], looks: NDArray[np.int64]) -> list[Moments]:
+    """Return the moments of the users of an arm among the first so many."""
+    columns = mine_B.astype(np.float64), mine_B * value_B, mine_B * value_B**2
+    n, total, square = (np.cumsum(column)[looks - 1] for column in columns)
+    variance = (square - total**2 / n) / (n - 1)
+    return [_of(int(m), mean, spread) for m, mean, spread in zip(n, total / n, variance, strict=True)]
+
+
+def _moments(value_B: Column) -> Moments:
+    return _of(len(value_B), float(value_B.mean()), float(value_B.var(ddof=1)))
+
+
+def _of(n: int, mean: float, variance: float) -> Moments:
+    return Moments(n, np.array([mean, 1.0]), np.diag([variance, 0.0]))
+
+
+def _lift(control: Moments, treatment: Moments) -> Lift:
+    lift = compare(control, treatment)
+    assert isinstance(lift, Lift)
+    return lift
+
+
+def _excludes(lift: Lift) -> bool:
+    low, high = lift.interval(sequential.radius(sum(lift.users)))
+    return low is not None and high is not None and not low <= 0 <= high

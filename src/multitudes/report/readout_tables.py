@@ -1,0 +1,132 @@
+"""A readout as tables for a terminal."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from multitudes.readout.judge import Comparison
+from multitudes.readout.lift import LEVEL
+from multitudes.readout.readout import Readout
+from multitudes.readout.repairs import sentence
+from multitudes.readout.verdict import interval, standing, verdict
+from multitudes.report.tables import plain_table
+
+WIDE = 110  # columns from which everything fits
+
+
+def readout_tables(of: Readout, width: int) -> Group:
+    """Return everything that a person wants to see of a readout, for a terminal of ``width`` columns."""
+    parts: list[RenderableType] = [_heading(of), _sizes(of), "", metrics_table(of, width)]
+    parts += [cohorts_table(of, width)] if of.cohorts else []
+    parts += [days_table(of)] if len(of.days) > 1 else []
+    parts += [Text(line) for line in verdict(of)]
+    return Group(*parts, Text("\n" + "\n".join(notes(of)), style="dim"))
+
+
+def _heading(of: Readout) -> Text:
+    first, last = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (of.first, of.last))
+    window = f", {of.settings.window_days} days since the exposure" if of.settings.window_days else ""
+    return Text.assemble(
+        (f"{sum(of.srm.users.values()):,} users", "bold"), f", exposed from {first}, outcomes to {last} UTC{window}"
+    )
+
+
+def _sizes(of: Readout) -> Text:
+    arms = ", ".join(f"{arm} {n:,}" for arm, n in of.srm.users.items())
+    verdict = "as planned" if of.srm.ok else "NOT as planned"
+    return Text(f"arms {verdict} (p = {of.srm.p:.2g}): {arms}", style="" if of.srm.ok else "bold red")
+
+
+def metrics_table(of: Readout, width: int) -> Table:
+    """Return the comparisons of all users."""
+    table = _table(f"against {of.control}, in percent", [of.control, "arm"] if width >= WIDE else [], width)
+    for metric, arms in of.metrics.items():
+        for arm, found in arms.items():
+            means = (_mean(found.control), _mean(found.treatment)) if width >= WIDE else ()
+            table.add_row(_name(of, metric, arm), *means, *_figures(found, width), style=_style(found))
+    return table
+
+
+def cohorts_table(of: Readout, width: int) -> Table:
+    """Return the comparisons by cohort."""
+    table = _table("by cohort, in percent", ["users"] if width >= WIDE else [], width)
+    for metric, arms in of.metrics.items():
+        for arm in arms:
+            for cohort, metrics in of.cohorts.items():
+                found = metrics[metric][arm]
+                users = [f"{found.users_control + found.users_treatment:,}"] if width >= WIDE else []
+                name = f"{_name(of, metric, arm)}, {cohort}"
+                table.add_row(name, *users, *_figures(found, width), style=_style(found))
+    return table
+
+
+def _table(title: str, numbers: list[str], width: int) -> Table:
+    table = plain_table(title)
+    table.add_column("metric", overflow="fold")
+    for name in (*numbers, "lift, 95 %", "at any look", *(["p, Holm"] if width >= WIDE else [])):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    return table
+
+
+def _name(of: Readout, metric: str, arm: str) -> str:
+    """Return the metric, with the arm where there are several."""
+    return metric if len(of.srm.users) == 2 else f"{metric}, {arm}"
+
+
+def _mean(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def days_table(of: Readout) -> Table:
+    """Return lifts by days since the exposure, a row for each period and a column for each metric and arm."""
+    table = plain_table("by days since the exposure (0: its own), of users who were in for all of them, in percent")
+    table.add_column("days", justify="right", no_wrap=True)
+    table.add_column("users", justify="right", no_wrap=True)
+    pairs = [(metric, arm) for metric, arms in of.metrics.items() for arm in arms]
+    for metric, arm in pairs:
+        table.add_column(_name(of, metric, arm), justify="right")
+    for (first, end), metrics in of.days.items():
+        found = [metrics[metric][arm] for metric, arm in pairs]
+        days = f"{first}" if end == first + 1 else f"{first}–{end - 1}"
+        users = f"{max(one.users_control + one.users_treatment for one in found):,}"
+        table.add_row(days, users, *(_lift(one) for one in found))
+    return table
+
+
+def notes(of: Readout) -> Iterator[str]:
+    """Yield what was done to the tables, what to beware of, and how to read the figures."""
+    yield from (f"warning: {warning}" for warning in of.warnings)
+    yield from (f"repair: {sentence(name, count)}" for name, count in of.repairs.items())
+    for metric, cuts in of.cuts.items():
+        for cut in cuts:
+            yield f"winsorised: {metric}: {cut.of} above {cut.at:g} cut to it, {cut.users:,} users"
+    for metric, known in of.covariates.items():
+        taken = [found.explained for found in of.metrics[metric].values()]
+        if known and taken:
+            yield f"CUPED: {metric}: {', '.join(known)} explain {max(taken):.0%} of the variance, which is taken off"
+    yield (
+        f"Intervals: {LEVEL:.0%}, users as units, each for itself; «at any look» holds however often one looks. What is"
+        f" said to be up or down holds with {1 - LEVEL:.0%} of error for all of a table together (Holm)."
+    )
+
+
+def _figures(found: Comparison, width: int) -> Iterator[str]:
+    yield _lift(found)
+    yield interval(found.sequential.low, found.sequential.high) if found.lift is not None else "–"
+    if width >= WIDE:
+        yield "–" if found.p_holm is None else f"{found.p_holm:.2g}"
+    yield standing(found)
+
+
+def _lift(found: Comparison) -> str:
+    return "–" if found.lift is None else f"{100 * found.lift:+.2f} {interval(found.low, found.high)}"
+
+
+def _style(found: Comparison) -> str | None:
+    if found.lift is None or not found.significant:
+        return None
+    return "green" if found.lift > 0 else "red"

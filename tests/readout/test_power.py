@@ -1,0 +1,59 @@
+"""Users for an effect and the effect for users: each other's inverse, and true when tried."""
+
+import numpy as np
+import pytest
+from benchmarks.readout import errors
+from benchmarks.readout.draws import draw
+from scipy.stats import binom
+
+from multitudes.errors import UsageError
+from multitudes.readout.moments import of_users
+from multitudes.readout.power import Past, Plan, effect_of, past, users_for
+
+
+def test_it_is_the_formula_of_the_textbooks():
+    # 16 sd² / difference² users of each arm, as the rule of thumb for 80 % has it; exactly 15.7.
+    assert users_for(0.1, Past(10, 5), Plan()) == pytest.approx(15.7 * 25, rel=0.01)
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_users_and_effect_are_each_others_inverse(always):
+    known, plan = Past(2.0, 5.0, 0.3), Plan(0.9, comparisons=4)
+    n = users_for(0.02, known, plan, always=always)
+    assert effect_of(n, known, plan, always=always) <= 0.02 < effect_of(n - 1, known, plan, always=always)
+
+
+def test_what_costs_users_and_what_saves_them():
+    known = Past(2.0, 5.0)
+    n = users_for(0.02, known, Plan())
+    assert users_for(0.02, Past(2.0, 5.0, 0.36), Plan()) == pytest.approx(0.64 * n, rel=0.001)
+    assert users_for(0.02, known, Plan(0.9)) > n
+    assert users_for(0.02, known, Plan(comparisons=10)) > n
+    assert users_for(0.02, known, Plan(), always=True) > n
+
+
+def test_an_effect_that_nobody_can_show_is_refused():
+    with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
+        users_for(1e-9, Past(1.0, 50.0), Plan())
+
+
+def test_the_past_is_described_by_its_users():
+    drawn = draw(np.random.default_rng(0), 5_000)
+    found = past(drawn.sums(cuped=True))
+    assert found.mean == pytest.approx(drawn.saves_B.mean())
+    assert found.sd == pytest.approx(drawn.saves_B.std(ddof=1))
+    correlation = np.corrcoef(drawn.saves_B, drawn.saves_before_B)[0, 1]
+    assert found.explained == pytest.approx(correlation**2)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_past_that_says_nothing_is_refused(value):
+    with pytest.raises(UsageError, match="for everybody"):
+        past(of_users(np.stack([np.full(9, value), np.ones(9)], axis=1)))
+
+
+@pytest.mark.slow
+def test_four_experiments_in_five_find_the_effect_with_the_users_that_it_needs():
+    for found in errors.power(200, 1, 0.4).values():
+        low, high = binom.ppf([5e-5, 1 - 5e-5], 200, 0.8)
+        assert low <= found["found"] <= high

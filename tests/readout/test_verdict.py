@@ -1,0 +1,123 @@
+"""What is said in words, of figures that are given."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multitudes.readout.config import ReadoutConfig
+from multitudes.readout.judge import Sequential, judged
+from multitudes.readout.lift import Lift, compare
+from multitudes.readout.moments import Moments
+from multitudes.readout.readout import Readout
+from multitudes.readout.sample_ratio import check
+from multitudes.readout.spread import differ, trend
+from multitudes.readout.verdict import verdict
+
+ARMS = {"control": 1, "treatment": 1}
+
+
+def lift(value: float, z: float, n: int = 10_000) -> Lift:
+    """Return a lift that stands ``z`` standard errors from zero."""
+    variance = (value / z) ** 2 / 2 * n
+    arms = (Moments(n, np.array([mean, 1.0]), np.diag([variance, 0.0])) for mean in (1.0, 1.0 + value))
+    found = compare(*arms)
+    assert isinstance(found, Lift)
+    return found
+
+
+def one(value: float, z: float) -> Any:
+    return judged({0: lift(value, z)}, 10_000)[0]
+
+
+def said(*, users=10_000, metrics=None, cohorts=None, days=None) -> str:
+    return "\n".join(
+        verdict(
+            Readout(
+                control="control",
+                srm=check({"control": 10_000, "treatment": users}, ARMS),
+                metrics=metrics or {},
+                cohorts=cohorts or {},
+                days=days or {},
+                covariates={},
+                cuts={},
+                repairs={},
+                warnings=[],
+                first=0,
+                last=1,
+                settings=ReadoutConfig(),
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("z", "words"),
+    [(5.0, "up, +10.00 %"), (-5.0, "down, -10.00 %"), (2.5, "if this look was planned"), (1.0, "not shown to move")],
+)
+def test_a_metric_is_up_or_down_or_not_shown(z, words):
+    text = said(metrics={"saves": {"treatment": one(0.1 * np.sign(z), abs(z))}})
+    assert words in text
+    assert ("whenever one looks" in text) == (abs(z) > 4)
+
+
+def test_what_these_users_could_show_is_said_where_nothing_is_shown():
+    found = one(0.01, 1.0)
+    assert f"show a lift of {100 * 2.8 * found.error:.1f}"[:-1] in said(metrics={"saves": {"treatment": found}})
+
+
+def test_arms_not_as_planned_are_said_first():
+    assert said(users=11_000, metrics={"saves": {"treatment": one(0.1, 5)}}).startswith("Believe nothing below yet")
+    assert "Believe" not in said(metrics={"saves": {"treatment": one(0.1, 5)}})
+
+
+def test_many_comparisons_need_more_than_one():
+    alone = judged({0: lift(0.1, 2.2)}, 10_000)
+    among = judged({key: lift(0.1 if key == 0 else 0.001, 2.2 if key == 0 else 0.1) for key in range(10)}, 10_000)
+    assert alone[0].significant
+    assert not among[0].significant
+    assert among[0].p == alone[0].p
+
+
+def test_cohorts_differ_where_their_lifts_do_and_not_where_only_one_is_significant():
+    clear, same = differ([one(0.3, 6), one(0.0001, 0.01)]), differ([one(0.10, 2.5), one(0.06, 1.5)])
+    assert clear is not None
+    assert same is not None
+    assert clear < 0.05 < same  # control: one is significant and the other is not, and yet they may be the same
+    assert differ([one(0.1, 2)]) is None
+    metrics = {"saves": {"treatment": one(0.2, 6)}}
+    apart = {"new": {"saves": {"treatment": one(0.3, 6)}}, "core": {"saves": {"treatment": one(0.0001, 0.01)}}}
+    alike = {"new": {"saves": {"treatment": one(0.1, 2.5)}}, "core": {"saves": {"treatment": one(0.06, 1.5)}}}
+    assert "not the same for all cohorts" in said(metrics=metrics, cohorts=apart)
+    assert "no cohort is shown to differ" in said(metrics=metrics, cohorts=alike)
+
+
+def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
+    fading = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
+    staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
+    fades, stays = trend(fading), trend(staying)
+    assert fades is not None
+    assert stays is not None
+    slope, p = fades
+    assert slope < 0
+    assert p < 0.05 < stays[1]
+    metrics = {"saves": {"treatment": one(0.2, 6)}}
+    by_days = [{days: {"saves": {"treatment": found}} for days, found in each.items()} for each in (fading, staying)]
+    assert "shrinks toward what will stay" in said(metrics=metrics, days=by_days[0])
+    assert "days since" not in said(metrics=metrics, days=by_days[1])
+
+
+def test_where_there_is_no_lift_its_reason_stands():
+    nothing = Sequential(None, None, None, None, significant=False)
+    found = replace(
+        one(0.1, 2),
+        lift=None,
+        low=None,
+        high=None,
+        error=None,
+        significant=False,
+        sequential=nothing,
+        reason="it does not vary",
+    )
+    assert "nothing can be said: it does not vary." in said(metrics={"saves": {"treatment": found}})
