@@ -254,7 +254,8 @@ def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_pa
         ({"control": "contrl"}, "--control 'contrl': no exposure has this arm; did you mean 'control'?"),
         ({"planned": {"control": 1}}, "--ratio says nothing of arm 'treatment'"),
         ({"planned": {"control": 1, "old": 1}}, "--ratio names arm 'old'"),
-        ({"planned": {"control": 1, "treatment": 0}}, "expected a share above 0"),
+        ({"planned": {"control": 1, "treatment": 0}}, "expected a finite share above 0"),
+        ({"planned": {"control": 1, "treatment": float("inf")}}, "expected a finite share above 0"),
         ({"covariates": ("rat",)}, "--covariate 'rat': "),
         ({"covariates": ("cohort",)}, "--covariate 'cohort' is VARCHAR"),
         ({"window_days": 40}, "no user has been in for the whole window of 40 days"),
@@ -279,6 +280,7 @@ def test_a_wrong_call_is_one_line(settings, said, tmp_path):
             lambda e, o: (e, o.with_columns(pl.lit("many").alias("value"))),
             "column 'value' is VARCHAR; expected a number",
         ),
+        (lambda e, o: (e, o.with_columns(metric=pl.col("user_id").cast(pl.String))), "too many to compare at once"),
         (lambda e, o: (e, o.with_columns(value=-1)), "a finite value of at least 0; expected at least one"),
         (lambda e, o: (e.clear(), o), "the table has no rows"),
         (

@@ -1,9 +1,12 @@
 """Arms that are not as large as planned are seen; arms that are, are let be."""
 
+import numpy as np
 import pytest
 from benchmarks.readout import errors
 from scipy.stats import chisquare
 
+from multitudes.readout.lift import Lift, compare
+from multitudes.readout.moments import of_users
 from multitudes.readout.sample_ratio import check
 
 
@@ -16,6 +19,16 @@ def test_it_is_pearsons_test_on_the_planned_shares():
 def test_half_a_percent_is_seen_at_a_million_users_and_half_and_half_is_not():
     assert errors.ratios(50, 1_000_000, 0, 0.505).found == 50
     assert errors.ratios(50, 1_000_000, 0, 0.5).found <= 1
+    assert not check({"control": 505_000, "treatment": 495_000}, {"control": 1, "treatment": 1}).ok
+
+
+def test_without_this_check_arms_that_lost_users_go_unseen():
+    """The control: no other figure of the experiment says a word of it."""
+    draws = np.random.default_rng(0)
+    arms = [draws.poisson(1.0, n).astype(float) for n in (505_000, 495_000)]
+    found = compare(*(of_users(np.stack([saves, np.ones(len(saves))], axis=1)) for saves in arms))
+    assert isinstance(found, Lift)
+    assert found.p > 0.05
     assert not check({"control": 505_000, "treatment": 495_000}, {"control": 1, "treatment": 1}).ok
 
 

@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Say how many users an experiment needs.
 
-    Or, with --users, which effect so many users show. The metric is described by --mean and --sd (and --correlation), or by --exposures and --outcomes of the past. The
-    arms are of equal size.
+    Or, with --users, which effect so many users show. The metric is described by --mean and --sd (and --correlation),
+    or by --exposures and --outcomes of the past. The arms are of equal size.
     """
     from multitudes.errors import UsageError
     from multitudes.readout.power import Plan, effect_of, users_for

@@ -51,9 +51,9 @@ def command(
 ) -> None:
     """Say what an experiment moved, and for whom.
 
-    Also what cannot be said yet: lifts with intervals for one planned look and for any number of looks, with users as units; whether the arms are as
-    large as planned; cohorts; days since the exposure. A table is a file (.parquet, .csv, .jsonl, .duckdb) or a folder
-    of Parquet parts.
+    Also what cannot be said yet: lifts with intervals for one planned look and for any number of looks, with users as
+    units; whether the arms are as large as planned; cohorts; days since the exposure. A table is a file (.parquet,
+    .csv, .jsonl, .duckdb) or a folder of Parquet parts.
     """
     from multitudes.config import parse
     from multitudes.readout.config import ReadoutConfig

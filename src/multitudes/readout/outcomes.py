@@ -107,7 +107,7 @@ def sum_up(
     """
     # The covariate looks back equally far for everybody, or it would say how late somebody came. Where the rows begin
     # with the experiment there is no such past, and who came later has a little of one: better than nothing.
-    back_s = found.first and max(first_exposed - found.first, 0)
+    back_s = max(first_exposed - found.first, 0)
     covariate_s = back_s if back_s >= DAY_S else found.last - found.first
     sums = "".join(f", sum(value) FILTER (metric = {literal(name)}) AS m{j}" for j, name in enumerate(metrics))
     wanted = ", ".join(literal(name) for name in metrics)

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -202,8 +203,8 @@ def _planned(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, float
     for arm, share in config.planned.items():
         if arm not in sizes:
             raise UsageError(f"--ratio names arm '{arm}', which no exposure has{nearest(arm, list(sizes))}")
-        if not share > 0:
-            raise UsageError(f"--ratio {arm}={share:g}; expected a share above 0")
+        if not 0 < share < inf:
+            raise UsageError(f"--ratio {arm}={share:g}; expected a finite share above 0")
     lacking = [arm for arm in sizes if arm not in config.planned]
     if lacking:
         raise UsageError(f"--ratio says nothing of arm '{lacking[0]}'; give the share of each, such as {lacking[0]}=1")

@@ -19,7 +19,7 @@ import duckdb
 from multitudes.data import canonical, tables
 from multitudes.data.engine import Advice, open_engine, record, value
 from multitudes.data.times import DAY_S
-from multitudes.errors import DataError
+from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.readout import exposures, outcomes
 from multitudes.readout.config import ReadoutConfig
@@ -30,6 +30,7 @@ from multitudes.readout.outcomes import BEFORE, Summed, Survey
 
 _ADVICE = Advice("raise --memory-limit", "free some, or let TMPDIR name a folder on a larger disk")
 _MANY = 0.01  # a share of users in two arms from which assignment is broken rather than leaking
+_MOST_METRICS = 50  # so many comparisons share one error rate, and each is a column
 STEPS = 4  # of loading, for progress
 
 
@@ -83,7 +84,7 @@ def load(
     moment = int(time.time()) if now is None else now
     survey = outcomes.survey(connection, outcome_file, moment, exposed.first, keep_negative=config.keep_negative)
     tables.id_kind(connection, {"exposures": exposed.table, "outcomes": survey.table}, "user_id")
-    metrics = tuple(dict.fromkeys(parse(text, list(survey.rows)) for text in config.metrics or survey.rows))
+    metrics = _metrics(config, survey)
     names = tuple(dict.fromkeys(part for metric in metrics for part in metric.parts))
     progress(2, STEPS, f"adding up {outcome_file.name}")
     summed = outcomes.sum_up(connection, survey, names, exposed.first, config.window_days)
@@ -93,6 +94,14 @@ def load(
     warnings = (*_broken_assignment(connection, exposed), *_gaps(survey, names), *_clocks(connection, exposed, survey))
     kept = {name: count for name, count in repairs.items() if count}
     return Users(exposed, survey, names, metrics, summed, kept, warnings)
+
+
+def _metrics(config: ReadoutConfig, survey: Survey) -> tuple[Metric, ...]:
+    if not config.metrics and len(survey.rows) > _MOST_METRICS:
+        raise UsageError(
+            f"{survey.table.file} has {len(survey.rows):,} metrics, too many to compare at once; choose with --metric"
+        )
+    return tuple(dict.fromkeys(parse(text, list(survey.rows)) for text in config.metrics or survey.rows))
 
 
 def in_period(period: int, names: tuple[str, ...], last: int) -> str:
