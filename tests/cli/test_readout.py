@@ -52,9 +52,12 @@ def test_a_person_reads_what_moved_and_for_whom(width, tables, capsys, monkeypat
     assert "…" not in out  # nothing is cut off
 
 
-def test_arms_that_are_not_as_planned_come_before_everything(tables, capsys):
-    assert run(["readout", *tables, "--metric", "saves", "--ratio", "control=9,treatment=1", "--json"]) == 0
+def test_arms_that_are_not_as_planned_come_before_everything(tables, tmp_path, capsys):
+    page = tmp_path / "readout.html"
+    options = ["--metric", "saves", "--ratio", "control=9,treatment=1", "--report", str(page), "--json"]
+    assert run(["readout", *tables, *options]) == 0
     said = last_line(capsys)
+    assert page.read_text().index("Believe nothing below yet") < page.read_text().index("<table>")
     assert said["srm"]["ok"] is False
     assert said["verdict"][0].startswith("Believe nothing below yet")
 

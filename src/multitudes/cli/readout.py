@@ -47,6 +47,7 @@ def command(
     keep_negative: Annotated[bool, typer.Option("--keep-negative", help="Values below zero count.")] = False,
     memory_limit: Annotated[str, typer.Option(help="Of the engine; more is spilled to the disk.")] = "1GB",
     threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write it as one HTML file too.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Say what an experiment moved, and for whom.
@@ -55,6 +56,7 @@ def command(
     units; whether the arms are as large as planned; cohorts; days since the exposure. A table is a file (.parquet,
     .csv, .jsonl, .duckdb) or a folder of Parquet parts.
     """
+    from multitudes.cli.extras import require_report
     from multitudes.config import parse
     from multitudes.readout.config import ReadoutConfig
     from multitudes.readout.readout import read_out
@@ -74,9 +76,13 @@ def command(
         "threads": threads,
     }
     config = parse(ReadoutConfig, given, "readout")
+    if report is not None:
+        require_report()  # before the long work, not after it
     with progress_bar(f"readout {exposures.name}") as progress:
         found = read_out(exposures, outcomes, config, progress)
     _show(found)
+    if report is not None:
+        _write(found, report)
     if json:
         print_json(record(found))
 
@@ -106,3 +112,10 @@ def _show(found: "Readout") -> None:
 
     console = Console()
     console.print(readout_tables(found, console.width))
+
+
+def _write(found: "Readout", file: Path) -> None:
+    from multitudes.report.readout_page import write_readout_report
+
+    write_readout_report(found, file)
+    typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")

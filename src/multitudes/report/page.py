@@ -2,7 +2,6 @@
 
 import json
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.evaluate.compare import read_result
 from multitudes.report import figures
+from multitudes.report.document import document
 from multitudes.report.people import people_section
 from multitudes.report.svg import Chart, svg
 from multitudes.report.words import FACTS, MEANING, TARGETS, Figure, difference, excludes_zero, interval, number
@@ -45,7 +45,6 @@ def read_epochs(run: Path) -> list[dict[str, Any]]:
 def report_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str:
     """Return the page; every number in it comes from the result or from the epochs."""
     title = f"{result['method']} on {Path(result['data']['path']).name}"
-    style = files("multitudes.report").joinpath("page.css").read_text(encoding="utf-8")
     sections = [
         _head(result, title),
         _block_section(result, result["method"]),
@@ -56,13 +55,7 @@ def report_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str:
         _training_section(epochs),
         _reading_section(result),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(section for section in sections if section)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(title, "\n".join(section for section in sections if section))
 
 
 def _head(result: dict[str, Any], title: str) -> str:

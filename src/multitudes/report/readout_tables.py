@@ -9,7 +9,7 @@ from rich.text import Text
 
 from multitudes.readout.judge import Comparison
 from multitudes.readout.lift import LEVEL
-from multitudes.readout.readout import Readout
+from multitudes.readout.readout import Comparisons, Readout
 from multitudes.readout.repairs import sentence
 from multitudes.readout.verdict import interval, standing, verdict
 from multitudes.report.tables import plain_table
@@ -19,14 +19,15 @@ WIDE = 110  # columns from which everything fits
 
 def readout_tables(of: Readout, width: int) -> Group:
     """Return everything that a person wants to see of a readout, for a terminal of ``width`` columns."""
-    parts: list[RenderableType] = [_heading(of), _sizes(of), "", metrics_table(of, width)]
+    parts: list[RenderableType] = [heading(of), arm_sizes(of), "", metrics_table(of, width)]
     parts += [cohorts_table(of, width)] if of.cohorts else []
     parts += [days_table(of)] if len(of.days) > 1 else []
     parts += [Text(line) for line in verdict(of)]
     return Group(*parts, Text("\n" + "\n".join(notes(of)), style="dim"))
 
 
-def _heading(of: Readout) -> Text:
+def heading(of: Readout) -> Text:
+    """Return how many users were seen, from when to when."""
     first, last = (datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M") for at in (of.first, of.last))
     window = f", {of.settings.window_days} days since the exposure" if of.settings.window_days else ""
     return Text.assemble(
@@ -34,7 +35,8 @@ def _heading(of: Readout) -> Text:
     )
 
 
-def _sizes(of: Readout) -> Text:
+def arm_sizes(of: Readout) -> Text:
+    """Return whether the arms are as large as planned."""
     arms = ", ".join(f"{arm} {n:,}" for arm, n in of.srm.users.items())
     verdict = "as planned" if of.srm.ok else "NOT as planned"
     return Text(f"arms {verdict} (p = {of.srm.p:.2g}): {arms}", style="" if of.srm.ok else "bold red")
@@ -43,23 +45,21 @@ def _sizes(of: Readout) -> Text:
 def metrics_table(of: Readout, width: int) -> Table:
     """Return the comparisons of all users."""
     table = _table(f"against {of.control}, in percent", [of.control, "arm"] if width >= WIDE else [], width)
-    for metric, arms in of.metrics.items():
-        for arm, found in arms.items():
-            means = (_mean(found.control), _mean(found.treatment)) if width >= WIDE else ()
-            table.add_row(_name(of, metric, arm), *means, *_figures(found, width), style=_style(found))
+    for name, found in named(of, of.metrics).items():
+        means = (_mean(found.control), _mean(found.treatment)) if width >= WIDE else ()
+        table.add_row(name, *means, *_figures(found, width), style=_style(found))
     return table
 
 
 def cohorts_table(of: Readout, width: int) -> Table:
     """Return the comparisons by cohort."""
     table = _table("by cohort, in percent", ["users"] if width >= WIDE else [], width)
-    for metric, arms in of.metrics.items():
-        for arm in arms:
-            for cohort, metrics in of.cohorts.items():
-                found = metrics[metric][arm]
-                users = [f"{found.users_control + found.users_treatment:,}"] if width >= WIDE else []
-                name = f"{_name(of, metric, arm)}, {cohort}"
-                table.add_row(name, *users, *_figures(found, width), style=_style(found))
+    cohorts = {cohort: named(of, metrics) for cohort, metrics in of.cohorts.items()}
+    for name in named(of, of.metrics):
+        for cohort, compared in cohorts.items():
+            found = compared[name]
+            users = [f"{found.users_control + found.users_treatment:,}"] if width >= WIDE else []
+            table.add_row(f"{name}, {cohort}", *users, *_figures(found, width), style=_style(found))
     return table
 
 
@@ -72,9 +72,14 @@ def _table(title: str, numbers: list[str], width: int) -> Table:
     return table
 
 
-def _name(of: Readout, metric: str, arm: str) -> str:
-    """Return the metric, with the arm where there are several."""
-    return metric if len(of.srm.users) == 2 else f"{metric}, {arm}"
+def named(of: Readout, metrics: Comparisons) -> dict[str, Comparison]:
+    """Return comparisons by metric, and by arm where there are several."""
+    several = len(of.srm.users) > 2
+    return {
+        f"{metric}, {arm}" if several else metric: found
+        for metric, arms in metrics.items()
+        for arm, found in arms.items()
+    }
 
 
 def _mean(value: float | None) -> str:
@@ -86,14 +91,13 @@ def days_table(of: Readout) -> Table:
     table = plain_table("by days since the exposure (0: its own), of users who were in for all of them, in percent")
     table.add_column("days", justify="right", no_wrap=True)
     table.add_column("users", justify="right", no_wrap=True)
-    pairs = [(metric, arm) for metric, arms in of.metrics.items() for arm in arms]
-    for metric, arm in pairs:
-        table.add_column(_name(of, metric, arm), justify="right")
+    for name in named(of, of.metrics):
+        table.add_column(name, justify="right")
     for (first, end), metrics in of.days.items():
-        found = [metrics[metric][arm] for metric, arm in pairs]
+        found = named(of, metrics).values()
         days = f"{first}" if end == first + 1 else f"{first}–{end - 1}"
         users = f"{max(one.users_control + one.users_treatment for one in found):,}"
-        table.add_row(days, users, *(_lift(one) for one in found))
+        table.add_row(days, users, *map(_lift, found))
     return table
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from multitudes.disk import write_text
 from multitudes.report import study_figures as figures
 from multitudes.report import study_tables as tables
 from multitudes.report import study_words as words
+from multitudes.report.document import document
 from multitudes.report.ranks import critical_difference
 from multitudes.report.study_record import record
 from multitudes.report.svg import Chart, svg
@@ -45,15 +45,7 @@ def study_page(summary: dict[str, Any]) -> str:
     }
     links = "".join(f'<a href="#{key}">{_SECTIONS[key]}</a>' for key, body in bodies.items() if body)
     sections = "".join(f'<h2 id="{key}">{_SECTIONS[key]}</h2>\n{body}\n' for key, body in bodies.items() if body)
-    style = "".join(
-        files("multitudes.report").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "study.css")
-    )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(str(summary['name']))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{_head(summary)}\n<nav>{links}</nav>\n{sections}</main>\n</body>\n</html>\n"
-    )
+    return document(str(summary["name"]), f"{_head(summary)}\n<nav>{links}</nav>\n{sections}", "study.css")
 
 
 def _look(summary: dict[str, Any]) -> figures.Look:

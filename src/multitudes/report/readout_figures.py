@@ -1,0 +1,71 @@
+"""The figures of a readout: pure functions from it to a chart."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from multitudes.errors import missing_extra
+from multitudes.readout.judge import Comparison
+from multitudes.readout.readout import Readout
+
+try:
+    import altair as alt
+except ImportError:
+    raise missing_extra("altair", "report") from None
+
+WIDTH = 300  # of a plot without its labels: two stand side by side on a page
+_LOOKS = {"up": "#1a8a4a", "not shown": "#8a8f98", "down": "#c4392f"}
+_SHAPES = ["triangle-up", "circle", "triangle-down"]
+
+
+def lifts(compared: Mapping[str, Comparison]) -> alt.LayerChart | None:
+    """Show lifts by name: the thick line is for one planned look, the thin one for any number of looks."""
+    rows = [row for name, found in compared.items() if (row := _row(found) | {"name": name})["lift"] is not None]
+    if not rows:
+        return None
+    order = [str(row["name"]) for row in rows]
+    looks = alt.Color("verdict:N", title=None).scale(domain=list(_LOOKS), range=list(_LOOKS.values()))
+    names = alt.Y("name:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * max(map(len, order)))
+    base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(y=names, color=looks)
+    always = base.mark_rule(strokeWidth=1).encode(x=_axis("always_low"), x2="always_high:Q")
+    once = base.mark_rule(strokeWidth=4).encode(x="low:Q", x2="high:Q")
+    shapes = alt.Shape("verdict:N", title=None).scale(domain=list(_LOOKS), range=_SHAPES)
+    points = base.mark_point(filled=True, size=90, opacity=1).encode(x="lift:Q", shape=shapes)
+    drawn: alt.LayerChart = _zero("x") + always + once + points
+    return drawn.properties(width=WIDTH, height=alt.Step(24))
+
+
+def by_days(of: Readout, metric: str, arm: str) -> alt.LayerChart | None:
+    """Show the lift of one metric and arm by days since the exposure; None where there are fewer than two."""
+    rows = [
+        {"days": str(first) if end == first + 1 else f"{first}–{end - 1}"} | _row(metrics[metric][arm])
+        for (first, end), metrics in of.days.items()
+        if metrics[metric][arm].lift is not None
+    ]
+    if len(rows) < 2:
+        return None
+    days = alt.X("days:N", sort=[row["days"] for row in rows], title="days since the exposure").axis(labelAngle=0)
+    base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(x=days, color=alt.value("#2f5d8a"))
+    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=f"lift of {metric}, %"), y2="high:Q")
+    points = base.mark_point(filled=True, size=60, opacity=1).encode(y="lift:Q")
+    drawn: alt.LayerChart = _zero("y") + bars + points
+    return drawn.properties(width=WIDTH, height=160)
+
+
+def _row(of: Comparison) -> dict[str, Any]:
+    """Return a comparison in percent."""
+    ends = {"lift": of.lift, "low": of.low, "high": of.high}
+    ends |= {"always_low": of.sequential.low, "always_high": of.sequential.high}
+    verdict = "not shown" if not of.significant else "up" if (of.lift or 0) > 0 else "down"
+    return {name: None if end is None else 100 * end for name, end in ends.items()} | {"verdict": verdict}
+
+
+def _axis(field: str) -> alt.X:
+    return alt.X(f"{field}:Q", title="lift, %").axis(tickCount=5, format="+.3~f")
+
+
+def _zero(channel: str) -> alt.Chart:
+    base = alt.Chart(pl.DataFrame({"zero": [0.0]}))
+    drawn: alt.Chart = base.mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(**{channel: "zero:Q"})
+    return drawn
