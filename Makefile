@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-service bench-peers reliability replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -53,6 +53,11 @@ bench-index: $(STAMP)
 bench-service: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.service $(ARGS)
 	$(BIN)/python -m benchmarks.service.page
+
+# How often a readout of an experiment errs, and what a large one costs. ARGS="--quick power …": see --help.
+bench-readout: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
+	$(BIN)/python -m benchmarks.readout.page docs/online.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

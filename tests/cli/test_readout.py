@@ -87,9 +87,9 @@ def test_bad_data_is_exit_3(tmp_path: Path, capsys):
 
 
 def test_power_from_figures_and_from_the_past(tables, capsys):
-    assert run(["power", "--mean", "10", "--sd", "5", "--effect", "0.1", "--json"]) == 0
+    assert run(["power", "--mean", "10", "--sd", "5", "--effect", "0.001", "--json"]) == 0
     said = last_line(capsys)
-    assert said["once"]["users_per_arm"] == pytest.approx(15.7 * 25, rel=0.01)
+    assert said["once"]["users_per_arm"] == pytest.approx(15.7 * 25 / 0.01**2, rel=0.01)
     assert said["sequential"]["users_per_arm"] > said["once"]["users_per_arm"]
     past = ["--exposures", tables[0], "--outcomes", tables[1], "--metric", "saves"]
     assert run(["power", *past, "--users", "5000", "--json"]) == 0
@@ -106,6 +106,7 @@ def test_power_from_figures_and_from_the_past(tables, capsys):
         ("--effect 0.1", "give --mean and --sd"),
         ("--mean 1 --sd 1 --effect -0.1", "expected a relative lift above 0"),
         ("--mean 0 --sd 1 --effect 0.1", "expected a mean other than 0"),
+        ("--mean 1 --sd 50 --users 5", "show no lift at all"),
         ("--mean 1 --sd 1 --effect 0.1 --power 80", "expected a share between 0 and 1"),
     ],
 )

@@ -54,10 +54,10 @@ def test_sample_ratio(theirs):
 
 def test_power():
     known = Past(2.0, 5.0)
-    (solved,) = tt.Mean("x", rel_effect_size=0.02, power=0.8, **NORMAL).solve_power(
+    (solved,) = tt.Mean("x", rel_effect_size=0.002, power=0.8, **NORMAL).solve_power(
         pl.DataFrame({"x": past_like(known)}).to_arrow(), "n_obs"
     )
-    assert 2 * users_for(0.02, known, Plan()) == pytest.approx(solved.n_obs, rel=0.01)
+    assert 2 * users_for(0.002, known, Plan()) == pytest.approx(solved.n_obs, rel=0.01)
 
 
 def past_like(known: Past) -> Any:

@@ -1,5 +1,7 @@
 """Users for an effect and the effect for users: each other's inverse, and true when tried."""
 
+from math import inf
+
 import numpy as np
 import pytest
 from benchmarks.readout import errors
@@ -13,7 +15,16 @@ from multitudes.readout.power import Past, Plan, effect_of, past, users_for
 
 def test_it_is_the_formula_of_the_textbooks():
     # 16 sd² / difference² users of each arm, as the rule of thumb for 80 % has it; exactly 15.7.
-    assert users_for(0.1, Past(10, 5), Plan()) == pytest.approx(15.7 * 25, rel=0.01)
+    assert users_for(0.001, Past(10, 5), Plan()) == pytest.approx(15.7 * 25 / 0.01**2, rel=0.002)
+
+
+def test_what_multiplies_the_mean_multiplies_the_deviation():
+    plain = 15.7 * 25 / 5**2  # a lift of a half, if both arms had the deviation of the control
+    assert users_for(0.5, Past(10, 5), Plan()) == pytest.approx(plain * (1 + 1.5**2) / 2, rel=0.05)
+
+
+def test_too_few_users_show_nothing():
+    assert effect_of(2, Past(1.0, 50.0), Plan()) == inf
 
 
 @pytest.mark.parametrize("always", [False, True])

@@ -109,6 +109,30 @@ def test_cohorts_are_read_by_themselves_and_are_a_family_of_their_own(tmp_path):
     )
 
 
+def test_every_arm_is_compared_with_the_control_and_all_are_one_family(tmp_path):
+    world = plant(4_000, lift=0.2)
+    third = pl.when(pl.col("user_id") % 4 == 0).then(pl.lit("placebo")).otherwise(pl.col("arm"))
+    control_only = pl.col("arm") == "control"
+    three = World(
+        world.exposures.with_columns(arm=pl.when(control_only).then(third).otherwise(pl.col("arm"))), world.outcomes
+    )
+    found = read(three, tmp_path, metrics=("saves",), planned={"control": 3, "placebo": 1, "treatment": 4})
+    assert found.srm.ok
+    moved = {arm: one.significant for arm, one in found.metrics["saves"].items()}
+    assert moved == {"placebo": False, "treatment": True}
+    treatment = found.metrics["saves"]["treatment"]
+    assert treatment.p_holm == pytest.approx(2 * treatment.p)
+
+
+def test_a_cohort_that_an_arm_lacks_has_no_lift_and_says_why(tmp_path):
+    world = plant(400)
+    lacking = World(world.exposures.filter((pl.col("cohort") == "core") | (pl.col("arm") == "control")), world.outcomes)
+    one = read(lacking, tmp_path).cohorts["new"]["saves"]["treatment"]
+    assert one.lift is None
+    assert one.users_treatment == 0 < one.users_control
+    assert "too few" in one.reason
+
+
 def test_a_period_counts_those_who_were_in_for_all_of_it(tmp_path):
     found = read(plant(days=12), tmp_path)
     users = {

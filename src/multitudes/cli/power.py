@@ -36,6 +36,8 @@ def command(
     Or, with --users, which effect so many users show. The metric is described by --mean and --sd (and --correlation),
     or by --exposures and --outcomes of the past. The arms are of equal size.
     """
+    from math import inf
+
     from multitudes.errors import UsageError
     from multitudes.readout.power import Plan, effect_of, users_for
 
@@ -51,6 +53,8 @@ def command(
     for name, always in (("once", False), ("sequential", True)):
         n = users or users_for(effect or 0, known, plan, always=always)
         shown = effect or effect_of(n, known, plan, always=always)
+        if shown == inf:
+            raise UsageError(f"{n:,} users in each arm show no lift at all, however large; give more --users")
         record[name] = {"users_per_arm": n, "effect": shown}
     _show(known, plan, record)
     if json:

@@ -1,6 +1,6 @@
 """Before the start: how many users an effect needs, and which effect so many users show."""
 
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ def read_past(exposures: Path, outcomes: Path, config: ReadoutConfig, progress: 
 
 
 def effect_of(users: int, of: Past, plan: Plan, *, always: bool = False) -> float:
-    """Return the relative lift that ``users`` in each arm show with the asked power.
+    """Return the relative lift that ``users`` in each arm show with the asked power; infinite where none is shown.
 
     Args:
         users: of each arm.
@@ -78,11 +78,15 @@ def effect_of(users: int, of: Past, plan: Plan, *, always: bool = False) -> floa
         plan: power, comparisons.
         always: by the interval that holds at any look, looked at when all users are there.
     """
-    error = of.sd * sqrt(2 * (1 - of.explained) / users) / abs(of.mean)
     radius = (
         sequential.radius(2 * users, plan.tightest_at, plan.level) if always else float(norm.ppf((1 + plan.level) / 2))
     )
-    return (radius + float(norm.ppf(plan.power))) * error
+    of_one = of.sd * sqrt((1 - of.explained) / users) / abs(of.mean)
+    square = ((radius + float(norm.ppf(plan.power))) * of_one) ** 2
+    # The lift δ solves δ² = square · (1 + (1 + δ)²): what multiplies the mean of an arm multiplies its deviation too.
+    if square >= 1:
+        return inf
+    return (square + sqrt(square * (2 - square))) / (1 - square)
 
 
 def users_for(effect: float, of: Past, plan: Plan, *, always: bool = False) -> int:

@@ -2,17 +2,15 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import duckdb
 
-from multitudes.config import nearest
 from multitudes.data.times import DAY_S
-from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.readout import sample_ratio
+from multitudes.readout.arms import control_of, planned, sizes
 from multitudes.readout.config import ReadoutConfig
 from multitudes.readout.judge import Comparison, judged
 from multitudes.readout.lift import Lift, Undefined, compare
@@ -22,7 +20,6 @@ from multitudes.readout.outcomes import days_of
 from multitudes.readout.sample_ratio import SampleRatio
 from multitudes.readout.users import STEPS, Cut, Users, cut, engine, in_period, load
 
-CONTROL = "control"  # the arm that it is where nobody says which
 EVERYBODY = "everybody"
 
 Comparisons = Mapping[str, Mapping[str, Comparison]]  # metric → arm → comparison
@@ -86,12 +83,13 @@ def read_out(
     config = config or ReadoutConfig()
     with engine(config) as connection:
         users = load(connection, exposures, outcomes, config, progress, now)
-        sizes = _sizes(connection, users)
-        control, planned = _control(config, sizes), _planned(config, sizes)
+        users_of = sizes(connection, users)
+        control = control_of(config, users_of)
+        srm = sample_ratio.check(users_of, planned(config, users_of))
         found = _compared(connection, users, config, control, progress)
     return Readout(
         control=control,
-        srm=sample_ratio.check(sizes, planned),
+        srm=srm,
         metrics=_nested(judged(found.everybody, config.tightest_at)).get(EVERYBODY, {}),
         cohorts=_nested(judged(found.cohorts, config.tightest_at)),
         days=_nested(judged(found.days, config.tightest_at)),
@@ -168,44 +166,3 @@ def _nested(found: Mapping[tuple[W, str, str], Comparison]) -> dict[W, dict[str,
     for (whose, metric, arm), comparison in found.items():
         nested.setdefault(whose, {}).setdefault(metric, {})[arm] = comparison
     return nested
-
-
-def _sizes(connection: duckdb.DuckDBPyConnection, users: Users) -> dict[str, int]:
-    """Return how many users each arm has.
-
-    Raises:
-        DataError: an arm has nobody, or there is one arm only.
-    """
-    counted = dict(connection.execute("SELECT arm, count(*) FROM total GROUP BY arm").fetchall())
-    sizes = {arm: counted.get(arm, 0) for arm in users.exposed.arms}
-    file = users.exposed.table.file
-    if len(sizes) < 2:
-        raise DataError(f"{file}: the only arm is '{next(iter(sizes))}'; expected a control and at least one other arm")
-    empty = [arm for arm, n in sizes.items() if not n]
-    if empty:
-        raise DataError(f"{file}: nobody of arm '{empty[0]}' was in for the whole window; give a shorter --window")
-    return sizes
-
-
-def _control(config: ReadoutConfig, sizes: Mapping[str, int]) -> str:
-    control = config.control or CONTROL
-    if control in sizes:
-        return control
-    known = nearest(control, list(sizes))
-    if config.control is None:
-        raise UsageError(f"no arm is called '{CONTROL}'; say which is it with --control NAME; arms: {', '.join(sizes)}")
-    raise UsageError(f"--control '{control}': no exposure has this arm{known}")
-
-
-def _planned(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, float]:
-    if not config.planned:
-        return dict.fromkeys(sizes, 1.0)
-    for arm, share in config.planned.items():
-        if arm not in sizes:
-            raise UsageError(f"--ratio names arm '{arm}', which no exposure has{nearest(arm, list(sizes))}")
-        if not 0 < share < inf:
-            raise UsageError(f"--ratio {arm}={share:g}; expected a finite share above 0")
-    lacking = [arm for arm in sizes if arm not in config.planned]
-    if lacking:
-        raise UsageError(f"--ratio says nothing of arm '{lacking[0]}'; give the share of each, such as {lacking[0]}=1")
-    return config.planned
