@@ -13,6 +13,7 @@ from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.readout.config import ReadoutConfig
 from multitudes.readout.readout import Readout, read_out
 from multitudes.readout.record import record
+from multitudes.readout.users import engine, load
 from tests.readout.worlds import DAY, NOW, START, World, plant
 
 
@@ -83,6 +84,20 @@ def test_what_was_before_the_exposure_is_taken_off(tmp_path):
     assert other.explained > 0.5 > one.explained == 0
     given = read(world, tmp_path, cuped=False, covariates=("rate",)).metrics["saves"]["treatment"]
     assert given.explained > 0.5
+
+
+def test_the_covariate_looks_back_equally_far_for_everybody(tmp_path):
+    world = plant()
+    config = ReadoutConfig(metrics=("saves",))
+    with engine(config) as connection:
+        summed = load(connection, *world.write(tmp_path), config, now=NOW).summed
+        (taken,) = connection.execute("SELECT sum(before_0) FROM total").fetchall()[0]
+    back_s = int(np.min(world.exposures["timestamp"].to_numpy()) - np.min(world.outcomes["timestamp"].to_numpy()))
+    joined = world.outcomes.filter(pl.col("metric") == "saves").join(world.exposures, on="user_id", suffix="_exposed")
+    age = pl.col("timestamp") - pl.col("timestamp_exposed")
+    before = joined.filter(age < 0)
+    assert summed.covariate_s == back_s
+    assert taken == before.filter(age >= -back_s)["value"].sum() < before["value"].sum()
 
 
 def test_the_same_tables_say_the_same_in_any_notation_and_order(tmp_path):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from multitudes.readout.config import ReadoutConfig
 from multitudes.readout.judge import Sequential, judged
@@ -91,6 +92,12 @@ def test_cohorts_differ_where_their_lifts_do_and_not_where_only_one_is_significa
     alike = {"new": {"saves": {"treatment": one(0.1, 2.5)}}, "core": {"saves": {"treatment": one(0.06, 1.5)}}}
     assert "not the same for all cohorts" in said(metrics=metrics, cohorts=apart)
     assert "no cohort is shown to differ" in said(metrics=metrics, cohorts=alike)
+
+
+def test_two_parts_differ_as_two_lifts_do():
+    parts = [one(0.3, 4), one(0.1, 3)]
+    z = (parts[0].lift - parts[1].lift) / np.hypot(parts[0].error, parts[1].error)
+    assert differ(parts) == pytest.approx(2 * norm.sf(abs(z)))
 
 
 def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
