@@ -146,13 +146,13 @@ def test_serving_needs_no_extra(tmp_path, monkeypatch, capsys):
     assert run(["recommend", str(tmp_path), "--user", "ann", "--json"]) == 0
 
 
-def test_5_a_full_disk_under_the_output(tmp_path):
-    """A real one: /dev/full takes nothing."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_5_a_full_disk_under_the_output(unbuffered, tmp_path):
+    """A real one: /dev/full takes nothing, neither at once nor what Python kept until the end."""
     publish_small(tmp_path)
+    command, environment = [*MAIN, "releases", str(tmp_path), "--json"], os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [*MAIN, "releases", str(tmp_path), "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
     assert done.returncode == 5
     assert [line.startswith("multitudes: no space left") for line in done.stderr.splitlines()] == [True]
 

@@ -95,6 +95,7 @@ def run(arguments: list[str]) -> int:
         return _closed_pipe()
     except Exception as error:
         if is_full(error):
+            _drop_unwritable()
             where = getattr(error, "filename", None) or "output"
             return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
         return _unexpected(error)
@@ -116,6 +117,14 @@ def _unexpected(error: Exception) -> int:
 
 
 def _closed_pipe() -> int:
-    # The reader (head, less) has left: there is nobody to tell, and Python must not complain at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # The reader (head, less) has left: there is nobody to tell.
+    _drop_unwritable()
     return 0
+
+
+def _drop_unwritable() -> None:
+    """Let go of output that cannot be written: Python would try once more at exit, complain, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
