@@ -68,3 +68,17 @@ def test_queries_are_searched_at_the_next_depth_that_was_tuned():
         (200, [0]),
         (None, [2]),
     ]
+
+
+def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(rows, monkeypatch):
+    best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
+    left_out, found = np.sort(best[:1_000:2]), best[1:200:2]
+    scores = (rows.vectors_nD[found] @ QUERY[0])[None]
+    limit = np.array([len(found)])
+    every = Excluded.of(rows, QUERY, left_out).depth(scores, limit)
+    monkeypatch.setattr(module, "_LOOKED_AT", 100)
+    some = Excluded.of(rows, QUERY, left_out)
+    assert some.step == 5
+    assert some.score_QE.shape == (1, 100)
+    assert every == pytest.approx(200, abs=1)
+    assert some.depth(scores, limit) == pytest.approx(every, rel=0.15)
