@@ -1,6 +1,7 @@
 """User and item ids: int64 or string, kept exactly as given from the first table to the last answer."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from multitudes.errors import UsageError
 
@@ -20,3 +21,13 @@ def parse(text: str, kind: IdKind, what: str) -> Id:
         return int(text)
     except ValueError:
         raise UsageError(f"{what} '{text}': the ids of this data are integers; give a whole number") from None
+
+
+def refuse_text(name: str, given: Sequence[Any] | None) -> None:
+    """Refuse a text where a list of ids or topics belongs: it is a sequence too, of letters that nobody means.
+
+    Raises:
+        UsageError: that is what is given.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"{name} = {given!r}: expected a list; give [{given!r}]")

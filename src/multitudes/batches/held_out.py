@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import follows
+from multitudes.batches.histories import Histories, gather
 from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
 
 
@@ -50,9 +50,11 @@ def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bo
     return np.asarray(prepared.event_after_follows[end_B])
 
 
-def known_follows(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the topics that each user was known to follow where the history ends, zero-padded (B, F)."""
-    return np.where(follows_known(prepared, end_B)[:, None], follows(prepared, user_B), 0)
+def known_histories(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
+    """Return the histories of held-out users, as ``gather`` does, with the topics that they were known to follow."""
+    histories = gather(prepared, user_B, end_B, length)
+    known_B = follows_known(prepared, end_B)
+    return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))
 
 
 def _first_position(prepared: Prepared, in_split: NDArray[np.bool_], user_B: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState, read
 from multitudes.errors import UsageError
-from multitudes.ids import Id
+from multitudes.ids import Id, refuse_text
 
 T = TypeVar("T")
 
@@ -138,13 +138,12 @@ def bearer(key: str) -> str:
 
 
 def several(name: str, given: Sequence[Any]) -> list[Any]:
-    """Return a list; a text is a sequence too, of letters that nobody means.
+    """Return a list.
 
     Raises:
-        UsageError: that is what is given.
+        UsageError: a text is given.
     """
-    if isinstance(given, str):
-        raise UsageError(f"{name} = {given!r}: expected a list; give [{given!r}]")
+    refuse_text(name, given)
     return list(given)
 
 

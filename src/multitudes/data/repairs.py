@@ -25,6 +25,6 @@ REPAIRS: Mapping[str, str] = {
 }
 
 
-def sentence(name: str, count: int) -> str:
-    """Return the repair ``name`` as a person reads it."""
-    return f"{count:,} {REPAIRS[name]}"
+def sentence(name: str, count: int, of: Mapping[str, str] = REPAIRS) -> str:
+    """Return the repair ``name`` as a person reads it; ``of`` has the sentences."""
+    return f"{count:,} {of[name]}"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, known_follows
-from multitudes.batches.histories import event_times, gather
+from multitudes.batches.held_out import HeldOut, known_histories
+from multitudes.batches.histories import event_times
 from multitudes.batches.vectors import Partition, UserVectors
 from multitudes.evaluate.scorer import Scorer
 from multitudes.index.exact import Exact
@@ -39,10 +39,8 @@ def user_vectors(
     run: Scorer, users: HeldOut, config: RetrieveConfig, partition: Partition = "interests"
 ) -> UserVectors:
     """Return the vectors of the users as known at their cut."""
-    followed_BF = known_follows(run.prepared, users.user_B, users.end_B)
-    histories = gather(run.prepared, users.user_B, users.end_B, run.config.model.history)
-    histories = histories._replace(follow_BF=followed_BF)
-    topic_BC = draw(followed_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST)
+    histories = known_histories(run.prepared, users.user_B, users.end_B, run.config.model.history)
+    topic_BC = draw(histories.follow_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     return run.user_vectors(histories, topic_BC, partition, time_BL)
 

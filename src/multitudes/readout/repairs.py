@@ -17,8 +17,3 @@ REPAIRS: Mapping[str, str] = {
     "outcomes_before_exposure": "outcomes before the user's exposure: no outcomes, covariates at most",
     "outcomes_after_the_window": "outcomes after the window: left out",
 }
-
-
-def sentence(name: str, count: int) -> str:
-    """Return the repair ``name`` as a person reads it."""
-    return f"{count:,} {REPAIRS[name]}"

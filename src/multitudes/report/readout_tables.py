@@ -7,10 +7,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from multitudes.data.repairs import sentence
 from multitudes.readout.judge import Comparison
 from multitudes.readout.lift import LEVEL
 from multitudes.readout.readout import Comparisons, Readout
-from multitudes.readout.repairs import sentence
+from multitudes.readout.repairs import REPAIRS
 from multitudes.readout.verdict import interval, standing, verdict
 from multitudes.report.tables import plain_table
 
@@ -104,7 +105,7 @@ def days_table(of: Readout) -> Table:
 def notes(of: Readout) -> Iterator[str]:
     """Yield what was done to the tables, what to beware of, and how to read the figures."""
     yield from (f"warning: {warning}" for warning in of.warnings)
-    yield from (f"repair: {sentence(name, count)}" for name, count in of.repairs.items())
+    yield from (f"repair: {sentence(name, count, REPAIRS)}" for name, count in of.repairs.items())
     for metric, cuts in of.cuts.items():
         for cut in cuts:
             yield f"winsorised: {metric}: {cut.of} above {cut.at:g} cut to it, {cut.users:,} users"

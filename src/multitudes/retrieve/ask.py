@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from multitudes.errors import UsageError
-from multitudes.ids import Id
+from multitudes.ids import Id, refuse_text
 
 if TYPE_CHECKING:
     from multitudes.state.records import Person
@@ -59,12 +59,11 @@ class Ask:
 
         Raises:
             UsageError: neither or both of a user and a description are given, ``n`` is below 1, or a text stands where
-                a list belongs: it is a sequence too, of letters that nobody means.
+                a list belongs.
         """
         if self.described == (self.user_id is not None):
             raise UsageError("give either a user or a history and follows")
         if self.n < 1:
             raise UsageError(f"{self.n} candidates were asked for; ask for at least 1")
         for name in ("history", "follows", "exclude", "mute_topics", "boost_topics"):
-            if isinstance(given := getattr(self, name), str):
-                raise UsageError(f"{name} = {given!r}: expected a list; give [{given!r}]")
+            refuse_text(name, getattr(self, name))

@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.examples import item_topics
-from multitudes.batches.held_out import HeldOut, known_follows
-from multitudes.batches.histories import gather
+from multitudes.batches.held_out import HeldOut, known_histories
 from multitudes.batches.vectors import KINDS, Kind, UserVectors
 from multitudes.nn.masking import lowest
 from multitudes.seeding import generator
@@ -119,9 +118,8 @@ class _Readings:
 
     def _users(self, chunk: NDArray[np.int64]) -> UserVectors:
         prepared, user_B, end_B = self._run.prepared, self._held.user_B[chunk], self._held.end_B[chunk]
-        follow_BF = known_follows(prepared, user_B, end_B)
-        histories = gather(prepared, user_B, end_B, self._run.config.model.history)._replace(follow_BF=follow_BF)
-        return self._run.user_vectors(histories, follow_BF[:, : self._topics])
+        histories = known_histories(prepared, user_B, end_B, self._run.config.model.history)
+        return self._run.user_vectors(histories, histories.follow_BF[:, : self._topics])
 
     def _mask_seen(self, score_BKI: Tensor, chunk: NDArray[np.int64]) -> None:
         prepared, impossible = self._run.prepared, lowest(score_BKI)
