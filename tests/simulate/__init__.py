@@ -1,0 +1,1 @@
+"""Simulated online tests."""
