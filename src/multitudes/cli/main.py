@@ -32,7 +32,9 @@ VERBS: tuple[str, ...] = (
     "report",
     "study",
     "tune",
+    "simulate",
     "power",
+    "outcomes",
     "readout",
 )
 

@@ -20,6 +20,10 @@ class Actions(NamedTuple):
     time_E: NDArray[np.int64]  # seconds since 1970
     action_E: NDArray[np.int8]
 
+    def part(self, rows: slice) -> "Actions":
+        """Return some of them."""
+        return Actions(self.user_E[rows], self.item_E[rows], self.time_E[rows], self.action_E[rows])
+
 
 def saves(
     config: WorldConfig, catalogue: Catalogue, tastes: Tastes, day: int, chance_U: NDArray[np.float64]

@@ -1,0 +1,59 @@
+"""``multitudes simulate``: an online test in a world whose truth is known."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.report.simulated_record import Simulated
+
+
+def command(
+    world: Annotated[Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/online.md.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the experiment; default: simulated-NAME.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Try arms in a simulated world.
+
+    Users of known tastes come day by day; each arm retrieves for them with a release that it trained on the logs, a
+    common ranker shows the best, and what users do becomes the next logs. What is lived already is not lived again:
+    after Ctrl-C the same command goes on.
+    """
+    from multitudes.cli.extras import require_report, require_torch
+
+    require_torch()
+    require_report()
+    from multitudes.simulate.collect import collect
+    from multitudes.simulate.config import read_experiment
+    from multitudes.simulate.run import simulate
+
+    config = read_experiment(world)
+    folder = out or Path(f"simulated-{config.name}")
+    with progress_bar(config.name) as progress:
+        simulate(config, folder, progress)
+        found = collect(config, folder, progress)
+    _show(found, folder)
+    if json:
+        print_json(found.record() | {"folder": str(folder)})
+
+
+def _show(found: "Simulated", folder: Path) -> None:
+    from multitudes.disk import write_text
+    from multitudes.report.simulated_page import sentence, verdict, write_simulated_report
+
+    write_simulated_report(found, folder / "report.html")
+    write_text(folder / "result.json", _text(found))
+    typer.echo(sentence(found))
+    for line in verdict(found):
+        typer.echo(line)
+    typer.echo(f"{folder}/report.html: what moved, for whom, and where it came from")
+    typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: what a test would have seen; multitudes readout")
+
+
+def _text(found: "Simulated") -> str:
+    from json import dumps
+
+    return dumps(found.record(), ensure_ascii=False, indent=1) + "\n"

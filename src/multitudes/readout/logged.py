@@ -1,0 +1,156 @@
+"""From the logs of a service to the outcomes of an experiment: what each user did on each day, by metric.
+
+========================= ==========================================================================================
+visits                    answers that the user got
+saves                     engagements of the kinds that count as saves, wherever they came from (sitewide)
+feed_saves                those of an item that an answer brought (home feed): the answer that they name, where any row
+                          names one; else one to the same user at most ``within_s`` before
+feed_saves_SOURCE         the same by what had brought it: unconditioned, implicit, explicit, popular
+ACTION                    engagements of any other kind, such as click or hide
+topics_served             distinct topics of an answer's items; of those shown, where the log says which (``slot``)
+adopted_topics            topics of which the user has saved ``adopted`` items since the start, counted on that day
+========================= ==========================================================================================
+
+A topic is adopted once. One save of a topic may be chance; the default of three is a choice, as the threshold of
+Pinterest's «adopted pincepts», which are such a count, is not published.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import duckdb
+from pydantic import Field
+
+from multitudes.config import Config
+from multitudes.data import tables
+from multitudes.data.engine import Advice, frame, literal, open_engine, reading, value
+from multitudes.data.tables import Table
+from multitudes.data.times import DAY_S
+from multitudes.errors import UsageError
+
+_ADVICE = Advice("raise --memory-limit", "free some, or choose another place for the outcomes")
+
+
+class OutcomesConfig(Config):
+    """How logs become outcomes; each field is an option of ``multitudes outcomes``."""
+
+    saves: tuple[str, ...] = Field(("save",), min_length=1, description="Actions that count as saves.")
+    adopted: int = Field(3, ge=1, description="Saves of a topic that make it adopted.")
+    since: int | None = Field(
+        None, description="Seconds since 1970 from which adoption counts; default: the first row."
+    )
+    within_s: int = Field(DAY_S, gt=0, description="An engagement comes of an answer at most so long before it.")
+    memory_limit: str = Field("1GB", description="Of the engine; more is spilled to the disk.")
+    threads: int = Field(0, ge=0, description="0 takes every core.")
+
+
+class Written(NamedTuple):
+    """What was made."""
+
+    rows: int
+    users: int
+    metrics: tuple[str, ...]
+
+
+def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, config: OutcomesConfig) -> Written:
+    """Write the outcomes of what was served and what was done as one Parquet file.
+
+    Args:
+        served: the log of answers: a table's file, or a folder of Parquet parts.
+        events: the log of engagements, or any events table.
+        items: the items table, for topics; None: no metric of topics.
+        out: the file to write, whole or not at all.
+        config: what counts as what.
+
+    Raises:
+        DataError: a table cannot be read, or ids are of different kinds.
+        UsageError: there is no such table, or ``out`` is no name of a Parquet file.
+    """
+    if out.suffix != ".parquet":
+        raise UsageError(f"{out}: outcomes are written as Parquet; expected a name that ends in .parquet")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
+        open_engine(Path(scratch), config.memory_limit, config.threads, _ADVICE) as connection,
+    ):
+        found = {name: tables.view(connection, name, tables.at(file)) for name, file in _given(served, events, items)}
+        for column in ("user_id", "item_id"):
+            tables.id_kind(connection, found, column)
+        rows = " UNION ALL ".join(_rows(connection, found, config))
+        partial = Path(scratch) / out.name
+        with reading(events):
+            connection.execute(f"""
+                COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
+                      FROM ({rows}) GROUP BY user_id, metric, timestamp // {DAY_S} ORDER BY ALL)
+                TO {literal(str(partial))} (FORMAT parquet)""")
+        made = frame(
+            connection,
+            f"""
+            SELECT count(*) AS rows, count(DISTINCT user_id) AS users, list(DISTINCT metric ORDER BY metric) AS metrics
+            FROM {literal(str(partial))}""",
+        ).row(0)
+        partial.replace(out)
+    return Written(made[0], made[1], tuple(made[2]))
+
+
+def _given(served: Path, events: Path, items: Path | None) -> list[tuple[str, Path]]:
+    return [("served", served), ("events", events)] + ([] if items is None else [("items", items)])
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
+    """Return selections of (user_id, timestamp, metric, value), after making the tables that they share."""
+    saves = ", ".join(literal(action) for action in config.saves)
+    source = "source" if "source" in found["served"].extra else "NULL"
+    came_of = _came_of(connection, config.within_s)
+    connection.execute(f"""
+        CREATE TABLE done AS
+        SELECT user_id, item_id, timestamp, coalesce(action IN ({saves}), false) AS is_save, action, request_id
+        FROM events_raw
+        WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL;
+        CREATE TABLE brought AS
+        SELECT done.user_id, done.item_id, done.timestamp, arg_max({source}, served_raw.timestamp) AS source
+        FROM done JOIN served_raw USING (user_id, item_id)
+        WHERE is_save AND {came_of}
+        GROUP BY ALL""")
+    rows = [
+        f"""SELECT user_id, min(timestamp) AS timestamp, 'visits' AS metric, 1 AS value FROM served_raw
+            WHERE user_id IS NOT NULL GROUP BY user_id, {_answer(found)}""",
+        "SELECT user_id, timestamp, 'saves', 1 FROM done WHERE is_save",
+        "SELECT user_id, timestamp, action, 1 FROM done WHERE NOT is_save AND action IS NOT NULL",
+        "SELECT user_id, timestamp, 'feed_saves', 1 FROM brought",
+        "SELECT user_id, timestamp, 'feed_saves_' || source, 1 FROM brought WHERE source IS NOT NULL",
+    ]
+    return rows + (_of_topics(connection, found, config) if "items" in found else [])
+
+
+def _came_of(connection: duckdb.DuckDBPyConnection, within_s: int) -> str:
+    """Return when an engagement with an item came of an answer that held it."""
+    if value(connection, "SELECT count(request_id) FROM events_raw"):
+        return "served_raw.request_id = done.request_id"
+    return f"served_raw.timestamp BETWEEN done.timestamp - {within_s} AND done.timestamp"
+
+
+def _of_topics(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
+    connection.execute("""
+        CREATE TABLE topic_of AS
+        SELECT DISTINCT item_id, unnest(topics) AS topic FROM items_raw WHERE item_id IS NOT NULL""")
+    shown = "WHERE slot IS NOT NULL" if "slot" in found["served"].extra else ""
+    since = "(SELECT min(timestamp) FROM done)" if config.since is None else str(config.since)
+    return [
+        f"""SELECT user_id, min(timestamp), 'topics_served', count(DISTINCT topic)
+            FROM (SELECT * FROM served_raw {shown}) JOIN topic_of USING (item_id)
+            WHERE user_id IS NOT NULL GROUP BY user_id, {_answer(found)}""",
+        f"""SELECT user_id, timestamp, 'adopted_topics', 1 FROM (
+                SELECT user_id, timestamp,
+                       row_number() OVER (PARTITION BY user_id, topic ORDER BY timestamp, item_id) AS nth
+                FROM (SELECT DISTINCT ON (user_id, item_id) * FROM done WHERE is_save AND timestamp >= {since}
+                      ORDER BY user_id, item_id, timestamp)
+                JOIN topic_of USING (item_id))
+            WHERE nth = {config.adopted}""",
+    ]
+
+
+def _answer(found: dict[str, Table]) -> str:
+    """Return what tells the answers of one user apart."""
+    return "coalesce(request_id, CAST(timestamp AS VARCHAR))" if "request_id" in found["served"] else "timestamp"

@@ -1,0 +1,57 @@
+"""From the logs of an arm to the release that serves it, by the verbs that everybody else uses.
+
+prepare → train → publish; each is done once, and goes on where it was interrupted.
+"""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from multitudes.data.clean.sources import Logs
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.prepared import Prepared
+from multitudes.disk import write_text
+from multitudes.index.build import IndexConfig
+from multitudes.progress import Progress, silent
+from multitudes.publish.publish import publish
+from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.simulate import feed
+from multitudes.simulate.days import day_s
+from multitudes.simulate.world import World
+from multitudes.train.config import RunConfig
+from multitudes.train.loop import train
+
+# A save is what a feed is for. Clicks stand in the history; hides are no interest.
+_PREPARE = PrepareConfig(split="time", positive_actions={"save": 1.0}, validation_share=0.05, test_share=0.01)
+
+
+def write_tables(world: World, day: int, past_days: int, folder: Path) -> None:
+    """Write the canonical tables of a world as they are on a day; events are those of the past, before any feed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    world.items_table(day).write_parquet(folder / "items.parquet")
+    world.users_table().write_parquet(folder / "users.parquet")
+    days = [feed.events(world.organic(day), day, in_feed=False) for day in range(-past_days, 0)]
+    pl.concat(days).write_parquet(folder / "events.parquet")
+
+
+def prepared_of(world: World, day: int, past_days: int, logs: Path, folder: Path) -> Prepared:
+    """Prepare what is known on the morning of a day: the past, and the logs until then."""
+    if not (folder / "prepared").exists():
+        write_tables(world, day, past_days, folder / "tables")
+        what = Logs(logs / "events", logs / "served")
+        prepare(folder / "tables", folder / "prepared", _PREPARE, logs=what, now=day_s(day))
+    return Prepared.open(folder / "prepared")
+
+
+def trained(prepared: Prepared, config: RunConfig, run: Path, progress: Progress = silent) -> Path:
+    """Train a run, or the rest of it."""
+    return train(prepared, config, run, resume=run.exists(), progress=progress).path
+
+
+def release(run: Path, releases: Path, day: int, retrieve: RetrieveConfig, index: IndexConfig) -> None:
+    """Publish a run as what serves from the morning of ``day`` on, once."""
+    note = releases.parent / f"released-{day:05d}.json"
+    if not note.exists():
+        version = publish(run, releases, retrieve=retrieve, index=index).version
+        write_text(note, json.dumps({"version": version}) + "\n")

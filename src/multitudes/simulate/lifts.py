@@ -1,0 +1,106 @@
+"""What each arm moved, for everybody and by cohort: differences between the same users in two arms.
+
+With several seeds, the interval is Student's over the lifts of the seeds, each a world and trainings of its own. With
+one, it is that of the same users in both arms, and says nothing about another world or another training.
+
+Legend: U users · S seeds.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import t
+
+from multitudes.report.simulated_record import EVERYBODY, Moved
+from multitudes.simulate.config import ExperimentConfig
+from multitudes.simulate.days import DAY_S, day_s
+from multitudes.simulate.run import seed_folder
+
+RATIOS = {"feed_saves/visits": ("feed_saves", "visits"), "topics_served/visits": ("topics_served", "visits")}
+
+
+def lifts(config: ExperimentConfig, out: Path) -> list[Moved]:
+    """Return every lift of an experiment whose outcomes are written."""
+    sums = {(seed, arm): _sums(config, out, seed, arm) for seed in config.seeds for arm in config.arms}
+    cohort_SU = {seed: np.array(config.world_of(seed).cohort_U) for seed in config.seeds}
+    names = list(config.world_of(config.seeds[0]).cohorts)
+    metrics = sorted({metric for found in sums.values() for metric in found}) + list(RATIOS)
+    control, found = config.compared_with, []
+    for metric in metrics:
+        for arm in config.arms:
+            if arm == control:
+                continue
+            for cohort in (EVERYBODY, *names):
+                pairs = []
+                for seed in config.seeds:
+                    some = cohort_SU[seed] >= 0 if cohort == EVERYBODY else cohort_SU[seed] == names.index(cohort)
+                    pairs.append((_values(sums[seed, control], metric, some), _values(sums[seed, arm], metric, some)))
+                found.append(_lift(metric, arm, cohort, pairs))
+    return found
+
+
+def _sums(config: ExperimentConfig, out: Path, seed: int, arm: str) -> dict[str, NDArray[np.float64]]:
+    """Return the sum of each metric over the days of the test, of each user (U)."""
+    first = day_s(config.loop.bootstrap_days)
+    rows = pl.scan_parquet(seed_folder(out, seed) / "arms" / arm / "outcomes.parquet").filter(
+        pl.col("timestamp") >= first
+    )
+    table = rows.group_by("metric", "user_id").agg(pl.col("value").sum()).collect()
+    sums = {}
+    for (metric,), part in table.group_by("metric"):
+        sums[str(metric)] = np.zeros(config.world.users)
+        sums[str(metric)][part["user_id"].to_numpy()] = part["value"].to_numpy()
+    return sums
+
+
+def _values(
+    sums: dict[str, NDArray[np.float64]], metric: str, some_U: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return numerator and denominator of a metric, of each of some users."""
+    above, below = RATIOS.get(metric, (metric, ""))
+    nothing = np.zeros(len(some_U))
+    return sums.get(above, nothing)[some_U], sums.get(below, nothing)[some_U] if below else np.ones(int(some_U.sum()))
+
+
+Pair = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def _lift(metric: str, arm: str, cohort: str, pairs: list[Pair]) -> Moved:
+    means = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])  # S × 2
+    control, treatment = means.mean(axis=0).tolist()
+    if not (means[:, 0] > 0).all():
+        return Moved(metric, arm, cohort, control, treatment, None, None, None)
+    lift_S = means[:, 1] / means[:, 0] - 1
+    lift, n = float(lift_S.mean()), len(lift_S)
+    if n > 1:
+        half = float(t.ppf(0.975, n - 1) * lift_S.std(ddof=1) / n**0.5)
+    else:
+        half = 1.96 * _deviation(pairs[0], means[0])
+    return Moved(metric, arm, cohort, control, treatment, lift, lift - half, lift + half)
+
+
+def _deviation(pair: Pair, means: NDArray[np.float64]) -> float:
+    """Return the standard deviation of the lift of one seed over its users (delta method; the same users in both)."""
+    (above_c, below_c), (above_t, below_t) = pair
+    control, treatment = means
+    own_t = (above_t - treatment * below_t) / max(below_t.mean(), 1e-12)
+    own_c = (above_c - control * below_c) / max(below_c.mean(), 1e-12)
+    spread = own_t / control - treatment * own_c / control**2
+    return float(spread.std(ddof=1) / len(spread) ** 0.5)
+
+
+def by_day(config: ExperimentConfig, out: Path) -> pl.DataFrame:
+    """Return (arm, day, feed_saves): of a user on each day of the test, the mean over users and seeds."""
+    first, rows = day_s(config.loop.bootstrap_days), []
+    for arm in config.arms:
+        files = [seed_folder(out, seed) / "arms" / arm / "outcomes.parquet" for seed in config.seeds]
+        saves = pl.scan_parquet(files).filter((pl.col("metric") == "feed_saves") & (pl.col("timestamp") >= first))
+        days = saves.group_by(day=(pl.col("timestamp") - first) // DAY_S).agg(pl.col("value").sum()).collect()
+        of_day = dict(days.iter_rows())
+        people = config.world.users * len(config.seeds)
+        rows += [
+            {"arm": arm, "day": day, "feed_saves": of_day.get(day, 0.0) / people} for day in range(config.loop.days)
+        ]
+    return pl.DataFrame(rows)

@@ -1,0 +1,76 @@
+"""An experiment from its file to its days: for every seed a world, a bootstrap, and each arm's life.
+
+Several processes may run one experiment: each takes an arm that no other one has, and in the end waits for the others.
+"""
+
+import json
+from pathlib import Path
+
+from multitudes.disk import write_text
+from multitudes.errors import UsageError
+from multitudes.locks import locked
+from multitudes.progress import Progress, silent
+from multitudes.simulate.arm import Arm
+from multitudes.simulate.config import ExperimentConfig
+from multitudes.simulate.inverted import bootstrap
+from multitudes.simulate.life import Life
+from multitudes.simulate.world import World
+
+_MAY_CHANGE = ("name", "seeds", "arms", "control")
+
+
+def simulate(config: ExperimentConfig, out: Path, progress: Progress = silent) -> None:
+    """Live every day of an experiment that is not lived yet.
+
+    Args:
+        config: the experiment.
+        out: its folder; made, or gone on with.
+        progress: told after each day.
+
+    Raises:
+        UsageError: ``out`` was begun with other settings.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / ".lock"):
+        _same(config, out)
+    of_others = []
+    for seed in config.seeds:
+        world, folder = config.world_of(seed), seed_folder(out, seed)
+        _bootstrap(config, world, folder, progress)
+        for name in config.arms:
+            arm = Arm(name, config, world, folder)
+            if not arm.run(progress):
+                of_others.append(arm)
+    for arm in of_others:
+        arm.run(progress, wait=True)
+
+
+def seed_folder(out: Path, seed: int) -> Path:
+    """Return the folder of everything of one seed."""
+    return out / f"seed-{seed}"
+
+
+def _bootstrap(config: ExperimentConfig, world: World, folder: Path, progress: Progress) -> None:
+    loop, policy = config.loop, bootstrap(world, config.loop.candidates)
+    folder.mkdir(exist_ok=True)
+    with locked(folder / ".lock"):
+        life = Life(world, loop, folder / "bootstrap")
+        for day in range(loop.bootstrap_days):
+            life.go_on(day, lambda: policy)
+            progress(day + 1, loop.bootstrap_days, f"seed {world.config.seed}, bootstrap")
+
+
+def _same(config: ExperimentConfig, out: Path) -> None:
+    """Refuse to go on with what was begun under other settings; arms and seeds may be added."""
+    file, now = out / "experiment.json", config.model_dump(mode="json")
+    if file.exists():
+        then = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key in now if key not in _MAY_CHANGE and now[key] != then.get(key)]
+        arms = now["arms"].keys() & then["arms"].keys()
+        changed += [f"arms.{arm}" for arm in sorted(arms) if now["arms"][arm] != then["arms"][arm]]
+        if changed:
+            raise UsageError(
+                f"{out}: was begun with other settings of {', '.join(changed)}; choose another --out, or set them back"
+            )
+        now["arms"] = then["arms"] | now["arms"]
+    write_text(file, json.dumps(now, ensure_ascii=False, indent=1) + "\n")

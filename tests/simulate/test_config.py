@@ -1,0 +1,59 @@
+"""What an experiment's file may say; everything else is one line."""
+
+import pytest
+
+from multitudes.errors import UsageError
+from multitudes.simulate.config import read_experiment
+
+GOOD = """
+[arms.single]
+[arms.dcm]
+method = "clustering"
+[arms.turns]
+like = "dcm"
+[arms.turns.retrieve]
+blend = "round_robin"
+[arms.followed]
+policy = "followed"
+"""
+
+
+def read(tmp_path, text: str):
+    file = tmp_path / "world.toml"
+    file.write_text(text, encoding="utf-8")
+    return read_experiment(file)
+
+
+def test_an_arm_is_a_method_a_policy_or_shares_a_training(tmp_path):
+    config = read(tmp_path, GOOD)
+    assert config.compared_with == "single"
+    assert config.run_of("turns", 3).method == config.run_of("dcm", 3).method == "clustering"
+    assert config.run_of("turns", 3).seed == 3
+    assert config.retrieval_of("turns").blend == "round_robin"
+    assert config.retrieval_of("dcm").blend != "round_robin"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"no \[arms\.NAME\]"),
+        ("[arms.singel]", "did you mean 'single'"),
+        ("[arms.a]\npolicy = 'popular'\nmethod = 'joint'", "learns nothing"),
+        ("[arms.a]\npolicy = 'best'", "did you mean|Input should|input should"),
+        ("[arms.a]\nlike = 'b'\n[arms.joint]", "no arm with a training"),
+        ("[arms.joint]\n[arms.a]\nlike = 'joint'\n[arms.a.model]\nwidth = 8", "only \\[retrieve\\] can differ"),
+        ("control = 'x'\n[arms.joint]", "no arm of it"),
+        ("[arms.joint]\n[arms.joint.model]\nwidht = 8", "did you mean 'width'"),
+        ("[arms.joint]\n[loop]\nslots = 200", "at most as many"),
+        ("[arms.joint]\n[loop]\ndays = 0", "greater than or equal to 1"),
+        ("[arms.joint]\n[world]\ntastes = 0", "greater than 0"),
+        ("seeds = [1, 1]\n[arms.joint]", "a seed comes twice"),
+        ("[arms.'../x']\nmethod = 'joint'", "cannot name a folder"),
+        ("[arms.joint", "not a TOML file"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(tmp_path, text, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        read(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    assert "world.toml" in str(caught.value) or "[arms" in str(caught.value)

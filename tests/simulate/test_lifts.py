@@ -1,0 +1,83 @@
+"""Lifts of small experiments whose figures are known."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import t, ttest_rel
+
+from multitudes.report.simulated_record import EVERYBODY
+from multitudes.simulate.config import ExperimentConfig
+from multitudes.simulate.days import day_s
+from multitudes.simulate.lifts import by_day, lifts
+from multitudes.simulate.run import seed_folder
+
+USERS = 400
+
+
+def experiment(seeds: list[int]) -> ExperimentConfig:
+    world = {"users": USERS, "items": 50, "topics": 5, "niches": 10}
+    return ExperimentConfig.model_validate(
+        {"seeds": seeds, "world": world, "loop": {"bootstrap_days": 3, "days": 2}, "arms": {"a": {}, "b": {}}}
+    )
+
+
+def write(out, seed: int, arm: str, value_U: np.ndarray, day: int = 4, metric: str = "feed_saves") -> None:
+    folder = seed_folder(out, seed) / "arms" / arm
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {"user_id": np.arange(USERS), "timestamp": np.full(USERS, day_s(day)), "metric": [metric] * USERS}
+    pl.DataFrame(rows | {"value": value_U.astype(np.float64)}).write_parquet(folder / "outcomes.parquet")
+
+
+def lift_of(config, out, cohort=EVERYBODY):
+    return next(one for one in lifts(config, out) if one.metric == "feed_saves" and one.cohort == cohort)
+
+
+@pytest.fixture
+def values():
+    rng = np.random.default_rng(5)
+    base = rng.poisson(2.0, USERS)
+    return base, base + rng.poisson(0.2, USERS)
+
+
+def test_of_several_seeds_the_interval_is_students_over_their_lifts(tmp_path, values):
+    lift_S = []
+    for seed in range(4):
+        more = values[1] + (np.arange(USERS) % 7 < seed)
+        write(tmp_path, seed, "a", values[0])
+        write(tmp_path, seed, "b", more)
+        lift_S.append(more.mean() / values[0].mean() - 1)
+    found = lift_of(experiment([0, 1, 2, 3]), tmp_path)
+    half = t.ppf(0.975, 3) * np.std(lift_S, ddof=1) / 2
+    mean = np.mean(lift_S)
+    assert (found.lift, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
+
+
+def test_of_one_seed_the_interval_is_of_the_same_users_in_both_arms(tmp_path, values):
+    write(tmp_path, 0, "a", values[0])
+    write(tmp_path, 0, "b", values[1])
+    found = lift_of(experiment([0]), tmp_path)
+    low, high = ttest_rel(values[1], values[0]).confidence_interval()
+    assert found.low == pytest.approx(low / values[0].mean(), abs=0.01)
+    assert found.high == pytest.approx(high / values[0].mean(), abs=0.01)
+    assert found.shown
+    apart = np.random.default_rng(0).permutation(values[1])
+    write(tmp_path, 0, "b", apart)
+    assert not lift_of(experiment([0]), tmp_path).shown  # control: other users, the same means
+
+
+def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tmp_path, values):
+    config = experiment([0])
+    core = config.world_of(0).cohort_U == 0
+    write(tmp_path, 0, "a", np.ones(USERS))
+    write(tmp_path, 0, "b", np.where(core, 2, 1))
+    assert lift_of(config, tmp_path, "core").lift == pytest.approx(1.0)
+    assert lift_of(config, tmp_path, "casual").lift == pytest.approx(0.0)
+    assert by_day(config, tmp_path).filter(arm="b", day=1)["feed_saves"].item() == pytest.approx(1 + core.mean())
+    write(tmp_path, 0, "b", np.where(core, 2, 1), day=2)
+    assert lift_of(config, tmp_path).treatment == 0
+
+
+def test_a_metric_that_the_control_has_nothing_of_has_no_lift(tmp_path):
+    write(tmp_path, 0, "a", np.zeros(USERS))
+    write(tmp_path, 0, "b", np.ones(USERS))
+    assert lift_of(experiment([0]), tmp_path).lift is None

@@ -1,0 +1,178 @@
+"""The days of an experiment: arms that show the same get the same, and an interruption changes nothing."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.data.clean.sources import Logs
+from multitudes.data.prepare import prepare
+from multitudes.errors import UsageError
+from multitudes.simulate.collect import collect
+from multitudes.simulate.config import ExperimentConfig
+from multitudes.simulate.days import day_s
+from multitudes.simulate.diary import Diary
+from multitudes.simulate.inverted import Inverted, bootstrap
+from multitudes.simulate.learning import write_tables
+from multitudes.simulate.life import Life
+from multitudes.simulate.organic import Actions
+from multitudes.simulate.ranker import shown
+from multitudes.simulate.run import simulate
+from multitudes.simulate.shown import Shown
+from multitudes.simulate.slates import EXPLICIT, Slates
+from multitudes.simulate.world import SAVE, World
+from multitudes.simulate.world_config import WorldConfig
+
+WORLD = {"users": 300, "items": 500, "topics": 10, "niches": 40}
+LOOP = {"past_days": 10, "bootstrap_days": 3, "days": 4, "candidates": 40, "slots": 15}
+POPULAR, FOLLOWED = {"policy": "popular"}, {"policy": "followed"}
+
+
+def experiment(**arms: dict[str, str]) -> ExperimentConfig:
+    return ExperimentConfig.model_validate({"world": WORLD, "loop": LOOP, "arms": arms})
+
+
+def logs(out, arm: str) -> list[pl.DataFrame]:
+    folder = out / "seed-0" / "arms" / arm / "logs"
+    return [pl.read_parquet(sorted((folder / log).glob("*.parquet"))) for log in ("served", "events")]
+
+
+def oracle(world: World, n: int):
+    """Return a policy that retrieves what its users like best: what no arm can beat."""
+
+    class Oracle:
+        name = "oracle"
+
+        def slates(self, day, user_B, time_B, diary) -> Slates:
+            slates = Slates.empty(len(user_B), n)
+            there = np.flatnonzero(world.born_I <= day)
+            appeal_BI = world.appeal(day, user_B, np.tile(there, (len(user_B), 1)))
+            for b, user in enumerate(user_B.tolist()):
+                appeal_BI[b, np.isin(there, diary.of(user, int(time_B[b])).item_E)] = -np.inf
+            slates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :n]]
+            return slates
+
+    return Oracle()
+
+
+def saves(world: World, policy, tmp_path) -> int:
+    """Return how much is saved in the feed in three days of a policy."""
+    config = experiment(a=POPULAR)
+    life = Life(world, config.loop, tmp_path / policy.name)
+    for day in range(3):
+        life.go_on(day, lambda: policy)
+    done = life.diary.everything
+    in_feed = pl.read_parquet(tmp_path / policy.name / "events").filter(pl.col("request_id").is_not_null())
+    assert len(done.item_E) > len(in_feed)
+    return len(in_feed.filter(pl.col("action") == "save"))
+
+
+def test_arms_that_show_the_same_move_nothing_and_others_do(tmp_path):
+    config = experiment(control=POPULAR, same=POPULAR, other=FOLLOWED)
+    simulate(config, tmp_path)
+    found = collect(config, tmp_path)
+    same = [one for one in found.moved if one.arm == "same"]
+    assert {one.lift for one in same} <= {0.0, None}
+    assert any(one.metric == "feed_saves" and one.lift == 0 for one in same)
+    assert any(one.arm == "other" and one.metric == "feed_saves" and abs(one.lift or 0) > 0.01 for one in found.moved)
+
+
+def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
+    config = experiment(popular=POPULAR, followed=FOLLOWED)
+    simulate(config, tmp_path / "whole")
+
+    def interrupt(done: int, total: int, note: str = "") -> None:
+        if note.startswith("seed 0, followed, day 4"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate(config, tmp_path / "broken", interrupt)
+    assert len(logs(tmp_path / "broken", "followed")[0]) < len(logs(tmp_path / "whole", "followed")[0])
+    simulate(config, tmp_path / "broken")
+    for arm in config.arms:
+        for broken, whole in zip(logs(tmp_path / "broken", arm), logs(tmp_path / "whole", arm), strict=True):
+            assert broken.equals(whole)
+
+
+def test_what_was_begun_under_other_settings_is_refused_and_arms_may_be_added(tmp_path):
+    simulate(experiment(popular=POPULAR), tmp_path)
+    simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path)
+    changed = ExperimentConfig.model_validate(
+        {"world": WORLD, "loop": LOOP | {"slots": 5}, "arms": {"popular": POPULAR}}
+    )
+    with pytest.raises(UsageError, match="other settings of loop"):
+        simulate(changed, tmp_path)
+    with pytest.raises(UsageError, match=r"other settings of arms\.followed"):
+        simulate(experiment(followed=POPULAR), tmp_path)
+
+
+def test_who_knows_what_users_like_gets_more_saves_than_popularity(tmp_path):
+    world = World(WorldConfig.model_validate(WORLD))
+    n = LOOP["candidates"]
+    best = saves(world, oracle(world, n), tmp_path)
+    assert best > 1.3 * saves(world, Inverted(world, n, topic_share=0, name="popular"), tmp_path)
+
+
+def test_the_logs_are_those_of_a_service_and_tell_what_sourced_an_engagement(tmp_path):
+    config = experiment(popular=POPULAR)
+    simulate(config, tmp_path / "out")
+    world, first = config.world_of(0), config.loop.bootstrap_days
+    write_tables(world, first, config.loop.past_days, tmp_path / "tables")
+    folder = tmp_path / "out" / "seed-0" / "bootstrap"
+    prepared = prepare(
+        tmp_path / "tables", tmp_path / "prepared", logs=Logs(folder / "events", folder / "served"), now=day_s(first)
+    )
+    served, events = (pl.read_parquet(folder / log) for log in ("served", "events"))
+    in_feed = events.drop_nulls("request_id")
+    assert prepared.manifest["sources"]["by_request"] == len(in_feed) > 100
+    topic = served.filter(pl.col("condition").is_not_null())
+    expected = in_feed.join(topic, on=["request_id", "item_id"], how="semi")
+    elsewhere = prepared.manifest["sources"]["by_newest"]  # found by themselves, a short while after they were shown
+    assert 0 <= int((prepared.event_source > 0).sum()) - len(expected) <= elsewhere < len(expected)
+    assert len(expected) > 20
+
+
+def test_the_inverted_index_brings_items_of_followed_topics_and_nothing_known(tmp_path):
+    world = World(WorldConfig.model_validate(WORLD))
+    diary = Diary(world.users)
+    diary.add(*(world.organic(day) for day in range(-10, 0)))
+    user_B = np.arange(world.users)
+    slates = bootstrap(world, 40).slates(0, user_B, np.full(world.users, day_s(0)), diary)
+    explicit = slates.source_BN == EXPLICIT
+    assert 0 < explicit.mean() < 0.6
+    assert (explicit.sum(axis=1) <= 20).all()
+    assert (world.topic_I[slates.item_BN[explicit]] == slates.topic_BN[explicit]).all()
+    for b, user in enumerate(user_B):
+        followed = set(world.follow[world.follow_offset[user] : world.follow_offset[user + 1]].tolist())
+        assert set(slates.topic_BN[b][explicit[b]].tolist()) <= followed
+        items = slates.item_BN[b].tolist()
+        assert len(set(items)) == len(items) == 40
+        assert not set(items) & set(diary.of(int(user), day_s(0)).item_E.tolist())
+
+
+def test_the_ranker_without_noise_shows_the_most_appealing_first():
+    appeal = np.array([[0.5, 3.0, -np.inf, 1.0]], dtype=np.float32)
+    item = np.array([[7, 8, -1, 9]])
+    assert shown(0, 1, np.array([3]), item, appeal, 3, 0.0).tolist() == [[1, 3, 0]]
+    noisy = {tuple(shown(0, day, np.array([3]), item, appeal, 3, 2.0)[0].tolist()) for day in range(50)}
+    assert len(noisy) > 1
+    assert all(2 not in order for order in noisy)
+
+
+def test_impressions_count_for_as_long_as_they_are_remembered():
+    shown_before = Shown(items=10, days=2)
+    who, what = np.array([1, 4]), np.array([[3, 5], [3, -1]])
+    shown_before.add(0, who, what)
+    shown_before.add(1, who, what)
+    assert shown_before.counts(2, who, what).tolist() == [[2, 2], [2, 0]]
+    assert shown_before.counts(3, who, what).tolist() == [[1, 1], [1, 0]]
+    assert shown_before.counts(2, np.array([2]), np.array([[3]])).tolist() == [[0]]
+
+
+def test_a_diary_gives_back_what_was_done_before_a_moment():
+    diary = Diary(3)
+    diary.add(Actions(np.array([2, 2]), np.array([7, 8]), np.array([50, 60]), np.array([SAVE, SAVE], dtype=np.int8)))
+    diary.add(Actions(np.array([0]), np.array([9]), np.array([55]), np.array([SAVE], dtype=np.int8)))
+    assert diary.of(2, 60).item_E.tolist() == [7]
+    assert diary.of(2, 61, since_s=51).item_E.tolist() == [8]
+    assert diary.of(1, 99).item_E.tolist() == []
+    assert diary.of(0, 99).item_E.tolist() == [9]
