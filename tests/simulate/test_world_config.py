@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitudes.config import parse
+from multitudes.config import Config, parse
 from multitudes.errors import UsageError
 from multitudes.simulate.world_config import CONTROLS, WorldConfig
 
@@ -30,6 +30,14 @@ def test_an_impossible_world_is_refused_in_one_line(given, said):
     message = str(refused.value)
     assert message.startswith(f"world.toml: [world]: {said}")
     assert "\n" not in message
+
+
+def test_a_world_within_another_configuration_is_refused_without_being_printed():
+    class Experiment(Config):
+        world: WorldConfig = WorldConfig()
+
+    with pytest.raises(UsageError, match=r"^x.toml: 'world': cohort_share sums to 0.5; expected 1$"):
+        parse(Experiment, {"world": {"cohort_share": [0.5, 0, 0, 0, 0]}}, "x.toml")
 
 
 def test_the_controls_are_worlds():

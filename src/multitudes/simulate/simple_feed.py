@@ -63,7 +63,7 @@ def lists(
     high_BS = np.where(explicit_BS, upto[ends[topic_BS + 1]], upto[-1])
     draw_BS = draws.uniform(seed, "feed", day, user_B[:, None], place_S)
     at_BS = np.searchsorted(upto, low_BS + draw_BS * (high_BS - low_BS), side="right") - 1
-    return _once(by_topic[np.minimum(at_BS, len(by_topic) - 1)])
+    return once(by_topic[np.minimum(at_BS, len(by_topic) - 1)])
 
 
 def run(world: World, past: int = 30, days: int = 14, slots: int = 30) -> pl.DataFrame:
@@ -88,7 +88,7 @@ def run(world: World, past: int = 30, days: int = 14, slots: int = 30) -> pl.Dat
     return pl.DataFrame(dict(zip(("user_id", "item_id", "timestamp"), columns, strict=True))).sort("timestamp")
 
 
-def _once(item_BS: NDArray[np.int64]) -> NDArray[np.int64]:
+def once(item_BS: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return lists in which an item that stands above already is -1."""
     order_BS = np.argsort(item_BS, axis=1, kind="stable")
     sorted_BS = np.take_along_axis(item_BS, order_BS, axis=1)
