@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-peers reliability replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-simulate bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -58,6 +58,11 @@ bench-service: $(STAMP)
 bench-readout: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
 	$(BIN)/python -m benchmarks.readout.page docs/online.md
+
+# The simulated world beside public data sets, and its speed. ARGS="--data FOLDER …": see --help.
+bench-simulate: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
+	$(BIN)/python -m benchmarks.simulate.page docs/online.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

@@ -96,8 +96,9 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         inner, name = _inner(model, problem["loc"][:-1]), str(problem["loc"][-1])
         return f"unknown key '{key}'{nearest(name, list(inner.model_fields))}"
-    if not key:  # what is wrong is between keys, and its words name them
-        return _said(problem)
+    if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":
+        # What is wrong is between the keys of a table, and the words name them.
+        return f"'{key}': {_said(problem)}" if key else _said(problem)
     message = f"'{key}' = {problem['input']!r}: {_said(problem)}"
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         match = difflib.get_close_matches(problem["input"], re.findall("'([^']*)'", problem["ctx"]["expected"]), n=1)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from multitudes.simulate import draws
 from multitudes.simulate.catalogue import Catalogue, at
-from multitudes.simulate.people import counted
+from multitudes.simulate.people import Activity, counted
 from multitudes.simulate.tastes import Tastes
 from multitudes.simulate.world_config import WorldConfig
 
@@ -26,12 +26,11 @@ class Actions(NamedTuple):
 
 
 def saves(
-    config: WorldConfig, catalogue: Catalogue, tastes: Tastes, day: int, chance_U: NDArray[np.float64]
+    config: WorldConfig, catalogue: Catalogue, tastes: Tastes, day: int, activity: Activity
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return user, item and number within the day of what is saved on ``day``, by each user's chance of activity."""
+    """Return user, item and number within the day of what is saved on ``day``."""
     seed = config.seed
-    all_U = np.arange(config.users)
-    count_U = counted(draws.uniform(seed, "organic", day, all_U), config.organic_saves * chance_U)
+    count_U = _counts(config, day, activity)
     user_B = np.flatnonzero(count_U)
     row_E = np.repeat(np.arange(len(user_B)), count_U[user_B])
     user_E = user_B[row_E]
@@ -51,3 +50,12 @@ def saves(
     favourite_E = draws.uniform(seed, "favourite item", user_E, niche_E, which_E)
     item_E[again_E] = catalogue.shelf.pick(min(day, -config.horizon), niche_E[again_E], favourite_E[again_E])
     return user_E, item_E, number_E
+
+
+def _counts(config: WorldConfig, day: int, activity: Activity) -> NDArray[np.int64]:
+    """Return how many saves each user makes."""
+    user_U = np.arange(config.users)
+    chance_U = config.organic_share * activity.chance(day)
+    is_on_U = draws.uniform(config.seed, "organic day", day, user_U) < chance_U
+    mean_U = np.maximum(config.organic_saves * np.exp(activity.ready_U) - 1, 0)
+    return is_on_U * (1 + counted(draws.uniform(config.seed, "organic", day, user_U), mean_U))

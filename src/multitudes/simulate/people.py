@@ -19,6 +19,7 @@ class Activity(NamedTuple):
 
     cohort_U: NDArray[np.int8]
     visit_U: NDArray[np.float64]  # chance on a day on which they are there at all
+    ready_U: NDArray[np.float32]  # how readily they save, as log-odds; 0 on average
     left_U: NDArray[np.int64]  # the day on which they went away
     back_U: NDArray[np.int64]  # the day from which on they are there (again)
 
@@ -41,6 +42,7 @@ def activity(config: WorldConfig) -> Activity:
     cohort_U = at(np.cumsum(config.cohort_share), draws.uniform(seed, "cohort", user_U))
     usual_U = logit(np.asarray(config.cohort_visits))[cohort_U]
     visit_U = expit(usual_U + config.visits_spread * draws.normal(seed, "visits", user_U))
+    ready_U = config.readiness_spread * draws.normal(seed, "readiness", user_U)
     arrive_U = (draws.uniform(seed, "arrival", user_U) * config.horizon).astype(np.int64)
     never, always = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     left_U = np.full(config.users, always)
@@ -48,33 +50,52 @@ def activity(config: WorldConfig) -> Activity:
     for name, left in (("resurrected", -config.lapse_days), ("new", never)):
         of_U = cohort_U == COHORTS.index(name)
         left_U[of_U], back_U[of_U] = left, arrive_U[of_U]
-    return Activity(cohort_U.astype(np.int8), visit_U, left_U, back_U)
+    return Activity(cohort_U.astype(np.int8), visit_U, ready_U.astype(np.float32), left_U, back_U)
 
 
 def follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.int64]) -> Follows:
     """Draw what users follow. Nothing but the informative ones knows what they like now."""
-    seed = config.seed
-    count_U = counted(draws.uniform(seed, "follows", np.arange(config.users)), np.full(config.users, config.follows))
-    user_E = np.repeat(np.arange(config.users), count_U)
+    seed, users = config.seed, config.users
+    count_U = counted(draws.uniform(seed, "follows", np.arange(users)), np.full(users, config.follows))
+    user_E = np.repeat(np.arange(users), count_U)
     number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
-    kind_draw_E = draws.uniform(seed, "follow kind", user_E, number_E)
-    stale_upto = config.informative_follows + (1 - config.informative_follows) * config.stale_share
-    kind_E = np.where(kind_draw_E < config.informative_follows, INFORMATIVE, ASPIRATIONAL)
-    kind_E = np.where((kind_E == ASPIRATIONAL) & (kind_draw_E < stale_upto), STALE, kind_E)
-    liked = tastes.on(0, np.arange(config.users))
-    upto_UK = np.cumsum(liked.weight_BK[:, : config.tastes], axis=1)
-    draw_E = draws.uniform(seed, "follow of taste", user_E, number_E)
-    of_E = (draw_E[:, None] * upto_UK[user_E, -1:] >= upto_UK[user_E, :-1]).sum(axis=1)
+    kind_E = _kinds(config, draws.uniform(seed, "follow kind", user_E, number_E))
+    liked = tastes.on(0, np.arange(users))
+    place_E, has_E = _places(config, user_E, kind_E, liked.weight_BK[:, : config.tastes])
     anywhere_E = at(tastes.niche_upto, draws.uniform(seed, "follow of any", user_E, number_E))
     niche_E = np.select(
         [kind_E == INFORMATIVE, kind_E == STALE],
-        [liked.niche_BK[user_E, of_E].astype(np.int64), tastes.before(user_E, of_E)],
+        [liked.niche_BK[user_E, place_E].astype(np.int64), tastes.before(user_E, place_E)],
         anywhere_E,
     )
-    pair_E = user_E * config.topics + niche_topic[niche_E]
-    _, first = np.unique(pair_E, return_index=True)
-    offset = np.append(0, np.cumsum(np.bincount(user_E[first], minlength=config.users)))
-    return Follows(offset, niche_topic[niche_E[first]], kind_E[first].astype(np.int8))
+    topic_E = niche_topic[niche_E]
+    _, first = np.unique((user_E * config.topics + topic_E)[has_E], return_index=True)
+    kept = np.flatnonzero(has_E)[first]
+    offset = np.append(0, np.cumsum(np.bincount(user_E[kept], minlength=users)))
+    return Follows(offset, topic_E[kept], kind_E[kept].astype(np.int8))
+
+
+def _kinds(config: WorldConfig, draw_E: NDArray[np.float64]) -> NDArray[np.int64]:
+    stale_upto = config.informative_follows + (1 - config.informative_follows) * config.stale_share
+    return at(np.array([config.informative_follows, stale_upto, 1.0]), draw_E)
+
+
+def _places(
+    config: WorldConfig, user_E: NDArray[np.int64], kind_E: NDArray[np.int64], weight_UK: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the place of the taste that each follow is of, or was, and whether there is one left.
+
+    The follows of one kind have distinct places, those of large weight first (Efraimidis and Spirakis 2006).
+    """
+    users, tastes = weight_UK.shape
+    waiting_UK = draws.exponential(config.seed, "follow of taste", np.arange(users)[:, None], np.arange(tastes))
+    order_UK = np.argsort(waiting_UK / weight_UK, axis=1)
+    number_E = np.zeros(len(user_E), dtype=np.int64)
+    for kind in (INFORMATIVE, STALE):
+        of_kind = np.flatnonzero(kind_E == kind)
+        first = np.searchsorted(user_E[of_kind], user_E[of_kind])
+        number_E[of_kind] = np.arange(len(of_kind)) - first
+    return order_UK[user_E, np.minimum(number_E, tastes - 1)], number_E < tastes
 
 
 def counted(draw: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.int64]:

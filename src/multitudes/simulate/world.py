@@ -128,9 +128,7 @@ class World:
 
     def organic(self, day: int) -> Actions:
         """Return what users save on ``day`` outside of the feed, sorted by user and time; equal in all arms."""
-        user_E, item_E, number_E = organic.saves(
-            self.config, self.catalogue, self._tastes, day, self.activity.chance(day)
-        )
+        user_E, item_E, number_E = organic.saves(self.config, self.catalogue, self._tastes, day, self.activity)
         time_E = self._moment(day, "organic time", user_E, number_E)
         order = np.lexsort((time_E, user_E))
         return Actions(user_E[order], item_E[order], time_E[order], np.full(len(order), SAVE, dtype=np.int8))
@@ -165,10 +163,11 @@ class World:
             loved_B = config.loved_odds * liked.weight_BK[:, k, None]
             odds_BN += (niche_BN == liked.niche_BK[:, k, None]) * ((1 - config.kinship) * loved_B)
             odds_BN += (topic_BN == topic_BK[:, k, None]) * (config.kinship * loved_B)
+        ready_B1 = self.activity.ready_U[user_B, None]
         own_BN = draws.uniform(config.seed, "pair", user_B[:, None], item_BN)
         # Uniform, as only its spread matters, and a normal draw would cost more than all the rest.
         own_BN = ((own_BN - 0.5) * (np.sqrt(12.0) * config.pair_spread)).astype(np.float32)
-        return np.where(item_BN < 0, np.float32(-np.inf), np.log(odds_BN) + charm_I[item_BN] + own_BN)
+        return np.where(item_BN < 0, np.float32(-np.inf), np.log(odds_BN) + charm_I[item_BN] + own_BN + ready_B1)
 
     def _charm(self, day: int) -> NDArray[np.float32]:
         """Return quality and freshness of each item."""

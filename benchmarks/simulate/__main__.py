@@ -1,0 +1,48 @@
+"""``python -m benchmarks.simulate [--quick] [--data DIR] [--out FILE] [part …]``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import SEED
+from benchmarks.machine import ROOT, Circumstances
+from benchmarks.simulate import prize, sets, speed
+from multitudes.disk import write_text
+
+
+def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:
+    """Return what is measured, by name."""
+    return {
+        "marginals": lambda: sets.measure(sets.QUICK if quick else sets.FULL, data),
+        "prize": lambda: prize.measure(prize.QUICK if quick else prize.FULL),
+        "speed": lambda: speed.measure(speed.QUICK if quick else speed.FULL),
+    }
+
+
+def main() -> None:
+    """Measure the parts that are named, all by default; keep each as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="part", help=f"of: {', '.join(parts(True, None))}; none: all")
+    parser.add_argument("--data", type=Path, help="folder of folders with canonical tables, to stand beside the sample")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "simulate.json")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    given = parser.parse_args()
+    known = parts(given.quick, given.data)
+    unknown = [name for name in given.names if name not in known]
+    if unknown:
+        parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(known)}")
+    for name in given.names or known:
+        here = Circumstances()
+        figures = known[name]()
+        kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+        kept[name] = {"quick": given.quick, "seeds": [SEED]} | here.head() | {"figures": figures}
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(given.out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+        print(f"{name}: {kept[name]['seconds']} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

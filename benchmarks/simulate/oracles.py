@@ -1,0 +1,59 @@
+"""Lists by somebody who knows what users like: what could be had from one interest, from all, and from follows.
+
+Legend: U users · S places.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.simulate import draws
+from multitudes.simulate.simple_feed import lists, once
+from multitudes.simulate.world import SAVE, World
+
+Niches = NDArray[np.int64]
+PLACES = 30
+
+
+def head(world: World, day: int) -> Niches:
+    """Return for each place the niche that each user likes best (U, S)."""
+    niche_UK, weight_UK = world.tastes(day)
+    best_U1 = np.take_along_axis(niche_UK, weight_UK.argmax(axis=1)[:, None], axis=1)
+    return np.repeat(best_U1.astype(np.int64), PLACES, axis=1)
+
+
+def several(world: World, day: int) -> Niches:
+    """Return for each place a niche that each user likes, as often as they like it (U, S)."""
+    niche_UK, weight_UK = world.tastes(day)
+    which_US = (_draw(world, "oracle taste", day)[:, :, None] > np.cumsum(weight_UK, axis=1)[:, None, :-1]).sum(axis=2)
+    return np.take_along_axis(niche_UK.astype(np.int64), which_US, axis=1)
+
+
+def strayed(world: World, day: int) -> Niches:
+    """Return the niche that each user likes best, but in every third place any (U, S)."""
+    niche_US = head(world, day)
+    anywhere_US = (_draw(world, "oracle stray", day) * world.config.niches).astype(np.int64)
+    niche_US[:, 2::3] = anywhere_US[:, 2::3]
+    return niche_US
+
+
+def items_of(world: World, niche_US: Niches, day: int) -> NDArray[np.int64]:
+    """Return an item of each niche, by popularity; where it would be twice in a list, the second place is empty."""
+    draw_US = _draw(world, "oracle item", day)
+    return once(world.catalogue.shelf.pick(day, niche_US.ravel(), draw_US.ravel()).reshape(niche_US.shape))
+
+
+def popular(world: World, day: int) -> NDArray[np.int64]:
+    """Return popular items, every other one of a followed topic where a user follows one (U, S)."""
+    known_I = np.bincount(world.organic(day - 1).item_E, minlength=world.items)
+    return lists(world, day, np.arange(world.users), known_I, PLACES)
+
+
+def saves(world: World, day: int, item_US: NDArray[np.int64]) -> int:
+    """Return how often all users, if all came, would save something of their list."""
+    user_U = np.arange(world.users)
+    appeal_US = world.appeal(day, user_U, item_US)
+    return int((world.react(day, user_U, item_US, appeal_US, np.zeros_like(item_US)) == SAVE).sum())
+
+
+def _draw(world: World, name: str, day: int) -> NDArray[np.float64]:
+    return draws.uniform(world.config.seed, name, day, np.arange(world.users)[:, None], np.arange(PLACES))

@@ -1,0 +1,114 @@
+"""``python -m benchmarks.simulate.page docs/online.md``: its figures, written from benchmarks/results/simulate.json."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.markdown import number, table
+from benchmarks.simulate.picture import draw
+from benchmarks.simulate.sets import WORLD
+from multitudes.service.settings_table import between
+from multitudes.simulate.world_config import WorldConfig
+
+BEGIN_SETTINGS = "<!-- settings: written by `python -m benchmarks.simulate.page docs/online.md` -->"
+BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/online.md` -->"
+RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"
+PICTURE = "images/world-marginals.svg"
+
+_SPREAD = {
+    "p10": "a tenth has at most",
+    "p50": "median",
+    "p90": "a tenth has at least",
+    "p99": "a hundredth has at least",
+}
+
+
+def written_into(page: str, results: Mapping[str, Any]) -> str:
+    """Return a page with the settings and the figures between their marks."""
+    with_settings = between(BEGIN_SETTINGS, "\n".join(settings()).strip(), page)
+    return between(BEGIN, "\n".join(figures(results)).strip(), with_settings)
+
+
+def settings() -> list[str]:
+    """Return what a world is made of, each number with its reason."""
+    fields = WorldConfig().model_dump()
+    why = {name: field.description or "" for name, field in WorldConfig.model_fields.items()}
+    return table(["[world]", "default", ""], ([f"`{name}`", plain(value), why[name]] for name, value in fields.items()))
+
+
+def plain(value: float | tuple[float, ...]) -> str:
+    """Return a default as a world file has it."""
+    return f"[{', '.join(map(plain, value))}]" if isinstance(value, tuple) else f"{value:g}"
+
+
+def figures(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines."""
+    sets = results["marginals"]["figures"]["sets"]
+    yield f"![The marginals of the world beside those of public data sets]({PICTURE})"
+    yield ""
+    public = {name: found for name, found in sets.items() if name != WORLD}
+    rows = [compared(said, path, sets[WORLD], public) for said, path in lines()]
+    head = ["", WORLD, f"{len(public)} public set{'s' if len(public) > 1 else ''}, lowest to highest", "within"]
+    yield from table(head, (row for row in rows if row))
+    worlds = results["prize"]["figures"]["worlds"]
+    yield "Saves of a list of 30, by lists that know the tastes and by two that do not, if everybody came:"
+    yield ""
+    names = list(next(iter(worlds.values())))
+    yield from table(
+        ["", *names], ([world, *(f"{found[name]:.2f}" for name in names)] for world, found in worlds.items())
+    )
+    yield _speed(results["speed"])
+
+
+def lines() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what is compared, and where it stands in a record."""
+    for said, path in (
+        ("events of a user", ("history",)),
+        ("topics among ten events of a user", ("topics",)),
+        ("days with an event, of 30", ("days", "active_in_30")),
+        ("events on such a day", ("days", "events_a_day")),
+    ):
+        yield from ((f"{said}: {how}", (*path, quantile)) for quantile, how in _SPREAD.items())
+    yield "events on the most popular hundredth of the items", ("popularity", "0.01")
+    yield "events on the most popular tenth of the items", ("popularity", "0.1")
+    yield "Gini's coefficient of items", ("popularity", "gini")
+    yield "events that repeat one of the same user", ("repeat_share",)
+
+
+def compared(said: str, path: tuple[str, ...], world: Mapping[str, Any], public: Mapping[str, Any]) -> list[str] | None:
+    """Return a row of the table; None where no public set has the figure."""
+    own, others = at(world, path), [value for found in public.values() if (value := at(found, path)) is not None]
+    if own is None or not others:
+        return None
+    low, high = min(others), max(others)
+    where = "yes" if low <= own <= high else "**below**" if own < low else "**above**"
+    return [said, number(own), f"{number(low)} – {number(high)}", where]
+
+
+def at(found: Any, path: tuple[str, ...]) -> float | None:  # noqa: ANN401 (JSON of any shape)
+    """Return the figure at ``path``; None where there is none."""
+    for key in path:
+        found = found and found[key]
+    return found if found is None else float(found)
+
+
+def _speed(part: Mapping[str, Any]) -> str:
+    found, sizes = part["figures"], part["figures"]["settings"]
+    return (
+        f"{sizes['users']:,} users and {sizes['items']:,} items, one core, without a model:"
+        f" {number(found['impressions_per_s']['median'])} impressions and"
+        f" {number(found['user_days_per_s']['median'])} users × days in a second of processor time. So {sizes['days']}"
+        f" days with {number(found['impressions'])} impressions take {number(found['all_days_s'])} s, and"
+        f" {number(found['made_s'])} s to make the world; {number(found['peak_mib'])} MiB at most."
+        f" On {part['machine']['cpu']}."
+    )
+
+
+if __name__ == "__main__":
+    file = Path(sys.argv[1])
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    file.write_text(written_into(file.read_text(encoding="utf-8"), kept), encoding="utf-8")
+    draw(kept["marginals"]["figures"]["sets"], file.parent / PICTURE)

@@ -1,0 +1,55 @@
+"""The benchmark of the simulated world runs as a whole, and its page is of its results."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from benchmarks.machine import ROOT
+from benchmarks.simulate.page import BEGIN, BEGIN_SETTINGS, PICTURE, RESULTS, compared, figures, written_into
+from benchmarks.simulate.picture import draw
+
+
+def test_the_documents_figures_and_settings_are_those_of_the_kept_run():
+    page = (ROOT / "docs" / "online.md").read_text()
+    results = json.loads(RESULTS.read_text())
+    assert BEGIN in page
+    assert BEGIN_SETTINGS in page
+    assert written_into(page, results) == page
+    assert not any(part["quick"] for part in results.values())
+    assert (ROOT / "docs" / PICTURE).exists()
+
+
+def test_a_changed_result_changes_the_page():
+    """The control of the comparison above."""
+    results = json.loads(RESULTS.read_text())
+    results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
+    page = (ROOT / "docs" / "online.md").read_text()
+    assert written_into(page, results) != page
+    assert any("**above**" in line and "0.99" in line for line in figures(results))
+
+
+@pytest.mark.parametrize(("own", "said"), [(1.0, "**below**"), (2.0, "yes"), (4.0, "yes"), (5.0, "**above**")])
+def test_a_figure_is_within_the_range_of_the_public_sets_or_not(own, said):
+    public = {"a": {"share": 2.0}, "b": {"share": 4.0}, "c": {"share": None}}
+    row = compared("share", ("share",), {"share": own}, public)
+    assert row is not None
+    assert row[-1] == said
+
+
+def test_what_no_public_set_has_is_no_row():
+    assert compared("days", ("days", "p50"), {"days": {"p50": 1.0}}, {"a": {"days": None}}) is None
+
+
+@pytest.mark.slow
+def test_parts_are_kept_one_by_one_and_make_a_page_and_a_picture(tmp_path):
+    out = tmp_path / "simulate.json"
+    command = [sys.executable, "-m", "benchmarks.simulate", "--quick", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    results = json.loads(out.read_text())
+    assert set(results) == {"marginals", "prize", "speed"}
+    assert {"machine", "versions", "seeds", "load"} <= set(results["speed"])
+    assert results["speed"]["figures"]["impressions_per_s"]["median"] > 0
+    assert any("1 public set," in line for line in figures(results))
+    draw(results["marginals"]["figures"]["sets"], tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").read_text().startswith("<svg")

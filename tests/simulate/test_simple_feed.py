@@ -1,0 +1,54 @@
+"""The feed of the calibration: popular items and those of followed topics, none twice, learned from nobody."""
+
+import numpy as np
+
+from multitudes.simulate.calibrate import gini
+from multitudes.simulate.simple_feed import Seen, lists, run
+from tests.simulate.worlds import everybody, small
+
+
+def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():
+    world = small(new_items_share=0.3)
+    known = np.zeros(world.items, dtype=np.int64)
+    known[:20] = 10_000
+    shown = lists(world, 0, everybody(world), known, 30)
+    assert shown.shape == (world.users, 30)
+    assert (world.born_I[shown[shown >= 0]] <= 0).all()
+    for row in shown[:200]:
+        kept = row[row >= 0].tolist()
+        assert len(set(kept)) == len(kept)
+    follows = np.diff(world.follow_offset)
+    popular = (shown >= 0) & (shown < 20)
+    assert (popular | (shown < 0))[:, ::2].mean() > 0.95
+    explicit = shown[follows > 0][:, 1::2]
+    user = np.flatnonzero(follows > 0)[:, None] + np.zeros_like(explicit)
+    pairs = set(zip(np.repeat(everybody(world), follows).tolist(), world.follow.tolist(), strict=True))
+    there = explicit >= 0
+    assert all(
+        (u, world.topic_I[i]) in pairs for u, i in zip(user[there].tolist(), explicit[there].tolist(), strict=True)
+    )
+
+
+def test_nobody_needs_to_follow_anything():
+    world = small(follows=0.0, users=50)
+    assert (lists(world, 0, everybody(world), np.ones(world.items, dtype=np.int64), 10) >= 0).any()
+
+
+def test_what_was_shown_is_counted():
+    seen = Seen(items=10)
+    user, items = np.array([0, 3]), np.array([[1, 2, -1], [1, 9, 9]])
+    assert not seen.times(user, items).any()
+    seen.add(user, items)
+    seen.add(user[1:], items[1:])
+    assert seen.times(user, items).tolist() == [[1, 1, 0], [2, 4, 4]]
+    assert seen.times(np.array([1]), items[:1]).tolist() == [[0, 0, 0]]
+
+
+def test_a_run_is_a_function_of_the_world_and_the_feed_adds_to_the_past():
+    world = small(users=600)
+    events = run(world, past=10, days=3)
+    assert events.equals(run(world, past=10, days=3))
+    assert events["timestamp"].is_sorted()
+    alone = run(world, past=13, days=0)
+    assert len(events) != len(alone)
+    assert 0 < gini(np.bincount(events["item_id"])) < 1
