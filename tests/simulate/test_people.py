@@ -124,11 +124,20 @@ def test_follows_tell_of_saves_and_without_informative_ones_nothing():
     assert information(empty) < max(chance) * 1.2
 
 
-def test_some_users_save_more_readily_than_others():
-    def spread(world):
-        action = world.react(3, everybody(world), items, world.appeal(3, everybody(world), items), np.zeros_like(items))
-        return (action == SAVE).sum(axis=1).std()
-
-    eager, alike = small(readiness_spread=1.0, loved_odds=3.0), small(readiness_spread=0.0, loved_odds=3.0)
+def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
+    eager, alike = small(readiness_spread=1.0), small(readiness_spread=0.0)
     items = some_items(eager, 30)
-    assert spread(eager) > 1.15 * spread(alike)
+    more = eager.appeal(3, everybody(eager), items) - alike.appeal(3, everybody(alike), items)
+    assert np.ptp(more, axis=1).max() < 1e-4  # of a user, not of an item
+    assert more[:, 0].std() == pytest.approx(1, abs=0.05)
+    saved = {world: np.bincount(organic(world, -30, 0)[0], minlength=world.users) for world in (eager, alike)}
+    above = more[:, 0] > 0.5
+    assert saved[eager][above].mean() > 1.5 * saved[eager][~above].mean()
+    assert saved[alike][above].mean() == pytest.approx(saved[alike][~above].mean(), rel=0.2)
+
+
+def test_who_comes_often_saves_more_outside_of_the_feed_too():
+    world = small(cohort_share=[1, 0, 0, 0, 0], cohort_visits=[0.3] * 5, visits_spread=1.0)
+    often = visits(world, range(30)) > 9
+    saved = np.bincount(organic(world, -30, 0)[0], minlength=world.users)
+    assert saved[often].mean() > 1.5 * saved[~often].mean()

@@ -71,9 +71,16 @@ def test_more_appeal_never_makes_less_of_an_item():
     less, more = (rank[react(world, items, appeal=a)] for a in (-3.0, -2.0))
     assert (more >= less).all()
     assert (more > less).any()
-    rank = np.array([1, 2, 3, 0])
     again = rank[react(world, items, appeal=-2.0, day=4)]
     assert (again < less).any()  # control: other draws
+
+
+def test_another_day_is_another_chance():
+    world = small()
+    items = some_items(world, 30)
+    saved = [react(world, items, day=day) == SAVE for day in (3, 4)]
+    share = saved[0].mean()
+    assert (saved[0] & saved[1]).mean() == pytest.approx(share**2, rel=0.5)  # share, if a day were like another
 
 
 def test_what_else_is_in_a_list_below_does_not_matter_nor_who_else_is_there():

@@ -70,6 +70,37 @@ def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little(
     assert odds[~same & ~kin] == pytest.approx(config.unloved_odds, rel=1e-4)
 
 
+def appeals(items, day=0, **changed):
+    """Return the appeal of ``items`` in a world in which nothing but what is changed tells items of a niche apart."""
+    same = {"quality_spread": 0.0, "pair_spread": 0.0, "freshness": 0.0, "new_items_share": 0.3}
+    world = small(**STEADY, **same | changed)
+    return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))
+
+
+def test_items_differ_by_quality_for_all_alike_and_by_a_little_for_each_user():
+    items = np.arange(60, 600)  # the first of each niche were always there
+    _, plain = appeals(items)
+    world, by_quality = appeals(items, quality_spread=0.5)
+    assert np.abs(by_quality - plain - world.catalogue.quality_I[items]).max() < 1e-5
+    assert world.catalogue.quality_I.std() == pytest.approx(0.5, abs=0.03)
+    _, by_pair = appeals(items, pair_spread=0.5)
+    own = by_pair - plain
+    assert own.std() == pytest.approx(0.5, abs=0.01)
+    assert own.mean(axis=0).std() < 0.02
+    assert own.mean(axis=1).std() < 0.05
+
+
+def test_an_item_is_fresh_for_some_days():
+    items = np.arange(60, 600)
+    _, plain = appeals(items, day=20)
+    world, fresh = appeals(items, day=20, freshness=1.0)
+    age = 20 - world.born_I[items]
+    more = (fresh - plain).mean(axis=0)
+    assert more[age == 0] == pytest.approx(1, abs=1e-4)
+    assert (more[(age > 0) & (age < 4)] > 0.25).all()
+    assert (more[age > 10] < 0.05).all()
+
+
 def test_tastes_drift_slowly():
     world = small(burst_share=0.0, taste_life_days=200.0)
     near, far = overlap(world, 0, 7), overlap(world, 0, 100)

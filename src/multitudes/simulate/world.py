@@ -1,7 +1,8 @@
 """The world of a simulated test: who comes, what they like, what they do with what they are shown, and the truth of it.
 
 Every draw is a function of what it is for (``draws``), so arms that show the same get the same answers, and what
-differs between arms comes from what they show.
+differs between arms comes from what they show. Its sister ``data/planted.py`` plants events and is done; here people
+react, so nothing can be drawn in the order of a stream, and what both share is the date on which they begin.
 """
 
 from itertools import pairwise
