@@ -60,6 +60,10 @@ def made(tmp_path: Path, log=SERVED, done=EVENTS, items=ITEMS, **settings) -> di
 
 def test_every_row_of_a_small_log(tmp_path):
     assert made(tmp_path) == {
+        (7, 0, "active"): 1,
+        (8, 1, "active"): 1,
+        (7, 0, "session_s"): 30,  # 20 s of the first answer, 10 of the second
+        (8, 1, "session_s"): 5,
         (7, 0, "visits"): 2,
         (8, 1, "visits"): 1,
         (7, 0, "saves"): 2,
@@ -99,7 +103,8 @@ def test_only_what_was_shown_counts_as_topics_where_the_log_says_it(tmp_path):
 
 def test_without_items_there_are_no_topics(tmp_path):
     assert {metric for _, _, metric in made(tmp_path, items=None)} == {
-        "visits", "saves", "feed_saves", "feed_saves_explicit", "feed_saves_implicit", "click", "hide",
+        "visits", "active", "session_s", "saves", "feed_saves", "feed_saves_explicit", "feed_saves_implicit",
+        "click", "hide",
     }  # fmt: skip
 
 
@@ -123,4 +128,6 @@ def test_bad_tables_are_refused_in_one_line_and_nothing_is_left(tmp_path):
             tmp_path / "served.parquet", tmp_path / "events.parquet", None, tmp_path / "new" / "o.csv", OutcomesConfig()
         )
     assert not (tmp_path / "new").exists()
+    with pytest.raises(DataError, match="'visits' is the name of a metric"):
+        made(tmp_path, done=EVENTS.with_columns(action=pl.lit("visits")))
     assert not [file for file in tmp_path.iterdir() if "outcomes" in file.name or file.name == "o.parquet"]

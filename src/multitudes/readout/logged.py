@@ -2,6 +2,8 @@
 
 ========================= ==========================================================================================
 visits                    answers that the user got
+active                    1 on the day of the user's first answer since the start: saves/active is saves per active user
+session_s                 seconds from an answer to the last engagement with its items; of answers without any, nothing
 saves                     engagements of the kinds that count as saves, wherever they came from (sitewide)
 feed_saves                those of an item that an answer brought (home feed): the answer that they name, where any row
                           names one; else one to the same user at most ``within_s`` before
@@ -27,8 +29,9 @@ from multitudes.data import tables
 from multitudes.data.engine import Advice, frame, literal, open_engine, reading, value
 from multitudes.data.tables import Table
 from multitudes.data.times import DAY_S
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 
+_OWN = ("visits", "active", "session_s", "saves", "topics_served", "adopted_topics")
 _ADVICE = Advice("raise --memory-limit", "free some, or choose another place for the outcomes")
 
 
@@ -77,6 +80,7 @@ def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, confi
         found = {name: tables.view(connection, name, tables.at(file)) for name, file in _given(served, events, items)}
         for column in ("user_id", "item_id"):
             tables.id_kind(connection, found, column)
+        _refuse_reserved(connection, events, config.saves)
         rows = " UNION ALL ".join(_rows(connection, found, config))
         partial = Path(scratch) / out.name
         with reading(events):
@@ -98,11 +102,20 @@ def _given(served: Path, events: Path, items: Path | None) -> list[tuple[str, Pa
     return [("served", served), ("events", events)] + ([] if items is None else [("items", items)])
 
 
+def _refuse_reserved(connection: duckdb.DuckDBPyConnection, events: Path, saves: tuple[str, ...]) -> None:
+    """Refuse an action that would be added to a metric of another meaning."""
+    named = {row[0] for row in connection.execute("SELECT DISTINCT action FROM events_raw").fetchall()}
+    taken = sorted(name for name in named - set(saves) - {None} if name in _OWN or name.startswith("feed_saves"))
+    if taken:
+        raise DataError(f"{events}: the action '{taken[0]}' is the name of a metric of another meaning; rename it")
+
+
 def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
     """Return selections of (user_id, timestamp, metric, value), after making the tables that they share."""
     saves = ", ".join(literal(action) for action in config.saves)
     source = "source" if "source" in found["served"].extra else "NULL"
     came_of = _came_of(connection, config.within_s)
+    since = "(SELECT min(timestamp) FROM served_raw)" if config.since is None else str(config.since)
     connection.execute(f"""
         CREATE TABLE done AS
         SELECT user_id, item_id, timestamp, coalesce(action IN ({saves}), false) AS is_save, action, request_id
@@ -116,6 +129,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config
     rows = [
         f"""SELECT user_id, min(timestamp) AS timestamp, 'visits' AS metric, 1 AS value FROM served_raw
             WHERE user_id IS NOT NULL GROUP BY user_id, {_answer(found)}""",
+        f"""SELECT user_id, min(timestamp), 'active', 1 FROM served_raw
+            WHERE user_id IS NOT NULL AND timestamp >= {since} GROUP BY user_id""",
+        f"""SELECT user_id, min(served_raw.timestamp), 'session_s', max(done.timestamp) - min(served_raw.timestamp)
+            FROM done JOIN served_raw USING (user_id, item_id)
+            WHERE {came_of} GROUP BY user_id, {_answer(found, "served_raw.")}""",
         "SELECT user_id, timestamp, 'saves', 1 FROM done WHERE is_save",
         "SELECT user_id, timestamp, action, 1 FROM done WHERE NOT is_save AND action IS NOT NULL",
         "SELECT user_id, timestamp, 'feed_saves', 1 FROM brought",
@@ -151,6 +169,7 @@ def _of_topics(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], c
     ]
 
 
-def _answer(found: dict[str, Table]) -> str:
-    """Return what tells the answers of one user apart."""
-    return "coalesce(request_id, CAST(timestamp AS VARCHAR))" if "request_id" in found["served"] else "timestamp"
+def _answer(found: dict[str, Table], of: str = "") -> str:
+    """Return what tells the answers of one user apart; ``of`` names their table."""
+    named = "request_id" in found["served"]
+    return f"coalesce({of}request_id, CAST({of}timestamp AS VARCHAR))" if named else f"{of}timestamp"

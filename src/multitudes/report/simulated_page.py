@@ -13,6 +13,7 @@ from multitudes.report.svg import Chart, svg
 _HEADLINES = {  # metric → what a person calls it, in the order of the page
     "feed_saves": "Saves in the feed",
     "saves": "Saves anywhere",
+    "saves/active": "Saves anywhere, of an active user",
     "adopted_topics": "Adopted topics",
     "topics_served/visits": "Topics shown at a visit",
     "visits": "Visits",

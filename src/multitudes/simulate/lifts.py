@@ -18,7 +18,11 @@ from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.days import DAY_S, day_s
 from multitudes.simulate.run import seed_folder
 
-RATIOS = {"feed_saves/visits": ("feed_saves", "visits"), "topics_served/visits": ("topics_served", "visits")}
+RATIOS = {
+    "saves/active": ("saves", "active"),
+    "feed_saves/visits": ("feed_saves", "visits"),
+    "topics_served/visits": ("topics_served", "visits"),
+}
 
 
 def lifts(config: ExperimentConfig, out: Path) -> list[Moved]:
