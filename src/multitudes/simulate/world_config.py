@@ -155,7 +155,7 @@ class WorldConfig(Config):
         0.3,
         gt=0,
         le=1e6,
-        description="odds of a save of an average item, for somebody who likes nothing else; calibrated",
+        description="odds of a save of an average item by who likes nothing else: good feeds bring a save; a choice",
     )
     unloved_odds: float = Field(
         0.004, gt=0, le=1e6, description="odds of a save of an item of no taste: one in 250; a choice"
