@@ -4,7 +4,9 @@ import numpy as np
 
 from multitudes.simulate.calibrate import gini
 from multitudes.simulate.simple_feed import Seen, lists, run
-from tests.simulate.worlds import everybody, small
+from multitudes.simulate.world import World
+from multitudes.simulate.world_config import WorldConfig
+from tests.simulate.worlds import everybody, organic, small
 
 
 def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():
@@ -32,6 +34,20 @@ def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():
 def test_nobody_needs_to_follow_anything():
     world = small(follows=0.0, users=50)
     assert (lists(world, 0, everybody(world), np.ones(world.items, dtype=np.int64), 10) >= 0).any()
+
+
+def test_it_leaves_the_mood_as_it_is():
+    """As the description of ``mood_saves`` says: 0 is the mood of a feed that learns nothing."""
+    world = World(WorldConfig(users=10_000))
+    mood = np.zeros(world.users, dtype=np.float32)
+    known = np.bincount(organic(world, -30, 0)[1], minlength=world.items)
+    for day in range(7):
+        visitors = world.visitors(day, mood)
+        items = lists(world, day, visitors, known, 30)
+        appeal = world.appeal(day, visitors, items)
+        mood = world.mood(mood, visitors, world.react(day, visitors, items, appeal, np.zeros_like(items)))
+    assert abs(mood[visitors].mean()) < 0.03
+    assert mood[visitors].std() > 0.03  # but not for each
 
 
 def test_what_was_shown_is_counted():

@@ -142,7 +142,7 @@ class World:
         joy_B = (action_BS == SAVE).sum(axis=1) + _CLICK_JOY * (action_BS == CLICK).sum(axis=1)
         joy_B = joy_B - _HIDE_GRIEF * (action_BS == HIDE).sum(axis=1)
         after_U = config.mood_memory * mood_U.astype(np.float64)
-        after_U[user_B] += (1 - config.mood_memory) * np.tanh((joy_B - config.mood_saves) / config.mood_saves)
+        after_U[user_B] += (1 - config.mood_memory) * np.tanh(joy_B - config.mood_saves)
         return np.clip(after_U, -1, 1).astype(np.float32)
 
     def tastes(self, day: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:

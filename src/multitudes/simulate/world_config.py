@@ -40,7 +40,10 @@ class WorldConfig(Config):
         description="groups of items that a taste is for; five to a topic, so that a topic is coarse; a choice",
     )
     niche_skew: float = Field(
-        0.3, ge=0, description="exponent of Zipf's law over niches, for what users like and what there is; calibrated"
+        0.3,
+        ge=0,
+        le=10,
+        description="exponent of Zipf's law over niches, for what users like and what there is; calibrated",
     )
     second_topic_share: float = Field(
         0.5,
@@ -52,13 +55,16 @@ class WorldConfig(Config):
     new_items_share: float = Field(
         0.15, ge=0, le=1, description="items that appear during ``horizon``, evenly; about 0.5 % a day, a choice"
     )
-    embedding_width: int = Field(0, ge=0, description="width of the item embeddings; 0: none, ids and topics do")
+    embedding_width: int = Field(
+        0, ge=0, le=4_096, description="width of the item embeddings; 0: none, ids and topics do"
+    )
     quality_spread: float = Field(
-        0.5, ge=0, description="standard deviation of the log-odds of a save between items of a niche; a choice"
+        0.5, ge=0, le=10, description="standard deviation of the log-odds of a save between items of a niche; a choice"
     )
     popularity_spread: float = Field(
         1.4,
         ge=0,
+        le=10,
         description="standard deviation of log popularity, by which items are found without the feed; calibrated",
     )
     quality_popularity: float = Field(
@@ -73,10 +79,10 @@ class WorldConfig(Config):
         8, gt=0, le=32, description="niches held for long, half of them with little weight; 1 is a control; calibrated"
     )
     taste_life_days: float = Field(
-        365.0, gt=0, description="how long a taste grows and fades, then another takes its place: slow drift; a choice"
+        365.0, ge=1, description="how long a taste grows and fades, then another takes its place: slow drift; a choice"
     )
     burst_share: float = Field(0.3, ge=0, le=1, description="share of the time with a short-term taste; a choice")
-    burst_days: float = Field(7.0, gt=0, description="length of a burst: a trip, a party, a week; a choice")
+    burst_days: float = Field(7.0, ge=1, description="length of a burst: a trip, a party, a week; a choice")
     burst_weight: float = Field(
         0.4,
         ge=0,
@@ -86,6 +92,7 @@ class WorldConfig(Config):
     pair_spread: float = Field(
         0.5,
         ge=0,
+        le=10,
         description="standard deviation of the log-odds of a save that is of this user and item alone; a choice",
     )
 
@@ -99,19 +106,29 @@ class WorldConfig(Config):
         description="chance of a visit on a day: most days, weekly, twice a month; calibrated",
     )
     visits_spread: float = Field(
-        0.6, ge=0, description="standard deviation of the log-odds of a visit within a cohort; calibrated (days active)"
+        0.6,
+        ge=0,
+        le=10,
+        description="standard deviation of the log-odds of a visit within a cohort; calibrated (days active)",
     )
     horizon: int = Field(
-        30, gt=0, description="days over which new and resurrected users arrive and new items appear; a month"
+        30,
+        gt=0,
+        le=36_500,
+        description="days over which new and resurrected users arrive and new items appear; a month",
     )
     lapse_days: int = Field(
-        21, ge=0, description="resurrected users did nothing for so long before day 0, and until their return; a choice"
+        21,
+        ge=0,
+        le=36_500,
+        description="resurrected users did nothing for so long before day 0, and until their return; a choice",
     )
 
     # What they follow.
     follows: float = Field(
         4.0,
         ge=0,
+        le=1_000,
         description="topics that users follow, on average, spread geometrically: a fifth follows none; a choice",
     )
     informative_follows: float = Field(
@@ -129,12 +146,20 @@ class WorldConfig(Config):
 
     # What they do with what they see.
     readiness_spread: float = Field(
-        0.9, ge=0, description="standard deviation of the log of how readily users save; calibrated (history, its tail)"
+        0.9,
+        ge=0,
+        le=10,
+        description="standard deviation of the log of how readily users save; calibrated (history, its tail)",
     )
     loved_odds: float = Field(
-        0.3, gt=0, description="odds of a save of an average item, for somebody who likes nothing else; calibrated"
+        0.3,
+        gt=0,
+        le=1e6,
+        description="odds of a save of an average item by who likes nothing else: good feeds bring a save; a choice",
     )
-    unloved_odds: float = Field(0.004, gt=0, description="odds of a save of an item of no taste: one in 250; a choice")
+    unloved_odds: float = Field(
+        0.004, gt=0, le=1e6, description="odds of a save of an item of no taste: one in 250; a choice"
+    )
     kinship: float = Field(
         0.1,
         ge=0,
@@ -142,14 +167,18 @@ class WorldConfig(Config):
         description="odds of other items of a taste's topic, as a share of the taste's: topics are coarse; a choice",
     )
     freshness: float = Field(
-        0.3, description="log-odds that an item has more on its first day; wears off within a week; a choice"
+        0.3,
+        ge=-20,
+        le=20,
+        description="log-odds that an item has more on its first day; wears off within a week; a choice",
     )
     clicks_per_save: float = Field(
-        3.0, ge=0, description="odds of a click in odds of a save; feeds see a few to one; a choice"
+        3.0, ge=0, le=1e6, description="odds of a click in odds of a save; feeds see a few to one; a choice"
     )
     aspiration: float = Field(
         2.0,
         ge=0,
+        le=20,
         description="log-odds of a click that an item of an aspirational follow has more, and of a save none; a choice",
     )
     hide_share: float = Field(
@@ -161,10 +190,13 @@ class WorldConfig(Config):
         description="places examined from the top, on average, spread geometrically: position bias; a choice",
     )
     fatigue: float = Field(
-        0.5, ge=0, description="odds are divided by 1 + fatigue × impressions before: half after two; a choice"
+        0.5, ge=0, le=1e6, description="odds are divided by 1 + fatigue × impressions before: half after two; a choice"
     )
     saturation: float = Field(
-        0.1, ge=0, description="odds are divided by 1 + saturation × items of the niche above in the list; a choice"
+        0.1,
+        ge=0,
+        le=1e6,
+        description="odds are divided by 1 + saturation × items of the niche above in the list; a choice",
     )
     mood_gain: float = Field(
         0.3, ge=0, le=1, description="more visits at the best mood, as a share; fewer at the worst; a choice"
@@ -175,6 +207,7 @@ class WorldConfig(Config):
     mood_saves: float = Field(
         0.25,
         ge=0,
+        le=1_000,
         description="saves of a visit that leave the mood as it is, as the feed of the calibration brings them",
     )
 
@@ -186,7 +219,7 @@ class WorldConfig(Config):
         description="share of the active days with saves outside of the feed; calibrated (days active)",
     )
     organic_saves: float = Field(
-        3.0, ge=1, description="saves on such a day, on average, spread geometrically; calibrated (history)"
+        3.0, ge=1, le=1_000, description="saves on such a day, on average, spread geometrically; calibrated (history)"
     )
     stray_share: float = Field(
         0.1, ge=0, le=1, description="of these, saves that follow no taste, such as a present; a choice"
@@ -194,7 +227,7 @@ class WorldConfig(Config):
     return_share: float = Field(
         0.15, ge=0, le=1, description="of these, returns to a favourite of the taste; 0 to 70 % are public; calibrated"
     )
-    favourites: int = Field(3, gt=0, description="items of a taste that somebody returns to; a choice")
+    favourites: int = Field(3, gt=0, le=1_000_000, description="items of a taste that somebody returns to; a choice")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
