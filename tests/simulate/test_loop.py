@@ -17,7 +17,6 @@ from multitudes.simulate.life import Life
 from multitudes.simulate.organic import Actions
 from multitudes.simulate.ranker import shown
 from multitudes.simulate.run import simulate
-from multitudes.simulate.shown import Shown
 from multitudes.simulate.slates import EXPLICIT, Slates
 from multitudes.simulate.world import SAVE, World
 from multitudes.simulate.world_config import WorldConfig
@@ -156,16 +155,6 @@ def test_the_ranker_without_noise_shows_the_most_appealing_first():
     noisy = {tuple(shown(0, day, np.array([3]), item, appeal, 3, 2.0)[0].tolist()) for day in range(50)}
     assert len(noisy) > 1
     assert all(2 not in order for order in noisy)
-
-
-def test_impressions_count_for_as_long_as_they_are_remembered():
-    shown_before = Shown(items=10, days=2)
-    who, what = np.array([1, 4]), np.array([[3, 5], [3, -1]])
-    shown_before.add(0, who, what)
-    shown_before.add(1, who, what)
-    assert shown_before.counts(2, who, what).tolist() == [[2, 2], [2, 0]]
-    assert shown_before.counts(3, who, what).tolist() == [[1, 1], [1, 0]]
-    assert shown_before.counts(2, np.array([2]), np.array([[3]])).tolist() == [[0]]
 
 
 def test_a_diary_gives_back_what_was_done_before_a_moment():

@@ -3,7 +3,8 @@
 import numpy as np
 
 from multitudes.simulate.calibrate import gini
-from multitudes.simulate.simple_feed import Seen, lists, run
+from multitudes.simulate.seen import Seen
+from multitudes.simulate.simple_feed import lists, run
 from multitudes.simulate.world import World
 from multitudes.simulate.world_config import WorldConfig
 from tests.simulate.worlds import everybody, organic, small

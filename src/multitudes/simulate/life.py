@@ -13,11 +13,9 @@ from multitudes.simulate.config import LoopConfig
 from multitudes.simulate.diary import Diary
 from multitudes.simulate.feed import Day, Visits
 from multitudes.simulate.ranker import shown
-from multitudes.simulate.shown import Shown
+from multitudes.simulate.seen import Seen
 from multitudes.simulate.slates import Policy
 from multitudes.simulate.world import World
-
-_REMEMBERED_DAYS = 14  # for so long an impression tires
 
 
 class Life:
@@ -34,7 +32,7 @@ class Life:
         self.diary = Diary(world.users)
         self._world, self._loop, self._logs = world, loop, logs
         self._mood_U = np.zeros(world.users, dtype=np.float32)
-        self._shown = Shown(world.items, _REMEMBERED_DAYS)
+        self._seen = Seen(world.items)
         self.diary.add(*(world.organic(day) for day in range(-loop.past_days, 0)))
 
     def go_on(self, day: int, policy: Callable[[], Policy]) -> None:
@@ -45,7 +43,7 @@ class Life:
             lived = self._lived(day, policy())
             feed.write(self._logs, lived, self._world.topics)
             visits = lived.visits
-        self._shown.add(day, visits.user_B, visits.item_BS)
+        self._seen.add(visits.user_B, visits.item_BS)
         self._mood_U = self._world.mood(self._mood_U, visits.user_B, visits.action_BS)
         self.diary.add(self._world.organic(day), visits.actions)
 
@@ -58,5 +56,5 @@ class Life:
         place_BS = shown(world.config.seed, day, user_B, slates.item_BN, appeal_BN, loop.slots, loop.ranker_noise)
         item_BS = np.take_along_axis(slates.item_BN, place_BS, axis=1)
         appeal_BS = np.take_along_axis(appeal_BN, place_BS, axis=1)
-        action_BS = world.react(day, user_B, item_BS, appeal_BS, self._shown.counts(day, user_B, item_BS))
+        action_BS = world.react(day, user_B, item_BS, appeal_BS, self._seen.times(user_B, item_BS))
         return Day(day, Visits(user_B, time_B, item_BS, action_BS), slates, place_BS, world.organic(day), policy.name)
