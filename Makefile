@@ -62,7 +62,7 @@ bench-readout: $(STAMP)
 # The simulated world beside public data sets, and its speed. ARGS="--data FOLDER …": see --help.
 bench-simulate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
-	$(BIN)/python -m benchmarks.simulate.page docs/online.md
+	$(BIN)/python -m benchmarks.simulate.page docs/simulation.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.page docs/online.md``: its figures, written from benchmarks/results/simulate.json."""
+"""``python -m benchmarks.simulate.page docs/simulation.md``: its figures, from benchmarks/results/simulate.json."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ from benchmarks.simulate.sets import WORLD
 from multitudes.service.settings_table import between
 from multitudes.simulate.world_config import WorldConfig
 
-BEGIN_SETTINGS = "<!-- settings: written by `python -m benchmarks.simulate.page docs/online.md` -->"
-BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/online.md` -->"
+BEGIN_SETTINGS = "<!-- settings: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
+BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"
 PICTURE = "images/world-marginals.svg"
 

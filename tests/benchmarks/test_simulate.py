@@ -11,7 +11,7 @@ from benchmarks.simulate.picture import draw
 
 
 def test_the_documents_figures_and_settings_are_those_of_the_kept_run():
-    page = (ROOT / "docs" / "online.md").read_text()
+    page = (ROOT / "docs" / "simulation.md").read_text()
     results = json.loads(RESULTS.read_text())
     assert BEGIN in page
     assert BEGIN_SETTINGS in page
@@ -24,7 +24,7 @@ def test_a_changed_result_changes_the_page():
     """The control of the comparison above."""
     results = json.loads(RESULTS.read_text())
     results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
-    page = (ROOT / "docs" / "online.md").read_text()
+    page = (ROOT / "docs" / "simulation.md").read_text()
     assert written_into(page, results) != page
     assert any("**above**" in line and "0.99" in line for line in figures(results))
 

@@ -33,6 +33,19 @@ def test_an_arm_is_a_method_a_policy_or_shares_a_training(tmp_path):
     assert config.retrieval_of("dcm").blend != "round_robin"
 
 
+def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
+    file = tmp_path / "world.toml"
+    file.write_text(GOOD + "[world]\nusers = 77\n", encoding="utf-8")
+    config = read_experiment(file, arms=("followed", "single"), control_world="one-taste")
+    assert list(config.arms) == ["single", "followed"]
+    assert (config.world.users, config.world.tastes, config.name) == (77, 1, "experiment-one-taste")
+    for arms, said in ((("singel",), "did you mean 'single'"), (("single", "turns"), "give --arm dcm too")):
+        with pytest.raises(UsageError, match=said):
+            read_experiment(file, arms=arms)
+    with pytest.raises(UsageError, match="control = 'single' is no arm"):
+        read_experiment(file, arms=("followed",))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

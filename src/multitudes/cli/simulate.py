@@ -1,5 +1,6 @@
 """``multitudes simulate``: an online test in a world whose truth is known."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,23 @@ if TYPE_CHECKING:
     from multitudes.report.simulated_record import Simulated
 
 
+class ControlWorld(StrEnum):
+    """Worlds in which a reason for several vectors is gone; of ``CONTROLS``."""
+
+    ONE_TASTE = "one-taste"
+    EMPTY_FOLLOWS = "empty-follows"
+
+
 def command(
-    world: Annotated[Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/online.md.")],
+    world: Annotated[
+        Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/simulation.md.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the experiment; default: simulated-NAME.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    control_world: Annotated[
+        ControlWorld | None,
+        typer.Option(help="A world in which users have one taste, or follows say nothing: a lift must vanish there."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Try arms in a simulated world.
@@ -30,7 +45,7 @@ def command(
     from multitudes.simulate.config import read_experiment
     from multitudes.simulate.run import simulate
 
-    config = read_experiment(world)
+    config = read_experiment(world, arms=tuple(arm or ()), control_world=control_world)
     folder = out or Path(f"simulated-{config.name}")
     with progress_bar(config.name) as progress:
         simulate(config, folder, progress)

@@ -1,5 +1,6 @@
 """WORLD.toml: a world, the arms that are tried in it, and for how long."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from multitudes.index.build import IndexConfig
 from multitudes.nn.methods import METHODS, Method
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.simulate.world import World
-from multitudes.simulate.world_config import WorldConfig
+from multitudes.simulate.world_config import CONTROLS, WorldConfig
 from multitudes.train.config import RunConfig
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
@@ -98,15 +99,27 @@ class ExperimentConfig(Config):
         return parse(RetrieveConfig, laid_over(self.retrieve, own.retrieve), f"[arms.{arm}.retrieve]")
 
 
-def read_experiment(file: Path) -> ExperimentConfig:
+def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | None = None) -> ExperimentConfig:
     """Read an experiment; whatever can be refused is refused here, before the work.
+
+    Args:
+        file: WORLD.toml.
+        arms: only these, in the order of the file; none: all.
+        control_world: of ``CONTROLS``, with a hyphen for a blank: laid over the world of the file.
 
     Raises:
         UsageError: the file is missing, is no TOML, or names something that does not exist.
     """
-    config = parse(ExperimentConfig, toml_tables(file, "examples/world.toml shows one"), str(file))
+    tables = toml_tables(file, "examples/world.toml shows one")
+    if control_world is not None:
+        name = tables.get("name", ExperimentConfig.model_fields["name"].default)
+        laid_under = laid_over(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])
+        tables |= {"name": f"{name}-{control_world}", "world": laid_under}
+    config = parse(ExperimentConfig, tables, str(file))
     if not config.arms:
         raise UsageError(f"{file}: no [arms.NAME]; an experiment needs at least one")
+    if arms:
+        config = _only(config, arms, file)
     if config.compared_with not in config.arms:
         known = tuple(config.arms)
         raise UsageError(f"{file}: control = '{config.control}' is no arm of it{nearest(config.compared_with, known)}")
@@ -118,6 +131,18 @@ def read_experiment(file: Path) -> ExperimentConfig:
     for name in config.arms:
         _check_arm(config, name, f"{file}: [arms.{name}]")
     return config
+
+
+def _only(config: ExperimentConfig, arms: Sequence[str], file: Path) -> ExperimentConfig:
+    """Return the experiment with some of its arms."""
+    for name in arms:
+        if name not in config.arms:
+            raise UsageError(f"{file}: --arm {name} is no arm of it{nearest(name, tuple(config.arms))}")
+        like = config.arms[name].like
+        if like is not None and like not in arms:
+            raise UsageError(f"{file}: --arm {name} shares the training of {like}; give --arm {like} too")
+    chosen = {name: own for name, own in config.arms.items() if name in arms}
+    return config.model_copy(update={"arms": chosen, "control": config.compared_with})
 
 
 def _check_arm(config: ExperimentConfig, name: str, where: str) -> None:

@@ -1,7 +1,7 @@
 """What a simulated world is made of, and why each number is what it is.
 
 *Calibrated* numbers place the world within the range of the public data sets (``python -m benchmarks.simulate``,
-docs/online.md); a *choice* has no public figure behind it, and says what it is for.
+docs/simulation.md); a *choice* has no public figure behind it, and says what it is for.
 """
 
 from typing import Any, Self
