@@ -50,3 +50,8 @@ def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
     assert encoded(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert encoded(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
     assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding
+
+
+def test_a_number_beyond_float32_is_infinite_without_a_warning():
+    frame, encoding = pl.DataFrame({"price": [1e308]}), [{"column": "price", "mean": 0.0, "spread": 1.0}]
+    assert np.isinf(encoded(frame, encoding)).all(), "so that whoever makes a vector of it sees it"

@@ -146,6 +146,14 @@ def test_a_run_that_cannot_make_their_vectors_keeps_the_items_for_one_that_can(
     assert publish(run.path, changed).carried_items == 2
 
 
+def test_items_of_another_width_wait_for_a_run_that_reads_it(run: PinnerSageRun, changed: Path, tmp_path: Path):
+    narrow = make(planted(embedding_width=6)[1], tmp_path / "narrow", SETTINGS)
+    done = publish(narrow.path, changed)
+    assert (done.version, done.carried_items, done.waiting_items, done.removed_items) == ("0002", 0, 2, 2)
+    assert not set(NEW) & recommended(changed)
+    assert publish(run.path, changed).carried_items == 2
+
+
 def test_a_damaged_file_of_changes_stops_a_publish(run: PinnerSageRun, changed: Path):
     file = changed / "changes" / "0001.log"
     file.write_bytes(file.read_bytes() + b"x" * 100)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -18,6 +19,7 @@ from multitudes.ids import Id
 from multitudes.index import build
 from multitudes.index.protocol import Index, Topics
 from multitudes.release import changes
+from multitudes.release.arrivals import outcome
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieve import serving as retrieving
@@ -197,6 +199,29 @@ def test_what_the_release_cannot_read_is_counted(releases: Path, tmp_path: Path)
     assert change.items["topics"].to_list() == [["Drama", "Western"], ["Western", "Noir"]], "kept for the next release"
 
 
+def test_files_whose_further_columns_are_of_different_types_can_all_be_read_again(releases: Path, tmp_path: Path):
+    further: list[Any] = [
+        [3],
+        ["cheap"],
+        [True],
+        [[1, 2]],
+        [date(2026, 1, 1)],
+        pl.Series([2.5], dtype=pl.Decimal(9, 1)),
+    ]
+    for step, price in enumerate(further):
+        add_items(releases, table(tmp_path, item_id=[300 + step], price=price))
+    assert set(range(300, 306)) < set(recommended(Retriever.open(releases)))
+    made = changes.read(releases / "changes" / "0001.log", Release.open(releases).identity).changes
+    assert outcome(made).items()["price"].to_list() == ["3", "cheap", "true", None, None, "2.5"], "for the next release"
+
+
+def test_dates_that_no_calendar_has_are_no_numbers(releases: Path, tmp_path: Path):
+    (tmp_path / "new.csv").write_text("item_id,topics,price\n201,Drama,inf\n")
+    add_items(releases, tmp_path / "new.csv")
+    add_items(releases, table(tmp_path, item_id=[202], price=["cheap"]))
+    assert {201, 202} < set(recommended(Retriever.open(releases)))
+
+
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "is not there": ("no.parquet", Path.exists, "no such file"),
     "is of another kind": ("new.txt", lambda file: file.write_text("201"), "expected a file that ends in .parquet"),
@@ -228,7 +253,17 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "has embeddings of another width": (
         "new.parquet",
         lambda file: table(file.parent, embedding=[[1.0, 2.0, 3.0]]),
-        "embedding of 3 numbers; those of this release have 2",
+        "the first is 201: it has an embedding of 3 numbers; those of this release have 2",
+    ),
+    "has an embedding that overflows": (
+        "new.parquet",
+        lambda file: table(file.parent, embedding=[[3e38, 3e38]]),
+        "the first is 201: its embedding is longer than 1e19",
+    ),
+    "has an item of which the tower makes no vector of an index": (
+        "new.parquet",
+        lambda file: table(file.parent, embedding=[[9e18, 0.0]]),
+        "the first is 201: its numbers are so large that its vector is not finite",
     ),
 }
 
@@ -284,7 +319,7 @@ def test_items_bring_their_own_vectors_where_the_release_has_no_tower(tmp_path: 
     add_items(tmp_path / "releases", table(tmp_path, embedding=[[3.0, 4.0]]))
     release = Release.open(tmp_path / "releases")
     np.testing.assert_allclose(release.index.vectors(np.array([21])), [[0.6, 0.8]])
-    with pytest.raises(Exception, match=r"1 items, such as 202, have no 'embedding'"):
+    with pytest.raises(Exception, match=r"1 of 1 items cannot be taken, the first is 202: it has no 'embedding'"):
         add_items(tmp_path / "releases", table(tmp_path, item_id=[202]))
 
 

@@ -39,10 +39,15 @@ def encode(frame: pl.DataFrame) -> Features:
 def encoded(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
     """Return the features of rows by an encoding that was made of others (rows, F).
 
-    A column that ``frame`` lacks or that holds lists, and a text where numbers are expected, count as null.
+    A column that ``frame`` lacks or that can be no feature, and a text where numbers are expected, count as null.
     """
     columns = [column for entry in encoding for column in _columns(frame, entry)]
     return np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
+
+
+def can_be_feature(dtype: pl.DataType) -> bool:
+    """Return whether a column of this type holds numbers, flags or categories."""
+    return dtype.is_numeric() or dtype in {pl.Boolean, pl.String, pl.Categorical}
 
 
 def _encoding(series: pl.Series) -> dict[str, Any]:
@@ -65,8 +70,8 @@ def _names(encoding: Sequence[dict[str, Any]]) -> list[str]:
 def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.float32]]:
     """Return the features of one column of the table."""
     name = entry["column"]
-    readable = name in frame.columns and not frame[name].dtype.is_nested()
-    series = frame[name] if readable else pl.Series(name, [None] * frame.height, dtype=pl.String)
+    is_there = name in frame.columns and can_be_feature(frame[name].dtype)
+    series = frame[name] if is_there else pl.Series(name, [None] * frame.height, dtype=pl.String)
     if "categories" not in entry:
         return [_standardised(series, entry["mean"], entry["spread"])]
     text = series.cast(pl.String)
@@ -76,10 +81,10 @@ def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.floa
 def _reason_to_skip(series: pl.Series) -> str | None:
     if series.name in _NAMES:
         return "a name, not a feature"
+    if not can_be_feature(series.dtype):
+        return f"a column of type {series.dtype} is neither a number, a flag nor a category"
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return None
-    if series.dtype not in {pl.String, pl.Categorical}:
-        return f"a column of type {series.dtype} is neither a number, a flag nor a category"
     distinct = series.n_unique()
     return f"{distinct:,} distinct values, more than {MAX_DISTINCT:,}" if distinct > MAX_DISTINCT else None
 
@@ -91,7 +96,8 @@ def _numbers(series: pl.Series) -> NDArray[np.float64]:
 def _standardised(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
     numbers = _numbers(series)
     centred = np.where(np.isfinite(numbers), numbers, mean) - mean
-    standardised: NDArray[np.float32] = (centred / (spread if spread > 0 else 1.0)).astype(np.float32)
+    with np.errstate(over="ignore"):  # what becomes infinite is seen in the vector that is made of it
+        standardised: NDArray[np.float32] = (centred / (spread if spread > 0 else 1.0)).astype(np.float32)
     return standardised
 
 

@@ -119,12 +119,17 @@ def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
         matrix = np.ascontiguousarray(given, dtype=np.float32)
     if matrix.ndim != 2:
         raise DataError(f"vectors have the shape {matrix.shape}; expected a matrix with one row for each vector")
-    # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
-    squared = np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64)
-    wrong = np.flatnonzero(~(squared <= _LARGEST_SCORE))
+    wrong = np.flatnonzero(~are_sound(matrix))
     if len(wrong):
         raise DataError(f"the vector of {what} (row {wrong[0]} of {len(matrix)}) is not finite or longer than 1e19")
     return matrix
+
+
+def are_sound(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say of each row whether it is finite and at most 1e19 long, as vectors of an index must be."""
+    # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
+    squared_n = np.einsum("nd,nd->n", matrix_nD, matrix_nD, dtype=np.float64)
+    return np.asarray(squared_n <= _LARGEST_SCORE)
 
 
 def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

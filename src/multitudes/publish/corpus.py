@@ -13,12 +13,12 @@ from multitudes.data.prepared import Prepared
 from multitudes.index.build import IndexConfig
 from multitudes.index.place import build
 from multitudes.index.postings import topics_of
-from multitudes.index.protocol import Index
+from multitudes.index.protocol import Index, Topics
 from multitudes.publish.carry import Carried
-from multitudes.release.arrivals import grown, ragged_with, topic_numbers
+from multitudes.release.arrivals import described, grown, ragged_with, topic_numbers
 from multitudes.release.manifest import NewItems
 from multitudes.release.towers import Session
-from multitudes.retrieve.item_tower import contents, item_vectors
+from multitudes.retrieve.item_tower import ItemVectors, item_vectors
 from multitudes.train.runs import Run
 
 
@@ -32,32 +32,26 @@ class Corpus(NamedTuple):
 
 
 def corpus(run: Run, carried: Carried, new_items: NewItems | None, tower: Session | None) -> Corpus:
-    """Return the items of a release of ``run``.
+    """Return the items of a release of ``run``; carried ones of which it can make no vector are left out.
 
     Args:
         run: the run.
         carried: items that its data does not have, and those that stay away.
         new_items: how the carried ones get their vectors; None: there are none.
         tower: the item tower where one does.
-
-    Raises:
-        DataError: carried items bring their own vectors, and one does not fit.
     """
     prepared = run.prepared
     input_JD, vector_JD, names = run.item_inputs(), run.item_vectors(), prepared.items
     offset, topic, usable_J = prepared.item_topic_offset, prepared.item_topic, usable_items(prepared)
-    items = carried.items
-    number_m = np.arange(prepared.n_items + 1, prepared.n_items + 1 + items.height)
-    if new_items is not None and len(number_m):
-        topics, _ = topic_numbers(items["topics"].to_list(), {name: t for t, name in enumerate(prepared.topics) if t})
-        vectors = item_vectors(items, topics, new_items, tower)
-        input_JD, vector_JD = (
-            np.concatenate([input_JD, vectors.input_ND]),
-            np.concatenate([vector_JD, vectors.vector_ND]),
-        )
+    number_m: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    if new_items is not None and carried.items.height:
+        items, topics, vectors = _came(prepared, carried.items, new_items, tower)
+        number_m = np.arange(prepared.n_items + 1, prepared.n_items + 1 + items.height)
+        input_JD = np.concatenate([input_JD, vectors.input_ND])
+        vector_JD = np.concatenate([vector_JD, vectors.vector_ND])
         offset, topic = ragged_with(offset, topic, number_m, topics)
         usable_J = grown(usable_J, number_m)
-        usable_J[number_m] = (np.diff(topics.offset) > 0) | contents(items, new_items.content_width).any(axis=1)
+        usable_J[number_m] = described(items, topics, new_items.content_width)
         names = pl.concat([names, items.select("item_id", "title")])
     arrays: dict[str, NDArray[Any]] = {
         "item_input": input_JD,
@@ -68,6 +62,19 @@ def corpus(run: Run, carried: Carried, new_items: NewItems | None, tower: Sessio
     }
     away = np.flatnonzero(names["item_id"].is_in(list(carried.removed_s)).to_numpy()) + 1
     return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), away))
+
+
+def _came(
+    prepared: Prepared, items: pl.DataFrame, how: NewItems, tower: Session | None
+) -> tuple[pl.DataFrame, Topics, ItemVectors]:
+    """Return those of the items that came of which there are vectors, with their topics."""
+    number = {name: t for t, name in enumerate(prepared.topics) if t}
+    topics, _ = topic_numbers(items["topics"].to_list(), number)
+    vectors, unmade = item_vectors(items, topics, how, tower)
+    row_m = np.setdiff1d(np.arange(items.height), list(unmade)).astype(np.int64)
+    items = items[row_m]
+    topics, _ = topic_numbers(items["topics"].to_list(), number)
+    return items, topics, ItemVectors(*(array[row_m] for array in vectors))
 
 
 def index_of(corpus: Corpus, queries: NDArray[np.float32], config: IndexConfig) -> Index:

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.data.features import can_be_feature
+from multitudes.data.roles import ROLES
 from multitudes.ids import Id
 from multitudes.index.protocol import Topics
 from multitudes.release.changes import Change
@@ -37,7 +39,7 @@ class Outcome:
 
     def items(self) -> pl.DataFrame:
         """Return all rows that were added, as they were given; a column that some lack is null there."""
-        return pl.concat([change.items for change in self.changes if change.kind == "add"], how="diagonal_relaxed")
+        return pl.concat(_alike([c.items for c in self.changes if c.kind == "add"]), how="diagonal_relaxed")
 
     def inputs(self) -> NDArray[np.float32]:
         """Return what the user tower sees of all rows that were added."""
@@ -65,6 +67,28 @@ def outcome(changes: Sequence[Change]) -> Outcome:
     return Outcome(changes, last, removed_s)
 
 
+def _alike(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
+    """Return rows without the columns that can be no feature; one that files hold as several types becomes text.
+
+    Nobody who adds a file knows the types of those before it: with a price that is a number here and a text there, each
+    file is sound. As text it is read as a number where one is expected.
+    """
+    types: dict[str, set[pl.DataType]] = {}
+    for frame in frames:
+        for name, dtype in frame.schema.items():
+            if name not in ROLES["items"] and can_be_feature(dtype):
+                types.setdefault(name, set()).add(dtype)
+    mixed = [name for name, found in types.items() if len(found) > 1]
+    return [
+        frame.select(
+            pl.col(name).cast(pl.String) if name in mixed else pl.col(name)
+            for name, dtype in frame.schema.items()
+            if name in ROLES["items"] or can_be_feature(dtype)
+        )
+        for frame in frames
+    ]
+
+
 def topic_numbers(topics: Sequence[Sequence[str]], number: dict[str, int]) -> tuple[Topics, int]:
     """Return the topics of items by number, in their order, and how many there are that nobody numbered."""
     known = [[number[topic] for topic in row if topic in number] for row in topics]
@@ -72,6 +96,15 @@ def topic_numbers(topics: Sequence[Sequence[str]], number: dict[str, int]) -> tu
     flat = np.array([topic for row in known for topic in row], dtype=np.int64)
     unknown = {topic for row in topics for topic in row if topic not in number}
     return Topics.of(lengths, flat), len(unknown)
+
+
+def described(items: pl.DataFrame, topics: Topics, content_width: int) -> NDArray[np.bool_]:
+    """Return of which items a release reads a topic, or, where it reads embeddings, one that is not all zeros."""
+    has_topic = np.diff(topics.offset) > 0
+    if not content_width:
+        return has_topic
+    longest = pl.col("embedding").list.eval(pl.element().abs()).list.max()
+    return np.asarray(has_topic | items.select((longest > 0).fill_null(False)).to_series().to_numpy())
 
 
 def ragged_with(

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.ids import Id
 from multitudes.index.live import Live
 from multitudes.index.protocol import Index
 from multitudes.index.rows import find_rows
-from multitudes.release.arrivals import Outcome, grown, outcome, ragged_with, topic_numbers
+from multitudes.release.arrivals import Outcome, described, grown, outcome, ragged_with, topic_numbers
 from multitudes.release.changes import Change, Signature
 from multitudes.release.item_names import Named
 
@@ -82,7 +81,8 @@ def laid_over(release: "Release", made: Sequence[Change]) -> dict[str, Any]:
     topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
     offset, flat = ragged_with(release.item_topic_offset, release.item_topic, number_m, topics)
     usable_I = grown(release.item_usable, number_m)
-    usable_I[number_m] = (np.diff(topics.offset) > 0) | _has_content(release, items)
+    how = release.manifest.new_items
+    usable_I[number_m] = described(items, topics, how.content_width if how else 0)
     named = {n: Named(*row) for n, row in zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)}
     return {
         "index": index,
@@ -114,11 +114,3 @@ def _numbers(release: "Release", net: Outcome) -> dict[Id, int]:
     known = dict(zip(ids, names.numbers(ids).tolist(), strict=True))
     new = [item_id for item_id in net.last if not known[item_id]]
     return known | {item_id: last + i for i, item_id in enumerate(new, start=1)}
-
-
-def _has_content(release: "Release", items: pl.DataFrame) -> NDArray[np.bool_]:
-    """Return which items have an embedding that this release reads."""
-    if release.manifest.new_items is None or not release.manifest.new_items.content_width:
-        return np.zeros(items.height, dtype=np.bool_)
-    longest = pl.col("embedding").list.eval(pl.element().abs()).list.max()
-    return items.select((longest > 0).fill_null(False)).to_series().to_numpy()

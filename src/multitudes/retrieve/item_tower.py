@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from multitudes.batches.pinnersage import unit
 from multitudes.data.features import encoded
-from multitudes.errors import ArtefactError, DataError
+from multitudes.errors import ArtefactError
 from multitudes.index.protocol import Topics
+from multitudes.index.rows import are_sound
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import NewItems
 from multitudes.release.towers import Session
@@ -30,9 +31,16 @@ class ItemVectors(NamedTuple):
     vector_ND: NDArray[np.float32]  # what the index holds of them
 
 
+class Made(NamedTuple):
+    """The vectors of N items, and the rows of which there is none: what stands there is not to be used."""
+
+    vectors: ItemVectors
+    unmade: dict[int, str]  # why, as a sentence that begins behind the name of the item
+
+
 def item_vectors(
     items: pl.DataFrame, topics: Topics, how: NewItems, tower: Session | None, progress: Progress = silent
-) -> ItemVectors:
+) -> Made:
     """Return the vectors of items from what is known of them.
 
     Args:
@@ -43,46 +51,43 @@ def item_vectors(
         progress: told of the items done.
 
     Raises:
-        DataError: an item lacks its vector, or embeddings are of another width than those of the release.
         ArtefactError: the tower does not take or give what this version expects.
     """
-    content_NE = contents(items, how.content_width)
+    content_NE, unmade = _contents(items, how.content_width)
     if how.vectors == "embedding":
-        lacking = items["item_id"].filter(pl.Series(~content_NE.any(axis=1)))
-        if len(lacking):
-            raise DataError(
-                f"{len(lacking):,} items, such as {lacking[0]!r}, have no 'embedding'; this release recommends by the"
-                " items' own vectors. Give one for each item, or leave those out"
-            )
-        return ItemVectors(*[unit(content_NE)] * 2)
+        lacking = dict.fromkeys(
+            np.flatnonzero(~content_NE.any(axis=1)).tolist(),
+            "it has no 'embedding', and this release recommends by the items' own vectors",
+        )
+        return Made(ItemVectors(*[unit(content_NE)] * 2), lacking | unmade)
     topic_NG, feature_NF, parts = padded(topics), encoded(items, how.encoding), []
     for start in range(0, items.height, _ITEMS_AT_ONCE):
         progress(start, items.height, "items")
         part = slice(start, start + _ITEMS_AT_ONCE)
         parts.append(run_tower(tower, topic_NG[part], feature_NF[part], content_NE[part]))
     progress(items.height, items.height, "items")
-    return ItemVectors(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    vectors = ItemVectors(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    overflown = np.flatnonzero(~(are_sound(vectors.input_ND) & are_sound(vectors.vector_ND))).tolist()
+    return Made(vectors, dict.fromkeys(overflown, "its numbers are so large that its vector is not finite") | unmade)
 
 
-def contents(items: pl.DataFrame, width: int) -> NDArray[np.float32]:
-    """Return the items' own embeddings (N, E); zeros where an item has none.
-
-    Raises:
-        DataError: an item has an embedding of another width.
-    """
+def _contents(items: pl.DataFrame, width: int) -> tuple[NDArray[np.float32], dict[int, str]]:
+    """Return the items' own embeddings (N, E), zeros where there is none, and by row why one that is cannot be read."""
     content_NE = np.zeros((items.height, width), dtype=np.float32)
+    unread: dict[int, str] = {}
     if not width:
-        return content_NE
+        return content_NE, unread
     for row, embedding in enumerate(items["embedding"].to_list()):
         if embedding is None:
             continue
         if len(embedding) != width:
-            raise DataError(
-                f"item {items['item_id'][row]!r} has an embedding of {len(embedding)} numbers; those of this release"
-                f" have {width}"
-            )
+            unread[row] = f"it has an embedding of {len(embedding)} numbers; those of this release have {width}"
+            continue
         content_NE[row] = embedding
-    return content_NE
+    for row in np.flatnonzero(~are_sound(content_NE)).tolist():
+        unread[row] = "its embedding is longer than 1e19"
+        content_NE[row] = 0
+    return content_NE, unread
 
 
 def padded(topics: Topics) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index.rows import find_rows
 from multitudes.progress import Progress, silent
 from multitudes.release import changes
-from multitudes.release.arrivals import topic_numbers
+from multitudes.release.arrivals import described, topic_numbers
 from multitudes.release.changes import Change
 from multitudes.release.manifest import NewItems
 from multitudes.release.release import ITEM_TOWER, Release
@@ -65,14 +65,17 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
             raise DataError(f"{file}: every item_id is null; expected at least one item")
         topics, unknown = topic_numbers(items["topics"].to_list(), release.topic_number)
         tower = open_tower(release.path / ITEM_TOWER) if how.vectors == "tower" else None
-        try:
-            vectors = item_vectors(items, topics, how, tower, progress)
-        except DataError as error:
-            raise DataError(f"{file}: {error}") from None
+        vectors, unmade = item_vectors(items, topics, how, tower, progress)
+        if unmade:
+            row = min(unmade)
+            raise DataError(
+                f"{file}: {len(unmade):,} of {items.height:,} items cannot be taken, the first is"
+                f" {items['item_id'][row]!r}: {unmade[row]}. Nothing was added; correct those or leave them out"
+            )
         known = int((release.item_names.numbers(items["item_id"].to_list()) > 0).sum())
         cut = _append(release, Change("add", int(time.time()), items, *vectors))
-    described = (np.diff(topics.offset) > 0) | items["embedding"].is_not_null().to_numpy() & (how.content_width > 0)
-    return Added(release.version, items.height - known, known, int((~described).sum()), unknown, repairs, cut)
+    undescribed = int((~described(items, topics, how.content_width)).sum())
+    return Added(release.version, items.height - known, known, undescribed, unknown, repairs, cut)
 
 
 def remove_items(releases: str | Path, file: str | Path) -> Removed:
