@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what says that a disk is full."""
+"""Files that appear whole or not at all, and what says that a disk is full, or that a file is not this user's."""
 
 import errno
 import os
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it, without a number
 
 
@@ -30,3 +31,8 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and (error.errno in _FULL or _SHORT_WRITE.fullmatch(str(error))):
         return True
     return any(os.strerror(number).lower() in str(error).lower() for number in _FULL)
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Tell whether an error means that a file may not be read or written: by this user, or by anybody."""
+    return isinstance(error, OSError) and error.errno in _FORBIDDEN

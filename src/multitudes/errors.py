@@ -6,7 +6,7 @@
     ├── UsageError       2  wrong call or configuration
     ├── DataError        3  bad data
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
-    ├── MissingError     5  something missing: an extra, disk space, a port
+    ├── MissingError     5  something missing: an extra, disk space, a port, the right to read or write a file
     └── UnavailableError 6  a remote engine that does not answer, or refuses who asks
         └── StateError   6  the store of user states does not answer
 
@@ -41,7 +41,7 @@ class ArtefactError(MultitudesError):
 
 
 class MissingError(MultitudesError):
-    """Something outside the data is missing: an extra, disk space, a port."""
+    """Something outside the data is missing: an extra, disk space, a port, the right to read or write a file."""
 
     exit_code = 5
 

@@ -157,6 +157,19 @@ def test_5_a_full_disk_under_the_output(unbuffered, tmp_path):
     assert [line.startswith("multitudes: no space left") for line in done.stderr.splitlines()] == [True]
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_5_a_folder_that_may_not_be_written(number, tmp_path, monkeypatch, capsys):
+    publish_small(tmp_path / "releases")
+    (tmp_path / "ids.csv").write_text("item_id\n101\n")
+
+    def forbidden(*_):
+        raise OSError(number, os.strerror(number), "0001.log")
+
+    monkeypatch.setattr("multitudes.release.changes.append", forbidden)
+    line = refused(["items", "remove", str(tmp_path / "releases"), str(tmp_path / "ids.csv")], 5, capsys)
+    assert line.startswith(f"multitudes: 0001.log: {os.strerror(number).lower()}; let this user read and write it")
+
+
 def test_5_a_full_disk_leaves_no_half_written_folder(tmp_path, monkeypatch, capsys):
     data = planted()[1].path.parent / "data"
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
+from multitudes.retrieve.items import add_items
 from tests.release.small_release import publish_small
 
 
@@ -35,6 +36,18 @@ def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(rel
     for expected in ("user ann", "whole history", "Drama", "Crime", "Film 111", "because of", "found by"):
         assert expected in text
     assert ("implicit" in text) == (width == 160), "the kind is shown where there is room"
+
+
+def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, capsys):
+    publish_small(tmp_path / "releases")
+    title = "Two\nlines, \x1b[31mred, \u202eback, \N{WOMAN}\u200d\N{GIRL}"
+    pl.DataFrame({"item_id": [201], "topics": [["Drama"]], "title": [title]}).write_parquet(tmp_path / "new.parquet")
+    add_items(tmp_path / "releases", tmp_path / "new.parquet")
+    assert run(["recommend", str(tmp_path / "releases"), "--history", "201", "--n", "2", "--explain"]) == 0
+    assert run(["recommend", str(tmp_path / "releases"), "--follows", "Drama", "--n", "2"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("Two lines,  [31mred,  back, \N{WOMAN}\u200d\N{GIRL}") == 2, "as origin of an interest, and found"
+    assert not {"\x1b", "\u202e"} & set(out)
 
 
 def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Path, capsys):

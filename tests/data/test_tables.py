@@ -134,6 +134,14 @@ def test_an_empty_table_is_refused(tmp_path):
     assert "no rows" in refusal(write(tmp_path, events=events().clear()))
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_a_file_without_a_byte_is_called_empty(suffix, tmp_path):
+    folder = write(tmp_path)
+    (folder / "items.parquet").unlink()
+    (folder / f"items{suffix}").touch()
+    assert f"items{suffix}: the file is empty" in refusal(folder)
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     folder = write(tmp_path)
     (folder / "items.parquet").write_bytes(b"not a table at all")

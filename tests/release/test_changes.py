@@ -1,5 +1,6 @@
 """The file of changes: what was acknowledged is there, what a crash left is cut off, what is damaged is refused."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,20 @@ def test_wherever_a_crash_cuts_the_last_record_it_is_cut_off_and_nothing_else_is
         assert (len(found.changes), found.end, found.torn) == (1, first, size - first)
     assert changes.append(file, "me", REMOVED) == len(whole) - 1 - first
     assert file.read_bytes() == whole
+
+
+def test_of_a_record_that_does_not_fit_nothing_is_left(file: Path):
+    """A limit on the size of files stands in for a full disk: the beginning of the record is written, and no more."""
+    whole, (soft, hard) = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            changes.append(file, "me", ADDED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(file)
+    assert file.read_bytes() == whole
+    assert changes.append(file, "me", ADDED) == 0  # the control: there is room again
 
 
 @pytest.mark.parametrize("arrived", [0, 16, 100])

@@ -8,6 +8,7 @@ import pytest
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.release.store import ReleaseStore
 from tests.release.publisher import kill_and_look
+from tests.release.small_release import publish_small
 
 
 def publish(store: ReleaseStore, text: str) -> str:
@@ -94,6 +95,9 @@ def test_a_damaged_switch_is_refused_and_a_rollback_mends_it(damage: bytes, tmp_
 def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ArtefactError, match="no releases here; write one with: multitudes publish"):
         ReleaseStore(tmp_path / "nowhere").current()
+    version = ReleaseStore(tmp_path / "releases").folder(publish_small(tmp_path / "releases"))
+    with pytest.raises(ArtefactError, match="0001: is the folder of one version; give the folder of releases"):
+        ReleaseStore(version).current()
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="is a file"), ReleaseStore(tmp_path / "file").stage():
         pass

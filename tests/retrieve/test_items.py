@@ -224,8 +224,9 @@ def test_dates_that_no_calendar_has_are_no_numbers(releases: Path, tmp_path: Pat
 
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "is not there": ("no.parquet", Path.exists, "no such file"),
+    "is a folder": ("new.parquet", Path.mkdir, "is a folder; give one file"),
     "is of another kind": ("new.txt", lambda file: file.write_text("201"), "expected a file that ends in .parquet"),
-    "is empty": ("new.csv", lambda file: file.write_text(""), "cannot be read|no rows|missing"),
+    "is empty": ("new.csv", lambda file: file.write_text(""), "the file is empty"),
     "has no rows": ("new.csv", lambda file: file.write_text("item_id,topics\n"), "the table has no rows"),
     "is no parquet": ("new.parquet", lambda file: file.write_bytes(b"PAR1 not"), "cannot be read"),
     "has no ids": ("new.csv", lambda file: file.write_text("item,topics\n1,Drama\n"), "column 'item_id' is missing"),

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from multitudes.retrieve.recommendation import Interest, Recommendation
 
 _WIDE = 110  # columns of a terminal from which on everything is shown
+_JOINER = "\u200d"  # makes one sign of several
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
@@ -53,7 +54,7 @@ def _interests(console: "Console", answer: "Recommendation") -> None:
     rows: list[list[Text]] = []
     for interest in answer.interests:
         colour = _colour(interest.number)
-        row = [Text(str(interest.number), style=colour), Text(interest.name, style=f"bold {colour}")]
+        row = [Text(str(interest.number), style=colour), Text(_one_line(interest.name), style=f"bold {colour}")]
         row += [Text(interest.kind, style="dim")] if wide else []
         bar = "█" * round(interest.share * 10) if wide else ""
         row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(brought[interest.number]))]
@@ -76,10 +77,10 @@ def _candidates(console: "Console", answer: "Recommendation", explain: bool) -> 
     rows: list[list[Text]] = []
     for candidate in answer.candidates:
         colour = _colour(candidate.interest)
-        row = [Text(str(candidate.rank)), Text(candidate.title or str(candidate.item_id))]
-        row += [Text(candidate.interest_name or candidate.source, style=colour)] if explain else []
+        row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
+        row += [Text(_one_line(candidate.interest_name or candidate.source), style=colour)] if explain else []
         row += [Text(candidate.source, style="dim")] if explain and wide else []
-        row += [Text(str(candidate.item_id)), Text(f"{candidate.score:.2f}")] if numbers else []
+        row += [Text(_one_line(str(candidate.item_id))), Text(f"{candidate.score:.2f}")] if numbers else []
         row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []
         rows.append(row)
     _print_table(console, columns, rows)
@@ -114,7 +115,7 @@ def _origin(interest: "Interest") -> "Text":
     from rich.text import Text
 
     if interest.items:
-        return Text(_examples(interest.items, interest.n_items))
+        return Text(_one_line(_examples(interest.items, interest.n_items)))
     origin = {"explicit": "a topic that the user follows", "unconditioned": "everything together"}
     return Text(origin.get(interest.kind, ""), style="dim")
 
@@ -122,6 +123,11 @@ def _origin(interest: "Interest") -> "Text":
 def _examples(titles: tuple[str, ...], n_items: int) -> str:
     more = f" … {n_items} in all" if n_items > len(titles) else ""
     return " · ".join(titles) + more
+
+
+def _one_line(text: str) -> str:
+    """Return a name with spaces for what would break the row or tell the terminal something: line ends, escapes."""
+    return "".join(c if c.isprintable() or c == _JOINER else " " for c in text)
 
 
 def _age(days: float | None) -> str:

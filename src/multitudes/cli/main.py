@@ -7,7 +7,7 @@ from importlib import import_module
 
 import typer
 
-from multitudes.disk import is_full
+from multitudes.disk import is_forbidden, is_full
 from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
@@ -96,11 +96,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return _closed_pipe()
     except Exception as error:
-        if is_full(error):
-            _drop_unwritable()
-            where = getattr(error, "filename", None) or "output"
-            return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
-        return _unexpected(error)
+        return _of_the_disk(error) or _unexpected(error)
     if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
         return _fail("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
@@ -109,6 +105,20 @@ def run(arguments: list[str]) -> int:
 def _fail(message: str, code: int) -> int:
     print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
     return code
+
+
+def _of_the_disk(error: Exception) -> int | None:
+    """Say that a disk has no room, or that a file is not this user's; None: it is nothing of the kind."""
+    where = getattr(error, "filename", None) or "output"
+    if is_full(error):
+        _drop_unwritable()
+        return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
+    if isinstance(error, OSError) and is_forbidden(error):
+        reason = os.strerror(error.errno or 0).lower()
+        return _fail(
+            f"{where}: {reason}; let this user read and write it, or give another place", MissingError.exit_code
+        )
+    return None
 
 
 def _unexpected(error: Exception) -> int:

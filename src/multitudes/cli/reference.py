@@ -27,7 +27,10 @@ _CODES = (
     (errors.UsageError.exit_code, "wrong call or configuration"),
     (errors.DataError.exit_code, "bad data"),
     (errors.ArtefactError.exit_code, "damaged or incompatible artefact: prepared folder, run, release, index"),
-    (errors.MissingError.exit_code, "something missing: an extra, disk space, memory, a port"),
+    (
+        errors.MissingError.exit_code,
+        "something missing: an extra, disk space, memory, a port, the right to read or write a file",
+    ),
     (errors.UnavailableError.exit_code, "a remote engine that does not answer, or refuses who asks"),
     (errors.INTERRUPTED, "interrupted by Ctrl-C; training goes on with `--resume`"),
 )

@@ -12,6 +12,7 @@ import polars as pl
 from multitudes.data import schemas
 from multitudes.data.engine import literal, quoted, value
 from multitudes.data.roles import ROLES, SQL_TYPE
+from multitudes.errors import DataError
 
 PARTS = "*.parquet"  # what is read of a table that is a folder
 DATABASE = ".duckdb"  # a file of DuckDB's own, in which the table has the name that it has here
@@ -23,7 +24,12 @@ def select(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> tupl
     """Return the columns of ``file`` with the types that they have there, and the SQL that reads it as table ``name``.
 
     The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask.
+
+    Raises:
+        DataError: the file has not one byte, for which each format has words of its own.
     """
+    if not file.stat().st_size:
+        raise DataError(f"{file}: the file is empty; expected a table")
     source = reader(connection, name, file)
     found = types(connection, source)
     expressions = [_canonical(connection, source, name, column, found[column], file) for column in found]

@@ -65,7 +65,8 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 @contextmanager
 def _loaded(file: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Table]]:
     if not file.is_file():
-        raise UsageError(f"{file}: no such file; give a table with the column item_id")
+        found = "is a folder" if file.is_dir() else "no such file"
+        raise UsageError(f"{file}: {found}; give one file, a table with the column item_id")
     if file.suffix not in tables.SUFFIXES:
         raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
     with (

@@ -88,16 +88,23 @@ def append(file: Path, owner: str, change: Change) -> int:
 
     Raises:
         ArtefactError: the file is damaged, or of another release or version.
+        OSError: the disk is full or broken. Of a record that was not written to its end nothing is left.
     """
     if not file.exists():
         _create(file, owner)
     payload = _payload(change)
     _, end, torn = _whole_records(file, owner, 0)
-    with file.open("r+b") as stream:
+    with file.open("r+b", buffering=0) as stream:
         stream.truncate(end)
         stream.seek(end)
-        stream.write(_framed(payload))
-        stream.flush()
+        left = memoryview(_framed(payload))
+        try:
+            while left:
+                left = left[stream.write(left) :]
+        except OSError as error:
+            # A full disk gets its room back. A whole record would have to stay: somebody may have read it.
+            stream.truncate(end)
+            raise OSError(error.errno, error.strerror, str(file)) from error
         os.fsync(stream.fileno())
     return torn
 

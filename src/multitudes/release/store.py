@@ -25,6 +25,7 @@ from pathlib import Path
 from multitudes.disk import sync
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import locked
+from multitudes.release.manifest import MANIFEST
 
 CURRENT = "CURRENT"
 _VERSIONS = "versions"
@@ -80,6 +81,10 @@ class ReleaseStore:
         Raises:
             ArtefactError: no store here.
         """
+        if (self.root / MANIFEST).exists():
+            raise ArtefactError(
+                f"{self.root}: is the folder of one version; give the folder of releases in which it lies"
+            )
         if not (self.root / _VERSIONS).is_dir():
             raise ArtefactError(
                 f"{self.root}: no releases here; write one with: multitudes publish RUN --to {self.root}"
