@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from multitudes.data.features import MAX_CATEGORIES, encode, encoded
+from multitudes.data.features import MAX_CATEGORIES, encode, encoded, unread
 
 
 def test_numbers_are_standardised_and_null_is_the_mean():
@@ -50,6 +50,14 @@ def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
     assert encoded(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert encoded(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
     assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding
+
+
+def test_columns_of_which_nothing_can_be_read_are_named():
+    columns = {"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False], "year": [1990, 2000]}
+    encoding = encode(pl.DataFrame(columns)).encoding
+    later = pl.DataFrame({"price": ["free", "5"], "year": ["old", None], "new": [[1], [2]]})
+    assert unread(later, encoding) == ["kind", "new", "year"]
+    assert unread(pl.DataFrame(columns), encoding) == []  # the control
 
 
 def test_a_number_beyond_float32_is_infinite_without_a_warning():

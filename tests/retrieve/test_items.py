@@ -222,6 +222,19 @@ def test_dates_that_no_calendar_has_are_no_numbers(releases: Path, tmp_path: Pat
     assert {201, 202} < set(recommended(Retriever.open(releases)))
 
 
+def test_a_column_that_the_release_reads_and_the_file_lacks_is_named(tmp_path: Path, capsys):
+    encoding = [{"column": name, "mean": 0.0, "spread": 1.0} for name in ("price", "year")]
+    publish_small(tmp_path / "releases", new_items={"vectors": "tower", "content_width": 2, "encoding": encoding})
+    call = ["items", "add", str(tmp_path / "releases"), str(table(tmp_path, price=[2.5]))]
+    assert run([*call, "--json"]) == 0
+    said = capsys.readouterr().out
+    assert "this release also reads year, of which the file says nothing: unknown for all its items" in said
+    assert json.loads(said.splitlines()[-1])["unread_columns"] == ["year"]
+    table(tmp_path, price=[2.5], year=[1999])
+    assert run(call) == 0
+    assert "also reads" not in capsys.readouterr().out  # the control
+
+
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "is not there": ("no.parquet", Path.exists, "no such file"),
     "is a folder": ("new.parquet", Path.mkdir, "is a folder; give one file"),

@@ -54,6 +54,9 @@ def _show_added(releases: Path, added: "Added") -> None:
         typer.echo(f"repair: {sentence(name, count)}")
     if added.unknown_topics:
         typer.echo(f"{added.unknown_topics:,} topics are unknown to this release; the next one may know them")
+    if added.unread_columns:
+        names = ", ".join(added.unread_columns)
+        typer.echo(f"this release also reads {names}, of which the file says nothing: unknown for all its items")
     if added.undescribed:
         typer.echo(
             f"{added.undescribed:,} items have no topic and no embedding that this release reads: little tells them"

@@ -45,6 +45,16 @@ def encoded(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[
     return np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
 
 
+def unread(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the columns of an encoding that ``frame`` lacks, or in which no row has a value that can be read."""
+
+    def is_read(entry: dict[str, Any]) -> bool:
+        series = _series(frame, entry["column"])
+        return bool(series.is_not_null().any() if "categories" in entry else np.isfinite(_numbers(series)).any())
+
+    return [entry["column"] for entry in encoding if not is_read(entry)]
+
+
 def can_be_feature(dtype: pl.DataType) -> bool:
     """Return whether a column of this type holds numbers, flags or categories."""
     return dtype.is_numeric() or dtype in {pl.Boolean, pl.String, pl.Categorical}
@@ -69,13 +79,18 @@ def _names(encoding: Sequence[dict[str, Any]]) -> list[str]:
 
 def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.float32]]:
     """Return the features of one column of the table."""
-    name = entry["column"]
-    is_there = name in frame.columns and can_be_feature(frame[name].dtype)
-    series = frame[name] if is_there else pl.Series(name, [None] * frame.height, dtype=pl.String)
+    series = _series(frame, entry["column"])
     if "categories" not in entry:
         return [_standardised(series, entry["mean"], entry["spread"])]
     text = series.cast(pl.String)
     return [(text == category).fill_null(False).to_numpy().astype(np.float32) for category in entry["categories"]]
+
+
+def _series(frame: pl.DataFrame, name: str) -> pl.Series:
+    """Return a column; one that is not there, or can be no feature, as nulls."""
+    if name in frame.columns and can_be_feature(frame[name].dtype):
+        return frame[name]
+    return pl.Series(name, [None] * frame.height, dtype=pl.String)
 
 
 def _reason_to_skip(series: pl.Series) -> str | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from multitudes.data.features import unread
 from multitudes.data.items_file import read_item_ids, read_items
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index.rows import find_rows
@@ -28,6 +29,7 @@ class Added(NamedTuple):
     replaced: int  # items that the release had, or had had, before
     undescribed: int  # those of which the release reads neither a topic nor an embedding
     unknown_topics: int  # topic names that the release does not have: they wait for the next one
+    unread_columns: list[str]  # that the release reads, and of which the file says nothing: they count as unknown
     repairs: dict[str, int]
     cut_bytes: int  # of a record that a crash had left unfinished
 
@@ -75,7 +77,8 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         known = int((release.item_names.numbers(items["item_id"].to_list()) > 0).sum())
         cut = _append(release, Change("add", int(time.time()), items, *vectors))
     undescribed = int((~described(items, topics, how.content_width)).sum())
-    return Added(release.version, items.height - known, known, undescribed, unknown, repairs, cut)
+    lacking = unread(items, how.encoding)
+    return Added(release.version, items.height - known, known, undescribed, unknown, lacking, repairs, cut)
 
 
 def remove_items(releases: str | Path, file: str | Path) -> Removed:
