@@ -22,7 +22,7 @@ def command(
     threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Turn what a service served, and what came of it, into outcomes.
+    """Turn the logs of a service into outcomes.
 
     A row for each user, day and metric: visits, saves, saves in the feed and by what brought them, every other action,
     topics served, topics adopted.
