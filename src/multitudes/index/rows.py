@@ -4,6 +4,7 @@ Legend: n items · Q queries · D dimensions. Rows are sorted by id, so that "ti
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +44,11 @@ class Rows:
         row, held = find_rows(self.ids, id_n)
         if not held.all():
             raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
-        return np.asarray(self.vectors_nD[row])
+        return self.at(row)
+
+    def at(self, row: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return the vectors of some rows, in any shape; −1 is the last. Indexing does the same in twice the time."""
+        return self.vectors_nD.take(row, axis=0)
 
     def held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows of those ids that are held, in their order."""
@@ -62,7 +67,7 @@ class Rows:
 
     def vectors_of(self, topic: int) -> NDArray[np.float32]:
         """Return the vectors of a topic, in the order of ``items_of``, side by side in memory."""
-        return np.asarray(self.vectors_nD[self.postings.rows(topic)])
+        return self.at(self.postings.rows(topic))
 
     def mask_of(self, topic: int) -> NDArray[np.bool_]:
         """Say of each row whether it belongs to a topic."""
@@ -128,8 +133,8 @@ def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
 def are_sound(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Say of each row whether it is finite and at most 1e19 long, as vectors of an index must be."""
     # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
-    squared_n = np.einsum("nd,nd->n", matrix_nD, matrix_nD, dtype=np.float64)
-    return np.asarray(squared_n <= _LARGEST_SCORE)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.vecdot(matrix_nD, matrix_nD) <= _LARGEST_SCORE)
 
 
 def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -46,7 +46,7 @@ def scan(
         if excluded is not None:
             exclude(score_Qn, ids, excluded[start : start + rows])
         query, row = _candidates(score_Qn, width, query_QD.shape[1])
-        scores = pair_products(query_QD[start + query], vectors_nD[row])
+        scores = pair_products(query_QD[start + query], vectors_nD.take(row, axis=0))
         parts.append(sorted_hits(len(score_Qn), query, ids[row], scores, width)._replace(log_sum_Q=log_sum_Q))
     return cut(_join(parts), limit_Q)
 
