@@ -30,10 +30,11 @@ from multitudes.index.live import Live
 from multitudes.index.order import in_order
 from multitudes.index.selector import nothing
 from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Level, from_record
+from multitudes.index.tuning import PROMISE, Level, Walk, from_record
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
+_DEPTHS = (500, 300, 180, 120, 90, 70, 50)  # of the vectors of a request that shares its places by weight
 _SORTED = (12, 722)  # queries and candidates of each
 _ROUNDS, _LOADS = 3, 21
 _LISTS_OF_ROOT = (0.5, 1, 2, 4)  # times the root of the items
@@ -55,18 +56,42 @@ def union(world: World, folder: Path) -> Figures:
 def selector(world: World, folder: Path) -> Figures:
     """Time the walk through the lists with the user's best thousand left out, and with nothing left out."""
     tuning = from_record(read_description(folder)["tuning"])
-    engine, at = Lists(faiss.read_index(str(folder / FAISS_FILE))), _deep_enough(tuning.levels, _EACH)
+    engine = Lists(faiss.read_index(str(folder / FAISS_FILE)))
+    walk = Walk.of([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
     among = [
         nothing(len(world.item_nD)).also(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1)).among
         for user in range(len(world.user_BKD))
     ]
     return _medians(
         {
-            "all": lambda user: engine.propose(world.user_BKD[user], at, at.proposals),
-            "but a thousand": lambda user: engine.propose(world.user_BKD[user], at, at.proposals, among[user]),
+            "all": lambda user: engine.propose(world.user_BKD[user], walk, walk.proposals_Q),
+            "but a thousand": lambda user: engine.propose(world.user_BKD[user], walk, walk.proposals_Q, among[user]),
         },
         len(world.user_BKD),
     )
+
+
+def levels(world: World, folder: Path) -> Figures:
+    """Time the walk of vectors that are searched to several depths, in one call and in one for each level."""
+    tuning = from_record(read_description(folder)["tuning"])
+    engine, place_Q = (
+        Lists(faiss.read_index(str(folder / FAISS_FILE))),
+        tuning.places(np.minimum(_DEPTHS, tuning.levels[-1].depth)),
+    )
+    apart = [np.flatnonzero(place_Q == place) for place in set(place_Q.tolist())]
+
+    def proposed(user: int, calls: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        walks = [Walk.of([tuning.levels[place] for place in place_Q[where]]) for where in calls]
+        return [
+            engine.propose(world.user_BKD[user, where], walk, walk.proposals_Q)
+            for where, walk in zip(calls, walks, strict=True)
+        ]
+
+    ways: dict[str, Way] = {
+        "one call": lambda user: proposed(user, [np.arange(len(_DEPTHS))])[0],
+        "one for each level": lambda user: proposed(user, apart)[0],
+    }
+    return _medians(ways, len(world.user_BKD))
 
 
 def sort(world: World, folder: Path) -> Figures:
@@ -156,6 +181,7 @@ def bytes_of_all(world: World, folder: Path) -> Figures:
 EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
     "union": union,
     "selector": selector,
+    "levels": levels,
     "sort": sort,
     "opening": opening,
     "lists": lists,

@@ -7,7 +7,7 @@ from multitudes.index.approximate import Approximate
 from multitudes.index.request import checked
 from multitudes.index.rows import checked_rows
 from multitudes.index.scan import no_hits
-from multitudes.index.tuning import PROMISE, Level, TopicLevel, Tuning
+from multitudes.index.tuning import PROMISE, Level, TopicLevel, Tuning, Walk
 from tests.index.tuned_worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
@@ -23,12 +23,14 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, level: Level, wanted: int, among=None):
-        self.asked.append(level.effort)
+    def propose(self, query_QD, walk: Walk, wanted_Q, among=None):
+        self.asked += walk.effort_Q.tolist()
         left = np.arange(ITEMS)
         if among is not None:
             left = left[np.unpackbits(among, bitorder="little")[:ITEMS] == 1]
-        return np.tile(left[:wanted], (len(query_QD), 1))
+        place = np.arange(wanted_Q.max())
+        assert len(query_QD) == len(wanted_Q)
+        return np.where(place < wanted_Q[:, None], np.resize(left, len(place)), -1)
 
 
 @pytest.fixture(name="engine")
@@ -86,10 +88,10 @@ def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkey
 
 
 def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
-    def some(query_QD, level: Level, wanted: int, among=None):
-        engine.asked.append(level.effort)
-        row = np.arange(wanted)
-        return np.tile(np.where(row < 0.6 * level.effort, row, -1), (len(query_QD), 1))
+    def some(query_QD, walk: Walk, wanted_Q, among=None):
+        engine.asked += walk.effort_Q.tolist()
+        row = np.arange(wanted_Q.max())
+        return np.where(row < 0.6 * walk.effort_Q[:, None], row, -1)
 
     monkeypatch.setattr(engine, "propose", some)
     assert ask(index(engine), 40) == list(range(40))

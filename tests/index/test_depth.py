@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multitudes.index import depth as module
-from multitudes.index.depth import Excluded, alike
+from multitudes.index.depth import Excluded
 from multitudes.index.rows import checked_rows
 from multitudes.index.spread import Spread
 from multitudes.index.tuning import Level
@@ -59,15 +59,6 @@ def test_the_scores_of_the_results_say_how_deep_they_stand(rows):
     assert outside.depth(left, np.array([20])).tolist() == [2 * (10 + 10) - 1]
     none_above = Excluded.of(rows, QUERY, np.sort(best[30:60]))
     assert none_above.depth(left, np.array([20])).tolist() == [20]
-
-
-def test_queries_are_searched_at_the_next_depth_that_was_tuned():
-    searched = list(alike(levels(), np.array([101, 7, 1_001]), np.arange(3)))
-    assert [(level and level.depth, where.tolist()) for level, where in searched] == [
-        (10, [1]),
-        (200, [0]),
-        (None, [2]),
-    ]
 
 
 def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(rows, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from multitudes.index import hnsw, inverted
 from multitudes.index.selector import nothing
-from multitudes.index.tuning import Level
+from multitudes.index.tuning import Level, Walk
 
 ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
 VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
@@ -15,12 +15,12 @@ VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32
 def test_all_but_the_excluded_rows_are_proposed(module):
     engine = module.build(np.arange(ITEMS), VECTORS)._engine
     without = np.array([0, 7, 8, 33, ITEMS - 1])
-    level = Level(ITEMS, engine.efforts()[-1], ITEMS, 1.0, 1.0, 1.0)
+    walk, wanted = Walk.of([Level(ITEMS, engine.efforts()[-1], ITEMS, 1.0, 1.0, 1.0)] * 3), np.full(3, ITEMS)
     out = nothing(ITEMS).also(without)
-    row_QM = engine.propose(VECTORS[:3], level, ITEMS, out.among)
+    row_QM = engine.propose(VECTORS[:3], walk, wanted, out.among)
     for row_M in row_QM:
         assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
-    everything = engine.propose(VECTORS[:3], level, ITEMS, nothing(ITEMS).among)
+    everything = engine.propose(VECTORS[:3], walk, wanted, nothing(ITEMS).among)
     assert np.isin(without, everything).all(), "the control: without an exclusion they are proposed"
 
 
@@ -36,9 +36,24 @@ def test_how_many_are_wanted_does_not_shorten_the_walk_through_a_graph():
     rng = np.random.default_rng(1)
     vectors, queries = (rng.standard_normal((n, 16)).astype(np.float32) for n in (2_000, 50))
     engine = hnsw.build(np.arange(2_000), vectors)._engine
-    far, near = (Level(depth, 0, depth, 1.0, 1.0, 1.0) for depth in (200, 10))
+    far, near = (Walk.of([Level(depth, 0, depth, 1.0, 1.0, 1.0)] * 50) for depth in (200, 10))
     all_QM, few_QM, control_QM = (
-        engine.propose(queries, level, wanted) for level, wanted in ((far, 200), (far, 10), (near, 10))
+        engine.propose(queries, walk, np.full(50, wanted)) for walk, wanted in ((far, 200), (far, 10), (near, 10))
     )
     np.testing.assert_array_equal(few_QM, all_QM[:, :10])
     assert (control_QM != few_QM).any(), "the control: the walk of a level that is not as deep"
+
+
+@pytest.mark.parametrize("module", [inverted, hnsw])
+def test_what_is_proposed_for_a_query_does_not_depend_on_those_that_are_searched_with_it(module):
+    rng = np.random.default_rng(2)
+    few, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (500, 12))
+    engine = module.build(np.arange(2_000), few[rng.integers(500, size=2_000)])._engine  # copies: codes that tie
+    efforts, wanted_Q = engine.efforts(), np.array([20, 40, 41, 300] * 3)
+    walk = Walk.of([Level(10, efforts[(3 * q) % len(efforts)], 50, 1.0, 1.0, 1.0) for q in range(12)])
+    together_QM = engine.propose(queries, walk, wanted_Q)
+    for q in range(12):
+        alone = engine.propose(queries[q : q + 1], Walk(*(column[q : q + 1] for column in walk)), wanted_Q[q : q + 1])
+        assert alone.shape == (1, wanted_Q[q])
+        assert sorted(together_QM[q][together_QM[q] >= 0]) == sorted(alone[alone >= 0])
+    assert (together_QM[3::4] >= 0).sum() > (together_QM[::4] >= 0).sum() > 0

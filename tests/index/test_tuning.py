@@ -91,3 +91,15 @@ def test_depths_rise_to_the_deepest():
 def test_a_tuning_comes_back_from_its_record():
     tuning = Tuning((Level(10, 3, 52, 0.99, 0.98, 0.97),), PROMISE, "queries", 4, 4)
     assert from_record(tuning.record()) == tuning
+
+
+def test_queries_of_similar_levels_are_searched_in_one_call_each_at_the_next_depth_that_was_tuned():
+    levels = tuple(Level(depth, depth // 2, 2 * depth + 32, 1.0, 1.0, 1.0) for depth in (10, 50, 100, 500, 1_000))
+    tuning = Tuning(levels, PROMISE, "queries", 1, 1)
+    depth_Q = np.array([101, 7, 1_001, 700, 60, 50, 9_999])
+    calls = list(tuning.together(depth_Q, np.array([0, 1, 2, 3, 4, 5])))
+    assert [where.tolist() for _, where in calls] == [[1, 4, 5], [0, 3], [2]]
+    assert [walk and walk.depth_Q.tolist() for walk, _ in calls] == [[10, 100, 50], [500, 1_000], None]
+    assert [column.tolist() for column in calls[0][0] or ()] == [[10, 100, 50], [5, 50, 25], [52, 232, 132]]
+    many = list(tuning.together(np.resize([10, 50], 200), np.arange(200)))
+    assert [len(where) for _, where in many] == [100, 100], "many look at the same things anyway"

@@ -6,10 +6,10 @@ of them stand above the last result would be known if that result's score were; 
 above the mean a result of that place stood when the index was tuned. A wrong guess costs time and never recall: the
 search itself shows the score, hence the depth.
 
-Legend: Q queries · W queries that wait · N results · L levels · E excluded items · U distinct limits · D dimensions.
+Legend: Q queries · N results · L levels · E excluded items · U distinct limits · D dimensions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,15 +24,6 @@ _LOOKED_AT = 1_000  # excluded items, evenly spaced: a guess needs no more of th
 _MARGIN = 1.2  # a level too deep costs a little effort, one too shallow a second search
 
 
-def alike(
-    levels: Sequence[Level], depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64]
-) -> Iterator[tuple[Level | None, NDArray[np.int64]]]:
-    """Yield the queries that are searched alike, with their level; None where none is deep enough."""
-    at_W = np.searchsorted([level.depth for level in levels], depth_Q[waiting_W])
-    for at in sorted(set(at_W.tolist())):
-        yield (levels[at] if at < len(levels) else None), waiting_W[at_W == at]
-
-
 class Excluded(NamedTuple):
     """The scores of some of the items that queries exclude alike."""
 
@@ -44,7 +35,7 @@ class Excluded(NamedTuple):
         """Compute the scores."""
         step = max(1, len(row_E) // _LOOKED_AT)
         # A product of its own for each query, so that it is searched alike alone and in a batch.
-        score_QE = np.matmul(rows.vectors_nD[row_E[::step]], query_QD[:, :, None])[:, :, 0]
+        score_QE = np.matmul(rows.at(row_E[::step]), query_QD[:, :, None])[:, :, 0]
         return cls(score_QE, step)
 
     def rows(self, where: NDArray[np.int64]) -> "Excluded":

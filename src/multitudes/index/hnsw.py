@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import approximate, tuned
-from multitudes.index.protocol import Topics
+from multitudes.index.protocol import NO_ID, Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Level, Promise
+from multitudes.index.tuning import PROMISE, Promise, Walk
 from multitudes.progress import Progress, silent
 
 KIND = "hnsw"
@@ -48,12 +48,21 @@ class Graph:
         return [int(over * depth) + 8 for over in (1.1, 1.2, 1.5, 2, 3, 4)]
 
     def propose(
-        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        walk: Walk,
+        wanted_Q: NDArray[np.int64],
+        among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
-        """Return the rows of the best codes that the walk met; it goes through those that it must not return."""
+        """Return the rows of the best codes that a walk met; it goes through those that it must not return."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        parameters = _faiss.SearchParametersHNSW(efSearch=level.proposals + level.effort, sel=only(among))
-        return np.asarray(self.graph.search(query_QD, wanted, params=parameters)[1])
+        kept_Q = walk.proposals_Q + walk.effort_Q
+        row_QM = np.full((len(query_QD), int(wanted_Q.max())), NO_ID)
+        for kept, wanted in set(zip(kept_Q.tolist(), wanted_Q.tolist(), strict=True)):  # FAISS has one width a call
+            where = (kept_Q == kept) & (wanted_Q == wanted)
+            parameters = _faiss.SearchParametersHNSW(efSearch=kept, sel=only(among))
+            row_QM[where, :wanted] = self.graph.search(query_QD[where], wanted, params=parameters)[1]
+        return row_QM
 
     def about(self) -> dict[str, Any]:
         """Return how many links an item has."""

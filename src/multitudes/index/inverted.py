@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import approximate, tuned
-from multitudes.index.protocol import Topics
+from multitudes.index.protocol import NO_ID, Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
 from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Level, Promise
+from multitudes.index.tuning import PROMISE, Promise, Walk
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -54,23 +54,40 @@ class Lists:
         return [over * depth + 32 for over in (2, 3, 4, 6, 8)]
 
     def propose(
-        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        walk: Walk,
+        wanted_Q: NDArray[np.int64],
+        among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
-        """Return the rows of the best codes in the level's number of lists nearest to each query."""
+        """Return the rows of the best codes in as many lists nearest to each query as its effort is."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
+        list_QP, score_QP = self._nearest(query_QD, walk.effort_Q)
+        # One more than wanted: of those that tie with it FAISS keeps any, and others in another batch.
+        most = int(wanted_Q.max()) + 1
+        row_QM, code_QM = np.empty((len(query_QD), most), np.int64), np.empty((len(query_QD), most), np.float32)
+        assigned, distances, found, rows = (faiss.swig_ptr(a) for a in (list_QP, score_QP, code_QM, row_QM))
+        self.inverted.search_preassigned_c(
+            len(query_QD), faiss.swig_ptr(query_QD), most, assigned, distances, found, rows, False,
+            _parameters(nprobe=list_QP.shape[1], sel=only(among)),
+        )  # fmt: skip
+        np.copyto(row_QM, NO_ID, where=code_QM <= code_QM[np.arange(len(query_QD)), wanted_Q][:, None])
+        return row_QM[:, :-1]
+
+    def _nearest(
+        self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return as many lists (Q, P) as each query's effort, filled with −1, and the scores of their centroids."""
         # A product of its own for each query, so that it gets the same lists alone and in a batch.
         score_QL = np.matmul(self._centroid_LD, query_QD[:, :, None])[:, :, 0]
-        list_QP = np.argpartition(score_QL, -level.effort, axis=1)[:, -level.effort :].copy()
+        list_QP = np.full((len(query_QD), int(effort_Q.max())), NO_ID)
+        for effort in set(effort_Q.tolist()):
+            where = np.flatnonzero(effort_Q == effort)
+            list_QP[where, :effort] = np.argpartition(score_QL[where], -effort, axis=1)[:, -effort:]
         score_QP = score_QL[np.arange(len(list_QP))[:, None], list_QP]
-        row_QM = np.empty((len(query_QD), wanted), dtype=np.int64)
-        unused_QM = np.empty(row_QM.shape, dtype=np.float32)
-        pointers = (faiss.swig_ptr(array) for array in (list_QP, score_QP, unused_QM, row_QM))
-        assigned, distances, found, rows = pointers
-        self.inverted.search_preassigned_c(
-            len(query_QD), faiss.swig_ptr(query_QD), wanted, assigned, distances, found, rows, False,
-            _parameters(nprobe=level.effort, sel=only(among)),
-        )  # fmt: skip
-        return row_QM
+        # Codes are scored in steps that depend on the span of these: the fill stays within it.
+        np.copyto(score_QP, score_QP[:, :1], where=list_QP < 0)
+        return list_QP, score_QP
 
     def about(self) -> dict[str, Any]:
         """Return how many lists there are."""

@@ -14,6 +14,7 @@ from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.rows import as_float32
 from multitudes.index.scan import no_hits
 
+Key = TypeVar("Key")
 Made = TypeVar("Made")
 
 
@@ -83,7 +84,7 @@ def checked(
         raise UsageError(f"{len(excluded)} exclusions for {n} queries; give one array for each query")
     limit_Q = _one_each(limit, n, "limits")
     topics = None if topic_Q is None else _one_each(topic_Q, n, "topics")
-    return Request(query_QD, np.clip(limit_Q, 0, items), exclusions(excluded), topics, log_sums)
+    return Request(query_QD, np.minimum(np.maximum(limit_Q, 0), items), exclusions(excluded), topics, log_sums)
 
 
 def exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
@@ -124,12 +125,21 @@ def by_topic(request: Request, answer: Callable[[int, Request], Hits]) -> Hits:
     """Answer a request topic by topic; ``answer`` gets a topic and the queries that it restricts."""
     if len(request.query_QD) == 0:
         return no_hits(0, request.width, request.log_sums)
-    if request.topic_Q is None or not (request.topic_Q != ANY_TOPIC).any():
+    if request.topic_Q is None:
         return answer(ANY_TOPIC, request)
+    topic_Q = request.topic_Q
+    return in_parts(request, [(t, np.flatnonzero(topic_Q == t)) for t in sorted(set(topic_Q.tolist()))], answer)
+
+
+def in_parts(
+    request: Request, parts: Sequence[tuple[Key, NDArray[np.int64]]], answer: Callable[[Key, Request], Hits]
+) -> Hits:
+    """Answer a request in parts, each of which has a key and the queries that share it."""
+    if len(parts) == 1:
+        return answer(parts[0][0], request)
     hits = no_hits(len(request.query_QD), request.width, request.log_sums)
-    for topic in np.unique(request.topic_Q).tolist():
-        where = np.flatnonzero(request.topic_Q == topic)
-        put(hits, where, answer(topic, request.of(where)))
+    for key, where in parts:
+        put(hits, where, answer(key, request.of(where)))
     return hits
 
 

@@ -9,7 +9,7 @@ queries; the other half says what it came to. None of the queries is in the inde
 
 import functools
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ _SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a sc
 _GLANCED = 32  # queries on which it is seen that no effort is enough
 _ALWAYS_WORTH = 1_000  # proposals, however few the items
 _RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
+_SIMILAR, _FEW = 8, 128  # times as many proposals in one call; of so many queries
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
 
 
@@ -62,6 +63,19 @@ class TopicLevel(NamedTuple):
     scanned: bool  # since that recall is too low
 
 
+class Walk(NamedTuple):
+    """How each of Q queries is searched: what its level says."""
+
+    depth_Q: NDArray[np.int64]
+    effort_Q: NDArray[np.int64]
+    proposals_Q: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, level_Q: Sequence[Level]) -> "Walk":
+        """Return the levels of the queries as columns."""
+        return cls(*np.array([(level.depth, level.effort, level.proposals) for level in level_Q], dtype=np.int64).T)
+
+
 class Tuning(NamedTuple):
     """The levels of an engine, the shallowest first, and on what they were measured."""
 
@@ -75,6 +89,28 @@ class Tuning(NamedTuple):
     def places(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the place of the level that is deep enough; behind the last where none is."""
         return np.searchsorted([level.depth for level in self.levels], depth_Q)
+
+    def together(
+        self, depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64]
+    ) -> Iterator[tuple["Walk | None", NDArray[np.int64]]]:
+        """Yield the queries that are searched in one call, and how; None where no level is deep enough.
+
+        An engine reads once what several queries of a call look at, but makes room for as many proposals of each as of
+        the one that has most. Many queries look at the same things anyway.
+        """
+        at_W = self.places(depth_Q[waiting_W])
+        times = _SIMILAR if len(at_W) <= _FEW else 1
+        calls: list[list[int]] = []
+        for at in sorted(set(at_W.tolist())):
+            known = at < len(self.levels)
+            if calls and known and self.levels[at].proposals <= times * self.levels[calls[-1][0]].proposals:
+                calls[-1].append(at)
+            else:
+                calls.append([at])
+        for places in calls:
+            chosen_W = (at_W >= places[0]) & (at_W <= places[-1])
+            walk = Walk.of([self.levels[at] for at in at_W[chosen_W]]) if places[0] < len(self.levels) else None
+            yield walk, waiting_W[chosen_W]
 
     def scans(self, topic: int, items: int) -> bool:
         """Say whether a topic of so many items is scanned."""
@@ -150,12 +186,17 @@ class Engine(Protocol):
         ...
 
     def propose(
-        self, query_QD: NDArray[np.float32], level: Level, wanted: int, among: NDArray[np.uint8] | None = None
+        self,
+        query_QD: NDArray[np.float32],
+        walk: Walk,
+        wanted_Q: NDArray[np.int64],
+        among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
-        """Return the rows of the best ``wanted`` candidates (Q, M), each at most once, in any order; −1 for no more.
+        """Return the rows of each query's best ``wanted_Q`` candidates (Q, M), once each, in any order; −1 for no more.
 
         They are ``among`` some, named by a bit for each row from the lowest of the first byte on. Neither that nor how
-        many are wanted changes which part of the corpus is looked at: that is the level's.
+        many are wanted changes which part of the corpus is looked at: that is the walk's. What a query gets does not
+        depend on the others.
         """
         ...
 
