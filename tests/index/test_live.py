@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from multitudes.errors import UsageError
+from multitudes.index.build import load
 from multitudes.index.exact import Exact
 from multitudes.index.live import Live
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
@@ -214,7 +215,7 @@ def test_changes_are_saved_with_the_segment(change: str, tmp_path: Path):
     if change == "everything gone":
         index.remove(index.ids())
     index.save(tmp_path)
-    again = Live.load(Exact.load(tmp_path), tmp_path)
+    again = load(tmp_path)
     assert worlds.identical(worlds.ask(index, world), worlds.ask(again, world))
     assert again.info() == index.info()
     assert again.ids().tolist() == index.ids().tolist()
@@ -232,7 +233,7 @@ def test_saving_again_leaves_no_change_of_before(tmp_path: Path):
     assert {file.name for file in tmp_path.iterdir()} > unchanged
     Live(index.segment).save(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == unchanged
-    assert len(Live.load(Exact.load(tmp_path), tmp_path)) == 40
+    assert len(load(tmp_path)) == 40
 
 
 def test_a_rebuild_from_the_items_held_now_answers_the_same():

@@ -1,6 +1,9 @@
 """Where an index is: what the choice needs, without a server."""
 
+import json
 import sys
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from multitudes.errors import MissingError
 from multitudes.index.build import IndexConfig
 from multitudes.index.live import Live
-from multitudes.index.place import build, released
+from multitudes.index.place import build, load, released
 
 
 def test_an_engine_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
@@ -26,3 +29,20 @@ def test_an_embedded_index_is_told_to_nobody():
         pass
     with pytest.raises(KeyError), released(index):
         raise KeyError
+
+
+def test_an_index_is_opened_by_one_look_at_its_description_and_its_ids_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    built = build([3, 1], np.ones((2, 2)), IndexConfig())
+    built.add([2], np.ones((1, 2)))
+    built.save(tmp_path)
+    read = Mock(side_effect=json.loads)
+    monkeypatch.setattr(json, "loads", read)
+    index = load(tmp_path)
+    read.assert_called_once_with((tmp_path / "index.json").read_text())
+    assert index.ids().tolist() == [1, 2, 3]
+    assert isinstance(index, Live)
+    assert isinstance(built, Live)
+    assert not index.segment.ids().flags.writeable
+    assert built.segment.ids().flags.writeable, "the control: in memory"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
-from multitudes.index import exact, files, hnsw, inverted
+from multitudes.index import exact, files, hnsw, inverted, layer_files
 from multitudes.index.exact import Exact
 from multitudes.index.layers import Segment
 from multitudes.index.live import Live
@@ -19,10 +19,11 @@ from multitudes.index.protocol import Topics
 from multitudes.index.tuning import Promise
 from multitudes.progress import Progress, silent
 
-_KINDS: dict[str, Callable[[Path], Segment]] = {
-    exact.KIND: Exact.load,
-    inverted.KIND: inverted.load,
-    hnsw.KIND: hnsw.load,
+# A verified folder and its description → what lies there.
+_KINDS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
+    exact.KIND: lambda folder, _: Exact(files.load_rows(folder)),
+    inverted.KIND: inverted.opened,
+    hnsw.KIND: hnsw.opened,
 }
 
 
@@ -86,11 +87,17 @@ def load(folder: Path) -> Live:
     Raises:
         ArtefactError: missing, changed, cut, or of a kind or version that is not known.
     """
-    return Live.load(_segment(folder), folder)
+    return opened(folder, files.read_description(folder))
 
 
-def _segment(folder: Path) -> Segment:
-    kind = files.read_kind(folder)
+def opened(folder: Path, record: dict[str, Any]) -> Live:
+    """Open the index that ``record``, read from its folder, describes; every file is verified before.
+
+    Raises:
+        ArtefactError: of a kind that is not known, or a file is missing, changed or cut.
+    """
+    kind = record["kind"]
     if kind not in _KINDS:
         raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_KINDS)}")
-    return _KINDS[kind](folder)
+    files.verify_all(folder, record)
+    return Live.of(layer_files.load(folder, _KINDS[kind](folder, record), record["files"]))

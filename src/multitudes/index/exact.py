@@ -88,16 +88,6 @@ class Exact:
         files.save_rows(folder, self._rows)
         files.write_description(folder, self.info())
 
-    @classmethod
-    def load(cls, folder: Path) -> "Exact":
-        """Open a saved index; the vectors are memory-mapped.
-
-        Raises:
-            ArtefactError: a file is missing, changed, cut or of another version.
-        """
-        files.read_description(folder)
-        return cls(files.load_rows(folder))
-
 
 def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     """Answer exactly, from every inner product with the items of a topic."""

@@ -31,9 +31,12 @@ def save_rows(folder: Path, rows: Rows) -> None:
 
 
 def load_rows(folder: Path) -> Rows:
-    """Open ids, vectors and posting lists of a verified folder; the vectors stay on disk until they are read."""
-    vectors_nD = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    return Rows(np.load(folder / "ids.npy", allow_pickle=False), vectors_nD, postings.load(folder))
+    """Open ids, vectors and posting lists of a verified folder; they stay on disk until they are read."""
+    id_n, vectors_nD = (
+        np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        for name in ("ids.npy", "vectors.npy")
+    )
+    return Rows(id_n, vectors_nD, postings.load(folder))
 
 
 def write_description(folder: Path, info: dict[str, Any]) -> None:
@@ -43,47 +46,13 @@ def write_description(folder: Path, info: dict[str, Any]) -> None:
     write_text(folder / DESCRIPTION, json.dumps({**record, "xxh3": _own_checksum(record)}, indent=2) + "\n")
 
 
-def read_kind(folder: Path) -> str:
-    """Return the kind of the index in ``folder``; verifies nothing but ``index.json`` itself.
-
-    Raises:
-        ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
-    """
-    return str(_read(folder / DESCRIPTION)["kind"])
-
-
-def read_names(folder: Path) -> list[str]:
-    """Return the names of the files of the index in ``folder``; verifies nothing but ``index.json`` itself.
-
-    Raises:
-        ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
-    """
-    return list(read_entries(folder))
-
-
-def read_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and checksum of each file of the index in ``folder``; verifies nothing but ``index.json`` itself.
-
-    Raises:
-        ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
-    """
-    entries: dict[str, dict[str, Any]] = _read(folder / DESCRIPTION)["files"]
-    return entries
-
-
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read ``index.json`` and verify every file that it names.
+    """Read ``index.json``: kind, what ``info()`` said, and size and checksum of each other file, not yet verified.
 
     Raises:
-        ArtefactError: missing, of another format or version, or a file is missing, changed or cut.
+        ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
     """
-    record = _read(folder / DESCRIPTION)
-    for name, entry in record["files"].items():
-        verify(folder / name, entry["xxh3"], entry["bytes"])
-    return record
-
-
-def _read(path: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = (record["format"], record["version"])
@@ -98,6 +67,16 @@ def _read(path: Path) -> dict[str, Any]:
     if not whole:
         raise ArtefactError(f"{path}: damaged; {_REPAIR}")
     return record
+
+
+def verify_all(folder: Path, record: dict[str, Any]) -> None:
+    """Refuse a folder of which a file is not what ``record``, its description, says.
+
+    Raises:
+        ArtefactError: a file is missing, cut, or changed.
+    """
+    for name, entry in record["files"].items():
+        verify(folder / name, entry["xxh3"], entry["bytes"])
 
 
 def _own_checksum(record: dict[str, Any]) -> str:

@@ -93,9 +93,9 @@ def build(
     return Tuned(approximate.tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
 
 
-def load(folder: Path) -> Tuned:
-    """Open a saved index; see ``tuned.load``. Codes and links are memory-mapped too."""
-    return tuned.load(folder, FAISS_FILE, lambda file: Graph(faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC)))
+def opened(folder: Path, record: dict[str, Any]) -> Tuned:
+    """Open a saved index; see ``tuned.opened``. Codes and links are memory-mapped too."""
+    return tuned.opened(folder, record, FAISS_FILE, lambda file: Graph(faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC)))
 
 
 def _linked(rows: Rows, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)

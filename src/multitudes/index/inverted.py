@@ -130,9 +130,9 @@ def build(
     return Tuned(approximate.tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
 
 
-def load(folder: Path) -> Tuned:
-    """Open a saved index; see ``tuned.load``."""
-    return tuned.load(folder, FAISS_FILE, lambda file: Lists(faiss.read_index(file)))
+def opened(folder: Path, record: dict[str, Any]) -> Tuned:
+    """Open a saved index; see ``tuned.opened``."""
+    return tuned.opened(folder, record, FAISS_FILE, lambda file: Lists(faiss.read_index(file)))
 
 
 def _train(rows: Rows, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)

@@ -4,7 +4,7 @@
 changes has none of them. They are named in ``index.json`` with their checksums, as every file of an index is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def save(folder: Path, layers: Sequence[Layer]) -> None:
         _write(folder, "topic", number, topics.topic)
 
 
-def load(folder: Path, segment: Segment, names: Sequence[str]) -> tuple[Layer, ...]:
+def load(folder: Path, segment: Segment, names: Container[str]) -> tuple[Layer, ...]:
     """Return the layers of a verified folder, whose oldest segment is open already; ``names`` are its files."""
     if _name("gone", 0) not in names:
         return (Layer(segment, _NOTHING),)

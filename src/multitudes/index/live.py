@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
-from multitudes.index import files, layer_files
+from multitudes.index import layer_files
 from multitudes.index.exact import Exact
 from multitudes.index.layers import Items, Layer, Segment, gathered, joined, merged
 from multitudes.index.protocol import Hits, Topics
@@ -37,10 +37,10 @@ class Live:
         self._kept: tuple[tuple[Layer, ...], dict[int | None, NDArray[np.int64]]] = (self._layers, {})
 
     @classmethod
-    def load(cls, segment: Segment, folder: Path) -> "Live":
-        """Open the changes in ``folder``, from which ``segment`` was loaded and every file verified before."""
-        live = cls(segment)
-        live._layers = layer_files.load(folder, segment, files.read_names(folder))
+    def of(cls, layers: tuple[Layer, ...]) -> "Live":
+        """Return the index of a segment with its changes, the oldest layer first."""
+        live = cls(layers[0].segment)
+        live._layers = layers
         return live
 
     @property

@@ -50,11 +50,12 @@ def load(folder: Path) -> Index:
         MissingError: an engine that is not installed.
         UnavailableError: a server did not answer in time.
     """
-    if files.read_kind(folder) != _MILVUS:
-        return embedded.load(folder)
+    record = files.read_description(folder)
+    if record["kind"] != _MILVUS:
+        return embedded.opened(folder, record)
     from multitudes.index.milvus.milvus import Milvus  # noqa: PLC0415
 
-    return Milvus.load(folder)
+    return Milvus.opened(folder, record)
 
 
 @contextmanager

@@ -90,13 +90,12 @@ class Tuned:
         files.write_description(folder, self.info())
 
 
-def load(folder: Path, file: str, read: Callable[[str], Stored]) -> Tuned:
-    """Open a saved index, of which ``read`` opens the engine's file; the vectors are memory-mapped.
+def opened(folder: Path, record: dict[str, Any], file: str, read: Callable[[str], Stored]) -> Tuned:
+    """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
 
     Raises:
-        ArtefactError: a file is missing, changed, cut or of another version.
+        ArtefactError: the file is of another version of the engine.
     """
-    record = files.read_description(folder)
     try:
         engine = read(str(folder / file))
     except RuntimeError as error:

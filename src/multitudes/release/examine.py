@@ -82,7 +82,7 @@ def _files(folder: Path, manifest: Manifest) -> list[Finding]:
     entries = {folder / name: entry.model_dump() for name, entry in manifest.files.items()}
     index = folder / "index"
     try:
-        entries |= {index / name: entry for name, entry in checked.read_entries(index).items()}
+        entries |= {index / name: entry for name, entry in checked.read_description(index)["files"].items()}
     except ArtefactError as error:
         bad.append(Finding("damaged", "files", str(error)))
     for path, entry in entries.items():

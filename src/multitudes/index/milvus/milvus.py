@@ -155,7 +155,12 @@ class Milvus:
             ArtefactError: the description is damaged, or the collection is gone or another one.
             UnavailableError: the server does not answer in time, or refuses who asks.
         """
-        record = files.read_description(folder)
+        return cls.opened(folder, files.read_description(folder))
+
+    @classmethod
+    def opened(cls, folder: Path, record: dict[str, Any]) -> "Milvus":
+        """Open the collection that ``record``, read from the folder of the release, describes; see ``load``."""
+        files.verify_all(folder, record)
         try:
             identity, name, effort = Identity(**record["identity"]), record["collection"], effort_of(record["tuning"])
             config = parse(MilvusConfig, record["server"], f"{folder}/{files.DESCRIPTION}")
