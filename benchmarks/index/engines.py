@@ -15,7 +15,6 @@ from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import hnsw, inverted
-from multitudes.index.approximate import Approximate
 from multitudes.index.build import IndexConfig, build, load
 from multitudes.index.files import load_rows, read_description
 from multitudes.index.hnsw import Graph
@@ -72,7 +71,7 @@ def at_level(engine: str, folder: Path) -> Callable[[Level], Live]:
     rows, tuning = load_rows(folder), from_record(read_description(folder)["tuning"])
     made: type[Lists | Graph] = Lists if engine == inverted.KIND else Graph
     stored: Stored = made(faiss.read_index(str(folder / made.file)))
-    return lambda level: Live(Tuned(Approximate(rows, stored, tuning._replace(levels=(level,))), stored))
+    return lambda level: Live(Tuned(rows, stored, tuning._replace(levels=(level,))))
 
 
 def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:

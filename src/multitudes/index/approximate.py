@@ -21,17 +21,14 @@ from multitudes.index.exact import scan_topic
 from multitudes.index.order import Ranking, first, in_order, kept
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.request import Request, by_topic, each_once, in_parts, put, unfiltered
+from multitudes.index.request import Request, by_topic, each_once, in_parts, put
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.selector import LeftOut, nothing
 from multitudes.index.spread import Spread
-from multitudes.index.sweep import sweep
-from multitudes.index.tuning import Choice, Engine, Level, Promise, TopicLevel, Tuning, Walk, sample, tune
-from multitudes.progress import Progress, silent
+from multitudes.index.tuning import Engine, Tuning, Walk
 
 _TURNS = 3  # deeper each time; what is still not found then is scanned for
-_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # on which a large topic is checked
 _GATHER_BYTES = 16 * 2**20  # vectors of candidates held at once
 
 
@@ -202,37 +199,3 @@ def _runs(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:
     """Return consecutive queries that leave out the same, which the vectors of one user share."""
     starts = [q for q in range(len(out_Q)) if q == 0 or out_Q[q] is not out_Q[q - 1]]
     return [(out_Q[a], np.arange(a, b)) for a, b in pairwise([*starts, len(out_Q)])]
-
-
-def tuned(
-    rows: Rows,
-    engine: Engine,
-    queries: NDArray[np.float32] | None,
-    promise: Promise,
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Approximate:
-    """Return the rows with an engine that was tuned on user vectors to keep a promise; see ``tuning.tune``."""
-    some = sample(queries, rows, seed)
-    untuned = Approximate(rows, engine, Tuning((), promise, some.name, 0, 0))
-
-    def ranked(query_QD: NDArray[np.float32], level: Level) -> Hits:
-        return untuned.rank(unfiltered(query_QD, level.depth), Walk.of([level] * len(query_QD))).hits
-
-    levels = Approximate(
-        rows, engine, tune(Choice(engine.efforts(), engine.proposals), ranked, rows, some, promise, progress)
-    )
-    checked = [_checked(levels, topic, some.checked_QD) for topic in rows.postings.longer_than(promise.scanned)]
-    return Approximate(rows, engine, levels.tuning._replace(topics=tuple(checked)))
-
-
-def _checked(index: Approximate, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
-    """Measure the recall of a topic too large to be scanned each time; it is scanned after all if that falls short."""
-    request = unfiltered(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, index.tuning.promise.deepest))
-    request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
-    rows, found = index.rows, index.search(request)
-    truth = sweep(request.query_QD, rows.items_of(topic), rows.vectors_of(topic), request.width)
-    shares = [np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]
-    recall = round(float(np.mean(shares)), 4)
-    return TopicLevel(topic, len(rows.postings.rows(topic)), recall, recall < index.tuning.promise.recall)

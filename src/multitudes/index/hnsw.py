@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index import approximate, tuned
+from multitudes.index import tuned
 from multitudes.index.protocol import NO_ID, Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
@@ -90,7 +90,7 @@ def build(
     """
     rows = checked_rows(ids, vectors, topics)
     engine = Graph(_linked(rows, progress))
-    return Tuned(approximate.tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
+    return tuned.build(rows, engine, queries, promise, seed=seed, progress=progress)
 
 
 def opened(folder: Path, record: dict[str, Any]) -> Tuned:

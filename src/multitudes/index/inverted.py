@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index import approximate, tuned
+from multitudes.index import tuned
 from multitudes.index.protocol import NO_ID, Topics
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.selector import only
@@ -127,7 +127,7 @@ def build(
     rows = checked_rows(ids, vectors, topics)
     lists = lists or min(len(rows), 2 ** int(np.ceil(np.log2(2 * np.sqrt(len(rows))))))
     engine = Lists(_train(rows, lists, seed, progress))
-    return Tuned(approximate.tuned(rows, engine, queries, promise, seed=seed, progress=progress), engine)
+    return tuned.build(rows, engine, queries, promise, seed=seed, progress=progress)
 
 
 def opened(folder: Path, record: dict[str, Any]) -> Tuned:

@@ -4,6 +4,7 @@ Legend: Q queries · n items · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,13 @@ from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.approximate import Approximate
 from multitudes.index.protocol import Hits, Topics
-from multitudes.index.request import checked
-from multitudes.index.tuning import Engine, from_record
+from multitudes.index.request import checked, unfiltered
+from multitudes.index.rows import Rows
+from multitudes.index.sweep import sweep
+from multitudes.index.tuning import Choice, Engine, Level, Promise, TopicLevel, Tuning, Walk, from_record, sample, tune
+from multitudes.progress import Progress, silent
+
+_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # on which a large topic is checked
 
 
 class Stored(Engine, Protocol):
@@ -36,9 +42,9 @@ class Stored(Engine, Protocol):
 class Tuned:
     """A segment behind an engine; see ``Index`` for the promise that it keeps, ``info()`` for its measured recall."""
 
-    def __init__(self, approximate: Approximate, engine: Stored) -> None:
-        self._approximate, self._engine = approximate, engine
-        self._rows = approximate.rows
+    def __init__(self, rows: Rows, engine: Stored, tuning: Tuning) -> None:
+        self._rows, self._engine = rows, engine
+        self._approximate = Approximate(rows, engine, tuning)
 
     def search(
         self,
@@ -56,7 +62,9 @@ class Tuned:
 
     def without(self, ids: NDArray[np.int64]) -> "Tuned":
         """Return the segment for searches that find none of some items; see ``Segment.without``."""
-        return Tuned(self._approximate.without(ids), self._engine)
+        other = copy(self)
+        other._approximate = self._approximate.without(ids)
+        return other
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``."""
@@ -90,6 +98,39 @@ class Tuned:
         files.write_description(folder, self.info())
 
 
+def build(
+    rows: Rows,
+    engine: Stored,
+    queries: NDArray[np.float32] | None,
+    promise: Promise,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Tuned:
+    """Return the rows with an engine that was tuned on user vectors to keep a promise; see ``tuning.tune``."""
+    some = sample(queries, rows, seed)
+    untuned = Approximate(rows, engine, Tuning((), promise, some.name, 0, 0))
+
+    def ranked(query_QD: NDArray[np.float32], level: Level) -> Hits:
+        return untuned.rank(unfiltered(query_QD, level.depth), Walk.of([level] * len(query_QD))).hits
+
+    levels = tune(Choice(engine.efforts(), engine.proposals), ranked, rows, some, promise, progress)
+    index = Approximate(rows, engine, levels)
+    checked = [_checked(index, topic, some.checked_QD) for topic in rows.postings.longer_than(promise.scanned)]
+    return Tuned(rows, engine, levels._replace(topics=tuple(checked)))
+
+
+def _checked(index: Approximate, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
+    """Measure the recall of a topic too large to be scanned each time; it is scanned after all if that falls short."""
+    request = unfiltered(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, index.tuning.promise.deepest))
+    request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
+    rows, found = index.rows, index.search(request)
+    truth = sweep(request.query_QD, rows.items_of(topic), rows.vectors_of(topic), request.width)
+    shares = [np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]
+    recall = round(float(np.mean(shares)), 4)
+    return TopicLevel(topic, len(rows.postings.rows(topic)), recall, recall < index.tuning.promise.recall)
+
+
 def opened(folder: Path, record: dict[str, Any], file: str, read: Callable[[str], Stored]) -> Tuned:
     """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
 
@@ -100,4 +141,4 @@ def opened(folder: Path, record: dict[str, Any], file: str, read: Callable[[str]
         engine = read(str(folder / file))
     except RuntimeError as error:
         raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {error}") from None
-    return Tuned(Approximate(files.load_rows(folder), engine, from_record(record["tuning"])), engine)
+    return Tuned(files.load_rows(folder), engine, from_record(record["tuning"]))
