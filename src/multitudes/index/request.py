@@ -118,7 +118,7 @@ def _one_each(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArray[np
         raise UsageError(f"{what} are {number_Q.dtype}; give whole numbers")
     if number_Q.ndim and number_Q.shape != (n,):
         raise UsageError(f"{number_Q.size} {what} for {n} queries; give one number for each query")
-    return np.broadcast_to(number_Q.astype(np.int64), (n,))
+    return number_Q.astype(np.int64) if number_Q.ndim else np.full(n, number_Q, dtype=np.int64)
 
 
 def by_topic(request: Request, answer: Callable[[int, Request], Hits]) -> Hits:

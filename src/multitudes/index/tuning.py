@@ -27,7 +27,7 @@ _SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a sc
 _GLANCED = 32  # queries on which it is seen that no effort is enough
 _ALWAYS_WORTH = 1_000  # proposals, however few the items
 _RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
-_SIMILAR, _FEW = 8, 128  # times as many proposals in one call; of so many queries
+_SIMILAR, _FEW = 12, 128  # times as many proposals in one call; of so many queries
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
 
 
