@@ -84,10 +84,10 @@ def checked(
         raise UsageError(f"{len(excluded)} exclusions for {n} queries; give one array for each query")
     limit_Q = _one_each(limit, n, "limits")
     topics = None if topic_Q is None else _one_each(topic_Q, n, "topics")
-    return Request(query_QD, np.minimum(np.maximum(limit_Q, 0), items), exclusions(excluded), topics, log_sums)
+    return Request(query_QD, np.minimum(np.maximum(limit_Q, 0), items), _exclusions(excluded), topics, log_sums)
 
 
-def exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
+def _exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
     """Return each exclusion as int64; what is int64 already stays the array that it is.
 
     Raises:
