@@ -57,3 +57,18 @@ def test_what_is_proposed_for_a_query_does_not_depend_on_those_that_are_searched
         assert alone.shape == (1, wanted_Q[q])
         assert sorted(together_QM[q][together_QM[q] >= 0]) == sorted(alone[alone >= 0])
     assert (together_QM[3::4] >= 0).sum() > (together_QM[::4] >= 0).sum() > 0
+
+
+def test_copies_of_one_item_do_not_crowd_out_what_is_proposed():
+    rng = np.random.default_rng(3)
+    vectors, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (2_000, 4))
+    vectors[:300] = 2 * queries[0]
+    engine = inverted.build(np.arange(2_000), vectors)._engine
+    walk, wanted_Q = Walk.of([Level(10, engine.efforts()[-1], 50, 1.0, 1.0, 1.0)] * 4), np.array([50, 70, 50, 60])
+    row_QM = engine.propose(queries, walk, wanted_Q)
+    assert (row_QM[0] >= 0).sum() == 50
+    assert (row_QM[0] < 300).all()
+    assert (
+        row_QM[0, :50].tolist()
+        == engine.propose(queries[:1], Walk(*(column[:1] for column in walk)), wanted_Q[:1])[0].tolist()
+    )

@@ -64,15 +64,32 @@ class Lists:
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
         list_QP, score_QP = self._nearest(query_QD, walk.effort_Q)
         # One more than wanted: of those that tie with it FAISS keeps any, and others in another batch.
-        most = int(wanted_Q.max()) + 1
+        row_QM, code_QM = self._walk(query_QD, list_QP, score_QP, int(wanted_Q.max()) + 1, among)
+        each_Q = np.arange(len(query_QD))
+        last_Q = code_QM[each_Q, wanted_Q]
+        np.copyto(row_QM, NO_ID, where=code_QM <= last_Q[:, None])
+        # Where copies of one item are most of what is proposed they are not left out: each is found alone.
+        for q in np.flatnonzero(code_QM[each_Q, wanted_Q // 2] <= last_Q).tolist():
+            only_q, wanted = slice(q, q + 1), int(wanted_Q[q])
+            row_QM[only_q, :wanted], _ = self._walk(query_QD[only_q], list_QP[only_q], score_QP[only_q], wanted, among)
+        return row_QM[:, :-1]
+
+    def _walk(
+        self,
+        query_QD: NDArray[np.float32],
+        list_QP: NDArray[np.int64],
+        score_QP: NDArray[np.float32],
+        most: int,
+        among: NDArray[np.uint8] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the rows of so many best codes of each query in its lists, best first, and what the codes score."""
         row_QM, code_QM = np.empty((len(query_QD), most), np.int64), np.empty((len(query_QD), most), np.float32)
         assigned, distances, found, rows = (faiss.swig_ptr(a) for a in (list_QP, score_QP, code_QM, row_QM))
         self.inverted.search_preassigned_c(
             len(query_QD), faiss.swig_ptr(query_QD), most, assigned, distances, found, rows, False,
             _parameters(nprobe=list_QP.shape[1], sel=only(among)),
         )  # fmt: skip
-        np.copyto(row_QM, NO_ID, where=code_QM <= code_QM[np.arange(len(query_QD)), wanted_Q][:, None])
-        return row_QM[:, :-1]
+        return row_QM, code_QM
 
     def _nearest(
         self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64]
