@@ -138,3 +138,9 @@ def test_a_vector_is_searched_as_deep_as_its_share_needs_and_never_beyond_the_li
     assert (depths(share_BK, 100, RetrieveConfig(depth="full")) == 100).all()
     # Any vector may bring all of the best scores.
     assert (depths(share_BK, 100, RetrieveConfig(depth="share", blend="global_top")) == 100).all()
+
+
+def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
+    run = {"unconditioned": 0.7160521745681763, "implicit": 0.0, "explicit": 0.2839478552341461}  # of a softmax
+    published = fitted(RetrieveConfig(), run)
+    assert RetrieveConfig.model_validate(published.model_dump()) == published

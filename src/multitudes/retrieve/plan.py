@@ -89,7 +89,9 @@ def division(config: RetrieveConfig, fitted: Shares = UNFITTED) -> Shares:
 def completed(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
     """Return ``config`` with the shares that it leaves open set in proportion to ``shares``."""
     whole = division(config, shares)
-    return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": whole.explicit})
+    # Shares that training fitted in float32 sum to a little more than one at times, and would be refused when read.
+    explicit = min(whole.explicit, 1 - whole.unconditioned)
+    return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": explicit})
 
 
 def blended(config: RetrieveConfig, blend: Blend) -> RetrieveConfig:
