@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from multitudes.data.items_file import read_item_ids, read_items
-from multitudes.errors import DataError
+from multitudes.errors import DataError, MissingError
 
 
 def test_rows_come_by_id_with_their_topics_in_order_and_every_other_column(tmp_path: Path):
@@ -46,3 +46,12 @@ def test_integers_elsewhere_are_not_taken_for_text(tmp_path: Path):
     assert read_item_ids(tmp_path / "ids.parquet", pl.Int64())["item_id"].to_list() == [7]
     with pytest.raises(DataError, match="is integers; the ids of this release are text"):
         read_item_ids(tmp_path / "ids.parquet", pl.String())
+
+
+def test_what_is_too_large_is_told_what_can_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "items.parquet"
+    names = pl.Series([[f"topic {number}" for number in range(400_000)]], dtype=pl.List(pl.String))
+    pl.DataFrame({"item_id": [1], "topics": names}).write_parquet(file)
+    monkeypatch.setattr("multitudes.data.items_file._MEMORY", "12MB")
+    with pytest.raises(MissingError, match="give fewer items in one file"):
+        read_items(file, pl.Int64())

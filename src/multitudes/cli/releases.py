@@ -59,7 +59,7 @@ def _print(rows: list[dict[str, Any]], problem: str | None) -> None:
     for row in rows:
         mark = "→" if row["serves"] else ""
         if "problem" in row:
-            table.add_row(mark, row["version"], "damaged", "", "", "", "", "")
+            table.add_row(mark, row["version"], "cannot be opened", "", "", "", "", "")
             continue
         counts = [f"{row.get(name, 0):,}" for name in ("users", "items", "topics")]
         table.add_row(

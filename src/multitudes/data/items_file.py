@@ -11,11 +11,12 @@ import polars as pl
 
 from multitudes.data import tables
 from multitudes.data.clean import items
-from multitudes.data.engine import frame, open_engine, quoted
+from multitudes.data.engine import Advice, frame, open_engine, quoted
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 
 _MEMORY = "2GB"
+_ADVICE = Advice("give fewer items in one file", "free some, or let TMPDIR name a folder on a larger disk")
 
 
 class ItemsFile(NamedTuple):
@@ -71,7 +72,7 @@ def _loaded(file: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
         raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
-        open_engine(Path(scratch), _MEMORY, threads=0) as connection,
+        open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as connection,
     ):
         yield connection, tables.load(connection, name, file)
 
