@@ -11,6 +11,7 @@ from multitudes.retrieve.ask import Ask
 from multitudes.retrieve.people import Asked, People
 from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
+from multitudes.seeding import generator
 from multitudes.state.records import Event, Person
 from tests.release.small_release import DAY, publish_small
 
@@ -113,6 +114,36 @@ def test_what_training_would_not_use_is_not_used(people: People):
     assert items(asked) == [3, 20, 2, 1]
     assert asked.histories.action_BL[0].tolist() == [1, 1, 2, 1]
     assert asked.histories.valid_BL[0].tolist() == [True, False, False, True]
+
+
+def joined(people: People, asked: Asked, events: list[Event]) -> list[tuple[int, int, int]]:
+    """Return item, time and action of a joined history, newest first, one event after another."""
+    code = {name: number for number, name in enumerate(people._release.manifest.actions, start=1)}
+    assert asked.time_BL is not None
+    columns = (asked.histories.item_BL[0], asked.time_BL[0], asked.histories.action_BL[0])
+    stored = [row for row in zip(*(column.tolist() for column in columns), strict=True) if row[2] > 0]
+    told = dict[tuple[int, int, int], None]()
+    for event in events:
+        item = int(people.item_numbers([event.item_id])[0])
+        one = (item, event.time_s, code.get(event.action or "", people._release.manifest.default_action))
+        if item and one not in stored:
+            told[one] = None
+    # What was told stands before what the release holds of the same time: it holds the newest.
+    return sorted([*told, *stored[::-1]], key=lambda one: one[1])[::-1]
+
+
+@pytest.mark.parametrize("user", ["ann", "bob", "zoe"])
+def test_joining_many_events_is_joining_them_one_by_one(people: People, user: str):
+    rng, release = generator(0, user), people.present([Person(user)])
+    for _ in range(30):
+        drawn = zip(rng.integers(100, 123, 12).tolist(), rng.integers(1, 12, 12).tolist(), strict=True)
+        events = [did(user, item, DAY * day, [None, "view", "hide"][item % 3]) for item, day in drawn]
+        now = people.present([Person(user, tuple(events))])
+        expected, length = joined(people, release, events), len(items(now))
+        assert len(expected) > length, "else nothing makes room"
+        assert now.time_BL is not None
+        columns = (now.histories.item_BL[0], now.time_BL[0], now.histories.action_BL[0])
+        assert list(zip(*(column.tolist() for column in columns), strict=True)) == expected[:length]
 
 
 def answers(retriever: Retriever, *persons: Person) -> list[Recommendation]:

@@ -16,7 +16,6 @@ from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import catalogue, user_vectors
 from multitudes.evaluate.targets import TargetKind, excluded, part, seen_items
 from multitudes.release.item_names import ItemNames, Published
-from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.find import POPULAR, Candidates, find
 from multitudes.retrieve.names import Vocabulary
 from multitudes.retrieve.plan import RetrieveConfig
@@ -58,10 +57,7 @@ def sample_users(
     found = find(vectors, catalogue(run, run.item_vectors()), budget, seen, config)
     words = _Words(run.prepared)
     item_BL = gather(run.prepared, users.user_B, users.end_B, run.config.model.history).item_BL
-    share_BK = shares(vectors, config)
-    return [
-        words.user(users, b, item_BL[b], vectors.rows(np.array([b])), share_BK[b], found[b]) for b in range(len(users))
-    ]
+    return [words.user(users, b, item_BL[b], vectors.rows(np.array([b])), found[b]) for b in range(len(users))]
 
 
 class _Words:
@@ -80,13 +76,13 @@ class _Words:
         b: int,
         item_L: NDArray[np.int64],
         vectors: UserVectors,
-        share_K: NDArray[np.float64],
         found: Candidates,
     ) -> dict[str, Any]:
         number = int(users.user_B[b])
         targets = users.target[users.target_offset[b] : users.target_offset[b + 1]]
         interests = [
-            self._interest(vectors, k, item_L, float(share_K[k])) for k in np.flatnonzero(vectors.mask_BK[0]).tolist()
+            self._interest(vectors, k, item_L, float(found.share_K[k]))
+            for k in np.flatnonzero(vectors.mask_BK[0]).tolist()
         ]
         names = {interest["column"]: interest["name"] for interest in interests} | {POPULAR: "popular"}
         return {
@@ -106,11 +102,11 @@ class _Words:
 
     def _interest(self, vectors: UserVectors, k: int, item_L: NDArray[np.int64], share: float) -> dict[str, Any]:
         own = item_L[(vectors.cluster_BL[0] == k) & (item_L > 0)]
-        kind = vectors.kinds[k]
+        kind, topics = vectors.kinds[k], self._vocabulary.topics_of(own)
         return {
             "column": k,
             "kind": kind,
-            "name": self._vocabulary.name(kind, int(vectors.topic_BK[0, k]), own),
+            "name": self._vocabulary.name(kind, int(vectors.topic_BK[0, k]), own.tolist(), topics),
             "share": round(share, 4),
             "n_items": len(own),
             "items": [self._names.shown(item) for item in dict.fromkeys(own.tolist())][:_EXAMPLES],

@@ -25,7 +25,14 @@ class Published:
 
     def __init__(self, items: pl.DataFrame) -> None:
         """Take the columns item_id and title, in the order of the numbers."""
-        self.ids, self.titles = items["item_id"], items["title"]
+        self.ids, self.titles = items["item_id"].rechunk(), items["title"].rechunk()
+        self._integers = self.ids.to_numpy() if self.ids.dtype.is_integer() else None  # the same memory
+
+    def columns(self, number_N: NDArray[np.int64]) -> tuple[list[Id], list[str | None]]:
+        """Return the ids and the titles of items."""
+        row_N = number_N - 1
+        ids = self.ids[row_N].to_list() if self._integers is None else self._integers[row_N].tolist()
+        return ids, self.titles[row_N].to_list()
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -61,12 +68,12 @@ class ItemNames:
         """Return id and title of the item with this number, from 1."""
         return self.later.get(number) or Named(self.published.ids[number - 1], self.published.titles[number - 1])
 
-    def all_named(self, number_N: NDArray[np.int64]) -> list[Named]:
-        """Return ids and titles of several items."""
-        if self.later:
-            return [self.named(number) for number in number_N.tolist()]
-        ids, titles = (column[number_N - 1].to_list() for column in (self.published.ids, self.published.titles))
-        return list(map(Named, ids, titles))
+    def columns(self, number_N: NDArray[np.int64]) -> tuple[list[Id], list[str | None]]:
+        """Return the ids and the titles of several items."""
+        if not self.later:
+            return self.published.columns(number_N)
+        named = [self.named(number) for number in number_N.tolist()]
+        return [one.id for one in named], [one.title for one in named]
 
     def shown(self, number: int) -> str:
         """Return the title, or where there is none the id."""

@@ -190,7 +190,7 @@ class Release:
     @cached_property
     def items(self) -> pl.DataFrame:
         """Columns item_id and title of what was published; row ``i`` is item number ``i + 1``."""
-        return pl.read_parquet(self.path / "items.parquet")
+        return pl.read_parquet(self.path / "items.parquet").rechunk()
 
     @cached_property
     def item_names(self) -> ItemNames:

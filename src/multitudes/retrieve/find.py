@@ -37,6 +37,7 @@ class Candidates:
     interest_N: NDArray[np.int64]  # column of the vector that brought the item, -1 = popular
     found_by_NK: NDArray[np.bool_]  # every vector that has the item among its own best
     kinds: tuple[Kind, ...]
+    share_K: NDArray[np.float64]  # of the list that each vector was to get
     shortfalls: tuple[Shortfall, ...] = ()  # why less than the full method served this user
 
     @property
@@ -117,7 +118,7 @@ def _find(
         if len(blended.item_N) < n and _ended_early(mine, limit_BK[b], n):
             short.append(b)
         else:
-            found[b] = _completed(blended, union, mine, vectors.kinds, catalogue, n, seen_items)
+            found[b] = _completed(blended, union, mine, vectors.kinds, share_BK[b], catalogue, n, seen_items)
     stage("blend")
     if short:  # rare: the vectors share more items than was foreseen
         deep = config.model_copy(update={"depth": "full"})
@@ -181,6 +182,7 @@ def _completed(
     union: blend.Union,
     lists: _Lists,
     kinds: tuple[Kind, ...],
+    share_K: NDArray[np.float64],
     catalogue: Catalogue,
     n: int,
     seen: NDArray[np.int64],
@@ -192,7 +194,7 @@ def _completed(
     missing = n - len(blended.item_N)
     interest_N = lists.column_Q[blended.interest_N]
     if missing <= 0:
-        return Candidates(blended.item_N, blended.score_N, interest_N, found_by_NK, kinds)
+        return Candidates(blended.item_N, blended.score_N, interest_N, found_by_NK, kinds, share_K)
     popular_M = popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
     return Candidates(
         np.concatenate([blended.item_N, popular_M]),
@@ -200,6 +202,7 @@ def _completed(
         np.concatenate([interest_N, np.full(len(popular_M), POPULAR)]),
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,
+        share_K,
         _shortfalls(len(lists.column_Q), len(popular_M), n),
     )
 

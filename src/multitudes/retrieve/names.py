@@ -4,7 +4,9 @@ Legend: T topics · L history · K vectors.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from math import log
 
 import numpy as np
@@ -44,29 +46,36 @@ class Vocabulary:
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
-    def name(self, kind: Kind, topic: int, items: NDArray[np.int64]) -> str:
+    def topics_of(self, items: NDArray[np.int64]) -> list[list[int]]:
+        """Return the topics of each item: of a whole history at once, which costs as little as of one interest."""
+        offset, topic = topics_of(self.item_topic_offset, self.item_topic, items)
+        flat = topic.tolist()
+        return [flat[start:stop] for start, stop in pairwise(offset.tolist())]
+
+    def name(self, kind: Kind, topic: int, items: Sequence[int], topics: Sequence[Sequence[int]]) -> str:
         """Name an interest.
 
         Args:
             kind: of its vector.
             topic: what an explicit interest is conditioned on.
             items: numbers of the history items that belong to an implicit interest, newest first.
+            topics: of each of those items.
         """
         if kind == "explicit":
             return self.topics[topic]
         if kind == "unconditioned":
             return WHOLE_HISTORY
-        typical = self._over_represented(items)
+        typical = self._over_represented(topics)
         if typical:
             return " · ".join(self.topics[t] for t in typical)
-        return f"like {self.items.shown(int(items[0]))}" if len(items) else "without items"
+        return f"like {self.items.shown(items[0])}" if items else "without items"
 
-    def _over_represented(self, items: NDArray[np.int64]) -> list[int]:
-        """Return the topics that tell these items apart: frequent among them, and more so than everywhere."""
-        counts = Counter(topics_of(self.item_topic_offset, self.item_topic, items).topic.tolist())
+    def _over_represented(self, topics: Sequence[Sequence[int]]) -> list[int]:
+        """Return the topics that tell some items apart: frequent among them, and more so than everywhere."""
+        counts = Counter(chain.from_iterable(topics))
         gains = []
         for topic, count in counts.items():
-            share = count / len(items)
+            share = count / len(topics)
             gain = share * log(share / self.topic_base_T[topic])
             if topic > 0 and share >= _LEAST_SHARE and gain > 0:
                 gains.append((-gain, topic))

@@ -30,12 +30,25 @@ class Asked(NamedTuple):
 
 
 class _Past(NamedTuple):
-    """One event of a history, by the numbers of the release."""
+    """Some events of a history, by the numbers of the release."""
 
-    item: int
-    time: int
-    action: int
-    valid: bool
+    item_L: NDArray[np.int64]
+    time_L: NDArray[np.int64]
+    action_L: NDArray[np.int64]
+    valid_L: NDArray[np.bool_]
+
+    def of(self, chosen: NDArray[Any] | slice) -> "_Past":
+        """Return some of the events."""
+        return _Past(self.item_L[chosen], self.time_L[chosen], self.action_L[chosen], self.valid_L[chosen])
+
+    def and_then(self, more: "_Past") -> "_Past":
+        """Return these events with more behind them."""
+        return _Past(
+            np.concatenate([self.item_L, more.item_L]),
+            np.concatenate([self.time_L, more.time_L]),
+            np.concatenate([self.action_L, more.action_L]),
+            np.concatenate([self.valid_L, more.valid_L]),
+        )
 
 
 class People:
@@ -58,10 +71,14 @@ class People:
 
     def known(self, user_B: NDArray[np.int64]) -> Asked:
         """Return users of the release by number."""
+        return self._published(user_B)._replace(ids=self._release.user_ids[user_B].to_list())
+
+    def _published(self, user_B: NDArray[np.int64]) -> Asked:
+        """Return users of the release by number, without their ids, in arrays that may be written to."""
         release, length = self._release, self._release.manifest.history_length
         end_B = release.event_offset[user_B + 1]
         return Asked(
-            ids=release.user_ids[user_B].to_list(),
+            ids=[],
             user_B=user_B,
             histories=gather(release, user_B, end_B, length),
             time_BL=event_times(release.event_time, end_B, length),
@@ -100,7 +117,7 @@ class People:
         for b, person in enumerate(persons):
             if person.events:
                 items, unknown_items_B[b] = self._join(asked, b, person.events)
-                seen[b] = np.union1d(seen[b], np.array(items, dtype=np.int64))
+                seen[b] = np.union1d(seen[b], items)
             if person.follows is not None:
                 asked.histories.follow_BF[b], unknown_topics_B[b] = self._follows(person.follows)
         return asked._replace(seen=seen, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B)
@@ -111,6 +128,8 @@ class People:
 
     def _stored(self, user_B: NDArray[np.int64]) -> Asked:
         """Return what the release holds of B users, strangers among them, in arrays that may be written to."""
+        if (user_B != _STRANGER).all():
+            return self._published(user_B)
         release, shape = self._release, (len(user_B), self._release.manifest.history_length)
         histories = Histories(
             item_BL=np.zeros(shape, dtype=np.int64),
@@ -123,7 +142,7 @@ class People:
         seen = [nothing] * len(user_B)
         inside = np.flatnonzero(user_B != _STRANGER)
         if len(inside):
-            known = self.known(user_B[inside])
+            known = self._published(user_B[inside])
             arrays: list[NDArray[Any]] = [*histories, time_BL]
             for array, rows in zip(arrays, (*known.histories, known.time_BL), strict=True):
                 array[inside] = rows
@@ -131,34 +150,49 @@ class People:
                 seen[b] = items
         return Asked([], user_B, histories, time_BL, seen, [], [])
 
-    def _join(self, asked: Asked, b: int, events: Sequence[Event]) -> tuple[list[int], int]:
+    def _join(self, asked: Asked, b: int, events: Sequence[Event]) -> tuple[NDArray[np.int64], int]:
         """Write the joined history of user ``b``; return the items of ``events``, and how many are unknown."""
         assert asked.time_BL is not None
         past = asked.histories
-        arrays: Sequence[NDArray[Any]] = (past.item_BL[b], asked.time_BL[b], past.action_BL[b], past.valid_BL[b])
-        rows = zip(*(array.tolist() for array in arrays), strict=True)
-        stored = [each for each in map(_Past._make, rows) if each.action > 0][::-1]  # oldest first, without padding
-        numbers = self.item_numbers([event.item_id for event in events]).tolist()
-        told = [self._past(*pair) for pair in zip(events, numbers, strict=True)]
-        found = [each for each in told if each.item > 0]
-        same = {each[:3] for each in stored}
+        row = _Past(past.item_BL[b], asked.time_BL[b], past.action_BL[b], past.valid_BL[b])
+        stored = row.of(row.action_L > 0).of(slice(None, None, -1))  # oldest first, without padding
+        told = self._told(events)
+        found = told.of(told.item_L > 0)
         # The release holds the newest of a longer past: what has the time of its oldest comes before it.
-        joined = [each for each in dict.fromkeys(found) if each[:3] not in same] + stored
-        joined.sort(key=lambda each: each.time)
-        newest = joined[::-1][: len(arrays[0])]
-        for array, values in zip(arrays, zip(*newest, strict=True), strict=False):
-            array[: len(newest)] = values
-        return [each.item for each in found], len(told) - len(found)
+        joined = found.of(_new(found, stored)).and_then(stored)
+        newest = joined.of(np.argsort(joined.time_L, kind="stable")[::-1][: len(row.item_L)])
+        for array, values in zip(row, newest, strict=True):
+            array[: len(values)] = values
+        return found.item_L, len(events) - len(found.item_L)
 
-    def _past(self, event: Event, item: int) -> _Past:
-        action = self._action_code.get(event.action or "", self._release.manifest.default_action)
-        valid = bool(self._release.item_usable[item]) and event.action not in self._negative
-        return _Past(item, event.time_s, action, valid)
+    def _told(self, events: Sequence[Event]) -> _Past:
+        """Return events by the numbers of the release; the number of an unknown item is 0."""
+        _, _, items, times_s, actions = zip(*events, strict=True)
+        item_L, default = self.item_numbers(items), self._release.manifest.default_action
+        code = {name: self._action_code.get(name or "", default) for name in set(actions)}
+        action_L = np.array([code[name] for name in actions], dtype=np.int64)
+        valid_L = self._release.item_usable[item_L]
+        if not self._negative.isdisjoint(code):
+            valid_L &= np.array([name not in self._negative for name in actions])
+        return _Past(item_L, np.array(times_s, dtype=np.int64), action_L, valid_L)
 
     def _follows(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], int]:
         """Return the numbers of followed topics (F), and how many the release does not know."""
         numbers = np.array([self._release.topic_number.get(topic, 0) for topic in topics], dtype=np.int64)
         return _padded(numbers[numbers > 0][:MAX_FOLLOWS], MAX_FOLLOWS), int((numbers == 0).sum())
+
+
+def _new(told: _Past, stored: _Past) -> NDArray[np.bool_]:
+    """Return which of the told events are neither among the stored ones nor told before."""
+    keys = stored.and_then(told)[:3]  # all but whether it is valid, which follows from them
+    order = np.lexsort(keys)  # stable: of the same events, the first is the stored one, or the one told first
+    same = np.ones(len(order), dtype=np.bool_)
+    same[:1] = False
+    for key in keys:
+        same[1:] &= key[order[1:]] == key[order[:-1]]
+    new = np.empty(len(order), dtype=np.bool_)
+    new[order] = ~same
+    return new[len(stored.item_L) :]
 
 
 def _padded(values_M: NDArray[np.int64], width: int) -> NDArray[np.int64]:

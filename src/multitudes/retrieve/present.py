@@ -3,10 +3,12 @@
 Legend: B users · L history · K vectors.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.release.release import Release
 from multitudes.retrieve.cases import Case
 from multitudes.retrieve.find import POPULAR, Candidates
@@ -15,6 +17,17 @@ from multitudes.retrieve.recommendation import Candidate, Interest, Recommendati
 
 _EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400
+
+
+class _Own(NamedTuple):
+    """The history events that belong to an interest, newest first."""
+
+    places: list[int]  # in the history
+    items: list[int]
+    topics: list[list[int]]  # of each item
+
+
+_NONE = _Own([], [], [])
 
 
 class Presenter:
@@ -29,7 +42,7 @@ class Presenter:
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def recommendation(
-        self, case: Case, b: int, vectors: UserVectors, share_K: NDArray[np.float64], found: Candidates, unknown: int
+        self, case: Case, b: int, vectors: UserVectors, found: Candidates, unknown: int
     ) -> Recommendation:
         """Return the answer to a request.
 
@@ -37,12 +50,17 @@ class Presenter:
             case: who asks.
             b: their row in ``vectors``.
             vectors: of all who were answered together.
-            share_K: of the list that each vector gets.
             found: what was found.
             unknown: topics of the request's wishes that the release does not know.
         """
         numbers = np.flatnonzero(vectors.mask_BK[b]).tolist()
-        interests = tuple(self._interest(case, b, vectors, k, float(share_K[k])) for k in numbers)
+        own = self._own(case.asked.histories.item_BL[0], vectors.cluster_BL[b])
+        interests = tuple(
+            self._interest(
+                case, k, vectors.kinds[k], int(vectors.topic_BK[b, k]), float(found.share_K[k]), own.get(k, _NONE)
+            )
+            for k in numbers
+        )
         return self._answer(case, found, interests, unknown)
 
     def popular(
@@ -50,7 +68,7 @@ class Presenter:
     ) -> Recommendation:
         """Return popular items as an answer, with how often each was liked."""
         none_NK = np.zeros((len(item_N), 0), dtype=np.bool_)
-        found = Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, ())
+        found = Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, (), np.zeros(0))
         return self._answer(case, found, (), unknown)
 
     def _answer(self, case: Case, found: Candidates, interests: tuple[Interest, ...], unknown: int) -> Recommendation:
@@ -65,17 +83,28 @@ class Presenter:
             effort=case.effort,
         )
 
-    def _interest(self, case: Case, b: int, vectors: UserVectors, k: int, share: float) -> Interest:
-        kind, item_L = vectors.kinds[k], case.asked.histories.item_BL[0]
-        own = np.flatnonzero((vectors.cluster_BL[b] == k) & (item_L > 0))  # newest first, as the history is
+    def _own(self, item_L: NDArray[np.int64], cluster_L: NDArray[np.int64]) -> dict[int, _Own]:
+        """Return what belongs to each interest that has any history of its own."""
+        own: dict[int, _Own] = {}
+        if (cluster_L >= 0).any():
+            rows = zip(cluster_L.tolist(), item_L.tolist(), self._vocabulary.topics_of(item_L), strict=True)
+            for place, (k, item, topics) in enumerate(rows):
+                if item > 0:
+                    mine = own.setdefault(k, _Own([], [], []))
+                    mine.places.append(place)
+                    mine.items.append(item)
+                    mine.topics.append(topics)
+        return own
+
+    def _interest(self, case: Case, k: int, kind: Kind, topic: int, share: float, own: _Own) -> Interest:
         return Interest(
             number=k,
             kind=kind,
-            name=self._vocabulary.name(kind, int(vectors.topic_BK[b, k]), item_L[own]),
+            name=self._vocabulary.name(kind, topic, own.items, own.topics),
             share=share,
-            items=tuple(self._names.shown(i) for i in list(dict.fromkeys(item_L[own].tolist()))[:_EXAMPLES]),
-            n_items=len(own),
-            age_days=self._age_days(case, int(own[0])) if len(own) else None,
+            items=tuple(map(self._names.shown, list(dict.fromkeys(own.items))[:_EXAMPLES])),
+            n_items=len(own.items),
+            age_days=self._age_days(case, own.places[0]) if own.places else None,
         )
 
     def _age_days(self, case: Case, newest: int) -> float | None:
@@ -95,14 +124,12 @@ class Presenter:
                 found.interest_N[known_N],
                 found.found_by_NK[known_N],
             )
-            found = Candidates(*arrays, found.kinds)
-        named = self._names.all_named(found.item_N)
+            found = Candidates(*arrays, found.kinds, found.share_K)
         interests = found.interest_N.tolist()
         columns = (
-            [name.id for name in named],
-            [name.title for name in named],
+            *self._names.columns(found.item_N),
             found.score_N.tolist(),
-            range(1, len(named) + 1),
+            range(1, len(interests) + 1),
             found.sources,
             [None if k == POPULAR else k for k in interests],
             [names.get(k) for k in interests],

@@ -14,7 +14,6 @@ from multitudes.config import parse
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
-from multitudes.retrieve.allocate import shares
 from multitudes.retrieve.ask import Ask, Effort
 from multitudes.retrieve.batch import vectors_of
 from multitudes.retrieve.cases import Case, case
@@ -173,9 +172,8 @@ class Retriever:
         left_out = [self._left_out(serving, *row) for row in zip(cases, wishes, strict=True)]
         n_B = np.array([one.ask.n for one in cases])
         found = self._found(serving.catalogue, vectors, boost_BK, n_B, left_out, stage)
-        share_BK = shares(vectors, self.config, boost_BK)
         answers = [
-            serving.presenter.recommendation(one, b, vectors, share_BK[b], found[b], wishes[b].unknown)
+            serving.presenter.recommendation(one, b, vectors, found[b], wishes[b].unknown)
             for b, one in enumerate(cases)
         ]
         stage("names")
