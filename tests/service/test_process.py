@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import Kinds
 from multitudes.release.release import Release
 from multitudes.service.kinds import kinds_of
-from multitudes.service.process import listen, serve_alone, several
+from multitudes.service.process import listen, serve_alone, several, when_answered
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 
@@ -172,6 +173,24 @@ def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
 def test_many_who_connect_at_once_are_taken_at_once():
     assert turns_until_taken(20, several) <= 5
     assert turns_until_taken(20, lambda listening: [listening]) >= 20, "the control"
+
+
+def test_workers_are_ready_when_one_of_them_answers_and_not_before():
+    said = threading.Event()
+    with listen("127.0.0.1", 0) as listening:
+        waiting = threading.Thread(target=when_answered, args=(listening, said.set), daemon=True)
+        waiting.start()
+        for answer in (b"", b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"):
+            connection, _ = listening.accept()  # a worker that dies before it answers, and one that is not ready
+            assert connection.recv(4096).startswith(b"GET /readyz ")
+            connection.sendall(answer)
+            connection.close()
+        connection, _ = listening.accept()
+        assert not said.is_set()
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        waiting.join(PATIENCE_S)
+        connection.close()
+    assert said.is_set()
 
 
 def listens(host: str, port: int) -> bool:

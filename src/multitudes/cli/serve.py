@@ -53,8 +53,7 @@ def _serve(releases: Path, settings: "ServeConfig", json: bool) -> None:
     folder = _release(releases)
     with listen(settings.server.host, settings.server.port) as listening:
         if settings.server.workers > 1:
-            _say(folder, settings, listening, json)
-            serve_together(releases, settings, listening)
+            serve_together(releases, settings, listening, lambda: _say(folder, settings, listening, json))
             return
         with opened(releases, settings) as parts:
             app = build(parts)

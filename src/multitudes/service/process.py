@@ -7,12 +7,15 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
+from time import sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -36,6 +39,7 @@ _SPEAKERS: Final = ("multitudes", "uvicorn")
 # those who connect would wait a turn for each before them: beyond any deadline, and where nobody can refuse them.
 _CONNECTIONS_A_TURN: Final = 32
 _OBJECTS: Final = 10_000  # an answer makes thousands, nearly all of them freed without a search for cycles
+_ASKED_EVERY_S: Final = 0.05  # whether a worker answers, where one was there and did not
 _NEVER_STARTED: Final = 3  # exit code of a worker that the server does not start again
 
 
@@ -80,8 +84,14 @@ def serve_alone(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
     stderr().drain()
 
 
-def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> None:
+def serve_together(releases: Path, settings: ServeConfig, listening: socket, ready: Callable[[], None]) -> None:
     """Serve with several processes; one that dies or hangs is replaced.
+
+    Args:
+        releases: what to serve from.
+        settings: of the service.
+        listening: the socket that all of them share.
+        ready: called once, from another thread, when one of them answers.
 
     Raises:
         MissingError: a worker could not begin; it has said why.
@@ -90,11 +100,25 @@ def serve_together(releases: Path, settings: ServeConfig, listening: socket) -> 
     adopt(settings.journal, *_SPEAKERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_how(settings))
     workers = Multiprocess(config, several(listening))
+    Thread(target=when_answered, args=(listening, ready), name="ready", daemon=True).start()
     with shared():
         workers.run()
     stderr().drain()
     if any(worker.exitcode == _NEVER_STARTED for worker in workers.processes):
         raise MissingError("a worker could not begin to serve; its message stands above")
+
+
+def when_answered(listening: socket, ready: Callable[[], None]) -> None:
+    """Call ``ready`` when somebody answers who listens there; until then a connection waits to be taken."""
+    host, port = listening.getsockname()[:2]
+    while True:
+        with closing(HTTPConnection(host, port)) as connection, suppress(OSError, HTTPException):
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == HTTPStatus.OK:
+                break
+        sleep(_ASKED_EVERY_S)
+    with suppress(OSError):  # nobody reads it
+        ready()
 
 
 def worker() -> FastAPI:
