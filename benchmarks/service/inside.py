@@ -82,8 +82,7 @@ class _Parts:
         self._ended("log")
         self._measures.answered(answer, n)
         self._ended("measures")
-        candidates = [candidate._asdict() for candidate in answer.candidates]
-        written = json_answer({**given, "candidates": candidates, "interests": answer.interests})
+        written = json_answer({**given, "candidates": answer.records(), "interests": answer.interests})
         self._ended("json")
         self.answer_bytes = len(written.body)
 

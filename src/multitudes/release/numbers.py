@@ -22,6 +22,11 @@ class Numbers:
         self._sorted = (ids if self._order is None else ids[self._order]).rechunk()
         self._integers = self._sorted.to_numpy() if ids.dtype.is_integer() else None  # the same memory
 
+    @property
+    def integers(self) -> bool:
+        """Whether the ids are integers; else they are texts."""
+        return self._integers is not None
+
     def of(self, ids: Sequence[Id]) -> NDArray[np.int64]:
         """Return the number of each id (M); 0: not known, or no id of this kind."""
         number_M = np.zeros(len(ids), dtype=np.int64)

@@ -11,8 +11,8 @@ from multitudes.service.refusals import RefusalError
 
 def kinds_of(release: Release) -> Kinds:
     """Return what the ids of a release are."""
-    user, item = (ids.dtype.is_integer() for ids in (release.user_ids, release.items["item_id"]))
-    return Kinds("int64" if user else "string", "int64" if item else "string")
+    users, items = release.user_numbers, release.item_names.published.numbers
+    return Kinds("int64" if users.integers else "string", "int64" if items.integers else "string")
 
 
 def check_kinds(parts: Parts, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:

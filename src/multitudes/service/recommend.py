@@ -129,7 +129,7 @@ def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str
         "release": answer.release,
         "degraded": answer.degraded,
         "reason": answer.reason,
-        "candidates": [candidate._asdict() for candidate in answer.candidates],
+        "candidates": answer.records(),
         "interests": answer.interests,
         "unknown_items": answer.unknown_items,
         "unknown_topics": answer.unknown_topics,
