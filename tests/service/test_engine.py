@@ -93,6 +93,21 @@ def test_a_batch_is_no_longer_than_all_in_it_may_have_to_wait(played: Played):
     assert some.step() == 1, "one at least, however dear"
 
 
+@pytest.mark.parametrize(("hurried", "together"), [(1, [[1], [2, 3, 4]]), (2, [[1, 2], [3, 4]])])
+def test_nobody_gets_company_that_would_make_them_late(played: Played, hurried: int, together: list[list[int]]):
+    some = engine(played, batch_s=0.1)
+    some.submit([Ask(0)], 1.0, "interactive")
+    some.step()  # 10 ms
+    futures = []
+    for user in (1, 2, 3, 4):
+        due_s = 0.010 * user + 0.005 if user == hurried else 1.0
+        futures += some.submit([Ask(user)], due_s, "interactive")
+    while some.step():
+        pass
+    assert [users for users, _ in played.batches[1:]] == together
+    assert {result(future).effort for future in futures} == {Effort.FULL}
+
+
 def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Played):
     some = engine(played)
     [future] = some.submit([Ask(1)], 1.0, "interactive")

@@ -40,9 +40,10 @@ class EngineConfig(Config):
     )
     batch: int = Field(16, ge=1, description="Requests that are answered together at most.")
     batch_s: float = Field(
-        0.02,
+        0.05,
         gt=0,
-        description="They are expected to take so many seconds at most: all wait until the last is answered.",
+        description="They are expected to take so many seconds at most: all wait until the last is answered. Nobody is"
+        " answered together with others who would make them late.",
     )
     patience: float = Field(
         0.9, gt=0, le=1, description="Share of its time after which a request that is not answered gets popular items."
@@ -174,8 +175,9 @@ class Engine:
     def step(self) -> int:
         """Answer one batch of what waits, in the calling thread; return how many requests it had."""
         with self._changed:
-            batch = self._waiting.take(self.config.batch, self.admission.costs.of, self.config.batch_s)
-            self._running = self._clock(), batch.expected_s
+            now_s, config = self._clock(), self.config
+            batch = self._waiting.take(config.batch, self.admission.costs.of, config.batch_s, now_s)
+            self._running = now_s, batch.expected_s
         if batch.dropped:
             self._answering.counts.add("cancelled", batch.dropped)
         self._answering.answer(batch)

@@ -60,20 +60,24 @@ class Waiting:
         first = self._efforts["interactive"]
         return first if priority == "interactive" else first + self._efforts["batch"]
 
-    def take(self, most: int, cost_s: Callable[[Effort], float], most_s: float) -> Batch:
-        """Take the next requests: one at least, ``most`` at most, and no more than are done in ``most_s``."""
+    def take(self, most: int, cost_s: Callable[[Effort], float], most_s: float, now_s: float) -> Batch:
+        """Take the next requests: one at least, ``most`` at most, and no more than are done in ``most_s``.
+
+        All are answered when the last is done, so nobody gets company with whom they would be late.
+        """
         taken: list[Ticket] = []
         dropped, expected_s = 0, 0.0
         for priority, tickets in self._tickets.items():
             while tickets and len(taken) < most:
                 next_s = cost_s(tickets[0].effort)
-                if taken and expected_s + next_s > most_s:
+                if taken and expected_s + next_s > min(most_s, tickets[0].due_s - now_s):
                     return Batch(taken, expected_s, dropped)
                 ticket = tickets.popleft()
                 self._efforts[priority][ticket.effort] -= 1
                 if ticket.answered.set_running_or_notify_cancel():
                     taken.append(ticket)
                     expected_s += next_s
+                    most_s = min(most_s, ticket.due_s - now_s)
                 else:
                     dropped += 1
         return Batch(taken, expected_s, dropped)
