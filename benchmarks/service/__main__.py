@@ -15,7 +15,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "service.json"
 
 
 def main() -> None:
-    """Measure, and keep each record in place of an earlier one of as many items and requests a second."""
+    """Measure, and keep each record in place of an earlier one of as many items, requests a second and processes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service", description="Measure the service at scale.")
     parser.add_argument("--items", type=int, nargs="+", default=[1_000_000], help="sizes of the corpora")
     parser.add_argument("--users", type=int, default=2_000, help="who ask, with a history and a state each")
@@ -25,11 +25,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each load")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--inside", type=int, default=200, help="requests of which the stages are told apart")
+    parser.add_argument("--workers", type=int, default=1, help="processes of each service")
     parser.add_argument("--pin", action="store_true", help="the load gets the last core, and the service all others")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench-service", help="folder for the worlds; kept")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON")
     given = parser.parse_args()
-    plan = Plan(given.n, given.rate, given.clients, given.seconds, given.rounds, given.inside)
+    plan = Plan(given.n, given.rate, given.clients, given.seconds, given.rounds, given.inside, given.workers)
     for items in given.items:
         record = measured(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
         kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else []
@@ -39,9 +40,10 @@ def main() -> None:
         print(given.out)
 
 
-def _load(record: dict[str, Any]) -> tuple[int, float]:
+def _load(record: dict[str, Any]) -> tuple[int, float, int]:
     """Return what makes a record one of its own."""
-    return record["sizes"]["items"], record["plan"]["rate"]
+    plan = record["plan"]
+    return record["sizes"]["items"], plan["rate"], plan.get("workers", 1)
 
 
 def _cores(pin: bool) -> Cores:

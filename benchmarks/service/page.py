@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "service-speed.md")
     given = parser.parse_args()
     records = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
-    records.sort(key=lambda record: (-record["sizes"]["items"], -record["plan"]["rate"]))
+    records.sort(key=lambda one: (-one["sizes"]["items"], -one["plan"]["rate"], one["plan"].get("workers", 1)))
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     if records:
         draw(records, given.out.parent / "images" / PICTURE)

@@ -36,7 +36,9 @@ __all__ = ["CONFIG", "draw", "rows", "title"]
 
 def title(record: Mapping[str, Any]) -> str:
     """Say of what size a record is."""
-    return f"{record['sizes']['items']:,} items, {record['plan']['rate']:g} requests a second"
+    workers = record["plan"].get("workers", 1)
+    many = f", {workers} processes" if workers > 1 else ""
+    return f"{record['sizes']['items']:,} items, {record['plan']['rate']:g} requests a second{many}"
 
 
 def draw(records: list[dict[str, Any]], file: Path) -> None:

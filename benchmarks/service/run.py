@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     seconds: float = 20.0  # of each load
     rounds: int = 3
     inside: int = 100  # requests of which the stages are told apart
+    workers: int = 1  # processes that answer
 
 
 class Cores(NamedTuple):
@@ -72,7 +73,9 @@ def _figures(folder: Path, sizes: Sizes, plan: Plan, cores: Cores) -> dict[str, 
         for method in METHODS
     }
     with ExitStack() as stack:
-        services = {method: stack.enter_context(serving(folder, method, set(cores.service))) for method in METHODS}
+        services = {
+            method: stack.enter_context(serving(folder, method, set(cores.service), plan.workers)) for method in METHODS
+        }
         for service in services.values():
             _loaded(service, sizes, plan, cores, at_rate=False)  # warm
         taken = _rounds(services, sizes, plan, cores)

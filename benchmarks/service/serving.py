@@ -35,15 +35,14 @@ class Service(NamedTuple):
         return int(self.url.rpartition(":")[2])
 
     def cpu_s(self) -> float:
-        """Return the processor seconds of the process until now, all its threads."""
-        return cpu_s(self.process.pid)
+        """Return the processor seconds of all processes until now, all their threads."""
+        return sum(map(cpu_s, _with_children(self.process.pid)))
 
     def memory_mib(self) -> dict[str, float]:
-        """Return the resident memory now: its own, and pages of files, which the system may take back."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        fields = dict(line.split(":", 1) for line in text.splitlines())
-        names = {"all": "VmRSS", "own": "RssAnon", "files": "RssFile"}
-        return {name: int(fields[field].split()[0]) / 1024 for name, field in names.items()}
+        """Return the resident memory now: the processes' own, and pages of files, which they share."""
+        each = [_resident_mib(pid) for pid in _with_children(self.process.pid)]
+        own, files = sum(own for own, _ in each), max(files for _, files in each)
+        return {"all": own + files, "own": own, "files": files}
 
     def stage_s(self) -> dict[str, tuple[float, int]]:
         """Return seconds and number of every stage until now, as ``/metrics`` says."""
@@ -59,17 +58,19 @@ class Service(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, method: str, cores: set[int] | None) -> Iterator[Service]:
+def serving(folder: Path, method: str, cores: set[int] | None, workers: int = 1) -> Iterator[Service]:
     """Serve a method's releases of a world; what the service writes is thrown away, the states are only read.
 
     Args:
         folder: of the world.
         method: whose releases are served.
-        cores: that the process may use; None: all.
+        cores: that the processes may use; None: all.
+        workers: how many processes answer.
     """
     with TemporaryDirectory(prefix="multitudes-bench-") as scratch:
         settings = Path(scratch) / "serve.toml"
-        lines = ["[data]", f'folder = "{scratch}"', "[state]", f'store = "{folder / STORE}"']
+        lines = ["[server]", f"workers = {workers}"]
+        lines += ["[data]", f'folder = "{scratch}"', "[state]", f'store = "{folder / STORE}"']
         # What is measured is the full answer: nobody gets less because the machine is slow.
         lines += ["[deadlines]", "default_ms = 60000", "most_ms = 60000", "[journal]", "requests = 0"]
         write_text(settings, "\n".join(lines) + "\n")
@@ -93,6 +94,20 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _with_children(pid: int) -> list[int]:
+    """Return a process and those that it started, which serve for it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *map(int, children)]
+
+
+def _resident_mib(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process: its own, and pages of files, which the system may take back."""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    fields = dict(line.split(":", 1) for line in text.splitlines())
+    own, files = (int(fields[field].split()[0]) / 1024 for field in ("RssAnon", "RssFile"))
+    return own, files
+
+
 @contextmanager
 def on(cores: set[int] | None) -> Iterator[None]:
     """Let what begins in this block run on some cores alone, where the system can."""
@@ -108,7 +123,7 @@ def on(cores: set[int] | None) -> Iterator[None]:
 
 
 def _ready(process: "subprocess.Popen[str]", journal: str, began: float) -> Service:
-    """Wait until a service answers."""
+    """Wait until a service answers: the first of its processes."""
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
@@ -117,6 +132,7 @@ def _ready(process: "subprocess.Popen[str]", journal: str, began: float) -> Serv
     while time.perf_counter() < began + _READY_S:
         with suppress(URLError, ConnectionError), urlopen(f"{url}/readyz") as answer:
             if answer.status == 200:
-                return Service(process, url, time.perf_counter() - began, cpu_s(process.pid))
+                service = Service(process, url, time.perf_counter() - began, 0.0)
+                return service._replace(ready_cpu_s=service.cpu_s())
         time.sleep(0.01)
     raise RuntimeError(f"{url} was not ready within {_READY_S:.0f} s")

@@ -94,6 +94,14 @@ def test_goals_are_for_a_million_items_under_the_load_that_was_asked_for(record)
     assert "## 1,000,000 items, 40 requests a second" in text
 
 
+def test_a_run_of_several_processes_says_so(record):
+    several = copy.deepcopy(record)
+    several["plan"]["workers"] = 2
+    text = page([record, several])
+    assert "## 1,000,000 items, 100 requests a second\n" in text, "as runs were kept before"
+    assert "## 1,000,000 items, 100 requests a second, 2 processes\n" in text
+
+
 def test_the_picture_names_the_stages(record, tmp_path):
     draw([record], tmp_path / page_module.PICTURE)
     text = (tmp_path / f"{page_module.PICTURE}.svg").read_text()
