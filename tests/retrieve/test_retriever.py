@@ -7,6 +7,7 @@ import pytest
 
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.retrieve.plan import RetrieveConfig
+from multitudes.retrieve.recommendation import Candidate
 from multitudes.retrieve.retriever import Retriever
 from tests.release.small_release import publish_small
 
@@ -40,6 +41,12 @@ def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
         assert candidate.interest_name == by_number[candidate.interest].name
         assert candidate.source == by_number[candidate.interest].kind
         assert candidate.title == f"Film {candidate.item_id}"
+
+
+def test_a_record_has_every_field_of_its_candidate(retriever: Retriever):
+    answer = retriever.recommend("ann", n=8)
+    assert answer.records() == [candidate._asdict() for candidate in answer.candidates]
+    assert list(answer.records()[0]) == list(Candidate._fields)
 
 
 def test_interests_are_named_by_what_they_hold(retriever: Retriever):
