@@ -85,6 +85,21 @@ def test_one_item_many_times_is_one_interest() -> None:
     assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
 
 
+def test_copies_of_an_item_are_one_seed_whatever_the_last_bit_says() -> None:
+    """Twins tie for every event, and runtimes round differently: a release would not be what was trained."""
+    a, b, c = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+    history = torch.stack([a, b, c, b, c])
+    rounded = history * (1 + 1e-7 * torch.randn(5, 16, generator=torch.Generator().manual_seed(2)))
+    for item_BLD in (history[None], rounded[None]):
+        valid_BL = torch.ones(1, 5, dtype=torch.bool)
+        assert farthest_points(item_BLD, valid_BL, 4, None)[1].tolist() == [[True, True, True, False]]
+        found = Clustering(ClusteringConfig(), 4)(item_BLD, valid_BL)
+        three = Clustering(ClusteringConfig(), 3)(item_BLD, valid_BL)
+        torch.testing.assert_close(found.interests.weight_BK[:, :3], three.interests.weight_BK)
+    near = torch.stack([a, a + 0.01 * b, b])
+    assert farthest_points(near[None], torch.ones(1, 3, dtype=torch.bool), 3, None)[1].all()
+
+
 def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() -> None:
     item_BLD = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     centre_BKD = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])

@@ -23,6 +23,8 @@ from multitudes.nn.interests.slots import as_many_as_events, by_history, filled,
 from multitudes.nn.masking import masked_high, masked_low
 from multitudes.nn.norms import scaled, squash
 
+_COPY = 1e-8  # squared distance, of the squared length, up to which a vector is a copy: a hundred times its rounding
+
 
 class ClusteringConfig(Config):
     """Settings of the clustering module."""
@@ -88,20 +90,34 @@ def farthest_points(
     """Choose ``k`` seeds among the valid items (VA-FPI); no gradient flows through the choice.
 
     Returns:
-        The seeds (B, K, D) and a mask (B, K), False where no further valid item was left.
+        The seeds (B, K, D) and a mask (B, K), False where no further valid item was left, or only copies of seeds.
     """
     free_BL = valid_BL
     nearest_BL = torch.zeros_like(item_BLD[:, :, 0])
-    seeds, found = [], []
+    seeds: list[Tensor] = []
+    found = []
     for j in range(k):
         index_B = _first_seed(free_BL, generator) if j == 0 else masked_high(nearest_BL, free_BL).argmin(dim=1)
         seed_BD = item_BLD.gather(1, index_B.view(-1, 1, 1).expand(-1, 1, item_BLD.shape[2])).squeeze(1)
+        found.append(free_BL.any(dim=1) & _unlike(seed_BD, seeds))
         seeds.append(seed_BD)
-        found.append(free_BL.any(dim=1))
         free_BL = free_BL & (torch.arange(item_BLD.shape[1], device=index_B.device) != index_B.unsqueeze(1))
         similarity_BL = (item_BLD @ seed_BD.unsqueeze(2)).squeeze(2).detach()
         nearest_BL = similarity_BL if j == 0 else torch.maximum(nearest_BL, similarity_BL)
     return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
+
+
+def _unlike(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
+    """Return whether a seed is another vector than those before it (B).
+
+    Twins tie for every event, and the last bit would decide: a runtime that rounds otherwise gave another cluster.
+    """
+    unlike_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
+    least_B = _COPY * (seed_BD * seed_BD).sum(dim=1).detach()
+    for other_BD in earlier:
+        apart_BD = (seed_BD - other_BD).detach()
+        unlike_B = unlike_B & ((apart_BD * apart_BD).sum(dim=1) > least_B)
+    return unlike_B
 
 
 def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
