@@ -141,6 +141,10 @@ def test_a_vector_is_searched_as_deep_as_its_share_needs_and_never_beyond_the_li
 
 
 def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
-    run: dict[Kind, float] = {"unconditioned": 0.7160521745681763, "implicit": 0.0, "explicit": 0.2839478552341461}  # of a softmax
+    run: dict[Kind, float] = {
+        "unconditioned": 0.7160521745681763,
+        "implicit": 0.0,
+        "explicit": 0.2839478552341461,
+    }  # of a softmax
     published = fitted(RetrieveConfig(), run)
     assert RetrieveConfig.model_validate(published.model_dump()) == published
