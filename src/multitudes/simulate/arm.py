@@ -72,7 +72,7 @@ class Arm:
         if self._policy is None or morning == day:
             self._policy = self._learned(morning, progress)
         if isinstance(self._policy, Released):
-            self._let_in(day)
+            self._let_in(day, self._policy)
         return self._policy
 
     def _morning(self, day: int) -> int:
@@ -103,7 +103,7 @@ class Arm:
         with locked(folder / f".{name or self._name}.lock"):
             return learning.trained(prepared, run, folder / "runs" / (name or self._name), progress)
 
-    def _let_in(self, day: int) -> None:
+    def _let_in(self, day: int, policy: Released) -> None:
         """Add the items that appeared since the last day to the release, as ``multitudes items add`` does."""
         there = self._world.items_table(day)
         born = self._world.born_I[there["item_id"].to_numpy()]
@@ -113,6 +113,7 @@ class Arm:
             file = self._folder / "new-items.parquet"
             new.write_parquet(file)
             add_items(self._releases, file)
+            policy.look()
 
 
 def _linked(source: Path, target: Path, days: range) -> None:

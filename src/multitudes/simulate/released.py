@@ -36,6 +36,10 @@ class Released:
         self._retriever, self._n, self._since_s = retriever, n, since_s
         self._topic = {name: number for number, name in enumerate(topics)}
 
+    def look(self) -> None:
+        """See the items that were let in until now; a service sees them within a second, which may be days here."""
+        self._retriever = Retriever(self._retriever.release.refreshed())
+
     def slates(self, day: int, user_B: NDArray[np.int64], time_B: NDArray[np.int64], diary: Diary) -> Slates:
         """Return what is retrieved for each of B visitors, of which nothing is in their past."""
         slates = Slates.empty(len(user_B), self._n)
