@@ -94,6 +94,15 @@ def test_a_topic_is_adopted_by_so_many_saves_of_different_items_since_the_start(
     assert made(tmp_path, done=again, since=START, adopted=4).get((7, 1, "adopted_topics")) is None
 
 
+def test_days_begin_at_the_hour_of_the_start_so_that_no_row_is_across_it(tmp_path):
+    noon = START + DAY // 2
+    done = events(*((7, 1, at, "save", None) for at in (noon - 9, noon, noon + 9, noon + DAY - 1, noon + DAY)))
+    assert made(tmp_path, done=done)[7, 0, "saves"] == 3
+    made(tmp_path, done=done, since=noon)
+    saves = pl.read_parquet(tmp_path / "outcomes.parquet").filter(metric="saves")
+    assert dict(saves.select("timestamp", "value").iter_rows()) == {noon - 9: 1, noon: 3, noon + DAY: 1}
+
+
 def test_only_what_was_shown_counts_as_topics_where_the_log_says_it(tmp_path):
     slots = SERVED.with_columns(slot=pl.Series([0, None, 0, None], dtype=pl.Int32))
     found = made(tmp_path, log=slots)

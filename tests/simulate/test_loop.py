@@ -11,6 +11,7 @@ from multitudes.simulate.collect import collect
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.days import day_s
 from multitudes.simulate.diary import Diary
+from multitudes.simulate.feed import name_of
 from multitudes.simulate.inverted import Inverted, bootstrap
 from multitudes.simulate.learning import write_tables
 from multitudes.simulate.life import Life
@@ -73,6 +74,22 @@ def test_arms_that_show_the_same_move_nothing_and_others_do(tmp_path):
     assert {one.lift for one in same} <= {0.0, None}
     assert any(one.metric == "feed_saves" and one.lift == 0 for one in same)
     assert any(one.arm == "other" and one.metric == "feed_saves" and abs(one.lift or 0) > 0.01 for one in found.moved)
+
+
+def test_what_is_reported_is_what_the_logs_of_the_test_hold_no_less_and_no_more(tmp_path):
+    config = experiment(control=POPULAR, other=FOLLOWED)
+    simulate(config, tmp_path)
+    found = collect(config, tmp_path)
+    first = config.loop.bootstrap_days
+    for arm in config.arms:
+        folder = tmp_path / "seed-0" / "arms" / arm / "logs" / "events"
+        done = [pl.read_parquet(folder / name_of(first + day)) for day in range(config.loop.days)]
+        saves = [len(day.filter(pl.col("request_id").is_not_null() & (pl.col("action") == "save"))) for day in done]
+        of_days = found.by_day.filter(arm=arm)["feed_saves"] * config.world.users
+        assert of_days.to_list() == pytest.approx(saves)
+        everybody = next(one for one in found.of("feed_saves"))
+        mean = everybody.treatment if arm == "other" else everybody.control
+        assert mean * config.world.users == pytest.approx(sum(saves))
 
 
 def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):

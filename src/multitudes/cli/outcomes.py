@@ -16,7 +16,11 @@ def command(
     save: Annotated[list[str] | None, typer.Option(help="Action that counts as a save; may be given again.")] = None,
     adopted: Annotated[int, typer.Option(min=1, help="Saves of a topic that make it adopted.")] = 3,
     since: Annotated[
-        datetime | None, typer.Option(help="When adoption begins to count, UTC; default: the first row.")
+        datetime | None,
+        typer.Option(
+            help="When the test began, UTC: adoption and activity count from then, and days begin at its hour; default:"
+            " the first row, and midnight."
+        ),
     ] = None,
     memory_limit: Annotated[str, typer.Option(help="Of the engine; more is spilled to the disk.")] = "1GB",
     threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,

@@ -41,7 +41,9 @@ class OutcomesConfig(Config):
     saves: tuple[str, ...] = Field(("save",), min_length=1, description="Actions that count as saves.")
     adopted: int = Field(3, ge=1, description="Saves of a topic that make it adopted.")
     since: int | None = Field(
-        None, description="Seconds since 1970 from which adoption counts; default: the first row."
+        None,
+        description="Seconds since 1970 from which adoption and activity count, and at whose hour days begin; default:"
+        " the first row, and midnight UTC.",
     )
     within_s: int = Field(DAY_S, gt=0, description="An engagement comes of an answer at most so long before it.")
     memory_limit: str = Field("1GB", description="Of the engine; more is spilled to the disk.")
@@ -83,10 +85,12 @@ def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, confi
         _refuse_reserved(connection, events, config.saves)
         rows = " UNION ALL ".join(_rows(connection, found, config))
         partial = Path(scratch) / out.name
+        # A row stands at its first moment: one across the start would take what came after it out of the test.
+        day = f"(timestamp - {(config.since or 0) % DAY_S}) // {DAY_S}"
         with reading(events):
             connection.execute(f"""
                 COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
-                      FROM ({rows}) GROUP BY user_id, metric, timestamp // {DAY_S} ORDER BY ALL)
+                      FROM ({rows}) GROUP BY user_id, metric, {day} ORDER BY ALL)
                 TO {literal(str(partial))} (FORMAT parquet)""")
         made = frame(
             connection,
