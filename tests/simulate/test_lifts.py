@@ -24,7 +24,8 @@ def experiment(seeds: list[int]) -> ExperimentConfig:
 def write(out, seed: int, arm: str, value_U: np.ndarray, day: int = 4, metric: str = "feed_saves") -> None:
     folder = seed_folder(out, seed) / "arms" / arm
     folder.mkdir(parents=True, exist_ok=True)
-    rows = {"user_id": np.arange(USERS), "timestamp": np.full(USERS, day_s(day)), "metric": [metric] * USERS}
+    users = len(value_U)
+    rows = {"user_id": np.arange(users), "timestamp": np.full(users, day_s(day)), "metric": [metric] * users}
     pl.DataFrame(rows | {"value": value_U.astype(np.float64)}).write_parquet(folder / "outcomes.parquet")
 
 
@@ -81,3 +82,12 @@ def test_a_metric_that_the_control_has_nothing_of_has_no_lift(tmp_path):
     write(tmp_path, 0, "a", np.zeros(USERS))
     write(tmp_path, 0, "b", np.ones(USERS))
     assert lift_of(experiment([0]), tmp_path).lift is None
+
+
+def test_a_cohort_of_one_user_has_a_lift_and_no_interval(tmp_path):
+    config = experiment([0])
+    world = config.world.model_copy(update={"users": 1})
+    for arm, value in (("a", 1), ("b", 2)):
+        write(tmp_path, 0, arm, np.full(1, value))
+    one = lift_of(config.model_copy(update={"world": world}), tmp_path)
+    assert (one.lift, one.low, one.high, one.verdict) == (1.0, None, None, "not shown")

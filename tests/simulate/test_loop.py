@@ -7,6 +7,7 @@ import pytest
 from multitudes.data.clean.sources import Logs
 from multitudes.data.prepare import prepare
 from multitudes.errors import UsageError
+from multitudes.locks import locked
 from multitudes.simulate.collect import collect
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.days import day_s
@@ -90,6 +91,18 @@ def test_what_is_reported_is_what_the_logs_of_the_test_hold_no_less_and_no_more(
         everybody = next(one for one in found.of("feed_saves"))
         mean = everybody.treatment if arm == "other" else everybody.control
         assert mean * config.world.users == pytest.approx(sum(saves))
+
+
+def test_processes_that_end_together_write_their_tables_in_turns(tmp_path):
+    config, others = experiment(popular=POPULAR), []
+    simulate(config, tmp_path)
+
+    def another(done: int, total: int, note: str = "") -> None:
+        with locked(tmp_path / ".collect.lock", wait=False) as had:
+            others.append(had)
+
+    collect(config, tmp_path, another)
+    assert others == [False]
 
 
 def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from multitudes.locks import locked
 from multitudes.progress import Progress, silent
 from multitudes.report.simulated_record import Simulated
 from multitudes.simulate.config import ExperimentConfig
@@ -11,7 +12,15 @@ from multitudes.simulate.tables import write_outcomes
 
 
 def collect(config: ExperimentConfig, out: Path, progress: Progress = silent) -> Simulated:
-    """Write the tables of an experiment whose days are lived, and return what they say."""
+    """Write the tables of an experiment whose days are lived, and return what they say.
+
+    Processes that ended together take turns: each writes the same tables, and reads them.
+    """
+    with locked(out / ".collect.lock"):
+        return _collected(config, out, progress)
+
+
+def _collected(config: ExperimentConfig, out: Path, progress: Progress) -> Simulated:
     write_outcomes(config, out, progress)
     return Simulated(
         name=config.name,

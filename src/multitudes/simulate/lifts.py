@@ -80,6 +80,8 @@ def _lift(metric: str, arm: str, cohort: str, pairs: list[Pair]) -> Moved:
     lift, n = float(lift_S.mean()), len(lift_S)
     if n > 1:
         half = float(t.ppf(0.975, n - 1) * lift_S.std(ddof=1) / n**0.5)
+    elif len(pairs[0][0][0]) < 2:  # one user has no spread
+        return Moved(metric, arm, cohort, control, treatment, lift, None, None)
     else:
         half = 1.96 * _deviation(pairs[0], means[0])
     return Moved(metric, arm, cohort, control, treatment, lift, lift - half, lift + half)
