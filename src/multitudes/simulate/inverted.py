@@ -34,8 +34,7 @@ class Inverted:
         self.name = name
         self._world, self._n = world, n
         self._of_topics = round(topic_share * n)
-        self._by_topic = np.argsort(world.topic_I, kind="stable")
-        self._topic_offset = np.searchsorted(world.topic_I[self._by_topic], np.arange(len(world.topics) + 1))
+        self._by_topic, self._topic_offset = _index(world)
 
     def slates(self, day: int, user_B: NDArray[np.int64], time_B: NDArray[np.int64], diary: Diary) -> Slates:
         """Return what is retrieved for each of B visitors, of which nothing is in their past."""
@@ -73,9 +72,10 @@ class Inverted:
         each = -(-self._of_topics // len(topics))
         lists = [self._drawn(day, user, self._items_of(int(t)), weight_I, past, each) for t in topics]
         place = np.concatenate([np.arange(len(items)) for items in lists])
-        order = np.argsort(place, kind="stable")[: self._of_topics]
-        item = np.concatenate(lists)[order]
-        return item, np.repeat(topics, [len(items) for items in lists])[order]
+        order = np.argsort(place, kind="stable")
+        item, topic = np.concatenate(lists)[order], np.repeat(topics, [len(items) for items in lists])[order]
+        once = np.sort(np.unique(item, return_index=True)[1])[: self._of_topics]  # an item may have two of the topics
+        return item[once], topic[once]
 
     def _items_of(self, topic: int) -> NDArray[np.int64]:
         return self._by_topic[self._topic_offset[topic] : self._topic_offset[topic + 1]]
@@ -93,6 +93,15 @@ class Inverted:
         pool_M = pool_M[(weight_I[pool_M] > 0) & ~np.isin(pool_M, without)]
         wait_M = exponential(self._world.config.seed, "drawn", day, user, pool_M) / weight_I[pool_M]
         return pool_M[np.argsort(wait_M, kind="stable")[:n]]
+
+
+def _index(world: World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the items of each topic as the items table says it, not as the world knows it, and where each begins."""
+    second_I = world.catalogue.second_topic_I
+    first, second = np.flatnonzero(world.has_features_I), np.flatnonzero(world.has_features_I & (second_I >= 0))
+    item, topic = np.append(first, second), np.append(world.topic_I[first], second_I[second])
+    order = np.lexsort((item, topic))
+    return item[order], np.searchsorted(topic[order], np.arange(len(world.topics) + 1))
 
 
 def popular(world: World, n: int) -> Inverted:
