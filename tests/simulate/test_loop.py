@@ -181,6 +181,26 @@ def test_the_inverted_index_brings_items_of_followed_topics_and_nothing_known(tm
         assert not set(items) & set(diary.of(int(user), day_s(0)).item_E.tolist())
 
 
+def test_who_comes_is_known_by_what_they_saved_themselves_until_that_moment_of_the_day(tmp_path):
+    world, config = World(WorldConfig.model_validate(WORLD)), experiment(popular=POPULAR)
+    inverted, known = Inverted(world, 40, topic_share=0, name="popular"), []
+
+    class Asked:
+        name = "asked"
+
+        def slates(self, day, user_B, time_B, diary) -> Slates:
+            for user, time_s in zip(user_B.tolist(), time_B.tolist(), strict=True):
+                today = diary.of(user, time_s, day_s(day))
+                own = world.organic(day)
+                earlier = (own.user_E == user) & (own.time_E < time_s)
+                known.append((today.item_E.tolist(), own.item_E[earlier].tolist()))
+            return inverted.slates(day, user_B, time_B, diary)
+
+    Life(world, config.loop, tmp_path).go_on(0, Asked)
+    assert all(found == expected for found, expected in known)
+    assert any(expected for _, expected in known)
+
+
 def test_the_ranker_without_noise_shows_the_most_appealing_first():
     appeal = np.array([[0.5, 3.0, -np.inf, 1.0]], dtype=np.float32)
     item = np.array([[7, 8, -1, 9]])

@@ -37,6 +37,7 @@ class Life:
 
     def go_on(self, day: int, policy: Callable[[], Policy]) -> None:
         """Live a day and write it down, or be as after it where it was lived before; ``policy`` is asked then alone."""
+        self.diary.add(self._world.organic(day))  # what was saved before a visit of the day is known at the visit
         if feed.is_written(self._logs, day):
             visits = feed.read(self._logs, day, self._loop.slots)
         else:
@@ -45,7 +46,7 @@ class Life:
             visits = lived.visits
         self._seen.add(visits.user_B, visits.item_BS)
         self._mood_U = self._world.mood(self._mood_U, visits.user_B, visits.action_BS)
-        self.diary.add(self._world.organic(day), visits.actions)
+        self.diary.add(visits.actions)
 
     def _lived(self, day: int, policy: Policy) -> Day:
         world, loop = self._world, self._loop
