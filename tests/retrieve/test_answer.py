@@ -190,6 +190,9 @@ def test_of_who_was_forgotten_neither_the_last_answer_nor_the_release_is_used(re
         answer = retriever.answer([Ask("ann", gone, n=5, stateless=stateless)])[0]
         assert (answer.reason, items(answer)) == (f"{why}: popular items", [101, 102, 103, 104, 105])
     assert retriever.remembered.recall("ann") is None
+    retriever.answer([Ask("ann", n=5)])
+    hurried = retriever.popular(Ask("ann", gone, n=5, stateless="lost"), in_time("popular items"))
+    assert items(hurried) == [101, 102, 103, 104, 105], "what they had seen is forgotten too"
     retriever.forget("bob")
     assert retriever.remembered.recall("bob") is None
 

@@ -135,7 +135,7 @@ class Retriever:
         """Answer with what is popular, without tower and search; ``short`` says why, to whoever reads the answer."""
         ask.check()
         serving = self._newest()
-        found = case(serving.people, ask, Effort.FULL, self.remembered)
+        found = self._case(serving, ask, Effort.FULL)
         if ask.stateless:  # what is outside of the retrieval comes first
             short = short._replace(cause="state")
         return self._popular(serving, found._replace(effort=Effort.POPULAR, shortfalls=(short,)))
@@ -149,14 +149,17 @@ class Retriever:
     ) -> list[Recommendation]:
         for ask in asks:
             ask.check()
-            if ask.person is not None and ask.person.forgotten:
-                self.forget(ask.person.user_id)
-        cases = [case(serving.people, ask, effort, self.remembered) for ask in asks]
+        cases = [self._case(serving, ask, effort) for ask in asks]
         stage("people")
         spoken_for = [b for b, one in enumerate(cases) if one.effort < Effort.POPULAR]
         retrieved = self._retrieved(serving, [cases[b] for b in spoken_for], effort, stage)
         answers = dict(zip(spoken_for, retrieved, strict=True))
         return [answers[b] if b in answers else self._popular(serving, one) for b, one in enumerate(cases)]
+
+    def _case(self, serving: Serving, ask: Ask, effort: Effort) -> Case:
+        if ask.person is not None and ask.person.forgotten:
+            self.forget(ask.person.user_id)
+        return case(serving.people, ask, effort, self.remembered)
 
     def _retrieved(self, serving: Serving, cases: Sequence[Case], effort: Effort, stage: Stage) -> list[Recommendation]:
         """Answer those for whom vectors can speak."""
