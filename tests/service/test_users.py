@@ -52,6 +52,38 @@ def test_what_comes_late_of_who_was_forgotten_does_not_come_back_by_way_of_the_l
     assert [event.event_id for event in parts.logs.events] == ["since", "others"]
 
 
+def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, parts, monkeypatch):
+    append = parts.states.append
+
+    async def overtaken(events):
+        appended = await append(events)
+        await parts.states.forget("ann")
+        return appended
+
+    monkeypatch.setattr(parts.states, "append", overtaken)
+    sent = [EVENT, EVENT | {"user_id": "bob"}]
+    assert call("POST", "/v1/events", json={"events": sent}).json()["new"] == 2
+    assert [event.user_id for event in parts.logs.events] == ["bob"]
+
+
+@pytest.mark.parametrize("away", [None, StateError("the store is away")], ids=["store", "no store"])
+def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, parts, monkeypatch):
+    ask, parts.states.error = {"user_id": "ann", "n": 2}, away
+    answer_all = parts.engine.answer_all
+
+    async def overtaken(*args):
+        parts.states.forgotten.add((str, "ann"))
+        return await answer_all(*args)
+
+    monkeypatch.setattr(parts.engine, "answer_all", overtaken)
+    assert call("POST", "/v1/recommend", json=ask).status_code == 200
+    parts.states.forgotten.clear()
+    call("POST", "/v1/recommend/batch", json={"requests": [ask, ask | {"user_id": "bob"}]})
+    assert [answer.user_id for answer in parts.logs.answers] == ["bob"]
+    call("POST", "/v1/recommend", json=ask)
+    assert [answer.user_id for answer in parts.logs.answers] == ["bob", "ann"], "who comes back is somebody new"
+
+
 def test_follows_replace_those_of_before(call, parts):
     assert call("GET", "/v1/users/ann").json() == {"user_id": "ann", "follows": None, "events": [], "forgotten": False}
     call("PUT", "/v1/users/ann", json={"follows": ["Drama", "Crime"]})

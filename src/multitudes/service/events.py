@@ -1,10 +1,12 @@
 """``POST /v1/events``: what users did; it is in their next answer, and in the next training."""
 
 import time
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from multitudes.ids import Id
 from multitudes.logs.records import Engaged
 from multitudes.service import schemas
 from multitudes.service.documents import answers
@@ -24,16 +26,23 @@ def router(parts: Parts) -> APIRouter:
         check_kinds(parts, [event.user_id for event in body.events], [event.item_id for event in body.events])
         now_s = int(time.time())
         done = [_engaged(event, now_s) for event in body.events]
+        returned = _forgotten(parts, done)
         appended = await parts.states.append([Event(*one[:5]) for one in done])
+        forgotten, pairs = _forgotten(parts, done), zip(done, appended.new, strict=True)
         # What is known already is logged again, since it may be what the log did not take; its id tells the copy. But
-        # what is from before its user was forgotten, which is not new either, must not come back by way of the log.
-        pairs = zip(done, appended.new, strict=True)
-        if not parts.logs.engaged([one for one, new in pairs if new or not parts.states.forgot(one.user_id)]):
+        # of who was forgotten only what is new since they returned: neither what is from before, which is not new
+        # either, nor what came while they asked may come back by way of the log.
+        logged = [e for e, new in pairs if e.user_id not in forgotten or (new and e.user_id in returned)]
+        if not parts.logs.engaged(logged):
             raise RefusalError(503, "the events cannot be written down; send them again later", retry_after_s=10)
         new = sum(appended.new)
         return json_answer({"new": new, "repeated": len(done) - new, "cut": appended.cut})
 
     return routes
+
+
+def _forgotten(parts: Parts, done: Sequence[Engaged]) -> set[Id]:
+    return {user_id for user_id in {one.user_id for one in done} if parts.states.forgot(user_id)}
 
 
 def _engaged(event: schemas.Event, now_s: int) -> Engaged:

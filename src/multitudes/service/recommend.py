@@ -115,8 +115,8 @@ def _ask(body: schemas.Ask, request_id: str, known: Known) -> retrieval.Ask:
 def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str, known: Known) -> dict[str, Any]:
     """Log and count an answer, and return it as it goes out."""
     answer, start_s = answered.recommendation, perf_counter()
-    if not parts.logs.served(_record(answered, request_id)):  # a full disk must not keep an answer from a person
-        parts.measures.unlogged()
+    if not _left(parts, body.user_id, known) and not parts.logs.served(_record(answered, request_id)):
+        parts.measures.unlogged()  # a full disk must not keep an answer from a person
     if body.context:
         parts.journal.context(request_id, body.context)
     log_s = perf_counter() - start_s
@@ -135,6 +135,14 @@ def _served(parts: Parts, body: schemas.Ask, answered: Answered, request_id: str
         "unknown_topics": answer.unknown_topics,
         "timings_ms": {name: round(s * 1e3, 3) for name, s in stages.items()},
     }
+
+
+def _left(parts: Parts, user_id: Id | None, known: Known) -> bool:
+    """Tell whether a user asked to be forgotten after their state was read: no row may come behind that."""
+    if user_id is None or not parts.states.forgot(user_id):
+        return False
+    person = known.persons.get(user_id)
+    return person is None or not person.forgotten
 
 
 def _written(parts: Parts, request: Request, records: Sequence[Mapping[str, Any]], content: object) -> Response:
