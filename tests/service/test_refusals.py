@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from multitudes.service import schemas
 from tests.service.conftest import refusal
@@ -39,6 +40,7 @@ INVALID = {
     "a long list": (ASK | {"mute_topics": ["t"] * 101}, "at most 100 items"),
     "a negative interest": (ASK | {"mute_interests": [-1]}, "body.mute_interests.0 = -1"),
     "a nested context": (ASK | {"context": {"page": {"deep": 1}}}, "body.context.page"),
+    "an unfit context": (ASK | {"context": {"page": "x" * 257}}, "a text of up to 256 characters, an int64, a finite"),
     "a list in place of the object": ([ASK], "body"),
     "null": (None, "body"),
 }
@@ -75,6 +77,30 @@ def test_the_same_body_without_its_fault_is_answered(plain_call):
     """Control of all of the above."""
     context = {"page": "home", "x": 1e39, "new": True, "none": None}
     assert plain_call("POST", "/v1/recommend", json=ASK | {"context": context, "exclude": [101]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"requests": [{"history": [[]] * 50, "follows": [1] * 50, "exclude": [{}] * 50}] * 50},
+        {"requests": [{"user_id": "ann", "mute_topics": [1] * 50}] * 50},
+        {"requests": [{"user_id": "ann", "boost_topics": [1] * 50}] * 50},
+        {"requests": [{"user_id": "ann", "mute_interests": ["1"] * 50, "boost_interests": [-1] * 50}] * 50},
+        {"events": [{}] * 50},
+        {"follows": [1] * 50},
+    ],
+    ids=["described", "muted", "boosted", "interests", "events", "follows"],
+)
+def test_of_a_list_of_faults_only_the_first_is_found(body):
+    """The event loop has better to do: a body of a megabyte holds hundreds of thousands."""
+    models: dict[str, type[schemas.Body]] = {
+        "requests": schemas.Batch,
+        "events": schemas.Events,
+        "follows": schemas.User,
+    }
+    with pytest.raises(ValidationError) as refused:
+        models[next(iter(body))].model_validate(body)
+    assert refused.value.error_count() <= len(schemas.Ask.model_fields)
 
 
 def test_a_million_ids_are_refused(plain_call, parts):

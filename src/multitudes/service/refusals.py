@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from multitudes.errors import DataError, UnavailableError, UsageError
 from multitudes.service.admission import OverloadError
+from multitudes.service.schemas import TEXT_CHARACTERS
 
 # What a status means when nobody said more, and the code that programs tell it by.
 CODES: Final[dict[int, str]] = {
@@ -114,6 +115,10 @@ def _invalid(error: RequestValidationError) -> RefusalError:
     given = ascii(problem["input"])
     shown = given if len(given) <= _SHOWN else given[: _SHOWN - 3] + "..."
     message = problem["msg"].removeprefix("Value error, ")
-    if any(part.startswith("constrained-") for part in parts):
+    if parts[:2] == ["body", "context"] and len(parts) > 3:
+        message = (
+            f"expected a text of up to {TEXT_CHARACTERS} characters, an int64, a finite number, true, false or null"
+        )
+    elif any(part.startswith("constrained-") for part in parts):
         message = "expected an integer within int64, or a text that is neither empty nor too long"
     return RefusalError(422, f"{where} = {shown}: {message[0].lower()}{message[1:]}")

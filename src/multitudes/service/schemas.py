@@ -3,7 +3,7 @@
 The bounds are part of the interface, so they are constants and stand in ``/openapi.json``.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,6 +25,9 @@ AnyId = Annotated[
     Integer64 | IdText, Field(description='Exactly as in the data: an integer or a text; 1 and "1" are different ids.')
 ]
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+T = TypeVar("T")
+# The first that is wrong is all that a refusal names: a list of nothing else would hold up everybody for a second.
+Several = Annotated[list[T], Field(fail_fast=True)]
 Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | float | None
 
 
@@ -52,22 +55,22 @@ class Ask(Body):
         }
     )
     user_id: AnyId | None = Field(None, description="A user: their past of the release and of the user state is read.")
-    history: Annotated[list[AnyId], Field(max_length=MAX_HISTORY)] | None = Field(
+    history: Annotated[Several[AnyId], Field(max_length=MAX_HISTORY)] | None = Field(
         None, description="Item ids, newest last, in place of a user."
     )
-    follows: Annotated[list[Text], Field(max_length=MAX_FOLLOWS)] | None = Field(
+    follows: Annotated[Several[Text], Field(max_length=MAX_FOLLOWS)] | None = Field(
         None, description="Topic names, in place of a user."
     )
     n: int = Field(100, ge=1, le=MAX_N, description="How many candidates.")
-    exclude: list[AnyId] = Field([], max_length=MAX_EXCLUDED, description="Item ids that must not come back.")
-    mute_topics: list[Text] = Field([], max_length=MAX_STEERED, description="Topics of which nothing comes back.")
-    boost_topics: list[Text] = Field([], max_length=MAX_STEERED, description="Topics that get a larger share.")
-    mute_interests: list[Annotated[int, Field(ge=0, le=INT64)]] = Field(
+    exclude: Several[AnyId] = Field([], max_length=MAX_EXCLUDED, description="Item ids that must not come back.")
+    mute_topics: Several[Text] = Field([], max_length=MAX_STEERED, description="Topics of which nothing comes back.")
+    boost_topics: Several[Text] = Field([], max_length=MAX_STEERED, description="Topics that get a larger share.")
+    mute_interests: Several[Annotated[int, Field(ge=0, le=INT64)]] = Field(
         [],
         max_length=MAX_STEERED,
         description="Numbers of interests, as the last answer gave them, that bring nothing.",
     )
-    boost_interests: list[Annotated[int, Field(ge=0, le=INT64)]] = Field(
+    boost_interests: Several[Annotated[int, Field(ge=0, le=INT64)]] = Field(
         [], max_length=MAX_STEERED, description="Numbers of interests that get a larger share."
     )
     context: dict[Text, Scalar] = Field({}, max_length=MAX_CONTEXT, description="Anything; it is logged, nothing more.")
@@ -89,7 +92,7 @@ class Batch(Body):
         json_schema_extra={"examples": [{"requests": [{"user_id": "ann", "n": 2}, {"history": [101], "n": 2}]}]}
     )
 
-    requests: list[Ask] = Field(min_length=1, max_length=MAX_BATCH)
+    requests: Several[Ask] = Field(min_length=1, max_length=MAX_BATCH)
 
 
 class Event(Body):
@@ -113,14 +116,14 @@ class Events(Body):
             "examples": [{"events": [{"event_id": "e-1", "user_id": "ann", "item_id": 105, "action": "view"}]}]
         }
     )
-    events: list[Event] = Field(min_length=1, max_length=MAX_EVENTS)
+    events: Several[Event] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
 class User(Body):
     """What a user says about themselves."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"follows": ["Drama"]}]})
-    follows: list[Text] = Field(max_length=MAX_FOLLOWS, description="Topic names; they replace those of before.")
+    follows: Several[Text] = Field(max_length=MAX_FOLLOWS, description="Topic names; they replace those of before.")
 
 
 class Candidate(Answer):
