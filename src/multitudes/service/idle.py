@@ -7,12 +7,13 @@ import asyncio
 from typing import Any, Protocol, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.server import ServerState
+
+from multitudes.service.heads import BoundedHeads
 
 
 class _Connection(Protocol):
-    """What is read of the server's protocol, whichever parser it uses."""
+    """What is read of the server's protocol."""
 
     transport: asyncio.Transport | None
     cycle: Any  # the request that is being answered, or was last; None: there was none
@@ -31,7 +32,7 @@ def impatient(
     It is looked at once in ``head_s``, so a client has between one and two times that. The other arguments are those
     that the server gives.
     """
-    make = cast("Any", AutoHTTPProtocol)
+    make = cast("Any", BoundedHeads)
     connection = make(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
     asyncio.get_running_loop().call_later(head_s, _look, connection, head_s, None)
     return cast("asyncio.Protocol", connection)
