@@ -1,5 +1,7 @@
 """Who asked to be forgotten is known to every process that looks into the file, and to nobody who only reads it."""
 
+import os
+import stat
 from pathlib import Path
 
 from multitudes.state.marks import Marks
@@ -25,6 +27,22 @@ def test_no_id_stands_in_the_file_and_its_names_differ_from_those_of_another(tmp
     assert [len(each) for each in words] == [2, 2], "marked once"
     assert not set(words[0]) & set(words[1])
     assert "ann" not in str(words)
+
+
+def test_a_mark_is_on_the_disk_and_so_is_the_name_of_its_file(tmp_path: Path, monkeypatch):
+    asked, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        state = os.fstat(descriptor)
+        asked.append((state.st_ino, state.st_size if stat.S_ISREG(state.st_mode) else None))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    for user in ("ann", "bob"):
+        Marks(tmp_path / "forgotten").add(user)
+        written = (tmp_path / "forgotten").stat()
+        assert asked[-1] == (written.st_ino, written.st_size)
+    assert (tmp_path.stat().st_ino, None) in asked
 
 
 def test_a_mark_that_was_cut_off_harms_no_other(tmp_path: Path):

@@ -8,6 +8,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from multitudes.disk import sync
 from multitudes.ids import Id
 from multitudes.state.arrival import SECRET_BYTES, digest
 
@@ -56,3 +57,4 @@ class Marks:
         with suppress(FileExistsError):
             os.link(own, self._file)
         own.unlink()
+        sync(self._file.parent)
