@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multitudes import Client
 from multitudes.client import Ask, BusyError, CallError, Event, KeyRefusedError, NoAnswerError, NotFoundError
 from multitudes.client.answers import Candidate, read
-from multitudes.client.calls import follow, recommend
+from multitudes.client.calls import follow, recommend, segment
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.service.app import build
 from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
@@ -98,6 +98,41 @@ def test_a_busy_service_is_asked_again_when_it_said_under_the_same_name():
     assert clock.slept == [1.0, 1.0]
     assert seen[0][0] == seen[1][0] == seen[2][0], "or it would count twice"
     assert [ms for _, ms in seen] == [5_000, 4_000, 3_000], "the service is told what is left"
+
+
+def test_a_request_has_a_name_before_it_is_sent_and_keeps_it():
+    seen = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        seen.extend(one["request_id"] for one in json.loads(request.content)["requests"])
+        return httpx.Response(503, json=REFUSED)
+
+    with pytest.raises(BusyError):
+        client(reply).recommend_batch([Ask("ann"), Ask("ann"), Ask("ann", request_id="r")])
+    assert len(seen) >= 6, "sent again"
+    assert seen == seen[:3] * (len(seen) // 3)
+    assert len(set(seen)) == 3
+
+
+def test_a_key_is_not_carried_to_where_an_answer_points():
+    asked = []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url)
+        return httpx.Response(307, headers={"location": "/elsewhere"}, json={})
+
+    with pytest.raises(NoAnswerError):
+        client(reply, key="mult_k").releases()
+    assert {url.path for url in asked} == {"/v1/releases"}
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [("a/b", "%22a%2Fb%22"), ("..", "%22..%22"), ("a?b#c", "%22a%3Fb%23c%22"), (42, "42"), ("42", "%2242%22")],
+)
+def test_an_id_is_one_segment_of_an_address(name, sent):
+    """A proxy that tidies addresses would otherwise find a folder in it."""
+    assert segment(name) == sent
 
 
 def test_what_does_not_fit_before_the_deadline_is_not_tried():

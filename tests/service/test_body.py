@@ -69,6 +69,7 @@ def test_a_head_that_says_too_much_is_refused_before_anything_is_read(length):
 
 def test_a_body_in_parts_is_read_no_further_than_the_bound():
     """Also one whose head said less than what comes."""
+    assert Client(part(1_000, True), part(25, False)).run() == 413
     for headers in ({}, {"content-length": "10"}):
         client = Client(*[part(500, True)] * 1_000, headers=headers)
         assert client.run() == 413

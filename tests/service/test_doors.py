@@ -1,5 +1,6 @@
 """Doors: who may come in, tried with no key, a wrong one, one of another scope, and under a name of somebody else's."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,14 @@ def guarded(retriever, tmp_path_factory):
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
     parts = Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal, Keys(file))
     return build(parts), given
+
+
+def test_a_good_key_of_another_kind_of_authorization_opens_nothing(guarded):
+    app, given = guarded
+    for kind in ("Basic", "Digest", "mult_"):
+        response = ask(app, "GET", "/v1/releases", headers={"authorization": f"{kind} {given['read']}"})
+        assert refusal(response)[:2] == (401, "no_key")
+    assert ask(app, "GET", "/v1/releases", headers={"authorization": f"bearer {given['read']}"}).status_code == 200
 
 
 @pytest.mark.parametrize("request_", [READ, WRITE, ADMIN, ("GET", "/v1/releases", {}), ("GET", "/openapi.json", {})])
@@ -127,6 +136,11 @@ def test_a_key_that_is_taken_out_of_the_file_is_no_longer_good(file, monkeypatch
     file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "first" not in line))
     assert keys.find(first) is None
     assert name(keys.find(second)) == "second"
+    as_long = file.read_text().replace(digest(second), digest(first))
+    file.write_text(as_long)
+    os.utime(file, (1, 1))  # whatever the clock of the disk counts in
+    assert (keys.find(second), name(keys.find(first))) == (None, "second"), "in the same file, of the same size"
+    file.write_text(as_long.replace(digest(first), digest(second)))
     third = make_key(file, "third", ("write",))
     assert name(keys.find(third)) == "third"
     file.write_text("damaged\n")

@@ -192,8 +192,13 @@ def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store,
         with pytest.raises(DataError, match="no such id"):
             run(states.read(["ann"], LONG))
     assert not any(failed for _, failed in measured)
+    for error, told in ((MissingError("no space left"), StateError), (DataError("no such id"), DataError)):
+        store.error = error
+        with pytest.raises(told):
+            run(states.read(["ann"], LONG))
     store.error = MissingError("no space left")
-    for _ in range(2):
+    for failed in range(2):
+        assert not states.open, f"{failed} in a row: a refusal between them is an answer"
         with pytest.raises(StateError, match="the store of user states failed"):
             run(states.read(["ann"], LONG))
     assert states.open
