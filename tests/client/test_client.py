@@ -101,7 +101,7 @@ def test_a_busy_service_is_asked_again_when_it_said_under_the_same_name():
 
 
 def test_a_request_has_a_name_before_it_is_sent_and_keeps_it():
-    seen = []
+    seen: list[str] = []
 
     def reply(request: httpx.Request) -> httpx.Response:
         seen.extend(one["request_id"] for one in json.loads(request.content)["requests"])

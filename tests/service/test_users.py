@@ -1,10 +1,14 @@
 """Events, follows, and forgetting: what is kept of a user is what was said, until they are forgotten."""
 
+from dataclasses import replace
+
 import pytest
 
 from multitudes.client.calls import segment
 from multitudes.errors import StateError
-from tests.service.conftest import refusal
+from multitudes.retrieve.retriever import Retriever
+from multitudes.service.app import build
+from tests.service.conftest import ask, refusal
 
 EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_000_000, "action": "view"}
 
@@ -68,7 +72,7 @@ def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, par
 
 @pytest.mark.parametrize("away", [None, StateError("the store is away")], ids=["store", "no store"])
 def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, parts, monkeypatch):
-    ask, parts.states.error = {"user_id": "ann", "n": 2}, away
+    ann, parts.states.error = {"user_id": "ann", "n": 2}, away
     answer_all = parts.engine.answer_all
 
     async def overtaken(*args):
@@ -76,11 +80,11 @@ def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(a
         return await answer_all(*args)
 
     monkeypatch.setattr(parts.engine, "answer_all", overtaken)
-    assert call("POST", "/v1/recommend", json=ask).status_code == 200
+    assert call("POST", "/v1/recommend", json=ann).status_code == 200
     parts.states.forgotten.clear()
-    call("POST", "/v1/recommend/batch", json={"requests": [ask, ask | {"user_id": "bob"}]})
+    call("POST", "/v1/recommend/batch", json={"requests": [ann, ann | {"user_id": "bob"}]})
     assert [answer.user_id for answer in parts.logs.answers] == ["bob"]
-    call("POST", "/v1/recommend", json=ask)
+    call("POST", "/v1/recommend", json=ann)
     assert [answer.user_id for answer in parts.logs.answers] == ["bob", "ann"], "who comes back is somebody new"
 
 
@@ -101,6 +105,17 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
     parts.states.error = StateError("the store is away")
     assert call("DELETE", "/v1/users/bob").status_code == 503
     assert parts.logs.forgotten == ["ann", "ann"]
+
+
+def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatch):
+    remembering = Retriever(parts.current().release, remember=9)
+    monkeypatch.setattr(parts.engine, "retriever", remembering)
+    for user in ("ann", "bob"):
+        call("POST", "/v1/recommend", json={"user_id": user, "n": 1})
+    assert len(remembering.remembered) == 2
+    app = build(replace(parts, current=lambda: remembering))
+    assert ask(app, "DELETE", "/v1/users/ann").status_code == 200
+    assert (remembering.remembered.recall("ann"), len(remembering.remembered)) == (None, 1)
 
 
 def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, parts):
