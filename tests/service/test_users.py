@@ -1,6 +1,8 @@
 """Events, follows, and forgetting: what is kept of a user is what was said, until they are forgotten."""
 
+import errno
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -116,6 +118,16 @@ def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatc
     app = build(replace(parts, current=lambda: remembering))
     assert ask(app, "DELETE", "/v1/users/ann").status_code == 200
     assert (remembering.remembered.recall("ann"), len(remembering.remembered)) == (None, 1)
+
+
+@pytest.mark.parametrize("room", ["states", "logs"])
+def test_who_cannot_be_forgotten_for_want_of_disk_is_told_to_come_again(room, call, parts, monkeypatch, caplog):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(getattr(parts, room), "forget", Mock(side_effect=full))
+    response = call("DELETE", "/v1/users/ann")
+    assert refusal(response)[:2] == (503, "unavailable")
+    assert int(response.headers["retry-after"]) >= 1
+    assert "a user is not forgotten entirely" in caplog.text
 
 
 def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, parts):

@@ -1,6 +1,7 @@
 """``/v1/users/{id}``: what a user follows, what is kept of them, and forgetting them entirely."""
 
 import asyncio
+import logging
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -11,7 +12,7 @@ from multitudes.service.documents import answers
 from multitudes.service.kinds import check_kinds
 from multitudes.service.parts import Parts
 from multitudes.service.paths import id_of
-from multitudes.service.refusals import json_answer
+from multitudes.service.refusals import RefusalError, json_answer
 from multitudes.state.records import Person
 
 _READ_S = 5.0
@@ -37,9 +38,15 @@ def router(parts: Parts) -> APIRouter:
     async def forget(id: str) -> Response:  # noqa: A002
         """Forget a user: their events, their follows, and their rows in the logs. It is done when this answers."""
         user_id = _user(parts, id)
-        known = await parts.states.forget(user_id)  # first, so that nothing more of them is served or logged
-        parts.current().forget(user_id)  # the vectors of their last answer
-        await asyncio.to_thread(parts.logs.forget, user_id)
+        try:
+            known = await parts.states.forget(user_id)  # first, so that nothing more of them is served or logged
+            parts.current().forget(user_id)  # the vectors of their last answer
+            await asyncio.to_thread(parts.logs.forget, user_id)
+        except OSError as error:
+            logging.getLogger(__name__).error("a user is not forgotten entirely", exc_info=error)
+            raise RefusalError(
+                503, "the disk does not take that a user is forgotten; send it again later", 10
+            ) from None
         return json_answer({"user_id": user_id, "known": known})
 
     return routes
