@@ -73,6 +73,16 @@ def test_who_writes_lets_go_of_a_spool_that_holds_somebody_who_is_to_be_forgotte
     assert notes(tmp_path / "events") == []
 
 
+def test_a_note_that_another_process_has_just_done_with_stops_nobody(tmp_path):
+    one, two = logs(tmp_path), logs(tmp_path)
+    one.engaged([event(1, "ann"), event(2, "bob")])
+    two.forget("ann")
+    (tmp_path / "events" / "open" / "forget-0.json").symlink_to("gone")  # it was listed, and is no more
+    one.tick(0)
+    assert one.counts()["events"]["failures"] == 0
+    assert users(tmp_path / "events") == ["bob"]
+
+
 def test_cut_off_each_part_is_old_or_new_and_the_rest_is_done_later(tmp_path, monkeypatch):
     for number in range(3):
         earlier = logs(tmp_path)

@@ -6,6 +6,7 @@ processes that are still writing. It names the user, and goes with the last of t
 
 import json
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,11 @@ def parts_are_done(note: Note) -> None:
 
 def read(folder: Path) -> list[Note]:
     """Return the notes of a log."""
-    return [_open(file) for file in sorted(places.workshop(folder).glob(f"{_PREFIX}*{_SUFFIX}"))]
+    notes = list[Note]()
+    for file in sorted(places.workshop(folder).glob(f"{_PREFIX}*{_SUFFIX}")):
+        with suppress(FileNotFoundError):  # another process has just done it
+            notes.append(_open(file))
+    return notes
 
 
 def about(folder: Path, spool: Path) -> list[Forgotten]:
