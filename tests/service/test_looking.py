@@ -1,8 +1,11 @@
 """Neighbours of items, releases, health and measures."""
 
+import asyncio
 from dataclasses import replace
+from threading import Event
 from time import sleep
 
+import httpx
 import pytest
 
 from multitudes.errors import StateError
@@ -42,6 +45,34 @@ def test_no_time_for_a_search_is_told_in_time(parts, monkeypatch):
     assert refusal(late)[:2] == (429, "overloaded")
     assert int(late.headers["retry-after"]) >= 1
     assert ask(app, "GET", "/v1/items/103/similar").status_code == 404, "the control: who waits is told what was found"
+
+
+def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(parts, monkeypatch):
+    begun, going = list[int](), Event()
+
+    def hanging(_release: object, item_id: int, _n: int) -> None:
+        begun.append(item_id)
+        going.wait(20)
+
+    monkeypatch.setattr("multitudes.service.items.similar", hanging)
+    transport = httpx.ASGITransport(build(parts))
+
+    async def impatient() -> list[int]:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            calls = [await client.get("/v1/items/103/similar", headers={"x-deadline-ms": "50"}) for _ in range(6)]
+            going.set()
+            return [call.status_code for call in calls]
+
+    assert asyncio.run(impatient()) == [429] * 6
+    assert len(begun) <= 2
+
+
+@pytest.mark.parametrize("given", [b"a b", b"x" * 129, b"r-\xe9", b""])
+def test_a_name_of_a_request_that_no_header_may_carry_back_is_not_taken(given, plain_call):
+    named = plain_call("GET", "/healthz", headers={b"x-request-id": given}).headers["x-request-id"]
+    assert len(named) == 32
+    assert named.isalnum()
+    assert plain_call("GET", "/healthz", headers={"x-request-id": "r-7"}).headers["x-request-id"] == "r-7"
 
 
 def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path):

@@ -1,6 +1,7 @@
 """``GET /v1/items/{id}/similar``: the neighbours of an item."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -23,7 +24,8 @@ _AT_ONCE = 2  # searches beside those of the engine, which has the machine
 def router(parts: Parts) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(tags=["items"])
-    deadlines, places = parts.settings.deadlines, asyncio.Semaphore(_AT_ONCE)
+    # A search that nobody waits for any more goes on to its end, and keeps its thread until then.
+    deadlines, threads = parts.settings.deadlines, ThreadPoolExecutor(_AT_ONCE, "similar")
 
     @routes.get("/v1/items/{id:path}/similar", response_model=schemas.Similar, responses=answers("similar"))
     async def similar_items(
@@ -37,8 +39,9 @@ def router(parts: Parts) -> APIRouter:
         check_kinds(parts, (), [item_id])
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
-            async with asyncio.timeout(deadline.left_s()), places:
-                version, found = await asyncio.to_thread(_find, parts, item_id, n)
+            async with asyncio.timeout(deadline.left_s()):
+                search = asyncio.get_running_loop().run_in_executor(threads, _find, parts, item_id, n)
+                version, found = await search
         except TimeoutError:
             parts.measures.shed("similar", "time")
             raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
