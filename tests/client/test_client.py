@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from multitudes import Client
 from multitudes.client import Ask, BusyError, CallError, Event, KeyRefusedError, NoAnswerError, NotFoundError
 from multitudes.client.answers import Candidate, read
-from multitudes.client.calls import follow, recommend, segment
+from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.service.app import build
 from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
@@ -124,15 +124,6 @@ def test_a_key_is_not_carried_to_where_an_answer_points():
     with pytest.raises(NoAnswerError):
         client(reply, key="mult_k").releases()
     assert {url.path for url in asked} == {"/v1/releases"}
-
-
-@pytest.mark.parametrize(
-    ("name", "sent"),
-    [("a/b", "%22a%2Fb%22"), ("..", "%22..%22"), ("a?b#c", "%22a%3Fb%23c%22"), (42, "42"), ("42", "%2242%22")],
-)
-def test_an_id_is_one_segment_of_an_address(name, sent):
-    """A proxy that tidies addresses would otherwise find a folder in it."""
-    assert segment(name) == sent
 
 
 def test_what_does_not_fit_before_the_deadline_is_not_tried():

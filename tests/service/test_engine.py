@@ -261,6 +261,19 @@ def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
     some.close()
 
 
+def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played: Played):
+    some = engine(played, batch=1)
+
+    async def together() -> list[Answered]:
+        waiting = asyncio.create_task(some.answer_all([Ask(1), Ask(2)], 0.3, "interactive"))
+        await asyncio.sleep(0)
+        some.step()  # and nobody ever takes the second
+        return await waiting
+
+    first, second = asyncio.run(together())
+    assert [one.recommendation.effort for one in (first, second)] == [Effort.FULL, Effort.POPULAR]
+
+
 def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
     held = Held()
     some = Engine(lambda: held, EngineConfig(batch=1))

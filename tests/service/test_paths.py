@@ -38,7 +38,7 @@ def test_a_bare_text_is_a_text_and_a_whole_number_a_number(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", [str(2**63), str(-(2**63) - 1), "9" * 5000, '"open', '"a"b', '""', "x" * 513, '"\\ud800"']
+    "text", [str(2**63), str(-(2**63) - 1), "9" * 5000, '"', '"open', '"a"b', '""', "x" * 513, '"\\ud800"']
 )
 def test_what_is_no_id_is_refused(text):
     with pytest.raises(RefusalError, match="id"):

@@ -91,6 +91,18 @@ def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
     assert b'multitudes_degraded_total{cause="unknown"} 1.0' in parts.measures.page()
 
 
+def test_a_state_that_hangs_leaves_time_for_an_answer_without_it(parts, monkeypatch):
+    given, read = list[float](), parts.states.read
+
+    async def noted(users, within_s):
+        given.append(within_s)
+        return await read(users, within_s)
+
+    monkeypatch.setattr(parts.states, "read", noted)
+    ask(build(parts), "POST", "/v1/recommend", json={"user_id": "ann"}, headers={"x-deadline-ms": "10000"})
+    assert 0 < given[0] <= 5
+
+
 def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
     app = build(with_settings(parts, deadlines={"default_ms": 100, "most_ms": 1_000, "batch_ms": 500}))
     one: dict[str, list[int]] = {"history": []}
