@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
@@ -258,7 +258,12 @@ def test_workers_end_when_their_parent_is_killed(releases):
         until(lambda: len(children(running.process.pid)) == 2)
         left = children(running.process.pid)
         running.process.kill()
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+        try:
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+        finally:  # they hold the pipes that ``serving`` reads to their end
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
