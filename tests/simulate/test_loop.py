@@ -122,6 +122,30 @@ def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
             assert broken.equals(whole)
 
 
+def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
+    """The log knows nothing of them, so neither may their mood."""
+    config = experiment(popular=POPULAR)
+    world = config.world_of(0)
+
+    class Nothing:
+        name = "nothing"
+
+        def slates(self, day, user_B, time_B, diary) -> Slates:
+            slates = Slates.empty(len(user_B), 40)
+            slates.item_BN[::2, :5] = np.arange(5)
+            return slates
+
+    def live(folder, days: range, upto: int) -> pl.DataFrame:
+        life = Life(world, config.loop, folder)
+        for day in days:
+            life.go_on(day, Nothing)
+        return pl.read_parquet(folder / "served" / f"day-{upto:05d}.parquet")
+
+    whole = live(tmp_path / "whole", range(8), 7)
+    live(tmp_path / "broken", range(5), 4)
+    assert live(tmp_path / "broken", range(8), 7).equals(whole)
+
+
 def test_what_was_begun_under_other_settings_is_refused_and_arms_may_be_added(tmp_path):
     simulate(experiment(popular=POPULAR), tmp_path)
     simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path)

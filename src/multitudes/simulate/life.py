@@ -44,8 +44,9 @@ class Life:
             lived = self._lived(day, policy())
             feed.write(self._logs, lived, self._world.topics)
             visits = lived.visits
+        served_B = (visits.item_BS >= 0).any(axis=1)  # who was shown nothing is in no log
         self._seen.add(visits.user_B, visits.item_BS)
-        self._mood_U = self._world.mood(self._mood_U, visits.user_B, visits.action_BS)
+        self._mood_U = self._world.mood(self._mood_U, visits.user_B[served_B], visits.action_BS[served_B])
         self.diary.add(visits.actions)
 
     def _lived(self, day: int, policy: Policy) -> Day:
