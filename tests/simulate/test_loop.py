@@ -20,6 +20,7 @@ from multitudes.simulate.organic import Actions
 from multitudes.simulate.ranker import shown
 from multitudes.simulate.run import simulate
 from multitudes.simulate.slates import EXPLICIT, Slates
+from multitudes.simulate.whole import Whole
 from multitudes.simulate.world import SAVE, World
 from multitudes.simulate.world_config import WorldConfig
 
@@ -125,12 +126,12 @@ def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
 def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
     """The log knows nothing of them, so neither may their mood."""
     config = experiment(popular=POPULAR)
-    world = config.world_of(0)
+    world = World(WorldConfig.model_validate(WORLD | {"mood_gain": 1.0, "users": 2000}))
 
     class Nothing:
         name = "nothing"
 
-        def slates(self, day, user_B, time_B, diary) -> Slates:
+        def slates(self, _day, user_B, _time_B, _diary) -> Slates:
             slates = Slates.empty(len(user_B), 40)
             slates.item_BN[::2, :5] = np.arange(5)
             return slates
@@ -144,6 +145,16 @@ def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
     whole = live(tmp_path / "whole", range(8), 7)
     live(tmp_path / "broken", range(5), 4)
     assert live(tmp_path / "broken", range(8), 7).equals(whole)
+
+
+def test_progress_counts_the_days_of_the_whole(tmp_path):
+    told = []
+    simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path, lambda *said: told.append(said[:2]))
+    assert told == [(day, 11) for day in range(1, 12)]  # 3 of the bootstrap, 4 of each arm
+    within = Whole(lambda *said: told.append(said), 5)
+    within.day("a day")
+    within.within("joint")(3, 20, "epoch 1")
+    assert told[-1] == (1, 5, "joint, training 3/20 epoch 1")
 
 
 def test_what_was_begun_under_other_settings_is_refused_and_arms_may_be_added(tmp_path):

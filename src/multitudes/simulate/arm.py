@@ -6,7 +6,6 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.locks import locked
-from multitudes.progress import Progress
 from multitudes.retrieve.items import add_items
 from multitudes.retrieve.retriever import Retriever
 from multitudes.simulate import inverted, learning
@@ -16,6 +15,7 @@ from multitudes.simulate.feed import name_of
 from multitudes.simulate.life import Life
 from multitudes.simulate.released import Released
 from multitudes.simulate.slates import Policy
+from multitudes.simulate.whole import Whole
 from multitudes.simulate.world import World
 
 
@@ -42,35 +42,36 @@ class Arm:
     def _first(self) -> int:
         return self._config.loop.bootstrap_days
 
-    def run(self, progress: Progress, *, wait: bool = False) -> bool:
+    def run(self, whole: Whole, *, wait: bool = False) -> bool:
         """Live every day of the test that is not lived yet; return False where another process does.
 
         Args:
-            progress: told after each day.
+            whole: told after each day.
             wait: for the other process, and do what it left.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked(self._folder / ".lock", wait=wait) as had:
             if had:
-                self._run(progress)
+                self._run(whole)
         return had
 
-    def _run(self, progress: Progress) -> None:
+    def _run(self, whole: Whole) -> None:
         _linked(self._seed / "bootstrap", self._logs, range(self._first))
         loop, life = self._config.loop, Life(self._world, self._config.loop, self._logs)
         for day in range(self._first + loop.days):
-            life.go_on(day, partial(self._serving, day, progress))
-            progress(max(0, day + 1 - self._first), loop.days, f"{self._title}, day {day}")
+            life.go_on(day, partial(self._serving, day, whole))
+            if day >= self._first:
+                whole.day(f"{self._title}, day {day}")
 
     @property
     def _title(self) -> str:
         return f"seed {self._world.config.seed}, {self._name}"
 
-    def _serving(self, day: int, progress: Progress) -> Policy:
+    def _serving(self, day: int, whole: Whole) -> Policy:
         """Return what serves on a day, with the items that have appeared until then."""
         morning = self._morning(day)
         if self._policy is None or morning == day:
-            self._policy = self._learned(morning, progress)
+            self._policy = self._learned(morning, whole)
         if isinstance(self._policy, Released):
             self._let_in(day, self._policy)
         return self._policy
@@ -80,17 +81,17 @@ class Arm:
         every = self._config.loop.retrain_every
         return self._first + ((day - self._first) // every * every if every else 0)
 
-    def _learned(self, morning: int, progress: Progress) -> Policy:
+    def _learned(self, morning: int, whole: Whole) -> Policy:
         own, n = self._config.arms[self._name], self._config.loop.candidates
         if own.policy is not None:
             return inverted.popular(self._world, n) if own.policy == "popular" else inverted.Inverted(self._world, n)
-        run = self._trained(morning, progress)
+        run = self._trained(morning, whole)
         retrieve = self._config.retrieval_of(self._name)
         learning.release(run, self._releases, morning, retrieve, self._config.index)
         self._known_on = morning
         return Released(Retriever.open(self._releases), n, self._world.topics, day_s(morning))
 
-    def _trained(self, morning: int, progress: Progress) -> Path:
+    def _trained(self, morning: int, whole: Whole) -> Path:
         """Return what is trained for a morning: the first time on the logs that all arms have in common."""
         past, run = self._config.loop.past_days, self._config.run_of(self._name, self._world.config.seed)
         if morning == self._first:
@@ -101,7 +102,7 @@ class Arm:
         with locked(folder / ".lock"):
             prepared = learning.prepared_of(self._world, morning, past, logs, folder)
         with locked(folder / f".{name or self._name}.lock"):
-            return learning.trained(prepared, run, folder / "runs" / (name or self._name), progress)
+            return learning.trained(prepared, run, folder / "runs" / (name or self._name), whole.within(self._title))
 
     def _let_in(self, day: int, policy: Released) -> None:
         """Add the items that appeared since the last day to the release, as ``multitudes items add`` does."""

@@ -14,6 +14,7 @@ from multitudes.simulate.arm import Arm
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.inverted import bootstrap
 from multitudes.simulate.life import Life
+from multitudes.simulate.whole import Whole
 from multitudes.simulate.world import World
 
 _MAY_CHANGE = ("name", "seeds", "arms", "control")
@@ -33,16 +34,17 @@ def simulate(config: ExperimentConfig, out: Path, progress: Progress = silent) -
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
         _same(config, out)
-    of_others = []
+    loop, of_others = config.loop, []
+    whole = Whole(progress, len(config.seeds) * (loop.bootstrap_days + len(config.arms) * loop.days))
     for seed in config.seeds:
         world, folder = config.world_of(seed), seed_folder(out, seed)
-        _bootstrap(config, world, folder, progress)
+        _bootstrap(config, world, folder, whole)
         for name in config.arms:
             arm = Arm(name, config, world, folder)
-            if not arm.run(progress):
+            if not arm.run(whole):
                 of_others.append(arm)
     for arm in of_others:
-        arm.run(progress, wait=True)
+        arm.run(whole, wait=True)
 
 
 def seed_folder(out: Path, seed: int) -> Path:
@@ -50,14 +52,14 @@ def seed_folder(out: Path, seed: int) -> Path:
     return out / f"seed-{seed}"
 
 
-def _bootstrap(config: ExperimentConfig, world: World, folder: Path, progress: Progress) -> None:
+def _bootstrap(config: ExperimentConfig, world: World, folder: Path, whole: Whole) -> None:
     loop, policy = config.loop, bootstrap(world, config.loop.candidates)
     folder.mkdir(exist_ok=True)
     with locked(folder / ".lock"):
         life = Life(world, loop, folder / "bootstrap")
         for day in range(loop.bootstrap_days):
             life.go_on(day, lambda: policy)
-            progress(day + 1, loop.bootstrap_days, f"seed {world.config.seed}, bootstrap")
+            whole.day(f"seed {world.config.seed}, bootstrap, day {day}")
 
 
 def _same(config: ExperimentConfig, out: Path) -> None:
