@@ -5,9 +5,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from multitudes.errors import UsageError
 
@@ -22,6 +22,15 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed comes twice")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], AfterValidator(_each_once)]  # of repetitions that are compared
 
 
 def parse(model: type[C], values: dict[str, Any], where: str) -> C:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from multitudes.config import Config, laid_over, nearest, parse, toml_tables
+from multitudes.config import Config, Seeds, laid_over, nearest, parse, toml_tables
 from multitudes.errors import UsageError
 from multitudes.index.build import IndexConfig
 from multitudes.nn.methods import METHODS, Method
@@ -51,7 +51,7 @@ class ExperimentConfig(Config):
     """An experiment in a world."""
 
     name: str = Field("experiment", min_length=1, description="what it is called in its report")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="each is a world and trainings of its own")
+    seeds: Seeds = Field((0,), min_length=1, description="each is a world and trainings of its own")
     control: str | None = Field(None, description="the arm that others are compared with; default: the first")
     world: WorldConfig = Field(WorldConfig(), description="the world; its seed is that of the experiment")
     loop: LoopConfig = Field(LoopConfig(), description="how long, how much, how often")
@@ -60,13 +60,6 @@ class ExperimentConfig(Config):
     train: Settings = Field({}, description="settings of every method")
     retrieve: Settings = Field({}, description="settings of every method")
     index: IndexConfig = Field(IndexConfig(), description="the index of every release")
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed comes twice")
-        return seeds
 
     @field_validator("arms")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, laid_over, nearest, parse, toml_tables
+from multitudes.config import Config, Seeds, laid_over, nearest, parse, toml_tables
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
@@ -95,7 +95,7 @@ class StudyConfig(Config):
     """A study."""
 
     name: str = Field("study", min_length=1, description="what it is called in its report")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="seeds of training, for every method")
+    seeds: Seeds = Field((0, 1, 2), min_length=1, description="seeds of training, for every method")
     reference: str | None = Field(None, description="the method that the others are compared with; default: the first")
     data: dict[str, DataConfig] = Field({}, description="the data sets")
     methods: dict[str, MethodConfig] = Field({}, description="the methods")
@@ -105,13 +105,6 @@ class StudyConfig(Config):
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is asked; the split is the study's own")
     tuning: TuningConfig = Field(TuningConfig(), description="the search for settings")
     run: ProcessConfig = Field(ProcessConfig(), description="processes")
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed comes twice")
-        return seeds
 
     @field_validator("data", "methods")
     @classmethod
