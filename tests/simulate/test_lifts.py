@@ -8,7 +8,7 @@ from scipy.stats import t, ttest_rel
 from multitudes.report.simulated_record import EVERYBODY
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.days import day_s
-from multitudes.simulate.lifts import by_day, lifts
+from multitudes.simulate.lifts import Outcomes, by_day, lifts
 from multitudes.simulate.run import seed_folder
 
 USERS = 400
@@ -73,6 +73,9 @@ def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tm
     write(tmp_path, 0, "b", np.where(core, 2, 1))
     assert lift_of(config, tmp_path, "core").lift == pytest.approx(1.0)
     assert lift_of(config, tmp_path, "casual").lift == pytest.approx(0.0)
+    others = Outcomes(config, tmp_path).lift("feed_saves", "a", "b", "non-core")
+    assert (others.control, others.treatment, others.lift) == (1.0, 1.0, 0.0)
+    assert Outcomes(config, tmp_path).lift("feed_saves", "a", "b", "core").lift == pytest.approx(-0.5)
     assert by_day(config, tmp_path).filter(arm="b", day=1)["feed_saves"].item() == pytest.approx(1 + core.mean())
     write(tmp_path, 0, "b", np.where(core, 2, 1), day=2)
     assert lift_of(config, tmp_path).treatment == 0

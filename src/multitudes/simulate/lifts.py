@@ -6,6 +6,7 @@ one, it is that of the same users in both arms, and says nothing about another w
 Legend: U users · S seeds.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.days import DAY_S, day_s
 from multitudes.simulate.run import seed_folder
 
+CORE, NON_CORE = "core", "non-core"
 RATIOS = {
     "saves/active": ("saves", "active"),
     "feed_saves/visits": ("feed_saves", "visits"),
@@ -25,32 +27,56 @@ RATIOS = {
 }
 
 
+Sums = dict[str, NDArray[np.float64]]  # metric → of each user (U)
+Ratio = tuple[NDArray[np.float64], NDArray[np.float64]]  # of each of some users: above and below the line
+
+
+class Outcomes:
+    """What every user did in every arm, over the days of the test."""
+
+    def __init__(self, config: ExperimentConfig, out: Path) -> None:
+        """Read the outcomes of an experiment, which are written."""
+        self._config = config
+        self._sums = {(seed, arm): _sums(config, out, seed, arm) for seed in config.seeds for arm in config.arms}
+        worlds = {seed: config.world_of(seed) for seed in config.seeds}
+        self._cohort_U = {seed: world.cohort_U for seed, world in worlds.items()}
+        self.cohorts: tuple[str, ...] = next(iter(worlds.values())).cohorts
+        self.metrics = (*sorted({metric for found in self._sums.values() for metric in found}), *RATIOS)
+
+    def lift(self, metric: str, arm: str, control: str, cohort: str = EVERYBODY) -> Moved:
+        """Return what an arm moved of a metric against another arm."""
+        pairs = []
+        for seed in self._config.seeds:
+            some_U = self._some(seed, cohort)
+            pairs.append(tuple(_values(self._sums[seed, name], metric, some_U) for name in (control, arm)))
+        return _lift(metric, arm, cohort, pairs)
+
+    def _some(self, seed: int, cohort: str) -> NDArray[np.bool_]:
+        """Return who is in a cohort, in all cohorts, or in any but the core."""
+        cohort_U = self._cohort_U[seed]
+        if cohort == EVERYBODY:
+            return np.ones(len(cohort_U), dtype=np.bool_)
+        within_U: NDArray[np.bool_] = cohort_U == self.cohorts.index(CORE if cohort == NON_CORE else cohort)
+        return ~within_U if cohort == NON_CORE else within_U
+
+
 def lifts(config: ExperimentConfig, out: Path) -> list[Moved]:
-    """Return every lift of an experiment whose outcomes are written."""
-    sums = {(seed, arm): _sums(config, out, seed, arm) for seed in config.seeds for arm in config.arms}
-    cohort_SU = {seed: np.array(config.world_of(seed).cohort_U) for seed in config.seeds}
-    names = list(config.world_of(config.seeds[0]).cohorts)
-    metrics = sorted({metric for found in sums.values() for metric in found}) + list(RATIOS)
-    control, found = config.compared_with, []
-    for metric in metrics:
-        for arm in config.arms:
-            if arm == control:
-                continue
-            for cohort in (EVERYBODY, *names):
-                pairs = []
-                for seed in config.seeds:
-                    some = cohort_SU[seed] >= 0 if cohort == EVERYBODY else cohort_SU[seed] == names.index(cohort)
-                    pairs.append((_values(sums[seed, control], metric, some), _values(sums[seed, arm], metric, some)))
-                found.append(_lift(metric, arm, cohort, pairs))
-    return found
+    """Return every lift of an experiment against its control."""
+    outcomes, control = Outcomes(config, out), config.compared_with
+    return [
+        outcomes.lift(metric, arm, control, cohort)
+        for metric in outcomes.metrics
+        for arm in config.arms
+        if arm != control
+        for cohort in (EVERYBODY, *outcomes.cohorts)
+    ]
 
 
-def _sums(config: ExperimentConfig, out: Path, seed: int, arm: str) -> dict[str, NDArray[np.float64]]:
-    """Return the sum of each metric over the days of the test, of each user (U)."""
+def _sums(config: ExperimentConfig, out: Path, seed: int, arm: str) -> Sums:
+    """Return the sum of each metric over the days of the test."""
     first = day_s(config.loop.bootstrap_days)
-    rows = pl.scan_parquet(seed_folder(out, seed) / "arms" / arm / "outcomes.parquet").filter(
-        pl.col("timestamp") >= first
-    )
+    file = seed_folder(out, seed) / "arms" / arm / "outcomes.parquet"
+    rows = pl.scan_parquet(file).filter(pl.col("timestamp") >= first)
     table = rows.group_by("metric", "user_id").agg(pl.col("value").sum()).collect()
     sums = {}
     for (metric,), part in table.group_by("metric"):
@@ -59,19 +85,14 @@ def _sums(config: ExperimentConfig, out: Path, seed: int, arm: str) -> dict[str,
     return sums
 
 
-def _values(
-    sums: dict[str, NDArray[np.float64]], metric: str, some_U: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _values(sums: Sums, metric: str, some_U: NDArray[np.bool_]) -> Ratio:
     """Return numerator and denominator of a metric, of each of some users."""
     above, below = RATIOS.get(metric, (metric, ""))
     nothing = np.zeros(len(some_U))
     return sums.get(above, nothing)[some_U], sums.get(below, nothing)[some_U] if below else np.ones(int(some_U.sum()))
 
 
-Pair = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
-
-
-def _lift(metric: str, arm: str, cohort: str, pairs: list[Pair]) -> Moved:
+def _lift(metric: str, arm: str, cohort: str, pairs: Sequence[tuple[Ratio, ...]]) -> Moved:
     means = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])  # S × 2
     control, treatment = means.mean(axis=0).tolist()
     if not (means[:, 0] > 0).all():
@@ -87,7 +108,7 @@ def _lift(metric: str, arm: str, cohort: str, pairs: list[Pair]) -> Moved:
     return Moved(metric, arm, cohort, control, treatment, lift, lift - half, lift + half)
 
 
-def _deviation(pair: Pair, means: NDArray[np.float64]) -> float:
+def _deviation(pair: tuple[Ratio, ...], means: NDArray[np.float64]) -> float:
     """Return the standard deviation of the lift of one seed over its users (delta method; the same users in both)."""
     (above_c, below_c), (above_t, below_t) = pair
     control, treatment = means
