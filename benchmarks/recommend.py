@@ -25,7 +25,7 @@ from multitudes.index.tuned import Tuned
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publish.publish import publish
-from multitudes.retrieve import batch, find, retriever
+from multitudes.retrieve import batch, find
 from multitudes.retrieve.normaliser import Normaliser
 from multitudes.retrieve.people import People
 from multitudes.retrieve.present import Presenter
@@ -39,7 +39,6 @@ PARTS = (
     Watched("history", People, "known"),
     Watched("tower", batch, "user_vectors"),
     Watched("draw and divide", batch, "conditions"),
-    Watched("draw and divide", retriever, "shares"),
     Watched("draw and divide", find, "shares"),
     Watched("search", Exact, "search"),
     Watched("search", Tuned, "search"),

@@ -111,11 +111,11 @@ def test_releases_are_listed_and_rolled_back(tmp_path: Path, capsys):
     assert "0001 is the oldest version" in capsys.readouterr().err
 
 
-def test_a_damaged_version_is_listed_as_such_and_is_not_rolled_back_to(tmp_path: Path, capsys):
+def test_a_version_that_cannot_be_opened_is_listed_as_such_and_is_not_rolled_back_to(tmp_path: Path, capsys):
     publish_small(tmp_path)
     publish_small(tmp_path)
     (tmp_path / "versions" / "0001" / "manifest.json").write_text("{")
     assert run(["releases", str(tmp_path)]) == 0
-    assert "damaged" in capsys.readouterr().out
+    assert "cannot be opened" in capsys.readouterr().out
     assert run(["rollback", str(tmp_path)]) == 4
     assert (tmp_path / "CURRENT").read_text().strip() == "0002"

@@ -1,5 +1,7 @@
 """What an experiment's file may say; everything else is one line."""
 
+from pathlib import Path
+
 import pytest
 
 from multitudes.errors import UsageError
@@ -31,6 +33,14 @@ def test_an_arm_is_a_method_a_policy_or_shares_a_training(tmp_path):
     assert config.run_of("turns", 3).seed == 3
     assert config.retrieval_of("turns").blend == "round_robin"
     assert config.retrieval_of("dcm").blend != "round_robin"
+
+
+def test_the_worlds_that_are_shipped_can_be_read():
+    examples = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+    worlds = [file for file in examples if "[world]" in file.read_text(encoding="utf-8")]
+    assert len(worlds) >= 2
+    for file in worlds:
+        assert read_experiment(file).arms
 
 
 def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):

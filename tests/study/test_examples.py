@@ -10,7 +10,8 @@ from multitudes.study.cells import Cell
 from multitudes.study.config import read_study
 from multitudes.study.plan import Source, cell, entries
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+FILES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+EXAMPLES = [file for file in FILES if "data" in tomllib.loads(file.read_text())]  # the others are simulated worlds
 
 
 def planned(file, folder, text=None):
