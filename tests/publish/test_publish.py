@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from multitudes.batches.histories import follows, gather
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -19,7 +20,7 @@ from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.publish.item_tower import as_new, export_item_tower
-from multitudes.publish.publish import publish, recent_events, seen_items
+from multitudes.publish.publish import in_another_order, publish, recent_events, seen_items
 from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieve.items import add_items
@@ -173,3 +174,19 @@ def test_a_new_item_gets_the_vector_that_its_description_has_in_the_model(run: T
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path, capsys):
     assert command(["publish", str(tmp_path / "no-run"), "--to", str(tmp_path / "releases")]) == 4
     assert not (tmp_path / "releases").exists()
+
+
+def test_interests_in_another_order_are_the_same_and_of_another_kind_or_weight_are_not():
+    kinds: tuple[Kind, ...] = ("unconditioned", "implicit", "implicit", "explicit")
+    vectors = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    weights, nothing = np.array([[1, 0.3, 0.7, 1]], dtype=np.float32), np.zeros((1, 4), dtype=np.int64)
+    expected = UserVectors(kinds, vectors, weights, np.ones((1, 4), dtype=np.bool_), nothing, nothing)
+
+    def apart(order: list[int], weight_order: list[int]) -> float:
+        served = expected._replace(vectors_BKD=vectors[:, order], weight_BK=expected.weight_BK[:, weight_order])
+        return in_another_order(served, expected, 0, 1.0)
+
+    assert apart([0, 2, 1, 3], [0, 2, 1, 3]) == 0
+    assert apart([0, 2, 1, 3], [0, 1, 2, 3]) == pytest.approx(0.004)
+    assert apart([1, 0, 2, 3], [1, 0, 2, 3]) > 1
+    assert apart([0, 1, 1, 3], [0, 1, 1, 3]) == float("inf")
