@@ -48,6 +48,7 @@ CLAIMS = (
     Claim("the best scores of all lists, not turns", "global_top", "turns", "−.35", better=False),
     Claim("turns, not the mixture of this library", "turns", "clustering", "", better=False),
     Claim("CR with its filter against the inverted index", "conditional", "followed", "+.56; non-core +1.13"),
+    Claim("CR with its filter against one vector", "conditional", "single", ""),
     Claim("CR without its filter against the inverted index", "unfiltered", "followed", "+.3 (n.s.)"),
     Claim("source interest against item interest", "conditional", "item_interest", "+.98; non-core +3.04"),
     Claim("both against implicit alone", "joint", "clustering", ""),
