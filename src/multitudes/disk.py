@@ -1,9 +1,12 @@
 """Files that appear whole or not at all, and what says that a disk is full, or that a file is not this user's."""
 
 import errno
+import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -15,6 +18,11 @@ def write_text(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     partial.write_text(text, encoding="utf-8")
     partial.replace(file)
+
+
+def write_json(file: Path, record: Mapping[str, Any]) -> None:
+    """Write ``record``, whole or not at all."""
+    write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
 def sync(path: Path) -> None:

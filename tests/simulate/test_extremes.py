@@ -4,8 +4,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multitudes.data.planted import START_S
+from multitudes.data.times import DAY_S
 from multitudes.simulate.simple_feed import run
-from multitudes.simulate.world import DAY_S, START_S, World
+from multitudes.simulate.world import World
 from multitudes.simulate.world_config import COHORTS, WorldConfig
 
 _SIZES = {

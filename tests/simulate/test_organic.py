@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from multitudes.data.planted import START_S
+from multitudes.data.times import DAY_S
 from multitudes.simulate.calibrate import gini
-from multitudes.simulate.world import DAY_S, SAVE, START_S
+from multitudes.simulate.world import SAVE
 from tests.simulate.worlds import organic, small
 
 

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from multitudes.data.planted import START_S
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.schemas import first_problem
+from multitudes.data.times import DAY_S
 from multitudes.simulate.simple_feed import run
-from multitudes.simulate.world import DAY_S, START_S, World
+from multitudes.simulate.world import World
 from multitudes.simulate.world_config import WorldConfig
 
 SMALL = WorldConfig(users=400, items=600, topics=10, niches=30)

@@ -56,19 +56,13 @@ def command(
 
 
 def _show(found: "Simulated", folder: Path) -> None:
-    from multitudes.disk import write_text
+    from multitudes.disk import write_json
     from multitudes.report.simulated_page import sentence, verdict, write_simulated_report
 
     write_simulated_report(found, folder / "report.html")
-    write_text(folder / "result.json", _text(found))
+    write_json(folder / "result.json", found.record())
     typer.echo(sentence(found))
     for line in verdict(found):
         typer.echo(line)
     typer.echo(f"{folder}/report.html: what moved, for whom, and where it came from")
     typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: what a test would have seen; multitudes readout")
-
-
-def _text(found: "Simulated") -> str:
-    from json import dumps
-
-    return dumps(found.record(), ensure_ascii=False, indent=1) + "\n"

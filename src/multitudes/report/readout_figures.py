@@ -8,32 +8,21 @@ import polars as pl
 from multitudes.errors import missing_extra
 from multitudes.readout.judge import Comparison
 from multitudes.readout.readout import Readout
+from multitudes.report.forest import WIDTH, forest, zero
 
 try:
     import altair as alt
 except ImportError:
     raise missing_extra("altair", "report") from None
 
-WIDTH = 300  # of a plot without its labels: two stand side by side on a page
-_LOOKS = {"up": "#1a8a4a", "not shown": "#8a8f98", "down": "#c4392f"}
-_SHAPES = ["triangle-up", "circle", "triangle-down"]
+_SHAPES = {"up": "triangle-up", "not shown": "circle", "down": "triangle-down"}
 
 
 def lifts(compared: Mapping[str, Comparison]) -> alt.LayerChart | None:
     """Show lifts by name: the thick line is for one planned look, the thin one for any number of looks."""
     rows = [row for name, found in compared.items() if (row := _row(found) | {"name": name})["lift"] is not None]
-    if not rows:
-        return None
-    order = [str(row["name"]) for row in rows]
-    looks = alt.Color("verdict:N", title=None).scale(domain=list(_LOOKS), range=list(_LOOKS.values()))
-    names = alt.Y("name:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * max(map(len, order)))
-    base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(y=names, color=looks)
-    always = base.mark_rule(strokeWidth=1).encode(x=_axis("always_low"), x2="always_high:Q")
-    once = base.mark_rule(strokeWidth=4).encode(x="low:Q", x2="high:Q")
-    shapes = alt.Shape("verdict:N", title=None).scale(domain=list(_LOOKS), range=_SHAPES)
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(x="lift:Q", shape=shapes)
-    drawn: alt.LayerChart = _zero("x") + always + once + points
-    return drawn.properties(width=WIDTH, height=alt.Step(24))
+    bars = [("always_low", "always_high", 1), ("low", "high", 4)]
+    return forest(rows, _SHAPES, bars, alt.X("always_low:Q", title="lift, %").axis(tickCount=5, format="+.3~f"))
 
 
 def by_days(of: Readout, metric: str, arm: str) -> alt.LayerChart | None:
@@ -49,7 +38,7 @@ def by_days(of: Readout, metric: str, arm: str) -> alt.LayerChart | None:
     base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(x=days, color=alt.value("#2f5d8a"))
     bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title=f"lift of {metric}, %"), y2="high:Q")
     points = base.mark_point(filled=True, size=60, opacity=1).encode(y="lift:Q")
-    drawn: alt.LayerChart = _zero("y") + bars + points
+    drawn: alt.LayerChart = zero("y") + bars + points
     return drawn.properties(width=WIDTH, height=160)
 
 
@@ -59,13 +48,3 @@ def _row(of: Comparison) -> dict[str, Any]:
     ends |= {"always_low": of.sequential.low, "always_high": of.sequential.high}
     verdict = "not shown" if not of.significant else "up" if (of.lift or 0) > 0 else "down"
     return {name: None if end is None else 100 * end for name, end in ends.items()} | {"verdict": verdict}
-
-
-def _axis(field: str) -> alt.X:
-    return alt.X(f"{field}:Q", title="lift, %").axis(tickCount=5, format="+.3~f")
-
-
-def _zero(channel: str) -> alt.Chart:
-    base = alt.Chart(pl.DataFrame({"zero": [0.0]}))
-    drawn: alt.Chart = base.mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(**{channel: "zero:Q"})
-    return drawn

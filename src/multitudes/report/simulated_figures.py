@@ -1,8 +1,7 @@
 """The figures of an experiment in a simulated world: pure functions from its record to a chart."""
 
-import polars as pl
-
 from multitudes.errors import missing_extra
+from multitudes.report.forest import WIDTH, forest
 from multitudes.report.simulated_record import EVERYBODY, Moved, Simulated
 
 try:
@@ -10,9 +9,7 @@ try:
 except ImportError:
     raise missing_extra("altair", "report") from None
 
-WIDTH = 300
-_LOOKS = {"better": "#1a8a4a", "not shown": "#8a8f98", "worse": "#c4392f"}
-_SHAPES = ["diamond", "circle", "square"]
+_SHAPES = {"better": "diamond", "not shown": "circle", "worse": "square"}
 
 
 def by_arm(of: Simulated, metric: str) -> alt.LayerChart | None:
@@ -48,15 +45,4 @@ def _lifts(named: list[tuple[str, Moved]]) -> alt.LayerChart | None:
         for name, one in named
         if one.lift is not None and one.low is not None and one.high is not None
     ]
-    if not rows:
-        return None
-    order = [str(row["name"]) for row in rows]
-    names = alt.Y("name:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * max(map(len, order)))
-    looks = alt.Color("verdict:N", title=None).scale(domain=list(_LOOKS), range=list(_LOOKS.values()))
-    base = alt.Chart(pl.DataFrame(rows)).encode(y=names, color=looks)
-    bars = base.mark_rule(strokeWidth=3).encode(x=alt.X("low:Q", title="lift, %").axis(format="+.3~f"), x2="high:Q")
-    shapes = alt.Shape("verdict:N", title=None).scale(domain=list(_LOOKS), range=_SHAPES)
-    points = base.mark_point(filled=True, size=90, opacity=1).encode(x="lift:Q", shape=shapes)
-    zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(x="zero:Q")
-    drawn: alt.LayerChart = zero + bars + points
-    return drawn.properties(width=WIDTH, height=alt.Step(24))
+    return forest(rows, _SHAPES, [("low", "high", 3)], alt.X("low:Q", title="lift, %").axis(format="+.3~f"))

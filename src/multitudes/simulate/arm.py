@@ -94,15 +94,14 @@ class Arm:
     def _trained(self, morning: int, whole: Whole) -> Path:
         """Return what is trained for a morning: the first time on the logs that all arms have in common."""
         past, run = self._config.loop.past_days, self._config.run_of(self._name, self._world.config.seed)
+        folder, logs, name = self._folder / f"learned-{morning:05d}", self._logs, self._name
         if morning == self._first:
-            folder, logs, name = self._seed / "learned", self._seed / "bootstrap", self._config.arms[self._name].like
-        else:
-            folder, logs, name = self._folder / f"learned-{morning:05d}", self._logs, None
+            folder, logs, name = self._seed / "learned", self._seed / "bootstrap", self._config.arms[name].like or name
         folder.mkdir(exist_ok=True)
         with locked(folder / ".lock"):
             prepared = learning.prepared_of(self._world, morning, past, logs, folder)
-        with locked(folder / f".{name or self._name}.lock"):
-            return learning.trained(prepared, run, folder / "runs" / (name or self._name), whole.within(self._title))
+        with locked(folder / f".{name}.lock"):
+            return learning.trained(prepared, run, folder / "runs" / name, whole.within(self._title))
 
     def _let_in(self, day: int, policy: Released) -> None:
         """Add the items that appeared since the last day to the release, as ``multitudes items add`` does."""

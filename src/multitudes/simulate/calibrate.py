@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-DAY_S = 86_400
+from multitudes.data.times import DAY_S
+
 SHARES = tuple(round(share / 20, 2) for share in range(21))  # of users, for quantiles
 TOPS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of items, the most popular first
 _DRAWN = 10  # events of a user among which topics are counted, so that long histories have no more than short ones

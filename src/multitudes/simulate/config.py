@@ -17,7 +17,6 @@ from multitudes.train.config import RunConfig
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
 PolicyName = Literal["popular", "followed"]
-SECTIONS = ("model", "train", "retrieve")
 
 
 class ArmConfig(Config):

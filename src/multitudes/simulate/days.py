@@ -1,8 +1,7 @@
 """The calendar of a world: day 0 is the first with a feed; before it is the past."""
 
 from multitudes.data.planted import START_S
-
-DAY_S = 86_400
+from multitudes.data.times import DAY_S
 
 
 def day_s(day: int) -> int:

@@ -3,7 +3,6 @@
 prepare → train → publish; each is done once, and goes on where it was interrupted.
 """
 
-import json
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +10,7 @@ import polars as pl
 from multitudes.data.clean.sources import Logs
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
-from multitudes.disk import write_text
+from multitudes.disk import write_json
 from multitudes.index.build import IndexConfig
 from multitudes.progress import Progress, silent
 from multitudes.publish.publish import publish
@@ -54,4 +53,4 @@ def release(run: Path, releases: Path, day: int, retrieve: RetrieveConfig, index
     note = releases.parent / f"released-{day:05d}.json"
     if not note.exists():
         version = publish(run, releases, retrieve=retrieve, index=index).version
-        write_text(note, json.dumps({"version": version}) + "\n")
+        write_json(note, {"version": version})

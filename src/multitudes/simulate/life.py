@@ -12,6 +12,7 @@ from multitudes.simulate import feed
 from multitudes.simulate.config import LoopConfig
 from multitudes.simulate.diary import Diary
 from multitudes.simulate.feed import Day, Visits
+from multitudes.simulate.organic import Actions
 from multitudes.simulate.ranker import shown
 from multitudes.simulate.seen import Seen
 from multitudes.simulate.slates import Policy
@@ -37,11 +38,12 @@ class Life:
 
     def go_on(self, day: int, policy: Callable[[], Policy]) -> None:
         """Live a day and write it down, or be as after it where it was lived before; ``policy`` is asked then alone."""
-        self.diary.add(self._world.organic(day))  # what was saved before a visit of the day is known at the visit
+        organic = self._world.organic(day)
+        self.diary.add(organic)  # what was saved before a visit of the day is known at the visit
         if feed.is_written(self._logs, day):
             visits = feed.read(self._logs, day, self._loop.slots)
         else:
-            lived = self._lived(day, policy())
+            lived = self._lived(day, policy(), organic)
             feed.write(self._logs, lived, self._world.topics)
             visits = lived.visits
         served_B = (visits.item_BS >= 0).any(axis=1)  # who was shown nothing is in no log
@@ -49,7 +51,7 @@ class Life:
         self._mood_U = self._world.mood(self._mood_U, visits.user_B[served_B], visits.action_BS[served_B])
         self.diary.add(visits.actions)
 
-    def _lived(self, day: int, policy: Policy) -> Day:
+    def _lived(self, day: int, policy: Policy, organic: Actions) -> Day:
         world, loop = self._world, self._loop
         user_B = world.visitors(day, self._mood_U)
         time_B = world.visit_s(day, user_B)
@@ -59,4 +61,4 @@ class Life:
         item_BS = np.take_along_axis(slates.item_BN, place_BS, axis=1)
         appeal_BS = np.take_along_axis(appeal_BN, place_BS, axis=1)
         action_BS = world.react(day, user_B, item_BS, appeal_BS, self._seen.times(user_B, item_BS))
-        return Day(day, Visits(user_B, time_B, item_BS, action_BS), slates, place_BS, world.organic(day), policy.name)
+        return Day(day, Visits(user_B, time_B, item_BS, action_BS), slates, place_BS, organic, policy.name)

@@ -14,9 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from multitudes.data.times import DAY_S
 from multitudes.report.simulated_record import EVERYBODY, Moved
 from multitudes.simulate.config import ExperimentConfig
-from multitudes.simulate.days import DAY_S, day_s
+from multitudes.simulate.days import day_s
 from multitudes.simulate.run import seed_folder
 
 CORE, NON_CORE = "core", "non-core"

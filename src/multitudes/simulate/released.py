@@ -13,7 +13,7 @@ from multitudes.retrieve.recommendation import Recommendation
 from multitudes.retrieve.retriever import Retriever
 from multitudes.simulate.diary import Diary
 from multitudes.simulate.feed import ACTIONS
-from multitudes.simulate.slates import EXPLICIT, NOTHING, SOURCES, Slates
+from multitudes.simulate.slates import EXPLICIT, NONE, SOURCES, Slates
 from multitudes.state.records import Event, Person
 
 _AT_ONCE = 256  # requests that are answered together
@@ -64,9 +64,9 @@ class Released:
         slates.item_BN[b, :n] = [candidate.item_id for candidate in found]
         slates.score_BN[b, :n] = [candidate.score for candidate in found]
         slates.source_BN[b, :n] = [_CODE[candidate.source] for candidate in found]
-        slates.interest_BN[b, :n] = [NOTHING if c.interest is None else c.interest for c in found]
+        slates.interest_BN[b, :n] = [NONE if c.interest is None else c.interest for c in found]
         slates.topic_BN[b, :n] = [
-            self._topic[c.interest_name or ""] if c.source == SOURCES[EXPLICIT] else NOTHING for c in found
+            self._topic[c.interest_name or ""] if c.source == SOURCES[EXPLICIT] else NONE for c in found
         ]
         slates.both_BN[b, :n] = [len({kind[i] for i in c.found_by} & {"implicit", "explicit"}) == 2 for c in found]
         slates.degraded_B[b] = answer.degraded

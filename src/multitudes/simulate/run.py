@@ -6,7 +6,7 @@ Several processes may run one experiment: each takes an arm that no other one ha
 import json
 from pathlib import Path
 
-from multitudes.disk import write_text
+from multitudes.disk import write_json
 from multitudes.errors import UsageError
 from multitudes.locks import locked
 from multitudes.progress import Progress, silent
@@ -75,4 +75,4 @@ def _same(config: ExperimentConfig, out: Path) -> None:
                 f"{out}: was begun with other settings of {', '.join(changed)}; choose another --out, or set them back"
             )
         now["arms"] = then["arms"] | now["arms"]
-    write_text(file, json.dumps(now, ensure_ascii=False, indent=1) + "\n")
+    write_json(file, now)

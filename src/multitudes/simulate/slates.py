@@ -12,7 +12,7 @@ from multitudes.simulate.diary import Diary
 
 SOURCES = ("unconditioned", "implicit", "explicit", "popular")
 EXPLICIT, POPULAR = SOURCES.index("explicit"), SOURCES.index("popular")
-NOTHING = -1  # an item, interest or topic that is not there
+NONE = -1  # an item, interest or topic that is not there
 
 
 class Slates(NamedTuple):
@@ -29,7 +29,7 @@ class Slates(NamedTuple):
     @classmethod
     def empty(cls, users: int, n: int) -> "Slates":
         """Return slates without candidates, to be filled."""
-        nothing = np.full((users, n), NOTHING, dtype=np.int64)
+        nothing = np.full((users, n), NONE, dtype=np.int64)
         return cls(
             nothing,
             np.full((users, n), POPULAR, dtype=np.int8),

@@ -4,6 +4,7 @@ Legend: U users · K tastes · I items · R shown, a row each.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,21 +27,20 @@ def spread(config: ExperimentConfig, out: Path) -> pl.DataFrame:
     * overlap: share of the explicit candidates that an implicit interest had among its own best too;
     * degraded: share of the answers.
     """
-    rows = [
-        {"arm": arm, **_of(config, config.world_of(seed), seed_folder(out, seed) / "arms" / arm / "logs")}
-        for seed in config.seeds
-        for arm in config.arms
-    ]
+    rows: list[dict[str, Any]] = []
+    for seed in config.seeds:
+        world, arms = config.world_of(seed), seed_folder(out, seed) / "arms"
+        rows += [{"arm": arm, **_of(config, world, arms / arm / "logs")} for arm in config.arms]
     table = pl.DataFrame(rows, infer_schema_length=None).unpivot(index="arm", variable_name="measure").drop_nulls()
     return table.group_by("arm", "measure", maintain_order=True).agg(pl.col("value").mean())
 
 
 def _of(config: ExperimentConfig, world: World, logs: Path) -> dict[str, float]:
     first, end = config.loop.bootstrap_days, config.loop.bootstrap_days + config.loop.days
-    files = [logs / "served" / name_of(day) for day in range(first, end)]
-    columns = ["request_id", "user_id", "item_id", "source", "degraded", "slot", "done", "both"]
+    columns = ["user_id", "item_id", "source", "degraded", "slot", "done", "both"]
     served = pl.concat(
-        [pl.read_parquet(file, columns=columns).with_columns(day=first + i) for i, file in enumerate(files)]
+        pl.read_parquet(logs / "served" / name_of(day), columns=columns).with_columns(day=day)
+        for day in range(first, end)
     )
     shown = served.drop_nulls("slot")
     there = int((world.born_I < end).sum())

@@ -11,17 +11,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.planted import START_S
+from multitudes.data.times import DAY_S
 from multitudes.simulate import draws, organic, people, reactions
 from multitudes.simulate.catalogue import stock
+from multitudes.simulate.days import day_s
 from multitudes.simulate.organic import Actions
 from multitudes.simulate.reactions import CLICK, HIDE, NOTHING, SAVE
 from multitudes.simulate.tastes import Tastes
 from multitudes.simulate.world_config import COHORTS, WorldConfig
 
-__all__ = ["CLICK", "DAY_S", "HIDE", "NOTHING", "SAVE", "START_S", "Actions", "World"]
+__all__ = ["CLICK", "HIDE", "NOTHING", "SAVE", "Actions", "World"]
 
-DAY_S = 86_400
 _FRESH_DAYS = 3.0  # in which an item's freshness falls to a third
 _BLOCK = 2**16  # pairs at a time: what is computed of them stays in the processor's cache
 _EVENING = 20 / 24  # when most people are there, as a share of the day
@@ -199,7 +199,7 @@ class World:
             self.config.seed, name, day, *keys, 1
         )
         share = (_EVENING + (spread - 1) / 2) % 1
-        return START_S + day * DAY_S + (share * DAY_S).astype(np.int64)
+        return day_s(day) + (share * DAY_S).astype(np.int64)
 
     def _follower(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(self.users), np.diff(self.follow_offset))

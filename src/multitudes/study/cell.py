@@ -18,7 +18,7 @@ from typing import Any
 from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.config import parse
 from multitudes.data.prepared import Prepared
-from multitudes.disk import is_full
+from multitudes.disk import is_full, write_json
 from multitudes.errors import INTERRUPTED, ArtefactError, MissingError, MultitudesError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.evaluate import Evaluation, evaluate
@@ -28,7 +28,7 @@ from multitudes.evaluate.pair import Member, evaluate_pair
 from multitudes.locks import locked
 from multitudes.progress import Progress
 from multitudes.retrieve.plan import RetrieveConfig
-from multitudes.study.cells import outcomes_file, read_result, result_file, write_json
+from multitudes.study.cells import outcomes_file, read_result, result_file
 from multitudes.study.code import begin, code_digest, code_of
 from multitudes.study.result import costs, summary, together
 from multitudes.train.config import RunConfig

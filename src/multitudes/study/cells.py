@@ -26,7 +26,6 @@ import torch
 
 from multitudes import __version__
 from multitudes.data.prepared import Prepared, Split
-from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.evaluate.config import EvaluateConfig
 from multitudes.evaluate.pair import PairRunConfig
@@ -139,11 +138,6 @@ def is_trained(training: Path) -> bool:
     with contextlib.suppress(ArtefactError):
         return bool(read_record(training / "run").get("finished"))
     return False
-
-
-def write_json(file: Path, record: dict[str, Any]) -> None:
-    """Write ``record``, whole or not at all."""
-    write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
 def digest_of(prepared: Path) -> str:

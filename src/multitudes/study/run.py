@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multitudes.data.prepared import Split
+from multitudes.disk import write_json
 from multitudes.errors import UsageError
 from multitudes.evaluate.config import allowed_budgets
 from multitudes.evaluate.outcomes import write
 from multitudes.locks import locked
 from multitudes.progress import Progress, silent
 from multitudes.study import seal
-from multitudes.study.cells import Cell, digest_of, write_json
+from multitudes.study.cells import Cell, digest_of
 from multitudes.study.code import code_digest
 from multitudes.study.config import StudyConfig
 from multitudes.study.machine import machine, versions

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from multitudes.disk import write_json
 from multitudes.errors import ArtefactError
-from multitudes.study.cells import Cell, write_json
+from multitudes.study.cells import Cell
 
 
 def opened(study: Path) -> int:
