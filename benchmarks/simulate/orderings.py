@@ -1,18 +1,20 @@
 """``python -m benchmarks.simulate.orderings FOLDER``: did the orderings of the paper's online tests come back?
 
 FOLDER is what ``multitudes simulate examples/orderings.toml`` wrote; those of its two control worlds are looked for
-beside it, as FOLDER-one-taste and FOLDER-empty-follows. Writes benchmarks/results/orderings.json; seeds and arms that
-are not lived to their end are left out.
+beside it, as FOLDER-one-taste and FOLDER-empty-follows, and stay as they were measured before where they are not there.
+Seeds and arms that are not lived to their end are left out.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT, Circumstances
 from multitudes.config import parse
+from multitudes.disk import write_json
+from multitudes.errors import MultitudesError, UsageError
 from multitudes.report.simulated_record import EVERYBODY, Moved
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.lifts import CORE, NON_CORE, Outcomes
@@ -56,18 +58,35 @@ CLAIMS = (
 )
 
 
-def measured(folder: Path) -> dict[str, Any]:
-    """Return the record of the experiments in and beside ``folder``."""
-    head, worlds = Circumstances(), {}
+def measured(folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of the experiments in and beside ``folder``; other worlds are those of an ``earlier`` record.
+
+    Raises:
+        UsageError: there is no experiment in ``folder``, or none of its seeds is lived to its end.
+    """
+    worlds = dict(earlier.get("worlds", {}))
     for world, suffix in WORLDS.items():
-        place = folder.with_name(folder.name + suffix)
-        if (place / "experiment.json").exists():
-            worlds[world] = _of(place)
-    return {**head.head(), "worlds": worlds}
+        place, head = folder.with_name(folder.name + suffix), Circumstances()
+        config = lived(place)
+        if config is not None:
+            worlds[world] = _of(config, place) | head.head()
+        elif place == folder:
+            raise UsageError(
+                f"{folder}: no experiment with a seed lived to its end; give what `multitudes simulate` wrote"
+            )
+    return {"worlds": {world: worlds[world] for world in WORLDS if world in worlds}}
 
 
-def _of(folder: Path) -> dict[str, Any]:
-    config = whole(parse(ExperimentConfig, json.loads((folder / "experiment.json").read_text()), str(folder)), folder)
+def lived(folder: Path) -> ExperimentConfig | None:
+    """Return the experiment in a folder, as far as it is lived to its end; None where it is not, or is none."""
+    file = folder / "experiment.json"
+    if not file.exists():
+        return None
+    config = whole(parse(ExperimentConfig, json.loads(file.read_text(encoding="utf-8")), str(folder)), folder)
+    return config if config.seeds else None
+
+
+def _of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
     outcomes = Outcomes(config, folder)
     claims = [claim for claim in CLAIMS if {claim.arm, claim.control} <= config.arms.keys()]
     shares: dict[str, dict[str, float]] = {}
@@ -87,11 +106,11 @@ def _of(folder: Path) -> dict[str, Any]:
 def whole(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     """Return an experiment without the seeds and arms that are not lived to their end."""
 
-    def lived(seed: int, arm: str) -> bool:
+    def ends(seed: int, arm: str) -> bool:
         return (folder / f"seed-{seed}" / "arms" / arm / "outcomes.parquet").exists()
 
-    seeds = tuple(seed for seed in config.seeds if lived(seed, config.compared_with))
-    arms = {arm: own for arm, own in config.arms.items() if all(lived(seed, arm) for seed in seeds)}
+    seeds = tuple(seed for seed in config.seeds if ends(seed, config.compared_with))
+    arms = {arm: own for arm, own in config.arms.items() if all(ends(seed, arm) for seed in seeds)}
     return config.model_copy(update={"seeds": seeds, "arms": arms})
 
 
@@ -107,8 +126,15 @@ def _row(one: Moved) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, and keep it."""
-    record = measured(Path(sys.argv[1]))
-    RESULTS.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate.orderings", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what `multitudes simulate` wrote")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")
+    given = parser.parse_args()
+    earlier = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    try:
+        write_json(given.out, measured(given.folder.resolve(), earlier))
+    except MultitudesError as error:
+        parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":
