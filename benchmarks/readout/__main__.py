@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.machine import ROOT, load, machine, versions
-from benchmarks.readout import errors, scale
+from benchmarks.readout import errors, interleaving, scale
 from multitudes.disk import write_text
 
 
@@ -47,6 +47,7 @@ def parts(quick: bool) -> dict[str, Callable[[], Any]]:
         },
         "power": lambda: errors.power(n, SEED, 0.15),
         "radius": lambda: errors.radii((100, 1_000, 10_000, 100_000, 1_000_000)),
+        "interleaving": lambda: interleaving.measure(n, 300, SEED, many=40 * users),
         "scale": lambda: _scale(scale.QUICK if quick else scale.FULL),
     }
 

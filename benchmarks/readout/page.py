@@ -47,7 +47,18 @@ def figures(results: Mapping[str, Any]) -> Iterator[str]:
         ["users, both arms", "half width of the interval at any look, in standard errors (one look: 1.96)"],
         [[f"{row['users']:,}", f"{row['radius']:.2f}"] for row in of["radius"]],
     )
+    yield from _interleaving(of["interleaving"])
     yield _scale(of["scale"], results["scale"])
+
+
+def _interleaving(found: Mapping[str, Any]) -> Iterator[str]:
+    head = [f"interleaved lists of {found['users']:,} users, arms alike", "false positives"]
+    yield from table(head, _shares(found["false positives"]))
+    users, power = found["users for 80 %"], found["found with the users of the interleaved"]
+    yield from table(
+        ["a planted difference", "users for 80 %", f"found with {users['interleaved']:,} users"],
+        [[name, f"{users[name]:,}", _share(power[name])] for name in users],
+    )
 
 
 def _scale(found: Mapping[str, Any], part: Mapping[str, Any]) -> str:

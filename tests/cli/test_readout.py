@@ -68,7 +68,7 @@ def test_arms_that_are_not_as_planned_come_before_everything(tables, tmp_path, c
         (["--metric", "savs"], 2, "did you mean 'saves'"),
         (["--ratio", "half"], 2, "expected the share of each arm"),
         (["--winsorise", "2"], 2, "'winsorise' = 2.0"),
-        (["--control", "old"], 2, "no exposure has this arm"),
+        (["--control", "old"], 2, "no row has this arm"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_2(options, code, said, tables, capsys):

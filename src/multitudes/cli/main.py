@@ -36,6 +36,7 @@ VERBS: tuple[str, ...] = (
     "power",
     "outcomes",
     "readout",
+    "preference",
 )
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.

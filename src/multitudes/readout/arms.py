@@ -1,6 +1,6 @@
 """The arms: which is the control, how large each is, and how large it was to be."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import inf
 
 import duckdb
@@ -30,18 +30,17 @@ def sizes(connection: duckdb.DuckDBPyConnection, users: Users) -> dict[str, int]
     return found
 
 
-def control_of(config: ReadoutConfig, sizes: Mapping[str, int]) -> str:
-    """Return the arm that the others are compared with.
+def control_of(control: str | None, arms: Collection[str]) -> str:
+    """Return the arm of ``arms`` that the others are compared with; ``CONTROL`` where nobody says which.
 
     Raises:
         UsageError: it is not said, or there is none of this name.
     """
-    control = config.control or CONTROL
-    if control in sizes:
-        return control
-    if config.control is None:
-        raise UsageError(f"no arm is called '{CONTROL}'; say which is it with --control NAME; arms: {', '.join(sizes)}")
-    raise UsageError(f"--control '{control}': no exposure has this arm{nearest(control, list(sizes))}")
+    if (control or CONTROL) in arms:
+        return control or CONTROL
+    if control is None:
+        raise UsageError(f"no arm is called '{CONTROL}'; say which is it with --control NAME; arms: {', '.join(arms)}")
+    raise UsageError(f"--control '{control}': no row has this arm{nearest(control, list(arms))}")
 
 
 def planned(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, float]:

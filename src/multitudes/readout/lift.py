@@ -114,6 +114,18 @@ def compare(control: Moments | None, treatment: Moments | None) -> Lift | Undefi
     return Lift(adjusted.users, adjusted.control, adjusted.treatment, adjusted.covariance_22, explained)
 
 
+def of_pairs(both: Moments) -> Lift | Undefined:
+    """Return the lift of the second of two variables over the first, both of the same users, or why there is none."""
+    users = both.n, both.n
+    if both.n < 2:
+        return Undefined(users, f"{both.n:,} users: too few")
+    control, treatment = both.mean_V.tolist()
+    found = Lift(users, control, treatment, both.covariance_VV / both.n, 0.0)
+    if found.variance <= _NOTHING * max(control**2, treatment**2):
+        return Undefined(users, "it does not vary: the difference of the arms is the same for all users")
+    return found if control else Undefined(users, "it is 0 for the control, and nothing is a multiple of that")
+
+
 def rate(of: Moments) -> float:
     """Return Σ numerator / Σ denominator."""
     return float(of.mean_V[0] / of.mean_V[1])

@@ -43,7 +43,12 @@ class Summed(NamedTuple):
 
 
 def survey(
-    connection: duckdb.DuckDBPyConnection, file: Path, now: int, since: int, *, keep_negative: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    file: Path,
+    now: int,
+    since: int | None = None,
+    *,
+    keep_negative: bool = False,
 ) -> Survey:
     """Look at every row of ``file`` once.
 
@@ -51,7 +56,7 @@ def survey(
         connection: the engine; ``outcomes_raw`` is the table from now on.
         file: a table of user_id, timestamp, metric, value.
         now: seconds; outcomes more than a day later are dropped.
-        since: seconds; days before it may lack rows.
+        since: seconds; days before it may lack rows; None: the first row.
         keep_negative: values below zero count.
 
     Raises:
@@ -78,13 +83,14 @@ def survey(
             f"{'' if keep_negative else ' of at least 0'}; expected at least one"
         )
     total = {name: int(days[name].sum()) for name in ("rows", "named", "past", "sound")}
+    first = int(kept["first"].min())  # type: ignore[arg-type]
     return Survey(
         table=table,
         rows=dict(kept.group_by("metric").agg(pl.col("sound").sum()).sort("metric").iter_rows()),
-        first=int(kept["first"].min()),  # type: ignore[arg-type]
+        first=first,
         last=int(kept["last"].max()),  # type: ignore[arg-type]
         sound=sound,
-        missing_days=_missing_days(kept, since // DAY_S),
+        missing_days=_missing_days(kept, (first if since is None else since) // DAY_S),
         repairs={
             "outcomes_with_nulls": total["rows"] - total["named"],
             "future_outcomes": total["named"] - total["past"],

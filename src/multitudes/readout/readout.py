@@ -84,7 +84,7 @@ def read_out(
     with engine(config) as connection:
         users = load(connection, exposures, outcomes, config, progress, now)
         users_of = sizes(connection, users)
-        control = control_of(config, users_of)
+        control = control_of(config.control, users_of)
         srm = sample_ratio.check(users_of, planned(config, users_of))
         found = _compared(connection, users, config, control, progress)
     return Readout(

@@ -13,6 +13,7 @@ REPAIRS: Mapping[str, str] = {
     "outcomes_with_nulls": "outcomes without user_id, timestamp, metric or a finite value: dropped",
     "future_outcomes": "outcomes more than a day later than now: dropped",
     "negative_outcomes": "outcomes below zero: dropped (--keep-negative keeps them)",
+    "credits_without_arm": "rows that credit no arm: dropped",
     "outcomes_of_the_unexposed": "outcomes of users without an arm: left out",
     "outcomes_before_exposure": "outcomes before the user's exposure: no outcomes, covariates at most",
     "outcomes_after_the_window": "outcomes after the window: left out",

@@ -9,7 +9,7 @@ part    number, period, and m_j: the same by days since the exposure
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def load(
     progress(3, STEPS, "one row for each user")
     late = _total(connection, survey.last, len(names), config.window_days)
     repairs = {**exposed.repairs, **survey.repairs, **summed.repairs, **late}
-    warnings = (*_broken_assignment(connection, exposed), *_gaps(survey, names), *_clocks(connection, exposed, survey))
+    warnings = (*_broken_assignment(connection, exposed), *gaps(survey, names), *_clocks(connection, exposed, survey))
     kept = {name: count for name, count in repairs.items() if count}
     return Users(exposed, survey, names, metrics, summed, kept, warnings)
 
@@ -163,7 +163,8 @@ def _broken_assignment(connection: duckdb.DuckDBPyConnection, exposed: Exposed) 
     ]
 
 
-def _gaps(survey: Survey, names: tuple[str, ...]) -> list[str]:
+def gaps(survey: Survey, names: Sequence[str]) -> list[str]:
+    """Return a warning for each of some metrics that has days without a row."""
     return [
         f"{name} has no row on {', '.join(days[:3])}{f' and {len(days) - 3} more days' if len(days) > 3 else ''} though"
         " it has many on others: was the log whole? Those days count as 0"

@@ -9,6 +9,7 @@ from multitudes.metrics.significance import holm
 from multitudes.readout.judge import Comparison
 from multitudes.readout.lift import LEVEL, RADIUS
 from multitudes.readout.power import POWER
+from multitudes.readout.preference import Preference, Sides
 from multitudes.readout.readout import Readout
 from multitudes.readout.spread import differ, trend
 
@@ -18,6 +19,19 @@ _SEEN = RADIUS + float(norm.ppf(POWER))  # standard errors of a lift that is fou
 def verdict(of: Readout) -> list[str]:
     """Return sentences, the most important first."""
     return [*_assignment(of), *_metrics(of), *_for_whom(of), *_novelty(of)]
+
+
+def preferences(of: Preference) -> list[str]:
+    """Return what interleaved lists say, a sentence for each metric and arm."""
+    return [
+        f"{metric}, {arm} against {of.control}: {_said(found)} {_sides(of.sides[metric][arm], arm, of.control)}"
+        for metric, arms in of.metrics.items()
+        for arm, found in arms.items()
+    ]
+
+
+def _sides(of: Sides, arm: str, control: str) -> str:
+    return f"{of.arm:,} users credit {arm} more, {of.control:,} {control}, {of.alike:,} both alike (p = {of.p:.2g})."
 
 
 def percent(share: float | None) -> str:
