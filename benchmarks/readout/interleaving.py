@@ -57,24 +57,24 @@ def seen(stream: np.random.Generator, users: int, noise: float, order: np.random
     user_V = np.repeat(np.arange(users), 1 + stream.poisson(stream.lognormal(0.0, 0.8, users)))
     ready_B = stream.normal(-3.0, 1.0, users)
     appeal_VM = stream.normal(0.0, 1.5, (len(user_V), ITEMS))
-    ranked = [
+    control_VS, new_VS = (
         np.argsort(-(appeal_VM + stream.normal(0.0, one, appeal_VM.shape)), axis=1)[:, :PLACES]
         for one in (NOISE, noise)
-    ]
-    mixed_VS, of_new_VS = _mixed(*ranked, order or stream)
+    )
+    mixed_VS, of_new_VS = _mixed(control_VS, new_VS, order or stream)
     wants_VM = stream.random(appeal_VM.shape) < expit(ready_B[user_V, None] + appeal_VM)
     looked_VS = stream.random((len(user_V), PLACES)) < _LOOKED
 
     def saved(item_VS: NDArray[np.int64], counted_VS: NDArray[np.bool_] | bool = True) -> Column:
         saved_VS = np.take_along_axis(wants_VM, item_VS, axis=1) & looked_VS & counted_VS
-        return saved_VS.sum(axis=1).astype(np.float64)
+        return np.asarray(saved_VS.sum(axis=1), dtype=np.float64)
 
     def per_user(*columns_V: Column) -> Column:
         return np.stack([np.bincount(user_V, weights=column_V, minlength=users) for column_V in columns_V], axis=1)
 
     return Seen(
         per_user(saved(mixed_VS, ~of_new_VS), saved(mixed_VS, of_new_VS)),
-        per_user(*(saved(item_VS) for item_VS in ranked)),
+        per_user(saved(control_VS), saved(new_VS)),
     )
 
 

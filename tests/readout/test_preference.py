@@ -1,6 +1,7 @@
 """Interleaved lists: which arm users credit more, with users as units."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 
 from multitudes.errors import DataError, UsageError
 from multitudes.readout.config import ReadoutConfig
-from multitudes.readout.preference import Preference, preferred
+from multitudes.readout.preference import preferred
 from multitudes.readout.verdict import preferences
 from tests.readout.worlds import DAY, NOW, START
 
@@ -28,7 +29,7 @@ def planted(gain: float, seed: int = 0) -> pl.DataFrame:
     return pl.concat(rows)
 
 
-def read(frame: pl.DataFrame, folder: Path, **settings: object) -> Preference:
+def read(frame: pl.DataFrame, folder: Path, **settings: object) -> Any:
     frame.write_parquet(folder / "credits.parquet")
     config = ReadoutConfig.model_validate({"threads": 1} | settings)
     return preferred(folder / "credits.parquet", config, now=NOW)

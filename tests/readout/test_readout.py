@@ -290,7 +290,7 @@ def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_pa
     [
         ({"metrics": ("savs",)}, "metric 'savs': no row of the outcomes has it; did you mean 'saves'?"),
         ({"metrics": ("saves/session",)}, "did you mean 'sessions'?"),
-        ({"control": "contrl"}, "--control 'contrl': no exposure has this arm; did you mean 'control'?"),
+        ({"control": "contrl"}, "--control 'contrl': no row has this arm; did you mean 'control'?"),
         ({"planned": {"control": 1}}, "--ratio says nothing of arm 'treatment'"),
         ({"planned": {"control": 1, "old": 1}}, "--ratio names arm 'old'"),
         ({"planned": {"control": 1, "treatment": 0}}, "expected a finite share above 0"),

@@ -41,9 +41,9 @@ def test_three_arms_are_as_good_as_two():
     assert min(first.values()) > 550
 
 
-def test_a_list_that_ends_ends_the_whole():
+def test_where_a_list_ends_no_arm_has_more_places():
     for drafted in drafts({"a": [1], "b": [2, 3, 4]}, 4, 50):
-        assert list(drafted.values()) in (["a", "b"], ["b", "a", "b"])
+        assert sorted(drafted.values()) == ["a", "b"]
     assert team_draft({"a": [], "b": []}, 4, np.random.default_rng(0)) == {}
 
 

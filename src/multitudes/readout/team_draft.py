@@ -20,7 +20,7 @@ def team_draft(rankings: Mapping[str, Sequence[T]], n: int, generator: np.random
 
     Args:
         rankings: the list of each arm, best first; those of ``n`` items are always enough. Where one comes to its end,
-            so does the whole, as what followed would be of the other arms alone.
+            the whole ends with the last round of all arms, or the others would have more places.
         n: places.
         generator: the order of each round is drawn of it.
     """
@@ -28,9 +28,11 @@ def team_draft(rankings: Mapping[str, Sequence[T]], n: int, generator: np.random
     left = [iter(rankings[arm]) for arm in arms]
     drafted: dict[T, str] = {}
     for order in generator.random((n, len(arms))).argsort(axis=1).tolist():
-        for arm in order:
-            picked = next((item for item in left[arm] if item not in drafted), None)
-            if picked is None or len(drafted) == n:
+        picks: dict[T, str] = {}
+        for arm in order[: n - len(drafted)]:
+            picked = next((item for item in left[arm] if item not in drafted and item not in picks), None)
+            if picked is None:
                 return drafted
-            drafted[picked] = arms[arm]
+            picks[picked] = arms[arm]
+        drafted |= picks
     return drafted
