@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-simulate bench-peers reliability replicate format
+.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -63,6 +63,18 @@ bench-readout: $(STAMP)
 bench-simulate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
 	$(BIN)/python -m benchmarks.simulate.page docs/simulation.md
+
+# The simulated world beside a simulator by others, in an environment of its own.
+SARDINE := .venv-sardine/.installed
+
+$(SARDINE): pyproject.toml benchmarks/simulate/sardine-requirements.txt
+	$(PYTHON) -m venv .venv-sardine
+	.venv-sardine/bin/python -m pip install --quiet --editable . --requirement benchmarks/simulate/sardine-requirements.txt
+	@touch $@
+
+bench-sardine: $(SARDINE)
+	OMP_NUM_THREADS=1 .venv-sardine/bin/python -m benchmarks.simulate.sardine $(ARGS)
+	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page docs/simulation.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from benchmarks.machine import ROOT
+from benchmarks.simulate import sardine_page
 from benchmarks.simulate.page import BEGIN, BEGIN_SETTINGS, PICTURE, RESULTS, compared, figures, written_into
 from benchmarks.simulate.picture import draw
 
@@ -18,6 +19,14 @@ def test_the_documents_figures_and_settings_are_those_of_the_kept_run():
     assert written_into(page, results) == page
     assert not any(part["quick"] for part in results.values())
     assert (ROOT / "docs" / PICTURE).exists()
+
+
+def test_the_tables_beside_the_other_simulator_are_those_of_what_is_kept():
+    page = (ROOT / "docs" / "simulation.md").read_text()
+    kept = json.loads(sardine_page.RESULTS.read_text())
+    assert sardine_page.written_into(page, kept) == page
+    kept["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
+    assert sardine_page.written_into(page, kept) != page
 
 
 def test_a_changed_result_changes_the_page():
