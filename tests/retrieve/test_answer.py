@@ -64,6 +64,16 @@ def test_together_as_alone(releases: Path, blend, effort):
     assert distinct >= 8, "every request has an answer of its own; where only scores count, no share matters"
 
 
+def test_a_list_is_an_answer_without_what_only_a_person_reads(retriever: Retriever):
+    for one, answer in zip(retriever.listed(CROWD), retriever.answer(CROWD), strict=True):
+        assert one.item_ids == [candidate.item_id for candidate in answer.candidates]
+        assert one.found.sources == [candidate.source for candidate in answer.candidates]
+        assert one.found.score_N.tolist() == [candidate.score for candidate in answer.candidates]
+        assert (one.degraded, one.unknown_topics) == (answer.degraded, answer.unknown_topics)
+        named = {interest.number: interest.name for interest in answer.interests if interest.kind == "explicit"}
+        assert {k: one.topics[k] for k in named} == named
+
+
 def test_a_muted_topic_has_neither_vector_nor_items(retriever: Retriever):
     free = retriever.answer([Ask("bob", n=15)])[0]
     assert set(topics(free)) == {"Drama", "Crime"}

@@ -96,8 +96,13 @@ def test_slates_are_what_the_retriever_answers_and_what_users_did_since_counts(l
         items = slates.item_BN[user].tolist()
         assert not set(items) & set(since.tolist())
         sources = [SOURCES[code] for code in slates.source_BN[user]]
+        topics = [world.topics[topic] if topic >= 0 else None for topic in slates.topic_BN[user].tolist()]
         same[len(since) == 0].append(
-            items == [one.item_id for one in answer] and sources == [one.source for one in answer]
+            items == [one.item_id for one in answer]
+            and sources == [one.source for one in answer]
+            and slates.score_BN[user].tolist() == [one.score for one in answer]
+            and slates.interest_BN[user].tolist() == [-1 if one.interest is None else one.interest for one in answer]
+            and topics == [one.interest_name if one.source == "explicit" else None for one in answer]
         )
     assert all(same[True])
     assert not all(same[False])

@@ -30,9 +30,13 @@ class Published:
 
     def columns(self, number_N: NDArray[np.int64]) -> tuple[list[Id], list[str | None]]:
         """Return the ids and the titles of items."""
+        return self.ids_of(number_N), self.titles[number_N - 1].to_list()
+
+    def ids_of(self, number_N: NDArray[np.int64]) -> list[Id]:
+        """Return the ids of items."""
         row_N = number_N - 1
-        ids = self.ids[row_N].to_list() if self._integers is None else self._integers[row_N].tolist()
-        return ids, self.titles[row_N].to_list()
+        ids: list[Id] = self.ids[row_N].to_list() if self._integers is None else self._integers[row_N].tolist()
+        return ids
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -74,6 +78,12 @@ class ItemNames:
             return self.published.columns(number_N)
         named = [self.named(number) for number in number_N.tolist()]
         return [one.id for one in named], [one.title for one in named]
+
+    def ids(self, number_N: NDArray[np.int64]) -> list[Id]:
+        """Return the ids of several items."""
+        if not self.later:
+            return self.published.ids_of(number_N)
+        return [self.named(number).id for number in number_N.tolist()]
 
     def shown(self, number: int) -> str:
         """Return the title, or where there is none the id."""

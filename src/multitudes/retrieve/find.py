@@ -46,6 +46,12 @@ class Candidates:
         return ["popular" if k == POPULAR else self.kinds[k] for k in self.interest_N.tolist()]
 
 
+def popular_alone(item_N: NDArray[np.int64], events_N: NDArray[np.int64]) -> Candidates:
+    """Return popular items as candidates, which no vector brought, with how often each was liked."""
+    none_NK = np.zeros((len(item_N), 0), dtype=np.bool_)
+    return Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, (), np.zeros(0))
+
+
 class _Lists(NamedTuple):
     """The lists of all queries of some users, and what a blend needs to know about each."""
 

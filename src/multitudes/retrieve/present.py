@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.release.release import Release
 from multitudes.retrieve.cases import Case
-from multitudes.retrieve.find import POPULAR, Candidates
+from multitudes.retrieve.find import POPULAR, Candidates, popular_alone
 from multitudes.retrieve.names import Vocabulary
 from multitudes.retrieve.recommendation import Candidate, Interest, Recommendation
 
@@ -67,9 +67,7 @@ class Presenter:
         self, case: Case, item_N: NDArray[np.int64], events_N: NDArray[np.int64], unknown: int
     ) -> Recommendation:
         """Return popular items as an answer, with how often each was liked."""
-        none_NK = np.zeros((len(item_N), 0), dtype=np.bool_)
-        found = Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, (), np.zeros(0))
-        return self._answer(case, found, (), unknown)
+        return self._answer(case, popular_alone(item_N, events_N), (), unknown)
 
     def _answer(self, case: Case, found: Candidates, interests: tuple[Interest, ...], unknown: int) -> Recommendation:
         return Recommendation(

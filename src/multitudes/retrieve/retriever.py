@@ -5,6 +5,7 @@ Legend: B requests that are answered together.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from multitudes.retrieve.batch import vectors_of
 from multitudes.retrieve.cases import Case, case
 from multitudes.retrieve.catalogue import Catalogue
 from multitudes.retrieve.find import Candidates, find
+from multitudes.retrieve.listed import Form, Listed, Lister
 from multitudes.retrieve.plan import RetrieveConfig, blended, completed, division
 from multitudes.retrieve.popular import popular
 from multitudes.retrieve.recommendation import Recommendation
@@ -30,6 +32,7 @@ from multitudes.retrieve.wishes import Wishes, boosts, strongest, unmuted
 
 _USERS_AT_ONCE = 256
 _NOTHING = np.zeros(0, dtype=np.int64)
+T = TypeVar("T")  # the form of an answer
 
 
 class Retriever:
@@ -113,7 +116,8 @@ class Retriever:
         users = serving.release.user_ids
         for start in range(0, len(users), _USERS_AT_ONCE):
             some = users[start : start + _USERS_AT_ONCE].to_list()
-            yield from self._answer(serving, [Ask(user, n=n, request=request) for user in some], Effort.FULL)
+            asks = [Ask(user, n=n, request=request) for user in some]
+            yield from self._answer(serving, serving.presenter, asks, Effort.FULL)
             progress(start + len(some), len(users))
 
     def answer(
@@ -129,7 +133,17 @@ class Retriever:
         Raises:
             UsageError: a request cannot be answered; see ``Ask.check``.
         """
-        return self._answer(self._newest(), asks, effort, stage)
+        serving = self._newest()
+        return self._answer(serving, serving.presenter, asks, effort, stage)
+
+    def listed(self, asks: Sequence[Ask]) -> list[Listed]:
+        """Answer several requests as ``answer`` does, in ids and numbers: for a program that asks for thousands.
+
+        Raises:
+            UsageError: a request cannot be answered; see ``Ask.check``.
+        """
+        serving = self._newest()
+        return self._answer(serving, Lister(serving.release), asks, Effort.FULL)
 
     def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
         """Answer with what is popular, without tower and search; ``short`` says why, to whoever reads the answer."""
@@ -138,30 +152,32 @@ class Retriever:
         found = self._case(serving, ask, Effort.FULL)
         if ask.stateless:  # what is outside of the retrieval comes first
             short = short._replace(cause="state")
-        return self._popular(serving, found._replace(effort=Effort.POPULAR, shortfalls=(short,)))
+        return self._popular(serving, serving.presenter, found._replace(effort=Effort.POPULAR, shortfalls=(short,)))
 
     def forget(self, user_id: Id) -> None:
         """Forget what is remembered of a user."""
         self.remembered.forget(user_id)
 
     def _answer(
-        self, serving: Serving, asks: Sequence[Ask], effort: Effort, stage: Stage = unmeasured
-    ) -> list[Recommendation]:
+        self, serving: Serving, form: Form[T], asks: Sequence[Ask], effort: Effort, stage: Stage = unmeasured
+    ) -> list[T]:
         for ask in asks:
             ask.check()
         cases = [self._case(serving, ask, effort) for ask in asks]
         stage("people")
         spoken_for = [b for b, one in enumerate(cases) if one.effort < Effort.POPULAR]
-        retrieved = self._retrieved(serving, [cases[b] for b in spoken_for], effort, stage)
+        retrieved = self._retrieved(serving, form, [cases[b] for b in spoken_for], effort, stage)
         answers = dict(zip(spoken_for, retrieved, strict=True))
-        return [answers[b] if b in answers else self._popular(serving, one) for b, one in enumerate(cases)]
+        return [answers[b] if b in answers else self._popular(serving, form, one) for b, one in enumerate(cases)]
 
     def _case(self, serving: Serving, ask: Ask, effort: Effort) -> Case:
         if ask.person is not None and ask.person.forgotten:
             self.forget(ask.person.user_id)
         return case(serving.people, ask, effort, self.remembered)
 
-    def _retrieved(self, serving: Serving, cases: Sequence[Case], effort: Effort, stage: Stage) -> list[Recommendation]:
+    def _retrieved(
+        self, serving: Serving, form: Form[T], cases: Sequence[Case], effort: Effort, stage: Stage
+    ) -> list[T]:
         """Answer those for whom vectors can speak."""
         if not cases:
             return []
@@ -175,10 +191,7 @@ class Retriever:
         left_out = [self._left_out(serving, *row) for row in zip(cases, wishes, strict=True)]
         n_B = np.array([one.ask.n for one in cases])
         found = self._found(serving.catalogue, vectors, boost_BK, n_B, left_out, stage)
-        answers = [
-            serving.presenter.recommendation(one, b, vectors, found[b], wishes[b].unknown)
-            for b, one in enumerate(cases)
-        ]
+        answers = [form.recommendation(one, b, vectors, found[b], wishes[b].unknown) for b, one in enumerate(cases)]
         stage("names")
         return answers
 
@@ -204,10 +217,10 @@ class Retriever:
             found |= zip(rows.tolist(), lists, strict=True)
         return [found[b] for b in range(len(n_B))]
 
-    def _popular(self, serving: Serving, one: Case) -> Recommendation:
+    def _popular(self, serving: Serving, form: Form[T], one: Case) -> T:
         wishes = Wishes.of(one.ask, serving.release)
         item_N = popular(serving.catalogue, one.ask.n, self._left_out(serving, one, wishes))
-        return serving.presenter.popular(one, item_N, serving.catalogue.events(item_N), wishes.unknown)
+        return form.popular(one, item_N, serving.catalogue.events(item_N), wishes.unknown)
 
     def _left_out(self, serving: Serving, one: Case, wishes: Wishes) -> NDArray[np.int64]:
         """Return the item numbers that must not come back: seen, excluded, or of a muted topic."""

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieve.listed import Listed
 from multitudes.retrieve.retriever import Retriever
 from multitudes.simulate.diary import Diary
 from multitudes.simulate.feed import ACTIONS
-from multitudes.simulate.slates import EXPLICIT, NONE, SOURCES, Slates
+from multitudes.simulate.slates import NONE, POPULAR, SOURCES, Slates
 from multitudes.state.records import Event, Person
 
 _AT_ONCE = 256  # requests that are answered together
@@ -47,7 +47,7 @@ class Released:
             some = slice(start, start + _AT_ONCE)
             visits = zip(user_B[some].tolist(), time_B[some].tolist(), strict=True)
             asks = [self._ask(day, user, time_s, diary) for user, time_s in visits]
-            for b, answer in enumerate(self._retriever.answer(asks), start=start):
+            for b, answer in enumerate(self._retriever.listed(asks), start=start):
                 self._write(slates, b, answer)
         return slates
 
@@ -57,16 +57,21 @@ class Released:
         events = tuple(Event("", user, item, at, ACTIONS[action]) for item, at, action in rows)
         return Ask(user, Person(user, events), n=self._n, request=f"{day}-{user}", time_s=time_s)
 
-    def _write(self, slates: Slates, b: int, answer: Recommendation) -> None:
-        found = answer.candidates
-        kind = {interest.number: interest.kind for interest in answer.interests}
-        n = len(found)
-        slates.item_BN[b, :n] = [candidate.item_id for candidate in found]
-        slates.score_BN[b, :n] = [candidate.score for candidate in found]
-        slates.source_BN[b, :n] = [_CODE[candidate.source] for candidate in found]
-        slates.interest_BN[b, :n] = [NONE if c.interest is None else c.interest for c in found]
-        slates.topic_BN[b, :n] = [
-            self._topic[c.interest_name or ""] if c.source == SOURCES[EXPLICIT] else NONE for c in found
-        ]
-        slates.both_BN[b, :n] = [len({kind[i] for i in c.found_by} & {"implicit", "explicit"}) == 2 for c in found]
+    def _write(self, slates: Slates, b: int, answer: Listed) -> None:
+        found, n = answer.found, len(answer.item_ids)
+        explicit_K, implicit_K = (
+            np.array([kind == name for kind in found.kinds], dtype=np.bool_) for name in ("explicit", "implicit")
+        )
+        # The number of a popular item's interest is -1, which is the last place here.
+        code_K = np.array([*(_CODE[kind] for kind in found.kinds), POPULAR])
+        topic_K = np.array([*(self._topic.get(topic, NONE) for topic in answer.topics), NONE])
+        topic_K[:-1][~explicit_K] = NONE
+        slates.item_BN[b, :n] = answer.item_ids
+        slates.score_BN[b, :n] = found.score_N
+        slates.source_BN[b, :n] = code_K[found.interest_N]
+        slates.interest_BN[b, :n] = found.interest_N
+        slates.topic_BN[b, :n] = topic_K[found.interest_N]
+        slates.both_BN[b, :n] = found.found_by_NK[:, explicit_K].any(axis=1) & found.found_by_NK[:, implicit_K].any(
+            axis=1
+        )
         slates.degraded_B[b] = answer.degraded
