@@ -24,6 +24,9 @@ from multitudes.logs.records import Engaged, Served
 from multitudes.logs.schemas import Kinds
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.publish.publish import publish
+from multitudes.readout.config import ReadoutConfig
+from multitudes.readout.logged import OutcomesConfig, outcomes_of
+from multitudes.readout.readout import read_out
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.retriever import Retriever
 from multitudes.service.app import build
@@ -167,3 +170,25 @@ def test_control_without_what_was_served_no_engagement_has_a_source(first, tmp_p
     again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
     assert sourced(again) == set()
     assert again.manifest["counts"]["events"] > 400
+
+
+def test_the_logs_of_a_service_are_the_outcomes_of_an_experiment(first, tmp_path):
+    data, releases = first
+    engagements = by_service(releases, tmp_path / "logs")
+    log, out = tmp_path / "logs", tmp_path / "outcomes.parquet"
+    written = outcomes_of(log / "served", log / "events", data / "items.parquet", out, OutcomesConfig())
+    assert written.users == USERS
+    assert written.repeated == 5  # what was sent twice is logged twice
+    total = dict(pl.read_parquet(out).group_by("metric").agg(pl.col("value").sum()).iter_rows())
+    assert total["visits"] == USERS
+    assert total["saves"] == total["feed_saves"] == len(engagements)
+    assert sum(total[name] for name in total if name.startswith("feed_saves_")) == len(engagements)
+    arms = ["control" if user % 2 else "new" for user in range(USERS)]
+    since = pl.read_parquet(out)["timestamp"].min()
+    pl.DataFrame({"user_id": range(USERS), "arm": arms, "timestamp": since}).write_parquet(
+        tmp_path / "exposures.parquet"
+    )
+    found = read_out(tmp_path / "exposures.parquet", out, ReadoutConfig(metrics=("saves", "feed_saves/visits")))
+    assert set(found.metrics) == {"saves", "feed_saves/visits"}
+    assert "does not vary" in str(found.metrics["saves"]["new"].reason)  # everybody took as much
+    assert found.repairs == {}

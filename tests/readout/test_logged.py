@@ -140,3 +140,15 @@ def test_bad_tables_are_refused_in_one_line_and_nothing_is_left(tmp_path):
     with pytest.raises(DataError, match="'visits' is the name of a metric"):
         made(tmp_path, done=EVENTS.with_columns(action=pl.lit("visits")))
     assert not [file for file in tmp_path.iterdir() if "outcomes" in file.name or file.name == "o.parquet"]
+
+
+def test_an_event_that_was_sent_again_counts_once_and_one_without_an_id_each_time(tmp_path):
+    named = EVENTS.with_columns(event_id=pl.format("e{}", pl.int_range(pl.len())))
+    copies = named.with_columns(pl.col("timestamp") + 2 * DAY)  # a service that is not told the time takes its own
+    assert made(tmp_path, done=pl.concat([copies, named])) == made(tmp_path)
+    files = [tmp_path / f"{name}.parquet" for name in ("served", "events", "items")]
+    assert outcomes_of(*files, tmp_path / "again.parquet", OutcomesConfig()).repeated == 0
+    pl.concat([copies, named]).write_parquet(files[1])
+    assert outcomes_of(*files, tmp_path / "again.parquet", OutcomesConfig()).repeated == len(EVENTS)
+    nameless = named.with_columns(event_id=pl.lit(None, dtype=pl.String))
+    assert made(tmp_path, done=pl.concat([nameless, nameless]))[7, 0, "saves"] == 4

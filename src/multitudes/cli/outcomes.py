@@ -45,5 +45,7 @@ def command(
     }
     written = outcomes_of(logs / "served", logs / "events", items, out, parse(OutcomesConfig, given, "outcomes"))
     typer.echo(f"{out}: {written.rows:,} outcomes of {written.users:,} users: {', '.join(written.metrics)}")
+    if written.repeated:
+        typer.echo(f"{written.repeated:,} events were sent again; each counts once")
     if json:
         print_json({"outcomes": str(out), **written._asdict()})

@@ -32,6 +32,7 @@ from multitudes.data.times import DAY_S
 from multitudes.errors import DataError, UsageError
 
 _OWN = ("visits", "active", "session_s", "saves", "topics_served", "adopted_topics")
+_WHOLE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
 _ADVICE = Advice("raise --memory-limit", "free some, or choose another place for the outcomes")
 
 
@@ -56,6 +57,7 @@ class Written(NamedTuple):
     rows: int
     users: int
     metrics: tuple[str, ...]
+    repeated: int  # events that were sent again, and count once
 
 
 def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, config: OutcomesConfig) -> Written:
@@ -99,7 +101,8 @@ def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, confi
             FROM {literal(str(partial))}""",
         ).row(0)
         partial.replace(out)
-    return Written(made[0], made[1], tuple(made[2]))
+        repeated = value(connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_WHOLE}) - count(*) FROM done")
+    return Written(made[0], made[1], tuple(made[2]), int(repeated))
 
 
 def _given(served: Path, events: Path, items: Path | None) -> list[tuple[str, Path]]:
@@ -123,8 +126,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config
     connection.execute(f"""
         CREATE TABLE done AS
         SELECT user_id, item_id, timestamp, coalesce(action IN ({saves}), false) AS is_save, action, request_id
-        FROM events_raw
-        WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL;
+        FROM events_raw WHERE {_WHOLE} {_once(found)};
         CREATE TABLE brought AS
         SELECT done.user_id, done.item_id, done.timestamp, arg_max({source}, served_raw.timestamp) AS source
         FROM done JOIN served_raw USING (user_id, item_id)
@@ -144,6 +146,14 @@ def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config
         "SELECT user_id, timestamp, 'feed_saves_' || source, 1 FROM brought WHERE source IS NOT NULL",
     ]
     return rows + (_of_topics(connection, found, config) if "items" in found else [])
+
+
+def _once(found: dict[str, Table]) -> str:
+    """Return what leaves out events that were sent again: a service logs them each time, with the id of the first."""
+    if "event_id" not in found["events"]:
+        return ""
+    again = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
+    return f"QUALIFY event_id IS NULL OR NOT {again}"
 
 
 def _came_of(connection: duckdb.DuckDBPyConnection, within_s: int) -> str:
