@@ -137,4 +137,4 @@ def _inner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseMode
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return the end of a sentence that refuses ``name``: the nearest known one, or all of them."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known) or 'none'}"

@@ -20,6 +20,14 @@ policy = "followed"
 """
 
 
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path):
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for name, said in (("folder.toml", "a folder"), ("binary.toml", "not a TOML file"), ("no.toml", "no such")):
+        with pytest.raises(UsageError, match=said):
+            read_experiment(tmp_path / name)
+
+
 def read(tmp_path, text: str):
     file = tmp_path / "world.toml"
     file.write_text(text, encoding="utf-8")
@@ -73,6 +81,16 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
         ("seeds = [1, 1]\n[arms.joint]", "a seed comes twice"),
         ("[arms.'../x']\nmethod = 'joint'", "cannot name a folder"),
         ("[arms.joint", "not a TOML file"),
+        ("[arms.a]\nlike = 'a'", "known: none"),
+        ("[arms.joint]\n[world]\nseed = 3", r"give seeds = \[0\]"),
+        ("[arms.joint]\n[world]\nuser = 3", "did you mean 'users'"),
+        ("[arms.joint]\n[world]\nusers = 'many'", "valid integer"),
+        ("[arms.joint]\n[world]\nloved_odds = -1", "greater than 0"),
+        ("[arms.joint]\n[world]\ncohort_share = [0.5, 0.3, 0.3, 0.1, 0.1]", "sums to 1.3; expected 1"),
+        ("[arms.joint]\n[loop]\nranker_noise = inf", "finite number|inf"),
+        ("[arms]\njoint = 3", "valid dictionary"),
+        ("[arms.joint]\n[retrieve]\nblend = 'best'", "'blend' = 'best'"),
+        ("seeds = []\n[arms.joint]", "at least 1 item"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(tmp_path, text, said):

@@ -43,6 +43,7 @@ def command(
     require_report()
     from multitudes.simulate.collect import collect
     from multitudes.simulate.config import read_experiment
+    from multitudes.simulate.learning import warnings_of
     from multitudes.simulate.run import simulate
 
     config = read_experiment(world, arms=tuple(arm or ()), control_world=control_world)
@@ -51,6 +52,8 @@ def command(
         simulate(config, folder, progress)
         found = collect(config, folder, progress)
     _show(found, folder)
+    for warning in warnings_of(folder):
+        typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
         print_json(found.record() | {"folder": str(folder)})
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from multitudes.config import Config, Seeds, laid_over, nearest, parse, toml_tables
 from multitudes.errors import UsageError
@@ -34,6 +34,8 @@ class ArmConfig(Config):
 
 class LoopConfig(Config):
     """Section [loop]: how long, how much is shown, how often is learned."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     past_days: int = Field(30, ge=1, description="days before day 0, in which users saved what they found themselves")
     bootstrap_days: int = Field(14, ge=1, description="days in which everybody is served without a model, and logged")
@@ -103,6 +105,8 @@ def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | N
         UsageError: the file is missing, is no TOML, or names something that does not exist.
     """
     tables = toml_tables(file, "examples/world.toml shows one")
+    if "seed" in tables.get("world", {}):
+        raise UsageError(f"{file}: [world] seed: an experiment may have several worlds; give seeds = [0] above it")
     if control_world is not None:
         name = tables.get("name", ExperimentConfig.model_fields["name"].default)
         laid_under = laid_over(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])

@@ -43,6 +43,12 @@ def prepared_of(world: World, day: int, past_days: int, logs: Path, folder: Path
     return Prepared.open(folder / "prepared")
 
 
+def warnings_of(out: Path) -> list[str]:
+    """Return what ``prepare`` warned of anywhere in an experiment, each once."""
+    places = sorted([*out.glob("seed-*/learned/prepared"), *out.glob("seed-*/arms/*/learned-*/prepared")])
+    return list(dict.fromkeys(said for place in places for said in Prepared.open(place).manifest["warnings"]))
+
+
 def trained(prepared: Prepared, config: RunConfig, run: Path, progress: Progress = silent) -> Path:
     """Train a run, or the rest of it."""
     return train(prepared, config, run, resume=run.exists(), progress=progress).path

@@ -36,8 +36,12 @@ class Life:
         self._seen = Seen(world.items)
         self.diary.add(*(world.organic(day) for day in range(-loop.past_days, 0)))
 
-    def go_on(self, day: int, policy: Callable[[], Policy]) -> None:
-        """Live a day and write it down, or be as after it where it was lived before; ``policy`` is asked then alone."""
+    def go_on(self, day: int, policy: Callable[[], Policy]) -> int:
+        """Live a day and write it down, or be as after it where it was lived before; ``policy`` is asked then alone.
+
+        Returns:
+            How many users were shown anything.
+        """
         organic = self._world.organic(day)
         self.diary.add(organic)  # what was saved before a visit of the day is known at the visit
         if feed.is_written(self._logs, day):
@@ -50,6 +54,7 @@ class Life:
         self._seen.add(visits.user_B, visits.item_BS)
         self._mood_U = self._world.mood(self._mood_U, visits.user_B[served_B], visits.action_BS[served_B])
         self.diary.add(visits.actions)
+        return int(served_B.sum())
 
     def _lived(self, day: int, policy: Policy, organic: Actions) -> Day:
         world, loop = self._world, self._loop

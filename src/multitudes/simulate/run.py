@@ -29,7 +29,7 @@ def simulate(config: ExperimentConfig, out: Path, progress: Progress = silent) -
         progress: told after each day.
 
     Raises:
-        UsageError: ``out`` was begun with other settings.
+        UsageError: ``out`` was begun with other settings, or nobody comes to the feed of its world.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / ".lock"):
@@ -56,10 +56,16 @@ def _bootstrap(config: ExperimentConfig, world: World, folder: Path, whole: Whol
     loop, policy = config.loop, bootstrap(world, config.loop.candidates)
     folder.mkdir(exist_ok=True)
     with locked(folder / ".lock"):
-        life = Life(world, loop, folder / "bootstrap")
+        life, came = Life(world, loop, folder / "bootstrap"), 0
         for day in range(loop.bootstrap_days):
-            life.go_on(day, lambda: policy)
+            came += life.go_on(day, lambda: policy)
             whole.day(f"seed {world.config.seed}, bootstrap, day {day}")
+
+    if not came:
+        raise UsageError(
+            f"seed {world.config.seed}: nobody came to the feed in the {loop.bootstrap_days} days of the bootstrap;"
+            " raise [world] users or cohort_visits, or [loop] bootstrap_days"
+        )
 
 
 def _same(config: ExperimentConfig, out: Path) -> None:
