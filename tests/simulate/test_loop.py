@@ -123,6 +123,24 @@ def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
             assert broken.equals(whole)
 
 
+def test_a_day_that_ended_between_its_two_logs_is_lived_again_and_is_the_same(tmp_path):
+    config = experiment(popular=POPULAR)
+    simulate(config, tmp_path / "whole")
+    simulate(config, tmp_path / "broken")
+    folder, last = tmp_path / "broken" / "seed-0" / "arms" / "popular" / "logs", 6
+    for file in (
+        folder / "events" / name_of(last),
+        folder / "events" / name_of(last - 1),
+        folder / "served" / name_of(last),
+    ):
+        file.unlink()
+    (folder / "events" / f".{name_of(last - 1)}.part").write_bytes(b"half of it")  # what a kill leaves
+    simulate(config, tmp_path / "broken")
+    for broken, whole in zip(logs(tmp_path / "broken", "popular"), logs(tmp_path / "whole", "popular"), strict=True):
+        assert broken.equals(whole)
+    assert not list(folder.glob("*/.*"))
+
+
 def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
     """The log knows nothing of them, so neither may their mood."""
     config = experiment(popular=POPULAR)
@@ -145,6 +163,19 @@ def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
     whole = live(tmp_path / "whole", range(8), 7)
     live(tmp_path / "broken", range(5), 4)
     assert live(tmp_path / "broken", range(8), 7).equals(whole)
+
+
+def test_a_world_to_which_nobody_comes_is_said_in_its_own_terms(tmp_path):
+    loop, arms = LOOP | {"bootstrap_days": 1}, {"a": POPULAR}
+    for visits, comes in (([0.0] * 5, False), ([0.5] * 5, True)):
+        settings = {"world": WORLD | {"cohort_visits": visits}, "loop": loop, "arms": arms}
+        config, out = ExperimentConfig.model_validate(settings), tmp_path / str(comes)
+        if comes:
+            simulate(config, out)
+            continue
+        for _ in range(2):  # gone on with, it says the same
+            with pytest.raises(UsageError, match="nobody came to the feed in the 1 days of the bootstrap"):
+                simulate(config, out)
 
 
 def test_progress_counts_the_days_of_the_whole(tmp_path):

@@ -3,6 +3,7 @@
 prepare → train → publish; each is done once, and goes on where it was interrupted.
 """
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +15,7 @@ from multitudes.disk import write_json
 from multitudes.index.build import IndexConfig
 from multitudes.progress import Progress, silent
 from multitudes.publish.publish import publish
+from multitudes.release.store import ReleaseStore
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.simulate import feed
 from multitudes.simulate.days import day_s
@@ -58,5 +60,14 @@ def release(run: Path, releases: Path, day: int, retrieve: RetrieveConfig, index
     """Publish a run as what serves from the morning of ``day`` on, once."""
     note = releases.parent / f"released-{day:05d}.json"
     if not note.exists():
-        version = publish(run, releases, retrieve=retrieve, index=index).version
+        version = _unnoted(releases) or publish(run, releases, retrieve=retrieve, index=index).version
         write_json(note, {"version": version})
+
+
+def _unnoted(releases: Path) -> str | None:
+    """Let a version serve that was published just before an interruption, and return it: another would log its name."""
+    store = ReleaseStore(releases)
+    notes = releases.parent.glob("released-*.json")
+    noted = {json.loads(note.read_text(encoding="utf-8"))["version"] for note in notes}
+    left = [version for version in store.versions() if version not in noted] if any(releases.glob("*")) else []
+    return store.rollback(left[-1]) if left else None
