@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.machine import ROOT, Circumstances
-from benchmarks.simulate import prize, sets, speed
+from benchmarks.simulate import prize, retrieval, sets, speed
 from multitudes.disk import write_text
 
 
@@ -19,6 +19,7 @@ def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:
         "marginals": lambda: sets.measure(sets.QUICK if quick else sets.FULL, data),
         "prize": lambda: prize.measure(prize.QUICK if quick else prize.FULL),
         "speed": lambda: speed.measure(speed.QUICK if quick else speed.FULL),
+        "retrieval": lambda: retrieval.measure(retrieval.QUICK if quick else retrieval.FULL),
     }
 
 

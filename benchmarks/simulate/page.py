@@ -61,6 +61,9 @@ def figures(results: Mapping[str, Any]) -> Iterator[str]:
         ["", *names], ([world, *(f"{found[name]:.2f}" for name in names)] for world, found in worlds.items())
     )
     yield _speed(results["speed"])
+    if "retrieval" in results:
+        yield ""
+        yield _retrieval(results["retrieval"])
 
 
 def lines() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -104,6 +107,17 @@ def _speed(part: Mapping[str, Any]) -> str:
         f" days with {number(found['impressions'])} impressions take {number(found['all_days_s'])} s, and"
         f" {number(found['made_s'])} s to make the world; {number(found['peak_mib'])} MiB at most."
         f" On {part['machine']['cpu']}."
+    )
+
+
+def _retrieval(part: Mapping[str, Any]) -> str:
+    found, sizes = part["figures"], part["figures"]["settings"]
+    arms = (f"{arm} {number(one['users_per_s']['cpu']['median'])}" for arm, one in found["arms"].items())
+    return (
+        f"With a model, visitors in a second of processor time on one core, {sizes['candidates']} candidates of"
+        f" {sizes['items']:,} items for each, through the retriever of the service: {', '.join(arms)}. On"
+        f" {part['machine']['cpu']}, where {part['load']['before']:.0f} to {part['load']['after']:.0f} processes wanted"
+        f" one of {part['machine']['cores']} cores."
     )
 
 

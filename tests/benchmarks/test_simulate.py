@@ -56,7 +56,7 @@ def test_parts_are_kept_one_by_one_and_make_a_page_and_a_picture(tmp_path):
     command = [sys.executable, "-m", "benchmarks.simulate", "--quick", "--out", str(out)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     results = json.loads(out.read_text())
-    assert set(results) == {"marginals", "prize", "speed"}
+    assert set(results) == {"marginals", "prize", "speed", "retrieval"}
     assert {"machine", "versions", "seeds", "load"} <= set(results["speed"])
     assert results["speed"]["figures"]["impressions_per_s"]["median"] > 0
     assert any("1 public set," in line for line in figures(results))

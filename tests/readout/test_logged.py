@@ -146,9 +146,9 @@ def test_an_event_that_was_sent_again_counts_once_and_one_without_an_id_each_tim
     named = EVENTS.with_columns(event_id=pl.format("e{}", pl.int_range(pl.len())))
     copies = named.with_columns(pl.col("timestamp") + 2 * DAY)  # a service that is not told the time takes its own
     assert made(tmp_path, done=pl.concat([copies, named])) == made(tmp_path)
-    files = [tmp_path / f"{name}.parquet" for name in ("served", "events", "items")]
-    assert outcomes_of(*files, tmp_path / "again.parquet", OutcomesConfig()).repeated == 0
-    pl.concat([copies, named]).write_parquet(files[1])
-    assert outcomes_of(*files, tmp_path / "again.parquet", OutcomesConfig()).repeated == len(EVENTS)
+    log, done, items = (tmp_path / f"{name}.parquet" for name in ("served", "events", "items"))
+    assert outcomes_of(log, done, items, tmp_path / "again.parquet", OutcomesConfig()).repeated == 0
+    pl.concat([copies, named]).write_parquet(done)
+    assert outcomes_of(log, done, items, tmp_path / "again.parquet", OutcomesConfig()).repeated == len(EVENTS)
     nameless = named.with_columns(event_id=pl.lit(None, dtype=pl.String))
     assert made(tmp_path, done=pl.concat([nameless, nameless]))[7, 0, "saves"] == 4

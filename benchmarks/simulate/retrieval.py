@@ -1,0 +1,80 @@
+"""How many visitors an arm retrieves for in a second, in batches, through the retriever of the service.
+
+An arm of one vector and one of several, of releases that are trained for an epoch: what a request costs does not wait
+for quality.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import SEED
+from benchmarks.child import in_child
+from benchmarks.timing import clocked, rates
+from multitudes.retrieve.retriever import Retriever
+from multitudes.simulate.config import ExperimentConfig
+from multitudes.simulate.days import day_s
+from multitudes.simulate.diary import Diary
+from multitudes.simulate.released import Released
+from multitudes.simulate.run import seed_folder, simulate
+
+ARMS = ("single", "joint")
+_REPEATS = 3
+
+
+class Sizes(NamedTuple):
+    """A world, and what is retrieved for a visit."""
+
+    users: int
+    items: int
+    candidates: int = 100
+
+
+FULL = Sizes(2_000, 50_000)
+QUICK = Sizes(200, 600)
+
+
+def measure(sizes: Sizes) -> dict[str, Any]:
+    """Return visitors in a second, by arm, each in a process of its own."""
+    with TemporaryDirectory(prefix="multitudes-bench-") as folder:
+        in_child(prepared, folder=folder, threads=1, **sizes._asdict())
+        found = {arm: in_child(retrieved, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
+    return {"settings": sizes._asdict()} | {
+        "arms": {arm: {"peak_mib": round(one.peak_mib)} | dict(one.value) for arm, one in found.items()}
+    }
+
+
+def experiment(users: int, items: int, candidates: int) -> ExperimentConfig:
+    """Return an experiment of one day, with the models of examples/world.toml."""
+    return ExperimentConfig.model_validate(
+        {
+            "seeds": [SEED],
+            "world": {"users": users, "items": items},
+            "loop": {"bootstrap_days": 2, "days": 1, "candidates": candidates},
+            "model": {"width": 32, "history": 40, "crossing": {"hidden": 0}},
+            "train": {"epochs": 1, "validate_users": 100},
+            "arms": {arm: {} for arm in ARMS},
+        }
+    )
+
+
+def prepared(folder: str, **sizes: int) -> None:
+    """Train and publish the arms."""
+    simulate(experiment(**sizes), Path(folder))
+
+
+def retrieved(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
+    """Retrieve for everybody, several times; return visitors in a second on both clocks."""
+    config = experiment(**sizes)
+    world, loop = config.world_of(SEED), config.loop
+    day, user_B = loop.bootstrap_days, np.arange(world.users)
+    diary = Diary(world.users)
+    diary.add(*(world.organic(before) for before in range(day)))
+    releases = seed_folder(Path(folder), SEED) / "arms" / arm / "releases"
+    policy = Released(Retriever.open(releases), loop.candidates, world.topics, day_s(0))
+    time_B = world.visit_s(day, user_B)
+    policy.slates(day, user_B[:256], time_B[:256], diary)  # the first call loads
+    readings = clocked(lambda: policy.slates(day, user_B, time_B, diary), _REPEATS)
+    return {"users_per_s": rates(readings, world.users)}
