@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from multitudes.simulate.reactions import above
+from multitudes.simulate.reactions import above, done
 from multitudes.simulate.world import CLICK, HIDE, NOTHING, SAVE
-from tests.simulate.worlds import everybody, react, small, some_items
+from tests.simulate.worlds import SMALL, everybody, react, small, some_items
 
 ENDLESS = 1e9  # a depth at which everything is examined
 PLAIN = {"saturation": 0.0, "fatigue": 0.0, "hide_share": 0.0, "aspiration": 0.0}
@@ -120,3 +120,13 @@ def test_a_world_without_visitors_answers_with_nothing():
     assert appeal.shape == (0, 30)
     assert world.react(0, nobody, nothing, appeal, nothing).shape == (0, 30)
     assert world.appeal(0, np.array([1]), np.empty((1, 0), dtype=np.int64)).shape == (1, 0)
+
+
+def test_who_would_rather_touch_an_item_hides_it_less_and_by_the_square():
+    config = SMALL.model_copy(update={"hide_share": 0.5})
+    draw = (np.arange(10_000)[None] + 0.5) / 10_000
+    for touch in (0.0, 0.5):
+        odds = np.full(draw.shape, touch / (1 - touch))
+        action = done(config, draw, odds, np.zeros(draw.shape))  # no clicks: all touches are saves
+        assert (action == HIDE).mean() == pytest.approx(0.5 * (1 - touch) ** 2, abs=1e-3)
+        assert (action == SAVE).mean() == pytest.approx(touch, abs=1e-3)
