@@ -152,3 +152,22 @@ def test_an_event_that_was_sent_again_counts_once_and_one_without_an_id_each_tim
     assert outcomes_of(log, done, items, tmp_path / "again.parquet", OutcomesConfig()).repeated == len(EVENTS)
     nameless = named.with_columns(event_id=pl.lit(None, dtype=pl.String))
     assert made(tmp_path, done=pl.concat([nameless, nameless]))[7, 0, "saves"] == 4
+
+
+def test_an_item_that_is_saved_again_adopts_no_topic(tmp_path):
+    again = events(*((7, 1, START + 10 * k, "save", "r1") for k in range(3)))
+    assert (7, 0, "adopted_topics") not in made(tmp_path, done=again)
+    three = events(*((7, item, START + 10 * item, "save", "r1") for item in (1, 2, 3)))
+    assert made(tmp_path, done=three)[7, 0, "adopted_topics"] == 1
+
+
+def test_where_no_event_names_its_answer_the_newest_one_that_held_the_item_brought_it(tmp_path):
+    twice = served(("r1", 7, START, 1, "explicit"), ("r2", 7, START + 60, 1, "implicit"))
+    found = made(tmp_path, log=twice, done=events((7, 1, START + 90, "save", None)))
+    assert found[7, 0, "feed_saves_implicit"] == 1
+    assert (7, 0, "feed_saves_explicit") not in found
+
+
+def test_one_id_of_two_items_is_two_events(tmp_path):
+    both = events((7, 1, START + 10, "save", "r1"), (7, 2, START + 20, "save", "r1"))
+    assert made(tmp_path, done=both.with_columns(event_id=pl.lit("e")))[7, 0, "saves"] == 2
