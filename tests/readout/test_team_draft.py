@@ -47,5 +47,7 @@ def test_where_a_list_ends_no_arm_has_more_places():
     assert team_draft({"a": [], "b": []}, 4, np.random.default_rng(0)) == {}
 
 
-def test_equal_lists_are_their_own_interleaving():
-    assert list(team_draft({"a": [5, 6, 7], "b": [5, 6, 7]}, 3, np.random.default_rng(0))) == [5, 6, 7]
+def test_equal_lists_are_their_own_interleaving_and_each_arm_has_half():
+    for drafted in drafts({"a": [5, 6, 7, 8], "b": [5, 6, 7, 8]}, 4, 50):
+        assert list(drafted) == [5, 6, 7, 8]
+        assert sorted(drafted.values()) == ["a", "a", "b", "b"]
