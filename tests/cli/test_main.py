@@ -1,5 +1,7 @@
 """What every command has in common: exit codes, one line to stderr, results to stdout."""
 
+import os
+
 import pytest
 
 from multitudes.cli.main import VERBS, run
@@ -45,3 +47,12 @@ def test_an_interruption_says_so_and_has_its_own_exit_code(monkeypatch, capsys):
     monkeypatch.setattr("multitudes.release.store.ReleaseStore.versions", interrupt)
     assert run(["releases", "anywhere"]) == 130
     assert capsys.readouterr().err == "multitudes: interrupted\n"
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("3", "3")])
+def test_a_service_multiplies_on_one_core_unless_told_otherwise(given, kept, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "before")  # what stood there comes back after the test
+    if given is None:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    run(["serve", str(tmp_path / "nothing")])
+    assert os.environ["OMP_NUM_THREADS"] == kept
