@@ -95,6 +95,13 @@ def test_a_damaged_manifest_and_a_foreign_folder_are_refused(folder: Path, tmp_p
         Release.open(tmp_path / "elsewhere")
 
 
+def test_a_folder_in_place_of_a_manifest_is_refused_by_name(folder: Path):
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+    with pytest.raises(ArtefactError, match=r"manifest.json: cannot be read \(Is a directory\)"):
+        Release.open(folder)
+
+
 def test_an_array_of_another_type_is_refused_even_if_the_manifest_agrees(folder: Path):
     np.save(folder / "item_count.npy", np.zeros(21, np.int32))
     manifests.write(folder, manifests.read(folder))

@@ -92,6 +92,15 @@ def test_a_damaged_switch_is_refused_and_a_rollback_mends_it(damage: bytes, tmp_
     assert read(store) == "a"
 
 
+def test_a_folder_in_place_of_the_switch_is_refused_by_name(tmp_path: Path):
+    store = ReleaseStore(tmp_path)
+    publish(store, "a")
+    (tmp_path / "CURRENT").unlink()
+    (tmp_path / "CURRENT").mkdir()
+    with pytest.raises(ArtefactError, match=r"CURRENT: cannot be read \(Is a directory\)"):
+        store.folder()
+
+
 def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ArtefactError, match="no releases here; write one with: multitudes publish"):
         ReleaseStore(tmp_path / "nowhere").current()

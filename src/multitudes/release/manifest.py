@@ -87,6 +87,8 @@ def read(folder: Path) -> Manifest:
         own = record.pop(_OWN, None)  # None: written before manifests had one
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); {_REPAIR}") from None
     except (ValueError, AttributeError):
         raise ArtefactError(f"{path}: damaged; {_REPAIR}") from None
     if found != (FORMAT, FORMAT_VERSION):

@@ -102,6 +102,8 @@ class ReleaseStore:
             version = (self.root / CURRENT).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             raise ArtefactError(f"{self.root}/{CURRENT}: missing; publish a run, or roll back to a version") from None
+        except OSError as error:
+            raise ArtefactError(f"{self.root}/{CURRENT}: cannot be read ({error.strerror}); it is a file") from None
         except UnicodeDecodeError:
             version = "?"
         if version not in versions:
