@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from multitudes.errors import ArtefactError
@@ -176,3 +177,14 @@ def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
             "degraded": pl.Boolean,
         }
     )
+
+
+def test_a_long_spool_becomes_rows_piece_by_piece_and_every_row_is_there_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.logs.rotate._BYTES", 1_000)
+    written = logs(tmp_path)
+    for number in range(200):
+        assert written.engaged([event(number)])
+    written.close()
+    (part,) = (tmp_path / "events").glob("*.parquet")
+    assert pq.ParquetFile(part).num_row_groups > 5
+    assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(200)]

@@ -6,7 +6,6 @@ two is done again with the same result, in the same place.
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ from multitudes.logs.notes import Forgotten
 from multitudes.logs.schemas import Kinds, LogName
 from multitudes.logs.spool import Line
 
-_LINES = 2_000  # turned into rows at once, and a row group of the part: memory stays flat however long a spool is
+_BYTES = 300_000  # of lines become rows at once, a row group of the part: memory stays flat however long a spool is
 
 
 class Rotated(NamedTuple):
@@ -73,10 +72,18 @@ def _to_part(folder: Path, file: Path, log: LogName, kinds: Kinds) -> Rotated:
 
 def _chunks(file: Path) -> Iterator[tuple[list[Line], int]]:
     """Yield the sound lines of a spool, some at a time, and how many others were among them."""
-    read = spool.read(file)
-    while chunk := list(islice(read, _LINES)):
-        sound = [line for line in chunk if line.payload is not None]
-        yield sound, len(chunk) - len(sound)
+    sound, torn, size = list[Line](), 0, 0
+    for line in spool.read(file):
+        if line.payload is None:
+            torn += 1
+            continue
+        sound.append(line)
+        size += len(line.payload)
+        if size >= _BYTES:
+            yield sound, torn
+            sound, torn, size = [], 0, 0
+    if sound or torn:
+        yield sound, torn
 
 
 def _without(found: pl.DataFrame, asked: list[Forgotten]) -> pl.DataFrame:
