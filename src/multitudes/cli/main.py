@@ -15,6 +15,7 @@ from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 VERBS: tuple[str, ...] = (
     "demo",
     "init",
+    "synth",
     "validate",
     "prepare",
     "train",
