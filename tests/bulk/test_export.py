@@ -1,43 +1,37 @@
-"""Results for everybody are written whole or not at all, and exported without loss."""
+"""Results for everybody are exported without loss, all of them or none."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
+from multitudes.bulk.export import export_results
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.retrieve.recommendation import Candidate, Recommendation
-from multitudes.retrieve.results import export_results, write_results
-from multitudes.retrieve.shortfall import Shortfall
+from tests.bulk import results as made
 
-
-def answers() -> list[Recommendation]:
-    candidates = (
-        Candidate(2**60 + 1, "A", 1.5, 1, "implicit", 0, "Drama", (0, 2)),
-        Candidate(7, None, 3.0, 2, "popular", None, None, ()),
-    )
-    return [
-        Recommendation("ünal", "0001", candidates, (), (Shortfall("few", "filled"),)),
-        Recommendation("nobody", "0001", (), ()),
-        Recommendation("zoe", "0001", candidates[:1], ()),
-    ]
+FILM = {"item_id": 2**60 + 1, "score": 1.5, "rank": 1, "source": "implicit", "interest": 0, "interest_name": "Drama"}
+FILM["found_by"] = [0, 2]
+FILLED = {"item_id": 7, "score": 3.0, "rank": 2, "source": "popular", "interest": None, "interest_name": None}
+FILLED["found_by"] = []
+ANSWERS = [
+    {"user_id": "ünal", "release": "0001", "degraded": True, "candidates": [FILM, FILLED]},
+    {"user_id": "nobody", "release": "0001", "degraded": False, "candidates": []},
+    {"user_id": "zoe", "release": "0001", "degraded": False, "candidates": [FILM]},
+]
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    file = tmp_path / "results.parquet"
-    written = write_results(answers(), file, pa.string(), pa.int64())
-    assert written == (3, 3, 1)
-    return file
+    made.write(tmp_path / "results", [ANSWERS[:2], ANSWERS[2:]])
+    return tmp_path / "results"
 
 
-def test_json_lines_are_the_answers_as_json(results: Path, tmp_path: Path):
+def test_json_lines_are_the_answers_of_all_shards_in_order(results: Path, tmp_path: Path):
     assert export_results(results, tmp_path / "out.jsonl") == 3
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
-    expected = [json.loads(json.dumps(answer.to_dict())) for answer in answers()]
-    assert [json.loads(line) for line in lines] == expected
+    assert [json.loads(line) for line in lines] == ANSWERS
 
 
 def test_flat_parquet_has_one_candidate_a_row(results: Path, tmp_path: Path):
@@ -50,35 +44,62 @@ def test_flat_parquet_has_one_candidate_a_row(results: Path, tmp_path: Path):
 
 
 def test_no_answers_give_an_empty_file_not_a_broken_one(tmp_path: Path):
-    assert write_results([], tmp_path / "none.parquet", pa.int64(), pa.string()).users == 0
-    assert export_results(tmp_path / "none.parquet", tmp_path / "none.jsonl") == 0
-    assert export_results(tmp_path / "none.parquet", tmp_path / "flat.parquet") == 0
+    made.write(tmp_path / "none", [])
+    assert export_results(tmp_path / "none", tmp_path / "none.jsonl") == 0
+    made.write(tmp_path / "nobody", [ANSWERS[1:2]])
+    assert export_results(tmp_path / "nobody", tmp_path / "flat.parquet") == 0
     assert pl.read_parquet(tmp_path / "flat.parquet").columns[:4] == ["user_id", "release", "degraded", "item_id"]
 
 
-def test_an_interruption_leaves_what_was_there_and_nothing_half_written(results: Path, tmp_path: Path):
-    before = results.read_bytes()
+def test_what_is_cut_missing_changed_or_not_finished_is_refused_by_name_and_nothing_is_written(results, tmp_path):
+    def refused(message: str) -> None:
+        with pytest.raises(ArtefactError, match=message):
+            export_results(results, tmp_path / "out.jsonl")
+        assert not (tmp_path / "out.jsonl").exists()
 
-    def interrupted():
-        yield answers()[0]
-        raise KeyboardInterrupt
+    second = results / "part-00001.parquet"
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-9])
+    refused(r"part-00001.parquet: \d+ bytes; expected \d+")
+    second.write_bytes(bytes([whole[0] ^ 1, *whole[1:]]))
+    refused(r"part-00001.parquet: the checksum differs")
+    second.unlink()
+    refused(r"part-00001.parquet: missing; delete it and .*manifest.json, and run the command that wrote it again")
+    second.write_bytes(whole)
+    manifest = results / "manifest.json"
+    said = manifest.read_text()
+    manifest.write_text(said.replace('"version": 1', '"version": 9'))
+    refused(r"manifest.json: multitudes-batch version 9; expected multitudes-batch version 1")
+    manifest.write_text(said[:50])
+    refused(r"manifest.json: damaged")
+    manifest.unlink()
+    refused("not finished; run the command that began it again")
+    manifest.write_text(said)
+    assert export_results(results, tmp_path / "out.jsonl") == 3
 
-    with pytest.raises(KeyboardInterrupt):
-        write_results(interrupted(), results, pa.string(), pa.int64())
-    assert results.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["results.parquet"]
 
-
-def test_wrong_files_are_refused(results: Path, tmp_path: Path):
+def test_wrong_folders_and_files_are_refused(results: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"ends in .jsonl or .parquet"):
         export_results(results, tmp_path / "out.csv")
-    with pytest.raises(ArtefactError, match=r"gone.parquet: missing"):
-        export_results(tmp_path / "gone.parquet", tmp_path / "out.jsonl")
-    (tmp_path / "text.parquet").write_text("no parquet")
-    with pytest.raises(ArtefactError, match=r"text.parquet: not a Parquet file"):
-        export_results(tmp_path / "text.parquet", tmp_path / "out.jsonl")
-    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "other.parquet")
-    with pytest.raises(ArtefactError, match="not written by multitudes recommend"):
-        export_results(tmp_path / "other.parquet", tmp_path / "out.jsonl")
+    with pytest.raises(ArtefactError, match=r"gone: no manifest.json"):
+        export_results(tmp_path / "gone", tmp_path / "out.jsonl")
     with pytest.raises(UsageError, match="does not exist; make it first"):
-        write_results([], tmp_path / "no" / "results.parquet", pa.int64(), pa.int64())
+        export_results(results, tmp_path / "no" / "out.jsonl")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ArtefactError, match="expected a folder written by"):
+        export_results(tmp_path / "other", tmp_path / "out.jsonl")
+
+
+def test_an_interruption_leaves_what_was_there_and_nothing_half_written(results, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    export_results(results, out)
+    before = out.read_bytes()
+
+    def interrupted(record: dict[str, Any], **settings: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(json, "dumps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export_results(results, out)
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "results"]

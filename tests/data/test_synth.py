@@ -77,7 +77,7 @@ def test_few_items_and_few_users_have_much_and_in_the_control_all_have_alike():
         world = SynthWorld.of(config)
         part = world.part(0)
         shares = [np.sort(np.bincount(values))[::-1] for values in (part.item_E, part.user_E)]
-        return tuple(counts[: len(counts) // 10].sum() / counts.sum() for counts in shares)  
+        return tuple(counts[: len(counts) // 10].sum() / counts.sum() for counts in shares)
 
     items, users = top(SMALL)
     equal_items, equal_users = top(SMALL.model_copy(update={"zipf": 0.0, "activity": 0.0}))
