@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from benchmarks.child import in_child
 from benchmarks.parts import Watched, watching
-from benchmarks.service.releases import made
+from benchmarks.service.releases import STORE, made
 from benchmarks.service.world import Sizes
 from benchmarks.timing import figure
 from multitudes.bulk import answer, columns
@@ -52,6 +52,7 @@ def everybody(items: int, users: int, work: Path) -> dict[str, Any]:
         "users_per_cpu_s": figure(users / whole.cpu_s),
         "peak_mib": figure(whole.peak_mib),
         "out_mib": figure(whole.value),
+        "state_mib": figure((releases.parent / STORE).stat().st_size / 2**20),  # 100 events of each user
         "cpu_ms": split.value,
     }
 

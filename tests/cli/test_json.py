@@ -52,8 +52,20 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         assert run([*arguments, "--json"]) == 0, (call, capsys.readouterr().err)
         said[name] = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert isinstance(said[name], dict)
-    # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulate
-    elsewhere = {"demo", "key", "outcomes", "power", "readout", "rollback", "serve", "simulate", "study", "tune"}
+    # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulate, tests/sizing
+    elsewhere = {
+        "demo",
+        "key",
+        "outcomes",
+        "plan",
+        "power",
+        "readout",
+        "rollback",
+        "serve",
+        "simulate",
+        "study",
+        "tune",
+    }
     assert {call.split()[0] for call in calls.values()} == set(VERBS) - {"init", *elsewhere}
     assert said["prepare"]["counts"]["events"] == said["validate"]["counts"]["events"]
     assert said["evaluate"]["users"] <= 20

@@ -34,6 +34,7 @@ VERBS: tuple[str, ...] = (
     "study",
     "tune",
     "simulate",
+    "plan",
     "power",
     "outcomes",
     "readout",
