@@ -53,8 +53,10 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         for step in ("synth", "prepare")
         if step in record["figures"]
     ]
-    yield "*Load* is the number of processes that wanted one of the two cores, before and after: far above two, others"
-    yield "were at work, seconds by the wall say nothing of this code, and CPU seconds are too many by what the caches lose."
+    yield (
+        "*Load* is the number of processes that wanted one of the two cores, before and after: far above two, others"
+        " were at work, seconds by the wall say nothing of this code, and CPU seconds are too many, for want of cache."
+    )
     yield ""
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
     for record in results["everybody"].values():

@@ -80,16 +80,19 @@ def test_what_is_done_is_kept_and_the_rest_is_made(releases, tmp_path, monkeypat
 def test_a_full_disk_is_one_line_and_keeps_what_is_done(releases, tmp_path, monkeypatch, capsys):
     out, write = tmp_path / "out", write_part
 
-    def full(folder, shard, *rest):
-        if shard == 2:
+    def full(folder, shard, tables, schema):
+        def cut():
+            yield from tables
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        write(folder, shard, *rest)
+
+        write(folder, shard, cut() if shard == 2 else tables, schema)
 
     monkeypatch.setattr("multitudes.bulk.workers.write_part", full)
     call = ["recommend", str(releases), "--all", "--out", str(out), "--shard-users", "1"]
     assert run(call) == 5
     assert capsys.readouterr().err.count("\n") == 1
     assert list(parts(out)) == [part_name(0), part_name(1)]
+    assert not list(out.glob(".part-*")), "what was half-written gives its room back"
     monkeypatch.setattr("multitudes.bulk.workers.write_part", write)
     assert run(call) == 0
     assert len(read(out)) == 3

@@ -50,6 +50,16 @@ def part_name(shard: int) -> str:
 def write_part(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     """Write a shard beside its place and rename it when it is on the disk; with its counts, for who goes on later."""
     draft = folder / f".{part_name(shard)}.part"
+    try:
+        _write(draft, shard, tables, schema)
+        sync(draft)
+        draft.replace(folder / part_name(shard))
+    finally:
+        draft.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
+    sync(folder)
+
+
+def _write(draft: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     users = candidates = degraded = 0
     with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for table in tables:
@@ -59,9 +69,6 @@ def write_part(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> 
             degraded += table["degraded"].to_numpy().sum()
         written = map(str, map(int, (users, candidates, degraded)))
         writer.add_key_value_metadata({_SHARD: str(shard), **dict(zip(_COUNTS, written, strict=True))})
-    sync(draft)
-    draft.replace(folder / part_name(shard))
-    sync(folder)
 
 
 def part_counts(folder: Path, shard: int, users: int) -> Counts:
