@@ -41,7 +41,7 @@ def test_the_columns_are_named_as_spark_names_them(releases: Path):
 def test_without_spark_it_is_said_what_to_install(releases: Path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyspark", None)
     with pytest.raises(MissingError, match=r"pip install 'multitudes\[spark\]'"):
-        recommend(None, releases)  # type: ignore[arg-type]
+        recommend(None, releases)
 
 
 @pytest.mark.slow
