@@ -29,7 +29,7 @@ def test_the_check_sees_a_heavy_import():
 
 @pytest.mark.parametrize(
     "module",
-    ["retrieve.retriever", "retrieve.results", "release.store", "index.build", "data.prepare", "metrics.ranking"],
+    ["retrieve.retriever", "bulk.run", "release.store", "index.build", "data.prepare", "metrics.ranking"],
 )
 def test_serving_and_preparing_load_no_torch(module):
     assert "torch" not in loaded_after(f"import multitudes.{module}")

@@ -76,5 +76,5 @@ def _unverified() -> Iterator[None]:
         files.verify = verify
 
 
-def _believe(file: Path, xxh3: str, size: int) -> None:
-    del file, xxh3, size
+def _believe(file: Path, xxh3: str, size: int, repair: str = "") -> None:
+    del file, xxh3, size, repair

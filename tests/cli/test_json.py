@@ -31,6 +31,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
     data = planted()[1].path.parent / "data"
     user = str(planted()[1].user_ids[0])
     calls = {
+        "synth": "synth T/synth --events 1000",
         "validate": f"validate {data}",
         "prepare": f"prepare {data} --out T/prepared --split user",
         "train": "train T/prepared --out T/run --config T/small.toml",
@@ -42,8 +43,8 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         "doctor": "doctor T/releases",
         "load-state": "load-state T/prepared T/states.db",
         "recommend": f"recommend T/releases --user {user} --n 5",
-        "everybody": "recommend T/releases --all --out T/all.parquet --n 5",
-        "export": "export results T/all.parquet --to T/all.jsonl",
+        "everybody": "recommend T/releases --all --out T/all --n 5",
+        "export": "export results T/all --to T/all.jsonl",
     }
     said = {}
     for name, call in calls.items():
@@ -51,11 +52,12 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         assert run([*arguments, "--json"]) == 0, (call, capsys.readouterr().err)
         said[name] = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert isinstance(said[name], dict)
-    # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulate
+    # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulate, tests/sizing
     elsewhere = {
         "demo",
         "key",
         "outcomes",
+        "plan",
         "power",
         "preference",
         "readout",

@@ -58,14 +58,14 @@ def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Pat
     assert "followed topics that this release does not know: 1" in out
 
 
-def test_everybody_goes_to_a_file_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
-    results, lines = tmp_path / "results.parquet", tmp_path / "results.jsonl"
+def test_everybody_goes_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
+    results, lines = tmp_path / "results", tmp_path / "results.jsonl"
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["users"] == 3
-    assert pl.read_parquet(results)["user_id"].to_list() == ["ann", "bob", "eve"]
+    assert pl.read_parquet(results / "*.parquet")["user_id"].to_list() == ["ann", "bob", "eve"]
     assert run(["export", "results", str(results), "--to", str(lines)]) == 0
     assert [json.loads(line)["user_id"] for line in lines.read_text().splitlines()] == ["ann", "bob", "eve"]
-    assert run(["recommend", str(releases), "--all", "--out", str(results)]) == 2
+    assert run(["recommend", str(releases), "--all", "--out", str(results)]) == 2, "other candidates"
     assert run(["export", "results", str(results), "--to", str(lines)]) == 2
     assert "exists; give another name or --overwrite" in capsys.readouterr().err
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--overwrite"]) == 0

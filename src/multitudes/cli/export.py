@@ -17,7 +17,7 @@ class What(StrEnum):
 
 def command(
     what: Annotated[What, typer.Argument(help="What to export.")],
-    source: Annotated[Path, typer.Argument(help="File written by `multitudes recommend --all --out`.")],
+    source: Annotated[Path, typer.Argument(help="Folder written by `multitudes recommend --all --out`.")],
     to: Annotated[Path, typer.Option(help=".jsonl: one user a line; .parquet: one candidate a row.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -26,8 +26,8 @@ def command(
 
     JSON lines hold one user a line, Parquet one candidate a row.
     """
+    from multitudes.bulk.export import export_results
     from multitudes.errors import UsageError
-    from multitudes.retrieve.results import export_results
 
     if to.exists() and not overwrite:
         raise UsageError(f"{to}: exists; give another name or --overwrite")

@@ -15,6 +15,7 @@ from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
 VERBS: tuple[str, ...] = (
     "demo",
     "init",
+    "synth",
     "validate",
     "prepare",
     "train",
@@ -33,6 +34,7 @@ VERBS: tuple[str, ...] = (
     "study",
     "tune",
     "simulate",
+    "plan",
     "power",
     "outcomes",
     "readout",

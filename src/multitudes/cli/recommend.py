@@ -10,6 +10,7 @@ from multitudes.cli.output import print_json, progress_bar
 if TYPE_CHECKING:
     import polars as pl
 
+    from multitudes.bulk.answer import BulkConfig
     from multitudes.ids import Id
     from multitudes.retrieve.retriever import Retriever
 
@@ -20,8 +21,17 @@ def command(
     history: Annotated[str | None, typer.Option(help="ITEM,ITEM: ids, newest last, of somebody else.")] = None,
     follows: Annotated[str | None, typer.Option(help="TOPIC,TOPIC that somebody else follows.")] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Every user of the release; needs --out.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Parquet file for --all; see `multitudes export`.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    more: Annotated[
+        Path | None,
+        typer.Option(help="With --all: Parquet of others: user_id, history, followed_topics."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for --all; what is done there is kept. See `multitudes export`.")
+    ] = None,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the users' vectors too.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="With --all: that answer side by side.")] = 1,
+    shard_users: Annotated[int, typer.Option(min=1, help="With --all: users of a file.")] = 50_000,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: begin the folder anew.")] = False,
     n: Annotated[int, typer.Option("--n", min=1, help="How many candidates.")] = 100,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM that must not come back.")] = "",
     request: Annotated[str, typer.Option(help="Name of the request; the same name draws the same topics.")] = "",
@@ -31,23 +41,31 @@ def command(
 ) -> None:
     """Recommend to a user, to somebody described, or to all.
 
-    Somebody is described by a history and followed topics; all users are answered into a file.
+    Somebody is described by a history and followed topics; all users are answered into a folder of shards.
     """
     from multitudes.config import load_section
     from multitudes.errors import UsageError
     from multitudes.retrieve.plan import RetrieveConfig
-    from multitudes.retrieve.retriever import Retriever
 
     described = history is not None or follows is not None
     if sum((user is not None, described, everybody)) != 1:
         raise UsageError("say for whom: --user ID, or --history and --follows, or --all")
     if everybody != (out is not None):
-        raise UsageError("--all and --out FILE belong together")
+        raise UsageError("--all and --out FOLDER belong together")
+    if (more is not None or vectors) and not everybody:
+        raise UsageError("--more and --vectors are for --all")
+    if everybody and exclude:
+        raise UsageError("--exclude is for one user; nobody of --all gets an item again in any case")
     settings = load_section(config, "retrieve", RetrieveConfig) if config else None
-    retriever = Retriever.open(releases, settings)
     if out is not None:
-        _to_file(retriever, out, n, request, overwrite, json)
+        from multitudes.bulk.answer import BulkConfig
+
+        asked = BulkConfig(n=n, request=request, vectors=vectors, retrieve=settings)
+        _everybody(releases, out, asked, more, shard_users, processes, overwrite, json)
         return
+    from multitudes.retrieve.retriever import Retriever
+
+    retriever = Retriever.open(releases, settings)
     answer = retriever.recommend(
         None if user is None else _id(user, retriever.release.user_ids, "user"),
         history=_item_ids(history, retriever) if described else None,
@@ -64,20 +82,33 @@ def command(
     show(answer, explain)
 
 
-def _to_file(retriever: "Retriever", out: Path, n: int, request: str, overwrite: bool, json: bool) -> None:
-    from multitudes.errors import UsageError
-    from multitudes.retrieve.results import write_results
+def _everybody(
+    releases: Path,
+    out: Path,
+    asked: "BulkConfig",
+    more: Path | None,
+    shard_users: int,
+    processes: int,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    from multitudes.bulk.run import recommend_all
 
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists; give another name or --overwrite")
-    release = retriever.release
-    types = [ids.to_arrow().type for ids in (release.user_ids, release.items["item_id"])]
     with progress_bar("recommend") as progress:
-        done = write_results(retriever.recommend_all(n=n, request=request, progress=progress), out, *types)
+        done = recommend_all(
+            releases,
+            out,
+            asked,
+            more=more,
+            shard_users=shard_users,
+            processes=processes,
+            overwrite=overwrite,
+            progress=progress,
+        )
     filled = f"{done.degraded:,} users filled with popular items"
     typer.echo(f"{out}: {done.users:,} users, {done.candidates:,} candidates, {filled}")
     if json:
-        print_json({"out": str(out), "release": release.version, **done._asdict()})
+        print_json({"out": str(out), **done._asdict()})
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":

@@ -75,7 +75,7 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
     """
     config = config or PlantedConfig()
     _refuse_impossible(config)
-    taste_UK = _distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
+    taste_UK = distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
     weight_UK = generator(config.seed, "weights").dirichlet(np.full(config.tastes, 5.0), config.users)
     niche_topic = np.arange(config.niches) % config.topics
     item_niche = generator(config.seed, "items").permutation(np.arange(config.items) % config.niches)
@@ -121,7 +121,7 @@ def _refuse_impossible(config: PlantedConfig) -> None:
         raise UsageError(f"events = {config.events}; expected at least {_MIN_EVENTS} for each of {config.users} users")
 
 
-def _distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
+def distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
     """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repeat are drawn again."""
     drawn = rng.integers(kinds, size=(rows, columns))
     while True:

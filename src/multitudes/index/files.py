@@ -94,8 +94,8 @@ def checksum(file: Path) -> dict[str, Any]:
         return {"xxh3": xxhash.xxh3_128_hexdigest(content), "bytes": size}
 
 
-def verify(file: Path, xxh3: str, size: int) -> None:
-    """Refuse a file that is not what was written.
+def verify(file: Path, xxh3: str, size: int, repair: str = _REPAIR) -> None:
+    """Refuse a file that is not what was written; ``repair`` says what to do then.
 
     Raises:
         ArtefactError: missing, cut, or changed.
@@ -103,8 +103,8 @@ def verify(file: Path, xxh3: str, size: int) -> None:
     try:
         found = checksum(file)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+        raise ArtefactError(f"{file}: missing; {repair}") from None
     if found["bytes"] != size:
-        raise ArtefactError(f"{file}: {found['bytes']} bytes; expected {size}. It was cut or replaced; {_REPAIR}")
+        raise ArtefactError(f"{file}: {found['bytes']} bytes; expected {size}. It was cut or replaced; {repair}")
     if found["xxh3"] != xxh3:
-        raise ArtefactError(f"{file}: the checksum differs from the one written; the file is damaged; {_REPAIR}")
+        raise ArtefactError(f"{file}: the checksum differs from the one written; the file is damaged; {repair}")

@@ -1,6 +1,6 @@
 """What to call an interest, so that a person recognises it.
 
-Legend: T topics · L history · K vectors.
+Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests with any.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.vectors import Kind
+from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.index.postings import topics_of
 from multitudes.release.item_names import ItemNames
 
@@ -67,8 +67,57 @@ class Vocabulary:
             return WHOLE_HISTORY
         typical = self._over_represented(topics)
         if typical:
-            return " · ".join(self.topics[t] for t in typical)
+            return self._joined(typical)
         return f"like {self.items.shown(items[0])}" if items else "without items"
+
+    def names(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
+        """Name the interests of many users as ``name`` does each, in arrays; None where there is no vector.
+
+        Args:
+            vectors: of the users.
+            item_BL: their histories, newest first.
+
+        Returns:
+            B × K names, user by user.
+        """
+        width = len(vectors.kinds)
+        user_E, place_E = np.nonzero((vectors.cluster_BL >= 0) & (item_BL > 0))
+        item_E = item_BL[user_E, place_E]
+        pair_E = user_E * width + vectors.cluster_BL[user_E, place_E]
+        pair_P, first_P = np.unique(pair_E, return_index=True)
+        newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
+        typical = self._over_represented_in(pair_E, item_E, vectors.mask_BK.size)
+        named: list[str | None] = [None] * vectors.mask_BK.size
+        topic = vectors.topic_BK.ravel().tolist()
+        for pair in np.flatnonzero(vectors.mask_BK).tolist():
+            kind = vectors.kinds[pair % width]
+            if kind == "implicit" and pair in typical:
+                named[pair] = self._joined(typical[pair])
+            else:
+                named[pair] = self.name(kind, topic[pair], [newest[pair]] if pair in newest else [], [])
+        return named
+
+    def _over_represented_in(
+        self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int
+    ) -> dict[int, list[int]]:
+        """Return what ``_over_represented`` returns for each interest of many users that has any such topic."""
+        offset, topic = topics_of(self.item_topic_offset, self.item_topic, item_E)
+        key, count = np.unique(np.repeat(pair_E, np.diff(offset)) * len(self.topics) + topic, return_counts=True)
+        pair, topic = np.divmod(key, len(self.topics))
+        share = count / np.bincount(pair_E, minlength=pairs)[pair]
+        with np.errstate(divide="ignore"):  # the unknown topic has no base
+            gain = share * np.log(share / self.topic_base_T[topic])
+        kept = np.flatnonzero((topic > 0) & (share >= _LEAST_SHARE) & (gain > 0))
+        order = kept[np.lexsort((topic[kept], -gain[kept], pair[kept]))]
+        typical: dict[int, list[int]] = {}
+        for of_pair, its_topic in zip(pair[order].tolist(), topic[order].tolist(), strict=True):
+            found = typical.setdefault(of_pair, [])
+            if len(found) < _TOPICS_IN_A_NAME:
+                found.append(its_topic)
+        return typical
+
+    def _joined(self, topics: Sequence[int]) -> str:
+        return " · ".join(self.topics[topic] for topic in topics)
 
     def _over_represented(self, topics: Sequence[Sequence[int]]) -> list[int]:
         """Return the topics that tell some items apart: frequent among them, and more so than everywhere."""

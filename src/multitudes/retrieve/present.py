@@ -30,15 +30,20 @@ class _Own(NamedTuple):
 _NONE = _Own([], [], [])
 
 
+def vocabulary(release: Release) -> Vocabulary:
+    """Return the names of a release, and how common its topics are."""
+    return Vocabulary.build(
+        release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
+    )
+
+
 class Presenter:
     """Knows the names of one release."""
 
     def __init__(self, release: Release) -> None:
         self._version = release.version
         self._names = release.item_names
-        self._vocabulary = Vocabulary.build(
-            release.topics, self._names, release.item_topic_offset, release.item_topic, release.item_count
-        )
+        self._vocabulary = vocabulary(release)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def recommendation(

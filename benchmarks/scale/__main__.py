@@ -1,0 +1,57 @@
+"""``python -m benchmarks.scale [part …] [--events N …] [--out FILE]``: each part has its own place in the record."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.machine import ROOT, Circumstances
+from benchmarks.scale.everybody import everybody
+from benchmarks.scale.growth import LIMIT, growth, tables
+from multitudes.disk import write_json
+
+RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
+PARTS = ("synth", "growth", "everybody")
+
+
+def main() -> None:
+    """Measure, and keep what was measured of another size."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description="Measure how much grows.")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; none: all")
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of growth")
+    parser.add_argument("--memory-limit", default=LIMIT, help="of the engine that prepares")
+    parser.add_argument("--items", type=int, default=100_000, help="of everybody")
+    parser.add_argument("--users", type=int, default=2_000, help="of everybody")
+    parser.add_argument("--work", type=Path, help="folder in which the releases of everybody are kept")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    unknown = [name for name in given.parts if name not in PARTS]
+    if unknown:
+        parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(PARTS)}")
+    for part in given.parts or PARTS:
+        with tempfile.TemporaryDirectory(prefix="multitudes-scale-") as folder:
+            if part == "synth":
+                for events in given.events:
+                    _keep(given.out, part, str(events), tables, events, Path(folder))
+            elif part == "growth":
+                for events in given.events:
+                    _keep(given.out, part, str(events), growth, events, given.memory_limit, Path(folder))
+            else:
+                size = f"{given.items} items"
+                _keep(given.out, part, size, everybody, given.items, given.users, given.work or Path(folder))
+
+
+def _keep(out: Path, part: str, size: str, measure, *arguments) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002
+    """Measure, and put the figures in the place of earlier ones of the same part and size."""
+    print(f"{part}, {size}: begins", file=sys.stderr, flush=True)
+    circumstances = Circumstances()
+    figures = measure(*arguments)
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    kept.setdefault(part, {})[size] = {**circumstances.head(), "figures": figures}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, kept)
+
+
+if __name__ == "__main__":
+    main()

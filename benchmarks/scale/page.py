@@ -1,0 +1,93 @@
+"""``python -m benchmarks.scale.page docs/scale.md``: three sizes on paper, and what was measured of growth."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.markdown import number, table
+from multitudes.service.settings_table import between
+from multitudes.sizing.plan import PlanConfig, Stage, plan
+from multitudes.sizing.unit_costs import UnitCosts, read
+
+BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale.md` -->"
+MEASURED = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
+RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
+SIZES = (
+    PlanConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
+    PlanConfig(users=100_000_000, items=100_000_000, events_per_day=500_000_000, qps=20_000),
+    PlanConfig(users=1_000_000_000, items=1_000_000_000, events_per_day=5_000_000_000, qps=200_000),
+)
+
+
+def written_into(page: str, results: Mapping[str, Any], costs: UnitCosts) -> str:
+    """Return a page with the plans and the figures between their marks."""
+    page = between(BEGIN, "\n".join(sizes(costs)).strip(), page)
+    return between(MEASURED, "\n".join(growth(results)).strip(), page)
+
+
+def sizes(costs: UnitCosts) -> Iterator[str]:
+    """Yield the plan of each size."""
+    yield f"Unit costs measured on: {costs.machine}."
+    yield ""
+    for asked in SIZES:
+        yield f"### {_words(asked.items)} items"
+        yield ""
+        yield (
+            f"`multitudes plan --users {asked.users} --items {asked.items} --events-per-day {asked.events_per_day}"
+            f" --qps {asked.qps:g}`"
+        )
+        yield ""
+        head = ["stage", "memory GiB", "disk GiB", "cores", "machines", "time", "basis", ""]
+        yield from table(head, [_row(stage) for stage in plan(asked, costs)])
+
+
+def growth(results: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what was measured."""
+    rows = [
+        [f"{int(events):,}", step, *_figures(record["figures"][step]), _load(record)]
+        for part in ("growth", "synth")
+        for events, record in results.get(part, {}).items()
+        for step in ("synth", "prepare")
+        if step in record["figures"]
+    ]
+    yield (
+        "*Load* is the number of processes that wanted one of the two cores, before and after: far above two, others"
+        " were at work, seconds by the wall say nothing of this code, and CPU seconds are too many, for want of cache."
+    )
+    yield ""
+    yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
+    for record in results["everybody"].values():
+        found = record["figures"]
+        yield (
+            f"Everybody answered: {found['users']:,} users, {found['items']:,} items, {found['vectors']} vectors each,"
+            f" {found['n']} candidates, one process: {number(found['users_per_cpu_s'])} users per CPU second,"
+            f" {number(found['peak_mib'])} MiB at most (load {_load(record)}). CPU ms of a user:"
+        )
+        yield ""
+        yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
+
+
+def _row(stage: Stage) -> list[str]:
+    figures = [number(value) for value in (stage.memory_gib, stage.disk_gib, stage.cores, stage.machines)]
+    return [stage.name, *figures, stage.time, f"**{stage.basis}**", stage.note]
+
+
+def _figures(found: Mapping[str, float]) -> list[str]:
+    return [number(found[name]) for name in ("seconds", "cpu_s", "events_per_cpu_s", "peak_mib")]
+
+
+def _load(record: Mapping[str, Any]) -> str:
+    return f"{record['load']['before']:g} to {record['load']['after']:g}"
+
+
+def _words(items: int) -> str:
+    return f"{items // 10**9} billion" if items >= 10**9 else f"{items // 10**6} million"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    record = json.loads(RESULTS.read_text(encoding="utf-8"))
+    page.write_text(written_into(page.read_text(encoding="utf-8"), record, read(None)), encoding="utf-8")

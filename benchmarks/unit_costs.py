@@ -1,0 +1,105 @@
+"""``python -m benchmarks.unit_costs [--out FILE]``: what `multitudes plan` reckons with, from records of benchmarks.
+
+It takes the figures of ``make bench``, ``make bench-index``, ``make bench-service`` and ``python -m benchmarks.scale``.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.timing import figure
+from multitudes.disk import write_json
+from multitudes.sizing.unit_costs import UnitCosts
+
+RESULTS = ROOT / "benchmarks" / "results"
+_SHIPPED = ROOT / "src" / "multitudes" / "sizing" / "unit_costs.json"
+
+
+def main() -> None:
+    """Read the records and write the unit costs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.unit_costs", description="Collect unit costs.")
+    for name in ("speed", "index", "service", "scale"):
+        parser.add_argument(f"--{name}", type=Path, default=RESULTS / f"{name}.json", help="record of a benchmark")
+    parser.add_argument("--out", type=Path, default=_SHIPPED)
+    given = parser.parse_args()
+    read = {
+        name: json.loads(getattr(given, name).read_text(encoding="utf-8"))
+        for name in ("speed", "index", "service", "scale")
+    }
+    write_json(given.out, collected(**read).model_dump(mode="json"))
+
+
+def collected(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
+    """Return the unit costs that some records hold."""
+    of = {record["name"]: record for record in speed}
+    worlds, runs = of["prepare"]["figures"]["worlds"], of["train"]["figures"]["runs"]
+    trained = next(run for run in runs if run["case"] == "defaults" and run["method"] == "joint")
+    sizes = of["train"]["figures"]["settings"]
+    core_s = sizes["events"] * of["train"]["machine"]["cores"] / trained["targets_per_s"]["median"]
+    served, everybody = service[0], next(iter(scale["everybody"].values()))
+    machines = {_machine(record) for record in (of["prepare"], of["train"], served, everybody)}
+    build, opened, asked = (_steps(index, part) for part in ("build", "open", "requests"))
+    return UnitCosts.model_validate(
+        {
+            "machine": "; ".join(sorted(machines)),
+            "width": served["sizes"]["width"],
+            "vectors": 12,
+            "history": served["sizes"]["history"],
+            "prepare_core_s": _curve(
+                "s", "events", "speed", worlds, lambda w: w["prepare"]["seconds"]["cpu"]["median"]
+            ),
+            "prepare_mib": _curve("MiB", "events", "speed", worlds, lambda w: w["prepare"]["peak_mib"]["median"]),
+            "prepared_mib": _curve("MiB", "events", "speed", worlds, lambda w: w["prepared_mib"]),
+            "train_core_s": _point("s", "targets", "speed", sizes["events"], core_s),
+            "train_mib": _point("MiB", "items", "speed", sizes["items"], trained["peak_mib"]),
+            "index_core_s": _curve("s", "items", "index", build, lambda f: f["cpu_s"]),
+            "index_build_mib": _curve("MiB", "items", "index", build, lambda f: f["peak_mib"]),
+            "index_own_mib": _curve("MiB", "items", "index", opened, lambda f: f["opened_mib"]["own"]),
+            "index_files_mib": _curve("MiB", "items", "index", opened, lambda f: f["answered_mib"]["files"]),
+            "search_core_ms": _curve("ms", "items", "index", asked, lambda f: f["12 x 100"]["cpu_ms"]["p50"]["median"]),
+            "answer_core_ms": _point(
+                "ms", "items", "service", served["sizes"]["items"], _joint(served)["cpu_ms"]["median"]
+            ),
+            "bulk_core_ms": _point(
+                "ms", "items", "scale", everybody["figures"]["items"], 1000 / everybody["figures"]["users_per_cpu_s"]
+            ),
+            "state_kib": _point(
+                "KiB", "users", "scale", everybody["figures"]["users"], everybody["figures"]["state_mib"] * 1024
+            ),
+        }
+    )
+
+
+def _joint(served: Any) -> Any:  # noqa: ANN401
+    return served["figures"]["methods"]["joint"]
+
+
+def _machine(record: Any) -> str:  # noqa: ANN401
+    machine = record["machine"]
+    return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
+
+
+def _steps(index: Any, part: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the figures of a part on the hard vectors, with their sizes, the smallest first."""
+    found = [
+        record["figures"] | {"items": record["step"]["items"], "peak_mib": record["peak_mib"]}
+        for record in index
+        if (record["step"]["kind"], record["step"]["engine"], record["step"]["part"]) == ("latent", "inverted", part)
+    ]
+    return sorted(found, key=lambda figures: int(figures["items"]))
+
+
+def _curve(unit: str, by: str, source: str, rows: list[Any], value: Callable[[Any], float]) -> dict[str, Any]:
+    points = [(row["events" if by == "events" else "items"], figure(value(row))) for row in rows]
+    return {"unit": unit, "by": by, "source": f"{source}.json", "points": points}
+
+
+def _point(unit: str, by: str, source: str, size: float, value: float) -> dict[str, Any]:
+    return {"unit": unit, "by": by, "source": f"{source}.json", "points": [(size, figure(value))]}
+
+
+if __name__ == "__main__":
+    main()

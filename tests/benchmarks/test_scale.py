@@ -1,0 +1,38 @@
+"""The page of scale holds what the plan says and what was measured; the parts run as a whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+from benchmarks.machine import ROOT
+from benchmarks.scale import growth
+from benchmarks.scale.page import BEGIN, MEASURED, RESULTS, written_into
+from benchmarks.unit_costs import RESULTS as RECORDS
+from benchmarks.unit_costs import collected
+
+from multitudes.sizing.unit_costs import read
+
+PAGE = ROOT / "docs" / "scale.md"
+
+
+def test_the_page_is_that_of_the_kept_figures_and_others_change_it():
+    page, results, costs = PAGE.read_text(), json.loads(RESULTS.read_text()), read(None)
+    assert BEGIN in page
+    assert MEASURED in page
+    assert written_into(page, results, costs) == page
+    assert written_into(page, results, costs.model_copy(update={"machine": "another"})) != page
+
+
+def test_the_shipped_unit_costs_are_those_of_the_kept_records():
+    names = ("speed", "index", "service", "scale")
+    records = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in names}
+    assert collected(**records) == read(None)
+
+
+@pytest.mark.slow
+def test_tables_are_made_and_prepared_in_processes_of_their_own(tmp_path: Path):
+    found = growth.growth(2_000, "500MB", tmp_path)
+    assert found["synth"]["peak_mib"] > 0
+    assert found["prepare"]["events_per_s"] > 0
+    assert found["prepared_mib"] > 0
+    assert list(tmp_path.iterdir()) == []
