@@ -20,7 +20,9 @@ def of_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: obje
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (size, port, work, folder, arguments), nprocs=size)
+    multiprocessing.spawn(  # type: ignore[attr-defined]
+        _rank, (size, port, work, folder, arguments), nprocs=size
+    )
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 

@@ -153,15 +153,17 @@ def joined(timeout_s: float) -> Iterator[Ranks]:
     if size == 1:
         yield ALONE
         return
+    rank = int(os.environ["RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     # What is small and known to the processor goes by gloo, what lies on a GPU by NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
-    except (RuntimeError, ValueError) as error:
+        store = _store(timeout_s, serve=rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), store=store, rank=rank, world_size=size)
+    except (RuntimeError, ValueError, KeyError) as error:
         raise UnavailableError(f"the ranks of this run did not meet: {str(error).splitlines()[0][:160]}") from None
-    yield Ranks(dist.get_rank(), size)
+    yield Ranks(rank, size)
     dist.destroy_process_group()  # not after an error: it might wait for who is gone
 
 
@@ -188,9 +190,19 @@ def one_speaks() -> Iterator[None]:
 
 def _first_to_say() -> bool:
     try:
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=5)
-        )
-        return int(store.add(f"multitudes/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", 1)) == 1
+        return int(_store(5.0).add("said", 1)) == 1
     except (RuntimeError, KeyError, ValueError):
         return True  # nobody is left to ask
+
+
+def _store(timeout_s: float, serve: bool = False) -> dist.Store:
+    """Return where the ranks leave notes for each other, of this start alone: those of an earlier one mislead them."""
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=serve,
+        timeout=timedelta(seconds=timeout_s),
+        wait_for_workers=False,
+    )
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"multitudes/{start}", store)  # type: ignore[attr-defined]

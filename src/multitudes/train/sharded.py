@@ -62,15 +62,11 @@ def whole_table(model: TwoTower, ranks: Ranks) -> Iterator[None]:
     if whole is None:
         yield
         return
-    model.items.add_module(_MODULE, _embedding(whole))
+    model.items.add_module(_MODULE, nn.Embedding(whole.shape[0], whole.shape[1], _weight=whole))
     try:
         yield
     finally:
         model.items.add_module(_MODULE, own)
-
-
-def _embedding(weight_ND: Tensor) -> nn.Embedding:
-    return nn.Embedding(*weight_ND.shape, _weight=weight_ND)
 
 
 def sum_gradients(weights: list[Tensor], ranks: Ranks) -> None:
