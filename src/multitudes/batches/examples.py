@@ -97,6 +97,7 @@ class Examples:
         dense: bool = True,
         ahead: int = 1,
         validation_too: bool = False,
+        since: int = 0,
     ) -> None:
         self.prepared = prepared
         self.dense = dense
@@ -106,10 +107,11 @@ class Examples:
         self.window = window
         self.condition = resolve_condition(prepared, condition)
         self.topics = widest(prepared)
-        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too)
+        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too, since=since)
         if len(self.position) == 0:
+            later = f" and after {since}" if since else ""
             raise DataError(
-                f"{prepared.path}: no training example (a positive after an earlier event); check the split"
+                f"{prepared.path}: no training example (a positive after an earlier event{later}); check the split"
             )
         self.user = np.searchsorted(prepared.event_offset, self.position, side="right") - 1
         # Where the newest event lies that is strictly before each target; before the user's first event: none.
@@ -292,8 +294,10 @@ def resolve_condition(prepared: Prepared, condition: ConditionSource) -> Conditi
     return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
-def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool = False) -> NDArray[np.int64]:
-    """Return the flat positions of the training targets.
+def eligible(
+    prepared: Prepared, *, first_time_only: bool, validation_too: bool = False, since: int = 0
+) -> NDArray[np.int64]:
+    """Return the flat positions of the training targets, all of them later than ``since`` where that is not 0.
 
     A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
     follows that are known by then (new users are what explicit interests are for).
@@ -302,6 +306,8 @@ def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool 
     wanted = known & (prepared.event_weight > 0) & (prepared.event_item > 0)
     if first_time_only:
         wanted &= prepared.event_first
+    if since:
+        wanted &= prepared.event_time > since
     has_follows = np.repeat(np.diff(prepared.follow_offset) > 0, np.diff(prepared.event_offset))
     wanted &= (prepared.event_past > 0) | (has_follows & prepared.event_after_follows)
     return np.flatnonzero(wanted)

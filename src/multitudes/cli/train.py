@@ -45,6 +45,9 @@ def command(
     refit: Annotated[
         Path | None, typer.Option(help="A run whose settings and epochs are taken, to train on validation too.")
     ] = None,
+    continues: Annotated[
+        Path | None, typer.Option("--continue", help="A finished run to go on from, with newer data.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -53,8 +56,9 @@ def command(
 
     A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
     is nothing to train, and the run is made at once. --refit RUN trains once more what RUN's validation has chosen, on
-    the validation events too: a last fit before publishing. Several processes train one model under torchrun:
-    docs/training.md.
+    the validation events too: a last fit before publishing. --continue RUN goes on with RUN's weights on the events
+    that came since, for one epoch or as many as [train] of --config says. Several processes train one model under
+    torchrun: docs/training.md.
     """
     if method is MethodName.PINNERSAGE:
         make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
@@ -70,6 +74,8 @@ def command(
 
     with one_speaks():
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
+        if continues is not None:
+            settings = continue_config(continues, seed, config)
         execution = load_section(config, "execution", ExecutionConfig)
         # Ranks that were started anew go on where they were, and replace nothing.
         how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
@@ -142,6 +148,19 @@ def refit_config(run: Path, seed: int) -> "RunConfig":
     settings = record["config"]
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
     return parse(RunConfig, settings | {"seed": seed, "train": train, "shares": record["shares"]}, f"{run}/run.json")
+
+
+def continue_config(run: Path, seed: int, config: Path | None) -> "RunConfig":
+    """Return the settings of a run that goes on from ``run``: its own, for one epoch, under [train] of ``config``."""
+    from multitudes.config import parse, read_toml
+    from multitudes.train.config import RunConfig, TrainConfig
+    from multitudes.train.continuation import continued
+    from multitudes.train.run import TrainedRun
+
+    before = TrainedRun.open(run)
+    given = {} if config is None else read_toml(config).get("train", {})
+    train = parse(TrainConfig, before.config.train.model_dump() | {"epochs": 1} | given, f"{config}: [train]")
+    return continued(RunConfig(method=before.config.method, seed=seed, model=before.config.model, train=train), before)
 
 
 def show(run: Path) -> dict[str, Any]:

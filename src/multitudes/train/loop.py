@@ -24,6 +24,7 @@ from multitudes.train.allocator import keep_freed_memory
 from multitudes.train.begin import begin, held
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
+from multitudes.train.continuation import begin_with
 from multitudes.train.execution import DEFAULT, ExecutionConfig, equip
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.record import append_metrics, read_record, write_record
@@ -79,6 +80,8 @@ def fit(
         state = fresh_state(prepared, config, ranks)
         keep_freed_memory()  # but not what making the whole table took
         equip(state.model, execution)
+        if config.continues:
+            begin_with(state, prepared, config, ranks)
         checkpoint.load(state, out / "checkpoint", ranks)
         _Loop(prepared, config, out, state, execution, ranks, progress).run()
         ranks.wait()
@@ -111,6 +114,7 @@ class _Loop:
             dense=settings.dense,
             ahead=settings.ahead,
             validation_too=settings.final,
+            since=settings.since,
         )
         self.held: HeldOut = held_out(prepared, "validation")
         rows = sample_rows(self.held, settings.validate_users, config.seed)
