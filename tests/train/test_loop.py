@@ -216,7 +216,12 @@ def test_how_a_run_is_carried_out_leaves_what_is_learned(
 
 def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: Prepared, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
-        train(prepared, config(epochs=1), tmp_path / precision, execution=ExecutionConfig(precision=precision))  # type: ignore[arg-type]
+        train(
+            prepared,
+            config(epochs=1),
+            tmp_path / precision,
+            execution=ExecutionConfig.model_validate({"precision": precision}),
+        )
     weights = load_file(tmp_path / "bfloat16" / "weights.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
     losses = [

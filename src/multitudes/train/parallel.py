@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from multitudes.errors import MultitudesError, UnavailableError
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 
 @dataclass(frozen=True)
@@ -195,7 +199,7 @@ def _first_to_say() -> bool:
         return True  # nobody is left to ask
 
 
-def _store(timeout_s: float, serve: bool = False) -> dist.Store:
+def _store(timeout_s: float, serve: bool = False) -> "Store":
     """Return where the ranks leave notes for each other, of this start alone: those of an earlier one mislead them."""
     store = dist.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],
