@@ -157,12 +157,12 @@ def joined(timeout_s: float) -> Iterator[Ranks]:
     if size == 1:
         yield ALONE
         return
-    rank = int(os.environ["RANK"])
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     # What is small and known to the processor goes by gloo, what lies on a GPU by NCCL.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
+        rank = int(os.environ["RANK"])
         store = _store(timeout_s, serve=rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError, KeyError) as error:
