@@ -195,6 +195,24 @@ def _recommend(figures: Figures) -> list[str]:
     return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, number)]
 
 
+def _parallel(figures: Figures) -> list[str]:
+    runs = figures["runs"]
+    head = ["ranks", "targets / s", "times as fast", "CPU seconds of all", "peak MiB of a rank"]
+    rows = [
+        [
+            str(run["ranks"]),
+            ranged(run["targets_per_s"]),
+            number(run["times_as_fast"]),
+            ranged(run["cpu_s"]),
+            ranged(run["peak_mib"]),
+        ]
+        for run in runs
+    ]
+    labels, parts = [f"{run['ranks']} ranks" for run in runs], [run["parts"] for run in runs]
+    shares = _parts_table(labels, parts, lambda share: f"{share:.1%}")
+    return [*table(head, rows), "", "Share of the seconds of the steps, of the first rank:", "", *shares]
+
+
 def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callable[[float], str]) -> list[str]:
     """Return a table with a row for each part, the largest first, and a column for each run."""
     largest = {name: max(own.get(name, 0.0) for own in parts) for own in parts for name in own}
@@ -206,6 +224,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "start": ("Start", _start),
     "prepare": ("Prepare", _prepare),
     "train": ("Train", _train),
+    "parallel": ("Train by several ranks", _parallel),
     "evaluate": ("Evaluate", _evaluate),
     "recommend": ("Recommend", _recommend),
     "index": ("Index", _index),

@@ -18,6 +18,7 @@ SUBJECTS: dict[str, int | None] = {
     "prepare": None,
     "index": 1,
     "train": None,
+    "parallel": 1,
     "evaluate": None,
     "recommend": 1,
 }

@@ -1,11 +1,20 @@
 """Training examples from a planted world, against its flat events."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
-from multitudes.batches.examples import Examples, draw_one, nearest_valid, resolve_condition
+from multitudes.batches.examples import (
+    ConditionSource,
+    Dealt,
+    Examples,
+    Share,
+    draw_one,
+    nearest_valid,
+    resolve_condition,
+)
 from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
 from tests.worlds import planted
@@ -22,8 +31,16 @@ def without_follows() -> Prepared:
     return planted(follow_share=0.0, stale_follows=0)[1]
 
 
-def examples(prepared: Prepared, window: int = 4, first_time_only: bool = True, condition: str = "source") -> Examples:
-    return Examples(prepared, history=20, window=window, first_time_only=first_time_only, condition=condition)  # type: ignore[arg-type]
+def examples(
+    prepared: Prepared,
+    window: int = 4,
+    first_time_only: bool = True,
+    condition: ConditionSource = "source",
+    **settings: Any,
+) -> Examples:
+    return Examples(
+        prepared, history=20, window=window, first_time_only=first_time_only, condition=condition, **settings
+    )
 
 
 @pytest.mark.parametrize("window", [1, 4, 10])
@@ -43,7 +60,7 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
         first_time.setdefault((user, int(prepared.event_item[position])), position)
     made = examples(prepared)
     start, stop = made._windows(np.random.default_rng(0))
-    batch = made._batch(start, stop, np.random.default_rng(0))
+    batch = made.batch(Dealt(start, stop, draws=0))
     for b, window in enumerate(start):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[made.user[window], item] < made.position[window] for item in known)
@@ -57,7 +74,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
         span = made.moment[stop - 1] - made.moment[start]
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
-        batch = made._batch(start, stop, np.random.default_rng(0))
+        batch = made.batch(Dealt(start, stop, draws=0))
         assert batch.past_BL.shape[1] <= 2 * history
     assert span.max() >= 20, "without the rule there are longer windows"
 
@@ -66,7 +83,7 @@ def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     prepared = without_follows
     made = examples(prepared)
     start, stop = made._windows(np.random.default_rng(0))
-    batch = made._batch(start, stop, np.random.default_rng(0))
+    batch = made.batch(Dealt(start, stop, draws=0))
     first = made.position[start]
     newest = prepared.event_offset[made.user[start]] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
@@ -80,7 +97,7 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     prepared = without_follows
     made = examples(prepared)
     start, stop = made._windows(np.random.default_rng(0))
-    batch = made._batch(start, stop, np.random.default_rng(0))
+    batch = made.batch(Dealt(start, stop, draws=0))
     dense, positive_at = batch.dense, {}
     for at in made.position.tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
@@ -102,7 +119,7 @@ def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(withou
     prepared = without_follows
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
     start, stop = made._windows(np.random.default_rng(0))
-    batch = made._batch(start, stop, np.random.default_rng(0))
+    batch = made.batch(Dealt(start, stop, draws=0))
     dense = batch.dense
     assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
     newest = np.where(batch.past_BL.any(axis=1), batch.past_BL.argmax(axis=1), -1)
@@ -114,7 +131,7 @@ def test_looking_further_ahead_foresees_from_older_moments(without_follows: Prep
     def columns(ahead: int) -> np.ndarray:
         made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
         start, stop = made._windows(np.random.default_rng(0))
-        dense = made._batch(start, stop, np.random.default_rng(0)).dense
+        dense = made.batch(Dealt(start, stop, draws=0)).dense
         return dense.column_S[dense.moment_T]
 
     near, far = columns(1), columns(4)
@@ -145,7 +162,7 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
     start, stop = made._windows(np.random.default_rng(0))
-    batch = made._batch(start, stop, np.random.default_rng(0))
+    batch = made.batch(Dealt(start, stop, draws=0))
     assert np.array_equal(batch.follows_B, later[made.position[start]])
     dense = batch.dense
     assert dense.follows_S.any()
@@ -233,7 +250,7 @@ def test_draw_one_is_even_over_what_fits() -> None:
     value = np.tile([4, 7, 9], (6000, 1))
     fits = np.tile([True, False, True], (6000, 1))
     fits[0] = False
-    drawn = draw_one(value, fits, np.random.default_rng(0))
+    drawn = draw_one(value, fits, np.random.default_rng(0).random(value.shape))
     assert drawn[0] == 0
     assert set(drawn[1:].tolist()) == {4, 9}
     assert abs((drawn[1:] == 4).mean() - 0.5) < 0.03
@@ -243,3 +260,30 @@ def test_data_without_a_training_example_is_refused(prepared: Prepared) -> None:
     none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
     with pytest.raises(DataError, match="no training example"):
         examples(none)
+
+
+@pytest.mark.parametrize("condition", ["source", "match"])
+def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared, condition: ConditionSource) -> None:
+    made = examples(prepared, condition=condition, forget_share=0.3, ahead=3)
+    dealt = next(made.deal(33, seed=0, epoch=0))
+    whole = made.batch(dealt)
+    shares = [made.batch(dealt, Share(first, 3)) for first in range(3)]
+    for first, share in enumerate(shares):
+        rows = slice(first, None, 3)
+        for name in ("past_BL", "follows_B", "target_BW", "weight_BW", "condition_BC"):
+            assert np.array_equal(getattr(share, name), getattr(whole, name)[rows]), name
+        assert np.array_equal(share.histories.valid_BL, whole.histories.valid_BL[rows])
+    dense = [np.stack([s.dense.target_T, s.dense.column_S[s.dense.moment_T]]) for s in (whole, *shares)]
+    columns = [sorted(map(tuple, d.T.tolist())) for d in (dense[0], np.concatenate(dense[1:], axis=1))]
+    assert columns[0] == columns[1]
+    assert sorted(made.targets(dealt)) == sorted(whole.dense.target_T)
+    other = made.batch(dealt._replace(draws=dealt.draws + 1))
+    assert not np.array_equal(other.past_BL, whole.past_BL), "control: other draws hide other histories"
+
+
+def test_a_share_without_a_row_weighs_nothing(prepared: Prepared) -> None:
+    made = examples(prepared)
+    dealt = next(made.deal(2, seed=0, epoch=0))
+    idle = made.batch(dealt, Share(2, 3))
+    assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
+    assert made.batch(dealt, Share(1, 3)).weight_BW.sum() > 0

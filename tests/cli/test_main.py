@@ -37,7 +37,7 @@ def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, capsys, monkeypa
 
 def test_the_help_names_the_sections_of_the_configuration(capsys):
     assert run(["train", "--help"]) == 0
-    assert "[model] and [train]" in capsys.readouterr().out
+    assert "[model], [train] and [execution]" in capsys.readouterr().out
 
 
 def test_an_interruption_says_so_and_has_its_own_exit_code(monkeypatch, capsys):

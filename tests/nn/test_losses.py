@@ -12,7 +12,7 @@ from multitudes.nn.losses import (
     negative_mass,
     pooled_mass,
     routing_variance,
-    weighted_mean,
+    weighted,
 )
 from multitudes.nn.masking import masked_high, masked_low
 
@@ -172,7 +172,7 @@ def test_routing_varies_most_where_an_interest_lives_on_one_event() -> None:
     even, one = torch.full((4,), 0.25), torch.tensor([0.0, 1.0, 0.0, 0.0])
     for events, expected in ((even, 0.0), (one, 0.75**2), (0.2 * one, 0.75**2)):
         routing_BLK = torch.stack([torch.cat([events, torch.zeros(1)]), torch.zeros(5)], dim=1).unsqueeze(0)
-        assert abs(routing_variance(routing_BLK, takes_part_BL).item() - expected) < 1e-6
+        assert abs(routing_variance(routing_BLK, takes_part_BL).mean().item() - expected) < 1e-6
 
 
 def test_routing_of_a_user_without_events_does_not_vary() -> None:
@@ -186,11 +186,11 @@ def test_routing_of_a_user_without_events_does_not_vary() -> None:
 
 def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:
     loss = torch.ones(3, requires_grad=True)
-    mean = weighted_mean(loss, torch.zeros(3))
+    mean = weighted(loss, torch.zeros(3)).mean()
     mean.backward()
     assert mean.item() == 0
     assert loss.grad is not None
-    torch.testing.assert_close(weighted_mean(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])), torch.tensor(1.5))
+    torch.testing.assert_close(weighted(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])).mean(), torch.tensor(1.5))
 
 
 def test_masks_stay_finite() -> None:

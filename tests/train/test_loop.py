@@ -17,8 +17,10 @@ from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
 from multitudes.nn.methods import Method
 from multitudes.nn.user_config import UserTowerConfig
+from multitudes.train.begin import held
 from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import train
+from multitudes.train.execution import ExecutionConfig
+from multitudes.train.loop import fit, train
 from multitudes.train.run import TrainedRun
 from tests.worlds import planted
 
@@ -181,3 +183,55 @@ def test_a_run_refuses_data_that_changed_since(prepared: Prepared, tmp_path: Pat
     train(prepared, config(epochs=1), tmp_path / "run")
     with pytest.raises(ArtefactError, match="changed since"):
         TrainedRun.open(tmp_path / "run", planted(seed=1)[1].path)
+
+
+def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(prepared: Prepared, tmp_path: Path) -> None:
+    with held(tmp_path / "run"), pytest.raises(UsageError, match="another process trains into it"):
+        fit(prepared, config(epochs=1), tmp_path / "run", overwrite=True)
+    fit(prepared, config(epochs=1), tmp_path / "run")
+    assert TrainedRun.open(tmp_path / "run").config == config(epochs=1)
+
+
+def test_a_run_that_was_killed_before_its_first_word_is_begun_by_resuming(prepared: Prepared, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        fit(prepared, config(epochs=1), tmp_path / "run")
+    fit(prepared, config(epochs=1), tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("settings", [{"parts": 4}, {"checkpoint_steps": 1}])
+def test_how_a_run_is_carried_out_leaves_what_is_learned(
+    prepared: Prepared, tmp_path: Path, settings: dict[str, int]
+) -> None:
+    """Without dropout; the gradient of parts is tested in test_parallel."""
+    still = config("single", epochs=1)
+    still = still.model_copy(update={"model": still.model.model_copy(update={"dropout": 0.0})})
+    rates = []
+    for name, execution in (("plain", ExecutionConfig()), ("other", ExecutionConfig.model_validate(settings))):
+        train(prepared, still, tmp_path / name, execution=execution)
+        rates.append(json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["loss"]["single"])
+    assert abs(rates[0] - rates[1]) < 1e-4
+
+
+def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: Prepared, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        train(
+            prepared,
+            config(epochs=1),
+            tmp_path / precision,
+            execution=ExecutionConfig.model_validate({"precision": precision}),
+        )
+    weights = load_file(tmp_path / "bfloat16" / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
+    losses = [
+        json.loads((tmp_path / p / "metrics.jsonl").read_text())["loss"]["single"] for p in ("float32", "bfloat16")
+    ]
+    assert losses[0] != losses[1], "control: it is another arithmetic"
+    assert abs(losses[0] - losses[1]) < 0.05
+
+
+def test_subsequences_are_not_trained_in_parts(prepared: Prepared, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="subsequences"):
+        fit(prepared, config("subsequence"), tmp_path / "run", execution=ExecutionConfig(parts=2))
+    assert not (tmp_path / "run").exists()

@@ -36,7 +36,8 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     pool = Pool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
     log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
     train_config = TrainConfig.model_validate(settings)
-    losses = batch_loss(model, batch, pool, log_q, train_config, torch.Generator())
+    sums = batch_loss(model, batch, pool, log_q, train_config, torch.Generator())
+    losses = {kind: loss.mean() for kind, loss in sums.items()}
     found = {kind: loss.item() for kind, loss in losses.items()}
     return found | {"total": total(losses, train_config).item()}
 
@@ -64,7 +65,8 @@ def test_the_loss_equals_a_slow_definition() -> None:
     batch = next(made.epoch(6, 0, 0))
     pool = Pool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
     log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
-    losses = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())
+    sums = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())
+    losses = {kind: loss.mean() for kind, loss in sums.items()}
 
     def users(follows_B: np.ndarray, valid_BL: np.ndarray) -> LookedUp:
         item, action, _, follow, feature = (torch.from_numpy(a) for a in batch.histories)

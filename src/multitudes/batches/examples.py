@@ -8,6 +8,9 @@ targets, nothing is ever seen before its time, and nothing is expanded in memory
 The unconditioned vector may see more: a causal encoder gives it at every moment, so each positive of the window is its
 target from the moment right before it (``Dense``), in the same pass.
 
+A batch can be made share by share, by several processes or one after the other: what is drawn for a row does not depend
+on who makes it.
+
 Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example · C
 of them with a condition · G topics per item · S moments · T dense targets.
 """
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from multitudes.batches.histories import Histories, follows, gather, ragged_rows
 from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
-from multitudes.seeding import generator
+from multitudes.seeding import generator, stream_seed
 
 ConditionSource = Literal["auto", "source", "item", "match"]
 STRETCH = 16  # batches among which histories are sorted by length
@@ -53,6 +56,32 @@ class Batch(NamedTuple):
     condition_BC: NDArray[np.int64]  # the topics that explain the first C targets, 0 = none
 
 
+class Share(NamedTuple):
+    """Every ``of``-th row of a batch, from row ``first`` on."""
+
+    first: int = 0
+    of: int = 1
+
+
+class Dealt(NamedTuple):
+    """The windows of a batch, not yet gathered: the first and the past-the-last target of each."""
+
+    start_B: NDArray[np.int64]
+    stop_B: NDArray[np.int64]
+    draws: int  # seed of what is drawn for its rows
+
+
+class _Draws(NamedTuple):
+    """What is drawn for some rows of a batch."""
+
+    topic_BCG: NDArray[np.float64]  # which of a target's topics is its condition
+    hidden_B: NDArray[np.bool_]  # whose history is hidden
+    earlier_T: NDArray[np.int64]  # from how many events earlier each target is foreseen
+
+
+WHOLE = Share()
+
+
 class Examples:
     """The training examples of a prepared data set."""
 
@@ -68,6 +97,7 @@ class Examples:
         dense: bool = True,
         ahead: int = 1,
         validation_too: bool = False,
+        since: int = 0,
     ) -> None:
         self.prepared = prepared
         self.dense = dense
@@ -76,10 +106,12 @@ class Examples:
         self.forget_share = forget_share
         self.window = window
         self.condition = resolve_condition(prepared, condition)
-        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too)
+        self.topics = widest(prepared)
+        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too, since=since)
         if len(self.position) == 0:
+            later = f" and after {since}" if since else ""
             raise DataError(
-                f"{prepared.path}: no training example (a positive after an earlier event); check the split"
+                f"{prepared.path}: no training example (a positive after an earlier event{later}); check the split"
             )
         self.user = np.searchsorted(prepared.event_offset, self.position, side="right") - 1
         # Where the newest event lies that is strictly before each target; before the user's first event: none.
@@ -90,7 +122,12 @@ class Examples:
         return len(self.position)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, skip: int = 0, most: int | None = None) -> Iterator[Batch]:
-        """Yield the batches of one epoch, a function of (seed, epoch) alone.
+        """Yield the batches of one epoch, a function of (seed, epoch) alone; arguments as of ``deal``."""
+        for dealt in self.deal(batch_size, seed, epoch, skip, most):
+            yield self.batch(dealt)
+
+    def deal(self, batch_size: int, seed: int, epoch: int, skip: int = 0, most: int | None = None) -> Iterator[Dealt]:
+        """Yield the windows of the batches of one epoch, for ``batch`` to gather.
 
         ``skip`` leaves out the first ones, ``most`` ends an epoch early (the next one is dealt anew).
         """
@@ -98,7 +135,12 @@ class Examples:
         start, stop = self._windows(random)
         chunks = self._batches_of_like_length(start, batch_size, random)
         for i, chosen in enumerate(chunks[skip:most], start=skip):
-            yield self._batch(start[chosen], stop[chosen], generator(seed, "conditions", epoch, i))
+            yield Dealt(start[chosen], stop[chosen], stream_seed(seed, "conditions", epoch, i))
+
+    def targets(self, dealt: Dealt) -> NDArray[np.int64]:
+        """Return the targets of all rows of a batch (T,), whoever gathers them."""
+        _, index_T = ragged(dealt.start_B, dealt.stop_B)
+        return self.prepared.event_item[self.position[index_T]].astype(np.int64)
 
     def batches_per_epoch(self, batch_size: int, seed: int, epoch: int, most: int | None = None) -> int:
         """Return how many batches ``epoch`` yields; the phase changes it a little from epoch to epoch."""
@@ -136,34 +178,64 @@ class Examples:
         start = np.flatnonzero(new)
         return start, np.append(start[1:], len(self.user))
 
-    def _batch(self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64], random: np.random.Generator) -> Batch:
+    def batch(self, dealt: Dealt, share: Share = WHOLE) -> Batch:
+        """Gather the rows of ``share``, as wide as the whole batch; who gets none gets the first one at weight zero."""
+        rows = np.arange(share.first, len(dealt.start_B), share.of)
+        if not len(rows):
+            return _weightless(self._batch(dealt, rows=np.zeros(1, dtype=np.int64)))
+        return self._batch(dealt, rows)
+
+    def _batch(self, dealt: Dealt, rows: NDArray[np.int64]) -> Batch:
         prepared = self.prepared
+        length = self._length(dealt)
+        draws = self._draws(dealt, rows)
+        start_B, stop_B = dealt.start_B[rows], dealt.stop_B[rows]
         user_B = self.user[start_B]
-        cut_B = self.moment[start_B] + 1
-        end_B = self.moment[stop_B - 1] + 1 if self.dense else cut_B
-        begin_B = np.maximum(prepared.event_offset[user_B], cut_B - self.history)
+        begin_B, cut_B, end_B = self._span(start_B, stop_B)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
         position_BW = self.position[np.where(real_BW, index_BW, 0)]
         target_BW = np.where(real_BW, prepared.event_item[position_BW], 0).astype(np.int64)
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         first = slice(0, MAX_CONDITIONS)
-        condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], random)
-        histories = gather(prepared, user_B, end_B, max(1, int((end_B - begin_B).max())))
+        condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], draws.topic_BCG)
+        histories = gather(prepared, user_B, end_B, length)
+        position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
         # Some users have their whole history hidden, so that the tower learns what to say to a new one.
-        hidden_B = random.random(len(start_B)) < self.forget_share
-        position_BL = end_B[:, None] - 1 - np.arange(histories.item_BL.shape[1])[None, :]
-        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~hidden_B[:, None]
+        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.hidden_B[:, None]
         return Batch(
             histories=histories._replace(valid_BL=valid_BL),
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
             # Follows are no feature of what came before they were known: derived ones were made of those very targets.
             follows_B=prepared.event_after_follows[self.position[start_B]],
-            dense=self._dense(start_B, stop_B, end_B, valid_BL, random),
+            dense=self._dense(start_B, stop_B, end_B, valid_BL, draws.earlier_T),
             target_BW=target_BW,
             weight_BW=weight_BW,
             condition_BC=condition_BC,
         )
+
+    def _span(
+        self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return where the events of each example begin, where its window begins, and where they end."""
+        cut_B = self.moment[start_B] + 1
+        end_B = self.moment[stop_B - 1] + 1 if self.dense else cut_B
+        return np.maximum(self.prepared.event_offset[self.user[start_B]], cut_B - self.history), cut_B, end_B
+
+    def _length(self, dealt: Dealt) -> int:
+        """Return L: as many events as the longest row of the whole batch has."""
+        begin_B, _, end_B = self._span(dealt.start_B, dealt.stop_B)
+        return max(1, int((end_B - begin_B).max()))
+
+    def _draws(self, dealt: Dealt, rows: NDArray[np.int64]) -> _Draws:
+        """Draw for all rows of the batch and keep what belongs to ``rows``: so it is the same, whoever draws."""
+        random = np.random.default_rng(dealt.draws)
+        whole, row_T = len(dealt.start_B), ragged(dealt.start_B, dealt.stop_B)[0]
+        conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
+        topic_BCG = random.random((whole, conditions, self.topics))
+        hidden_B = random.random(whole) < self.forget_share
+        earlier_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
+        return _Draws(topic_BCG[rows], hidden_B[rows], earlier_T[np.isin(row_T, rows)])
 
     def _dense(
         self,
@@ -171,7 +243,7 @@ class Examples:
         stop_B: NDArray[np.int64],
         end_B: NDArray[np.int64],
         valid_BL: NDArray[np.bool_],
-        random: np.random.Generator,
+        earlier_T: NDArray[np.int64],
     ) -> Dense:
         """Return the targets of the windows: each at the moment before it, or without dense training at the cut.
 
@@ -181,9 +253,7 @@ class Examples:
         nearest_BL = nearest_valid(valid_BL)
         row_T, index_T = ragged(start_B, stop_B)
         position_T = self.position[index_T]
-        moment_T = self.moment[index_T] if self.dense else self.moment[start_B][row_T]
-        if self.ahead > 1:
-            moment_T = moment_T - random.integers(0, self.ahead, size=len(moment_T))
+        moment_T = (self.moment[index_T] if self.dense else self.moment[start_B][row_T]) - earlier_T
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2
@@ -202,7 +272,7 @@ class Examples:
         user_B: NDArray[np.int64],
         position_BC: NDArray[np.int64],
         target_BC: NDArray[np.int64],
-        random: np.random.Generator,
+        draw_BCG: NDArray[np.float64],
     ) -> NDArray[np.int64]:
         allowed_BC = (target_BC > 0) & self.prepared.event_after_follows[position_BC]
         if self.condition == "source":
@@ -213,7 +283,7 @@ class Examples:
             follow_BF = follows(self.prepared, user_B)
             follow_MF = np.repeat(follow_BF, target_BC.shape[1], axis=0)
             fits_MG &= (topic_MG[:, :, None] == follow_MF[:, None, :]).any(axis=2)
-        drawn = draw_one(topic_MG, fits_MG, random).reshape(target_BC.shape)
+        drawn = draw_one(topic_MG, fits_MG, draw_BCG.reshape(topic_MG.shape)).reshape(target_BC.shape)
         return np.where(allowed_BC, drawn, 0)
 
 
@@ -224,8 +294,10 @@ def resolve_condition(prepared: Prepared, condition: ConditionSource) -> Conditi
     return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
-def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool = False) -> NDArray[np.int64]:
-    """Return the flat positions of the training targets.
+def eligible(
+    prepared: Prepared, *, first_time_only: bool, validation_too: bool = False, since: int = 0
+) -> NDArray[np.int64]:
+    """Return the flat positions of the training targets, all of them later than ``since`` where that is not 0.
 
     A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
     follows that are known by then (new users are what explicit interests are for).
@@ -234,6 +306,8 @@ def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool 
     wanted = known & (prepared.event_weight > 0) & (prepared.event_item > 0)
     if first_time_only:
         wanted &= prepared.event_first
+    if since:
+        wanted &= prepared.event_time > since
     has_follows = np.repeat(np.diff(prepared.follow_offset) > 0, np.diff(prepared.event_offset))
     wanted &= (prepared.event_past > 0) | (has_follows & prepared.event_after_follows)
     return np.flatnonzero(wanted)
@@ -241,8 +315,19 @@ def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool 
 
 def item_topics(prepared: Prepared, item_M: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the topics of each item (M, G), zero-padded; G is as wide as the widest item, at most MAX_ITEM_TOPICS."""
-    widest = int(np.diff(prepared.item_topic_offset).max(initial=1))
-    return ragged_rows(prepared.item_topic_offset, prepared.item_topic, item_M, min(max(widest, 1), MAX_ITEM_TOPICS))
+    return ragged_rows(prepared.item_topic_offset, prepared.item_topic, item_M, widest(prepared))
+
+
+def widest(prepared: Prepared) -> int:
+    """Return G, the most topics of an item that count."""
+    return min(max(int(np.diff(prepared.item_topic_offset).max(initial=1)), 1), MAX_ITEM_TOPICS)
+
+
+def _weightless(batch: Batch) -> Batch:
+    """Return a batch that adds nothing to any loss or gradient."""
+    dense = batch.dense._replace(weight_T=np.zeros_like(batch.dense.weight_T))
+    nothing = {name: np.zeros_like(getattr(batch, name)) for name in ("target_BW", "weight_BW", "condition_BC")}
+    return batch._replace(dense=dense, **nothing)
 
 
 def nearest_valid(valid_BL: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -262,9 +347,11 @@ def ragged(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray
     return row_T, np.arange(len(row_T)) - begins_B[row_T] + low_B[row_T]
 
 
-def draw_one(value_MG: NDArray[np.int64], fits_MG: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw one fitting entry of each row, evenly; 0 where none fits."""
-    noise_MG = np.where(fits_MG, random.random(value_MG.shape), -1.0)
+def draw_one(
+    value_MG: NDArray[np.int64], fits_MG: NDArray[np.bool_], draw_MG: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Return one fitting entry of each row, evenly where ``draw_MG`` is uniform in [0, 1); 0 where none fits."""
+    noise_MG = np.where(fits_MG, draw_MG, -1.0)
     pick_M1 = noise_MG.argmax(axis=1)[:, None]
     picked_M = np.take_along_axis(value_MG, pick_M1, axis=1)[:, 0]
     return np.where(fits_MG.any(axis=1), picked_M, 0)

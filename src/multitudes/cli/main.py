@@ -106,7 +106,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+    if message:  # of several ranks that train one model, one says why they end
+        print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
     return code
 
 

@@ -1,6 +1,6 @@
 """The sections of ``multitudes.toml`` and the configuration behind each; also the file itself, written from them.
 
-Names only: a configuration is imported when it is asked for, and [model] and [train] need the extra ``train``.
+Names only: a configuration is imported when it is asked for; [model], [train] and [execution] need the extra ``train``.
 """
 
 import json
@@ -18,6 +18,7 @@ CONFIGS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
     "model": "multitudes.nn.user_config:UserTowerConfig",
     "train": "multitudes.train.config:TrainConfig",
+    "execution": "multitudes.train.execution:ExecutionConfig",
     "pinnersage": "multitudes.batches.pinnersage:PinnerSageConfig",
     "evaluate": "multitudes.evaluate.config:EvaluateConfig",
     "index": "multitudes.index.build:IndexConfig",

@@ -1,5 +1,6 @@
 """``multitudes train``: a prepared data set becomes a run."""
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
     from multitudes.train.config import RunConfig
@@ -37,9 +39,14 @@ def command(
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     method: Annotated[MethodName, typer.Option(metavar="<method>", help=WHICH)] = MethodName.JOINT,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
-    config: Annotated[Path | None, typer.Option(help="TOML file with [model] and [train], or [pinnersage].")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
+    ] = None,
     refit: Annotated[
         Path | None, typer.Option(help="A run whose settings and epochs are taken, to train on validation too.")
+    ] = None,
+    continues: Annotated[
+        Path | None, typer.Option("--continue", help="A finished run to go on from, with newer data.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
@@ -49,7 +56,9 @@ def command(
 
     A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
     is nothing to train, and the run is made at once. --refit RUN trains once more what RUN's validation has chosen, on
-    the validation events too: a last fit before publishing.
+    the validation events too: a last fit before publishing. --continue RUN goes on with RUN's weights on the events
+    that came since, for one epoch or as many as [train] of --config says. Several processes train one model under
+    torchrun: docs/training.md.
     """
     if method is MethodName.PINNERSAGE:
         make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
@@ -57,20 +66,25 @@ def command(
     from multitudes.cli.extras import require_torch
 
     require_torch()
-    import shutil
-
+    from multitudes.config import load_section
     from multitudes.data.prepared import Prepared
-    from multitudes.train.loop import train
-    from multitudes.train.record import read_record
+    from multitudes.train.execution import ExecutionConfig
+    from multitudes.train.loop import fit
+    from multitudes.train.parallel import joined, one_speaks, restarted
 
-    settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
-    data = Prepared.open(prepared)
-    if overwrite and out.exists():
-        read_record(out)  # refuse to delete a folder that is not a run
-        shutil.rmtree(out)
-    with progress_bar(f"train {settings.method}") as progress:
-        run = train(data, settings, out, resume=resume, progress=progress)
-    record = show(run.path)
+    with one_speaks():
+        settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
+        if continues is not None:
+            settings = continue_config(continues, seed, config)
+        execution = load_section(config, "execution", ExecutionConfig)
+        # Ranks that were started anew go on where they were, and replace nothing.
+        how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
+        data = Prepared.open(prepared)
+        with joined(execution.timeout_s) as ranks, _progress(f"train {settings.method}", ranks.first) as progress:
+            fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
+    if not ranks.first:
+        return
+    record = show(out)
     if json:
         print_json(
             {
@@ -81,6 +95,10 @@ def command(
                 "validation": {_judged_by(record): record["validation_hit_rate"]},
             }
         )
+
+
+def _progress(title: str, shown: bool) -> AbstractContextManager[Progress]:
+    return progress_bar(title) if shown else nullcontext(silent)
 
 
 def make_pinnersage(
@@ -130,6 +148,19 @@ def refit_config(run: Path, seed: int) -> "RunConfig":
     settings = record["config"]
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
     return parse(RunConfig, settings | {"seed": seed, "train": train, "shares": record["shares"]}, f"{run}/run.json")
+
+
+def continue_config(run: Path, seed: int, config: Path | None) -> "RunConfig":
+    """Return the settings of a run that goes on from ``run``: its own, for one epoch, under [train] of ``config``."""
+    from multitudes.config import parse, read_toml
+    from multitudes.train.config import RunConfig, TrainConfig
+    from multitudes.train.continuation import continued
+    from multitudes.train.run import TrainedRun
+
+    before = TrainedRun.open(run)
+    given = {} if config is None else read_toml(config).get("train", {})
+    train = parse(TrainConfig, before.config.train.model_dump() | {"epochs": 1} | given, f"{config}: [train]")
+    return continued(RunConfig(method=before.config.method, seed=seed, model=before.config.model, train=train), before)
 
 
 def show(run: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · D width.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -105,7 +107,7 @@ def hard_negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor, beta: float)
 
 
 def routing_variance(routing_BLK: Tensor, takes_part_BL: Tensor) -> Tensor:
-    """Return how unevenly interests divide their weight among the events, squared and summed over interests (REMI).
+    """Return how unevenly a user's interests divide their weight among the events, squared and summed (REMI); (B,).
 
     It is large where an interest lives on one event of many, its "routing collapse". An interest's routing is brought
     to a sum of one first, so that it is the same for attention over events and for shares of interests.
@@ -117,9 +119,20 @@ def routing_variance(routing_BLK: Tensor, takes_part_BL: Tensor) -> Tensor:
     mean_BL1 = part_BL1 / part_BL1.sum(dim=1, keepdim=True).clamp(min=1)  # a sum of one, evenly
     some_BK = routing_BLK.sum(dim=1) > 0
     spread_BK = ((share_BLK - mean_BL1) * part_BL1).square().sum(dim=1) * some_BK
-    return spread_BK.square().sum(dim=1).mean()
+    return spread_BK.square().sum(dim=1)
 
 
-def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean of ``loss`` weighted by ``weight``; zero, with a gradient, where all weights are zero."""
-    return (loss * weight).sum() / weight.sum().clamp(min=1e-9)
+class Weighted(NamedTuple):
+    """A sum of losses by weight beside the sum of the weights, so that rows that lie apart have a mean in common."""
+
+    sum: Tensor
+    weight: Tensor
+
+    def mean(self) -> Tensor:
+        """Return the weighted mean; zero, with a gradient, where all weights are zero."""
+        return self.sum / self.weight.clamp(min=1e-9)
+
+
+def weighted(loss: Tensor, weight: Tensor) -> Weighted:
+    """Return the sum of ``loss`` weighted by ``weight``."""
+    return Weighted((loss * weight).sum(), weight.sum())

@@ -2,6 +2,15 @@
 
 The order of examples, the negatives and the dropout of a step are functions of (seed, epoch, step), so no random state
 has to be kept for a resumed run to end with the identical weights.
+
+Each rank writes a file with its rows of the item table, and reads its rows from the files of however many ranks wrote
+them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.)
+
+::
+
+    checkpoint/position.json              where training stands
+               shared.safetensors         what every rank has
+               rows-FROM-TO.safetensors   rows of the table and of what the optimiser knows of them
 """
 
 import json
@@ -10,14 +19,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
 from multitudes.errors import ArtefactError
 from multitudes.nn.model import TwoTower
+from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import weights
+from multitudes.train.sharded import TABLE
+
+_TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
+_DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass
@@ -45,46 +59,83 @@ class State:
     position: Position
 
 
-def save(state: State, folder: Path) -> None:
+def save(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
     """Write ``state``; a crash at any moment leaves the earlier checkpoint or this one."""
     fresh, old = folder.with_name(folder.name + ".new"), _old(folder)
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save_file(_tensors(state), fresh / "state.safetensors")
-    (fresh / "position.json").write_text(json.dumps(asdict(state.position)), encoding="utf-8")
-    if folder.exists():
-        folder.replace(old)
-    fresh.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    if ranks.first:
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+        fresh.mkdir(parents=True)
+    ranks.wait()
+    tensors = _tensors(state)
+    own = ranks.part(state.model.items.id_embedding.num_embeddings)
+    of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
+    save_file(of_table, fresh / f"rows-{own.start}-{own.stop}.safetensors")
+    if ranks.first:
+        save_file({name: t for name, t in tensors.items() if name not in of_table}, fresh / "shared.safetensors")
+        (fresh / "position.json").write_text(json.dumps(asdict(state.position)), encoding="utf-8")
+    ranks.wait()
+    if ranks.first:
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def load(state: State, folder: Path) -> None:
+def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
     """Restore ``state`` in place; without a checkpoint it is left as it is.
 
     Raises:
         ArtefactError: the checkpoint is damaged or belongs to another model.
     """
     old = _old(folder)
-    if old.exists() and not folder.exists():
+    if ranks.first and old.exists() and not folder.exists():
         old.replace(folder)  # a crash between the two renames of `save`: the next `save` would take it for a leftover
+    ranks.wait()
     if not folder.exists():
         return
     try:
-        tensors = load_file(folder / "state.safetensors")
+        own = ranks.part(state.model.items.id_embedding.num_embeddings)
+        tensors = load_file(folder / "shared.safetensors") | _rows(folder, own)
         state.position = Position(**json.loads((folder / "position.json").read_text(encoding="utf-8")))
-        for name, tensor in weights(state.model).items():
-            tensor.copy_(tensors[f"weight/{name}"])
-        state.best = _under("best/", tensors)
-        state.loss_sums = _under("loss/", tensors)
-        state.frequency.last[:] = tensors["frequency/last"].numpy()
-        state.frequency.interval[:] = tensors["frequency/interval"].numpy()
-        for i, optimizer in enumerate(state.optimizers):
-            _restore(optimizer, _under(f"optimizer/{i}/", tensors))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        _take(state, tensors)
+    except _DAMAGED as error:
         raise ArtefactError(
             f"{folder}: damaged checkpoint ({type(error).__name__}); train again with --overwrite"
         ) from None
+
+
+def _take(state: State, tensors: dict[str, Tensor]) -> None:
+    for name, tensor in weights(state.model).items():
+        tensor.copy_(tensors[f"weight/{name}"])
+    state.best = _under("best/", tensors)
+    state.loss_sums = _under("loss/", tensors)
+    state.frequency.last[:] = tensors["frequency/last"].numpy()
+    state.frequency.interval[:] = tensors["frequency/interval"].numpy()
+    for i, optimizer in enumerate(state.optimizers):
+        _restore(optimizer, _under(f"optimizer/{i}/", tensors))
+
+
+def _has_rows(name: str) -> bool:
+    """Return whether a tensor has a row for each item, of which a rank holds some."""
+    return name.endswith(f"/{TABLE}") or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
+
+
+def _rows(folder: Path, own: slice) -> dict[str, Tensor]:
+    """Read the rows ``own`` of the table from the files that hold some of them."""
+    pieces: dict[str, list[Tensor]] = {}
+    files = sorted((int(f.stem.split("-")[1]), int(f.stem.split("-")[2]), f) for f in folder.glob("rows-*"))
+    for start, stop, file in files:
+        first, last = max(start, own.start), min(stop, own.stop)
+        if first >= last:
+            continue
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (no mapping)
+                pieces.setdefault(name, []).append(opened.get_slice(name)[first - start : last - start])
+    rows = {name: torch.cat(found) for name, found in pieces.items()}
+    if any(len(found) != own.stop - own.start for found in rows.values()):
+        raise ValueError("rows are missing")
+    return rows
 
 
 def _old(folder: Path) -> Path:
@@ -101,7 +152,7 @@ def _tensors(state: State) -> dict[str, Tensor]:
         for index, values in optimizer.state_dict()["state"].items():
             for key, value in values.items():
                 tensors[f"optimizer/{i}/{index}/{key}"] = torch.as_tensor(value)
-    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -50,6 +50,9 @@ class TrainConfig(Config):
     final: bool = Field(
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
     )
+    since: int = Field(
+        0, ge=0, description="targets are later than this time only, seconds; see `multitudes train --continue`"
+    )
     validate_users: int = Field(1000, ge=1, description="users, drawn once by the seed, on which an epoch is judged")
     validate_at: int = Field(100, ge=1, description="N of the hit rate by which the best epoch is chosen")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where there is one")
@@ -70,6 +73,7 @@ class RunConfig(Config):
     model: UserTowerConfig = UserTowerConfig()
     train: TrainConfig = TrainConfig()
     shares: dict[Kind, float] = Field({}, description="final: what each kind of vector earned in the run before it")
+    continues: str = Field("", description="folder of the run whose weights training begins with; none: its own")
 
     @model_validator(mode="before")
     @classmethod

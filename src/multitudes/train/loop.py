@@ -5,56 +5,103 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import torch
 from safetensors.torch import save_file
 
-from multitudes.batches.examples import Batch, Examples
+from multitudes.batches.examples import Dealt, Examples
 from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.vectors import KINDS
 from multitudes.data.prepared import Prepared
 from multitudes.errors import MultitudesError, UsageError
+from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
 from multitudes.train import checkpoint
 from multitudes.train.allocator import keep_freed_memory
-from multitudes.train.checkpoint import State
+from multitudes.train.begin import begin, held
+from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
-from multitudes.train.record import append_metrics, data_digest, new_record, read_record, write_record
+from multitudes.train.continuation import begin_with
+from multitudes.train.execution import DEFAULT, ExecutionConfig, equip
+from multitudes.train.parallel import ALONE, Ranks
+from multitudes.train.record import append_metrics, read_record, write_record
 from multitudes.train.run import TrainedRun, weights
-from multitudes.train.step import forward, fresh_state, update
-from multitudes.train.validation import judge, sample_rows
+from multitudes.train.sharded import TABLE, whole_table
+from multitudes.train.step import descend, fresh_state, gradients
+from multitudes.train.validation import Judgement, judge, sample_rows
 
 
 def train(
-    prepared: Prepared, config: RunConfig, out: str | Path, *, resume: bool = False, progress: Progress = silent
+    prepared: Prepared,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    execution: ExecutionConfig = DEFAULT,
+    progress: Progress = silent,
 ) -> TrainedRun:
-    """Train ``config.method`` on ``prepared`` and write the run folder ``out``.
+    """Train as ``fit`` does, in this process alone, and open the run."""
+    fit(prepared, config, out, resume=resume, execution=execution, progress=progress)
+    return TrainedRun.open(out)
 
-    Same data, configuration and machine give identical weights, whether or not training was interrupted on the way. The
-    process keeps the memory that it frees from then on (``train/allocator.py``).
+
+def fit(
+    prepared: Prepared,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    execution: ExecutionConfig = DEFAULT,
+    ranks: Ranks = ALONE,
+    progress: Progress = silent,
+) -> None:
+    """Train ``config.method`` on ``prepared`` and write the run folder ``out``, which all ranks must see.
+
+    Same data, configuration, machine and number of ranks give identical weights, whether or not training was
+    interrupted on the way. The process keeps the memory that it frees from then on (``train/allocator.py``).
 
     Raises:
-        UsageError: ``out`` exists and ``resume`` is off, or it was begun with other settings or data.
+        UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was begun with other settings or data,
+            another process trains into it, or the method cannot be trained by several ranks or in parts.
+        UnavailableError: another rank ended, or did not answer in time.
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     out = Path(out)
-    if not _begin(prepared, config, out, resume):
-        return TrainedRun.open(out)
-    keep_freed_memory()
-    state = fresh_state(prepared, config)
-    checkpoint.load(state, out / "checkpoint")
-    _Loop(prepared, config, out, state, progress).run()
-    return TrainedRun.open(out)
+    _refuse_to_share(prepared, config, ranks.size * execution.parts, ranks)
+    with held(out) if ranks.first else nullcontext():
+        begun = begin(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
+        if not ranks.tell([begun])[0]:
+            return
+        state = fresh_state(prepared, config, ranks)
+        keep_freed_memory()  # but not what making the whole table took
+        equip(state.model, execution)
+        if config.continues:
+            begin_with(state, prepared, config, ranks)
+        checkpoint.load(state, out / "checkpoint", ranks)
+        _Loop(prepared, config, out, state, execution, ranks, progress).run()
+        ranks.wait()
 
 
 class _Loop:
     """One training session: what it needs is fixed at its start, what changes is in ``state``."""
 
-    def __init__(self, prepared: Prepared, config: RunConfig, out: Path, state: State, progress: Progress) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        config: RunConfig,
+        out: Path,
+        state: State,
+        execution: ExecutionConfig,
+        ranks: Ranks,
+        progress: Progress,
+    ) -> None:
         self.config, self.out, self.state, self.progress = config, out, state, progress
+        self.execution, self.ranks = execution, ranks
         self.run_view = TrainedRun(out, prepared, config, state.model)
         settings = config.train
         self.examples = Examples(
@@ -67,6 +114,7 @@ class _Loop:
             dense=settings.dense,
             ahead=settings.ahead,
             validation_too=settings.final,
+            since=settings.since,
         )
         self.held: HeldOut = held_out(prepared, "validation")
         rows = sample_rows(self.held, settings.validate_users, config.seed)
@@ -77,9 +125,12 @@ class _Loop:
         with _deferred_interrupt() as interrupted:
             while position.epoch < self.config.train.epochs and not self._out_of_patience():
                 if not self._epoch(interrupted):
-                    checkpoint.save(self.state, self.out / "checkpoint")
+                    self._save()
                     raise KeyboardInterrupt
         self._finish()
+
+    def _save(self) -> None:
+        checkpoint.save(self.state, self.out / "checkpoint", self.ranks)
 
     def _out_of_patience(self) -> bool:
         position = self.state.position
@@ -90,27 +141,27 @@ class _Loop:
         position, seed, settings = self.state.position, self.config.seed, self.config.train
         size, most = settings.batch_size, settings.epoch_batches or None
         batches = self.examples.batches_per_epoch(size, seed, position.epoch, most)
-        began, first, targets = time.perf_counter(), position.batch, 0
-        for batch in self.examples.epoch(size, seed, position.epoch, skip=first, most=most):
-            self._step(batch)
-            targets += len(batch.dense.target_T)
+        clock, targets, seconds = _Clock(position), 0, position.seconds
+        for dealt in self.examples.deal(size, seed, position.epoch, skip=position.batch, most=most):
+            self._step(dealt)
+            targets += int((dealt.stop_B - dealt.start_B).sum())
             self.progress(position.batch, batches, f"epoch {position.epoch + 1}, {self._note()}")
-            if interrupted:
-                position.seconds += time.perf_counter() - began
+            clock.read()
+            if self.ranks.any(bool(interrupted)):
                 return False
-        seconds = time.perf_counter() - began
-        position.seconds += seconds
-        self._end_of_epoch(targets / max(seconds, 1e-9))
+            if self.execution.checkpoint_steps and position.step % self.execution.checkpoint_steps == 0:
+                self._save()
+        self._end_of_epoch(targets / max(position.seconds - seconds, 1e-9))
         return True
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, dealt: Dealt) -> None:
         state = self.state
         state.position.step += 1
-        losses = forward(state, batch, self.run_view.prepared.n_items, self.config)
-        self._check_finite(sum(float(loss.detach()) for loss in losses.values()))
-        update(state, losses, self.config.train)
+        losses = gradients(state, self.examples, dealt, self.config, self.ranks, self.execution.parts)
+        self._check_finite(sum(float(loss) for loss in losses.values()))
+        descend(state)
         for kind, loss in losses.items():
-            state.loss_sums[kind] = state.loss_sums.get(kind, torch.zeros(())) + loss.detach().cpu()
+            state.loss_sums[kind] = state.loss_sums.get(kind, torch.zeros(())) + loss
         state.position.batch += 1
 
     def _check_finite(self, loss: float) -> None:
@@ -128,8 +179,7 @@ class _Loop:
 
     def _end_of_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
-        self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, self.state.model)
-        rate, shares = judge(self.run_view, self.held, self.rows, self.config.train.validate_at)
+        rate, shares = self._judge()
         if rate > position.best_hit_rate or not len(self.rows):  # nothing to judge by: the last epoch is kept
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
@@ -144,14 +194,30 @@ class _Loop:
             "targets_per_s": round(targets_per_s, 1),
             "seconds": round(position.seconds, 3),
         }
-        append_metrics(self.out / "metrics.jsonl", record)
+        if self.ranks.first:
+            append_metrics(self.out / "metrics.jsonl", record)
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
-        checkpoint.save(self.state, self.out / "checkpoint")
+        self._save()
+
+    def _judge(self) -> Judgement:
+        """Return what the first rank found, to all ranks."""
+        found, state = [0.0] * (1 + len(KINDS)), self.state
+        with whole_table(state.model, self.ranks):
+            if self.ranks.first:
+                self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, state.model)
+                rate, shares = judge(self.run_view, self.held, self.rows, self.config.train.validate_at)
+                found = [rate, *(shares[kind] for kind in KINDS)]
+        rate, *told = self.ranks.tell(found)
+        return Judgement(rate, dict(zip(KINDS, told, strict=True)))
 
     def _finish(self) -> None:
+        best = self.state.best or weights(self.state.model)
+        table = self.ranks.collect(best[TABLE], self.state.model.items.id_embedding.num_embeddings)
+        if table is None:
+            return
         partial = self.out / "weights.safetensors.partial"
-        save_file(self.state.best or weights(self.state.model), partial)
+        save_file(best | {TABLE: table}, partial)
         partial.replace(self.out / "weights.safetensors")
         record = read_record(self.out)
         position = self.state.position
@@ -166,19 +232,33 @@ class _Loop:
         shutil.rmtree(self.out / "checkpoint", ignore_errors=True)
 
 
-def _begin(prepared: Prepared, config: RunConfig, out: Path, resume: bool) -> bool:
-    """Make the run folder, or check that it can be resumed; return False if it is finished already."""
-    settings = config.model_dump(mode="json")
-    if not out.exists():
-        out.mkdir(parents=True)
-        write_record(out, new_record(prepared, settings))
-        return True
-    if not resume:
-        raise UsageError(f"{out}: exists; give another --out, go on with --resume, or replace it with --overwrite")
-    record = read_record(out)
-    if record["config"] != settings or record["prepared_digest"] != data_digest(prepared):
-        raise UsageError(f"{out}: was begun with other settings or data; resume with the same, or use --overwrite")
-    return not record["finished"]
+class _Clock:
+    """Adds the time that passes to the seconds of a position, at each reading."""
+
+    def __init__(self, position: Position) -> None:
+        self._position, self._last = position, time.perf_counter()
+
+    def read(self) -> None:
+        now = time.perf_counter()
+        self._position.seconds += now - self._last
+        self._last = now
+
+
+def _refuse_to_share(prepared: Prepared, config: RunConfig, shares: int, ranks: Ranks) -> None:
+    """Refuse what cannot be shared.
+
+    Raises:
+        UsageError: the method, or the number of ranks.
+    """
+    finds = METHODS[config.method].implicit
+    if shares > 1 and "subsequence" in (finds, config.model.implicit if finds == "chosen" else None):
+        raise UsageError(
+            "subsequences are of concepts that follow the items of a whole batch: train them with one rank and"
+            " [execution] parts = 1"
+        )
+    rows = prepared.n_items + 1
+    if ranks.each(rows) * (ranks.size - 1) >= rows:
+        raise UsageError(f"{ranks.size} ranks for a table of {rows} rows: each needs some; start fewer")
 
 
 @contextmanager

@@ -16,16 +16,18 @@ from multitudes.batches.negatives import Pool
 from multitudes.nn import association
 from multitudes.nn.interests.conditional import topic_known
 from multitudes.nn.losses import (
+    Weighted,
     accidental_hits,
     corrected,
     hard_negative_mass,
     pooled_mass,
     routing_variance,
-    weighted_mean,
+    weighted,
 )
 from multitudes.nn.model import TwoTower
 from multitudes.nn.user import UserInputs
 from multitudes.train.config import TrainConfig
+from multitudes.train.parallel import ALONE, Ranks
 
 
 class TargetLogQ(NamedTuple):
@@ -58,11 +60,15 @@ def batch_loss(
     log_q: TargetLogQ,
     config: TrainConfig,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"; and "routing"."""
-    looked = _look_up(model, batch, pool, log_q)
+    ranks: Ranks = ALONE,
+) -> dict[str, Weighted]:
+    """Return the loss of each kind of interest that the model has: "single", "implicit", "explicit"; and "routing".
+
+    Of several ranks, each gives its rows of the batch and the whole pool, and gets the losses of its own rows.
+    """
+    looked = _look_up(model, batch, pool, log_q, ranks)
     state_BLD = model.user.states(looked.inputs)
-    losses: dict[str, Tensor] = {}
+    losses: dict[str, Weighted] = {}
     if model.user.keeps_single:
         losses["single"] = _dense_loss(model, batch, looked, state_BLD)
     if model.user.interest_crossing is not None:
@@ -70,7 +76,7 @@ def batch_loss(
     return losses
 
 
-def _dense_loss(model: TwoTower, batch: Batch, looked: _LookedUp, state_BLD: Tensor) -> Tensor:
+def _dense_loss(model: TwoTower, batch: Batch, looked: _LookedUp, state_BLD: Tensor) -> Weighted:
     """Return the loss of the unconditioned vector at every moment that has a target."""
     device = state_BLD.device
     row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
@@ -83,7 +89,7 @@ def _dense_loss(model: TwoTower, batch: Batch, looked: _LookedUp, state_BLD: Ten
     negative_S = pooled_mass(vector_SD, looked.pool_ND, looked.log_q_N, hit_BN, row_S)
     positive_T = corrected((vector_SD[moment_T] * looked.dense_TD).sum(dim=1), looked.dense_log_q_T)
     known_S = begun_S1.squeeze(1) | (follows_S & topic_known(looked.follow_BF).any(dim=1)[row_S])
-    return weighted_mean(association.softmax_loss(positive_T, negative_S[moment_T]), weight_T * known_S[moment_T])
+    return weighted(association.softmax_loss(positive_T, negative_S[moment_T]), weight_T * known_S[moment_T])
 
 
 def _interest_losses(
@@ -93,7 +99,7 @@ def _interest_losses(
     state_BLD: Tensor,
     config: TrainConfig,
     generator: torch.Generator,
-) -> dict[str, Tensor]:
+) -> dict[str, Weighted]:
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}
     (vectors_BKD, importance_BK, mask_BK), _, routing_BLK = user.vectors(looked.inputs, state_BLD, generator)
@@ -110,15 +116,16 @@ def _interest_losses(
             positive_BWK[:, :, own], negative_BK[:, own], mask_BK[:, own], importance_BK[:, own], config, generator
         )
         has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
-        losses["implicit"] = weighted_mean(loss_BW, looked.weight_BW * has_interest_B1)
+        losses["implicit"] = weighted(loss_BW, looked.weight_BW * has_interest_B1)
         if config.routing_regulariser:
-            losses["routing"] = routing_variance(routing_BLK, looked.inputs.past_BL)
+            variance_B = routing_variance(routing_BLK, looked.inputs.past_BL)
+            losses["routing"] = weighted(variance_B, (looked.target_BW > 0).any(dim=1).to(variance_B))
     if user.conditional is not None:
         # The c-th explicit vector carries the condition of the c-th target: the association is logged, not guessed.
         own, first = slice(n_single + n_implicit, None), slice(0, batch.condition_BC.shape[1])
         positive_BC = positive_BWK[:, first, own].diagonal(dim1=1, dim2=2)
         loss_BC = association.softmax_loss(positive_BC, negative_BK[:, own])
-        losses["explicit"] = weighted_mean(loss_BC, looked.weight_BW[:, first] * mask_BK[:, own])
+        losses["explicit"] = weighted(loss_BC, looked.weight_BW[:, first] * mask_BK[:, own])
     return losses
 
 
@@ -160,8 +167,11 @@ def _associate(
     return association.mixture(positive_BWK, negative_BK, mask_BK, weight_BK)
 
 
-def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ) -> _LookedUp:
-    """Compute each distinct item, and each distinct (item, action) of a history, once: there are far more places."""
+def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ, ranks: Ranks) -> _LookedUp:
+    """Compute each distinct item, and each distinct (item, action) of a history, once: there are far more places.
+
+    Ranks divide the pool among them, and each gets the vectors that the others computed.
+    """
     device = model.items.id_embedding.weight.device
 
     def on_device(array: NDArray[Any]) -> Tensor:
@@ -169,7 +179,7 @@ def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ) -> _L
 
     item_BL, action_BL, valid_BL, follow_BF, feature_BP = map(on_device, batch.histories)
     target_BW, dense_T, pool_N = map(on_device, (batch.target_BW, batch.dense.target_T, pool.item_N))
-    parts = [item_BL.flatten(), target_BW.flatten(), dense_T, pool_N]
+    parts = [item_BL.flatten(), target_BW.flatten(), dense_T, pool_N[ranks.part(len(pool_N))]]
     item_M, row = distinct(torch.cat(parts), model.items.id_embedding.num_embeddings)
     input_MD = model.items.inputs(item_M)
     vector_MD = model.item_vectors(input_MD)
@@ -198,7 +208,7 @@ def _look_up(model: TwoTower, batch: Batch, pool: Pool, log_q: TargetLogQ) -> _L
         dense_TD=vector_MD.index_select(0, dense),
         dense_log_q_T=on_device(log_q.dense_T),
         pool_N=pool_N,
-        pool_ND=vector_MD.index_select(0, negatives),
+        pool_ND=ranks.gather(vector_MD.index_select(0, negatives), len(pool_N)),
         log_q_N=on_device(pool.log_q_N),
     )
 

@@ -1,6 +1,8 @@
 """One optimisation step: draw the pool of negatives, the loss of the batch, the gradient, the update.
 
-Every random draw of a step is a function of (seed, step), so a resumed run repeats what an unbroken one does.
+Every random draw of a step is a function of (seed, step), so a resumed run repeats what an unbroken one does. Which
+examples and negatives a step has does not depend on how many ranks or parts share it; dropout and the first seeds of
+interests do.
 """
 
 import numpy as np
@@ -8,25 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.examples import Batch
+from multitudes.batches.examples import WHOLE, Batch, Dealt, Examples, Share
 from multitudes.batches.frequency import StreamingFrequency
-from multitudes.batches.negatives import draw_pool, log_inclusion
+from multitudes.batches.negatives import Pool, draw_pool, log_inclusion
 from multitudes.data.prepared import Prepared
 from multitudes.errors import UsageError
+from multitudes.nn.losses import Weighted
 from multitudes.nn.model import TwoTower
 from multitudes.seeding import generator, stream_seed
 from multitudes.train.build import build_model
 from multitudes.train.checkpoint import Position, State
-from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.config import RunConfig
 from multitudes.train.objective import TargetLogQ, batch_loss, total
+from multitudes.train.parallel import ALONE, Ranks
+from multitudes.train.sharded import distribute, sum_gradients
 
 GRADIENT_NORM = 5.0  # gradients of dense weights are cut to this length
 
 
-def fresh_state(prepared: Prepared, config: RunConfig) -> State:
-    """Return the state before the first step; weights are a function of the seed."""
+def fresh_state(prepared: Prepared, config: RunConfig, ranks: Ranks = ALONE) -> State:
+    """Return the state before the first step; weights are a function of the seed, and of several ranks each has its."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = build_model(prepared, config.method, config.model).to(_device(config.train.device))
+    model = distribute(build_model(prepared, config.method, config.model), ranks).to(_device(config.train.device))
     settings = config.train
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(dense(model), lr=settings.learning_rate, weight_decay=settings.weight_decay),
@@ -42,33 +47,73 @@ def dense(model: TwoTower) -> list[Tensor]:
     return [p for p in model.parameters() if p is not model.items.id_embedding.weight]
 
 
-def forward(state: State, batch: Batch, n_items: int, config: RunConfig) -> dict[str, Tensor]:
-    """Return the losses of a batch by kind, with their graph."""
+def gradients(
+    state: State, examples: Examples, dealt: Dealt, config: RunConfig, ranks: Ranks = ALONE, parts: int = 1
+) -> dict[str, Tensor]:
+    """Leave the gradient of a batch's loss in the weights, and return the loss by kind.
+
+    Both are of the whole batch, of which each of ``ranks`` goes through its rows, in ``parts``. A mean over all rows
+    needs the sum of their weights before the first part goes back: more than one are read twice.
+    """
+    for optimizer in state.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    pool = _pool(state, examples.targets(dealt), examples.prepared.n_items, config)
+    shares = [Share(ranks.rank + part * ranks.size, ranks.size * parts) for part in range(parts)]
+
+    def losses(share: Share) -> dict[str, Weighted]:
+        return _losses(state, examples.batch(dealt, share), pool, share, config, ranks)
+
+    with torch.set_grad_enabled(parts == 1):
+        read = [losses(share) for share in shares]
+    whole = _added(read, ranks)
+    for share in shares:
+        own = read[0] if parts == 1 else losses(share)
+        means = {kind: Weighted(loss.sum, whole[kind].weight).mean() for kind, loss in own.items()}
+        total(means, config.train).backward()  # type: ignore[no-untyped-call]
+    sum_gradients(dense(state.model), ranks)
+    return {kind: loss.mean() for kind, loss in whole.items()}
+
+
+def descend(state: State) -> None:
+    """Take one step down the gradient that the weights hold."""
+    torch.nn.utils.clip_grad_norm_(dense(state.model), GRADIENT_NORM)
+    for optimizer in state.optimizers:
+        optimizer.step()
+
+
+def _pool(state: State, positives: NDArray[np.int64], n_items: int, config: RunConfig) -> Pool:
+    """Draw the negatives of the whole batch, the same at every rank; ``positives``: its targets."""
+    step, settings = state.position.step, config.train
+    draws = generator(config.seed, "negatives", step)
+    return draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
+
+
+def _losses(
+    state: State, batch: Batch, pool: Pool, share: Share, config: RunConfig, ranks: Ranks
+) -> dict[str, Weighted]:
+    """Return the losses of some rows of a batch by kind, with their graph."""
     step, seed, settings = state.position.step, config.seed, config.train
-    torch.manual_seed(stream_seed(seed, "dropout", step))
-    positives = batch.dense.target_T  # the targets of the windows are among them
-    draws = generator(seed, "negatives", step)
-    pool = draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
+    n_items = len(state.frequency.last) - 1
+    own = () if share == WHOLE else share  # who shares a batch draws other dropout and other first seeds
 
     def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
         pooled = settings.in_batch > 0
         found = log_inclusion(items.ravel(), n_items, settings.uniform, state.frequency, use_batch=pooled)
         return found.reshape(items.shape)
 
-    target_log_q = TargetLogQ(log_q(batch.target_BW), log_q(positives))
+    torch.manual_seed(stream_seed(seed, "dropout", step, *own))
+    target_log_q = TargetLogQ(log_q(batch.target_BW), log_q(batch.dense.target_T))
     state.model.train()
-    routing = torch.Generator().manual_seed(stream_seed(seed, "routing", step))
-    return batch_loss(state.model, batch, pool, target_log_q, settings, routing)
+    routing = torch.Generator().manual_seed(stream_seed(seed, "routing", step, *own))
+    return batch_loss(state.model, batch, pool, target_log_q, settings, routing, ranks)
 
 
-def update(state: State, losses: dict[str, Tensor], config: TrainConfig) -> None:
-    """Take one step down the gradient of the weighted sum of the losses."""
-    for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    total(losses, config).backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(dense(state.model), GRADIENT_NORM)
-    for optimizer in state.optimizers:
-        optimizer.step()
+def _added(parts: list[dict[str, Weighted]], ranks: Ranks) -> dict[str, Weighted]:
+    """Return the sums over all parts and ranks, without a graph."""
+    kinds = list(parts[0])
+    values = [torch.stack([torch.stack(part[kind]) for kind in kinds]).detach().cpu().double() for part in parts]
+    added = ranks.sum(torch.stack(values).sum(dim=0)).float()
+    return {kind: Weighted(*pair) for kind, pair in zip(kinds, added, strict=True)}
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,152 @@
+"""``python -m benchmarks.killed_ranks [--kills 20]``: ranks are killed while they train, and the run ends all the same.
+
+``torchrun`` starts all ranks anew when one is lost, and they go on at their last checkpoint. The weights at the end are
+compared, bit for bit, with those of a run that nobody disturbed. Control: a run with another seed has other weights.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import SEED
+from benchmarks.machine import ROOT, Circumstances
+from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.disk import write_json
+from multitudes.seeding import generator
+
+_SETTINGS = """[model]
+width = 16
+history = 20
+[train]
+epochs = {epochs}
+epoch_batches = 20
+patience = {epochs}
+batch_size = 32
+in_batch = 64
+uniform = 32
+validate_users = 20
+[execution]
+checkpoint_steps = 3
+timeout_s = 120
+"""
+_STEPS_PER_EPOCH = 20
+
+
+def world(folder: Path, epochs: int) -> None:
+    """Write a small prepared world and its settings."""
+    write(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "data")
+    prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
+    (folder / "small.toml").write_text(_SETTINGS.format(epochs=epochs), encoding="utf-8")
+
+
+def started(
+    folder: Path, out: str, ranks: int, restarts: int = 0, options: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start ranks that train; they end with the process that is returned."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts", str(restarts)]
+    place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
+    train = ["train", str(folder / "prepared"), "--out", str(folder / out), "--config", str(folder / "small.toml")]
+    return subprocess.Popen(
+        [sys.executable, *launcher, *place, "-m", "multitudes", *train, *options],
+        cwd=ROOT,
+        env=dict(os.environ) | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def workers(launcher: int) -> list[int]:
+    """Return the processes that the launcher started and that still run."""
+    file = Path(f"/proc/{launcher}/task/{launcher}/children")
+    return [int(child) for child in file.read_text(encoding="ascii").split()] if file.exists() else []
+
+
+def step_of(run: Path) -> int:
+    """Return the step of the last checkpoint; 0 where there is none, or none at this moment."""
+    try:
+        return int(json.loads((run / "checkpoint" / "position.json").read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError):
+        return 0
+
+
+def kill_at(launcher: subprocess.Popen[str], run: Path, steps: Sequence[int], random: np.random.Generator) -> int:
+    """Kill a rank drawn at random when a checkpoint has reached each of ``steps``; return how many were killed."""
+    killed = 0
+    for step in steps:
+        while launcher.poll() is None and not (step_of(run) >= step and workers(launcher.pid)):
+            time.sleep(0.02)
+        if launcher.poll() is not None:
+            break
+        time.sleep(float(random.random()) * 0.2)
+        os.kill(int(random.choice(workers(launcher.pid))), signal.SIGKILL)
+        killed += 1
+        _wait_for_change(launcher, workers(launcher.pid))
+    return killed
+
+
+def _wait_for_change(launcher: subprocess.Popen[str], before: list[int]) -> None:
+    """Wait until other ranks run in the place of those that were there."""
+    while launcher.poll() is None and (set(workers(launcher.pid)) & set(before) or not workers(launcher.pid)):
+        time.sleep(0.02)
+
+
+def same_weights(folder: Path, one: str, other: str) -> bool:
+    """Return whether two runs ended with the same bytes."""
+    return (folder / one / "weights.safetensors").read_bytes() == (folder / other / "weights.safetensors").read_bytes()
+
+
+def measure(kills: int, ranks: int, folder: Path) -> dict[str, Any]:
+    """Train undisturbed, with kills, and with another seed; return what came of it."""
+    epochs = max(2, -(-(kills * 6 + 6) // _STEPS_PER_EPOCH))
+    world(folder, epochs)
+    random = generator(SEED, "killed ranks")
+    steps = sorted(random.choice(np.arange(1, epochs * _STEPS_PER_EPOCH - 6), size=kills, replace=False).tolist())
+    seconds: dict[str, float] = {}
+    for out, options in (("whole", ()), ("killed", ()), ("other", ("--seed", "1"))):
+        began = time.monotonic()
+        launcher = started(folder, out, ranks, kills + 1 if out == "killed" else 0, options)
+        done = kill_at(launcher, folder / out, steps, random) if out == "killed" else 0
+        said = launcher.communicate()[1]
+        if launcher.returncode:
+            raise RuntimeError(f"{out} ended with {launcher.returncode}: {said[-2000:]}")
+        seconds[out] = round(time.monotonic() - began, 1)
+        if out == "killed":
+            killed = done
+    return {
+        "ranks": ranks,
+        "steps": epochs * _STEPS_PER_EPOCH,
+        "killed": killed,
+        "seconds": seconds,
+        "same_weights": same_weights(folder, "whole", "killed"),
+        "control_same_weights": same_weights(folder, "whole", "other"),
+    }
+
+
+def main() -> None:
+    """Measure, and write the outcome as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_ranks", description="Kill ranks that train.")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--ranks", type=int, default=2)
+    given = parser.parse_args()
+    circumstances = Circumstances()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(given.kills, given.ranks, Path(folder))
+    out = ROOT / "benchmarks" / "results" / "killed-ranks.json"
+    write_json(out, circumstances.head() | {"seed": SEED} | found)
+    print(f"{out}: {found['killed']} kills, same weights: {found['same_weights']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Going on from a finished run with data that is newer: daily training that does not begin at nothing.
+
+What the run before it knew of an item, a topic or an action is taken over by its name, whatever number it has now; what
+is new begins as in any training. The optimiser begins anew: a finished run keeps none of its state. How often an item
+is among the negatives, which logQ needs, is taken from its share of the training events until steps have shown it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multitudes.batches.examples import eligible
+from multitudes.batches.frequency import StreamingFrequency
+from multitudes.data.prepared import Prepared
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.train.checkpoint import State
+from multitudes.train.config import RunConfig
+from multitudes.train.parallel import Ranks
+from multitudes.train.run import TrainedRun, weights
+from multitudes.train.sharded import TABLE
+
+_TOPICS, _ACTIONS = "items.topic_embedding.weight", "user.action.weight"
+
+
+def last_time(run: TrainedRun) -> int:
+    """Return the time of the last event that ``run`` was trained on, in seconds or positions."""
+    settings, data = run.config.train, run.prepared
+    trained = eligible(data, first_time_only=settings.first_time_only, validation_too=settings.final)
+    return int(data.event_time[trained].max(initial=settings.since))
+
+
+def continued(config: RunConfig, run: TrainedRun) -> RunConfig:
+    """Return ``config`` as that of a run that goes on from ``run``: on later events alone, and without a validation.
+
+    It is judged beforehand, by what comes after the data (progressive validation); kinds keep the shares they had.
+
+    Raises:
+        UsageError: the model is to be another.
+    """
+    if (config.method, config.model) != (run.config.method, run.config.model):
+        raise UsageError(f"--continue {run.path}: goes on with that run's method and [model]; give no others")
+    train = config.train.model_copy(update={"final": True, "since": last_time(run)})
+    return config.model_copy(update={"train": train, "shares": run.shares, "continues": str(run.path.resolve())})
+
+
+def begin_with(state: State, prepared: Prepared, config: RunConfig, ranks: Ranks) -> None:
+    """Take over, in place, what the run ``config.continues`` knew.
+
+    Raises:
+        ArtefactError: there is no such run any more, or its features are others.
+    """
+    before = TrainedRun.open(Path(config.continues))
+    own = ranks.part(state.model.items.id_embedding.num_embeddings)
+    old_data, found = before.prepared, weights(before.model)
+    items = places(_ids(prepared), _ids(old_data))[own]
+    rows = {
+        TABLE: items,
+        _TOPICS: places(prepared.topics, old_data.topics),
+        _ACTIONS: places(["", *prepared.manifest["actions"]], ["", *old_data.manifest["actions"]]),
+    }
+    for name, weight in weights(state.model).items():
+        if name in rows:
+            _take_rows(weight, found[name], rows[name])
+        elif weight.shape == found[name].shape:
+            weight.copy_(found[name])
+        else:
+            raise ArtefactError(f"{prepared.path}: other features than {before.path} was trained on; train a new run")
+    expect(state.frequency, prepared.item_count, config.train.in_batch)
+
+
+def places(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:
+    """Return where each name stood before, -1 where it is new; the first, the unknown, stays the first."""
+    old = pl.DataFrame({"name": before}).with_row_index("place")
+    found = pl.DataFrame({"name": names}).join(old, on="name", how="left", maintain_order="left")["place"]
+    place = found.cast(pl.Int64).fill_null(-1).to_numpy().copy()
+    place[0] = 0
+    return place
+
+
+def expect(frequency: StreamingFrequency, count_I: NDArray[np.int64], per_step: int) -> None:
+    """Begin as if each of ``per_step`` draws of a step met items by their share of the training events."""
+    share_I = count_I / max(int(count_I.sum()), 1)
+    met_I = -np.expm1(per_step * np.log1p(-np.minimum(share_I, 1 - 1e-9)))
+    frequency.interval[:] = 1 / np.maximum(met_I, 1 / np.maximum(frequency.interval.max(), 1e6))
+
+
+def _take_rows(weight: Tensor, before: Tensor, place: NDArray[np.int64]) -> None:
+    known = torch.from_numpy(np.flatnonzero(place >= 0)).to(weight.device)
+    weight[known] = before[torch.from_numpy(place[place >= 0])].to(weight.device)
+
+
+def _ids(prepared: Prepared) -> pl.Series:
+    """Return the ids of the items by number, as text; row 0 is the unknown item."""
+    return pl.concat([pl.Series([""]), prepared.items["item_id"].cast(pl.String)])

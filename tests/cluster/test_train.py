@@ -1,0 +1,104 @@
+"""A run by several ranks: gone on with by another number of them, lost ranks, and one line where they end."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from benchmarks.killed_ranks import kill_at, same_weights, started, world
+from safetensors.torch import load_file
+
+from multitudes.data.prepared import Prepared
+from multitudes.errors import UnavailableError
+from multitudes.nn.user_config import UserTowerConfig
+from multitudes.seeding import generator
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.loop import fit
+from multitudes.train.parallel import Ranks
+from multitudes.train.run import TrainedRun
+from tests.train.ranks import alone, of_ranks
+from tests.worlds import planted
+
+pytestmark = pytest.mark.slow
+# It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
+WITHOUT_GRADIENT = "items.layers.3.bias"
+
+
+def work(ranks: Ranks, folder: str, out: str, stop_after: int) -> bool:
+    """Train until a person interrupts after some steps; 0: to the end. Return whether it was interrupted."""
+    model = UserTowerConfig.model_validate({"width": 8, "history": 10, "dropout": 0, "crossing": {"hidden": 16}})
+    train = TrainConfig(epochs=2, epoch_batches=6, batch_size=16, window=3, in_batch=40, uniform=21, validate_users=40)
+    calls = 0
+
+    def press(done: int, total: int, note: str = "") -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_after and ranks.first:
+            signal.raise_signal(signal.SIGINT)
+
+    config = RunConfig(method="single", model=model, train=train)
+    try:
+        fit(Prepared.open(folder), config, out, resume=True, ranks=ranks, progress=press)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def by(size: int, scratch: Path, *arguments: object) -> list[bool]:
+    return [alone(work, *arguments)] if size == 1 else of_ranks(size, work, scratch, *arguments)
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 3)])
+def test_another_number_of_ranks_goes_on_and_ends_with_the_same_weights(tmp_path: Path, first: int, then: int) -> None:
+    folder = str(planted()[1].path)
+    whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
+    assert by(1, tmp_path, folder, whole, 0) == [False]
+    assert all(by(first, tmp_path / "first", folder, cut, 4)), "one was interrupted, and all stopped"
+    halfway = len(list((tmp_path / "cut" / "checkpoint").glob("rows-*")))
+    assert halfway == first
+    assert not any(by(then, tmp_path / "then", folder, cut, 0))
+    one, other = (load_file(Path(out) / "weights.safetensors") for out in (whole, cut))
+    assert one.keys() == other.keys()
+    for name in one.keys() - {WITHOUT_GRADIENT}:
+        torch.testing.assert_close(one[name], other[name], atol=2e-4, rtol=1e-3)
+    assert TrainedRun.open(cut).item_vectors().shape == TrainedRun.open(whole).item_vectors().shape
+
+
+def silent_rank(ranks: Ranks) -> str:
+    """Wait for each other, but for the second rank, which answers too late."""
+    if not ranks.first:
+        time.sleep(8)
+        return "late"
+    try:
+        ranks.wait()
+    except UnavailableError as error:
+        return str(error)
+    return "nothing amiss"
+
+
+def test_a_rank_that_does_not_answer_ends_the_others_with_one_line(tmp_path: Path) -> None:
+    first, _ = of_ranks(2, silent_rank, tmp_path / "silent", timeout_s=2)
+    assert first.startswith("rank 0 of 2: another rank ended or does not answer")
+    assert "\n" not in first
+
+
+def test_ranks_that_are_killed_end_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
+    world(tmp_path, epochs=2)
+    launcher = started(tmp_path, "whole", ranks=2)
+    launcher.communicate()
+    assert launcher.returncode == 0
+    launcher = started(tmp_path, "killed", ranks=2, restarts=3)
+    assert kill_at(launcher, tmp_path / "killed", [4, 20], generator(0, "kills")) == 2
+    said = launcher.communicate()[1]
+    assert launcher.returncode == 0, said
+    assert same_weights(tmp_path, "whole", "killed")
+
+
+def test_of_several_ranks_one_says_what_is_wrong(tmp_path: Path) -> None:
+    world(tmp_path, epochs=1)
+    launcher = started(tmp_path, "run", ranks=2, options=["--method", "joint", "--config", str(tmp_path / "none.toml")])
+    said = [line for line in launcher.communicate()[1].splitlines() if line.startswith("multitudes:")]
+    assert launcher.returncode != 0
+    assert len(said) == 1
+    assert "none.toml" in said[0]
