@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
-
-from multitudes.data.engine import literal, quoted, record, value
+from multitudes.data.engine import Engine, literal, quoted, record, value
 from multitudes.data.tables import Table
 from multitudes.data.times import TOLERANCE_S, refuse_small_units
 from multitudes.errors import DataError
@@ -28,17 +26,17 @@ class Rules:
     now: int
 
 
-def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> dict[str, int]:
+def clean(engine: Engine, table: Table, rules: Rules) -> dict[str, int]:
     """Build ``event`` and ``known_from`` (``item`` and ``topic`` stand already) and return the repairs.
 
     Raises:
         DataError: times are in a unit smaller than seconds, or no event is left.
     """
-    refuse_small_units(connection, "events_raw", table.file)
-    repeated = _drop_repeated(connection) if "event_id" in table else 0
+    refuse_small_units(engine, "events_raw", table.file)
+    repeated = _drop_repeated(engine) if "event_id" in table else 0
     past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
     counts = record(
-        connection,
+        engine,
         f"""
         SELECT count(*) AS total, count(*) FILTER ({_WHOLE}) AS whole, count(*) FILTER ({past}) AS past,
                count(*) FILTER ({past} AND action IS NULL) AS unnamed
@@ -46,11 +44,11 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
     )
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
-    _known_from(connection, past, rules.follows_from_share)
-    unsorted = _unsorted(connection, past)
-    _build(connection, table, past, rules.negative_actions)
-    kept = value(connection, "SELECT count(*) FROM event")
-    connection.execute("DROP TABLE events_raw")
+    _known_from(engine, past, rules.follows_from_share)
+    unsorted = _unsorted(engine, past)
+    _build(engine, table, past, rules.negative_actions)
+    kept = value(engine, "SELECT count(*) FROM event")
+    engine.drop("events_raw")
     return {
         "events_with_nulls": counts["total"] - counts["whole"],
         "future_events": counts["whole"] - counts["past"],
@@ -61,29 +59,29 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
     }
 
 
-def unknown(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def unknown(engine: Engine) -> dict[str, int]:
     """Return how many events are of items, or have a source, that the items table does not know."""
     return record(
-        connection,
+        engine,
         """
         SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
-               count(*) FILTER (source <> '' AND source NOT IN (SELECT topic FROM topic)) AS unknown_source_interests
-        FROM event""",
+               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_source_interests
+        FROM event LEFT JOIN topic ON topic = source""",
     )
 
 
-def is_order_only(connection: duckdb.DuckDBPyConnection) -> bool:
+def is_order_only(engine: Engine) -> bool:
     """Return whether the times of every user are the positions 0, 1, …, n - 1: an order, not a time."""
     within = "min(time) = 0 AND max(time) = count(*) - 1"
     per_user = "SELECT {0} AS so, count(*) AS n FROM event GROUP BY user_id"
     test = "SELECT bool_and(so) AND max(n) > 1 FROM ({0})"
     # The cheap test first: distinct counts cost a sort.
-    return bool(value(connection, test.format(per_user.format(within)))) and bool(
-        value(connection, test.format(per_user.format("count(DISTINCT time) = count(*)")))
+    return bool(value(engine, test.format(per_user.format(within)))) and bool(
+        value(engine, test.format(per_user.format("count(DISTINCT time) = count(*)")))
     )
 
 
-def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negative_actions: Sequence[str]) -> None:
+def _build(engine: Engine, table: Table, past: str, negative_actions: Sequence[str]) -> None:
     columns = ", ".join(quoted(column) for column in table.columns)
     negative = (
         f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
@@ -93,8 +91,9 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
     optional = [
         column for column in ("action", "rating", "source_interest", "valid", "request_id") if column not in table
     ]
-    connection.execute(f"""
-        CREATE TABLE event AS
+    engine.make(
+        "event",
+        f"""
         WITH once AS (
             SELECT min(file_row) AS file_row, {columns}{"".join(f", any_value({c}) AS {c}" for c in optional)}
             FROM events_raw WHERE {past} GROUP BY {columns}
@@ -106,31 +105,42 @@ def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negat
         SELECT file_row, user_id, item_id, timestamp AS time,
                coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, known,
                negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
-        FROM judged""")
+        FROM judged""",
+    )
 
 
-def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> int:
+def _drop_repeated(engine: Engine) -> int:
     """Drop from ``events_raw`` what was sent again: the first row of each user's event_id with an item stays."""
-    again = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY file_row) > 1"
-    connection.execute(f"""
-        DELETE FROM events_raw WHERE file_row IN (
-            SELECT file_row FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE} QUALIFY {again})""")
-    return int(connection.fetchall()[0][0])
+    engine.make(
+        "repeated",
+        f"""
+        SELECT file_row FROM (
+            SELECT file_row, row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY file_row) AS nth
+            FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE}
+        ) WHERE nth > 1""",
+    )
+    repeated = int(value(engine, "SELECT count(*) FROM repeated"))
+    if repeated:
+        engine.make("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")
+    engine.drop("repeated")
+    return repeated
 
 
-def _known_from(connection: duckdb.DuckDBPyConnection, past: str, share: float) -> None:
+def _known_from(engine: Engine, past: str, share: float) -> None:
     """Build ``known_from`` before copies are dropped: the share was taken of the rows as they are in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
-    connection.execute(f"""
-        CREATE TABLE known_from AS
-        SELECT user_id, list(timestamp ORDER BY timestamp)[{place}] AS time
-        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""")
+    engine.make(
+        "known_from",
+        f"""
+        SELECT user_id, list_sort(list(timestamp))[{place}] AS time
+        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""",
+    )
 
 
-def _unsorted(connection: duckdb.DuckDBPyConnection, past: str) -> int:
+def _unsorted(engine: Engine, past: str) -> int:
     return int(
         value(
-            connection,
+            engine,
             f"""
         SELECT count(*) FILTER (timestamp < above)
         FROM (SELECT timestamp, lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above
