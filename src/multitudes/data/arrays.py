@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.engine import Engine, value
+from multitudes.errors import ArtefactError
 
 _ROWS = 262_144  # per batch
 
@@ -24,16 +25,24 @@ def write_columns(
     folder: Path,
     dtypes: Mapping[str, type[np.generic]],
 ) -> None:
-    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows."""
+    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows.
+
+    Raises:
+        ArtefactError: rows got lost on the way.
+    """
     rows = int(value(engine, f"SELECT count(*) FROM ({sql})"))
+    written = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
         for name, dtype in dtypes.items():
             _write_header(files[name], dtype, (rows,))
         for batch in engine.batches(sql, _ROWS):
+            written += batch.num_rows
             for name, dtype in dtypes.items():
                 column = batch.column(name).to_numpy(zero_copy_only=False)
                 files[name].write(column.astype(dtype, copy=False).tobytes())
+    if written != rows:  # shards that vanished between their writing and their reading
+        raise ArtefactError(f"{folder}: {written:,} of {rows:,} rows came back from the engine; run the command again")
 
 
 def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -> None:

@@ -3,7 +3,8 @@
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from multitudes.data.clean.sources import NONE, Logs
 from multitudes.data.clean.tables import Clean, clean
 from multitudes.data.digest import sha256
 from multitudes.data.duck import open_engine
+from multitudes.data.earlier import KEY, Earlier, keep, open_earlier, record_of
 from multitudes.data.engine import Engine, quoted, value
 from multitudes.data.features import Features, encode
 from multitudes.data.folder import new_folder
 from multitudes.data.prepared import EVENT_ARRAYS, FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import open_spark
 from multitudes.data.splits import SplitRule
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
@@ -72,6 +76,9 @@ def prepare(
     progress: Progress = silent,
     *,
     logs: Logs = NONE,
+    spark: SparkConfig | None = None,
+    append: Path | None = None,
+    appendable: bool = False,
     overwrite: bool = False,
     now: int | None = None,
 ) -> Prepared:
@@ -85,6 +92,9 @@ def prepare(
         config: see ``PrepareConfig``.
         progress: called with the steps done.
         logs: what a service has written, which adds events and tells the topics that sourced them.
+        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
+        append: the prepared folder of earlier days, whose events stand before these; it stays as it is.
+        appendable: keep the sound events, so that later days can be appended; what was appended always is.
         overwrite: replace ``out`` if it is a prepared folder.
         now: the time in seconds after which events are in the future; the clock's by default.
 
@@ -94,19 +104,52 @@ def prepare(
         MissingError: memory or disk space ran out.
     """
     data, out, config = Path(data), Path(out), config or PrepareConfig()
+    recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
+    earlier = None if append is None else open_earlier(Path(append), recorded, logs)
+    keeps = appendable or earlier is not None
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     with new_folder(out, "manifest.json", overwrite) as folder:
-        with (
-            tempfile.TemporaryDirectory(prefix="engine-", dir=folder) as scratch,
-            open_engine(Path(scratch), config.memory_limit, config.threads) as engine,
-        ):
-            cleaned = clean(engine, data, rules, lambda done, _, note="": progress(done, _STEPS, note), logs)
+        with opened(config, spark, folder) as engine:
+            cleaned = clean(
+                engine,
+                data,
+                rules,
+                lambda done, _, note="": progress(done, _STEPS, note),
+                logs,
+                earlier,
+                keep=keeps,
+            )
+            kept = _keep(engine, cleaned, earlier, folder) if keeps else {}
             actions = _order(engine, cleaned, config, progress)
             features = _write(engine, cleaned, config, folder, progress)
-            manifest = _manifest(engine, cleaned, config, actions, features)
+            manifest = _manifest(engine, cleaned, config, actions, features) | kept
+            if earlier is not None:
+                manifest["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return Prepared.open(out)
+
+
+def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path) -> dict[str, Any]:
+    """Write the sound events, and return what the manifest says of them."""
+    events = cleaned.tables["events"]
+    keep(engine, folder)
+    kept = record_of(engine, events.rows + (0 if earlier is None else earlier.rows), events)
+    engine.drop("sound")
+    return {KEY: kept}
+
+
+@contextmanager
+def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None) -> Iterator[Engine]:
+    """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
+    folder = spark.scratch if spark is not None and spark.scratch is not None else beside
+    with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
+        if spark is None:
+            with open_engine(Path(scratch), config.memory_limit, config.threads) as engine:
+                yield engine
+        else:
+            with open_spark(Path(scratch), spark) as engine:
+                yield engine
 
 
 def _order(engine: Engine, cleaned: Clean, config: PrepareConfig, progress: Progress) -> list[str]:

@@ -1,6 +1,5 @@
 """What a folder of tables holds, and what would be repaired, without preparing it."""
 
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +8,9 @@ from typing import Any
 
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.tables import Clean, clean
-from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine, record
-from multitudes.data.prepare import PrepareConfig
+from multitudes.data.prepare import PrepareConfig, opened
+from multitudes.data.spark_config import SparkConfig
 from multitudes.progress import Progress, silent
 
 ODD_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
@@ -52,7 +51,12 @@ class Report:
 
 
 def validate(
-    data: Path, config: PrepareConfig | None = None, progress: Progress = silent, *, now: int | None = None
+    data: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress = silent,
+    *,
+    spark: SparkConfig | None = None,
+    now: int | None = None,
 ) -> Report:
     """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
 
@@ -60,6 +64,7 @@ def validate(
         data: folder with events, items and users.
         config: the negative actions decide which events are usable.
         progress: called with the steps done.
+        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
         now: the time in seconds after which events are in the future; the clock's by default.
 
     Raises:
@@ -68,10 +73,7 @@ def validate(
     """
     config = config or PrepareConfig()
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
-    with (
-        tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
-        open_engine(Path(scratch), config.memory_limit, config.threads) as engine,
-    ):
+    with opened(config, spark) as engine:
         return _report(engine, clean(engine, data, rules, progress))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from multitudes.data.earlier import COLUMNS, Earlier, added, refuse_earlier_times
 from multitudes.data.engine import Engine, literal, quoted, record, value
 from multitudes.data.tables import Table
 from multitudes.data.times import TOLERANCE_S, refuse_small_units
@@ -26,14 +27,25 @@ class Rules:
     now: int
 
 
-def clean(engine: Engine, table: Table, rules: Rules) -> dict[str, int]:
+def clean(
+    engine: Engine, table: Table, rules: Rules, earlier: Earlier | None = None, *, keep: bool = False
+) -> dict[str, int]:
     """Build ``event`` and ``known_from`` (``item`` and ``topic`` stand already) and return the repairs.
 
+    Args:
+        engine: that has ``events_raw``.
+        table: the events.
+        rules: how they are judged.
+        earlier: days whose sound events stand before them.
+        keep: leave ``sound`` there for a later day.
+
     Raises:
-        DataError: times are in a unit smaller than seconds, or no event is left.
+        DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
     """
     refuse_small_units(engine, "events_raw", table.file)
-    repeated = _drop_repeated(engine) if "event_id" in table else 0
+    if earlier is not None:
+        engine.view("earlier", f"SELECT * FROM {engine.source('events', earlier.file)}")
+    repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
     past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
     counts = record(
         engine,
@@ -44,12 +56,20 @@ def clean(engine: Engine, table: Table, rules: Rules) -> dict[str, int]:
     )
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
+    if earlier is not None:
+        refuse_earlier_times(engine, earlier, table, past)
     _known_from(engine, past, rules.follows_from_share)
     unsorted = _unsorted(engine, past)
-    _build(engine, table, past, rules.negative_actions)
-    kept = value(engine, "SELECT count(*) FROM event")
+    sound = _sound(table, past, rules.negative_actions, 0 if earlier is None else earlier.rows)
+    if earlier is not None:
+        sound = f"SELECT {COLUMNS} FROM earlier UNION ALL {sound}"
+    if keep:
+        engine.make("sound", sound)
+        sound = "SELECT * FROM sound"
+    _judge(engine, sound)
+    kept = value(engine, "SELECT count(*) FROM event") - (0 if earlier is None else earlier.events)
     engine.drop("events_raw")
-    return {
+    repairs = {
         "events_with_nulls": counts["total"] - counts["whole"],
         "future_events": counts["whole"] - counts["past"],
         "duplicate_events": counts["past"] - kept,
@@ -57,6 +77,7 @@ def clean(engine: Engine, table: Table, rules: Rules) -> dict[str, int]:
         "events_without_action": counts["unnamed"] if "action" in table else 0,
         "repeated_events": repeated,
     }
+    return repairs if earlier is None else added(repairs, earlier)
 
 
 def unknown(engine: Engine) -> dict[str, int]:
@@ -81,44 +102,51 @@ def is_order_only(engine: Engine) -> bool:
     )
 
 
-def _build(engine: Engine, table: Table, past: str, negative_actions: Sequence[str]) -> None:
+def _sound(table: Table, past: str, negative_actions: Sequence[str], rows_before: int) -> str:
+    """Return the SQL of the events that are whole and past, once each, with what is known of each by itself."""
     columns = ", ".join(quoted(column) for column in table.columns)
     negative = (
         f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
     )
     unnamed = literal("unknown" if "action" in table else "event")
+    lacking = ("action", "rating", "source_interest", "valid", "request_id", "event_id")
+    optional = "".join(f", any_value({c}) AS {c}" for c in lacking if c not in table)
+    return f"""
+        SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
+               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, event_id,
+               coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged
+        FROM (
+            SELECT min(file_row) AS file_row, {columns}{optional}
+            FROM events_raw WHERE {past} GROUP BY {columns}
+        )"""
+
+
+def _judge(engine: Engine, sound: str) -> None:
+    """Build ``event`` of sound events: their items are known or not, and they are usable or not."""
     all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
-    optional = [
-        column for column in ("action", "rating", "source_interest", "valid", "request_id") if column not in table
-    ]
     engine.make(
         "event",
         f"""
-        WITH once AS (
-            SELECT min(file_row) AS file_row, {columns}{"".join(f", any_value({c}) AS {c}" for c in optional)}
-            FROM events_raw WHERE {past} GROUP BY {columns}
-        ), judged AS (
-            SELECT once.*, coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged,
-                   item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
-            FROM once LEFT JOIN item ON item.item_id = once.item_id
-        )
-        SELECT file_row, user_id, item_id, timestamp AS time,
-               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, known,
-               negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
-        FROM judged""",
+        SELECT row AS file_row, user_id, item_id, time, action, rating, source, request_id, known, negative, flagged,
+               known AND has_features AND NOT negative AND NOT flagged AS valid
+        FROM (
+            SELECT once.*, item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
+            FROM ({sound}) AS once LEFT JOIN item ON item.item_id = once.item_id
+        )""",
     )
 
 
-def _drop_repeated(engine: Engine) -> int:
+def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
     """Drop from ``events_raw`` what was sent again: the first row of each user's event_id with an item stays."""
-    engine.make(
-        "repeated",
-        f"""
+    of_one = "PARTITION BY event_id, user_id, item_id ORDER BY file_row"
+    again = f"""
         SELECT file_row FROM (
-            SELECT file_row, row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY file_row) AS nth
+            SELECT file_row, row_number() OVER ({of_one}) AS nth
             FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE}
-        ) WHERE nth > 1""",
-    )
+        ) WHERE nth > 1"""
+    if after_earlier:
+        again += " UNION SELECT file_row FROM events_raw SEMI JOIN earlier USING (event_id, user_id, item_id)"
+    engine.make("repeated", again)
     repeated = int(value(engine, "SELECT count(*) FROM repeated"))
     if repeated:
         engine.make("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")

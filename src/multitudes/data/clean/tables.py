@@ -20,8 +20,10 @@ from multitudes.data import tables
 from multitudes.data.clean import events, items, sources, users
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import Logs
+from multitudes.data.earlier import Earlier, refuse_other_tables
 from multitudes.data.engine import Engine, value
 from multitudes.data.tables import Table
+from multitudes.errors import UsageError
 from multitudes.ids import IdKind
 from multitudes.progress import Progress, silent
 
@@ -57,22 +59,29 @@ def clean(
     rules: Rules,
     progress: Progress = silent,
     logs: Logs = sources.NONE,
+    earlier: Earlier | None = None,
+    *,
+    keep: bool = False,
 ) -> Clean:
     """Read the folder ``data``, and the logs beside it, and build the tables above in the engine.
 
     Raises:
         DataError: something cannot be repaired without guessing.
-        UsageError: ``data`` is no folder, or a log is not there.
+        UsageError: ``data`` is no folder, a log is not there, or what is asked for cannot be appended.
     """
     found, inputs = _read(engine, data, logs, progress)
+    if earlier is not None and "events" in found and "logged" in found:
+        raise UsageError("--events beside the data's own events cannot be appended; give one of them")
     kinds = {column: tables.id_kind(engine, found, column) for column in ("user_id", "item_id")}
     served, logged = found.pop("served", None), found.pop("logged", None)
     if logged is not None:
         found["events"] = tables.put_behind(engine, "events", found["events"], logged, "logged")
+    if earlier is not None:
+        refuse_other_tables(earlier, found, kinds)
     progress(len(inputs), len(inputs) + 2, "checking items")
     repairs, width = items.clean(engine, found.get("items"))
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
-    repairs |= events.clean(engine, found["events"], rules)
+    repairs |= events.clean(engine, found["events"], rules, earlier, keep=keep)
     explained = {} if served is None else sources.explain(engine, served, logs.within_s)
     repairs |= events.unknown(engine) | users.clean(engine, found.get("users"))
     return Clean(
