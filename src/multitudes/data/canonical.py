@@ -31,19 +31,19 @@ def select(engine: Engine, name: str, file: Path, *rows: str) -> tuple[Mapping[s
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty; expected a table")
     source = engine.source(name, file)
-    found = engine.types(source)
-    expressions = [_canonical(engine, source, name, column, found[column], file) for column in found]
+    found, notation = engine.types(source), engine.notation(file)
+    expressions = [_canonical(engine, source, name, column, found[column], notation) for column in found]
     return found, f"SELECT {', '.join([*rows, *expressions, *_absent(name, found)])} FROM {source}"
 
 
-def _canonical(engine: Engine, reader: str, name: str, column: str, found: str, file: Path) -> str:
+def _canonical(engine: Engine, reader: str, name: str, column: str, found: str, notation: str) -> str:
     """Return the SQL that brings ``column`` to its canonical type, or the column as it is where that would lose."""
     role, source = ROLES[name].get(column), quoted(column)
     sql = source
     if role not in {None, "id"} and _is_blank(engine, reader, source, found):
         sql = f"CAST(NULL AS {SQL_TYPE[role]})"
     elif role == "id":
-        whole = found in _INTEGERS or (file.suffix == ".csv" and _all_whole(engine, reader, source))
+        whole = found in _INTEGERS or (notation == ".csv" and _all_whole(engine, reader, source))
         sql = f"CAST({source} AS BIGINT)" if whole else source
     elif role == "key":
         sql = f"CAST({source} AS VARCHAR)"
@@ -52,8 +52,8 @@ def _canonical(engine: Engine, reader: str, name: str, column: str, found: str, 
     elif role == "number" and (found in _INTEGERS or found.startswith(("FLOAT", "DECIMAL"))):
         sql = f"CAST({source} AS DOUBLE)"
     elif role == "texts":
-        sql = _texts(source, found, file)
-    elif role == "vector" and file.suffix == ".csv":
+        sql = _texts(source, found, notation)
+    elif role == "vector" and notation == ".csv":
         as_list = f"CASE WHEN {source} LIKE '[%' THEN CAST({source} AS FLOAT[])"
         sql = f"{as_list} ELSE CAST(string_split({source}, '|') AS FLOAT[]) END"
     elif role == "vector" and (_is_numbers(found) or found == "JSON[]"):
@@ -90,8 +90,8 @@ def _seconds(column: str, found: str) -> str:
     return column
 
 
-def _texts(column: str, found: str, file: Path) -> str:
-    if file.suffix == ".csv":
+def _texts(column: str, found: str, notation: str) -> str:
+    if notation == ".csv":
         as_json = f"TRY_CAST(TRY_CAST({column} AS JSON) AS VARCHAR[])"
         split = f"list_transform(string_split({column}, '|'), lambda part: trim(part))"
         return f"CASE WHEN {column} LIKE '[%' THEN coalesce({as_json}, {split}) ELSE {split} END"

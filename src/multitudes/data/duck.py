@@ -155,6 +155,10 @@ class DuckDB:
         as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
         return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
 
+    def notation(self, file: Path) -> str:
+        """Return the suffix: every file is read as it is."""
+        return file.suffix
+
     def types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")

@@ -55,6 +55,10 @@ class Engine(Protocol):
         """Return the relation that reads ``file``, the table ``name``, as it is."""
         ...
 
+    def notation(self, file: Path) -> str:
+        """Return the suffix of the notation that ``source`` reads: an engine may have made Parquet of the file."""
+        ...
+
     def types(self, relation: str) -> Mapping[str, str]:
         """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
         ...

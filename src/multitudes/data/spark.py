@@ -109,6 +109,11 @@ class Spark:
         table.createOrReplaceTempView(view)
         return view
 
+    def notation(self, file: Path) -> str:
+        """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
+        del file
+        return ".parquet"
+
     def types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         found = self._session.table(relation).dtypes
