@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format
+.PHONY: demo test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -16,7 +16,7 @@ demo: $(STAMP)
 	$(BIN)/multitudes demo --overwrite
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/cluster
 
 # The tests against a real Milvus server, which they start and stop, in an environment of their own. Where the server's
 # package is not to be had, they are skipped with the reason.
@@ -30,6 +30,19 @@ $(MILVUS): pyproject.toml tests/milvus/requirements.txt
 
 test-milvus: $(MILVUS)
 	OMP_NUM_THREADS=1 .venv-milvus/bin/python -m pytest -rs tests/milvus
+
+# Spark, started and stopped by the tests, in an environment of its own: it needs a Java, and half a gigabyte.
+CLUSTER := .venv-cluster/.installed
+
+$(CLUSTER): pyproject.toml
+	$(PYTHON) -m venv .venv-cluster
+	.venv-cluster/bin/python -m pip install --quiet --upgrade pip
+	.venv-cluster/bin/python -m pip install --quiet --editable '.[spark]' pytest
+	@touch $@
+
+test-cluster: $(STAMP) $(CLUSTER)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/cluster/test_train.py
+	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs tests/cluster --ignore tests/cluster/test_train.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -96,7 +96,7 @@ def toml_tables(path: Path, otherwise: str) -> dict[str, Any]:
 
 
 # One section per verb that takes a configuration.
-SECTIONS = ("prepare", "model", "train", "execution", "pinnersage", "evaluate", "index", "retrieve")
+SECTIONS = ("prepare", "spark", "model", "train", "execution", "pinnersage", "evaluate", "index", "retrieve")
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:

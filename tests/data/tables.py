@@ -7,7 +7,7 @@ import polars as pl
 
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.tables import Clean, clean
-from multitudes.data.engine import frame, open_engine
+from multitudes.data.duck import open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
 
@@ -47,7 +47,7 @@ def cleaned(folder: Path, *queries: str, share: float = 0.0) -> tuple[Clean, lis
     """Return what ``clean`` says of the tables in ``folder``, and what the queries select afterwards."""
     with open_engine(folder, "500MB", 1) as connection:
         found = clean(connection, folder, Rules(("hide",), share, NOW))
-        return found, [frame(connection, query) for query in queries]
+        return found, [connection.frame(query) for query in queries]
 
 
 def prepared(folder: Path, name: str = "out", **settings: Any) -> Prepared:

@@ -3,7 +3,7 @@
 import duckdb
 import pytest
 
-from multitudes.data.engine import open_engine, reading
+from multitudes.data.duck import open_engine, reading
 from multitudes.errors import DataError, MissingError, UsageError
 
 

@@ -51,3 +51,23 @@ def test_an_empty_folder_is_used(tmp_path):
     (tmp_path / "out").mkdir()
     fill(tmp_path / "out", "one")
     assert (tmp_path / "out" / "marker").read_text() == "one"
+
+
+def test_two_runs_into_one_folder_are_one_too_many(tmp_path):
+    out = tmp_path / "out"
+    with new_folder(out, "marker", False) as folder:
+        (folder / "marker").write_text("first")
+        with pytest.raises(UsageError, match="being written by another run"):
+            fill(out, "second", overwrite=True)
+        fill(tmp_path / "other", "another folder")
+    assert (out / "marker").read_text() == "first"
+
+
+def test_what_a_dead_run_left_is_no_hindrance_and_no_part_of_the_next(tmp_path):
+    ruin = tmp_path / ".out.partial"
+    (ruin / "deep").mkdir(parents=True)
+    (ruin / "deep" / "file").write_text("ruin")
+    (ruin / "file").write_text("ruin")
+    fill(tmp_path / "out", "new")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["marker"]
+    assert not ruin.exists()

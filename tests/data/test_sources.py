@@ -9,7 +9,7 @@ from multitudes.cli.main import run as command
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import Logs
 from multitudes.data.clean.tables import clean
-from multitudes.data.engine import frame, open_engine
+from multitudes.data.duck import open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import DataError, UsageError
 from tests.data.tables import NOW, events, items, write
@@ -50,7 +50,7 @@ def explained(tmp_path, serves, *events_of_log, within_s=86_400):
     )
     with open_engine(tmp_path, "500MB", 1) as connection:
         found = clean(connection, data, Rules(("hide",), 0.0, NOW), logs=logs)
-        rows = frame(connection, f"SELECT user_id, item_id, source FROM event WHERE time >= {T}")
+        rows = connection.frame(f"SELECT user_id, item_id, source FROM event WHERE time >= {T}")
     return {(user, item): source for user, item, source in rows.rows()}, found.sources
 
 
@@ -109,7 +109,7 @@ def test_a_source_that_the_table_gives_is_kept(tmp_path):
     log = put(tmp_path / "log", served(*[("a", u, i, T, "art") for u in (1, 2) for i in (10, 20, 30)]))
     with open_engine(tmp_path, "500MB", 1) as connection:
         clean(connection, data, Rules(("hide",), 0.0, NOW), logs=Logs(served=log))
-        rows = frame(connection, "SELECT source FROM event ORDER BY file_row")
+        rows = connection.frame("SELECT source FROM event ORDER BY file_row")
     assert rows["source"].to_list() == ["food", "art", "art", "sea", "art", "art"]
 
 
@@ -190,7 +190,7 @@ def test_any_table_may_be_a_folder_of_parts(tmp_path):
     for folder in (whole, parted):
         with open_engine(tmp_path, "500MB", 1) as connection:
             clean(connection, folder, Rules(("hide",), 0.0, NOW))
-            found.append([frame(connection, query).rows() for query in queries])
+            found.append([connection.frame(query).rows() for query in queries])
     assert found[0] == found[1]
     events().write_parquet(parted / "events.parquet")
     with open_engine(tmp_path, "500MB", 1) as connection, pytest.raises(DataError, match="both there"):

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multitudes.data.duck import DuckDB
 from multitudes.data.splits import expression
 
 # (user, time) pairs; few distinct times, so that ties are the rule.
 WORLDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), min_size=1, max_size=40)
 
 
-ENGINE = duckdb.connect()
+CONNECTION = duckdb.connect()
+ENGINE = DuckDB(CONNECTION)
 
 
 def split_of(world, rule, validation=0.1, test=0.1):
@@ -27,7 +29,7 @@ def split_of(world, rule, validation=0.1, test=0.1):
         place[user] += 1
         rows.append({"number": user, "time": time, "place": place[user], "total": total[user]})
     frame = pl.DataFrame(rows)  # noqa: F841 (the engine finds it by its name)
-    ENGINE.execute("CREATE OR REPLACE TABLE placed AS SELECT * FROM frame")
+    CONNECTION.execute("CREATE OR REPLACE TABLE placed AS SELECT * FROM frame")
     ENGINE.execute("DROP TABLE IF EXISTS cut")
     sql = expression(ENGINE, rule, validation, test)
     return ENGINE.execute(f"SELECT number, time, {sql} FROM placed ORDER BY number, place").fetchall()

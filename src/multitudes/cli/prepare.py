@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.prepared import Prepared
+    from multitudes.data.spark_config import SparkConfig
 
 
 class SplitName(StrEnum):
@@ -21,6 +22,13 @@ class SplitName(StrEnum):
     TIME = "time"
     USER = "user"
     LEAVE_ONE_OUT = "leave_one_out"
+
+
+class EngineName(StrEnum):
+    """What runs the SQL."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
 
 
 class TieRule(StrEnum):
@@ -50,6 +58,19 @@ def command(
     served_within_s: Annotated[
         int, typer.Option(min=0, help="An engagement comes of what was served at most so many seconds before.")
     ] = 86_400,
+    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
+        EngineName.DUCKDB
+    ),
+    master: Annotated[
+        str | None, typer.Option(help="Where Spark runs: local[2], spark://host:7077 …; implies --engine spark.")
+    ] = None,
+    append: Annotated[
+        Path | None,
+        typer.Option(help="Prepared folder of earlier days: the events given are later ones, put behind them."),
+    ] = None,
+    appendable: Annotated[
+        bool, typer.Option("--appendable", help="Keep what a later --append needs; what was appended always does.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -63,12 +84,34 @@ def command(
     settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
     with progress_bar("prepare") as progress:
         logs = Logs(events, served, served_within_s)
-        prepared = prepare(data, out, settings, progress, logs=logs, overwrite=overwrite)
+        spark = spark_settings(config, engine, master)
+        prepared = prepare(
+            data,
+            out,
+            settings,
+            progress,
+            logs=logs,
+            spark=spark,
+            append=append,
+            appendable=appendable,
+            overwrite=overwrite,
+        )
     show(prepared)
     for warning in prepared.manifest["warnings"]:
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
         print_json({"prepared": str(out), **prepared.manifest})
+
+
+def spark_settings(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
+    """Return how Spark runs, or None where DuckDB does."""
+    from multitudes.config import load_section, parse
+    from multitudes.data.spark_config import SparkConfig
+
+    from_file = load_section(config, "spark", SparkConfig)
+    if engine is EngineName.DUCKDB and master is None:
+        return None
+    return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
 
 
 def _settings(config: Path | None, options: dict[str, object]) -> "PrepareConfig":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CONFIGS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
+    "spark": "multitudes.data.spark_config:SparkConfig",
     "model": "multitudes.nn.user_config:UserTowerConfig",
     "train": "multitudes.train.config:TrainConfig",
     "execution": "multitudes.train.execution:ExecutionConfig",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.prepare import EngineName, spark_settings
 
 if TYPE_CHECKING:
     from multitudes.data.validate import Report
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl).")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
+    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
+        EngineName.DUCKDB
+    ),
+    master: Annotated[
+        str | None, typer.Option(help="Where Spark runs: local[2], spark://host:7077 …; implies --engine spark.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Check tables and report on them; nothing is written.
@@ -28,7 +35,7 @@ def command(
 
     settings = load_section(config, "prepare", PrepareConfig)
     with progress_bar("validate") as progress:
-        report = validate(data, settings, progress)
+        report = validate(data, settings, progress, spark=spark_settings(config, engine, master))
     _show(data, report)
     if json:
         print_json({"data": str(data), **asdict(report)})

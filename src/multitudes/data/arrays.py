@@ -9,49 +9,61 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.engine import frame, value
+from multitudes.data.engine import Engine, value
+from multitudes.errors import ArtefactError
 
 _ROWS = 262_144  # per batch
 
 
 def write_columns(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     sql: str,
     folder: Path,
     dtypes: Mapping[str, type[np.generic]],
 ) -> None:
-    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows."""
-    rows = int(value(connection, f"SELECT count(*) FROM ({sql})"))
+    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows.
+
+    Raises:
+        ArtefactError: rows got lost on the way.
+    """
+    rows = int(value(engine, f"SELECT count(*) FROM ({sql})"))
+    written = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
         for name, dtype in dtypes.items():
             _write_header(files[name], dtype, (rows,))
-        for batch in connection.sql(sql).to_arrow_reader(_ROWS):
+        for batch in engine.batches(sql, _ROWS):
+            written += batch.num_rows
             for name, dtype in dtypes.items():
                 column = batch.column(name).to_numpy(zero_copy_only=False)
                 files[name].write(column.astype(dtype, copy=False).tobytes())
+    if written != rows:  # shards that vanished between their writing and their reading
+        raise ArtefactError(f"{folder}: {written:,} of {rows:,} rows came back from the engine; run the command again")
 
 
-def write_vectors(connection: duckdb.DuckDBPyConnection, sql: str, file: Path, rows: int, width: int) -> None:
-    """Write the one column of ``sql``, lists of ``width`` numbers, as a matrix (rows + 1, width); row 0 is zero."""
+def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -> None:
+    """Write the one column of ``sql``, lists of ``width`` numbers, as a matrix (rows + 1, width).
+
+    Row 0 is zero, and so is that of a null.
+    """
     with file.open("wb") as out:
         _write_header(out, np.float32, (rows + 1, width))
         out.write(np.zeros(width, dtype=np.float32).tobytes())
-        for batch in connection.sql(sql).to_arrow_reader(_ROWS // max(1, width // 8)):
-            flat = batch.column(0).flatten().to_numpy(zero_copy_only=False)
-            out.write(flat.astype(np.float32, copy=False).tobytes())
+        for batch in engine.batches(sql, _ROWS // max(1, width // 8)):
+            vectors = batch.column(0)
+            matrix = np.zeros((len(vectors), width), dtype=np.float32)
+            known = vectors.is_valid().to_numpy(zero_copy_only=False)
+            matrix[known] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+            out.write(matrix.tobytes())
 
 
-def write_ragged(
-    connection: duckdb.DuckDBPyConnection, sql: str, offset_file: Path, value_file: Path, rows: int
-) -> None:
+def write_ragged(engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int) -> None:
     """Write what ``sql`` selects, (row, value) ordered by row, as the offsets and the values of ``rows`` rows."""
-    pairs = frame(connection, sql)
+    pairs = engine.frame(sql)
     write_array(offset_file, offsets(pairs["row"].to_numpy(), rows))
     write_array(value_file, pairs["value"].to_numpy().astype(np.int32))
 

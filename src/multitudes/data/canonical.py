@@ -6,11 +6,10 @@ What cannot be brought there without loss is left as it is, for ``schemas`` to r
 from collections.abc import Mapping
 from pathlib import Path
 
-import duckdb
 import polars as pl
 
 from multitudes.data import schemas
-from multitudes.data.engine import literal, quoted, value
+from multitudes.data.engine import Engine, quoted, value
 from multitudes.data.roles import ROLES, SQL_TYPE
 from multitudes.errors import DataError
 
@@ -20,62 +19,31 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 
 
-def select(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> tuple[dict[str, str], str]:
+def select(engine: Engine, name: str, file: Path, *rows: str) -> tuple[Mapping[str, str], str]:
     """Return the columns of ``file`` with the types that they have there, and the SQL that reads it as table ``name``.
 
-    The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask.
+    The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask; ``rows`` are
+    columns that it has besides.
 
     Raises:
         DataError: the file has not one byte, for which each format has words of its own.
     """
     if not file.stat().st_size:
         raise DataError(f"{file}: the file is empty; expected a table")
-    source = reader(connection, name, file)
-    found = types(connection, source)
-    expressions = [_canonical(connection, source, name, column, found[column], file) for column in found]
-    return found, f"SELECT {', '.join([*expressions, *_absent(name, found)])} FROM {source}"
+    source = engine.source(name, file)
+    found, notation = engine.types(source), engine.notation(file)
+    expressions = [_canonical(engine, source, name, column, found[column], notation) for column in found]
+    return found, f"SELECT {', '.join([*rows, *expressions, *_absent(name, found)])} FROM {source}"
 
 
-def reader(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> str:
-    """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
-    if file.is_dir():
-        parts = ", ".join(literal(str(part)) for part in sorted(file.glob(PARTS)))
-        return f"read_parquet([{parts}], union_by_name = true)"
-    path = literal(str(file))
-    if file.suffix == DATABASE:
-        database = quoted(str(file))
-        connection.execute(f"ATTACH IF NOT EXISTS {path} AS {database} (READ_ONLY)")
-        return f"{database}.{quoted(name)}"
-    if file.suffix == ".parquet":
-        return f"read_parquet({path})"
-    if file.suffix == ".csv":
-        plain = f"read_csv({path}, header = true, sample_size = -1"
-        present = types(connection, plain + ")")
-        # Ids as text: '007' is not 7. Lists as text: their notation is ours to read.
-        text = [
-            c for c, role in ROLES[name].items() if role in {"id", "key", "text", "texts", "vector"} and c in present
-        ]
-        as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
-        return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
-    return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
-
-
-def types(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
-    """Return the columns of a relation with their types, without ``file_row``."""
-    rows = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
-
-
-def _canonical(
-    connection: duckdb.DuckDBPyConnection, reader: str, name: str, column: str, found: str, file: Path
-) -> str:
+def _canonical(engine: Engine, reader: str, name: str, column: str, found: str, notation: str) -> str:
     """Return the SQL that brings ``column`` to its canonical type, or the column as it is where that would lose."""
     role, source = ROLES[name].get(column), quoted(column)
     sql = source
-    if role not in {None, "id"} and _is_blank(connection, reader, source, found):
+    if role not in {None, "id"} and _is_blank(engine, reader, source, found):
         sql = f"CAST(NULL AS {SQL_TYPE[role]})"
     elif role == "id":
-        whole = found in _INTEGERS or (file.suffix == ".csv" and _all_whole(connection, reader, source))
+        whole = found in _INTEGERS or (notation == ".csv" and _all_whole(engine, reader, source))
         sql = f"CAST({source} AS BIGINT)" if whole else source
     elif role == "key":
         sql = f"CAST({source} AS VARCHAR)"
@@ -84,8 +52,8 @@ def _canonical(
     elif role == "number" and (found in _INTEGERS or found.startswith(("FLOAT", "DECIMAL"))):
         sql = f"CAST({source} AS DOUBLE)"
     elif role == "texts":
-        sql = _texts(source, found, file)
-    elif role == "vector" and file.suffix == ".csv":
+        sql = _texts(source, found, notation)
+    elif role == "vector" and notation == ".csv":
         as_list = f"CASE WHEN {source} LIKE '[%' THEN CAST({source} AS FLOAT[])"
         sql = f"{as_list} ELSE CAST(string_split({source}, '|') AS FLOAT[]) END"
     elif role == "vector" and (_is_numbers(found) or found == "JSON[]"):
@@ -100,18 +68,16 @@ def _absent(name: str, present: Mapping[str, str]) -> list[str]:
     return [f"CAST(NULL AS {SQL_TYPE[ROLES[name][column]]}) AS {column}" for column in lacking]
 
 
-def _is_blank(connection: duckdb.DuckDBPyConnection, reader: str, column: str, found: str) -> bool:
+def _is_blank(engine: Engine, reader: str, column: str, found: str) -> bool:
     """Return whether a column has no value at all, from which its type could not be known."""
     untyped = found in {"NULL", "JSON", "VARCHAR", "INTEGER"}  # what the readers take such a column for
-    return untyped and not value(connection, f"SELECT count({column}) FROM {reader}")
+    return untyped and not value(engine, f"SELECT count({column}) FROM {reader}")
 
 
-def _all_whole(connection: duckdb.DuckDBPyConnection, reader: str, column: str) -> bool:
+def _all_whole(engine: Engine, reader: str, column: str) -> bool:
     """Return whether every id in a text column is a whole number in its one plain notation ('007' is not)."""
     plain = f"regexp_full_match({column}, '0|-?[1-9][0-9]*') AND TRY_CAST({column} AS BIGINT) IS NOT NULL"
-    return bool(
-        value(connection, f"SELECT coalesce(bool_and({plain}), false) FROM {reader} WHERE {column} IS NOT NULL")
-    )
+    return bool(value(engine, f"SELECT coalesce(bool_and({plain}), false) FROM {reader} WHERE {column} IS NOT NULL"))
 
 
 def _seconds(column: str, found: str) -> str:
@@ -124,8 +90,8 @@ def _seconds(column: str, found: str) -> str:
     return column
 
 
-def _texts(column: str, found: str, file: Path) -> str:
-    if file.suffix == ".csv":
+def _texts(column: str, found: str, notation: str) -> str:
+    if notation == ".csv":
         as_json = f"TRY_CAST(TRY_CAST({column} AS JSON) AS VARCHAR[])"
         split = f"list_transform(string_split({column}, '|'), lambda part: trim(part))"
         return f"CASE WHEN {column} LIKE '[%' THEN coalesce({as_json}, {split}) ELSE {split} END"

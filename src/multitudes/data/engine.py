@@ -1,99 +1,81 @@
-"""DuckDB as the engine of this room: bounded memory, a spill folder, and errors that a person can act on."""
+"""What this room asks of an engine: one SQL, in DuckDB's dialect, whoever runs it.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+The SQL of this room keeps to what both engines have (no row is changed in place, no order is left to the engine), and
+what has no common form is one of the few functions that ``spark_sql`` renders. Two engines run it: DuckDB on one
+machine (``duck``), and Spark on a cluster (``spark``).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
-import duckdb
 import polars as pl
-
-from multitudes.disk import is_full
-from multitudes.errors import DataError, MissingError, UsageError
+import pyarrow as pa
 
 
-class Advice(NamedTuple):
-    """What to do where memory or disk is too small, which depends on who asks."""
+class Engine(Protocol):
+    """Named tables, made of SQL and read by SQL.
 
-    memory: str
-    disk: str
-
-
-PREPARING = Advice("raise it under [prepare]", "free some, or choose another --out")
-
-
-@contextmanager
-def open_engine(
-    scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARING
-) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a connection whose tables live in memory and, beyond the limit, in the folder ``scratch``.
-
-    Args:
-        scratch: an existing folder; the caller removes it.
-        memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
-        threads: number of threads; 0 takes every core.
-        advice: the end of the sentence that says what ran out.
-
-    Raises:
-        MissingError: memory or disk space ran out.
-        UsageError: the engine refuses a setting.
+    Attributes:
+        file_row: the SQL of a row's number in the table that ``source`` reads, from 1.
     """
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": memory_limit,
-        "temp_directory": str(scratch / "spill"),
-        "preserve_insertion_order": True,  # the order of rows in a file decides between events of one moment
-        "autoinstall_known_extensions": False,  # reading tables never asks the network
-    }
-    if threads:
-        settings["threads"] = threads
-    try:
-        connection = duckdb.connect(":memory:", config=settings)
-    except duckdb.Error as error:
-        raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
-    try:
-        yield connection
-    except duckdb.Error as error:
-        explained = _explained(error, memory_limit, advice)
-        if explained is None:
-            raise
-        raise explained from error
-    except RuntimeError as error:
-        # What the engine makes of Ctrl-C while a query runs.
-        if "interrupted" in str(error):
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        connection.close()
+
+    file_row: str
+
+    def make(self, name: str, sql: str) -> None:
+        """Keep what ``sql`` selects as the table ``name``; one of that name is replaced, and may be read for it."""
+        ...
+
+    def view(self, name: str, sql: str) -> None:
+        """Give ``sql`` a name; it is read anew by each query."""
+        ...
+
+    def drop(self, *names: str) -> None:
+        """Forget tables, and take back what they hold."""
+        ...
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what ``sql`` selects, which is little."""
+        ...
+
+    def frame(self, sql: str) -> pl.DataFrame:
+        """Return what ``sql`` selects as a Polars frame; for results that fit in memory."""
+        ...
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield what ``sql`` selects in its order, about ``rows`` at a time; for results of any size."""
+        ...
+
+    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
+        """Return the smallest value of a column at or below which are at least ``share`` of its values, exactly."""
+        ...
+
+    def source(self, name: str, file: Path) -> str:
+        """Return the relation that reads ``file``, the table ``name``, as it is."""
+        ...
+
+    def notation(self, file: Path) -> str:
+        """Return the suffix of the notation that ``source`` reads: an engine may have made Parquet of the file."""
+        ...
+
+    def types(self, relation: str) -> Mapping[str, str]:
+        """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
+        ...
+
+    def reading(self, file: Path) -> AbstractContextManager[None]:
+        """Turn what the engine says about an unreadable ``file`` into a ``DataError`` of one line that names it."""
+        ...
 
 
-@contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Turn what the engine says about an unreadable ``file`` into one line that names it."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        if is_full(error):
-            raise
-        raise DataError(f"{file}: cannot be read: {first_line(error)}") from None
-
-
-def value(connection: duckdb.DuckDBPyConnection, sql: str) -> Any:  # noqa: ANN401
+def value(engine: Engine, sql: str) -> Any:  # noqa: ANN401
     """Return the single value that ``sql`` selects."""
-    row = connection.execute(sql).fetchall()[0]
-    return row[0]
+    return engine.rows(sql)[0][0]
 
 
-def record(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+def record(engine: Engine, sql: str) -> dict[str, Any]:
     """Return the single row that ``sql`` selects, by column name."""
-    return frame(connection, sql).row(0, named=True)
-
-
-def frame(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
-    """Return what ``sql`` selects as a Polars frame; for results that fit in memory."""
-    result: pl.DataFrame = connection.sql(sql).pl()
-    return result
+    return engine.frame(sql).row(0, named=True)
 
 
 def quoted(name: str) -> str:
@@ -106,17 +88,12 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def double(number: float) -> str:
+    """Return ``number`` as an SQL double: without an exponent it is a decimal, which each engine rounds its own way."""
+    text = repr(float(number))
+    return text if "e" in text else f"{text}e0"
+
+
 def first_line(error: Exception) -> str:
-    """Return the first line of the engine's message: the rest is a listing or advice about the engine."""
+    """Return the first line of an engine's message: the rest is a listing or advice about the engine."""
     return str(error).strip().splitlines()[0].rstrip(" .")
-
-
-def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
-    """Return what the engine's error means to a person; None where it is a defect of ours."""
-    if is_full(error):
-        return MissingError(f"no space left on the disk; {advice.disk}")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return MissingError(
-            f"memory_limit = '{memory_limit}' is too little for this data; {advice.memory} ({first_line(error)})"
-        )
-    return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from multitudes.disk import sync
 from multitudes.errors import UsageError
+from multitudes.locks import locked
 
 
 @contextmanager
@@ -20,19 +21,38 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         overwrite: replace ``out`` if it exists and has ``marker``.
 
     Raises:
-        UsageError: ``out`` exists and may not be replaced.
+        UsageError: ``out`` exists and may not be replaced, or somebody else is writing it.
     """
     _refuse_existing(out, marker, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    try:
-        yield partial
-        _flush(partial)
-        partial.chmod(0o755)  # mkdtemp makes folders that nobody else may read
-        _put(partial, out)
-        sync(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    partial = out.with_name(f".{out.name}.partial")
+    with _alone(partial, out):
+        try:
+            _refuse_existing(out, marker, overwrite)  # by now another may have ended well
+            yield partial
+            _flush(partial)
+            _put(partial, out)
+            sync(out.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _alone(partial: Path, out: Path) -> Iterator[None]:
+    """Hold the folder ``partial``, empty, against whoever else would make ``out``; one that nobody holds is a ruin.
+
+    Raises:
+        UsageError: somebody holds it.
+    """
+    partial.mkdir(exist_ok=True)
+    node = partial.stat().st_ino
+    with locked(partial, wait=False, make=False) as had:
+        # Renamed while we waited for the lock, it is another's result.
+        if not had or not partial.exists() or partial.stat().st_ino != node:
+            raise UsageError(f"{out}: is being written by another run; wait for its end, or choose another folder")
+        for ruin in partial.iterdir():
+            shutil.rmtree(ruin) if ruin.is_dir() else ruin.unlink()
+        yield
 
 
 def _refuse_existing(out: Path, marker: str, overwrite: bool) -> None:

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import polars as pl
 
 from multitudes.data import tables
 from multitudes.data.clean import items
-from multitudes.data.engine import Advice, frame, open_engine, quoted
+from multitudes.data.duck import Advice, open_engine
+from multitudes.data.engine import Engine, quoted
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 
@@ -33,11 +33,10 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
         DataError: the file cannot be read, lacks a column, or its ids are of another type.
         UsageError: no such file, or not of a kind that is read.
     """
-    with _loaded(file, "items") as (connection, table):
-        repairs, _ = items.clean(connection, table)
+    with _loaded(file, "items") as (engine, table):
+        repairs, _ = items.clean(engine, table)
         extra = "".join(f", item.{quoted(column)}" for column in table.extra)
-        found = frame(
-            connection,
+        found = engine.frame(
             f"""
             SELECT item.item_id, title, coalesce(topics, []) AS topics, embedding{extra}
             FROM item
@@ -55,16 +54,16 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
         DataError: the file cannot be read, has no such column or no id, or its ids are of another type.
         UsageError: no such file, or not of a kind that is read.
     """
-    with _loaded(file, "item_ids") as (connection, _):
+    with _loaded(file, "item_ids") as (engine, _):
         sql = "SELECT DISTINCT item_id FROM item_ids_raw WHERE item_id IS NOT NULL ORDER BY item_id"
-        found = _with_ids(frame(connection, sql), id_type, file)
+        found = _with_ids(engine.frame(sql), id_type, file)
     if not found.height:
         raise DataError(f"{file}: every item_id is null; expected at least one id")
     return found
 
 
 @contextmanager
-def _loaded(file: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Table]]:
+def _loaded(file: Path, name: str) -> Iterator[tuple[Engine, Table]]:
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "no such file"
         raise UsageError(f"{file}: {found}; give one file, a table with the column item_id")
@@ -72,9 +71,9 @@ def _loaded(file: Path, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, 
         raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
-        open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as connection,
+        open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as engine,
     ):
-        yield connection, tables.load(connection, name, file)
+        yield engine, tables.load(engine, name, file)
 
 
 def _with_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataFrame:

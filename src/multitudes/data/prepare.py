@@ -3,11 +3,11 @@
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 from pydantic import Field
@@ -19,10 +19,14 @@ from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import NONE, Logs
 from multitudes.data.clean.tables import Clean, clean
 from multitudes.data.digest import sha256
-from multitudes.data.engine import frame, open_engine, quoted, value
+from multitudes.data.duck import open_engine
+from multitudes.data.earlier import KEY, Earlier, keep, open_earlier, record_of
+from multitudes.data.engine import Engine, quoted, value
 from multitudes.data.features import Features, encode
 from multitudes.data.folder import new_folder
 from multitudes.data.prepared import EVENT_ARRAYS, FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import open_spark
 from multitudes.data.splits import SplitRule
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
@@ -72,6 +76,9 @@ def prepare(
     progress: Progress = silent,
     *,
     logs: Logs = NONE,
+    spark: SparkConfig | None = None,
+    append: Path | None = None,
+    appendable: bool = False,
     overwrite: bool = False,
     now: int | None = None,
 ) -> Prepared:
@@ -85,6 +92,9 @@ def prepare(
         config: see ``PrepareConfig``.
         progress: called with the steps done.
         logs: what a service has written, which adds events and tells the topics that sourced them.
+        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
+        append: the prepared folder of earlier days, whose events stand before these; it stays as it is.
+        appendable: keep the sound events, so that later days can be appended; what was appended always is.
         overwrite: replace ``out`` if it is a prepared folder.
         now: the time in seconds after which events are in the future; the clock's by default.
 
@@ -94,39 +104,70 @@ def prepare(
         MissingError: memory or disk space ran out.
     """
     data, out, config = Path(data), Path(out), config or PrepareConfig()
+    recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
+    earlier = None if append is None else open_earlier(Path(append), recorded, logs)
+    keeps = appendable or earlier is not None
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     with new_folder(out, "manifest.json", overwrite) as folder:
-        with (
-            tempfile.TemporaryDirectory(prefix="engine-", dir=folder) as scratch,
-            open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
-        ):
-            cleaned = clean(connection, data, rules, lambda done, _, note="": progress(done, _STEPS, note), logs)
-            actions = _order(connection, cleaned, config, progress)
-            features = _write(connection, cleaned, config, folder, progress)
-            manifest = _manifest(connection, cleaned, config, actions, features)
+        with opened(config, spark, folder) as engine:
+            cleaned = clean(
+                engine,
+                data,
+                rules,
+                lambda done, _, note="": progress(done, _STEPS, note),
+                logs,
+                earlier,
+                keep=keeps,
+            )
+            kept = _keep(engine, cleaned, earlier, folder) if keeps else {}
+            actions = _order(engine, cleaned, config, progress)
+            features = _write(engine, cleaned, config, folder, progress)
+            manifest = _manifest(engine, cleaned, config, actions, features) | kept
+            if earlier is not None:
+                manifest["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return Prepared.open(out)
 
 
-def _order(
-    connection: duckdb.DuckDBPyConnection, cleaned: Clean, config: PrepareConfig, progress: Progress
-) -> list[str]:
+def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path) -> dict[str, Any]:
+    """Write the sound events, and return what the manifest says of them."""
+    events = cleaned.tables["events"]
+    keep(engine, folder)
+    kept = record_of(engine, events.rows + (0 if earlier is None else earlier.rows), events)
+    engine.drop("sound")
+    return {KEY: kept}
+
+
+@contextmanager
+def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None) -> Iterator[Engine]:
+    """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
+    folder = spark.scratch if spark is not None and spark.scratch is not None else beside
+    with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
+        if spark is None:
+            with open_engine(Path(scratch), config.memory_limit, config.threads) as engine:
+                yield engine
+        else:
+            with open_spark(Path(scratch), spark) as engine:
+                yield engine
+
+
+def _order(engine: Engine, cleaned: Clean, config: PrepareConfig, progress: Progress) -> list[str]:
     if cleaned.ordered_only and config.split == "time":
         raise DataError(
             f"{cleaned.tables['events'].file}: the timestamps of every user are the positions 0 to n - 1, an order"
             " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
         )
     progress(5, _STEPS, "ordering events")
-    numbering.place(connection, config.ties, config.seed)
-    connection.execute("DROP TABLE event")
-    rule = splits.expression(connection, config.split, config.validation_share, config.test_share)
-    numbering.deal(connection, rule)
+    numbering.place(engine, config.ties, config.seed)
+    engine.drop("event")
+    rule = splits.expression(engine, config.split, config.validation_share, config.test_share)
+    numbering.deal(engine, rule)
     progress(6, _STEPS, "numbering items")
-    actions = numbering.name(connection, config.min_item_count)
+    actions = numbering.name(engine, config.min_item_count)
     progress(7, _STEPS, "numbering events")
-    numbering.number(connection, config.positive_actions, config.min_rating)
-    if not value(connection, "SELECT count(*) FROM numbered WHERE split = 0 AND weight > 0 AND item > 0"):
+    numbering.number(engine, config.positive_actions, config.min_rating)
+    if not value(engine, "SELECT count(*) FROM numbered WHERE split = 0 AND weight > 0 AND item > 0"):
         raise DataError(
             f"{cleaned.tables['events'].file}: no training event is a positive; the actions are {', '.join(actions)}."
             " Check positive_actions, negative_actions and min_rating"
@@ -135,39 +176,38 @@ def _order(
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
+    engine: Engine, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
 ) -> dict[str, Features]:
     progress(8, _STEPS, "writing events")
-    _write_events(connection, folder)
+    _write_events(engine, folder)
     progress(9, _STEPS, "writing items and users")
-    _write_names(connection, folder)
-    _write_topics(connection, folder)
-    _write_item_counts(connection, folder, 0 if cleaned.ordered_only else config.recent_s)
+    _write_names(engine, folder)
+    _write_topics(engine, folder)
+    _write_item_counts(engine, folder, 0 if cleaned.ordered_only else config.recent_s)
     if cleaned.embedding_width:
         write_vectors(
-            connection,
-            _embeddings(cleaned.embedding_width),
+            engine,
+            "SELECT embedding FROM item_number JOIN item USING (item_id) ORDER BY number",
             folder / "item_embedding.npy",
-            value(connection, "SELECT count(*) FROM item_number"),
+            value(engine, "SELECT count(*) FROM item_number"),
             cleaned.embedding_width,
         )
     items = encode(
-        _extra(connection, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
+        _extra(engine, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
     )
-    users = encode(_extra(connection, cleaned, "users", "member ORDER BY number"))
+    users = encode(_extra(engine, cleaned, "users", "member ORDER BY number"))
     blank = np.zeros((1, items.matrix.shape[1]), dtype=np.float32)
     write_array(folder / "item_feature.npy", np.concatenate([blank, items.matrix]))
     write_array(folder / "user_feature.npy", users.matrix)
     return {"items": items, "users": users}
 
 
-def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _write_events(engine: Engine, folder: Path) -> None:
     columns = {name: dtype for name, dtype in EVENT_ARRAYS.items() if name != "event_offset"}
     names = {"event_after_follows": "after"}
     selected = ", ".join(f"{quoted(names.get(c, c.removeprefix('event_')))} AS {c}" for c in columns)
-    write_columns(connection, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns)
-    per_user = frame(
-        connection,
+    write_columns(engine, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns)
+    per_user = engine.frame(
         """
         SELECT count(place) AS n FROM member LEFT JOIN numbered USING (number) GROUP BY number ORDER BY number""",
     )
@@ -176,34 +216,33 @@ def _write_events(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     )
 
 
-def _write_names(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _write_names(engine: Engine, folder: Path) -> None:
     tables = {
         "users": "SELECT user_id FROM member ORDER BY number",
         "items": "SELECT item_id, title FROM item_number JOIN item USING (item_id) ORDER BY number",
         "topics": "SELECT topic FROM topic ORDER BY number",
     }
     for name, sql in tables.items():
-        write_table(folder / f"{name}.parquet", frame(connection, sql))
+        write_table(folder / f"{name}.parquet", engine.frame(sql))
 
 
-def _write_topics(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+def _write_topics(engine: Engine, folder: Path) -> None:
     of_users = """
         SELECT member.number AS row, topic.number AS value
         FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
     of_items = """
         SELECT item_number.number AS row, topic.number AS value
         FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
-    users = value(connection, "SELECT count(*) FROM member")
-    items = value(connection, "SELECT count(*) FROM item_number")
-    write_ragged(connection, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users)
-    write_ragged(connection, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1)
+    users = value(engine, "SELECT count(*) FROM member")
+    items = value(engine, "SELECT count(*) FROM item_number")
+    write_ragged(engine, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users)
+    write_ragged(engine, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1)
 
 
-def _write_item_counts(connection: duckdb.DuckDBPyConnection, folder: Path, recent_s: int) -> None:
+def _write_item_counts(engine: Engine, folder: Path, recent_s: int) -> None:
     """Write the positive training events of each item, in all and recently; ``recent_s`` = 0 takes all as recent."""
     recent = f"time > (SELECT max(time) FROM numbered WHERE split = 0) - {recent_s}" if recent_s else "true"
-    counted = frame(
-        connection,
+    counted = engine.frame(
         f"""
         SELECT count(item) AS item_count, count(item) FILTER ({recent}) AS item_recent_count
         FROM item_number LEFT JOIN (SELECT item, time FROM numbered WHERE split = 0 AND weight > 0) ON item = number
@@ -213,34 +252,28 @@ def _write_item_counts(connection: duckdb.DuckDBPyConnection, folder: Path, rece
         write_array(folder / f"{name}.npy", np.concatenate([[0], counted[name].to_numpy()]).astype(np.int64))
 
 
-def _embeddings(width: int) -> str:
-    return f"""
-        SELECT coalesce(embedding, list_resize(CAST([] AS FLOAT[]), {width}, 0))
-        FROM item_number JOIN item USING (item_id) ORDER BY number"""
-
-
-def _extra(connection: duckdb.DuckDBPyConnection, cleaned: Clean, table: str, source: str) -> pl.DataFrame:
+def _extra(engine: Engine, cleaned: Clean, table: str, source: str) -> pl.DataFrame:
     columns = cleaned.tables[table].extra if table in cleaned.tables else ()
     selected = ", ".join(quoted(column) for column in columns)
-    rows = frame(connection, f"SELECT {selected or '0 AS none'} FROM {source}")
+    rows = engine.frame(f"SELECT {selected or '0 AS none'} FROM {source}")
     return rows if columns else pl.DataFrame(height=rows.height)
 
 
 def _manifest(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     cleaned: Clean,
     config: PrepareConfig,
     actions: list[str],
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
-    counts = summary.counts(connection)
+    counts = summary.counts(engine)
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
         "inputs": {name: {"sha256": sha256(table.file), "rows": table.rows} for name, table in cleaned.inputs.items()},
         "counts": counts,
-        "conditions": summary.conditions(connection),
+        "conditions": summary.conditions(engine),
         **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import duckdb
-
 from multitudes.data import canonical, schemas
-from multitudes.data.engine import frame, quoted, reading, record, value
+from multitudes.data.engine import Engine, quoted, record, value
 from multitudes.data.roles import EXPECTED, ROLES, expected_in_short
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdKind
@@ -90,52 +88,48 @@ def at(path: Path) -> Path:
     return path
 
 
-def load(connection: duckdb.DuckDBPyConnection, name: str, file: Path, into: str | None = None) -> Table:
+def load(engine: Engine, name: str, file: Path, into: str | None = None) -> Table:
     """Read ``file`` as the table ``name`` into the engine, as ``<into>_raw`` in the canonical types.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or of a type that would lose something.
     """
     into = into or name
-    with reading(file):
-        columns, select = canonical.select(connection, name, file)
-        _check(connection, name, file, select, columns)
-        connection.execute(
-            f"CREATE TABLE {into}_raw AS SELECT row_number() OVER () AS file_row, * FROM ({select}) AS canonical"
-        )
-    table = _table(connection, name, into, file, columns)
-    return replace(table, missing=_missing(connection, into, columns))
+    with engine.reading(file):
+        columns, select = canonical.select(engine, name, file, f"{engine.file_row} AS file_row")
+        _check(engine, name, file, select, columns)
+        engine.make(f"{into}_raw", select)
+    table = _table(engine, name, into, file, columns)
+    return replace(table, missing=_missing(engine, into, columns))
 
 
-def view(connection: duckdb.DuckDBPyConnection, name: str, file: Path) -> Table:
+def view(engine: Engine, name: str, file: Path) -> Table:
     """Read ``file`` as ``load`` does, but leave it where it is: ``<name>_raw`` is read anew by each query.
 
     Raises:
         DataError: as ``load``.
     """
-    with reading(file):
-        columns, select = canonical.select(connection, name, file)
-        _check(connection, name, file, select, columns)
-        connection.execute(f"CREATE VIEW {name}_raw AS {select}")
-    return _table(connection, name, name, file, columns)
+    with engine.reading(file):
+        columns, select = canonical.select(engine, name, file)
+        _check(engine, name, file, select, columns)
+        engine.view(f"{name}_raw", select)
+    return _table(engine, name, name, file, columns)
 
 
-def _table(
-    connection: duckdb.DuckDBPyConnection, name: str, into: str, file: Path, columns: Mapping[str, str]
-) -> Table:
-    rows = int(value(connection, f"SELECT count(*) FROM {into}_raw"))
+def _table(engine: Engine, name: str, into: str, file: Path, columns: Mapping[str, str]) -> Table:
+    rows = int(value(engine, f"SELECT count(*) FROM {into}_raw"))
     if not rows:
         raise DataError(f"{file}: the table has no rows; expected at least one")
     extra = tuple(column for column in columns if column not in ROLES[name])
     return Table(name, file, rows, {}, tuple(columns), extra)
 
 
-def _missing(connection: duckdb.DuckDBPyConnection, name: str, columns: Iterable[str]) -> dict[str, int]:
+def _missing(engine: Engine, name: str, columns: Iterable[str]) -> dict[str, int]:
     counted = ", ".join(f"count(*) - count({quoted(column)}) AS {quoted(column)}" for column in columns)
-    return {column: nulls for column, nulls in record(connection, f"SELECT {counted} FROM {name}_raw").items() if nulls}
+    return {column: nulls for column, nulls in record(engine, f"SELECT {counted} FROM {name}_raw").items() if nulls}
 
 
-def id_kind(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], column: str) -> IdKind:
+def id_kind(engine: Engine, tables: Mapping[str, Table], column: str) -> IdKind:
     """Return the kind of the id ``column``, which must be the same in every table that has it.
 
     Raises:
@@ -144,7 +138,7 @@ def id_kind(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], 
     kinds: dict[Path, IdKind] = {}
     for name, table in tables.items():
         if column in table:
-            found = canonical.types(connection, f"{name}_raw")[column]
+            found = engine.types(f"{name}_raw")[column]
             kinds[table.file] = "int64" if found == "BIGINT" else "string"
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{kind} in {file.name}" for file, kind in kinds.items())
@@ -152,7 +146,7 @@ def id_kind(connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Table], 
     return next(iter(kinds.values()))
 
 
-def put_behind(connection: duckdb.DuckDBPyConnection, name: str, first: Table, more: Table, behind: str) -> Table:
+def put_behind(engine: Engine, name: str, first: Table, more: Table, behind: str) -> Table:
     """Put the rows of ``<behind>_raw``, the table ``more``, behind those of ``<name>_raw``; return both as one table.
 
     Their ids must be of one kind.
@@ -160,23 +154,35 @@ def put_behind(connection: duckdb.DuckDBPyConnection, name: str, first: Table, m
     Raises:
         DataError: a column that is not canonical is of types that do not go together.
     """
-    with reading(more.file):
-        connection.execute(f"""
-            CREATE TABLE both_raw AS SELECT * FROM {name}_raw UNION ALL BY NAME
-            SELECT * REPLACE (file_row + {first.rows} AS file_row) FROM {behind}_raw""")
-    connection.execute(f"DROP TABLE {name}_raw; DROP TABLE {behind}_raw; ALTER TABLE both_raw RENAME TO {name}_raw")
+    with engine.reading(more.file):
+        engine.make(f"{name}_raw", _one_behind_the_other(engine, f"{name}_raw", f"{behind}_raw", first.rows))
+    engine.drop(f"{behind}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
     return replace(
         first,
         rows=first.rows + more.rows,
-        missing=_missing(connection, name, columns),
+        missing=_missing(engine, name, columns),
         columns=columns,
         extra=tuple(dict.fromkeys((*first.extra, *more.extra))),
     )
 
 
-def _check(connection: duckdb.DuckDBPyConnection, name: str, file: Path, select: str, types: Mapping[str, str]) -> None:
-    problem = schemas.first_problem(name, frame(connection, f"{select} LIMIT 0"))
+def _one_behind_the_other(engine: Engine, first: str, behind: str, rows: int) -> str:
+    """Return the SQL of both relations as one, by the names of their columns; what one of them lacks is null."""
+    present = {relation: engine.types(relation) for relation in (first, behind)}
+    columns = dict.fromkeys([*present[first], *present[behind]])
+    selected = {
+        relation: ", ".join(quoted(c) if c in present[relation] else f"NULL AS {quoted(c)}" for c in columns)
+        for relation in present
+    }
+    return (
+        f"SELECT file_row, {selected[first]} FROM {first}"
+        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[behind]} FROM {behind}"
+    )
+
+
+def _check(engine: Engine, name: str, file: Path, select: str, types: Mapping[str, str]) -> None:
+    problem = schemas.first_problem(name, engine.frame(f"{select} LIMIT 0"))
     if problem is None:
         return
     column, expected = problem

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import duckdb
-
-from multitudes.data.engine import value
+from multitudes.data.engine import Engine, value
 from multitudes.errors import DataError
 
 DAY_S = 86_400
@@ -13,14 +11,14 @@ TOLERANCE_S = DAY_S  # clocks and zones differ; a day ahead is not yet the futur
 _UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
 
 
-def refuse_small_units(connection: duckdb.DuckDBPyConnection, relation: str, file: Path) -> None:
+def refuse_small_units(engine: Engine, relation: str, file: Path) -> None:
     """Refuse ``timestamp`` of a relation, which came from ``file``, where it is no number of seconds.
 
     Raises:
         DataError: times are in a unit smaller than seconds.
     """
     # About the median will do, and an exact one would hold every row in memory.
-    middle = value(connection, f"SELECT approx_quantile(timestamp, 0.5) FROM {relation}")
+    middle = value(engine, f"SELECT approx_quantile(timestamp, 0.5) FROM {relation}")
     for floor, unit, per_second in _UNITS:
         if middle is not None and middle > floor:
             raise DataError(

@@ -1,18 +1,16 @@
 """What a folder of tables holds, and what would be repaired, without preparing it."""
 
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.tables import Clean, clean
-from multitudes.data.engine import frame, open_engine, record
-from multitudes.data.prepare import PrepareConfig
+from multitudes.data.engine import Engine, record
+from multitudes.data.prepare import PrepareConfig, opened
+from multitudes.data.spark_config import SparkConfig
 from multitudes.progress import Progress, silent
 
 ODD_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
@@ -53,7 +51,12 @@ class Report:
 
 
 def validate(
-    data: Path, config: PrepareConfig | None = None, progress: Progress = silent, *, now: int | None = None
+    data: Path,
+    config: PrepareConfig | None = None,
+    progress: Progress = silent,
+    *,
+    spark: SparkConfig | None = None,
+    now: int | None = None,
 ) -> Report:
     """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
 
@@ -61,6 +64,7 @@ def validate(
         data: folder with events, items and users.
         config: the negative actions decide which events are usable.
         progress: called with the steps done.
+        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
         now: the time in seconds after which events are in the future; the clock's by default.
 
     Raises:
@@ -69,11 +73,8 @@ def validate(
     """
     config = config or PrepareConfig()
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
-    with (
-        tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
-        open_engine(Path(scratch), config.memory_limit, config.threads) as connection,
-    ):
-        return _report(connection, clean(connection, data, rules, progress))
+    with opened(config, spark) as engine:
+        return _report(engine, clean(engine, data, rules, progress))
 
 
 def span(report: Report) -> str:
@@ -86,9 +87,9 @@ def span(report: Report) -> str:
     return f"{first} to {last} UTC ({(report.last - report.first) / 86_400:.1f} days)"
 
 
-def _report(connection: duckdb.DuckDBPyConnection, cleaned: Clean) -> Report:
-    spread = _spread(connection)
-    odd = _odd_users(connection, spread["median"])
+def _report(engine: Engine, cleaned: Clean) -> Report:
+    spread = _spread(engine)
+    odd = _odd_users(engine, spread["median"])
     warnings = list(cleaned.warnings)
     if cleaned.ordered_only:
         warnings.append(
@@ -100,22 +101,22 @@ def _report(connection: duckdb.DuckDBPyConnection, cleaned: Clean) -> Report:
     return Report(
         rows={name: table.rows for name, table in cleaned.tables.items()},
         id_kinds=dict(cleaned.kinds),
-        counts=_counts(connection),
-        **record(connection, "SELECT min(time) AS first, max(time) AS last FROM event"),
+        counts=_counts(engine),
+        **record(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
         ordered_only=cleaned.ordered_only,
         events_per_user=spread,
-        actions=_actions(connection),
+        actions=_actions(engine),
         missing={name: dict(table.missing) for name, table in cleaned.tables.items() if table.missing},
-        shares=_shares(connection),
+        shares=_shares(engine),
         odd_users=odd,
         repairs=dict(cleaned.repairs),
         warnings=warnings,
     )
 
 
-def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def _counts(engine: Engine) -> dict[str, int]:
     return record(
-        connection,
+        engine,
         """
         SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item) AS items,
                (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM event) AS events,
@@ -127,19 +128,19 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     )
 
 
-def _spread(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
+def _spread(engine: Engine) -> dict[str, float]:
+    engine.view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
     return record(
-        connection,
-        """
+        engine,
+        f"""
         SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median,
-               CAST(quantile_disc(n, 0.9) AS DOUBLE) AS p90, CAST(max(n) AS DOUBLE) AS maximum
-        FROM (SELECT count(*) AS n FROM event GROUP BY user_id)""",
+               CAST({engine.quantile("activity", "n", 0.9)} AS DOUBLE) AS p90, CAST(max(n) AS DOUBLE) AS maximum
+        FROM activity""",
     )
 
 
-def _odd_users(connection: duckdb.DuckDBPyConnection, median: float) -> list[int | str]:
-    odd: list[int | str] = frame(
-        connection,
+def _odd_users(engine: Engine, median: float) -> list[int | str]:
+    odd: list[int | str] = engine.frame(
         f"""
         SELECT user_id FROM event GROUP BY user_id HAVING count(*) > {ODD_FACTOR * median}
         ORDER BY count(*) DESC, user_id LIMIT 5""",
@@ -147,17 +148,15 @@ def _odd_users(connection: duckdb.DuckDBPyConnection, median: float) -> list[int
     return odd
 
 
-def _actions(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    rows: list[Any] = connection.execute(
-        "SELECT action, count(*) FROM event GROUP BY action ORDER BY action"
-    ).fetchall()
+def _actions(engine: Engine) -> dict[str, int]:
+    rows: list[Any] = engine.rows("SELECT action, count(*) FROM event GROUP BY action ORDER BY action")
     return dict(rows)
 
 
-def _shares(connection: duckdb.DuckDBPyConnection) -> dict[str, float]:
+def _shares(engine: Engine) -> dict[str, float]:
     """Return coverages: of users by follows, of items and events by topics, of events by what their user follows."""
     return record(
-        connection,
+        engine,
         """
         SELECT (SELECT count(DISTINCT user_id) FROM follow) / (SELECT count(*) FROM member) AS users_with_follows,
                (SELECT count(DISTINCT item_id) FROM item_topic) / (SELECT count(*) FROM item) AS items_with_topics,

@@ -3,9 +3,8 @@
 from collections.abc import Collection, Mapping
 from math import inf
 
-import duckdb
-
 from multitudes.config import nearest
+from multitudes.data.duck import DuckDB
 from multitudes.errors import DataError, UsageError
 from multitudes.readout.config import ReadoutConfig
 from multitudes.readout.users import Users
@@ -13,7 +12,7 @@ from multitudes.readout.users import Users
 CONTROL = "control"  # the arm that it is where nobody says which
 
 
-def sizes(connection: duckdb.DuckDBPyConnection, users: Users) -> dict[str, int]:
+def sizes(connection: DuckDB, users: Users) -> dict[str, int]:
     """Return how many users each arm has.
 
     Raises:

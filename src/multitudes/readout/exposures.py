@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
 from multitudes.config import nearest
-from multitudes.data import canonical, tables
-from multitudes.data.engine import quoted, reading, record, value
+from multitudes.data import tables
+from multitudes.data.duck import DuckDB, reading
+from multitudes.data.engine import quoted, record, value
 from multitudes.data.times import refuse_small_units
 from multitudes.errors import DataError, UsageError
 
@@ -31,7 +30,7 @@ class Exposed(NamedTuple):
     repairs: dict[str, int]
 
 
-def clean(connection: duckdb.DuckDBPyConnection, file: Path, covariates: Sequence[str]) -> Exposed:
+def clean(connection: DuckDB, file: Path, covariates: Sequence[str]) -> Exposed:
     """Build ``exposed`` from ``file``: users of one arm, each with the first exposure.
 
     Args:
@@ -62,7 +61,7 @@ def clean(connection: duckdb.DuckDBPyConnection, file: Path, covariates: Sequenc
     return Exposed(table, _distinct(connection, "arm"), cohorts, first, repairs)
 
 
-def _build(connection: duckdb.DuckDBPyConnection, covariates: Sequence[str]) -> dict[str, int]:
+def _build(connection: DuckDB, covariates: Sequence[str]) -> dict[str, int]:
     numbers = [f"CAST({quoted(column)} AS DOUBLE)" for column in covariates]
     fields = "".join(f", 'covariate_{k}': {number}" for k, number in enumerate(numbers))
     columns = "".join(f", first.covariate_{k} AS covariate_{k}" for k in range(len(covariates)))
@@ -91,20 +90,20 @@ def _build(connection: duckdb.DuckDBPyConnection, covariates: Sequence[str]) -> 
     return {name: int(count) for name, count in found.items()}
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, n_covariates: int) -> dict[str, int]:
+def _fill(connection: DuckDB, n_covariates: int) -> dict[str, int]:
     """Put the mean in the place of what is missing: it is the same for every arm, so it favours none."""
     missing = 0
     for k in range(n_covariates):
         absent = f"covariate_{k} IS NULL OR NOT isfinite(covariate_{k})"
-        connection.execute(f"""
+        filled = connection.execute(f"""
             UPDATE exposed SET covariate_{k} = coalesce(
                 (SELECT avg(covariate_{k}) FROM exposed WHERE NOT ({absent})), 0) WHERE {absent}""")
-        missing += int(connection.fetchall()[0][0])
+        missing += int(filled.fetchall()[0][0])
     return {"missing_covariates": missing}
 
 
-def _refuse_covariates(connection: duckdb.DuckDBPyConnection, table: tables.Table, covariates: Sequence[str]) -> None:
-    types = canonical.types(connection, "exposures_raw")
+def _refuse_covariates(connection: DuckDB, table: tables.Table, covariates: Sequence[str]) -> None:
+    types = connection.types("exposures_raw")
     for column in covariates:
         if column not in table:
             others = [name for name in table.extra if types[name].startswith(_NUMBERS)]
@@ -113,6 +112,6 @@ def _refuse_covariates(connection: duckdb.DuckDBPyConnection, table: tables.Tabl
             raise UsageError(f"--covariate '{column}' is {types[column]} in {table.file}; expected numbers")
 
 
-def _distinct(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[str, ...]:
+def _distinct(connection: DuckDB, column: str) -> tuple[str, ...]:
     found = connection.execute(f"SELECT DISTINCT {column} FROM exposed ORDER BY {column}").fetchall()
     return tuple(row[0] for row in found)

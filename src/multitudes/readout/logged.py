@@ -21,12 +21,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import duckdb
 from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.data import tables
-from multitudes.data.engine import Advice, frame, literal, open_engine, reading, value
+from multitudes.data.duck import Advice, DuckDB, open_engine, reading
+from multitudes.data.engine import literal, value
 from multitudes.data.tables import Table
 from multitudes.data.times import DAY_S
 from multitudes.errors import DataError, UsageError
@@ -94,8 +94,7 @@ def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, confi
                 COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
                       FROM ({rows}) GROUP BY user_id, metric, {day} ORDER BY ALL)
                 TO {literal(str(partial))} (FORMAT parquet)""")
-        made = frame(
-            connection,
+        made = connection.frame(
             f"""
             SELECT count(*) AS rows, count(DISTINCT user_id) AS users, list(DISTINCT metric ORDER BY metric) AS metrics
             FROM {literal(str(partial))}""",
@@ -109,7 +108,7 @@ def _given(served: Path, events: Path, items: Path | None) -> list[tuple[str, Pa
     return [("served", served), ("events", events)] + ([] if items is None else [("items", items)])
 
 
-def _refuse_reserved(connection: duckdb.DuckDBPyConnection, events: Path, saves: tuple[str, ...]) -> None:
+def _refuse_reserved(connection: DuckDB, events: Path, saves: tuple[str, ...]) -> None:
     """Refuse an action that would be added to a metric of another meaning."""
     named = {row[0] for row in connection.execute("SELECT DISTINCT action FROM events_raw").fetchall()}
     taken = sorted(name for name in named - set(saves) - {None} if name in _OWN or name.startswith("feed_saves"))
@@ -117,7 +116,7 @@ def _refuse_reserved(connection: duckdb.DuckDBPyConnection, events: Path, saves:
         raise DataError(f"{events}: the action '{taken[0]}' is the name of a metric of another meaning; rename it")
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
+def _rows(connection: DuckDB, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
     """Return selections of (user_id, timestamp, metric, value), after making the tables that they share."""
     saves = ", ".join(literal(action) for action in config.saves)
     source = "source" if "source" in found["served"].extra else "NULL"
@@ -156,14 +155,14 @@ def _once(found: dict[str, Table]) -> str:
     return f"QUALIFY event_id IS NULL OR NOT {again}"
 
 
-def _came_of(connection: duckdb.DuckDBPyConnection, within_s: int) -> str:
+def _came_of(connection: DuckDB, within_s: int) -> str:
     """Return when an engagement with an item came of an answer that held it."""
     if value(connection, "SELECT count(request_id) FROM events_raw"):
         return "served_raw.request_id = done.request_id"
     return f"served_raw.timestamp BETWEEN done.timestamp - {within_s} AND done.timestamp"
 
 
-def _of_topics(connection: duckdb.DuckDBPyConnection, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
+def _of_topics(connection: DuckDB, found: dict[str, Table], config: OutcomesConfig) -> list[str]:
     connection.execute("""
         CREATE TABLE topic_of AS
         SELECT DISTINCT item_id, unnest(topics) AS topic FROM items_raw WHERE item_id IS NOT NULL""")

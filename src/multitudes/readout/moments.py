@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.engine import frame
+from multitudes.data.duck import DuckDB
 from multitudes.readout.metric import Metric
 
 Vector = NDArray[np.float64]
@@ -76,7 +75,7 @@ def variables(metric: Metric, names: Sequence[str], n_covariates: int, *, before
     return Variables(tuple(f"after_{j}" for j in places), (*earlier, *given))
 
 
-def measure(connection: duckdb.DuckDBPyConnection, relation: str, of: Variables) -> dict[Group, Moments]:
+def measure(connection: DuckDB, relation: str, of: Variables) -> dict[Group, Moments]:
     """Return the moments of everybody, of each arm, and of each cohort of each arm.
 
     Args:
@@ -90,8 +89,7 @@ def measure(connection: duckdb.DuckDBPyConnection, relation: str, of: Variables)
     asked = [f"avg({name}) AS {name}" for name in names]
     # As the engine adds it up, a variance of large numbers that hardly differ keeps its digits.
     asked += [f"coalesce(covar_samp(v{i}, v{j}), 0) AS c{i}_{j}" for i, j in pairs]
-    found = frame(
-        connection,
+    found = connection.frame(
         f"""
         SELECT arm, cohort, count(*) AS n, {", ".join(asked)} FROM (SELECT arm, cohort, {columns} FROM {relation})
         GROUP BY GROUPING SETS ((), (arm), (arm, cohort))""",

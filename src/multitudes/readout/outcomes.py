@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
 import polars as pl
 
 from multitudes.data import tables
-from multitudes.data.engine import frame, literal, reading, record
+from multitudes.data.duck import DuckDB, reading
+from multitudes.data.engine import literal, record
 from multitudes.data.times import DAY_S, TOLERANCE_S, refuse_small_units
 from multitudes.errors import DataError
 
@@ -43,7 +43,7 @@ class Summed(NamedTuple):
 
 
 def survey(
-    connection: duckdb.DuckDBPyConnection,
+    connection: DuckDB,
     file: Path,
     now: int,
     since: int | None = None,
@@ -67,8 +67,7 @@ def survey(
     with reading(file):
         table = tables.view(connection, "outcomes", tables.at(file))
         refuse_small_units(connection, "outcomes_raw", file)
-        days = frame(
-            connection,
+        days = connection.frame(
             f"""
             SELECT metric, CAST(floor(timestamp / {DAY_S}) AS BIGINT) AS day, count(*) AS rows,
                    count(*) FILTER ({sound}) AS sound, count(*) FILTER ({_NAMED}) AS named,
@@ -100,7 +99,7 @@ def survey(
 
 
 def sum_up(
-    connection: duckdb.DuckDBPyConnection,
+    connection: DuckDB,
     found: Survey,
     metrics: Sequence[str],
     first_exposed: int,

@@ -12,11 +12,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 from scipy.stats import binomtest
 
 from multitudes.config import nearest
-from multitudes.data.engine import literal, reading, record
+from multitudes.data.duck import DuckDB, reading
+from multitudes.data.engine import literal, record
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.readout import outcomes
@@ -104,7 +104,7 @@ def preferred(
     return Preference(control, found, sides, repairs, gaps(survey, metrics), survey.first, survey.last)
 
 
-def _credited(connection: duckdb.DuckDBPyConnection, survey: Survey) -> tuple[list[str], int]:
+def _credited(connection: DuckDB, survey: Survey) -> tuple[list[str], int]:
     """Build ``credited``, a row for each user, metric and arm; return the arms, and how many rows name none."""
     file = survey.table.file
     if "arm" not in survey.table:
@@ -140,7 +140,7 @@ def _both(metric: str, control: str, arm: str) -> str:
         WHERE metric = {literal(metric)} AND name IN ({literal(control)}, {literal(arm)}) GROUP BY user_id)"""
 
 
-def _sides(connection: duckdb.DuckDBPyConnection, users: str) -> Sides:
+def _sides(connection: DuckDB, users: str) -> Sides:
     counted = record(
         connection,
         f"""

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import duckdb
-
+from multitudes.data.duck import DuckDB
 from multitudes.data.times import DAY_S
 from multitudes.progress import Progress, silent
 from multitudes.readout import sample_ratio
@@ -113,9 +112,7 @@ class _Compared(NamedTuple):
     cuts: dict[str, list[Cut]]
 
 
-def _compared(
-    connection: duckdb.DuckDBPyConnection, users: Users, config: ReadoutConfig, control: str, progress: Progress
-) -> _Compared:
+def _compared(connection: DuckDB, users: Users, config: ReadoutConfig, control: str, progress: Progress) -> _Compared:
     found = _Compared({}, {}, {}, {}, {})
     arms = [arm for arm in users.exposed.arms if arm != control]
     for done, metric in enumerate(users.metrics):

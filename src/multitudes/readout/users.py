@@ -14,10 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
-from multitudes.data import canonical, tables
-from multitudes.data.engine import Advice, open_engine, record, value
+from multitudes.data import tables
+from multitudes.data.duck import Advice, DuckDB, open_engine
+from multitudes.data.engine import record, value
 from multitudes.data.times import DAY_S
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
@@ -55,7 +54,7 @@ class Cut(NamedTuple):
 
 
 @contextmanager
-def engine(config: ReadoutConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+def engine(config: ReadoutConfig) -> Iterator[DuckDB]:
     """Yield the engine, which spills to a folder that goes when it does."""
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
@@ -65,7 +64,7 @@ def engine(config: ReadoutConfig) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def load(
-    connection: duckdb.DuckDBPyConnection,
+    connection: DuckDB,
     exposed_file: Path,
     outcome_file: Path,
     config: ReadoutConfig,
@@ -114,9 +113,7 @@ def in_period(period: int, names: tuple[str, ...], last: int) -> str:
         WHERE total.time + {end * DAY_S} <= {last + 1})"""
 
 
-def cut(
-    connection: duckdb.DuckDBPyConnection, relation: str, of: Variables, quantile: float | None
-) -> tuple[Variables, list[Cut]]:
+def cut(connection: DuckDB, relation: str, of: Variables, quantile: float | None) -> tuple[Variables, list[Cut]]:
     """Return the variables winsorised: what lies above the quantile of all users is cut to it; and how often it was."""
     columns = [column for column in (*of.outcome, *of.covariates) if not column.startswith("covariate_")]
     if quantile is None or not columns or not value(connection, f"SELECT count(*) FROM {relation}"):
@@ -130,7 +127,7 @@ def cut(
     return of._replace(cap=cap), [Cut(column, cap[column], users[column]) for column in columns]
 
 
-def _total(connection: duckdb.DuckDBPyConnection, last: int, n_metrics: int, window_days: int | None) -> dict[str, int]:
+def _total(connection: DuckDB, last: int, n_metrics: int, window_days: int | None) -> dict[str, int]:
     sums = "".join(
         f", sum(m{j}) FILTER (period >= 0) AS after_{j}, sum(m{j}) FILTER (period = {BEFORE}) AS before_{j}"
         for j in range(n_metrics)
@@ -153,7 +150,7 @@ def _total(connection: duckdb.DuckDBPyConnection, last: int, n_metrics: int, win
     return found
 
 
-def _broken_assignment(connection: duckdb.DuckDBPyConnection, exposed: Exposed) -> list[str]:
+def _broken_assignment(connection: DuckDB, exposed: Exposed) -> list[str]:
     both, users = exposed.repairs["users_in_two_arms"], value(connection, "SELECT count(*) FROM exposed")
     if both <= _MANY * (both + users):
         return []
@@ -173,11 +170,11 @@ def gaps(survey: Survey, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _clocks(connection: duckdb.DuckDBPyConnection, exposed: Exposed, survey: Survey) -> list[str]:
+def _clocks(connection: DuckDB, exposed: Exposed, survey: Survey) -> list[str]:
     """Return a warning where one table says its zone and the other does not: that both are UTC is then a guess."""
     zoneless = {}
     for name, table in (("exposures", exposed.table), ("outcomes", survey.table)):
-        found = canonical.types(connection, canonical.reader(connection, name, table.file))["timestamp"]
+        found = connection.types(connection.source(name, table.file))["timestamp"]
         zoneless[table.file.name] = found in {"TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
     if len(set(zoneless.values())) < 2:
         return []

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
-
-from multitudes.data.engine import literal, quoted, record, value
+from multitudes.data.earlier import COLUMNS, Earlier, added, refuse_earlier_times
+from multitudes.data.engine import Engine, literal, quoted, record, value
 from multitudes.data.tables import Table
 from multitudes.data.times import TOLERANCE_S, refuse_small_units
 from multitudes.errors import DataError
@@ -28,17 +27,28 @@ class Rules:
     now: int
 
 
-def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> dict[str, int]:
+def clean(
+    engine: Engine, table: Table, rules: Rules, earlier: Earlier | None = None, *, keep: bool = False
+) -> dict[str, int]:
     """Build ``event`` and ``known_from`` (``item`` and ``topic`` stand already) and return the repairs.
 
+    Args:
+        engine: that has ``events_raw``.
+        table: the events.
+        rules: how they are judged.
+        earlier: days whose sound events stand before them.
+        keep: leave ``sound`` there for a later day.
+
     Raises:
-        DataError: times are in a unit smaller than seconds, or no event is left.
+        DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
     """
-    refuse_small_units(connection, "events_raw", table.file)
-    repeated = _drop_repeated(connection) if "event_id" in table else 0
+    refuse_small_units(engine, "events_raw", table.file)
+    if earlier is not None:
+        engine.view("earlier", f"SELECT * FROM {engine.source('events', earlier.file)}")
+    repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
     past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
     counts = record(
-        connection,
+        engine,
         f"""
         SELECT count(*) AS total, count(*) FILTER ({_WHOLE}) AS whole, count(*) FILTER ({past}) AS past,
                count(*) FILTER ({past} AND action IS NULL) AS unnamed
@@ -46,12 +56,20 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
     )
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
-    _known_from(connection, past, rules.follows_from_share)
-    unsorted = _unsorted(connection, past)
-    _build(connection, table, past, rules.negative_actions)
-    kept = value(connection, "SELECT count(*) FROM event")
-    connection.execute("DROP TABLE events_raw")
-    return {
+    if earlier is not None:
+        refuse_earlier_times(engine, earlier, table, past)
+    _known_from(engine, past, rules.follows_from_share)
+    unsorted = _unsorted(engine, past)
+    sound = _sound(table, past, rules.negative_actions, 0 if earlier is None else earlier.rows)
+    if earlier is not None:
+        sound = f"SELECT {COLUMNS} FROM earlier UNION ALL {sound}"
+    if keep:
+        engine.make("sound", sound)
+        sound = "SELECT * FROM sound"
+    _judge(engine, sound)
+    kept = value(engine, "SELECT count(*) FROM event") - (0 if earlier is None else earlier.events)
+    engine.drop("events_raw")
+    repairs = {
         "events_with_nulls": counts["total"] - counts["whole"],
         "future_events": counts["whole"] - counts["past"],
         "duplicate_events": counts["past"] - kept,
@@ -59,78 +77,98 @@ def clean(connection: duckdb.DuckDBPyConnection, table: Table, rules: Rules) -> 
         "events_without_action": counts["unnamed"] if "action" in table else 0,
         "repeated_events": repeated,
     }
+    return repairs if earlier is None else added(repairs, earlier)
 
 
-def unknown(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def unknown(engine: Engine) -> dict[str, int]:
     """Return how many events are of items, or have a source, that the items table does not know."""
     return record(
-        connection,
+        engine,
         """
         SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
-               count(*) FILTER (source <> '' AND source NOT IN (SELECT topic FROM topic)) AS unknown_source_interests
-        FROM event""",
+               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_source_interests
+        FROM event LEFT JOIN topic ON topic = source""",
     )
 
 
-def is_order_only(connection: duckdb.DuckDBPyConnection) -> bool:
+def is_order_only(engine: Engine) -> bool:
     """Return whether the times of every user are the positions 0, 1, …, n - 1: an order, not a time."""
     within = "min(time) = 0 AND max(time) = count(*) - 1"
     per_user = "SELECT {0} AS so, count(*) AS n FROM event GROUP BY user_id"
     test = "SELECT bool_and(so) AND max(n) > 1 FROM ({0})"
     # The cheap test first: distinct counts cost a sort.
-    return bool(value(connection, test.format(per_user.format(within)))) and bool(
-        value(connection, test.format(per_user.format("count(DISTINCT time) = count(*)")))
+    return bool(value(engine, test.format(per_user.format(within)))) and bool(
+        value(engine, test.format(per_user.format("count(DISTINCT time) = count(*)")))
     )
 
 
-def _build(connection: duckdb.DuckDBPyConnection, table: Table, past: str, negative_actions: Sequence[str]) -> None:
+def _sound(table: Table, past: str, negative_actions: Sequence[str], rows_before: int) -> str:
+    """Return the SQL of the events that are whole and past, once each, with what is known of each by itself."""
     columns = ", ".join(quoted(column) for column in table.columns)
     negative = (
         f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
     )
     unnamed = literal("unknown" if "action" in table else "event")
-    all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
-    optional = [
-        column for column in ("action", "rating", "source_interest", "valid", "request_id") if column not in table
-    ]
-    connection.execute(f"""
-        CREATE TABLE event AS
-        WITH once AS (
-            SELECT min(file_row) AS file_row, {columns}{"".join(f", any_value({c}) AS {c}" for c in optional)}
+    lacking = ("action", "rating", "source_interest", "valid", "request_id", "event_id")
+    optional = "".join(f", any_value({c}) AS {c}" for c in lacking if c not in table)
+    return f"""
+        SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
+               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, event_id,
+               coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged
+        FROM (
+            SELECT min(file_row) AS file_row, {columns}{optional}
             FROM events_raw WHERE {past} GROUP BY {columns}
-        ), judged AS (
-            SELECT once.*, coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged,
-                   item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
-            FROM once LEFT JOIN item ON item.item_id = once.item_id
-        )
-        SELECT file_row, user_id, item_id, timestamp AS time,
-               coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, known,
-               negative, flagged, known AND has_features AND NOT negative AND NOT flagged AS valid
-        FROM judged""")
+        )"""
 
 
-def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> int:
+def _judge(engine: Engine, sound: str) -> None:
+    """Build ``event`` of sound events: their items are known or not, and they are usable or not."""
+    all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
+    engine.make(
+        "event",
+        f"""
+        SELECT row AS file_row, user_id, item_id, time, action, rating, source, request_id, known, negative, flagged,
+               known AND has_features AND NOT negative AND NOT flagged AS valid
+        FROM (
+            SELECT once.*, item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
+            FROM ({sound}) AS once LEFT JOIN item ON item.item_id = once.item_id
+        )""",
+    )
+
+
+def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
     """Drop from ``events_raw`` what was sent again: the first row of each user's event_id with an item stays."""
-    again = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY file_row) > 1"
-    connection.execute(f"""
-        DELETE FROM events_raw WHERE file_row IN (
-            SELECT file_row FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE} QUALIFY {again})""")
-    return int(connection.fetchall()[0][0])
+    of_one = "PARTITION BY event_id, user_id, item_id ORDER BY file_row"
+    again = f"""
+        SELECT file_row FROM (
+            SELECT file_row, row_number() OVER ({of_one}) AS nth
+            FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE}
+        ) WHERE nth > 1"""
+    if after_earlier:
+        again += " UNION SELECT file_row FROM events_raw SEMI JOIN earlier USING (event_id, user_id, item_id)"
+    engine.make("repeated", again)
+    repeated = int(value(engine, "SELECT count(*) FROM repeated"))
+    if repeated:
+        engine.make("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")
+    engine.drop("repeated")
+    return repeated
 
 
-def _known_from(connection: duckdb.DuckDBPyConnection, past: str, share: float) -> None:
+def _known_from(engine: Engine, past: str, share: float) -> None:
     """Build ``known_from`` before copies are dropped: the share was taken of the rows as they are in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
-    connection.execute(f"""
-        CREATE TABLE known_from AS
-        SELECT user_id, list(timestamp ORDER BY timestamp)[{place}] AS time
-        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""")
+    engine.make(
+        "known_from",
+        f"""
+        SELECT user_id, list_sort(list(timestamp))[{place}] AS time
+        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""",
+    )
 
 
-def _unsorted(connection: duckdb.DuckDBPyConnection, past: str) -> int:
+def _unsorted(engine: Engine, past: str) -> int:
     return int(
         value(
-            connection,
+            engine,
             f"""
         SELECT count(*) FILTER (timestamp < above)
         FROM (SELECT timestamp, lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above

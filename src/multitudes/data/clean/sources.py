@@ -8,9 +8,7 @@ have come of it. Only by name may it be a little later, because the clocks of us
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
-from multitudes.data.engine import reading, record
+from multitudes.data.engine import Engine, record
 from multitudes.data.tables import Table
 
 SKEW_S = 300  # how far clocks may differ between the two ends of one request
@@ -27,7 +25,7 @@ class Logs(NamedTuple):
 NONE = Logs()
 
 
-def explain(connection: duckdb.DuckDBPyConnection, served: Table, within_s: int) -> dict[str, int]:
+def explain(engine: Engine, served: Table, within_s: int) -> dict[str, int]:
     """Fill the source of each ``event`` that has none from ``served_raw``; return how many found theirs in which way.
 
     What was served is read twice and never held: memory grows with the events alone.
@@ -35,25 +33,32 @@ def explain(connection: duckdb.DuckDBPyConnection, served: Table, within_s: int)
     Raises:
         DataError: a part cannot be read, or has been removed meanwhile.
     """
-    connection.execute("""
-        CREATE TEMP TABLE unexplained AS
-        SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''""")
-    with reading(served.file):
-        connection.execute(f"""
-            CREATE TEMP TABLE explained AS
-            SELECT file_row, max(serve) AS serve FROM ({_named()} UNION ALL {_newest(within_s)}) GROUP BY file_row""")
-    connection.execute("""
-        UPDATE event SET source = serve.condition FROM explained
-        WHERE event.file_row = explained.file_row AND serve.condition IS NOT NULL""")
+    engine.make(
+        "unexplained",
+        """
+        SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''""",
+    )
+    with engine.reading(served.file):
+        engine.make(
+            "explained",
+            f"""
+            SELECT file_row, max(serve) AS serve FROM ({_named()} UNION ALL {_newest(within_s)}) GROUP BY file_row""",
+        )
+    engine.make(
+        "event",
+        """
+        SELECT event.* EXCLUDE (source), coalesce(serve.condition, source) AS source
+        FROM event LEFT JOIN explained ON explained.file_row = event.file_row""",
+    )
     counts = record(
-        connection,
+        engine,
         """
         SELECT count(*) FILTER (serve.named) AS by_request, count(*) FILTER (NOT serve.named) AS by_newest,
                (SELECT count(*) FROM unexplained) - count(*) AS not_served,
                count(serve.condition) AS with_topic
         FROM explained""",
     )
-    connection.execute("DROP TABLE unexplained; DROP TABLE explained")
+    engine.drop("unexplained", "explained")
     return {"within_s": within_s, **counts}
 
 
@@ -62,7 +67,8 @@ def explain(connection: duckdb.DuckDBPyConnection, served: Table, within_s: int)
 _SERVE = """
     SELECT file_row, {{
         'named': {named}, 'earlier': served_raw.timestamp <= time, 'time': served_raw.timestamp,
-        'nearness': -coalesce(rank, 0), 'request_id': coalesce(served_raw.request_id, ''), 'condition': condition
+        'nearness': -coalesce(rank, 0), 'request_id': coalesce(served_raw.request_id, ''),
+        'silent': condition IS NULL, 'condition': condition
     }} AS serve
     FROM unexplained JOIN served_raw ON {on}"""
 

@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from multitudes.data import tables
 from multitudes.data.clean import events, items, sources, users
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import Logs
-from multitudes.data.engine import value
+from multitudes.data.earlier import Earlier, refuse_other_tables
+from multitudes.data.engine import Engine, value
 from multitudes.data.tables import Table
+from multitudes.errors import UsageError
 from multitudes.ids import IdKind
 from multitudes.progress import Progress, silent
 
@@ -54,66 +54,71 @@ class Clean:
 
 
 def clean(
-    connection: duckdb.DuckDBPyConnection,
+    engine: Engine,
     data: Path,
     rules: Rules,
     progress: Progress = silent,
     logs: Logs = sources.NONE,
+    earlier: Earlier | None = None,
+    *,
+    keep: bool = False,
 ) -> Clean:
     """Read the folder ``data``, and the logs beside it, and build the tables above in the engine.
 
     Raises:
         DataError: something cannot be repaired without guessing.
-        UsageError: ``data`` is no folder, or a log is not there.
+        UsageError: ``data`` is no folder, a log is not there, or what is asked for cannot be appended.
     """
-    found, inputs = _read(connection, data, logs, progress)
-    kinds = {column: tables.id_kind(connection, found, column) for column in ("user_id", "item_id")}
+    found, inputs = _read(engine, data, logs, progress)
+    if earlier is not None and "events" in found and "logged" in found:
+        raise UsageError("--events beside the data's own events cannot be appended; give one of them")
+    kinds = {column: tables.id_kind(engine, found, column) for column in ("user_id", "item_id")}
     served, logged = found.pop("served", None), found.pop("logged", None)
     if logged is not None:
-        found["events"] = tables.put_behind(connection, "events", found["events"], logged, "logged")
+        found["events"] = tables.put_behind(engine, "events", found["events"], logged, "logged")
+    if earlier is not None:
+        refuse_other_tables(earlier, found, kinds)
     progress(len(inputs), len(inputs) + 2, "checking items")
-    repairs, width = items.clean(connection, found.get("items"))
+    repairs, width = items.clean(engine, found.get("items"))
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
-    repairs |= events.clean(connection, found["events"], rules)
-    explained = {} if served is None else sources.explain(connection, served, logs.within_s)
-    repairs |= events.unknown(connection) | users.clean(connection, found.get("users"))
+    repairs |= events.clean(engine, found["events"], rules, earlier, keep=keep)
+    explained = {} if served is None else sources.explain(engine, served, logs.within_s)
+    repairs |= events.unknown(engine) | users.clean(engine, found.get("users"))
     return Clean(
         tables=found,
         inputs=inputs,
         kinds=kinds,
         repairs={name: count for name, count in repairs.items() if count},
         sources=explained,
-        warnings=tuple(_warnings(connection, found)),
-        ordered_only=events.is_order_only(connection),
+        warnings=tuple(_warnings(engine, found)),
+        ordered_only=events.is_order_only(engine),
         embedding_width=width,
     )
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection, data: Path, logs: Logs, progress: Progress
-) -> tuple[dict[str, Table], dict[str, Table]]:
+def _read(engine: Engine, data: Path, logs: Logs, progress: Progress) -> tuple[dict[str, Table], dict[str, Table]]:
     """Return the tables, by the name of their relation and by that of their file."""
     files = tables.find(data, events_needed=logs.events is None)
     found, inputs = {}, {}
     for done, (name, file) in enumerate(files.items()):
         progress(done, len(files) + 2, f"reading {file.name}")
-        found[name] = inputs[file.name] = tables.load(connection, name, file)
+        found[name] = inputs[file.name] = tables.load(engine, name, file)
     if logs.events is not None:
         behind = "logged" if "events" in found else "events"
-        found[behind] = inputs["logged events"] = tables.load(connection, "events", tables.at(logs.events), behind)
+        found[behind] = inputs["logged events"] = tables.load(engine, "events", tables.at(logs.events), behind)
     if logs.served is not None:
-        found["served"] = inputs["served"] = tables.view(connection, "served", tables.at(logs.served))
+        found["served"] = inputs["served"] = tables.view(engine, "served", tables.at(logs.served))
     return found, inputs
 
 
-def _warnings(connection: duckdb.DuckDBPyConnection, found: Mapping[str, Table]) -> list[str]:
+def _warnings(engine: Engine, found: Mapping[str, Table]) -> list[str]:
     warnings = []
     if "items" not in found:
         warnings.append("there is no items table: items are those of the events, without topics or features")
-    elif not value(connection, "SELECT bool_or(usable) FROM item"):
+    elif not value(engine, "SELECT bool_or(usable) FROM item"):
         warnings.append("no item has topics or an embedding: validity follows from actions and flags only")
     if "users" not in found:
         warnings.append("there is no users table: nobody follows anything")
-    elif not value(connection, "SELECT count(*) FROM follow"):
+    elif not value(engine, "SELECT count(*) FROM follow"):
         warnings.append("no user follows a topic that an item has: there will be no explicit interests")
     return warnings

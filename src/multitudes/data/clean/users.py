@@ -1,56 +1,59 @@
 """Users of either table, numbered, and the topics they follow."""
 
-import duckdb
-
 from multitudes.data.clean.rows import one_per_id
-from multitudes.data.engine import record, value
+from multitudes.data.engine import Engine, record, value
 from multitudes.data.tables import Table
 
 
-def clean(connection: duckdb.DuckDBPyConnection, table: Table | None) -> dict[str, int]:
+def clean(engine: Engine, table: Table | None) -> dict[str, int]:
     """Build ``member`` and ``follow`` (``event`` and ``topic`` stand already) and return the repairs.
 
     Raises:
         DataError: rows of one user differ.
     """
     if table is None:
-        connection.execute("""
-            CREATE TABLE users_raw AS
-            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM event LIMIT 0""")
-    repairs = one_per_id(connection, "users", "user_id", table)
-    connection.execute("""
-        CREATE TABLE member AS
+        engine.make(
+            "users_raw",
+            """
+            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM event LIMIT 0""",
+        )
+    repairs = one_per_id(engine, "users", "user_id", table)
+    engine.make(
+        "member",
+        """
         SELECT row_number() OVER (ORDER BY user_id) - 1 AS number, *
         FROM (SELECT user_id FROM event UNION SELECT user_id FROM users_rows)
-        LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""")
-    repairs |= _follows(connection)
+        LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""",
+    )
+    repairs |= _follows(engine)
     missing = 0
     if table is not None:
-        missing = value(connection, "SELECT count(DISTINCT user_id) FROM event ANTI JOIN users_rows USING (user_id)")
-    connection.execute("DROP TABLE users_rows")
-    return repairs | {"users_not_in_table": missing} | _activity(connection)
+        missing = value(engine, "SELECT count(DISTINCT user_id) FROM event ANTI JOIN users_rows USING (user_id)")
+    engine.drop("users_rows")
+    return repairs | {"users_not_in_table": missing} | _activity(engine)
 
 
-def _follows(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    connection.execute("""
-        CREATE TEMP TABLE stated AS
+def _follows(engine: Engine) -> dict[str, int]:
+    engine.make(
+        "stated",
+        """
         SELECT user_id, topic, min(place) AS place
-        FROM (SELECT user_id, unnest(followed_topics) AS topic, generate_subscripts(followed_topics, 1) AS place
-              FROM users_rows)
-        WHERE topic <> '' GROUP BY user_id, topic""")
-    connection.execute("CREATE TABLE follow AS SELECT * FROM stated SEMI JOIN topic USING (topic)")
+        FROM users_rows CROSS JOIN unnest(followed_topics) WITH ORDINALITY AS named(topic, place)
+        WHERE topic <> '' GROUP BY user_id, topic""",
+    )
+    engine.make("follow", "SELECT * FROM stated SEMI JOIN topic USING (topic)")
     lost = record(
-        connection,
+        engine,
         """
         SELECT (SELECT count(*) FROM stated) - (SELECT count(*) FROM follow) AS follows_of_unknown_topics""",
     )
-    connection.execute("DROP TABLE stated")
+    engine.drop("stated")
     return lost
 
 
-def _activity(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+def _activity(engine: Engine) -> dict[str, int]:
     return record(
-        connection,
+        engine,
         """
         SELECT count(*) FILTER (any_valid IS NULL) AS users_without_events,
                count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events

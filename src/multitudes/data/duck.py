@@ -1,0 +1,180 @@
+"""DuckDB as the engine on one machine: bounded memory, a spill folder, and errors that a person can act on."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from multitudes.data.canonical import DATABASE, PARTS
+from multitudes.data.engine import first_line, literal, quoted
+from multitudes.data.roles import ROLES
+from multitudes.disk import is_full
+from multitudes.errors import DataError, MissingError, UsageError
+
+# A sum is finite only if every number is. An empty list is no embedding.
+_FUNCTIONS = """
+    CREATE MACRO all_finite(numbers) AS
+    isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers)"""
+
+
+class Advice(NamedTuple):
+    """What to do where memory or disk is too small, which depends on who asks."""
+
+    memory: str
+    disk: str
+
+
+PREPARING = Advice("raise it under [prepare]", "free some, or choose another --out")
+
+
+@contextmanager
+def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARING) -> Iterator["DuckDB"]:
+    """Yield an engine whose tables live in memory and, beyond the limit, in the folder ``scratch``.
+
+    Args:
+        scratch: an existing folder; the caller removes it.
+        memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
+        threads: number of threads; 0 takes every core.
+        advice: the end of the sentence that says what ran out.
+
+    Raises:
+        MissingError: memory or disk space ran out.
+        UsageError: the engine refuses a setting.
+    """
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "temp_directory": str(scratch / "spill"),
+        "preserve_insertion_order": True,  # the order of rows in a file decides between events of one moment
+        "autoinstall_known_extensions": False,  # reading tables never asks the network
+    }
+    if threads:
+        settings["threads"] = threads
+    try:
+        connection = duckdb.connect(":memory:", config=settings)
+    except duckdb.Error as error:
+        raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
+    try:
+        yield DuckDB(connection)
+    except duckdb.Error as error:
+        explained = _explained(error, memory_limit, advice)
+        if explained is None:
+            raise
+        raise explained from error
+    except RuntimeError as error:
+        # What the engine makes of Ctrl-C while a query runs.
+        if "interrupted" in str(error):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        connection.close()
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn what the engine says about an unreadable ``file`` into one line that names it."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        if is_full(error):
+            raise
+        raise DataError(f"{file}: cannot be read: {first_line(error)}") from None
+
+
+class DuckDB:
+    """The engine on one machine; the methods are those of ``Engine``."""
+
+    file_row = "row_number() OVER ()"
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        connection.execute(_FUNCTIONS)
+
+    def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        """Run any statement of DuckDB's; who uses it runs on no other engine."""
+        return self._connection.execute(sql)
+
+    def make(self, name: str, sql: str) -> None:
+        """Keep what ``sql`` selects as a table."""
+        self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {sql}")
+
+    def view(self, name: str, sql: str) -> None:
+        """Give ``sql`` a name."""
+        self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+
+    def drop(self, *names: str) -> None:
+        """Forget tables."""
+        for name in names:
+            self._connection.execute(f"DROP TABLE {name}")
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what ``sql`` selects."""
+        return self._connection.execute(sql).fetchall()
+
+    def frame(self, sql: str) -> pl.DataFrame:
+        """Return what ``sql`` selects as a Polars frame."""
+        result: pl.DataFrame = self._connection.sql(sql).pl()
+        return result
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield what ``sql`` selects, batch by batch."""
+        yield from self._connection.sql(sql).to_arrow_reader(rows)
+
+    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
+        """Return the value; the literal is a decimal, which the engine counts with exactly."""
+        return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
+
+    def source(self, name: str, file: Path) -> str:
+        """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
+        if file.is_dir():
+            parts = ", ".join(literal(str(part)) for part in sorted(file.glob(PARTS)))
+            return f"read_parquet([{parts}], union_by_name = true)"
+        path = literal(str(file))
+        if file.suffix == DATABASE:
+            database = quoted(str(file))
+            self._connection.execute(f"ATTACH IF NOT EXISTS {path} AS {database} (READ_ONLY)")
+            return f"{database}.{quoted(name)}"
+        if file.suffix == ".parquet":
+            return f"read_parquet({path})"
+        if file.suffix == ".csv":
+            return self._csv(name, path)
+        return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
+
+    def _csv(self, name: str, path: str) -> str:
+        plain = f"read_csv({path}, header = true, sample_size = -1"
+        present = self.types(plain + ")")
+        # Ids as text: '007' is not 7. Lists as text: their notation is ours to read.
+        text = [
+            c for c, role in ROLES[name].items() if role in {"id", "key", "text", "texts", "vector"} and c in present
+        ]
+        as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
+        return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
+
+    def notation(self, file: Path) -> str:
+        """Return the suffix: every file is read as it is."""
+        return file.suffix
+
+    def types(self, relation: str) -> dict[str, str]:
+        """Return the columns of a relation with their types."""
+        rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")
+        return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
+
+    def reading(self, file: Path) -> AbstractContextManager[None]:
+        """Turn what the engine says about an unreadable ``file`` into one line."""
+        return reading(file)
+
+
+def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
+    """Return what the engine's error means to a person; None where it is a defect of ours."""
+    if is_full(error):
+        return MissingError(f"no space left on the disk; {advice.disk}")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return MissingError(
+            f"memory_limit = '{memory_limit}' is too little for this data; {advice.memory} ({first_line(error)})"
+        )
+    return None

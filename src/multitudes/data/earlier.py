@@ -1,0 +1,145 @@
+"""A new day behind the earlier ones: what a prepared folder keeps for that, and when it may be used.
+
+``sound.parquet`` holds the events of a run after their cleaning and before anything that hangs on all of them: one row
+for each, with its row in the file, and whether its action is negative and it was flagged. A later run reads it in place
+of the earlier tables. Numbers, splits and counts are made anew of all events, so its result is that of one run over all
+tables, byte for byte: ``inputs`` in the manifest alone says that there were several.
+
+That holds because every new event is later than every earlier one. So no copy and no order goes across days, and what
+was counted adds up. Whatever would need the earlier rows again is refused.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pyarrow import ArrowInvalid, parquet
+
+from multitudes.data.clean.sources import Logs
+from multitudes.data.engine import Engine, value
+from multitudes.data.prepared import Prepared
+from multitudes.data.tables import Table
+from multitudes.errors import ArtefactError, DataError, UsageError
+
+FILE = "sound.parquet"
+KEY = "appendable"  # in the manifest
+COLUMNS = "row, user_id, item_id, time, action, rating, source, request_id, event_id, negative, flagged"
+# Repairs of rows, which were made before and are not found again; the others are counted anew over all events.
+_ADDED = ("events_with_nulls", "duplicate_events", "unsorted_events", "events_without_action", "repeated_events")
+_ROWS = 262_144
+_AGAIN = "prepare all tables in one run"
+
+
+class Earlier(NamedTuple):
+    """The earlier days of a data set."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def file(self) -> Path:
+        """Their sound events."""
+        return self.folder / FILE
+
+    @property
+    def events(self) -> int:
+        """How many these are."""
+        return int(self.manifest["counts"]["events"])
+
+    @property
+    def rows(self) -> int:
+        """The rows of their events tables, behind which the new rows are numbered."""
+        return int(self.manifest[KEY]["rows"])
+
+
+def open_earlier(folder: Path, config: Mapping[str, Any], logs: Logs) -> Earlier:
+    """Open a prepared folder to put new events behind it.
+
+    Raises:
+        ArtefactError: it is damaged.
+        UsageError: it kept no events, was made with other settings, or what is asked for needs the earlier rows.
+    """
+    manifest = Prepared.open(folder).manifest
+    if KEY not in manifest:
+        raise UsageError(f"{folder}: keeps no events to append to; prepare its tables once more, with --appendable")
+    for key, given in config.items():
+        before = manifest["config"].get(key)
+        if before != given:
+            raise UsageError(f"{folder}: was prepared with {key} = {before!r}, not {given!r}; give the same settings")
+    if logs.served is not None:
+        raise UsageError(f"--served explains events of all days, so it cannot be appended; {_AGAIN}")
+    for reason, there in (
+        ("follows_from_share: the first share of a history grows with it", config["follows_from_share"] > 0),
+        ("an order without times, so there is no later day", manifest["ordered_only"]),
+        ("events in the future, which were dropped and may have come to pass", "future_events" in manifest["repairs"]),
+    ):
+        if there:
+            raise UsageError(f"{folder}: cannot be appended to ({reason}); {_AGAIN}")
+    _check_file(folder / FILE, manifest["counts"]["events"])
+    return Earlier(folder, manifest)
+
+
+def refuse_other_tables(earlier: Earlier, tables: Mapping[str, Table], kinds: Mapping[str, str]) -> None:
+    """Refuse tables that do not continue the earlier ones.
+
+    Raises:
+        DataError: ids of another kind, other columns of events, or no items.
+    """
+    events, known = tables["events"], earlier.manifest[KEY]["columns"]
+    if sorted(events.columns) != known:
+        raise DataError(
+            f"{events.file}: has the columns {', '.join(sorted(events.columns))}; expected {', '.join(known)}"
+        )
+    for column, kind in kinds.items():
+        before = earlier.manifest["id_kinds"][column]
+        if kind != before:
+            raise DataError(f"{events.file}: '{column}' is {kind}; the earlier days have {before}. Write it so")
+    if "items" not in tables:
+        raise DataError(f"{events.file.parent}: no items table; expected the items of all days, the earlier ones too")
+
+
+def refuse_earlier_times(engine: Engine, earlier: Earlier, table: Table, past: str) -> None:
+    """Refuse new events that are no later than all earlier ones.
+
+    Raises:
+        DataError: one is not.
+    """
+    last = earlier.manifest[KEY]["last"]
+    first = value(engine, f"SELECT min(timestamp) FROM events_raw WHERE {past}")
+    if first <= last:
+        raise DataError(
+            f"{table.file}: the first event is at {first}; expected events later than {last}, the last one of"
+            f" {earlier.folder}. Leave out what is there already, or {_AGAIN}"
+        )
+
+
+def added(repairs: Mapping[str, int], earlier: Earlier) -> dict[str, int]:
+    """Return the repairs of all days."""
+    before = earlier.manifest["repairs"]
+    return {name: count + (before.get(name, 0) if name in _ADDED else 0) for name, count in repairs.items()}
+
+
+def keep(engine: Engine, folder: Path) -> None:
+    """Write ``sound`` into a folder, in the order of the rows."""
+    batches = engine.batches(f"SELECT {COLUMNS} FROM sound ORDER BY row", _ROWS)
+    first = next(batches)
+    with parquet.ParquetWriter(folder / FILE, first.schema, compression="zstd") as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def record_of(engine: Engine, rows: int, table: Table) -> dict[str, Any]:
+    """Return what the manifest says for a later day: rows, columns, and the time of the last event."""
+    return {"rows": rows, "columns": sorted(table.columns), "last": value(engine, "SELECT max(time) FROM sound")}
+
+
+def _check_file(file: Path, events: int) -> None:
+    try:
+        found = parquet.read_metadata(file).num_rows
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {_AGAIN}") from None
+    except (ArrowInvalid, OSError):
+        raise ArtefactError(f"{file}: damaged or cut short; {_AGAIN}") from None
+    if found != events:
+        raise ArtefactError(f"{file}: {found:,} events; expected {events:,} as in the manifest; {_AGAIN}")

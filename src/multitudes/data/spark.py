@@ -1,0 +1,190 @@
+"""Spark as the engine on a cluster: the same SQL, tables kept by executors, large results written by them as shards.
+
+The driver holds no table. What a query selects in order is written as Parquet, one shard for each range of the order,
+and read again shard by shard. A lost executor costs the work on its partitions, which are made anew: every row's place
+comes from its values, never from where it was.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import ROUND_CEILING, Decimal
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import parquet
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+
+from multitudes.data import canonical
+from multitudes.data.duck import DuckDB
+from multitudes.data.engine import first_line, literal, quoted
+from multitudes.data.spark_errors import JOB_ERRORS, is_lost
+from multitudes.data.spark_sql import render, type_name
+from multitudes.disk import is_full
+from multitudes.errors import ArtefactError, DataError
+
+_GLOB = re.compile(r"([\\*?\[\]{}])")
+_PART = re.compile(r"file:/*(/\S+?\.parquet)")
+
+
+class Spark:
+    """The engine on a cluster; the methods are those of ``Engine``."""
+
+    file_row = "file_row"
+
+    def __init__(self, session: SparkSession, scratch: Path, reader: DuckDB) -> None:
+        """Run on ``session``.
+
+        Args:
+            session: of Spark.
+            scratch: a folder that driver and executors share.
+            reader: reads what is no Parquet, on the driver.
+        """
+        self._session, self._scratch, self._reader = session, scratch, reader
+        self._kept: dict[str, DataFrame] = {}
+        self._results = 0
+
+    def make(self, name: str, sql: str) -> None:
+        """Keep what ``sql`` selects as a table, in the memory of the executors and on their disks."""
+        table = self._query(sql).persist(StorageLevel.MEMORY_AND_DISK)
+        table.count()
+        before = self._kept.pop(name, None)
+        table.createOrReplaceTempView(name)
+        self._kept[name] = table
+        if before is not None:
+            before.unpersist()
+
+    def view(self, name: str, sql: str) -> None:
+        """Give ``sql`` a name."""
+        self._query(sql).createOrReplaceTempView(name)
+
+    def drop(self, *names: str) -> None:
+        """Forget tables."""
+        for name in names:
+            self._session.catalog.dropTempView(name)
+            self._kept.pop(name).unpersist()
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what ``sql`` selects."""
+        return self.frame(sql).rows()
+
+    def frame(self, sql: str) -> pl.DataFrame:
+        """Return what ``sql`` selects as a Polars frame."""
+        found = pl.from_arrow(self._query(sql).toArrow())
+        assert isinstance(found, pl.DataFrame)
+        return found
+
+    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield what ``sql`` selects from the shards that the executors wrote."""
+        self._results += 1
+        folder = self._scratch / f"result-{self._results}"
+        self._query(sql).write.parquet(_uri(folder))
+        for shard in sorted(folder.glob(canonical.PARTS)):
+            yield from read_shard(shard, rows)
+            shard.unlink()
+
+    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
+        """Return the value, counted along the distinct ones: Spark's own would hold all of them in one task."""
+        counted = f"SELECT {column} AS v, count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column}"
+        total = self.rows(f"SELECT coalesce(sum(n), 0) FROM ({counted})")[0][0]
+        rank = max(1, int((Decimal(repr(share)) * int(total)).to_integral_value(ROUND_CEILING)))
+        until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
+        return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
+
+    def source(self, name: str, file: Path) -> str:
+        """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
+        if file.is_dir():
+            table = self._parts(sorted(file.glob(canonical.PARTS)))
+        elif file.suffix == ".parquet":
+            table = self._parts([file])
+        else:
+            table = self._session.read.parquet(_uri(self._as_parquet(name, file)))
+        view = f"source_{self._results}"
+        table.createOrReplaceTempView(view)
+        return view
+
+    def notation(self, file: Path) -> str:
+        """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
+        del file
+        return ".parquet"
+
+    def types(self, relation: str) -> dict[str, str]:
+        """Return the columns of a relation with their types."""
+        found = self._session.table(relation).dtypes
+        return {name: type_name(kind) for name, kind in found if name != self.file_row}
+
+    @contextmanager
+    def reading(self, file: Path) -> Iterator[None]:
+        """Turn what the engine says about an unreadable ``file``, or a part of it, into one line."""
+        try:
+            with self._reader.reading(file):
+                yield
+        except JOB_ERRORS as error:
+            if is_full(error) or is_lost(error):
+                raise
+            part = _PART.search(unquote(str(error)))
+            raise DataError(f"{part[1] if part else file}: cannot be read: {first_line(error)}") from None
+
+    def _query(self, sql: str) -> DataFrame:
+        return self._session.sql(render(sql))
+
+    def _parts(self, parts: list[Path]) -> DataFrame:
+        """Return the rows of files, numbered in the order of the files and of the rows in them."""
+        self._results += 1
+        table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, parts))
+        place = f.col("_metadata.row_index") + 1
+        if len(parts) == 1:
+            return table.withColumn(self.file_row, place)
+        name = f.col("_metadata.file_name")
+        counted = table.groupBy(name.alias("part")).count().toArrow().to_pydict()
+        before = accumulate(_by_name(counted), lambda rows, part: rows + part[1], initial=0)
+        first = {part: rows for (part, _), rows in zip(_by_name(counted), before, strict=False)}
+        places = self._session.createDataFrame(pa.table({"part": list(first), "before": list(first.values())}))
+        numbered = table.withColumn("part", name).withColumn(self.file_row, place)
+        return (
+            numbered.join(f.broadcast(places), "part")
+            .withColumn(self.file_row, f.col(self.file_row) + f.col("before"))
+            .drop("part", "before")
+        )
+
+    def _as_parquet(self, name: str, file: Path) -> Path:
+        """Bring a table to its canonical types on the driver, row by row, and number its rows."""
+        self._results += 1
+        columns, select = canonical.select(self._reader, name, file, f"{self._reader.file_row} AS file_row")
+        selected = ", ".join(["file_row", *map(quoted, columns)])
+        converted = self._scratch / f"source-{self._results}.parquet"
+        self._reader.execute(f"COPY (SELECT {selected} FROM ({select})) TO {literal(str(converted))} (FORMAT parquet)")
+        return converted
+
+
+def _by_name(counted: dict[str, list[Any]]) -> list[tuple[str, int]]:
+    """Return the parts with their rows in the order of their names, which Spark may have quoted."""
+    return sorted(zip(counted["part"], counted["count"], strict=True), key=lambda part: unquote(part[0]))
+
+
+def read_shard(shard: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a shard, about ``rows`` at a time.
+
+    Raises:
+        ArtefactError: it is missing, or is cut short.
+    """
+    try:
+        with parquet.ParquetFile(shard) as opened:
+            yield from opened.iter_batches(rows)
+    except FileNotFoundError:
+        raise ArtefactError(f"{shard}: missing; run the command again") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if is_full(error):
+            raise
+        raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
+
+
+def _uri(path: Path) -> str:
+    """Return ``path`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
+    return "file:" + _GLOB.sub(r"\\\1", str(path.resolve()))

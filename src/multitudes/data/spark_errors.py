@@ -1,0 +1,36 @@
+"""What Spark says when something goes wrong, as a person can act on it."""
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from multitudes.data.engine import first_line
+from multitudes.disk import is_full
+from multitudes.errors import MissingError, MultitudesError, UnavailableError
+
+JOB_ERRORS = (PySparkException, Py4JError)
+_LOST = (
+    "All masters are unresponsive",
+    "SparkContext was shut down",
+    "SparkContext was stopped",
+    "stopped SparkContext",
+    "Master removed our application",
+    "Answer from Java side is empty",
+)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether an error means that the cluster, or the driver's own JVM, is gone."""
+    return any(words in str(error) for words in _LOST)
+
+
+def explained(error: Exception, master: str, memory: str) -> MultitudesError | None:
+    """Return what an error means to a person; None where it is a defect of ours."""
+    if is_full(error):
+        return MissingError(
+            "no space left on the disk; free some, choose another --out, or another scratch under [spark]"
+        )
+    if is_lost(error):
+        return UnavailableError(f"master = '{master}': the cluster does not answer any more: {first_line(error)}")
+    if "OutOfMemoryError" in str(error):
+        return MissingError(f"memory = '{memory}' is too little for this data; raise it under [spark]")
+    return None

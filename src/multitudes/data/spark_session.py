@@ -1,0 +1,145 @@
+"""A session of Spark for one command: found to be possible, opened, and stopped with it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitudes.data.duck import open_engine
+from multitudes.data.engine import Engine, first_line
+from multitudes.data.spark_config import SparkConfig
+from multitudes.errors import MissingError, UnavailableError, missing_extra
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_MODULE = "jdk.incubator.vector"
+_OLDEST = 17  # of Java, for Spark 4
+_INSTALL = "install one, such as Debian's openjdk-17-jre-headless, and let JAVA_HOME name it"
+# The driver reads what is no Parquet; it holds no table, so this is little and never spilled far.
+_READER_MEMORY = "1GB"
+_MEANING = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # else a table with one cannot be read at all
+}
+
+
+@contextmanager
+def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
+    """Yield Spark as an engine, whose shards lie in the folder ``scratch``.
+
+    A session that runs already in this process is used, and left as it is.
+
+    Raises:
+        MissingError: pyspark or a fitting Java is not installed; memory or disk space ran out.
+        UnavailableError: the cluster does not answer.
+    """
+    for module in ("pyspark", "sqlglot"):
+        if find_spec(module) is None:
+            raise missing_extra(module, "spark")
+    check_java(_listed_modules())
+    from multitudes.data.spark import Spark  # noqa: PLC0415 (the extra)
+    from multitudes.data.spark_errors import JOB_ERRORS, explained  # noqa: PLC0415 (the extra)
+
+    with _session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
+        try:
+            yield Spark(session, scratch, reader)
+        except JOB_ERRORS as error:
+            known = explained(error, config.master, config.memory)
+            if known is None:
+                raise
+            raise known from error
+
+
+def check_java(modules: str | None) -> None:
+    """Check what ``java --list-modules`` printed; None: there is no Java.
+
+    Raises:
+        MissingError: there is none, or none that Spark 4 runs on.
+    """
+    if modules is None:
+        raise MissingError(f"Spark needs Java {_OLDEST}, and there is no java; {_INSTALL}")
+    found = dict(line.split("@") for line in modules.splitlines() if "@" in line)
+    version = found.get("java.base", "0").split(".")[0]
+    if int(version) < _OLDEST:
+        raise MissingError(f"Spark needs Java {_OLDEST} or newer, and this is Java {version}; {_INSTALL}")
+    if _MODULE not in found:
+        raise MissingError(f"Spark needs a Java with the module {_MODULE}, which this one lacks; {_INSTALL}")
+
+
+def _listed_modules() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin" if home else None)
+    if java is None:
+        return None
+    return subprocess.run([java, "--list-modules"], capture_output=True, text=True, check=False).stdout
+
+
+@contextmanager
+def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
+    from pyspark.sql import SparkSession  # noqa: PLC0415 (the extra)
+
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        session = running.newSession()
+        _tell(session, config)
+        yield session
+        return
+    log = scratch / "spark.log"
+    builder: Any = SparkSession.builder.appName("multitudes").master(config.master)
+    for name, setting in (_settings(scratch, config) | config.conf).items():
+        builder = builder.config(name, setting)
+    try:
+        with _errors_to(log):
+            session = builder.getOrCreate()
+    except Exception as error:  # whatever a JVM, a socket or Spark itself says of a start that failed
+        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise UnavailableError(
+            f"master = '{config.master}': Spark does not start: {first_line(error)} {said[-1] if said else ''}".rstrip()
+        ) from error
+    try:
+        _tell(session, config)
+        yield session
+    finally:
+        session.stop()
+
+
+def _tell(session: "SparkSession", config: SparkConfig) -> None:
+    """Set what the result hangs on, and what can be known of the cluster only now."""
+    partitions = max(4, 2 * session.sparkContext.defaultParallelism)
+    for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _MEANING).items():
+        if session.conf.isModifiable(name):
+            session.conf.set(name, setting)
+
+
+def _settings(scratch: Path, config: SparkConfig) -> dict[str, str]:
+    here = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    return {
+        **(here if config.master.startswith("local") else {}),
+        "spark.driver.memory": config.memory,
+        "spark.executor.memory": config.memory,
+        "spark.driver.maxResultSize": "0",  # the names of users and items, which are many and fit
+        "spark.local.dir": str(scratch / "spark"),
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+
+
+@contextmanager
+def _errors_to(log: Path) -> Iterator[None]:
+    """Let what is started meanwhile write its errors to a file: a JVM speaks of itself before it can be told not to."""
+    kept = os.dup(2)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

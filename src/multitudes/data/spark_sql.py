@@ -1,0 +1,60 @@
+"""DuckDB's SQL as Spark's: sqlglot translates, and the few functions that Spark lacks are written out here.
+
+What has no exact counterpart is an error, never a guess. That both give equal tables is what ``tests/cluster`` shows.
+"""
+
+from functools import lru_cache
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel
+
+# The lower half of an MD5 as a number has its bytes in reverse: its order is that of the reversed bytes' digits.
+_LOWER_HALF = ", ".join(f"substr(md5({{0}}), {place}, 2)" for place in range(31, 15, -2))
+_FUNCTIONS = {
+    "md5_number_lower": f"concat({_LOWER_HALF})",
+    "epoch_us": "unix_micros(CAST({0} AS TIMESTAMP))",
+    # Null for an empty list and for none, as in DuckDB.
+    "all_finite": "CASE WHEN size({0}) > 0 THEN forall({0}, x -> x IS NOT NULL AND NOT isnan(x)"
+    " AND abs(x) < double('infinity')) END",
+}
+_TYPES = {
+    "tinyint": "TINYINT",
+    "smallint": "SMALLINT",
+    "int": "INTEGER",
+    "bigint": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP WITH TIME ZONE",
+    "timestamp_ntz": "TIMESTAMP",
+    "void": "NULL",
+    "decimal(20,0)": "UBIGINT",  # what Spark reads an unsigned number of 64 bits as
+}
+
+
+@lru_cache(maxsize=256)
+def render(sql: str) -> str:
+    """Return a query of DuckDB's as a query of Spark's."""
+    query = sqlglot.parse_one(sql, read="duckdb").transform(_written_out)
+    return query.sql(dialect="spark", unsupported_level=ErrorLevel.RAISE)
+
+
+def type_name(name: str) -> str:
+    """Return the name of a type of Spark's as DuckDB has it."""
+    if name.startswith("array<"):
+        return type_name(name.removeprefix("array<").removesuffix(">")) + "[]"
+    return _TYPES.get(name, name.upper())
+
+
+def _written_out(node: exp.Expr) -> exp.Expr:
+    name = (
+        node.name if isinstance(node, exp.Anonymous) else node.sql_name() if isinstance(node, exp.Func) else ""
+    ).lower()
+    if name not in _FUNCTIONS:
+        return node
+    argument = node.expressions[0] if node.expressions else node.this
+    return sqlglot.parse_one(_FUNCTIONS[name].format(argument.sql(dialect="spark")), read="spark")

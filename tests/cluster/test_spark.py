@@ -1,0 +1,105 @@
+"""Spark prepares what DuckDB prepares, byte for byte."""
+
+import shutil
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("pyspark", reason="needs the extra [spark]")
+
+from multitudes.data.clean.sources import Logs
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.spark import read_shard
+from multitudes.data.validate import validate
+from multitudes.errors import ArtefactError, DataError
+from tests.cluster.hostile import differing, write_hostile
+from tests.data.tables import NOW, events, write
+
+WAYS: dict[str, dict[str, Any]] = {
+    "time": {
+        "ties": "shuffle",
+        "follows_from_share": 0.3,
+        "min_rating": 3.0,
+        "positive_actions": {"save": 0.1, "it's": 2.5, "": 1},
+    },
+    "user": {"min_item_count": 3, "validation_share": 0.15},
+    "leave_one_out": {"negative_actions": ("hide", "it's")},
+}
+
+
+def both(folder, data, spark, settings, **others):
+    """Prepare by both engines and return the files that differ."""
+    config = PrepareConfig.model_validate({"threads": 1, **settings})
+    prepare(data, folder / "duckdb", config, now=NOW, **others)
+    prepare(data, folder / "spark", config, now=NOW, spark=spark, **others)
+    return differing(folder / "duckdb", folder / "spark")
+
+
+@pytest.mark.parametrize("split", WAYS)
+def test_hostile_tables_prepare_to_the_same_bytes(tmp_path, spark, split):
+    data = write_hostile(tmp_path / "data")
+    assert both(tmp_path, data, spark, {"split": split, **WAYS[split]}) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_no_parquet_is_read_to_the_same(tmp_path, spark, suffix):
+    data = write_hostile(tmp_path / "data")
+    table = pl.concat([pl.read_parquet(part) for part in sorted((data / "events").iterdir())])
+    shutil.rmtree(data / "events")
+    if suffix == ".csv":
+        table.write_csv(data / "events.csv")
+    else:
+        table.drop("rating").write_ndjson(data / "events.jsonl")
+    assert both(tmp_path, data, spark, {"split": "user"}) == []
+
+
+def test_validate_says_the_same(tmp_path, spark):
+    data = write_hostile(tmp_path / "data")
+    assert validate(data, now=NOW, spark=spark) == validate(data, now=NOW)
+
+
+def test_what_was_served_explains_the_same_events(tmp_path, spark):
+    data = write_hostile(tmp_path / "data")
+    table = pl.concat([pl.read_parquet(part) for part in sorted((data / "events").iterdir())]).drop_nulls("timestamp")
+    served = table.select(
+        "user_id",
+        "item_id",
+        pl.col("timestamp") - 5,
+        request_id="event_id",
+        rank=pl.lit(1),
+        condition=pl.when(pl.col("action") == "save").then(pl.lit("art")),
+    )
+    (tmp_path / "served").mkdir()
+    served.drop_nulls(["user_id", "item_id"]).write_parquet(tmp_path / "served" / "part.parquet")
+    assert both(tmp_path, data, spark, {"split": "user"}, logs=Logs(served=tmp_path / "served")) == []
+
+
+def test_a_part_that_is_cut_short_is_named(tmp_path, spark):
+    data = write_hostile(tmp_path / "data")
+    part = data / "events" / "c-2.parquet"
+    part.write_bytes(part.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"c-2\.parquet: cannot be read"):
+        prepare(data, tmp_path / "out", now=NOW, spark=spark)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_day_is_appended_to_the_same(tmp_path, spark):
+    data, later = write(tmp_path / "first"), write(tmp_path / "later", events=events(timestamp=range(1_000, 1_006)))
+    config = PrepareConfig(split="user", ties="shuffle", threads=1)
+    for name, engine in (("duckdb", None), ("spark", spark)):
+        one = prepare(data, tmp_path / f"{name}-1", config, now=NOW, spark=engine, appendable=True)
+        prepare(later, tmp_path / f"{name}-2", config, now=NOW, spark=engine, append=one.path)
+    different = differing(tmp_path / "duckdb-2", tmp_path / "spark-2")
+    assert [name for name in different if name != "sound.parquet"] == []
+
+
+def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):
+    shard = tmp_path / "part-00001.parquet"
+    with pytest.raises(ArtefactError, match=r"part-00001\.parquet: missing"):
+        list(read_shard(shard, 10))
+    events().write_parquet(shard)
+    assert sum(batch.num_rows for batch in read_shard(shard, 10)) == len(events())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match=r"part-00001\.parquet: damaged"):
+        list(read_shard(shard, 10))

@@ -1,0 +1,40 @@
+"""What Spark needs, and what is said where it is not there. None of this needs Spark."""
+
+import pytest
+
+from multitudes.data import spark_session
+from multitudes.data.spark_config import SparkConfig
+from multitudes.errors import MissingError
+
+GOOD = "java.base@17.0.21\njdk.incubator.vector@17.0.21\n"
+
+
+def test_a_fitting_java_is_taken():
+    spark_session.check_java(GOOD)
+    spark_session.check_java(GOOD.replace("17.0.21", "21"))
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        (None, "there is no java"),
+        (GOOD.replace("17.0.21", "11.0.2"), "this is Java 11"),
+        ("java.base@17.0.21\n", "lacks"),
+        ("", "this is Java 0"),
+    ],
+)
+def test_any_other_java_is_refused_in_a_line_that_says_what_to_install(modules, message):
+    with pytest.raises(MissingError, match=message) as refused:
+        spark_session.check_java(modules)
+    assert "openjdk-17-jre-headless" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("lacking", ["pyspark", "sqlglot"])
+def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch, lacking):
+    monkeypatch.setattr(spark_session, "find_spec", lambda name: None if name == lacking else name)
+    with (
+        pytest.raises(MissingError, match=rf"'{lacking}'.*multitudes\[spark\]"),
+        spark_session.open_spark(tmp_path, SparkConfig()),
+    ):
+        pass
