@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
 from pyarrow import parquet
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
@@ -47,18 +47,19 @@ class Spark:
             reader: reads what is no Parquet, on the driver.
         """
         self._session, self._scratch, self._reader = session, scratch, reader
-        self._kept: dict[str, DataFrame] = {}
+        self._kept: dict[str, Path] = {}
         self._results = 0
 
     def make(self, name: str, sql: str) -> None:
-        """Keep what ``sql`` selects as a table, in the memory of the executors and on their disks."""
-        table = self._query(sql).persist(StorageLevel.MEMORY_AND_DISK)
-        table.count()
-        before = self._kept.pop(name, None)
-        table.createOrReplaceTempView(name)
-        self._kept[name] = table
-        if before is not None:
-            before.unpersist()
+        """Keep what ``sql`` selects as a table, in files that the executors write.
+
+        One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
+        """
+        self._results += 1
+        folder = self._scratch / f"table-{self._results}"
+        self._query(sql).write.parquet(_uri(folder))
+        self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
+        self._kept[name] = folder
 
     def view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
@@ -68,7 +69,7 @@ class Spark:
         """Forget tables."""
         for name in names:
             self._session.catalog.dropTempView(name)
-            self._kept.pop(name).unpersist()
+            rmtree(self._kept.pop(name))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what ``sql`` selects."""
