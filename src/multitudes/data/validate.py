@@ -142,8 +142,8 @@ def _spread(engine: Engine) -> dict[str, float]:
 def _odd_users(engine: Engine, median: float) -> list[int | str]:
     odd: list[int | str] = engine.frame(
         f"""
-        SELECT user_id FROM event GROUP BY user_id HAVING count(*) > {ODD_FACTOR * median}
-        ORDER BY count(*) DESC, user_id LIMIT 5""",
+        SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
+        WHERE n > {ODD_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""",
     )["user_id"].to_list()
     return odd
 
