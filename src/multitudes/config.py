@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -126,12 +126,21 @@ def _said(problem: "ErrorDetails") -> str:
 
 def _inner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
     """Return the model of the table at ``path``: its keys are the ones to name."""
+    kind: Any = model
     for part in path:
-        field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        if get_origin(kind) is dict:  # tables with names of their own, such as [arms.NAME]
+            kind = get_args(kind)[1]
+            continue
+        field = kind.model_fields.get(str(part))
+        if field is None or not _holds_tables(field.annotation):
             break
-        model = field.annotation
-    return model
+        kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
+
+
+def _holds_tables(kind: object) -> bool:
+    inner = get_args(kind)[1] if get_origin(kind) is dict else kind
+    return isinstance(inner, type) and issubclass(inner, BaseModel)
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

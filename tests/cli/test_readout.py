@@ -1,6 +1,7 @@
 """``readout`` and ``power``: what is printed, what JSON holds, and what is refused."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ def test_a_person_reads_what_moved_and_for_whom(width, tables, capsys, monkeypat
     assert "winsorised: saves: saves since the exposure above" in words
     assert "outcomes before the user's exposure" in words
     assert "…" not in out  # nothing is cut off
+
+
+def test_days_can_be_read_however_many_metrics_there_are(tables, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    metrics = ["saves", "sessions", "saves/sessions", "sessions/saves", "saves/saves"]
+    assert run(["readout", *tables, *(word for metric in metrics for word in ("--metric", metric))]) == 0
+    shown = capsys.readouterr().out.partition("by days since")[2].partition("not shown to")[0]
+    assert all(f" {metric} " in shown for metric in metrics)
+    assert len(re.findall(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\] *\n", shown)) >= 4 * 3  # whole, on a line
 
 
 def test_arms_that_are_not_as_planned_come_before_everything(tables, tmp_path, capsys):

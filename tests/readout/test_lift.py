@@ -106,6 +106,16 @@ def test_covariates_that_say_the_same_or_nothing_harm_nothing():
     assert once.explained > 0.3
 
 
+def test_covariates_that_explain_all_of_a_few_users_take_nothing_off():
+    draws = np.random.default_rng(6)
+    few = [np.where(np.arange(20) == 3, value, 0.0) for value in (4.0, 5.0)]
+    found = lift_of(*(sums(after, after / 2) for after in few))
+    assert found.explained == 0
+    assert found.p == lift_of(*map(sums, few)).p
+    more = [value + draws.random(20) for value in few]  # control: with noise, the covariate takes most of it off
+    assert lift_of(*(sums(after, before) for after, before in zip(more, few, strict=True))).explained > 0.5
+
+
 @pytest.mark.parametrize(
     ("control", "treatment", "reason"),
     [

@@ -115,6 +115,14 @@ def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
     assert "days since" not in said(metrics=metrics, days=by_days[1])
 
 
+def test_an_arm_that_has_nothing_at_all_has_no_trend_and_differs_from_no_cohort():
+    nothing = [replace(one(-1.0, 5), error=error) for error in (0.0, None)]
+    assert trend({(day, day + 1): nothing[0] for day in range(4)}) is None
+    assert differ(nothing) is None
+    some = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
+    assert trend(some | {(7, 8): nothing[0], (8, 9): nothing[1]}) == trend(some)
+
+
 def test_where_there_is_no_lift_its_reason_stands():
     nothing = Sequential(None, None, None, None, significant=False)
     found = replace(

@@ -73,6 +73,7 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
         ("[arms.a]\npolicy = 'best'", "did you mean|Input should|input should"),
         ("[arms.a]\nlike = 'b'\n[arms.joint]", "no arm with a training"),
         ("[arms.joint]\n[arms.a]\nlike = 'joint'\n[arms.a.model]\nwidth = 8", "only \\[retrieve\\] can differ"),
+        ("[arms.a]\nmehtod = 'joint'", "arms.a.mehtod.; did you mean 'method'"),
         ("control = 'x'\n[arms.joint]", "no arm of it"),
         ("[arms.joint]\n[arms.joint.model]\nwidht = 8", "did you mean 'width'"),
         ("[arms.joint]\n[loop]\nslots = 200", "at most as many"),

@@ -65,3 +65,14 @@ def test_of_a_day_without_explicit_candidates_there_is_no_overlap(tmp_path):
     found = measures(tmp_path, (7, 1, "popular", 0, None), both=(False,))
     assert "overlap" not in found
     assert found["shown, popular"] == 1
+
+
+def test_a_source_without_a_share_in_one_world_counts_as_nothing_there(tmp_path):
+    for seed, source in ((0, "popular"), (1, "explicit")):
+        logs = tmp_path / f"seed-{seed}" / "arms" / "a" / "logs" / "served"
+        logs.mkdir(parents=True)
+        table = pl.DataFrame([(7, 1, source, 0, None)], schema=LOG, orient="row")
+        table.with_columns(both=pl.lit(value=False), degraded=pl.lit(value=False)).write_parquet(logs / name_of(2))
+    found = spread(ExperimentConfig.model_validate(SETTINGS | {"seeds": [0, 1]}), tmp_path)
+    shown = {measure: value for _, measure, value in found.iter_rows() if measure.startswith("shown, ")}
+    assert shown == {"shown, explicit": 0.5, "shown, popular": 0.5}

@@ -27,6 +27,9 @@ from multitudes.readout.moments import Moments, Vector
 LEVEL = 0.95
 RADIUS = float(norm.ppf((1 + LEVEL) / 2))  # in standard errors, of an interval for one look
 _NOTHING = 1e-24  # a relative variance of no more is one of rounding
+_ALL = (
+    1e-9  # covariates that leave no more of a variance fit the few users who have anything, and say nothing of others
+)
 
 Interval = tuple[float, float] | tuple[None, None]  # None: no end
 
@@ -110,6 +113,8 @@ def compare(control: Moments | None, treatment: Moments | None) -> Lift | Undefi
     if not raw.control:
         return Undefined(users, "it is 0 for all of the control, and nothing is a multiple of that")
     adjusted = _lift(control, treatment, coefficients(control, treatment))
+    if adjusted.variance <= _ALL * raw.variance:
+        return raw
     explained = max(0.0, 1 - adjusted.variance / raw.variance)
     return Lift(adjusted.users, adjusted.control, adjusted.treatment, adjusted.covariance_22, explained)
 

@@ -32,7 +32,7 @@ def trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float] 
     moves all lifts alike, and differences between days by less than is assumed here. So this errs less than it says.
     None where there are fewer than three periods.
     """
-    kept = {days: one for days, one in by_days.items() if one.lift is not None}
+    kept = {days: one for days, one in by_days.items() if _known(one)}
     lift_C, weight_C = _defined(list(kept.values()))
     if len(lift_C) < 3:
         return None
@@ -45,6 +45,11 @@ def trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float] 
 
 def _defined(parts: Sequence[Comparison]) -> tuple[Vector, Vector]:
     """Return lifts and the inverse of their variances, of those that there are."""
-    pairs = [(one.lift, one.error) for one in parts if one.lift is not None and one.error is not None]
+    pairs = [(one.lift, one.error) for one in parts if _known(one)]
     lift_C, error_C = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return lift_C, error_C**-2.0
+
+
+def _known(one: Comparison) -> bool:
+    """Tell whether a part has a lift with an error: an arm with 0 for all of its users has none, so no weight."""
+    return one.lift is not None and bool(one.error)

@@ -88,17 +88,17 @@ def _mean(value: float | None) -> str:
 
 
 def days_table(of: Readout) -> Table:
-    """Return lifts by days since the exposure, a row for each period and a column for each metric and arm."""
+    """Return lifts by days since the exposure, a row for each metric, arm and period: columns would not fit."""
     table = plain_table("by days since the exposure (0: its own), of users who were in for all of them, in percent")
-    table.add_column("days", justify="right", no_wrap=True)
-    table.add_column("users", justify="right", no_wrap=True)
+    table.add_column("metric")
+    for title in ("days", "users", "lift, 95 %"):
+        table.add_column(title, justify="right", no_wrap=True)
+    periods = {days: named(of, metrics) for days, metrics in of.days.items()}
     for name in named(of, of.metrics):
-        table.add_column(name, justify="right")
-    for (first, end), metrics in of.days.items():
-        found = named(of, metrics).values()
-        days = f"{first}" if end == first + 1 else f"{first}–{end - 1}"
-        users = f"{max(one.users_control + one.users_treatment for one in found):,}"
-        table.add_row(days, users, *map(_lift, found))
+        for number, ((first, end), found) in enumerate(periods.items()):
+            days = f"{first}" if end == first + 1 else f"{first}–{end - 1}"
+            one = found[name]
+            table.add_row("" if number else name, days, f"{one.users_control + one.users_treatment:,}", _lift(one))
     return table
 
 

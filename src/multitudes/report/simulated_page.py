@@ -23,6 +23,11 @@ _LIMITS = (
     "A world that was made up: users who like what they like by its rules. It says whether a method finds what is there"
     " to be found, not what it would move for you. The ranker sees what users want, through noise; yours does not."
 )
+_SHARES = (
+    "Catalogue: of the items, those that anybody was shown. Top 1 %: of what was shown, the hundredth shown most."
+    " Tastes: how much of what a user likes, by weight, a visit touched. Degraded: answers that were less than whole."
+    " Candidates, shown, saves: from which source. Overlap: explicit candidates that an implicit interest had too."
+)
 
 
 def write_simulated_report(of: Simulated, out: Path) -> None:
@@ -43,7 +48,7 @@ def simulated_page(of: Simulated) -> str:
         [(figures.by_cohort(of, "feed_saves", arm, cohorts), arm) for arm in of.arms if arm != of.control]
     )
     body += f"<h2>Day by day</h2>\n<figure>{svg(figures.days(of))}</figure>\n"
-    body += "<h2>What was shown</h2>\n" + _spread(of)
+    body += f"<h2>What was shown</h2>\n<p class=soft>{escape(_SHARES)}</p>\n" + _spread(of)
     return document(of.name, head + said + body)
 
 

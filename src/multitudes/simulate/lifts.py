@@ -26,7 +26,7 @@ RATIOS = {
     "feed_saves/visits": ("feed_saves", "visits"),
     "topics_served/visits": ("topics_served", "visits"),
 }
-
+_NO_SPREAD = 1e-9  # half an interval, as a share of its lift, below which it is what rounding leaves
 
 Sums = dict[str, NDArray[np.float64]]  # metric → of each user (U)
 Ratio = tuple[NDArray[np.float64], NDArray[np.float64]]  # of each of some users: above and below the line
@@ -106,6 +106,8 @@ def _lift(metric: str, arm: str, cohort: str, pairs: Sequence[tuple[Ratio, ...]]
         return Moved(metric, arm, cohort, control, treatment, lift, None, None)
     else:
         half = 1.96 * _deviation(pairs[0], means[0])
+        if half < _NO_SPREAD * abs(lift):  # all moved alike, as where one user has everything: no spread either
+            return Moved(metric, arm, cohort, control, treatment, lift, None, None)
     return Moved(metric, arm, cohort, control, treatment, lift, lift - half, lift + half)
 
 
@@ -115,7 +117,7 @@ def _deviation(pair: tuple[Ratio, ...], means: NDArray[np.float64]) -> float:
     control, treatment = means
     own_t = (above_t - treatment * below_t) / max(below_t.mean(), 1e-12)
     own_c = (above_c - control * below_c) / max(below_c.mean(), 1e-12)
-    spread = own_t / control - treatment * own_c / control**2
+    spread = (own_t - treatment / control * own_c) / control  # exactly 0 where both arms are alike
     return float(spread.std(ddof=1) / len(spread) ** 0.5)
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from multitudes.simulate.config import ExperimentConfig
 from multitudes.simulate.feed import name_of
 from multitudes.simulate.run import seed_folder
+from multitudes.simulate.slates import SOURCES
 from multitudes.simulate.world import World
 
 _TOP = 0.01  # of the items
@@ -23,7 +24,7 @@ def spread(config: ExperimentConfig, out: Path) -> pl.DataFrame:
     * catalogue: share of the items that are there which were shown to anybody;
     * top 1 %: share of what was shown that is of the hundredth of items that was shown most;
     * tastes: how much of what a user likes, by weight, had an item among those shown at a visit; mean over visits;
-    * candidates, shown, saves by source: shares;
+    * candidates, shown, saves by source: shares, of each source that any arm has;
     * overlap: share of the explicit candidates that an implicit interest had among its own best too;
     * degraded: share of the answers.
     """
@@ -32,7 +33,9 @@ def spread(config: ExperimentConfig, out: Path) -> pl.DataFrame:
         world, arms = config.world_of(seed), seed_folder(out, seed) / "arms"
         rows += [{"arm": arm, **_of(config, world, arms / arm / "logs")} for arm in config.arms]
     table = pl.DataFrame(rows, infer_schema_length=None).unpivot(index="arm", variable_name="measure").drop_nulls()
-    return table.group_by("arm", "measure", maintain_order=True).agg(pl.col("value").mean())
+    means = table.group_by("arm", "measure", maintain_order=True).agg(pl.col("value").mean())
+    by_source = pl.col("measure").str.contains(", ", literal=True)
+    return means.filter(~by_source | (pl.col("value").max().over("measure") > 0))
 
 
 def _of(config: ExperimentConfig, world: World, logs: Path) -> dict[str, float]:
@@ -52,8 +55,8 @@ def _of(config: ExperimentConfig, world: World, logs: Path) -> dict[str, float]:
         "degraded": float(served["degraded"].mean() or 0),  # type: ignore[arg-type]
     }
     for name, rows in (("candidates", served), ("shown", shown), ("saves", shown.filter(pl.col("done") == "save"))):
-        shares = rows["source"].value_counts(normalize=True)
-        measures |= {f"{name}, {source}": share for source, share in sorted(shares.iter_rows())}
+        shares = dict(rows["source"].value_counts(normalize=True).iter_rows())
+        measures |= {f"{name}, {source}": shares.get(source, 0.0) for source in SOURCES}
     explicit = served.filter(pl.col("source") == "explicit")
     if len(explicit):
         measures["overlap"] = float(explicit["both"].mean())  # type: ignore[arg-type]
