@@ -31,7 +31,8 @@ $(MILVUS): pyproject.toml tests/milvus/requirements.txt
 test-milvus: $(MILVUS)
 	OMP_NUM_THREADS=1 .venv-milvus/bin/python -m pytest -rs tests/milvus
 
-# Spark, started and stopped by the tests, in an environment of its own: it needs a Java, and half a gigabyte.
+# Several ranks; and Spark, started and stopped by the tests, in an environment of its own: it needs a Java, and half a
+# gigabyte. ARGS="-k …": some of them.
 CLUSTER := .venv-cluster/.installed
 
 $(CLUSTER): pyproject.toml
@@ -41,8 +42,8 @@ $(CLUSTER): pyproject.toml
 	@touch $@
 
 test-cluster: $(STAMP) $(CLUSTER)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/cluster/test_train.py
-	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs tests/cluster --ignore tests/cluster/test_train.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ARGS) tests/cluster/test_train.py
+	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs $(ARGS) tests/cluster --ignore tests/cluster/test_train.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
