@@ -17,12 +17,10 @@ from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import fit
 from multitudes.train.parallel import Ranks
 from multitudes.train.run import TrainedRun
-from tests.train.ranks import alone, of_ranks
+from tests.train.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted
 
 pytestmark = pytest.mark.slow
-# It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
-WITHOUT_GRADIENT = "items.layers.3.bias"
 
 
 def work(ranks: Ranks, folder: str, out: str, stop_after: int) -> bool:

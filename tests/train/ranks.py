@@ -13,6 +13,9 @@ from torch import multiprocessing
 
 from multitudes.train.parallel import Ranks, joined
 
+# It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
+WITHOUT_GRADIENT = "items.layers.3.bias"
+
 
 def of_ranks(
     size: int, work: Callable[..., Any], folder: Path, *arguments: object, timeout_s: float = 120
