@@ -167,6 +167,7 @@ def test_processes_side_by_side_give_the_same_answers(releases, others, tmp_path
 
 SLOWLY = """
 import sys, time
+from multitudes.bulk import workers
 from multitudes.bulk.answer import BulkConfig
 from multitudes.bulk.run import recommend_all
 
