@@ -51,7 +51,7 @@ def test_0_done():
 
 
 def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("boom\nand more")
 
     monkeypatch.setattr("multitudes.data.validate.validate", broken)
@@ -66,7 +66,7 @@ def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
     keys = {"model": "widht", "train": "epoch", "index": "recal", "retrieve": "blendd", "evaluate": "budget"}
-    keys |= {"pinnersage": "interest"}
+    keys |= {"pinnersage": "interest", "execution": "part", "spark": "mastr"}
     verbs = {
         "model": ["train", "x", "--out", "y"],
         "train": ["train", "x", "--out", "y"],
@@ -74,7 +74,9 @@ def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
         "evaluate": ["evaluate", "x"],
         "index": ["publish", "x", "--to", "y"],
         "retrieve": ["recommend", "x", "--user", "1"],
+        "execution": ["train", "x", "--out", "y"],
         "prepare": ["prepare", "x", "--out", "y"],
+        "spark": ["prepare", "x", "--out", "y", "--engine", "spark"],
     }
     key = keys.get(section, "splitt")
     file = tmp_path / "wrong.toml"
