@@ -135,6 +135,24 @@ def test_a_second_run_into_the_folder_is_refused_and_so_is_another_question(rele
     assert {row["release"] for row in read(out)} == {"0002"}
 
 
+def test_a_folder_that_another_version_began_is_refused_by_the_name_of_its_file_finished_or_not(releases, tmp_path):
+    out = tmp_path / "out"
+    recommend_all(releases, out, CONFIG)
+    begun, made = out / "batch.json", parts(out)
+    said = begun.read_text()
+    for finished in (True, False):
+        if not finished:
+            (out / "manifest.json").unlink()
+        begun.write_text(said.replace('"version": 1', '"version": 9'))
+        with pytest.raises(
+            ArtefactError, match=r"batch.json: multitudes-batch version 9; expected .* version 1; begin"
+        ):
+            recommend_all(releases, out, CONFIG)
+        assert parts(out) == made
+        begun.write_text(said)
+        assert recommend_all(releases, out, CONFIG).users == 3, "the control"
+
+
 def test_a_folder_of_somebody_else_and_an_unfit_table_are_refused(releases, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")

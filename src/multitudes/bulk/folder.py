@@ -28,6 +28,7 @@ from multitudes.locks import locked
 
 FORMAT: Final = "multitudes-batch"
 FORMAT_VERSION: Final = 1
+_HEAD: Final = {"format": FORMAT, "version": FORMAT_VERSION}  # of both JSON files
 BEGUN, MANIFEST, LOCK = "batch.json", "manifest.json", ".lock"
 _AGAIN = "delete it and run the same command again"
 _COUNTS = ("users", "candidates", "degraded")
@@ -96,6 +97,7 @@ def writing(folder: Path, begun: Mapping[str, Any], *, overwrite: bool = False) 
 
     Raises:
         UsageError: another process writes there, something else was begun there, or it is a folder of something else.
+        ArtefactError: what was begun there is damaged, or of another version of the format.
     """
     if folder.exists() and not (folder / BEGUN).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists and has no {BEGUN}; choose another folder")
@@ -108,16 +110,16 @@ def writing(folder: Path, begun: Mapping[str, Any], *, overwrite: bool = False) 
         if overwrite:
             _empty(folder)
         if (folder / BEGUN).exists():
-            _refuse_other(folder, _read(folder / BEGUN), begun)
+            _refuse_other(folder, _known(folder / BEGUN, "begin anew with --overwrite"), begun)
         else:
-            write_json(folder / BEGUN, begun)
+            write_json(folder / BEGUN, {**_HEAD, **begun})
         yield
 
 
 def finish(folder: Path, held: Counts, shards: int) -> None:
     """Write the manifest: from now on the result is whole."""
     parts = {part_name(shard): files.checksum(folder / part_name(shard)) for shard in range(shards)}
-    record = {"format": FORMAT, "version": FORMAT_VERSION, **held._asdict(), "parts": parts}
+    record = {**_HEAD, **held._asdict(), "parts": parts}
     write_json(folder / MANIFEST, record | {"asked": _read(folder / BEGUN)})
     sync(folder)
 
@@ -134,12 +136,7 @@ def verified(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out"
         )
-    record = _read(folder / MANIFEST)
-    if (record.get("format"), record.get("version")) != (FORMAT, FORMAT_VERSION):
-        raise ArtefactError(
-            f"{folder / MANIFEST}: {record.get('format')} version {record.get('version')}; expected {FORMAT} version"
-            f" {FORMAT_VERSION}; write it again"
-        )
+    record = _known(folder / MANIFEST, "write it again")
     for name, entry in record["parts"].items():
         files.verify(folder / name, entry["xxh3"], entry["bytes"], _repair(folder))
     return record
@@ -180,6 +177,16 @@ def _refuse_other(folder: Path, found: Mapping[str, Any], begun: Mapping[str, An
                 f"{folder}: was begun with {key} = {found.get(key)}, and this is {key} = {value}; choose another"
                 " folder, or begin anew with --overwrite"
             )
+
+
+def _known(file: Path, repair: str) -> dict[str, Any]:
+    record = _read(file)
+    if any(record.get(key) != value for key, value in _HEAD.items()):
+        raise ArtefactError(
+            f"{file}: {record.get('format')} version {record.get('version')}; expected {FORMAT} version"
+            f" {FORMAT_VERSION}; {repair}"
+        )
+    return record
 
 
 def _read(file: Path) -> dict[str, Any]:
