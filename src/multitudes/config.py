@@ -108,6 +108,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":
         # What is wrong is between the keys of a table, and the words name them.
         return f"'{key}': {_said(problem)}" if key else _said(problem)
+    if problem["type"] == "missing":  # its input is the whole table, which would bury the key
+        return f"'{key}' is missing"
     message = f"'{key}' = {problem['input']!r}: {_said(problem)}"
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
         match = difflib.get_close_matches(problem["input"], re.findall("'([^']*)'", problem["ctx"]["expected"]), n=1)

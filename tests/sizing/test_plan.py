@@ -66,6 +66,13 @@ def test_each_stage_says_how_sure_it_is():
     assert stages(SMALL)["publish"].basis == "measured"
     assert stages(changed(items=2_000_000))["publish"].basis == "interpolated"
     assert stages(SMALL)["logs"].basis == "assumed"
+    assert stages(SMALL)["state"].basis == "assumed", "nobody measured the time of a read"
+
+
+def test_what_is_assumed_of_preparing_and_of_the_store_is_printed():
+    assert "at most 8 cores are assumed" in stages(SMALL)["prepare"].note
+    assert stages(changed(cores=64))["prepare"].cores == 8 > stages(changed(cores=4))["prepare"].cores
+    assert "2 ms a read are assumed" in stages(SMALL)["state"].note
 
 
 def test_costs_are_there_only_where_a_price_is():
@@ -104,6 +111,11 @@ def test_json_is_the_last_line(capsys):
         ("--items", "-1", "items"),
         ("--utilisation", "1.5", "utilisation"),
         ("--qps", "nan", "qps"),
+        ("--qps", "inf", "qps"),
+        ("--qps", "1e308", "qps"),
+        ("--users", "9" * 30, "users"),
+        ("--n", "9" * 400, "n"),
+        ("--memory-gib", "inf", "memory_gib"),
     ],
 )
 def test_nonsense_is_refused_in_a_line(option, value, key, capsys):

@@ -29,7 +29,9 @@ def test_one_point_grows_in_proportion():
     assert curve((10, 5)).at(10) == (5, "measured")
 
 
-@pytest.mark.parametrize("points", [[], [[2, 1], [1, 2]], [[1, 1], [1, 2]], [[0, 1]], [[1, -1]]])
+@pytest.mark.parametrize(
+    "points", [[], [[2, 1], [1, 2]], [[1, 1], [1, 2]], [[0, 1]], [[1, -1]], [[1, float("nan")]], [[1, float("inf")]]]
+)
 def test_points_that_are_none_are_refused(points):
     with pytest.raises(ValueError, match="points"):
         Curve(unit="s", by="items", source="a test", points=points)
@@ -44,7 +46,7 @@ def test_a_file_takes_the_place_of_what_is_shipped_and_a_wrong_one_is_refused_in
         ("{", "not a JSON file"),
         ("[]", "expected one JSON object"),
         (json.dumps({**record, "wdith": 3}), "unknown key 'wdith'; did you mean 'width'"),
-        (json.dumps({key: value for key, value in record.items() if key != "state_kib"}), "'state_kib'"),
+        (json.dumps({key: value for key, value in record.items() if key != "state_kib"}), "'state_kib' is missing$"),
     ):
         file.write_text(text)
         with pytest.raises(UsageError, match=message) as error:

@@ -19,29 +19,32 @@ _EVENT_B = 14  # item, time, action, validity of an event in a release
 _SEEN_B = 4  # an item that is not recommended again
 _LOG_ROW_B = 12  # Parquet, of a candidate that was served: assumed
 _LOG_EVENT_B = 40  # assumed
+_PREPARE_CORES = 8  # assumed: nobody measured whether more of them help
+_STATE_MS = 2  # assumed: of a read
 _PREPARE_LIMIT_GIB = 5.0  # the engine's default limit of 4 GB, and the process around it; more is spilled
+_MOST = 10**15  # beyond it a number is a slip, and products of numbers leave the floats
 
 
 class PlanConfig(Config):
     """The service, and the machines that there are."""
 
-    users: int = Field(gt=0, description="users")
-    items: int = Field(gt=0, description="items")
-    events_per_day: int = Field(gt=0, description="events of all users")
-    qps: float = Field(gt=0, description="answers a second at the peak")
-    days: int = Field(90, gt=0, description="days of events that are prepared and trained on")
+    users: int = Field(gt=0, le=_MOST, description="users")
+    items: int = Field(gt=0, le=_MOST, description="items")
+    events_per_day: int = Field(gt=0, le=_MOST, description="events of all users")
+    qps: float = Field(gt=0, le=_MOST, description="answers a second at the peak")
+    days: int = Field(90, gt=0, le=_MOST, description="days of events that are prepared and trained on")
     width: int = Field(64, gt=0, le=4096, description="of the vectors")
     vectors: int = Field(12, gt=0, le=100, description="of a user")
-    n: int = Field(100, gt=0, description="candidates of an answer")
-    epochs: int = Field(3, gt=0, description="passes of a training")
-    history: int = Field(100, gt=0, description="events of a user that a release holds")
-    log_days: int = Field(30, gt=0, description="days that logs are kept")
-    replicas: int = Field(2, gt=0, description="least number of services, and copies of a remote index")
-    cores: int = Field(16, gt=0, description="of a machine")
-    memory_gib: float = Field(64, gt=0, description="of a machine")
+    n: int = Field(100, gt=0, le=_MOST, description="candidates of an answer")
+    epochs: int = Field(3, gt=0, le=_MOST, description="passes of a training")
+    history: int = Field(100, gt=0, le=_MOST, description="events of a user that a release holds")
+    log_days: int = Field(30, gt=0, le=_MOST, description="days that logs are kept")
+    replicas: int = Field(2, gt=0, le=_MOST, description="least number of services, and copies of a remote index")
+    cores: int = Field(16, gt=0, le=_MOST, description="of a machine")
+    memory_gib: float = Field(64, gt=0, le=_MOST, description="of a machine")
     utilisation: float = Field(0.5, gt=0, lt=1, description="share of the cores that the peak may use")
-    price_per_core_hour: float | None = Field(None, ge=0, description="for costs")
-    price_per_gib_hour: float | None = Field(None, ge=0, description="of memory, for costs")
+    price_per_core_hour: float | None = Field(None, ge=0, le=_MOST, description="for costs")
+    price_per_gib_hour: float | None = Field(None, ge=0, le=_MOST, description="of memory, for costs")
 
 
 class Stage(NamedTuple):
@@ -107,8 +110,9 @@ def _with_search(whole_ms: float, size: float, asked: PlanConfig, costs: UnitCos
 def _prepare(asked: PlanConfig, costs: UnitCosts) -> Stage:
     events = _events(asked)
     core_s, mib, out = (curve.at(events) for curve in (costs.prepare_core_s, costs.prepare_mib, costs.prepared_mib))
-    cores = min(asked.cores, 8)
+    cores = min(asked.cores, _PREPARE_CORES)
     note = "one machine; spills beyond 4 GB" if events < 2e9 else "too long for one machine: a cluster engine is needed"
+    note += f"; at most {_PREPARE_CORES} cores are assumed to help"
     # The tables, what is spilled of them, and the result.
     whole = _together(core_s.value / cores, core_s, mib, out)
     memory = min(mib.value / _GIB, _PREPARE_LIMIT_GIB)
@@ -182,11 +186,9 @@ def _state(asked: PlanConfig, costs: UnitCosts) -> Stage:
     events = min(_events_a_user(asked), costs.history)
     gib = kib.value / 2**20 * max(events / costs.history, 0.05)
     machines = max(1, ceil(gib / _room(asked)))
-    note = "Redis, or SQLite on one machine"
+    note = f"Redis, or SQLite on one machine; {_STATE_MS} ms a read are assumed, not measured"
     cost = _monthly(machines, gib, asked)
-    return Stage(
-        "state", gib, gib, machines, machines, "about 2 ms", _least_sure(kib.basis, "extrapolated"), note, cost
-    )
+    return Stage("state", gib, gib, machines, machines, f"about {_STATE_MS} ms", "assumed", note, cost)
 
 
 def _logs(asked: PlanConfig, costs: UnitCosts) -> Stage:

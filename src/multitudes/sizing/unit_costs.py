@@ -15,6 +15,7 @@ from multitudes.errors import UsageError
 Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]  # the surer comes first
 BASES: Final[tuple[Basis, ...]] = ("measured", "interpolated", "extrapolated", "assumed")
 _DEFAULT: Final = "unit_costs.json"
+_MOST = 1e15  # beyond it a number is a slip
 _SAME = 0.01  # a size that differs by so little is the one that was measured
 
 
@@ -36,8 +37,8 @@ class Curve(Config):
     @field_validator("points")
     @classmethod
     def _ascend(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        if any(a[0] >= b[0] for a, b in pairwise(points)) or min(min(point) for point in points) <= 0:
-            raise ValueError("expected positive values at positive sizes that ascend")
+        if any(a[0] >= b[0] for a, b in pairwise(points)) or not all(0 < value <= _MOST for p in points for value in p):
+            raise ValueError("expected positive finite values at positive sizes that ascend")
         return points
 
     def at(self, size: float) -> Known:
