@@ -235,3 +235,10 @@ def test_subsequences_are_not_trained_in_parts(prepared: Prepared, tmp_path: Pat
     with pytest.raises(UsageError, match="subsequences"):
         fit(prepared, config("subsequence"), tmp_path / "run", execution=ExecutionConfig(parts=2))
     assert not (tmp_path / "run").exists()
+
+
+def test_more_parts_than_rows_of_a_batch_are_refused(prepared: Prepared, tmp_path: Path) -> None:
+    rows = config("single").train.batch_size
+    with pytest.raises(UsageError, match=f"in {rows + 1} parts, for a batch of {rows} rows"):
+        fit(prepared, config("single"), tmp_path / "run", execution=ExecutionConfig(parts=rows + 1))
+    assert not (tmp_path / "run").exists()

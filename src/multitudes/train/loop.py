@@ -248,8 +248,13 @@ def _refuse_to_share(prepared: Prepared, config: RunConfig, shares: int, ranks: 
     """Refuse what cannot be shared.
 
     Raises:
-        UsageError: the method, or the number of ranks.
+        UsageError: the method, or the number of ranks and parts.
     """
+    if shares > config.train.batch_size:
+        raise UsageError(
+            f"{ranks.size} ranks, each in {shares // ranks.size} parts, for a batch of {config.train.batch_size} rows:"
+            " each part needs some; start fewer ranks, or lower [execution] parts"
+        )
     finds = METHODS[config.method].implicit
     if shares > 1 and "subsequence" in (finds, config.model.implicit if finds == "chosen" else None):
         raise UsageError(
