@@ -102,7 +102,7 @@ def _with_search(whole_ms: float, size: float, asked: PlanConfig, costs: UnitCos
     searched_ms, here = costs.search_core_ms.at(size).value, costs.search_core_ms.at(asked.items)
     scale = asked.vectors / costs.vectors * asked.width / costs.width
     # Where its own search took longer than all, as on other machines, the rest is half of it.
-    rest_ms = max(whole_ms - searched_ms, whole_ms / 2)
+    rest_ms = whole_ms - searched_ms if searched_ms < whole_ms else whole_ms / 2
     basis: Basis = here.basis if scale == 1 else "extrapolated"
     return Known(rest_ms + here.value * scale, basis)
 
