@@ -11,7 +11,7 @@ from multitudes.batches.frequency import StreamingFrequency
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.continuation import begin_with, continued, expect, last_time, places
@@ -91,6 +91,14 @@ def test_only_what_came_since_is_trained_on(
     after = train(whole, config, tmp_path / "after")
     assert last_time(after) == whole.event_time[position].max()
     assert after.shares == before.shares
+
+
+def test_where_nothing_came_since_no_run_is_begun(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="nothing came since then; give newer data"):
+        train(days[0], continued(CONFIG, before), tmp_path / "after")
+    assert not (tmp_path / "after").exists()
 
 
 def test_another_model_is_refused(before: TrainedRun) -> None:

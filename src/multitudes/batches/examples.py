@@ -110,8 +110,9 @@ class Examples:
         self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too, since=since)
         if len(self.position) == 0:
             later = f" and after {since}" if since else ""
+            advice = "nothing came since then; give newer data" if since else "check the split"
             raise DataError(
-                f"{prepared.path}: no training example (a positive after an earlier event{later}); check the split"
+                f"{prepared.path}: no training example (a positive after an earlier event{later}); {advice}"
             )
         self.user = np.searchsorted(prepared.event_offset, self.position, side="right") - 1
         # Where the newest event lies that is strictly before each target; before the user's first event: none.

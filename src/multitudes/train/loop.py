@@ -73,6 +73,7 @@ def fit(
     """
     out = Path(out)
     _refuse_to_share(prepared, config, ranks.size * execution.parts, ranks)
+    examples = _examples(prepared, config)  # where there are none, no folder is begun
     with held(out) if ranks.first else nullcontext():
         begun = begin(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
         if not ranks.tell([begun])[0]:
@@ -83,8 +84,24 @@ def fit(
         if config.continues:
             begin_with(state, prepared, config, ranks)
         checkpoint.load(state, out / "checkpoint", ranks)
-        _Loop(prepared, config, out, state, execution, ranks, progress).run()
+        _Loop(prepared, examples, config, out, state, execution, ranks, progress).run()
         ranks.wait()
+
+
+def _examples(prepared: Prepared, config: RunConfig) -> Examples:
+    settings = config.train
+    return Examples(
+        prepared,
+        history=config.model.history,
+        window=settings.window,
+        first_time_only=settings.first_time_only,
+        condition=settings.condition,
+        forget_share=settings.forget_share,
+        dense=settings.dense,
+        ahead=settings.ahead,
+        validation_too=settings.final,
+        since=settings.since,
+    )
 
 
 class _Loop:
@@ -93,6 +110,7 @@ class _Loop:
     def __init__(
         self,
         prepared: Prepared,
+        examples: Examples,
         config: RunConfig,
         out: Path,
         state: State,
@@ -104,18 +122,7 @@ class _Loop:
         self.execution, self.ranks = execution, ranks
         self.run_view = TrainedRun(out, prepared, config, state.model)
         settings = config.train
-        self.examples = Examples(
-            prepared,
-            history=config.model.history,
-            window=settings.window,
-            first_time_only=settings.first_time_only,
-            condition=settings.condition,
-            forget_share=settings.forget_share,
-            dense=settings.dense,
-            ahead=settings.ahead,
-            validation_too=settings.final,
-            since=settings.since,
-        )
+        self.examples = examples
         self.held: HeldOut = held_out(prepared, "validation")
         rows = sample_rows(self.held, settings.validate_users, config.seed)
         self.rows = rows[:0] if settings.final else rows  # what was trained on judges nothing
