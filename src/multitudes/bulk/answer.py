@@ -22,7 +22,7 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.retrieve.find import POPULAR, Candidates, find
+from multitudes.retrieve.find import Candidates, find, popular_alone
 from multitudes.retrieve.people import Asked, People
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.popular import popular
@@ -129,19 +129,10 @@ class Answerer:
 
     def _unknown(self, table: Any) -> Any:  # noqa: ANN401
         """Answer those of whom nothing is known: with what is popular."""
-        item_N, kinds = (
-            popular(self._catalogue, self._config.n, np.zeros(0, dtype=np.int64)),
-            self.release.manifest.kinds,
-        )
-        one = Candidates(
-            item_N,
-            self._catalogue.events(item_N).astype(np.float32),
-            np.full(len(item_N), POPULAR),
-            np.zeros((len(item_N), len(kinds)), dtype=np.bool_),
-            kinds,
-            np.zeros(len(kinds)),
-            (Shortfall("unknown", "not in this release: popular items"),),
-        )
+        kinds = self.release.manifest.kinds
+        item_N = popular(self._catalogue, self._config.n, np.zeros(0, dtype=np.int64))
+        unknown = (Shortfall("unknown", "not in this release: popular items"),)
+        one = popular_alone(item_N, self._catalogue.events(item_N), kinds, unknown)
         ids = table["user_id"].to_pylist()
         nobody = UserVectors(
             kinds,

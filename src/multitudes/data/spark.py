@@ -55,9 +55,7 @@ class Spark:
 
         One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
         """
-        self._results += 1
-        folder = self._scratch / f"table-{self._results}"
-        self._query(sql).write.parquet(_uri(folder))
+        folder = self._written(sql)
         self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
         self._kept[name] = folder
 
@@ -83,10 +81,7 @@ class Spark:
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield what ``sql`` selects from the shards that the executors wrote."""
-        self._results += 1
-        folder = self._scratch / f"result-{self._results}"
-        self._query(sql).write.parquet(_uri(folder))
-        for shard in sorted(folder.glob(canonical.PARTS)):
+        for shard in sorted(self._written(sql).glob(canonical.PARTS)):
             yield from read_shard(shard, rows)
             shard.unlink()
 
@@ -134,6 +129,13 @@ class Spark:
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
+
+    def _written(self, sql: str) -> Path:
+        """Return a folder of shards with what ``sql`` selects, written by the executors."""
+        self._results += 1
+        folder = self._scratch / f"result-{self._results}"
+        self._query(sql).write.parquet(_uri(folder))
+        return folder
 
     def _parts(self, parts: list[Path]) -> DataFrame:
         """Return the rows of files, numbered in the order of the files and of the rows in them."""

@@ -46,10 +46,16 @@ class Candidates:
         return ["popular" if k == POPULAR else self.kinds[k] for k in self.interest_N.tolist()]
 
 
-def popular_alone(item_N: NDArray[np.int64], events_N: NDArray[np.int64]) -> Candidates:
-    """Return popular items as candidates, which no vector brought, with how often each was liked."""
-    none_NK = np.zeros((len(item_N), 0), dtype=np.bool_)
-    return Candidates(item_N, events_N.astype(np.float32), np.full(len(item_N), POPULAR), none_NK, (), np.zeros(0))
+def popular_alone(
+    item_N: NDArray[np.int64],
+    events_N: NDArray[np.int64],
+    kinds: tuple[Kind, ...] = (),
+    shortfalls: tuple[Shortfall, ...] = (),
+) -> Candidates:
+    """Return popular items as candidates, which none of the vectors brought, with how often each was liked."""
+    none_NK = np.zeros((len(item_N), len(kinds)), dtype=np.bool_)
+    by_none_N, no_share_K = np.full(len(item_N), POPULAR), np.zeros(len(kinds))
+    return Candidates(item_N, events_N.astype(np.float32), by_none_N, none_NK, kinds, no_share_K, shortfalls)
 
 
 class _Lists(NamedTuple):
