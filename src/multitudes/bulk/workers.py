@@ -13,13 +13,13 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
+from multitudes import threads
 from multitudes.bulk.answer import Answerer, BulkConfig, opened
 from multitudes.bulk.folder import write_part
 from multitudes.bulk.users import Users
 from multitudes.errors import MissingError
 
 _GROUP_USERS = 8_192  # of a row group, and held at once
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class Task(NamedTuple):
@@ -87,8 +87,8 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Let the libraries of processes that begin here use one thread: there is a process for each core."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    before = {name: os.environ.get(name) for name in threads.SETTINGS}
+    os.environ.update(dict.fromkeys(threads.SETTINGS, "1"))
     try:
         yield
     finally:

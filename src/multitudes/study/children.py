@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from multitudes import threads
 from multitudes.data.prepared import Split
 from multitudes.errors import MissingError
 from multitudes.study.cells import Cell, read_result
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 _PROGRAM = ("-m", "multitudes.study.cell")
 _MESSAGES = "messages.txt"
 
@@ -88,7 +88,7 @@ class Children:
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
-                env=os.environ | dict.fromkeys(_THREADS, str(self._threads)),
+                env=os.environ | dict.fromkeys(threads.SETTINGS, str(self._threads)),
                 start_new_session=True,  # Ctrl-C reaches the study alone, which then stops its children in order
             )
             self._living.add(child)
