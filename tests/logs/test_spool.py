@@ -13,7 +13,8 @@ from multitudes.logs.lines import events_line
 from multitudes.logs.spool import Spool, abandoned, read
 from tests.logs.worlds import TEXT, Process, event, logs, parts, rows, spools
 
-# Appends events and says each time how many there are; the control keeps them in a buffer of its own for a while.
+# Appends events and says each time how many there are; the control keeps them in a buffer of its own, which is larger
+# than all that it can say before somebody reads it.
 _WRITER = """
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from multitudes.logs.spool import Spool
 
 class Buffered(Spool):
     def append(self, payload):
-        self.stream = getattr(self, "stream", None) or open(self._descriptor, "ab", closefd=False)
+        self.stream = getattr(self, "stream", None) or open(self._descriptor, "ab", 2**24, closefd=False)
         self.stream.write(b"%08x %b\\n" % (__import__("zlib").crc32(payload), payload))
 
 spool = (Spool if sys.argv[2] == "spool" else Buffered)(Path(sys.argv[1]))

@@ -39,7 +39,8 @@ def logs(folder: Path, kinds: Kinds = TEXT, **settings) -> Logs:
 def rows(folder: Path) -> pl.DataFrame:
     """Return all rows of all parts, in the order of the parts."""
     parts = sorted(folder.glob("*.parquet"))
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else pl.DataFrame({"user_id": []})
+    none = pl.DataFrame({"event_id": [], "user_id": []})
+    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else none
 
 
 def parts(folder: Path) -> list[str]:
