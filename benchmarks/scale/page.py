@@ -8,12 +8,14 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
+from benchmarks.scale.picture import draw
 from multitudes.service.settings_table import between
 from multitudes.sizing.plan import PlanConfig, Stage, plan
 from multitudes.sizing.unit_costs import UnitCosts, read
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale.md` -->"
 MEASURED = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
+PICTURE = "images/prepare-growth.svg"
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 SIZES = (
     PlanConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
@@ -59,6 +61,8 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
+    yield f"![Preparing against the number of events]({PICTURE})"
+    yield ""
     for record in results["everybody"].values():
         found = record["figures"]
         yield (
@@ -91,3 +95,4 @@ if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
     page.write_text(written_into(page.read_text(encoding="utf-8"), record, read(None)), encoding="utf-8")
+    draw(record["growth"], page.parent / PICTURE)

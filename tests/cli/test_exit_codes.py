@@ -178,7 +178,7 @@ def test_5_a_full_disk_leaves_no_half_written_folder(tmp_path, monkeypatch, caps
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "event_item.npy")
 
-    monkeypatch.setattr("multitudes.data.prepare.write_columns", full)
+    monkeypatch.setattr("multitudes.data.event_arrays.write_columns", full)
     out = tmp_path / "prepared"
     assert "event_item.npy" in refused(["prepare", str(data), "--out", str(out), "--split", "user"], 5, capsys)
     assert not list(tmp_path.iterdir())

@@ -1,38 +1,30 @@
 """The three rules that hold events out, against plain Python on random small worlds."""
 
 from collections import Counter, defaultdict
+from decimal import Decimal
+from math import ceil
 
-import duckdb
-import polars as pl
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.data.duck import DuckDB
-from multitudes.data.splits import expression
+from multitudes.data.splits import quantile, rule
+from multitudes.data.whole import Users
 
 # (user, time) pairs; few distinct times, so that ties are the rule.
 WORLDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), min_size=1, max_size=40)
+TIMES = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 9)
 
 
-CONNECTION = duckdb.connect()
-ENGINE = DuckDB(CONNECTION)
-
-
-def split_of(world, rule, validation=0.1, test=0.1):
+def split_of(world, name, validation=0.1, test=0.1):
     """Return [(user, time, split)] in the stable order."""
     ordered = sorted(world)
-    place: Counter[int] = Counter()
-    total = Counter(user for user, _ in ordered)
-    rows = []
-    for user, time in ordered:
-        place[user] += 1
-        rows.append({"number": user, "time": time, "place": place[user], "total": total[user]})
-    frame = pl.DataFrame(rows)  # noqa: F841 (the engine finds it by its name)
-    CONNECTION.execute("CREATE OR REPLACE TABLE placed AS SELECT * FROM frame")
-    ENGINE.execute("DROP TABLE IF EXISTS cut")
-    sql = expression(ENGINE, rule, validation, test)
-    return ENGINE.execute(f"SELECT number, time, {sql} FROM placed ORDER BY number, place").fetchall()
+    numbers, events = zip(*sorted(Counter(user for user, _ in world).items()), strict=True)
+    time_E = np.array([time for _, time in ordered])
+    split = rule(name, validation, test, lambda: [time_E])
+    split_E = split(Users(np.array(numbers), np.array(events), time_E))
+    return [(*event, part) for event, part in zip(ordered, split_E.tolist(), strict=True)]
 
 
 def by_user(rows):
@@ -42,22 +34,22 @@ def by_user(rows):
     return users.values()
 
 
-@pytest.mark.parametrize("rule", ["time", "user", "leave_one_out"])
+@pytest.mark.parametrize("name", ["time", "user", "leave_one_out"])
 @settings(max_examples=25, deadline=None)
 @given(world=WORLDS)
-def test_no_part_sees_a_later_one(rule, world):
-    for events in by_user(split_of(world, rule)):
+def test_no_part_sees_a_later_one(name, world):
+    for events in by_user(split_of(world, name)):
         assert [split for _, split in events] == sorted(split for _, split in events)
 
 
-@pytest.mark.parametrize("rule", ["time", "user"])
+@pytest.mark.parametrize("name", ["time", "user"])
 @settings(max_examples=25, deadline=None)
 @given(world=WORLDS)
-def test_events_of_one_time_are_never_parted(rule, world):
-    rows = split_of(world, rule, 0.2, 0.3)
+def test_events_of_one_time_are_never_parted(name, world):
+    rows = split_of(world, name, 0.2, 0.3)
     groups = defaultdict(set)
     for user, time, split in rows:
-        groups[time if rule == "time" else (user, time)].add(split)
+        groups[time if name == "time" else (user, time)].add(split)
     assert all(len(splits) == 1 for splits in groups.values())
 
 
@@ -100,3 +92,13 @@ def test_the_time_split_cuts_all_users_at_the_same_moments():
 def test_leave_one_out_takes_the_last_two_events_of_users_with_three():
     rows = split_of([(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2)], "leave_one_out")
     assert [split for *_, split in rows] == [0, 0, 1, 2, 0, 0]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    values=st.lists(TIMES, min_size=1, max_size=30), share=st.sampled_from([0.001, 0.1, 0.5, 0.7000000000000001, 0.8])
+)
+def test_a_quantile_is_the_smallest_value_with_the_share_at_or_below_it(values, share):
+    array = np.array(values, dtype=np.int64)
+    expected = sorted(values)[max(1, ceil(Decimal(repr(share)) * len(values))) - 1]
+    assert quantile(lambda: np.array_split(array, 3), share) == expected

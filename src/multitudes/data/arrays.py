@@ -4,7 +4,7 @@ The files are written as streams, not as memory maps: a full disk is then an err
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,36 +13,43 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.engine import Engine, value
+from multitudes.data.engine import Engine
 from multitudes.errors import ArtefactError
 
-_ROWS = 262_144  # per batch
+ROWS = 262_144  # per batch
 
 
 def write_columns(
-    engine: Engine,
-    sql: str,
-    folder: Path,
-    dtypes: Mapping[str, type[np.generic]],
+    folder: Path, dtypes: Mapping[str, type[np.generic]], rows: int, parts: Iterable[Mapping[str, NDArray[Any]]]
 ) -> None:
-    """Write each column that ``sql`` selects as ``<column>.npy`` of its dtype, in the order of the rows.
+    """Write columns, which come part by part, as ``<column>.npy`` of their dtypes, ``rows`` rows in all.
 
     Raises:
         ArtefactError: rows got lost on the way.
     """
-    rows = int(value(engine, f"SELECT count(*) FROM ({sql})"))
     written = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
         for name, dtype in dtypes.items():
             _write_header(files[name], dtype, (rows,))
-        for batch in engine.batches(sql, _ROWS):
-            written += batch.num_rows
+        for part in parts:
             for name, dtype in dtypes.items():
-                column = batch.column(name).to_numpy(zero_copy_only=False)
-                files[name].write(column.astype(dtype, copy=False).tobytes())
+                files[name].write(part[name].astype(dtype, copy=False).tobytes())
+            written += len(part[next(iter(dtypes))])
     if written != rows:  # shards that vanished between their writing and their reading
         raise ArtefactError(f"{folder}: {written:,} of {rows:,} rows came back from the engine; run the command again")
+
+
+def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield columns that were written, so many rows at a time, from the first on.
+
+    They are read, not mapped: of a map the system counts as ours whatever it keeps in memory.
+    """
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.npy").open("rb")) for name in names}
+        dtypes = {name: _read_header(file) for name, file in files.items()}
+        for count in counts:
+            yield {name: np.fromfile(file, dtypes[name], count) for name, file in files.items()}
 
 
 def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -> None:
@@ -53,7 +60,7 @@ def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -
     with file.open("wb") as out:
         _write_header(out, np.float32, (rows + 1, width))
         out.write(np.zeros(width, dtype=np.float32).tobytes())
-        for batch in engine.batches(sql, _ROWS // max(1, width // 8)):
+        for batch in engine.batches(sql, ROWS // max(1, width // 8)):
             vectors = batch.column(0)
             matrix = np.zeros((len(vectors), width), dtype=np.float32)
             known = vectors.is_valid().to_numpy(zero_copy_only=False)
@@ -61,11 +68,15 @@ def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -
             out.write(matrix.tobytes())
 
 
-def write_ragged(engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int) -> None:
-    """Write what ``sql`` selects, (row, value) ordered by row, as the offsets and the values of ``rows`` rows."""
+def write_ragged(
+    engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Write what ``sql`` selects, (row, value) ordered by row, as offsets and values of ``rows`` rows; return both."""
     pairs = engine.frame(sql)
-    write_array(offset_file, offsets(pairs["row"].to_numpy(), rows))
-    write_array(value_file, pairs["value"].to_numpy().astype(np.int32))
+    offset, values = offsets(pairs["row"].to_numpy(), rows), pairs["value"].to_numpy().astype(np.int32)
+    write_array(offset_file, offset)
+    write_array(value_file, values)
+    return offset, values
 
 
 def offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
@@ -92,3 +103,9 @@ def _write_header(out: BinaryIO, dtype: np.dtype[Any] | type[np.generic], shape:
     np.lib.format.write_array_header_1_0(
         out, {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
     )
+
+
+def _read_header(file: BinaryIO) -> np.dtype[Any]:
+    np.lib.format.read_magic(file)
+    dtype: np.dtype[Any] = np.lib.format.read_array_header_1_0(file)[2]
+    return dtype

@@ -19,11 +19,11 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 
 
-def select(engine: Engine, name: str, file: Path, *rows: str) -> tuple[Mapping[str, str], str]:
+def select(engine: Engine, name: str, file: Path, *, numbered: bool = False) -> tuple[Mapping[str, str], str]:
     """Return the columns of ``file`` with the types that they have there, and the SQL that reads it as table ``name``.
 
-    The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask; ``rows`` are
-    columns that it has besides.
+    The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask; where the
+    rows are ``numbered``, ``file_row`` stands before them.
 
     Raises:
         DataError: the file has not one byte, for which each format has words of its own.
@@ -32,6 +32,7 @@ def select(engine: Engine, name: str, file: Path, *rows: str) -> tuple[Mapping[s
         raise DataError(f"{file}: the file is empty; expected a table")
     source = engine.source(name, file)
     found, notation = engine.types(source), engine.notation(file)
+    rows = [f"{engine.file_row(name, file)} AS file_row"] if numbered else []
     expressions = [_canonical(engine, source, name, column, found[column], notation) for column in found]
     return found, f"SELECT {', '.join([*rows, *expressions, *_absent(name, found)])} FROM {source}"
 

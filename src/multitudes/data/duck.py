@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,10 +90,9 @@ def reading(file: Path) -> Iterator[None]:
 class DuckDB:
     """The engine on one machine; the methods are those of ``Engine``."""
 
-    file_row = "row_number() OVER ()"
-
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._kinds: dict[str, str] = {}  # of what has a name: a table or a view
         connection.execute(_FUNCTIONS)
 
     def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
@@ -101,16 +101,34 @@ class DuckDB:
 
     def make(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as a table."""
-        self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {sql}")
+        self._connection.execute(f"CREATE TABLE making AS {sql}")
+        if name in self._kinds:
+            self.drop(name)
+        self._connection.execute(f"ALTER TABLE making RENAME TO {name}")
+        self._kinds[name] = "TABLE"
+
+    def read(self, name: str, sql: str, file: Path) -> None:
+        """Give ``sql`` a name; Parquet stays where it lies, since its columns are smaller and read one by one."""
+        if file.is_dir() or file.suffix == ".parquet":
+            self.view(name, sql)
+        else:
+            self.make(name, sql)
+
+    def put(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep a frame as a table."""
+        self._connection.register("putting", frame.to_arrow())
+        self.make(name, "SELECT * FROM putting")
+        self._connection.unregister("putting")
 
     def view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
         self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+        self._kinds[name] = "VIEW"
 
     def drop(self, *names: str) -> None:
-        """Forget tables."""
+        """Forget tables and views."""
         for name in names:
-            self._connection.execute(f"DROP TABLE {name}")
+            self._connection.execute(f"DROP {self._kinds.pop(name)} {name}")
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what ``sql`` selects."""
@@ -129,11 +147,15 @@ class DuckDB:
         """Return the value; the literal is a decimal, which the engine counts with exactly."""
         return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
 
+    def rises(self, relation: str, column: str, where: str) -> bool:
+        """Return whether the column never falls: rows come in their order, so this is one reading of it."""
+        above = f"SELECT {column}, lag({column}) OVER () AS above FROM {relation} WHERE {where}"
+        return bool(self.rows(f"SELECT coalesce(bool_and({column} >= above), true) FROM ({above})")[0][0])
+
     def source(self, name: str, file: Path) -> str:
         """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
         if file.is_dir():
-            parts = ", ".join(literal(str(part)) for part in sorted(file.glob(PARTS)))
-            return f"read_parquet([{parts}], union_by_name = true)"
+            return f"read_parquet([{_parts(file)}], union_by_name = true)"
         path = literal(str(file))
         if file.suffix == DATABASE:
             database = quoted(str(file))
@@ -155,6 +177,17 @@ class DuckDB:
         as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
         return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
 
+    def file_row(self, name: str, file: Path) -> str:
+        """Return the SQL; Parquet knows the rows of a file, so that its parts can be read at once."""
+        relation = self.source(name, file)
+        if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(self.types(relation)):
+            return "row_number() OVER ()"
+        if not file.is_dir():
+            return "file_row_number + 1"
+        counts = f"SELECT num_rows FROM parquet_file_metadata([{_parts(file)}])"
+        before = list(accumulate((rows for (rows,) in self.rows(counts)), initial=0))
+        return f"{before[:-1]}[CAST(file_index AS BIGINT) + 1] + file_row_number + 1"
+
     def notation(self, file: Path) -> str:
         """Return the suffix: every file is read as it is."""
         return file.suffix
@@ -167,6 +200,10 @@ class DuckDB:
     def reading(self, file: Path) -> AbstractContextManager[None]:
         """Turn what the engine says about an unreadable ``file`` into one line."""
         return reading(file)
+
+
+def _parts(folder: Path) -> str:
+    return ", ".join(literal(str(part)) for part in sorted(folder.glob(PARTS)))
 
 
 def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:

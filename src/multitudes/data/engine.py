@@ -15,16 +15,18 @@ import pyarrow as pa
 
 
 class Engine(Protocol):
-    """Named tables, made of SQL and read by SQL.
-
-    Attributes:
-        file_row: the SQL of a row's number in the table that ``source`` reads, from 1.
-    """
-
-    file_row: str
+    """Named tables, made of SQL and read by SQL."""
 
     def make(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as the table ``name``; one of that name is replaced, and may be read for it."""
+        ...
+
+    def read(self, name: str, sql: str, file: Path) -> None:
+        """Give what ``sql`` selects of ``file`` a name; kept as a table unless the file is as quick to read."""
+        ...
+
+    def put(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep ``frame`` as the table ``name``."""
         ...
 
     def view(self, name: str, sql: str) -> None:
@@ -32,7 +34,7 @@ class Engine(Protocol):
         ...
 
     def drop(self, *names: str) -> None:
-        """Forget tables, and take back what they hold."""
+        """Forget tables and views, and take back what they hold."""
         ...
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
@@ -51,8 +53,16 @@ class Engine(Protocol):
         """Return the smallest value of a column at or below which are at least ``share`` of its values, exactly."""
         ...
 
+    def rises(self, relation: str, column: str, where: str) -> bool:
+        """Return whether a column never falls from row to row; False also where that is not cheap to say."""
+        ...
+
     def source(self, name: str, file: Path) -> str:
         """Return the relation that reads ``file``, the table ``name``, as it is."""
+        ...
+
+    def file_row(self, name: str, file: Path) -> str:
+        """Return the SQL of a row's number in the relation that ``source`` gives for ``file``, from 1."""
         ...
 
     def notation(self, file: Path) -> str:

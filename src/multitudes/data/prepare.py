@@ -14,7 +14,7 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.data import numbering, splits, summary
-from multitudes.data.arrays import write_array, write_columns, write_ragged, write_table, write_vectors
+from multitudes.data.arrays import write_array, write_ragged, write_table, write_vectors
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import NONE, Logs
 from multitudes.data.clean.tables import Clean, clean
@@ -22,9 +22,11 @@ from multitudes.data.digest import sha256
 from multitudes.data.duck import open_engine
 from multitudes.data.earlier import KEY, Earlier, keep, open_earlier, record_of
 from multitudes.data.engine import Engine, quoted, value
+from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
 from multitudes.data.folder import new_folder
-from multitudes.data.prepared import EVENT_ARRAYS, FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.prepared import FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.ragged import Ragged
 from multitudes.data.spark_config import SparkConfig
 from multitudes.data.spark_session import open_spark
 from multitudes.data.splits import SplitRule
@@ -120,9 +122,15 @@ def prepare(
                 keep=keeps,
             )
             kept = _keep(engine, cleaned, earlier, folder) if keeps else {}
-            actions = _order(engine, cleaned, config, progress)
-            features = _write(engine, cleaned, config, folder, progress)
-            manifest = _manifest(engine, cleaned, config, actions, features) | kept
+            if cleaned.ordered_only and config.split == "time":
+                raise _no_times(cleaned.tables["events"].file)
+            actions = numbering.actions(engine)
+            tally = _write_events(engine, cleaned, config, folder, progress)
+            if not tally.positives_I.any():
+                raise _no_positives(cleaned.tables["events"].file, actions)
+            progress(9, _STEPS, "writing features")
+            features = _write_features(engine, cleaned, folder)
+            manifest = _manifest(engine, cleaned, config, actions, tally, features) | kept
             if earlier is not None:
                 manifest["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
@@ -135,7 +143,6 @@ def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path)
     events = cleaned.tables["events"]
     keep(engine, folder)
     kept = record_of(engine, events.rows + (0 if earlier is None else earlier.rows), events)
-    engine.drop("sound")
     return {KEY: kept}
 
 
@@ -152,38 +159,79 @@ def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None
                 yield engine
 
 
-def _order(engine: Engine, cleaned: Clean, config: PrepareConfig, progress: Progress) -> list[str]:
-    if cleaned.ordered_only and config.split == "time":
-        raise DataError(
-            f"{cleaned.tables['events'].file}: the timestamps of every user are the positions 0 to n - 1, an order"
-            " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
-        )
-    progress(5, _STEPS, "ordering events")
-    numbering.place(engine, config.ties, config.seed)
-    engine.drop("event")
-    rule = splits.expression(engine, config.split, config.validation_share, config.test_share)
-    numbering.deal(engine, rule)
-    progress(6, _STEPS, "numbering items")
-    actions = numbering.name(engine, config.min_item_count)
-    progress(7, _STEPS, "numbering events")
-    numbering.number(engine, config.positive_actions, config.min_rating)
-    if not value(engine, "SELECT count(*) FROM numbered WHERE split = 0 AND weight > 0 AND item > 0"):
-        raise DataError(
-            f"{cleaned.tables['events'].file}: no training event is a positive; the actions are {', '.join(actions)}."
-            " Check positive_actions, negative_actions and min_rating"
-        )
-    return actions
+def _no_times(events: Path) -> DataError:
+    return DataError(
+        f"{events}: the timestamps of every user are the positions 0 to n - 1, an order"
+        " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
+    )
 
 
-def _write(
+def _no_positives(events: Path, actions: list[str]) -> DataError:
+    return DataError(
+        f"{events}: no training event is a positive; the actions are {', '.join(actions)}."
+        " Check positive_actions, negative_actions and min_rating"
+    )
+
+
+def _write_events(
     engine: Engine, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
-) -> dict[str, Features]:
-    progress(8, _STEPS, "writing events")
-    _write_events(engine, folder)
-    progress(9, _STEPS, "writing items and users")
+) -> summary.Tally:
+    """Write the events, and the names and topics of what they are numbered by; return what was counted of them."""
+    arrays = EventArrays(folder, value(engine, "SELECT count(*) FROM member"))
+    progress(5, _STEPS, "ordering events")
+    with engine.reading(cleaned.tables["events"].file):
+        arrays.order(engine, numbering.ordered(config.ties, config.seed, config.positive_actions, config.min_rating))
+    engine.drop("event")
+    progress(6, _STEPS, "numbering items")
+    split = splits.rule(config.split, config.validation_share, config.test_share, arrays.times)
+    trained = arrays.part(split, value(engine, "SELECT count(*) FROM known_item"))
+    number_I = numbering.items(engine, trained.events_I, config.min_item_count)
+    progress(7, _STEPS, "writing items and users")
     _write_names(engine, folder)
-    _write_topics(engine, folder)
-    _write_item_counts(engine, folder, 0 if cleaned.ordered_only else config.recent_s)
+    follows, topics = _write_topics(engine, folder)
+    progress(8, _STEPS, "numbering events")
+    recent_after = None if cleaned.ordered_only or trained.last is None else trained.last - config.recent_s
+    tally = summary.Tally(follows, topics, recent_after)
+    for users, columns in arrays.number(number_I):
+        tally.add(users, columns)
+    write_array(folder / "item_count.npy", tally.positives_I)
+    write_array(folder / "item_recent_count.npy", tally.recent_I)
+    return tally
+
+
+def _write_names(engine: Engine, folder: Path) -> None:
+    tables = {
+        "users": "SELECT user_id FROM member ORDER BY number",
+        "items": "SELECT item_id, title FROM item_number JOIN item USING (item_id) ORDER BY number",
+        "topics": "SELECT topic FROM topic ORDER BY number",
+    }
+    for name, sql in tables.items():
+        write_table(folder / f"{name}.parquet", engine.frame(sql))
+
+
+def _write_topics(engine: Engine, folder: Path) -> tuple[Ragged, Ragged]:
+    """Write the topics that users follow and those of items, and return both."""
+    of_users = """
+        SELECT member.number AS row, topic.number AS value
+        FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
+    of_items = """
+        SELECT item_number.number AS row, topic.number AS value
+        FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
+    users = value(engine, "SELECT count(*) FROM member")
+    items = value(engine, "SELECT count(*) FROM item_number")
+    width = value(engine, "SELECT count(*) FROM topic") + 1
+    return (
+        Ragged(
+            *write_ragged(engine, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users), width
+        ),
+        Ragged(
+            *write_ragged(engine, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1),
+            width,
+        ),
+    )
+
+
+def _write_features(engine: Engine, cleaned: Clean, folder: Path) -> dict[str, Features]:
     if cleaned.embedding_width:
         write_vectors(
             engine,
@@ -202,56 +250,6 @@ def _write(
     return {"items": items, "users": users}
 
 
-def _write_events(engine: Engine, folder: Path) -> None:
-    columns = {name: dtype for name, dtype in EVENT_ARRAYS.items() if name != "event_offset"}
-    names = {"event_after_follows": "after"}
-    selected = ", ".join(f"{quoted(names.get(c, c.removeprefix('event_')))} AS {c}" for c in columns)
-    write_columns(engine, f"SELECT {selected} FROM numbered ORDER BY number, place", folder, columns)
-    per_user = engine.frame(
-        """
-        SELECT count(place) AS n FROM member LEFT JOIN numbered USING (number) GROUP BY number ORDER BY number""",
-    )
-    write_array(
-        folder / "event_offset.npy", np.concatenate([[0], np.cumsum(per_user["n"].to_numpy())]).astype(np.int64)
-    )
-
-
-def _write_names(engine: Engine, folder: Path) -> None:
-    tables = {
-        "users": "SELECT user_id FROM member ORDER BY number",
-        "items": "SELECT item_id, title FROM item_number JOIN item USING (item_id) ORDER BY number",
-        "topics": "SELECT topic FROM topic ORDER BY number",
-    }
-    for name, sql in tables.items():
-        write_table(folder / f"{name}.parquet", engine.frame(sql))
-
-
-def _write_topics(engine: Engine, folder: Path) -> None:
-    of_users = """
-        SELECT member.number AS row, topic.number AS value
-        FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
-    of_items = """
-        SELECT item_number.number AS row, topic.number AS value
-        FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
-    users = value(engine, "SELECT count(*) FROM member")
-    items = value(engine, "SELECT count(*) FROM item_number")
-    write_ragged(engine, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users)
-    write_ragged(engine, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1)
-
-
-def _write_item_counts(engine: Engine, folder: Path, recent_s: int) -> None:
-    """Write the positive training events of each item, in all and recently; ``recent_s`` = 0 takes all as recent."""
-    recent = f"time > (SELECT max(time) FROM numbered WHERE split = 0) - {recent_s}" if recent_s else "true"
-    counted = engine.frame(
-        f"""
-        SELECT count(item) AS item_count, count(item) FILTER ({recent}) AS item_recent_count
-        FROM item_number LEFT JOIN (SELECT item, time FROM numbered WHERE split = 0 AND weight > 0) ON item = number
-        GROUP BY number ORDER BY number""",
-    )
-    for name in counted.columns:
-        write_array(folder / f"{name}.npy", np.concatenate([[0], counted[name].to_numpy()]).astype(np.int64))
-
-
 def _extra(engine: Engine, cleaned: Clean, table: str, source: str) -> pl.DataFrame:
     columns = cleaned.tables[table].extra if table in cleaned.tables else ()
     selected = ", ".join(quoted(column) for column in columns)
@@ -264,16 +262,17 @@ def _manifest(
     cleaned: Clean,
     config: PrepareConfig,
     actions: list[str],
+    tally: summary.Tally,
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
-    counts = summary.counts(engine)
+    counts = summary.whole(engine) | tally.events
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
         "inputs": {name: {"sha256": sha256(table.file), "rows": table.rows} for name, table in cleaned.inputs.items()},
         "counts": counts,
-        "conditions": summary.conditions(engine),
+        "conditions": tally.conditions,
         **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,

@@ -30,13 +30,12 @@ from multitudes.disk import is_full
 from multitudes.errors import ArtefactError, DataError
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
+_FILE_ROW = "file_row"
 _PART = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
 class Spark:
     """The engine on a cluster; the methods are those of ``Engine``."""
-
-    file_row = "file_row"
 
     def __init__(self, session: SparkSession, scratch: Path, reader: DuckDB) -> None:
         """Run on ``session``.
@@ -55,19 +54,31 @@ class Spark:
 
         One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
         """
-        folder = self._written(sql)
-        self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
-        self._kept[name] = folder
+        self._named(name, self._written(sql))
+
+    def read(self, name: str, sql: str, file: Path) -> None:
+        """Keep what ``sql`` selects of ``file``: executors read their own shards with their rows numbered."""
+        del file
+        self.make(name, sql)
+
+    def put(self, name: str, frame: pl.DataFrame) -> None:
+        """Keep a frame as a table, in a file that the driver writes."""
+        self._results += 1
+        folder = self._scratch / f"result-{self._results}"
+        folder.mkdir()
+        frame.write_parquet(folder / "part.parquet")
+        self._named(name, folder)
 
     def view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
         self._query(sql).createOrReplaceTempView(name)
 
     def drop(self, *names: str) -> None:
-        """Forget tables."""
+        """Forget tables and views."""
         for name in names:
             self._session.catalog.dropTempView(name)
-            rmtree(self._kept.pop(name))
+            if name in self._kept:
+                rmtree(self._kept.pop(name))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what ``sql`` selects."""
@@ -93,6 +104,11 @@ class Spark:
         until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
         return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
+    def rises(self, relation: str, column: str, where: str) -> bool:
+        """Return False: partitions know nothing of each other."""
+        del relation, column, where
+        return False
+
     def source(self, name: str, file: Path) -> str:
         """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
         if file.is_dir():
@@ -105,6 +121,11 @@ class Spark:
         table.createOrReplaceTempView(view)
         return view
 
+    def file_row(self, name: str, file: Path) -> str:
+        """Return the column that ``source`` adds."""
+        del name, file
+        return _FILE_ROW
+
     def notation(self, file: Path) -> str:
         """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
         del file
@@ -113,7 +134,7 @@ class Spark:
     def types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         found = self._session.table(relation).dtypes
-        return {name: type_name(kind) for name, kind in found if name != self.file_row}
+        return {name: type_name(kind) for name, kind in found if name != _FILE_ROW}
 
     @contextmanager
     def reading(self, file: Path) -> Iterator[None]:
@@ -126,6 +147,10 @@ class Spark:
                 raise
             part = _PART.search(unquote(str(error)))
             raise DataError(f"{part[1] if part else file}: cannot be read: {first_line(error)}") from None
+
+    def _named(self, name: str, folder: Path) -> None:
+        self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
+        self._kept[name] = folder
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
@@ -143,23 +168,23 @@ class Spark:
         table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, parts))
         place = f.col("_metadata.row_index") + 1
         if len(parts) == 1:
-            return table.withColumn(self.file_row, place)
+            return table.withColumn(_FILE_ROW, place)
         name = f.col("_metadata.file_name")
         counted = table.groupBy(name.alias("part")).count().toArrow().to_pydict()
         before = accumulate(_by_name(counted), lambda rows, part: rows + part[1], initial=0)
         first = {part: rows for (part, _), rows in zip(_by_name(counted), before, strict=False)}
         places = self._session.createDataFrame(pa.table({"part": list(first), "before": list(first.values())}))
-        numbered = table.withColumn("part", name).withColumn(self.file_row, place)
+        numbered = table.withColumn("part", name).withColumn(_FILE_ROW, place)
         return (
             numbered.join(f.broadcast(places), "part")
-            .withColumn(self.file_row, f.col(self.file_row) + f.col("before"))
+            .withColumn(_FILE_ROW, f.col(_FILE_ROW) + f.col("before"))
             .drop("part", "before")
         )
 
     def _as_parquet(self, name: str, file: Path) -> Path:
         """Bring a table to its canonical types on the driver, row by row, and number its rows."""
         self._results += 1
-        columns, select = canonical.select(self._reader, name, file, f"{self._reader.file_row} AS file_row")
+        columns, select = canonical.select(self._reader, name, file, numbered=True)
         selected = ", ".join(["file_row", *map(quoted, columns)])
         converted = self._scratch / f"source-{self._results}.parquet"
         self._reader.execute(f"COPY (SELECT {selected} FROM ({select})) TO {literal(str(converted))} (FORMAT parquet)")

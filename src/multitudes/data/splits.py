@@ -1,18 +1,26 @@
-"""Which event is for training, for validation and for testing: three rules, each an SQL expression.
+"""Which event is for training, for validation and for testing: three rules.
 
-Every rule yields 0 (train), 1 (validation) or 2 (test) for a row of ``placed``, which has number (of the user), time,
-place (from 1, in the stable order of the user's events) and total (of the user's events).
+Every rule yields 0 (train), 1 (validation) or 2 (test) for each event. Legend: E events · U users.
 """
 
+from collections.abc import Callable, Iterable
+from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
-from multitudes.data.engine import Engine
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.whole import Users
 
 SplitRule = Literal["time", "user", "leave_one_out"]
+Split = Callable[[Users], NDArray[np.uint8]]
+_BUCKETS = 2**16
 
 
-def expression(engine: Engine, rule: SplitRule, validation_share: float, test_share: float) -> str:
-    """Return the SQL expression of ``rule``; the shares do not matter to leave-one-out.
+def rule(
+    name: SplitRule, validation_share: float, test_share: float, times: Callable[[], Iterable[NDArray[np.int64]]]
+) -> Split:
+    """Return the rule of a name; the shares do not matter to leave-one-out.
 
     * ``time``: two moments, the same for every user, chosen so that the shares hold over all events.
     * ``user``: the last shares of each user's own events; users with fewer than 3 distinct times only train.
@@ -20,53 +28,98 @@ def expression(engine: Engine, rule: SplitRule, validation_share: float, test_sh
       events only train.
 
     Events of one time are never parted by ``time`` and ``user``.
+
+    Args:
+        name: of the rule.
+        validation_share: of the events.
+        test_share: of the events.
+        times: yields those of all events, array by array, each time it is called; asked by ``time`` alone.
     """
-    if rule == "time":
-        return _by_time(engine, validation_share, test_share)
-    if rule == "user":
-        _user_cuts(engine, validation_share, test_share)
-        cut = "(SELECT max({0}) FROM cut WHERE cut.number = placed.number)"
-        test, validation = cut.format("test_from"), cut.format("validation_from")
-        return f"CASE WHEN time >= {test} THEN 2 WHEN time >= {validation} THEN 1 ELSE 0 END"
-    return "CASE WHEN total < 3 THEN 0 WHEN place = total THEN 2 WHEN place = total - 1 THEN 1 ELSE 0 END"
+    if name == "time":
+        train_until = quantile(times, 1.0 - validation_share - test_share)
+        validation_until = quantile(times, 1.0 - test_share)
+        return lambda users: by_time(users, train_until, validation_until)
+    if name == "user":
+        return lambda users: by_user(users, validation_share, test_share)
+    return leave_one_out
 
 
-def _by_time(engine: Engine, validation_share: float, test_share: float) -> str:
-    """Return the expression with the times at the quantiles; what happens at a cut belongs to the earlier part."""
-    train_until = engine.quantile("placed", "time", 1.0 - validation_share - test_share)
-    validation_until = engine.quantile("placed", "time", 1.0 - test_share)
-    return f"CASE WHEN time > {validation_until} THEN 2 WHEN time > {train_until} THEN 1 ELSE 0 END"
+def by_time(users: Users, train_until: int, validation_until: int) -> NDArray[np.uint8]:
+    """Part at two moments; what happens at a cut belongs to the earlier part."""
+    return _split(users.time_E > train_until, users.time_E > validation_until)
 
 
-def _user_cuts(engine: Engine, validation_share: float, test_share: float) -> None:
-    """Build ``cut`` (number, validation_from, test_from), counted backwards over each user's distinct times.
+def by_user(users: Users, validation_share: float, test_share: float) -> NDArray[np.uint8]:
+    """Part each user's events, counted backwards over the user's distinct times.
 
     A part takes whole moments until it has its share of the events (at least one), but leaves one moment each to the
     parts before it.
     """
-    wanted = "greatest(1, round(total * CAST({0!r} AS DOUBLE)))"
-    engine.make(
-        "cut",
-        f"""
-        WITH moment AS (
-            SELECT number, time, any_value(total) AS total, min(place) - 1 AS before,
-                   row_number() OVER (PARTITION BY number ORDER BY time) AS nth,
-                   count(*) OVER (PARTITION BY number) AS moments
-            FROM placed GROUP BY number, time
-        ), tested AS (
-            SELECT *, greatest(3, max(CASE WHEN total - before >= {wanted.format(test_share)} THEN nth END)
-                              OVER (PARTITION BY number)) AS test_nth
-            FROM moment WHERE moments >= 3
-        ), counted AS (
-            SELECT *, max(CASE WHEN nth = test_nth THEN before END) OVER (PARTITION BY number) AS before_test
-            FROM tested
-        ), validated AS (
-            SELECT *, greatest(2, max(CASE
-                        WHEN nth < test_nth AND before_test - before >= {wanted.format(validation_share)} THEN nth END)
-                        OVER (PARTITION BY number)) AS validation_nth
-            FROM counted
-        )
-        SELECT number, max(time) FILTER (nth = test_nth) AS test_from,
-               max(time) FILTER (nth = validation_nth) AS validation_from
-        FROM validated GROUP BY number""",
-    )
+    past_E = users.past
+    moment_E = np.cumsum(users.opens, dtype=np.int64)
+    nth_E = moment_E - users.each(moment_E[users.begin]) + 1  # among those of the user, from 1
+    moments_U = _largest(users, nth_E)
+    full_E = users.each(users.events_U)
+
+    enough_E = full_E - past_E >= users.each(_wanted(users.events_U, test_share))
+    test_E = users.each(np.maximum(3, _largest(users, np.where(enough_E, nth_E, 0))))
+    before_test_E = users.each(_largest(users, np.where(nth_E == test_E, past_E, 0)))
+    enough_E = before_test_E - past_E >= users.each(_wanted(users.events_U, validation_share))
+    enough_E &= nth_E < test_E
+    validation_E = users.each(np.maximum(2, _largest(users, np.where(enough_E, nth_E, 0))))
+
+    held_E = users.each(moments_U >= 3)
+    return _split(held_E & (nth_E >= validation_E), held_E & (nth_E >= test_E))
+
+
+def leave_one_out(users: Users) -> NDArray[np.uint8]:
+    """Hold out the last two events of users who have three."""
+    left_E = users.each(users.events_U) - users.place  # 1 = the last
+    held_E = users.each(users.events_U >= 3)
+    return _split(held_E & (left_E <= 2), held_E & (left_E == 1))
+
+
+def quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) -> int:
+    """Return the smallest value at or below which are at least ``share`` of all, exactly.
+
+    They are counted in buckets, then those of the bucket that has it in finer ones: memory is that of the buckets.
+
+    Args:
+        values: yields them, array by array, each time it is called; at least one.
+        share: as it is written, so 0.8 of 10 is 8.
+    """
+    low, high, total = _range(values())
+    rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
+    while low < high:
+        width = (high - low) // _BUCKETS + 1
+        counts = np.zeros(_BUCKETS, dtype=np.int64)
+        for array in values():
+            within = array[(array >= low) & (array <= high)]
+            # Differences of integers of 64 bits fit when they have no sign.
+            bucket = (within.astype(np.uint64) - np.uint64(low % 2**64)) // np.uint64(width)
+            counts += np.bincount(bucket.astype(np.int64), minlength=_BUCKETS)
+        until = np.cumsum(counts)
+        found = int(np.searchsorted(until, rank))
+        rank -= int(until[found] - counts[found])
+        low, high = low + found * width, min(high, low + (found + 1) * width - 1)
+    return low
+
+
+def _range(arrays: Iterable[NDArray[np.int64]]) -> tuple[int, int, int]:
+    found = [(int(array.min()), int(array.max()), len(array)) for array in arrays if len(array)]
+    return min(low for low, _, _ in found), max(high for _, high, _ in found), sum(n for _, _, n in found)
+
+
+def _wanted(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+    """Return the events that a part takes at least, halves rounded up."""
+    wanted_U: NDArray[np.float64] = np.maximum(1, np.floor(events_U * share + 0.5))
+    return wanted_U
+
+
+def _largest(users: Users, value_E: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.maximum.reduceat(value_E, users.begin)
+
+
+def _split(held_E: NDArray[np.bool_], test_E: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return the parts, where what is for testing is held out too."""
+    return held_E.astype(np.uint8) + test_E

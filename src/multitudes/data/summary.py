@@ -1,72 +1,119 @@
-"""The counts that the manifest of a prepared folder holds."""
+"""The counts that a prepared folder holds: of users, items, events, targets and their conditions.
 
-from multitudes.data.engine import Engine, record, value
-from multitudes.data.prepared import SPLIT_CODE
+Legend: E events · U users · I items of the vocabulary.
+"""
 
-# A target is a positive event of an item in the vocabulary, later than the moment at which the follows are known.
-_POSITIVE = "weight > 0 AND after"
-_TARGET = f"{_POSITIVE} AND item > 0"
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.engine import Engine, record
+from multitudes.data.prepared import SPLIT_CODE, TRAIN
+from multitudes.data.ragged import Ragged
+from multitudes.data.whole import Columns, Users
+
 FEW_USERS = 100  # fewer test users give intervals too wide to compare methods
+_PARTS = ("train", *SPLIT_CODE)
 
 
-def counts(engine: Engine) -> dict[str, int]:
-    """Return how many users, items, topics, events and targets there are, in all and per split."""
-    parts = []
-    for code, split in enumerate(("train", "validation", "test")):
-        within = f"count({{0}}) FILTER (split = {code}{{1}}) AS {split}_{{2}}"
-        parts += [
-            within.format("*", "", "events"),
-            within.format("DISTINCT number", f" AND {_TARGET}", "users"),
-            within.format("*", f" AND {_TARGET}", "targets"),
-            within.format("*", f" AND {_POSITIVE} AND item = 0", "cold_targets"),
-            within.format("*", f" AND {_TARGET} AND tied", "tied_targets"),
-        ]
-    whole = record(
+def whole(engine: Engine) -> dict[str, int]:
+    """Return how many users, items, topics and follows there are."""
+    return record(
         engine,
         """
         SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item_number) AS items,
                (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM follow) AS follows""",
     )
-    events = record(
-        engine,
-        f"""
-        SELECT count(*) AS events, count(*) FILTER (weight > 0) AS positives, count(*) FILTER (valid) AS valid_events,
-               count(*) FILTER (item = 0 AND known) AS events_of_rare_items, {", ".join(parts)}
-        FROM numbered""",
-    )
-    return {**whole, **events, **_with_history(engine)}
 
 
-def _with_history(engine: Engine) -> dict[str, int]:
-    """Return the users with targets in a part and at least one event before it: those whom a history can help."""
-    counted = f"""
-        SELECT count(DISTINCT number) FROM numbered
-        WHERE split = {{0}} AND {_TARGET} AND number IN (SELECT number FROM numbered WHERE split < {{0}})"""
-    return {f"{part}_users_with_history": value(engine, counted.format(code)) for part, code in SPLIT_CODE.items()}
+class Tally:
+    """Counts that are taken of some users after the other.
 
+    A target is a positive event of an item in the vocabulary, later than the moment at which the follows are known.
 
-def conditions(engine: Engine) -> dict[str, int]:
-    """Return how many training targets have a condition of each kind: the triples (condition, user, item).
-
-    ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the item
-    has a topic that the user follows.
+    Attributes:
+        events: events and targets, in all and for each part; users with targets in a part, and those of them who have
+            an event before it: those whom a history can help.
+        conditions: training targets that have a condition of each kind, which make triples (condition, user, item).
+            ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the
+            item has a topic that the user follows.
+        positives_I: positive training events of each item (0 for the unknown one).
+        recent_I: those of them later than ``recent_after``; all, where that is None.
     """
-    targets = f"SELECT * FROM numbered WHERE split = 0 AND {_TARGET}"
-    return {
-        "source": int(value(engine, f"SELECT count(*) FROM ({targets}) WHERE source > 0")),
-        "item": int(value(engine, f"SELECT count(*) FROM ({targets}) SEMI JOIN item_topic USING (item_id)")),
-        "match": int(
-            value(
-                engine,
-                f"""
-            SELECT count(*) FROM ({targets}) SEMI JOIN (
-                SELECT DISTINCT member.number, item_id
-                FROM (SELECT DISTINCT number, item_id FROM ({targets})) JOIN member USING (number)
-                JOIN follow USING (user_id) JOIN item_topic USING (item_id, topic)
-            ) USING (number, item_id)""",
-            )
-        ),
-    }
+
+    def __init__(self, follows: Ragged, topics: Ragged, recent_after: int | None) -> None:
+        """Begin with nothing; ``follows`` are the topics of users, ``topics`` those of items."""
+        self._follows, self._topics, self._recent_after = follows, topics, recent_after
+        self._counts: Counter[str] = Counter()
+        self.positives_I = np.zeros(len(topics), dtype=np.int64)
+        self.recent_I = np.zeros(len(topics), dtype=np.int64)
+
+    def add(self, users: Users, columns: Columns) -> None:
+        """Count the events of users: ``event_arrays.EventArrays.number`` has their columns."""
+        positive_E = columns["event_weight"] > 0
+        named_E = columns["event_item"] > 0
+        later_E = positive_E & columns["event_after_follows"]
+        target_E = later_E & named_E
+        count = self._count
+        count("events", np.ones_like(positive_E))
+        count("positives", positive_E)
+        count("valid_events", columns["event_valid"])
+        count("events_of_rare_items", columns["known"] & ~named_E)
+        earliest_U = np.minimum.reduceat(columns["event_split"], users.begin)
+        for code, part in enumerate(_PARTS):
+            within_E = columns["event_split"] == code
+            held_E = target_E & within_E
+            held_U = users.any(held_E)
+            count(f"{part}_events", within_E)
+            count(f"{part}_users", held_U)
+            count(f"{part}_targets", held_E)
+            count(f"{part}_cold_targets", later_E & within_E & ~named_E)
+            count(f"{part}_tied_targets", held_E & columns["tied"])
+            count(f"{part}_users_with_history", held_U & (earliest_U < code))
+        train_E = columns["event_split"] == TRAIN
+        self._add_items(users, columns["event_item"], positive_E & train_E)
+        self._add_conditions(users, columns, np.flatnonzero(target_E & train_E))
+
+    @property
+    def events(self) -> dict[str, int]:
+        """See the class."""
+        names = ["events", "positives", "valid_events", "events_of_rare_items"]
+        kinds = ("events", "users", "targets", "cold_targets", "tied_targets")
+        names += [f"{part}_{kind}" for part in _PARTS for kind in kinds]
+        return {name: self._counts[name] for name in [*names, *(f"{part}_users_with_history" for part in SPLIT_CODE)]}
+
+    @property
+    def conditions(self) -> dict[str, int]:
+        """See the class."""
+        return {name: self._counts[name] for name in ("source", "item", "match")}
+
+    def _count(self, name: str, true: NDArray[np.bool_]) -> None:
+        self._counts[name] += int(np.count_nonzero(true))
+
+    def _add_items(self, users: Users, item_E: NDArray[np.int32], counted_E: NDArray[np.bool_]) -> None:
+        counted_E &= item_E > 0
+        self.positives_I += np.bincount(item_E[counted_E], minlength=len(self.positives_I))
+        if self._recent_after is not None:
+            counted_E &= users.time_E > self._recent_after
+        self.recent_I += np.bincount(item_E[counted_E], minlength=len(self.recent_I))
+
+    def _add_conditions(self, users: Users, columns: Columns, row_N: NDArray[np.int64]) -> None:
+        """Count those of the events at some rows."""
+        item_N = columns["event_item"][row_N]
+        user_N = users.each(np.arange(len(users.number_U)))[row_N]
+        self._count("source", columns["event_source"][row_N] > 0)
+        self._count("item", self._topics.count[item_N] > 0)
+        owner_P, topic_P = self._topics.of(item_N)  # pairs of a target and a topic of its item
+        follower_F, followed_F = self._follows.of(users.number_U)
+        width = self._topics.width
+        follow_F = np.sort(follower_F * width + followed_F)
+        asked_P = user_N[owner_P] * width + topic_P
+        place_P = np.searchsorted(follow_F, asked_P)
+        found_P = np.append(follow_F, -1)[place_P] == asked_P
+        matched_N = np.zeros(len(row_N), dtype=np.bool_)
+        matched_N[owner_P[found_P]] = True
+        self._count("match", matched_N)
 
 
 def warnings(counts: dict[str, int], split: str) -> list[str]:

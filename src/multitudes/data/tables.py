@@ -96,9 +96,9 @@ def load(engine: Engine, name: str, file: Path, into: str | None = None) -> Tabl
     """
     into = into or name
     with engine.reading(file):
-        columns, select = canonical.select(engine, name, file, f"{engine.file_row} AS file_row")
+        columns, select = canonical.select(engine, name, file, numbered=True)
         _check(engine, name, file, select, columns)
-        engine.make(f"{into}_raw", select)
+        engine.read(f"{into}_raw", select, file)
     table = _table(engine, name, into, file, columns)
     return replace(table, missing=_missing(engine, into, columns))
 

@@ -30,7 +30,7 @@ class Rules:
 def clean(
     engine: Engine, table: Table, rules: Rules, earlier: Earlier | None = None, *, keep: bool = False
 ) -> dict[str, int]:
-    """Build ``event`` and ``known_from`` (``item`` and ``topic`` stand already) and return the repairs.
+    """Build ``event`` and ``known_from`` (``known_item`` stands already) and return the repairs.
 
     Args:
         engine: that has ``events_raw``.
@@ -59,20 +59,20 @@ def clean(
     if earlier is not None:
         refuse_earlier_times(engine, earlier, table, past)
     _known_from(engine, past, rules.follows_from_share)
-    unsorted = _unsorted(engine, past)
-    sound = _sound(table, past, rules.negative_actions, 0 if earlier is None else earlier.rows)
+    unsorted = 0 if not repeated and engine.rises("events_raw", "timestamp", past) else _unsorted(engine, past)
+    copies = _find_copies(engine, table, past)
+    once = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {past}"
+    sound = _sound(once, table, rules.negative_actions, 0 if earlier is None else earlier.rows)
     if earlier is not None:
         sound = f"SELECT {COLUMNS} FROM earlier UNION ALL {sound}"
     if keep:
         engine.make("sound", sound)
         sound = "SELECT * FROM sound"
     _judge(engine, sound)
-    kept = value(engine, "SELECT count(*) FROM event") - (0 if earlier is None else earlier.events)
-    engine.drop("events_raw")
     repairs = {
         "events_with_nulls": counts["total"] - counts["whole"],
         "future_events": counts["whole"] - counts["past"],
-        "duplicate_events": counts["past"] - kept,
+        "duplicate_events": copies,
         "unsorted_events": unsorted,
         "events_without_action": counts["unnamed"] if "action" in table else 0,
         "repeated_events": repeated,
@@ -81,58 +81,81 @@ def clean(
 
 
 def unknown(engine: Engine) -> dict[str, int]:
-    """Return how many events are of items, or have a source, that the items table does not know."""
+    """Build ``acted``, and return how many events are of items, or have a source, that are in no items table."""
+    engine.make(
+        "acted",
+        """
+        SELECT action, count(*) FILTER (NOT known) AS unknown_items,
+               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_sources
+        FROM event LEFT JOIN topic ON topic = source GROUP BY action""",
+    )
     return record(
         engine,
         """
-        SELECT count(*) FILTER (NOT known) AS events_of_unknown_items,
-               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_source_interests
-        FROM event LEFT JOIN topic ON topic = source""",
+        SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
+               CAST(sum(unknown_sources) AS BIGINT) AS unknown_source_interests
+        FROM acted""",
+    )
+
+
+def summarize(engine: Engine) -> None:
+    """Build ``active``: what is asked of each user's events, found in one reading of them."""
+    engine.make(
+        "active",
+        """
+        SELECT user_id, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid
+        FROM event GROUP BY user_id""",
     )
 
 
 def is_order_only(engine: Engine) -> bool:
     """Return whether the times of every user are the positions 0, 1, …, n - 1: an order, not a time."""
-    within = "min(time) = 0 AND max(time) = count(*) - 1"
-    per_user = "SELECT {0} AS so, count(*) AS n FROM event GROUP BY user_id"
-    test = "SELECT bool_and(so) AND max(n) > 1 FROM ({0})"
     # The cheap test first: distinct counts cost a sort.
-    return bool(value(engine, test.format(per_user.format(within)))) and bool(
-        value(engine, test.format(per_user.format("count(DISTINCT time) = count(*)")))
+    within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM active"
+    distinct = "SELECT count(DISTINCT time) = count(*) AS so FROM event GROUP BY user_id"
+    return bool(value(engine, within)) and bool(value(engine, f"SELECT bool_and(so) FROM ({distinct})"))
+
+
+def _find_copies(engine: Engine, table: Table, past: str) -> int:
+    """Build ``copy``: the rows that say in every column what an earlier row says; return how many there are."""
+    # Few rows share user, item and time, and only these are compared as a whole: three integers are grouped faster.
+    key, columns = "user_id, item_id, timestamp", ", ".join(quoted(column) for column in table.columns)
+    engine.make("alike", f"SELECT {key} FROM events_raw WHERE {past} GROUP BY {key} HAVING count(*) > 1")
+    engine.make("compared", f"SELECT * FROM events_raw SEMI JOIN alike USING ({key})")
+    engine.make(
+        "copy",
+        f"""
+        SELECT file_row FROM compared
+        ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)""",
     )
+    engine.drop("alike", "compared")
+    return int(value(engine, "SELECT count(*) FROM copy"))
 
 
-def _sound(table: Table, past: str, negative_actions: Sequence[str], rows_before: int) -> str:
-    """Return the SQL of the events that are whole and past, once each, with what is known of each by itself."""
-    columns = ", ".join(quoted(column) for column in table.columns)
+def _sound(once: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
+    """Return the SQL of the events ``once``, which are whole and past, with what is known of each by itself."""
     negative = (
         f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
     )
     unnamed = literal("unknown" if "action" in table else "event")
-    lacking = ("action", "rating", "source_interest", "valid", "request_id", "event_id")
-    optional = "".join(f", any_value({c}) AS {c}" for c in lacking if c not in table)
     return f"""
         SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
                coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, event_id,
                coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged
-        FROM (
-            SELECT min(file_row) AS file_row, {columns}{optional}
-            FROM events_raw WHERE {past} GROUP BY {columns}
-        )"""
+        FROM {once}"""
 
 
 def _judge(engine: Engine, sound: str) -> None:
-    """Build ``event`` of sound events: their items are known or not, and they are usable or not."""
-    all_unusable = "NOT (SELECT coalesce(bool_or(usable), false) FROM item)"
-    engine.make(
+    """Give sound events the name ``event``: their items are known or not, and they are usable or not."""
+    unusable = not value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
+    engine.view(
         "event",
         f"""
-        SELECT row AS file_row, user_id, item_id, time, action, rating, source, request_id, known, negative, flagged,
-               known AND has_features AND NOT negative AND NOT flagged AS valid
-        FROM (
-            SELECT once.*, item.item_id IS NOT NULL AS known, coalesce(usable, false) OR {all_unusable} AS has_features
-            FROM ({sound}) AS once LEFT JOIN item ON item.item_id = once.item_id
-        )""",
+        SELECT row AS file_row, once.user_id, once.item_id, time, action, rating, source, request_id, negative, flagged,
+               coalesce(known_item.item, 0) AS item, known_item.item IS NOT NULL AS known,
+               known_item.item IS NOT NULL AND ({"true" if unusable else "usable"})
+               AND NOT negative AND NOT flagged AS valid
+        FROM ({sound}) AS once LEFT JOIN known_item ON known_item.item_id = once.item_id""",
     )
 
 

@@ -9,7 +9,9 @@ _SOUND = "all_finite(embedding)"  # null for an empty list, which is no embeddin
 
 
 def clean(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
-    """Build ``item``, ``item_topic`` and ``topic``; return the repairs and the width of the embeddings (0 = none).
+    """Build ``item``, ``known_item``, ``item_topic`` and ``topic``; return the repairs and the embeddings' width.
+
+    The width is 0 where there are none.
 
     Raises:
         DataError: embeddings differ in width, or rows of one item differ.
@@ -32,6 +34,7 @@ def clean(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
                coalesce({_SOUND}, false) OR item_id IN (SELECT item_id FROM item_topic) AS usable
         FROM items_rows""",
     )
+    engine.make("known_item", "SELECT item_id, row_number() OVER (ORDER BY item_id) AS item, usable FROM item")
     repairs |= record(
         engine,
         """

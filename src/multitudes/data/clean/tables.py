@@ -2,10 +2,13 @@
 
 ========== =========================================================================================================
 item       item_id, title, embedding (finite or null), usable (has topics or an embedding), and feature columns
+known_item item_id, item (number among all items, from 1, by id), usable
 item_topic item_id, topic, place (in the order of the list)
 topic      topic, number (from 1, by name)
-event      file_row, user_id, item_id, time, action, rating, source, request_id, known (the item is), negative, flagged,
-           valid
+event      file_row, user_id, item_id, time, action, rating, source, request_id, negative, flagged, item (0 = unknown),
+           known (the item is), valid
+acted      action, unknown_items, unknown_sources (events of each); every action
+active     user_id, events, first, last (times), any_valid; every user of an event
 known_from user_id, time: the moment at which the user's follows are known
 member     user_id, number (from 0, by id), and feature columns; every user of either table
 follow     user_id, topic, place; only topics that an item has
@@ -81,9 +84,12 @@ def clean(
     progress(len(inputs), len(inputs) + 2, "checking items")
     repairs, width = items.clean(engine, found.get("items"))
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
-    repairs |= events.clean(engine, found["events"], rules, earlier, keep=keep)
-    explained = {} if served is None else sources.explain(engine, served, logs.within_s)
-    repairs |= events.unknown(engine) | users.clean(engine, found.get("users"))
+    with engine.reading(found["events"].file):  # which may lie where it was, and be read by each of these
+        repairs |= events.clean(engine, found["events"], rules, earlier, keep=keep)
+        explained = {} if served is None else sources.explain(engine, served, logs.within_s)
+        events.summarize(engine)
+        repairs |= events.unknown(engine) | users.clean(engine, found.get("users"))
+        ordered_only = events.is_order_only(engine)
     return Clean(
         tables=found,
         inputs=inputs,
@@ -91,7 +97,7 @@ def clean(
         repairs={name: count for name, count in repairs.items() if count},
         sources=explained,
         warnings=tuple(_warnings(engine, found)),
-        ordered_only=events.is_order_only(engine),
+        ordered_only=ordered_only,
         embedding_width=width,
     )
 

@@ -6,7 +6,7 @@ from multitudes.data.tables import Table
 
 
 def clean(engine: Engine, table: Table | None) -> dict[str, int]:
-    """Build ``member`` and ``follow`` (``event`` and ``topic`` stand already) and return the repairs.
+    """Build ``member`` and ``follow`` (``active`` and ``topic`` stand already) and return the repairs.
 
     Raises:
         DataError: rows of one user differ.
@@ -15,20 +15,20 @@ def clean(engine: Engine, table: Table | None) -> dict[str, int]:
         engine.make(
             "users_raw",
             """
-            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM event LIMIT 0""",
+            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM active LIMIT 0""",
         )
     repairs = one_per_id(engine, "users", "user_id", table)
     engine.make(
         "member",
         """
         SELECT row_number() OVER (ORDER BY user_id) - 1 AS number, *
-        FROM (SELECT user_id FROM event UNION SELECT user_id FROM users_rows)
+        FROM (SELECT user_id FROM active UNION SELECT user_id FROM users_rows)
         LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""",
     )
     repairs |= _follows(engine)
     missing = 0
     if table is not None:
-        missing = value(engine, "SELECT count(DISTINCT user_id) FROM event ANTI JOIN users_rows USING (user_id)")
+        missing = value(engine, "SELECT count(*) FROM active ANTI JOIN users_rows USING (user_id)")
     engine.drop("users_rows")
     return repairs | {"users_not_in_table": missing} | _activity(engine)
 
@@ -57,6 +57,5 @@ def _activity(engine: Engine) -> dict[str, int]:
         """
         SELECT count(*) FILTER (any_valid IS NULL) AS users_without_events,
                count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events
-        FROM member LEFT JOIN (SELECT user_id, bool_or(valid) AS any_valid FROM event GROUP BY user_id) USING (user_id)
-        """,
+        FROM member LEFT JOIN (SELECT user_id, any_valid FROM active) USING (user_id)""",
     )
