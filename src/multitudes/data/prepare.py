@@ -181,7 +181,7 @@ def _write_events(
     progress(5, _STEPS, "ordering events")
     with engine.reading(cleaned.tables["events"].file):
         arrays.order(engine, numbering.ordered(config.ties, config.seed, config.positive_actions, config.min_rating))
-    engine.drop("event")
+    engine.drop("event", "events_raw")
     progress(6, _STEPS, "numbering items")
     split = splits.rule(config.split, config.validation_share, config.test_share, arrays.times)
     trained = arrays.part(split, value(engine, "SELECT count(*) FROM known_item"))
