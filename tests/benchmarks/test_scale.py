@@ -35,8 +35,9 @@ def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):
         events: {"figures": {"prepare": dict(zip(("seconds", "cpu_s", "peak_mib"), values, strict=True))}}
         for events, values in figures.items()
     }
-    shown = picture.rows(kept).filter(measure=picture.CPU).rows()
-    assert shown == [(100, picture.CPU, 0.2, pytest.approx(0.2)), (1000, picture.CPU, 1.0, pytest.approx(2.0))]
+    shown = picture.rows(kept)
+    assert shown.filter(measure=picture.CPU).rows() == [(100, picture.CPU, 0.2), (1000, picture.CPU, 1.0)]
+    assert shown.filter(measure=picture.PROPORTION)["value"].to_list() == pytest.approx([0.2, 2.0])
     picture.draw(kept, tmp_path / "growth.svg")
     assert "processor seconds" in (tmp_path / "growth.svg").read_text()
 

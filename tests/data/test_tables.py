@@ -158,3 +158,15 @@ def test_a_folder_without_events_or_no_folder_is_refused(tmp_path):
     assert "at least the events table" in refusal(write(tmp_path, events=None))
     with pytest.raises(UsageError, match="no such folder"):
         cleaned(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("parts", [0, 2])
+def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, parts):
+    table = events(file_row_number=[0] * 6, file_index=[7] * 6)
+    write(tmp_path, events=None if parts else table)
+    if parts:
+        (tmp_path / "events").mkdir()
+        for part in range(parts):
+            table[part * 3 : part * 3 + 3].write_parquet(tmp_path / "events" / f"{part}.parquet")
+    _, (rows,) = cleaned(tmp_path, "SELECT file_row, time FROM event ORDER BY file_row")
+    assert rows.rows() == list(enumerate(table["timestamp"], start=1))
