@@ -62,8 +62,8 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     trained = [record["figures"]["train"] for record in results["growth"].values() if "train" in record["figures"]]
     if trained:
         yield (
-            "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose pages"
-            " the kernel may drop; *libraries* is what the process has before it begins):"
+            "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose"
+            " pages the kernel may drop; *libraries* is what the process has before it begins):"
         )
         yield ""
         columns = ("targets", "items", "table_and_moments_mib", "libraries_mib", "anonymous_mib", "peak_mib")
