@@ -67,15 +67,15 @@ def test_where_the_best_are_excluded_it_is_searched_as_surely_as_without_exclusi
     assert engine.asked == [10, 50]
 
 
-def test_where_more_are_excluded_than_were_proposed_the_number_of_exclusions_bounds_the_depth(engine):
+def test_where_more_are_excluded_than_were_proposed_it_is_searched_deeper_until_it_is_known_how_deep(engine):
     assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
-    assert engine.asked == [10, 100]
+    assert engine.asked == [10, 50, 100]
 
 
 def test_deeper_than_was_tuned_it_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
-    assert engine.asked == [10], "the second once: its results said how deep they stand"
+    assert engine.asked == [10, 50], "the second until it was known how deep they stand"
 
 
 def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkeypatch):

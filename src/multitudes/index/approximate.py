@@ -2,26 +2,27 @@
 
 Legend: Q queries · W queries that wait · N results asked for · M proposals · D dimensions · n items.
 
-Every candidate is ranked by its full vector. What is excluded is left out of the proposals and not of the walk, whose
-length is that of the depth at which the last result stands among all items (``index.depth``): it is guessed, and known
-when the results are. What is of another topic is sieved out of the ranking. Either way the search counts if it was
-tuned for the depth it came to, else the query is searched again, deeper. That holds the recall with filters as without.
+Every candidate is ranked by its full vector. How far a query is searched is the depth at which its last result stands
+among all items, the excluded ones too (``index.depth``): it is guessed, and known when the results are. Where few of
+the best are excluded, as a rule, they are sieved out of the ranking, so that the queries of all users are searched
+together; where many are, they are left out of the proposals, which are fewer then. What is of another topic is sieved
+out. Each way the search counts if it was tuned for the depth it came to, else the query is searched again, deeper. That
+holds the recall with filters as without.
 """
 
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.depth import SLACK, Excluded
 from multitudes.index.exact import scan_topic
-from multitudes.index.order import Ranking, first, in_order, kept
+from multitudes.index.order import Ranking, first, in_order, kept, rows_of
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.request import Request, by_topic, each_once, in_parts, put
+from multitudes.index.request import Request, by_topic, each_once, in_parts, put, runs
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.selector import LeftOut, nothing
@@ -55,20 +56,34 @@ class Approximate:
         size = len(self.rows) if topic == ANY_TOPIC else len(self.rows.postings.rows(topic))
         if topic != ANY_TOPIC and self.tuning.scans(topic, size):
             return self._scanned(topic, request)
-        answer = self._unseen if topic == ANY_TOPIC else partial(self._of_topic, topic)
-        hits = in_parts(request, _runs(self._left_out(request)), answer)
+        out_Q = self._left_out(request)
+        if topic == ANY_TOPIC:
+            hits = self._unseen(out_Q, request)
+        else:
+            hits = in_parts(request, _parts(out_Q), partial(self._of_topic, topic))
         return hits._replace(log_sum_Q=np.full(len(request.limit_Q), np.nan, np.float32)) if request.log_sums else hits
 
     def _scanned(self, topic: int, request: Request) -> Hits:
         return scan_topic(self.rows, self._vectors, topic, request.also_excluding(self._gone))
 
-    def _unseen(self, out: LeftOut, request: Request) -> Hits:
+    def _unseen(self, out_Q: Sequence[LeftOut], request: Request) -> Hits:
         """Answer queries for all items but some."""
-        if len(out.row_E) == 0:
-            return self._deepened(ANY_TOPIC, request, request.limit_Q.copy(), partial(self._plain, request))
-        excluded = Excluded.of(self.rows, request.query_QD, out.row_E)
+        excluded = Excluded.of(self.rows, request.query_QD, [out.row_E for out in out_Q])
         depth_Q = excluded.guess(self._spread, self.tuning.levels, request.query_QD, request.limit_Q)
-        return self._deepened(ANY_TOPIC, request, depth_Q, partial(self._without, request, excluded, out))
+        # Those of the next level are fewer than twice as many proposals.
+        far_Q = self.tuning.places(depth_Q) > self.tuning.places(request.limit_Q) + 1
+        if not far_Q.any():
+            return self._deepened(ANY_TOPIC, request, depth_Q, partial(self._without, request, out_Q))
+        hits = no_hits(len(far_Q), request.width)
+        near, far = np.flatnonzero(~far_Q), np.flatnonzero(far_Q)
+        if len(near):
+            asked, out_N = request.of(near), [out_Q[q] for q in near.tolist()]
+            put(hits, near, self._deepened(ANY_TOPIC, asked, depth_Q[near], partial(self._without, asked, out_N)))
+        for out, where in _parts([out_Q[q] for q in far.tolist()]):
+            asked = request.of(far[where])
+            rank = partial(self._among, asked, excluded.rows(far[where]), out)
+            put(hits, far[where], self._deepened(ANY_TOPIC, asked, depth_Q[far[where]], rank))
+        return hits
 
     def _of_topic(self, topic: int, out: LeftOut, request: Request) -> Hits:
         """Answer queries for the items of a large topic but some."""
@@ -120,10 +135,6 @@ class Approximate:
         """Return depths as if a topic of so many items were as dense in the ranking as it is in the corpus."""
         return np.asarray(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self.rows) / size), dtype=np.int64)
 
-    def _plain(self, request: Request, where: NDArray[np.int64], walk: Walk) -> Ranking:
-        """Search where nothing is filtered."""
-        return self.rank(request.of(where), walk)
-
     def rank(
         self,
         request: Request,
@@ -137,7 +148,22 @@ class Approximate:
         short_Q = hits.count_Q < request.limit_Q
         return self._named(Ranking(hits, np.where(short_Q, walk.depth_Q + 1, request.limit_Q)))
 
-    def _without(
+    def _without(self, request: Request, out_Q: Sequence[LeftOut], where: NDArray[np.int64], walk: Walk) -> Ranking:
+        """Search all items once, and sieve out what each query leaves out."""
+        asked = request.of(where)
+        row_QM, score_QM = self._proposed(asked.query_QD, walk)
+        # What stands deeper was not tuned for.
+        deep_Q = (SLACK * walk.depth_Q).astype(np.int64)
+        key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : deep_Q.max()]
+        out_QM = np.arange(key_QM.shape[1]) >= deep_Q[:, None]
+        for out, some in runs([out_Q[q] for q in where.tolist()]):
+            out_QM[some] |= find_rows(out.row_E, rows_of(key_QM[some]))[1]
+        hits, depth_Q = kept(key_QM | out_QM, asked.limit_Q, request.width)
+        short_Q = hits.count_Q < asked.limit_Q
+        thin_Q = _thinned(deep_Q, hits.count_Q, asked.limit_Q)
+        return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, walk.depth_Q + 1), depth_Q)))
+
+    def _among(
         self, request: Request, excluded: Excluded, out: LeftOut, where: NDArray[np.int64], walk: Walk
     ) -> Ranking:
         """Search as far as a walk goes, for no more than what is left without the excluded."""
@@ -156,8 +182,7 @@ class Approximate:
         out_QM |= find_rows(out.row_E, row_QM)[1]
         hits, depth_Q = kept(in_order(row_QM, score_QM, out_QM), asked.limit_Q, request.width)
         short_Q = hits.count_Q < asked.limit_Q
-        # Where too few were kept, what is missing lies as thin below as above.
-        thin_Q = (row_QM >= 0).sum(axis=1) * (asked.limit_Q + 1) // (hits.count_Q + 1)
+        thin_Q = _thinned((row_QM >= 0).sum(axis=1), hits.count_Q, asked.limit_Q)
         return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, walk.depth_Q + 1), depth_Q)))
 
     def _proposed(
@@ -186,6 +211,13 @@ class Approximate:
         return score_QM
 
 
+def _thinned(
+    looked_at_Q: NDArray[np.int64], kept_Q: NDArray[np.int64], limit_Q: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return depths where too few of the first were kept: what is missing lies as thin below as above."""
+    return looked_at_Q * (limit_Q + 1) // (kept_Q + 1)
+
+
 def _spared(walk: Walk, own: Walk) -> NDArray[np.int64]:
     """Return the proposals for results that are tuned at ``own`` and stand as deep as those of ``walk``.
 
@@ -195,7 +227,6 @@ def _spared(walk: Walk, own: Walk) -> NDArray[np.int64]:
     return (own.proposals_Q + walk.proposals_Q - (walk.depth_Q - own.depth_Q) + 1) // 2
 
 
-def _runs(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:
-    """Return consecutive queries that leave out the same, which the vectors of one user share."""
-    starts = [q for q in range(len(out_Q)) if q == 0 or out_Q[q] is not out_Q[q - 1]]
-    return [(out_Q[a], np.arange(a, b)) for a, b in pairwise([*starts, len(out_Q)])]
+def _parts(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:
+    """Return what queries leave out, and those that leave out the same, which the vectors of one user share."""
+    return [(out, np.arange(some.start, some.stop)) for out, some in runs(out_Q)]

@@ -4,6 +4,7 @@ Legend: Q queries · N results asked for · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -103,6 +104,12 @@ def each_once(arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.in
     distinct = {id(array): array for array in arrays}
     made = {key: make(array) for key, array in distinct.items()}
     return [made[id(array)] for array in arrays]
+
+
+def runs(values: Sequence[Made]) -> list[tuple[Made, slice]]:
+    """Return successive values that are one object, as all that one user excludes is, and where they stand."""
+    starts = [q for q in range(len(values)) if q == 0 or values[q] is not values[q - 1]]
+    return [(values[a], slice(a, b)) for a, b in pairwise([*starts, len(values)])]
 
 
 def _integers(ids: ArrayLike) -> NDArray[np.int64]:
