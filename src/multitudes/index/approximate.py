@@ -68,21 +68,21 @@ class Approximate:
 
     def _unseen(self, out_Q: Sequence[LeftOut], request: Request) -> Hits:
         """Answer queries for all items but some."""
+        if not any(len(out.row_E) for out, _ in runs(out_Q)):
+            return self._deepened(ANY_TOPIC, request, request.limit_Q.copy(), partial(self._plain, request))
         excluded = Excluded.of(self.rows, request.query_QD, [out.row_E for out in out_Q])
         depth_Q = excluded.guess(self._spread, self.tuning.levels, request.query_QD, request.limit_Q)
-        # Those of the next level are fewer than twice as many proposals.
-        far_Q = self.tuning.places(depth_Q) > self.tuning.places(request.limit_Q) + 1
-        if not far_Q.any():
-            return self._deepened(ANY_TOPIC, request, depth_Q, partial(self._without, request, out_Q))
-        hits = no_hits(len(far_Q), request.width)
-        near, far = np.flatnonzero(~far_Q), np.flatnonzero(far_Q)
-        if len(near):
-            asked, out_N = request.of(near), [out_Q[q] for q in near.tolist()]
-            put(hits, near, self._deepened(ANY_TOPIC, asked, depth_Q[near], partial(self._without, asked, out_N)))
-        for out, where in _parts([out_Q[q] for q in far.tolist()]):
-            asked = request.of(far[where])
-            rank = partial(self._among, asked, excluded.rows(far[where]), out)
-            put(hits, far[where], self._deepened(ANY_TOPIC, asked, depth_Q[far[where]], rank))
+        hits = no_hits(len(depth_Q), request.width)
+        # Sieved, those of the next level are fewer than twice as many proposals.
+        near_Q = self.tuning.places(depth_Q) <= self.tuning.places(request.limit_Q) + 1
+        sieve = partial(self._without, request, out_Q, depth_Q - request.limit_Q)
+        still = self._searched(hits, request, depth_Q, np.flatnonzero(near_Q & (request.limit_Q > 0)), sieve)
+        waiting_W = np.sort(np.concatenate([still, np.flatnonzero(~near_Q)]))
+        for out, some in runs([out_Q[q] for q in waiting_W.tolist()]):
+            where = waiting_W[some]
+            asked = request.of(where)
+            rank = partial(self._among, asked, excluded.rows(where), out)
+            put(hits, where, self._deepened(ANY_TOPIC, asked, depth_Q[where], rank))
         return hits
 
     def _of_topic(self, topic: int, out: LeftOut, request: Request) -> Hits:
@@ -99,25 +99,37 @@ class Approximate:
     ) -> Hits:
         """Search each query at its depth, and deeper while that was not deep enough; in the end by a scan."""
         hits = no_hits(len(request.limit_Q), request.width)
-        depth_Q[~request.query_QD.any(axis=1)] = len(self.rows) + 1  # all items tie: an engine proposes any of them
         waiting_W = np.flatnonzero(request.limit_Q)
         for _ in range(_TURNS):
-            still = [waiting_W[:0]]
-            for walk, where in self.tuning.together(depth_Q, waiting_W):
-                if walk is None:
-                    still.append(where)
-                    continue
-                found, depth_Q[where] = rank(where, walk)
-                enough = (found.count_Q >= request.limit_Q[where]) & (depth_Q[where] <= SLACK * walk.depth_Q)
-                if len(where) == len(depth_Q) and enough.all():
-                    return found
-                put(hits, where[enough], found.rows(np.flatnonzero(enough)))
-                still.append(where[~enough])
-            waiting_W = np.concatenate(still)
+            waiting_W = self._searched(hits, request, depth_Q, waiting_W, rank)
             if len(waiting_W) == 0:
                 return hits
         put(hits, waiting_W, self._scanned(topic, request.of(waiting_W)))
         return hits
+
+    def _searched(
+        self,
+        hits: Hits,
+        request: Request,
+        depth_Q: NDArray[np.int64],
+        waiting_W: NDArray[np.int64],
+        rank: Callable[[NDArray[np.int64], Walk], Ranking],
+    ) -> NDArray[np.int64]:
+        """Search each query that waits at its depth, once; return those for which that was not deep enough.
+
+        What the others found is written into ``hits``, and how deep each was into ``depth_Q``.
+        """
+        tie_W = ~request.query_QD[waiting_W].any(axis=1)  # all items: an engine proposes any of them
+        still = [waiting_W[tie_W]]
+        for walk, where in self.tuning.together(depth_Q, waiting_W[~tie_W]):
+            if walk is None:
+                still.append(where)
+                continue
+            found, depth_Q[where] = rank(where, walk)
+            enough = (found.count_Q >= request.limit_Q[where]) & (depth_Q[where] <= SLACK * walk.depth_Q)
+            put(hits, where[enough], found.rows(np.flatnonzero(enough)))
+            still.append(where[~enough])
+        return np.concatenate(still)
 
     def _left_out(self, request: Request) -> list[LeftOut]:
         """Return what each query excludes, with what has gone; the vectors of one user share it."""
@@ -148,31 +160,43 @@ class Approximate:
         short_Q = hits.count_Q < request.limit_Q
         return self._named(Ranking(hits, np.where(short_Q, walk.depth_Q + 1, request.limit_Q)))
 
-    def _without(self, request: Request, out_Q: Sequence[LeftOut], where: NDArray[np.int64], walk: Walk) -> Ranking:
-        """Search all items once, and sieve out what each query leaves out."""
+    def _plain(self, request: Request, where: NDArray[np.int64], walk: Walk) -> Ranking:
+        """Search where nothing is filtered."""
+        return self.rank(request.of(where), walk)
+
+    def _without(
+        self,
+        request: Request,
+        out_Q: Sequence[LeftOut],
+        above_Q: NDArray[np.int64],
+        where: NDArray[np.int64],
+        walk: Walk,
+    ) -> Ranking:
+        """Search all items once, and sieve out what each query leaves out: so many of its best, it is thought."""
         asked = request.of(where)
-        row_QM, score_QM = self._proposed(asked.query_QD, walk)
-        # What stands deeper was not tuned for.
-        deep_Q = (SLACK * walk.depth_Q).astype(np.int64)
+        wanted_Q = np.minimum(walk.proposals_Q, _spared(walk, self._own(asked)) + above_Q[where])
+        row_QM, score_QM = self._proposed(asked.query_QD, walk, wanted_Q)
+        deep_Q = (SLACK * walk.depth_Q).astype(np.int64)  # what stands deeper was not tuned for
         key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : deep_Q.max()]
         out_QM = np.arange(key_QM.shape[1]) >= deep_Q[:, None]
         for out, some in runs([out_Q[q] for q in where.tolist()]):
             out_QM[some] |= find_rows(out.row_E, rows_of(key_QM[some]))[1]
         hits, depth_Q = kept(key_QM | out_QM, asked.limit_Q, request.width)
-        short_Q = hits.count_Q < asked.limit_Q
-        thin_Q = _thinned(deep_Q, hits.count_Q, asked.limit_Q)
-        return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, walk.depth_Q + 1), depth_Q)))
+        return self._named(Ranking(hits, np.where(hits.count_Q < asked.limit_Q, walk.depth_Q + 1, depth_Q)))
 
     def _among(
         self, request: Request, excluded: Excluded, out: LeftOut, where: NDArray[np.int64], walk: Walk
     ) -> Ranking:
         """Search as far as a walk goes, for no more than what is left without the excluded."""
         asked = request.of(where)
-        own = Walk.of([self.tuning.levels[at] for at in self.tuning.places(asked.limit_Q)])
-        hits = self.rank(asked, walk, _spared(walk, own), out.among).hits
+        hits = self.rank(asked, walk, _spared(walk, self._own(asked)), out.among).hits
         depth_W = excluded.rows(where).depth(hits.score_QN, asked.limit_Q)
         short_W = hits.count_Q < asked.limit_Q
         return Ranking(hits, np.where(short_W, np.maximum(depth_W, walk.depth_Q + 1), depth_W))
+
+    def _own(self, request: Request) -> Walk:
+        """Return how the queries would be searched if nothing were excluded."""
+        return Walk.of([self.tuning.levels[at] for at in self.tuning.places(request.limit_Q).tolist()])
 
     def _sieved(self, topic: int, request: Request, out: LeftOut, where: NDArray[np.int64], walk: Walk) -> Ranking:
         """Search all items once for those of a topic but some."""
@@ -182,7 +206,8 @@ class Approximate:
         out_QM |= find_rows(out.row_E, row_QM)[1]
         hits, depth_Q = kept(in_order(row_QM, score_QM, out_QM), asked.limit_Q, request.width)
         short_Q = hits.count_Q < asked.limit_Q
-        thin_Q = _thinned((row_QM >= 0).sum(axis=1), hits.count_Q, asked.limit_Q)
+        # Where too few were kept, what is missing lies as thin below as above.
+        thin_Q = (row_QM >= 0).sum(axis=1) * (asked.limit_Q + 1) // (hits.count_Q + 1)
         return self._named(Ranking(hits, np.where(short_Q, np.maximum(thin_Q, walk.depth_Q + 1), depth_Q)))
 
     def _proposed(
@@ -209,13 +234,6 @@ class Approximate:
             score_QM[part] = pair_products(query_QD[part, None], self.rows.at(row_QM[part]))
         score_QM[row_QM < 0] = -np.inf
         return score_QM
-
-
-def _thinned(
-    looked_at_Q: NDArray[np.int64], kept_Q: NDArray[np.int64], limit_Q: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return depths where too few of the first were kept: what is missing lies as thin below as above."""
-    return looked_at_Q * (limit_Q + 1) // (kept_Q + 1)
 
 
 def _spared(walk: Walk, own: Walk) -> NDArray[np.int64]:
