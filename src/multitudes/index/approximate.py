@@ -40,17 +40,17 @@ class Approximate:
         self.rows, self.engine, self.tuning = rows, engine, tuning
         self._vectors, self._masks = Kept(rows.vectors_of), Kept(rows.mask_of)
         self._spread = Spread(rows)
-        self._gone, self._out = rows.ids[:0], nothing(len(rows))
+        self._out = nothing(len(rows))
 
     def without(self, ids: NDArray[np.int64]) -> "Approximate":
         """Return the same for searches that find none of some items."""
         other = copy(self)
-        other._gone, other._out = ids, self._out.also(self._found(ids))
+        other._out = self._out.also(self.rows.held(ids))
         return other
 
     def search(self, request: Request) -> Hits:
         """Answer a request. Sums are known for topics that were scanned."""
-        return by_topic(request, self._answer)
+        return by_topic(request.in_rows(self.rows), self._answer)
 
     def _answer(self, topic: int, request: Request) -> Hits:
         size = len(self.rows) if topic == ANY_TOPIC else len(self.rows.postings.rows(topic))
@@ -64,7 +64,8 @@ class Approximate:
         return hits._replace(log_sum_Q=np.full(len(request.limit_Q), np.nan, np.float32)) if request.log_sums else hits
 
     def _scanned(self, topic: int, request: Request) -> Hits:
-        return scan_topic(self.rows, self._vectors, topic, request.also_excluding(self._gone))
+        excluded = [out.row_E for out in self._left_out(request)]
+        return scan_topic(self.rows, self._vectors, topic, request._replace(excluded=excluded))
 
     def _unseen(self, out_Q: Sequence[LeftOut], request: Request) -> Hits:
         """Answer queries for all items but some."""
@@ -135,13 +136,7 @@ class Approximate:
         """Return what each query excludes, with what has gone; the vectors of one user share it."""
         if request.excluded is None:
             return [self._out] * len(request.limit_Q)
-        return each_once(request.excluded, lambda ids: self._out.also(self._found(ids)))
-
-    def _found(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those ids that are held, ascending."""
-        row, held = find_rows(self.rows.ids, ids)
-        row = np.sort(row[held], kind="stable")  # nothing to do where they ascend, as what has gone does
-        return row[np.diff(row, prepend=-1) > 0]
+        return each_once(request.excluded, self._out.also)
 
     def _thin(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return depths as if a topic of so many items were as dense in the ranking as it is in the corpus."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UsageError
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
-from multitudes.index.rows import as_float32
+from multitudes.index.rows import Rows, as_float32
 from multitudes.index.scan import no_hits
 
 Key = TypeVar("Key")
@@ -42,6 +42,10 @@ class Request(NamedTuple):
             None if self.topic_Q is None else self.topic_Q[where],
             self.log_sums,
         )
+
+    def in_rows(self, rows: Rows) -> "Request":
+        """Return the request with the rows of what it excludes, ascending, in the place of their ids."""
+        return self if self.excluded is None else self._replace(excluded=each_once(self.excluded, rows.held))
 
     def also_excluding(self, ids: NDArray[np.int64]) -> "Request":
         """Return the request with some ids more that must not come back."""

@@ -51,9 +51,10 @@ class Rows:
         return self.vectors_nD.take(row, axis=0)
 
     def held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those ids that are held, in their order."""
+        """Return the rows of those ids that are held, ascending, once each."""
         row, held = find_rows(self.ids, ids)
-        return row[held]
+        row = np.sort(row[held], kind="stable")  # nothing to do where they ascend, as what has gone does
+        return row[np.diff(row, prepend=-1) > 0]
 
     def named(self, hits: Hits) -> Hits:
         """Put the ids in the place of the rows that were found."""

@@ -29,12 +29,14 @@ class LeftOut:
         return self._made()
 
     def also(self, row_E: NDArray[np.int64]) -> "LeftOut":
-        """Return the same with some rows more, ascending."""
+        """Return the same with some rows more, ascending, once each."""
         if len(row_E) == 0:
             return self
-        both = np.concatenate([self.row_E, row_E]) if len(self.row_E) else row_E
-        both = np.sort(both, kind="stable")  # two runs are merged
-        return LeftOut(both[np.diff(both, prepend=-1) > 0], lambda: _cleared(self.bits, row_E))
+        both = row_E
+        if len(self.row_E):
+            both = np.sort(np.concatenate([self.row_E, row_E]), kind="stable")  # two runs are merged
+            both = both[np.diff(both, prepend=-1) > 0]
+        return LeftOut(both, lambda: _cleared(self.bits, row_E))
 
     @property
     def among(self) -> NDArray[np.uint8] | None:
