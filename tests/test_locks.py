@@ -1,5 +1,6 @@
 """A lock keeps others out, or lets them in beside it, and is free again at the end."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "lock"
 
 
-def had(file: Path, *, shared: bool = False) -> bool:
-    with locked(file, wait=False, shared=shared) as mine:
+def had(file: Path, *, shared: bool = False, remove: bool = False) -> bool:
+    with locked(file, wait=False, shared=shared, remove=remove) as mine:
         return mine
 
 
@@ -51,3 +52,25 @@ def test_what_a_file_holds_is_left_alone_and_none_is_made_where_it_is_not_to_be(
 def test_nobody_else_may_hold_the_others_up(file: Path):
     with locked(file):
         assert file.stat().st_mode & 0o007 == 0
+
+
+def test_a_file_can_go_with_its_lock_and_who_waited_for_it_keeps_the_next_one_out(file: Path):
+    waits, held, done = threading.Event(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        with locked(file, remove=True):
+            held.set()
+            done.wait(10)
+
+    other = threading.Thread(target=wait)
+    with locked(file, remove=True):
+        other.start()
+        assert waits.wait(10)
+        assert not held.wait(0.1)
+    assert held.wait(10)
+    assert not had(file, remove=True)
+    done.set()
+    other.join()
+    assert had(file, remove=True)
+    assert not file.exists()

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.child import Outcome, in_child
+from benchmarks.scale.training import training
 from benchmarks.timing import figure
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.synth import SynthConfig, synth
@@ -23,8 +24,8 @@ def tables(events: int, folder: Path) -> dict[str, Any]:
 
 
 def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of ``synth`` and of ``prepare``, the same seed each time."""
-    data, out = folder / "data", folder / "prepared"
+    """Return seconds and peak memory of ``synth`` and of ``prepare``, and the memory of ``train``; always one seed."""
+    data, out, run = folder / "data", folder / "prepared", folder / "run"
     made = in_child(make, events=events, folder=str(data))
     mib = _mib(data)
     prepared = in_child(prepare_within, data=str(data), out=str(out), memory_limit=memory_limit)
@@ -35,9 +36,10 @@ def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
         "tables_mib": mib,
         "prepare": _figures(events, prepared),
         "prepared_mib": _mib(out),
+        "train": training(out, run),
     }
-    shutil.rmtree(data)
-    shutil.rmtree(out)
+    for made_folder in (data, out, run):
+        shutil.rmtree(made_folder)
     return figures
 
 

@@ -63,6 +63,18 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
     yield f"![Preparing against the number of events]({PICTURE})"
     yield ""
+    trained = [record["figures"]["train"] for record in results["growth"].values() if "train" in record["figures"]]
+    if trained:
+        yield (
+            "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose"
+            " pages the kernel may drop; *libraries* is what the process has before it begins):"
+        )
+        yield ""
+        columns = ("targets", "items", "table_and_moments_mib", "libraries_mib", "anonymous_mib", "peak_mib")
+        head = ["targets", "items", "table and moments", "libraries", "own at most", "resident at most", "make batch"]
+        yield from table(
+            head, [[*(number(one[name]) for name in columns), f"{one['parts']['make batch']:.1%}"] for one in trained]
+        )
     for record in results["everybody"].values():
         found = record["figures"]
         yield (

@@ -8,7 +8,9 @@ from pathlib import Path
 
 
 @contextmanager
-def locked(file: Path, *, wait: bool = True, shared: bool = False, make: bool = True) -> Iterator[bool]:
+def locked(
+    file: Path, *, wait: bool = True, shared: bool = False, make: bool = True, remove: bool = False
+) -> Iterator[bool]:
     """Hold the lock of a file, and say whether it was had: always, where it is waited for.
 
     Args:
@@ -16,17 +18,39 @@ def locked(file: Path, *, wait: bool = True, shared: bool = False, make: bool = 
         wait: until the others are done; else who finds it locked is told so.
         shared: beside others who share it, and with nobody who holds it alone.
         make: the file, where there is none.
+        remove: the file, once it is no longer locked; all who take turns must say so.
 
     Raises:
         OSError: it cannot be opened; FileNotFoundError where it is not to be made.
     """
-    # Whoever may read a file can lock it, and hold up the others: so only its owner and their group may.
-    descriptor = os.open(file, os.O_CREAT | os.O_RDWR if make else os.O_RDONLY, 0o660)
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    descriptor = _opened(file, make)
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, how)
+        while remove and not _is_still(file, descriptor):  # its holder took it away while this one waited for it
+            stale, descriptor = descriptor, _opened(file, make)
+            os.close(stale)
+            fcntl.flock(descriptor, how)
     except BlockingIOError:
         yield False
     else:
-        yield True
+        try:
+            yield True
+        finally:
+            if remove:
+                file.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _opened(file: Path, make: bool) -> int:
+    # Whoever may read a file can lock it, and hold up the others: so only its owner and their group may.
+    return os.open(file, os.O_CREAT | os.O_RDWR if make else os.O_RDONLY, 0o660)
+
+
+def _is_still(file: Path, descriptor: int) -> bool:
+    """Return whether an open file lies where it was opened."""
+    try:
+        return os.path.samestat(file.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -61,9 +61,9 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
     made = examples(prepared)
     start, stop = made._windows(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
-    for b, window in enumerate(start):
+    for b, (user, position) in enumerate(zip(made.user(start).tolist(), made.position[start].tolist(), strict=True)):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
-        assert all(first_time[made.user[window], item] < made.position[window] for item in known)
+        assert all(first_time[user, item] < position for item in known)
 
 
 def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -> None:
@@ -71,7 +71,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
         start, stop = made._windows(np.random.default_rng(0))
-        span = made.moment[stop - 1] - made.moment[start]
+        span = made.moment(stop - 1) - made.moment(start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
         batch = made.batch(Dealt(start, stop, draws=0))
@@ -85,7 +85,7 @@ def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     start, stop = made._windows(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
     first = made.position[start]
-    newest = prepared.event_offset[made.user[start]] + prepared.event_past[first] - 1
+    newest = prepared.event_offset[made.user(start)] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
     column = batch.past_BL.argmax(axis=1)
     found = batch.histories.item_BL[np.arange(len(column)), column]
@@ -102,10 +102,10 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     for at in made.position.tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
         positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
-    end = made.moment[stop - 1] + 1
+    end = made.moment(stop - 1) + 1
     for moment, target in zip(dense.moment_T.tolist(), dense.target_T.tolist(), strict=True):
         row, column = dense.row_S[moment], dense.column_S[moment]
-        user = int(made.user[start[row]])
+        user = int(made.user(start[row]))
         at = positive_at[user, target]
         strictly_before = prepared.event_offset[user] + prepared.event_past[at]
         known_from = end[row] - 1 - column if column >= 0 else prepared.event_offset[user] - 1
@@ -167,9 +167,10 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
     dense = batch.dense
     assert dense.follows_S.any()
     assert not dense.follows_S.all()
-    by_item = {(int(made.user[i]), int(prepared.event_item[at])): later[at] for i, at in enumerate(made.position)}
+    users = made.user(np.arange(len(made))).tolist()
+    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(users, made.position, strict=True)}
     for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
-        user = int(made.user[start[dense.row_S[moment]]])
+        user = int(made.user(start[dense.row_S[moment]]))
         assert dense.follows_S[moment] == by_item[user, int(target)]
 
 
@@ -214,7 +215,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
     made = examples(prepared, condition="item")
     whole = list(made.epoch(32, seed=5, epoch=2))
     tail = list(made.epoch(32, seed=5, epoch=2, skip=3))
-    assert len(whole) == made.batches_per_epoch(32, 5, 2) == len(tail) + 3
+    assert len(whole) == len(made.deal(32, 5, 2)) == len(tail) + 3
     for one, other in zip(whole[3:], tail, strict=True):
         assert np.array_equal(one.target_BW, other.target_BW)
         assert np.array_equal(one.condition_BC, other.condition_BC)
@@ -222,11 +223,24 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
     assert not np.array_equal(whole[0].target_BW, another.target_BW)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
+    prepared: Prepared, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = examples(prepared)
+    whole = made._windows(np.random.default_rng(0))
+    monkeypatch.setattr("multitudes.batches.examples.AT_ONCE", at_once)
+    parts = made._windows(np.random.default_rng(0))
+    assert len(whole[0]) > 100
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
     made = examples(prepared)
     assert len(list(made.epoch(16, 0, 0, skip=1, most=4))) == 3
-    assert made.batches_per_epoch(16, 0, 0, most=4) == 4
-    assert made.batches_per_epoch(16, 0, 0, most=10_000) == made.batches_per_epoch(16, 0, 0)
+    assert len(made.deal(16, 0, 0, most=4)) == 4
+    assert len(made.deal(16, 0, 0, most=10_000)) == len(made.deal(16, 0, 0))
 
 
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
@@ -265,7 +279,7 @@ def test_data_without_a_training_example_is_refused(prepared: Prepared) -> None:
 @pytest.mark.parametrize("condition", ["source", "match"])
 def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared, condition: ConditionSource) -> None:
     made = examples(prepared, condition=condition, forget_share=0.3, ahead=3)
-    dealt = next(made.deal(33, seed=0, epoch=0))
+    dealt = next(iter(made.deal(33, seed=0, epoch=0)))
     whole = made.batch(dealt)
     shares = [made.batch(dealt, Share(first, 3)) for first in range(3)]
     for first, share in enumerate(shares):
@@ -283,7 +297,7 @@ def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared,
 
 def test_a_share_without_a_row_weighs_nothing(prepared: Prepared) -> None:
     made = examples(prepared)
-    dealt = next(made.deal(2, seed=0, epoch=0))
+    dealt = next(iter(made.deal(2, seed=0, epoch=0)))
     idle = made.batch(dealt, Share(2, 3))
     assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
     assert made.batch(dealt, Share(1, 3)).weight_BW.sum() > 0

@@ -64,18 +64,34 @@ def test_an_exclusion_of_items_that_rank_low_costs_no_second_search(engine):
 def test_where_the_best_are_excluded_it_is_searched_as_surely_as_without_exclusion(engine):
     """The items found stand at places 9 to 18, all in the lower half of a depth of 20: 27 have their mean."""
     assert ask(index(engine), 10, excluded=range(8)) == list(range(8, 18))
-    assert engine.asked == [10, 50]
+    assert engine.asked == [10, 20, 50], "sieved, of the others alone, and as deep as those stand"
 
 
-def test_where_more_are_excluded_than_were_proposed_the_number_of_exclusions_bounds_the_depth(engine):
+def test_where_all_that_was_proposed_is_excluded_what_is_left_says_how_deep_it_stands(engine):
     assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
-    assert engine.asked == [10, 100]
+    assert engine.asked == [10, 20, 100]
 
 
 def test_deeper_than_was_tuned_it_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
-    assert engine.asked == [10], "the second once: its results said how deep they stand"
+    assert engine.asked == [10, 20], "the second until its results said how deep they stand"
+
+
+def test_many_queries_that_exclude_something_else_each_are_searched_in_one_call(engine, monkeypatch):
+    calls, propose = [], engine.propose
+
+    def noted(query_QD, walk: Walk, wanted_Q, among=None):
+        calls.append(among)
+        return propose(query_QD, walk, wanted_Q, among)
+
+    monkeypatch.setattr(engine, "propose", noted)
+    excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
+    request = checked(np.ones((8, 1)), 40, excluded, None, False, dimension=1, items=ITEMS)
+    hits = index(engine).search(request)
+    assert calls == [None], "no selector: it would be one for all of them"
+    for q in range(8):
+        assert hits.ids(q).tolist() == [i for i in range(50) if i not in excluded[q]][:40]
 
 
 def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkeypatch):

@@ -29,7 +29,7 @@ def _rows():
 
 def guess(rows, limit: int, excluded, known: bool = True) -> int:
     """Return the depth."""
-    outside = Excluded.of(rows, QUERY, np.asarray(excluded))
+    outside = Excluded.of(rows, QUERY, [np.asarray(excluded)])
     return int(outside.guess(Spread(rows), levels(known), QUERY, np.array([limit]))[0])
 
 
@@ -55,9 +55,9 @@ def test_the_scores_of_the_results_say_how_deep_they_stand(rows):
     score_n = rows.vectors_nD @ QUERY[0]
     best = np.argsort(-score_n)
     left = np.array([score_n[best[10:30]]])  # twenty results below ten that are excluded
-    outside = Excluded.of(rows, QUERY, np.sort(best[:10]))
+    outside = Excluded.of(rows, QUERY, [np.sort(best[:10])])
     assert outside.depth(left, np.array([20])).tolist() == [2 * (10 + 10) - 1]
-    none_above = Excluded.of(rows, QUERY, np.sort(best[30:60]))
+    none_above = Excluded.of(rows, QUERY, [np.sort(best[30:60])])
     assert none_above.depth(left, np.array([20])).tolist() == [20]
 
 
@@ -66,10 +66,10 @@ def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(ro
     left_out, found = np.sort(best[:1_000:2]), best[1:200:2]
     scores = (rows.vectors_nD[found] @ QUERY[0])[None]
     limit = np.array([len(found)])
-    every = Excluded.of(rows, QUERY, left_out).depth(scores, limit)
+    every = Excluded.of(rows, QUERY, [left_out]).depth(scores, limit)
     monkeypatch.setattr(module, "_LOOKED_AT", 100)
-    some = Excluded.of(rows, QUERY, left_out)
-    assert some.step == 5
+    some = Excluded.of(rows, QUERY, [left_out])
+    assert some.step_Q.tolist() == [5]
     assert some.score_QE.shape == (1, 100)
     assert every == pytest.approx(200, abs=1)
     assert some.depth(scores, limit) == pytest.approx(every, rel=0.15)

@@ -103,3 +103,4 @@ def test_queries_of_similar_levels_are_searched_in_one_call_each_at_the_next_dep
     assert [column.tolist() for column in calls[0][0] or ()] == [[10, 100, 50], [5, 50, 25], [52, 232, 132]]
     many = list(tuning.together(np.resize([10, 50], 200), np.arange(200)))
     assert [len(where) for _, where in many] == [100, 100], "many look at the same things anyway"
+    assert [len(where) for _, where in tuning.together(np.full(600, 10), np.arange(600))] == [256, 256, 88]

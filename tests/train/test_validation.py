@@ -76,7 +76,7 @@ def test_the_judgement_does_not_depend_on_how_users_are_chunked(
     held = held_out(run.prepared, "validation")
     rows = sample_rows(held, 60, seed=0)
     whole = judge(run, held, rows, n=10)
-    monkeypatch.setattr("multitudes.train.validation.CHUNK", 10_000)
+    monkeypatch.setattr("multitudes.train.scores.CHUNK", 10_000)
     parts = judge(run, held, rows, n=10)
     assert parts.hit_rate == whole.hit_rate
     assert parts.shares == pytest.approx(whole.shares, abs=1e-4)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, gather
+from multitudes.batches.histories import Histories, gather, ragged
 from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
+
+_AT_ONCE = 10_000  # users whose histories are looked through at once
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ def held_out(prepared: Prepared, split: Split) -> HeldOut:
     wanted = in_split & (prepared.event_weight > 0) & (prepared.event_item > 0) & prepared.event_after_follows
     position = np.flatnonzero(wanted)
     user_of = np.searchsorted(prepared.event_offset, position, side="right") - 1
-    pairs = np.unique(np.stack([user_of, prepared.event_item[position].astype(np.int64)], axis=1), axis=0)
-    user_B, start = np.unique(pairs[:, 0], return_index=True)
+    items = prepared.n_items + 1
+    pair_M = np.unique(user_of * items + prepared.event_item[position])
+    user_B, start = np.unique(pair_M // items, return_index=True)
     end_B = _first_position(prepared, in_split, user_B)
-    offset = np.append(start, len(pairs)).astype(np.int64)
-    return HeldOut(user_B, end_B, offset, pairs[:, 1], _is_new(prepared, pairs, offset, user_B, end_B))
+    offset, target = np.append(start, len(pair_M)).astype(np.int64), pair_M % items
+    return HeldOut(user_B, end_B, offset, target, _is_new(prepared, target, offset, user_B, end_B))
 
 
 def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -65,15 +68,17 @@ def _first_position(prepared: Prepared, in_split: NDArray[np.bool_], user_B: NDA
 
 def _is_new(
     prepared: Prepared,
-    pairs: NDArray[np.int64],
+    target: NDArray[np.int64],
     offset: NDArray[np.int64],
     user_B: NDArray[np.int64],
     end_B: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Return for each (user, item) pair whether the item is absent from the user's history."""
-    new = np.empty(len(pairs), dtype=np.bool_)
-    for b, user in enumerate(user_B):
-        seen = prepared.event_item[prepared.event_offset[user] : end_B[b]]
-        mine = slice(offset[b], offset[b + 1])
-        new[mine] = ~np.isin(pairs[mine, 1], seen)
+    """Return for each target whether the item is absent from the user's history."""
+    new, items = np.empty(len(target), dtype=np.bool_), prepared.n_items + 1
+    for start in range(0, len(user_B), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        row_T, position_T = ragged(prepared.event_offset[user_B[some]], end_B[some])
+        of_M, index_M = ragged(offset[:-1][some], offset[1:][some])
+        seen_T = row_T * items + prepared.event_item[position_T]
+        new[index_M] = np.isin(of_M * items + target[index_M], seen_T, invert=True)
     return new

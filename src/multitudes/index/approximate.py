@@ -2,26 +2,27 @@
 
 Legend: Q queries · W queries that wait · N results asked for · M proposals · D dimensions · n items.
 
-Every candidate is ranked by its full vector. What is excluded is left out of the proposals and not of the walk, whose
-length is that of the depth at which the last result stands among all items (``index.depth``): it is guessed, and known
-when the results are. What is of another topic is sieved out of the ranking. Either way the search counts if it was
-tuned for the depth it came to, else the query is searched again, deeper. That holds the recall with filters as without.
+Every candidate is ranked by its full vector. How far a query is searched is the depth at which its last result stands
+among all items, the excluded ones too (``index.depth``): it is guessed, and known when the results are. Where few of
+the best are excluded, as a rule, they are sieved out of the ranking, so that the queries of all users are searched
+together; where many are, they are left out of the proposals, which are fewer then. What is of another topic is sieved
+out. Each way the search counts if it was tuned for the depth it came to, else the query is searched again, deeper. That
+holds the recall with filters as without.
 """
 
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.depth import SLACK, Excluded
 from multitudes.index.exact import scan_topic
-from multitudes.index.order import Ranking, first, in_order, kept
+from multitudes.index.order import Ranking, first, in_order, kept, rows_of
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.request import Request, by_topic, each_once, in_parts, put
+from multitudes.index.request import Request, by_topic, each_once, in_parts, put, runs
 from multitudes.index.rows import Rows, find_rows
 from multitudes.index.scan import no_hits, pair_products
 from multitudes.index.selector import LeftOut, nothing
@@ -39,36 +40,51 @@ class Approximate:
         self.rows, self.engine, self.tuning = rows, engine, tuning
         self._vectors, self._masks = Kept(rows.vectors_of), Kept(rows.mask_of)
         self._spread = Spread(rows)
-        self._gone, self._out = rows.ids[:0], nothing(len(rows))
+        self._out = nothing(len(rows))
 
     def without(self, ids: NDArray[np.int64]) -> "Approximate":
         """Return the same for searches that find none of some items."""
         other = copy(self)
-        other._gone, other._out = ids, self._out.also(self._found(ids))
+        other._out = self._out.also(self.rows.held(ids))
         return other
 
     def search(self, request: Request) -> Hits:
         """Answer a request. Sums are known for topics that were scanned."""
-        return by_topic(request, self._answer)
+        return by_topic(request.in_rows(self.rows), self._answer)
 
     def _answer(self, topic: int, request: Request) -> Hits:
         size = len(self.rows) if topic == ANY_TOPIC else len(self.rows.postings.rows(topic))
         if topic != ANY_TOPIC and self.tuning.scans(topic, size):
             return self._scanned(topic, request)
-        answer = self._unseen if topic == ANY_TOPIC else partial(self._of_topic, topic)
-        hits = in_parts(request, _runs(self._left_out(request)), answer)
+        out_Q = self._left_out(request)
+        if topic == ANY_TOPIC:
+            hits = self._unseen(out_Q, request)
+        else:
+            hits = in_parts(request, _parts(out_Q), partial(self._of_topic, topic))
         return hits._replace(log_sum_Q=np.full(len(request.limit_Q), np.nan, np.float32)) if request.log_sums else hits
 
     def _scanned(self, topic: int, request: Request) -> Hits:
-        return scan_topic(self.rows, self._vectors, topic, request.also_excluding(self._gone))
+        excluded = [out.row_E for out in self._left_out(request)]
+        return scan_topic(self.rows, self._vectors, topic, request._replace(excluded=excluded))
 
-    def _unseen(self, out: LeftOut, request: Request) -> Hits:
+    def _unseen(self, out_Q: Sequence[LeftOut], request: Request) -> Hits:
         """Answer queries for all items but some."""
-        if len(out.row_E) == 0:
+        if not any(len(out.row_E) for out, _ in runs(out_Q)):
             return self._deepened(ANY_TOPIC, request, request.limit_Q.copy(), partial(self._plain, request))
-        excluded = Excluded.of(self.rows, request.query_QD, out.row_E)
+        excluded = Excluded.of(self.rows, request.query_QD, [out.row_E for out in out_Q])
         depth_Q = excluded.guess(self._spread, self.tuning.levels, request.query_QD, request.limit_Q)
-        return self._deepened(ANY_TOPIC, request, depth_Q, partial(self._without, request, excluded, out))
+        hits = no_hits(len(depth_Q), request.width)
+        # Sieved, those of the next level are fewer than twice as many proposals.
+        near_Q = self.tuning.places(depth_Q) <= self.tuning.places(request.limit_Q) + 1
+        sieve = partial(self._without, request, out_Q, depth_Q - request.limit_Q)
+        still = self._searched(hits, request, depth_Q, np.flatnonzero(near_Q & (request.limit_Q > 0)), sieve)
+        waiting_W = np.sort(np.concatenate([still, np.flatnonzero(~near_Q)]))
+        for out, some in runs([out_Q[q] for q in waiting_W.tolist()]):
+            where = waiting_W[some]
+            asked = request.of(where)
+            rank = partial(self._among, asked, excluded.rows(where), out)
+            put(hits, where, self._deepened(ANY_TOPIC, asked, depth_Q[where], rank))
+        return hits
 
     def _of_topic(self, topic: int, out: LeftOut, request: Request) -> Hits:
         """Answer queries for the items of a large topic but some."""
@@ -84,45 +100,47 @@ class Approximate:
     ) -> Hits:
         """Search each query at its depth, and deeper while that was not deep enough; in the end by a scan."""
         hits = no_hits(len(request.limit_Q), request.width)
-        depth_Q[~request.query_QD.any(axis=1)] = len(self.rows) + 1  # all items tie: an engine proposes any of them
         waiting_W = np.flatnonzero(request.limit_Q)
         for _ in range(_TURNS):
-            still = [waiting_W[:0]]
-            for walk, where in self.tuning.together(depth_Q, waiting_W):
-                if walk is None:
-                    still.append(where)
-                    continue
-                found, depth_Q[where] = rank(where, walk)
-                enough = (found.count_Q >= request.limit_Q[where]) & (depth_Q[where] <= SLACK * walk.depth_Q)
-                if len(where) == len(depth_Q) and enough.all():
-                    return found
-                put(hits, where[enough], found.rows(np.flatnonzero(enough)))
-                still.append(where[~enough])
-            waiting_W = np.concatenate(still)
+            waiting_W = self._searched(hits, request, depth_Q, waiting_W, rank)
             if len(waiting_W) == 0:
                 return hits
         put(hits, waiting_W, self._scanned(topic, request.of(waiting_W)))
         return hits
 
+    def _searched(
+        self,
+        hits: Hits,
+        request: Request,
+        depth_Q: NDArray[np.int64],
+        waiting_W: NDArray[np.int64],
+        rank: Callable[[NDArray[np.int64], Walk], Ranking],
+    ) -> NDArray[np.int64]:
+        """Search each query that waits at its depth, once; return those for which that was not deep enough.
+
+        What the others found is written into ``hits``, and how deep each was into ``depth_Q``.
+        """
+        tie_W = ~request.query_QD[waiting_W].any(axis=1)  # all items: an engine proposes any of them
+        still = [waiting_W[tie_W]]
+        for walk, where in self.tuning.together(depth_Q, waiting_W[~tie_W]):
+            if walk is None:
+                still.append(where)
+                continue
+            found, depth_Q[where] = rank(where, walk)
+            enough = (found.count_Q >= request.limit_Q[where]) & (depth_Q[where] <= SLACK * walk.depth_Q)
+            put(hits, where[enough], found.rows(np.flatnonzero(enough)))
+            still.append(where[~enough])
+        return np.concatenate(still)
+
     def _left_out(self, request: Request) -> list[LeftOut]:
         """Return what each query excludes, with what has gone; the vectors of one user share it."""
         if request.excluded is None:
             return [self._out] * len(request.limit_Q)
-        return each_once(request.excluded, lambda ids: self._out.also(self._found(ids)))
-
-    def _found(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those ids that are held, ascending."""
-        row, held = find_rows(self.rows.ids, ids)
-        row = np.sort(row[held], kind="stable")  # nothing to do where they ascend, as what has gone does
-        return row[np.diff(row, prepend=-1) > 0]
+        return each_once(request.excluded, self._out.also)
 
     def _thin(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return depths as if a topic of so many items were as dense in the ranking as it is in the corpus."""
         return np.asarray(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self.rows) / size), dtype=np.int64)
-
-    def _plain(self, request: Request, where: NDArray[np.int64], walk: Walk) -> Ranking:
-        """Search where nothing is filtered."""
-        return self.rank(request.of(where), walk)
 
     def rank(
         self,
@@ -137,16 +155,43 @@ class Approximate:
         short_Q = hits.count_Q < request.limit_Q
         return self._named(Ranking(hits, np.where(short_Q, walk.depth_Q + 1, request.limit_Q)))
 
+    def _plain(self, request: Request, where: NDArray[np.int64], walk: Walk) -> Ranking:
+        """Search where nothing is filtered."""
+        return self.rank(request.of(where), walk)
+
     def _without(
+        self,
+        request: Request,
+        out_Q: Sequence[LeftOut],
+        above_Q: NDArray[np.int64],
+        where: NDArray[np.int64],
+        walk: Walk,
+    ) -> Ranking:
+        """Search all items once, and sieve out what each query leaves out: so many of its best, it is thought."""
+        asked = request.of(where)
+        wanted_Q = np.minimum(walk.proposals_Q, _spared(walk, self._own(asked)) + above_Q[where])
+        row_QM, score_QM = self._proposed(asked.query_QD, walk, wanted_Q)
+        deep_Q = (SLACK * walk.depth_Q).astype(np.int64)  # what stands deeper was not tuned for
+        key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : deep_Q.max()]
+        out_QM = np.arange(key_QM.shape[1]) >= deep_Q[:, None]
+        for out, some in runs([out_Q[q] for q in where.tolist()]):
+            out_QM[some] |= find_rows(out.row_E, rows_of(key_QM[some]))[1]
+        hits, depth_Q = kept(key_QM | out_QM, asked.limit_Q, request.width)
+        return self._named(Ranking(hits, np.where(hits.count_Q < asked.limit_Q, walk.depth_Q + 1, depth_Q)))
+
+    def _among(
         self, request: Request, excluded: Excluded, out: LeftOut, where: NDArray[np.int64], walk: Walk
     ) -> Ranking:
         """Search as far as a walk goes, for no more than what is left without the excluded."""
         asked = request.of(where)
-        own = Walk.of([self.tuning.levels[at] for at in self.tuning.places(asked.limit_Q)])
-        hits = self.rank(asked, walk, _spared(walk, own), out.among).hits
+        hits = self.rank(asked, walk, _spared(walk, self._own(asked)), out.among).hits
         depth_W = excluded.rows(where).depth(hits.score_QN, asked.limit_Q)
         short_W = hits.count_Q < asked.limit_Q
         return Ranking(hits, np.where(short_W, np.maximum(depth_W, walk.depth_Q + 1), depth_W))
+
+    def _own(self, request: Request) -> Walk:
+        """Return how the queries would be searched if nothing were excluded."""
+        return Walk.of([self.tuning.levels[at] for at in self.tuning.places(request.limit_Q).tolist()])
 
     def _sieved(self, topic: int, request: Request, out: LeftOut, where: NDArray[np.int64], walk: Walk) -> Ranking:
         """Search all items once for those of a topic but some."""
@@ -195,7 +240,6 @@ def _spared(walk: Walk, own: Walk) -> NDArray[np.int64]:
     return (own.proposals_Q + walk.proposals_Q - (walk.depth_Q - own.depth_Q) + 1) // 2
 
 
-def _runs(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:
-    """Return consecutive queries that leave out the same, which the vectors of one user share."""
-    starts = [q for q in range(len(out_Q)) if q == 0 or out_Q[q] is not out_Q[q - 1]]
-    return [(out_Q[a], np.arange(a, b)) for a, b in pairwise([*starts, len(out_Q)])]
+def _parts(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:
+    """Return what queries leave out, and those that leave out the same, which the vectors of one user share."""
+    return [(out, np.arange(some.start, some.stop)) for out, some in runs(out_Q)]

@@ -10,11 +10,13 @@ Legend: Q queries · N results · L levels · E excluded items · U distinct lim
 """
 
 from collections.abc import Sequence
+from math import ceil, exp
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.request import runs
 from multitudes.index.rows import Rows
 from multitudes.index.spread import Spread
 from multitudes.index.tuning import Level
@@ -25,22 +27,26 @@ _MARGIN = 1.2  # a level too deep costs a little effort, one too shallow a secon
 
 
 class Excluded(NamedTuple):
-    """The scores of some of the items that queries exclude alike."""
+    """The scores of some of the items that each query excludes."""
 
-    score_QE: NDArray[np.float32]
-    step: int  # of so many each has one score
+    score_QE: NDArray[np.float32]  # minus infinity where a query excludes fewer than another
+    step_Q: NDArray[np.int64]  # of so many each has one score
 
     @classmethod
-    def of(cls, rows: Rows, query_QD: NDArray[np.float32], row_E: NDArray[np.int64]) -> "Excluded":
-        """Compute the scores."""
-        step = max(1, len(row_E) // _LOOKED_AT)
-        # A product of its own for each query, so that it is searched alike alone and in a batch.
-        score_QE = np.matmul(rows.at(row_E[::step]), query_QD[:, :, None])[:, :, 0]
-        return cls(score_QE, step)
+    def of(cls, rows: Rows, query_QD: NDArray[np.float32], row_QE: Sequence[NDArray[np.int64]]) -> "Excluded":
+        """Compute the scores, of rows that successive queries may share."""
+        step_Q = np.array([max(1, len(row_E) // _LOOKED_AT) for row_E in row_QE], dtype=np.int64)
+        most = max((len(row_E[::step]) for row_E, step in zip(row_QE, step_Q.tolist(), strict=True)), default=0)
+        score_QE = np.full((len(row_QE), most), -np.inf, dtype=np.float32)
+        for row_E, some in runs(row_QE):
+            vectors_ED = rows.at(row_E[:: step_Q[some.start]])
+            # A product of its own for each query, so that it is searched alike alone and in a batch.
+            score_QE[some, : len(vectors_ED)] = np.matmul(vectors_ED, query_QD[some, :, None])[:, :, 0]
+        return cls(score_QE, step_Q)
 
     def rows(self, where: NDArray[np.int64]) -> "Excluded":
         """Return what is known for some of the queries."""
-        return Excluded(self.score_QE[where], self.step)
+        return Excluded(self.score_QE[where], self.step_Q[where])
 
     def depth(self, score_QN: NDArray[np.float32], limit_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how deep queries had to be searched that found ``limit_Q`` results of these scores."""
@@ -51,18 +57,18 @@ class Excluded(NamedTuple):
     def _above(self, score_QN: NDArray[np.float32], nth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return how many stand above the nth result."""
         score_Q = score_QN[np.arange(len(nth_Q)), np.maximum(nth_Q, 1) - 1]
-        return np.asarray(self.step * (self.score_QE > score_Q[:, None]).sum(axis=1))
+        return np.asarray(self.step_Q * (self.score_QE > score_Q[:, None]).sum(axis=1))
 
     def guess(
         self, spread: Spread, levels: Sequence[Level], query_QD: NDArray[np.float32], limit_Q: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Return the depths thought to be needed; as if nothing were excluded, where heights are not known."""
         known = [(np.log(level.depth), level.height) for level in levels if level.height is not None]
-        if not known:
+        if not known or self.score_QE.shape[1] == 0:
             return limit_Q.copy()
         mean_Q, deviation_Q = spread.of(query_QD)
         height_QE = np.sort((self.score_QE - mean_Q[:, None]) / deviation_Q[:, None], axis=1)[:, ::-1]
-        last_Q, half_Q = (_place(height_QE, nth_Q, self.step, known) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
+        last_Q, half_Q = (_place(height_QE, nth_Q, self.step_Q, known) for nth_Q in (limit_Q, (limit_Q + 1) // 2))
         depth_Q = _as_sure(last_Q, half_Q)
         return np.where(depth_Q > limit_Q, np.ceil(_MARGIN * depth_Q).astype(np.int64), limit_Q)
 
@@ -77,16 +83,20 @@ def _as_sure(last_Q: NDArray[np.int64], half_Q: NDArray[np.int64]) -> NDArray[np
 
 
 def _place(
-    height_QE: NDArray[np.float64], nth_Q: NDArray[np.int64], step: int, known: Sequence[tuple[float, float]]
+    height_QE: NDArray[np.float64],
+    nth_Q: NDArray[np.int64],
+    step_Q: NDArray[np.int64],
+    known: Sequence[tuple[float, float]],
 ) -> NDArray[np.int64]:
     """Return the first place down to which there are ``nth_Q`` results besides those that are excluded.
 
     That is nth + e for the first e such that no more than e of the excluded, whose heights fall, stand above it.
     """
     log_depth_L, height_L = zip(*known, strict=True)
-    above_E = step * np.arange(height_QE.shape[1] + 1)
-    nth_U, which_Q = np.unique(nth_Q, return_inverse=True)  # few, as a rule one: the heights are found once for each
-    rank_UE = np.maximum(1, nth_U[:, None] + above_E[:-1])
-    enough_QE = np.ones((len(nth_Q), len(above_E)), dtype=np.bool_)  # where all stand above, what follows them is
-    enough_QE[:, :-1] = height_QE <= np.interp(np.log(rank_UE), log_depth_L, height_L)[which_Q]
-    return np.asarray(nth_Q + above_E[enough_QE.argmax(axis=1)])
+    deepest = ceil(exp(log_depth_L[-1]))  # no place below has another height
+    above_QE = step_Q[:, None] * np.arange(height_QE.shape[1] + 1)
+    rank_QE = np.clip(nth_Q[:, None] + above_QE[:, :-1], 1, deepest)
+    height_R = np.interp(np.log(np.arange(1, rank_QE.max(initial=0) + 1)), log_depth_L, height_L)
+    enough_QE = np.ones(above_QE.shape, dtype=np.bool_)  # where all stand above, what follows them is
+    enough_QE[:, :-1] = height_QE <= height_R[rank_QE - 1]
+    return np.asarray(nth_Q + above_QE[np.arange(len(nth_Q)), enough_QE.argmax(axis=1)])

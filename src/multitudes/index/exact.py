@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index import files
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import Request, by_topic, checked, each_once, put
+from multitudes.index.request import Request, by_topic, checked, put
 from multitudes.index.rows import Rows, checked_rows
 from multitudes.index.scan import no_hits, scan
 
@@ -48,7 +48,7 @@ class Exact:
         request = checked(
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self._rows)
         )
-        return by_topic(request.also_excluding(self._gone), self._scan)
+        return by_topic(request.also_excluding(self._gone).in_rows(self._rows), self._scan)
 
     def _scan(self, topic: int, request: Request) -> Hits:
         return scan_topic(self._rows, self._vectors, topic, request)
@@ -90,7 +90,7 @@ class Exact:
 
 
 def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
-    """Answer exactly, from every inner product with the items of a topic."""
+    """Answer exactly, from every inner product with the items of a topic; what is excluded is named by row."""
     zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
     if not zero_Q.any():
         return _scored(rows, vectors, topic, request)
@@ -103,24 +103,26 @@ def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
 
 def _scored(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
     query_QD, limit_Q, excluded, _, log_sums = request
-    if topic == ANY_TOPIC:
-        return scan(query_QD, rows.ids, rows.vectors_nD, limit_Q, excluded, log_sums)
     # By row, which is the order of the ids: of all items of a topic, those that are found alone get their ids.
-    row_M = rows.postings.rows(topic).astype(np.int64)
-    out = None if excluded is None else each_once(excluded, rows.held)
-    return rows.named(scan(query_QD, row_M, vectors.of(topic), limit_Q, out, log_sums))
+    row_M = _rows_of(rows, topic)
+    vectors_MD = rows.vectors_nD if topic == ANY_TOPIC else vectors.of(topic)
+    return rows.named(scan(query_QD, row_M, vectors_MD, limit_Q, excluded, log_sums))
+
+
+def _rows_of(rows: Rows, topic: int) -> NDArray[np.int64]:
+    return np.arange(len(rows)) if topic == ANY_TOPIC else rows.postings.rows(topic).astype(np.int64)
 
 
 def _first(rows: Rows, topic: int, request: Request) -> Hits:
     """Answer queries of zeros: all items tie, so the first are the best, and a scan would sort every one of them."""
-    ids = rows.ids if topic == ANY_TOPIC else rows.items_of(topic)
+    row_M = _rows_of(rows, topic)
     hits = no_hits(len(request.limit_Q), request.width, request.log_sums)
     for query, limit in enumerate(request.limit_Q.tolist()):
-        out = ids[:0] if request.excluded is None else request.excluded[query]
-        some = ids[: limit + len(out)]
+        out = row_M[:0] if request.excluded is None else request.excluded[query]
+        some = row_M[: limit + len(out)]
         found = some[~np.isin(some, out)][:limit]
         hits.id_QN[query, : len(found)], hits.score_QN[query, : len(found)] = found, 0
         hits.count_Q[query] = len(found)
-    if hits.log_sum_Q is not None and len(ids):
-        hits.log_sum_Q.fill(np.log(len(ids)))
-    return hits
+    if hits.log_sum_Q is not None and len(row_M):
+        hits.log_sum_Q.fill(np.log(len(row_M)))
+    return rows.named(hits)

@@ -43,7 +43,7 @@ def first(key_QM: NDArray[np.int64], limit_Q: NDArray[np.int64], width: int) -> 
     found_QN = (key_QN & 1) == 0
     found_QN &= np.arange(key_QN.shape[1]) < limit_Q[:, None]
     hits = no_hits(len(limit_Q), width)
-    np.copyto(hits.id_QN[:, : key_QN.shape[1]], (key_QN & _LOW) >> 1, where=found_QN)
+    np.copyto(hits.id_QN[:, : key_QN.shape[1]], rows_of(key_QN), where=found_QN)
     np.copyto(hits.score_QN[:, : key_QN.shape[1]], _scores(key_QN), where=found_QN)
     return hits._replace(count_Q=found_QN.sum(axis=1))
 
@@ -62,13 +62,18 @@ def kept(key_QM: NDArray[np.int64], limit_Q: NDArray[np.int64], width: int) -> R
     query_R, place_R = np.nonzero(kept_QM)
     key_R, nth_R = key_QM[query_R, place_R], nth_QM[query_R, place_R] - 1
     hits = no_hits(len(limit_Q), width)
-    hits.id_QN[query_R, nth_R] = (key_R & _LOW) >> 1
+    hits.id_QN[query_R, nth_R] = rows_of(key_R)
     hits.score_QN[query_R, nth_R] = _scores(key_R)
     count_Q = kept_QM.sum(axis=1)
     last_Q, sum_Q = np.zeros_like(count_Q), np.bincount(query_R, place_R + 1, minlength=len(limit_Q))
     last_Q[query_R] = place_R + 1  # places rise within a query: the last is written last
     depth_Q = np.maximum(last_Q, np.ceil(2 * sum_Q / np.maximum(1, count_Q) - 1).astype(np.int64))
     return Ranking(hits._replace(count_Q=count_Q), depth_Q)
+
+
+def rows_of(key_QM: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that ``in_order`` put into the keys."""
+    return np.asarray((key_QM & _LOW) >> 1)
 
 
 def _scores(key_R: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ Legend: Q queries · N results asked for · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UsageError
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
-from multitudes.index.rows import as_float32
+from multitudes.index.rows import Rows, as_float32
 from multitudes.index.scan import no_hits
 
 Key = TypeVar("Key")
@@ -41,6 +42,10 @@ class Request(NamedTuple):
             None if self.topic_Q is None else self.topic_Q[where],
             self.log_sums,
         )
+
+    def in_rows(self, rows: Rows) -> "Request":
+        """Return the request with the rows of what it excludes, ascending, in the place of their ids."""
+        return self if self.excluded is None else self._replace(excluded=each_once(self.excluded, rows.held))
 
     def also_excluding(self, ids: NDArray[np.int64]) -> "Request":
         """Return the request with some ids more that must not come back."""
@@ -103,6 +108,12 @@ def each_once(arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.in
     distinct = {id(array): array for array in arrays}
     made = {key: make(array) for key, array in distinct.items()}
     return [made[id(array)] for array in arrays]
+
+
+def runs(values: Sequence[Made]) -> list[tuple[Made, slice]]:
+    """Return successive values that are one object, as all that one user excludes is, and where they stand."""
+    starts = [q for q in range(len(values)) if q == 0 or values[q] is not values[q - 1]]
+    return [(values[a], slice(a, b)) for a, b in pairwise([*starts, len(values)])]
 
 
 def _integers(ids: ArrayLike) -> NDArray[np.int64]:

@@ -51,9 +51,10 @@ class Rows:
         return self.vectors_nD.take(row, axis=0)
 
     def held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those ids that are held, in their order."""
+        """Return the rows of those ids that are held, ascending, once each."""
         row, held = find_rows(self.ids, ids)
-        return row[held]
+        row = row[held]
+        return row if (row[1:] > row[:-1]).all() else np.unique(row)
 
     def named(self, hits: Hits) -> Hits:
         """Put the ids in the place of the rows that were found."""
@@ -141,8 +142,9 @@ def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArra
     """Return the row of each wanted id in the sorted ``ids``, and whether it is there at all."""
     if len(ids) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
-    if int(ids[-1]) - int(ids[0]) == len(ids) - 1:  # without gaps, as item numbers are: no search needed
-        row = np.clip(wanted, ids[0], ids[-1]) - ids[0]
+    first, last = int(ids[0]), int(ids[-1])
+    if last - first == len(ids) - 1:  # without gaps, as item numbers are: no search needed
+        row = np.minimum(np.maximum(wanted, first), last) - first
     else:
-        row = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return row, ids[row] == wanted
+        row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
+    return row, ids.take(row) == wanted

@@ -6,7 +6,9 @@ it takes out; a set of ids costs as much and has to be made anew from all of the
 Legend: n items · E rows that are left out.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import faiss
 import numpy as np
@@ -15,21 +17,26 @@ from numpy.typing import NDArray
 _faiss: Any = faiss  # its types are incomplete
 
 
-class LeftOut(NamedTuple):
-    """Rows that no search may return, ascending and as bits."""
+class LeftOut:
+    """Rows that no search may return, ascending, and as bits, which are made when they are first asked for."""
 
-    row_E: NDArray[np.int64]
-    bits: NDArray[np.uint8]  # one for each row, from the lowest of the first byte on: whether it may be proposed
+    def __init__(self, row_E: NDArray[np.int64], bits: Callable[[], NDArray[np.uint8]]) -> None:
+        self.row_E, self._made = row_E, bits
+
+    @cached_property
+    def bits(self) -> NDArray[np.uint8]:
+        """One for each row, from the lowest of the first byte on: whether it may be proposed."""
+        return self._made()
 
     def also(self, row_E: NDArray[np.int64]) -> "LeftOut":
-        """Return the same with some rows more, ascending."""
+        """Return the same with some rows more, ascending, once each."""
         if len(row_E) == 0:
             return self
-        bits = self.bits.copy()
-        np.bitwise_and.at(bits, row_E >> 3, ~(1 << (row_E & 7)).astype(np.uint8))
-        both = np.concatenate([self.row_E, row_E]) if len(self.row_E) else row_E
-        both.sort(kind="stable")  # two runs are merged
-        return LeftOut(both[np.diff(both, prepend=-1) > 0], bits)
+        both = row_E
+        if len(self.row_E):
+            both = np.sort(np.concatenate([self.row_E, row_E]), kind="stable")  # two runs are merged
+            both = both[np.diff(both, prepend=-1) > 0]
+        return LeftOut(both, lambda: _cleared(self.bits, row_E))
 
     @property
     def among(self) -> NDArray[np.uint8] | None:
@@ -39,7 +46,14 @@ class LeftOut(NamedTuple):
 
 def nothing(items: int) -> LeftOut:
     """Return what leaves out none of so many rows."""
-    return LeftOut(np.zeros(0, dtype=np.int64), np.full(items // 8 + 1, 255, dtype=np.uint8))
+    return LeftOut(np.zeros(0, dtype=np.int64), lambda: np.full(items // 8 + 1, 255, dtype=np.uint8))
+
+
+def _cleared(bits: NDArray[np.uint8], row_E: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return a copy of the bits without those of some rows."""
+    left = bits.copy()
+    np.bitwise_and.at(left, row_E >> 3, ~(1 << (row_E & 7)).astype(np.uint8))
+    return left
 
 
 def only(among: NDArray[np.uint8] | None) -> Any:  # noqa: ANN401 (FAISS has no types)

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 from multitudes.errors import ArtefactError
 
 Session: TypeAlias = Any  # onnxruntime has no types
+_SLOWER_FUSED = "SkipLayerNormFusion"  # takes four times what its parts take: .39 ms in place of .32 for a whole tower
 
 
 def open_tower(file: Path) -> Session:
@@ -19,7 +20,9 @@ def open_tower(file: Path) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=[_SLOWER_FUSED]
+        )
     except Exception as error:  # its exceptions have no common base of their own
         reason = str(error).splitlines()[0]
         raise ArtefactError(f"{file}: ONNX Runtime cannot load it ({reason}); publish the run again") from error

@@ -20,7 +20,7 @@ def held(out: Path) -> Iterator[None]:
         UsageError: somebody does already.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(out.with_name(f".{out.name}.lock"), wait=False) as had:
+    with locked(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as had:
         if not had:
             raise UsageError(f"{out}: another process trains into it; wait for its end, or give another --out")
         yield

@@ -4,13 +4,16 @@ The order of examples, the negatives and the dropout of a step are functions of 
 has to be kept for a resumed run to end with the identical weights.
 
 Each rank writes a file with its rows of the item table, and reads its rows from the files of however many ranks wrote
-them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.)
+them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.) The weights of the best epoch are
+kept here alone: in memory they would be a third of what training takes.
 
 ::
 
-    checkpoint/position.json              where training stands
-               shared.safetensors         what every rank has
-               rows-FROM-TO.safetensors   rows of the table and of what the optimiser knows of them
+    checkpoint/position.json                   where training stands
+               shared.safetensors              what every rank has
+               rows-FROM-TO.safetensors        rows of the table and of what the optimiser knows of them
+               best-shared.safetensors         the weights of the best epoch so far, once there is one
+               best-rows-FROM-TO.safetensors
 """
 
 import json
@@ -31,6 +34,7 @@ from multitudes.train.run import weights
 from multitudes.train.sharded import TABLE
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
+_BEST = "best-"
 _DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
@@ -54,25 +58,32 @@ class State:
     model: TwoTower
     optimizers: list[torch.optim.Optimizer]
     frequency: StreamingFrequency
-    best: dict[str, Tensor]
     loss_sums: dict[str, Tensor]
     position: Position
 
 
-def save(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
-    """Write ``state``; a crash at any moment leaves the earlier checkpoint or this one."""
+def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False) -> None:
+    """Write ``state``; a crash at any moment leaves the earlier checkpoint or this one.
+
+    Args:
+        state: of this rank.
+        folder: the checkpoint.
+        ranks: all of them call this.
+        best: these weights are the best so far; else those that were stay.
+    """
     fresh, old = folder.with_name(folder.name + ".new"), _old(folder)
     if ranks.first:
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
         fresh.mkdir(parents=True)
+        for file in () if best else folder.glob(f"{_BEST}*"):
+            _link(file, fresh / file.name)
     ranks.wait()
-    tensors = _tensors(state)
     own = ranks.part(state.model.items.id_embedding.num_embeddings)
-    of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
-    save_file(of_table, fresh / f"rows-{own.start}-{own.stop}.safetensors")
+    _write(_tensors(state), fresh, "", own, ranks)
+    if best:
+        _write(weights(state.model), fresh, _BEST, own, ranks)
     if ranks.first:
-        save_file({name: t for name, t in tensors.items() if name not in of_table}, fresh / "shared.safetensors")
         (fresh / "position.json").write_text(json.dumps(asdict(state.position)), encoding="utf-8")
     ranks.wait()
     if ranks.first:
@@ -80,6 +91,34 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
             folder.replace(old)
         fresh.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(file)
+    except OSError:  # not every file system has links
+        shutil.copyfile(file, to)
+
+
+def _write(tensors: dict[str, Tensor], folder: Path, prefix: str, own: slice, ranks: Ranks) -> None:
+    """Write what has a row for each item, each rank its own, and the rest once."""
+    of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
+    save_file(of_table, folder / f"{prefix}rows-{own.start}-{own.stop}.safetensors")
+    if ranks.first:
+        rest = {name: tensor for name, tensor in tensors.items() if name not in of_table}
+        save_file(rest, folder / f"{prefix}shared.safetensors")
+
+
+def best_weights(folder: Path, items: int) -> dict[str, Tensor]:
+    """Return the weights of the best epoch, whole: of ``items`` rows, whoever wrote them.
+
+    Raises:
+        ArtefactError: the checkpoint is damaged.
+    """
+    try:
+        return load_file(folder / f"{_BEST}shared.safetensors") | _rows(folder, slice(0, items), _BEST)
+    except _DAMAGED as error:
+        raise _damaged(folder, error) from None
 
 
 def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
@@ -100,15 +139,16 @@ def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
         state.position = Position(**json.loads((folder / "position.json").read_text(encoding="utf-8")))
         _take(state, tensors)
     except _DAMAGED as error:
-        raise ArtefactError(
-            f"{folder}: damaged checkpoint ({type(error).__name__}); train again with --overwrite"
-        ) from None
+        raise _damaged(folder, error) from None
+
+
+def _damaged(folder: Path, error: Exception) -> ArtefactError:
+    return ArtefactError(f"{folder}: damaged checkpoint ({type(error).__name__}); train again with --overwrite")
 
 
 def _take(state: State, tensors: dict[str, Tensor]) -> None:
     for name, tensor in weights(state.model).items():
         tensor.copy_(tensors[f"weight/{name}"])
-    state.best = _under("best/", tensors)
     state.loss_sums = _under("loss/", tensors)
     state.frequency.last[:] = tensors["frequency/last"].numpy()
     state.frequency.interval[:] = tensors["frequency/interval"].numpy()
@@ -118,13 +158,13 @@ def _take(state: State, tensors: dict[str, Tensor]) -> None:
 
 def _has_rows(name: str) -> bool:
     """Return whether a tensor has a row for each item, of which a rank holds some."""
-    return name.endswith(f"/{TABLE}") or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
+    return name.endswith(TABLE) or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
 
 
-def _rows(folder: Path, own: slice) -> dict[str, Tensor]:
+def _rows(folder: Path, own: slice, prefix: str = "") -> dict[str, Tensor]:
     """Read the rows ``own`` of the table from the files that hold some of them."""
     pieces: dict[str, list[Tensor]] = {}
-    files = sorted((int(f.stem.split("-")[1]), int(f.stem.split("-")[2]), f) for f in folder.glob("rows-*"))
+    files = sorted((*map(int, f.stem.split("-")[-2:]), f) for f in folder.glob(f"{prefix}rows-*"))
     for start, stop, file in files:
         first, last = max(start, own.start), min(stop, own.stop)
         if first >= last:
@@ -132,7 +172,7 @@ def _rows(folder: Path, own: slice) -> dict[str, Tensor]:
         with safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (no mapping)
                 pieces.setdefault(name, []).append(opened.get_slice(name)[first - start : last - start])
-    rows = {name: torch.cat(found) for name, found in pieces.items()}
+    rows = {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in pieces.items()}
     if any(len(found) != own.stop - own.start for found in rows.values()):
         raise ValueError("rows are missing")
     return rows
@@ -144,7 +184,6 @@ def _old(folder: Path) -> Path:
 
 def _tensors(state: State) -> dict[str, Tensor]:
     tensors = {f"weight/{name}": tensor for name, tensor in weights(state.model).items()}
-    tensors |= {f"best/{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"loss/{name}": tensor for name, tensor in state.loss_sums.items()}
     tensors["frequency/last"] = torch.from_numpy(state.frequency.last)
     tensors["frequency/interval"] = torch.from_numpy(state.frequency.interval)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -28,8 +29,8 @@ from multitudes.train.continuation import begin_with
 from multitudes.train.execution import DEFAULT, ExecutionConfig, equip
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.record import append_metrics, read_record, write_record
-from multitudes.train.run import TrainedRun, weights
-from multitudes.train.sharded import TABLE, whole_table
+from multitudes.train.run import TrainedRun
+from multitudes.train.sharded import whole_table
 from multitudes.train.step import descend, fresh_state, gradients
 from multitudes.train.validation import Judgement, judge, sample_rows
 
@@ -136,8 +137,8 @@ class _Loop:
                     raise KeyboardInterrupt
         self._finish()
 
-    def _save(self) -> None:
-        checkpoint.save(self.state, self.out / "checkpoint", self.ranks)
+    def _save(self, *, best: bool = False) -> None:
+        checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
 
     def _out_of_patience(self) -> bool:
         position = self.state.position
@@ -147,12 +148,12 @@ class _Loop:
         """Train one epoch from where it stands; return False if a person interrupted it."""
         position, seed, settings = self.state.position, self.config.seed, self.config.train
         size, most = settings.batch_size, settings.epoch_batches or None
-        batches = self.examples.batches_per_epoch(size, seed, position.epoch, most)
+        epoch = self.examples.deal(size, seed, position.epoch, most)
         clock, targets, seconds = _Clock(position), 0, position.seconds
-        for dealt in self.examples.deal(size, seed, position.epoch, skip=position.batch, most=most):
+        for dealt in islice(epoch, position.batch, None):
             self._step(dealt)
             targets += int((dealt.stop_B - dealt.start_B).sum())
-            self.progress(position.batch, batches, f"epoch {position.epoch + 1}, {self._note()}")
+            self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._note()}")
             clock.read()
             if self.ranks.any(bool(interrupted)):
                 return False
@@ -187,10 +188,10 @@ class _Loop:
     def _end_of_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
         rate, shares = self._judge()
-        if rate > position.best_hit_rate or not len(self.rows):  # nothing to judge by: the last epoch is kept
+        best = rate > position.best_hit_rate or not len(self.rows)  # nothing to judge by: the last epoch is kept
+        if best:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
-            self.state.best = {name: tensor.clone() for name, tensor in weights(self.state.model).items()}
         record = {
             "epoch": position.epoch + 1,
             "step": position.step,
@@ -205,7 +206,7 @@ class _Loop:
             append_metrics(self.out / "metrics.jsonl", record)
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
-        self._save()
+        self._save(best=best)
 
     def _judge(self) -> Judgement:
         """Return what the first rank found, to all ranks."""
@@ -219,12 +220,12 @@ class _Loop:
         return Judgement(rate, dict(zip(KINDS, told, strict=True)))
 
     def _finish(self) -> None:
-        best = self.state.best or weights(self.state.model)
-        table = self.ranks.collect(best[TABLE], self.state.model.items.id_embedding.num_embeddings)
-        if table is None:
+        if not self.ranks.first:
             return
+        self.state.optimizers.clear()  # room for the weights
+        best = checkpoint.best_weights(self.out / "checkpoint", self.run_view.prepared.n_items + 1)
         partial = self.out / "weights.safetensors.partial"
-        save_file(best | {TABLE: table}, partial)
+        save_file(best, partial)
         partial.replace(self.out / "weights.safetensors")
         record = read_record(self.out)
         position = self.state.position

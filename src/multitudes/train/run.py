@@ -8,6 +8,7 @@
         checkpoint/           where an interrupted run goes on; gone when it is finished
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -118,7 +119,8 @@ class TrainedRun:
         action_BL, valid_BL, follow_BF, feature_BP, topics = (
             torch.from_numpy(array).to(device) for array in (*histories[1:], topic_BC)
         )
-        input_BLD = torch.from_numpy(self.item_inputs()[histories.item_BL]).to(device)
+        items, place_BL = np.unique(histories.item_BL, return_inverse=True)
+        input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(place_BL).to(device)]
         users = LookedUp(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
         generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
         vectors, assignment_BL, _ = self.model.user_vectors(users, generator, at_random=partition == "random")
@@ -139,13 +141,28 @@ class TrainedRun:
 @torch.no_grad()
 def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
-    model.eval()
-    device = model.items.id_embedding.weight.device
-    numbers = torch.arange(model.items.id_embedding.num_embeddings, device=device)
-    inputs = [model.items.inputs(part) for part in torch.split(numbers, chunk)]
-    vectors = torch.cat([model.item_vectors(part) for part in inputs]).cpu().numpy()
+    shape = model.items.id_embedding.weight.shape
+    inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    for items, input_iD in _input_blocks(model, chunk):
+        inputs[items] = input_iD.cpu().numpy()
+        vectors[items] = model.item_vectors(input_iD).cpu().numpy()
     vectors[0] = 0.0
-    return torch.cat(inputs).cpu().numpy(), vectors
+    return inputs, vectors
+
+
+@torch.no_grad()
+def vector_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the vectors of all items in blocks of ``size``, where the model lies; that of the unknown item is some."""
+    for items, input_iD in _input_blocks(model, size):
+        yield items, model.item_vectors(input_iD)
+
+
+def _input_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
+    model.eval()
+    rows, device = model.items.id_embedding.num_embeddings, model.items.id_embedding.weight.device
+    for start in range(0, rows, size):
+        items = slice(start, min(start + size, rows))
+        yield items, model.items.inputs(torch.arange(items.start, items.stop, device=device))
 
 
 def weights(model: TwoTower) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def fresh_state(prepared: Prepared, config: RunConfig, ranks: Ranks = ALONE) -> 
         torch.optim.SparseAdam([model.items.id_embedding.weight], lr=settings.learning_rate),
     ]
     frequency = StreamingFrequency.start(prepared.n_items, settings.in_batch)
-    return State(model, optimizers, frequency, best={}, loss_sums={}, position=Position())
+    return State(model, optimizers, frequency, loss_sums={}, position=Position())
 
 
 def dense(model: TwoTower) -> list[Tensor]:

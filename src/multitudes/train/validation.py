@@ -7,11 +7,14 @@ those of serving do not: they are one search's by-product there. **The shares s 
 expectation maximisation of the targets' likelihood: two numbers for a data set, which say what each kind of interest is
 worth there. They become the run's default division of the budget (method §8, budgets from calibrated rates).
 
-Legend: B users · K interests · G kinds (unconditioned, implicit, explicit) · I items · T topics of an item
-A topics asked for · M targets of all users.
+Items come block by block and twice, first for the normalisers and then for the best: neither their vectors nor their
+scores are ever held for all of them, so that judging takes no memory beside that of training.
+
+Legend: B users · K vectors of each · G kinds (unconditioned, implicit, explicit) · i items of a block · M targets of
+all users · N best items.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.examples import item_topics
-from multitudes.batches.held_out import HeldOut, known_histories
+from multitudes.batches.held_out import HeldOut
 from multitudes.batches.vectors import KINDS, Kind, UserVectors
 from multitudes.nn.masking import lowest
 from multitudes.seeding import generator
 from multitudes.train.run import TrainedRun
+from multitudes.train.scores import Piece, Scores
 
-CHUNK = 8_000_000  # probabilities made at once: they stay near the processor
-KEEP = 150_000_000  # probabilities by kind that are kept, so that the shares and the hits are counted from one reading
+KEEP = 50_000_000  # scores that are kept between the two readings
 ROUNDS = 200  # of expectation maximisation; it converges long before
 _UNLIKELY = 1e-37  # what is less probable has underflowed
 
@@ -37,6 +39,13 @@ class Judgement(NamedTuple):
 
     hit_rate: float  # share of the targets among the user's n best items
     shares: dict[Kind, float]  # sum to one; zero for kinds that the method does not have
+
+
+class _Targets(NamedTuple):
+    """The first-time targets of all users."""
+
+    user_M: Tensor  # which of the users
+    item_M: Tensor
 
 
 def sample_rows(held: HeldOut, most: int, seed: int) -> NDArray[np.int64]:
@@ -49,19 +58,17 @@ def judge(run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], n: int = 100,
     """Fit the shares of the kinds on the first-time targets of ``rows``, then count hits among the ``n`` best."""
     if len(rows) == 0:
         return Judgement(0.0, dict.fromkeys(KINDS, 0.0))
-    readings: Iterable[_Reading] = _Readings(run, held, rows, topics)
-    if len(rows) * len(set(run.kinds(topics))) * (run.prepared.n_items + 1) <= KEEP:
-        readings = list(readings)
-    shares_G = fit_shares(torch.cat([_at_targets(reading, held) for reading in readings]))
-    hits = wanted = 0
-    for reading in readings:
-        score_BI = torch.einsum("g,gbi->bi", shares_G[reading.kinds], reading.p_GBI)
-        best_BN = score_BI.topk(min(n, score_BI.shape[1]), dim=1).indices.numpy()
-        for b, row in enumerate(reading.rows):
-            new = new_targets(held, row)
-            hits += int(np.isin(new, best_BN[b]).sum())
-            wanted += len(new)
-    return Judgement(hits / max(wanted, 1), dict(zip(KINDS, shares_G.tolist(), strict=True)))
+    scores = Scores(run, held, rows, topics)
+    pieces: Iterable[Piece] = list(scores) if scores.size <= KEEP else scores
+    targets = _targets(held, rows)
+    portion_BK = _portions(scores.users)
+    score_MK, normaliser_BK = _read(pieces, targets, portion_BK.shape)
+    log_p_MG = _by_kind(score_MK - normaliser_BK[targets.user_M], portion_BK[targets.user_M], scores.users.kinds)
+    shares_G = fit_shares(log_p_MG)
+    share_K = shares_G[[KINDS.index(kind) for kind in scores.users.kinds]]
+    best_BN = _best(pieces, (share_K * portion_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
+    hits = int((best_BN[targets.user_M] == targets.item_M[:, None]).sum())
+    return Judgement(hits / max(len(targets.item_M), 1), dict(zip(KINDS, shares_G.tolist(), strict=True)))
 
 
 def fit_shares(log_p_MG: Tensor) -> Tensor:
@@ -89,83 +96,57 @@ def new_targets(held: HeldOut, row: int) -> NDArray[np.int64]:
     return held.target[mine][held.target_is_new[mine]]
 
 
-class _Reading(NamedTuple):
-    """The probability of every item for some users, by kind of vector."""
-
-    rows: NDArray[np.int64]
-    kinds: list[int]  # positions in KINDS of the kinds that the method has: the G of what follows
-    p_GBI: Tensor
-    exists_GB: Tensor  # whether the user has a vector of the kind
+def _targets(held: HeldOut, rows: NDArray[np.int64]) -> _Targets:
+    each = [new_targets(held, row) for row in rows]
+    user_M = np.repeat(np.arange(len(rows)), [len(new) for new in each])
+    return _Targets(torch.from_numpy(user_M), torch.from_numpy(np.concatenate(each)))
 
 
-class _Readings:
-    """Reads the rows chunk by chunk, anew each time it is iterated."""
-
-    def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int) -> None:
-        self._run, self._held, self._rows, self._topics = run, held, rows, topics
-        self._at_once = max(1, CHUNK // (len(run.kinds(topics)) * (run.prepared.n_items + 1)))
-
-    def __iter__(self) -> Iterator[_Reading]:
-        vectors_ID = torch.from_numpy(self._run.item_vectors())
-        topic_IT = torch.from_numpy(item_topics(self._run.prepared, np.arange(len(vectors_ID))))
-        for start in range(0, len(self._rows), self._at_once):
-            chunk = self._rows[start : start + self._at_once]
-            users = self._users(chunk)
-            score_BKI = torch.from_numpy(users.vectors_BKD) @ vectors_ID.T
-            self._mask_seen(score_BKI, chunk)
-            _mask_other_topics(score_BKI, users, topic_IT)
-            yield _by_kind(score_BKI, users, chunk)
-
-    def _users(self, chunk: NDArray[np.int64]) -> UserVectors:
-        prepared, user_B, end_B = self._run.prepared, self._held.user_B[chunk], self._held.end_B[chunk]
-        histories = known_histories(prepared, user_B, end_B, self._run.config.model.history)
-        return self._run.user_vectors(histories, histories.follow_BF[:, : self._topics])
-
-    def _mask_seen(self, score_BKI: Tensor, chunk: NDArray[np.int64]) -> None:
-        prepared, impossible = self._run.prepared, lowest(score_BKI)
-        score_BKI[:, :, 0] = impossible
-        for b, row in enumerate(chunk):
-            seen = prepared.event_item[prepared.event_offset[self._held.user_B[row]] : self._held.end_B[row]]
-            score_BKI[b, :, torch.from_numpy(seen.astype(np.int64))] = impossible
-
-
-def _mask_other_topics(score_BKI: Tensor, users: UserVectors, topic_IT: Tensor) -> None:
-    """Let an explicit vector see the items of its topic only."""
-    explicit = np.flatnonzero([kind == "explicit" for kind in users.kinds])
-    if len(explicit) == 0:
-        return
-    asked, which = np.unique(users.topic_BK[:, explicit], return_inverse=True)
-    which_BE = which.reshape(len(users.topic_BK), len(explicit))
-    off_topic_AI = torch.stack([(topic_IT != int(topic)).all(dim=1) for topic in asked])
-    for e, k in enumerate(explicit.tolist()):
-        score_BKI[:, k].masked_fill_(off_topic_AI[torch.from_numpy(which_BE[:, e])], lowest(score_BKI))
-
-
-def _by_kind(score_BKI: Tensor, users: UserVectors, chunk: NDArray[np.int64]) -> _Reading:
-    """Return what the vectors of each kind, by importance, make of the scores; the scores are overwritten."""
-    p_BKI = score_BKI.sub_(score_BKI.amax(dim=2, keepdim=True)).exp_()
-    total_BK = p_BKI.sum(dim=2)
-    columns = np.array(users.kinds)
+def _portions(users: UserVectors) -> Tensor:
+    """Return the importance of each vector within its kind (B, K): zero for those that a user does not have."""
+    kinds = np.array(users.kinds)
     weight_BK = torch.from_numpy(users.weight_BK * users.mask_BK)
-    kinds = [g for g, kind in enumerate(KINDS) if (columns == kind).any()]
-    parts, exists = [], []
-    for g in kinds:
-        own = torch.from_numpy(np.flatnonzero(columns == KINDS[g]))
-        weight_Bk = weight_BK[:, own]
-        sum_B1 = weight_Bk.sum(dim=1, keepdim=True)
-        portion_Bk = weight_Bk / sum_B1.clamp(min=1e-30) / total_BK[:, own]
-        parts.append(torch.bmm(portion_Bk.unsqueeze(1), p_BKI[:, own]).squeeze(1))
-        exists.append(sum_B1.squeeze(1) > 0)
-    return _Reading(chunk, kinds, torch.stack(parts), torch.stack(exists))
+    same_KK = torch.from_numpy((kinds[:, None] == kinds[None, :]).astype(np.float32))
+    return weight_BK / (weight_BK @ same_KK).clamp(min=1e-30)
 
 
-def _at_targets(reading: _Reading, held: HeldOut) -> Tensor:
-    """Return the log-probability of the users' first-time targets by kind (M, all kinds); -inf where one is missing."""
-    at = []
-    for b, row in enumerate(reading.rows):
-        target = torch.from_numpy(new_targets(held, row))
-        log_p_MG = torch.full((len(target), len(KINDS)), -torch.inf)
-        own_MG = reading.p_GBI[:, b, target].T.clamp(min=_UNLIKELY).log()
-        log_p_MG[:, reading.kinds] = own_MG.masked_fill(~reading.exists_GB[:, b], -torch.inf)
-        at.append(log_p_MG)
-    return torch.cat(at)
+def _read(pieces: Iterable[Piece], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Return what the targets score with each vector of their user (M, K), and log Σ exp of all items (B, K)."""
+    score_MK = torch.zeros(len(targets.item_M), shape[1])
+    highest_BK, sum_BK = torch.full(shape, lowest(score_MK)), torch.zeros(shape)
+    for users, items, score_BKi in pieces:
+        before = highest_BK[users]
+        highest = torch.maximum(before, score_BKi.amax(dim=2).cpu())
+        added = (score_BKi - highest[:, :, None].to(score_BKi.device)).exp_().sum(dim=2).cpu()
+        sum_BK[users] = sum_BK[users] * (before - highest).exp() + added
+        highest_BK[users] = highest
+        here = (targets.user_M >= users.start) & (targets.user_M < users.stop)
+        here &= (targets.item_M >= items.start) & (targets.item_M < items.stop)
+        row, column = targets.user_M[here] - users.start, targets.item_M[here] - items.start
+        score_MK[here] = score_BKi[row, :, column].cpu()
+    return score_MK, highest_BK + sum_BK.log()
+
+
+def _by_kind(log_p_MK: Tensor, portion_MK: Tensor, kinds: tuple[Kind, ...]) -> Tensor:
+    """Return the log-probability of the targets by kind (M, all kinds); -inf where the user has no vector of it."""
+    log_p_MG = torch.full((len(log_p_MK), len(KINDS)), -torch.inf)
+    for g, kind in enumerate(KINDS):
+        own = [k for k, of in enumerate(kinds) if of == kind]
+        if own:
+            known_M = (log_p_MK[:, own] + portion_MK[:, own].log()).logsumexp(dim=1).clamp(min=np.log(_UNLIKELY))
+            log_p_MG[:, g] = known_M.masked_fill(portion_MK[:, own].sum(dim=1) == 0, -torch.inf)
+    return log_p_MG
+
+
+def _best(pieces: Iterable[Piece], log_factor_BK: Tensor, n: int) -> Tensor:
+    """Return the items (B, N) of which the vectors, each times its factor, make most together."""
+    best_BN = torch.zeros(len(log_factor_BK), n, dtype=torch.int64)
+    score_BN = torch.full(best_BN.shape, -1.0)
+    for users, items, score_BKi in pieces:
+        factor = log_factor_BK[users, :, None].to(score_BKi.device)
+        top = (score_BKi + factor).exp_().sum(dim=1).topk(min(n, items.stop - items.start), dim=1)
+        score = torch.cat([score_BN[users], top.values.cpu()], dim=1)
+        item = torch.cat([best_BN[users], top.indices.cpu() + items.start], dim=1)
+        score_BN[users], chosen = score.topk(n, dim=1)
+        best_BN[users] = item.gather(1, chosen)
+    return best_BN

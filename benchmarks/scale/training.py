@@ -1,0 +1,76 @@
+"""One process begins to train on tables of any size: the memory that it takes, and what its steps wait for.
+
+An epoch here is of few batches, dealt from all there are, and ends with a validation: what takes memory takes it then.
+"""
+
+import json
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from benchmarks import SEED
+from benchmarks.child import in_child, peak_mib
+from benchmarks.parts import watching
+from benchmarks.timing import figure
+from benchmarks.train import PARTS
+from multitudes.batches.examples import Examples
+from multitudes.data.prepared import Prepared
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.loop import fit
+
+TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
+_READ_S = 0.02  # between two readings of the memory
+
+
+def training(prepared: Path, out: Path) -> dict[str, Any]:
+    """Return the targets of an epoch, MiB by what they are for, and what share of a step each part takes."""
+    found: dict[str, Any] = in_child(trained, threads=1, prepared=str(prepared), out=str(out)).value
+    return found
+
+
+def trained(prepared: str, out: str) -> dict[str, Any]:
+    """Train, and return what was seen."""
+    torch.set_num_threads(1)
+    data, config, before = Prepared.open(prepared), RunConfig(method="joint", seed=SEED, train=TRAIN), peak_mib()
+    with watching(PARTS) as stopwatch, Anonymous() as own:
+        fit(data, config, Path(out))
+    last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    found = {
+        "items": data.n_items,
+        "libraries_mib": figure(before),
+        "table_and_moments_mib": figure(3 * 4 * (data.n_items + 1) * config.model.width / 2**20),
+        "anonymous_mib": figure(own.most_mib),
+        "peak_mib": figure(peak_mib()),
+        "parts": stopwatch.shares(last["seconds"]),
+        "targets_per_s": last["targets_per_s"],
+    }
+    examples = Examples(data, history=1, window=1, first_time_only=TRAIN.first_time_only, condition="auto")
+    return {"targets": len(examples), **found}
+
+
+class Anonymous:
+    """Watches the memory of this process that is not a file's: pages of mapped files the kernel may drop."""
+
+    def __init__(self) -> None:
+        self.most_mib = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_READ_S):
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+            self.most_mib = max(self.most_mib, int(line.split()[1]) / 1024)
