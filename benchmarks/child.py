@@ -46,13 +46,13 @@ def in_child(function: Callable[..., Any], threads: int | None = None, **argumen
     return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def peak_mib() -> float:
-    """Return the largest resident memory of this process so far.
+def peak_mib(process: int | None = None) -> float:
+    """Return the largest resident memory of this process so far, or (on Linux) of another one.
 
     Linux keeps it per memory map (VmHWM). ``getrusage`` would also count the parent's pages, which a child shares until
     its program is loaded.
     """
-    status = Path("/proc/self/status")
+    status = Path(f"/proc/{process or 'self'}/status")
     if status.exists():
         line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024

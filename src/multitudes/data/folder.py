@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all: written beside their place, flushed to the disk, then renamed."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,22 @@ from pathlib import Path
 from multitudes.disk import sync
 from multitudes.errors import UsageError
 from multitudes.locks import locked
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # pathlib has made one slash of two
+
+
+def refuse_address(path: Path) -> None:
+    """Refuse the address of an object store: as a path it would be a folder here that is called ``s3:``.
+
+    Raises:
+        UsageError: it is one.
+    """
+    address = _ADDRESS.fullmatch(str(path))
+    if address:
+        raise UsageError(
+            f"{address[1]}://{address[2]}: an address, and expected is a path; copy the tables to a folder, or mount"
+            " the store as one, which on a cluster every worker sees under the same path"
+        )
 
 
 @contextmanager
@@ -21,8 +38,9 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         overwrite: replace ``out`` if it exists and has ``marker``.
 
     Raises:
-        UsageError: ``out`` exists and may not be replaced, or somebody else is writing it.
+        UsageError: ``out`` exists and may not be replaced, is no path, or somebody else is writing it.
     """
+    refuse_address(out)
     _refuse_existing(out, marker, overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")

@@ -31,6 +31,7 @@ from multitudes.errors import ArtefactError, DataError
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
+_BITS = 13  # that a quantile is narrowed by in a pass: some thousand counts
 _PART = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
@@ -92,17 +93,28 @@ class Spark:
 
     def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield what ``sql`` selects from the shards that the executors wrote."""
-        for shard in sorted(self._written(sql).glob(canonical.PARTS)):
+        folder = self._written(sql)
+        for shard in sorted(folder.glob(canonical.PARTS)):
             yield from read_shard(shard, rows)
             shard.unlink()
+        rmtree(folder)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the value, counted along the distinct ones: Spark's own would hold all of them in one task."""
-        counted = f"SELECT {column} AS v, count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column}"
-        total = self.rows(f"SELECT coalesce(sum(n), 0) FROM ({counted})")[0][0]
-        rank = max(1, int((Decimal(repr(share)) * int(total)).to_integral_value(ROUND_CEILING)))
-        until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
-        return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
+        """Return the value, found by its leading bits: to rank all distinct ones, one task would hold them."""
+        values = f"SELECT {column} AS v FROM {relation} WHERE {column} IS NOT NULL"
+        total, low, high = self.rows(f"SELECT count(*), min(v), max(v) FROM ({values})")[0]
+        if not total:
+            return None
+        rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
+        shift, within = (high - low).bit_length(), "true"
+        while True:
+            shift = max(0, shift - _BITS)
+            counted = f"SELECT (v >> {shift}) AS leading, count(*) AS n FROM ({values}) WHERE {within} GROUP BY 1"
+            leading, before = self._at_rank(counted, rank)
+            if not shift:
+                return leading
+            rank -= before
+            within = f"(v >> {shift}) = {leading}"
 
     def rises(self, relation: str, column: str, where: str) -> bool:
         """Return False: partitions know nothing of each other."""
@@ -149,8 +161,20 @@ class Spark:
             raise DataError(f"{part[1] if part else file}: cannot be read: {first_line(error)}") from None
 
     def _named(self, name: str, folder: Path) -> None:
+        earlier = self._kept.get(name)
         self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
         self._kept[name] = folder
+        if earlier is not None:
+            rmtree(earlier)
+
+    def _at_rank(self, counted: str, rank: int) -> tuple[int, int]:
+        """Return the value, of ``counted`` (value, n), that has the rank, and how many are below it."""
+        before = 0
+        for leading, n in self.rows(f"SELECT * FROM ({counted}) ORDER BY 1"):
+            if rank <= before + n:
+                return leading, before
+            before += n
+        raise ArtefactError(f"{before:,} rows came back from the engine, of more than {rank:,}; run the command again")
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
@@ -169,12 +193,13 @@ class Spark:
         place = f.col("_metadata.row_index") + 1
         if len(parts) == 1:
             return table.withColumn(_FILE_ROW, place)
-        name = f.col("_metadata.file_name")
-        counted = table.groupBy(name.alias("part")).count().toArrow().to_pydict()
-        before = accumulate(_by_name(counted), lambda rows, part: rows + part[1], initial=0)
-        first = {part: rows for (part, _), rows in zip(_by_name(counted), before, strict=False)}
-        places = self._session.createDataFrame(pa.table({"part": list(first), "before": list(first.values())}))
-        numbered = table.withColumn("part", name).withColumn(_FILE_ROW, place)
+        rows = [parquet.read_metadata(part).num_rows for part in parts]
+        before = dict(zip((part.name for part in parts), accumulate(rows, initial=0), strict=False))
+        quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
+        places = self._session.createDataFrame(
+            pa.table({"part": quoted_names, "before": [before[unquote(name)] for name in quoted_names]})
+        )
+        numbered = table.withColumn("part", f.col("_metadata.file_name")).withColumn(_FILE_ROW, place)
         return (
             numbered.join(f.broadcast(places), "part")
             .withColumn(_FILE_ROW, f.col(_FILE_ROW) + f.col("before"))
@@ -189,11 +214,6 @@ class Spark:
         converted = self._scratch / f"source-{self._results}.parquet"
         self._reader.execute(f"COPY (SELECT {selected} FROM ({select})) TO {literal(str(converted))} (FORMAT parquet)")
         return converted
-
-
-def _by_name(counted: dict[str, list[Any]]) -> list[tuple[str, int]]:
-    """Return the parts with their rows in the order of their names, which Spark may have quoted."""
-    return sorted(zip(counted["part"], counted["count"], strict=True), key=lambda part: unquote(part[0]))
 
 
 def read_shard(shard: Path, rows: int) -> Iterator[pa.RecordBatch]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitudes.data.duck import open_engine
-from multitudes.data.engine import Engine, first_line
+from multitudes.data.engine import Engine
 from multitudes.data.spark_config import SparkConfig
-from multitudes.errors import MissingError, UnavailableError, missing_extra
+from multitudes.errors import MissingError, missing_extra
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -85,6 +85,8 @@ def _listed_modules() -> str | None:
 def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
     from pyspark.sql import SparkSession  # noqa: PLC0415 (the extra)
 
+    from multitudes.data.spark_errors import not_started  # noqa: PLC0415 (the extra)
+
     running = SparkSession.getActiveSession()
     if running is not None:
         session = running.newSession()
@@ -99,10 +101,8 @@ def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
         with _errors_to(log):
             session = builder.getOrCreate()
     except Exception as error:  # whatever a JVM, a socket or Spark itself says of a start that failed
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise UnavailableError(
-            f"master = '{config.master}': Spark does not start: {first_line(error)} {said[-1] if said else ''}".rstrip()
-        ) from error
+        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        raise not_started(error, said, config.master) from error
     try:
         _tell(session, config)
         yield session

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from multitudes.data import canonical, schemas
 from multitudes.data.engine import Engine, quoted, record, value
+from multitudes.data.folder import refuse_address
 from multitudes.data.roles import EXPECTED, ROLES, expected_in_short
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdKind
@@ -49,9 +50,10 @@ def find(data: Path, *, events_needed: bool = True) -> dict[str, Path]:
     """Return the file of each table in the folder ``data``, or the folder of its parts; items and users may be absent.
 
     Raises:
-        UsageError: ``data`` is no folder.
+        UsageError: ``data`` is no folder of this machine.
         DataError: events are missing though they are needed, or a table is there twice.
     """
+    refuse_address(data)
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder; give one with events.parquet, items.parquet and users.parquet")
     found: dict[str, Path] = {}
@@ -77,6 +79,7 @@ def at(path: Path) -> Path:
         UsageError: there is nothing, or nothing that can be read.
         DataError: the folder has no part.
     """
+    refuse_address(path)
     if path.is_dir():
         if not any(path.glob(canonical.PARTS)):
             raise DataError(

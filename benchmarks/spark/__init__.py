@@ -1,0 +1,1 @@
+"""Spark beside DuckDB: the same bytes, and what they cost."""

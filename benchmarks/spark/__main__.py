@@ -1,0 +1,52 @@
+"""``python -m benchmarks.spark FOLDER …``: tables prepared by DuckDB and by Spark, and what became of it, kept as JSON.
+
+Runs where the extra [spark] is installed.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT, Circumstances
+from benchmarks.spark.comparison import compared
+from multitudes.data.prepare import PrepareConfig
+from multitudes.data.spark_config import SparkConfig
+from multitudes.disk import write_json
+
+RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
+_PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
+
+
+def main() -> None:
+    """Measure, and keep what was measured of other tables; end with 1 where the engines differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spark", description="Compare Spark with DuckDB.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="events, items and users")
+    parser.add_argument("--split", default="user", help="time, user or leave_one_out")
+    parser.add_argument("--ties", default="shuffle", help="file or shuffle")
+    parser.add_argument("--cores", type=int, default=2, help="of both engines")
+    parser.add_argument("--memory", default="2g", help="of Spark's driver")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    config = PrepareConfig(split=given.split, ties=given.ties, threads=given.cores)
+    spark = SparkConfig(master=f"local[{given.cores}]", memory=given.memory)
+    equal = True
+    for data in given.folders:
+        circumstances = Circumstances()
+        with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=given.out.parent) as folder:
+            figures = compared(data, Path(folder), config, spark)
+        print(f"{data.name}, {given.split}: {json.dumps(figures)}", file=sys.stderr, flush=True)
+        _keep(given.out, f"{data.name}, {given.split}", {**circumstances.head(_PACKAGES), "figures": figures})
+        equal = equal and not figures["differing"]
+    sys.exit(0 if equal else 1)
+
+
+def _keep(out: Path, name: str, record: dict[str, Any]) -> None:
+    kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    write_json(out, kept | {name: record})
+
+
+if __name__ == "__main__":
+    main()

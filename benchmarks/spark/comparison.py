@@ -1,0 +1,69 @@
+"""The same tables by DuckDB and by Spark, each in a process of its own: seconds, memory, and the files that differ.
+
+Linux alone: what the JVM takes stands in its /proc.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from benchmarks.child import Outcome, in_child, peak_mib
+from benchmarks.timing import figure
+from multitudes.data.digest import sha256
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.spark_config import SparkConfig
+
+_NOW = 2**31  # what counts as the future is the same for both
+
+
+def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig) -> dict[str, Any]:
+    """Return what either engine takes to prepare ``data``, each in a process of its own, and which files differ."""
+    settings = config.model_dump(mode="json")
+    duckdb, other = folder / "duckdb", folder / "spark"
+    by_duckdb = in_child(prepared, data=str(data), out=str(duckdb), config=settings, spark=None)
+    by_spark = in_child(prepared, data=str(data), out=str(other), config=settings, spark=spark.model_dump(mode="json"))
+    names = sorted({file.name for made in (duckdb, other) for file in made.iterdir()})
+    differing = [name for name in names if len({_digest(made / name) for made in (duckdb, other)}) > 1]
+    return {
+        "events": json.loads((duckdb / "manifest.json").read_text(encoding="utf-8"))["counts"]["events"],
+        "config": settings,
+        "spark": spark.model_dump(mode="json"),
+        "files": len(names),
+        "differing": differing,
+        "duckdb": _figures(by_duckdb),
+        "spark_took": _figures(by_spark),
+        "times_duckdb": {
+            "seconds": figure(by_spark.seconds / by_duckdb.seconds),
+            "cpu_s": figure(_figures(by_spark)["cpu_s"] / _figures(by_duckdb)["cpu_s"]),
+        },
+    }
+
+
+def prepared(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
+    """Prepare, and return what the JVM took besides this process: zero where there is none."""
+    on_spark = None if spark is None else SparkConfig.model_validate(spark)
+    prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=_NOW)
+    machines = _children()
+    return {"cpu_s": sum(map(_cpu_s, machines)), "peak_mib": sum(map(peak_mib, machines))}
+
+
+def _children() -> list[int]:
+    return [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()]
+
+
+def _cpu_s(process: int) -> float:
+    user, system = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _figures(outcome: Outcome) -> dict[str, float]:
+    return {
+        "seconds": figure(outcome.seconds),
+        "cpu_s": figure(outcome.cpu_s + outcome.value["cpu_s"]),
+        "peak_mib": figure(outcome.peak_mib + outcome.value["peak_mib"]),
+    }
+
+
+def _digest(file: Path) -> str | None:
+    return sha256(file) if file.is_file() else None
