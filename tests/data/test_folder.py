@@ -1,5 +1,7 @@
 """A folder appears whole or not at all."""
 
+from pathlib import Path
+
 import pytest
 
 from multitudes.data.folder import new_folder
@@ -71,3 +73,12 @@ def test_what_a_dead_run_left_is_no_hindrance_and_no_part_of_the_next(tmp_path):
     fill(tmp_path / "out", "new")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["marker"]
     assert not ruin.exists()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/out", "s3a://bucket/out", "file:///tmp/out", "hdfs://host:9000/out"])
+def test_an_address_is_refused_and_becomes_no_folder(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"an address, and expected is a path; copy") as refused:
+        fill(Path(address), "one")
+    assert "://" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []

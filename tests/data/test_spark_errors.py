@@ -1,0 +1,59 @@
+"""What Spark says of a start that failed, as a person reads it: traces as Spark 4 writes them."""
+
+import pytest
+
+pytest.importorskip("pyspark", reason="needs the extra [spark]")
+
+from multitudes.data.spark_errors import explained, not_started
+from multitudes.errors import MissingError, UnavailableError
+
+STARTS = {
+    "a master that is none": (
+        "[JAVA_GATEWAY_EXITED] Java gateway process exited before sending its port number.",
+        'WARNING: Using incubator modules\nException in thread "main" org.apache.spark.SparkException: Master must'
+        " either be yarn or start with spark, k8s, or local\n\tat org.apache.spark.deploy.SparkSubmit.error(S.scala)",
+        "SparkException: Master must either be yarn or start with spark, k8s, or local",
+    ),
+    "a host that is not known": (
+        "An error occurred while calling None.org.apache.spark.sql.classic.SparkSession.\n"
+        ": java.lang.IllegalStateException: Cannot call methods on a stopped SparkContext.\nIt was created at:",
+        "WARN StandaloneAppClient: Failed to connect to master shop:7077\norg.apache.spark.SparkException: Exception\n"
+        "Caused by: java.io.IOException: Failed to connect to shop:7077\n\t... 4 more\n"
+        "Caused by: java.net.UnknownHostException: shop\n\t... 1 more\nWARN Drop UnregisterApplication(null)",
+        "UnknownHostException: shop",
+    ),
+    "cores that are no number": (
+        "An error occurred while calling None.org.apache.spark.api.java.JavaSparkContext.\n"
+        ": org.apache.spark.SparkException: Could not parse Master URL: 'local[x]'\n\tat org.apache.spark.SparkContext",
+        "WARN MetricsSystem: Stopping a MetricsSystem that is not running",
+        "SparkException: Could not parse Master URL: 'local[x]'",
+    ),
+    "no trace at all": ("[Errno 2] No such file or directory: 'spark-submit'\nmore", "", "'spark-submit'"),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_start_that_failed_names_its_cause_in_one_line(start):
+    error, log, cause = STARTS[start]
+    told = not_started(RuntimeError(error), log, "here")
+    assert isinstance(told, UnavailableError)
+    assert str(told).startswith("master = 'here': Spark does not start: ")
+    assert str(told).endswith(cause)
+
+
+@pytest.mark.parametrize("tell", [lambda e: not_started(e, "", "here"), lambda e: explained(e, "here", "2g")])
+def test_a_full_disk_is_told_as_one(tell):
+    told = tell(RuntimeError("An error occurred\n: java.io.IOException: No space left on device\n\tat java.base"))
+    assert isinstance(told, MissingError)
+    assert "scratch under [spark]" in str(told)
+
+
+def test_another_version_of_spark_is_told_as_one():
+    error = RuntimeError(
+        "java.io.InvalidClassException: org.apache.spark.rpc; local class incompatible: stream classdesc"
+    )
+    assert "of another version than this pyspark" in str(explained(error, "spark://host:7077", "2g"))
+
+
+def test_what_is_a_defect_of_ours_stays_one():
+    assert explained(RuntimeError("java.lang.NullPointerException"), "here", "2g") is None
