@@ -8,16 +8,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from benchmarks.machine import ROOT, Circumstances
+from benchmarks.machine import Circumstances
 from benchmarks.spark.comparison import compared
+from benchmarks.spark.record import PACKAGES, RESULTS, keep
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.spark_config import SparkConfig
-from multitudes.disk import write_json
-
-RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
-_PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
 
 
 def main() -> None:
@@ -38,14 +34,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=given.out.parent) as folder:
             figures = compared(data, Path(folder), config, spark)
         print(f"{data.name}, {given.split}: {json.dumps(figures)}", file=sys.stderr, flush=True)
-        _keep(given.out, f"{data.name}, {given.split}", {**circumstances.head(_PACKAGES), "figures": figures})
+        keep(given.out, "took", f"{data.name}, {given.split}", {**circumstances.head(PACKAGES), "figures": figures})
         equal = equal and not figures["differing"]
     sys.exit(0 if equal else 1)
-
-
-def _keep(out: Path, name: str, record: dict[str, Any]) -> None:
-    kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    write_json(out, kept | {name: record})
 
 
 if __name__ == "__main__":

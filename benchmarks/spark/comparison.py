@@ -14,7 +14,7 @@ from multitudes.data.digest import sha256
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark_config import SparkConfig
 
-_NOW = 2**31  # what counts as the future is the same for both
+NOW = 2**31  # what counts as the future is the same for both
 
 
 def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig) -> dict[str, Any]:
@@ -23,14 +23,13 @@ def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig
     duckdb, other = folder / "duckdb", folder / "spark"
     by_duckdb = in_child(prepared, data=str(data), out=str(duckdb), config=settings, spark=None)
     by_spark = in_child(prepared, data=str(data), out=str(other), config=settings, spark=spark.model_dump(mode="json"))
-    names = sorted({file.name for made in (duckdb, other) for file in made.iterdir()})
-    differing = [name for name in names if len({_digest(made / name) for made in (duckdb, other)}) > 1]
+    files, different = differing(duckdb, other)
     return {
         "events": json.loads((duckdb / "manifest.json").read_text(encoding="utf-8"))["counts"]["events"],
         "config": settings,
         "spark": spark.model_dump(mode="json"),
-        "files": len(names),
-        "differing": differing,
+        "files": files,
+        "differing": different,
         "duckdb": _figures(by_duckdb),
         "spark_took": _figures(by_spark),
         "times_duckdb": {
@@ -43,7 +42,7 @@ def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig
 def prepared(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
     """Prepare, and return what the JVM took besides this process: zero where there is none."""
     on_spark = None if spark is None else SparkConfig.model_validate(spark)
-    prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=_NOW)
+    prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=NOW)
     machines = _children()
     return {"cpu_s": sum(map(_cpu_s, machines)), "peak_mib": sum(map(peak_mib, machines))}
 
@@ -63,6 +62,12 @@ def _figures(outcome: Outcome) -> dict[str, float]:
         "cpu_s": figure(outcome.cpu_s + outcome.value["cpu_s"]),
         "peak_mib": figure(outcome.peak_mib + outcome.value["peak_mib"]),
     }
+
+
+def differing(one: Path, other: Path) -> tuple[int, list[str]]:
+    """Return how many files there are, and which are not byte for byte the same in both folders."""
+    names = sorted({file.name for made in (one, other) for file in made.iterdir()})
+    return len(names), [name for name in names if _digest(one / name) != _digest(other / name)]
 
 
 def _digest(file: Path) -> str | None:

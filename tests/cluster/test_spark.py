@@ -3,14 +3,17 @@
 import shutil
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
 from multitudes.data.clean.sources import Logs
+from multitudes.data.duck import open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark import read_shard
+from multitudes.data.spark_session import open_spark
 from multitudes.data.validate import validate
 from multitudes.errors import ArtefactError, DataError
 from tests.cluster.hostile import differing, write_hostile
@@ -92,6 +95,36 @@ def test_a_day_is_appended_to_the_same(tmp_path, spark):
         prepare(later, tmp_path / f"{name}-2", config, now=NOW, spark=engine, append=one.path)
     different = differing(tmp_path / "duckdb-2", tmp_path / "spark-2")
     assert [name for name in different if name != "sound.parquet"] == []
+
+
+def test_a_table_that_is_replaced_and_shards_that_were_read_leave_the_disk(tmp_path, spark):
+    def kept():
+        return [folder.name for folder in tmp_path.glob("result-*")]
+
+    with open_spark(tmp_path, spark) as engine:
+        engine.make("counted", "SELECT 1 AS n")
+        (first,) = kept()
+        engine.make("counted", "SELECT n + 1 AS n FROM counted")
+        assert len(kept()) == 1
+        assert kept() != [first]
+        assert sum(batch.num_rows for batch in engine.batches("SELECT n FROM counted", 10)) == 1
+        assert engine.rows("SELECT n FROM counted") == [(2,)]
+        assert len(kept()) == 1
+        engine.drop("counted")
+        assert kept() == []
+
+
+@pytest.mark.parametrize("low", [-(2**62), -5, 0, 1_500_000_000])
+def test_a_quantile_is_the_value_that_duckdb_counts(tmp_path, spark, low):
+    numbers = np.random.default_rng(0).integers(low, low + 2**17, 500, endpoint=True)
+    file = tmp_path / "numbers.parquet"
+    pl.DataFrame({"n": [*numbers.tolist(), low, low, None]}).write_parquet(file)
+    with open_spark(tmp_path, spark) as engine, open_engine(tmp_path, "1GB", 1) as duckdb:
+        for share in (0.001, 0.1, 0.5, 0.8, 0.9, 1.0):
+            found = [one.quantile(one.source("numbers", file), "n", share) for one in (engine, duckdb)]
+            assert found[0] == found[1]
+        engine.view("nothing", "SELECT CAST(NULL AS BIGINT) AS n")
+        assert engine.quantile("nothing", "n", 0.5) is None
 
 
 def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):

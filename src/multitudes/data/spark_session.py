@@ -50,7 +50,7 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
     with _session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
         try:
             yield Spark(session, scratch, reader)
-        except JOB_ERRORS as error:
+        except (*JOB_ERRORS, OSError) as error:  # pyspark writes tables of the driver's to the scratch folder too
             known = explained(error, config.master, config.memory)
             if known is None:
                 raise

@@ -1,0 +1,58 @@
+"""``python -m benchmarks.spark.equal FOLDER …``: which files differ, of one set after another, in one session of Spark.
+
+A JVM that runs already is several times as fast as one that starts, so this says nothing of seconds.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from benchmarks.machine import Circumstances
+from benchmarks.spark.comparison import NOW, differing
+from benchmarks.spark.record import PACKAGES, RESULTS, keep
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.spark_config import SparkConfig
+
+
+def main() -> None:
+    """Compare, and keep what was found; end with 1 where the engines differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.spark.equal", description="Compare Spark with DuckDB.")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="events, items and users")
+    parser.add_argument("--split", nargs="+", default=["user"], help="time, user or leave_one_out")
+    parser.add_argument("--memory", default="2g", help="of Spark's driver")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    spark = SparkConfig(master="local[2]", memory=given.memory)
+    session = (
+        SparkSession.builder.master(spark.master)
+        .config("spark.driver.memory", spark.memory)
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .getOrCreate()
+    )
+    found = [_compared(data, split, spark, given.out) for data in given.folders for split in given.split]
+    session.stop()
+    sys.exit(1 if any(found) else 0)
+
+
+def _compared(data: Path, split: str, spark: SparkConfig, out: Path) -> list[str]:
+    """Return the names of the files that differ."""
+    circumstances = Circumstances()
+    config = PrepareConfig.model_validate({"split": split, "ties": "shuffle", "threads": 1})
+    with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=out.parent) as name:
+        folder = Path(name)
+        made = prepare(data, folder / "duckdb", config, now=NOW)
+        prepare(data, folder / "spark", config, spark=spark, now=NOW)
+        files, different = differing(folder / "duckdb", folder / "spark")
+        figures = {"events": made.manifest["counts"]["events"], "files": files, "differing": different}
+    print(f"{data.name}, {split}: {json.dumps(figures)}", file=sys.stderr, flush=True)
+    keep(out, "equal", f"{data.name}, {split}", {**circumstances.head(PACKAGES), "figures": figures})
+    return different
+
+
+if __name__ == "__main__":
+    main()
