@@ -31,6 +31,7 @@ def main() -> None:
         SparkSession.builder.master(spark.master)
         .config("spark.driver.memory", spark.memory)
         .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.host", "127.0.0.1")
         .getOrCreate()
     )

@@ -27,6 +27,17 @@ def test_a_full_disk_is_missing_space_and_not_bad_data(tmp_path):
         raise_within(tmp_path, duckdb.IOException("not a table.\nsome advice"))
 
 
+def test_a_disk_too_full_to_spill_to_is_missing_space_and_not_memory(tmp_path):
+    with (
+        pytest.raises(MissingError, match="no space left on the disk; free some"),
+        open_engine(tmp_path, "20MB", 1) as engine,
+    ):
+        # The limit is what the engine makes of a disk that has so much free.
+        engine.execute("SET max_temp_directory_size = '2MB'").execute(
+            "CREATE TABLE big AS SELECT range AS n, range::VARCHAR AS t FROM range(3000000) ORDER BY t"
+        )
+
+
 def test_an_interrupted_query_is_an_interruption(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         raise_within(tmp_path, RuntimeError("Query interrupted"))

@@ -21,6 +21,8 @@ _FUNCTIONS = """
     CREATE MACRO all_finite(numbers) AS
     isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers)"""
 
+_NO_SPILL = "failed to offload"  # it spills to nine tenths of what the disk has free, and no further
+
 
 class Advice(NamedTuple):
     """What to do where memory or disk is too small, which depends on who asks."""
@@ -208,7 +210,7 @@ def _parts(folder: Path) -> str:
 
 def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
     """Return what the engine's error means to a person; None where it is a defect of ours."""
-    if is_full(error):
+    if is_full(error) or _NO_SPILL in str(error):
         return MissingError(f"no space left on the disk; {advice.disk}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return MissingError(
