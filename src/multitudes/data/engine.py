@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the smallest of a column of integers at or below which are at least ``share`` of them, exactly."""
+        """Return the smallest value of a column at or below which are at least ``share`` of its values, exactly."""
         ...
 
     def rises(self, relation: str, column: str, where: str) -> bool:

@@ -31,7 +31,6 @@ from multitudes.errors import ArtefactError, DataError
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
-_BITS = 13  # that a quantile is narrowed by in a pass: some thousand counts
 _PART = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
@@ -100,21 +99,12 @@ class Spark:
         rmtree(folder)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the value, found by its leading bits: to rank all distinct ones, one task would hold them."""
-        values = f"SELECT {column} AS v FROM {relation} WHERE {column} IS NOT NULL"
-        total, low, high = self.rows(f"SELECT count(*), min(v), max(v) FROM ({values})")[0]
-        if not total:
-            return None
-        rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
-        shift, within = (high - low).bit_length(), "true"
-        while True:
-            shift = max(0, shift - _BITS)
-            counted = f"SELECT (v >> {shift}) AS leading, count(*) AS n FROM ({values}) WHERE {within} GROUP BY 1"
-            leading, before = self._at_rank(counted, rank)
-            if not shift:
-                return leading
-            rank -= before
-            within = f"(v >> {shift}) = {leading}"
+        """Return the value, counted along the distinct ones: Spark's own would hold all of them in one task."""
+        counted = f"SELECT {column} AS v, count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column}"
+        total = self.rows(f"SELECT coalesce(sum(n), 0) FROM ({counted})")[0][0]
+        rank = max(1, int((Decimal(repr(share)) * int(total)).to_integral_value(ROUND_CEILING)))
+        until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
+        return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
     def rises(self, relation: str, column: str, where: str) -> bool:
         """Return False: partitions know nothing of each other."""
@@ -166,15 +156,6 @@ class Spark:
         self._kept[name] = folder
         if earlier is not None:
             rmtree(earlier)
-
-    def _at_rank(self, counted: str, rank: int) -> tuple[int, int]:
-        """Return the value, of ``counted`` (value, n), that has the rank, and how many are below it."""
-        before = 0
-        for leading, n in self.rows(f"SELECT * FROM ({counted}) ORDER BY 1"):
-            if rank <= before + n:
-                return leading, before
-            before += n
-        raise ArtefactError(f"{before:,} rows came back from the engine, of more than {rank:,}; run the command again")
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
