@@ -61,8 +61,8 @@ def prepare_command(data: Path, out: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "multitudes", "prepare", str(data), "--out", str(out), *options]
 
 
-# Too small for the log of its start, for the first tables, and for those in the middle.
-@pytest.mark.parametrize("size", ["4k", "100k", "400k"])
+# Too small for the log of its start, and for the first tables.
+@pytest.mark.parametrize("size", ["4k", "100k"])
 def test_spark_without_room_in_its_scratch_says_so_and_leaves_what_was_there(tmp_path, disk, size):
     data, out = write_hostile(tmp_path / "data"), tmp_path / "out"
     prepare(data, out, PrepareConfig(threads=1), now=NOW)
