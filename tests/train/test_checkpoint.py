@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from multitudes.errors import ArtefactError
 from multitudes.nn.user_config import UserTowerConfig
@@ -52,7 +53,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint_and_gives_the_room_of_the_new_
     folder, here = tmp_path / "checkpoint", state()
     checkpoint.save(here, folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    written, save_file = 0, checkpoint.save_file
+    written = 0
 
     def until_full(tensors: dict[str, torch.Tensor], file: Path) -> None:
         nonlocal written
