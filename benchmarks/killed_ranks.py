@@ -30,7 +30,6 @@ width = 16
 history = 20
 [train]
 epochs = {epochs}
-epoch_batches = 20
 patience = {epochs}
 batch_size = 32
 in_batch = 64
@@ -40,7 +39,8 @@ validate_users = 20
 checkpoint_steps = 3
 timeout_s = 120
 """
-_STEPS_PER_EPOCH = 20
+_EPOCHS_PER_KILL = 2
+_LAST_EPOCHS = 3  # in which nobody is killed: a rank that is about to end may be gone before its kill comes
 
 
 def world(folder: Path, epochs: int) -> None:
@@ -52,19 +52,19 @@ def world(folder: Path, epochs: int) -> None:
 
 def started(
     folder: Path, out: str, ranks: int, restarts: int = 0, options: Sequence[str] = ()
-) -> subprocess.Popen[str]:
-    """Start ranks that train; they end with the process that is returned."""
+) -> subprocess.Popen[bytes]:
+    """Start ranks that train; they end with the process that is returned, and what they say lies in ``{out}.log``."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts", str(restarts)]
     place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     train = ["train", str(folder / "prepared"), "--out", str(folder / out), "--config", str(folder / "small.toml")]
-    return subprocess.Popen(
-        [sys.executable, *launcher, *place, "-m", "multitudes", *train, *options],
-        cwd=ROOT,
-        env=dict(os.environ) | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (folder / f"{out}.log").open("w", encoding="utf-8") as log:  # a pipe that nobody reads fills up
+        return subprocess.Popen(
+            [sys.executable, *launcher, *place, "-m", "multitudes", *train, *options],
+            cwd=ROOT,
+            env=dict(os.environ) | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
 
 
 def workers(launcher: int) -> list[int]:
@@ -81,7 +81,13 @@ def step_of(run: Path) -> int:
         return 0
 
 
-def kill_at(launcher: subprocess.Popen[str], run: Path, steps: Sequence[int], random: np.random.Generator) -> int:
+def steps_of(run: Path) -> list[int]:
+    """Return the step at which each epoch of a finished run ended."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [int(json.loads(line)["step"]) for line in lines]
+
+
+def kill_at(launcher: subprocess.Popen[bytes], run: Path, steps: Sequence[int], random: np.random.Generator) -> int:
     """Kill a rank drawn at random when a checkpoint has reached each of ``steps``; return how many were killed."""
     killed = 0
     for step in steps:
@@ -96,7 +102,7 @@ def kill_at(launcher: subprocess.Popen[str], run: Path, steps: Sequence[int], ra
     return killed
 
 
-def _wait_for_change(launcher: subprocess.Popen[str], before: list[int]) -> None:
+def _wait_for_change(launcher: subprocess.Popen[bytes], before: list[int]) -> None:
     """Wait until other ranks run in the place of those that were there."""
     while launcher.poll() is None and (set(workers(launcher.pid)) & set(before) or not workers(launcher.pid)):
         time.sleep(0.02)
@@ -115,29 +121,35 @@ def counted(asked: int, killed: int) -> dict[str, Any]:
 
 def measure(kills: int, ranks: int, folder: Path) -> dict[str, Any]:
     """Train undisturbed, with kills, and with another seed; return what came of it."""
-    epochs = max(2, -(-(kills * 6 + 6) // _STEPS_PER_EPOCH))
-    world(folder, epochs)
-    random = generator(SEED, "killed ranks")
-    steps = sorted(random.choice(np.arange(1, epochs * _STEPS_PER_EPOCH - 6), size=kills, replace=False).tolist())
-    seconds: dict[str, float] = {}
-    for out, options in (("whole", ()), ("killed", ()), ("other", ("--seed", "1"))):
-        began = time.monotonic()
-        launcher = started(folder, out, ranks, kills + 1 if out == "killed" else 0, options)
-        done = kill_at(launcher, folder / out, steps, random) if out == "killed" else 0
-        said = launcher.communicate()[1]
-        if launcher.returncode:
-            raise RuntimeError(f"{out} ended with {launcher.returncode}: {said[-2000:]}")
-        seconds[out] = round(time.monotonic() - began, 1)
-        if out == "killed":
-            killed = done
+    world(folder, kills * _EPOCHS_PER_KILL + _LAST_EPOCHS)
+    seconds = {"whole": ended(started(folder, "whole", ranks), folder, "whole")}
+    ends = steps_of(folder / "whole")  # how many batches an epoch has is a matter of the data
+    steps = generator(SEED, "killed ranks").choice(ends[-_LAST_EPOCHS - 1], size=kills, replace=False)
+    began, launcher = time.monotonic(), started(folder, "killed", ranks, restarts=kills + 1)
+    killed = kill_at(launcher, folder / "killed", sorted(steps.tolist()), generator(SEED, "ranks to kill"))
+    ended(launcher, folder, "killed")
+    seconds["killed"] = round(time.monotonic() - began, 1)
+    seconds["other"] = ended(started(folder, "other", ranks, options=("--seed", "1")), folder, "other")
     return {
         "ranks": ranks,
-        "steps": epochs * _STEPS_PER_EPOCH,
+        "steps": ends[-1],
         **counted(kills, killed),
         "seconds": seconds,
         "same_weights": same_weights(folder, "whole", "killed"),
         "control_same_weights": same_weights(folder, "whole", "other"),
     }
+
+
+def ended(launcher: subprocess.Popen[bytes], folder: Path, out: str) -> float:
+    """Wait until ranks have trained to the end, and return the seconds that it took.
+
+    Raises:
+        RuntimeError: they did not end well.
+    """
+    began = time.monotonic()
+    if launcher.wait():
+        raise RuntimeError(f"{out} ended with {launcher.returncode}: {(folder / f'{out}.log').read_text()[-2000:]}")
+    return round(time.monotonic() - began, 1)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from multitudes.errors import UsageError
 
@@ -20,6 +20,15 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        kinds = {kind, *get_args(kind)}
+        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+            raise ValueError(f"expected a number, not {str(value).lower()}")
+        return value
+
 
 C = TypeVar("C", bound=Config)
 
@@ -30,6 +39,13 @@ def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+def _plain(name: str) -> str:
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError("cannot name a folder or a row; expected letters, digits, - and _")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain)]  # of what is written under it, or shown by it
 Seeds = Annotated[tuple[int, ...], AfterValidator(_each_once)]  # of repetitions that are compared
 
 

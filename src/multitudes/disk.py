@@ -16,8 +16,11 @@ _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it
 def write_text(file: Path, text: str) -> None:
     """Write ``text`` beside its place and rename it, so that no half of it is ever seen, whoever else writes there."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
 
 
 def write_json(file: Path, record: Mapping[str, Any]) -> None:

@@ -13,7 +13,8 @@ def test_a_person_and_a_program_read_which_arm_is_preferred(tmp_path, capsys):
     assert run(["preference", str(tmp_path / "credits.csv"), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("saves, new against control: up, +")
-    assert "users credit new more" in lines[0]
+    assert "users credit new more" in " ".join(line.strip() for line in lines)
+    assert max(len(line) for line in lines[:-1]) <= 80
     said = json.loads(lines[-1])
     assert said["control"] == "control"
     assert said["metrics"]["saves"]["new"]["low"] > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.killed_ranks import kill_at, same_weights, started, world
+from benchmarks.killed_ranks import ended, kill_at, same_weights, started, world
 from safetensors.torch import load_file
 
 from multitudes.data.prepared import Prepared
@@ -82,21 +82,18 @@ def test_a_rank_that_does_not_answer_ends_the_others_with_one_line(tmp_path: Pat
 
 
 def test_ranks_that_are_killed_end_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
-    world(tmp_path, epochs=2)
-    launcher = started(tmp_path, "whole", ranks=2)
-    launcher.communicate()
-    assert launcher.returncode == 0
+    world(tmp_path, epochs=4)
+    ended(started(tmp_path, "whole", ranks=2), tmp_path, "whole")
     launcher = started(tmp_path, "killed", ranks=2, restarts=3)
     assert kill_at(launcher, tmp_path / "killed", [4, 20], generator(0, "kills")) == 2
-    said = launcher.communicate()[1]
-    assert launcher.returncode == 0, said
+    ended(launcher, tmp_path, "killed")
     assert same_weights(tmp_path, "whole", "killed")
 
 
 def test_of_several_ranks_one_says_what_is_wrong(tmp_path: Path) -> None:
     world(tmp_path, epochs=1)
     launcher = started(tmp_path, "run", ranks=2, options=["--method", "joint", "--config", str(tmp_path / "none.toml")])
-    said = [line for line in launcher.communicate()[1].splitlines() if line.startswith("multitudes:")]
-    assert launcher.returncode != 0
+    assert launcher.wait() != 0
+    said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
     assert len(said) == 1
     assert "none.toml" in said[0]

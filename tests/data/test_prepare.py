@@ -225,6 +225,26 @@ def test_a_damaged_prepared_folder_is_refused(tmp_path):
     (found.path / "manifest.json").write_text('{"format": "multitudes-prepared", "version": 0}')
     with pytest.raises(ArtefactError, match="version 0"):
         Prepared.open(found.path)
+    (found.path / "manifest.json").write_text("[]")
+    with pytest.raises(ArtefactError, match=r"manifest\.json: damaged; run multitudes prepare again"):
+        Prepared.open(found.path)
+
+
+@pytest.mark.parametrize(("name", "attribute"), [("users", "user_ids"), ("items", "items"), ("topics", "topics")])
+def test_names_that_are_cut_missing_or_of_other_columns_are_refused_by_their_file(tmp_path, name, attribute):
+    found = prepared(write(tmp_path))
+    file = found.path / f"{name}.parquet"
+    whole = file.read_bytes()
+    assert len(getattr(Prepared.open(found.path), attribute)) > 0, "the control"
+    pl.DataFrame({"other": [1]}).write_parquet(file)
+    with pytest.raises(ArtefactError, match=rf"{name}\.parquet: damaged or cut short; run multitudes prepare again"):
+        getattr(Prepared.open(found.path), attribute)
+    file.write_bytes(whole[:-9])
+    with pytest.raises(ArtefactError, match=rf"{name}\.parquet: damaged or cut short"):
+        getattr(Prepared.open(found.path), attribute)
+    file.unlink()
+    with pytest.raises(ArtefactError, match=rf"{name}\.parquet: missing; run multitudes prepare again"):
+        getattr(Prepared.open(found.path), attribute)
 
 
 def test_numbers_and_categories_become_features_and_names_do_not(tmp_path):

@@ -81,6 +81,8 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
         ("[arms.joint]\n[world]\ntastes = 0", "greater than 0"),
         ("seeds = [1, 1]\n[arms.joint]", "a seed comes twice"),
         ("[arms.'../x']\nmethod = 'joint'", "cannot name a folder"),
+        ("name = 'a/b'\n[arms.joint]", "'name' = 'a/b': cannot name a folder or a row; expected letters"),
+        ("[arms.joint]\n[world]\nusers = true", "users' = True: expected a number, not true"),
         ("[arms.joint", "not a TOML file"),
         ("[arms.a]\nlike = 'a'", "known: none"),
         ("[arms.joint]\n[world]\nseed = 3", r"give seeds = \[0\]"),

@@ -78,6 +78,11 @@ def read(folder, text):
             "the space of model.dropout: 'model.dropout' = 'much'",
         ),
         (("[data.films]", "seeds = '0'\n[data.films]"), r"'seeds' = '0': expected a list, such as \[1, 2\]"),
+        (
+            ("[data.films]", "name = 'a/b'\n[data.films]"),
+            "'name' = 'a/b': cannot name a folder or a row; expected letters",
+        ),
+        (("[data.films]", "tuning.trials = true\n[data.films]"), "'tuning.trials' = True: expected a number, not true"),
         (("movielens-small", "movielens-smal"), "'movielens-smal': no such data set is shipped"),
     ],
 )

@@ -3,7 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
+from multitudes.errors import ArtefactError
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
@@ -41,3 +45,53 @@ def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:
     fresh = state()
     checkpoint.load(fresh, tmp_path / "checkpoint")
     assert fresh.position.step == 0
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint_and_gives_the_room_of_the_new_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, here = tmp_path / "checkpoint", state()
+    checkpoint.save(here, folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    written = 0
+
+    def until_full(tensors: dict[str, torch.Tensor], file: Path) -> None:
+        nonlocal written
+        written += 1
+        if written == 3:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_file(tensors, file)
+
+    monkeypatch.setattr(checkpoint, "save_file", until_full)
+    with pytest.raises(SafetensorError, match="No space"):
+        checkpoint.save(here, folder, best=True)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rows-0-151.safetensors",
+        "shared.safetensors",
+        "position.json",
+        "best-rows-0-151.safetensors",
+        "best-shared.safetensors",
+    ],
+)
+def test_a_file_that_is_cut_or_missing_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    folder, here = tmp_path / "checkpoint", state()
+    checkpoint.save(here, folder, best=True)
+
+    def read() -> None:
+        checkpoint.load(here, folder)
+        checkpoint.best_weights(folder, planted()[1].n_items + 1)
+
+    read()  # the control
+    file = folder / name
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(ArtefactError, match=rf"{name}: damaged.*; train again with --overwrite"):
+        read()
+    file.unlink()
+    with pytest.raises(ArtefactError, match=f"{name.replace('0-151', 'FROM-TO')}.* missing"):
+        read()

@@ -21,6 +21,7 @@ from multitudes.train.begin import held
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.execution import ExecutionConfig
 from multitudes.train.loop import fit, train
+from multitudes.train.record import append_metrics
 from multitudes.train.run import TrainedRun
 from tests.worlds import planted
 
@@ -161,17 +162,42 @@ def test_an_existing_run_is_not_overwritten(prepared: Prepared, tmp_path: Path) 
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "missing", "json"])
+def test_a_finished_run_is_found_finished_before_any_example_is_made(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(prepared, config(epochs=1), tmp_path / "run")
+    monkeypatch.setattr("multitudes.train.loop.Examples", None)
+    fit(prepared, config(epochs=1), tmp_path / "run", resume=True)
+    with pytest.raises(TypeError):
+        fit(prepared, config(epochs=1), tmp_path / "other")
+    assert not (tmp_path / "other").exists(), "where there are no examples, no folder is begun"
+
+
+def test_a_damaged_line_of_metrics_is_refused_by_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    append_metrics(file, {"epoch": 1})
+    append_metrics(file, {"epoch": 2})
+    append_metrics(file, {"epoch": 2})
+    assert file.read_text().count("\n") == 2, "the control"
+    file.write_text(file.read_text()[:-4])
+    with pytest.raises(ArtefactError, match=r"metrics\.jsonl: damaged; train again"):
+        append_metrics(file, {"epoch": 3})
+    assert file.read_text().count("epoch") == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "missing", "json", "list"])
 def test_a_damaged_run_is_refused_with_the_files_name(prepared: Prepared, tmp_path: Path, damage: str) -> None:
     run = tmp_path / "run"
     train(prepared, config(epochs=1), run)
-    file = run / ("run.json" if damage == "json" else "weights.safetensors")
+    file = run / ("run.json" if damage in {"json", "list"} else "weights.safetensors")
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "missing":
         file.unlink()
     elif damage == "json":
         file.write_text("{")
+    elif damage == "list":
+        file.write_text("[]")
     else:
         train(prepared, config("single", epochs=1), tmp_path / "single")
         file.write_bytes((tmp_path / "single" / "weights.safetensors").read_bytes())

@@ -83,7 +83,17 @@ _register()
 
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        _leave_at_once(code)
+    sys.exit(code)
+
+
+def _leave_at_once(code: int) -> None:
+    """End one of several ranks: unloading, its threads that still wait for a lost one would abort it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -93,7 +103,8 @@ def run(arguments: list[str]) -> int:
     except MultitudesError as error:
         return _fail(str(error), error.exit_code)
     except _CALL_ERROR as error:
-        return _fail(f"{error.format_message()} See: multitudes --help", 2)
+        message = error.format_message()
+        return _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:

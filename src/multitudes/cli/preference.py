@@ -53,12 +53,14 @@ def command(
 
 
 def _show(found: "Preference") -> None:
+    from textwrap import fill
+
     from multitudes.data.repairs import sentence
     from multitudes.readout.repairs import REPAIRS
     from multitudes.readout.verdict import preferences
 
     for line in preferences(found):
-        typer.echo(line)
+        typer.echo(fill(line, 80, subsequent_indent="  "))
     for warning in found.warnings:
         typer.echo(f"warning: {warning}")
     for name, count in found.repairs.items():

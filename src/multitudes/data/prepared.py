@@ -147,17 +147,17 @@ class Prepared:
     @cached_property
     def user_ids(self) -> pl.Series:
         """Ids of the users in the order of their numbers, int64 or string as given."""
-        return pl.read_parquet(self.path / "users.parquet")["user_id"]
+        return _names(self.path / "users.parquet", "user_id")["user_id"]
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """Columns item_id and title; row ``i`` is item number ``i + 1``."""
-        return pl.read_parquet(self.path / "items.parquet")
+        return _names(self.path / "items.parquet", "item_id", "title")
 
     @cached_property
     def topics(self) -> list[str]:
         """Topic names by number; entry 0 is the empty name of the unknown topic."""
-        return ["", *pl.read_parquet(self.path / "topics.parquet")["topic"].to_list()]
+        return ["", *_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
 
     def follows(self, user: int) -> NDArray[np.int32]:
         """Return the numbers of the topics that user number ``user`` follows."""
@@ -171,11 +171,13 @@ class Prepared:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError
     except FileNotFoundError:
         raise ArtefactError(
             f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:  # no JSON, no text, or not an object
         raise ArtefactError(f"{folder}/manifest.json: damaged; {_REPAIR}") from None
     found = (manifest.get("format"), manifest.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
@@ -184,6 +186,15 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f" {FORMAT_VERSION}; {_REPAIR}"
         )
     return manifest
+
+
+def _names(file: Path, *columns: str) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file, columns=list(columns))
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+    except (pl.exceptions.PolarsError, OSError):
+        raise ArtefactError(f"{file}: damaged or cut short; {_REPAIR}") from None
 
 
 def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:

@@ -92,8 +92,11 @@ def table(user_id: pl.Series, kind: str, targets: Measures, answers: dict[Answer
 def write(frame: pl.DataFrame, file: Path) -> None:
     """Write the table beside its place and rename it, so that no half of it is ever seen."""
     temporary = file.with_name(f".{file.name}.part")
-    frame.write_parquet(temporary)
-    temporary.replace(file)
+    try:
+        frame.write_parquet(temporary)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
 
 
 def _by_class(held: HeldOut, items: ItemFacts, counted_T: NDArray[np.bool_], noun: str) -> Measures:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from multitudes.config import Config, Seeds, laid_over, nearest, parse, toml_tables
+from multitudes.config import Config, Name, Seeds, laid_over, nearest, parse, toml_tables
 from multitudes.errors import UsageError
 from multitudes.index.build import IndexConfig
 from multitudes.nn.methods import METHODS, Method
@@ -51,7 +51,7 @@ class LoopConfig(Config):
 class ExperimentConfig(Config):
     """An experiment in a world."""
 
-    name: str = Field("experiment", min_length=1, description="what it is called in its report")
+    name: Name = Field("experiment", description="what it is called in its report")
     seeds: Seeds = Field((0,), min_length=1, description="each is a world and trainings of its own")
     control: str | None = Field(None, description="the arm that others are compared with; default: the first")
     world: WorldConfig = Field(WorldConfig(), description="the world; its seed is that of the experiment")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, Seeds, laid_over, nearest, parse, toml_tables
+from multitudes.config import Config, Name, Seeds, laid_over, nearest, parse, toml_tables
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
@@ -94,7 +94,7 @@ class ProcessConfig(Config):
 class StudyConfig(Config):
     """A study."""
 
-    name: str = Field("study", min_length=1, description="what it is called in its report")
+    name: Name = Field("study", description="what it is called in its report")
     seeds: Seeds = Field((0, 1, 2), min_length=1, description="seeds of training, for every method")
     reference: str | None = Field(None, description="the method that the others are compared with; default: the first")
     data: dict[str, DataConfig] = Field({}, description="the data sets")

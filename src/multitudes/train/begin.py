@@ -26,24 +26,34 @@ def held(out: Path) -> Iterator[None]:
         yield
 
 
-def begin(prepared: Prepared, config: RunConfig, out: Path, *, resume: bool, overwrite: bool) -> bool:
-    """Make the run folder, or check that it can be resumed; return False if it is finished already.
+def begin(prepared: Prepared, config: RunConfig, out: Path, *, overwrite: bool) -> None:
+    """Make the run folder that is not there yet, or that shall be replaced."""
+    if overwrite and out.exists():
+        shutil.rmtree(out)
+    if _is_new(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_record(out, new_record(prepared, config.model_dump(mode="json")))
+
+
+def unfinished(prepared: Prepared, config: RunConfig, out: Path, *, resume: bool, overwrite: bool) -> bool:
+    """Check that training may begin in ``out``, or go on there; return False if it is finished already.
 
     Raises:
         UsageError: it exists and neither ``resume`` nor ``overwrite`` is on, or was begun with other settings or data.
         ArtefactError: what exists is no run.
     """
-    settings = config.model_dump(mode="json")
     if overwrite and out.exists():
         read_record(out)  # refuse to delete a folder that is not a run
-        shutil.rmtree(out)
-    if not out.exists() or (resume and not any(out.iterdir())):  # killed before it had written a word
-        out.mkdir(parents=True, exist_ok=True)
-        write_record(out, new_record(prepared, settings))
+        return True
+    if not out.exists() or (resume and _is_new(out)):
         return True
     if not resume:
         raise UsageError(f"{out}: exists; give another --out, go on with --resume, or replace it with --overwrite")
     record = read_record(out)
-    if record["config"] != settings or record["prepared_digest"] != data_digest(prepared):
+    if record["config"] != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was begun with other settings or data; resume with the same, or use --overwrite")
     return not record["finished"]
+
+
+def _is_new(out: Path) -> bool:
+    return not out.exists() or not any(out.iterdir())  # empty: killed before it had written a word

@@ -18,6 +18,8 @@ kept here alone: in memory they would be a third of what training takes.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.model import TwoTower
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import weights
@@ -35,6 +37,7 @@ from multitudes.train.sharded import TABLE
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
 _BEST = "best-"
+_REPAIR = "train again with --overwrite"
 _DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
@@ -70,6 +73,10 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
         folder: the checkpoint.
         ranks: all of them call this.
         best: these weights are the best so far; else those that were stay.
+
+    Raises:
+        OSError, SafetensorError: this rank could not write its part; what all had written gave its room back.
+        UnavailableError: without a word, as another rank could not, which says so itself.
     """
     fresh, old = folder.with_name(folder.name + ".new"), _old(folder)
     if ranks.first:
@@ -79,18 +86,29 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
         for file in () if best else folder.glob(f"{_BEST}*"):
             _link(file, fresh / file.name)
     ranks.wait()
+    failed: Exception | None = None
+    try:
+        _write_part(state, fresh, ranks, best=best)
+    except (OSError, SafetensorError) as error:
+        failed = error
+    if ranks.any(failed is not None):  # all know it, so that none waits for who has gone
+        if ranks.first:
+            shutil.rmtree(fresh, ignore_errors=True)
+        raise failed or UnavailableError("")
+    if ranks.first:
+        if folder.exists():
+            folder.replace(old)
+        fresh.replace(folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_part(state: State, fresh: Path, ranks: Ranks, *, best: bool) -> None:
     own = ranks.part(state.model.items.id_embedding.num_embeddings)
     _write(_tensors(state), fresh, "", own, ranks)
     if best:
         _write(weights(state.model), fresh, _BEST, own, ranks)
     if ranks.first:
         (fresh / "position.json").write_text(json.dumps(asdict(state.position)), encoding="utf-8")
-    ranks.wait()
-    if ranks.first:
-        if folder.exists():
-            folder.replace(old)
-        fresh.replace(folder)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _link(file: Path, to: Path) -> None:
@@ -115,10 +133,10 @@ def best_weights(folder: Path, items: int) -> dict[str, Tensor]:
     Raises:
         ArtefactError: the checkpoint is damaged.
     """
-    try:
-        return load_file(folder / f"{_BEST}shared.safetensors") | _rows(folder, slice(0, items), _BEST)
-    except _DAMAGED as error:
-        raise _damaged(folder, error) from None
+    shared = folder / f"{_BEST}shared.safetensors"
+    with _reading(shared):
+        rest = load_file(shared)
+    return rest | _rows(folder, slice(0, items), _BEST)
 
 
 def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
@@ -133,17 +151,24 @@ def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
     ranks.wait()
     if not folder.exists():
         return
-    try:
-        own = ranks.part(state.model.items.id_embedding.num_embeddings)
-        tensors = load_file(folder / "shared.safetensors") | _rows(folder, own)
-        state.position = Position(**json.loads((folder / "position.json").read_text(encoding="utf-8")))
+    shared, position = folder / "shared.safetensors", folder / "position.json"
+    with _reading(shared):
+        tensors = load_file(shared)
+    tensors |= _rows(folder, ranks.part(state.model.items.id_embedding.num_embeddings))
+    with _reading(position):
+        state.position = Position(**json.loads(position.read_text(encoding="utf-8")))
+    with _reading(folder):
         _take(state, tensors)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
     except _DAMAGED as error:
-        raise _damaged(folder, error) from None
-
-
-def _damaged(folder: Path, error: Exception) -> ArtefactError:
-    return ArtefactError(f"{folder}: damaged checkpoint ({type(error).__name__}); train again with --overwrite")
+        raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {_REPAIR}") from None
 
 
 def _take(state: State, tensors: dict[str, Tensor]) -> None:
@@ -164,18 +189,28 @@ def _has_rows(name: str) -> bool:
 def _rows(folder: Path, own: slice, prefix: str = "") -> dict[str, Tensor]:
     """Read the rows ``own`` of the table from the files that hold some of them."""
     pieces: dict[str, list[Tensor]] = {}
-    files = sorted((*map(int, f.stem.split("-")[-2:]), f) for f in folder.glob(f"{prefix}rows-*"))
-    for start, stop, file in files:
+    there = 0
+    for file in sorted(folder.glob(f"{prefix}rows-*"), key=_stretch):
+        start, stop = _stretch(file)
         first, last = max(start, own.start), min(stop, own.stop)
         if first >= last:
             continue
-        with safe_open(file, "pt") as opened:
+        there += last - first
+        with _reading(file), safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (no mapping)
                 pieces.setdefault(name, []).append(opened.get_slice(name)[first - start : last - start])
-    rows = {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in pieces.items()}
-    if any(len(found) != own.stop - own.start for found in rows.values()):
-        raise ValueError("rows are missing")
-    return rows
+    if there != own.stop - own.start:
+        raise ArtefactError(
+            f"{folder}: a file {prefix}rows-FROM-TO.safetensors is missing: {there:,} of the rows {own.start:,} to"
+            f" {own.stop:,} are there; {_REPAIR}"
+        )
+    return {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in pieces.items()}
+
+
+def _stretch(file: Path) -> tuple[int, int]:
+    """Return which rows of the table a file has, by its name."""
+    start, stop = file.stem.split("-")[-2:]
+    return int(start), int(stop)
 
 
 def _old(folder: Path) -> Path:

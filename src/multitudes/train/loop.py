@@ -22,7 +22,7 @@ from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
 from multitudes.train import checkpoint
 from multitudes.train.allocator import keep_freed_memory
-from multitudes.train.begin import begin, held
+from multitudes.train.begin import begin, held, unfinished
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
 from multitudes.train.continuation import begin_with
@@ -74,11 +74,13 @@ def fit(
     """
     out = Path(out)
     _refuse_to_share(prepared, config, ranks.size * execution.parts, ranks)
-    examples = _examples(prepared, config)  # where there are none, no folder is begun
     with held(out) if ranks.first else nullcontext():
-        begun = begin(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
-        if not ranks.tell([begun])[0]:
+        left = unfinished(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
+        if not ranks.tell([left])[0]:
             return
+        examples = _examples(prepared, config)  # where there are none, no folder is begun
+        if ranks.first:
+            begin(prepared, config, out, overwrite=overwrite)
         state = fresh_state(prepared, config, ranks)
         keep_freed_memory()  # but not what making the whole table took
         equip(state.model, execution)
@@ -225,8 +227,11 @@ class _Loop:
         self.state.optimizers.clear()  # room for the weights
         best = checkpoint.best_weights(self.out / "checkpoint", self.run_view.prepared.n_items + 1)
         partial = self.out / "weights.safetensors.partial"
-        save_file(best, partial)
-        partial.replace(self.out / "weights.safetensors")
+        try:
+            save_file(best, partial)
+            partial.replace(self.out / "weights.safetensors")
+        finally:
+            partial.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
         record = read_record(self.out)
         position = self.state.position
         record |= {

@@ -9,6 +9,7 @@ Legend: N rows that all ranks have together, R of them here · D width.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,8 +195,10 @@ def one_speaks() -> Iterator[None]:
 
 def _first_to_say() -> bool:
     try:
+        # Of a host that cannot be reached torch speaks in pages, each time that it tries again.
+        socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=5).close()
         return int(_store(5.0).add("said", 1)) == 1
-    except (RuntimeError, KeyError, ValueError):
+    except (OSError, RuntimeError, KeyError, ValueError):
         return True  # nobody is left to ask
 
 

@@ -44,9 +44,16 @@ def write_record(out: Path, record: dict[str, object]) -> None:
 
 
 def append_metrics(file: Path, record: dict[str, object]) -> None:
-    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced."""
+    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    try:
+        kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    except (ValueError, KeyError, TypeError):
+        raise ArtefactError(f"{file}: damaged; train again with --overwrite") from None
     write_text(file, "\n".join([*kept, json.dumps(record)]) + "\n")
 
 
@@ -58,9 +65,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     try:
         record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError
     except FileNotFoundError:
         raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:  # no JSON, no text, or not an object
         raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
     found = (record.get("format"), record.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
