@@ -41,9 +41,10 @@ $(CLUSTER): pyproject.toml
 	.venv-cluster/bin/python -m pip install --quiet --editable '.[spark]' pytest
 	@touch $@
 
+RANKS = tests/cluster/test_train.py tests/cluster/test_hosts.py  # which need torch, and no Spark
 test-cluster: $(STAMP) $(CLUSTER)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ARGS) tests/cluster/test_train.py
-	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs $(ARGS) tests/cluster --ignore tests/cluster/test_train.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ARGS) $(RANKS)
+	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs $(ARGS) tests/cluster $(RANKS:%=--ignore %)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

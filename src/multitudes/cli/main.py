@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _leave_at_once(code: int) -> None:
-    """End one of several ranks: unloading, its threads that still wait for a lost one would abort it."""
+    """End one of several ranks without unloading: an abort was seen there after another rank was lost."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
