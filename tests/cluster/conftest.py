@@ -1,4 +1,4 @@
-"""One session of Spark for all tests that need no cluster of their own: starting one takes longer than they do."""
+"""One session of Spark for the tests of a file that need no cluster: starting one takes longer than they do."""
 
 import pytest
 
@@ -13,7 +13,7 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark():
     """Return what runs on a session of two local cores, which is there already."""
     from pyspark.sql import SparkSession  # noqa: PLC0415 (where it is not installed, the tests skip themselves)
