@@ -8,6 +8,7 @@ import pytest
 
 from multitudes.batches.examples import eligible
 from multitudes.batches.frequency import StreamingFrequency
+from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
@@ -15,7 +16,7 @@ from multitudes.errors import DataError, UsageError
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.continuation import begin_with, continued, expect, last_time, places
-from multitudes.train.loop import train
+from multitudes.train.loop import fit, train
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import TrainedRun, weights
 from multitudes.train.step import fresh_state
@@ -117,3 +118,26 @@ def test_items_are_expected_among_the_negatives_by_their_share() -> None:
     assert np.allclose(met[1:3], [1 - 0.1**10, 1 - 0.9**10])
     assert met[3] <= 1e-5
     assert met[1] > met[2], "control: they are not all alike"
+
+
+def test_the_run_to_go_on_from_is_not_overwritten(days: tuple[Prepared, Prepared], before: TrainedRun) -> None:
+    with pytest.raises(UsageError, match="is the run to go on from; give another --out"):
+        fit(days[1], continued(CONFIG, before), before.path, overwrite=True)
+    assert (before.path / "weights.safetensors").exists()
+
+
+def test_settings_that_going_on_does_not_take_are_refused(
+    before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.toml"
+    call = ["train", str(before.prepared.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
+    for text, options, said in (
+        ("[model]\nwidth = 16\n", [], "goes on with that run's method and [model]"),
+        ("[model]\nwidht = 16\n", [], "unknown key 'widht'"),
+        ("train = 3\n", [], "expected a table of settings"),
+        ("", ["--refit", str(before.path)], "--refit and --continue"),
+    ):
+        file.write_text(text)
+        assert run([*call, "--config", str(file), *options]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "after").exists()

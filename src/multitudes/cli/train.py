@@ -38,7 +38,7 @@ def command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     method: Annotated[MethodName, typer.Option(metavar="<method>", help=WHICH)] = MethodName.JOINT,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
     ] = None,
@@ -68,11 +68,14 @@ def command(
     require_torch()
     from multitudes.config import load_section
     from multitudes.data.prepared import Prepared
+    from multitudes.errors import UsageError
     from multitudes.train.execution import ExecutionConfig
     from multitudes.train.loop import fit
     from multitudes.train.parallel import joined, one_speaks, restarted
 
     with one_speaks():
+        if refit is not None and continues is not None:
+            raise UsageError("--refit and --continue: each says what to begin with; give one of them")
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
         if continues is not None:
             settings = continue_config(continues, seed, config)
@@ -152,15 +155,23 @@ def refit_config(run: Path, seed: int) -> "RunConfig":
 
 def continue_config(run: Path, seed: int, config: Path | None) -> "RunConfig":
     """Return the settings of a run that goes on from ``run``: its own, for one epoch, under [train] of ``config``."""
-    from multitudes.config import parse, read_toml
+    from multitudes.config import laid_over, parse, read_toml
+    from multitudes.nn.user_config import UserTowerConfig
     from multitudes.train.config import RunConfig, TrainConfig
     from multitudes.train.continuation import continued
     from multitudes.train.run import TrainedRun
 
     before = TrainedRun.open(run)
-    given = {} if config is None else read_toml(config).get("train", {})
-    train = parse(TrainConfig, before.config.train.model_dump() | {"epochs": 1} | given, f"{config}: [train]")
-    return continued(RunConfig(method=before.config.method, seed=seed, model=before.config.model, train=train), before)
+    given = {} if config is None else read_toml(config)
+    train = laid_over(before.config.train.model_dump(), {"epochs": 1}, given.get("train", {}))
+    model = laid_over(before.config.model.model_dump(), given.get("model", {}))
+    settings = RunConfig(
+        method=before.config.method,
+        seed=seed,
+        model=parse(UserTowerConfig, model, f"{config}: [model]"),
+        train=parse(TrainConfig, train, f"{config}: [train]"),
+    )
+    return continued(settings, before)
 
 
 def show(run: Path) -> dict[str, Any]:

@@ -39,9 +39,12 @@ def unfinished(prepared: Prepared, config: RunConfig, out: Path, *, resume: bool
     """Check that training may begin in ``out``, or go on there; return False if it is finished already.
 
     Raises:
-        UsageError: it exists and neither ``resume`` nor ``overwrite`` is on, or was begun with other settings or data.
+        UsageError: it exists and neither ``resume`` nor ``overwrite`` is on, was begun with other settings or data, or
+            is the run to go on from.
         ArtefactError: what exists is no run.
     """
+    if config.continues and out.resolve() == Path(config.continues):
+        raise UsageError(f"{out}: is the run to go on from; give another --out")
     if overwrite and out.exists():
         read_record(out)  # refuse to delete a folder that is not a run
         return True

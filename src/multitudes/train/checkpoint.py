@@ -100,6 +100,7 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
             folder.replace(old)
         fresh.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
+    ranks.wait()  # who ends now has the others ended too, and the renames must be done by then
 
 
 def _write_part(state: State, fresh: Path, ranks: Ranks, *, best: bool) -> None:
