@@ -124,6 +124,9 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":
         # What is wrong is between the keys of a table, and the words name them.
         return f"'{key}': {_said(problem)}" if key else _said(problem)
+    if problem["type"] == "model_type":
+        named = f"'{key}' = " if key else ""
+        return f"{named}{problem['input']!r}: expected a table of settings"
     if problem["type"] == "missing":  # its input is the whole table, which would bury the key
         return f"'{key}' is missing"
     message = f"'{key}' = {problem['input']!r}: {_said(problem)}"

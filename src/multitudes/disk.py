@@ -10,6 +10,7 @@ from typing import Any
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it, without a number
 
 
@@ -47,3 +48,8 @@ def is_full(error: BaseException) -> bool:
 def is_forbidden(error: BaseException) -> bool:
     """Tell whether an error means that a file may not be read or written: by this user, or by anybody."""
     return isinstance(error, OSError) and error.errno in _FORBIDDEN
+
+
+def is_no_place(error: BaseException) -> bool:
+    """Tell whether an error means that nothing can lie at a path: within a file, or under a name that is too long."""
+    return isinstance(error, OSError) and error.errno in _NO_PLACE

@@ -99,6 +99,32 @@ def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["synth", "--events", "1000", "--topics", "3"],
+        ["prepare", str(planted()[1].path.parent / "data"), "--split", "user", "--out"],
+        ["train", str(planted()[1].path), "--out"],
+    ],
+)
+@pytest.mark.parametrize("name", ["file/within", "n" * 300])
+def test_2_an_output_where_nothing_can_lie(arguments, name, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert "give another place" in refused([*arguments, str(tmp_path / name)], 2, capsys)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_2_a_section_that_is_a_value_and_a_device_that_is_not_there(tmp_path, monkeypatch, capsys):
+    file, out = tmp_path / "wrong.toml", tmp_path / "run"
+    call = ["train", str(planted()[1].path), "--out", str(out), "--config", str(file)]
+    file.write_text("train = 3\n")
+    assert f"{file}: [train]: 3: expected a table of settings" in refused(call, 2, capsys)
+    file.write_text("[train]\ndevice = 'cuda'\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "torch sees no GPU here" in refused(call, 2, capsys)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["train", "{}", "--out", "{}/run"],
         ["evaluate", "{}"],
         ["report", "{}"],
@@ -106,9 +132,12 @@ def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
         ["recommend", "{}", "--user", "1"],
         ["releases", "{}"],
         ["rollback", "{}"],
+        ["train", "{}/file", "--out", "{}/run"],
+        ["evaluate", "{}/file"],
     ],
 )
 def test_4_what_is_no_artefact_is_refused_with_the_command_that_makes_one(arguments, tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
     line = refused([argument.format(tmp_path) for argument in arguments], 4, capsys)
     assert str(tmp_path) in line
     assert "multitudes " in line.removeprefix("multitudes: ")
@@ -170,6 +199,15 @@ def test_5_a_folder_that_may_not_be_written(number, tmp_path, monkeypatch, capsy
     monkeypatch.setattr("multitudes.release.changes.append", forbidden)
     line = refused(["items", "remove", str(tmp_path / "releases"), str(tmp_path / "ids.csv")], 5, capsys)
     assert line.startswith(f"multitudes: 0001.log: {os.strerror(number).lower()}; let this user read and write it")
+
+
+def test_5_more_memory_than_there_is(tmp_path, monkeypatch, capsys):
+    def large(*_, **__):
+        raise MemoryError("Unable to allocate 7.28 TiB")
+
+    monkeypatch.setattr("multitudes.data.synth.SynthWorld.of", large)
+    assert "not enough memory (Unable to allocate 7.28 TiB)" in refused(["synth", str(tmp_path / "data")], 5, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_5_a_full_disk_leaves_no_half_written_folder(tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from multitudes.config import parse
 from multitudes.data import synth as room
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.synth import SynthConfig, SynthWorld, synth, zipf_ranks
@@ -125,3 +126,9 @@ def test_impossible_sizes_and_a_folder_of_somebody_else_are_refused(tmp_path: Pa
     with pytest.raises(UsageError, match=r"synth.json"):
         synth(tmp_path / "mine", SMALL, overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(("name", "size"), [("events", 10**30), ("users", 10**15), ("days", 10**18), ("tastes", 60)])
+def test_sizes_that_never_end_or_leave_the_numbers_are_refused(name: str, size: int):
+    with pytest.raises(UsageError, match=f"'{name}' = {size}"):
+        parse(SynthConfig, {name: size}, "options")

@@ -27,6 +27,11 @@ def test_counts_spans_and_coverages_of_the_small_world(tmp_path):
     assert "1970-01-01 00:01 to 1970-01-01 00:07 UTC" in span(report)
 
 
+def test_times_of_no_calendar_are_shown_and_not_a_defect(tmp_path):
+    report = validate(write(tmp_path, events=events(timestamp=[-(10**18), 1, 2, 3, 4, 5])), ONE_THREAD, now=NOW)
+    assert span(report).startswith("-31688736537-03-10 22:13 to 1970-01-01 00:00 UTC")
+
+
 def test_a_user_with_very_many_events_is_odd(tmp_path):
     rows = 300
     busy = pl.DataFrame({"user_id": [7] * rows, "item_id": [10] * rows, "timestamp": range(rows)})

@@ -116,6 +116,8 @@ def test_json_is_the_last_line(capsys):
         ("--users", "9" * 30, "users"),
         ("--n", "9" * 400, "n"),
         ("--memory-gib", "inf", "memory_gib"),
+        ("--memory-gib", "1e-300", "memory_gib"),
+        ("--utilisation", "1e-320", "utilisation"),
     ],
 )
 def test_nonsense_is_refused_in_a_line(option, value, key, capsys):

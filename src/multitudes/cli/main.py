@@ -7,8 +7,8 @@ from importlib import import_module
 
 import typer
 
-from multitudes.disk import is_forbidden, is_full
-from multitudes.errors import INTERRUPTED, MissingError, MultitudesError
+from multitudes.disk import is_forbidden, is_full, is_no_place
+from multitudes.errors import INTERRUPTED, MissingError, MultitudesError, UsageError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
 # imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
@@ -109,6 +109,8 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
+    except MemoryError as error:
+        return _fail(f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code)
     except Exception as error:
         return _of_the_disk(error) or _unexpected(error)
     if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
@@ -123,16 +125,18 @@ def _fail(message: str, code: int) -> int:
 
 
 def _of_the_disk(error: Exception) -> int | None:
-    """Say that a disk has no room, or that a file is not this user's; None: it is nothing of the kind."""
+    """Say that a disk has no room, a file is not this user's, or a path leads nowhere; None: nothing of the kind."""
     where = getattr(error, "filename", None) or "output"
     if is_full(error):
         _drop_unwritable()
         return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
-    if isinstance(error, OSError) and is_forbidden(error):
-        reason = os.strerror(error.errno or 0).lower()
+    reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
+    if is_forbidden(error):
         return _fail(
             f"{where}: {reason}; let this user read and write it, or give another place", MissingError.exit_code
         )
+    if is_no_place(error):
+        return _fail(f"{where}: {reason}; give another place", UsageError.exit_code)
     return None
 
 

@@ -63,7 +63,7 @@ class PrepareConfig(Config):
     )
     recent_s: int = Field(7 * 86_400, gt=0, description="seconds before the end of training that count as recent")
     memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")
-    threads: int = Field(0, ge=0, description="threads of the engine; 0: every core. Never changes the result")
+    threads: int = Field(0, ge=0, le=1024, description="threads of the engine; 0: every core. Never changes the result")
 
 
 # What cannot change the result is not part of it.

@@ -35,6 +35,7 @@ from multitudes.seeding import generator
 MARKER = "synth.json"
 PART_EVENTS = 1_000_000  # of each file of events; decides the draws
 _ROWS_AT_ONCE = 100_000  # of users and items
+_MOST = 10**12  # beyond it a number is a slip, and its seconds leave the whole numbers
 _NOTHING = -1
 _ACTIONS = ("save", "hide")
 
@@ -42,21 +43,23 @@ _ACTIONS = ("save", "hide")
 class SynthConfig(Config):
     """The size and the texture of the tables."""
 
-    events: int = Field(1_000_000, gt=0, description="events")
-    users: int = Field(20_000, gt=0, description="users; some may come without any event")
-    items: int = Field(10_000, gt=0, description="items, each of one topic")
-    topics: int = Field(200, gt=0, description="topics, all equally large")
-    days: int = Field(90, gt=0, description="length of time")
+    events: int = Field(1_000_000, gt=0, le=_MOST, description="events")
+    users: int = Field(20_000, gt=0, le=_MOST, description="users; some may come without any event")
+    items: int = Field(10_000, gt=0, le=_MOST, description="items, each of one topic")
+    topics: int = Field(200, gt=0, le=10_000_000, description="topics, all equally large")
+    days: int = Field(90, gt=0, le=_MOST, description="length of time")
     seed: int = Field(0, ge=0, description="seed of every draw")
-    tastes: int = Field(3, gt=0, description="topics that each user likes")
+    tastes: int = Field(3, gt=0, le=20, description="topics that each user likes")
     zipf: float = Field(1.0, ge=0, le=3, description="exponent of the items' popularity in a topic; 0: all are equal")
     activity: float = Field(
-        1.0, ge=0, description="spread of the users' activity (σ of its logarithm); 0: all are equal"
+        1.0, ge=0, le=10, description="spread of the users' activity (σ of its logarithm); 0: all are equal"
     )
     noise_share: float = Field(0.05, ge=0, le=0.5, description="events of any topic")
     hide_share: float = Field(0.02, ge=0, le=0.5, description="events that are hides, of any topic")
     follow_share: float = Field(0.7, ge=0, le=1, description="chance that a user follows the topic of a taste")
-    stale_follows: int = Field(1, ge=0, description="topics that a user follows without a taste for them, at most")
+    stale_follows: int = Field(
+        1, ge=0, le=100, description="topics that a user follows without a taste for them, at most"
+    )
     sourced_share: float = Field(0.3, ge=0, le=1, description="events of followed tastes that say what they came of")
 
 

@@ -2,9 +2,10 @@
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.tables import Clean, clean
@@ -81,9 +82,9 @@ def span(report: Report) -> str:
     """Return the first and the last time as a person reads them."""
     if report.ordered_only:
         return f"positions {report.first} to {report.last}"
-    first, last = (
-        datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M") for moment in (report.first, report.last)
-    )
+    # Python's own times end at the year 9999 and do not begin before the year 1.
+    moments = np.array([report.first, report.last], dtype="datetime64[s]")
+    first, last = (str(moment).replace("T", " ") for moment in np.datetime_as_string(moments, unit="m"))
     return f"{first} to {last} UTC ({(report.last - report.first) / 86_400:.1f} days)"
 
 

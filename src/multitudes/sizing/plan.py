@@ -23,6 +23,7 @@ _PREPARE_CORES = 8  # assumed: nobody measured whether more of them help
 _STATE_MS = 2  # assumed: of a read
 _PREPARE_LIMIT_GIB = 5.0  # the engine's default limit of 4 GB, and the process around it; more is spilled
 _MOST = 10**15  # beyond it a number is a slip, and products of numbers leave the floats
+_LEAST = 0.01  # below it what is divided by it does
 
 
 class PlanConfig(Config):
@@ -41,8 +42,8 @@ class PlanConfig(Config):
     log_days: int = Field(30, gt=0, le=_MOST, description="days that logs are kept")
     replicas: int = Field(2, gt=0, le=_MOST, description="least number of services, and copies of a remote index")
     cores: int = Field(16, gt=0, le=_MOST, description="of a machine")
-    memory_gib: float = Field(64, gt=0, le=_MOST, description="of a machine")
-    utilisation: float = Field(0.5, gt=0, lt=1, description="share of the cores that the peak may use")
+    memory_gib: float = Field(64, ge=_LEAST, le=_MOST, description="of a machine")
+    utilisation: float = Field(0.5, ge=_LEAST, lt=1, description="share of the cores that the peak may use")
     price_per_core_hour: float | None = Field(None, ge=0, le=_MOST, description="for costs")
     price_per_gib_hour: float | None = Field(None, ge=0, le=_MOST, description="of memory, for costs")
 

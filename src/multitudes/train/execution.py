@@ -28,7 +28,10 @@ class ExecutionConfig(Config):
     )
     compile: bool = Field(False, description="compile the layers with torch.compile; the first steps take minutes")
     timeout_s: float = Field(
-        1800.0, gt=0, description="several ranks: the longest wait for another, a validation included, before all end"
+        1800.0,
+        gt=0,
+        le=1_000_000,
+        description="several ranks: the longest wait for another, a validation included, before all end",
     )
 
 

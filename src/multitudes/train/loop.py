@@ -31,7 +31,7 @@ from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.record import append_metrics, read_record, write_record
 from multitudes.train.run import TrainedRun
 from multitudes.train.sharded import whole_table
-from multitudes.train.step import descend, fresh_state, gradients
+from multitudes.train.step import descend, device, fresh_state, gradients
 from multitudes.train.validation import Judgement, judge, sample_rows
 
 
@@ -67,13 +67,16 @@ def fit(
 
     Raises:
         UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was begun with other settings or data,
-            another process trains into it, or the method cannot be trained by several ranks or in parts.
+            another process trains into it, the method cannot be trained by several ranks or in parts, or there is no
+            such device.
         UnavailableError: another rank ended, or did not answer in time.
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     out = Path(out)
+    # Before a folder is begun: what cannot be trained leaves none.
     _refuse_to_share(prepared, config, ranks.size * execution.parts, ranks)
+    device(config.train.device)
     with held(out) if ranks.first else nullcontext():
         left = unfinished(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
         if not ranks.tell([left])[0]:

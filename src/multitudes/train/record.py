@@ -67,7 +67,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if not isinstance(record, dict):
             raise ValueError
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
     except ValueError:  # no JSON, no text, or not an object
         raise ArtefactError(f"{folder}/run.json: damaged; train again") from None

@@ -31,7 +31,7 @@ GRADIENT_NORM = 5.0  # gradients of dense weights are cut to this length
 def fresh_state(prepared: Prepared, config: RunConfig, ranks: Ranks = ALONE) -> State:
     """Return the state before the first step; weights are a function of the seed, and of several ranks each has its."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = distribute(build_model(prepared, config.method, config.model), ranks).to(_device(config.train.device))
+    model = distribute(build_model(prepared, config.method, config.model), ranks).to(device(config.train.device))
     settings = config.train
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(dense(model), lr=settings.learning_rate, weight_decay=settings.weight_decay),
@@ -116,7 +116,12 @@ def _added(parts: list[dict[str, Weighted]], ranks: Ranks) -> dict[str, Weighted
     return {kind: Weighted(*pair) for kind, pair in zip(kinds, added, strict=True)}
 
 
-def _device(name: str) -> torch.device:
+def device(name: str) -> torch.device:
+    """Return where to train.
+
+    Raises:
+        UsageError: there is no such device.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("[train] device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
