@@ -69,6 +69,7 @@ def later(days, **changed):
 
 REFUSED = {
     "not later": (events(), {}, DataError, "later than 450"),
+    "of the last moment": (events(timestamp=[450, 451, 452, 453, 454, 455]), {}, DataError, "first event is at 450"),
     "other settings": (later(1), {"min_item_count": 2}, UsageError, "min_item_count = 1, not 2"),
     "other columns": (later(1, action=["save"] * 6), {}, DataError, "has the columns action"),
     "other ids": (later(1).cast({"item_id": pl.String}), {}, DataError, "'item_id' is"),
@@ -114,6 +115,14 @@ def test_sound_events_that_are_missing_or_damaged_are_named(tmp_path):
     pl.read_parquet(file)[1:].write_parquet(file)
     with pytest.raises(ArtefactError, match=r"sound\.parquet: 5 events; expected 6"):
         run(second, tmp_path / "two", append=one.path)
+    file.write_bytes(content)
+    pl.read_parquet(file).drop("rating").write_parquet(file)
+    with pytest.raises(ArtefactError, match=r"sound\.parquet: has the columns row, user_id"):
+        run(second, tmp_path / "two", append=one.path)
+    place = 60  # within the first page
+    file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(ArtefactError, match=r"sound\.parquet: damaged"):
+        run(second, tmp_path / "two", append=one.path)
     file.write_bytes(content[:-20])
     with pytest.raises(ArtefactError, match=r"sound\.parquet: damaged"):
         run(second, tmp_path / "two", append=one.path)
@@ -121,4 +130,9 @@ def test_sound_events_that_are_missing_or_damaged_are_named(tmp_path):
     with pytest.raises(MultitudesError, match=r"sound\.parquet: missing"):
         run(second, tmp_path / "two", append=one.path)
     file.write_bytes(content)
+    manifest = (one.path / "manifest.json").read_text()
+    (one.path / "manifest.json").write_text(json.dumps(json.loads(manifest) | {"appendable": {"rows": 6}}))
+    with pytest.raises(ArtefactError, match=r"manifest\.json: damaged"):
+        run(second, tmp_path / "two", append=one.path)
+    (one.path / "manifest.json").write_text(manifest)
     assert json.loads((run(second, tmp_path / "two", append=one.path).path / "manifest.json").read_text())["counts"]

@@ -27,6 +27,7 @@ COLUMNS = "row, user_id, item_id, time, action, rating, source, request_id, even
 # Repairs of rows, which were made before and are not found again; the others are counted anew over all events.
 _ADDED = ("events_with_nulls", "duplicate_events", "unsorted_events", "events_without_action", "repeated_events")
 _ROWS = 262_144
+_KEPT = {"rows", "columns", "last"}  # what the manifest says
 _AGAIN = "prepare all tables in one run"
 
 
@@ -75,6 +76,8 @@ def open_earlier(folder: Path, config: Mapping[str, Any], logs: Logs) -> Earlier
     ):
         if there:
             raise UsageError(f"{folder}: cannot be appended to ({reason}); {_AGAIN}")
+    if not manifest[KEY].keys() >= _KEPT:
+        raise ArtefactError(f"{folder}/manifest.json: damaged, or of an earlier version; {_AGAIN}")
     _check_file(folder / FILE, manifest["counts"]["events"])
     return Earlier(folder, manifest)
 
@@ -123,7 +126,7 @@ def keep(engine: Engine, folder: Path) -> None:
     """Write ``sound`` into a folder, in the order of the rows."""
     batches = engine.batches(f"SELECT {COLUMNS} FROM sound ORDER BY row", _ROWS)
     first = next(batches)
-    with parquet.ParquetWriter(folder / FILE, first.schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(folder / FILE, first.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_batch(first)
         for batch in batches:
             writer.write_batch(batch)
@@ -136,10 +139,15 @@ def record_of(engine: Engine, rows: int, table: Table) -> dict[str, Any]:
 
 def _check_file(file: Path, events: int) -> None:
     try:
-        found = parquet.read_metadata(file).num_rows
+        with parquet.ParquetFile(file, page_checksum_verification=True) as opened:
+            found, columns = opened.metadata.num_rows, opened.schema_arrow.names
+            for _ in opened.iter_batches(_ROWS):  # each page against its checksum: the engines do not look
+                pass
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_AGAIN}") from None
     except (ArrowInvalid, OSError):
         raise ArtefactError(f"{file}: damaged or cut short; {_AGAIN}") from None
     if found != events:
         raise ArtefactError(f"{file}: {found:,} events; expected {events:,} as in the manifest; {_AGAIN}")
+    if columns != COLUMNS.split(", "):
+        raise ArtefactError(f"{file}: has the columns {', '.join(columns)}; expected {COLUMNS}; {_AGAIN}")
