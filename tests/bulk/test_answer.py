@@ -83,6 +83,7 @@ def test_users_that_do_not_fit_are_refused_in_a_line(releases):
     for table, message in (
         ({"user": ["ann"]}, "columns user; expected at least user_id"),
         ({"user_id": [1]}, "user_id is int64; this release has string"),
+        ({"user_id": [1.0]}, "user_id is double; this release has string"),
         ({"user_id": [None, "ann"]}, "1 users have no user_id"),
         ({"user_id": ["ann"], "history": [["x"]]}, "do not fit this release"),
     ):

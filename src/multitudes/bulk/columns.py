@@ -75,6 +75,9 @@ def checked_users(table: Any, release: Release) -> Any:  # noqa: ANN401
     }
     if "user_id" not in table.column_names:
         raise DataError(f"the users have the columns {', '.join(table.column_names)}; expected at least user_id")
+    given = table.schema.field("user_id").type
+    if pa.types.is_floating(given):  # a number with a fraction cannot tell large ids apart
+        raise DataError(f"user_id is {given}; this release has {wanted['user_id']}")
     present = [name for name in wanted if name in table.column_names]
     try:
         users = table.select(present).cast(pa.schema([(name, wanted[name]) for name in present]))
@@ -83,8 +86,8 @@ def checked_users(table: Any, release: Release) -> Any:  # noqa: ANN401
         raise DataError(
             f"the users do not fit this release, which has {expected} ({str(error).splitlines()[0]})"
         ) from None
-    if _is_text(table.schema.field("user_id").type) != _is_text(wanted["user_id"]):
-        raise DataError(f"user_id is {table.schema.field('user_id').type}; this release has {wanted['user_id']}")
+    if _is_text(given) != _is_text(wanted["user_id"]):
+        raise DataError(f"user_id is {given}; this release has {wanted['user_id']}")
     if users["user_id"].null_count:
         raise DataError(f"{users['user_id'].null_count} users have no user_id; leave them out")
     return users

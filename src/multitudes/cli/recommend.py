@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from multitudes.ids import Id
     from multitudes.retrieve.retriever import Retriever
 
+_MOST = 10**9  # beyond it a number is a slip
+
 
 def command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
@@ -30,9 +32,9 @@ def command(
     ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the users' vectors too.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="With --all: that answer side by side.")] = 1,
-    shard_users: Annotated[int, typer.Option(min=1, help="With --all: users of a file.")] = 50_000,
+    shard_users: Annotated[int, typer.Option(min=1, max=_MOST, help="With --all: users of a file.")] = 50_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: begin the folder anew.")] = False,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many candidates.")] = 100,
+    n: Annotated[int, typer.Option("--n", min=1, max=_MOST, help="How many candidates.")] = 100,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM that must not come back.")] = "",
     request: Annotated[str, typer.Option(help="Name of the request; the same name draws the same topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], in place of the release's.")] = None,
@@ -54,6 +56,8 @@ def command(
         raise UsageError("--all and --out FOLDER belong together")
     if (more is not None or vectors) and not everybody:
         raise UsageError("--more and --vectors are for --all")
+    if everybody and explain:
+        raise UsageError("--explain is for one user; --vectors writes the interests of all")
     if everybody and exclude:
         raise UsageError("--exclude is for one user; nobody of --all gets an item again in any case")
     settings = load_section(config, "retrieve", RetrieveConfig) if config else None
