@@ -46,6 +46,20 @@ def test_twice_the_answers_are_twice_the_cores_and_more_vectors_cost_the_search_
     assert answer_core_ms(SMALL, SHIPPED).value == pytest.approx(SHIPPED.answer_core_ms.points[0][1])
 
 
+def test_an_answer_waits_the_longer_the_busier_the_cores_are_and_two_services_are_there_at_least():
+    core_ms = answer_core_ms(SMALL, SHIPPED).value
+    assert stages(changed(utilisation=0.75))["serve"].time == f"{4 * core_ms:,.0f} ms"
+    assert stages(changed(qps=0.01, replicas=3))["serve"].machines == 3
+
+
+def test_each_pass_and_each_user_takes_its_time():
+    cost = {"price_per_core_hour": 1.0}  # of a run: hours of cores
+    once, more = stages(changed(**cost)), stages(changed(epochs=6, users=2_000_000, **cost))
+    assert more["train"].cost == pytest.approx(2 * (once["train"].cost or 0))
+    assert more["batch"].cost == pytest.approx(2 * (once["batch"].cost or 0))
+    assert more["publish"].cost == once["publish"].cost, "the control"
+
+
 def test_an_index_that_fits_no_machine_goes_to_a_server_and_a_larger_machine_takes_it_back():
     large = changed(items=1_000_000_000)
     assert "milvus" not in stages(SMALL)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from multitudes.batches.vectors import KINDS
 from multitudes.cli.main import run
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
@@ -23,6 +24,7 @@ from multitudes.train.execution import ExecutionConfig
 from multitudes.train.loop import fit, train
 from multitudes.train.record import append_metrics
 from multitudes.train.run import TrainedRun
+from multitudes.train.validation import Judgement
 from tests.worlds import planted
 
 _MAIN = "from multitudes.cli.main import main; main()"
@@ -185,19 +187,19 @@ def test_a_damaged_line_of_metrics_is_refused_by_its_file(tmp_path: Path) -> Non
     assert file.read_text().count("epoch") == 2
 
 
-@pytest.mark.parametrize("damage", ["cut", "other", "missing", "json", "list"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "other", "missing", "{", "[1]", '{"format": "multitudes-run", "version": 1}']
+)
 def test_a_damaged_run_is_refused_with_the_files_name(prepared: Prepared, tmp_path: Path, damage: str) -> None:
     run = tmp_path / "run"
     train(prepared, config(epochs=1), run)
-    file = run / ("run.json" if damage in {"json", "list"} else "weights.safetensors")
+    file = run / ("weights.safetensors" if damage in {"cut", "other", "missing"} else "run.json")
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "missing":
         file.unlink()
-    elif damage == "json":
-        file.write_text("{")
-    elif damage == "list":
-        file.write_text("[]")
+    elif file.name == "run.json":
+        file.write_text(damage)
     else:
         train(prepared, config("single", epochs=1), tmp_path / "single")
         file.write_bytes((tmp_path / "single" / "weights.safetensors").read_bytes())
@@ -209,6 +211,31 @@ def test_a_run_refuses_data_that_changed_since(prepared: Prepared, tmp_path: Pat
     train(prepared, config(epochs=1), tmp_path / "run")
     with pytest.raises(ArtefactError, match="changed since"):
         TrainedRun.open(tmp_path / "run", planted(seed=1)[1].path)
+
+
+def test_other_data_is_not_gone_on_with(prepared: Prepared, tmp_path: Path) -> None:
+    train(prepared, config(epochs=1), tmp_path / "run")
+    with pytest.raises(UsageError, match="other settings or data"):
+        train(planted(seed=1)[1], config(epochs=1), tmp_path / "run", resume=True)
+
+
+def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judged(rates: list[float]) -> None:
+        left = iter(rates)
+        shares = dict.fromkeys(KINDS, 1 / 3)
+        monkeypatch.setattr("multitudes.train.loop.judge", lambda *_: Judgement(next(left), shares))
+
+    judged([0.3, 0.5, 0.4, 0.4, 0.9])
+    train(prepared, config(epochs=5, patience=2), tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
+    judged([0.3, 0.5])
+    train(prepared, config(epochs=2), tmp_path / "two")
+    assert same_weights(tmp_path / "run", tmp_path / "two")
+    judged([0.3, 0.5, 0.6])
+    train(prepared, config(epochs=3), tmp_path / "three")
+    assert not same_weights(tmp_path / "run", tmp_path / "three"), "the control"
 
 
 def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(prepared: Prepared, tmp_path: Path) -> None:

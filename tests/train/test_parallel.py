@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from multitudes.batches.examples import Examples
@@ -83,6 +84,24 @@ def test_ranks_give_the_gradient_of_one_with_the_whole_batch(tmp_path: Path, siz
     assert apart(whole, first) < 1e-4
     for other in others:
         assert apart({name: whole[name] for name in other}, other) < 1e-4
+
+
+def asked(ranks: Ranks, folder: str) -> Tensor:
+    """Return the rows of items in no order, with repeats, that each rank asks for on its own."""
+    state = fresh_state(Prepared.open(folder), config("single"), ranks)
+    items = torch.tensor([40, 1, 40, 0, 77, 3, 2 + ranks.rank])
+    rows: Tensor = state.model.items.id_embedding(items)
+    return rows.detach()
+
+
+@pytest.mark.slow
+def test_rows_come_in_the_order_in_which_they_were_asked_for(tmp_path: Path) -> None:
+    folder = str(planted()[1].path)
+    whole = alone(asked, folder)
+    first, second = of_ranks(2, asked, tmp_path, folder)
+    assert torch.equal(first, whole)
+    assert torch.equal(second[:-1], whole[:-1])
+    assert torch.equal(second[-1], whole[-2]), "item 3"
 
 
 def test_halves_with_negatives_of_their_own_give_another_gradient() -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from multitudes.batches.held_out import held_out
+from multitudes.batches.held_out import held_out, known_histories
 from multitudes.batches.histories import follows, gather
-from multitudes.data.prepared import Prepared
+from multitudes.batches.vectors import KINDS
+from multitudes.data.prepared import SPLIT_CODE, Prepared
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig, TrainConfig
@@ -68,6 +69,60 @@ def test_the_hit_rate_of_a_single_vector_is_that_of_its_inner_products(run: Trai
         wanted += len(new_targets(held, row))
     assert wanted > 20
     assert judge(single, held, rows, n=10).hit_rate == pytest.approx(hits / wanted)
+
+
+def test_the_judgement_of_many_vectors_is_that_of_its_definition(run: TrainedRun) -> None:
+    """A mixture with exact normalisers: slowly, user by user, over all items at once."""
+    prepared, held = run.prepared, held_out(run.prepared, "validation")
+    rows, item_vectors = sample_rows(held, 40, seed=0), run.item_vectors()
+    log_p, mixtures = [], []
+    for row in rows:
+        user, end = held.user_B[row : row + 1], held.end_B[row : row + 1]
+        histories = known_histories(prepared, user, end, 10)
+        users = run.user_vectors(histories, histories.follow_BF[:, :5])
+        score_KI = users.vectors_BKD[0].astype(np.float64) @ item_vectors.T
+        score_KI[:, [0, *prepared.event_item[prepared.event_offset[user[0]] : end[0]]]] = -np.inf
+        for k in np.flatnonzero((users.topic_BK[0] > 0) & users.mask_BK[0]):
+            others = [i for i in range(1, prepared.n_items + 1) if users.topic_BK[0, k] not in prepared.topics_of(i)]
+            score_KI[k, others] = -np.inf
+        score_GI = np.zeros((len(KINDS), prepared.n_items + 1))
+        for g, kind in enumerate(KINDS):
+            own = [k for k in np.flatnonzero(users.mask_BK[0]) if users.kinds[k] == kind]
+            weight = users.weight_BK[0, own] / users.weight_BK[0, own].sum()
+            p_KI = np.exp(score_KI[own] - score_KI[own].max(axis=1, keepdims=True))
+            score_GI[g] = weight @ (p_KI / p_KI.sum(axis=1, keepdims=True))
+        new = new_targets(held, row)
+        p_MG = np.maximum(score_GI[:, new].T, 1e-37)
+        log_p.append(np.where(score_GI.sum(axis=1) > 0, np.log(p_MG), -np.inf))
+        mixtures.append((score_GI, new))
+    shares = fit_shares(torch.from_numpy(np.concatenate(log_p)).float()).numpy()
+    hits = [len(set(np.argsort(-(shares @ score_GI))[:10]) & set(new)) for score_GI, new in mixtures]
+    judged = judge(run, held, rows, n=10)
+    assert list(judged.shares.values()) == pytest.approx(shares, abs=1e-4)
+    assert judged.hit_rate == pytest.approx(sum(hits) / sum(len(new) for _, new in mixtures))
+    assert min(shares) > 0.001, "each kind tells something"
+
+
+def test_what_is_held_out_is_what_its_definition_says(run: TrainedRun) -> None:
+    data, held = run.prepared, held_out(run.prepared, "validation")
+    expected = {}
+    for user in range(data.n_users):
+        own = range(data.event_offset[user], data.event_offset[user + 1])
+        part = [i for i in own if data.event_split[i] == SPLIT_CODE["validation"]]
+        wanted = {
+            int(data.event_item[i])
+            for i in part
+            if data.event_weight[i] > 0 and data.event_item[i] > 0 and data.event_after_follows[i]
+        }
+        if wanted:
+            seen = {int(data.event_item[i]) for i in own if i < part[0]}
+            expected[user] = (part[0], wanted, wanted - seen)
+    assert held.user_B.tolist() == list(expected)
+    assert any(new < wanted for _, wanted, new in expected.values()), "some were seen before"
+    for row, (end, wanted, new) in enumerate(expected.values()):
+        assert held.end_B[row] == end
+        assert set(held.target[held.target_offset[row] : held.target_offset[row + 1]].tolist()) == wanted
+        assert set(new_targets(held, row).tolist()) == new
 
 
 def test_the_judgement_does_not_depend_on_how_users_are_chunked(

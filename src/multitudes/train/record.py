@@ -71,8 +71,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
     except ValueError:  # no JSON, no text, or not an object
         raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
-    if not isinstance(record, dict):
-        raise ArtefactError(f"{folder}/run.json: damaged; train again")
     found = (record.get("format"), record.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise ArtefactError(
