@@ -35,12 +35,13 @@ def main() -> None:
 def collected(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
     """Return the unit costs that some records hold."""
     of = {record["name"]: record for record in speed}
-    worlds, runs = of["prepare"]["figures"]["worlds"], of["train"]["figures"]["runs"]
+    worlds = [record["figures"] for record in scale["growth"].values()]
+    runs = of["train"]["figures"]["runs"]
     trained = next(run for run in runs if run["case"] == "defaults" and run["method"] == "joint")
     sizes = of["train"]["figures"]["settings"]
     core_s = sizes["events"] * of["train"]["machine"]["cores"] / trained["targets_per_s"]["median"]
     served, everybody = service[0], next(iter(scale["everybody"].values()))
-    machines = {_machine(record) for record in (of["prepare"], of["train"], served, everybody)}
+    machines = {_machine(record) for record in (*scale["growth"].values(), of["train"], served, everybody)}
     build, opened, asked = (_steps(index, part) for part in ("build", "open", "requests"))
     return UnitCosts.model_validate(
         {
@@ -48,11 +49,9 @@ def collected(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  #
             "width": served["sizes"]["width"],
             "vectors": 12,
             "history": served["sizes"]["history"],
-            "prepare_core_s": _curve(
-                "s", "events", "speed", worlds, lambda w: w["prepare"]["seconds"]["cpu"]["median"]
-            ),
-            "prepare_mib": _curve("MiB", "events", "speed", worlds, lambda w: w["prepare"]["peak_mib"]["median"]),
-            "prepared_mib": _curve("MiB", "events", "speed", worlds, lambda w: w["prepared_mib"]),
+            "prepare_core_s": _curve("s", "events", "scale", worlds, lambda w: w["prepare"]["cpu_s"]),
+            "prepare_mib": _curve("MiB", "events", "scale", worlds, lambda w: w["prepare"]["peak_mib"]),
+            "prepared_mib": _curve("MiB", "events", "scale", worlds, lambda w: w["prepared_mib"]),
             "train_core_s": _point("s", "targets", "speed", sizes["events"], core_s),
             "train_mib": _point("MiB", "items", "speed", sizes["items"], trained["peak_mib"]),
             "index_core_s": _curve("s", "items", "index", build, lambda f: f["cpu_s"]),

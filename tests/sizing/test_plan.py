@@ -76,7 +76,7 @@ def test_each_stage_says_how_sure_it_is():
     measured = changed(users=10_000_000, events_per_day=10_000_000, days=1, items=1_000_000)
     assert stages(measured)["prepare"].basis == "measured"
     assert stages(changed(events_per_day=5_000_000, days=1))["prepare"].basis == "interpolated"
-    assert stages(SMALL)["prepare"].basis == "extrapolated"
+    assert stages(changed(events_per_day=50_000_000))["prepare"].basis == "extrapolated"
     assert stages(SMALL)["publish"].basis == "measured"
     assert stages(changed(items=2_000_000))["publish"].basis == "interpolated"
     assert stages(SMALL)["logs"].basis == "assumed"
@@ -139,3 +139,8 @@ def test_nonsense_is_refused_in_a_line(option, value, key, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert key in error
+
+
+def test_what_takes_longer_than_a_night_is_said_to_need_a_cluster():
+    assert "cluster" not in stages(SMALL)["prepare"].note
+    assert "cluster" in stages(changed(events_per_day=5_000_000_000))["prepare"].note

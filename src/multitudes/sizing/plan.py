@@ -20,6 +20,7 @@ _SEEN_B = 4  # an item that is not recommended again
 _LOG_ROW_B = 12  # Parquet, of a candidate that was served: assumed
 _LOG_EVENT_B = 40  # assumed
 _PREPARE_CORES = 8  # assumed: nobody measured whether more of them help
+_LONG_S = 12 * 3600  # what is made anew each day has to be done within the night
 _STATE_MS = 2  # assumed: of a read
 _PREPARE_LIMIT_GIB = 5.0  # the engine's default limit of 4 GB, and the process around it; more is spilled
 _MOST = 10**15  # beyond it a number is a slip, and products of numbers leave the floats
@@ -112,10 +113,11 @@ def _prepare(asked: PlanConfig, costs: UnitCosts) -> Stage:
     events = _events(asked)
     core_s, mib, out = (curve.at(events) for curve in (costs.prepare_core_s, costs.prepare_mib, costs.prepared_mib))
     cores = min(asked.cores, _PREPARE_CORES)
-    note = "one machine; spills beyond 4 GB" if events < 2e9 else "too long for one machine: a cluster engine is needed"
+    whole = _together(core_s.value / cores, core_s, mib, out)
+    long = whole.value > _LONG_S
+    note = "too long for one machine: a cluster engine is needed" if long else "one machine; spills beyond 4 GB"
     note += f"; at most {_PREPARE_CORES} cores are assumed to help"
     # The tables, what is spilled of them, and the result.
-    whole = _together(core_s.value / cores, core_s, mib, out)
     memory = min(mib.value / _GIB, _PREPARE_LIMIT_GIB)
     return _run("prepare", memory, 3 * out.value / _GIB, cores, whole, note, asked)
 

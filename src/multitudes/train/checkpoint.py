@@ -66,7 +66,7 @@ class State:
 
 
 def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False) -> None:
-    """Write ``state``; a crash at any moment leaves the earlier checkpoint or this one.
+    """Write ``state``; a process killed at any moment leaves the earlier checkpoint or this one.
 
     Args:
         state: of this rank.
