@@ -8,13 +8,13 @@ import pytest
 
 from multitudes.batches.examples import (
     ConditionSource,
-    Dealt,
     Examples,
     Share,
     draw_one,
     nearest_valid,
     resolve_condition,
 )
+from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
 from tests.worlds import planted
@@ -59,9 +59,11 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
         user = int(np.searchsorted(prepared.event_offset, position, side="right")) - 1
         first_time.setdefault((user, int(prepared.event_item[position])), position)
     made = examples(prepared)
-    start, stop = made._windows(np.random.default_rng(0))
+    start, stop = made.windows.lay(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
-    for b, (user, position) in enumerate(zip(made.user(start).tolist(), made.position[start].tolist(), strict=True)):
+    for b, (user, position) in enumerate(
+        zip(made.windows.user(start).tolist(), made.position[start].tolist(), strict=True)
+    ):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[user, item] < position for item in known)
 
@@ -70,8 +72,8 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
     """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
-        start, stop = made._windows(np.random.default_rng(0))
-        span = made.moment(stop - 1) - made.moment(start)
+        start, stop = made.windows.lay(np.random.default_rng(0))
+        span = made.windows.moment(stop - 1) - made.windows.moment(start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
         batch = made.batch(Dealt(start, stop, draws=0))
@@ -82,10 +84,10 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
 def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     prepared = without_follows
     made = examples(prepared)
-    start, stop = made._windows(np.random.default_rng(0))
+    start, stop = made.windows.lay(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
     first = made.position[start]
-    newest = prepared.event_offset[made.user(start)] + prepared.event_past[first] - 1
+    newest = prepared.event_offset[made.windows.user(start)] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
     column = batch.past_BL.argmax(axis=1)
     found = batch.histories.item_BL[np.arange(len(column)), column]
@@ -96,16 +98,16 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     """The newest event known at a moment is older than the target, and no usable event lies between them."""
     prepared = without_follows
     made = examples(prepared)
-    start, stop = made._windows(np.random.default_rng(0))
+    start, stop = made.windows.lay(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
     dense, positive_at = batch.dense, {}
     for at in made.position.tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
         positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
-    end = made.moment(stop - 1) + 1
+    end = made.windows.moment(stop - 1) + 1
     for moment, target in zip(dense.moment_T.tolist(), dense.target_T.tolist(), strict=True):
         row, column = dense.row_S[moment], dense.column_S[moment]
-        user = int(made.user(start[row]))
+        user = int(made.windows.user(start[row]))
         at = positive_at[user, target]
         strictly_before = prepared.event_offset[user] + prepared.event_past[at]
         known_from = end[row] - 1 - column if column >= 0 else prepared.event_offset[user] - 1
@@ -118,7 +120,7 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
 def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: Prepared) -> None:
     prepared = without_follows
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
-    start, stop = made._windows(np.random.default_rng(0))
+    start, stop = made.windows.lay(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
     dense = batch.dense
     assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
@@ -130,7 +132,7 @@ def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(withou
 def test_looking_further_ahead_foresees_from_older_moments(without_follows: Prepared) -> None:
     def columns(ahead: int) -> np.ndarray:
         made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
-        start, stop = made._windows(np.random.default_rng(0))
+        start, stop = made.windows.lay(np.random.default_rng(0))
         dense = made.batch(Dealt(start, stop, draws=0)).dense
         return dense.column_S[dense.moment_T]
 
@@ -161,16 +163,16 @@ def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: P
 def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Prepared) -> None:
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
-    start, stop = made._windows(np.random.default_rng(0))
+    start, stop = made.windows.lay(np.random.default_rng(0))
     batch = made.batch(Dealt(start, stop, draws=0))
     assert np.array_equal(batch.follows_B, later[made.position[start]])
     dense = batch.dense
     assert dense.follows_S.any()
     assert not dense.follows_S.all()
-    users = made.user(np.arange(len(made))).tolist()
+    users = made.windows.user(np.arange(len(made))).tolist()
     by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(users, made.position, strict=True)}
     for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
-        user = int(made.user(start[dense.row_S[moment]]))
+        user = int(made.windows.user(start[dense.row_S[moment]]))
         assert dense.follows_S[moment] == by_item[user, int(target)]
 
 
@@ -215,7 +217,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
     made = examples(prepared, condition="item")
     whole = list(made.epoch(32, seed=5, epoch=2))
     tail = list(made.epoch(32, seed=5, epoch=2, skip=3))
-    assert len(whole) == len(made.deal(32, 5, 2)) == len(tail) + 3
+    assert len(whole) == len(made.windows.deal(32, 5, 2)) == len(tail) + 3
     for one, other in zip(whole[3:], tail, strict=True):
         assert np.array_equal(one.target_BW, other.target_BW)
         assert np.array_equal(one.condition_BC, other.condition_BC)
@@ -228,9 +230,9 @@ def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
     prepared: Prepared, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = examples(prepared)
-    whole = made._windows(np.random.default_rng(0))
-    monkeypatch.setattr("multitudes.batches.examples.AT_ONCE", at_once)
-    parts = made._windows(np.random.default_rng(0))
+    whole = made.windows.lay(np.random.default_rng(0))
+    monkeypatch.setattr("multitudes.batches.windows.AT_ONCE", at_once)
+    parts = made.windows.lay(np.random.default_rng(0))
     assert len(whole[0]) > 100
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)
@@ -239,8 +241,8 @@ def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
 def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
     made = examples(prepared)
     assert len(list(made.epoch(16, 0, 0, skip=1, most=4))) == 3
-    assert len(made.deal(16, 0, 0, most=4)) == 4
-    assert len(made.deal(16, 0, 0, most=10_000)) == len(made.deal(16, 0, 0))
+    assert len(made.windows.deal(16, 0, 0, most=4)) == 4
+    assert len(made.windows.deal(16, 0, 0, most=10_000)) == len(made.windows.deal(16, 0, 0))
 
 
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
@@ -279,7 +281,7 @@ def test_data_without_a_training_example_is_refused(prepared: Prepared) -> None:
 @pytest.mark.parametrize("condition", ["source", "match"])
 def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared, condition: ConditionSource) -> None:
     made = examples(prepared, condition=condition, forget_share=0.3, ahead=3)
-    dealt = next(iter(made.deal(33, seed=0, epoch=0)))
+    dealt = next(iter(made.windows.deal(33, seed=0, epoch=0)))
     whole = made.batch(dealt)
     shares = [made.batch(dealt, Share(first, 3)) for first in range(3)]
     for first, share in enumerate(shares):
@@ -297,7 +299,7 @@ def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared,
 
 def test_a_share_without_a_row_weighs_nothing(prepared: Prepared) -> None:
     made = examples(prepared)
-    dealt = next(iter(made.deal(2, seed=0, epoch=0)))
+    dealt = next(iter(made.windows.deal(2, seed=0, epoch=0)))
     idle = made.batch(dealt, Share(2, 3))
     assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
     assert made.batch(dealt, Share(1, 3)).weight_BW.sum() > 0

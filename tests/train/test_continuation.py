@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from multitudes.batches.examples import eligible
 from multitudes.batches.frequency import StreamingFrequency
+from multitudes.batches.windows import eligible
 from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare

@@ -41,7 +41,7 @@ def learn(
     user.train = lambda *_: user  # type: ignore[method-assign]
     table = state.model.items.id_embedding
     found: dict[str, Tensor] = {}
-    for step, dealt in enumerate(made.deal(16, seed=0, epoch=0, most=steps), start=1):
+    for step, dealt in enumerate(made.windows.deal(16, seed=0, epoch=0, most=steps), start=1):
         state.position.step = step
         chosen = dealt._replace(start_B=dealt.start_B[rows], stop_B=dealt.stop_B[rows])
         losses = gradients(state, made, chosen, settings, ranks, parts)

@@ -25,7 +25,7 @@ def after_gradients() -> State:
     state = step.fresh_state(prepared, CONFIG)
     state.position.step = 1
     made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
-    step.gradients(state, made, next(iter(made.deal(16, seed=0, epoch=0))), CONFIG)
+    step.gradients(state, made, next(iter(made.windows.deal(16, seed=0, epoch=0))), CONFIG)
     return state
 
 

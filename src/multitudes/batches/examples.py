@@ -23,13 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, follows, gather, ragged, ragged_rows
-from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
+from multitudes.batches.windows import Dealt, Windows, eligible
+from multitudes.data.prepared import Prepared
 from multitudes.errors import DataError
-from multitudes.seeding import generator, stream_seed
 
 ConditionSource = Literal["auto", "source", "item", "match"]
-AT_ONCE = 500_000  # targets of the users whose windows are laid at once
-STRETCH = 16  # batches among which histories are sorted by length
 MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; the phase gives every target its turn
 MAX_ITEM_TOPICS = 16  # topics of an item that count as conditions and features; more are cut in the order of the table
 
@@ -62,32 +60,6 @@ class Share(NamedTuple):
 
     first: int = 0
     of: int = 1
-
-
-class Dealt(NamedTuple):
-    """The windows of a batch, not yet gathered: the first and the past-the-last target of each."""
-
-    start_B: NDArray[np.int64]
-    stop_B: NDArray[np.int64]
-    draws: int  # seed of what is drawn for its rows
-
-
-class Epoch:
-    """The batches of an epoch, each made when its turn comes."""
-
-    def __init__(
-        self, start: NDArray[np.int64], stop: NDArray[np.int64], batches: list[NDArray[np.int64]], draws: list[int]
-    ) -> None:
-        self._start, self._stop, self._batches, self._draws = start, stop, batches, draws
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[Dealt]:
-        """Yield the batches."""
-        for chosen, draws in zip(self._batches, self._draws, strict=True):
-            yield Dealt(self._start[chosen], self._stop[chosen], draws)
 
 
 class _Draws(NamedTuple):
@@ -127,6 +99,7 @@ class Examples:
         self.condition = resolve_condition(prepared, condition)
         self.topics = widest(prepared)
         self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too, since=since)
+        self.windows = Windows(prepared, self.position, window=window, history=history)
         if len(self.position) == 0:
             later = f" and after {since}" if since else ""
             advice = "nothing came since then; give newer data" if since else "check the split"
@@ -134,81 +107,19 @@ class Examples:
                 f"{prepared.path}: no training example (a positive after an earlier event{later}); {advice}"
             )
 
-    def user(self, index_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return whose each target is."""
-        return np.searchsorted(self.prepared.event_offset, self.position[index_T], side="right") - 1
-
-    def moment(self, index_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the newest event lies that is strictly before each target; before a user's first event: none."""
-        past_T = self.prepared.event_past[self.position[index_T]]
-        return np.asarray(self.prepared.event_offset[self.user(index_T)] + past_T - 1)
-
     def __len__(self) -> int:
         """Return the number of targets in one epoch."""
         return len(self.position)
 
     def epoch(self, batch_size: int, seed: int, epoch: int, skip: int = 0, most: int | None = None) -> Iterator[Batch]:
         """Yield the batches of one epoch, a function of (seed, epoch) alone, but for the first ones that it skips."""
-        for dealt in islice(self.deal(batch_size, seed, epoch, most), skip, None):
+        for dealt in islice(self.windows.deal(batch_size, seed, epoch, most), skip, None):
             yield self.batch(dealt)
-
-    def deal(self, batch_size: int, seed: int, epoch: int, most: int | None = None) -> Epoch:
-        """Return the windows of the batches of one epoch, for ``batch`` to gather.
-
-        ``most`` ends an epoch early (the next one is dealt anew).
-        """
-        random = generator(seed, "examples", epoch)
-        start, stop = self._windows(random)
-        batches = self._batches_of_like_length(start, batch_size, random)[:most]
-        return Epoch(start, stop, batches, [stream_seed(seed, "conditions", epoch, i) for i in range(len(batches))])
 
     def targets(self, dealt: Dealt) -> NDArray[np.int64]:
         """Return the targets of all rows of a batch (T,), whoever gathers them."""
         _, index_T = ragged(dealt.start_B, dealt.stop_B)
         return self.prepared.event_item[self.position[index_T]].astype(np.int64)
-
-    def _batches_of_like_length(
-        self, start: NDArray[np.int64], batch_size: int, random: np.random.Generator
-    ) -> list[NDArray[np.int64]]:
-        """Deal the windows into batches; within a shuffled stretch, histories of like length share a batch.
-
-        A batch is as wide as its longest history, so mixed lengths would spend most of a step on padding.
-        """
-        order = random.permutation(len(start))
-        length = np.minimum(self.prepared.event_past[self.position[start]], self.history)
-        stretch = batch_size * STRETCH
-        batches: list[NDArray[np.int64]] = []
-        for first in range(0, len(order), stretch):
-            part = order[first : first + stretch]
-            part = part[np.argsort(length[part], kind="stable")]
-            batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
-        return [batches[i] for i in random.permutation(len(batches))]
-
-    def _windows(self, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Tile each user's positives; return the first and past-the-last index of every window."""
-        phase_U = random.integers(0, self.window, size=self.prepared.n_users)
-        begin_U = np.searchsorted(self.position, self.prepared.event_offset)
-        starts = []
-        first, last = 0, len(begin_U) - 1
-        while first < last:  # all at once, a hundred million targets would need gigabytes of whole numbers
-            stop = int(np.searchsorted(begin_U, begin_U[first] + AT_ONCE, side="right")) - 1
-            stop = min(max(stop, first + 1), last)
-            starts.append(self._windows_of(begin_U[first : stop + 1], phase_U[first:stop]))
-            first = stop
-        start = np.concatenate(starts)
-        return start, np.append(start[1:], len(self.position))
-
-    def _windows_of(self, begin_U: NDArray[np.int64], phase_U: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the first index of each window of some users, of whom ``begin_U`` says where their targets begin."""
-        index = np.arange(begin_U[0], begin_U[-1])
-        user, rank = ragged(np.zeros(len(phase_U), dtype=np.int64), np.diff(begin_U))
-        tile = (rank + phase_U[user]) // self.window
-        new = (np.diff(user, prepend=-1) != 0) | (np.diff(tile, prepend=-1) != 0)
-        # Where repeats lie between, W first engagements can span thousands of events: no window is longer than L.
-        first = np.flatnonzero(new)[np.cumsum(new) - 1]
-        moment = self.moment(index)
-        new |= np.diff((moment - moment[first]) // self.history, prepend=0) > 0
-        return np.asarray(index[new])
 
     def batch(self, dealt: Dealt, share: Share = WHOLE) -> Batch:
         """Gather the rows of ``share``, as wide as the whole batch; who gets none gets the first one at weight zero."""
@@ -222,7 +133,7 @@ class Examples:
         length = self._length(dealt)
         draws = self._draws(dealt, rows)
         start_B, stop_B = dealt.start_B[rows], dealt.stop_B[rows]
-        user_B = self.user(start_B)
+        user_B = self.windows.user(start_B)
         begin_B, cut_B, end_B = self._span(start_B, stop_B)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
@@ -250,9 +161,9 @@ class Examples:
         self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return where the events of each example begin, where its window begins, and where they end."""
-        cut_B = self.moment(start_B) + 1
-        end_B = self.moment(stop_B - 1) + 1 if self.dense else cut_B
-        return np.maximum(self.prepared.event_offset[self.user(start_B)], cut_B - self.history), cut_B, end_B
+        cut_B = self.windows.moment(start_B) + 1
+        end_B = self.windows.moment(stop_B - 1) + 1 if self.dense else cut_B
+        return np.maximum(self.prepared.event_offset[self.windows.user(start_B)], cut_B - self.history), cut_B, end_B
 
     def _length(self, dealt: Dealt) -> int:
         """Return L: as many events as the longest row of the whole batch has."""
@@ -285,7 +196,7 @@ class Examples:
         nearest_BL = nearest_valid(valid_BL)
         row_T, index_T = ragged(start_B, stop_B)
         position_T = self.position[index_T]
-        moment_T = (self.moment(index_T) if self.dense else self.moment(start_B)[row_T]) - earlier_T
+        moment_T = (self.windows.moment(index_T) if self.dense else self.windows.moment(start_B)[row_T]) - earlier_T
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2
@@ -324,25 +235,6 @@ def resolve_condition(prepared: Prepared, condition: ConditionSource) -> Conditi
     if condition != "auto":
         return condition
     return "source" if bool((prepared.event_source > 0).any()) else "match"
-
-
-def eligible(
-    prepared: Prepared, *, first_time_only: bool, validation_too: bool = False, since: int = 0
-) -> NDArray[np.int64]:
-    """Return the flat positions of the training targets, all of them later than ``since`` where that is not 0.
-
-    A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
-    follows that are known by then (new users are what explicit interests are for).
-    """
-    known = prepared.event_split <= (VALIDATION if validation_too else TRAIN)
-    wanted = known & (prepared.event_weight > 0) & (prepared.event_item > 0)
-    if first_time_only:
-        wanted &= prepared.event_first
-    if since:
-        wanted &= prepared.event_time > since
-    has_follows = np.repeat(np.diff(prepared.follow_offset) > 0, np.diff(prepared.event_offset))
-    wanted &= (prepared.event_past > 0) | (has_follows & prepared.event_after_follows)
-    return np.flatnonzero(wanted)
 
 
 def item_topics(prepared: Prepared, item_M: NDArray[np.int64]) -> NDArray[np.int64]:

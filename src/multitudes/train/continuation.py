@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.examples import eligible
 from multitudes.batches.frequency import StreamingFrequency
+from multitudes.batches.windows import eligible
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.train.checkpoint import State

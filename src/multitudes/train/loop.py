@@ -13,9 +13,10 @@ from types import FrameType
 import torch
 from safetensors.torch import save_file
 
-from multitudes.batches.examples import Dealt, Examples
+from multitudes.batches.examples import Examples
 from multitudes.batches.held_out import HeldOut, held_out
 from multitudes.batches.vectors import KINDS
+from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import Prepared
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.methods import METHODS
@@ -153,7 +154,7 @@ class _Loop:
         """Train one epoch from where it stands; return False if a person interrupted it."""
         position, seed, settings = self.state.position, self.config.seed, self.config.train
         size, most = settings.batch_size, settings.epoch_batches or None
-        epoch = self.examples.deal(size, seed, position.epoch, most)
+        epoch = self.examples.windows.deal(size, seed, position.epoch, most)
         clock, targets, seconds = _Clock(position), 0, position.seconds
         for dealt in islice(epoch, position.batch, None):
             self._step(dealt)

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.examples import WHOLE, Batch, Dealt, Examples, Share
+from multitudes.batches.examples import WHOLE, Batch, Examples, Share
 from multitudes.batches.frequency import StreamingFrequency
 from multitudes.batches.negatives import Pool, draw_pool, log_inclusion
+from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import Prepared
 from multitudes.errors import UsageError
 from multitudes.nn.losses import Weighted
