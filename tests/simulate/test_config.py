@@ -91,7 +91,7 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
         ("[arms.joint]\n[world]\nloved_odds = -1", "greater than 0"),
         ("[arms.joint]\n[world]\ncohort_share = [0.5, 0.3, 0.3, 0.1, 0.1]", "sums to 1.3; expected 1"),
         ("[arms.joint]\n[loop]\nranker_noise = inf", "finite number|inf"),
-        ("[arms]\njoint = 3", "valid dictionary"),
+        ("[arms]\njoint = 3", "expected a table"),
         ("[arms.joint]\n[retrieve]\nblend = 'best'", "'blend' = 'best'"),
         ("seeds = []\n[arms.joint]", "at least 1 item"),
     ],

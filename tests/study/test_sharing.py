@@ -39,6 +39,7 @@ class Worker:
             return "no such luck"
         (training / "run").mkdir(parents=True, exist_ok=True)
         record = {"format": "multitudes-run", "version": 1, "finished": True}
+        record |= dict.fromkeys(("config", "prepared", "prepared_digest"))
         (training / "run" / "run.json").write_text(json.dumps(record))
         return "trained, but not asked"
 

@@ -45,7 +45,7 @@ class TrainConfig(Config):
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the batch's own positives")
     uniform: int = Field(512, ge=0, description="negatives drawn evenly from the vocabulary")
-    learning_rate: float = Field(0.001, gt=0, le=1000, description="Adam's step size")
+    learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
     weight_decay: float = Field(0.0, ge=0, le=1000, description="AdamW's decay of dense weights; embeddings have none")
     final: bool = Field(
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
