@@ -54,10 +54,15 @@ def peak_mib(process: int | None = None) -> float:
     """
     status = Path(f"/proc/{process or 'self'}/status")
     if status.exists():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return status_mib("VmHWM", status)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def status_mib(field: str, status: Path = Path("/proc/self/status")) -> float:
+    """Return what Linux says of the memory of a process."""
+    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 1024
 
 
 def _main(module: str, name: str) -> None:

@@ -1,15 +1,14 @@
 """``python -m benchmarks.scale [part …] [--events N …] [--out FILE]``: each part has its own place in the record."""
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.machine import ROOT, Circumstances
+from benchmarks.records import keep
 from benchmarks.scale.everybody import everybody
 from benchmarks.scale.growth import LIMIT, growth, tables
-from multitudes.disk import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 PARTS = ("synth", "growth", "everybody")
@@ -47,10 +46,7 @@ def _keep(out: Path, part: str, size: str, measure, *arguments) -> None:  # type
     print(f"{part}, {size}: begins", file=sys.stderr, flush=True)
     circumstances = Circumstances()
     figures = measure(*arguments)
-    kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    kept.setdefault(part, {})[size] = {**circumstances.head(), "figures": figures}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, kept)
+    keep(out, part, size, {**circumstances.head(), "figures": figures})
 
 
 if __name__ == "__main__":

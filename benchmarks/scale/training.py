@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 
 from benchmarks import SEED
-from benchmarks.child import in_child, peak_mib
+from benchmarks.child import in_child, peak_mib, status_mib
 from benchmarks.parts import watching
 from benchmarks.timing import figure
 from benchmarks.train import PARTS
@@ -71,6 +71,4 @@ class Anonymous:
 
     def _watch(self) -> None:
         while not self._done.wait(_READ_S):
-            status = Path("/proc/self/status").read_text(encoding="ascii")
-            line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
-            self.most_mib = max(self.most_mib, int(line.split()[1]) / 1024)
+            self.most_mib = max(self.most_mib, status_mib("RssAnon"))

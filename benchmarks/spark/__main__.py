@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.machine import Circumstances
-from benchmarks.spark.comparison import compared
-from benchmarks.spark.record import PACKAGES, RESULTS, keep
+from benchmarks.records import keep
+from benchmarks.spark.comparison import PACKAGES, RESULTS, compared
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.spark_config import SparkConfig
 

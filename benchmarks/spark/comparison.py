@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.child import Outcome, in_child, peak_mib
+from benchmarks.machine import ROOT
 from benchmarks.timing import figure
 from multitudes.data.digest import sha256
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark_config import SparkConfig
 
+RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
+PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
 NOW = 2**31  # what counts as the future is the same for both
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks.machine import Circumstances
-from benchmarks.spark.comparison import NOW, differing
-from benchmarks.spark.record import PACKAGES, RESULTS, keep
+from benchmarks.records import keep
+from benchmarks.spark.comparison import NOW, PACKAGES, RESULTS, differing
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark_config import SparkConfig
 

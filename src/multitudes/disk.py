@@ -4,7 +4,8 @@ import errno
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,21 @@ _NO_PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errn
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it, without a number
 
 
+@contextmanager
+def replacing(file: Path, partial: Path) -> Iterator[None]:
+    """Let ``partial`` be written, and then take the place of ``file``; where that fails it gives its room back."""
+    try:
+        yield
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_text(file: Path, text: str) -> None:
     """Write ``text`` beside its place and rename it, so that no half of it is ever seen, whoever else writes there."""
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with replacing(file, partial):
         partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
 
 
 def write_json(file: Path, record: Mapping[str, Any]) -> None:

@@ -22,9 +22,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, follows, gather, ragged, ragged_rows
+from multitudes.batches.histories import Histories, follows, gather, ragged_rows
 from multitudes.batches.windows import Dealt, Windows, eligible
 from multitudes.data.prepared import Prepared
+from multitudes.data.ragged import ragged
 from multitudes.errors import DataError
 
 ConditionSource = Literal["auto", "source", "item", "match"]
@@ -60,6 +61,15 @@ class Share(NamedTuple):
 
     first: int = 0
     of: int = 1
+
+
+class _Spans(NamedTuple):
+    """Whose each example is, and where its events begin, where its window begins, and where they end."""
+
+    user_B: NDArray[np.int64]
+    begin_B: NDArray[np.int64]
+    cut_B: NDArray[np.int64]
+    end_B: NDArray[np.int64]
 
 
 class _Draws(NamedTuple):
@@ -130,11 +140,11 @@ class Examples:
 
     def _batch(self, dealt: Dealt, rows: NDArray[np.int64]) -> Batch:
         prepared = self.prepared
-        length = self._length(dealt)
+        spans = self._spans(dealt)
+        length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: as many events as the longest row of all has
         draws = self._draws(dealt, rows)
         start_B, stop_B = dealt.start_B[rows], dealt.stop_B[rows]
-        user_B = self.windows.user(start_B)
-        begin_B, cut_B, end_B = self._span(start_B, stop_B)
+        user_B, begin_B, cut_B, end_B = (of_B[rows] for of_B in spans)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
         position_BW = self.position[np.where(real_BW, index_BW, 0)]
@@ -157,18 +167,10 @@ class Examples:
             condition_BC=condition_BC,
         )
 
-    def _span(
-        self, start_B: NDArray[np.int64], stop_B: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return where the events of each example begin, where its window begins, and where they end."""
-        cut_B = self.windows.moment(start_B) + 1
-        end_B = self.windows.moment(stop_B - 1) + 1 if self.dense else cut_B
-        return np.maximum(self.prepared.event_offset[self.windows.user(start_B)], cut_B - self.history), cut_B, end_B
-
-    def _length(self, dealt: Dealt) -> int:
-        """Return L: as many events as the longest row of the whole batch has."""
-        begin_B, _, end_B = self._span(dealt.start_B, dealt.stop_B)
-        return max(1, int((end_B - begin_B).max()))
+    def _spans(self, dealt: Dealt) -> _Spans:
+        user_B, cut_B = self.windows.user(dealt.start_B), self.windows.moment(dealt.start_B) + 1
+        end_B = self.windows.moment(dealt.stop_B - 1) + 1 if self.dense else cut_B
+        return _Spans(user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B)
 
     def _draws(self, dealt: Dealt, rows: NDArray[np.int64]) -> _Draws:
         """Draw for all rows of the batch and keep what belongs to ``rows``: so it is the same, whoever draws."""

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, gather, ragged
+from multitudes.batches.histories import Histories, gather
 from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
+from multitudes.data.ragged import ragged
 
 _AT_ONCE = 10_000  # users whose histories are looked through at once
 

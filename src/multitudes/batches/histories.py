@@ -109,11 +109,3 @@ def ragged_rows(
     if len(values) == 0:
         return np.zeros(position_BW.shape, dtype=np.int64)
     return np.where(real_BW, values[np.where(real_BW, position_BW, 0)], 0).astype(np.int64)
-
-
-def ragged(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row and the value of every whole number in the half-open ranges [low, high), range by range."""
-    count_B = high_B - low_B
-    row_T = np.repeat(np.arange(len(low_B)), count_B)
-    begins_B = np.cumsum(count_B) - count_B
-    return row_T, np.arange(len(row_T)) - begins_B[row_T] + low_B[row_T]

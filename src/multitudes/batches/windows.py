@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import ragged
 from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
+from multitudes.data.ragged import ragged
 from multitudes.seeding import generator, stream_seed
 
 AT_ONCE = 500_000  # targets of the users whose windows are laid at once

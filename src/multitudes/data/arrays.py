@@ -47,7 +47,7 @@ def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> I
     """
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("rb")) for name in names}
-        dtypes = {name: _read_header(file) for name, file in files.items()}
+        dtypes = {name: read_header(file) for name, file in files.items()}
         for count in counts:
             yield {name: np.fromfile(file, dtypes[name], count) for name, file in files.items()}
 
@@ -105,7 +105,8 @@ def _write_header(out: BinaryIO, dtype: np.dtype[Any] | type[np.generic], shape:
     )
 
 
-def _read_header(file: BinaryIO) -> np.dtype[Any]:
+def read_header(file: BinaryIO) -> np.dtype[Any]:
+    """Read up to where the values of an array begin, and return their type."""
     np.lib.format.read_magic(file)
     dtype: np.dtype[Any] = np.lib.format.read_array_header_1_0(file)[2]
     return dtype

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import ROWS, read_columns, write_array, write_columns
+from multitudes.data.arrays import ROWS, read_columns, read_header, write_array, write_columns
 from multitudes.data.engine import Engine, value
 from multitudes.data.prepared import EVENT_ARRAYS, TRAIN
 from multitudes.data.splits import Split
@@ -79,8 +79,7 @@ class EventArrays:
     def number(self, number_I: NDArray[np.int32]) -> Iterator[tuple[Users, Columns]]:
         """Write the final ``event_item``, and yield all columns as it is written, with ``known`` and ``tied``."""
         with (self._folder / "event_item.npy").open("r+b") as file:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
+            read_header(file)
             for users, columns in self.read("item", "weight", "valid", "split", "source", "after_follows"):
                 known_E = columns["event_item"] > 0
                 item_E = number_I[columns["event_item"]]

@@ -26,7 +26,13 @@ class Ragged:
 
     def of(self, row_N: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the values of some rows, one row after the other, each with its position in ``row_N``."""
-        count_N = self.count[row_N]
-        before_N = np.cumsum(count_N) - count_N
-        place_V = np.arange(int(count_N.sum())) + np.repeat(self.offset[row_N] - before_N, count_N)
-        return np.repeat(np.arange(len(row_N)), count_N), self.value[place_V]
+        place_V, value_V = ragged(self.offset[row_N], self.offset[row_N + 1])
+        return place_V, self.value[value_V]
+
+
+def ragged(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the row and the value of every whole number in the half-open ranges [low, high), range by range."""
+    count_B = high_B - low_B
+    row_T = np.repeat(np.arange(len(low_B)), count_B)
+    begins_B = np.cumsum(count_B) - count_B
+    return row_T, np.arange(len(row_T)) - begins_B[row_T] + low_B[row_T]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import Prepared
+from multitudes.disk import replacing
 from multitudes.evaluate.segments import POPULARITY
 from multitudes.metrics import diversity, ranking
 
@@ -92,11 +93,8 @@ def table(user_id: pl.Series, kind: str, targets: Measures, answers: dict[Answer
 def write(frame: pl.DataFrame, file: Path) -> None:
     """Write the table beside its place and rename it, so that no half of it is ever seen."""
     temporary = file.with_name(f".{file.name}.part")
-    try:
+    with replacing(file, temporary):
         frame.write_parquet(temporary)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
 
 
 def _by_class(held: HeldOut, items: ItemFacts, counted_T: NDArray[np.bool_], noun: str) -> Measures:

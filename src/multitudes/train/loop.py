@@ -18,6 +18,7 @@ from multitudes.batches.held_out import HeldOut, held_out
 from multitudes.batches.vectors import KINDS
 from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import Prepared
+from multitudes.disk import replacing
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
@@ -231,11 +232,8 @@ class _Loop:
         self.state.optimizers.clear()  # room for the weights
         best = checkpoint.best_weights(self.out / "checkpoint", self.run_view.prepared.n_items + 1)
         partial = self.out / "weights.safetensors.partial"
-        try:
+        with replacing(self.out / "weights.safetensors", partial):
             save_file(best, partial)
-            partial.replace(self.out / "weights.safetensors")
-        finally:
-            partial.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
         record = read_record(self.out)
         position = self.state.position
         record |= {

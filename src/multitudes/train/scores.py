@@ -17,8 +17,8 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.held_out import HeldOut, known_histories
-from multitudes.batches.histories import ragged
 from multitudes.batches.vectors import UserVectors
+from multitudes.data.ragged import ragged
 from multitudes.nn.masking import lowest
 from multitudes.train.run import TrainedRun, vector_blocks
 

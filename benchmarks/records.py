@@ -1,19 +1,16 @@
-"""Where the figures of Spark are kept."""
+"""Records of measurements that are kept side by side in one file, by part and size."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT
 from multitudes.disk import write_json
-
-RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
-PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
 
 
 def keep(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:
-    """Put a record into ``out``, in the place of an earlier one of the same tables."""
+    """Put a record into ``out``, in the place of an earlier one of the same part and name."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     kept.setdefault(part, {})[name] = record
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, kept)
