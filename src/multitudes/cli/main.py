@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _leave_at_once(code: int) -> None:
-    """End one of several ranks without unloading: an abort was seen there after another rank was lost."""
+    """End one of several ranks without unloading, which threads of gloo do not survive (``train.parallel``)."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

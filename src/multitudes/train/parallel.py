@@ -10,6 +10,7 @@ Legend: N rows that all ranks have together, R of them here · D width.
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ from multitudes.errors import MultitudesError, UnavailableError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
+
+
+# Threads of gloo let go of the last message after whoever waited for it went on, and need the interpreter for that:
+# where it is ending by then, C++ aborts the process. While this one sleeps, it is theirs.
+_LETTING_GO_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,7 @@ def joined(timeout_s: float) -> Iterator[Ranks]:
         raise UnavailableError(f"the ranks of this run did not meet: {str(error).splitlines()[0][:160]}") from None
     yield Ranks(rank, size)
     dist.destroy_process_group()  # not after an error: it might wait for who is gone
+    time.sleep(_LETTING_GO_S)
 
 
 def world_size() -> int:
