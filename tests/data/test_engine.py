@@ -45,6 +45,7 @@ def test_an_interrupted_query_is_an_interruption(tmp_path):
         raise_within(tmp_path, RuntimeError("something else"))
 
 
-def test_a_setting_that_the_engine_refuses_is_a_wrong_configuration(tmp_path):
-    with pytest.raises(UsageError, match="memory_limit = 'a lot'"), open_engine(tmp_path, "a lot", 1):
+@pytest.mark.parametrize("limit", ["a lot", "-4GB"])
+def test_a_setting_that_the_engine_refuses_is_a_wrong_configuration(tmp_path, limit):
+    with pytest.raises(UsageError, match=f"memory_limit = '{limit}'"), open_engine(tmp_path, limit, 1):
         pass

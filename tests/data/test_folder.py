@@ -27,6 +27,8 @@ def test_a_folder_is_there_only_when_it_is_complete(tmp_path):
 def test_a_failure_leaves_neither_the_folder_nor_a_trace(tmp_path):
     with pytest.raises(ValueError, match="half-way"):
         fill(tmp_path / "out", "one", fails=True)
+    with pytest.raises(ValueError, match="half-way"):
+        fill(tmp_path / "deep" / "er" / "out", "one", fails=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, plant, write
+from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, distinct, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import UsageError
 
@@ -24,6 +24,13 @@ def test_users_hold_distinct_tastes_and_their_events_follow_them(world):
     assert (niche[from_taste] == expected[from_taste]).all()
     assert (niche[~from_taste] != expected[~from_taste]).mean() > 0.9  # noise is anywhere
     assert np.mean(~from_taste) == pytest.approx(SMALL.noise_share + SMALL.hide_share, abs=0.01)
+
+
+@pytest.mark.parametrize(("columns", "kinds"), [(1, 1), (3, 60), (3, 5), (40, 100), (60, 60)])
+def test_distinct_numbers_are_drawn_however_many_of_the_kinds_they_are(columns, kinds):
+    drawn = distinct(np.random.default_rng(0), 200, columns, kinds)
+    assert all(len(set(row)) == columns for row in drawn.tolist())
+    assert set(drawn.ravel().tolist()) == set(range(kinds))
 
 
 def test_each_taste_has_its_weight(world):

@@ -56,6 +56,8 @@ def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice =
     }
     if threads:
         settings["threads"] = threads
+    if memory_limit.strip().startswith("-"):  # which the engine would take for no limit
+        raise UsageError(f"memory_limit = '{memory_limit}'; expected a size, such as '4GB'")
     try:
         connection = duckdb.connect(":memory:", config=settings)
     except duckdb.Error as error:

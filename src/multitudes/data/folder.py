@@ -4,7 +4,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from multitudes.disk import sync
@@ -42,6 +42,7 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
     """
     refuse_address(out)
     _refuse_existing(out, marker, overwrite)
+    made = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial")
     with _alone(partial, out):
@@ -53,6 +54,9 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
             sync(out.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+            for folder in made:  # those that hold nothing; one that does stays
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 @contextmanager

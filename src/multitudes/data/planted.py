@@ -129,7 +129,7 @@ def distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> N
         repeated = np.flatnonzero((in_order[:, 1:] == in_order[:, :-1]).any(axis=1))
         if len(repeated) == 0:
             return drawn
-        if columns * 2 > kinds:  # repeats would be the rule: shuffle instead
+        if columns * 2 > kinds or columns**2 > 4 * kinds:  # repeats would be the rule: shuffle instead
             drawn[repeated] = rng.permuted(np.tile(np.arange(kinds), (len(repeated), 1)), axis=1)[:, :columns]
         else:
             drawn[repeated] = rng.integers(kinds, size=(len(repeated), columns))
