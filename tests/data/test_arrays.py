@@ -1,9 +1,10 @@
 """What is written part by part is read part by part, and rows that got lost on the way are missed."""
 
 import numpy as np
+import polars as pl
 import pytest
 
-from multitudes.data.arrays import read_columns, write_columns
+from multitudes.data.arrays import read_columns, write_columns, write_table
 from multitudes.errors import ArtefactError
 
 PARTS = [{"a": np.arange(3), "b": np.ones(3, dtype=bool)}, {"a": np.arange(2), "b": np.zeros(2, dtype=bool)}]
@@ -20,3 +21,10 @@ def test_columns_come_back_in_other_parts(tmp_path):
 def test_lost_rows_are_missed(tmp_path):
     with pytest.raises(ArtefactError, match=r"5 of 6 rows came back.*run the command again"):
         write_columns(tmp_path, {"a": np.int32}, 6, PARTS)
+
+
+def test_equal_tables_are_equal_bytes_however_they_came(tmp_path):
+    whole = pl.DataFrame({"id": np.arange(20_000)})
+    write_table(tmp_path / "whole.parquet", whole)
+    write_table(tmp_path / "pieces.parquet", pl.concat([whole[:1000], whole[1000:]], rechunk=False))
+    assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -93,9 +93,12 @@ def write_array(file: Path, array: NDArray[Any]) -> None:
 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:
-    """Write a table as Parquet, through memory: a full disk is then told as one."""
+    """Write a table as Parquet, through memory: a full disk is then told as one.
+
+    Equal tables become equal bytes, however many pieces the engine gave them in: a row group follows the pieces.
+    """
     content = io.BytesIO()
-    table.write_parquet(content)
+    table.rechunk().write_parquet(content)
     file.write_bytes(content.getbuffer())
 
 
