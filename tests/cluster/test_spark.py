@@ -11,6 +11,7 @@ pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
 from multitudes.data.clean.sources import Logs
 from multitudes.data.duck import open_engine
+from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark import read_shard
 from multitudes.data.spark_session import open_spark
@@ -125,6 +126,32 @@ def test_a_quantile_is_the_value_that_duckdb_counts(tmp_path, spark, low):
             assert found[0] == found[1]
         engine.view("nothing", "SELECT CAST(NULL AS BIGINT) AS n")
         assert engine.quantile("nothing", "n", 0.5) is None
+
+
+def test_ranges_of_a_number_are_in_order_one_behind_the_other(tmp_path, spark):
+    drawn = np.random.default_rng(0)
+    table = pl.DataFrame({"number": drawn.integers(0, 40, 500), "time": drawn.integers(0, 9, 500), "row": range(500)})
+    sql = "SELECT number, row FROM t ORDER BY t.number, t.time, md5_number_lower('0:' || row)"
+    with open_spark(tmp_path, spark) as engine:
+        engine.put("t", table)
+        parted = list(engine.batches(sql, 64, Extent(rows=7_000_000, numbers=40)))
+        whole = list(engine.batches(sql, 64))
+    assert len(parted) > len(whole)
+    assert pl.DataFrame(pl.from_arrow(parted)).equals(pl.DataFrame(pl.from_arrow(whole)))
+
+
+@pytest.mark.parametrize(("second", "so"), [([5, 9], True), ([None, 5], True), ([4, 9], False), ([9, 8], False)])
+def test_times_that_rise_from_file_to_file_are_known_to(tmp_path, spark, second, so):
+    (tmp_path / "events").mkdir()
+    for name, times in (("a", [1, None, 5]), ("b", second)):
+        pl.DataFrame({"timestamp": times}).write_parquet(tmp_path / "events" / f"{name}.parquet")
+    with open_spark(tmp_path, spark) as engine:
+        source = engine.source("events", tmp_path / "events")
+        engine.read("events_raw", f"SELECT * FROM {source}", tmp_path / "events")
+        assert engine.rises("events_raw", "timestamp", "true") is so
+        assert not engine.rises("events_raw", "other", "true")
+        engine.make("events_raw", "SELECT 1 AS timestamp")
+        assert not engine.rises("events_raw", "timestamp", "true")
 
 
 def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):

@@ -72,7 +72,9 @@ def _absent(name: str, present: Mapping[str, str]) -> list[str]:
 def _is_blank(engine: Engine, reader: str, column: str, found: str) -> bool:
     """Return whether a column has no value at all, from which its type could not be known."""
     untyped = found in {"NULL", "JSON", "VARCHAR", "INTEGER"}  # what the readers take such a column for
-    return untyped and not value(engine, f"SELECT count({column}) FROM {reader}")
+    return untyped and not value(
+        engine, f"SELECT count(*) FROM (SELECT {column} FROM {reader} WHERE {column} IS NOT NULL LIMIT 1)"
+    )
 
 
 def _all_whole(engine: Engine, reader: str, column: str) -> bool:

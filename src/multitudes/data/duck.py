@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from multitudes.data.canonical import DATABASE, PARTS
-from multitudes.data.engine import first_line, literal, quoted
+from multitudes.data.engine import Extent, first_line, literal, quoted
 from multitudes.data.roles import ROLES
 from multitudes.disk import is_full
 from multitudes.errors import DataError, MissingError, UsageError
@@ -19,7 +19,8 @@ from multitudes.errors import DataError, MissingError, UsageError
 # A sum is finite only if every number is. An empty list is no embedding.
 _FUNCTIONS = """
     CREATE MACRO all_finite(numbers) AS
-    isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers)"""
+    isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers);
+    CREATE MACRO hash_of_three(a, b, c) AS hash(a, b, c)"""
 
 _NO_SPILL = "failed to offload"  # it spills to nine tenths of what the disk has free, and no further
 
@@ -129,6 +130,11 @@ class DuckDB:
         self._connection.execute(f"CREATE VIEW {name} AS {sql}")
         self._kinds[name] = "VIEW"
 
+    def gathered(self, name: str, sql: str, column: str) -> None:
+        """Give ``sql`` a name: on one machine every row is in one place."""
+        del column
+        self.view(name, sql)
+
     def drop(self, *names: str) -> None:
         """Forget tables and views."""
         for name in names:
@@ -143,8 +149,9 @@ class DuckDB:
         result: pl.DataFrame = self._connection.sql(sql).pl()
         return result
 
-    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what ``sql`` selects, batch by batch."""
+        del extent
         yield from self._connection.sql(sql).to_arrow_reader(rows)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401

@@ -8,10 +8,22 @@ machine (``duck``), and Spark on a cluster (``spark``).
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
+
+
+class Extent(NamedTuple):
+    """How far an ordered result reaches, known before it is made.
+
+    Attributes:
+        rows: how many there are, about.
+        numbers: what orders them first is a whole number from 0 on and below this, about evenly spread.
+    """
+
+    rows: int
+    numbers: int
 
 
 class Engine(Protocol):
@@ -22,7 +34,7 @@ class Engine(Protocol):
         ...
 
     def read(self, name: str, sql: str, file: Path) -> None:
-        """Give what ``sql`` selects of ``file`` a name; kept as a table unless the file is as quick to read."""
+        """Give what ``sql`` selects of ``file`` a name; kept as a table unless it is as quick to read each time."""
         ...
 
     def put(self, name: str, frame: pl.DataFrame) -> None:
@@ -31,6 +43,10 @@ class Engine(Protocol):
 
     def view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name; it is read anew by each query."""
+        ...
+
+    def gathered(self, name: str, sql: str, column: str) -> None:
+        """Give ``sql`` a name, as ``view`` does; rows of one value of ``column`` are then found in one place."""
         ...
 
     def drop(self, *names: str) -> None:
@@ -45,8 +61,11 @@ class Engine(Protocol):
         """Return what ``sql`` selects as a Polars frame; for results that fit in memory."""
         ...
 
-    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield what ``sql`` selects in its order, about ``rows`` at a time; for results of any size."""
+    def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield what ``sql`` selects in its order, about ``rows`` at a time; for results of any size.
+
+        With the ``extent`` an engine need not look at the rows before it can part them.
+        """
         ...
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401

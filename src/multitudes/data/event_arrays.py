@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.data.arrays import ROWS, read_columns, read_header, write_array, write_columns
-from multitudes.data.engine import Engine, value
+from multitudes.data.engine import Engine, Extent, value
 from multitudes.data.prepared import EVENT_ARRAYS, TRAIN
 from multitudes.data.splits import Split
 from multitudes.data.whole import Columns, Users, whole_users
@@ -50,7 +50,7 @@ class EventArrays:
             ArtefactError: rows got lost on the way.
         """
         rows = int(value(engine, "SELECT coalesce(sum(events), 0) FROM active"))
-        write_columns(self._folder, _dtypes(*_ORDERED), rows, self._ordered(engine, sql))
+        write_columns(self._folder, _dtypes(*_ORDERED), rows, self._ordered(engine, sql, rows))
         offset_U = np.concatenate([[0], np.cumsum(self._events_U)]).astype(np.int64)
         write_array(self._folder / "event_offset.npy", offset_U)
 
@@ -107,8 +107,9 @@ class EventArrays:
             yield slice(start, stop)
             start = stop
 
-    def _ordered(self, engine: Engine, sql: str) -> Iterator[Columns]:
-        for users, columns in whole_users(engine.batches(sql, ROWS)):
+    def _ordered(self, engine: Engine, sql: str, rows: int) -> Iterator[Columns]:
+        extent = Extent(rows, len(self._events_U))
+        for users, columns in whole_users(engine.batches(sql, ROWS, extent)):
             self._events_U[users.number_U] = users.events_U
             yield {
                 **{f"event_{name}": column for name, column in columns.items()},

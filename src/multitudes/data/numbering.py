@@ -48,7 +48,7 @@ def ordered(ties: Ties, seed: int, positive_actions: Mapping[str, float], min_ra
         JOIN action_number USING (action)
         LEFT JOIN topic ON topic.topic = event.source
         LEFT JOIN known_from USING (user_id)
-        ORDER BY number, event.time, {tie}file_row"""
+        ORDER BY member.number, event.time, {tie}file_row"""
 
 
 def items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: int) -> NDArray[np.int32]:

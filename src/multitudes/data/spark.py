@@ -17,20 +17,23 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from multitudes.data import canonical
 from multitudes.data.duck import DuckDB
-from multitudes.data.engine import first_line, literal, quoted
+from multitudes.data.engine import Extent, first_line, literal, quoted
 from multitudes.data.spark_errors import JOB_ERRORS, is_lost
-from multitudes.data.spark_sql import render, type_name
+from multitudes.data.spark_sql import render, render_keyed, type_name
 from multitudes.disk import is_full
 from multitudes.errors import ArtefactError, DataError
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
+_READ_ROWS = 262_144  # at a time, of one column
+_SORTED_ROWS = 1_000_000  # in one task: some hundred MB
 _PART = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
@@ -47,6 +50,8 @@ class Spark:
         """
         self._session, self._scratch, self._reader = session, scratch, reader
         self._kept: dict[str, Path] = {}
+        self._read: dict[str, list[Path]] = {}  # the files of what is read where it lies
+        self._files: dict[Path, list[Path]] = {}
         self._results = 0
 
     def make(self, name: str, sql: str) -> None:
@@ -54,12 +59,12 @@ class Spark:
 
         One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
         """
-        self._named(name, self._written(sql))
+        self._named(name, self._written(self._query(sql)))
 
     def read(self, name: str, sql: str, file: Path) -> None:
-        """Keep what ``sql`` selects of ``file``: executors read their own shards with their rows numbered."""
-        del file
-        self.make(name, sql)
+        """Give ``sql`` a name: each query reads the columns that it asks for, of files that ``source`` gave."""
+        self.view(name, sql)
+        self._read[name] = self._files[file]
 
     def put(self, name: str, frame: pl.DataFrame) -> None:
         """Keep a frame as a table, in a file that the driver writes."""
@@ -73,9 +78,17 @@ class Spark:
         """Give ``sql`` a name."""
         self._query(sql).createOrReplaceTempView(name)
 
+    def gathered(self, name: str, sql: str, column: str) -> None:
+        """Give ``sql`` a name, each value of ``column`` in one partition.
+
+        Grouping by what hardly repeats is then done once, where Spark would first group within each partition.
+        """
+        self._query(sql).repartition(column).createOrReplaceTempView(name)
+
     def drop(self, *names: str) -> None:
         """Forget tables and views."""
         for name in names:
+            self._read.pop(name, None)
             self._session.catalog.dropTempView(name)
             if name in self._kept:
                 rmtree(self._kept.pop(name))
@@ -90,9 +103,9 @@ class Spark:
         assert isinstance(found, pl.DataFrame)
         return found
 
-    def batches(self, sql: str, rows: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what ``sql`` selects from the shards that the executors wrote."""
-        folder = self._written(sql)
+        folder = self._written(self._query(sql) if extent is None else self._ranged(sql, extent))
         for shard in sorted(folder.glob(canonical.PARTS)):
             yield from read_shard(shard, rows)
             shard.unlink()
@@ -107,18 +120,25 @@ class Spark:
         return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
     def rises(self, relation: str, column: str, where: str) -> bool:
-        """Return False: partitions know nothing of each other."""
-        del relation, column, where
-        return False
+        """Return whether it rises in the files where they lie, whatever ``where`` leaves out: the driver reads it.
+
+        Partitions know nothing of each other, and to bring each row to the one before it costs a sort of all.
+        """
+        del where
+        return relation in self._read and _rises(self._read[relation], column)
 
     def source(self, name: str, file: Path) -> str:
         """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
         if file.is_dir():
-            table = self._parts(sorted(file.glob(canonical.PARTS)))
+            parts = sorted(file.glob(canonical.PARTS))
+            table = self._parts(parts)
         elif file.suffix == ".parquet":
-            table = self._parts([file])
+            parts = [file]
+            table = self._parts(parts)
         else:
-            table = self._session.read.parquet(_uri(self._as_parquet(name, file)))
+            parts = [self._as_parquet(name, file)]
+            table = self._session.read.parquet(_uri(parts[0]))
+        self._files[file] = parts
         view = f"source_{self._results}"
         table.createOrReplaceTempView(view)
         return view
@@ -154,17 +174,29 @@ class Spark:
         earlier = self._kept.get(name)
         self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
         self._kept[name] = folder
+        self._read.pop(name, None)
         if earlier is not None:
             rmtree(earlier)
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
 
-    def _written(self, sql: str) -> Path:
-        """Return a folder of shards with what ``sql`` selects, written by the executors."""
+    def _ranged(self, sql: str, extent: Extent) -> DataFrame:
+        """Return what ``sql`` selects in ranges of the number that orders it first, each in order.
+
+        Spark would run the query twice: once to learn from a sample where ranges should begin.
+        """
+        select, keys = render_keyed(sql)
+        ranges = max(self._session.sparkContext.defaultParallelism, -(-extent.rows // _SORTED_ROWS))
+        number = f.expr(f"CAST({keys[0]} * {ranges} DIV {extent.numbers} AS INT)")
+        ranged = self._session.sql(select).repartitionById(ranges, number)
+        return ranged.sortWithinPartitions(*keys).drop(*keys)
+
+    def _written(self, table: DataFrame) -> Path:
+        """Return a folder of shards with the rows of a table, written by the executors."""
         self._results += 1
         folder = self._scratch / f"result-{self._results}"
-        self._query(sql).write.parquet(_uri(folder))
+        table.write.parquet(_uri(folder))
         return folder
 
     def _parts(self, parts: list[Path]) -> DataFrame:
@@ -180,9 +212,11 @@ class Spark:
         places = self._session.createDataFrame(
             pa.table({"part": quoted_names, "before": [before[unquote(name)] for name in quoted_names]})
         )
+        # One row for each part, as the plan can tell: where nobody asks for the number, nothing is joined.
+        places = places.groupBy("part").agg(f.min("before").alias("before"))
         numbered = table.withColumn("part", f.col("_metadata.file_name")).withColumn(_FILE_ROW, place)
         return (
-            numbered.join(f.broadcast(places), "part")
+            numbered.join(f.broadcast(places), "part", "left")
             .withColumn(_FILE_ROW, f.col(_FILE_ROW) + f.col("before"))
             .drop("part", "before")
         )
@@ -197,21 +231,47 @@ class Spark:
         return converted
 
 
-def read_shard(shard: Path, rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a shard, about ``rows`` at a time.
+def read_shard(shard: Path, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a shard, about ``rows`` at a time; of all columns, or of some.
 
     Raises:
         ArtefactError: it is missing, or is cut short.
     """
     try:
         with parquet.ParquetFile(shard) as opened:
-            yield from opened.iter_batches(rows)
+            yield from opened.iter_batches(rows, columns=columns)
     except FileNotFoundError:
         raise ArtefactError(f"{shard}: missing; run the command again") from None
     except (pa.ArrowInvalid, OSError) as error:
         if is_full(error):
             raise
         raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
+
+
+def _rises(parts: list[Path], column: str) -> bool:
+    """Return whether a column never falls in files one behind the other; False also where that cannot be told."""
+    last = None
+    try:
+        if (
+            len({parquet.read_schema(part).field(column).type for part in parts}) > 1
+        ):  # such as seconds and milliseconds
+            return False
+        for piece in _pieces(parts, column):
+            if (last is not None and piece[0] < last) or (piece[1:] < piece[:-1]).any():
+                return False
+            last = piece[-1]
+    except (pa.ArrowException, OSError, KeyError, ArtefactError):  # who asks next says what is wrong with the file
+        return False
+    return True
+
+
+def _pieces(parts: list[Path], column: str) -> Iterator[NDArray[Any]]:
+    """Yield the values of a column, piece by piece, without nulls."""
+    for part in parts:
+        for batch in read_shard(part, _READ_ROWS, [column]):
+            known = batch.column(0).drop_null()
+            if len(known):
+                yield known.to_numpy(zero_copy_only=False)
 
 
 def _uri(path: Path) -> str:

@@ -112,7 +112,8 @@ def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
 
 def _tell(session: "SparkSession", config: SparkConfig) -> None:
     """Set what the result hangs on, and what can be known of the cluster only now."""
-    partitions = max(4, 2 * session.sparkContext.defaultParallelism)
+    # Spark makes one of small ones, and a large one that does not fit is spilled.
+    partitions = max(64, 4 * session.sparkContext.defaultParallelism)
     for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _MEANING).items():
         if session.conf.isModifiable(name):
             session.conf.set(name, setting)
@@ -128,6 +129,8 @@ def _settings(scratch: Path, config: SparkConfig) -> dict[str, str]:
         **(here if config.master.startswith("local") else {}),
         "spark.driver.memory": config.memory,
         "spark.executor.memory": config.memory,
+        "spark.sql.autoBroadcastJoinThreshold": "64m",  # a million items: events need not be brought to them
+        "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",  # what groups take in memory is several times that
         "spark.driver.maxResultSize": "0",  # the names of users and items, which are many and fit
         "spark.local.dir": str(scratch / "spark"),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),

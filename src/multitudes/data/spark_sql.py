@@ -9,10 +9,10 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
-# The lower half of an MD5 as a number has its bytes in reverse: its order is that of the reversed bytes' digits.
-_LOWER_HALF = ", ".join(f"substr(md5({{0}}), {place}, 2)" for place in range(31, 15, -2))
 _FUNCTIONS = {
-    "md5_number_lower": f"concat({_LOWER_HALF})",
+    # The lower half of an MD5 as a number has its bytes in reverse, and bytes as Latin letters keep their order.
+    "md5_number_lower": "reverse(decode(unhex(substr(md5({0}), 17)), 'ISO-8859-1'))",
+    "hash_of_three": "xxhash64({0}, {1}, {2})",
     "epoch_us": "unix_micros(CAST({0} AS TIMESTAMP))",
     # Null for an empty list and for none, as in DuckDB.
     "all_finite": "CASE WHEN size({0}) > 0 THEN forall({0}, x -> x IS NOT NULL AND NOT isnan(x)"
@@ -39,8 +39,21 @@ _TYPES = {
 @lru_cache(maxsize=256)
 def render(sql: str) -> str:
     """Return a query of DuckDB's as a query of Spark's."""
-    query = sqlglot.parse_one(sql, read="duckdb").transform(_written_out)
-    return query.sql(dialect="spark", unsupported_level=ErrorLevel.RAISE)
+    return _spark(sqlglot.parse_one(sql, read="duckdb"))
+
+
+def render_keyed(sql: str) -> tuple[str, list[str]]:
+    """Return a query of DuckDB's without its order, as one of Spark's, and the columns added to it that order it."""
+    query = sqlglot.parse_one(sql, read="duckdb")
+    assert isinstance(query, exp.Select)
+    keys = [ordered.this for ordered in query.args["order"].expressions]
+    query.set("order", None)
+    names = [f"order_{place}" for place in range(len(keys))]
+    return _spark(query.select(*(exp.alias_(key, name) for key, name in zip(keys, names, strict=True)))), names
+
+
+def _spark(query: exp.Expr) -> str:
+    return query.transform(_written_out).sql(dialect="spark", unsupported_level=ErrorLevel.RAISE)
 
 
 def type_name(name: str) -> str:
@@ -56,5 +69,5 @@ def _written_out(node: exp.Expr) -> exp.Expr:
     ).lower()
     if name not in _FUNCTIONS:
         return node
-    argument = node.expressions[0] if node.expressions else node.this
-    return sqlglot.parse_one(_FUNCTIONS[name].format(argument.sql(dialect="spark")), read="spark")
+    arguments = [argument.sql(dialect="spark") for argument in node.expressions or [node.this]]
+    return sqlglot.parse_one(_FUNCTIONS[name].format(*arguments), read="spark")

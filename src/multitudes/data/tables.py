@@ -102,8 +102,8 @@ def load(engine: Engine, name: str, file: Path, into: str | None = None) -> Tabl
         columns, select = canonical.select(engine, name, file, numbered=True)
         _check(engine, name, file, select, columns)
         engine.read(f"{into}_raw", select, file)
-    table = _table(engine, name, into, file, columns)
-    return replace(table, missing=_missing(engine, into, columns))
+        table = _table(engine, name, into, file, columns)
+        return replace(table, missing=_missing(engine, into, columns))
 
 
 def view(engine: Engine, name: str, file: Path) -> Table:

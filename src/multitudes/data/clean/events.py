@@ -118,17 +118,19 @@ def is_order_only(engine: Engine) -> bool:
 
 def _find_copies(engine: Engine, table: Table, past: str) -> int:
     """Build ``copy``: the rows that say in every column what an earlier row says; return how many there are."""
-    # Few rows share user, item and time, and only these are compared as a whole: three integers are grouped faster.
-    key, columns = "user_id, item_id, timestamp", ", ".join(quoted(column) for column in table.columns)
-    engine.make("alike", f"SELECT {key} FROM events_raw WHERE {past} GROUP BY {key} HAVING count(*) > 1")
-    engine.make("compared", f"SELECT * FROM events_raw SEMI JOIN alike USING ({key})")
+    # Few rows share user, item and time, and only these are compared as a whole: one number is grouped faster. Two that
+    # share the number alone are compared as well, and found to differ.
+    key, columns = "hash_of_three(user_id, item_id, timestamp)", ", ".join(quoted(column) for column in table.columns)
+    engine.gathered("keyed", f"SELECT {key} AS key FROM events_raw WHERE {past}", "key")
+    engine.make("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
+    engine.make("compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {past}")
     engine.make(
         "copy",
         f"""
         SELECT file_row FROM compared
         ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)""",
     )
-    engine.drop("alike", "compared")
+    engine.drop("keyed", "alike", "compared")
     return int(value(engine, "SELECT count(*) FROM copy"))
 
 
