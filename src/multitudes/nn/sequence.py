@@ -3,13 +3,14 @@
 Every event's state reads the older events **of its own group** and itself. With one group it reads the whole history;
 with one group per interest it reads each interest's own subsequence, all in one pass. A state depends on older events
 alone, and on how many events ago they were, never on what came later: so one pass gives the state of every moment of
-the history, and each can be trained on what followed it (dense training).
+the history, and each can be trained on what followed it (dense training). Who reads few states asks for those alone
+(``at``): in the last block the others are computed no further than what is read of them.
 
 Source: SASRec (Kang and McAuley 2018), pre-norm. Deviations: places enter as a learned bias of the attention by
 distance, in place of vectors added to the items, so that a moment in the middle of a history is encoded as if it were
 the last; the gated layer is that of LiGR (2502.03417) as eSASRec uses it.
 
-Legend: B users · L history, column 0 the most recent · H heads · D width.
+Legend: B users · L history, column 0 the most recent · R states that are read · H heads · D width.
 """
 
 from typing import Literal
@@ -31,7 +32,7 @@ class SequenceConfig(Config):
     layer: Literal["plain", "gated"] = Field("gated", description="plain: SASRec's block; gated: LiGR's (eSASRec)")
 
 
-def sequence_encoder(config: SequenceConfig, width: int, length: int, dropout: float) -> nn.Module:
+def sequence_encoder(config: SequenceConfig, width: int, length: int, dropout: float) -> "SequenceEncoder | CausalMean":
     """Return a module (item_BLD, group_BL) -> state_BLD; groups are numbered from 0, -1 takes part in nothing."""
     return SequenceEncoder(config, width, length, dropout) if config.blocks else CausalMean()
 
@@ -49,14 +50,35 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, item_BLD: Tensor, group_BL: Tensor) -> Tensor:
         """Return the state of each event (B, L, D)."""
-        place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-        apart_LL = (place_L.unsqueeze(0) - place_L.unsqueeze(1)).clamp(min=0, max=self.distance_HL.shape[1] - 1)
-        bias_BHLL = masked_low(self.distance_HL[:, apart_LL].unsqueeze(0), causal_groups(group_BL).unsqueeze(1))
+        bias_BHLL = self._bias(group_BL)
         state_BLD = self.dropout(item_BLD)
         for block in self.blocks:
             state_BLD = block(state_BLD, bias_BHLL)
         encoded: Tensor = self.norm(state_BLD)
         return encoded
+
+    def at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
+        """Return the state of the event at each place (B, R, D), as ``forward`` has it up to rounding."""
+        *earlier, last = self.blocks
+        state_BLD = self.dropout(item_BLD)
+        if earlier:
+            bias_BHLL = self._bias(group_BL)
+            for block in earlier:
+                state_BLD = block(state_BLD, bias_BHLL)
+        place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
+        distance_HBRL = self.distance_HL[:, self._apart(place_L - place_BR.unsqueeze(2))]
+        bias_BHRL = masked_low(distance_HBRL.transpose(0, 1), causal_at(group_BL, place_BR).unsqueeze(1))
+        encoded: Tensor = self.norm(last(state_BLD, bias_BHRL, place_BR))
+        return encoded
+
+    def _bias(self, group_BL: Tensor) -> Tensor:
+        """Return what distance and mask add to the attention of every event (B, H, L, L)."""
+        place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
+        distance_HLL = self.distance_HL[:, self._apart(place_L.unsqueeze(0) - place_L.unsqueeze(1))]
+        return masked_low(distance_HLL.unsqueeze(0), causal_groups(group_BL).unsqueeze(1))
+
+    def _apart(self, distance: Tensor) -> Tensor:
+        return distance.clamp(min=0, max=self.distance_HL.shape[1] - 1)
 
 
 class CausalMean(nn.Module):
@@ -66,6 +88,12 @@ class CausalMean(nn.Module):
         """Return the state of each event (B, L, D)."""
         reads_BLL = causal_groups(group_BL).to(item_BLD.dtype)
         mean: Tensor = (reads_BLL / reads_BLL.sum(dim=2, keepdim=True)) @ item_BLD
+        return mean
+
+    def at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
+        """Return the state of the event at each place (B, R, D)."""
+        reads_BRL = causal_at(group_BL, place_BR).to(item_BLD.dtype)
+        mean: Tensor = (reads_BRL / reads_BRL.sum(dim=2, keepdim=True)) @ item_BLD
         return mean
 
 
@@ -78,6 +106,20 @@ def causal_groups(group_BL: Tensor) -> Tensor:
     return (same_BLL & older_LL) | itself_LL
 
 
+def causal_at(group_BL: Tensor, place_BR: Tensor) -> Tensor:
+    """Return which events those at some places may read (B, R, L): the rows of ``causal_groups``."""
+    place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
+    group_BR1 = group_BL.gather(1, place_BR).unsqueeze(2)
+    same_BRL = (group_BL.unsqueeze(1) == group_BR1) & (group_BR1 >= 0)
+    place_BR1 = place_BR.unsqueeze(2)
+    return (same_BRL & (place_L > place_BR1)) | (place_L == place_BR1)
+
+
+def taken(state_BLD: Tensor, place_BR: Tensor) -> Tensor:
+    """Return the rows at some places of each history (B, R, D)."""
+    return state_BLD.gather(1, place_BR.unsqueeze(2).expand(-1, -1, state_BLD.shape[2]))
+
+
 class Attention(nn.Module):
     """Multi-head attention with a bias, which holds the mask too."""
 
@@ -87,14 +129,24 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, state_BLD: Tensor, bias_BHLL: Tensor) -> Tensor:
-        """Return what each event read (B, L, D)."""
-        batch, length, width = state_BLD.shape
-        qkv = self.qkv(state_BLD).view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        read = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias_BHLL)
-        read_BLD: Tensor = self.out(read.transpose(1, 2).reshape(batch, length, width))
-        return read_BLD
+    def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
+        """Return what each event read, or each of those at some places (B, R, D)."""
+        if place_BR is None:
+            query, key, value = self._headed(self.qkv(state_BLD), 3)
+        else:
+            width, weight, bias = state_BLD.shape[2], self.qkv.weight, self.qkv.bias
+            asking_BRD = nn.functional.linear(taken(state_BLD, place_BR), weight[:width], bias[:width])
+            (query,) = self._headed(asking_BRD, 1)
+            key, value = self._headed(nn.functional.linear(state_BLD, weight[width:], bias[width:]), 2)
+        attended_BHRD = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias_BHRL)
+        read_BRD: Tensor = self.out(attended_BHRD.transpose(1, 2).flatten(2))
+        return read_BRD
+
+    def _headed(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Part a projection (B, L, parts × D) into its parts, head by head (B, H, L, D / H)."""
+        batch, length, width = projected.shape
+        headed = projected.view(batch, length, parts, self.heads, width // (parts * self.heads))
+        return tuple(headed.permute(2, 0, 3, 1, 4).unbind(0))
 
 
 class Block(nn.Module):
@@ -109,11 +161,12 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(dropout), nn.Linear(width, width))
         self.dropout = Dropout(dropout)
 
-    def forward(self, state_BLD: Tensor, bias_BHLL: Tensor) -> Tensor:
-        """Return the next state (B, L, D)."""
-        state_BLD = state_BLD + self.dropout(self.attention(self.attention_norm(state_BLD), bias_BHLL))
-        next_BLD: Tensor = state_BLD + self.dropout(self.feed(self.feed_norm(state_BLD)))
-        return next_BLD
+    def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
+        """Return the next state of every event, or of those at some places (B, R, D)."""
+        read_BRD = self.dropout(self.attention(self.attention_norm(state_BLD), bias_BHRL, place_BR))
+        state_BRD = read_BRD + (state_BLD if place_BR is None else taken(state_BLD, place_BR))
+        next_BRD: Tensor = state_BRD + self.dropout(self.feed(self.feed_norm(state_BRD)))
+        return next_BRD
 
 
 class GatedBlock(nn.Module):
@@ -130,13 +183,15 @@ class GatedBlock(nn.Module):
         self.feed_gate = nn.Linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, state_BLD: Tensor, bias_BHLL: Tensor) -> Tensor:
-        """Return the next state (B, L, D)."""
+    def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
+        """Return the next state of every event, or of those at some places (B, R, D)."""
         normed = self.attention_norm(state_BLD)
-        read = self.dropout(self.attention(normed, bias_BHLL))
-        state_BLD = state_BLD + read * self.attention_gate(normed).sigmoid()
-        normed = self.feed_norm(state_BLD)
+        read = self.dropout(self.attention(normed, bias_BHRL, place_BR))
+        if place_BR is not None:
+            state_BLD, normed = taken(state_BLD, place_BR), taken(normed, place_BR)
+        state_BRD = state_BLD + read * self.attention_gate(normed).sigmoid()
+        normed = self.feed_norm(state_BRD)
         value, gate = self.feed_in(normed).chunk(2, dim=-1)
         fed = self.dropout(self.feed_out(self.dropout(nn.functional.silu(gate) * value)))
-        next_BLD: Tensor = state_BLD + fed * self.feed_gate(normed).sigmoid()
-        return next_BLD
+        next_BRD: Tensor = state_BRD + fed * self.feed_gate(normed).sigmoid()
+        return next_BRD

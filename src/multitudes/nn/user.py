@@ -102,7 +102,8 @@ class UserTower(nn.Module):
             generator: draws first seeds (training) or parts (``at_random``). None: deterministic, as in serving.
             at_random: replace the interests by a random partition of the history, the control of method §9.
         """
-        return self.vectors(inputs, self.states(inputs), generator, at_random)
+        every = self.training or self.config.cluster_on == "sequence"
+        return self.vectors(inputs, self.states(inputs) if every else None, generator, at_random)
 
     def states(self, inputs: UserInputs) -> Tensor:
         """Return the state of the whole history at every event (B, L, D)."""
@@ -112,12 +113,16 @@ class UserTower(nn.Module):
     def vectors(
         self,
         inputs: UserInputs,
-        state_BLD: Tensor,
+        state_BLD: Tensor | None,
         generator: torch.Generator | None = None,
         at_random: bool = False,
     ) -> UserVectors:
-        """Return the user vectors, given ``states``; arguments as of ``forward``."""
-        whole_BD = newest(state_BLD, inputs.past_BL)
+        """Return the user vectors, given ``states``; None: those that are read are computed. Else as ``forward``."""
+        if state_BLD is None:
+            group_BL = torch.where(inputs.valid_BL, 0, -1)
+            whole_BD = self._newest_of_each(inputs.item_BLD, group_BL, inputs.past_BL.unsqueeze(1)).squeeze(1)
+        else:
+            whole_BD = newest(state_BLD, inputs.past_BL)
         follow_BD = self.followed(inputs.follow_BF)
         known_B = inputs.past_BL.any(dim=1) | topic_known(inputs.follow_BF).any(dim=1)
         columns = []
@@ -159,7 +164,7 @@ class UserTower(nn.Module):
     def _conditions(
         self,
         inputs: UserInputs,
-        state_BLD: Tensor,
+        state_BLD: Tensor | None,
         whole_BD: Tensor,
         generator: torch.Generator | None,
         at_random: bool,
@@ -167,7 +172,7 @@ class UserTower(nn.Module):
         parts, reads = [], []
         assignment_BL, routing_BLK = nowhere(inputs.past_BL)
         if self.implicit is not None:
-            implicit, assignment_BL, routing_BLK = self._implicit(inputs, self.hold(state_BLD), generator, at_random)
+            implicit, assignment_BL, routing_BLK = self._implicit(inputs, state_BLD, generator, at_random)
             parts.append(implicit)
             reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.keeps_single), -1)
@@ -186,10 +191,12 @@ class UserTower(nn.Module):
         return self.config.isolate and self.keeps_single
 
     def _implicit(
-        self, inputs: UserInputs, state_BLD: Tensor, generator: torch.Generator | None, at_random: bool
+        self, inputs: UserInputs, state_BLD: Tensor | None, generator: torch.Generator | None, at_random: bool
     ) -> Implicit:
         assert self.implicit is not None
-        item_BLD = self.hold(inputs.item_BLD) if self.config.cluster_on == "items" else state_BLD
+        clustered_BLD = inputs.item_BLD if self.config.cluster_on == "items" else state_BLD
+        assert clustered_BLD is not None
+        item_BLD = self.hold(clustered_BLD)
         first_seed = generator if self.training else None
         source_BL = inputs.past_BL if self.config.validity else among(inputs.event_BL, inputs.past_BL)
         implicit: Implicit = self.implicit(item_BLD, source_BL, first_seed)
@@ -205,8 +212,17 @@ class UserTower(nn.Module):
         if self.config.reads == "history":
             return whole_BD.unsqueeze(1).expand(-1, k, -1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._isolated):
+            if not self.training:
+                member_BKL = assignment_BL.unsqueeze(1) == torch.arange(k, device=assignment_BL.device).unsqueeze(1)
+                return self._newest_of_each(inputs.item_BLD, assignment_BL, member_BKL)
             own_BLD = self.sequence(inputs.item_BLD, assignment_BL)
         return torch.stack([newest(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
+
+    def _newest_of_each(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
+        """Return what ``newest`` does, for each of R sets of members (B, R, D), without the states of the others."""
+        place_BR = member_BRL.to(torch.int64).argmax(dim=2)
+        state_BRD: Tensor = self.sequence.at(item_BLD, group_BL, place_BR)
+        return state_BRD * member_BRL.any(dim=2, keepdim=True)
 
     def _fused(self, condition_BKD: Tensor) -> Tensor:
         """Return what the crossing sees of the conditions: with late fusion, nothing of the explicit ones."""

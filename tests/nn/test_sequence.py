@@ -1,0 +1,28 @@
+"""A few states of a history are what they are among all of them."""
+
+from typing import Literal
+
+import pytest
+import torch
+
+from multitudes.nn.sequence import SequenceConfig, sequence_encoder, taken
+
+LENGTH, WIDTH = 9, 8
+GROUPS = torch.tensor([[0] * LENGTH, [1, 0, 1, -1, 0, 0, 2, 1, -1]])
+
+
+@pytest.mark.parametrize("layer", ["plain", "gated"])
+@pytest.mark.parametrize("blocks", [0, 1, 3])
+def test_a_state_read_alone_is_the_same_as_among_all(blocks: int, layer: Literal["plain", "gated"]) -> None:
+    torch.manual_seed(0)
+    encoder = sequence_encoder(SequenceConfig(blocks=blocks, heads=2, layer=layer), WIDTH, LENGTH, 0.3).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    item_BLD = torch.randn(2, LENGTH, WIDTH)
+    place_BR = torch.tensor([[0, 4, 4, 8], [2, 0, 3, 6]])  # one twice, and one that is in no group
+    with torch.no_grad():
+        every_BLD = encoder(item_BLD, GROUPS)
+        alone_BRD = encoder.at(item_BLD, GROUPS, place_BR)
+        elsewhere_BRD = encoder.at(item_BLD, GROUPS.clamp(max=0), place_BR)
+    assert torch.allclose(alone_BRD, taken(every_BLD, place_BR), atol=1e-5)
+    assert not torch.allclose(alone_BRD[1], elsewhere_BRD[1], atol=1e-2), "the control: groups are kept apart"
