@@ -134,3 +134,17 @@ def test_lists_that_are_found_through_a_graph_when_they_are_many_keep_the_recall
     index = inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, promise=SHALLOW)
     found, wanted = (i.search(queries[:100], 20) for i in (index, exact(vectors)))
     assert recall(found, wanted) >= 0.96
+
+
+def test_few_queries_are_walked_in_another_way_than_many_and_find_the_same():
+    vectors, queries = latent(np.random.default_rng(6))
+    vectors[500:900] = vectors[500]  # ties, of which either way would keep others
+    index = inverted.build(np.arange(N), vectors, queries=queries)
+    asked = np.concatenate([queries[:150], vectors[500:501]])
+    excluded = [np.arange(10 * q, 10 * q + 300) for q in range(len(asked))]
+    together = index.search(asked, 30, excluded=excluded)
+    assert len(asked) > 2 * inverted._FEW
+    for q in (0, 75, 149, 150):
+        alone = index.search(asked[q : q + 1], 30, excluded=excluded[q : q + 1])
+        assert alone.ids(0).tolist() == together.ids(q).tolist()
+        assert alone.scores(0).tolist() == together.scores(q).tolist()

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from multitudes.index.depth import SLACK, Excluded
 from multitudes.index.exact import scan_topic
-from multitudes.index.order import Ranking, first, in_order, kept, rows_of
+from multitudes.index.order import Ranking, first, in_order, kept
 from multitudes.index.postings import Kept
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import Request, by_topic, each_once, in_parts, put, runs
 from multitudes.index.rows import Rows, find_rows
-from multitudes.index.scan import no_hits, pair_products
+from multitudes.index.scan import no_hits, pair_keys, pair_products
 from multitudes.index.selector import LeftOut, nothing
 from multitudes.index.spread import Spread
 from multitudes.index.tuning import Engine, Tuning, Walk
@@ -172,11 +172,10 @@ class Approximate:
         wanted_Q = np.minimum(walk.proposals_Q, _spared(walk, self._own(asked)) + above_Q[where])
         row_QM, score_QM = self._proposed(asked.query_QD, walk, wanted_Q)
         deep_Q = (SLACK * walk.depth_Q).astype(np.int64)  # what stands deeper was not tuned for
-        key_QM = in_order(row_QM, score_QM, row_QM < 0)[:, : deep_Q.max()]
-        out_QM = np.arange(key_QM.shape[1]) >= deep_Q[:, None]
-        for out, some in runs([out_Q[q] for q in where.tolist()]):
-            out_QM[some] |= find_rows(out.row_E, rows_of(key_QM[some]))[1]
-        hits, depth_Q = kept(key_QM | out_QM, asked.limit_Q, request.width)
+        out_QM = _are_left_out(row_QM, [out_Q[q] for q in where.tolist()])
+        key_QM = in_order(row_QM, score_QM, out_QM)[:, : deep_Q.max()]
+        key_QM |= np.arange(key_QM.shape[1]) >= deep_Q[:, None]
+        hits, depth_Q = kept(key_QM, asked.limit_Q, request.width)
         return self._named(Ranking(hits, np.where(hits.count_Q < asked.limit_Q, walk.depth_Q + 1, depth_Q)))
 
     def _among(
@@ -238,6 +237,15 @@ def _spared(walk: Walk, own: Walk) -> NDArray[np.int64]:
     a user excluded, at a promise of 0.97: recall 0.978, and 0.959 with the proposals of ``own``.)
     """
     return (own.proposals_Q + walk.proposals_Q - (walk.depth_Q - own.depth_Q) + 1) // 2
+
+
+def _are_left_out(row_QM: NDArray[np.int64], out_Q: Sequence[LeftOut]) -> NDArray[np.bool_]:
+    """Say of each row that queries propose, ascending, whether the query leaves it out; looked up for all at once."""
+    each = runs(out_Q)
+    user_Q = np.repeat(np.arange(len(each)), [some.stop - some.start for _, some in each])
+    user_E = np.repeat(np.arange(len(each)), [len(out.row_E) for out, _ in each])
+    row_E = np.concatenate([out.row_E for out, _ in each])
+    return find_rows(pair_keys(user_E, row_E), pair_keys(user_Q[:, None], row_QM))[1]
 
 
 def _parts(out_Q: Sequence[LeftOut]) -> list[tuple[LeftOut, NDArray[np.int64]]]:

@@ -23,6 +23,7 @@ from multitudes.index.tuning import Level
 
 SLACK = 1.03  # so much deeper than was tuned is found almost as surely; a level has more to spare
 _LOOKED_AT = 1_000  # excluded items, evenly spaced: a guess needs no more of the many thousands that have gone
+_LOOKED_AT_FIRST = 16  # of them: as a rule few stand above the last result
 _MARGIN = 1.2  # a level too deep costs a little effort, one too shallow a second search
 
 
@@ -93,10 +94,18 @@ def _place(
     That is nth + e for the first e such that no more than e of the excluded, whose heights fall, stand above it.
     """
     log_depth_L, height_L = zip(*known, strict=True)
-    deepest = ceil(exp(log_depth_L[-1]))  # no place below has another height
-    above_QE = step_Q[:, None] * np.arange(height_QE.shape[1] + 1)
-    rank_QE = np.clip(nth_Q[:, None] + above_QE[:, :-1], 1, deepest)
-    height_R = np.interp(np.log(np.arange(1, rank_QE.max(initial=0) + 1)), log_depth_L, height_L)
-    enough_QE = np.ones(above_QE.shape, dtype=np.bool_)  # where all stand above, what follows them is
-    enough_QE[:, :-1] = height_QE <= height_R[rank_QE - 1]
-    return np.asarray(nth_Q + above_QE[np.arange(len(nth_Q)), enough_QE.argmax(axis=1)])
+    excluded = height_QE.shape[1]
+    # No place below the deepest known has another height.
+    deepest = min(ceil(exp(log_depth_L[-1])), int((nth_Q + step_Q * excluded).max(initial=1)))
+    height_R = np.interp(np.log(np.arange(1, deepest + 1)), log_depth_L, height_L)
+    above_Q = np.full(len(nth_Q), excluded)  # where all stand above, what follows them is
+    waiting_W, start, width = np.arange(len(nth_Q)), 0, _LOOKED_AT_FIRST
+    while len(waiting_W) and start < excluded:
+        above_E = np.arange(start, min(start + width, excluded))
+        rank_WE = nth_Q[waiting_W, None] + step_Q[waiting_W, None] * above_E
+        np.clip(rank_WE, 1, deepest, out=rank_WE)
+        enough_WE = height_QE[waiting_W, start : start + width] <= height_R.take(rank_WE - 1)
+        enough_W = enough_WE.any(axis=1)
+        above_Q[waiting_W[enough_W]] = above_E[enough_WE[enough_W].argmax(axis=1)]
+        waiting_W, start, width = waiting_W[~enough_W], start + width, 2 * width
+    return np.asarray(nth_Q + step_Q * above_Q)

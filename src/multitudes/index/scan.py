@@ -88,7 +88,7 @@ def no_hits(n_queries: int, limit: int, log_sums: bool = False) -> Hits:
 
 def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return log Σ exp(score) of each row; minus infinity where no score is finite."""
-    largest_Q1 = np.maximum(score_Qn.max(axis=1, keepdims=True), np.finfo(np.float32).min)
+    largest_Q1 = score_Qn.max(axis=1, keepdims=True, initial=np.finfo(np.float32).min)
     part_Qn = score_Qn - largest_Q1
     np.exp(part_Qn, out=part_Qn)
     with np.errstate(divide="ignore"):  # nothing finite: the log of zero
@@ -151,12 +151,12 @@ def _sieved(
 
     To look a few candidates up among what is excluded takes a seventh of looking that up among the items.
     """
-    key_E = _keys(np.repeat(np.arange(len(excluded)), [len(array) for array in excluded]), np.concatenate(excluded))
+    key_E = pair_keys(np.repeat(np.arange(len(excluded)), [len(array) for array in excluded]), np.concatenate(excluded))
     twice = min(2 * int(limit_Q.max()), len(ids))
 
     def left() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         query, row = _candidates(score_Qn, twice, dimension)
-        _, out = find_rows(key_E, _keys(query, ids[row]))
+        _, out = find_rows(key_E, pair_keys(query, ids[row]))
         return query[~out], row[~out]
 
     query, row = left()
@@ -167,7 +167,7 @@ def _sieved(
     return left()
 
 
-def _keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a number for each pair of a query and an id, in their order; ids are below 2^40."""
     return query << 40 | ids
 
