@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from multitudes.index.exact import Exact
-from multitudes.index.protocol import Hits
+from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import no_hits
-from multitudes.retrieve.blend import global_top, mixture, round_robin, union
+from multitudes.retrieve.blend import global_top, mixture, round_robin, union, unions
 
 
 def lists_of(*rows: list[tuple[int, float]]) -> Hits:
@@ -120,3 +120,25 @@ def test_a_vector_without_share_or_without_right_to_an_item_has_no_say():
     silent = mixture(union(lists_of([], [(2, 5.0)])), barred[:, 1:], np.array([1.0, 0.0]), log_normaliser, 1)
     assert silent.interest_N.tolist() == [1], "whoever is credited found the item, even without a share"
     assert mixture(found, barred, np.array([0.5, 0.5]), log_normaliser, 2).item_N.tolist() == [2, 1]
+
+
+def test_many_users_are_blended_as_each_would_be_alone():
+    users = [lists_of(A, B), lists_of([(9, 3.0), (2, 1.0)], []), lists_of([(4, 2.0)], [(4, 1.0), (1, 0.5)])]
+    rng = np.random.default_rng(0)
+    logit_I, share_BK = rng.standard_normal((2, 10)).astype(np.float32), rng.dirichlet(np.ones(2), 3)
+    log_normaliser_BK = rng.standard_normal((3, 2)).astype(np.float32)
+    width = max(one.id_QN.shape[1] for one in users)
+    padded = [np.pad(one.id_QN, ((0, 0), (0, width - one.id_QN.shape[1]))) for one in users]
+    scores = [np.pad(one.score_QN, ((0, 0), (0, width - one.id_QN.shape[1]))) for one in users]
+    every = Hits(np.concatenate(padded), np.concatenate(scores), np.concatenate([one.count_Q for one in users]))
+    found = unions(every, np.repeat(np.arange(3), 2), np.tile([0, 1], 3), (3, 2))
+    assert (found.item_U != NO_ID).sum(axis=1).tolist() == [8, 2, 2]
+    together = mixture(found, logit_I[:, found.item_U].transpose(1, 0, 2), share_BK, log_normaliser_BK, 4)
+    for b, lists in enumerate(users):
+        own = union(lists)
+        alone = mixture(own, logit_I[:, own.item_U], share_BK[b], log_normaliser_BK[b], 4)
+        count = len(alone.item_N)
+        assert together.item_N[b, :count].tolist() == alone.item_N.tolist()
+        assert together.score_N[b, :count].tolist() == alone.score_N.tolist()
+        assert together.interest_N[b, :count].tolist() == alone.interest_N.tolist()
+        assert (together.item_N[b, count:] == NO_ID).all(), "the fill comes last"

@@ -43,3 +43,20 @@ def test_the_popular_order_follows_the_items_that_come_and_go():
     index.add([5_000], np.ones((1, 8)))
     assert catalogue.popular()[:2].tolist() == [2_999, 2_998]
     assert catalogue.popular()[-2:].tolist() == [1, 5_000], "nobody has seen it yet; ties by the smaller number"
+
+
+def test_excluded_items_count_in_a_sum_and_those_that_the_index_does_not_hold_do_not():
+    rng = np.random.default_rng(2)
+    vectors, queries = rng.standard_normal((20_000, 8)), rng.standard_normal((6, 8)).astype(np.float32)
+    index = Live(Exact.build(np.arange(1, 20_001), vectors))
+    catalogue = Catalogue(index, np.zeros(20_001, dtype=np.int64))
+    excluded = [index.search(queries[:1], 100).ids(0), np.array([30_000, 7, 7])]
+    excluded_Q = [excluded[q // 3] for q in range(6)]  # two users
+    topic_Q = np.full(6, ANY_TOPIC)
+    hits = index.search(queries, 100, excluded=excluded_Q, log_sums=True)
+    exact = hits.log_sum_Q
+    assert exact is not None
+    forgotten = hits._replace(log_sum_Q=np.full(6, np.nan, np.float32))
+    found = catalogue.log_sums(queries, topic_Q, forgotten, excluded_Q)
+    assert np.abs(found - exact).max() < 0.05
+    assert np.abs(catalogue.log_sums(queries, topic_Q, forgotten) - exact).max() > 0.1, "the control"

@@ -56,7 +56,7 @@ class Answerer:
         """
         self._config = config
         retriever = Retriever.open(release, config.retrieve)
-        self._retrieve, self._catalogue = retriever.config, retriever.catalogue
+        self._retrieve, self.catalogue = retriever.config, retriever.catalogue
         self.release: Release = retriever.release
         self._people = People(self.release)
         self._vocabulary = vocabulary(self.release)
@@ -115,7 +115,7 @@ class Answerer:
         requests = [self._config.request] * len(asked.user_B)
         topic_BC = conditions(asked.histories.follow_BF, (), explicit, asked.user_B, requests, self._retrieve)
         vectors = self._vectors(asked, topic_BC)
-        found = find(vectors, self._catalogue, self._config.n, asked.seen, self._retrieve)
+        found = find(vectors, self.catalogue, self._config.n, asked.seen, self._retrieve)
         return self._table(asked.ids, found, vectors, asked.histories.item_BL)
 
     def _vectors(self, asked: Asked, topic_BC: NDArray[np.int64]) -> UserVectors:
@@ -130,9 +130,9 @@ class Answerer:
     def _unknown(self, table: Any) -> Any:  # noqa: ANN401
         """Answer those of whom nothing is known: with what is popular."""
         kinds = self.release.manifest.kinds
-        item_N = popular(self._catalogue, self._config.n, np.zeros(0, dtype=np.int64))
+        item_N = popular(self.catalogue, self._config.n, np.zeros(0, dtype=np.int64))
         unknown = (Shortfall("unknown", "not in this release: popular items"),)
-        one = popular_alone(item_N, self._catalogue.events(item_N), kinds, unknown)
+        one = popular_alone(item_N, self.catalogue.events(item_N), kinds, unknown)
         ids = table["user_id"].to_pylist()
         nobody = UserVectors(
             kinds,

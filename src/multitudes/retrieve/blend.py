@@ -1,6 +1,7 @@
 """Several ranked lists of one user become one: pure functions, chosen by ``[retrieve] blend``.
 
-Legend: K lists (one for each vector) · U distinct items of all lists · N candidates.
+Legend: B users · K lists (one for each vector) · U distinct items of all lists · N candidates · F findings. A leading
+``...`` is any number of further axes, so that one user and many take the same path.
 """
 
 from collections.abc import Iterator
@@ -9,18 +10,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import Hits
+from multitudes.index.protocol import NO_ID, Hits
+from multitudes.index.scan import pair_keys
 
 
 class Union(NamedTuple):
-    """The distinct items of K lists, ascending, and what each list says of them."""
+    """The distinct items of K lists, ascending, and what each list says of them.
 
-    item_U: NDArray[np.int64]
-    score_KU: NDArray[np.float32]  # minus infinity where list k did not find the item
+    Of many users, those who have fewer items than another end in ``NO_ID``, which no list found.
+    """
+
+    item_U: NDArray[np.int64]  # (..., U)
+    score_KU: NDArray[np.float32]  # (..., K, U); minus infinity where list k did not find the item
 
 
 class Blended(NamedTuple):
-    """One list, best first, without repeats."""
+    """One list, best first, without repeats; of many users, one each (..., N), which may end in ``NO_ID``."""
 
     item_N: NDArray[np.int64]
     score_N: NDArray[np.float32]
@@ -32,11 +37,36 @@ NOTHING = Blended(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np
 
 def union(lists: Hits) -> Union:
     """Return the distinct items of all lists, by id (equal scores do not make two items one)."""
-    list_F, place_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
-    item_U, position_F = np.unique(lists.id_QN[list_F, place_F], return_inverse=True)
-    score_KU = np.full((len(lists.count_Q), len(item_U)), -np.inf, dtype=np.float32)
-    score_KU[list_F, position_F] = lists.score_QN[list_F, place_F]
-    return Union(item_U, score_KU)
+    n_lists = len(lists.count_Q)
+    found = unions(lists, np.zeros(n_lists, dtype=np.int64), np.arange(n_lists), (1, n_lists))
+    return Union(found.item_U[0], found.score_KU[0])
+
+
+def unions(lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], shape: tuple[int, int]) -> Union:
+    """Return the distinct items of all lists of each user (B, U), every user alone.
+
+    Args:
+        lists: of all users.
+        user_Q: whose each list is, ascending.
+        column_Q: which of the user's lists it is.
+        shape: B, K.
+    """
+    query_F, rank_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
+    user_F, item_F = user_Q[query_F], lists.id_QN[query_F, rank_F]
+    order_F = np.argsort(pair_keys(user_F, item_F))
+    user_F, item_F = user_F[order_F], item_F[order_F]
+    new_F = np.ones(len(order_F), dtype=np.bool_)
+    new_F[1:] = (item_F[1:] != item_F[:-1]) | (user_F[1:] != user_F[:-1])
+    first_B = np.searchsorted(user_F, np.arange(shape[0] + 1))
+    nth_F = np.concatenate([[0], np.cumsum(new_F)])  # distinct items before each finding
+    place_F = nth_F[1:] - 1 - nth_F[first_B][user_F]
+    width = int(np.diff(nth_F[first_B]).max(initial=0))
+    item_BU = np.full((shape[0], width), NO_ID, dtype=np.int64)
+    item_BU[user_F, place_F] = item_F
+    score_BKU = np.full((*shape, width), -np.inf, dtype=np.float32)
+    query_F, rank_F = query_F[order_F], rank_F[order_F]
+    score_BKU[user_F, column_Q[query_F], place_F] = lists.score_QN[query_F, rank_F]
+    return Union(item_BU, score_BKU)
 
 
 def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> Blended:
@@ -77,7 +107,7 @@ def _take_turns(
 
 def global_top(found: Union, n: int) -> Blended:
     """Take the ``n`` items of the best score under any vector that found them."""
-    return _best(found.item_U, found.score_KU.max(axis=0), found.score_KU, n)
+    return _best(found.item_U, found.score_KU.max(axis=-2), found.score_KU, n)
 
 
 def mixture(
@@ -90,7 +120,7 @@ def mixture(
     """Take the ``n`` most probable items: log Σ_k share_k · exp(logit_ku − log_normaliser_k).
 
     Args:
-        found: the items of all lists.
+        found: the items of all lists; every argument may be of many users (..., K), (..., K, U).
         logit_KU: inner products of every item with every vector, also of those that did not find it; minus infinity
             where the vector may not bring the item.
         share_K: probability of each vector, summing to one.
@@ -104,15 +134,20 @@ def mixture(
     able_K = np.isfinite(log_normaliser_K)  # not a topic without items
     with np.errstate(divide="ignore"):  # a share of zero is a log of minus infinity, as it should be
         prior_K = np.where(able_K, np.log(share_K) - np.where(able_K, log_normaliser_K, 0), -np.inf)
-    part_KU = (logit_KU + prior_K[:, None]).astype(np.float32)
-    largest_U = np.maximum(part_KU.max(axis=0), np.finfo(np.float32).min)
+    part_KU = logit_KU + prior_K.astype(np.float32)[..., None]
+    largest_U = part_KU.max(axis=-2, initial=np.finfo(np.float32).min)
     with np.errstate(divide="ignore"):
-        score_U = np.log(np.exp(part_KU - largest_U).sum(axis=0)) + largest_U
+        score_U = np.log(np.exp(part_KU - largest_U[..., None, :]).sum(axis=-2)) + largest_U
     # The least finite number keeps a vector without share, where it alone found the item, above those that did not.
-    credit_KU = np.where(found.score_KU > -np.inf, np.maximum(part_KU, np.finfo(np.float32).min), -np.inf)
-    return _best(found.item_U, score_U, credit_KU, n)
+    np.maximum(part_KU, np.finfo(np.float32).min, out=part_KU)
+    np.copyto(part_KU, -np.inf, where=np.isneginf(found.score_KU))
+    return _best(found.item_U, score_U, part_KU, n)
 
 
 def _best(item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int) -> Blended:
-    best_N = np.argsort(-score_U, kind="stable")[:n]  # items ascend, so ties go to the smaller id
-    return Blended(item_U[best_N], score_U[best_N], credit_KU[:, best_N].argmax(axis=0))
+    """Take the best; items ascend, so ties go to the smaller id, and what is none comes last."""
+    score_U = np.where(item_U == NO_ID, -np.inf, score_U)
+    best_N = np.argsort(-score_U, axis=-1, kind="stable")[..., :n]
+    credit_KN = np.take_along_axis(credit_KU, best_N[..., None, :], axis=-1)
+    item_N, score_N = np.take_along_axis(item_U, best_N, axis=-1), np.take_along_axis(score_U, best_N, axis=-1)
+    return Blended(item_N, score_N, credit_KN.argmax(axis=-2))

@@ -3,15 +3,19 @@
 Legend: I items, numbered from 1 · Q queries · D dimensions. The ids of the index are the item numbers.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import Hits, Index
+from multitudes.index.live import Live
+from multitudes.index.protocol import ANY_TOPIC, Hits, Index
+from multitudes.index.request import each_once
+from multitudes.index.rows import find_rows
 from multitudes.retrieve.normaliser import Normaliser
 
-_NORMALISERS_KEPT = 64  # of 2.5 MB each at 64 dimensions
+_NORMALISERS_KEPT = 64  # of 1.3 MB each at 64 dimensions
 
 
 class Catalogue:
@@ -37,11 +41,29 @@ class Catalogue:
         known = ids < len(self.item_count)
         return np.where(known, self.item_count[np.where(known, ids, 0)], 0)
 
-    def log_sums(self, query_QD: NDArray[np.float32], topic_Q: NDArray[np.int64], hits: Hits) -> NDArray[np.float32]:
-        """Return log Σ exp(score) over the items of each query's topic, estimated where the index does not know it."""
+    def log_sums(
+        self,
+        query_QD: NDArray[np.float32],
+        topic_Q: NDArray[np.int64],
+        hits: Hits,
+        excluded: Sequence[NDArray[np.int64]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return log Σ exp(score) over the items of each query's topic, estimated where the index does not know it.
+
+        ``excluded`` are the items that each query could not find, which count all the same.
+        """
         assert hits.log_sum_Q is not None
         log_sum_Q = hits.log_sum_Q.copy()
         for topic in np.unique(topic_Q[np.isnan(log_sum_Q)]).tolist():
             where = np.flatnonzero(np.isnan(log_sum_Q) & (topic_Q == topic))
-            log_sum_Q[where] = self._normaliser(topic).log_sum(query_QD[where], hits.rows(where))
+            seen_Q = None
+            # Of a topic, it would have to be known which of them have it; of a remote index, asked what it holds.
+            if excluded is not None and topic == ANY_TOPIC and isinstance(self.index, Live):
+                seen_Q = each_once([excluded[q] for q in where.tolist()], self._held)
+            log_sum_Q[where] = self._normaliser(topic).log_sum(query_QD[where], hits.rows(where), seen_Q)
         return log_sum_Q
+
+    def _held(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some items that the index holds, once each."""
+        held = ids[find_rows(self.index.ids(), ids)[1]]
+        return held if (held[1:] > held[:-1]).all() else np.unique(held)

@@ -5,7 +5,7 @@ Legend: B users · K vectors · Q queries (the vectors that exist, by user) · C
 Vectors carry the temperature of their model: the inner product is the logit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.vectors import Kind, UserVectors
-from multitudes.index.protocol import ANY_TOPIC, Hits
-from multitudes.index.rows import find_rows
+from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieve import blend
 from multitudes.retrieve.allocate import depths, quotas, shares
 from multitudes.retrieve.catalogue import Catalogue
+from multitudes.retrieve.mix import mixed
 from multitudes.retrieve.plan import RetrieveConfig
 from multitudes.retrieve.popular import popular
 from multitudes.retrieve.shortfall import Shortfall
@@ -25,7 +25,7 @@ from multitudes.retrieve.stages import Stage, unmeasured
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]
 POPULAR = -1  # in place of the number of an interest
-_USERS_AT_ONCE = 256
+_USERS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -66,16 +66,6 @@ class _Lists(NamedTuple):
     hits: Hits
     topic_Q: NDArray[np.int64]  # the topic that a list is restricted to, or ANY_TOPIC
     log_normaliser_Q: NDArray[np.float32]  # only for the mixture, else zeros
-
-    def rows(self, chosen: slice) -> "_Lists":
-        """Return the lists of some of the queries."""
-        return _Lists(
-            self.user_Q[chosen],
-            self.column_Q[chosen],
-            self.hits.rows(chosen),
-            self.topic_Q[chosen],
-            self.log_normaliser_Q[chosen],
-        )
 
 
 def find(
@@ -121,16 +111,14 @@ def _find(
     limit_BK = depths(share_BK, n, config)
     lists = _search(vectors, catalogue, limit_BK, seen, config)
     stage("search")
-    start_B = np.searchsorted(lists.user_Q, np.arange(len(seen) + 1))
+    early_B = _ended_early(lists, limit_BK, n)
     found, short = dict[int, Candidates](), list[int]()
-    for b, seen_items in enumerate(seen):
-        mine = lists.rows(slice(int(start_B[b]), int(start_B[b + 1])))
-        k = mine.column_Q
-        blended, union = _blend(mine, portion_BK[b, k], vectors.vectors_BKD[b, k], catalogue, n, config)
-        if len(blended.item_N) < n and _ended_early(mine, limit_BK[b], n):
+    for b, (blended, found_by_NK) in enumerate(_blend(lists, portion_BK, vectors, catalogue, n, config)):
+        if len(blended.item_N) < n and early_B[b]:
             short.append(b)
         else:
-            found[b] = _completed(blended, union, mine, vectors.kinds, share_BK[b], catalogue, n, seen_items)
+            n_vectors = int(vectors.mask_BK[b].sum())
+            found[b] = _completed(blended, found_by_NK, vectors.kinds, share_BK[b], n_vectors, catalogue, n, seen[b])
     stage("blend")
     if short:  # rare: the vectors share more items than was foreseen
         deep = config.model_copy(update={"depth": "full"})
@@ -140,10 +128,12 @@ def _find(
     return [found[b] for b in range(len(seen))]
 
 
-def _ended_early(lists: _Lists, limit_K: NDArray[np.int64], n: int) -> bool:
-    """Return whether some vector would have had more, had it been asked for ``n``."""
-    limit_Q = limit_K[lists.column_Q]
-    return bool(((lists.hits.count_Q >= limit_Q) & (limit_Q < n)).any())
+def _ended_early(lists: _Lists, limit_BK: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """Return for which users (B) some vector would have had more, had it been asked for ``n``."""
+    limit_Q = limit_BK[lists.user_Q, lists.column_Q]
+    early_B = np.zeros(len(limit_BK), dtype=np.bool_)
+    early_B[lists.user_Q[(lists.hits.count_Q >= limit_Q) & (limit_Q < n)]] = True
+    return early_B
 
 
 def _search(
@@ -162,60 +152,84 @@ def _search(
     normalise = config.blend == "mixture"
     limit_Q = limit_BK[user_Q, column_Q]
     hits = catalogue.index.search(query_QD, limit_Q, excluded=excluded, topic_Q=topic_Q, log_sums=normalise)
-    log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits) if normalise else np.zeros(len(user_Q), dtype=np.float32)
+    if normalise:
+        log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits, excluded)
+    else:
+        log_sum_Q = np.zeros(len(user_Q), dtype=np.float32)
     return _Lists(user_Q, column_Q, hits, topic_Q, log_sum_Q)
 
 
 def _blend(
     lists: _Lists,
-    portion_K: NDArray[np.int64] | NDArray[np.float64],
-    vectors_KD: NDArray[np.float32],
+    portion_BK: NDArray[np.int64] | NDArray[np.float64],
+    vectors: UserVectors,
     catalogue: Catalogue,
     n: int,
     config: RetrieveConfig,
-) -> tuple[blend.Blended, blend.Union]:
-    """Blend the lists of one user; ``K`` counts the vectors that exist."""
-    union = blend.union(lists.hits)
-    if len(union.item_U) == 0:
-        return blend.NOTHING, union
-    if config.blend == "round_robin":
-        return blend.round_robin(lists.hits, portion_K.astype(np.int64), n), union
-    if config.blend == "global_top":
-        return blend.global_top(union, n), union
-    logit_KU = vectors_KD @ catalogue.index.vectors(union.item_U).T
-    for k in np.flatnonzero(lists.topic_Q).tolist():  # a filtered vector has no say on items of other topics
-        _, on_topic_U = find_rows(catalogue.index.items_of(int(lists.topic_Q[k])), union.item_U)
-        logit_KU[k, ~on_topic_U] = -np.inf
-    return blend.mixture(union, logit_KU, portion_K.astype(np.float64), lists.log_normaliser_Q, n), union
+) -> list[tuple[blend.Blended, NDArray[np.bool_]]]:
+    """Return the list of each user, whose interests are columns of its vectors, and which of them found each item."""
+    found = blend.unions(lists.hits, lists.user_Q, lists.column_Q, vectors.mask_BK.shape)
+    found_BKU = found.score_KU > -np.inf
+    count_B = (found.item_U != NO_ID).sum(axis=1).tolist()
+    if config.blend == "mixture":
+        topic_BK = np.full(vectors.mask_BK.shape, ANY_TOPIC)
+        log_normaliser_BK = np.full(vectors.mask_BK.shape, -np.inf, dtype=np.float32)
+        topic_BK[lists.user_Q, lists.column_Q] = lists.topic_Q
+        log_normaliser_BK[lists.user_Q, lists.column_Q] = lists.log_normaliser_Q
+        every = mixed(found, vectors, topic_BK, portion_BK.astype(np.float64), log_normaliser_BK, catalogue, n)
+    else:
+        every = _one_by_one(found, count_B, lists, portion_BK, n, config)
+    return [
+        (blended, found_BKU[b, :, np.searchsorted(found.item_U[b, :count], blended.item_N)])
+        for b, (count, blended) in enumerate(zip(count_B, every, strict=True))
+    ]
+
+
+def _one_by_one(
+    found: blend.Union,
+    count_B: Sequence[int],
+    lists: _Lists,
+    portion_BK: NDArray[np.int64] | NDArray[np.float64],
+    n: int,
+    config: RetrieveConfig,
+) -> Iterator[blend.Blended]:
+    """Yield the list of each user by a blend that looks at one user at a time."""
+    start_B = np.searchsorted(lists.user_Q, np.arange(len(count_B) + 1)).tolist()
+    for b, count in enumerate(count_B):
+        mine = slice(start_B[b], start_B[b + 1])
+        column_K = lists.column_Q[mine]
+        if count == 0:
+            yield blend.NOTHING
+        elif config.blend == "round_robin":
+            blended = blend.round_robin(lists.hits.rows(mine), portion_BK[b, column_K].astype(np.int64), n)
+            yield blended._replace(interest_N=column_K[blended.interest_N])
+        else:
+            yield blend.global_top(blend.Union(found.item_U[b, :count], found.score_KU[b, :, :count]), n)
 
 
 def _completed(
     blended: blend.Blended,
-    union: blend.Union,
-    lists: _Lists,
+    found_by_NK: NDArray[np.bool_],
     kinds: tuple[Kind, ...],
     share_K: NDArray[np.float64],
+    n_vectors: int,
     catalogue: Catalogue,
     n: int,
     seen: NDArray[np.int64],
 ) -> Candidates:
-    """Fill what is short of ``n`` with popular items, and say who found what."""
-    found_by_NK = np.zeros((len(blended.item_N), len(kinds)), dtype=np.bool_)
-    own_score_KN = union.score_KU[:, np.searchsorted(union.item_U, blended.item_N)]
-    found_by_NK[:, lists.column_Q] = np.isfinite(own_score_KN).T
+    """Fill what is short of ``n`` with popular items."""
     missing = n - len(blended.item_N)
-    interest_N = lists.column_Q[blended.interest_N]
     if missing <= 0:
-        return Candidates(blended.item_N, blended.score_N, interest_N, found_by_NK, kinds, share_K)
+        return Candidates(*blended, found_by_NK, kinds, share_K)
     popular_M = popular(catalogue, missing, np.concatenate([seen, blended.item_N]))
     return Candidates(
         np.concatenate([blended.item_N, popular_M]),
         np.concatenate([blended.score_N, catalogue.events(popular_M).astype(np.float32)]),
-        np.concatenate([interest_N, np.full(len(popular_M), POPULAR)]),
+        np.concatenate([blended.interest_N, np.full(len(popular_M), POPULAR)]),
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,
         share_K,
-        _shortfalls(len(lists.column_Q), len(popular_M), n),
+        _shortfalls(n_vectors, len(popular_M), n),
     )
 
 
