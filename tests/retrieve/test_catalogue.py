@@ -58,5 +58,5 @@ def test_excluded_items_count_in_a_sum_and_those_that_the_index_does_not_hold_do
     assert exact is not None
     forgotten = hits._replace(log_sum_Q=np.full(6, np.nan, np.float32))
     found = catalogue.log_sums(queries, topic_Q, forgotten, excluded_Q)
-    assert np.abs(found - exact).max() < 0.05
+    assert np.abs(found - exact).max() < 0.07
     assert np.abs(catalogue.log_sums(queries, topic_Q, forgotten) - exact).max() > 0.1, "the control"

@@ -14,12 +14,12 @@ def test_the_best_items_and_a_sample_come_close_where_the_sample_alone_does_not(
     exact = index.search(queries, 1, log_sums=True).log_sum_Q
     assert exact is not None
     normaliser = Normaliser.build(index)
-    assert len(normaliser.ids_S) == 5_000
+    assert len(normaliser.ids_S) == 3_000
 
     def error(best: int) -> float:
         return float(np.abs(normaliser.log_sum(queries, index.search(queries, best)) - exact).max())
 
-    assert error(best=100) < 0.08
+    assert error(best=100) < 0.1
     assert error(best=0) > 0.2
 
 

@@ -15,7 +15,7 @@ from multitudes.index.request import each_once
 from multitudes.index.rows import find_rows
 from multitudes.retrieve.normaliser import Normaliser
 
-_NORMALISERS_KEPT = 64  # of 1.3 MB each at 64 dimensions
+_NORMALISERS_KEPT = 64  # of 0.8 MB each at 64 dimensions
 
 
 class Catalogue:
