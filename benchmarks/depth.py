@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.held_out import HeldOut, held_out, part
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import catalogue, user_vectors
-from multitudes.evaluate.targets import excluded, of_kind, part, seen_items
+from multitudes.evaluate.targets import excluded, of_kind, seen_items
 from multitudes.retrieve.allocate import depths, shares
 from multitudes.retrieve.find import Candidates, find
 from multitudes.retrieve.plan import Depth, RetrieveConfig, fitted

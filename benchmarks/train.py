@@ -22,6 +22,7 @@ from multitudes.nn.user_config import UserTowerConfig
 from multitudes.progress import Progress
 from multitudes.train import loop, objective, step
 from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.optimizer import Adam
 
 PARTS = (
     Watched("make batch", Examples, "_batch"),
@@ -34,8 +35,7 @@ PARTS = (
     Watched("loss", step, "batch_loss"),
     Watched("backward", torch.Tensor, "backward"),
     Watched("optimiser", torch.nn.utils, "clip_grad_norm_"),
-    Watched("optimiser", torch.optim.AdamW, "step"),
-    Watched("optimiser", torch.optim.SparseAdam, "step"),
+    Watched("optimiser", Adam, "step"),
 )
 
 
@@ -136,5 +136,5 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
 def _mean_history(data: Prepared, config: RunConfig) -> float:
     """Return how many events the history of a target has on average: short ones cost less than L says."""
     examples = Examples(data, history=1, window=1, first_time_only=config.train.first_time_only, condition="auto")
-    past = data.event_past[examples.position].clip(max=config.model.history)
+    past = data.event_past[examples.position.all()].clip(max=config.model.history)
     return float(past.mean())

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.examples import item_topics
-from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.held_out import HeldOut, held_out, part
 from multitudes.batches.histories import event_times, follows, gather
 from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.batches.vectors import UserVectors
@@ -22,7 +22,6 @@ from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
 from multitudes.evaluate.scorer import Scorer
-from multitudes.evaluate.targets import part
 from multitudes.metrics.agreement import adjusted_rand
 from multitudes.nn.methods import Method
 from multitudes.nn.user_config import UserTowerConfig

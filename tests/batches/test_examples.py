@@ -43,11 +43,17 @@ def examples(
     )
 
 
+def laid(made: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the past-the-last target of all windows of some epoch."""
+    windows = made.windows.lay(np.random.default_rng(0))
+    return windows.bounds(np.arange(len(windows)))
+
+
 @pytest.mark.parametrize("window", [1, 4, 10])
 def test_every_positive_is_a_target_once_an_epoch(prepared: Prepared, window: int) -> None:
     made = examples(prepared, window)
     targets = np.concatenate([b.target_BW[b.target_BW > 0] for b in made.epoch(32, seed=0, epoch=3)])
-    assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position]))
+    assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position.all()]))
     assert len(targets) == len(made)
 
 
@@ -59,10 +65,10 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
         user = int(np.searchsorted(prepared.event_offset, position, side="right")) - 1
         first_time.setdefault((user, int(prepared.event_item[position])), position)
     made = examples(prepared)
-    start, stop = made.windows.lay(np.random.default_rng(0))
+    start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
     for b, (user, position) in enumerate(
-        zip(made.windows.user(start).tolist(), made.position[start].tolist(), strict=True)
+        zip(made.windows.user(start).tolist(), made.position.at(start).tolist(), strict=True)
     ):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[user, item] < position for item in known)
@@ -72,7 +78,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
     """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
-        start, stop = made.windows.lay(np.random.default_rng(0))
+        start, stop = laid(made)
         span = made.windows.moment(stop - 1) - made.windows.moment(start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
@@ -84,9 +90,9 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
 def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     prepared = without_follows
     made = examples(prepared)
-    start, stop = made.windows.lay(np.random.default_rng(0))
+    start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
-    first = made.position[start]
+    first = made.position.at(start)
     newest = prepared.event_offset[made.windows.user(start)] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
     column = batch.past_BL.argmax(axis=1)
@@ -98,10 +104,10 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     """The newest event known at a moment is older than the target, and no usable event lies between them."""
     prepared = without_follows
     made = examples(prepared)
-    start, stop = made.windows.lay(np.random.default_rng(0))
+    start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
     dense, positive_at = batch.dense, {}
-    for at in made.position.tolist():
+    for at in made.position.all().tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
         positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
     end = made.windows.moment(stop - 1) + 1
@@ -120,7 +126,7 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
 def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: Prepared) -> None:
     prepared = without_follows
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
-    start, stop = made.windows.lay(np.random.default_rng(0))
+    start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
     dense = batch.dense
     assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
@@ -132,7 +138,7 @@ def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(withou
 def test_looking_further_ahead_foresees_from_older_moments(without_follows: Prepared) -> None:
     def columns(ahead: int) -> np.ndarray:
         made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
-        start, stop = made.windows.lay(np.random.default_rng(0))
+        start, stop = laid(made)
         dense = made.batch(Dealt(start, stop, draws=0)).dense
         return dense.column_S[dense.moment_T]
 
@@ -148,8 +154,8 @@ def test_nearest_valid_is_never_newer() -> None:
 
 
 def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, without_follows: Prepared) -> None:
-    assert (prepared.event_past[examples(prepared).position] == 0).any()
-    assert (without_follows.event_past[examples(without_follows).position] > 0).all()
+    assert (prepared.event_past[examples(prepared).position.all()] == 0).any()
+    assert (without_follows.event_past[examples(without_follows).position.all()] > 0).all()
 
 
 def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: Prepared) -> None:
@@ -163,14 +169,14 @@ def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: P
 def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Prepared) -> None:
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
-    start, stop = made.windows.lay(np.random.default_rng(0))
+    start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
-    assert np.array_equal(batch.follows_B, later[made.position[start]])
+    assert np.array_equal(batch.follows_B, later[made.position.at(start)])
     dense = batch.dense
     assert dense.follows_S.any()
     assert not dense.follows_S.all()
     users = made.windows.user(np.arange(len(made))).tolist()
-    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(users, made.position, strict=True)}
+    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(users, made.position.all(), strict=True)}
     for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
         user = int(made.windows.user(start[dense.row_S[moment]]))
         assert dense.follows_S[moment] == by_item[user, int(target)]
@@ -184,21 +190,21 @@ def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nob
         )
         assert not early.condition_BC.any()
         assert known.condition_BC.any()
-    assert (prepared.event_past[examples(nothing_yet).position] > 0).all()
-    assert (prepared.event_past[examples(prepared).position] == 0).any()
+    assert (prepared.event_past[examples(nothing_yet).position.all()] > 0).all()
+    assert (prepared.event_past[examples(prepared).position.all()] == 0).any()
 
 
 def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
     first, every = examples(prepared), examples(prepared, first_time_only=False)
-    assert prepared.event_first[first.position].all()
+    assert prepared.event_first[first.position.all()].all()
     assert len(every) > len(first)
-    assert (prepared.event_split[every.position] == TRAIN).all()
+    assert (prepared.event_split[every.position.all()] == TRAIN).all()
 
 
 def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepared) -> None:
     before = examples(prepared)
     last = Examples(prepared, history=20, window=4, first_time_only=True, condition="source", validation_too=True)
-    more = np.setdiff1d(last.position, before.position)
+    more = np.setdiff1d(last.position.all(), before.position.all())
     assert len(more) > 0
     assert (prepared.event_split[more] == VALIDATION).all()
 
@@ -206,7 +212,7 @@ def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepare
 def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) -> None:
     hide = prepared.manifest["actions"].index("hide") + 1
     made = examples(prepared, first_time_only=False)
-    assert (prepared.event_action[made.position] != hide).all()
+    assert (prepared.event_action[made.position.all()] != hide).all()
     histories = [b.histories for b in made.epoch(64, 0, 0)]
     hidden = [(h.action_BL == hide) for h in histories]
     assert any(h.any() for h in hidden)
@@ -230,9 +236,9 @@ def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
     prepared: Prepared, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = examples(prepared)
-    whole = made.windows.lay(np.random.default_rng(0))
+    whole = laid(made)
     monkeypatch.setattr("multitudes.batches.windows.AT_ONCE", at_once)
-    parts = made.windows.lay(np.random.default_rng(0))
+    parts = laid(made)
     assert len(whole[0]) > 100
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multitudes.batches.held_out import held_out
-from multitudes.evaluate.targets import of_kind, part, sample, seen_items
+from multitudes.batches.held_out import held_out, part
+from multitudes.evaluate.targets import of_kind, sample, seen_items
 from tests.evaluate.worlds import prepared
 
 PAST = [[1, 2, 1], [3], [2, 2]]

@@ -85,7 +85,7 @@ def test_only_what_came_since_is_trained_on(
     whole, config = days[1], continued(CONFIG, before)
     since = config.train.since
     assert since == last_time(before)
-    position = eligible(whole, first_time_only=True, validation_too=True, since=since)
+    position = eligible(whole, first_time_only=True, validation_too=True, since=since).all()
     everything = eligible(whole, first_time_only=True, validation_too=True)
     assert 0 < len(position) < len(everything)
     assert whole.event_time[position].min() > since

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from multitudes.batches.histories import Histories, gather
 from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
 from multitudes.data.ragged import ragged
+from multitudes.metrics.ranking import owners
 
 _AT_ONCE = 10_000  # users whose histories are looked through at once
+_EVENTS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,36 @@ def held_out(prepared: Prepared, split: Split) -> HeldOut:
     The history of a user is everything before the first event of the split in the stable order; for the test split
     that includes validation. Targets that the vocabulary does not know are counted in the manifest, not returned.
     """
-    code = SPLIT_CODE[split]
-    in_split = prepared.event_split == code
-    wanted = in_split & (prepared.event_weight > 0) & (prepared.event_item > 0) & prepared.event_after_follows
-    position = np.flatnonzero(wanted)
+    in_split = _positions(prepared, SPLIT_CODE[split])
+    wanted = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
+    position = in_split[wanted & prepared.event_after_follows[in_split]]
     user_of = np.searchsorted(prepared.event_offset, position, side="right") - 1
     items = prepared.n_items + 1
     pair_M = np.unique(user_of * items + prepared.event_item[position])
     user_B, start = np.unique(pair_M // items, return_index=True)
-    end_B = _first_position(prepared, in_split, user_B)
+    end_B = in_split[np.searchsorted(in_split, prepared.event_offset[user_B])]
     offset, target = np.append(start, len(pair_M)).astype(np.int64), pair_M % items
     return HeldOut(user_B, end_B, offset, target, _is_new(prepared, target, offset, user_B, end_B))
+
+
+def part(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
+    """Return the users in these rows, in ascending order of rows, with all their targets."""
+    wanted = np.zeros(len(held), dtype=np.bool_)
+    wanted[row] = True
+    return with_targets(held, wanted[owners(held.target_offset)])
+
+
+def with_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
+    """Return the users who keep at least one target."""
+    kept_B = np.bincount(owners(held.target_offset), keep_T, len(held)).astype(np.int64)
+    user = kept_B > 0
+    return HeldOut(
+        user_B=held.user_B[user],
+        end_B=held.end_B[user],
+        target_offset=np.concatenate([[0], np.cumsum(kept_B[user])]).astype(np.int64),
+        target=held.target[keep_T],
+        target_is_new=held.target_is_new[keep_T],
+    )
 
 
 def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -61,10 +82,12 @@ def known_histories(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArra
     return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))
 
 
-def _first_position(prepared: Prepared, in_split: NDArray[np.bool_], user_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    position = np.flatnonzero(in_split)
-    start_B = prepared.event_offset[user_B]
-    return position[np.searchsorted(position, start_B)].astype(np.int64)
+def _positions(prepared: Prepared, code: int) -> NDArray[np.int64]:
+    """Return the flat positions of a split's events."""
+    split = prepared.event_split
+    starts = range(0, len(split), _EVENTS_AT_ONCE)
+    found = [np.flatnonzero(split[start : start + _EVENTS_AT_ONCE] == code) + start for start in starts]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
 def _is_new(

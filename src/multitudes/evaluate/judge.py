@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, part
 from multitudes.batches.vectors import Kind, UserVectors
 from multitudes.evaluate import health
 from multitudes.evaluate.baselines import Baselines
@@ -19,7 +19,7 @@ from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, joined, li
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import Lists, as_lists, catalogue, user_vectors
 from multitudes.evaluate.systems import System, systems
-from multitudes.evaluate.targets import TargetKind, excluded, of_kind, part, seen_items
+from multitudes.evaluate.targets import TargetKind, excluded, of_kind, seen_items
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieve.find import find

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.held_out import HeldOut, held_out, part
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.evaluate.baselines import Baselines
@@ -24,7 +24,7 @@ from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, joined, li
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import catalogue, user_vectors
 from multitudes.evaluate.summary import Bootstrap, methods_and_differences
-from multitudes.evaluate.targets import TargetKind, excluded, of_kind, part, sample, seen_items
+from multitudes.evaluate.targets import TargetKind, excluded, of_kind, sample, seen_items
 from multitudes.index.scan import no_hits
 from multitudes.progress import Progress, silent
 from multitudes.retrieve.allocate import by_weight

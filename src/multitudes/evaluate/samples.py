@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, part
 from multitudes.batches.histories import gather
 from multitudes.batches.vectors import UserVectors
 from multitudes.data.prepared import Prepared
 from multitudes.evaluate.scorer import Scorer
 from multitudes.evaluate.serving import catalogue, user_vectors
-from multitudes.evaluate.targets import TargetKind, excluded, part, seen_items
+from multitudes.evaluate.targets import TargetKind, excluded, seen_items
 from multitudes.release.item_names import ItemNames, Published
 from multitudes.retrieve.find import POPULAR, Candidates, find
 from multitudes.retrieve.names import Vocabulary

@@ -9,9 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, part, with_targets
 from multitudes.data.prepared import Prepared
-from multitudes.metrics.ranking import owners
 from multitudes.seeding import generator
 
 TargetKind = Literal["new", "all"]
@@ -24,7 +23,7 @@ def of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
     """
     if kind == "all":
         return held
-    return _keep_targets(held, held.target_is_new)
+    return with_targets(held, held.target_is_new)
 
 
 def sample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
@@ -33,13 +32,6 @@ def sample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
         return held
     chosen = generator(seed, "evaluate", "users").choice(len(held), size=max_users, replace=False)
     return part(held, np.sort(chosen))
-
-
-def part(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
-    """Return the users in these rows, in ascending order of rows, with all their targets."""
-    wanted = np.zeros(len(held), dtype=np.bool_)
-    wanted[row] = True
-    return _keep_targets(held, wanted[owners(held.target_offset)])
 
 
 def seen_items(prepared: Prepared, held: HeldOut) -> list[NDArray[np.int64]]:
@@ -60,16 +52,3 @@ def _distinct_newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
     distinct, first = np.unique(newest_first, return_index=True)
     in_order = newest_first[np.sort(first[distinct > 0])]
     return in_order.astype(np.int64)
-
-
-def _keep_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
-    """Return the users who keep at least one target."""
-    kept_B = np.bincount(owners(held.target_offset), keep_T, len(held)).astype(np.int64)
-    user = kept_B > 0
-    return HeldOut(
-        user_B=held.user_B[user],
-        end_B=held.end_B[user],
-        target_offset=np.concatenate([[0], np.cumsum(kept_B[user])]).astype(np.int64),
-        target=held.target[keep_T],
-        target_is_new=held.target_is_new[keep_T],
-    )

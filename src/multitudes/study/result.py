@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.held_out import HeldOut, held_out, part
 from multitudes.data.prepared import Split
 from multitudes.evaluate.serving import catalogue, user_vectors
-from multitudes.evaluate.targets import part, sample, seen_items
+from multitudes.evaluate.targets import sample, seen_items
 from multitudes.retrieve.find import find
 from multitudes.retrieve.plan import RetrieveConfig, fitted
 from multitudes.study.config import Metric

@@ -13,8 +13,19 @@ _LARGEST_KEPT = 2**30  # bytes; larger blocks are mapped one by one, as before
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, up to its peak; False where the C library is another."""
-    if platform.libc_ver()[0] != "glibc":
+    """Let this process keep what it frees from now on, up to its peak; False where the C library is another.
+
+    What is free already goes back to the kernel.
+    """
+    if not give_back():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_TRIM_THRESHOLD, _NEVER_TRIM) and mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT))
+
+
+def give_back() -> bool:
+    """Let go of what is free: what making ready took comes in other sizes than what a step takes, and would stay."""
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    ctypes.CDLL(None).malloc_trim(0)
+    return True

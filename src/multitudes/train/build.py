@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.examples import item_topics
@@ -24,10 +25,19 @@ def item_features(prepared: Prepared) -> ItemFeatures:
     content = prepared.item_embedding
     return ItemFeatures(
         topic_NG=torch.from_numpy(item_topics(prepared, rows)),
-        feature_NF=_copy(prepared.item_feature),
-        content_NE=torch.zeros(len(rows), 0) if content is None else _copy(content),
+        feature_NF=_mapped(prepared.item_feature),
+        content_NE=torch.zeros(len(rows), 0) if content is None else _mapped(content),
     )
 
 
-def _copy(array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
-    return torch.from_numpy(np.array(array))  # a memory map is read-only, which torch warns about
+def _mapped(array: NDArray[np.float32]) -> Tensor:
+    """Return the values, of which no page is in memory before it is read: a map that nobody writes to.
+
+    Mapped anew so that it could be written to (a page would be copied then), as torch warns of one that could not.
+    """
+    if not isinstance(array, np.memmap):
+        return torch.from_numpy(np.array(array))
+    assert array.filename is not None
+    return torch.from_numpy(
+        np.memmap(array.filename, dtype=array.dtype, mode="c", offset=array.offset, shape=array.shape)
+    )

@@ -18,7 +18,7 @@ kept here alone: in memory they would be a third of what training takes.
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,12 +31,14 @@ from torch import Tensor
 from multitudes.batches.frequency import StreamingFrequency
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.model import TwoTower
+from multitudes.train.optimizer import Adam
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import weights
 from multitudes.train.sharded import TABLE
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
 _BEST = "best-"
+_BLOCK = 65_536  # rows read at once
 _REPAIR = "train again with --overwrite"
 _DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
@@ -59,7 +61,7 @@ class State:
     """Everything that changes while training."""
 
     model: TwoTower
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[Adam]
     frequency: StreamingFrequency
     loss_sums: dict[str, Tensor]
     position: Position
@@ -122,10 +124,12 @@ def _link(file: Path, to: Path) -> None:
 def _write(tensors: dict[str, Tensor], folder: Path, prefix: str, own: slice, ranks: Ranks) -> None:
     """Write what has a row for each item, each rank its own, and the rest once."""
     of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
-    save_file(of_table, folder / f"{prefix}rows-{own.start}-{own.stop}.safetensors")
+    files = {f"{prefix}rows-{own.start}-{own.stop}.safetensors": of_table}
     if ranks.first:
         rest = {name: tensor for name, tensor in tensors.items() if name not in of_table}
-        save_file(rest, folder / f"{prefix}shared.safetensors")
+        files[f"{prefix}shared.safetensors"] = rest
+    for name, some in files.items():
+        save_file(some, folder / name)
 
 
 def best_weights(folder: Path, items: int) -> dict[str, Tensor]:
@@ -155,7 +159,8 @@ def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
     shared, position = folder / "shared.safetensors", folder / "position.json"
     with _reading(shared):
         tensors = load_file(shared)
-    tensors |= _rows(folder, ranks.part(state.model.items.id_embedding.num_embeddings))
+    own = ranks.part(state.model.items.id_embedding.num_embeddings)
+    tensors |= _rows(folder, own, into={f"weight/{TABLE}": weights(state.model)[TABLE]})
     with _reading(position):
         state.position = Position(**json.loads(position.read_text(encoding="utf-8")))
     with _reading(folder):
@@ -174,7 +179,8 @@ def _reading(file: Path) -> Iterator[None]:
 
 def _take(state: State, tensors: dict[str, Tensor]) -> None:
     for name, tensor in weights(state.model).items():
-        tensor.copy_(tensors[f"weight/{name}"])
+        if name != TABLE:  # whose rows were read into their place
+            tensor.copy_(tensors[f"weight/{name}"])
     state.loss_sums = _under("loss/", tensors)
     state.frequency.last[:] = tensors["frequency/last"].numpy()
     state.frequency.interval[:] = tensors["frequency/interval"].numpy()
@@ -187,10 +193,12 @@ def _has_rows(name: str) -> bool:
     return name.endswith(TABLE) or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
 
 
-def _rows(folder: Path, own: slice, prefix: str = "") -> dict[str, Tensor]:
-    """Read the rows ``own`` of the table from the files that hold some of them."""
-    pieces: dict[str, list[Tensor]] = {}
-    there = 0
+def _rows(folder: Path, own: slice, prefix: str = "", into: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Read the rows ``own`` of the table from the files that hold some of them, where there is one ``into`` a tensor.
+
+    A block at a time: whole, what is read would be in memory twice.
+    """
+    found, there = dict(into or {}), 0
     for file in sorted(folder.glob(f"{prefix}rows-*"), key=_stretch):
         start, stop = _stretch(file)
         first, last = max(start, own.start), min(stop, own.stop)
@@ -199,13 +207,18 @@ def _rows(folder: Path, own: slice, prefix: str = "") -> dict[str, Tensor]:
         there += last - first
         with _reading(file), safe_open(file, "pt") as opened:
             for name in opened.keys():  # noqa: SIM118 (no mapping)
-                pieces.setdefault(name, []).append(opened.get_slice(name)[first - start : last - start])
+                rows = opened.get_slice(name)
+                for at in range(first, last, _BLOCK):
+                    block = rows[at - start : min(at + _BLOCK, last) - start]
+                    if name not in found:
+                        found[name] = block.new_empty(own.stop - own.start, *block.shape[1:])
+                    found[name][at - own.start :][: len(block)].copy_(block)
     if there != own.stop - own.start:
         raise ArtefactError(
             f"{folder}: a file {prefix}rows-FROM-TO.safetensors is missing: {there:,} of the rows {own.start:,} to"
             f" {own.stop:,} are there; {_REPAIR}"
         )
-    return {name: found[0] if len(found) == 1 else torch.cat(found) for name, found in pieces.items()}
+    return found
 
 
 def _stretch(file: Path) -> tuple[int, int]:
@@ -224,20 +237,17 @@ def _tensors(state: State) -> dict[str, Tensor]:
     tensors["frequency/last"] = torch.from_numpy(state.frequency.last)
     tensors["frequency/interval"] = torch.from_numpy(state.frequency.interval)
     for i, optimizer in enumerate(state.optimizers):
-        for index, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                tensors[f"optimizer/{i}/{index}/{key}"] = torch.as_tensor(value)
+        for number, values in optimizer.state.items():
+            tensors |= {f"optimizer/{i}/{number}/{key}": value for key, value in values.items()}
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    moments: dict[int, dict[str, Tensor | int]] = {}
+def _restore(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
+    optimizer.state = {}
     for name, tensor in tensors.items():
-        index, key = name.split("/")
-        # SparseAdam counts its steps in an int, Adam in a tensor.
-        sparse_step = key == "step" and isinstance(optimizer, torch.optim.SparseAdam)
-        moments.setdefault(int(index), {})[key] = int(tensor.item()) if sparse_step else tensor
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        number, key = name.split("/")
+        lies = tensor if key == "step" else tensor.to(optimizer.weights[int(number)].device)
+        optimizer.state.setdefault(int(number), {})[key] = lies
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

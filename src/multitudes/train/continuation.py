@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
-from multitudes.batches.windows import eligible
+from multitudes.batches.windows import eligible, some_users
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.train.checkpoint import State
@@ -30,7 +30,8 @@ def last_time(run: TrainedRun) -> int:
     """Return the time of the last event that ``run`` was trained on, in seconds or positions."""
     settings, data = run.config.train, run.prepared
     trained = eligible(data, first_time_only=settings.first_time_only, validation_too=settings.final)
-    return int(data.event_time[trained].max(initial=settings.since))
+    parts = (trained.between(*data.event_offset[[users.start, users.stop]].tolist()) for users in some_users(data))
+    return max((int(data.event_time[part].max(initial=settings.since)) for part in parts), default=settings.since)
 
 
 def continued(config: RunConfig, run: TrainedRun) -> RunConfig:

@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from multitudes.batches.examples import Examples
-from multitudes.batches.held_out import HeldOut, held_out
+from multitudes.batches.held_out import HeldOut, held_out, part
 from multitudes.batches.vectors import KINDS
 from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import Prepared
@@ -23,7 +24,7 @@ from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
 from multitudes.train import checkpoint
-from multitudes.train.allocator import keep_freed_memory
+from multitudes.train.allocator import give_back, keep_freed_memory
 from multitudes.train.begin import begin, held, unfinished
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
@@ -83,7 +84,8 @@ def fit(
         left = unfinished(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
         if not ranks.tell([left])[0]:
             return
-        examples = _examples(prepared, config)  # where there are none, no folder is begun
+        examples, judged = _examples(prepared, config), _judged(prepared, config)
+        # Where there are no examples, no folder is begun.
         if ranks.first:
             begin(prepared, config, out, overwrite=overwrite)
         state = fresh_state(prepared, config, ranks)
@@ -92,7 +94,7 @@ def fit(
         if config.continues:
             begin_with(state, prepared, config, ranks)
         checkpoint.load(state, out / "checkpoint", ranks)
-        _Loop(prepared, examples, config, out, state, execution, ranks, progress).run()
+        _Loop(examples, judged, config, out, state, execution, ranks, progress).run()
         ranks.wait()
 
 
@@ -112,13 +114,20 @@ def _examples(prepared: Prepared, config: RunConfig) -> Examples:
     )
 
 
+def _judged(prepared: Prepared, config: RunConfig) -> HeldOut:
+    """Return the users by whom an epoch is judged; what was trained on judges nothing."""
+    held = held_out(prepared, "validation")
+    rows = sample_rows(held, config.train.validate_users, config.seed)
+    return part(held, rows[:0] if config.train.final else rows)
+
+
 class _Loop:
     """One training session: what it needs is fixed at its start, what changes is in ``state``."""
 
     def __init__(
         self,
-        prepared: Prepared,
         examples: Examples,
+        judged: HeldOut,
         config: RunConfig,
         out: Path,
         state: State,
@@ -128,12 +137,8 @@ class _Loop:
     ) -> None:
         self.config, self.out, self.state, self.progress = config, out, state, progress
         self.execution, self.ranks = execution, ranks
-        self.run_view = TrainedRun(out, prepared, config, state.model)
-        settings = config.train
-        self.examples = examples
-        self.held: HeldOut = held_out(prepared, "validation")
-        rows = sample_rows(self.held, settings.validate_users, config.seed)
-        self.rows = rows[:0] if settings.final else rows  # what was trained on judges nothing
+        self.run_view = TrainedRun(out, examples.prepared, config, state.model)
+        self.examples, self.judged = examples, judged
 
     def run(self) -> None:
         position = self.state.position
@@ -156,6 +161,7 @@ class _Loop:
         position, seed, settings = self.state.position, self.config.seed, self.config.train
         size, most = settings.batch_size, settings.epoch_batches or None
         epoch = self.examples.windows.deal(size, seed, position.epoch, most)
+        give_back()  # what dealing took
         clock, targets, seconds = _Clock(position), 0, position.seconds
         for dealt in islice(epoch, position.batch, None):
             self._step(dealt)
@@ -195,7 +201,7 @@ class _Loop:
     def _end_of_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
         rate, shares = self._judge()
-        best = rate > position.best_hit_rate or not len(self.rows)  # nothing to judge by: the last epoch is kept
+        best = rate > position.best_hit_rate or not len(self.judged)  # nothing to judge by: the last epoch is kept
         if best:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
@@ -221,7 +227,9 @@ class _Loop:
         with whole_table(state.model, self.ranks):
             if self.ranks.first:
                 self.run_view = TrainedRun(self.out, self.run_view.prepared, self.config, state.model)
-                rate, shares = judge(self.run_view, self.held, self.rows, self.config.train.validate_at)
+                rate, shares = judge(
+                    self.run_view, self.judged, np.arange(len(self.judged)), self.config.train.validate_at
+                )
                 found = [rate, *(shares[kind] for kind in KINDS)]
         rate, *told = self.ranks.tell(found)
         return Judgement(rate, dict(zip(KINDS, told, strict=True)))
@@ -241,7 +249,7 @@ class _Loop:
             "best_epoch": position.best_epoch + 1,
             "validation_hit_rate": position.best_hit_rate,
             "shares": position.best_shares,
-            "judged_users": len(self.rows),
+            "judged_users": len(self.judged),
         }
         write_record(self.out, record)
         shutil.rmtree(self.out / "checkpoint", ignore_errors=True)

@@ -23,6 +23,7 @@ from multitudes.train.build import build_model
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
 from multitudes.train.objective import TargetLogQ, batch_loss, total
+from multitudes.train.optimizer import Adam
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.sharded import distribute, sum_gradients
 
@@ -34,10 +35,9 @@ def fresh_state(prepared: Prepared, config: RunConfig, ranks: Ranks = ALONE) -> 
     torch.manual_seed(stream_seed(config.seed, "weights"))
     model = distribute(build_model(prepared, config.method, config.model), ranks).to(device(config.train.device))
     settings = config.train
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(dense(model), lr=settings.learning_rate, weight_decay=settings.weight_decay),
-        # Touches the rows of a step only: updating a whole large vocabulary would cost more than the step.
-        torch.optim.SparseAdam([model.items.id_embedding.weight], lr=settings.learning_rate),
+    optimizers = [
+        Adam(dense(model), rate=settings.learning_rate, decay=settings.weight_decay),
+        Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),
     ]
     frequency = StreamingFrequency.start(prepared.n_items, settings.in_batch)
     return State(model, optimizers, frequency, loss_sums={}, position=Position())
@@ -57,7 +57,7 @@ def gradients(
     needs the sum of their weights before the first part goes back: more than one are read twice.
     """
     for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
     pool = _pool(state, examples.targets(dealt), examples.prepared.n_items, config)
     shares = [Share(ranks.rank + part * ranks.size, ranks.size * parts) for part in range(parts)]
 
