@@ -6,6 +6,8 @@ import polars as pl
 import pytest
 
 from multitudes.data.clean.sources import Logs
+from multitudes.data.duck import open_engine
+from multitudes.data.earlier import COLUMNS, FILE, keep
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.times import DAY_S
 from multitudes.errors import ArtefactError, DataError, MultitudesError, UsageError
@@ -136,3 +138,13 @@ def test_sound_events_that_are_missing_or_damaged_are_named(tmp_path):
         run(second, tmp_path / "two", append=one.path)
     (one.path / "manifest.json").write_text(manifest)
     assert json.loads((run(second, tmp_path / "two", append=one.path).path / "manifest.json").read_text())["counts"]
+
+
+def test_what_is_kept_lies_in_the_order_of_the_rows_however_the_engine_has_it(tmp_path):
+    columns = ", ".join(f"0 AS {name}" for name in COLUMNS.split(", ")[1:])
+    with open_engine(tmp_path, "200MB", 1) as engine:
+        engine.make("sound", f"SELECT (range * 7919) % 10007 AS row, {columns} FROM range(10007)")
+        keep(engine, tmp_path)
+        disordered = engine.rows("SELECT row FROM sound LIMIT 3")
+    assert [row for (row,) in disordered] == [0, 7919, 5831], "the control"
+    assert pl.read_parquet(tmp_path / FILE)["row"].to_list() == list(range(10007))

@@ -45,6 +45,25 @@ def test_targets_are_corrected_by_how_often_they_are_among_the_negatives(monkeyp
         assert (expected < 0).all(), "a correction, and not nothing"
 
 
+def test_each_step_draws_dropout_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared, seeds = planted()[1], []
+    state, made = (
+        step.fresh_state(prepared, CONFIG),
+        Examples(prepared, history=10, window=3, first_time_only=True, condition="match"),
+    )
+    dealt = next(iter(made.windows.deal(16, seed=0, epoch=0)))
+
+    def heard(*given):
+        seeds.append(torch.initial_seed())
+        return batch_loss(*given)
+
+    monkeypatch.setattr(step, "batch_loss", heard)
+    for number in (1, 2, 1):
+        state.position.step = number
+        step.gradients(state, made, dealt, CONFIG)
+    assert seeds[0] == seeds[2] != seeds[1], "of the seed and the step, and of nothing else"
+
+
 def test_long_gradients_are_cut() -> None:
     state = after_gradients()
     for weight in step.dense(state.model):
