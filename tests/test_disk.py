@@ -1,4 +1,7 @@
-"""What says that a disk is full, in the words of each library that writes; a real one: /dev/full takes nothing."""
+"""What says that a disk is full, in the words of each library that writes; a real one: /dev/full takes nothing.
+
+And a file that takes another's place is on the disk before it does.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,8 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
-from multitudes.disk import is_full
+from multitudes.disk import is_full, put, sync_all, write_json
+from tests.flushing import Flushing
 
 FULL = Path("/dev/full")
 
@@ -42,3 +46,26 @@ def test_a_full_disk_is_known_whoever_writes(write):
 )
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_full(error)
+
+
+def test_a_file_is_flushed_before_it_takes_its_place_and_its_folder_afterwards(tmp_path, monkeypatch):
+    flushing, file = Flushing(monkeypatch), tmp_path / "file.json"
+    write_json(file, {"a": 1})
+    assert flushing.missing(file) == []
+    partial = tmp_path / "partial"
+    partial.write_text("more")
+    put(partial, file)
+    assert (flushing.missing(file), file.read_text()) == ([], "more")
+    partial.write_text("careless")
+    partial.replace(file)
+    assert flushing.missing(file) == ["partial", f"{tmp_path.name}/ afterwards"], "the control"
+
+
+def test_a_folder_is_flushed_with_all_that_is_in_it(tmp_path, monkeypatch):
+    flushing, folder = Flushing(monkeypatch), tmp_path / "draft"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b"):
+        (folder / name).write_text(name)
+    sync_all(folder)
+    folder.rename(tmp_path / "place")
+    assert flushing.missing(tmp_path / "place") == [f"{tmp_path.name}/ afterwards"], "its name is its parent's to keep"

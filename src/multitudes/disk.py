@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all, and what says that a disk is full, or that a file is not this user's."""
+"""Files that appear whole or not at all, whatever ends meanwhile: a process, or the power of the machine.
+
+And what says that a disk is full, or that a file is not this user's.
+"""
 
 import errno
 import json
@@ -20,7 +23,7 @@ def replacing(file: Path, partial: Path) -> Iterator[None]:
     """Let ``partial`` be written, and then take the place of ``file``; where that fails it gives its room back."""
     try:
         yield
-        partial.replace(file)
+        put(partial, file)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -35,6 +38,23 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, record: Mapping[str, Any]) -> None:
     """Write ``record``, whole or not at all."""
     write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+
+def put(partial: Path, place: Path) -> None:
+    """Let a file that is whole take its place, of which there may be an earlier one, and wait until that is so on disk.
+
+    Renamed before it is on the disk, it could be the place of nothing after a loss of power.
+    """
+    sync(partial)
+    partial.replace(place)
+    sync(place.parent)
+
+
+def sync_all(folder: Path) -> None:
+    """Wait until a folder is on the disk with all that is in it; its own name is its parent's to keep."""
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)
 
 
 def sync(path: Path) -> None:

@@ -18,6 +18,7 @@ from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.locks import locked
 from tests.bulk.results import read
+from tests.flushing import Flushing
 from tests.release.small_release import publish_small
 
 CONFIG = BulkConfig(n=4)
@@ -50,6 +51,13 @@ def test_every_user_is_answered_once_those_of_the_table_behind_those_of_the_rele
     assert len(parts(tmp_path / "out")) == 3, "two shards of the release, one of the table"
     whole = recommend_all(releases, tmp_path / "whole", CONFIG, more=others)
     assert (whole, read(tmp_path / "whole")) == (done, read(tmp_path / "out")), "shards change nothing"
+
+
+def test_a_shard_is_on_the_disk_before_it_counts_as_done(releases, tmp_path, monkeypatch):
+    flushing, out = Flushing(monkeypatch), tmp_path / "out"
+    recommend_all(releases, out, CONFIG, shard_users=2)
+    assert len(parts(out)) == 2
+    assert [flushing.missing(out / name) for name in (*parts(out), "batch.json")] == [[], [], []]
 
 
 def test_what_is_done_is_kept_and_the_rest_is_made(releases, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 
 from multitudes.data.folder import new_folder
 from multitudes.errors import UsageError
+from tests.flushing import Flushing
 
 
 def fill(out, text, overwrite=False, fails=False):
@@ -22,6 +23,13 @@ def test_a_folder_is_there_only_when_it_is_complete(tmp_path):
         assert not out.exists()
     assert (out / "marker").read_text() == "one"
     assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    flushing = Flushing(monkeypatch)
+    for text in ("one", "another"):
+        fill(tmp_path / "out", text, overwrite=True)
+        assert flushing.missing(tmp_path / "out") == []
 
 
 def test_a_failure_leaves_neither_the_folder_nor_a_trace(tmp_path):

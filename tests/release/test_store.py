@@ -7,6 +7,7 @@ import pytest
 
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.release.store import ReleaseStore
+from tests.flushing import Flushing
 from tests.release.publisher import kill_and_look
 from tests.release.small_release import publish_small
 
@@ -33,6 +34,12 @@ def test_versions_count_up_and_the_newest_serves(tmp_path: Path):
     assert store.versions() == ["0001", "0002", "0003"]
     assert store.current() == "0003"
     assert read(store) == "c"
+
+
+def test_a_version_is_on_the_disk_before_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flushing, store = Flushing(monkeypatch), ReleaseStore(tmp_path)
+    publish(store, "a")
+    assert flushing.missing(tmp_path / "versions" / "0001") == flushing.missing(tmp_path / "CURRENT") == []
 
 
 def test_rollback_goes_one_back_or_to_the_named_version_and_the_next_publish_goes_on(tmp_path: Path):

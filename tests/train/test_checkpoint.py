@@ -13,6 +13,7 @@ from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.step import fresh_state
+from tests.flushing import Flushing
 from tests.worlds import planted
 
 
@@ -39,6 +40,19 @@ def test_a_crash_between_the_renames_and_one_in_the_next_save_lose_nothing(
     again = state()
     checkpoint.load(again, folder)
     assert again.position.step == 7
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_a_loss_of_power_finds_the_earlier_checkpoint_or_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
+) -> None:
+    """All files are on the disk before they are the checkpoint, and that they are it before the earlier one goes."""
+    flushing, folder, here, held = Flushing(monkeypatch), tmp_path / "checkpoint", state(), []
+    checkpoint.save(here, folder, best=True)
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: held.append((path, flushing.missing(folder))))
+    checkpoint.save(here, folder, best=best)
+    assert held[-1] == (tmp_path / "checkpoint.old", [])
+    assert len(list(folder.iterdir())) == 5
 
 
 def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:

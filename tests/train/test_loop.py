@@ -22,9 +22,10 @@ from multitudes.train.begin import held
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.execution import ExecutionConfig
 from multitudes.train.loop import fit, train
-from multitudes.train.record import append_metrics
+from multitudes.train.record import append_metrics, write_record
 from multitudes.train.run import TrainedRun
 from multitudes.train.validation import Judgement
+from tests.flushing import Flushing
 from tests.worlds import planted
 
 _MAIN = "from multitudes.cli.main import main; main()"
@@ -151,6 +152,22 @@ def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["best_epoch"], record["judged_users"]) == (3, 0)
     assert sum(run.shares.values()) == 0
+
+
+def test_a_run_is_on_the_disk_before_it_is_said_to_be_finished(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushing, told = Flushing(monkeypatch), []
+    files = [tmp_path / "run" / name for name in ("weights.safetensors", "metrics.jsonl")]
+
+    def heard(out: Path, record: dict[str, object]) -> None:
+        told.append(record["finished"] and [flushing.missing(file) for file in files])
+        write_record(out, record)
+
+    monkeypatch.setattr("multitudes.train.loop.write_record", heard)
+    train(prepared, config(epochs=1), tmp_path / "run")
+    assert told == [[[], []]]
+    assert flushing.missing(tmp_path / "run" / "run.json") == []
 
 
 def test_an_existing_run_is_not_overwritten(prepared: Prepared, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import NAMES
 from multitudes.bulk.folder import part_files
+from multitudes.disk import put
 from multitudes.errors import UsageError
 
 _USERS_AT_ONCE = 512
@@ -52,7 +53,7 @@ def _complete(file: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(0o644)  # mkstemp's files are for their owner alone
-        draft.replace(file)
+        put(draft, file)
     finally:
         draft.unlink(missing_ok=True)
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import NAMES
-from multitudes.disk import sync, write_json
+from multitudes.disk import replacing, write_json
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.index import files
 from multitudes.locks import locked
@@ -51,13 +51,8 @@ def part_name(shard: int) -> str:
 def write_part(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     """Write a shard beside its place and rename it when it is on the disk; with its counts, for who goes on later."""
     draft = folder / f".{part_name(shard)}.part"
-    try:
+    with replacing(folder / part_name(shard), draft):
         _write(draft, shard, tables, schema)
-        sync(draft)
-        draft.replace(folder / part_name(shard))
-    finally:
-        draft.unlink(missing_ok=True)  # on a full disk, what is half-written gives its room back
-    sync(folder)
 
 
 def _write(draft: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
@@ -121,7 +116,6 @@ def finish(folder: Path, held: Counts, shards: int) -> None:
     parts = {part_name(shard): files.checksum(folder / part_name(shard)) for shard in range(shards)}
     record = {**_HEAD, **held._asdict(), "parts": parts}
     write_json(folder / MANIFEST, record | {"asked": _read(folder / BEGUN)})
-    sync(folder)
 
 
 def verified(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from multitudes.disk import sync
+from multitudes.disk import sync, sync_all
 from multitudes.errors import UsageError
 from multitudes.locks import locked
 
@@ -49,7 +49,7 @@ def new_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
         try:
             _refuse_existing(out, marker, overwrite)  # by now another may have ended well
             yield partial
-            _flush(partial)
+            sync_all(partial)
             _put(partial, out)
             sync(out.parent)
         finally:
@@ -100,9 +100,3 @@ def _put(partial: Path, out: Path) -> None:
         raise
     finally:
         shutil.rmtree(old.parent, ignore_errors=True)
-
-
-def _flush(folder: Path) -> None:
-    for path in sorted(folder.rglob("*")):
-        sync(path)
-    sync(folder)

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from multitudes.disk import sync, write_text
+from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
 from multitudes.locks import locked
 from multitudes.logs.schemas import Kinds, LogName
@@ -100,10 +100,3 @@ def changing(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]
         A context that says whether it was had; always True with ``wait``.
     """
     return locked(workshop(folder) / "lock", wait=wait)
-
-
-def put(partial: Path, file: Path) -> None:
-    """Give a file that is whole its name, once it is on the disk."""
-    sync(partial)
-    partial.replace(file)
-    sync(file.parent)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from multitudes.disk import put
 from multitudes.ids import Id
 from multitudes.logs import folder as places
 from multitudes.logs import notes
@@ -35,5 +36,5 @@ def _rewrite(folder: Path, part: Path, user_id: Id) -> int:
     elif gone:
         partial = places.partial(folder, part)
         rows.filter(~theirs.fill_null(value=False)).sink_parquet(partial)
-        places.put(partial, part)
+        put(partial, part)
     return int(gone)

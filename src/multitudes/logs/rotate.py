@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multitudes.disk import put
 from multitudes.logs import folder as places
 from multitudes.logs import lines, notes, schemas, spool
 from multitudes.logs.notes import Forgotten
@@ -62,7 +63,7 @@ def _to_part(folder: Path, file: Path, log: LogName, kinds: Kinds) -> Rotated:
             out.write_table(_arrow(kept))
             total += Rotated(rows=kept.height, torn=torn, forgotten=found.height - kept.height)
     if total.rows:
-        places.put(partial, part)
+        put(partial, part)
     else:
         partial.unlink()
     if total.torn:

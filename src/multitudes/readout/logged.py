@@ -29,6 +29,7 @@ from multitudes.data.duck import Advice, DuckDB, open_engine, reading
 from multitudes.data.engine import literal, value
 from multitudes.data.tables import Table
 from multitudes.data.times import DAY_S
+from multitudes.disk import put
 from multitudes.errors import DataError, UsageError
 
 _OWN = ("visits", "active", "session_s", "saves", "topics_served", "adopted_topics")
@@ -99,7 +100,7 @@ def outcomes_of(served: Path, events: Path, items: Path | None, out: Path, confi
             SELECT count(*) AS rows, count(DISTINCT user_id) AS users, list(DISTINCT metric ORDER BY metric) AS metrics
             FROM {literal(str(partial))}""",
         ).row(0)
-        partial.replace(out)
+        put(partial, out)
         repeated = value(connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_WHOLE}) - count(*) FROM done")
     return Written(made[0], made[1], tuple(made[2]), int(repeated))
 

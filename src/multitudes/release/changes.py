@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.disk import put, sync
 from multitudes.errors import ArtefactError
 
 FORMAT: Final = "multitudes-changes"
@@ -139,15 +140,9 @@ def _create(file: Path, owner: str) -> None:
     """Let the file appear with its first line, so that there is never half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}")
-    with draft.open("wb") as stream:
-        stream.write(_head(owner))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-    for folder in (file.parent, file.parent.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    draft.write_bytes(_head(owner))
+    put(draft, file)
+    sync(file.parent.parent)
 
 
 def _head(owner: str) -> bytes:

@@ -14,7 +14,6 @@ A version appears by one rename of a folder whose files are already on the disk,
 yet, after the second the new release: never a mixture. (Needs a local POSIX file system.)
 """
 
-import os
 import re
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.disk import sync
+from multitudes.disk import put, sync, sync_all
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import locked
 from multitudes.release.manifest import MANIFEST
@@ -65,10 +64,7 @@ class ReleaseStore:
             OSError: the disk is full or broken; the release that served before still does.
         """
         stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
-        for folder, _, names in os.walk(stage):
-            for name in names:
-                sync(Path(folder) / name)
-            sync(Path(folder))
+        sync_all(stage)
         version = f"{self._newest() + 1:04d}"
         stage.rename(self._folder(version))
         sync(self.root / _VERSIONS)
@@ -176,9 +172,7 @@ class ReleaseStore:
     def _switch(self, version: str) -> None:
         draft = self.root / f".{CURRENT}"
         draft.write_text(version + "\n", encoding="utf-8")
-        sync(draft)
-        draft.replace(self.root / CURRENT)
-        sync(self.root)
+        put(draft, self.root / CURRENT)
 
     def _remove_dead_stages(self) -> None:
         # Under the lock no other publisher lives, so whatever is staged was left by one that died.

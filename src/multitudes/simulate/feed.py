@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.disk import put
 from multitudes.logs.schemas import Kinds, part
 from multitudes.simulate.organic import Actions
 from multitudes.simulate.reactions import NOTHING
@@ -60,7 +61,7 @@ def write(folder: Path, day: Day, topics: tuple[str, ...]) -> None:
         (folder / log).mkdir(parents=True, exist_ok=True)
         partial = folder / log / f".{name_of(day.day)}.part"
         table.write_parquet(partial)
-        partial.replace(folder / log / name_of(day.day))
+        put(partial, folder / log / name_of(day.day))
 
 
 def read(folder: Path, day: int, slots: int) -> Visits:

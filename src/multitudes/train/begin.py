@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from multitudes.data.prepared import Prepared
+from multitudes.disk import sync
 from multitudes.errors import UsageError
 from multitudes.locks import locked
 from multitudes.train.config import RunConfig
@@ -33,6 +34,7 @@ def begin(prepared: Prepared, config: RunConfig, out: Path, *, overwrite: bool) 
     if _is_new(out):
         out.mkdir(parents=True, exist_ok=True)
         write_record(out, new_record(prepared, config.model_dump(mode="json")))
+        sync(out.parent)
 
 
 def unfinished(prepared: Prepared, config: RunConfig, out: Path, *, resume: bool, overwrite: bool) -> bool:

@@ -29,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
+from multitudes.disk import sync
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.model import TwoTower
 from multitudes.train.optimizer import Adam
@@ -68,7 +69,7 @@ class State:
 
 
 def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False) -> None:
-    """Write ``state``; a process killed at any moment leaves the earlier checkpoint or this one.
+    """Write ``state``; a process killed at any moment, or a loss of power, leaves the earlier checkpoint or this one.
 
     Args:
         state: of this rank.
@@ -98,9 +99,11 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
             shutil.rmtree(fresh, ignore_errors=True)
         raise failed or UnavailableError("")
     if ranks.first:
+        sync(fresh)
         if folder.exists():
             folder.replace(old)
         fresh.replace(folder)
+        sync(folder.parent)  # before the earlier one goes
         shutil.rmtree(old, ignore_errors=True)
     ranks.wait()  # who ends now has the others ended too, and the renames must be done by then
 
@@ -111,7 +114,9 @@ def _write_part(state: State, fresh: Path, ranks: Ranks, *, best: bool) -> None:
     if best:
         _write(weights(state.model), fresh, _BEST, own, ranks)
     if ranks.first:
-        (fresh / "position.json").write_text(json.dumps(asdict(state.position)), encoding="utf-8")
+        position = fresh / "position.json"
+        position.write_text(json.dumps(asdict(state.position)), encoding="utf-8")
+        sync(position)
 
 
 def _link(file: Path, to: Path) -> None:
@@ -130,6 +135,7 @@ def _write(tensors: dict[str, Tensor], folder: Path, prefix: str, own: slice, ra
         files[f"{prefix}shared.safetensors"] = rest
     for name, some in files.items():
         save_file(some, folder / name)
+        sync(folder / name)
 
 
 def best_weights(folder: Path, items: int) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from multitudes.batches.pinnersage import PinnerSageConfig, unit
 from multitudes.batches.vectors import Kind, Partition, UserVectors
 from multitudes.config import Config, parse
 from multitudes.data.prepared import Prepared, open_array
+from multitudes.disk import sync, sync_all
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.train.record import data_digest, new_record, open_prepared, read_record, write_record
 
@@ -157,9 +158,11 @@ def _write(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -
         np.save(partial / _VECTORS, vectors_ID, allow_pickle=False)
         write_record(partial, record)
         partial.chmod(0o755)
+        sync_all(partial)
         if out.exists():
             shutil.rmtree(out)
         partial.rename(out)
+        sync(out.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
