@@ -8,19 +8,22 @@ from pathlib import Path
 from benchmarks.machine import ROOT, Circumstances
 from benchmarks.records import keep
 from benchmarks.scale.everybody import everybody
-from benchmarks.scale.growth import LIMIT, growth, tables
+from benchmarks.scale.growth import LIMIT, growth, tables, training_alone
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
-PARTS = ("synth", "growth", "everybody")
+PARTS = ("synth", "growth", "training", "everybody")
 
 
 def main() -> None:
     """Measure, and keep what was measured of another size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description="Measure how much grows.")
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; none: all")
-    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of growth")
+    parser.add_argument(
+        "--events", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of growth and of training"
+    )
     parser.add_argument("--memory-limit", default=LIMIT, help="of the engine that prepares")
-    parser.add_argument("--items", type=int, default=100_000, help="of everybody")
+    parser.add_argument("--items", type=int, default=100_000, help="of everybody and of training")
+    parser.add_argument("--batch-parts", type=int, default=1, help="[execution] parts of training")
     parser.add_argument("--users", type=int, default=2_000, help="of everybody")
     parser.add_argument("--work", type=Path, help="folder in which the releases of everybody are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -36,6 +39,11 @@ def main() -> None:
             elif part == "growth":
                 for events in given.events:
                     _keep(given.out, part, str(events), growth, events, given.memory_limit, Path(folder))
+            elif part == "training":
+                for events in given.events:
+                    sizes = (events, given.items, given.batch_parts)
+                    name = f"{events} events, {given.items} items, {given.batch_parts} parts"
+                    _keep(given.out, part, name, training_alone, *sizes, given.memory_limit, Path(folder))
             else:
                 size = f"{given.items} items"
                 _keep(given.out, part, size, everybody, given.items, given.users, given.work or Path(folder))

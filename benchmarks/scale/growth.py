@@ -43,15 +43,26 @@ def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def size(events: int) -> SynthConfig:
-    """Return the world of so many events."""
-    items = max(events // _EVENTS_AN_ITEM, _TOPICS)
+def training_alone(events: int, items: int, parts: int, memory_limit: str, folder: Path) -> dict[str, Any]:
+    """Return the memory of ``train`` with a table of another size than ``growth`` gives it."""
+    data, out, run = folder / "data", folder / "prepared", folder / "run"
+    in_child(make, events=events, items=items, folder=str(data))
+    in_child(prepare_within, data=str(data), out=str(out), memory_limit=memory_limit)
+    figures = {**size(events, items).model_dump(mode="json"), "train": training(out, run, parts)}
+    for made_folder in (data, out, run):
+        shutil.rmtree(made_folder)
+    return figures
+
+
+def size(events: int, items: int | None = None) -> SynthConfig:
+    """Return the world of so many events, and of as many items as go with them or are given."""
+    items = items or max(events // _EVENTS_AN_ITEM, _TOPICS)
     return SynthConfig(events=events, users=events // _EVENTS_A_USER, items=items, topics=_TOPICS, seed=SEED)
 
 
-def make(events: int, folder: str) -> None:
+def make(events: int, folder: str, items: int | None = None) -> None:
     """Write the tables."""
-    synth(folder, size(events))
+    synth(folder, size(events, items))
 
 
 def prepare_within(data: str, out: str, memory_limit: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from multitudes.sizing.unit_costs import UnitCosts, read
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale.md` -->"
 MEASURED = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
 PICTURE = "images/prepare-growth.svg"
+_SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 SIZES = (
     PlanConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
@@ -63,17 +64,19 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
     yield f"![Preparing against the number of events]({PICTURE})"
     yield ""
-    trained = [record["figures"]["train"] for record in results["growth"].values() if "train" in record["figures"]]
+    records = [record for part in ("growth", "training") for record in results.get(part, {}).values()]
+    trained = [record["figures"]["train"] for record in records if "train" in record["figures"]]
     if trained:
         yield (
             "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose"
-            " pages the kernel may drop; *libraries* is what the process has before it begins):"
+            " pages the kernel may drop; *libraries* is what the process has of its own before it begins; *parts*:"
+            " `[execution] parts`, of a batch):"
         )
         yield ""
-        columns = ("targets", "items", "table_and_moments_mib", "libraries_mib", "anonymous_mib", "peak_mib")
-        head = ["targets", "items", "table and moments", "libraries", "own at most", "resident at most", "make batch"]
+        columns = [*_SIZES, "table_and_moments_mib", "own_libraries_mib", "anonymous_mib", "peak_mib"]
+        head = ["targets", "items", "parts", "table and moments", "libraries", "own at most", "resident at most"]
         yield from table(
-            head, [[*(number(one[name]) for name in columns), f"{one['parts']['make batch']:.1%}"] for one in trained]
+            [*head, "own without libraries to table", "make batch"], [_trained(one, columns) for one in trained]
         )
     for record in results["everybody"].values():
         found = record["figures"]
@@ -84,6 +87,11 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         )
         yield ""
         yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
+
+
+def _trained(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+    ratio = (one["anonymous_mib"] - one["own_libraries_mib"]) / one["table_and_moments_mib"]
+    return [*(number(one[name]) for name in columns), f"{ratio:.2f}", f"{one['parts']['make batch']:.1%}"]
 
 
 def _row(stage: Stage) -> list[str]:

@@ -19,28 +19,34 @@ from benchmarks.train import PARTS
 from multitudes.batches.examples import Examples
 from multitudes.data.prepared import Prepared
 from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.execution import ExecutionConfig
 from multitudes.train.loop import fit
 
 TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
 _READ_S = 0.02  # between two readings of the memory
 
 
-def training(prepared: Path, out: Path) -> dict[str, Any]:
+def training(prepared: Path, out: Path, parts: int = 1) -> dict[str, Any]:
     """Return the targets of an epoch, MiB by what they are for, and what share of a step each part takes."""
-    found: dict[str, Any] = in_child(trained, threads=1, prepared=str(prepared), out=str(out)).value
+    found: dict[str, Any] = in_child(trained, threads=1, prepared=str(prepared), out=str(out), parts=parts).value
     return found
 
 
-def trained(prepared: str, out: str) -> dict[str, Any]:
-    """Train, and return what was seen."""
+def trained(prepared: str, out: str, parts: int) -> dict[str, Any]:
+    """Train, each batch in ``parts``, and return what was seen."""
     torch.set_num_threads(1)
-    data, config, before = Prepared.open(prepared), RunConfig(method="joint", seed=SEED, train=TRAIN), peak_mib()
+    data, config, before = (
+        Prepared.open(prepared),
+        RunConfig(method="joint", seed=SEED, train=TRAIN),
+        status_mib("RssAnon"),
+    )
     with watching(PARTS) as stopwatch, Anonymous() as own:
-        fit(data, config, Path(out))
+        fit(data, config, Path(out), execution=ExecutionConfig(parts=parts))
     last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     found = {
         "items": data.n_items,
-        "libraries_mib": figure(before),
+        "parts_of_a_batch": parts,
+        "own_libraries_mib": figure(before),
         "table_and_moments_mib": figure(3 * 4 * (data.n_items + 1) * config.model.width / 2**20),
         "anonymous_mib": figure(own.most_mib),
         "peak_mib": figure(peak_mib()),
