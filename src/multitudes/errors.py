@@ -7,8 +7,9 @@
     ├── DataError        3  bad data
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
     ├── MissingError     5  something missing: an extra, disk space, a port, the right to read or write a file
-    └── UnavailableError 6  a remote engine that does not answer, or refuses who asks
-        └── StateError   6  the store of user states does not answer
+    ├── UnavailableError 6  a remote engine that does not answer, or refuses who asks
+    │   └── StateError   6  the store of user states does not answer
+    └── StoppedError   130  a person has interrupted, and another process says so
 
 A message is one line: what was given, what was expected, what to do.
 """
@@ -54,6 +55,12 @@ class UnavailableError(MultitudesError):
 
 class StateError(UnavailableError):
     """The store of user states does not answer in time. What was asked of it may be tried again."""
+
+
+class StoppedError(MultitudesError):
+    """A person has interrupted several processes, of which another one says so."""
+
+    exit_code = INTERRUPTED
 
 
 def missing_extra(module: str, extra: str) -> MissingError:

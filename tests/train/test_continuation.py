@@ -1,30 +1,42 @@
 """A run goes on with newer data: what has a name that was known keeps what was learned, what is new begins anew."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
+from multitudes.batches.vectors import KINDS
 from multitudes.batches.windows import eligible
 from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import Prepared
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.nn.user_config import UserTowerConfig
+from multitudes.train import kept
+from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.continuation import begin_with, continued, expect, last_time, places
-from multitudes.train.loop import fit, train
+from multitudes.train.loop import _examples, fit, train
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import TrainedRun, weights
-from multitudes.train.step import fresh_state
+from multitudes.train.sharded import TABLE
+from multitudes.train.step import descend, fresh_state, gradients
+from multitudes.train.validation import Judgement
 
 MODEL = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
 CONFIG = RunConfig(
     method="joint", model=MODEL, train=TrainConfig(epochs=1, batch_size=32, in_batch=64, uniform=32, final=True)
 )
+
+FILES = (kept.FILE, "weights.safetensors")
+SHARES = dict.fromkeys(KINDS, 1 / 3)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +80,153 @@ def test_known_items_keep_their_rows_and_new_ones_begin_as_in_any_training(
     assert np.array_equal(towers[0]["user.history.0.weight"], towers[1]["user.history.0.weight"])
 
 
+def on(config: RunConfig, run: TrainedRun) -> RunConfig:
+    """Return ``config`` as it would go on from ``run`` with all the events, were that allowed."""
+    return config.model_copy(update={"continues": str(run.path.resolve())})
+
+
+def moments(state: State) -> dict[str, Tensor]:
+    """Return what the optimisers know, by the name of a key and a weight."""
+    name = kept.names(state)
+    return {
+        f"{key}/{name[f'{i}/{j}']}": torch.as_tensor(value)
+        for i, optimizer in enumerate(state.optimizers)
+        for j, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+
+
+def steps(state: State, prepared: Prepared, config: RunConfig, epoch: int) -> None:
+    """Take the steps of an epoch."""
+    examples = _examples(prepared, config)
+    for dealt in examples.windows.deal(config.train.batch_size, config.seed, epoch, config.train.epoch_batches):
+        state.position.step += 1
+        gradients(state, examples, dealt, config)
+        descend(state)
+
+
+def test_going_on_with_the_same_data_is_training_on(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path
+) -> None:
+    """To the bit; the control, which has the weights alone, ends elsewhere."""
+    early, ends = days[0], {}
+    two = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 2})})
+    ends["on"] = weights(train(early, two, tmp_path / "two").model)
+    forgetful = without_state(before, tmp_path)
+    for name, origin in (("kept", before), ("new", forgetful)):
+        state = fresh_state(early, CONFIG)
+        begin_with(state, early, on(CONFIG, origin), ALONE)
+        steps(state, early, CONFIG, epoch=1)
+        ends[name] = weights(state.model)
+    assert all(torch.equal(ends["on"][name], weight) for name, weight in ends["kept"].items())
+    assert not torch.equal(ends["on"][TABLE], ends["new"][TABLE]), "the control"
+
+
+def without_state(run: TrainedRun, folder: Path) -> TrainedRun:
+    """Return a copy of ``run`` as versions before wrote it: weights alone."""
+    copy = shutil.copytree(run.path, folder / "weights-alone")
+    (copy / kept.FILE).unlink()
+    return TrainedRun.open(copy)
+
+
+def test_what_the_optimiser_knew_of_an_id_follows_it_and_of_a_new_one_it_knows_nothing(
+    days: tuple[Prepared, Prepared], before: TrainedRun
+) -> None:
+    early, whole = days
+    config = continued(CONFIG, before)
+    state = fresh_state(whole, config)
+    begin_with(state, whole, config, ALONE)
+    old, new = load_file(before.path / kept.FILE), moments(state)
+    number = {item: i for i, item in enumerate(ids(early))}
+    for key in ("exp_avg", "exp_avg_sq"):
+        was, now = old[f"{key}/{TABLE}"], new[f"{key}/{TABLE}"]
+        for i, item in enumerate(ids(whole)):
+            assert torch.equal(now[i], was[number[item]] if item in number else torch.zeros(8)), item
+        assert now.any()
+        name = f"{key}/user.history.0.weight"
+        assert torch.equal(new[name], old[name])
+    assert new[f"step/{TABLE}"] == old[f"step/{TABLE}"] == state.position.step == old["steps"] > 0
+    known = [i for i, item in enumerate(ids(whole)) if item in number]
+    places_before = [number[ids(whole)[i]] for i in known]
+    assert np.array_equal(state.frequency.interval[known], old["frequency/interval"].numpy()[places_before])
+    assert np.array_equal(state.frequency.last[known], old["frequency/last"].numpy()[places_before])
+    other = set(range(len(ids(whole)))) - set(known)
+    assert (state.frequency.last[sorted(other)] == state.position.step).all()
+
+
+def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
+    days: tuple[Prepared, Prepared], before: TrainedRun
+) -> None:
+    config = continued(CONFIG, before)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"in_batch": 16})})
+    state = fresh_state(days[1], config)
+    begin_with(state, days[1], config, ALONE)
+    expected = StreamingFrequency.start(days[1].n_items, 16)
+    expect(expected, days[1].item_count, 16)
+    assert np.array_equal(state.frequency.interval, expected.interval)
+    assert moments(state)[f"exp_avg/{TABLE}"].any()
+
+
+@pytest.mark.parametrize("damage", ["cut", "other model", "no moments"])
+def test_a_damaged_state_is_refused_by_its_name(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path, damage: str
+) -> None:
+    run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
+    file = run.path / kept.FILE
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-9])
+    else:
+        tensors = load_file(file)
+        tensors[f"exp_avg/{TABLE}"] = tensors[f"exp_avg/{TABLE}"][:-1].clone()
+        if damage == "no moments":
+            del tensors[f"exp_avg/{TABLE}"]
+        save_file(tensors, file)
+    with pytest.raises(ArtefactError, match=rf"run/{kept.FILE}: damaged, or of another model .*; remove it"):
+        train(days[1], continued(CONFIG, run), tmp_path / "after")
+    file.unlink()
+    assert train(days[1], continued(CONFIG, run), tmp_path / "after", resume=True).config.continues == str(run.path)
+
+
+def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_before, settings = without_state(before, tmp_path), tmp_path / "small.toml"
+    settings.write_text("[execution]\nkeep_state = false\n")
+    for origin, told in ((run_before, 1), (before, 0)):
+        out = tmp_path / f"after-{told}"
+        call = ["train", str(days[1].path), "--continue", str(origin.path), "--out", str(out)]
+        assert run([*call, "--config", str(settings)]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "optimiser" in line]
+        assert len(said) == told
+        assert not (out / kept.FILE).exists()
+    config = continued(CONFIG, run_before)
+    state = fresh_state(days[1], config)
+    begin_with(state, days[1], config, ALONE)
+    assert moments(state) == {}
+    assert state.position.step == 0
+
+
+def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
+    days: tuple[Prepared, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {}
+    for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
+        left = iter(rates)
+        monkeypatch.setattr("multitudes.train.loop.judge", lambda *_, left=left: Judgement(next(left), SHARES))
+        settings = CONFIG.train.model_copy(update={"final": False, "epochs": len(rates)})
+        train(days[0], CONFIG.model_copy(update={"train": settings}), tmp_path / name)
+        files[name] = load_file(tmp_path / name / kept.FILE)
+    assert all(torch.equal(files["best"][name], tensor) for name, tensor in files["two"].items())
+    assert files["last"]["steps"] > files["best"]["steps"], "the control"
+
+
+def test_the_state_is_twice_as_large_as_the_weights(before: TrainedRun) -> None:
+    numbers = {name: sum(t.numel() for t in load_file(before.path / name).values()) for name in FILES}
+    rows = before.prepared.n_items + 1
+    most = 2 * numbers["weights.safetensors"] + 2 * rows
+    assert most * 0.9 < numbers[kept.FILE] < most + 100
+
+
 def test_a_rank_takes_over_its_rows(days: tuple[Prepared, Prepared], before: TrainedRun) -> None:
     whole, config = days[1], continued(CONFIG, before)
     one, second = fresh_state(whole, config), Ranks(1, 3)
@@ -77,6 +236,13 @@ def test_a_rank_takes_over_its_rows(days: tuple[Prepared, Prepared], before: Tra
     own = second.part(whole.n_items + 1)
     table = one.model.items.id_embedding.weight.detach()[own]
     assert np.array_equal(part.model.items.id_embedding.weight.detach(), table)
+    whole_state, of_rank = moments(one), moments(part)
+    for key in ("exp_avg", "exp_avg_sq"):
+        name = f"{key}/{TABLE}"
+        assert torch.equal(of_rank.pop(name), whole_state.pop(name)[own])
+    assert of_rank.keys() == whole_state.keys()
+    assert all(torch.equal(of_rank[name], value) for name, value in whole_state.items())
+    assert np.array_equal(part.frequency.interval, one.frequency.interval)
 
 
 def test_only_what_came_since_is_trained_on(
@@ -136,6 +302,8 @@ def test_settings_that_going_on_does_not_take_are_refused(
         ("[model]\nwidht = 16\n", [], "unknown key 'widht'"),
         ("train = 3\n", [], "expected a table of settings"),
         ("", ["--refit", str(before.path)], "--refit and --continue"),
+        ("", ["--method", "joint"], "--method joint: --continue takes the method of"),
+        ("", ["--method", "pinnersage"], "--method pinnersage: --continue takes the method of"),
     ):
         file.write_text(text)
         assert run([*call, "--config", str(file), *options]) == 2

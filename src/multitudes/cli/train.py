@@ -37,7 +37,9 @@ WHICH = f"Which vectors a user gets: {', '.join(MethodName)}."
 def command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    method: Annotated[MethodName, typer.Option(metavar="<method>", help=WHICH)] = MethodName.JOINT,
+    method: Annotated[
+        MethodName | None, typer.Option(metavar="<method>", help=WHICH, show_default=str(MethodName.JOINT))
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
@@ -56,11 +58,11 @@ def command(
 
     A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
     is nothing to train, and the run is made at once. --refit RUN trains once more what RUN's validation has chosen, on
-    the validation events too: a last fit before publishing. --continue RUN goes on with RUN's weights on the events
-    that came since, for one epoch or as many as [train] of --config says. Several processes train one model under
-    torchrun: docs/training.md.
+    the validation events too: a last fit before publishing. --continue RUN goes on with RUN's weights and its
+    optimiser's state on the events that came since, for one epoch or as many as [train] of --config says. Several
+    processes train one model under torchrun: docs/training.md.
     """
-    if method is MethodName.PINNERSAGE:
+    if method is MethodName.PINNERSAGE and refit is None and continues is None:
         make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
         return
     from multitudes.cli.extras import require_torch
@@ -68,17 +70,16 @@ def command(
     require_torch()
     from multitudes.config import load_section
     from multitudes.data.prepared import Prepared
-    from multitudes.errors import UsageError
     from multitudes.train.execution import ExecutionConfig
     from multitudes.train.loop import fit
     from multitudes.train.parallel import joined, one_speaks, restarted
 
     with one_speaks():
-        if refit is not None and continues is not None:
-            raise UsageError("--refit and --continue: each says what to begin with; give one of them")
+        refuse_two_origins(method, refit, continues)
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
         if continues is not None:
             settings = continue_config(continues, seed, config)
+            tell_what_was_kept(continues)
         execution = load_section(config, "execution", ExecutionConfig)
         # Ranks that were started anew go on where they were, and replace nothing.
         how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
@@ -124,14 +125,38 @@ def make_pinnersage(
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
 
 
-def run_config(method: MethodName, seed: int, config: Path | None) -> "RunConfig":
+def refuse_two_origins(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
+    """Refuse options of which each says what to begin with.
+
+    Raises:
+        UsageError: more than one of them was given.
+    """
+    from multitudes.errors import UsageError
+
+    if refit is not None and continues is not None:
+        raise UsageError("--refit and --continue: each says what to begin with; give one of them")
+    for option, run in (("--refit", refit), ("--continue", continues)):
+        if method is not None and run is not None:
+            raise UsageError(f"--method {method.value}: {option} takes the method of {run}; leave --method out")
+
+
+def tell_what_was_kept(run: Path) -> None:
+    """Say where the optimiser begins anew."""
+    from multitudes.train.kept import FILE
+    from multitudes.train.parallel import is_first
+
+    if is_first() and not (run / FILE).exists():
+        typer.echo(f"{run}: kept no state ({FILE}); the optimiser begins anew", err=True)
+
+
+def run_config(method: MethodName | None, seed: int, config: Path | None) -> "RunConfig":
     """Return the settings of a run, with [model] and [train] of the file ``config``."""
     from multitudes.config import load_section
     from multitudes.nn.user_config import UserTowerConfig
     from multitudes.train.config import RunConfig, TrainConfig
 
     return RunConfig(
-        method=method.value,
+        method=(method or MethodName.JOINT).value,
         seed=seed,
         model=load_section(config, "model", UserTowerConfig),
         train=load_section(config, "train", TrainConfig),

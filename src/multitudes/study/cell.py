@@ -32,6 +32,7 @@ from multitudes.study.cells import outcomes_file, read_result, result_file
 from multitudes.study.code import begin, code_digest, code_of
 from multitudes.study.result import costs, summary, together
 from multitudes.train.config import RunConfig
+from multitudes.train.execution import ExecutionConfig
 from multitudes.train.loop import train
 from multitudes.train.pinnersage import METHOD as PINNERSAGE
 from multitudes.train.pinnersage import make
@@ -39,6 +40,7 @@ from multitudes.train.run import TrainedRun
 from multitudes.train.runs import Run, open_run
 
 _EVERY_S = 0.5  # between two lines of progress
+_EXECUTION = ExecutionConfig(keep_state=False)  # nobody goes on from a cell
 
 
 def main(folder: Path) -> int:
@@ -120,11 +122,11 @@ def _trained(job: dict[str, Any], training: Path, report: "_Report") -> Run:
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)
     try:
-        return train(prepared, config, folder, resume=True, progress=report)
+        return train(prepared, config, folder, resume=True, execution=_EXECUTION, progress=report)
     except ArtefactError:
         shutil.rmtree(folder, ignore_errors=True)  # a process was killed while it made this folder
         begin(training)
-        return train(prepared, config, folder, progress=report)
+        return train(prepared, config, folder, execution=_EXECUTION, progress=report)
 
 
 def _code(training: Path) -> str:

@@ -4,15 +4,16 @@ The order of examples, the negatives and the dropout of a step are functions of 
 has to be kept for a resumed run to end with the identical weights.
 
 Each rank writes a file with its rows of the item table, and reads its rows from the files of however many ranks wrote
-them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.) The weights of the best epoch are
-kept here alone: in memory they would be a third of what training takes.
+them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.) What the best epoch ended with is
+kept here alone: in memory its weights would be a third of what training takes. Its files are the same ones under a
+second name, where the file system has links, until a later epoch that is not better leaves them behind.
 
 ::
 
     checkpoint/position.json                   where training stands
                shared.safetensors              what every rank has
                rows-FROM-TO.safetensors        rows of the table and of what the optimiser knows of them
-               best-shared.safetensors         the weights of the best epoch so far, once there is one
+               best-shared.safetensors         the same two of the best epoch so far, once there is one
                best-rows-FROM-TO.safetensors
 """
 
@@ -75,7 +76,7 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
         state: of this rank.
         folder: the checkpoint.
         ranks: all of them call this.
-        best: these weights are the best so far; else those that were stay.
+        best: this state is the best so far; else the one that was stays.
 
     Raises:
         OSError, SafetensorError: this rank could not write its part; what all had written gave its room back.
@@ -110,9 +111,9 @@ def save(state: State, folder: Path, ranks: Ranks = ALONE, *, best: bool = False
 
 def _write_part(state: State, fresh: Path, ranks: Ranks, *, best: bool) -> None:
     own = ranks.part(state.model.items.id_embedding.num_embeddings)
-    _write(_tensors(state), fresh, "", own, ranks)
-    if best:
-        _write(weights(state.model), fresh, _BEST, own, ranks)
+    for file in _write(_tensors(state), fresh, own, ranks):
+        if best:
+            _link(file, file.with_name(_BEST + file.name))
     if ranks.first:
         position = fresh / "position.json"
         position.write_text(json.dumps(asdict(state.position)), encoding="utf-8")
@@ -126,28 +127,36 @@ def _link(file: Path, to: Path) -> None:
         shutil.copyfile(file, to)
 
 
-def _write(tensors: dict[str, Tensor], folder: Path, prefix: str, own: slice, ranks: Ranks) -> None:
-    """Write what has a row for each item, each rank its own, and the rest once."""
+def _write(tensors: dict[str, Tensor], folder: Path, own: slice, ranks: Ranks) -> list[Path]:
+    """Write what has a row for each item, each rank its own, and the rest once; return the files of this rank."""
     of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
-    files = {f"{prefix}rows-{own.start}-{own.stop}.safetensors": of_table}
+    files = {f"rows-{own.start}-{own.stop}.safetensors": of_table}
     if ranks.first:
-        rest = {name: tensor for name, tensor in tensors.items() if name not in of_table}
-        files[f"{prefix}shared.safetensors"] = rest
+        files["shared.safetensors"] = {name: tensor for name, tensor in tensors.items() if name not in of_table}
     for name, some in files.items():
         save_file(some, folder / name)
         sync(folder / name)
+    return [folder / name for name in files]
 
 
-def best_weights(folder: Path, items: int) -> dict[str, Tensor]:
-    """Return the weights of the best epoch, whole: of ``items`` rows, whoever wrote them.
+def best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
+    """Return what the best epoch ended with, whole: of ``items`` rows, whoever wrote them.
+
+    Args:
+        folder: the checkpoint.
+        items: rows of the table.
+        prefix: which tensors: ``weight/``, ``optimizer/``, ``frequency/`` or ``steps``; names come without it.
 
     Raises:
         ArtefactError: the checkpoint is damaged.
     """
     shared = folder / f"{_BEST}shared.safetensors"
-    with _reading(shared):
-        rest = load_file(shared)
-    return rest | _rows(folder, slice(0, items), _BEST)
+    with _reading(shared), safe_open(shared, "pt") as opened:
+        rest = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+    found = _under(prefix, rest | _rows(folder, slice(0, items), _BEST, under=prefix))
+    if not found:
+        raise ArtefactError(f"{shared}: damaged, or of another version (no {prefix}); {_REPAIR}")
+    return found
 
 
 def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
@@ -191,7 +200,7 @@ def _take(state: State, tensors: dict[str, Tensor]) -> None:
     state.frequency.last[:] = tensors["frequency/last"].numpy()
     state.frequency.interval[:] = tensors["frequency/interval"].numpy()
     for i, optimizer in enumerate(state.optimizers):
-        _restore(optimizer, _under(f"optimizer/{i}/", tensors))
+        restore(optimizer, _under(f"optimizer/{i}/", tensors))
 
 
 def _has_rows(name: str) -> bool:
@@ -199,10 +208,12 @@ def _has_rows(name: str) -> bool:
     return name.endswith(TABLE) or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
 
 
-def _rows(folder: Path, own: slice, prefix: str = "", into: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Read the rows ``own`` of the table from the files that hold some of them, where there is one ``into`` a tensor.
+def _rows(
+    folder: Path, own: slice, prefix: str = "", *, under: str = "", into: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Read the rows ``own`` from the files that hold some of them, where there is one ``into`` a tensor.
 
-    A block at a time: whole, what is read would be in memory twice.
+    Of the tensors whose names begin with ``under``, a block at a time: whole, what is read would be in memory twice.
     """
     found, there = dict(into or {}), 0
     for file in sorted(folder.glob(f"{prefix}rows-*"), key=_stretch):
@@ -212,7 +223,7 @@ def _rows(folder: Path, own: slice, prefix: str = "", into: Mapping[str, Tensor]
             continue
         there += last - first
         with _reading(file), safe_open(file, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 (no mapping)
+            for name in filter(lambda name: name.startswith(under), opened.keys()):
                 rows = opened.get_slice(name)
                 for at in range(first, last, _BLOCK):
                     block = rows[at - start : min(at + _BLOCK, last) - start]
@@ -240,6 +251,7 @@ def _old(folder: Path) -> Path:
 def _tensors(state: State) -> dict[str, Tensor]:
     tensors = {f"weight/{name}": tensor for name, tensor in weights(state.model).items()}
     tensors |= {f"loss/{name}": tensor for name, tensor in state.loss_sums.items()}
+    tensors["steps"] = torch.tensor(state.position.step)
     tensors["frequency/last"] = torch.from_numpy(state.frequency.last)
     tensors["frequency/interval"] = torch.from_numpy(state.frequency.interval)
     for i, optimizer in enumerate(state.optimizers):
@@ -248,7 +260,8 @@ def _tensors(state: State) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
-def _restore(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
+def restore(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
+    """Give ``optimizer`` the state that ``tensors`` hold under the number of a weight and a key."""
     optimizer.state = {}
     for name, tensor in tensors.items():
         number, key = name.split("/")

@@ -1,22 +1,22 @@
 """Going on from a finished run with data that is newer: daily training that does not begin at nothing.
 
 What the run before it knew of an item, a topic or an action is taken over by its name, whatever number it has now; what
-is new begins as in any training. The optimiser begins anew: a finished run keeps none of its state. How often an item
-is among the negatives, which logQ needs, is taken from its share of the training events until steps have shown it.
+is new begins as in any training. So it is with what the optimiser knew, where that run kept it (``train/kept.py``). How
+often an item is among the negatives, which logQ needs, is what that run's steps have shown; of what is new, and where
+nothing was kept, it is the item's share of the training events until steps have shown it.
 """
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from multitudes.batches.frequency import StreamingFrequency
 from multitudes.batches.windows import eligible, some_users
 from multitudes.data.prepared import Prepared
 from multitudes.errors import ArtefactError, UsageError
+from multitudes.train import kept
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig
 from multitudes.train.parallel import Ranks
@@ -52,25 +52,31 @@ def begin_with(state: State, prepared: Prepared, config: RunConfig, ranks: Ranks
     """Take over, in place, what the run ``config.continues`` knew.
 
     Raises:
-        ArtefactError: there is no such run any more, or its features are others.
+        ArtefactError: there is no such run any more, its features are others, or the state that it kept is damaged.
     """
     before = TrainedRun.open(Path(config.continues))
     own = ranks.part(state.model.items.id_embedding.num_embeddings)
     old_data, found = before.prepared, weights(before.model)
-    items = places(_ids(prepared), _ids(old_data))[own]
+    items = places(_ids(prepared), _ids(old_data))
     rows = {
-        TABLE: items,
+        TABLE: items[own],
         _TOPICS: places(prepared.topics, old_data.topics),
         _ACTIONS: places(["", *prepared.manifest["actions"]], ["", *old_data.manifest["actions"]]),
     }
     for name, weight in weights(state.model).items():
         if name in rows:
-            _take_rows(weight, found[name], rows[name])
+            kept.take_rows(weight, found[name], rows[name])
         elif weight.shape == found[name].shape:
             weight.copy_(found[name])
         else:
             raise ArtefactError(f"{prepared.path}: other features than {before.path} was trained on; train a new run")
     expect(state.frequency, prepared.item_count, config.train.in_batch)
+    shapes = {name: weight.shape for name, weight in found.items()}
+    kept.take_over(state, before.path, kept.Rows(rows, items), shapes, same_pool=_pool(config) == _pool(before.config))
+
+
+def _pool(config: RunConfig) -> tuple[int, int]:
+    return config.train.in_batch, config.train.batch_size
 
 
 def places(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:
@@ -87,11 +93,6 @@ def expect(frequency: StreamingFrequency, count_I: NDArray[np.int64], per_step: 
     share_I = count_I / max(int(count_I.sum()), 1)
     met_I = -np.expm1(per_step * np.log1p(-np.minimum(share_I, 1 - 1e-9)))
     frequency.interval[:] = 1 / np.maximum(met_I, 1 / np.maximum(frequency.interval.max(), 1e6))
-
-
-def _take_rows(weight: Tensor, before: Tensor, place: NDArray[np.int64]) -> None:
-    known = torch.from_numpy(np.flatnonzero(place >= 0)).to(weight.device)
-    weight[known] = before[torch.from_numpy(place[place >= 0])].to(weight.device)
 
 
 def _ids(prepared: Prepared) -> pl.Series:

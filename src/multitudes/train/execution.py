@@ -18,6 +18,10 @@ class ExecutionConfig(Config):
     checkpoint_steps: int = Field(
         0, ge=0, description="steps between two checkpoints within an epoch; 0: at the end of each epoch alone"
     )
+    keep_state: bool = Field(
+        True,
+        description="a finished run keeps its optimiser's state for --continue: a file twice as large as the weights",
+    )
     parts: int = Field(
         1,
         ge=1,

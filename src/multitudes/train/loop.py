@@ -23,7 +23,7 @@ from multitudes.disk import replacing
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
-from multitudes.train import checkpoint
+from multitudes.train import checkpoint, kept
 from multitudes.train.allocator import give_back, keep_freed_memory
 from multitudes.train.begin import begin, held, unfinished
 from multitudes.train.checkpoint import Position, State
@@ -237,11 +237,14 @@ class _Loop:
     def _finish(self) -> None:
         if not self.ranks.first:
             return
+        names = kept.names(self.state)
         self.state.optimizers.clear()  # room for the weights
-        best = checkpoint.best_weights(self.out / "checkpoint", self.run_view.prepared.n_items + 1)
+        folder, items = self.out / "checkpoint", self.run_view.prepared.n_items + 1
         partial = self.out / "weights.safetensors.partial"
         with replacing(self.out / "weights.safetensors", partial):
-            save_file(best, partial)
+            save_file(checkpoint.best(folder, items, "weight/"), partial)
+        if self.execution.keep_state:
+            kept.write(folder, items, names, self.out)
         record = read_record(self.out)
         position = self.state.position
         record |= {

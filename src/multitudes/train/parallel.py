@@ -9,6 +9,7 @@ Legend: N rows that all ranks have together, R of them here · D width.
 """
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from multitudes.errors import MultitudesError, UnavailableError
+from multitudes.errors import MultitudesError, StoppedError, UnavailableError
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -184,6 +185,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_first() -> bool:
+    """Return whether this is the rank that speaks, before it has joined the others."""
+    return os.environ.get("RANK", "0") == "0" or world_size() == 1
+
+
 def restarted() -> bool:
     """Return whether ``torchrun`` has started the ranks anew after one of them was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -191,9 +197,18 @@ def restarted() -> bool:
 
 @contextmanager
 def one_speaks() -> Iterator[None]:
-    """Let one rank say why all end: the first that finds out; the others end with its exit code and no word."""
+    """Let one rank say why all end; the others end with its exit code and no word.
+
+    An error is said by the first that finds out; that a person interrupted, which all are told, by the first rank.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if world_size() > 1:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun hands on what a terminal has sent already
+            if not is_first():
+                raise StoppedError("") from None
+        raise
     except MultitudesError as error:
         if world_size() > 1 and not _first_to_say():
             raise type(error)("") from None

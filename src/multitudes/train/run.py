@@ -4,6 +4,7 @@
 
     RUN/run.json              method, seed, configuration, data, versions, best epoch, shares of the kinds of vectors
         weights.safetensors   weights of the best epoch
+        state.safetensors     what the optimiser knew at its end, for a run that goes on from it; see train.kept
         metrics.jsonl         one line per epoch: loss by kind, validation hit rate, rates
         checkpoint/           where an interrupted run goes on; gone when it is finished
 """

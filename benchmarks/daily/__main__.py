@@ -1,0 +1,53 @@
+"""``python -m benchmarks.daily DATA --work DIR``: daily training, judged each day by the day that follows.
+
+The last part of a data set is cut into days of equal length. Each day a run goes on with what came since
+(``continued``), one does so with its weights alone (``weights``: its optimiser begins anew), one is trained on
+everything (``anew``), and one is left as it was on the first day (``left``: were it as good, there would be nothing to
+go on for). All are then asked for the day that follows, on the same data.
+
+In place of DATA, ``moving`` is a planted world in which each day some items move to another niche, and ``still``, its
+control, one in which none does.
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import SEED
+from benchmarks.daily.arms import measure
+from benchmarks.daily.days import days, planted
+from benchmarks.machine import ROOT, Circumstances
+from benchmarks.records import keep
+from multitudes.nn.user_config import UserTowerConfig
+
+WORLDS = ("moving", "still")
+
+
+def main() -> None:
+    """Measure, and put the outcome beside those of other data."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.daily", description="Train day after day.")
+    parser.add_argument("data", help=f"folder of canonical tables, or a planted world: {', '.join(WORLDS)}")
+    parser.add_argument("--work", type=Path, required=True, help="folder for data and runs; what is done is kept")
+    parser.add_argument("--days", type=int, default=5)
+    parser.add_argument("--length-days", type=float, default=7)
+    parser.add_argument("--users", type=int, default=0, help="so many, drawn at random; 0: all")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8, help="most of a training anew; validation says how many")
+    parser.add_argument("--again", type=int, default=1, help="epochs of a day that is gone on with")
+    given = parser.parse_args()
+    circumstances, length_s = Circumstances(), int(given.length_days * 86_400)
+    source = Path(given.data)
+    if given.data in WORLDS:
+        source = planted(given.work / "source", given.days, length_s, moves=given.data == "moving")
+    data = days(source, given.work, given.days, length_s, given.users)
+    runs = given.work / f"again-{given.again}"
+    found = measure(data, runs, UserTowerConfig(width=given.width), given.seeds, given.epochs, given.again)
+    about = {"users": given.users or data[-1].n_users, "length_days": given.length_days, "width": given.width}
+    out = ROOT / "benchmarks" / "results" / "daily.json"
+    name = Path(given.data).name + ("" if given.again == 1 else f", {given.again} epochs")
+    keep(out, "daily", name, circumstances.head() | {"seed": SEED} | about | found)
+    print(f"{out}: {found['all']}, {found['differences']}, {found['cost_of_continued']}")
+
+
+if __name__ == "__main__":
+    main()

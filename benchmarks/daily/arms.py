@@ -1,0 +1,147 @@
+"""What a day of training is, in four ways, and what each finds in the day that follows."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks import SEED
+from benchmarks.timing import figure
+from multitudes.data.prepared import Prepared
+from multitudes.disk import write_json
+from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluate.evaluate import evaluate
+from multitudes.nn.user_config import UserTowerConfig
+from multitudes.seeding import generator
+from multitudes.train import kept
+from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.continuation import begin_with, continued
+from multitudes.train.loop import train
+from multitudes.train.parallel import ALONE
+from multitudes.train.record import read_record
+from multitudes.train.run import TrainedRun
+from multitudes.train.step import fresh_state
+
+ARMS = ("anew", "continued", "weights", "left")
+PAIRS = (
+    ("continued", "anew"),
+    ("weights", "anew"),
+    ("left", "anew"),
+    ("continued", "left"),
+    ("continued", "weights"),
+)
+BUDGET = 100
+
+
+def measure(
+    data: list[Prepared], work: Path, model: UserTowerConfig, seeds: int, epochs: int, again: int
+) -> dict[str, Any]:
+    """Return HR of each arm, day by day and over all days, with intervals of the differences, and what each costs.
+
+    Args:
+        data: at the end of each day, and before the first.
+        work: folder of the runs; what is done is kept.
+        model: of all runs.
+        seeds: of the runs, from 0; how many epochs are trained is chosen once, by the first.
+        epochs: most of a training anew.
+        again: epochs of a day that is gone on with.
+    """
+    chosen = RunConfig(method="joint", seed=SEED, model=model, train=TrainConfig(epochs=epochs))
+    train(data[0], chosen, work / "chosen", resume=True)
+    record = read_record(work / "chosen")
+    last_fit = chosen.train.model_copy(update={"final": True, "epochs": record["best_epoch"]})
+    settings = chosen.model_copy(update={"train": last_fit, "shares": record["shares"]})
+    tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
+    for seed in range(seeds):
+        found, costs = _chain(data, work / f"seed-{seed}", settings.model_copy(update={"seed": seed}), again)
+        tables.append(found.with_columns(seed=pl.lit(seed)))
+        cpu_s = {arm: spent + costs[arm] for arm, spent in cpu_s.items()}
+    found = pl.concat(tables)
+    return {
+        "days": len(data) - 1,
+        "seeds": seeds,
+        "epochs_anew": record["best_epoch"],
+        "epochs_continued": again,
+        "cpu_s": {arm: figure(spent) for arm, spent in cpu_s.items()},
+        "cost_of_continued": figure(cpu_s["continued"] / cpu_s["anew"]),
+        "by_day": [{"day": day, **_rates(found.filter(pl.col("day") == day))} for day in range(1, len(data))],
+        "all": _rates(found),
+        "differences": {f"{arm} - {other}": _difference(found, arm, other) for arm, other in PAIRS},
+    }
+
+
+def _chain(data: list[Prepared], work: Path, anew: RunConfig, again: int) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Return what every arm of one seed found, day after day, and the CPU seconds of its trainings."""
+    daily = anew.model_copy(update={"train": anew.train.model_copy(update={"epochs": again})})
+    first, _ = _trained(data[0], anew, work / "first")
+    before = {"continued": first, "weights": _weights_alone(first, work / "first-weights")}
+    tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
+    for day, prepared in enumerate(data[1:], start=1):
+        runs = {"left": _left_as(first, prepared, continued(daily, first))}
+        for arm in ARMS[:3]:
+            config = anew if arm == "anew" else continued(daily, before[arm])
+            runs[arm], spent = _trained(prepared, config, work / f"{arm}-{day}")
+            cpu_s[arm] += spent
+        before = {
+            "continued": runs["continued"],
+            "weights": _weights_alone(runs["weights"], work / f"weights-{day}-alone"),
+        }
+        for arm, run in runs.items():
+            found = _hits(run, work / f"{arm}-{day}.parquet")
+            tables.append(found.with_columns(day=pl.lit(day), arm=pl.lit(arm)))
+    return pl.concat(tables), cpu_s
+
+
+def _trained(prepared: Prepared, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
+    """Return the run and the CPU seconds that it took, whenever that was."""
+    cost = out.with_name(f"{out.name}.json")
+    if not cost.exists():
+        shutil.rmtree(out, ignore_errors=True)
+        began = time.process_time()
+        train(prepared, config, out)
+        write_json(cost, {"cpu_s": time.process_time() - began})
+    return TrainedRun.open(out), float(json.loads(cost.read_text(encoding="utf-8"))["cpu_s"])
+
+
+def _weights_alone(run: TrainedRun, copy: Path) -> TrainedRun:
+    """Return ``run`` without what its optimiser knew."""
+    if not copy.exists():
+        shutil.copytree(run.path, copy)
+        (copy / kept.FILE).unlink(missing_ok=True)
+    return TrainedRun.open(copy)
+
+
+def _left_as(run: TrainedRun, prepared: Prepared, config: RunConfig) -> TrainedRun:
+    """Return ``run`` as it would answer with what ``prepared`` knows, without any training."""
+    state = fresh_state(prepared, config)
+    begin_with(state, prepared, config, ALONE)
+    return TrainedRun(run.path, prepared, config, state.model)
+
+
+def _hits(run: TrainedRun, file: Path) -> pl.DataFrame:
+    """Return hits and first-time targets of each user in the day that follows."""
+    if not file.exists():
+        config = EvaluateConfig(budgets=(BUDGET,), targets="new", controls="none", resamples=1)
+        found = evaluate(run, config).outcomes.filter(pl.col("method") == run.config.method)
+        found.select(pl.col("user_id").cast(pl.String), "hits", "targets").write_parquet(file)
+    return pl.read_parquet(file)
+
+
+def _rates(found: pl.DataFrame) -> dict[str, float]:
+    rate = found.group_by("arm").agg(pl.col("hits").sum() / pl.col("targets").sum())
+    return {arm: figure(hit_rate) for arm, hit_rate in sorted(rate.iter_rows())}
+
+
+def _difference(found: pl.DataFrame, arm: str, other: str) -> dict[str, float]:
+    """Return the difference of two arms with the 95 % interval of a bootstrap of users: all of a user together."""
+    wide = found.group_by("user_id", "arm").agg(pl.col("hits", "targets").sum()).pivot("arm", index="user_id")
+    wide = wide.sort("user_id")
+    gain = (wide[f"hits_{arm}"] - wide[f"hits_{other}"]).to_numpy()
+    targets = wide[f"targets_{arm}"].to_numpy()
+    drawn = generator(SEED, "bootstrap").integers(0, len(gain), size=(2000, len(gain)))
+    low, high = np.percentile(gain[drawn].sum(axis=1) / targets[drawn].sum(axis=1), [2.5, 97.5])
+    return {"mean": figure(gain.sum() / targets.sum()), "low": figure(low), "high": figure(high), "users": len(gain)}

@@ -1,0 +1,134 @@
+"""What the optimiser of a finished run knew, kept beside its weights so that a run can go on from it.
+
+::
+
+    RUN/state.safetensors
+        exp_avg/WEIGHT, exp_avg_sq/WEIGHT   the two moments of a weight, as large as the weight
+        step/WEIGHT                         how many steps they are the means of
+        frequency/last, frequency/interval  how often each item was among the negatives; 16 bytes an item
+        steps                               of the run and of those that it went on from
+
+It is the state at the end of the epoch whose weights were kept. Whoever goes on finds by name what has a name: a row of
+a new item, topic or action has no moments. The steps go on counting for new rows too: the table's optimiser has one
+count for all, so a new row begins as one does that a single long run meets late. And as draws follow the step, those of
+the days before do not come again.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from multitudes.disk import replacing
+from multitudes.errors import ArtefactError
+from multitudes.train import checkpoint
+from multitudes.train.checkpoint import State
+from multitudes.train.run import weights
+
+FILE = "state.safetensors"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_LAST, _INTERVAL, _STEPS = "frequency/last", "frequency/interval", "steps"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where what has a name stood before, -1 where it is new."""
+
+    of_weight: Mapping[str, NDArray[np.int64]]  # by the weight's name; of the item table this rank's rows alone
+    items: NDArray[np.int64]  # of all items: how often they are drawn is known to every rank
+
+
+def names(state: State) -> dict[str, str]:
+    """Return the name of each weight by where its optimiser's state lies in a checkpoint."""
+    name = {id(weight): name for name, weight in state.model.named_parameters()}
+    return {
+        f"{i}/{j}": name[id(weight)]
+        for i, optimizer in enumerate(state.optimizers)
+        for j, weight in enumerate(optimizer.weights)
+    }
+
+
+def write(folder: Path, items: int, name: dict[str, str], run: Path) -> None:
+    """Write what the best epoch of the checkpoint ``folder`` ended with into ``run``, whole or not at all."""
+    tensors = {f"frequency/{key}": tensor for key, tensor in checkpoint.best(folder, items, "frequency/").items()}
+    tensors[_STEPS] = checkpoint.best(folder, items, _STEPS)[""]
+    for place, tensor in checkpoint.best(folder, items, "optimizer/").items():
+        number, key = place.rsplit("/", 1)
+        tensors[f"{key}/{name[number]}"] = tensor
+    partial = run / f"{FILE}.partial"
+    with replacing(run / FILE, partial):
+        save_file(tensors, partial)
+
+
+def take_over(state: State, run: Path, rows: Rows, before: Mapping[str, torch.Size], *, same_pool: bool) -> None:
+    """Take over, in place, what ``run`` kept of its optimiser; nothing where it kept none.
+
+    Args:
+        state: of this rank, with the weights that it begins with.
+        run: the finished run.
+        rows: where what has rows by name finds its own.
+        before: the shape of each weight of that run.
+        same_pool: negatives are drawn as there, so how often an item is among them is known.
+
+    Raises:
+        ArtefactError: the file is damaged, or of another model.
+    """
+    file = run / FILE
+    if not file.exists():
+        return
+    with _reading(file), safe_open(file, "pt") as opened:
+        there, name = set(opened.keys()), names(state)
+        own = weights(state.model)
+        for i, optimizer in enumerate(state.optimizers):
+            taken: dict[str, Tensor] = {}
+            for number, weight in ((n.split("/")[1], w) for n, w in name.items() if n.startswith(f"{i}/")):
+                if f"step/{weight}" not in there:
+                    continue  # it never had a gradient
+                taken[f"{number}/step"] = opened.get_tensor(f"step/{weight}")
+                for key in _MOMENTS:
+                    moment = _of_shape(opened.get_tensor(f"{key}/{weight}"), before[weight])
+                    taken[f"{number}/{key}"] = _moved(moment, own[weight], rows.of_weight.get(weight))
+            checkpoint.restore(optimizer, taken)
+        state.position.step = int(opened.get_tensor(_STEPS))
+        state.frequency.last[:] = state.position.step
+        if same_pool:
+            known = rows.items >= 0
+            for key, values in ((_LAST, state.frequency.last), (_INTERVAL, state.frequency.interval)):
+                values[known] = opened.get_tensor(key).numpy()[rows.items[known]]
+
+
+def take_rows(weight: Tensor, before: Tensor, place: NDArray[np.int64]) -> None:
+    """Fill the rows of ``weight`` that stood somewhere ``before``, in place; the others stay."""
+    known = torch.from_numpy(np.flatnonzero(place >= 0)).to(weight.device)
+    weight[known] = before[torch.from_numpy(place[place >= 0])].to(weight.device)
+
+
+def _moved(moment: Tensor, weight: Tensor, place: NDArray[np.int64] | None) -> Tensor:
+    if place is None:
+        return moment
+    moved = torch.zeros_like(weight, device="cpu")
+    take_rows(moved, moment, place)
+    return moved
+
+
+def _of_shape(tensor: Tensor, shape: torch.Size) -> Tensor:
+    if tensor.shape != shape:
+        raise ValueError
+    return tensor
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
+        raise ArtefactError(
+            f"{file}: damaged, or of another model ({type(error).__name__}); remove it, and the optimiser begins anew"
+        ) from None
