@@ -1,5 +1,6 @@
 """Two hosts that train one model lose each other: recovery, or one line within the timeout, never a hang."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -56,6 +57,30 @@ class Hosts:
                     )
                 )
 
+    def launch(self, host: int, folder: Path, out: str) -> subprocess.Popen[bytes]:
+        """Start torchrun on a host; it ends with ``remove``, and what it and its rank say is added to their log."""
+        call = ["train", str(folder / "prepared"), "--out", str(folder / out), "--config", str(folder / "small.toml")]
+        place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"10.77.0.1:{PORT}", "--rdzv-id", out]
+        waits = f"is_host={str(host == 0).lower()},join_timeout=60,keep_alive_interval=1,read_timeout=15"
+        nodes = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", "5", "--local-addr", f"10.77.0.{host + 1}"]
+        launcher = ["-m", "torch.distributed.run", *nodes, *place, "--rdzv-conf", waits, "-m", "multitudes"]
+        own = {"GLOO_SOCKET_IFNAME": "cable", "OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        with (folder / f"{out}-{host}.log").open("a") as log:
+            started = subprocess.Popen(
+                ["ip", "netns", "exec", self.names[host], sys.executable, *launcher, *call, "--resume"],
+                env=os.environ | own,
+                stdout=log,
+                stderr=log,
+            )
+        self.ranks.append(started)
+        return started
+
+    def kill(self, host: int) -> None:
+        """Kill all that runs on a host, at once, as when its power is gone."""
+        found = subprocess.run(["ip", "netns", "pids", self.names[host]], check=True, capture_output=True, text=True)
+        for pid in found.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+
     def ended(self) -> list[int]:
         """Return the exit codes of the ranks, which must come to an end."""
         codes = [rank.wait(PATIENCE_S) for rank in self.ranks]
@@ -63,6 +88,9 @@ class Hosts:
         return codes
 
     def remove(self) -> None:
+        for host in range(len(self.names)):  # ranks of a launcher too, which outlive it
+            with contextlib.suppress(subprocess.CalledProcessError, ProcessLookupError):
+                self.kill(host)
         for rank in self.ranks:
             rank.send_signal(signal.SIGKILL)
             rank.wait()
@@ -134,3 +162,47 @@ def test_a_host_that_is_back_before_the_timeout_is_waited_for(hosts: Hosts, fold
     hosts.cable("up")
     assert hosts.ended() == [0, 0], (folder / "short-0.log").read_text()
     assert same_weights(folder, "whole", "short")
+
+
+def killed_at(step: int, host: int, hosts: Hosts, folder: Path, out: str) -> list[subprocess.Popen[bytes]]:
+    """Start torchrun on both hosts, and kill one of them when a checkpoint has reached a step; return the launchers."""
+    both = [hosts.launch(one, folder, out) for one in range(2)]
+    end = time.monotonic() + PATIENCE_S
+    while step_of(folder / out) < step:
+        assert all(launcher.poll() is None for launcher in both), "a launcher ended too early"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    hosts.kill(host)
+    both[host].wait(PATIENCE_S)
+    return both
+
+
+def test_a_host_that_is_killed_comes_back_with_a_launcher_of_its_own_and_the_run_goes_on(
+    hosts: Hosts, folder: Path
+) -> None:
+    staying, _ = killed_at(12, 1, hosts, folder, "back")
+    back = hosts.launch(1, folder, "back")
+    assert [staying.wait(PATIENCE_S), back.wait(PATIENCE_S)] == [0, 0], (folder / "back-0.log").read_text()[-2000:]
+    assert same_weights(folder, "whole", "back")
+
+
+def test_without_the_host_that_lets_the_others_meet_the_launcher_ends_and_both_started_again_go_on(
+    hosts: Hosts, folder: Path
+) -> None:
+    _, staying = killed_at(12, 0, hosts, folder, "meeting")
+    assert staying.wait(PATIENCE_S) == 1
+    assert "RendezvousConnectionError" in (folder / "meeting-1.log").read_text(), "torchrun's own words"
+    both = [hosts.launch(host, folder, "meeting") for host in range(2)]
+    assert [launcher.wait(PATIENCE_S) for launcher in both] == [0, 0]
+    assert same_weights(folder, "whole", "meeting")
+
+
+def test_a_host_that_is_cut_off_for_half_a_minute_joins_again_under_the_same_launchers(
+    hosts: Hosts, folder: Path
+) -> None:
+    both = [hosts.launch(host, folder, "half") for host in range(2)]
+    cut_at(12, hosts, folder / "half")
+    time.sleep(30)
+    hosts.cable("up")
+    assert [launcher.wait(PATIENCE_S) for launcher in both] == [0, 0], (folder / "half-0.log").read_text()[-2000:]
+    assert same_weights(folder, "whole", "half")

@@ -1,22 +1,28 @@
 """A run by several ranks: gone on with by another number of them, lost ranks, and one line where they end."""
 
+import os
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from benchmarks.killed_ranks import ended, kill_at, same_weights, started, world
+from benchmarks.killed_ranks import ended, kill_at, same_weights, started, step_of, workers, world
 from safetensors.torch import load_file
 
 from multitudes.data.prepared import Prepared
 from multitudes.errors import UnavailableError
 from multitudes.nn.user_config import UserTowerConfig
 from multitudes.seeding import generator
+from multitudes.train import kept
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import fit
 from multitudes.train.parallel import Ranks
 from multitudes.train.run import TrainedRun
+from multitudes.train.sharded import TABLE
 from tests.train.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted
 
@@ -43,24 +49,51 @@ def work(ranks: Ranks, folder: str, out: str, stop_after: int) -> bool:
     return False
 
 
-def by(size: int, scratch: Path, *arguments: object) -> list[bool]:
-    return [alone(work, *arguments)] if size == 1 else of_ranks(size, work, scratch, *arguments)
+def by(size: int, scratch: Path, call: Callable[..., Any], *arguments: object) -> list[Any]:
+    return [alone(call, *arguments)] if size == 1 else of_ranks(size, call, scratch, *arguments)
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 3)])
 def test_another_number_of_ranks_goes_on_and_ends_with_the_same_weights(tmp_path: Path, first: int, then: int) -> None:
     folder = str(planted()[1].path)
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
-    assert by(1, tmp_path, folder, whole, 0) == [False]
-    assert all(by(first, tmp_path / "first", folder, cut, 4)), "one was interrupted, and all stopped"
+    assert by(1, tmp_path, work, folder, whole, 0) == [False]
+    assert all(by(first, tmp_path / "first", work, folder, cut, 4)), "one was interrupted, and all stopped"
     halfway = len(list((tmp_path / "cut" / "checkpoint").glob("rows-*")))
     assert halfway == first
-    assert not any(by(then, tmp_path / "then", folder, cut, 0))
+    assert not any(by(then, tmp_path / "then", work, folder, cut, 0))
     one, other = (load_file(Path(out) / "weights.safetensors") for out in (whole, cut))
     assert one.keys() == other.keys()
     for name in one.keys() - {WITHOUT_GRADIENT}:
         torch.testing.assert_close(one[name], other[name], atol=2e-4, rtol=1e-3)
     assert TrainedRun.open(cut).item_vectors().shape == TrainedRun.open(whole).item_vectors().shape
+
+
+def go_on(ranks: Ranks, folder: str, out: str, before: str) -> None:
+    """Go on for an epoch from a run, or begin one; without dropout, which each rank draws for itself."""
+    model = UserTowerConfig.model_validate({"width": 8, "history": 10, "dropout": 0, "crossing": {"hidden": 16}})
+    train = TrainConfig(epochs=1, epoch_batches=6, batch_size=16, window=3, in_batch=40, uniform=21, final=True)
+    config = RunConfig(method="single", model=model, train=train, continues=before)
+    fit(Prepared.open(folder), config, out, ranks=ranks)
+
+
+def test_two_ranks_keep_and_take_over_the_state_that_one_does(tmp_path: Path) -> None:
+    folder, ends = str(planted()[1].path), {}
+    for first, then in ((1, 1), (2, 2), (2, 1)):
+        before, after = (str(tmp_path / f"{name}-{first}-{then}") for name in ("before", "after"))
+        by(first, tmp_path / f"b{first}{then}", go_on, folder, before, "")
+        by(then, tmp_path / f"a{first}{then}", go_on, folder, after, before)
+        ends[first, then] = load_file(Path(after) / "weights.safetensors")
+    files = [load_file(tmp_path / f"before-{ranks}" / kept.FILE) for ranks in ("1-1", "2-2")]
+    assert {name: tensor.shape for name, tensor in files[0].items()} == {n: t.shape for n, t in files[1].items()}
+    forgetful = shutil.copytree(tmp_path / "before-1-1", tmp_path / "forgetful")
+    (forgetful / kept.FILE).unlink()
+    go_on(Ranks(), folder, str(tmp_path / "control"), str(forgetful))
+    control = load_file(tmp_path / "control" / "weights.safetensors")
+    assert not torch.allclose(control[TABLE], ends[1, 1][TABLE], atol=2e-4, rtol=1e-3), "the control"
+    for name in control.keys() - {WITHOUT_GRADIENT}:
+        torch.testing.assert_close(ends[2, 2][name], ends[1, 1][name], atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(ends[2, 1][name], ends[1, 1][name], atol=2e-4, rtol=1e-3)
 
 
 def silent_rank(ranks: Ranks) -> str:
@@ -97,3 +130,21 @@ def test_of_several_ranks_one_says_what_is_wrong(tmp_path: Path) -> None:
     said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
     assert len(said) == 1
     assert "none.toml" in said[0]
+
+
+def test_ctrl_c_is_said_once_and_the_run_can_be_gone_on_with(tmp_path: Path) -> None:
+    """A terminal interrupts torchrun and all ranks alike, and torchrun hands it on to them once more."""
+    world(tmp_path, epochs=40)
+    launcher = started(tmp_path, "run", ranks=2)
+    while step_of(tmp_path / "run") < 4:
+        assert launcher.poll() is None, (tmp_path / "run.log").read_text()
+        time.sleep(0.02)
+    ranks = workers(launcher.pid)
+    assert len(ranks) == 2
+    for process in (*ranks, launcher.pid):
+        os.kill(process, signal.SIGINT)
+    assert launcher.wait() == 1
+    said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
+    assert said == ["multitudes: interrupted"]
+    assert step_of(tmp_path / "run") >= 4
+    assert not (tmp_path / "run" / "weights.safetensors").exists()

@@ -171,7 +171,7 @@ def joined(timeout_s: float) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         rank = int(os.environ["RANK"])
-        store = _store(timeout_s, serve=rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True")
+        store = _store(timeout_s, serve=rank == 0 and not _of_launcher())
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError, KeyError) as error:
         raise UnavailableError(f"the ranks of this run did not meet: {str(error).splitlines()[0][:160]}") from None
@@ -225,7 +225,12 @@ def _first_to_say() -> bool:
 
 
 def _store(timeout_s: float, serve: bool = False) -> "Store":
-    """Return where the ranks leave notes for each other, of this start alone: those of an earlier one mislead them."""
+    """Return where the ranks leave notes for each other, of this start alone: those of an earlier one mislead them.
+
+    The store of a launcher outlives a start, so its notes are apart by how often that launcher has started the ranks. A
+    store of the first rank ends with it. There the count must not matter: a host that was lost comes back with a
+    launcher of its own, which begins to count anew.
+    """
     store = dist.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
@@ -233,5 +238,9 @@ def _store(timeout_s: float, serve: bool = False) -> "Store":
         timeout=timedelta(seconds=timeout_s),
         wait_for_workers=False,
     )
-    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if _of_launcher() else "0"
     return dist.PrefixStore(f"multitudes/{start}", store)  # type: ignore[attr-defined]
+
+
+def _of_launcher() -> bool:
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
