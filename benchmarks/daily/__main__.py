@@ -18,6 +18,7 @@ from benchmarks.daily.days import days, planted
 from benchmarks.machine import ROOT, Circumstances
 from benchmarks.records import keep
 from multitudes.nn.user_config import UserTowerConfig
+from multitudes.train.config import TrainConfig
 
 WORLDS = ("moving", "still")
 
@@ -34,18 +35,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8, help="most of a training anew; validation says how many")
     parser.add_argument("--again", type=int, default=1, help="epochs of a day that is gone on with")
+    parser.add_argument("--budget", type=int, default=100, help="N of the hit rate")
+    parser.add_argument("--learning-rate", type=float, default=TrainConfig().learning_rate)
+    parser.add_argument("--name", help="of the record; the data's")
     given = parser.parse_args()
     circumstances, length_s = Circumstances(), int(given.length_days * 86_400)
     source = Path(given.data)
     if given.data in WORLDS:
-        source = planted(given.work / "source", given.days, length_s, moves=given.data == "moving")
+        source = planted(given.work / given.data, given.days, length_s, moves=given.data == "moving")
     data = days(source, given.work, given.days, length_s, given.users)
-    runs = given.work / f"again-{given.again}"
-    found = measure(data, runs, UserTowerConfig(width=given.width), given.seeds, given.epochs, given.again)
+    runs = given.work / f"runs-{given.again}-{given.epochs}-{given.learning_rate:g}"
+    model = UserTowerConfig(width=given.width)
+    settings = TrainConfig(epochs=given.epochs, learning_rate=given.learning_rate)
+    found = measure(data, runs, model, settings, given.seeds, given.again, given.budget)
     about = {"users": given.users or data[-1].n_users, "length_days": given.length_days, "width": given.width}
+    about |= {"budget": given.budget, "most_epochs": given.epochs, "learning_rate": given.learning_rate}
     out = ROOT / "benchmarks" / "results" / "daily.json"
-    name = Path(given.data).name + ("" if given.again == 1 else f", {given.again} epochs")
-    keep(out, "daily", name, circumstances.head() | {"seed": SEED} | about | found)
+    keep(out, "daily", given.name or source.name, circumstances.head() | {"seed": SEED} | about | found)
     print(f"{out}: {found['all']}, {found['differences']}, {found['cost_of_continued']}")
 
 

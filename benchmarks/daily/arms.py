@@ -34,11 +34,10 @@ PAIRS = (
     ("continued", "left"),
     ("continued", "weights"),
 )
-BUDGET = 100
 
 
 def measure(
-    data: list[Prepared], work: Path, model: UserTowerConfig, seeds: int, epochs: int, again: int
+    data: list[Prepared], work: Path, model: UserTowerConfig, settings: TrainConfig, seeds: int, again: int, budget: int
 ) -> dict[str, Any]:
     """Return HR of each arm, day by day and over all days, with intervals of the differences, and what each costs.
 
@@ -46,18 +45,19 @@ def measure(
         data: at the end of each day, and before the first.
         work: folder of the runs; what is done is kept.
         model: of all runs.
+        settings: of a training anew, with the most epochs.
         seeds: of the runs, from 0; how many epochs are trained is chosen once, by the first.
-        epochs: most of a training anew.
         again: epochs of a day that is gone on with.
+        budget: N of the hit rate.
     """
-    chosen = RunConfig(method="joint", seed=SEED, model=model, train=TrainConfig(epochs=epochs))
+    chosen = RunConfig(method="joint", seed=SEED, model=model, train=settings)
     train(data[0], chosen, work / "chosen", resume=True)
     record = read_record(work / "chosen")
     last_fit = chosen.train.model_copy(update={"final": True, "epochs": record["best_epoch"]})
-    settings = chosen.model_copy(update={"train": last_fit, "shares": record["shares"]})
+    anew = chosen.model_copy(update={"train": last_fit, "shares": record["shares"]})
     tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
     for seed in range(seeds):
-        found, costs = _chain(data, work / f"seed-{seed}", settings.model_copy(update={"seed": seed}), again)
+        found, costs = _chain(data, work / f"seed-{seed}", anew.model_copy(update={"seed": seed}), again, budget)
         tables.append(found.with_columns(seed=pl.lit(seed)))
         cpu_s = {arm: spent + costs[arm] for arm, spent in cpu_s.items()}
     found = pl.concat(tables)
@@ -74,7 +74,9 @@ def measure(
     }
 
 
-def _chain(data: list[Prepared], work: Path, anew: RunConfig, again: int) -> tuple[pl.DataFrame, dict[str, float]]:
+def _chain(
+    data: list[Prepared], work: Path, anew: RunConfig, again: int, budget: int
+) -> tuple[pl.DataFrame, dict[str, float]]:
     """Return what every arm of one seed found, day after day, and the CPU seconds of its trainings."""
     daily = anew.model_copy(update={"train": anew.train.model_copy(update={"epochs": again})})
     first, _ = _trained(data[0], anew, work / "first")
@@ -91,7 +93,7 @@ def _chain(data: list[Prepared], work: Path, anew: RunConfig, again: int) -> tup
             "weights": _weights_alone(runs["weights"], work / f"weights-{day}-alone"),
         }
         for arm, run in runs.items():
-            found = _hits(run, work / f"{arm}-{day}.parquet")
+            found = _hits(run, work / f"{arm}-{day}-at-{budget}.parquet", budget)
             tables.append(found.with_columns(day=pl.lit(day), arm=pl.lit(arm)))
     return pl.concat(tables), cpu_s
 
@@ -122,10 +124,10 @@ def _left_as(run: TrainedRun, prepared: Prepared, config: RunConfig) -> TrainedR
     return TrainedRun(run.path, prepared, config, state.model)
 
 
-def _hits(run: TrainedRun, file: Path) -> pl.DataFrame:
+def _hits(run: TrainedRun, file: Path, budget: int) -> pl.DataFrame:
     """Return hits and first-time targets of each user in the day that follows."""
     if not file.exists():
-        config = EvaluateConfig(budgets=(BUDGET,), targets="new", controls="none", resamples=1)
+        config = EvaluateConfig(budgets=(budget,), targets="new", controls="none", resamples=1)
         found = evaluate(run, config).outcomes.filter(pl.col("method") == run.config.method)
         found.select(pl.col("user_id").cast(pl.String), "hits", "targets").write_parquet(file)
     return pl.read_parquet(file)

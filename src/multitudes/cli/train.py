@@ -31,15 +31,13 @@ class MethodName(StrEnum):
     PINNERSAGE = "pinnersage"
 
 
-WHICH = f"Which vectors a user gets: {', '.join(MethodName)}."
+WHICH = f"Which vectors a user gets: {', '.join(MethodName)}. Left out: {MethodName.JOINT}, or as in RUN."
 
 
 def command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    method: Annotated[
-        MethodName | None, typer.Option(metavar="<method>", help=WHICH, show_default=str(MethodName.JOINT))
-    ] = None,
+    method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=WHICH)] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
