@@ -91,7 +91,7 @@ def moments(state: State) -> dict[str, Tensor]:
     return {
         f"{key}/{name[f'{i}/{j}']}": torch.as_tensor(value)
         for i, optimizer in enumerate(state.optimizers)
-        for j, values in optimizer.state_dict()["state"].items()
+        for j, values in optimizer.state.items()
         for key, value in values.items()
     }
 
