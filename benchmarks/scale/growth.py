@@ -24,8 +24,8 @@ def tables(events: int, folder: Path) -> dict[str, Any]:
 
 
 def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of ``synth`` and of ``prepare``, and the memory of ``train``; always one seed."""
-    data, out, run = folder / "data", folder / "prepared", folder / "run"
+    """Return seconds and peak memory of ``synth`` and of ``prepare``; always one seed."""
+    data, out = folder / "data", folder / "prepared"
     made = in_child(make, events=events, folder=str(data))
     mib = _mib(data)
     prepared = in_child(prepare_within, data=str(data), out=str(out), memory_limit=memory_limit)
@@ -36,15 +36,14 @@ def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
         "tables_mib": mib,
         "prepare": _figures(events, prepared),
         "prepared_mib": _mib(out),
-        "train": training(out, run),
     }
-    for made_folder in (data, out, run):
+    for made_folder in (data, out):
         shutil.rmtree(made_folder)
     return figures
 
 
 def training_alone(events: int, items: int, parts: int, memory_limit: str, folder: Path) -> dict[str, Any]:
-    """Return the memory of ``train`` with a table of another size than ``growth`` gives it."""
+    """Return the memory of ``train``, with a table of any size."""
     data, out, run = folder / "data", folder / "prepared", folder / "run"
     in_child(make, events=events, items=items, folder=str(data))
     in_child(prepare_within, data=str(data), out=str(out), memory_limit=memory_limit)

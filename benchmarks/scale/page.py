@@ -64,8 +64,7 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
     yield f"![Preparing against the number of events]({PICTURE})"
     yield ""
-    records = [record for part in ("growth", "training") for record in results.get(part, {}).values()]
-    trained = [record["figures"]["train"] for record in records if "train" in record["figures"]]
+    trained = [record["figures"]["train"] for record in results.get("training", {}).values()]
     if trained:
         yield (
             "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose"

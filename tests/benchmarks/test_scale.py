@@ -44,7 +44,7 @@ def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):
 
 @pytest.mark.slow
 def test_tables_are_made_and_prepared_in_processes_of_their_own(tmp_path: Path):
-    trained = growth.training_alone(2_000, 300, 2, "500MB", tmp_path)["train"]
+    trained = growth.training_alone(2_000, 600, 2, "500MB", tmp_path)["train"]
     assert trained["anonymous_mib"] > trained["own_libraries_mib"] > 0
     found = growth.growth(2_000, "500MB", tmp_path)
     assert found["synth"]["peak_mib"] > 0
