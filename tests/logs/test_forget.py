@@ -92,7 +92,7 @@ def test_cut_off_each_part_is_old_or_new_and_the_rest_is_done_later(tmp_path, mo
 
     def once(_):
         calls.append(1)
-        if len(calls) > 2:  # the first part has a flush of its own and one of its folder
+        if len(calls) > 6:  # a note in each of the two logs, and the first part: two flushes each
             raise OSError(errno.EIO, "cut off")
 
     with monkeypatch.context() as broken:
