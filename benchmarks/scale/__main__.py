@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--memory-limit", default=LIMIT, help="of the engine that prepares")
     parser.add_argument("--items", type=int, default=100_000, help="of everybody and of training")
     parser.add_argument("--batch-parts", type=int, default=1, help="[execution] parts of training")
-    parser.add_argument("--users", type=int, default=2_000, help="of everybody")
+    parser.add_argument("--users", type=int, default=20_000, help="of everybody")
     parser.add_argument("--work", type=Path, help="folder in which the releases of everybody are kept")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()

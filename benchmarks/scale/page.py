@@ -81,8 +81,11 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         found = record["figures"]
         yield (
             f"Everybody answered: {found['users']:,} users, {found['items']:,} items, {found['vectors']} vectors each,"
-            f" {found['n']} candidates, one process: {number(found['users_per_cpu_s'])} users per CPU second,"
-            f" {number(found['peak_mib'])} MiB at most (load {_load(record)}). CPU ms of a user:"
+            f" {found['n']} candidates: {number(found['users_per_cpu_s'])} users per CPU second by one process, within"
+            f" {number(found['peak_mib'])} MiB; {number(found['two_processes']['users_per_s'])} a second by two side by"
+            f" side, {number(found['two_processes']['users_per_cpu_s'])} per CPU second. Of their lists,"
+            f" {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
+            f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"
         )
         yield ""
         yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
