@@ -88,7 +88,7 @@ def test_what_a_dead_run_left_is_no_hindrance_and_no_part_of_the_next(tmp_path):
 @pytest.mark.parametrize("address", ["s3://bucket/out", "s3a://bucket/out", "file:///tmp/out", "hdfs://host:9000/out"])
 def test_an_address_is_refused_and_becomes_no_folder(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"an address, and expected is a path; copy") as refused:
+    with pytest.raises(UsageError, match=r"an address, and expected is a path") as refused:
         fill(Path(address), "one")
     assert "://" in str(refused.value)
     assert list(tmp_path.iterdir()) == []

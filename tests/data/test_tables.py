@@ -1,11 +1,8 @@
 """Tables are read in three notations and brought to the canonical types, or refused in one line."""
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 
-from multitudes.data.tables import at, find
 from multitudes.errors import DataError, UsageError
 from tests.data.tables import cleaned, events, items, users, write
 
@@ -173,9 +170,3 @@ def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, pa
             table[part * 3 : part * 3 + 3].write_parquet(tmp_path / "events" / f"{part}.parquet")
     _, (rows,) = cleaned(tmp_path, "SELECT file_row, time FROM event ORDER BY file_row")
     assert rows.rows() == list(enumerate(table["timestamp"], start=1))
-
-
-@pytest.mark.parametrize("read", [find, at])
-def test_the_address_of_an_object_store_is_refused_as_one(read):
-    with pytest.raises(UsageError, match=r"s3://bucket/shop: an address, and expected is a path"):
-        read(Path("s3://bucket/shop"))

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import NAMES
+from multitudes.data.address import refuse_address
 from multitudes.disk import replacing, write_json
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.index import files
@@ -91,9 +92,11 @@ def writing(folder: Path, begun: Mapping[str, Any], *, overwrite: bool = False) 
     """Hold a folder in which ``begun`` is made, or gone on with; leaves of a killed process are taken away.
 
     Raises:
-        UsageError: another process writes there, something else was begun there, or it is a folder of something else.
+        UsageError: another process writes there, something else was begun there, or it is a folder of something else,
+            or an address.
         ArtefactError: what was begun there is damaged, or of another version of the format.
     """
+    refuse_address(folder)
     if folder.exists() and not (folder / BEGUN).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists and has no {BEGUN}; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)

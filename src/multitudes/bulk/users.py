@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import checked_users, duplicate
+from multitudes.data.address import Place, place
 from multitudes.data.digest import sha256
 from multitudes.errors import DataError
 from multitudes.release.release import Release
@@ -21,15 +22,16 @@ class Users:
 
         Args:
             release: whose users are answered.
-            more: Parquet table of people beyond them, described by history and followed_topics.
+            more: Parquet table of people beyond them (a path, or an address), described by history and followed_topics.
             size: users of a shard.
 
         Raises:
             DataError: the table cannot be read or does not fit the release, or names somebody twice.
         """
         self._release, self._size = release, size
-        self._more = None if more is None else _read(more, release)
-        self._digest = None if more is None else sha256(more)
+        table = None if more is None else place(more)
+        self._more = None if table is None else _read(table, release)
+        self._digest = None if table is None else sha256(table)
         self._own = -(-release.n_users // size)  # shards never mix
 
     def __len__(self) -> int:
@@ -58,9 +60,9 @@ class Users:
         return {"users": len(self), "shard_users": self._size, "more_users": self._digest}
 
 
-def _read(file: Path, release: Release) -> Any:  # noqa: ANN401
+def _read(file: Place, release: Release) -> Any:  # noqa: ANN401
     try:
-        table = checked_users(pq.read_table(file), release)
+        table = checked_users(pq.read_table(file if isinstance(file, Path) else file.open()), release)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:

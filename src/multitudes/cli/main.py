@@ -99,6 +99,7 @@ def _leave_at_once(code: int) -> None:
 def run(arguments: list[str]) -> int:
     """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
     try:
+        _refuse_output_elsewhere(arguments)
         result = app(arguments, standalone_mode=False)
     except MultitudesError as error:
         return _fail(str(error), error.exit_code)
@@ -116,6 +117,17 @@ def run(arguments: list[str]) -> int:
     if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
         return _fail("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
+
+
+def _refuse_output_elsewhere(arguments: list[str]) -> None:
+    """Refuse an address for ``--out``, whichever verb it is of: as a path it would be a folder here named ``s3:``."""
+    from multitudes.data.address import refuse_address
+
+    for place, argument in enumerate(arguments):
+        if argument == "--out" and place + 1 < len(arguments):
+            refuse_address(arguments[place + 1])
+        elif argument.startswith("--out="):
+            refuse_address(argument.removeprefix("--out="))
 
 
 def _fail(message: str, code: int) -> int:

@@ -39,7 +39,9 @@ class TieRule(StrEnum):
 
 
 def command(
-    data: Annotated[Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl).")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")

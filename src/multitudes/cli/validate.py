@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl).")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
+    ],
     config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
     engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
         EngineName.DUCKDB
@@ -30,25 +32,26 @@ def command(
     from dataclasses import asdict
 
     from multitudes.config import load_section
+    from multitudes.data.address import shown
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.validate import validate
 
     settings = load_section(config, "prepare", PrepareConfig)
     with progress_bar("validate") as progress:
         report = validate(data, settings, progress, spark=spark_settings(config, engine, master))
-    _show(data, report)
+    _show(shown(data), report)
     if json:
-        print_json({"data": str(data), **asdict(report)})
+        print_json({"data": shown(data), **asdict(report)})
 
 
-def _show(data: Path, report: "Report") -> None:
+def _show(data: str, report: "Report") -> None:
     from rich.console import Console
     from rich.table import Table
 
     from multitudes.data.repairs import sentence
     from multitudes.data.validate import span
 
-    table = Table(title=str(data), title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(title=data, title_justify="left", show_header=False, box=None, pad_edge=False)
     for name, text in _lines(report, span(report)):
         table.add_row(name, text)
     Console().print(table)

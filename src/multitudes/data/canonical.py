@@ -4,11 +4,11 @@ What cannot be brought there without loss is left as it is, for ``schemas`` to r
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import polars as pl
 
 from multitudes.data import schemas
+from multitudes.data.address import Place, size
 from multitudes.data.engine import Engine, quoted, value
 from multitudes.data.roles import ROLES, SQL_TYPE
 from multitudes.errors import DataError
@@ -19,7 +19,12 @@ _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 
 
-def select(engine: Engine, name: str, file: Path, *, numbered: bool = False) -> tuple[Mapping[str, str], str]:
+def parts(folder: Place) -> list[Place]:
+    """Return the files of a table that is a folder, in the order of their names."""
+    return sorted(folder.glob(PARTS), key=lambda part: part.name)
+
+
+def select(engine: Engine, name: str, file: Place, *, numbered: bool = False) -> tuple[Mapping[str, str], str]:
     """Return the columns of ``file`` with the types that they have there, and the SQL that reads it as table ``name``.
 
     The SQL has the optional columns that the file lacks, as nulls, so that no later query needs to ask; where the
@@ -28,7 +33,7 @@ def select(engine: Engine, name: str, file: Path, *, numbered: bool = False) -> 
     Raises:
         DataError: the file has not one byte, for which each format has words of its own.
     """
-    if not file.stat().st_size:
+    if not file.is_dir() and not size(file):
         raise DataError(f"{file}: the file is empty; expected a table")
     source = engine.source(name, file)
     found, notation = engine.types(source), engine.notation(file)

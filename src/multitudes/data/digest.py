@@ -3,10 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from multitudes.data.canonical import PARTS
+from multitudes.data.address import Place
+from multitudes.data.canonical import parts
 
 
-def sha256(table: Path) -> str:
+def sha256(table: Place) -> str:
     """Return the digest of a table.
 
     Raises:
@@ -14,8 +15,8 @@ def sha256(table: Path) -> str:
     """
     if table.is_dir():
         together = hashlib.sha256()
-        for part in sorted(table.glob(PARTS)):
+        for part in parts(table):
             together.update(bytes.fromhex(sha256(part)))
         return together.hexdigest()
-    with table.open("rb") as stream:
+    with table.open("rb") if isinstance(table, Path) else table.open() as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

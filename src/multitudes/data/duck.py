@@ -1,20 +1,24 @@
 """DuckDB as the engine on one machine: bounded memory, a spill folder, and errors that a person can act on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import accumulate
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
-from multitudes.data.canonical import DATABASE, PARTS
+from multitudes.data.address import Place
+from multitudes.data.canonical import DATABASE, parts
 from multitudes.data.engine import Extent, first_line, literal, quoted
+from multitudes.data.fetch import fetch
 from multitudes.data.roles import ROLES
 from multitudes.disk import is_full
 from multitudes.errors import DataError, MissingError, UsageError
+from multitudes.progress import Progress, silent
 
 # A sum is finite only if every number is. An empty list is no embedding.
 _FUNCTIONS = """
@@ -64,7 +68,7 @@ def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice =
     except duckdb.Error as error:
         raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
     try:
-        yield DuckDB(connection)
+        yield DuckDB(connection, scratch)
     except duckdb.Error as error:
         explained = _explained(error, memory_limit, advice)
         if explained is None:
@@ -80,8 +84,8 @@ def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice =
 
 
 @contextmanager
-def reading(file: Path) -> Iterator[None]:
-    """Turn what the engine says about an unreadable ``file`` into one line that names it."""
+def reading(file: Place, copies: Mapping[str, Path] | None = None) -> Iterator[None]:
+    """Turn what the engine says about an unreadable ``file`` into one line that names it, and not its copy."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -89,16 +93,29 @@ def reading(file: Path) -> Iterator[None]:
     except duckdb.Error as error:
         if is_full(error):
             raise
-        raise DataError(f"{file}: cannot be read: {first_line(error)}") from None
+        said = first_line(error)
+        for address, copy in (copies or {}).items():
+            said = said.replace(str(copy), address)
+        raise DataError(f"{file}: cannot be read: {said}") from None
 
 
 class DuckDB:
     """The engine on one machine; the methods are those of ``Engine``."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._connection, self._scratch = connection, scratch
         self._kinds: dict[str, str] = {}  # of what has a name: a table or a view
+        self._copies: dict[str, Path] = {}  # of what lies at an address
         connection.execute(_FUNCTIONS)
+
+    def bring(self, file: Place, progress: Progress = silent) -> Path:
+        """Fetch what lies at an address into the scratch folder."""
+        if isinstance(file, Path):
+            return file
+        if str(file) not in self._copies:
+            folder = mkdtemp(prefix="fetched-", dir=self._scratch)
+            self._copies[str(file)] = fetch(file, Path(folder), progress)
+        return self._copies[str(file)]
 
     def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
         """Run any statement of DuckDB's; who uses it runs on no other engine."""
@@ -112,7 +129,7 @@ class DuckDB:
         self._connection.execute(f"ALTER TABLE making RENAME TO {name}")
         self._kinds[name] = "TABLE"
 
-    def read(self, name: str, sql: str, file: Path) -> None:
+    def read(self, name: str, sql: str, file: Place) -> None:
         """Give ``sql`` a name; Parquet stays where it lies, since its columns are smaller and read one by one."""
         if file.is_dir() or file.suffix == ".parquet":
             self.view(name, sql)
@@ -163,8 +180,9 @@ class DuckDB:
         above = f"SELECT {column}, lag({column}) OVER () AS above FROM {relation} WHERE {where}"
         return bool(self.rows(f"SELECT coalesce(bool_and({column} >= above), true) FROM ({above})")[0][0])
 
-    def source(self, name: str, file: Path) -> str:
+    def source(self, name: str, file: Place) -> str:
         """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
+        file = self.bring(file)
         if file.is_dir():
             return f"read_parquet([{_parts(file)}], union_by_name = true)"
         path = literal(str(file))
@@ -188,8 +206,9 @@ class DuckDB:
         as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
         return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
 
-    def file_row(self, name: str, file: Path) -> str:
+    def file_row(self, name: str, file: Place) -> str:
         """Return the SQL; Parquet knows the rows of a file, so that its parts can be read at once."""
+        file = self.bring(file)
         relation = self.source(name, file)
         if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(self.types(relation)):
             return "row_number() OVER ()"
@@ -199,7 +218,7 @@ class DuckDB:
         before = list(accumulate((rows for (rows,) in self.rows(counts)), initial=0))
         return f"{before[:-1]}[CAST(file_index AS BIGINT) + 1] + file_row_number + 1"
 
-    def notation(self, file: Path) -> str:
+    def notation(self, file: Place) -> str:
         """Return the suffix: every file is read as it is."""
         return file.suffix
 
@@ -208,13 +227,13 @@ class DuckDB:
         rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")
         return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
 
-    def reading(self, file: Path) -> AbstractContextManager[None]:
+    def reading(self, file: Place) -> AbstractContextManager[None]:
         """Turn what the engine says about an unreadable ``file`` into one line."""
-        return reading(file)
+        return reading(file, self._copies)
 
 
 def _parts(folder: Path) -> str:
-    return ", ".join(literal(str(part)) for part in sorted(folder.glob(PARTS)))
+    return ", ".join(literal(str(part)) for part in parts(folder))
 
 
 def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:

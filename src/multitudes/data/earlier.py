@@ -98,7 +98,9 @@ def refuse_other_tables(earlier: Earlier, tables: Mapping[str, Table], kinds: Ma
         if kind != before:
             raise DataError(f"{events.file}: '{column}' is {kind}; the earlier days have {before}. Write it so")
     if "items" not in tables:
-        raise DataError(f"{events.file.parent}: no items table; expected the items of all days, the earlier ones too")
+        raise DataError(
+            f"{events.file}: no items table beside it; expected the items of all days, the earlier ones too"
+        )
 
 
 def refuse_earlier_times(engine: Engine, earlier: Earlier, table: Table, past: str) -> None:

@@ -7,11 +7,13 @@ machine (``duck``), and Spark on a cluster (``spark``).
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
+
+from multitudes.data.address import Place
+from multitudes.progress import Progress, silent
 
 
 class Extent(NamedTuple):
@@ -29,11 +31,15 @@ class Extent(NamedTuple):
 class Engine(Protocol):
     """Named tables, made of SQL and read by SQL."""
 
+    def bring(self, file: Place, progress: Progress = silent) -> Place:
+        """Fetch ``file``, once, unless it is read where it lies; return where its bytes are."""
+        ...
+
     def make(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as the table ``name``; one of that name is replaced, and may be read for it."""
         ...
 
-    def read(self, name: str, sql: str, file: Path) -> None:
+    def read(self, name: str, sql: str, file: Place) -> None:
         """Give what ``sql`` selects of ``file`` a name; kept as a table unless it is as quick to read each time."""
         ...
 
@@ -76,15 +82,15 @@ class Engine(Protocol):
         """Return whether a column never falls from row to row; False also where that is not cheap to say."""
         ...
 
-    def source(self, name: str, file: Path) -> str:
+    def source(self, name: str, file: Place) -> str:
         """Return the relation that reads ``file``, the table ``name``, as it is."""
         ...
 
-    def file_row(self, name: str, file: Path) -> str:
+    def file_row(self, name: str, file: Place) -> str:
         """Return the SQL of a row's number in the relation that ``source`` gives for ``file``, from 1."""
         ...
 
-    def notation(self, file: Path) -> str:
+    def notation(self, file: Place) -> str:
         """Return the suffix of the notation that ``source`` reads: an engine may have made Parquet of the file."""
         ...
 
@@ -92,7 +98,7 @@ class Engine(Protocol):
         """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
         ...
 
-    def reading(self, file: Path) -> AbstractContextManager[None]:
+    def reading(self, file: Place) -> AbstractContextManager[None]:
         """Turn what the engine says about an unreadable ``file`` into a ``DataError`` of one line that names it."""
         ...
 

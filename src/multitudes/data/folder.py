@@ -1,31 +1,15 @@
 """Folders that appear whole or not at all: written beside their place, flushed to the disk, then renamed."""
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from multitudes.data.address import refuse_address
 from multitudes.disk import sync, sync_all
 from multitudes.errors import UsageError
 from multitudes.locks import locked
-
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # pathlib has made one slash of two
-
-
-def refuse_address(path: Path) -> None:
-    """Refuse the address of an object store: as a path it would be a folder here that is called ``s3:``.
-
-    Raises:
-        UsageError: it is one.
-    """
-    address = _ADDRESS.fullmatch(str(path))
-    if address:
-        raise UsageError(
-            f"{address[1]}://{address[2]}: an address, and expected is a path; copy the tables to a folder, or mount"
-            " the store as one, which on a cluster every worker sees under the same path"
-        )
 
 
 @contextmanager

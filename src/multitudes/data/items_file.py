@@ -9,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from multitudes.data import tables
+from multitudes.data.address import place
 from multitudes.data.clean import items
 from multitudes.data.duck import Advice, open_engine
 from multitudes.data.engine import Engine, quoted
@@ -63,7 +64,8 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 
 
 @contextmanager
-def _loaded(file: Path, name: str) -> Iterator[tuple[Engine, Table]]:
+def _loaded(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
+    file = place(given)
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "no such file"
         raise UsageError(f"{file}: {found}; give one file, a table with the column item_id")

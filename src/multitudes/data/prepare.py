@@ -14,6 +14,7 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.data import numbering, splits, summary
+from multitudes.data.address import Address, Place, refuse_address
 from multitudes.data.arrays import write_array, write_ragged, write_table, write_vectors
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import NONE, Logs
@@ -30,6 +31,7 @@ from multitudes.data.ragged import Ragged
 from multitudes.data.spark_config import SparkConfig
 from multitudes.data.spark_session import open_spark
 from multitudes.data.splits import SplitRule
+from multitudes.data.tables import Table
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
 
@@ -89,7 +91,7 @@ def prepare(
     Equal tables and configuration give equal bytes.
 
     Args:
-        data: folder with events, items and users.
+        data: folder with events, items and users; a path, or an address such as ``s3://bucket/shop``.
         out: the folder to make.
         config: see ``PrepareConfig``.
         progress: called with the steps done.
@@ -104,6 +106,7 @@ def prepare(
         DataError: the data cannot be used, or cannot be split as asked.
         UsageError: ``data`` is no folder, or ``out`` exists.
         MissingError: memory or disk space ran out.
+        UnavailableError: the store of an address does not answer, or refuses who asks.
     """
     data, out, config = Path(data), Path(out), config or PrepareConfig()
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
@@ -149,6 +152,8 @@ def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path)
 @contextmanager
 def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None) -> Iterator[Engine]:
     """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
+    if spark is not None and spark.scratch is not None:
+        refuse_address(spark.scratch)
     folder = spark.scratch if spark is not None and spark.scratch is not None else beside
     with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
         if spark is None:
@@ -159,14 +164,14 @@ def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None
                 yield engine
 
 
-def _no_times(events: Path) -> DataError:
+def _no_times(events: Place) -> DataError:
     return DataError(
         f"{events}: the timestamps of every user are the positions 0 to n - 1, an order"
         " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
     )
 
 
-def _no_positives(events: Path, actions: list[str]) -> DataError:
+def _no_positives(events: Place, actions: list[str]) -> DataError:
     return DataError(
         f"{events}: no training event is a positive; the actions are {', '.join(actions)}."
         " Check positive_actions, negative_actions and min_rating"
@@ -270,7 +275,7 @@ def _manifest(
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
-        "inputs": {name: {"sha256": sha256(table.file), "rows": table.rows} for name, table in cleaned.inputs.items()},
+        "inputs": {name: _input(engine, table) for name, table in cleaned.inputs.items()},
         "counts": counts,
         "conditions": tally.conditions,
         **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
@@ -285,6 +290,12 @@ def _manifest(
         "repairs": dict(cleaned.repairs),
         "warnings": [*cleaned.warnings, *_unknown_actions(config, actions), *summary.warnings(counts, config.split)],
     }
+
+
+def _input(engine: Engine, table: Table) -> dict[str, Any]:
+    """Return what tells a table from another; of one that was fetched, where it lies."""
+    known = {"sha256": sha256(engine.bring(table.file)), "rows": table.rows}
+    return known | ({"address": str(table.file)} if isinstance(table.file, Address) else {})
 
 
 def _unknown_actions(config: PrepareConfig, actions: list[str]) -> list[str]:

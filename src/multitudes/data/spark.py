@@ -6,7 +6,7 @@ comes from its values, never from where it was.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate
@@ -23,12 +23,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from multitudes.data import canonical
+from multitudes.data.address import Place
 from multitudes.data.duck import DuckDB
 from multitudes.data.engine import Extent, first_line, literal, quoted
 from multitudes.data.spark_errors import JOB_ERRORS, is_lost
+from multitudes.data.spark_files import hadoop_uri, is_read_in_place
 from multitudes.data.spark_sql import render, render_keyed, type_name
 from multitudes.disk import is_full
 from multitudes.errors import ArtefactError, DataError
+from multitudes.progress import Progress, silent
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
@@ -50,9 +53,13 @@ class Spark:
         """
         self._session, self._scratch, self._reader = session, scratch, reader
         self._kept: dict[str, Path] = {}
-        self._read: dict[str, list[Path]] = {}  # the files of what is read where it lies
-        self._files: dict[Path, list[Path]] = {}
+        self._read: dict[str, list[Place]] = {}  # the files of what is read where it lies
+        self._files: dict[Place, list[Place]] = {}
         self._results = 0
+
+    def bring(self, file: Place, progress: Progress = silent) -> Place:
+        """Fetch what executors cannot read where it lies into the folder that they share."""
+        return file if is_read_in_place(self._session, file) else self._reader.bring(file, progress)
 
     def make(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as a table, in files that the executors write.
@@ -61,7 +68,7 @@ class Spark:
         """
         self._named(name, self._written(self._query(sql)))
 
-    def read(self, name: str, sql: str, file: Path) -> None:
+    def read(self, name: str, sql: str, file: Place) -> None:
         """Give ``sql`` a name: each query reads the columns that it asks for, of files that ``source`` gave."""
         self.view(name, sql)
         self._read[name] = self._files[file]
@@ -127,10 +134,11 @@ class Spark:
         del where
         return relation in self._read and _rises(self._read[relation], column)
 
-    def source(self, name: str, file: Path) -> str:
+    def source(self, name: str, file: Place) -> str:
         """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
+        asked, file = file, self.bring(file)
         if file.is_dir():
-            parts = sorted(file.glob(canonical.PARTS))
+            parts = canonical.parts(file)
             table = self._parts(parts)
         elif file.suffix == ".parquet":
             parts = [file]
@@ -138,17 +146,17 @@ class Spark:
         else:
             parts = [self._as_parquet(name, file)]
             table = self._session.read.parquet(_uri(parts[0]))
-        self._files[file] = parts
+        self._files[asked] = parts
         view = f"source_{self._results}"
         table.createOrReplaceTempView(view)
         return view
 
-    def file_row(self, name: str, file: Path) -> str:
+    def file_row(self, name: str, file: Place) -> str:
         """Return the column that ``source`` adds."""
         del name, file
         return _FILE_ROW
 
-    def notation(self, file: Path) -> str:
+    def notation(self, file: Place) -> str:
         """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
         del file
         return ".parquet"
@@ -159,7 +167,7 @@ class Spark:
         return {name: type_name(kind) for name, kind in found if name != _FILE_ROW}
 
     @contextmanager
-    def reading(self, file: Path) -> Iterator[None]:
+    def reading(self, file: Place) -> Iterator[None]:
         """Turn what the engine says about an unreadable ``file``, or a part of it, into one line."""
         try:
             with self._reader.reading(file):
@@ -199,14 +207,14 @@ class Spark:
         table.write.parquet(_uri(folder))
         return folder
 
-    def _parts(self, parts: list[Path]) -> DataFrame:
+    def _parts(self, parts: list[Place]) -> DataFrame:
         """Return the rows of files, numbered in the order of the files and of the rows in them."""
         self._results += 1
         table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, parts))
         place = f.col("_metadata.row_index") + 1
         if len(parts) == 1:
             return table.withColumn(_FILE_ROW, place)
-        rows = [parquet.read_metadata(part).num_rows for part in parts]
+        rows = [parquet.read_metadata(_opened(part)).num_rows for part in parts]
         before = dict(zip((part.name for part in parts), accumulate(rows, initial=0), strict=False))
         quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
         places = self._session.createDataFrame(
@@ -221,7 +229,7 @@ class Spark:
             .drop("part", "before")
         )
 
-    def _as_parquet(self, name: str, file: Path) -> Path:
+    def _as_parquet(self, name: str, file: Place) -> Path:
         """Bring a table to its canonical types on the driver, row by row, and number its rows."""
         self._results += 1
         columns, select = canonical.select(self._reader, name, file, numbered=True)
@@ -231,14 +239,14 @@ class Spark:
         return converted
 
 
-def read_shard(shard: Path, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_shard(shard: Place, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a shard, about ``rows`` at a time; of all columns, or of some.
 
     Raises:
         ArtefactError: it is missing, or is cut short.
     """
     try:
-        with parquet.ParquetFile(shard) as opened:
+        with parquet.ParquetFile(_opened(shard)) as opened:
             yield from opened.iter_batches(rows, columns=columns)
     except FileNotFoundError:
         raise ArtefactError(f"{shard}: missing; run the command again") from None
@@ -248,12 +256,12 @@ def read_shard(shard: Path, rows: int, columns: list[str] | None = None) -> Iter
         raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
 
 
-def _rises(parts: list[Path], column: str) -> bool:
+def _rises(parts: Sequence[Place], column: str) -> bool:
     """Return whether a column never falls in files one behind the other; False also where that cannot be told."""
     last = None
     try:
         if (
-            len({parquet.read_schema(part).field(column).type for part in parts}) > 1
+            len({parquet.read_schema(_opened(part)).field(column).type for part in parts}) > 1
         ):  # such as seconds and milliseconds
             return False
         for piece in _pieces(parts, column):
@@ -265,7 +273,7 @@ def _rises(parts: list[Path], column: str) -> bool:
     return True
 
 
-def _pieces(parts: list[Path], column: str) -> Iterator[NDArray[Any]]:
+def _pieces(parts: Sequence[Place], column: str) -> Iterator[NDArray[Any]]:
     """Yield the values of a column, piece by piece, without nulls."""
     for part in parts:
         for batch in read_shard(part, _READ_ROWS, [column]):
@@ -274,6 +282,10 @@ def _pieces(parts: list[Path], column: str) -> Iterator[NDArray[Any]]:
                 yield known.to_numpy(zero_copy_only=False)
 
 
-def _uri(path: Path) -> str:
-    """Return ``path`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
-    return "file:" + _GLOB.sub(r"\\\1", str(path.resolve()))
+def _uri(place: Place) -> str:
+    """Return ``place`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
+    return _GLOB.sub(r"\\\1", f"file:{place.resolve()}" if isinstance(place, Path) else hadoop_uri(place))
+
+
+def _opened(place: Place) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    return place if isinstance(place, Path) else place.open()

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multitudes.data import canonical, schemas
+from multitudes.data.address import Address, Place, place
 from multitudes.data.engine import Engine, quoted, record, value
-from multitudes.data.folder import refuse_address
 from multitudes.data.roles import EXPECTED, ROLES, expected_in_short
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdKind
@@ -35,7 +35,7 @@ class Table:
     """
 
     name: str
-    file: Path
+    file: Place
     rows: int
     missing: Mapping[str, int]
     columns: tuple[str, ...]
@@ -46,20 +46,25 @@ class Table:
         return column in self.columns
 
 
-def find(data: Path, *, events_needed: bool = True) -> dict[str, Path]:
-    """Return the file of each table in the folder ``data``, or the folder of its parts; items and users may be absent.
+def find(folder: str | Path, *, events_needed: bool = True) -> dict[str, Place]:
+    """Return the file of each table in a folder, or the folder of its parts; items and users may be absent.
+
+    Args:
+        folder: a path, or an address (``address``).
+        events_needed: whether the events may be absent too.
 
     Raises:
-        UsageError: ``data`` is no folder of this machine.
+        UsageError: there is no such folder.
         DataError: events are missing though they are needed, or a table is there twice.
     """
-    refuse_address(data)
+    data = place(folder)
     if not data.is_dir():
-        raise UsageError(f"{data}: no such folder; give one with events.parquet, items.parquet and users.parquet")
-    found: dict[str, Path] = {}
+        missing = data.no_such() if isinstance(data, Address) else "no such folder"
+        raise UsageError(f"{data}: {missing}; give a folder with events.parquet, items.parquet and users.parquet")
+    found: dict[str, Place] = {}
     for table in TABLES:
         files = [data / f"{table}{suffix}" for suffix in SUFFIXES if (data / f"{table}{suffix}").is_file()]
-        files += [folder for folder in (data / table,) if any(folder.glob(canonical.PARTS))]
+        files += [parts for parts in (data / table,) if parts.is_dir() and any(parts.glob(canonical.PARTS))]
         if len(files) > 1:
             raise DataError(f"{data}: {files[0].name} and {files[1].name} are both there; keep one of them")
         if files:
@@ -72,14 +77,14 @@ def find(data: Path, *, events_needed: bool = True) -> dict[str, Path]:
     return found
 
 
-def at(path: Path) -> Path:
-    """Return ``path``, which is a table's file, a DuckDB database that has the table, or the folder of its parts.
+def at(given: str | Path) -> Place:
+    """Return the place of a table's file, of a DuckDB database that has the table, or of the folder of its parts.
 
     Raises:
         UsageError: there is nothing, or nothing that can be read.
         DataError: the folder has no part.
     """
-    refuse_address(path)
+    path = place(given)
     if path.is_dir():
         if not any(path.glob(canonical.PARTS)):
             raise DataError(
@@ -91,7 +96,7 @@ def at(path: Path) -> Path:
     return path
 
 
-def load(engine: Engine, name: str, file: Path, into: str | None = None) -> Table:
+def load(engine: Engine, name: str, file: Place, into: str | None = None) -> Table:
     """Read ``file`` as the table ``name`` into the engine, as ``<into>_raw`` in the canonical types.
 
     Raises:
@@ -106,7 +111,7 @@ def load(engine: Engine, name: str, file: Path, into: str | None = None) -> Tabl
         return replace(table, missing=_missing(engine, into, columns))
 
 
-def view(engine: Engine, name: str, file: Path) -> Table:
+def view(engine: Engine, name: str, file: Place) -> Table:
     """Read ``file`` as ``load`` does, but leave it where it is: ``<name>_raw`` is read anew by each query.
 
     Raises:
@@ -119,7 +124,7 @@ def view(engine: Engine, name: str, file: Path) -> Table:
     return _table(engine, name, name, file, columns)
 
 
-def _table(engine: Engine, name: str, into: str, file: Path, columns: Mapping[str, str]) -> Table:
+def _table(engine: Engine, name: str, into: str, file: Place, columns: Mapping[str, str]) -> Table:
     rows = int(value(engine, f"SELECT count(*) FROM {into}_raw"))
     if not rows:
         raise DataError(f"{file}: the table has no rows; expected at least one")
@@ -138,7 +143,7 @@ def id_kind(engine: Engine, tables: Mapping[str, Table], column: str) -> IdKind:
     Raises:
         DataError: integers in one table and text in another: 7 and '7' or '007' would be confused.
     """
-    kinds: dict[Path, IdKind] = {}
+    kinds: dict[Place, IdKind] = {}
     for name, table in tables.items():
         if column in table:
             found = engine.types(f"{name}_raw")[column]
@@ -184,7 +189,7 @@ def _one_behind_the_other(engine: Engine, first: str, behind: str, rows: int) ->
     )
 
 
-def _check(engine: Engine, name: str, file: Path, select: str, types: Mapping[str, str]) -> None:
+def _check(engine: Engine, name: str, file: Place, select: str, types: Mapping[str, str]) -> None:
     problem = schemas.first_problem(name, engine.frame(f"{select} LIMIT 0"))
     if problem is None:
         return

@@ -1,7 +1,6 @@
 """What a column of times can be mistaken for: the future, and seconds that are something smaller."""
 
-from pathlib import Path
-
+from multitudes.data.address import Place
 from multitudes.data.engine import Engine, value
 from multitudes.errors import DataError
 
@@ -11,7 +10,7 @@ TOLERANCE_S = DAY_S  # clocks and zones differ; a day ahead is not yet the futur
 _UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
 
 
-def refuse_small_units(engine: Engine, relation: str, file: Path) -> None:
+def refuse_small_units(engine: Engine, relation: str, file: Place) -> None:
     """Refuse ``timestamp`` of a relation, which came from ``file``, where it is no number of seconds.
 
     Raises:

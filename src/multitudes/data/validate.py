@@ -62,7 +62,7 @@ def validate(
     """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
 
     Args:
-        data: folder with events, items and users.
+        data: folder with events, items and users; a path, or an address.
         config: the negative actions decide which events are usable.
         progress: called with the steps done.
         spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
@@ -71,6 +71,7 @@ def validate(
     Raises:
         DataError: something cannot be repaired.
         UsageError: ``data`` is no folder.
+        UnavailableError: the store of an address does not answer, or refuses who asks.
     """
     config = config or PrepareConfig()
     rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)

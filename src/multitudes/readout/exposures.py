@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from multitudes.config import nearest
 from multitudes.data import tables
-from multitudes.data.duck import DuckDB, reading
+from multitudes.data.duck import DuckDB
 from multitudes.data.engine import quoted, record, value
 from multitudes.data.times import refuse_small_units
 from multitudes.errors import DataError, UsageError
@@ -42,7 +42,7 @@ def clean(connection: DuckDB, file: Path, covariates: Sequence[str]) -> Exposed:
         DataError: the file cannot be read, holds nobody, or too many cohorts.
         UsageError: a covariate is no column with numbers.
     """
-    with reading(file):
+    with connection.reading(file):
         table = tables.view(connection, "exposures", tables.at(file))
         refuse_small_units(connection, "exposures_raw", file)
         _refuse_covariates(connection, table, covariates)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from multitudes.data import tables
-from multitudes.data.duck import DuckDB, reading
+from multitudes.data.duck import DuckDB
 from multitudes.data.engine import literal, record
 from multitudes.data.times import DAY_S, TOLERANCE_S, refuse_small_units
 from multitudes.errors import DataError
@@ -64,7 +64,7 @@ def survey(
     """
     past = f"timestamp <= {now + TOLERANCE_S}"
     sound = f"{_NAMED} AND {past}" + ("" if keep_negative else " AND value >= 0")
-    with reading(file):
+    with connection.reading(file):
         table = tables.view(connection, "outcomes", tables.at(file))
         refuse_small_units(connection, "outcomes_raw", file)
         days = connection.frame(
@@ -116,7 +116,7 @@ def sum_up(
     covariate_s = back_s if back_s >= DAY_S else found.last - found.first
     sums = "".join(f", sum(value) FILTER (metric = {literal(name)}) AS m{j}" for j, name in enumerate(metrics))
     wanted = ", ".join(literal(name) for name in metrics)
-    with reading(found.table.file):
+    with connection.reading(found.table.file):
         connection.execute(f"""
             CREATE TABLE part AS
             SELECT number, {_period(covariate_s, window_days)} AS period, count(*) AS rows{sums}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, Name, Seeds, laid_over, nearest, parse, toml_tables
+from multitudes.data.address import is_address
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
@@ -187,7 +188,7 @@ def _check_made_of(config: StudyConfig, name: str, where: str) -> None:
 def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
     if data.sample is None and data.tables is None:
         raise UsageError(f"{file}: [data.{name}]: no source; give sample = one of {', '.join(SAMPLES)}, or tables")
-    if data.tables is None:
+    if data.tables is None or is_address(data.tables):
         return data
     tables = Path(os.path.normpath(file.parent / data.tables))
     if not tables.is_dir():

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from multitudes.data.address import place, shown
 from multitudes.data.digest import sha256
 from multitudes.data.prepare import prepare
 from multitudes.data.prepared import Prepared
@@ -39,12 +40,12 @@ def _as_asked(manifest: dict[str, Any], data: DataConfig) -> bool:
 def _check_unchanged(name: str, tables: Path, inputs: dict[str, dict[str, Any]]) -> None:
     for file, known in inputs.items():
         try:
-            digest = sha256(tables / file)
+            digest = sha256(place(tables) / file)
         except FileNotFoundError:
             digest = ""
         if digest != known["sha256"]:
             what = "changed" if digest else "is gone"
             raise DataError(
-                f"{name}: {tables / file} {what} since this study began, so its results would not belong together;"
-                " put the old file back, or write the study into another folder with --out"
+                f"{name}: {shown(tables / file)} {what} since this study began, so its results would not belong"
+                " together; put the old file back, or write the study into another folder with --out"
             )

@@ -107,14 +107,25 @@ def _read(engine: Engine, data: Path, logs: Logs, progress: Progress) -> tuple[d
     files = tables.find(data, events_needed=logs.events is None)
     found, inputs = {}, {}
     for done, (name, file) in enumerate(files.items()):
+        engine.bring(file, _noting(progress, done, len(files) + 2))
         progress(done, len(files) + 2, f"reading {file.name}")
         found[name] = inputs[file.name] = tables.load(engine, name, file)
+    noting = _noting(progress, len(files), len(files) + 2)
     if logs.events is not None:
         behind = "logged" if "events" in found else "events"
-        found[behind] = inputs["logged events"] = tables.load(engine, "events", tables.at(logs.events), behind)
+        file = tables.at(logs.events)
+        engine.bring(file, noting)
+        found[behind] = inputs["logged events"] = tables.load(engine, "events", file, behind)
     if logs.served is not None:
-        found["served"] = inputs["served"] = tables.view(engine, "served", tables.at(logs.served))
+        file = tables.at(logs.served)
+        engine.bring(file, noting)
+        found["served"] = inputs["served"] = tables.view(engine, "served", file)
     return found, inputs
+
+
+def _noting(progress: Progress, done: int, total: int) -> Progress:
+    """Return a progress that says what of a table has come, within one step of ``progress``."""
+    return lambda come, all_, note="": progress(done, total, f"{note}, {come:,} of {all_:,} MiB")
 
 
 def _warnings(engine: Engine, found: Mapping[str, Table]) -> list[str]:

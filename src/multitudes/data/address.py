@@ -1,0 +1,272 @@
+"""Where tables lie: a path of this machine, or an address that one of Arrow's file systems reaches.
+
+``s3://BUCKET/KEY?region=…``, ``gs://``, ``abfs://`` and ``hdfs://HOST:PORT/PATH`` are written as Arrow writes them; who
+asks is known from the environment, as every tool of that store has it. ``file:///PATH`` is the path.
+
+An address answers the few questions that are asked of a path (``is_dir``, ``glob``, ``name`` …), so that tables are
+found alike. What its store says is seen once and kept: one listing of a folder for all that is asked of it.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from multitudes.errors import DataError, MissingError, MultitudesError, UnavailableError, UsageError
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # pathlib has made one slash of two
+_KNOWN = "s3://, gs://, abfs://, hdfs:// and file:///"
+# A store that takes a connection and says nothing is given up after half a minute; Arrow's own takes 100 s.
+_S3_PATIENCE = {"connect_timeout": 5.0, "request_timeout": 10.0}
+_S3_ATTEMPTS = 3
+_GCS_PATIENCE = "retry_limit_seconds"  # of the address; Google's own is a quarter of an hour
+_GCS_SECONDS = 15
+
+_DEAF = re.compile(
+    r"NETWORK_CONNECTION|TIMEOUT|timed out|UNAVAILABLE|curl|resolve host|Connection refused", re.IGNORECASE
+)
+_REFUSED = re.compile(
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|CREDENTIAL|EXPIRED_TOKEN|UNAUTHENTICATED"
+    r"|PERMISSION_DENIED|status 40[13]",
+    re.IGNORECASE,
+)
+_SHORTER = re.compile(r"INVALID_RANGE|InvalidRange|status 416|requested range|out of bounds", re.IGNORECASE)
+_NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|bucket does not exist|ContainerNotFound", re.IGNORECASE)
+
+
+class Address:
+    """A file or a folder of a store."""
+
+    def __init__(  # pyarrow has no types
+        self,
+        shown: str,
+        store: Any,  # noqa: ANN401
+        path: str,
+        info: Any = None,  # noqa: ANN401
+        *,
+        plain: bool = True,
+    ) -> None:
+        """Name it; nothing is asked yet.
+
+        Args:
+            shown: the address without its settings and without what is secret.
+            store: an Arrow file system.
+            path: the address within it.
+            info: what the store has said of it, where that is known.
+            plain: ``shown`` says all of the address: no setting and no key was given with it.
+        """
+        self._shown, self.store, self.path, self.plain = shown, store, path, plain
+        if info is not None:
+            self._info = info
+
+    def __str__(self) -> str:
+        """Return it as a person may read it."""
+        return self._shown
+
+    def __truediv__(self, name: str) -> "Address":
+        """Return what has ``name`` in this folder."""
+        path = f"{self.path.rstrip('/')}/{name}"
+        info = self._listed.get(name) or _absent(path)
+        return Address(f"{self._shown}/{name}", self.store, path, info, plain=self.plain)
+
+    @property
+    def name(self) -> str:
+        """Return the last part."""
+        return PurePosixPath(self.path).name
+
+    @property
+    def suffix(self) -> str:
+        """Return the ending of the name."""
+        return PurePosixPath(self.path).suffix
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the file."""
+        return int(self._info.size or 0)
+
+    def is_dir(self) -> bool:
+        """Return whether it is a folder."""
+        return bool(self._info.type.name == "Directory")
+
+    def is_file(self) -> bool:
+        """Return whether it is a file."""
+        return bool(self._info.is_file)
+
+    def glob(self, pattern: str) -> Iterator["Address"]:
+        """Yield the files of this folder whose names fit."""
+        for name, info in self._listed.items():
+            if info.is_file and fnmatch(name, pattern):
+                yield self / name
+
+    def open(self) -> Any:  # noqa: ANN401
+        """Return the file, to be read from anywhere.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        if not self.is_file():
+            raise FileNotFoundError(str(self))
+        with asking(str(self)):
+            return self.store.open_input_file(self.path)
+
+    def no_such(self) -> str:
+        """Return what is missing where this is nothing: the folder, or all of the bucket."""
+        bucket = PurePosixPath(self.path).parts[:1]
+        with asking(str(self)):
+            found = bool(bucket) and self.store.get_file_info(bucket[0]).type.name != "NotFound"
+        return "no such folder" if found else "no such bucket"
+
+    @cached_property
+    def _info(self) -> Any:  # noqa: ANN401
+        with asking(str(self)):
+            return self.store.get_file_info(self.path)
+
+    @cached_property
+    def _listed(self) -> dict[str, Any]:
+        """Return what is in this folder, by name; nothing where it is none."""
+        from pyarrow import fs  # noqa: PLC0415 (who names paths alone does not wait for it)
+
+        with asking(str(self)):
+            return {info.base_name: info for info in self.store.get_file_info(fs.FileSelector(self.path, True))}
+
+
+Place = Path | Address
+
+
+def place(path: str | Path) -> Place:
+    """Return ``path`` as it is, or as an address where it is one.
+
+    Raises:
+        UsageError: it is an address that is written wrongly, or of a kind that Arrow does not know.
+        MissingError: a library of its store is not installed.
+        UnavailableError: its store does not answer.
+    """
+    text = _restored(path)
+    if text is None:
+        return Path(path)
+    if text.startswith("file:"):
+        return Path(unquote(urlsplit(text).path))
+    return _address(text)
+
+
+def shown(path: str | Path) -> str:
+    """Return ``path`` as a person may read it: an address with both slashes and without what is secret."""
+    text = _restored(path)
+    return str(path) if text is None else _without_secrets(text)
+
+
+def is_address(path: str | Path) -> bool:
+    """Return whether ``path`` is an address; nobody is asked."""
+    return _restored(path) is not None
+
+
+def refuse_address(path: str | Path) -> None:
+    """Refuse an address where something is written: as a path it would be a folder here that is called ``s3:``.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if is_address(path):
+        raise UsageError(
+            f"{shown(path)}: an address, and expected is a path: what is written here is mapped into memory, or renamed"
+            " when it is whole. Write it to this machine, and copy it there"
+        )
+
+
+def size(file: Place) -> int:
+    """Return the bytes of a file."""
+    return file.size if isinstance(file, Address) else file.stat().st_size
+
+
+def _restored(path: str | Path) -> str | None:
+    """Return an address as it was given, or None."""
+    found = _ADDRESS.fullmatch(str(path))
+    if found is None:
+        return None
+    scheme, rest = found[1].lower(), found[2]
+    return f"file:///{rest}" if scheme == "file" else f"{scheme}://{rest}"
+
+
+def _without_secrets(text: str) -> str:
+    """Return an address without its settings, and without a key or a password before the ``@``."""
+    parts = urlsplit(text)
+    user, at, host = parts.netloc.rpartition("@")
+    named = "" if parts.scheme in {"s3", "gs", "gcs"} else user.partition(":")[0]  # abfs names its container there
+    host = f"{named}{at}{host}" if named else host
+    return f"{parts.scheme}://{host}{unquote(parts.path).rstrip('/')}"
+
+
+def _address(text: str) -> Address:
+    from pyarrow import ArrowInvalid, fs  # noqa: PLC0415 (as above)
+
+    name, plain = _without_secrets(text), text.rstrip("/") == _without_secrets(text)
+    if text.startswith(("gs:", "gcs:")) and _GCS_PATIENCE not in text:
+        text += f"{'&' if '?' in text else '?'}{_GCS_PATIENCE}={_GCS_SECONDS}"
+    try:
+        with asking(name):
+            store, path = fs.FileSystem.from_uri(text)
+    except ArrowInvalid as error:
+        said = str(error).replace(text, name).splitlines()[0]
+        raise UsageError(f"{name}: no address that can be read ({said}); expected one of {_KNOWN}") from None
+    return Address(name, _patient(store), path.rstrip("/"), plain=plain)
+
+
+def _patient(store: Any) -> Any:  # noqa: ANN401
+    """Return ``store`` with bounds on how long it is waited for, which an address of S3 cannot say."""
+    from pyarrow import fs  # noqa: PLC0415 (as above)
+
+    if store.type_name != "s3":
+        return store
+    _, (settings,) = store.__reduce__()  # what it was made with, as for a copy in another process
+    return fs.S3FileSystem(
+        **(settings | _S3_PATIENCE), retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+    )
+
+
+def _absent(path: str) -> Any:  # noqa: ANN401
+    from pyarrow import fs  # noqa: PLC0415 (as above)
+
+    return fs.FileInfo(path, fs.FileType.NotFound)
+
+
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Turn what Arrow says of a store into one line about the address ``name``."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{name}: is gone; was it there a moment ago? Run the command again") from None
+    except OSError as error:
+        raise _explained(name, str(error)) from None
+
+
+def _explained(name: str, said: str) -> MultitudesError:
+    reason = re.sub(r"^.*operation: ", "", said.strip().splitlines()[0])
+    reason = re.sub(r" *\(Request ID.*", "", reason).rstrip(" .")[:200]
+    if "libhdfs" in said or "libjvm" in said:
+        return MissingError(
+            f"{name}: hdfs:// is read by Hadoop's own library ({reason}); install Hadoop and let JAVA_HOME, HADOOP_HOME"
+            " and CLASSPATH (hadoop classpath --glob) name it"
+        )
+    told = re.sub(r"'[^']*'", "", said)  # without names, which may be any words
+    if _SHORTER.search(told):
+        return DataError(
+            f"{name}: was changed or cut while it was fetched; run the command again when nobody writes there"
+        )
+    if _NO_BUCKET.search(told):
+        return UsageError(f"{name}: no such bucket")
+    if _REFUSED.search(told):
+        return UnavailableError(
+            f"{name}: the store refuses who asks ({reason}); give credentials that may list and read it, such as"
+            " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+        )
+    if _DEAF.search(told):
+        return UnavailableError(
+            f"{name}: the store does not answer ({reason}); check the network and its address (of S3"
+            " ?endpoint_override=HOST:PORT&scheme=http, or AWS_ENDPOINT_URL), and run the command again"
+        )
+    return UnavailableError(f"{name}: the store cannot be read: {reason or said[:200]}")

@@ -1,0 +1,141 @@
+"""What is an address and what is a path, as a person or pathlib writes them; nothing secret is shown."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pyarrow import fs
+
+from multitudes.data.address import Address, place, refuse_address, shown
+from multitudes.data.digest import sha256
+from multitudes.data.fetch import fetch
+from multitudes.data.tables import at, find
+from multitudes.errors import DataError, UnavailableError, UsageError
+from tests.data.tables import cleaned, write
+
+
+def address(folder):
+    """An address of which the store is a folder of this machine."""
+    return Address("mock://shop", fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), "shop")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("s3://shop/day", "s3://shop/day"),
+        (Path("s3://shop/day"), "s3://shop/day"),
+        ("s3://KEY:SECRET@shop/day/?region=eu-west-1", "s3://shop/day"),
+        ("abfs://container:SECRET@account/day", "abfs://container@account/day"),
+        ("hdfs://ann:SECRET@host:8020/day?replication=2", "hdfs://ann@host:8020/day"),
+        ("gs://shop/a%20day", "gs://shop/a day"),
+        ("file:///tmp/day", "file:///tmp/day"),
+        ("day/one", "day/one"),
+        ("C:/day", "C:/day"),
+        ("a:b/c", "a:b/c"),
+    ],
+)
+def test_what_is_shown_of_a_place(given, expected):
+    assert shown(given) == expected
+
+
+@pytest.mark.parametrize("given", ["file:///tmp/a%20day", Path("file:///tmp/a%20day"), "file:/tmp/a%20day"])
+def test_an_address_of_this_machine_is_the_path(given):
+    assert place(given) == Path("/tmp/a day")
+
+
+@pytest.mark.parametrize("given", ["day", "C:/day", "/tmp/s3:/day"])
+def test_a_path_stays_one(given):
+    assert place(given) == Path(given)
+    refuse_address(given)
+
+
+def test_an_address_that_arrow_cannot_read_is_refused_without_its_key():
+    with pytest.raises(UsageError, match=r"^s3://shop/a day: no address") as refused:
+        place("s3://KEY:SECRET@shop/a day")
+    assert "SECRET" not in str(refused.value)
+
+
+def test_tables_are_found_and_digested_as_on_the_disk(tmp_path):
+    folder = write(tmp_path / "shop", events=None)
+    (folder / "events").mkdir()
+    for part in ("1", "0"):
+        pl.DataFrame({"user_id": [1], "item_id": [1], "timestamp": [int(part)]}).write_parquet(
+            folder / "events" / f"{part}.parquet"
+        )
+    there = address(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("multitudes.data.tables.place", lambda given: given)
+        here, found = find(folder), find(there)
+        assert at(there / "events").is_dir()
+        with pytest.raises(UsageError, match="no such table"):
+            at(there / "nothing.parquet")
+    assert {name: one.name for name, one in found.items()} == {name: one.name for name, one in here.items()}
+    assert [sha256(one) for one in found.values()] == [sha256(one) for one in here.values()]
+    (tmp_path / "copy").mkdir()
+    assert isinstance(found["events"], Address)
+    assert sha256(fetch(found["events"], tmp_path / "copy")) == sha256(here["events"])
+    with pytest.raises(FileNotFoundError):
+        sha256(there / "nothing.parquet")
+
+
+def test_a_table_that_is_shorter_than_was_listed_is_refused(tmp_path):
+    write(tmp_path / "shop")
+    items = address(tmp_path) / "items.parquet"
+    (tmp_path / "shop" / "items.parquet").write_bytes(b"short")
+    with pytest.raises(DataError, match=r"mock://shop/items.parquet: was changed or cut .* expected the [\d,]+ bytes"):
+        fetch(items, tmp_path)
+
+
+class Deaf(fs.FileSystemHandler):  # type: ignore[misc]
+    """A store that says one thing to whatever it is asked."""
+
+    def __init__(self, said):
+        self._said = said
+
+    def _say(self, *_):
+        raise OSError(self._said)
+
+    get_type_name = get_file_info = get_file_info_selector = open_input_file = open_input_stream = _say
+    copy_file = create_dir = delete_dir = delete_dir_contents = delete_file = delete_root_dir_contents = _say
+    move = normalize_path = open_append_stream = open_output_stream = _say
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "expected"),
+    [
+        (
+            "When getting information for key 'bucket-401' in bucket 'CREDENTIAL': AWS Error NETWORK_CONNECTION during"
+            " HeadObject operation: curlCode: 7, Could not connect to server\nmore",
+            UnavailableError,
+            r"does not answer \(curlCode: 7, Could not connect to server\)",
+        ),
+        (
+            "When listing objects under key 'curl' in bucket 'b': AWS Error INVALID_ACCESS_KEY_ID during ListObjectsV2"
+            " operation: The key does not exist. (Request ID: x)",
+            UnavailableError,
+            r"refuses who asks \(The key does not exist\)",
+        ),
+        ("google::cloud::Status(PERMISSION_DENIED: no)", UnavailableError, "refuses who asks"),
+        ("google::cloud::Status(UNAVAILABLE: Retry policy exhausted)", UnavailableError, "does not answer"),
+        ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation: x", UsageError, "no such bucket"),
+        ("something else", UnavailableError, "cannot be read: something else"),
+    ],
+)
+def test_what_a_store_says_becomes_a_line(said, error, expected):
+    deaf = Address("mock://shop", fs.PyFileSystem(Deaf(said)), "shop")
+    with pytest.raises(error, match=expected) as refused:
+        deaf.is_dir()
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith("mock://shop: ")
+
+
+def test_the_engine_reads_a_copy_and_names_the_address(tmp_path, monkeypatch):
+    write(tmp_path / "shop")
+    monkeypatch.setattr("multitudes.data.tables.place", lambda _: address(tmp_path))
+    (tmp_path / "engine").mkdir()
+    found, _ = cleaned(tmp_path / "engine")
+    assert str(found.tables["events"].file) == "mock://shop/events.parquet"
+    (tmp_path / "shop" / "items.parquet").write_bytes(b"no table")
+    with pytest.raises(DataError, match=r"^mock://shop/items.parquet: cannot be read") as refused:
+        cleaned(tmp_path / "engine")
+    assert str(tmp_path) not in str(refused.value)

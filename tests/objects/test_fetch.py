@@ -1,0 +1,74 @@
+"""A table comes whole or not at all, whatever its store does meanwhile."""
+
+import os
+from types import SimpleNamespace
+
+import pytest
+
+from multitudes.data import fetch as fetching
+from multitudes.data.fetch import fetch
+from multitudes.errors import DataError, MissingError, UnavailableError
+from tests.objects.store import Store, address
+
+SIZE = 40_000
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch):
+    monkeypatch.setattr(fetching, "_PIECE", 1_000)
+
+
+def test_pieces_are_put_where_they_belong(tmp_path, store):
+    content = os.urandom(SIZE + 7)
+    store.put("table.parquet", content)
+    assert fetch(address("s3://shop/table.parquet"), tmp_path).read_bytes() == content
+
+
+def test_names_are_taken_as_they_are(tmp_path, store):
+    store.put("a b%25ü&?/0 %.parquet", b"1")
+    copy = fetch(address("s3://shop/a%20b%2525%C3%BC&%3F"), tmp_path)
+    assert {part.name: part.read_bytes() for part in copy.iterdir()} == {"0 %.parquet": b"1"}
+
+
+@pytest.mark.parametrize("later", [b"x" * 10, b"y" * SIZE, b"z" * 2 * SIZE])
+def test_an_object_that_is_written_anew_meanwhile_is_refused(tmp_path, store, later):
+    store.put("table.parquet", b"x" * SIZE)
+
+    calls = []
+
+    def replace(done, total, note=""):
+        calls.append(done)
+        if len(calls) == 5:
+            store.put("table.parquet", later)
+
+    with pytest.raises(DataError, match=r"s3://shop/table.parquet: was changed or cut while it was fetched"):
+        fetch(address("s3://shop/table.parquet"), tmp_path, replace)
+
+
+def test_an_object_that_goes_meanwhile_is_refused(tmp_path, store):
+    store.put("table.parquet", b"x" * SIZE)
+    with pytest.raises(DataError, match=r"s3://shop/table.parquet: is gone"):
+        fetch(address("s3://shop/table.parquet"), tmp_path, lambda *_: store.files.delete_file("shop/table.parquet"))
+
+
+def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
+    mortal = Store()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{mortal.host}")
+    mortal.put("table.parquet", b"x" * SIZE)
+    stopped: list[bool] = []
+
+    def stop(done, total, note=""):
+        if not stopped:
+            stopped.append(True)
+            mortal.stop()
+
+    with pytest.raises(UnavailableError, match=r"s3://shop/table.parquet: the store does not answer"):
+        fetch(address("s3://shop/table.parquet"), tmp_path, stop)
+
+
+def test_what_has_no_room_is_not_begun(tmp_path, store, monkeypatch):
+    store.put("table.parquet", b"x" * SIZE)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=SIZE - 1))
+    with pytest.raises(MissingError, match="has room for"):
+        fetch(address("s3://shop/table.parquet"), tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,179 @@
+"""Tables at an address are those on the disk: the same report, the same prepared folder, refused in the same lines."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.data.clean.sources import Logs
+from multitudes.data.items_file import read_items
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.sample import sample_path
+from multitudes.data.validate import validate
+from tests.data.tables import NOW, events, users, write
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.name != "manifest.json"}
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def prepared(data, out, **given):
+    return prepare(data, out, PrepareConfig(split="leave_one_out", threads=1), now=NOW, **given).path
+
+
+def test_movielens_at_an_address_prepares_to_the_same_bytes(tmp_path, store):
+    address = store.upload(sample_path("movielens-small"), "movielens")
+    here = prepare(sample_path("movielens-small"), tmp_path / "here", now=NOW).path
+    there = prepare(address, tmp_path / "there", now=NOW).path
+    assert files(here) == files(there)
+    expected, found = manifest(here), manifest(there)
+    assert {name: one.pop("address") for name, one in found["inputs"].items()} == {
+        name: f"{address}/{name}" for name in ("events.parquet", "items.parquet", "users.parquet")
+    }
+    assert found == expected
+    assert not [path for path in tmp_path.rglob("*") if "fetched" in path.name or "engine" in path.name]
+
+
+def test_validate_reports_the_same(store):
+    address = store.upload(sample_path("movielens-small"), "movielens")
+    here = validate(sample_path("movielens-small"), now=NOW)
+    assert dataclasses.asdict(validate(address, now=NOW)) == dataclasses.asdict(here)
+
+
+def test_notes_say_what_came_of_a_table(store):
+    told = []
+    validate(store.upload(sample_path("movielens-small"), "movielens"), progress=lambda *step: told.append(step))
+    assert any(str(step[2]).startswith("fetching events.parquet, ") for step in told)
+
+
+def test_csv_and_folders_of_parts_are_tables_there_too(tmp_path, store):
+    folder = write(tmp_path / "mixed", events=None, users=None)
+    (folder / "events").mkdir()
+    for part in (1, 0, 2):  # in the order of names, whatever the order in which they are written
+        events()[part * 2 : part * 2 + 2].write_parquet(folder / "events" / f"{part}.parquet")
+    (folder / "events" / "_SUCCESS").touch()
+    (folder / "users.csv").write_text("user_id,followed_topics\n1,food | art\n2,sea\n")
+    address = store.upload(folder, "mixed")
+    here, there = prepared(folder, tmp_path / "here"), prepared(address, tmp_path / "there")
+    assert files(here) == files(there)
+    assert manifest(there)["inputs"]["events"]["sha256"] == manifest(here)["inputs"]["events"]["sha256"]
+
+
+def test_logs_of_a_service_may_lie_at_an_address(tmp_path, store):
+    folder = write(tmp_path / "few", events=None)
+    (folder / "log").mkdir()
+    events().write_parquet(folder / "log" / "0.parquet")
+    logs = store.upload(folder / "log", "log")
+    there = prepared(folder, tmp_path / "there", logs=Logs(events=logs))
+    assert files(prepared(folder, tmp_path / "here", logs=Logs(events=folder / "log"))) == files(there)
+    assert manifest(there)["inputs"]["logged events"]["address"] == logs
+
+
+def test_a_later_day_at_an_address_is_appended(tmp_path, store):
+    folder = write(tmp_path / "first")
+    day = prepared(folder, tmp_path / "day", appendable=True)
+    later = write(tmp_path / "later", events=events(timestamp=[500, 510, 520, 530, 540, 550]))
+    here = prepared(later, tmp_path / "here", append=day)
+    there = prepared(store.upload(later, "later"), tmp_path / "there", append=day)
+    assert files(here) == files(there)
+
+
+def test_items_at_an_address_are_read(tmp_path, store):
+    write(tmp_path / "few")
+    address = store.upload(tmp_path / "few", "few")
+    assert read_items(Path(f"{address}/items.parquet"), pl.Int64()).items["item_id"].to_list() == [10, 20, 30]
+
+
+def test_the_command_takes_an_address_and_says_so(tmp_path, store, capsys):
+    address = store.upload(write(tmp_path / "few"), "few")
+    out = tmp_path / "out"
+    assert run(["prepare", address, "--out", str(out), "--split", "leave_one_out"]) == 0
+    assert run(["validate", f"{address}?region=eu-west-1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"] == address
+
+
+def refusal(capsys, *arguments):
+    code = run(list(arguments))
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said
+    assert "defect" not in said
+    return code, said
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "expected"),
+    [
+        ("s3://no-such/shop", 2, "s3://no-such/shop: no such bucket"),
+        ("s3://shop/nothing", 2, "s3://shop/nothing: no such folder"),
+        ("s3://shop/few/events.parquet", 2, "no such folder"),
+        ("s3://shop/few?endpoint=1", 2, "Unexpected query parameter in S3 URI: 'endpoint'"),
+        ("ftp://shop/few", 2, "expected one of s3://, gs://, abfs://, hdfs:// and file:///"),
+        ("hdfs://127.0.0.1:1/few", 5, "hdfs:// is read by Hadoop's own library"),
+        ("s3://shop/few?endpoint_override=127.0.0.1:1&scheme=http", 6, "s3://shop/few: the store does not answer"),
+    ],
+)
+def test_what_is_no_place_of_tables_is_refused_in_a_line(tmp_path, store, capsys, address, code, expected):
+    store.upload(write(tmp_path / "few"), "few")
+    found, said = refusal(capsys, "validate", address)
+    assert (found, expected in said) == (code, True), said
+
+
+def test_tables_that_are_wrong_are_named_by_their_address(tmp_path, store, capsys):
+    folder = write(tmp_path / "wrong", users=users().rename({"user_id": "user"}))
+    address = store.upload(folder, "wrong")
+    found, said = refusal(capsys, "validate", address)
+    assert (found, said.startswith(f"multitudes: {address}/users.parquet: column 'user_id' is missing")) == (3, True)
+    store.put("wrong/users.parquet", b"no table")
+    found, said = refusal(capsys, "validate", address)
+    assert (found, said.startswith(f"multitudes: {address}/users.parquet: cannot be read")) == (3, True)
+    assert "fetched-" not in said
+    store.put("wrong/users.parquet", b"")
+    assert "the file is empty" in refusal(capsys, "validate", address)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["prepare", "few", "--out"], ["train", "few", "--out"], ["recommend", "few", "--all", "--out"]]
+)
+def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "few")
+    for given in ([*arguments, "s3://shop/out"], [*arguments[:-1], "--out=s3://shop/out"]):
+        found, said = refusal(capsys, *given)
+        assert found == 2
+        assert "s3://shop/out: an address, and expected is a path" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["few"]
+
+
+def test_a_key_in_an_address_is_never_said(tmp_path, store, capsys):
+    address = store.upload(write(tmp_path / "few", users=users(user_id=["1", "2"])), "few")
+    secret = address.replace("s3://", "s3://KEY:SECRET@") + f"?endpoint_override={store.host}&scheme=http"
+    said = refusal(capsys, "validate", secret)[1] + refusal(capsys, "validate", secret + "&wrong=1")[1]
+    said += refusal(capsys, "prepare", str(tmp_path / "few"), "--out", secret)[1]
+    assert "int64 in events.parquet" in said
+    assert "KEY" not in said
+    assert "SECRET" not in said
+
+
+def test_an_experiment_at_an_address_is_read_out(tmp_path, store, capsys):
+    days = range(20)
+    shown = pl.DataFrame({"user_id": range(40), "arm": ["a", "b"] * 20, "timestamp": [864_000] * 40})
+    done = pl.DataFrame(
+        [(user, 864_001 + 86_400 * day, "saves", 1.0 + user % 3) for user in range(40) for day in days], orient="row"
+    )
+    done.columns = ["user_id", "timestamp", "metric", "value"]
+    (tmp_path / "test").mkdir()
+    shown.write_parquet(tmp_path / "test" / "exposures.parquet")
+    done.write_parquet(tmp_path / "test" / "outcomes.parquet")
+    said = []
+    for place in (str(tmp_path / "test"), store.upload(tmp_path / "test", "test")):
+        tables = (f"{place}/exposures.parquet", f"{place}/outcomes.parquet")
+        assert run(["readout", *tables, "--control", "a", "--json"]) == 0
+        said.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert said[0] == said[1]
