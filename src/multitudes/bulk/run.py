@@ -19,7 +19,7 @@ def recommend_all(
     config: BulkConfig | None = None,
     *,
     more: Path | None = None,
-    shard_users: int = 50_000,
+    shard_users: int = 10_000,
     processes: int = 1,
     overwrite: bool = False,
     progress: Progress = silent,

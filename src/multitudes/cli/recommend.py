@@ -32,7 +32,7 @@ def command(
     ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the users' vectors too.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="With --all: that answer side by side.")] = 1,
-    shard_users: Annotated[int, typer.Option(min=1, max=_MOST, help="With --all: users of a file.")] = 50_000,
+    shard_users: Annotated[int, typer.Option(min=1, max=_MOST, help="With --all: users of a file.")] = 10_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: begin the folder anew.")] = False,
     n: Annotated[int, typer.Option("--n", min=1, max=_MOST, help="How many candidates.")] = 100,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM that must not come back.")] = "",
