@@ -4,6 +4,7 @@ import numpy as np
 
 from multitudes.index.exact import Exact
 from multitudes.index.live import Live
+from multitudes.index.protocol import ANY_TOPIC
 from multitudes.retrieve.normaliser import Normaliser
 
 
@@ -13,7 +14,7 @@ def test_the_best_items_and_a_sample_come_close_where_the_sample_alone_does_not(
     index = Live(Exact.build(np.arange(40_000), vectors))
     exact = index.search(queries, 1, log_sums=True).log_sum_Q
     assert exact is not None
-    normaliser = Normaliser.build(index)
+    normaliser = Normaliser.build(index, ANY_TOPIC, 3_000)
     assert len(normaliser.ids_S) == 3_000
 
     def error(best: int) -> float:
@@ -30,15 +31,15 @@ def test_a_sample_of_everything_is_exact_however_many_were_found():
     exact = index.search(queries, 1, log_sums=True).log_sum_Q
     assert exact is not None
     for best in (0, 10, 500):
-        found = Normaliser.build(index).log_sum(queries, index.search(queries, best))
+        found = Normaliser.build(index, ANY_TOPIC, 3_000).log_sum(queries, index.search(queries, best))
         np.testing.assert_allclose(found, exact, rtol=1e-5)
 
 
 def test_the_sample_is_the_same_every_time():
     index = Live(Exact.build(np.arange(99), np.random.default_rng(3).standard_normal((99, 2))))
-    one, other = Normaliser.build(index, sample=10), Normaliser.build(index, sample=10)
+    one, other = Normaliser.build(index, ANY_TOPIC, 10), Normaliser.build(index, ANY_TOPIC, 10)
     assert one.ids_S.tolist() == other.ids_S.tolist()
-    assert Normaliser.build(index, sample=10, seed=1).ids_S.tolist() != one.ids_S.tolist()
+    assert Normaliser.build(index, ANY_TOPIC, 10, seed=1).ids_S.tolist() != one.ids_S.tolist()
 
 
 def test_what_could_not_be_found_counts_as_what_was():
@@ -46,11 +47,11 @@ def test_what_could_not_be_found_counts_as_what_was():
     vectors, queries = rng.standard_normal((20_000, 16)), rng.standard_normal((20, 16)).astype(np.float32)
     index = Live(Exact.build(np.arange(20_000), vectors))
     best = index.search(queries, 300, log_sums=True)
-    exact, normaliser = best.log_sum_Q, Normaliser.build(index)
+    exact, normaliser = best.log_sum_Q, Normaliser.build(index, ANY_TOPIC, 3_000)
     assert exact is not None
     excluded = [np.sort(best.ids(q)[:200]) for q in range(20)]  # the best of all
     found = index.search(queries, 100, excluded=excluded)
     assert np.abs(normaliser.log_sum(queries, found, excluded) - exact).max() < 0.05
     assert np.abs(normaliser.log_sum(queries, found) - exact).max() > 0.2, "the control: of those, the sample has some"
-    some = Normaliser.build(index, sample=20_000)
+    some = Normaliser.build(index, ANY_TOPIC, 20_000)
     np.testing.assert_allclose(some.log_sum(queries, found, excluded), exact, rtol=1e-5)

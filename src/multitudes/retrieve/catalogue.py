@@ -16,6 +16,8 @@ from multitudes.index.rows import find_rows
 from multitudes.retrieve.normaliser import Normaliser
 
 _NORMALISERS_KEPT = 64  # of 0.8 MB each at 64 dimensions
+_SAMPLE = 3_000
+_SAMPLE_ALONE = 10_000  # where what a user has seen is not told apart, see ``normaliser``
 
 
 class Catalogue:
@@ -26,7 +28,8 @@ class Catalogue:
         self.index = index
         self.item_count = item_count
         self._popular: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        self._normaliser = lru_cache(_NORMALISERS_KEPT)(lambda topic: Normaliser.build(index, topic))
+        sample = _SAMPLE if isinstance(index, Live) else _SAMPLE_ALONE
+        self._normaliser = lru_cache(_NORMALISERS_KEPT)(lambda topic: Normaliser.build(index, topic, sample))
 
     def popular(self) -> NDArray[np.int64]:
         """Return the items that the index holds now by popularity, ties by the smaller number."""

@@ -42,7 +42,7 @@ class Normaliser:
     vectors_of: Callable[[NDArray[np.int64]], NDArray[np.float32]]  # of items by id
 
     @classmethod
-    def build(cls, index: Index, topic: int = ANY_TOPIC, sample: int = 3_000, seed: int = 0) -> "Normaliser":
+    def build(cls, index: Index, topic: int, sample: int, seed: int = 0) -> "Normaliser":
         """Draw the sample."""
         ids = index.ids() if topic == ANY_TOPIC else index.items_of(topic)
         items = len(ids)
