@@ -26,6 +26,7 @@ from multitudes.progress import Progress
 from multitudes.train import parallel
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import fit
+from multitudes.train.rendezvous import joined
 
 ALL_PARTS = (Watched("exchange and waiting", parallel, "_said"), *PARTS)
 
@@ -101,7 +102,7 @@ def rank_of(job: dict[str, Any]) -> None:
         validate_users=1,
     )
     config = RunConfig(method="joint", seed=SEED, model=UserTowerConfig(), train=train)
-    with parallel.joined(timeout_s=600) as ranks, watching(ALL_PARTS) as stopwatch:
+    with joined(timeout_s=600) as ranks, watching(ALL_PARTS) as stopwatch:
         began = cpu_clock()
         fit(Prepared.open(job["prepared"]), config, out, ranks=ranks)
         used = cpu_clock() - began

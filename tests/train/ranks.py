@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import multiprocessing
 
-from multitudes.train.parallel import Ranks, joined
+from multitudes.train.parallel import Ranks
+from multitudes.train.rendezvous import joined
 
 # It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
 WITHOUT_GRADIENT = "items.layers.3.bias"

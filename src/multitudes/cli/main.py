@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _leave_at_once(code: int) -> None:
-    """End one of several ranks without unloading, which threads of gloo do not survive (``train.parallel``)."""
+    """End one of several ranks without unloading, which threads of gloo do not survive (``train.rendezvous``)."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)

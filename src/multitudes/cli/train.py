@@ -70,7 +70,7 @@ def command(
     from multitudes.data.prepared import Prepared
     from multitudes.train.execution import ExecutionConfig
     from multitudes.train.loop import fit
-    from multitudes.train.parallel import joined, one_speaks, restarted
+    from multitudes.train.rendezvous import joined, one_speaks, restarted
 
     with one_speaks():
         refuse_two_origins(method, refit, continues)
@@ -141,7 +141,7 @@ def refuse_two_origins(method: MethodName | None, refit: Path | None, continues:
 def tell_what_was_kept(run: Path) -> None:
     """Say where the optimiser begins anew."""
     from multitudes.train.kept import FILE
-    from multitudes.train.parallel import is_first
+    from multitudes.train.rendezvous import is_first
 
     if is_first() and not (run / FILE).exists():
         typer.echo(f"{run}: kept no state ({FILE}); the optimiser begins anew", err=True)

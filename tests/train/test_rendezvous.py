@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.cli.main import _fail
 from multitudes.errors import INTERRUPTED, StoppedError
-from multitudes.train.parallel import one_speaks
+from multitudes.train.rendezvous import one_speaks
 
 
 @pytest.fixture
