@@ -42,7 +42,7 @@ _TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
 _BEST = "best-"
 _BLOCK = 65_536  # rows read at once
 _REPAIR = "train again with --overwrite"
-_DAMAGED = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+_DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass
@@ -151,7 +151,7 @@ def best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
         ArtefactError: the checkpoint is damaged.
     """
     shared = folder / f"{_BEST}shared.safetensors"
-    with _reading(shared), safe_open(shared, "pt") as opened:
+    with reading(shared), safe_open(shared, "pt") as opened:
         rest = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
     found = _under(prefix, rest | _rows(folder, slice(0, items), _BEST, under=prefix))
     if not found:
@@ -172,24 +172,29 @@ def load(state: State, folder: Path, ranks: Ranks = ALONE) -> None:
     if not folder.exists():
         return
     shared, position = folder / "shared.safetensors", folder / "position.json"
-    with _reading(shared):
+    with reading(shared):
         tensors = load_file(shared)
     own = ranks.part(state.model.items.id_embedding.num_embeddings)
     tensors |= _rows(folder, own, into={f"weight/{TABLE}": weights(state.model)[TABLE]})
-    with _reading(position):
+    with reading(position):
         state.position = Position(**json.loads(position.read_text(encoding="utf-8")))
-    with _reading(folder):
+    with reading(folder):
         _take(state, tensors)
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def reading(file: Path, repair: str = _REPAIR) -> Iterator[None]:
+    """Say in one line, which ends with what to do, that ``file`` is not what was written or is of another model.
+
+    Raises:
+        ArtefactError: it is so.
+    """
     try:
         yield
     except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+        raise ArtefactError(f"{file}: missing; {repair}") from None
     except _DAMAGED as error:
-        raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {_REPAIR}") from None
+        raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {repair}") from None
 
 
 def _take(state: State, tensors: dict[str, Tensor]) -> None:
@@ -222,7 +227,7 @@ def _rows(
         if first >= last:
             continue
         there += last - first
-        with _reading(file), safe_open(file, "pt") as opened:
+        with reading(file), safe_open(file, "pt") as opened:
             for name in filter(lambda name: name.startswith(under), opened.keys()):
                 rows = opened.get_slice(name)
                 for at in range(first, last, _BLOCK):

@@ -14,25 +14,24 @@ count for all, so a new row begins as one does that a single long run meets late
 the days before do not come again.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from multitudes.disk import replacing
-from multitudes.errors import ArtefactError
 from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
 from multitudes.train.run import weights
 
 FILE = "state.safetensors"
+_REPAIR = "remove it, and the optimiser begins anew"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LAST, _INTERVAL, _STEPS = "frequency/last", "frequency/interval", "steps"
 
@@ -83,19 +82,20 @@ def take_over(state: State, run: Path, rows: Rows, before: Mapping[str, torch.Si
     file = run / FILE
     if not file.exists():
         return
-    with _reading(file), safe_open(file, "pt") as opened:
-        there, name = set(opened.keys()), names(state)
-        own = weights(state.model)
-        for i, optimizer in enumerate(state.optimizers):
-            taken: dict[str, Tensor] = {}
-            for number, weight in ((n.split("/")[1], w) for n, w in name.items() if n.startswith(f"{i}/")):
-                if f"step/{weight}" not in there:
-                    continue  # it never had a gradient
-                taken[f"{number}/step"] = opened.get_tensor(f"step/{weight}")
-                for key in _MOMENTS:
-                    moment = _of_shape(opened.get_tensor(f"{key}/{weight}"), before[weight])
-                    taken[f"{number}/{key}"] = _moved(moment, own[weight], rows.of_weight.get(weight))
-            checkpoint.restore(optimizer, taken)
+    with checkpoint.reading(file, _REPAIR), safe_open(file, "pt") as opened:
+        there, own = set(opened.keys()), weights(state.model)
+        taken: list[dict[str, Tensor]] = [{} for _ in state.optimizers]
+        for place, name in names(state).items():
+            if f"step/{name}" not in there:
+                continue  # it never had a gradient
+            optimizer, number = place.split("/")
+            tensors = taken[int(optimizer)]
+            tensors[f"{number}/step"] = opened.get_tensor(f"step/{name}")
+            for key in _MOMENTS:
+                moment = _of_shape(opened.get_tensor(f"{key}/{name}"), before[name])
+                tensors[f"{number}/{key}"] = _moved(moment, own[name], rows.of_weight.get(name))
+        for adam, tensors in zip(state.optimizers, taken, strict=True):
+            checkpoint.restore(adam, tensors)
         state.position.step = int(opened.get_tensor(_STEPS))
         state.frequency.last[:] = state.position.step
         if same_pool:
@@ -122,13 +122,3 @@ def _of_shape(tensor: Tensor, shape: torch.Size) -> Tensor:
     if tensor.shape != shape:
         raise ValueError
     return tensor
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, OSError, KeyError, IndexError, ValueError, RuntimeError) as error:
-        raise ArtefactError(
-            f"{file}: damaged, or of another model ({type(error).__name__}); remove it, and the optimiser begins anew"
-        ) from None
