@@ -23,7 +23,8 @@ from multitudes.train import kept
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.continuation import begin_with, continued, expect, last_time, places
-from multitudes.train.loop import _examples, fit, train
+from multitudes.train.data import training_examples
+from multitudes.train.loop import fit, train
 from multitudes.train.parallel import ALONE, Ranks
 from multitudes.train.run import TrainedRun, weights
 from multitudes.train.sharded import TABLE
@@ -98,7 +99,7 @@ def moments(state: State) -> dict[str, Tensor]:
 
 def steps(state: State, prepared: Prepared, config: RunConfig, epoch: int) -> None:
     """Take the steps of an epoch."""
-    examples = _examples(prepared, config)
+    examples = training_examples(prepared, config)
     for dealt in examples.windows.deal(config.train.batch_size, config.seed, epoch, config.train.epoch_batches):
         state.position.step += 1
         gradients(state, examples, dealt, config)

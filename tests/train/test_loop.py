@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_with_where_and_what_to_do(prepared: Pre
 def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multitudes.train.loop.sample_rows", lambda *_: np.empty(0, dtype=np.int64))
+    monkeypatch.setattr("multitudes.train.data.sample_rows", lambda *_: np.empty(0, dtype=np.int64))
     run = train(prepared, config(epochs=3, patience=1), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["best_epoch"], record["judged_users"]) == (3, 0)
@@ -164,7 +164,7 @@ def test_a_run_is_on_the_disk_before_it_is_said_to_be_finished(
         told.append(record["finished"] and [flushing.missing(file) for file in files])
         write_record(out, record)
 
-    monkeypatch.setattr("multitudes.train.loop.write_record", heard)
+    monkeypatch.setattr("multitudes.train.finish.write_record", heard)
     train(prepared, config(epochs=1), tmp_path / "run")
     assert told == [[[], []]]
     assert flushing.missing(tmp_path / "run" / "run.json") == []
@@ -185,7 +185,7 @@ def test_a_finished_run_is_found_finished_before_any_example_is_made(
     prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(prepared, config(epochs=1), tmp_path / "run")
-    monkeypatch.setattr("multitudes.train.loop.Examples", None)
+    monkeypatch.setattr("multitudes.train.data.Examples", None)
     fit(prepared, config(epochs=1), tmp_path / "run", resume=True)
     with pytest.raises(TypeError):
         fit(prepared, config(epochs=1), tmp_path / "other")

@@ -1,7 +1,6 @@
 """The training loop: epochs of batches, validation with early stopping, interruption and resumption."""
 
 import math
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -12,30 +11,30 @@ from types import FrameType
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from multitudes.batches.examples import Examples
-from multitudes.batches.held_out import HeldOut, held_out, part
+from multitudes.batches.held_out import HeldOut
 from multitudes.batches.vectors import KINDS
 from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import Prepared
-from multitudes.disk import replacing
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.methods import METHODS
 from multitudes.progress import Progress, silent
-from multitudes.train import checkpoint, kept
+from multitudes.train import checkpoint
 from multitudes.train.allocator import give_back, keep_freed_memory
 from multitudes.train.begin import begin, held, unfinished
 from multitudes.train.checkpoint import Position, State
 from multitudes.train.config import RunConfig
 from multitudes.train.continuation import begin_with
+from multitudes.train.data import judged_users, training_examples
 from multitudes.train.execution import DEFAULT, ExecutionConfig, equip
+from multitudes.train.finish import finish
 from multitudes.train.parallel import ALONE, Ranks
-from multitudes.train.record import append_metrics, read_record, write_record
+from multitudes.train.record import append_metrics
 from multitudes.train.run import TrainedRun
 from multitudes.train.sharded import whole_table
 from multitudes.train.step import descend, device, fresh_state, gradients
-from multitudes.train.validation import Judgement, judge, sample_rows
+from multitudes.train.validation import Judgement, judge
 
 
 def train(
@@ -84,7 +83,7 @@ def fit(
         left = unfinished(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.first else False
         if not ranks.tell([left])[0]:
             return
-        examples, judged = _examples(prepared, config), _judged(prepared, config)
+        examples, judged = training_examples(prepared, config), judged_users(prepared, config)
         # Where there are no examples, no folder is begun.
         if ranks.first:
             begin(prepared, config, out, overwrite=overwrite)
@@ -96,29 +95,6 @@ def fit(
         checkpoint.load(state, out / "checkpoint", ranks)
         _Loop(examples, judged, config, out, state, execution, ranks, progress).run()
         ranks.wait()
-
-
-def _examples(prepared: Prepared, config: RunConfig) -> Examples:
-    settings = config.train
-    return Examples(
-        prepared,
-        history=config.model.history,
-        window=settings.window,
-        first_time_only=settings.first_time_only,
-        condition=settings.condition,
-        forget_share=settings.forget_share,
-        dense=settings.dense,
-        ahead=settings.ahead,
-        validation_too=settings.final,
-        since=settings.since,
-    )
-
-
-def _judged(prepared: Prepared, config: RunConfig) -> HeldOut:
-    """Return the users by whom an epoch is judged; what was trained on judges nothing."""
-    held = held_out(prepared, "validation")
-    rows = sample_rows(held, config.train.validate_users, config.seed)
-    return part(held, rows[:0] if config.train.final else rows)
 
 
 class _Loop:
@@ -147,7 +123,8 @@ class _Loop:
                 if not self._epoch(interrupted):
                     self._save()
                     raise KeyboardInterrupt
-        self._finish()
+        if self.ranks.first:
+            finish(self.state, self.run_view, len(self.judged), keep_state=self.execution.keep_state)
 
     def _save(self, *, best: bool = False) -> None:
         checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
@@ -233,29 +210,6 @@ class _Loop:
                 found = [rate, *(shares[kind] for kind in KINDS)]
         rate, *told = self.ranks.tell(found)
         return Judgement(rate, dict(zip(KINDS, told, strict=True)))
-
-    def _finish(self) -> None:
-        if not self.ranks.first:
-            return
-        names = kept.names(self.state)
-        self.state.optimizers.clear()  # room for the weights
-        folder, items = self.out / "checkpoint", self.run_view.prepared.n_items + 1
-        partial = self.out / "weights.safetensors.partial"
-        with replacing(self.out / "weights.safetensors", partial):
-            save_file(checkpoint.best(folder, items, "weight/"), partial)
-        if self.execution.keep_state:
-            kept.write(folder, items, names, self.out)
-        record = read_record(self.out)
-        position = self.state.position
-        record |= {
-            "finished": True,
-            "best_epoch": position.best_epoch + 1,
-            "validation_hit_rate": position.best_hit_rate,
-            "shares": position.best_shares,
-            "judged_users": len(self.judged),
-        }
-        write_record(self.out, record)
-        shutil.rmtree(self.out / "checkpoint", ignore_errors=True)
 
 
 class _Clock:
