@@ -10,7 +10,7 @@ from multitudes.data.address import Address, place, refuse_address, shown
 from multitudes.data.digest import sha256
 from multitudes.data.fetch import fetch
 from multitudes.data.tables import at, find
-from multitudes.errors import DataError, UnavailableError, UsageError
+from multitudes.errors import DataError, UsageError
 from tests.data.tables import cleaned, write
 
 
@@ -84,49 +84,6 @@ def test_a_table_that_is_shorter_than_was_listed_is_refused(tmp_path):
     (tmp_path / "shop" / "items.parquet").write_bytes(b"short")
     with pytest.raises(DataError, match=r"mock://shop/items.parquet: was changed or cut .* expected the [\d,]+ bytes"):
         fetch(items, tmp_path)
-
-
-class Deaf(fs.FileSystemHandler):  # type: ignore[misc]
-    """A store that says one thing to whatever it is asked."""
-
-    def __init__(self, said):
-        self._said = said
-
-    def _say(self, *_):
-        raise OSError(self._said)
-
-    get_type_name = get_file_info = get_file_info_selector = open_input_file = open_input_stream = _say
-    copy_file = create_dir = delete_dir = delete_dir_contents = delete_file = delete_root_dir_contents = _say
-    move = normalize_path = open_append_stream = open_output_stream = _say
-
-
-@pytest.mark.parametrize(
-    ("said", "error", "expected"),
-    [
-        (
-            "When getting information for key 'bucket-401' in bucket 'CREDENTIAL': AWS Error NETWORK_CONNECTION during"
-            " HeadObject operation: curlCode: 7, Could not connect to server\nmore",
-            UnavailableError,
-            r"does not answer \(curlCode: 7, Could not connect to server\)",
-        ),
-        (
-            "When listing objects under key 'curl' in bucket 'b': AWS Error INVALID_ACCESS_KEY_ID during ListObjectsV2"
-            " operation: The key does not exist. (Request ID: x)",
-            UnavailableError,
-            r"refuses who asks \(The key does not exist\)",
-        ),
-        ("google::cloud::Status(PERMISSION_DENIED: no)", UnavailableError, "refuses who asks"),
-        ("google::cloud::Status(UNAVAILABLE: Retry policy exhausted)", UnavailableError, "does not answer"),
-        ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation: x", UsageError, "no such bucket"),
-        ("something else", UnavailableError, "cannot be read: something else"),
-    ],
-)
-def test_what_a_store_says_becomes_a_line(said, error, expected):
-    deaf = Address("mock://shop", fs.PyFileSystem(Deaf(said)), "shop")
-    with pytest.raises(error, match=expected) as refused:
-        deaf.is_dir()
-    assert "\n" not in str(refused.value)
-    assert str(refused.value).startswith("mock://shop: ")
 
 
 def test_the_engine_reads_a_copy_and_names_the_address(tmp_path, monkeypatch):

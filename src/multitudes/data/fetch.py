@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from multitudes.data.address import Address, asking
+from multitudes.data.address import Address
 from multitudes.data.canonical import PARTS
+from multitudes.data.store_errors import asking
 from multitudes.errors import DataError, MissingError
 from multitudes.progress import Progress, silent
 
