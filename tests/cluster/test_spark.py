@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
+from multitudes.data import shards
 from multitudes.data.clean.sources import Logs
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark import read_shard
 from multitudes.data.spark_session import open_spark
 from multitudes.data.validate import validate
 from multitudes.errors import ArtefactError, DataError
@@ -157,9 +157,9 @@ def test_times_that_rise_from_file_to_file_are_known_to(tmp_path, spark, second,
 def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):
     shard = tmp_path / "part-00001.parquet"
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: missing"):
-        list(read_shard(shard, 10))
+        list(shards.read(shard, 10))
     events().write_parquet(shard)
-    assert sum(batch.num_rows for batch in read_shard(shard, 10)) == len(events())
+    assert sum(batch.num_rows for batch in shards.read(shard, 10)) == len(events())
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: damaged"):
-        list(read_shard(shard, 10))
+        list(shards.read(shard, 10))

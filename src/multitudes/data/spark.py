@@ -6,7 +6,7 @@ comes from its values, never from where it was.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate
@@ -17,12 +17,10 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
-from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from multitudes.data import canonical
+from multitudes.data import canonical, shards
 from multitudes.data.address import Place
 from multitudes.data.duck import DuckDB
 from multitudes.data.engine import Extent, first_line, literal, quoted
@@ -30,12 +28,11 @@ from multitudes.data.spark_errors import JOB_ERRORS, is_lost
 from multitudes.data.spark_files import hadoop_uri, is_read_in_place
 from multitudes.data.spark_sql import render, render_keyed, type_name
 from multitudes.disk import is_full
-from multitudes.errors import ArtefactError, DataError
+from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
-_READ_ROWS = 262_144  # at a time, of one column
 _SORTED_ROWS = 1_000_000  # in one task: some hundred MB
 _PART = re.compile(r"file:/*(/\S+?\.parquet)")
 
@@ -114,7 +111,7 @@ class Spark:
         """Yield what ``sql`` selects from the shards that the executors wrote."""
         folder = self._written(self._query(sql) if extent is None else self._ranged(sql, extent))
         for shard in sorted(folder.glob(canonical.PARTS)):
-            yield from read_shard(shard, rows)
+            yield from shards.read(shard, rows)
             shard.unlink()
         rmtree(folder)
 
@@ -132,7 +129,7 @@ class Spark:
         Partitions know nothing of each other, and to bring each row to the one before it costs a sort of all.
         """
         del where
-        return relation in self._read and _rises(self._read[relation], column)
+        return relation in self._read and shards.rises(self._read[relation], column)
 
     def source(self, name: str, file: Place) -> str:
         """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
@@ -214,7 +211,7 @@ class Spark:
         place = f.col("_metadata.row_index") + 1
         if len(parts) == 1:
             return table.withColumn(_FILE_ROW, place)
-        rows = [parquet.read_metadata(_opened(part)).num_rows for part in parts]
+        rows = shards.row_counts(parts)
         before = dict(zip((part.name for part in parts), accumulate(rows, initial=0), strict=False))
         quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
         places = self._session.createDataFrame(
@@ -239,53 +236,6 @@ class Spark:
         return converted
 
 
-def read_shard(shard: Place, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a shard, about ``rows`` at a time; of all columns, or of some.
-
-    Raises:
-        ArtefactError: it is missing, or is cut short.
-    """
-    try:
-        with parquet.ParquetFile(_opened(shard)) as opened:
-            yield from opened.iter_batches(rows, columns=columns)
-    except FileNotFoundError:
-        raise ArtefactError(f"{shard}: missing; run the command again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        if is_full(error):
-            raise
-        raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
-
-
-def _rises(parts: Sequence[Place], column: str) -> bool:
-    """Return whether a column never falls in files one behind the other; False also where that cannot be told."""
-    last = None
-    try:
-        if (
-            len({parquet.read_schema(_opened(part)).field(column).type for part in parts}) > 1
-        ):  # such as seconds and milliseconds
-            return False
-        for piece in _pieces(parts, column):
-            if (last is not None and piece[0] < last) or (piece[1:] < piece[:-1]).any():
-                return False
-            last = piece[-1]
-    except (pa.ArrowException, OSError, KeyError, ArtefactError):  # who asks next says what is wrong with the file
-        return False
-    return True
-
-
-def _pieces(parts: Sequence[Place], column: str) -> Iterator[NDArray[Any]]:
-    """Yield the values of a column, piece by piece, without nulls."""
-    for part in parts:
-        for batch in read_shard(part, _READ_ROWS, [column]):
-            known = batch.column(0).drop_null()
-            if len(known):
-                yield known.to_numpy(zero_copy_only=False)
-
-
 def _uri(place: Place) -> str:
     """Return ``place`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
     return _GLOB.sub(r"\\\1", f"file:{place.resolve()}" if isinstance(place, Path) else hadoop_uri(place))
-
-
-def _opened(place: Place) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    return place if isinstance(place, Path) else place.open()
