@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,25 +13,23 @@ import polars as pl
 from pydantic import Field
 
 from multitudes.config import Config
-from multitudes.data import numbering, splits, summary
-from multitudes.data.address import Address, Place, refuse_address
+from multitudes.data import manifest, numbering, splits, summary
+from multitudes.data.address import Place, refuse_address
 from multitudes.data.arrays import write_array, write_ragged, write_table, write_vectors
 from multitudes.data.clean.events import Rules
 from multitudes.data.clean.sources import NONE, Logs
 from multitudes.data.clean.tables import Clean, clean
-from multitudes.data.digest import sha256
 from multitudes.data.duck import open_engine
 from multitudes.data.earlier import KEY, Earlier, keep, open_earlier, record_of
 from multitudes.data.engine import Engine, quoted, value
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
 from multitudes.data.folder import new_folder
-from multitudes.data.prepared import FORMAT, FORMAT_VERSION, Prepared
+from multitudes.data.prepared import Prepared
 from multitudes.data.ragged import Ragged
 from multitudes.data.spark_config import SparkConfig
 from multitudes.data.spark_session import open_spark
 from multitudes.data.splits import SplitRule
-from multitudes.data.tables import Table
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
 
@@ -133,10 +131,10 @@ def prepare(
                 raise _no_positives(cleaned.tables["events"].file, actions)
             progress(9, _STEPS, "writing features")
             features = _write_features(engine, cleaned, folder)
-            manifest = _manifest(engine, cleaned, config, actions, tally, features) | kept
+            record = manifest.of(engine, cleaned, recorded, actions, tally, features) | kept
             if earlier is not None:
-                manifest["inputs"]["earlier"] = earlier.manifest["inputs"]
-        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+                record["inputs"]["earlier"] = earlier.manifest["inputs"]
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return Prepared.open(out)
 
@@ -260,44 +258,3 @@ def _extra(engine: Engine, cleaned: Clean, table: str, source: str) -> pl.DataFr
     selected = ", ".join(quoted(column) for column in columns)
     rows = engine.frame(f"SELECT {selected or '0 AS none'} FROM {source}")
     return rows if columns else pl.DataFrame(height=rows.height)
-
-
-def _manifest(
-    engine: Engine,
-    cleaned: Clean,
-    config: PrepareConfig,
-    actions: list[str],
-    tally: summary.Tally,
-    features: Mapping[str, Features],
-) -> dict[str, Any]:
-    counts = summary.whole(engine) | tally.events
-    return {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "config": config.model_dump(mode="json", exclude=_NOT_RECORDED),
-        "inputs": {name: _input(engine, table) for name, table in cleaned.inputs.items()},
-        "counts": counts,
-        "conditions": tally.conditions,
-        **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
-        "actions": actions,
-        "ordered_only": cleaned.ordered_only,
-        "recent_s": config.recent_s,
-        "id_kinds": dict(cleaned.kinds),
-        "item_features": features["items"].names,
-        "user_features": features["users"].names,
-        "item_encoding": features["items"].encoding,
-        "skipped_columns": {name: features[name].skipped for name in features},
-        "repairs": dict(cleaned.repairs),
-        "warnings": [*cleaned.warnings, *_unknown_actions(config, actions), *summary.warnings(counts, config.split)],
-    }
-
-
-def _input(engine: Engine, table: Table) -> dict[str, Any]:
-    """Return what tells a table from another; of one that was fetched, where it lies."""
-    known = {"sha256": sha256(engine.bring(table.file)), "rows": table.rows}
-    return known | ({"address": str(table.file)} if isinstance(table.file, Address) else {})
-
-
-def _unknown_actions(config: PrepareConfig, actions: list[str]) -> list[str]:
-    missing = sorted(set(config.positive_actions) - set(actions))
-    return [f"positive_actions names {', '.join(missing)}, which no event has"] if missing else []
