@@ -34,6 +34,7 @@ from multitudes.service.opening import opened
 from multitudes.service.settings import DataConfig, ServeConfig
 from multitudes.train.config import RunConfig, TrainConfig
 from multitudes.train.loop import train
+from tests.batches.targets import batches
 
 pytestmark = pytest.mark.slow
 USERS, ENGAGED, LENGTH = 24, 6, 12
@@ -130,7 +131,7 @@ def triples(prepared: Prepared, condition: str) -> Counter[tuple[str, int]]:
     examples = Examples(prepared, history=LENGTH, window=4, first_time_only=True, condition=condition)  # type: ignore[arg-type]
     assert examples.condition == "source"
     items, seen = prepared.items["item_id"].to_list(), Counter[tuple[str, int]]()
-    for batch in examples.epoch(16, seed=0, epoch=0):
+    for batch in batches(examples, 16, seed=0, epoch=0):
         for topic, item in zip(batch.condition_BC.ravel(), batch.target_BW[:, :4].ravel(), strict=True):
             if topic:
                 seen[prepared.topics[topic], items[item - 1]] += 1

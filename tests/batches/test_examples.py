@@ -17,6 +17,7 @@ from multitudes.batches.examples import (
 from multitudes.batches.windows import Dealt
 from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
 from multitudes.errors import DataError
+from tests.batches.targets import batches, moments, users
 from tests.worlds import planted
 
 
@@ -52,7 +53,7 @@ def laid(made: Examples) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("window", [1, 4, 10])
 def test_every_positive_is_a_target_once_an_epoch(prepared: Prepared, window: int) -> None:
     made = examples(prepared, window)
-    targets = np.concatenate([b.target_BW[b.target_BW > 0] for b in made.epoch(32, seed=0, epoch=3)])
+    targets = np.concatenate([b.target_BW[b.target_BW > 0] for b in batches(made, 32, seed=0, epoch=3)])
     assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position.all()]))
     assert len(targets) == len(made)
 
@@ -68,7 +69,7 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
     start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
     for b, (user, position) in enumerate(
-        zip(made.windows.user(start).tolist(), made.position.at(start).tolist(), strict=True)
+        zip(users(made, start).tolist(), made.position.at(start).tolist(), strict=True)
     ):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[user, item] < position for item in known)
@@ -79,7 +80,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
         start, stop = laid(made)
-        span = made.windows.moment(stop - 1) - made.windows.moment(start)
+        span = moments(made, stop - 1) - moments(made, start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
         batch = made.batch(Dealt(start, stop, draws=0))
@@ -93,7 +94,7 @@ def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     start, stop = laid(made)
     batch = made.batch(Dealt(start, stop, draws=0))
     first = made.position.at(start)
-    newest = prepared.event_offset[made.windows.user(start)] + prepared.event_past[first] - 1
+    newest = prepared.event_offset[users(made, start)] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
     column = batch.past_BL.argmax(axis=1)
     found = batch.histories.item_BL[np.arange(len(column)), column]
@@ -110,10 +111,10 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     for at in made.position.all().tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
         positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
-    end = made.windows.moment(stop - 1) + 1
+    end = moments(made, stop - 1) + 1
     for moment, target in zip(dense.moment_T.tolist(), dense.target_T.tolist(), strict=True):
         row, column = dense.row_S[moment], dense.column_S[moment]
-        user = int(made.windows.user(start[row]))
+        user = int(users(made, start[row]))
         at = positive_at[user, target]
         strictly_before = prepared.event_offset[user] + prepared.event_past[at]
         known_from = end[row] - 1 - column if column >= 0 else prepared.event_offset[user] - 1
@@ -160,10 +161,10 @@ def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, w
 
 def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: Prepared) -> None:
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", forget_share=0.5)
-    batches = list(made.epoch(64, 0, 0))
-    hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in batches])
+    found = list(batches(made, 64, 0, 0))
+    hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in found])
     assert 0.4 < hidden.mean() < 0.65
-    assert sum(int((b.target_BW > 0).sum()) for b in batches) == len(made)
+    assert sum(int((b.target_BW > 0).sum()) for b in found) == len(made)
 
 
 def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Prepared) -> None:
@@ -175,10 +176,10 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
     dense = batch.dense
     assert dense.follows_S.any()
     assert not dense.follows_S.all()
-    users = made.windows.user(np.arange(len(made))).tolist()
-    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(users, made.position.all(), strict=True)}
+    owners = users(made, np.arange(len(made))).tolist()
+    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(owners, made.position.all(), strict=True)}
     for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
-        user = int(made.windows.user(start[dense.row_S[moment]]))
+        user = int(users(made, start[dense.row_S[moment]]))
         assert dense.follows_S[moment] == by_item[user, int(target)]
 
 
@@ -186,7 +187,7 @@ def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nob
     nothing_yet = dataclasses.replace(prepared, event_after_follows=np.zeros_like(prepared.event_after_follows))
     for condition in ("source", "item", "match"):
         early, known = (
-            next(examples(d, condition=condition).epoch(64, seed=0, epoch=0)) for d in (nothing_yet, prepared)
+            next(batches(examples(d, condition=condition), 64, seed=0, epoch=0)) for d in (nothing_yet, prepared)
         )
         assert not early.condition_BC.any()
         assert known.condition_BC.any()
@@ -213,7 +214,7 @@ def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) ->
     hide = prepared.manifest["actions"].index("hide") + 1
     made = examples(prepared, first_time_only=False)
     assert (prepared.event_action[made.position.all()] != hide).all()
-    histories = [b.histories for b in made.epoch(64, 0, 0)]
+    histories = [b.histories for b in batches(made, 64, 0, 0)]
     hidden = [(h.action_BL == hide) for h in histories]
     assert any(h.any() for h in hidden)
     assert not any((h.valid_BL & seen).any() for h, seen in zip(histories, hidden, strict=True))
@@ -221,13 +222,13 @@ def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) ->
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prepared: Prepared) -> None:
     made = examples(prepared, condition="item")
-    whole = list(made.epoch(32, seed=5, epoch=2))
-    tail = list(made.epoch(32, seed=5, epoch=2, skip=3))
+    whole = list(batches(made, 32, seed=5, epoch=2))
+    tail = list(batches(made, 32, seed=5, epoch=2, skip=3))
     assert len(whole) == len(made.windows.deal(32, 5, 2)) == len(tail) + 3
     for one, other in zip(whole[3:], tail, strict=True):
         assert np.array_equal(one.target_BW, other.target_BW)
         assert np.array_equal(one.condition_BC, other.condition_BC)
-    another = next(made.epoch(32, seed=5, epoch=3))
+    another = next(batches(made, 32, seed=5, epoch=3))
     assert not np.array_equal(whole[0].target_BW, another.target_BW)
 
 
@@ -246,20 +247,19 @@ def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
 
 def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
     made = examples(prepared)
-    assert len(list(made.epoch(16, 0, 0, skip=1, most=4))) == 3
     assert len(made.windows.deal(16, 0, 0, most=4)) == 4
     assert len(made.windows.deal(16, 0, 0, most=10_000)) == len(made.windows.deal(16, 0, 0))
 
 
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
-    for batch in examples(prepared, condition="match").epoch(64, 0, 0):
+    for batch in batches(examples(prepared, condition="match"), 64, 0, 0):
         for b, w in zip(*np.nonzero(batch.condition_BC), strict=True):
             assert batch.condition_BC[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
             assert batch.condition_BC[b, w] in batch.histories.follow_BF[b]
-    some = examples(prepared, condition="item").epoch(64, 0, 0)
+    some = batches(examples(prepared, condition="item"), 64, 0, 0)
     with_topic = sum(int((b.condition_BC > 0).sum()) for b in some)
-    matched = sum(int((b.condition_BC > 0).sum()) for b in examples(prepared, condition="match").epoch(64, 0, 0))
-    logged = sum(int((b.condition_BC > 0).sum()) for b in examples(prepared, condition="source").epoch(64, 0, 0))
+    matched = sum(int((b.condition_BC > 0).sum()) for b in batches(examples(prepared, condition="match"), 64, 0, 0))
+    logged = sum(int((b.condition_BC > 0).sum()) for b in batches(examples(prepared, condition="source"), 64, 0, 0))
     assert with_topic > matched > logged > 0
 
 

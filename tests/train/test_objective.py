@@ -14,6 +14,7 @@ from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train.build import build_model
 from multitudes.train.config import TrainConfig
 from multitudes.train.objective import TargetLogQ, batch_loss, distinct, total
+from tests.batches.targets import batches
 from tests.worlds import planted
 
 
@@ -32,7 +33,7 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
     model = build_model(prepared, method, config).eval()
     made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
-    batch = next(made.epoch(6, 0, 0))
+    batch = next(batches(made, 6, 0, 0))
     pool = Pool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
     log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
     train_config = TrainConfig.model_validate(settings)
@@ -62,7 +63,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
     torch.manual_seed(0)
     model = build_model(prepared, "joint", config).eval()  # evaluation mode: no dropout, first seed = most recent
     made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
-    batch = next(made.epoch(6, 0, 0))
+    batch = next(batches(made, 6, 0, 0))
     pool = Pool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
     log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
     sums = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())

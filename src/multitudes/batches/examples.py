@@ -15,8 +15,6 @@ Legend: B examples · L events of a history and of the window after it, column 0
 of them with a condition · G topics per item · S moments · T dense targets.
 """
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -121,11 +119,6 @@ class Examples:
         """Return the number of targets in one epoch."""
         return len(self.position)
 
-    def epoch(self, batch_size: int, seed: int, epoch: int, skip: int = 0, most: int | None = None) -> Iterator[Batch]:
-        """Yield the batches of one epoch, a function of (seed, epoch) alone, but for the first ones that it skips."""
-        for dealt in islice(self.windows.deal(batch_size, seed, epoch, most), skip, None):
-            yield self.batch(dealt)
-
     def targets(self, dealt: Dealt) -> NDArray[np.int64]:
         """Return the targets of all rows of a batch (T,), whoever gathers them."""
         _, index_T = ragged(dealt.start_B, dealt.stop_B)
@@ -169,7 +162,7 @@ class Examples:
 
     def _spans(self, dealt: Dealt) -> _Spans:
         first_B, last_B = self.position.at(np.stack([dealt.start_B, dealt.stop_B - 1]))
-        user_B = self.windows.owner(first_B)
+        user_B = self.prepared.owners(first_B)
         cut_B = self.windows.newest(first_B, user_B) + 1
         end_B = self.windows.newest(last_B, user_B) + 1 if self.dense else cut_B
         return _Spans(user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B)

@@ -38,7 +38,7 @@ def held_out(prepared: Prepared, split: Split) -> HeldOut:
     in_split = _positions(prepared, SPLIT_CODE[split])
     wanted = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
     position = in_split[wanted & prepared.event_after_follows[in_split]]
-    user_of = np.searchsorted(prepared.event_offset, position, side="right") - 1
+    user_of = prepared.owners(position)
     items = prepared.n_items + 1
     pair_M = np.unique(user_of * items + prepared.event_item[position])
     user_B, start = np.unique(pair_M // items, return_index=True)

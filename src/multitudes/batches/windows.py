@@ -69,21 +69,13 @@ class Windows:
     def __init__(self, prepared: Prepared, position: Marked, *, window: int, history: int) -> None:
         self.prepared, self.position, self.window, self.history = prepared, position, window, history
 
-    def user(self, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return whose each target is."""
-        return self.owner(self.position.at(index_T))
-
-    def moment(self, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return where the newest event lies that is strictly before each target; before a user's first event: none."""
-        position_T = self.position.at(index_T)
-        return self.newest(position_T, self.owner(position_T))
-
-    def owner(self, position_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return whose the event at each position is."""
-        return np.searchsorted(self.prepared.event_offset, position_T, side="right") - 1
-
     def newest(self, position_T: NDArray[np.int64], user_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return ``moment`` of targets whose positions and users are known."""
+        """Return where the newest event lies that is strictly before each target; before a user's first event: none.
+
+        Args:
+            position_T: where the targets lie.
+            user_T: whose they are.
+        """
         return np.asarray(self.prepared.event_offset[user_T] + self.prepared.event_past[position_T] - 1)
 
     def deal(self, batch_size: int, seed: int, epoch: int, most: int | None = None) -> Epoch:

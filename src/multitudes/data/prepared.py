@@ -159,6 +159,10 @@ class Prepared:
         """Topic names by number; entry 0 is the empty name of the unknown topic."""
         return ["", *_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
 
+    def owners(self, position: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the number of the user, from 0, whose the event at each flat position is; in the same shape."""
+        return np.searchsorted(self.event_offset, position, side="right") - 1
+
     def follows(self, user: int) -> NDArray[np.int32]:
         """Return the numbers of the topics that user number ``user`` follows."""
         return self.follow_topic[self.follow_offset[user] : self.follow_offset[user + 1]]

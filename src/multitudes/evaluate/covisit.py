@@ -34,7 +34,7 @@ def nearness(prepared: Prepared, pairs_at_once: int = _PAIRS_AT_ONCE) -> csr_arr
     wanted = (prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0)
     position_M = np.flatnonzero(wanted)
     item_M = prepared.event_item[position_M]
-    user_M = (np.searchsorted(prepared.event_offset, position_M, side="right") - 1).astype(np.int32)
+    user_M = prepared.owners(position_M).astype(np.int32)
     count_I = np.bincount(item_M, minlength=prepared.n_items + 1)
     by_item_M = np.argsort(item_M, kind="stable")
     first_I = np.concatenate([[0], np.cumsum(count_I)])
