@@ -184,8 +184,9 @@ def test_a_damaged_state_is_refused_by_its_name(
         save_file(tensors, file)
     with pytest.raises(ArtefactError, match=rf"run/{kept.FILE}: damaged, or of another model .*; remove it"):
         train(days[1], continued(CONFIG, run), tmp_path / "after")
+    assert not (tmp_path / "after").exists()
     file.unlink()
-    assert train(days[1], continued(CONFIG, run), tmp_path / "after", resume=True).config.continues == str(run.path)
+    assert train(days[1], continued(CONFIG, run), tmp_path / "after").config.continues == str(run.path)
 
 
 def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(

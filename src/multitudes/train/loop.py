@@ -84,14 +84,14 @@ def fit(
         if not ranks.tell([left])[0]:
             return
         examples, judged = training_examples(prepared, config), judged_users(prepared, config)
-        # Where there are no examples, no folder is begun.
-        if ranks.first:
-            begin(prepared, config, out, overwrite=overwrite)
         state = fresh_state(prepared, config, ranks)
         keep_freed_memory()  # but not what making the whole table took
         equip(state.model, execution)
         if config.continues:
             begin_with(state, prepared, config, ranks)
+        # Where there are no examples, or the run to go on from is damaged, no folder is begun.
+        if ranks.first:
+            begin(prepared, config, out, overwrite=overwrite)
         checkpoint.load(state, out / "checkpoint", ranks)
         _Loop(examples, judged, config, out, state, execution, ranks, progress).run()
         ranks.wait()
