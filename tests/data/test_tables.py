@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from multitudes.data import tables
 from multitudes.errors import DataError, UsageError
 from tests.data.tables import cleaned, events, items, users, write
 
@@ -170,3 +171,18 @@ def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, pa
             table[part * 3 : part * 3 + 3].write_parquet(tmp_path / "events" / f"{part}.parquet")
     _, (rows,) = cleaned(tmp_path, "SELECT file_row, time FROM event ORDER BY file_row")
     assert rows.rows() == list(enumerate(table["timestamp"], start=1))
+
+
+def test_a_file_in_place_of_the_folder_is_called_a_file(tmp_path):
+    (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
+    with pytest.raises(UsageError, match=r"events\.csv: a file, and expected is the folder that holds it"):
+        tables.find(tmp_path / "events.csv")
+
+
+@pytest.mark.parametrize("look", [tables.find, lambda folder: tables.at(folder / "events")])
+def test_a_part_of_another_format_is_refused_and_not_left_out(tmp_path, look):
+    (tmp_path / "events").mkdir()
+    (tmp_path / "events" / "part-0.parquet").touch()
+    (tmp_path / "events" / "part-1.csv").touch()
+    with pytest.raises(DataError, match=r"events: part-1\.csv is no Parquet"):
+        look(tmp_path)

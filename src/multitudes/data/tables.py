@@ -55,16 +55,18 @@ def find(folder: str | Path, *, events_needed: bool = True) -> dict[str, Place]:
 
     Raises:
         UsageError: there is no such folder.
-        DataError: events are missing though they are needed, or a table is there twice.
+        DataError: events are missing though they are needed, a table is there twice, or a folder has parts of another
+            format.
     """
     data = place(folder)
     if not data.is_dir():
         missing = data.no_such() if isinstance(data, Address) else "no such folder"
+        missing = "a file, and expected is the folder that holds it" if data.is_file() else missing
         raise UsageError(f"{data}: {missing}; give a folder with events.parquet, items.parquet and users.parquet")
     found: dict[str, Place] = {}
     for table in TABLES:
         files = [data / f"{table}{suffix}" for suffix in SUFFIXES if (data / f"{table}{suffix}").is_file()]
-        files += [parts for parts in (data / table,) if parts.is_dir() and any(parts.glob(canonical.PARTS))]
+        files += [parts for parts in (data / table,) if _has_parts(parts)]
         if len(files) > 1:
             raise DataError(f"{data}: {files[0].name} and {files[1].name} are both there; keep one of them")
         if files:
@@ -82,11 +84,11 @@ def at(given: str | Path) -> Place:
 
     Raises:
         UsageError: there is nothing, or nothing that can be read.
-        DataError: the folder has no part.
+        DataError: the folder has no part, or parts of another format.
     """
     path = place(given)
     if path.is_dir():
-        if not any(path.glob(canonical.PARTS)):
+        if not _has_parts(path):
             raise DataError(
                 f"{path}: no Parquet part in this folder; expected at least one. A service makes one every few minutes"
                 " and when it stops"
@@ -94,6 +96,23 @@ def at(given: str | Path) -> Place:
     elif not path.is_file() or path.suffix not in _ALONE:
         raise UsageError(f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(_ALONE)}")
     return path
+
+
+def _has_parts(folder: Place) -> bool:
+    """Return whether it is a folder with Parquet parts.
+
+    Raises:
+        DataError: it has tables of another format, which would be left out without a word.
+    """
+    if not folder.is_dir():
+        return False
+    strange = sorted(file.name for suffix in SUFFIXES[1:] for file in folder.glob(f"*{suffix}"))
+    if strange:
+        raise DataError(
+            f"{folder}: {strange[0]} is no Parquet, and parts of a folder are all Parquet; write it as Parquet, or take"
+            " it out of the folder"
+        )
+    return any(folder.glob(canonical.PARTS))
 
 
 def load(engine: Engine, name: str, file: Place, into: str | None = None) -> Table:
