@@ -96,3 +96,17 @@ def test_the_engine_reads_a_copy_and_names_the_address(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"^mock://shop/items.parquet: cannot be read") as refused:
         cleaned(tmp_path / "engine")
     assert str(tmp_path) not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("s3://", r"^s3://: names no bucket"),
+        ("s3://KEY:SECRET@/day", r"^s3://: names no bucket"),
+        ("s3://shop/a day", r"' ' in a name is written %20"),
+        ("s3://shop/day#1", r"^s3://shop/day: no address that can be read: '#' in a name is written %23"),
+    ],
+)
+def test_an_address_that_would_be_read_as_another_is_refused(given, said):
+    with pytest.raises(UsageError, match=said):
+        place(given)

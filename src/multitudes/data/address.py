@@ -193,6 +193,7 @@ def _address(text: str) -> Address:
     from pyarrow import ArrowInvalid, fs  # noqa: PLC0415 (as above)
 
     name, plain = _without_secrets(text), text.rstrip("/") == _without_secrets(text)
+    _check_written(text, name)
     if text.startswith(("gs:", "gcs:")) and _GCS_PATIENCE not in text:
         text += f"{'&' if '?' in text else '?'}{_GCS_PATIENCE}={_GCS_SECONDS}"
     try:
@@ -202,6 +203,21 @@ def _address(text: str) -> Address:
         said = str(error).replace(text, name).splitlines()[0]
         raise UsageError(f"{name}: no address that can be read ({said}); expected one of {_KNOWN}") from None
     return Address(name, _patient(store), path.rstrip("/"), plain=plain)
+
+
+def _check_written(text: str, name: str) -> None:
+    """Refuse what Arrow would say in other words, or not at all: it leaves out what follows ``#`` and reads the rest.
+
+    Raises:
+        UsageError: the address names nothing, or has a sign that is to be written as in any URL.
+    """
+    parts = urlsplit(text)
+    if not parts.netloc.rpartition("@")[2] and parts.scheme != "hdfs":  # whose host may be that of its configuration
+        raise UsageError(f"{parts.scheme}://: names no bucket; expected {parts.scheme}://BUCKET/FOLDER")
+    signs = [(sign, code) for sign, code in ((" ", "%20"), ("#", "%23")) if sign in text]
+    if signs:
+        sign, code = signs[0]
+        raise UsageError(f"{name}: no address that can be read: '{sign}' in a name is written {code}, as in any URL")
 
 
 def _patient(store: Any) -> Any:  # noqa: ANN401
