@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,3 +59,30 @@ def test_a_service_multiplies_on_one_core_unless_told_otherwise(given, kept, tmp
         monkeypatch.delenv("OMP_NUM_THREADS")
     run(["serve", str(tmp_path / "nothing")])
     assert os.environ["OMP_NUM_THREADS"] == kept
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "s3://bucket/x"],
+        ["outcomes", "logs", "s3://bucket/x.parquet"],
+        ["key", "ann", "--to", "s3://bucket/keys"],
+        ["publish", "run", "--to=s3://bucket/releases"],
+        ["export", "results", "results", "--to", "s3://bucket/x.jsonl"],
+    ],
+)
+def test_an_address_as_output_is_refused_and_becomes_no_folder(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    assert re.match(r"multitudes: s3://bucket/\S+: an address, and expected is a path", capsys.readouterr().err)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_reader_who_has_left_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "multitudes", "--version"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -12,9 +12,11 @@ def command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder t
     The example is in the canonical tables: events, items and users.
     """
     from multitudes.cli.sections import template
+    from multitudes.data.address import refuse_address
     from multitudes.data.planted import PlantedConfig, plant, write
     from multitudes.errors import UsageError
 
+    refuse_address(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder}: exists and is not empty; choose a new folder")
     settings = template()

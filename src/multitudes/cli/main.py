@@ -41,6 +41,8 @@ VERBS: tuple[str, ...] = (
     "preference",
 )
 
+_OUTPUTS = ("--out", "--to")
+
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
@@ -110,6 +112,10 @@ def run(arguments: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _closed_pipe()
+    except SystemExit as left:  # how Typer itself leaves a closed pipe
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        return _closed_pipe()
     except MemoryError as error:
         return _fail(f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code)
     except Exception as error:
@@ -120,14 +126,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _refuse_output_elsewhere(arguments: list[str]) -> None:
-    """Refuse an address for ``--out``, whichever verb it is of: as a path it would be a folder here named ``s3:``."""
+    """Refuse an address for an output, whichever verb it is of: as a path it would be a folder here named ``s3:``."""
     from multitudes.data.address import refuse_address
 
     for place, argument in enumerate(arguments):
-        if argument == "--out" and place + 1 < len(arguments):
-            refuse_address(arguments[place + 1])
-        elif argument.startswith("--out="):
-            refuse_address(argument.removeprefix("--out="))
+        option, equals, given = argument.partition("=")
+        if option in _OUTPUTS:
+            refuse_address(given if equals else "".join(arguments[place + 1 : place + 2]))
 
 
 def _fail(message: str, code: int) -> int:

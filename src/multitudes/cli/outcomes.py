@@ -34,8 +34,10 @@ def command(
     from datetime import UTC
 
     from multitudes.config import parse
+    from multitudes.data.address import refuse_address
     from multitudes.readout.logged import OutcomesConfig, outcomes_of
 
+    refuse_address(out)
     given = {
         "saves": tuple(save) if save else ("save",),
         "adopted": adopted,
