@@ -168,7 +168,7 @@ def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
     assert moments(state)[f"exp_avg/{TABLE}"].any()
 
 
-@pytest.mark.parametrize("damage", ["cut", "other model", "no moments"])
+@pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])
 def test_a_damaged_state_is_refused_by_its_name(
     days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path, damage: str
 ) -> None:
@@ -176,6 +176,12 @@ def test_a_damaged_state_is_refused_by_its_name(
     file = run.path / kept.FILE
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-9])
+    elif damage == "other run":
+        again = train(days[0], CONFIG.model_copy(update={"seed": 1}), tmp_path / "again")
+        shutil.copy(again.path / kept.FILE, file)
+    elif damage == "a folder":
+        file.unlink()
+        file.mkdir()
     else:
         tensors = load_file(file)
         tensors[f"exp_avg/{TABLE}"] = tensors[f"exp_avg/{TABLE}"][:-1].clone()
@@ -185,7 +191,7 @@ def test_a_damaged_state_is_refused_by_its_name(
     with pytest.raises(ArtefactError, match=rf"run/{kept.FILE}: damaged, or of another model .*; remove it"):
         train(days[1], continued(CONFIG, run), tmp_path / "after")
     assert not (tmp_path / "after").exists()
-    file.unlink()
+    file.rmdir() if file.is_dir() else file.unlink()
     assert train(days[1], continued(CONFIG, run), tmp_path / "after").config.continues == str(run.path)
 
 

@@ -8,7 +8,7 @@ from multitudes.disk import replacing
 from multitudes.train import checkpoint, kept
 from multitudes.train.checkpoint import State
 from multitudes.train.record import read_record, write_record
-from multitudes.train.run import TrainedRun
+from multitudes.train.run import WEIGHTS, TrainedRun
 
 
 def finish(state: State, run: TrainedRun, judged_users: int, *, keep_state: bool) -> None:
@@ -23,8 +23,8 @@ def finish(state: State, run: TrainedRun, judged_users: int, *, keep_state: bool
     out, names = run.path, kept.names(state)
     state.optimizers.clear()
     folder, items = out / "checkpoint", run.prepared.n_items + 1
-    partial = out / "weights.safetensors.partial"
-    with replacing(out / "weights.safetensors", partial):
+    partial = out / f"{WEIGHTS}.partial"
+    with replacing(out / WEIGHTS, partial):
         save_file(checkpoint.best(folder, items, "weight/"), partial)
     if keep_state:
         kept.write(folder, items, names, out)

@@ -7,6 +7,7 @@
         step/WEIGHT                         how many steps they are the means of
         frequency/last, frequency/interval  how often each item was among the negatives; 16 bytes an item
         steps                               of the run and of those that it went on from
+        weights (metadata)                  the digest of the weights that it belongs to
 
 It is the state at the end of the epoch whose weights were kept. Whoever goes on finds by name what has a name: a row of
 a new item, topic or action has no moments. The steps go on counting for new rows too: the table's optimiser has one
@@ -25,13 +26,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from multitudes.data.digest import sha256
 from multitudes.disk import replacing
 from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
-from multitudes.train.run import weights
+from multitudes.train.run import WEIGHTS, weights
 
 FILE = "state.safetensors"
 _REPAIR = "remove it, and the optimiser begins anew"
+_OF = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LAST, _INTERVAL, _STEPS = "frequency/last", "frequency/interval", "steps"
 
@@ -63,7 +66,7 @@ def write(folder: Path, items: int, name: dict[str, str], run: Path) -> None:
         tensors[f"{key}/{name[number]}"] = tensor
     partial = run / f"{FILE}.partial"
     with replacing(run / FILE, partial):
-        save_file(tensors, partial)
+        save_file(tensors, partial, {_OF: sha256(run / WEIGHTS)})
 
 
 def take_over(state: State, run: Path, rows: Rows, before: Mapping[str, torch.Size], *, same_pool: bool) -> None:
@@ -83,6 +86,9 @@ def take_over(state: State, run: Path, rows: Rows, before: Mapping[str, torch.Si
     if not file.exists():
         return
     with checkpoint.reading(file, _REPAIR), safe_open(file, "pt") as opened:
+        # Of another run with layers as wide, it would fit and be wrong. A file of an earlier version does not say.
+        if (opened.metadata() or {}).get(_OF, "") not in ("", sha256(run / WEIGHTS)):
+            raise ValueError
         there, own = set(opened.keys()), weights(state.model)
         taken: list[dict[str, Tensor]] = [{} for _ in state.optimizers]
         for place, name in names(state).items():

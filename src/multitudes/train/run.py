@@ -31,6 +31,7 @@ from multitudes.train.build import build_model
 from multitudes.train.config import RunConfig
 from multitudes.train.record import open_prepared, read_record
 
+WEIGHTS = "weights.safetensors"
 CHUNK = 1024  # users whose vectors are made at once
 
 
@@ -59,7 +60,7 @@ class TrainedRun:
         data = open_prepared(record, folder, prepared)
         config = parse(RunConfig, record["config"], f"{folder}/run.json")
         model = build_model(data, config.method, config.model)
-        load_weights(model, folder / "weights.safetensors")
+        load_weights(model, folder / WEIGHTS)
         return cls(folder, data, config, model)
 
     @cached_property
