@@ -88,6 +88,20 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
     assert span.max() >= 20, "without the rule there are longer windows"
 
 
+def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_follows: Prepared) -> None:
+    long, short = (
+        Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
+        for history in (1000, 5)
+    )
+    moment_T = short.windows.moment(np.arange(len(short.position)))
+    wanted = []
+    for first, stop in zip(*laid(long), strict=True):  # whole tiles
+        histories_T = (moment_T[first:stop] - moment_T[first]) // 5
+        wanted += [first + t for t in range(stop - first) if t == 0 or histories_T[t] > histories_T[t - 1]]
+    assert laid(short)[0].tolist() == wanted
+    assert len(wanted) > len(laid(long)[0]), "some are cut"
+
+
 def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     prepared = without_follows
     made = examples(prepared)
@@ -249,6 +263,28 @@ def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
     made = examples(prepared)
     assert len(made.windows.deal(16, 0, 0, most=4)) == 4
     assert len(made.windows.deal(16, 0, 0, most=10_000)) == len(made.windows.deal(16, 0, 0))
+
+
+def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_batches(
+    without_follows: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = examples(without_follows)
+
+    def dealt(stretch: int, most: int | None = None) -> list[np.ndarray]:
+        """Return how many events each window of each batch has before it."""
+        monkeypatch.setattr("multitudes.batches.windows.STRETCH", stretch)
+        epoch = made.windows.deal(16, 0, 0, most)
+        past_E, position = without_follows.event_past, made.position
+        return [np.minimum(past_E[position.at(batch.start_B)], 20) for batch in epoch]
+
+    def padding(batches: list[np.ndarray]) -> int:
+        return sum(int((past_B.max() - past_B).sum()) for past_B in batches)
+
+    alike, mixed = dealt(5), dealt(1)
+    assert len(alike) > 10, "there are several stretches"
+    assert padding(alike) < 0.5 * padding(mixed)
+    for one, other in zip(alike, dealt(5, most=7), strict=False):
+        assert np.array_equal(one, other)
 
 
 def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:

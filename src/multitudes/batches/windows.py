@@ -102,8 +102,8 @@ class Windows:
         new_T = (np.diff(user_T, prepend=-1) != 0) | (np.diff(tile_T, prepend=-1) != 0)
         # Where repeats lie between, W first engagements can span thousands of events: no window is longer than L.
         first_T = np.flatnonzero(new_T)[np.cumsum(new_T) - 1]
-        moment_T = self.newest(position_T, user_T + users.start)
-        new_T |= np.diff((moment_T - moment_T[first_T]) // self.history, prepend=0) > 0
+        past_T = self.prepared.event_past[position_T]
+        new_T |= np.diff((past_T - past_T[first_T]) // self.history, prepend=0) > 0
         return np.asarray(new_T)
 
     def _batches_of_like_length(
