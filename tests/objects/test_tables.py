@@ -139,16 +139,33 @@ def test_tables_that_are_wrong_are_named_by_their_address(tmp_path, store, capsy
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prepare", "few", "--out"], ["train", "few", "--out"], ["recommend", "few", "--all", "--out"]]
+    "arguments",
+    [
+        ["prepare", "few", "--out"],
+        ["train", "few", "--out"],
+        ["recommend", "few", "--all", "--out"],
+        ["publish", "few", "--to"],
+        ["export", "results", "few", "--to"],
+        ["key", "me", "--to"],
+        ["readout", "few", "few", "--report"],
+    ],
 )
 def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "few")
-    for given in ([*arguments, "s3://shop/out"], [*arguments[:-1], "--out=s3://shop/out"]):
+    for given in ([*arguments, "s3://shop/out"], [*arguments[:-1], f"{arguments[-1]}=s3://shop/out"]):
         found, said = refusal(capsys, *given)
         assert found == 2
         assert "s3://shop/out: an address, and expected is a path" in said
     assert [path.name for path in tmp_path.iterdir()] == ["few"]
+
+
+@pytest.mark.parametrize("arguments", [["init"], ["synth"], ["outcomes", "logs"]])
+def test_an_output_without_an_option_is_refused_at_an_address(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    found, said = refusal(capsys, *arguments, "s3://shop/out")
+    assert (found, "s3://shop/out: an address, and expected is a path" in said) == (2, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_in_an_address_is_never_said(tmp_path, store, capsys):

@@ -41,10 +41,11 @@ VERBS: tuple[str, ...] = (
     "preference",
 )
 
-_OUTPUTS = ("--out", "--to")
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+
+_OUTPUTS = ("--out", "--to", "--report")  # where a verb writes
 
 app = typer.Typer(
     name="multitudes",
