@@ -55,6 +55,18 @@ def test_days_that_were_appended_are_as_one_run_over_all(tmp_path, settings):
     assert "event_split.npy" in differing(whole.path, two.path)  # the control: a day is missing
 
 
+def test_what_was_sent_on_an_earlier_day_and_twice_today_is_two_repeats(tmp_path):
+    first, second = (
+        events(event_id=list("abcdef")),
+        events(event_id=["a", "a", *"ghij"], item_id=[10, 10, 20, 30, 20, 30]),
+    )
+    second = second.with_columns(pl.col("timestamp") + 1_000)
+    one = run(write(tmp_path / "first", events=first), tmp_path / "one")
+    two = run(write(tmp_path / "second", events=second), tmp_path / "two", append=one.path)
+    every = run(write(tmp_path / "all", events=pl.concat([first, second])), tmp_path / "every")
+    assert [found.manifest["repairs"].get("repeated_events", 0) for found in (one, two, every)] == [0, 2, 2]
+
+
 def test_a_run_that_was_not_told_so_keeps_nothing_and_is_otherwise_the_same(tmp_path):
     data = write(tmp_path / "data")
     config = PrepareConfig(split="user")

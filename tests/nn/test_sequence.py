@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 import torch
 
+from multitudes.nn.dropout import Dropout
 from multitudes.nn.sequence import SequenceConfig, sequence_encoder, taken
 
 LENGTH, WIDTH = 9, 8
@@ -26,3 +27,15 @@ def test_a_state_read_alone_is_the_same_as_among_all(blocks: int, layer: Literal
         elsewhere_BRD = encoder.at(item_BLD, GROUPS.clamp(max=0), place_BR)
     assert torch.allclose(alone_BRD, taken(every_BLD, place_BR), atol=1e-5)
     assert not torch.allclose(alone_BRD[1], elsewhere_BRD[1], atol=1e-2), "the control: groups are kept apart"
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: int) -> None:
+    encoder = sequence_encoder(SequenceConfig(blocks=blocks, heads=2), WIDTH, LENGTH, 0.5)
+    for name, module in encoder.named_modules():
+        if isinstance(module, Dropout) and name != "dropout":
+            module.threshold = 0  # what the blocks drop
+    item_BLD, place_BR = torch.randn(2, LENGTH, WIDTH), torch.tensor([[0, 4], [2, 6]])
+    assert not torch.allclose(encoder.at(item_BLD, GROUPS, place_BR), encoder.at(item_BLD, GROUPS, place_BR))
+    encoder.eval()
+    assert torch.equal(encoder.at(item_BLD, GROUPS, place_BR), encoder.at(item_BLD, GROUPS, place_BR)), "the control"

@@ -1,6 +1,8 @@
 """A table comes whole or not at all, whatever its store does meanwhile."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -30,15 +32,17 @@ def test_names_are_taken_as_they_are(tmp_path, store):
     assert {part.name: part.read_bytes() for part in copy.iterdir()} == {"0 %.parquet": b"1"}
 
 
-@pytest.mark.parametrize("later", [b"x" * 10, b"y" * SIZE, b"z" * 2 * SIZE])
-def test_an_object_that_is_written_anew_meanwhile_is_refused(tmp_path, store, later):
+@pytest.mark.parametrize(
+    ("later", "after"), [(b"x" * 10, 4), (b"y" * SIZE, 4), (b"z" * 2 * SIZE, 4), (b"y" * SIZE, SIZE // 1_000)]
+)
+def test_an_object_that_is_written_anew_meanwhile_is_refused(tmp_path, store, later, after):
     store.put("table.parquet", b"x" * SIZE)
 
     calls = []
 
     def replace(done, total, note=""):
         calls.append(done)
-        if len(calls) == 5:
+        if len(calls) == 1 + after:  # pieces; the first call is before any
             store.put("table.parquet", later)
 
     with pytest.raises(DataError, match=r"s3://shop/table.parquet: was changed or cut while it was fetched"):
@@ -64,6 +68,26 @@ def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(UnavailableError, match=r"s3://shop/table.parquet: the store does not answer"):
         fetch(address("s3://shop/table.parquet"), tmp_path, stop)
+
+
+def test_the_first_piece_that_fails_ends_those_that_wait(monkeypatch):
+    begun, gate, shutdown = [], Event(), ThreadPoolExecutor.shutdown
+
+    def work(piece):
+        if piece == 0:
+            raise UnavailableError("the store does not answer")
+        gate.wait()
+        begun.append(piece)
+
+    def shut(pool, wait=True, *, cancel_futures=False):
+        shutdown(pool, wait=False, cancel_futures=cancel_futures)
+        gate.set()
+        shutdown(pool, wait=wait)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut)
+    with pytest.raises(UnavailableError):
+        list(fetching._side_by_side(work, range(500)))
+    assert len(begun) < 20
 
 
 def test_what_has_no_room_is_not_begun(tmp_path, store, monkeypatch):

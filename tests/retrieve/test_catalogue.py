@@ -60,3 +60,14 @@ def test_excluded_items_count_in_a_sum_and_those_that_the_index_does_not_hold_do
     found = catalogue.log_sums(queries, topic_Q, forgotten, excluded_Q)
     assert np.abs(found - exact).max() < 0.07
     assert np.abs(catalogue.log_sums(queries, topic_Q, forgotten) - exact).max() > 0.1, "the control"
+
+
+def test_what_is_excluded_does_not_count_in_the_sum_of_another_topic():
+    index, queries = world()
+    catalogue, topic_Q = Catalogue(index, np.zeros(ITEMS + 1, dtype=np.int64)), np.full(40, 2)
+    excluded = [np.arange(1, 401)] * 40  # half of them have the topic
+    hits = index.search(queries, 50, excluded=excluded, topic_Q=topic_Q, log_sums=True)
+    exact = hits.log_sum_Q
+    assert exact is not None
+    forgotten = hits._replace(log_sum_Q=np.full(40, np.nan, np.float32))
+    np.testing.assert_allclose(catalogue.log_sums(queries, topic_Q, forgotten, excluded), exact, rtol=1e-5)

@@ -12,6 +12,8 @@ from multitudes.nn.user_config import UserTowerConfig
 from multitudes.train import checkpoint
 from multitudes.train.checkpoint import State
 from multitudes.train.config import RunConfig, TrainConfig
+from multitudes.train.run import weights
+from multitudes.train.sharded import TABLE
 from multitudes.train.step import fresh_state
 from tests.flushing import Flushing
 from tests.worlds import planted
@@ -53,6 +55,23 @@ def test_a_loss_of_power_finds_the_earlier_checkpoint_or_this_one(
     checkpoint.save(here, folder, best=best)
     assert held[-1] == (tmp_path / "checkpoint.old", [])
     assert len(list(folder.iterdir())) == 5
+
+
+def test_rows_come_back_block_by_block_and_the_best_ones_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_BLOCK", 7)
+    monkeypatch.setattr(Path, "hardlink_to", no_space)
+    folder, here, again = tmp_path / "checkpoint", state(), state()
+    table, items = weights(here.model)[TABLE], planted()[1].n_items + 1
+    best = table.normal_().clone()
+    checkpoint.save(here, folder, best=True)
+    table.normal_()
+    checkpoint.save(here, folder)
+    checkpoint.load(again, folder)
+    assert torch.equal(weights(again.model)[TABLE], table)
+    assert torch.equal(checkpoint.best(folder, items, "weight/")[TABLE], best)
+    assert not torch.equal(best, table), "the control"
 
 
 def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:

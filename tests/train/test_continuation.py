@@ -155,15 +155,16 @@ def test_what_the_optimiser_knew_of_an_id_follows_it_and_of_a_new_one_it_knows_n
     assert (state.frequency.last[sorted(other)] == state.position.step).all()
 
 
+@pytest.mark.parametrize("changed", [{"in_batch": 16}, {"batch_size": 16}])
 def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
-    days: tuple[Prepared, Prepared], before: TrainedRun
+    days: tuple[Prepared, Prepared], before: TrainedRun, changed: dict[str, int]
 ) -> None:
     config = continued(CONFIG, before)
-    config = config.model_copy(update={"train": config.train.model_copy(update={"in_batch": 16})})
+    config = config.model_copy(update={"train": config.train.model_copy(update=changed)})
     state = fresh_state(days[1], config)
     begin_with(state, days[1], config, ALONE)
-    expected = StreamingFrequency.start(days[1].n_items, 16)
-    expect(expected, days[1].item_count, 16)
+    expected = StreamingFrequency.start(days[1].n_items, config.train.in_batch)
+    expect(expected, days[1].item_count, config.train.in_batch)
     assert np.array_equal(state.frequency.interval, expected.interval)
     assert moments(state)[f"exp_avg/{TABLE}"].any()
 
@@ -184,7 +185,7 @@ def test_a_damaged_state_is_refused_by_its_name(
         file.mkdir()
     else:
         tensors = load_file(file)
-        tensors[f"exp_avg/{TABLE}"] = tensors[f"exp_avg/{TABLE}"][:-1].clone()
+        tensors[f"exp_avg/{TABLE}"] = torch.cat([tensors[f"exp_avg/{TABLE}"]] * 2)  # all rows are there, and more
         if damage == "no moments":
             del tensors[f"exp_avg/{TABLE}"]
         save_file(tensors, file)
@@ -283,6 +284,8 @@ def test_another_model_is_refused(before: TrainedRun) -> None:
 
 def test_places_are_by_name() -> None:
     assert places(["", "b", "new", "a"], ["", "a", "b"]).tolist() == [0, 2, -1, 1]
+    assert places(["", "", "b"], ["", "a", "", "b"]).tolist() == [0, 2, 3], "an empty name is not the unknown"
+    assert places([""], ["", "a"]).tolist() == places(["", "a"], [""])[:1].tolist() == [0]
 
 
 def test_items_are_expected_among_the_negatives_by_their_share() -> None:

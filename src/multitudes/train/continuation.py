@@ -80,12 +80,14 @@ def _pool(config: RunConfig) -> tuple[int, int]:
 
 
 def places(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:
-    """Return where each name stood before, -1 where it is new; the first, the unknown, stays the first."""
-    old = pl.DataFrame({"name": before}).with_row_index("place")
-    found = pl.DataFrame({"name": names}).join(old, on="name", how="left", maintain_order="left")["place"]
-    place = found.cast(pl.Int64).fill_null(-1).to_numpy().copy()
-    place[0] = 0
-    return place
+    """Return where each name stood before, -1 where it is new; the first is the unknown, which stays the first."""
+    old = _named(before).with_row_index("place", offset=1)
+    found = _named(names).join(old, on="name", how="left", maintain_order="left")["place"]
+    return np.concatenate([[0], found.cast(pl.Int64).fill_null(-1).to_numpy()])
+
+
+def _named(names: list[str] | pl.Series) -> pl.DataFrame:
+    return pl.DataFrame({"name": names[1:]}, schema={"name": pl.String})  # a name may be empty, as the unknown's is
 
 
 def expect(frequency: StreamingFrequency, count_I: NDArray[np.int64], per_step: int) -> None:
