@@ -73,3 +73,12 @@ def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(ro
     assert some.score_QE.shape == (1, 100)
     assert every == pytest.approx(200, abs=1)
     assert some.depth(scores, limit) == pytest.approx(every, rel=0.15)
+
+
+def test_each_query_has_the_step_of_what_it_excludes_itself(rows, monkeypatch):
+    monkeypatch.setattr(module, "_LOOKED_AT", 100)
+    many, few = np.arange(0, 1_000, 2), np.arange(5)
+    both = Excluded.of(rows, np.repeat(QUERY, 2, axis=0), [many, few])
+    assert both.step_Q.tolist() == [5, 1]
+    assert np.isfinite(both.score_QE).sum(axis=1).tolist() == [100, 5]
+    np.testing.assert_allclose(both.score_QE[1, :5], rows.vectors_nD[few] @ QUERY[0], rtol=1e-6)

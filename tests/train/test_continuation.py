@@ -1,5 +1,6 @@
 """A run goes on with newer data: what has a name that was known keeps what was learned, what is new begins anew."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -167,6 +168,17 @@ def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
     expect(expected, days[1].item_count, config.train.in_batch)
     assert np.array_equal(state.frequency.interval, expected.interval)
     assert moments(state)[f"exp_avg/{TABLE}"].any()
+
+
+def test_kinds_of_vectors_keep_the_shares_that_they_had(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path
+) -> None:
+    run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
+    fitted = {"unconditioned": 0.5, "implicit": 0.3, "explicit": 0.2}
+    assert before.shares != fitted, "the control"
+    record = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(record | {"shares": fitted}))
+    assert train(days[1], continued(CONFIG, run), tmp_path / "after").shares == fitted
 
 
 @pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])

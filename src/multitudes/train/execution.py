@@ -1,4 +1,4 @@
-"""How a training is carried out: what is learned differs by rounding and by what dropout is drawn, by nothing else."""
+"""How a training is carried out: what is learned differs by rounding and by what is drawn for rows, by nothing else."""
 
 from collections.abc import Callable
 from typing import Literal
