@@ -93,7 +93,7 @@ def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_fo
         Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
         for history in (1000, 5)
     )
-    moment_T = short.windows.moment(np.arange(len(short.position)))
+    moment_T = moments(short, np.arange(len(short.position)))
     wanted = []
     for first, stop in zip(*laid(long), strict=True):  # whole tiles
         histories_T = (moment_T[first:stop] - moment_T[first]) // 5
