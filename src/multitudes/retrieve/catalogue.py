@@ -4,7 +4,7 @@ Legend: I items, numbered from 1 · Q queries · D dimensions. The ids of the in
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,7 @@ class Catalogue:
         self.index = index
         self.item_count = item_count
         self._popular: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        sample = _SAMPLE if isinstance(index, Live) else _SAMPLE_ALONE
-        self._normaliser = lru_cache(_NORMALISERS_KEPT)(lambda topic: Normaliser.build(index, topic, sample))
+        self._normaliser = lru_cache(_NORMALISERS_KEPT)(partial(_sampled, index))
 
     def popular(self) -> NDArray[np.int64]:
         """Return the items that the index holds now by popularity, ties by the smaller number."""
@@ -60,8 +59,7 @@ class Catalogue:
         for topic in np.unique(topic_Q[np.isnan(log_sum_Q)]).tolist():
             where = np.flatnonzero(np.isnan(log_sum_Q) & (topic_Q == topic))
             seen_Q = None
-            # Of a topic, it would have to be known which of them have it; of a remote index, asked what it holds.
-            if excluded is not None and topic == ANY_TOPIC and isinstance(self.index, Live):
+            if excluded is not None and _tells_seen(self.index, topic):
                 seen_Q = each_once([excluded[q] for q in where.tolist()], self._held)
             log_sum_Q[where] = self._normaliser(topic).log_sum(query_QD[where], hits.rows(where), seen_Q)
         return log_sum_Q
@@ -70,3 +68,13 @@ class Catalogue:
         """Return those of some items that the index holds, once each."""
         held = ids[find_rows(self.index.ids(), ids)[1]]
         return held if (held[1:] > held[:-1]).all() else np.unique(held)
+
+
+def _tells_seen(index: Index, topic: int) -> bool:
+    """Return whether what a user has seen counts exactly, among items of a topic or of any."""
+    # Of a topic, it would have to be known which of them have it; of a remote index, asked what it holds.
+    return topic == ANY_TOPIC and isinstance(index, Live)
+
+
+def _sampled(index: Index, topic: int) -> Normaliser:
+    return Normaliser.build(index, topic, _SAMPLE if _tells_seen(index, topic) else _SAMPLE_ALONE)
