@@ -227,6 +227,23 @@ def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(
     assert state.position.step == 0
 
 
+def test_how_much_of_the_data_is_known_is_said_and_data_of_others_is_refused(
+    days: tuple[Prepared, Prepared], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--continue", str(before.path), "--out", str(tmp_path / "after")]
+    assert run([*call, str(days[1].path)]) == 0
+    later, early = (data.items["item_id"].to_list() for data in (days[1], days[0]))
+    assert f"knows {len(set(later) & set(early))} of {len(later)} items" in capsys.readouterr().err
+    write(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), tmp_path / "others")
+    for name in ("events", "items"):
+        file = tmp_path / "others" / f"{name}.parquet"
+        pl.read_parquet(file).with_columns(pl.col("item_id") + 1_000).write_parquet(file)
+    others = prepare(tmp_path / "others", tmp_path / "others-p", PrepareConfig())
+    assert run([*call[:-1], str(tmp_path / "never"), str(others.path)]) == 2
+    assert f"{others.path}: has no item of {days[0].path}" in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
+
+
 def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
     days: tuple[Prepared, Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from multitudes.cli.output import print_json, progress_bar
 from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from multitudes.data.prepared import Prepared
     from multitudes.train.config import RunConfig
 
 
@@ -75,13 +76,13 @@ def command(
     with one_speaks():
         refuse_two_origins(method, refit, continues)
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
+        data = Prepared.open(prepared)
         if continues is not None:
             settings = continue_config(continues, seed, config)
-            tell_what_was_kept(continues)
+            tell_what_is_known(continues, data)
         execution = load_section(config, "execution", ExecutionConfig)
         # Ranks that were started anew go on where they were, and replace nothing.
         how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
-        data = Prepared.open(prepared)
         with joined(execution.timeout_s) as ranks, _progress(f"train {settings.method}", ranks.first) as progress:
             fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
     if not ranks.first:
@@ -138,12 +139,22 @@ def refuse_two_origins(method: MethodName | None, refit: Path | None, continues:
             raise UsageError(f"--method {method.value}: {option} takes the method of {run}; leave --method out")
 
 
-def tell_what_was_kept(run: Path) -> None:
-    """Say where the optimiser begins anew."""
+def tell_what_is_known(run: Path, data: "Prepared") -> None:
+    """Say of how much of ``data`` the run knows, and where the optimiser begins anew.
+
+    Raises:
+        UsageError: it knows nothing of it.
+    """
+    from multitudes.train.continuation import known
     from multitudes.train.kept import FILE
+    from multitudes.train.record import open_prepared, read_record
     from multitudes.train.rendezvous import is_first
 
-    if is_first() and not (run / FILE).exists():
+    items = known(data, open_prepared(read_record(run), run))
+    if not is_first():
+        return
+    typer.echo(f"{run}: knows {items:,} of {data.n_items:,} items", err=True)
+    if not (run / FILE).exists():
         typer.echo(f"{run}: kept no state ({FILE}); the optimiser begins anew", err=True)
 
 

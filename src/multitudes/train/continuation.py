@@ -48,6 +48,20 @@ def continued(config: RunConfig, run: TrainedRun) -> RunConfig:
     return config.model_copy(update={"train": train, "shares": run.shares, "continues": str(run.path.resolve())})
 
 
+def known(prepared: Prepared, before: Prepared) -> int:
+    """Return how many items of ``prepared`` stand in ``before`` too.
+
+    Raises:
+        UsageError: none does.
+    """
+    found = int((places(_ids(prepared), _ids(before))[1:] >= 0).sum())
+    if not found:
+        raise UsageError(
+            f"{prepared.path}: has no item of {before.path}, which the run was trained on; give later data"
+        )
+    return found
+
+
 def begin_with(state: State, prepared: Prepared, config: RunConfig, ranks: Ranks) -> None:
     """Take over, in place, what the run ``config.continues`` knew.
 
