@@ -39,3 +39,15 @@ def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: 
     assert not torch.allclose(encoder.at(item_BLD, GROUPS, place_BR), encoder.at(item_BLD, GROUPS, place_BR))
     encoder.eval()
     assert torch.equal(encoder.at(item_BLD, GROUPS, place_BR), encoder.at(item_BLD, GROUPS, place_BR)), "the control"
+
+
+@pytest.mark.parametrize("place", range(LENGTH - 1))  # the oldest looks at itself alone, whatever its weight
+def test_each_distance_between_two_events_has_a_weight_of_its_own(place: int) -> None:
+    torch.manual_seed(0)
+    encoder = sequence_encoder(SequenceConfig(blocks=1, heads=2), WIDTH, LENGTH, 0.0).eval()
+    encoder(torch.randn(1, LENGTH, WIDTH), GROUPS[:1])[0, place].square().sum().backward()
+    (name,) = (name for name, _ in encoder.named_parameters() if name.endswith("distance_HL"))
+    gradient_HL = encoder.get_parameter(name).grad
+    assert gradient_HL is not None
+    # The newest event comes first, and each looks at those before it in time.
+    assert gradient_HL.abs().sum(dim=0).gt(0).tolist() == [place + distance < LENGTH for distance in range(LENGTH)]
