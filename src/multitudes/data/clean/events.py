@@ -80,31 +80,39 @@ def clean(
     return repairs if earlier is None else added(repairs, earlier)
 
 
-def unknown(engine: Engine) -> dict[str, int]:
-    """Build ``acted``, and return how many events are of items, or have a source, that are in no items table."""
+def summarize(engine: Engine) -> dict[str, int]:
+    """Build ``active`` and ``acted``, and return how many events are of items, or have a source, in no items table.
+
+    Both are sums of one reading of the events, by user and action.
+    """
+    engine.make(
+        "done",
+        """
+        SELECT user_id, action, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
+               count(*) FILTER (NOT known) AS unknown_items,
+               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_sources
+        FROM event LEFT JOIN topic ON topic = source GROUP BY user_id, action""",
+    )
+    engine.make(
+        "active",
+        """
+        SELECT user_id, CAST(sum(events) AS BIGINT) AS events, min(first) AS first, max(last) AS last,
+               bool_or(any_valid) AS any_valid
+        FROM done GROUP BY user_id""",
+    )
     engine.make(
         "acted",
         """
-        SELECT action, count(*) FILTER (NOT known) AS unknown_items,
-               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_sources
-        FROM event LEFT JOIN topic ON topic = source GROUP BY action""",
+        SELECT action, sum(unknown_items) AS unknown_items, sum(unknown_sources) AS unknown_sources
+        FROM done GROUP BY action""",
     )
+    engine.drop("done")
     return record(
         engine,
         """
         SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
                CAST(sum(unknown_sources) AS BIGINT) AS unknown_source_interests
         FROM acted""",
-    )
-
-
-def summarize(engine: Engine) -> None:
-    """Build ``active``: what is asked of each user's events, found in one reading of them."""
-    engine.make(
-        "active",
-        """
-        SELECT user_id, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid
-        FROM event GROUP BY user_id""",
     )
 
 

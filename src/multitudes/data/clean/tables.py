@@ -87,8 +87,7 @@ def clean(
     with engine.reading(found["events"].file):  # which may lie where it was, and be read by each of these
         repairs |= events.clean(engine, found["events"], rules, earlier, keep=keep)
         explained = {} if served is None else sources.explain(engine, served, logs.within_s)
-        events.summarize(engine)
-        repairs |= events.unknown(engine) | users.clean(engine, found.get("users"))
+        repairs |= events.summarize(engine) | users.clean(engine, found.get("users"))
         ordered_only = events.is_order_only(engine)
     return Clean(
         tables=found,
