@@ -76,11 +76,12 @@ def command(
     with one_speaks():
         refuse_two_origins(method, refit, continues)
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
-        data = Prepared.open(prepared)
         if continues is not None:
             settings = continue_config(continues, seed, config)
-            tell_what_is_known(continues, data)
         execution = load_section(config, "execution", ExecutionConfig)
+        data = Prepared.open(prepared)
+        if continues is not None:
+            tell_what_is_known(continues, data)
         # Ranks that were started anew go on where they were, and replace nothing.
         how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
         with joined(execution.timeout_s) as ranks, _progress(f"train {settings.method}", ranks.first) as progress:
