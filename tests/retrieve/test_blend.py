@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 from multitudes.index.exact import Exact
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import no_hits
-from multitudes.retrieve.blend import global_top, mixture, round_robin, union, unions
+from multitudes.retrieve.blend import Union, global_top, mixture, round_robin, unions
 
 
 def lists_of(*rows: list[tuple[int, float]]) -> Hits:
@@ -18,6 +18,13 @@ def lists_of(*rows: list[tuple[int, float]]) -> Hits:
         for place, (item, score) in enumerate(row):
             lists.id_QN[k, place], lists.score_QN[k, place] = item, score
     return lists
+
+
+def union(lists: Hits) -> Union:
+    """Return the distinct items of the lists of one user."""
+    n_lists = len(lists.count_Q)
+    found = unions(lists, np.zeros(n_lists, dtype=np.int64), np.arange(n_lists), (1, n_lists))
+    return Union(found.item_U[0], found.score_KU[0])
 
 
 A = [(1, 9.0), (2, 8.0), (3, 7.0), (4, 6.0), (5, 5.0)]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import NAMES
 from multitudes.bulk.folder import part_files
-from multitudes.disk import put
+from multitudes.disk import replacing
 from multitudes.errors import UsageError
 
 _USERS_AT_ONCE = 512
@@ -50,12 +50,9 @@ def _complete(file: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     os.close(descriptor)
     draft = Path(name)
-    try:
+    with replacing(file, draft):
         yield draft
         draft.chmod(0o644)  # mkstemp's files are for their owner alone
-        put(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _to_jsonl(batches: Iterator[Any], file: Path) -> int:

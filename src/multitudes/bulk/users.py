@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from multitudes.bulk.columns import checked_users, duplicate
-from multitudes.data.address import Place, place
+from multitudes.data.address import Place, place, readable
 from multitudes.data.digest import sha256
 from multitudes.errors import DataError
 from multitudes.release.release import Release
@@ -62,7 +62,7 @@ class Users:
 
 def _read(file: Place, release: Release) -> Any:  # noqa: ANN401
     try:
-        table = checked_users(pq.read_table(file if isinstance(file, Path) else file.open()), release)
+        table = checked_users(pq.read_table(readable(file)), release)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:

@@ -41,7 +41,6 @@ VERBS: tuple[str, ...] = (
     "preference",
 )
 
-
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 

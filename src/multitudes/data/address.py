@@ -171,6 +171,11 @@ def size(file: Place) -> int:
     return file.size if isinstance(file, Address) else file.stat().st_size
 
 
+def readable(file: Place) -> Any:  # noqa: ANN401
+    """Return what Arrow reads of a file: a path, which it opens itself, or the object, opened."""
+    return file.open() if isinstance(file, Address) else file
+
+
 def _restored(path: str | Path) -> str | None:
     """Return an address as it was given, or None."""
     found = _ADDRESS.fullmatch(str(path))

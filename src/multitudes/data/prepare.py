@@ -150,9 +150,10 @@ def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path)
 @contextmanager
 def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None) -> Iterator[Engine]:
     """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
+    folder = beside
     if spark is not None and spark.scratch is not None:
         refuse_address(spark.scratch)
-    folder = spark.scratch if spark is not None and spark.scratch is not None else beside
+        folder = spark.scratch
     with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
         if spark is None:
             with open_engine(Path(scratch), config.memory_limit, config.threads) as engine:

@@ -1,14 +1,13 @@
 """Parquet files one behind the other, read piece by piece where they lie: what the driver of a cluster reads itself."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from multitudes.data.address import Place
+from multitudes.data.address import Place, readable
 from multitudes.disk import is_full
 from multitudes.errors import ArtefactError
 
@@ -17,7 +16,7 @@ _ROWS = 262_144  # at a time, of one column
 
 def row_counts(parts: Sequence[Place]) -> list[int]:
     """Return the rows of each file."""
-    return [parquet.read_metadata(_opened(part)).num_rows for part in parts]
+    return [parquet.read_metadata(readable(part)).num_rows for part in parts]
 
 
 def read(shard: Place, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -27,7 +26,7 @@ def read(shard: Place, rows: int, columns: list[str] | None = None) -> Iterator[
         ArtefactError: it is missing, or is cut short.
     """
     try:
-        with parquet.ParquetFile(_opened(shard)) as opened:
+        with parquet.ParquetFile(readable(shard)) as opened:
             yield from opened.iter_batches(rows, columns=columns)
     except FileNotFoundError:
         raise ArtefactError(f"{shard}: missing; run the command again") from None
@@ -41,7 +40,7 @@ def rises(parts: Sequence[Place], column: str) -> bool:
     """Return whether a column never falls in files one behind the other; False also where that cannot be told."""
     last = None
     try:
-        kinds = {parquet.read_schema(_opened(part)).field(column).type for part in parts}
+        kinds = {parquet.read_schema(readable(part)).field(column).type for part in parts}
         if len(kinds) > 1:  # such as seconds and milliseconds
             return False
         for piece in _pieces(parts, column):
@@ -60,7 +59,3 @@ def _pieces(parts: Sequence[Place], column: str) -> Iterator[NDArray[Any]]:
             known = batch.column(0).drop_null()
             if len(known):
                 yield known.to_numpy(zero_copy_only=False)
-
-
-def _opened(place: Place) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    return place if isinstance(place, Path) else place.open()

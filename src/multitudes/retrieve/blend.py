@@ -35,15 +35,8 @@ class Blended(NamedTuple):
 NOTHING = Blended(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64))
 
 
-def union(lists: Hits) -> Union:
-    """Return the distinct items of all lists, by id (equal scores do not make two items one)."""
-    n_lists = len(lists.count_Q)
-    found = unions(lists, np.zeros(n_lists, dtype=np.int64), np.arange(n_lists), (1, n_lists))
-    return Union(found.item_U[0], found.score_KU[0])
-
-
 def unions(lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], shape: tuple[int, int]) -> Union:
-    """Return the distinct items of all lists of each user (B, U), every user alone.
+    """Return the distinct items of all lists of each user (B, U), by id (equal scores do not make two items one).
 
     Args:
         lists: of all users.
