@@ -15,15 +15,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out, part
-from multitudes.evaluate.scorer import Scorer
-from multitudes.evaluate.serving import catalogue, user_vectors
-from multitudes.evaluate.targets import excluded, of_kind, seen_items
-from multitudes.retrieve.allocate import depths, shares
-from multitudes.retrieve.find import Candidates, find
-from multitudes.retrieve.plan import Depth, RetrieveConfig, fitted
+from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
+from multitudes.evaluation.targets import items_to_exclude, seen_items, targets_of_kind
+from multitudes.retrieval.allocation import search_depths, vector_shares
+from multitudes.retrieval.config import Depth, RetrieveConfig, with_run_defaults
+from multitudes.retrieval.search import Candidates, find_candidates
 from multitudes.seeding import generator
-from multitudes.train.runs import open_run
+from multitudes.training.runs import open_run
 
 USERS, BUDGET = 600, 100
 
@@ -38,12 +37,12 @@ class Answered(NamedTuple):
 
 def answered(run: Scorer, users: HeldOut, depth: Depth) -> Answered:
     """Answer the users as the run is served, at one depth."""
-    config = fitted(RetrieveConfig(depth=depth), run.shares, run.blend)
+    config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend)
     vectors = user_vectors(run, users, config)
-    seen = excluded(seen_items(run.prepared, users), "new")
-    found = find(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, config)
+    seen = items_to_exclude(seen_items(run.prepared, users), "new")
+    found = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, config)
     hit_rate_B = np.array([np.isin(targets(users, b), one.item_N).mean() for b, one in enumerate(found)])
-    limit_BK = depths(shares(vectors, config), BUDGET, config) * vectors.mask_BK
+    limit_BK = search_depths(vector_shares(vectors, config), BUDGET, config) * vectors.mask_BK
     return Answered(found, hit_rate_B, float(limit_BK.sum(axis=1).mean()))
 
 
@@ -57,9 +56,9 @@ def main(paths: list[str]) -> None:
     print("run | users | HR full | HR share | difference ± its error | same | asked full → share | shortest")
     for path in paths:
         run = open_run(path)
-        held = held_out(run.prepared, "validation")
+        held = held_out_users(run.prepared, "validation")
         rows = np.sort(generator(0, "users of the depth benchmark").permutation(len(held))[:USERS])
-        users = of_kind(part(held, rows), "new")
+        users = targets_of_kind(select_users(held, rows), "new")
         full, share = answered(run, users, "full"), answered(run, users, "share")
         gain_B = share.hit_rate_B - full.hit_rate_B
         error = gain_B.std() / np.sqrt(len(gain_B))

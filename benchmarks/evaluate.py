@@ -7,21 +7,21 @@ from benchmarks import SEED
 from benchmarks.parts import Watched, watching
 from benchmarks.timing import both, clocked, figure, rates, settings
 from benchmarks.worlds import planted, trained
-from multitudes.batches.held_out import held_out
+from multitudes.batches.held_out import held_out_users
 from multitudes.data.planted import PlantedConfig
-from multitudes.evaluate import evaluate as evaluation
-from multitudes.evaluate import health, judge
-from multitudes.evaluate.baselines import Baselines
+from multitudes.evaluation import evaluate as evaluation
+from multitudes.evaluation import health, protocol
+from multitudes.evaluation.baselines import Baselines
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 
 PARTS = (
-    Watched("user vectors", judge, "user_vectors"),
-    Watched("retrieval of all systems", judge, "find"),
-    Watched("max-score ranks", judge, "max_score_ranks"),
+    Watched("user vectors", protocol, "user_vectors"),
+    Watched("retrieval of all systems", protocol, "find"),
+    Watched("max-score ranks", protocol, "max_score_ranks"),
     Watched("baselines", Baselines, "lists"),
-    Watched("measures of lists", judge, "list_measures"),
-    Watched("interest health", judge.Judge, "_interests"),
+    Watched("measures of lists", protocol, "list_measures"),
+    Watched("interest health", protocol.Evaluator, "_interests"),
     Watched("bootstrap", evaluation, "methods_and_differences"),
     Watched("bootstrap", evaluation, "by_segment"),
     Watched("bootstrap", health, "summary"),
@@ -47,7 +47,7 @@ QUICK = Sizes(users=40, items=300, events=1_000, repeats=1, methods=("joint",))
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures of each method; an evaluation asks the run, its controls and the baselines."""
     prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
-    users = len(held_out(prepared, "test"))
+    users = len(held_out_users(prepared, "test"))
     measured: list[dict[str, Any]] = []
     for method in sizes.methods:
         progress(len(measured), len(sizes.methods), method)

@@ -20,9 +20,9 @@ import numpy as np
 
 from benchmarks import SEED
 from benchmarks.machine import ROOT, Circumstances
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.atomic import write_json
+from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.disk import write_json
 from multitudes.seeding import generator
 
 _SETTINGS = """[model]
@@ -45,7 +45,7 @@ _LAST_EPOCHS = 3  # in which nobody is killed: a rank that is about to end may b
 
 def world(folder: Path, epochs: int) -> None:
     """Write a small prepared world and its settings."""
-    write(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "data")
+    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "data")
     prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
     (folder / "small.toml").write_text(_SETTINGS.format(epochs=epochs), encoding="utf-8")
 

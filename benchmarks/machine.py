@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from multitudes.study import machine as measured
+from multitudes.study import provenance as measured
 
-machine = measured.machine
+machine = measured.machine_info
 ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("multitudes", "numpy", "torch", "faiss-cpu", "onnxruntime", "duckdb", "polars")
 
@@ -32,7 +32,7 @@ class Circumstances:
 
 def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str | None]:
     """Return the versions of Python, of the packages that the figures depend on, and of the code itself."""
-    return measured.versions(packages) | {"commit": _commit()}
+    return measured.package_versions(packages) | {"commit": _commit()}
 
 
 def load() -> float | None:

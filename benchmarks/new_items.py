@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.held_out import held_out
-from multitudes.evaluate.serving import catalogue, user_vectors
-from multitudes.evaluate.targets import of_kind, seen_items
-from multitudes.nn.items import ItemFeatures
-from multitudes.publish.item_tower import mean_over_events
-from multitudes.retrieve.find import find
-from multitudes.retrieve.plan import RetrieveConfig, fitted
+from multitudes.batches.held_out import held_out_users
+from multitudes.evaluation.scorer import catalogue, user_vectors
+from multitudes.evaluation.targets import seen_items, targets_of_kind
+from multitudes.nn.item_tower import ItemFeatures
+from multitudes.publishing.onnx_export import mean_over_events
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.search import find_candidates
 from multitudes.seeding import generator
-from multitudes.train.run import TrainedRun
+from multitudes.training.trained_run import TrainedRun
 
 DRAWS, HIDDEN_SHARE, BUDGET = 3, 0.05, 100
 
@@ -54,7 +54,7 @@ def worlds(
     described = ItemFeatures(items.topic_NG[number], items.feature_NF[number], items.content_NE[number])
     for name, id_1D in stand_ins(run, known).items():
         with torch.no_grad():
-            input_ND = items.described(id_1D, described)
+            input_ND = items.inputs_from_features(id_1D, described)
             vector_ND = run.model.item_vectors(input_ND)
         yield (
             name,
@@ -76,13 +76,13 @@ def replaced(array: NDArray[np.float32], rows: NDArray[np.int64], values: NDArra
 
 def counts(run: TrainedRun, hidden: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return hits and targets of hidden items, the same of others, hits among the hidden alone, places, and theirs."""
-    data, retrieve = run.prepared, fitted(RetrieveConfig(), run.shares, run.blend)
-    users = of_kind(held_out(data, "test"), "new")
+    data, retrieve = run.prepared, with_run_defaults(RetrieveConfig(), run.shares, run.blend)
+    users = targets_of_kind(held_out_users(data, "test"), "new")
     seen, vectors = seen_items(data, users), user_vectors(run, users, retrieve)
     is_hidden = np.isin(np.arange(data.n_items + 1), hidden)
     vectors_of_hidden = np.where(is_hidden[:, None], run.item_vectors(), 0)
-    everything = find(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, retrieve)
-    alone = find(vectors, catalogue(run, vectors_of_hidden), len(hidden) // 10, seen, retrieve)
+    everything = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, retrieve)
+    alone = find_candidates(vectors, catalogue(run, vectors_of_hidden), len(hidden) // 10, seen, retrieve)
     found = np.zeros(7)
     for b, (all_items, new_items) in enumerate(zip(everything, alone, strict=True)):
         target = np.unique(users.target[users.target_offset[b] : users.target_offset[b + 1]])

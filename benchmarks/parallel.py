@@ -20,15 +20,15 @@ from benchmarks.timing import cpu_clock, figure, settings, spread
 from benchmarks.train import PARTS
 from benchmarks.worlds import planted
 from multitudes.data.planted import PlantedConfig
-from multitudes.data.prepared import Prepared
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.data.prepared import PreparedData
+from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.progress import Progress
-from multitudes.train import parallel
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import fit
-from multitudes.train.rendezvous import joined
+from multitudes.training import distributed
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.distributed import join_ranks
+from multitudes.training.loop import fit
 
-ALL_PARTS = (Watched("exchange and waiting", parallel, "_said"), *PARTS)
+ALL_PARTS = (Watched("exchange and waiting", distributed, "_said"), *PARTS)
 
 
 class Sizes(NamedTuple):
@@ -102,9 +102,9 @@ def rank_of(job: dict[str, Any]) -> None:
         validate_users=1,
     )
     config = RunConfig(method="joint", seed=SEED, model=UserTowerConfig(), train=train)
-    with joined(timeout_s=600) as ranks, watching(ALL_PARTS) as stopwatch:
+    with join_ranks(timeout_s=600) as ranks, watching(ALL_PARTS) as stopwatch:
         began = cpu_clock()
-        fit(Prepared.open(job["prepared"]), config, out, ranks=ranks)
+        fit(PreparedData.open(job["prepared"]), config, out, ranks=ranks)
         used = cpu_clock() - began
     seconds = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["seconds"]
     found = {"cpu_s": figure(used), "peak_mib": figure(peak_mib()), "parts": stopwatch.shares(seconds)}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from benchmarks import SEED
 from benchmarks.child import Outcome, in_child
 from benchmarks.timing import Readings, both, figure, rates, settings, spread
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.progress import Progress
 
@@ -62,7 +62,7 @@ def _figures(events: int, outcomes: list[Outcome]) -> dict[str, Any]:
 
 def plant_world(events: int, folder: str) -> None:
     """Plant a world and write its tables."""
-    write(plant(_world(events)), Path(folder))
+    write_world(plant(_world(events)), Path(folder))
 
 
 def prepare_world(data: str, out: str) -> float:

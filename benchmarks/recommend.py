@@ -18,34 +18,34 @@ from benchmarks.parts import Watched, watching
 from benchmarks.timing import both, clocked, figure, settings, spread
 from benchmarks.worlds import movielens, planted, trained
 from multitudes.data.planted import PlantedConfig
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.ids import Id
-from multitudes.index.exact import Exact
-from multitudes.index.tuned import Tuned
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.exact import ExactIndex
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
-from multitudes.publish.publish import publish
-from multitudes.retrieve import batch, find
-from multitudes.retrieve.normaliser import Normaliser
-from multitudes.retrieve.people import People
-from multitudes.retrieve.present import Presenter
-from multitudes.retrieve.retriever import Retriever
+from multitudes.publishing.publish import publish
+from multitudes.retrieval import search, user_vectors
+from multitudes.retrieval.catalogue import Normaliser
+from multitudes.retrieval.response import RecommendationBuilder
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.seeding import generator
 
 METHODS: tuple[Method, ...] = ("single", "joint")
 PERCENTILES = (50, 90, 99)
 Milliseconds = NDArray[np.float64]
 PARTS = (
-    Watched("history", People, "known"),
-    Watched("tower", batch, "user_vectors"),
-    Watched("draw and divide", batch, "conditions"),
-    Watched("draw and divide", find, "shares"),
-    Watched("search", Exact, "search"),
-    Watched("search", Tuned, "search"),
+    Watched("history", UserContextBuilder, "known"),
+    Watched("tower", user_vectors, "user_vectors"),
+    Watched("draw and divide", user_vectors, "conditions"),
+    Watched("draw and divide", search, "shares"),
+    Watched("search", ExactIndex, "search"),
+    Watched("search", ApproximateIndex, "search"),
     Watched("normaliser", Normaliser, "log_sum"),
-    Watched("blend", find, "_blend"),
-    Watched("candidates and who found them", find, "_completed"),
-    Watched("objects", Presenter, "recommendation"),
+    Watched("blend", search, "_blend"),
+    Watched("candidates and who found them", search, "_completed"),
+    Watched("objects", RecommendationBuilder, "recommendation"),
 )
 
 
@@ -80,7 +80,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     return {"settings": settings(sizes), "worlds": measured}
 
 
-def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
+def _compared(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
     releases = {method: _released(prepared, method) for method in METHODS}
     drawn = generator(SEED, "requests").permutation(prepared.n_users)[: sizes.requests]
     user_ids: list[Id] = prepared.user_ids[np.sort(drawn)].to_list()
@@ -106,7 +106,7 @@ def _compared(prepared: Prepared, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _released(prepared: Prepared, method: Method) -> Path:
+def _released(prepared: PreparedData, method: Method) -> Path:
     folder = prepared.path.parent / f"releases-{method}"
     publish(trained(prepared, method, epochs=1, seed=SEED).path, folder)
     return folder

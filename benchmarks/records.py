@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.disk import write_json
+from multitudes.atomic import write_json
 
 
 def keep(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:

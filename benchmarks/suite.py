@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.machine import Circumstances, machine
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 # Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
 SUBJECTS: dict[str, int | None] = {

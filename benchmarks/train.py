@@ -13,16 +13,16 @@ from benchmarks.timing import clocked, figure, settings, spread
 from benchmarks.worlds import planted
 from multitudes.batches.examples import Examples
 from multitudes.data.planted import PlantedConfig
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.nn.interests.clustering import Clustering
 from multitudes.nn.methods import Method
-from multitudes.nn.sequence import SequenceEncoder
-from multitudes.nn.user import UserTower
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.sequence_encoder import SequenceEncoder
+from multitudes.nn.user_tower import UserTower
+from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.progress import Progress
-from multitudes.train import loop, objective, step
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.optimizer import Adam
+from multitudes.training import loop, objective, step
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.optimizer import Adam
 
 PARTS = (
     Watched("make batch", Examples, "_batch"),
@@ -114,7 +114,7 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
         model=UserTowerConfig.model_validate(model),
         train=TrainConfig.model_validate(train),
     )
-    data = Prepared.open(prepared)
+    data = PreparedData.open(prepared)
     with watching(PARTS) as stopwatch:
         readings = clocked(lambda: loop.train(data, config, Path(out)), 1)
     epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -133,8 +133,8 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
     }
 
 
-def _mean_history(data: Prepared, config: RunConfig) -> float:
+def _mean_history(data: PreparedData, config: RunConfig) -> float:
     """Return how many events the history of a target has on average: short ones cost less than L says."""
     examples = Examples(data, history=1, window=1, first_time_only=config.train.first_time_only, condition="auto")
-    past = data.event_past[examples.position.all()].clip(max=config.model.history)
+    past = data.event_past[examples.position.to_array()].clip(max=config.model.history)
     return float(past.mean())

@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.timing import figure
-from multitudes.disk import write_json
-from multitudes.sizing.unit_costs import UnitCosts
+from multitudes.atomic import write_json
+from multitudes.capacity.unit_costs import UnitCosts
 
 RESULTS = ROOT / "benchmarks" / "results"
 _SHIPPED = ROOT / "src" / "multitudes" / "sizing" / "unit_costs.json"

@@ -2,30 +2,30 @@
 
 from pathlib import Path
 
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.data.sample import sample_path
 from multitudes.nn.methods import Method
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.progress import Progress, silent
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import train
-from multitudes.train.run import TrainedRun
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.loop import train
+from multitudes.training.trained_run import TrainedRun
 
 
-def planted(folder: Path, config: PlantedConfig) -> Prepared:
+def planted(folder: Path, config: PlantedConfig) -> PreparedData:
     """Plant a world and prepare it, split by user; items without events stay in the vocabulary."""
-    write(plant(config), folder / "data")
+    write_world(plant(config), folder / "data")
     return prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
 
 
-def movielens(folder: Path) -> Prepared:
+def movielens(folder: Path) -> PreparedData:
     """Prepare MovieLens-small, split by user."""
     return prepare(sample_path("movielens-small"), folder / "prepared", PrepareConfig(split="user"))
 
 
-def trained(prepared: Prepared, method: Method, epochs: int, seed: int, progress: Progress = silent) -> TrainedRun:
+def trained(prepared: PreparedData, method: Method, epochs: int, seed: int, progress: Progress = silent) -> TrainedRun:
     """Train by the defaults for a few epochs, judged on few users: what a request costs does not wait for quality."""
     settings = TrainConfig(epochs=epochs, validate_users=100)
     config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=settings)

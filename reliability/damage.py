@@ -17,8 +17,8 @@ import numpy as np
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
 from multitudes.progress import Progress
-from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
 from multitudes.seeding import generator
 from reliability.claims import Found, at_most, scaled
 from reliability.world import World, publish_world
@@ -105,7 +105,7 @@ def _outcome(release: Path, expected: Answers) -> Outcome:
 def _answers(release: Path) -> Answers:
     """Open a release and ask it for everybody."""
     retriever = Retriever.open(release)
-    asks = [Ask(user_id=user, n=10) for user in retriever.release.user_ids]
+    asks = [Request(user_id=user, n=10) for user in retriever.release.user_ids]
     return [[(one.item_id, one.score) for one in answer.candidates] for answer in retriever.answer(asks)]
 
 

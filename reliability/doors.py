@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
 from multitudes.progress import Progress
-from multitudes.service.door import OPEN, scope_of
-from multitudes.service.keys import SCOPES, make_key
+from multitudes.service.api_keys import SCOPES, make_key
+from multitudes.service.auth import PUBLIC_PATHS, required_scope
 from reliability.claims import Found, at_most
 from reliability.connection import Connection, request, run
 from reliability.naive import naive
@@ -78,7 +78,7 @@ def _operations(server: Server, key: str) -> list[tuple[str, str]]:
     with urlopen(asked) as answer:
         paths: dict[str, dict[str, Any]] = json.load(answer)["paths"]
     found = [(method.upper(), path.replace("{id}", "1")) for path, methods in paths.items() for method in methods]
-    return [(method, path) for method, path in found if path not in OPEN]
+    return [(method, path) for method, path in found if path not in PUBLIC_PATHS]
 
 
 def _doors(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[Try]:
@@ -87,7 +87,7 @@ def _doors(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[
         for wrong in ("mult_wrong", keys["read"][:-1], "", "é" * 50):
             yield Try(f"{method} {path} with {wrong[:5]}…", frozenset({401}), _plain(method, path, wrong))
         for scope, key in keys.items():
-            if scope != scope_of(method, path):
+            if scope != required_scope(method, path):
                 yield Try(f"{method} {path} with scope {scope}", frozenset({403}), _plain(method, path, key))
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.logs.logs import Logs
-from multitudes.logs.schemas import Kinds
+from multitudes.logs.schemas import IdTypes
 from multitudes.progress import Progress
-from multitudes.state.sqlite import SQLiteStates
+from multitudes.state.sqlite import SQLiteStateStore
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import Connection, request, run
 from reliability.naive import naive
@@ -79,11 +79,11 @@ def _event(name: str, number: int) -> dict[str, str | int]:
 
 
 def _in_state(folder: Path) -> set[str]:
-    with closing(SQLiteStates(folder / "state.sqlite")) as states:
+    with closing(SQLiteStateStore(folder / "state.sqlite")) as states:
         return {event.event_id for person in states.read(range(1, _USERS + 1)) for event in person.events}
 
 
 def _in_log(folder: Path) -> set[str]:
     """Make parts of what the killed processes left, and read them."""
-    Logs(folder / "logs", Kinds("int64", "int64")).close()
+    Logs(folder / "logs", IdTypes("int64", "int64")).close()
     return set(pl.read_parquet(folder / "logs" / "events" / "*.parquet")["event_id"])

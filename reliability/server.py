@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 _MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
 _END_S = 60.0

@@ -15,8 +15,8 @@ from typing import Any
 from multitudes.ids import Id
 from multitudes.progress import Progress
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.retriever import Retriever
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import Connection, request, run
 from reliability.server import Settings, serving
@@ -123,7 +123,7 @@ def _request(user: int) -> bytes:
 
 
 def _scores(retriever: Retriever, user: int) -> Scores:
-    return {one.item_id: one.score for one in retriever.answer([Ask(user_id=user, n=_N)])[0].candidates}
+    return {one.item_id: one.score for one in retriever.answer([Request(user_id=user, n=_N)])[0].candidates}
 
 
 def _mixed(found: Scores, expected: Scores) -> bool:

@@ -12,12 +12,11 @@ import onnx
 import polars as pl
 from tests.release.small_release import LENGTH, manifest, user_tower
 
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
-from multitudes.release.release import USER_TOWER
+from multitudes.release.release import USER_TOWER, write_release
 from multitudes.release.store import ReleaseStore
-from multitudes.release.write import write_release
 from multitudes.seeding import generator
 
 
@@ -74,7 +73,7 @@ def _write(stage: Path, seed: int, world: World) -> None:
         stage,
         manifest(counts=counts, new_items=None),
         arrays,
-        Live(Exact.build(np.arange(1, world.items + 1), vectors_ID, topics)),
+        LiveIndex(ExactIndex.build(np.arange(1, world.items + 1), vectors_ID, topics)),
         pl.Series(range(1, world.users + 1)),
         pl.DataFrame({"item_id": range(FIRST_ITEM, FIRST_ITEM + world.items)}).with_columns(
             title=pl.format("Item {}", "item_id")

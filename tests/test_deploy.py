@@ -12,8 +12,8 @@ import yaml
 from multitudes.cli.main import VERBS, command_of
 from multitudes.cli.reference import parameters
 from multitudes.errors import UsageError
-from multitudes.service.door import OPEN
-from multitudes.service.settings import PREFIX, load
+from multitudes.service.auth import PUBLIC_PATHS
+from multitudes.service.settings import ENVIRONMENT_PREFIX, load_settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 COMPOSE = yaml.safe_load((DEPLOY / "cluster" / "compose.yaml").read_text())
@@ -50,10 +50,10 @@ def names(verb: str) -> set[str]:
 def test_the_service_knows_the_settings_and_would_refuse_another():
     named = settings()
     assert named
-    assert all(name.startswith(PREFIX) for name in named)
-    assert str(load(None, named, {}).state.store).startswith("redis:")
+    assert all(name.startswith(ENVIRONMENT_PREFIX) for name in named)
+    assert str(load_settings(None, named, {}).state.store).startswith("redis:")
     with pytest.raises(UsageError, match="unknown setting"):
-        load(None, {f"{PREFIX}STATE_STROE": "redis://redis"}, {})
+        load_settings(None, {f"{ENVIRONMENT_PREFIX}STATE_STROE": "redis://redis"}, {})
 
 
 def test_images_are_built_here_or_named_with_a_version():
@@ -74,13 +74,16 @@ def test_ports_and_probes_are_those_of_the_service():
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": int(port)}]
     for probe in ("readinessProbe", "livenessProbe"):
-        assert container[probe]["httpGet"]["path"] in OPEN
+        assert container[probe]["httpGet"]["path"] in PUBLIC_PATHS
         assert container[probe]["httpGet"]["port"] == "http"
     service = CLUSTER[1]["spec"]
     assert service["ports"][0]["targetPort"] == "http"
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert service["selector"] == labels == deployment["spec"]["selector"]["matchLabels"]
-    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > load(None, {}, {}).server.drain_s
+    assert (
+        deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+        > load_settings(None, {}, {}).server.drain_s
+    )
 
 
 def test_what_is_mounted_is_there_and_the_job_alone_writes_releases():

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
-from multitudes.disk import is_full, put, sync_all, write_json
+from multitudes.atomic import fsync_tree, is_disk_full, move_into_place, write_json
 from tests.flushing import Flushing
 
 FULL = Path("/dev/full")
@@ -38,14 +38,14 @@ def safetensors():  # which puts a file in the place of the device, so that its 
 def test_a_full_disk_is_known_whoever_writes(write):
     with pytest.raises(Exception) as caught:  # noqa: PT011 (each library has its own)
         write()
-    assert is_full(caught.value)
+    assert is_disk_full(caught.value)
 
 
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(2, "No such file or directory"), ValueError("400 requested and 3 written"), OSError()]
 )
 def test_other_errors_are_not_taken_for_it(error):
-    assert not is_full(error)
+    assert not is_disk_full(error)
 
 
 def test_a_file_is_flushed_before_it_takes_its_place_and_its_folder_afterwards(tmp_path, monkeypatch):
@@ -54,7 +54,7 @@ def test_a_file_is_flushed_before_it_takes_its_place_and_its_folder_afterwards(t
     assert flushing.missing(file) == []
     partial = tmp_path / "partial"
     partial.write_text("more")
-    put(partial, file)
+    move_into_place(partial, file)
     assert (flushing.missing(file), file.read_text()) == ([], "more")
     partial.write_text("careless")
     partial.replace(file)
@@ -66,6 +66,6 @@ def test_a_folder_is_flushed_with_all_that_is_in_it(tmp_path, monkeypatch):
     (folder / "deep").mkdir(parents=True)
     for name in ("a", "deep/b"):
         (folder / name).write_text(name)
-    sync_all(folder)
+    fsync_tree(folder)
     folder.rename(tmp_path / "place")
     assert flushing.missing(tmp_path / "place") == [f"{tmp_path.name}/ afterwards"], "its name is its parent's to keep"

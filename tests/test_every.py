@@ -3,7 +3,7 @@
 import logging
 from threading import Event
 
-from multitudes.every import Every
+from multitudes.periodic import PeriodicTask
 
 
 def test_it_is_done_again_after_a_failure_until_it_is_closed(caplog):
@@ -16,7 +16,7 @@ def test_it_is_done_again_after_a_failure_until_it_is_closed(caplog):
             enough.set()
         raise ValueError("no luck")
 
-    again = Every(1e-3, do, "trying")
+    again = PeriodicTask(1e-3, do, "trying")
     with caplog.at_level(logging.ERROR):
         again.start()
         assert enough.wait(20), "one failure ended it"
@@ -35,7 +35,7 @@ def test_a_call_that_is_under_way_ends_before_close_returns():
         may_end.wait(20)
         ended.set()
 
-    slow = Every(1e-3, do, "slow")
+    slow = PeriodicTask(1e-3, do, "slow")
     slow.start()
     assert begun.wait(20)
     may_end.set()
@@ -45,5 +45,5 @@ def test_a_call_that_is_under_way_ends_before_close_returns():
 
 def test_what_was_never_begun_may_be_closed():
     calls: list[None] = []
-    Every(1e-3, lambda: calls.append(None), "never").close()
+    PeriodicTask(1e-3, lambda: calls.append(None), "never").close()
     assert not calls

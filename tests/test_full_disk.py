@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.errors import MissingError
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def made() -> Path:
     """What every stage begins with, on a disk that has room; events in two halves, an earlier and a later one."""
     folder = Path(mkdtemp(prefix="multitudes-test-"))
     world = plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6))
-    write(world, folder / "data")
+    write_world(world, folder / "data")
     (folder / "s.toml").write_text(SETTINGS)
     call = ["prepare", str(folder / "data"), "--out", str(folder / "prepared"), "--split", "user"]
     assert run([*call, "--appendable"]) == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.locks import locked
+from multitudes.locks import lock
 
 
 @pytest.fixture
@@ -14,43 +14,43 @@ def file(tmp_path: Path) -> Path:
 
 
 def had(file: Path, *, shared: bool = False, remove: bool = False) -> bool:
-    with locked(file, wait=False, shared=shared, remove=remove) as mine:
+    with lock(file, wait=False, shared=shared, remove=remove) as mine:
         return mine
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_who_holds_it_alone_keeps_everybody_out(file: Path, shared: bool):
-    with locked(file) as mine:
+    with lock(file) as mine:
         assert mine
         assert not had(file, shared=shared)
     assert had(file, shared=shared)
 
 
 def test_who_shares_it_keeps_out_only_those_who_want_it_alone(file: Path):
-    with locked(file, shared=True):
+    with lock(file, shared=True):
         assert had(file, shared=True)
         assert not had(file)
     assert had(file)
 
 
 def test_it_is_free_after_an_error(file: Path):
-    with pytest.raises(KeyError), locked(file):
+    with pytest.raises(KeyError), lock(file):
         raise KeyError
     assert had(file)
 
 
 def test_what_a_file_holds_is_left_alone_and_none_is_made_where_it_is_not_to_be(file: Path):
-    with pytest.raises(FileNotFoundError), locked(file, make=False):
+    with pytest.raises(FileNotFoundError), lock(file, create=False):
         pass
     assert not file.exists()
     file.write_text("a spool")
-    with locked(file), pytest.raises(AssertionError), locked(file, make=False, wait=False) as mine:
+    with lock(file), pytest.raises(AssertionError), lock(file, create=False, wait=False) as mine:
         assert mine
     assert file.read_text() == "a spool"
 
 
 def test_nobody_else_may_hold_the_others_up(file: Path):
-    with locked(file):
+    with lock(file):
         assert file.stat().st_mode & 0o007 == 0
 
 
@@ -59,12 +59,12 @@ def test_a_file_can_go_with_its_lock_and_who_waited_for_it_keeps_the_next_one_ou
 
     def wait() -> None:
         waits.set()
-        with locked(file, remove=True):
+        with lock(file, remove=True):
             held.set()
             done.wait(10)
 
     other = threading.Thread(target=wait)
-    with locked(file, remove=True):
+    with lock(file, remove=True):
         other.start()
         assert waits.wait(10)
         assert not held.wait(0.1)

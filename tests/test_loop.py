@@ -15,25 +15,24 @@ import pytest
 from fastapi import FastAPI
 
 from multitudes.batches.examples import Examples
-from multitudes.data.clean.sources import Logs as ReadLogs
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.clean.attribution import FeedbackLogs as ReadLogs
+from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
+from multitudes.experiments.config import ReadoutConfig
+from multitudes.experiments.log_outcomes import OutcomesConfig, write_log_outcomes
+from multitudes.experiments.readout import analyse_experiment
 from multitudes.logs.logs import Logs
-from multitudes.logs.records import Engaged, Served
-from multitudes.logs.schemas import Kinds
-from multitudes.nn.user_config import UserTowerConfig
-from multitudes.publish.publish import publish
-from multitudes.readout.config import ReadoutConfig
-from multitudes.readout.logged import OutcomesConfig, outcomes_of
-from multitudes.readout.readout import read_out
-from multitudes.retrieve.plan import RetrieveConfig
-from multitudes.retrieve.retriever import Retriever
-from multitudes.service.app import build
-from multitudes.service.opening import opened
+from multitudes.logs.schemas import IdTypes, LoggedEvent, ServedResponse
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.publishing.publish import publish
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.retriever import Retriever
+from multitudes.service.app import create_app
 from multitudes.service.settings import DataConfig, ServeConfig
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import train
+from multitudes.service.startup import open_dependencies
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.loop import train
 from tests.batches.targets import batches
 
 pytestmark = pytest.mark.slow
@@ -50,11 +49,11 @@ class Engagement(NamedTuple):
 
 def data_of(tmp: Path) -> Path:
     world = plant(PlantedConfig(users=USERS, items=60, events=400, niches=6, topics=6, sourced_share=0))
-    write(world, tmp / "data")
+    write_world(world, tmp / "data")
     return tmp / "data"
 
 
-def released(prepared: Prepared, tmp: Path) -> Path:
+def released(prepared: PreparedData, tmp: Path) -> Path:
     """Train and publish; return the folder of releases."""
     model = UserTowerConfig.model_validate({"width": 16, "history": LENGTH})
     run = train(prepared, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), tmp / "run")
@@ -77,16 +76,18 @@ def engaged_with(user: int, request: str, items: list[int]) -> list[Engagement]:
 
 def by_library(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once, log it, and log what they do a minute later."""
-    retriever, logs, now = Retriever.open(releases), Logs(folder, Kinds("int64", "int64")), 1_790_000_000
+    retriever, logs, now = Retriever.open(releases), Logs(folder, IdTypes("int64", "int64")), 1_790_000_000
     engagements = []
     for user in range(USERS):
-        answer = retriever.recommend(user, n=30, request=f"r{user}")
-        assert logs.served(
-            Served.of(answer.candidates, request_id=f"r{user}", user_id=user, time_s=now, release=answer.release)
+        answer = retriever.recommend(user, n=30, request_id=f"r{user}")
+        assert logs.log_served(
+            ServedResponse.from_candidates(
+                answer.candidates, request_id=f"r{user}", user_id=user, time_s=now, release=answer.release
+            )
         )
         engagements += engaged_with(user, f"r{user}", [int(candidate.item_id) for candidate in answer.candidates])
-    assert logs.engaged(
-        [Engaged(f"e{i}", user, item, now + 60 + i, "save", None) for i, (user, item, _) in enumerate(engagements)]
+    assert logs.log_events(
+        [LoggedEvent(f"e{i}", user, item, now + 60 + i, "save", None) for i, (user, item, _) in enumerate(engagements)]
     )
     logs.close()
     return engagements
@@ -94,8 +95,8 @@ def by_library(releases: Path, folder: Path) -> list[Engagement]:
 
 def by_service(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once over HTTP, and send what they do."""
-    with opened(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as parts:
-        return asyncio.run(_over_http(build(parts)))
+    with open_dependencies(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as parts:
+        return asyncio.run(_over_http(create_app(parts)))
 
 
 async def _over_http(app: FastAPI) -> list[Engagement]:
@@ -117,7 +118,7 @@ async def _over_http(app: FastAPI) -> list[Engagement]:
     return engagements
 
 
-def sourced(prepared: Prepared) -> set[tuple[str, int, int]]:
+def sourced(prepared: PreparedData) -> set[tuple[str, int, int]]:
     """Return (topic, user, item) of every event whose source is known."""
     at = np.flatnonzero(prepared.event_source)
     user = prepared.user_ids.gather(np.searchsorted(prepared.event_offset, at, side="right") - 1)
@@ -126,7 +127,7 @@ def sourced(prepared: Prepared) -> set[tuple[str, int, int]]:
     return set(zip(topics, user.to_list(), item.to_list(), strict=True))
 
 
-def triples(prepared: Prepared, condition: str) -> Counter[tuple[str, int]]:
+def triples(prepared: PreparedData, condition: str) -> Counter[tuple[str, int]]:
     """Return how often training sees each (topic, item) in one epoch."""
     examples = Examples(prepared, history=LENGTH, window=4, first_time_only=True, condition=condition)  # type: ignore[arg-type]
     assert examples.condition == "source"
@@ -177,7 +178,7 @@ def test_the_logs_of_a_service_are_the_outcomes_of_an_experiment(first, tmp_path
     data, releases = first
     engagements = by_service(releases, tmp_path / "logs")
     log, out = tmp_path / "logs", tmp_path / "outcomes.parquet"
-    written = outcomes_of(log / "served", log / "events", data / "items.parquet", out, OutcomesConfig())
+    written = write_log_outcomes(log / "served", log / "events", data / "items.parquet", out, OutcomesConfig())
     assert written.users == USERS
     assert written.repeated == 5  # what was sent twice is logged twice
     total = dict(pl.read_parquet(out).group_by("metric").agg(pl.col("value").sum()).iter_rows())
@@ -189,7 +190,9 @@ def test_the_logs_of_a_service_are_the_outcomes_of_an_experiment(first, tmp_path
     pl.DataFrame({"user_id": range(USERS), "arm": arms, "timestamp": since}).write_parquet(
         tmp_path / "exposures.parquet"
     )
-    found = read_out(tmp_path / "exposures.parquet", out, ReadoutConfig(metrics=("saves", "feed_saves/visits")))
+    found = analyse_experiment(
+        tmp_path / "exposures.parquet", out, ReadoutConfig(metrics=("saves", "feed_saves/visits"))
+    )
     assert set(found.metrics) == {"saves", "feed_saves/visits"}
     assert "does not vary" in str(found.metrics["saves"]["new"].reason)  # everybody took as much
     assert found.repairs == {}

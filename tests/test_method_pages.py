@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 import pytest
 
-from multitudes.batches.pinnersage import PinnerSageConfig
 from multitudes.config import Config
 from multitudes.data.prepare import PrepareConfig
-from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluation.config import EvaluateConfig
 from multitudes.nn.methods import Method
-from multitudes.retrieve.plan import RetrieveConfig
-from multitudes.train.config import RunConfig
+from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.training.config import RunConfig
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 NAMED = re.compile(r"^\| `\[([\w.]+)\] ([\w.]+)`((?:, `[\w.]+`)*) \| ([^|]*) \|", re.MULTILINE)

@@ -4,16 +4,16 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write
+from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 
 
 @cache
-def planted(**settings: int | float) -> tuple[PlantedWorld, Prepared]:
+def planted(**settings: int | float) -> tuple[PlantedWorld, PreparedData]:
     """Return a planted world and its prepared form, split by user."""
     folder = Path(mkdtemp(prefix="multitudes-test-"))
     small: dict[str, int | float] = {"users": 120, "items": 150, "events": 4000, "niches": 12, "topics": 6}
     world = plant(PlantedConfig.model_validate(small | settings))
-    write(world, folder / "data")
+    write_world(world, folder / "data")
     return world, prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))

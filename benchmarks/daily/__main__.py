@@ -17,8 +17,8 @@ from benchmarks.daily.arms import measure
 from benchmarks.daily.days import days, planted
 from benchmarks.machine import ROOT, Circumstances
 from benchmarks.records import keep
-from multitudes.nn.user_config import UserTowerConfig
-from multitudes.train.config import TrainConfig
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.training.config import TrainConfig
 
 WORLDS = ("moving", "still")
 

@@ -11,20 +11,20 @@ import polars as pl
 
 from benchmarks import SEED
 from benchmarks.timing import figure
-from multitudes.data.prepared import Prepared
-from multitudes.disk import write_json
-from multitudes.evaluate.config import EvaluateConfig
-from multitudes.evaluate.evaluate import evaluate
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.atomic import write_json
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import read_record
 from multitudes.seeding import generator
-from multitudes.train import kept
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.continuation import begin_with, continued
-from multitudes.train.loop import train
-from multitudes.train.parallel import ALONE
-from multitudes.train.record import read_record
-from multitudes.train.run import TrainedRun
-from multitudes.train.step import fresh_state
+from multitudes.training import optimizer_state
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.distributed import SINGLE_PROCESS
+from multitudes.training.loop import train
+from multitudes.training.step import initial_state
+from multitudes.training.trained_run import TrainedRun
+from multitudes.training.warm_start import warm_start, warm_start_config
 
 ARMS = ("anew", "continued", "weights", "left")
 PAIRS = (
@@ -37,7 +37,13 @@ PAIRS = (
 
 
 def measure(
-    data: list[Prepared], work: Path, model: UserTowerConfig, settings: TrainConfig, seeds: int, again: int, budget: int
+    data: list[PreparedData],
+    work: Path,
+    model: UserTowerConfig,
+    settings: TrainConfig,
+    seeds: int,
+    again: int,
+    budget: int,
 ) -> dict[str, Any]:
     """Return HR of each arm, day by day and over all days, with intervals of the differences, and what each costs.
 
@@ -75,7 +81,7 @@ def measure(
 
 
 def _chain(
-    data: list[Prepared], work: Path, anew: RunConfig, again: int, budget: int
+    data: list[PreparedData], work: Path, anew: RunConfig, again: int, budget: int
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Return what every arm of one seed found, day after day, and the CPU seconds of its trainings."""
     daily = anew.model_copy(update={"train": anew.train.model_copy(update={"epochs": again})})
@@ -83,9 +89,9 @@ def _chain(
     before = {"continued": first, "weights": _weights_alone(first, work / "first-weights")}
     tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
     for day, prepared in enumerate(data[1:], start=1):
-        runs = {"left": _left_as(first, prepared, continued(daily, first))}
+        runs = {"left": _left_as(first, prepared, warm_start_config(daily, first))}
         for arm in ARMS[:3]:
-            config = anew if arm == "anew" else continued(daily, before[arm])
+            config = anew if arm == "anew" else warm_start_config(daily, before[arm])
             runs[arm], spent = _trained(prepared, config, work / f"{arm}-{day}")
             cpu_s[arm] += spent
         before = {
@@ -98,7 +104,7 @@ def _chain(
     return pl.concat(tables), cpu_s
 
 
-def _trained(prepared: Prepared, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
+def _trained(prepared: PreparedData, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
     """Return the run and the CPU seconds that it took, whenever that was."""
     cost = out.with_name(f"{out.name}.json")
     if not cost.exists():
@@ -113,14 +119,14 @@ def _weights_alone(run: TrainedRun, copy: Path) -> TrainedRun:
     """Return ``run`` without what its optimiser knew."""
     if not copy.exists():
         shutil.copytree(run.path, copy)
-        (copy / kept.FILE).unlink(missing_ok=True)
+        (copy / optimizer_state.STATE_FILE).unlink(missing_ok=True)
     return TrainedRun.open(copy)
 
 
-def _left_as(run: TrainedRun, prepared: Prepared, config: RunConfig) -> TrainedRun:
+def _left_as(run: TrainedRun, prepared: PreparedData, config: RunConfig) -> TrainedRun:
     """Return ``run`` as it would answer with what ``prepared`` knows, without any training."""
-    state = fresh_state(prepared, config)
-    begin_with(state, prepared, config, ALONE)
+    state = initial_state(prepared, config)
+    warm_start(state, prepared, config, SINGLE_PROCESS)
     return TrainedRun(run.path, prepared, config, state.model)
 
 

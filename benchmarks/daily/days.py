@@ -7,16 +7,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks import SEED
-from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write
+from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.seeding import generator
 
 WORLD = PlantedConfig(users=800, items=1_000, events=64_000, niches=60, topics=20, days=98)
 MOVED = 0.15  # of the items, each day
 
 
-def days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -> list[Prepared]:
+def days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -> list[PreparedData]:
     """Return the data at the end of each day and before the first; the last day of each is its test.
 
     Args:
@@ -42,7 +42,7 @@ def days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -
             known.write_parquet(folder / "data" / "events.parquet")
             share = known.filter(pl.col("timestamp") > until - length_s).height / known.height
             prepare(folder / "data", folder / "prepared", PrepareConfig(test_share=share))
-        made.append(Prepared.open(folder / "prepared"))
+        made.append(PreparedData.open(folder / "prepared"))
     return made
 
 
@@ -53,7 +53,7 @@ def planted(folder: Path, number: int, length_s: int, *, moves: bool) -> Path:
     a taste that changes shows in the history, which is read when somebody asks.
     """
     world = plant(WORLD)
-    write(world, folder)
+    write_world(world, folder)
     if moves:
         file = folder / "events.parquet"
         events = pl.read_parquet(file)

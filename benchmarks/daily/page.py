@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
-from multitudes.service.settings_table import between
+from multitudes.service.docs_tables import replace_table
 
 MARK = "<!-- daily: written by `python -m benchmarks.daily.page docs/training.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "daily.json"
@@ -55,7 +55,7 @@ def main() -> None:
     """Write the tables between their marks."""
     page = Path(sys.argv[1])
     text = "\n".join(section(json.loads(RESULTS.read_text(encoding="utf-8")))).strip()
-    page.write_text(between(MARK, text, page.read_text(encoding="utf-8")), encoding="utf-8")
+    page.write_text(replace_table(MARK, text, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import hnsw, inverted
-from multitudes.index.build import IndexConfig, build, load
-from multitudes.index.files import load_rows, read_description
-from multitudes.index.hnsw import Graph
-from multitudes.index.inverted import Lists
-from multitudes.index.live import Live
+from multitudes.index.approximate import ApproximateIndex, StoredEngine
+from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.index.files import load_item_table, read_description
+from multitudes.index.hnsw import HNSWGraph
+from multitudes.index.inverted import InvertedLists
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
-from multitudes.index.tuned import Stored, Tuned
-from multitudes.index.tuning import Level, from_record
+from multitudes.index.tuning import Level, tuning_from_record
 from multitudes.progress import Progress, silent
 
 ENGINES = ("exact", "inverted", "hnsw")
@@ -39,11 +39,11 @@ def built(
     queries: Vectors,
     progress: Progress = silent,
     scanned: int | None = None,
-) -> Live:
+) -> LiveIndex:
     """Build an index of a kind, whatever the size, by the usual settings but for the topics that are scanned."""
     usual = IndexConfig.model_validate({"kind": engine})
     config = usual if scanned is None else usual.model_copy(update={"topics_exact_up_to": scanned})
-    return build(ids, item_nD, config, topics=topics, queries=queries, progress=progress)
+    return build_embedded(ids, item_nD, config, topics=topics, queries=queries, progress=progress)
 
 
 def level(info: dict[str, Any], depth: int) -> dict[str, int]:
@@ -62,16 +62,16 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
 
 def loaded(engine: str, folder: Path) -> Index:
     """Open an index of any kind."""
-    index: Index = remote.collection(folder) if engine == remote.ENGINE else load(folder)
+    index: Index = remote.collection(folder) if engine == remote.ENGINE else load_embedded(folder)
     return index
 
 
-def at_level(engine: str, folder: Path) -> Callable[[Level], Live]:
+def at_level(engine: str, folder: Path) -> Callable[[Level], LiveIndex]:
     """Return how a saved index becomes one that knows a single level, and searches every request at it."""
-    rows, tuning = load_rows(folder), from_record(read_description(folder)["tuning"])
-    made: type[Lists | Graph] = Lists if engine == inverted.KIND else Graph
-    stored: Stored = made(faiss.read_index(str(folder / made.file)))
-    return lambda level: Live(Tuned(rows, stored, tuning._replace(levels=(level,))))
+    rows, tuning = load_item_table(folder), tuning_from_record(read_description(folder)["tuning"])
+    made: type[InvertedLists | HNSWGraph] = InvertedLists if engine == inverted.KIND else HNSWGraph
+    stored: StoredEngine = made(faiss.read_index(str(folder / made.file)))
+    return lambda level: LiveIndex(ApproximateIndex(rows, stored, tuning._replace(levels=(level,))))
 
 
 def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:

@@ -10,7 +10,7 @@ from benchmarks.index.engines import built
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import both, clocked, figure, told
 from multitudes.index import files
-from multitudes.index.build import load
+from multitudes.index.factory import load_embedded
 
 _LOADS = 11
 
@@ -36,10 +36,10 @@ def open_it(world: str, index: str, users: int) -> dict[str, Any]:
     """Open an index, with its checksums verified and without, and answer: milliseconds, and memory as it grows."""
     folder, before = Path(index), resident_mib()
     with _unverified():
-        live = load(folder)
+        live = load_embedded(folder)
         opened = resident_mib()
-        bare = clocked(lambda: load(folder), _LOADS)
-    verified = clocked(lambda: load(folder), _LOADS)
+        bare = clocked(lambda: load_embedded(folder), _LOADS)
+    verified = clocked(lambda: load_embedded(folder), _LOADS)
     user_BKD = World.open(Path(world)).user_BKD[:users]
     asked_before = resident_mib()
     for vectors_KD in user_BKD:

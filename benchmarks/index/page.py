@@ -13,7 +13,7 @@ from benchmarks.index.requests import BARE
 from benchmarks.index.world import DEPTH
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, ranged, table
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results"
 PICTURE = "index-recall"

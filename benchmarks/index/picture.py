@@ -11,7 +11,7 @@ import vl_convert
 from benchmarks.index.records import Corpus
 from benchmarks.index.requests import IN_FULL
 from benchmarks.index.world import DEPTH
-from multitudes.report.svg import CONFIG, svg
+from multitudes.report.html_elements import CHART_CONFIG, svg
 
 # Told apart by people who see few colours (Okabe and Ito); FAISS of the usual make is dashed.
 COLOURS = {"exact": "#111111", "inverted": "#0072B2", "hnsw": "#D55E00"}
@@ -30,7 +30,9 @@ def draw(corpora: Iterable[Corpus], file: Path) -> None:
         return
     chart = alt.ConcatChart(concat=plots, columns=_COLUMNS)
     file.with_suffix(".svg").write_text(svg(chart) + "\n", encoding="utf-8")
-    file.with_suffix(".png").write_bytes(vl_convert.vegalite_to_png(chart.to_dict() | {"config": CONFIG}, scale=1.5))
+    file.with_suffix(".png").write_bytes(
+        vl_convert.vegalite_to_png(chart.to_dict() | {"config": CHART_CONFIG}, scale=1.5)
+    )
 
 
 def rows(corpus: Corpus) -> pl.DataFrame:

@@ -24,7 +24,7 @@ _TIMEOUT_S = 60.0  # on a busy machine; what is measured is how long it takes, n
 def build(world: str, index: str, uri: str) -> dict[str, Any]:
     """Publish a collection and note in ``index`` where it is; it stays on the server."""
     from multitudes.index.milvus.config import MilvusConfig  # noqa: PLC0415 (its package is an extra)
-    from multitudes.index.milvus.publish import publish_collection  # noqa: PLC0415
+    from multitudes.index.milvus.publishing import publish_collection  # noqa: PLC0415
 
     made, folder = World.open(Path(world)), Path(index)
     config = MilvusConfig(uri=uri, alias="benchmark", timeout_s=_TIMEOUT_S)
@@ -45,19 +45,19 @@ def build(world: str, index: str, uri: str) -> dict[str, Any]:
 
 def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)
     """Open the collection that ``build`` published."""
-    from multitudes.index.milvus.milvus import Milvus  # noqa: PLC0415
+    from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
 
-    return Milvus.load(folder)
+    return MilvusIndex.load(folder)
 
 
 class Client:
     """A bare search by the client library: no promise, no deadline, no check of what comes back."""
 
     def __init__(self, info: dict[str, Any]) -> None:
-        from multitudes.index.milvus.length import as_queries  # noqa: PLC0415
-        from multitudes.index.milvus.library import MilvusClient  # noqa: PLC0415
+        from multitudes.index.milvus.client_library import MilvusClient  # noqa: PLC0415
+        from multitudes.index.milvus.collection import pad_queries  # noqa: PLC0415
 
-        self._as_queries = as_queries  # the items lie there with one coordinate more
+        self._as_queries = pad_queries  # the items lie there with one coordinate more
         server = info["server"]
         self._client = MilvusClient(uri=server["uri"], token=os.environ.get(server["token_variable"], ""))
         self._name = info["collection"]

@@ -14,7 +14,7 @@ from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
 from benchmarks.machine import Circumstances
 from benchmarks.timing import figure
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exact index: it is slow, and hardly varies
 _FEWEST = 20  # requests

@@ -23,15 +23,15 @@ from benchmarks.index.engines import built
 from benchmarks.index.truth import Ids, best, share_found, without
 from benchmarks.machine import versions
 from benchmarks.timing import figure, told
-from multitudes.batches.histories import event_times, follows, gather
-from multitudes.data.prepared import Prepared
-from multitudes.disk import write_text
-from multitudes.index.live import Live
-from multitudes.index.postings import topics_of
+from multitudes.atomic import write_text
+from multitudes.batches.histories import event_times, followed_topics, gather_histories
+from multitudes.data.prepared import PreparedData
+from multitudes.index.item_table import select_topics
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
-from multitudes.retrieve.conditions import draw
+from multitudes.retrieval.preferences import draw_topics
 from multitudes.seeding import generator
-from multitudes.train.runs import Run, open_run
+from multitudes.training.runs import Run, open_run
 
 ENGINES = ("inverted", "hnsw")
 DEPTHS = (10, 20, 50, 100, 200, 500, 1_000)
@@ -125,7 +125,7 @@ def questions(corpus: Corpus, asked: Asked, seen: list[Ids], rng: np.random.Gene
     return found
 
 
-def recall(live: Live, asked: Asked, question: Question) -> dict[str, Any]:
+def recall(live: LiveIndex, asked: Asked, question: Question) -> dict[str, Any]:
     """Return the mean recall and its lower bound; a user's vectors are alike, so users are what is counted."""
     _, depth, excluded, topic_Q, wanted = question
     hits = live.search(asked.query_QD, depth, excluded=excluded, topic_Q=topic_Q)
@@ -150,16 +150,18 @@ def _figures(engine: str, corpus: Corpus, tuning: Asked, asked: Asked, wanted: l
 def _corpus(run: Run) -> Corpus:
     vector_ID, prepared = run.item_vectors(), run.prepared
     item_I = np.flatnonzero(vector_ID.any(axis=1))
-    return Corpus(item_I, vector_ID[item_I], topics_of(prepared.item_topic_offset, prepared.item_topic, item_I))
+    return Corpus(item_I, vector_ID[item_I], select_topics(prepared.item_topic_offset, prepared.item_topic, item_I))
 
 
 def _vectors(run: Run, user_B: Ids) -> Asked:
     """Return the vectors of users as they are served: by their whole history, for some of the topics they follow."""
     prepared, length = run.prepared, run.config.model.history
     end_B = prepared.event_offset[user_B + 1]
-    topic_BC = draw(follows(prepared, user_B), _TOPICS if "explicit" in run.kinds(1) else 0, SEED, user_B)
+    topic_BC = draw_topics(
+        followed_topics(prepared, user_B), _TOPICS if "explicit" in run.kinds(1) else 0, SEED, user_B
+    )
     times_BL = event_times(prepared.event_time, end_B, length)
-    vectors = run.user_vectors(gather(prepared, user_B, end_B, length), topic_BC, time_BL=times_BL)
+    vectors = run.user_vectors(gather_histories(prepared, user_B, end_B, length), topic_BC, time_BL=times_BL)
     count_B = vectors.mask_BK.sum(axis=1)
     return Asked(np.ascontiguousarray(vectors.vectors_BKD[vectors.mask_BK]), np.repeat(user_B, count_B))
 
@@ -172,7 +174,7 @@ def _mean_cosine(asked: Asked) -> float | None:
     return figure(float(np.concatenate(pairs).mean())) if any(len(pair) for pair in pairs) else None
 
 
-def _seen(prepared: Prepared, user_Q: Ids) -> list[Ids]:
+def _seen(prepared: PreparedData, user_Q: Ids) -> list[Ids]:
     """Return the newest items of each query's user; one array for all queries of a user."""
     of_user: dict[int, NDArray[np.int64]] = {}
     for user in np.unique(user_Q).tolist():

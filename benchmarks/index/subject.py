@@ -13,8 +13,8 @@ from benchmarks.child import in_child
 from benchmarks.index.corpus import KINDS, VECTORS_PER_USER, Corpus, Kind, Vectors
 from benchmarks.index.engines import built, level
 from benchmarks.timing import both, clocked, figure, rates, settings
-from multitudes.index.build import load
-from multitudes.index.live import Live
+from multitudes.index.factory import load_embedded
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress
 
@@ -56,12 +56,12 @@ def measure_one(
     """Build, save, load and search one index."""
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
     ids = np.arange(1, items + 1)
-    kept: list[Live] = []
+    kept: list[LiveIndex] = []
     build = clocked(lambda: kept.append(built("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
     exact = built("exact", ids, vectors_nD, None, query_QD[queries:])
     kept[0].save(Path(folder))
-    opening = clocked(lambda: load(Path(folder)), repeats)
-    index, asked_QD = load(Path(folder)), query_QD[:queries]
+    opening = clocked(lambda: load_embedded(Path(folder)), repeats)
+    index, asked_QD = load_embedded(Path(folder)), query_QD[:queries]
     info = index.info()
     return {
         "items": items,

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import Readings, clocked, figure, rates, told
-from multitudes.index.build import load
+from multitudes.index.factory import load_embedded
 
 _WARM = 20
 
@@ -20,7 +20,7 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     left if both cores were free, as long as the threads do not wait for each other; it counts what each costs the
     other by the processor time of the same requests.
     """
-    user_BKD, live = World.open(Path(world)).user_BKD[:users], load(Path(index))
+    user_BKD, live = World.open(Path(world)).user_BKD[:users], load_embedded(Path(index))
     progress = told(f"{engine}: threads")
 
     def ask(chosen: Sequence[int]) -> None:

@@ -22,15 +22,15 @@ from benchmarks.index.world import EXCLUDED, World, first_distinct
 from benchmarks.machine import ROOT
 from benchmarks.timing import clocked, figure
 from multitudes.index import inverted
-from multitudes.index.build import load
-from multitudes.index.exact import Exact
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.exact import ExactIndex
+from multitudes.index.exclusions import no_exclusions
+from multitudes.index.factory import load_embedded
 from multitudes.index.files import checksum, read_description
-from multitudes.index.inverted import FAISS_FILE, Lists
-from multitudes.index.live import Live
-from multitudes.index.order import in_order
-from multitudes.index.selector import nothing
-from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Level, Walk, from_record
+from multitudes.index.hits import sort_keys
+from multitudes.index.inverted import FAISS_FILE, InvertedLists
+from multitudes.index.live import LiveIndex
+from multitudes.index.tuning import DEFAULT_TARGET, Level, QueryLevels, tuning_from_record
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
@@ -42,7 +42,7 @@ _LISTS_OF_ROOT = (0.5, 1, 2, 4)  # times the root of the items
 
 def union(world: World, folder: Path) -> Figures:
     """Count the lists that the vectors of a user probe together, and those of one vector of as many results."""
-    levels = from_record(read_description(folder)["tuning"]).levels
+    levels = tuning_from_record(read_description(folder)["tuning"]).levels
     of_all, of_one = (_deep_enough(levels, depth).effort for depth in (_SHARED, _ALONE))
     stored: Any = faiss.read_index(str(folder / FAISS_FILE))
     centroid_LD = stored.quantizer.reconstruct_n(0, stored.nlist)
@@ -55,11 +55,13 @@ def union(world: World, folder: Path) -> Figures:
 
 def selector(world: World, folder: Path) -> Figures:
     """Time the walk through the lists with the user's best thousand left out, and with nothing left out."""
-    tuning = from_record(read_description(folder)["tuning"])
-    engine = Lists(faiss.read_index(str(folder / FAISS_FILE)))
-    walk = Walk.of([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
+    tuning = tuning_from_record(read_description(folder)["tuning"])
+    engine = InvertedLists(faiss.read_index(str(folder / FAISS_FILE)))
+    walk = QueryLevels.from_levels([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
     among = [
-        nothing(len(world.item_nD)).also(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1)).among
+        no_exclusions(len(world.item_nD))
+        .with_rows(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1))
+        .allowed_bits
         for user in range(len(world.user_BKD))
     ]
     return _medians(
@@ -73,15 +75,15 @@ def selector(world: World, folder: Path) -> Figures:
 
 def levels(world: World, folder: Path) -> Figures:
     """Time the walk of vectors that are searched to several depths, in one call and in one for each level."""
-    tuning = from_record(read_description(folder)["tuning"])
+    tuning = tuning_from_record(read_description(folder)["tuning"])
     engine, place_Q = (
-        Lists(faiss.read_index(str(folder / FAISS_FILE))),
-        tuning.places(np.minimum(_DEPTHS, tuning.levels[-1].depth)),
+        InvertedLists(faiss.read_index(str(folder / FAISS_FILE))),
+        tuning.level_positions(np.minimum(_DEPTHS, tuning.levels[-1].depth)),
     )
     apart = [np.flatnonzero(place_Q == place) for place in set(place_Q.tolist())]
 
     def proposed(user: int, calls: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        walks = [Walk.of([tuning.levels[place] for place in place_Q[where]]) for where in calls]
+        walks = [QueryLevels.from_levels([tuning.levels[place] for place in place_Q[where]]) for where in calls]
         return [
             engine.propose(world.user_BKD[user, where], walk, walk.proposals_Q)
             for where, walk in zip(calls, walks, strict=True)
@@ -102,7 +104,7 @@ def sort(world: World, folder: Path) -> Figures:
     score_KM = rng.standard_normal(_SORTED, dtype=np.float32)
     return _medians(
         {
-            "integers": lambda _: in_order(row_KM, score_KM, row_KM < 0),
+            "integers": lambda _: sort_keys(row_KM, score_KM, row_KM < 0),
             "floats": lambda _: np.argsort(-score_KM, axis=1, kind="stable"),
         },
         len(world.user_BKD),
@@ -113,7 +115,7 @@ def opening(world: World, folder: Path) -> Figures:
     """Time what opening an index consists of."""
     del world
     parts: dict[str, Callable[[], object]] = {
-        "all": lambda: load(folder),
+        "all": lambda: load_embedded(folder),
         "checksums": lambda: [checksum(file) for file in folder.iterdir()],
         "codes": lambda: faiss.read_index(str(folder / FAISS_FILE)),
     }
@@ -123,7 +125,7 @@ def opening(world: World, folder: Path) -> Figures:
 def lists(world: World, folder: Path) -> Figures:
     """Time a shared budget and one vector with fewer and more lists, each number tuned to the same recall."""
     del folder
-    promise, divided, ways = PROMISE._replace(deepest=_ALONE), shared_limits(), dict[str, Way]()
+    promise, divided, ways = DEFAULT_TARGET._replace(deepest=_ALONE), shared_limits(), dict[str, Way]()
     for of_root in _LISTS_OF_ROOT:
         count = 2 ** round(np.log2(of_root * len(world.item_nD) ** 0.5))
         index = inverted.build(world.ids(), world.item_nD, queries=world.tuning_QD, lists=count, promise=promise)
@@ -143,7 +145,7 @@ def thresholds(world: World, folder: Path) -> Figures:
     deviation_Q1 = score_QL.std(axis=1, keepdims=True)
 
     def probed(value_QL: NDArray[Any]) -> float:
-        least = np.quantile(np.take_along_axis(value_QL, list_QM, axis=1), 1 - PROMISE.recall)
+        least = np.quantile(np.take_along_axis(value_QL, list_QM, axis=1), 1 - DEFAULT_TARGET.recall)
         return float((value_QL >= least).sum(axis=1).mean())
 
     return {
@@ -163,7 +165,7 @@ def bytes_of_all(world: World, folder: Path) -> Figures:
     )
     codes.train(world.item_nD)
     codes.add(world.item_nD)
-    index, exact = load(folder), Live(Exact.build(world.ids(), world.item_nD))
+    index, exact = load_embedded(folder), LiveIndex(ExactIndex.build(world.ids(), world.item_nD))
     alone, each = np.full(1, _ALONE), np.full(world.user_BKD.shape[1], _EACH)
     return _medians(
         {
@@ -190,7 +192,7 @@ EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
 }
 
 
-def _asking(index: Live | Tuned, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
+def _asking(index: LiveIndex | ApproximateIndex, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
     return lambda user: index.search(user_BKD[user], limit_K)
 
 

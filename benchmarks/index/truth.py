@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.sweep import sweep
+from multitudes.index.scan import scan_in_blocks
 from multitudes.progress import Progress, silent
 
 Ids = NDArray[np.int64]
@@ -18,7 +18,7 @@ def best(
     query_QD: NDArray[np.float32], item_nD: NDArray[np.float32], depth: int, progress: Progress = silent
 ) -> NDArray[np.int32]:
     """Return the rows (Q, M) of the items with the largest inner products, best first, ties by the smaller row."""
-    return sweep(query_QD, np.arange(len(item_nD)), item_nD, depth, progress).id_QN.astype(np.int32)
+    return scan_in_blocks(query_QD, np.arange(len(item_nD)), item_nD, depth, progress).id_QN.astype(np.int32)
 
 
 def without(best_QM: NDArray[np.integer], gone: Sequence[NDArray[np.integer]], depth: int) -> list[Ids]:

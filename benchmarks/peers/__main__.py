@@ -13,7 +13,7 @@ from benchmarks.peers.exchange import Settings
 from benchmarks.suite import keep
 from benchmarks.timing import told
 from benchmarks.worlds import movielens
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError
 
 
@@ -68,7 +68,7 @@ def _arguments() -> argparse.Namespace:
 def _compared(given: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]:
     """Return the comparison of every set."""
     with TemporaryDirectory(prefix="multitudes-peers-") as temporary:
-        sets = [Prepared.open(path) for path in given.prepared] or [movielens(Path(temporary) / "movielens-small")]
+        sets = [PreparedData.open(path) for path in given.prepared] or [movielens(Path(temporary) / "movielens-small")]
         peers = [peer for peer in PEERS if peer.name in given.peers]
         compared: list[dict[str, Any]] = []
         for prepared in sets:

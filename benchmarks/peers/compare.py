@@ -15,19 +15,25 @@ from benchmarks.peers.exchange import Settings, write_task
 from benchmarks.peers.export import asked, task
 from benchmarks.peers.score import answers, course
 from benchmarks.timing import figure, spread
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import MissingError
-from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, target_measures
-from multitudes.evaluate.summary import Bootstrap, methods_and_differences
+from multitudes.evaluation.outcomes import (
+    Bootstrap,
+    ItemFacts,
+    ListKey,
+    Measures,
+    methods_and_differences,
+    target_measures,
+)
 from multitudes.progress import Progress, silent
-from multitudes.train.run import TrainedRun
+from multitudes.training.trained_run import TrainedRun
 
 KEPT = ("hr@10", "hr@100", "recall@100", "ndcg@10", "ndcg@100", "topics@100")
 RESAMPLES = 1000
 
 
 def compare(
-    prepared: Prepared,
+    prepared: PreparedData,
     methods: Sequence[str],
     peers: Sequence[Peer],
     settings: Settings,
@@ -59,7 +65,7 @@ def compare(
     held, facts = asked(prepared, max_users, settings.seed), ItemFacts.of(prepared)
     given = task(prepared, held)
     systems: list[dict[str, Any]] = []
-    got: dict[Answer, Measures] = {}
+    got: dict[ListKey, Measures] = {}
     for method in methods:
         progress(len(systems), len(methods) + len(peers), method)
         run = folder / method

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.exchange import Sequences, Task
-from multitudes.batches.held_out import HeldOut, held_out
-from multitudes.data.prepared import TRAIN, Prepared
+from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import DataError
-from multitudes.evaluate.targets import of_kind, sample
+from multitudes.evaluation.targets import subsample, targets_of_kind
 
 
-def asked(prepared: Prepared, most: int | None, seed: int) -> HeldOut:
+def asked(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
     """Return the validation users who are asked, with their first-time targets.
 
     Validation, since every system stops where it is best there, and the test part stays closed.
@@ -23,13 +23,13 @@ def asked(prepared: Prepared, most: int | None, seed: int) -> HeldOut:
     Raises:
         DataError: nobody has such a target.
     """
-    held = sample(of_kind(held_out(prepared, "validation"), "new"), most, seed)
+    held = subsample(targets_of_kind(held_out_users(prepared, "validation"), "new"), most, seed)
     if not len(held):
         raise DataError(f"{prepared.path}: no user has a first-time target in validation; prepare with another split")
     return held
 
 
-def task(prepared: Prepared, held: HeldOut) -> Task:
+def task(prepared: PreparedData, held: HeldOut) -> Task:
     """Return the training events of all users, and the whole past of those in ``held``."""
     known = prepared.event_item > 0
     positive = known & (prepared.event_weight > 0) & (prepared.event_split == TRAIN)
@@ -43,7 +43,7 @@ def task(prepared: Prepared, held: HeldOut) -> Task:
 
 
 def _sequences(
-    prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64], wanted: NDArray[np.bool_]
+    prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64], wanted: NDArray[np.bool_]
 ) -> Sequences:
     """Return the wanted events of each user before ``end``, oldest first."""
     parts = [

@@ -10,13 +10,13 @@ from benchmarks.peers.exchange import Settings
 from benchmarks.peers.score import BUDGETS
 from multitudes.batches.held_out import HeldOut
 from multitudes.config import parse
-from multitudes.data.prepared import Prepared
-from multitudes.evaluate.judge import Judge
-from multitudes.evaluate.outcomes import Answer, Measures
-from multitudes.retrieve.plan import RetrieveConfig, fitted
-from multitudes.train.config import RunConfig
-from multitudes.train.loop import train
-from multitudes.train.run import TrainedRun
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.outcomes import ListKey, Measures
+from multitudes.evaluation.protocol import Evaluator
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.training.config import RunConfig
+from multitudes.training.loop import train
+from multitudes.training.trained_run import TrainedRun
 
 
 def config(method: str, settings: Settings) -> RunConfig:
@@ -42,7 +42,7 @@ def config(method: str, settings: Settings) -> RunConfig:
     return parse(RunConfig, run, f"benchmarks.peers, {method}")
 
 
-def trained(prepared: Prepared, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
+def trained(prepared: PreparedData, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
     """Train in a process of its own and return what a peer's report says."""
     given: dict[str, Any] = {"prepared": str(prepared.path), "method": method, "settings": settings._asdict()}
     outcome = in_child(train_run, threads, out=str(out), **given)
@@ -52,7 +52,7 @@ def trained(prepared: Prepared, method: str, settings: Settings, out: Path, thre
 def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
     """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
     shares = Shares()
-    train(Prepared.open(prepared), config(method, Settings(**settings)), Path(out), progress=shares)
+    train(PreparedData.open(prepared), config(method, Settings(**settings)), Path(out), progress=shares)
     lines = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     wall_s = [
         line["seconds"] - before for line, before in zip(lines, [0.0, *(e["seconds"] for e in lines)], strict=False)
@@ -85,7 +85,7 @@ class Shares:
             self.of_epochs.append(cpu_s / wall_s if wall_s else 1.0)
 
 
-def answers(run: TrainedRun, held: HeldOut) -> dict[Answer, Measures]:
+def answers(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
-    retrieve = fitted(RetrieveConfig(), run.shares)
-    return Judge(run, retrieve, BUDGETS, "none").judge(held, ["new"])["new"].answers
+    retrieve = with_run_defaults(RetrieveConfig(), run.shares)
+    return Evaluator(run, retrieve, BUDGETS, "none").evaluate(held, ["new"])["new"].lists

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.exchange import Sequences, lists_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.errors import DataError
-from multitudes.evaluate.outcomes import Answer, ItemFacts, Measures, list_measures
+from multitudes.evaluation.outcomes import ItemFacts, ListKey, Measures, list_measures
 
 BUDGETS = (10, 100)
 
@@ -58,6 +58,6 @@ def check(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) 
             raise DataError(f"{name}: user {seen.user[row]} gets an item twice or one that is in the history")
 
 
-def answers(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[Answer, Measures]:
+def answers(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[ListKey, Measures]:
     """Return what each user got from the beginning of each list, at every budget."""
-    return {Answer(name, n): list_measures(list_BN[:, :n], held, facts) for n in BUDGETS if n <= list_BN.shape[1]}
+    return {ListKey(name, n): list_measures(list_BN[:, :n], held, facts) for n in BUDGETS if n <= list_BN.shape[1]}

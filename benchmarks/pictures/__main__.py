@@ -11,14 +11,14 @@ import altair as alt
 from benchmarks.machine import ROOT
 from benchmarks.pictures.chart import list_picture, picture
 from benchmarks.pictures.user import PlantedUser, clustered, planted, trained
-from multitudes.batches.vectors import UserVectors
-from multitudes.evaluate.baselines import Baselines
-from multitudes.evaluate.scorer import Scorer
-from multitudes.evaluate.systems import averaged
-from multitudes.evaluate.targets import seen_items
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.evaluation.baselines import Baselines
+from multitudes.evaluation.protocol import average_vectors
+from multitudes.evaluation.scorer import Scorer
+from multitudes.evaluation.targets import seen_items
 from multitudes.nn.methods import METHODS, Method
-from multitudes.report.svg import svg
-from multitudes.retrieve.plan import RetrieveConfig, fitted
+from multitudes.report.html_elements import svg
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 
 OUT = ROOT / "docs" / "methods"
 AVERAGED, PINNERSAGE, COUNTING = "averaged", "pinnersage", "counting"  # what is drawn beside the trained methods
@@ -103,7 +103,7 @@ def counted(mine: UserVectors) -> str:
 
 def with_average(vectors: UserVectors, run: Scorer) -> UserVectors:
     """Return the vectors of a run without an unconditioned one, and in its place the average of them all."""
-    average = averaged(vectors, fitted(RetrieveConfig(), run.shares, run.blend))
+    average = average_vectors(vectors, with_run_defaults(RetrieveConfig(), run.shares, run.blend))
     single = vectors.kinds.index("unconditioned")
     vectors_BKD = vectors.vectors_BKD.copy()
     vectors_BKD[:, single] = average.vectors_BKD[:, 0]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.pictures.plane import Plane, plane_of
 from benchmarks.pictures.user import NOISE, Seen
-from multitudes.batches.pinnersage import unit
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.pinnersage.clustering import l2_normalize
 
 # Told apart by people who see few colours (Okabe and Ito), in the order of a method's vectors.
 IMPLICIT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
@@ -43,7 +43,7 @@ def picture(seen: Seen, topics: Mapping[int, str], heading: list[str], single: s
         heading: lines above the plot; the first is the largest.
         single: what the vector without a condition is called.
     """
-    plane = plane_of(unit(seen.item_ID[seen.item_L]))
+    plane = plane_of(l2_normalize(seen.item_ID[seen.item_L]))
     called = names(seen.vectors, topics, single)
     events, vectors = event_rows(seen, plane, called), vector_rows(seen, plane, called)
     items = rows_at(plane, seen.item_ID[1::THIN])
@@ -61,7 +61,7 @@ def list_picture(seen: Seen, lists: Mapping[str, NDArray[np.int64]], heading: li
         lists: the items of each system's list.
         heading: as of ``picture``.
     """
-    plane = plane_of(unit(seen.item_ID[seen.item_L]))
+    plane = plane_of(l2_normalize(seen.item_ID[seen.item_L]))
     events, items = event_rows(seen, plane, ["history"]), rows_at(plane, seen.item_ID[1::THIN])
     listed = {name: rows_at(plane, seen.item_ID[numbers]) for name, numbers in lists.items()}
     axes = _axes(plane, [items, events, *listed.values()], titled=False)
@@ -100,7 +100,7 @@ def colours(vectors: UserVectors) -> list[str]:
 
 def rows_at(plane: Plane, vector_ND: NDArray[np.floating]) -> pl.DataFrame:
     """Return where vectors lie in the plane, one row each."""
-    at_N2 = plane.at(unit(vector_ND))
+    at_N2 = plane.at(l2_normalize(vector_ND))
     return pl.DataFrame({"x": at_N2[:, 0], "y": at_N2[:, 1]})
 
 

@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.examples import item_topics
-from multitudes.batches.held_out import HeldOut, held_out, part
-from multitudes.batches.histories import event_times, follows, gather
-from multitudes.batches.pinnersage import PinnerSageConfig
-from multitudes.batches.vectors import UserVectors
-from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write
+from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.histories import event_times, followed_topics, gather_histories
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
-from multitudes.evaluate.scorer import Scorer
-from multitudes.metrics.agreement import adjusted_rand
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.scorer import Scorer
+from multitudes.metrics.interests import adjusted_rand_index
 from multitudes.nn.methods import Method
-from multitudes.nn.user_config import UserTowerConfig
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import train
-from multitudes.train.pinnersage import make
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.pinnersage.run import make_pinnersage_run
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.loop import train
 
 WORLD = PlantedConfig(users=400, items=600, events=16_000, niches=30, topics=10)
 HISTORY = 30
@@ -41,7 +41,7 @@ class Planted(NamedTuple):
     """A planted world and its prepared form; both hold the events in the same order."""
 
     world: PlantedWorld
-    prepared: Prepared
+    prepared: PreparedData
 
 
 class Seen(NamedTuple):
@@ -64,12 +64,12 @@ class PlantedUser:
     @cached_property
     def held(self) -> HeldOut:
         """Everybody who has something held out, with the history up to there."""
-        return held_out(self.prepared, "test")
+        return held_out_users(self.prepared, "test")
 
     @cached_property
     def alone(self) -> HeldOut:
         """The user alone."""
-        return part(self.held, np.array([self.row]))
+        return select_users(self.held, np.array([self.row]))
 
     @cached_property
     def row(self) -> int:
@@ -79,15 +79,15 @@ class PlantedUser:
     def vectors(self, run: Scorer) -> UserVectors:
         """Return what ``run`` makes of everybody in ``held``."""
         user_B, end_B = self.held.user_B, self.held.end_B
-        histories = gather(self.prepared, user_B, end_B, HISTORY)
+        histories = gather_histories(self.prepared, user_B, end_B, HISTORY)
         times_BL = event_times(self.prepared.event_time, end_B, HISTORY)
-        return run.user_vectors(histories, follows(self.prepared, user_B)[:, :TOPICS], time_BL=times_BL)
+        return run.user_vectors(histories, followed_topics(self.prepared, user_B)[:, :TOPICS], time_BL=times_BL)
 
     def seen(self, vectors: UserVectors, item_ID: NDArray[np.float32]) -> Seen:
         """Return what is drawn of this user; unusable events are left out."""
-        histories = gather(self.prepared, self.alone.user_B, self.alone.end_B, HISTORY)
+        histories = gather_histories(self.prepared, self.alone.user_B, self.alone.end_B, HISTORY)
         usable_L, item_L = histories.valid_BL[0], histories.item_BL[0]
-        mine = vectors.rows(slice(self.row, self.row + 1))
+        mine = vectors.select(slice(self.row, self.row + 1))
         column_L = belongs(mine, item_topics(self.prepared, item_L))
         return Seen(item_L[usable_L], self._tastes()[usable_L], column_L[usable_L], mine, item_ID)
 
@@ -123,20 +123,22 @@ def planted(folder: Path, config: PlantedConfig = WORLD) -> Planted:
     """Plant a world and prepare it, each user's last events held out; what the folder holds already is taken."""
     world = plant(config)
     if (folder / "prepared").exists():
-        return Planted(world, Prepared.open(folder / "prepared"))
-    write(world, folder / "data")
+        return Planted(world, PreparedData.open(folder / "prepared"))
+    write_world(world, folder / "data")
     return Planted(world, prepare(folder / "data", folder / "prepared", PrepareConfig(split="user")))
 
 
-def trained(prepared: Prepared, method: Method, folder: Path, settings: TrainConfig = TRAIN) -> Scorer:
+def trained(prepared: PreparedData, method: Method, folder: Path, settings: TrainConfig = TRAIN) -> Scorer:
     """Return a run of ``method``."""
     config = RunConfig(method=method, model=UserTowerConfig.model_validate(MODEL), train=settings)
     return train(prepared, config, folder / method, resume=True)
 
 
-def clustered(prepared: Prepared, over: Path, folder: Path) -> Scorer:
+def clustered(prepared: PreparedData, over: Path, folder: Path) -> Scorer:
     """Return a run of PinnerSage over the item vectors of another run."""
-    return make(prepared, folder / "pinnersage", PinnerSageConfig(vectors=str(over), history=HISTORY), resume=True)
+    return make_pinnersage_run(
+        prepared, folder / "pinnersage", PinnerSageConfig(vectors=str(over), history=HISTORY), resume=True
+    )
 
 
 def chosen_user(planted: Planted, least: int = 5) -> int:
@@ -145,7 +147,7 @@ def chosen_user(planted: Planted, least: int = 5) -> int:
     Each taste has at least ``least`` events; the user follows the topics of two or more tastes and one of none.
     """
     world, prepared = planted
-    held = held_out(prepared, "test")
+    held = held_out_users(prepared, "test")
     for user, end in zip(held.user_B.tolist(), held.end_B.tolist(), strict=True):
         size = np.bincount(tastes(world, end, HISTORY) + 1, minlength=world.config.tastes + 1)[1:]
         mine = world.user_follow[world.user_follow_offset[user] : world.user_follow_offset[user + 1]]
@@ -168,7 +170,7 @@ def belongs(mine: UserVectors, topic_LG: NDArray[np.int64]) -> NDArray[np.int64]
     the one vector that reads the whole history.
     """
     if "implicit" in mine.kinds:
-        return np.asarray(mine.cluster_BL[0])
+        return np.asarray(mine.assignment_BL[0])
     if "explicit" in mine.kinds:
         has_LK = (topic_LG[:, :, None] == mine.topic_BK[0]).any(axis=1) & (mine.topic_BK[0] > 0)
         return np.where(has_LK.any(axis=1), has_LK.argmax(axis=1), NOISE)
@@ -178,6 +180,6 @@ def belongs(mine: UserVectors, topic_LG: NDArray[np.int64]) -> NDArray[np.int64]
 def _agreement(world: PlantedWorld, vectors: UserVectors, held: HeldOut, row: int) -> float:
     end, begin = int(held.end_B[row]), int(np.searchsorted(world.event_user, held.user_B[row]))
     taste_L = tastes(world, end, min(HISTORY, end - begin))
-    column_L = vectors.cluster_BL[row, : len(taste_L)]
+    column_L = vectors.assignment_BL[row, : len(taste_L)]
     known_L = (taste_L != NOISE) & (column_L >= 0)
-    return adjusted_rand(column_L[known_L], taste_L[known_L])
+    return adjusted_rand_index(column_L[known_L], taste_L[known_L])

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import SEED
 from benchmarks.machine import ROOT, load, machine, versions
 from benchmarks.readout import errors, interleaving, scale
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 
 def _rates(found: dict[str, errors.Rate]) -> dict[str, Any]:

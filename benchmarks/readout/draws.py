@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.readout.moments import Moments, of_users
+from multitudes.experiments.moments import Moments, user_moments
 
 Column = NDArray[np.float64]
 
@@ -24,12 +24,12 @@ class Drawn(NamedTuple):
     def sums(self, *, cuped: bool = False) -> Moments:
         """Return the moments of saves per user, with those before as a covariate if ``cuped``."""
         columns = [self.saves_B, np.ones_like(self.saves_B), *([self.saves_before_B] if cuped else [])]
-        return of_users(np.stack(columns, axis=1))
+        return user_moments(np.stack(columns, axis=1))
 
     def ratio(self, *, cuped: bool = False) -> Moments:
         """Return the moments of saves per session."""
         before = [self.saves_before_B, self.sessions_before_B] if cuped else []
-        return of_users(np.stack([self.saves_B, self.sessions_B, *before], axis=1))
+        return user_moments(np.stack([self.saves_B, self.sessions_B, *before], axis=1))
 
 
 def draw(generator: np.random.Generator, n: int, lift: float = 0.0, active: float = 1.0) -> Drawn:

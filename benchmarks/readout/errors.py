@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from benchmarks.readout.draws import Column, Drawn, draw
-from multitudes.readout import sample_ratio, sequential
-from multitudes.readout.lift import RADIUS, Lift, compare
-from multitudes.readout.moments import Moments, of_users
-from multitudes.readout.power import Plan, past, users_for
+from multitudes.experiments import assignment, confidence_sequence
+from multitudes.experiments.lift import CRITICAL_Z, Lift, estimate_lift
+from multitudes.experiments.moments import Moments, user_moments
+from multitudes.experiments.power import PowerAnalysis, metric_baseline, sample_size
 from multitudes.seeding import generator
 
 ALPHA = 0.05
@@ -75,7 +75,7 @@ def coverage(experiments: int, users: int, seed: int, lift: float, active: float
             "ratio": (control.ratio(), treatment.ratio()),
         }
         for metric, moments in pairs.items():
-            found = compare(*moments)
+            found = estimate_lift(*moments)
             for way, interval in ways.items():
                 low, high = interval(found) if isinstance(found, Lift) else (None, None)
                 counts[f"{metric}, {way}"] += low is None or high is None or low <= lift <= high
@@ -84,7 +84,7 @@ def coverage(experiments: int, users: int, seed: int, lift: float, active: float
 
 def linear(found: Lift) -> tuple[float, float]:
     """Return lift ± 1.96 standard errors."""
-    return found.value - RADIUS * found.error, found.value + RADIUS * found.error
+    return found.value - CRITICAL_Z * found.error, found.value + CRITICAL_Z * found.error
 
 
 def logarithmic(found: Lift) -> tuple[float | None, float | None]:
@@ -93,7 +93,7 @@ def logarithmic(found: Lift) -> tuple[float | None, float | None]:
         return None, None
     ratio = found.treatment / found.control
     error = found.error / ratio
-    return ratio * exp(-RADIUS * error) - 1, ratio * exp(RADIUS * error) - 1
+    return ratio * exp(-CRITICAL_Z * error) - 1, ratio * exp(CRITICAL_Z * error) - 1
 
 
 def peeking(experiments: int, users: int, seed: int, every: int = 100, since: int = 500) -> dict[str, Rate]:
@@ -139,8 +139,8 @@ def cuped(users: int, seed: int, correlations: tuple[float, ...]) -> list[dict[s
         stream = generator(seed, "cuped", correlation)
         before, noise = stream.normal(10, 3, (2, 2, users))
         after = 10 + correlation * (before - 10) + sqrt(1 - correlation**2) * (noise - 10)
-        arms = [of_users(np.stack([after[arm], np.ones(users), before[arm]], axis=1)) for arm in (0, 1)]
-        lift = compare(*arms)
+        arms = [user_moments(np.stack([after[arm], np.ones(users), before[arm]], axis=1)) for arm in (0, 1)]
+        lift = estimate_lift(*arms)
         assert isinstance(lift, Lift)
         found.append({"correlation": correlation, "theory": correlation**2, "taken_off": lift.explained})
     return found
@@ -151,17 +151,19 @@ def ratios(experiments: int, users: int, seed: int, share: float) -> Rate:
     stream = generator(seed, "ratio", share)
     planned = {"control": 1.0, "treatment": 1.0}
     first = stream.binomial(users, share, experiments)
-    fired = sum(not sample_ratio.check({"control": int(n), "treatment": int(users - n)}, planned).ok for n in first)
+    fired = sum(
+        not assignment.check_sample_ratio({"control": int(n), "treatment": int(users - n)}, planned).ok for n in first
+    )
     return Rate(fired, experiments)
 
 
 def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
     """Return in how many experiments a lift is found with the users that are said to be enough for 80 %."""
-    known = {"sum": past(draw(generator(seed, "past"), 400_000).sums())}
-    known["sum, CUPED"] = past(draw(generator(seed, "past"), 400_000).sums(cuped=True))
+    known = {"sum": metric_baseline(draw(generator(seed, "past"), 400_000).sums())}
+    known["sum, CUPED"] = metric_baseline(draw(generator(seed, "past"), 400_000).sums(cuped=True))
     result = {}
     for name, one in known.items():
-        users = users_for(lift, one, Plan())
+        users = sample_size(lift, one, PowerAnalysis())
         found = 0
         for number in range(experiments):
             control, treatment = _pair(seed, f"power {name}", number, users, lift)
@@ -173,7 +175,7 @@ def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
 
 def radii(ns: tuple[int, ...]) -> list[dict[str, float]]:
     """Return the half width of the sequential interval in standard errors, at some numbers of users."""
-    return [{"users": n, "radius": sequential.radius(n)} for n in ns]
+    return [{"users": n, "radius": confidence_sequence.radius(n)} for n in ns]
 
 
 def _pair(seed: int, name: str, number: int, users: int, lift: float = 0.0, active: float = 1.0) -> tuple[Drawn, Drawn]:
@@ -182,7 +184,7 @@ def _pair(seed: int, name: str, number: int, users: int, lift: float = 0.0, acti
 
 
 def _found(control: Moments, treatment: Moments) -> bool:
-    lift = compare(control, treatment)
+    lift = estimate_lift(control, treatment)
     return isinstance(lift, Lift) and lift.p <= ALPHA
 
 
@@ -203,11 +205,11 @@ def _of(n: int, mean: float, variance: float) -> Moments:
 
 
 def _lift(control: Moments, treatment: Moments) -> Lift:
-    lift = compare(control, treatment)
+    lift = estimate_lift(control, treatment)
     assert isinstance(lift, Lift)
     return lift
 
 
 def _excludes(lift: Lift) -> bool:
-    low, high = lift.interval(sequential.radius(sum(lift.users)))
+    low, high = lift.interval(confidence_sequence.radius(sum(lift.users)))
     return low is not None and high is not None and not low <= 0 <= high

@@ -12,9 +12,9 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from benchmarks.readout.errors import ALPHA, Rate
-from multitudes.readout.lift import RADIUS, Lift, compare, of_pairs
-from multitudes.readout.moments import of_users
-from multitudes.readout.team_draft import team_draft
+from multitudes.experiments.interleaving import team_draft
+from multitudes.experiments.lift import CRITICAL_Z, Lift, estimate_lift, within_user_lift
+from multitudes.experiments.moments import user_moments
 from multitudes.seeding import generator
 
 ITEMS, PLACES = 60, 10
@@ -119,7 +119,7 @@ def measure(experiments: int, users: int, seed: int, many: int) -> dict[str, Any
 
 def needed(of: Seen) -> dict[str, int]:
     """Return how many users show the difference with 80 % power: of one list of both arms, and of two halves."""
-    square = (RADIUS + float(norm.ppf(0.8))) ** 2
+    square = (CRITICAL_Z + float(norm.ppf(0.8))) ** 2
     apart_B, gain_B = of.credit_B2[:, 1] - of.credit_B2[:, 0], of.alone_B2[:, 1] - of.alone_B2[:, 0]
     interleaved = square * apart_B.var() / apart_B.mean() ** 2
     halves = 2 * square * of.alone_B2.var(axis=0).sum() / gain_B.mean() ** 2
@@ -132,7 +132,7 @@ def _found(experiments: int, users: int, seed: int, noise: float, order: np.rand
 
 
 def _prefers(of: Seen) -> bool:
-    lift = of_pairs(of_users(of.credit_B2[of.credit_B2.any(axis=1)]))
+    lift = within_user_lift(user_moments(of.credit_B2[of.credit_B2.any(axis=1)]))
     return isinstance(lift, Lift) and lift.p <= ALPHA
 
 
@@ -140,5 +140,5 @@ def _differs(of: Seen) -> bool:
     """Return whether an A/B test shows the difference, whose first half of the users has the control."""
     half = len(of) // 2
     arms = of.alone_B2[:half, 0], of.alone_B2[half:, 1]
-    lift = compare(*(of_users(np.stack([arm, np.ones_like(arm)], axis=1)) for arm in arms))
+    lift = estimate_lift(*(user_moments(np.stack([arm, np.ones_like(arm)], axis=1)) for arm in arms))
     return isinstance(lift, Lift) and lift.p <= ALPHA

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
-from multitudes.service.settings_table import between
+from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- figures: written by `python -m benchmarks.readout.page docs/online.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "readout.json"
@@ -16,7 +16,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "readout.json"
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
     """Return a page with the figures between its marks."""
-    return between(BEGIN, "\n".join(figures(results)).strip(), page)
+    return replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
 
 
 def figures(results: Mapping[str, Any]) -> Iterator[str]:

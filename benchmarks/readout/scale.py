@@ -8,8 +8,8 @@ import duckdb
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.timing import figure
-from multitudes.readout.config import ReadoutConfig
-from multitudes.readout.readout import read_out
+from multitudes.experiments.config import ReadoutConfig
+from multitudes.experiments.readout import analyse_experiment
 
 DAY_S = 86_400
 START = 1_767_225_600  # 2026-01-01
@@ -66,5 +66,5 @@ def make(folder: str, rows: int, users: int) -> float:
 def read_one(folder: str) -> dict[str, float | None]:
     """Read it as ``multitudes readout`` does; return the lifts."""
     tables = Path(folder) / "exposures.parquet", Path(folder) / "outcomes.parquet"
-    found = read_out(*tables, ReadoutConfig(control="control", metrics=METRICS))
+    found = analyse_experiment(*tables, ReadoutConfig(control="control", metrics=METRICS))
     return {metric: arms["new"].lift for metric, arms in found.metrics.items()}

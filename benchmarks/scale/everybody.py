@@ -18,29 +18,28 @@ from benchmarks.parts import Watched, watching
 from benchmarks.service.releases import STORE, made
 from benchmarks.service.world import Sizes
 from benchmarks.timing import figure
-from multitudes.bulk import answer, columns
-from multitudes.bulk.answer import Answerer, BulkConfig
-from multitudes.bulk.run import recommend_all
-from multitudes.index.exact import Exact
-from multitudes.index.inverted import Lists
-from multitudes.index.live import Live
-from multitudes.index.tuned import Tuned
-from multitudes.retrieve import find
-from multitudes.retrieve.catalogue import Catalogue
-from multitudes.retrieve.names import Vocabulary
-from multitudes.retrieve.normaliser import Normaliser
-from multitudes.retrieve.people import People
+from multitudes.batch_inference import columns, recommender
+from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
+from multitudes.batch_inference.runner import recommend_all
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.exact import ExactIndex
+from multitudes.index.inverted import InvertedLists
+from multitudes.index.live import LiveIndex
+from multitudes.retrieval import search
+from multitudes.retrieval.catalogue import Catalogue, Normaliser
+from multitudes.retrieval.interest_names import InterestNamer
+from multitudes.retrieval.user_context import UserContextBuilder
 
 N = 100
 _SHARDS = 8  # so that two processes end together
 _PARTS = (
-    Watched("histories", People, "known"),
-    Watched("tower", answer, "user_vectors"),
-    Watched("codes", Lists, "propose"),
-    Watched("rest of the search", Tuned, "search"),
+    Watched("histories", UserContextBuilder, "known"),
+    Watched("tower", recommender, "user_vectors"),
+    Watched("codes", InvertedLists, "propose"),
+    Watched("rest of the search", ApproximateIndex, "search"),
     Watched("normaliser", Normaliser, "log_sum"),
-    Watched("blend", find, "_blend"),
-    Watched("names and columns", Vocabulary, "names"),
+    Watched("blend", search, "_blend"),
+    Watched("names and columns", InterestNamer, "names"),
     Watched("names and columns", columns, "candidates"),
 )
 
@@ -86,33 +85,33 @@ def everybody(items: int, users: int, work: Path) -> dict[str, Any]:
 
 def all_of(releases: str, out: str, processes: int, shard_users: int) -> float:
     """Answer everybody; return the size of the result in MiB."""
-    recommend_all(releases, out, BulkConfig(n=N), processes=processes, shard_users=shard_users)
+    recommend_all(releases, out, BatchConfig(n=N), processes=processes, shard_users=shard_users)
     return sum(file.stat().st_size for file in Path(out).iterdir()) / 2**20
 
 
 def quietest(releases: str, users: int = 512, rounds: int = 12) -> float:
     """Return the processor milliseconds of a user in the least of several rounds: others at work make it more."""
-    answerer = Answerer(releases, BulkConfig(n=N))
+    answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
-    answerer.answer(some)
+    answerer.recommend(some)
     taken_s = []
     for _ in range(rounds):
         began = time.process_time()
-        answerer.answer(some)
+        answerer.recommend(some)
         taken_s.append(time.process_time() - began)
     return 1000 * min(taken_s) / len(some)
 
 
 def as_by_exact_search(releases: str, users: int = 256) -> float:
     """Return the share of the lists that is in those of an exact index, which finds all and knows every sum."""
-    answerer = Answerer(releases, BulkConfig(n=N))
+    answerer = BatchRecommender(releases, BatchConfig(n=N))
     index = answerer.release.index
-    assert isinstance(index, Live)
+    assert isinstance(index, LiveIndex)
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
-    found = _items(answerer.answer(some))
-    exact = Exact.build(index.ids(), index.vectors(index.ids()), index.segment.topics())
-    answerer.catalogue = Catalogue(Live(exact), answerer.release.item_count)
-    wanted = _items(answerer.answer(some))
+    found = _items(answerer.recommend(some))
+    exact = ExactIndex.build(index.ids(), index.vectors(index.ids()), index.segment.topics())
+    answerer.catalogue = Catalogue(LiveIndex(exact), answerer.release.item_count)
+    wanted = _items(answerer.recommend(some))
     return float(np.mean([len(one & other) / len(other) for one, other in zip(found, wanted, strict=True)]))
 
 
@@ -122,12 +121,12 @@ def _items(answers: Any) -> list[set[Any]]:  # noqa: ANN401 (pyarrow has no type
 
 def parts_of(releases: str, users: int = 512) -> dict[str, float]:
     """Return the processor milliseconds of a user, by part."""
-    answerer = Answerer(releases, BulkConfig(n=N))
+    answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
-    answerer.answer(some.slice(0, 8))
+    answerer.recommend(some.slice(0, 8))
     with patch("time.perf_counter", time.process_time), watching(_PARTS) as stopwatch:
         began = time.process_time()
-        answerer.answer(some)
+        answerer.recommend(some)
         total_s = time.process_time() - began
     shares = stopwatch.shares(total_s)
     return {part: figure(1000 * share * total_s / len(some)) for part, share in shares.items()}

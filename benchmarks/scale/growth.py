@@ -9,14 +9,14 @@ from benchmarks.child import Outcome, in_child
 from benchmarks.scale.training import training
 from benchmarks.timing import figure
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.synth import SynthConfig, synth
+from multitudes.data.synthetic import SynthConfig, write_synthetic_tables
 
 LIMIT = "1200MB"  # of the engine alone, so that the process stays within 2 GB
 _EVENTS_A_USER, _EVENTS_AN_ITEM, _TOPICS = 50, 100, 500
 
 
 def tables(events: int, folder: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of ``synth`` alone."""
+    """Return seconds and peak memory of ``write_synthetic_tables`` alone."""
     made = in_child(make, events=events, folder=str(folder / "data"))
     figures = {**size(events).model_dump(mode="json"), "synth": _figures(events, made), "tables_mib": _mib(folder)}
     shutil.rmtree(folder / "data")
@@ -24,7 +24,7 @@ def tables(events: int, folder: Path) -> dict[str, Any]:
 
 
 def growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of ``synth`` and of ``prepare``; always one seed."""
+    """Return seconds and peak memory of ``write_synthetic_tables`` and of ``prepare``; always one seed."""
     data, out = folder / "data", folder / "prepared"
     made = in_child(make, events=events, folder=str(data))
     mib = _mib(data)
@@ -61,7 +61,7 @@ def size(events: int, items: int | None = None) -> SynthConfig:
 
 def make(events: int, folder: str, items: int | None = None) -> None:
     """Write the tables."""
-    synth(folder, size(events, items))
+    write_synthetic_tables(folder, size(events, items))
 
 
 def prepare_within(data: str, out: str, memory_limit: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
 from benchmarks.scale.picture import draw
-from multitudes.service.settings_table import between
-from multitudes.sizing.plan import PlanConfig, Stage, plan
-from multitudes.sizing.unit_costs import UnitCosts, read
+from multitudes.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
+from multitudes.capacity.unit_costs import UnitCosts, load_unit_costs
+from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale.md` -->"
 MEASURED = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
@@ -19,16 +19,16 @@ PICTURE = "images/prepare-growth.svg"
 _SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 SIZES = (
-    PlanConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
-    PlanConfig(users=100_000_000, items=100_000_000, events_per_day=500_000_000, qps=20_000),
-    PlanConfig(users=1_000_000_000, items=1_000_000_000, events_per_day=5_000_000_000, qps=200_000),
+    CapacityConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
+    CapacityConfig(users=100_000_000, items=100_000_000, events_per_day=500_000_000, qps=20_000),
+    CapacityConfig(users=1_000_000_000, items=1_000_000_000, events_per_day=5_000_000_000, qps=200_000),
 )
 
 
 def written_into(page: str, results: Mapping[str, Any], costs: UnitCosts) -> str:
     """Return a page with the plans and the figures between their marks."""
-    page = between(BEGIN, "\n".join(sizes(costs)).strip(), page)
-    return between(MEASURED, "\n".join(growth(results)).strip(), page)
+    page = replace_table(BEGIN, "\n".join(sizes(costs)).strip(), page)
+    return replace_table(MEASURED, "\n".join(growth(results)).strip(), page)
 
 
 def sizes(costs: UnitCosts) -> Iterator[str]:
@@ -44,7 +44,7 @@ def sizes(costs: UnitCosts) -> Iterator[str]:
         )
         yield ""
         head = ["stage", "memory GiB", "disk GiB", "cores", "machines", "time", "basis", ""]
-        yield from table(head, [_row(stage) for stage in plan(asked, costs)])
+        yield from table(head, [_row(stage) for stage in plan_capacity(asked, costs)])
 
 
 def growth(results: Mapping[str, Any]) -> Iterator[str]:
@@ -96,7 +96,7 @@ def _trained(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
     return [*(number(one[name]) for name in columns), f"{ratio:.2f}", f"{one['parts']['make batch']:.1%}"]
 
 
-def _row(stage: Stage) -> list[str]:
+def _row(stage: StageRequirements) -> list[str]:
     figures = [number(value) for value in (stage.memory_gib, stage.disk_gib, stage.cores, stage.machines)]
     return [stage.name, *figures, stage.time, f"**{stage.basis}**", stage.note]
 
@@ -116,5 +116,5 @@ def _words(items: int) -> str:
 if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page.write_text(written_into(page.read_text(encoding="utf-8"), record, read(None)), encoding="utf-8")
+    page.write_text(written_into(page.read_text(encoding="utf-8"), record, load_unit_costs(None)), encoding="utf-8")
     draw(record["growth"], page.parent / PICTURE)

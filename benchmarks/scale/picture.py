@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from multitudes.report.svg import svg
+from multitudes.report.html_elements import svg
 
 CPU, CLOCK, PEAK = "processor seconds", "seconds by the clock", "peak memory"
 PROPORTION, GOAL = "in proportion", "the goal, 2 GB"

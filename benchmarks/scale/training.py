@@ -17,10 +17,10 @@ from benchmarks.parts import watching
 from benchmarks.timing import figure
 from benchmarks.train import PARTS
 from multitudes.batches.examples import Examples
-from multitudes.data.prepared import Prepared
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.execution import ExecutionConfig
-from multitudes.train.loop import fit
+from multitudes.data.prepared import PreparedData
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.execution import ExecutionConfig
+from multitudes.training.loop import fit
 
 TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
 _READ_S = 0.02  # between two readings of the memory
@@ -36,12 +36,12 @@ def trained(prepared: str, out: str, parts: int) -> dict[str, Any]:
     """Train, each batch in ``parts``, and return what was seen."""
     torch.set_num_threads(1)
     data, config, before = (
-        Prepared.open(prepared),
+        PreparedData.open(prepared),
         RunConfig(method="joint", seed=SEED, train=TRAIN),
         status_mib("RssAnon"),
     )
     with watching(PARTS) as stopwatch, Anonymous() as own:
-        fit(data, config, Path(out), execution=ExecutionConfig(parts=parts))
+        fit(data, config, Path(out), execution=ExecutionConfig(gradient_accumulation=parts))
     last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     found = {
         "items": data.n_items,

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.machine import ROOT
 from benchmarks.service.run import Cores, Plan, measured
 from benchmarks.service.world import Sizes
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "service.json"
 

@@ -17,15 +17,14 @@ from benchmarks.service.releases import STORE
 from benchmarks.timing import spread
 from multitudes.ids import Id
 from multitudes.logs.logs import Logs
-from multitudes.logs.records import Served
-from multitudes.logs.schemas import Kinds
-from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.retriever import Retriever
+from multitudes.logs.schemas import IdTypes, ServedResponse
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service import schemas
-from multitudes.service.measures import Measures
-from multitudes.service.refusals import json_answer
-from multitudes.state.place import open_states
-from multitudes.state.protocol import UserStates
+from multitudes.service.errors import json_response
+from multitudes.service.metrics import Metrics
+from multitudes.state.protocol import UserStateStore
+from multitudes.state.store import open_state_store
 
 # In the order in which a request meets them; "people" to "names" are what a retriever says of itself.
 STAGES = ("body", "state", "people", "tower", "search", "blend", "names", "log", "measures", "json")
@@ -37,8 +36,8 @@ def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dic
     retriever = Retriever.open(Path(folder) / method)
     with (
         TemporaryDirectory() as scratch,
-        closing(open_states(Path(folder) / STORE)) as states,
-        closing(Logs(Path(scratch), Kinds("int64", "int64"))) as logs,
+        closing(open_state_store(Path(folder) / STORE)) as states,
+        closing(Logs(Path(scratch), IdTypes("int64", "int64"))) as logs,
     ):
         parts = _Parts(retriever, states, logs)
         users = (np.arange(requests) * 7919 % retriever.release.n_users + 1).tolist()
@@ -55,8 +54,8 @@ def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dic
 class _Parts:
     """What a request meets, and a clock."""
 
-    def __init__(self, retriever: Retriever, states: UserStates, logs: Logs) -> None:
-        self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Measures()
+    def __init__(self, retriever: Retriever, states: UserStateStore, logs: Logs) -> None:
+        self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Metrics()
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._last_s = 0.0
         self.answer_bytes = 0
@@ -75,14 +74,14 @@ class _Parts:
         self._ended("body")
         (person,) = self._states.read([user])
         self._ended("state")
-        ask = Ask(body.user_id, person=person, n=body.n, request="benchmark")
-        (answer,) = self._retriever.answer([ask], stage=self._ended)
-        given = {"request_id": ask.request, "user_id": user, "release": answer.release}
-        self._logs.served(Served.of(answer.candidates, time_s=int(time.time()), **given))  # type: ignore[arg-type]
+        ask = Request(body.user_id, user_state=person, n=body.n, request_id="benchmark")
+        (answer,) = self._retriever.answer([ask], timer=self._ended)
+        given = {"request_id": ask.request_id, "user_id": user, "release": answer.release}
+        self._logs.log_served(ServedResponse.from_candidates(answer.candidates, time_s=int(time.time()), **given))  # type: ignore[arg-type]
         self._ended("log")
-        self._measures.answered(answer, n)
+        self._measures.record_answer(answer, n)
         self._ended("measures")
-        written = json_answer({**given, "candidates": answer.records(), "interests": answer.interests})
+        written = json_response({**given, "candidates": answer.records(), "interests": answer.interests})
         self._ended("json")
         self.answer_bytes = len(written.body)
 

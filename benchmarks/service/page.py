@@ -10,7 +10,7 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import number, ranged, table
 from benchmarks.service.goals import MILLION, RATE, verdicts
 from benchmarks.service.picture import COLOURS, cpu_ms, draw, title, wall_ms
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "service.json"
 PICTURE = "service-stages"

@@ -9,7 +9,7 @@ import polars as pl
 
 from benchmarks.service.inside import STAGES
 from benchmarks.service.run import STAGE
-from multitudes.report.svg import CONFIG, svg
+from multitudes.report.html_elements import CHART_CONFIG, svg
 
 REST = "HTTP and threads"
 WAIT = "wait"  # for those that came before
@@ -31,7 +31,7 @@ COLOURS = {
 }
 _WIDTH, _BAR = 560, 26
 
-__all__ = ["CONFIG", "draw", "rows", "title"]
+__all__ = ["CHART_CONFIG", "draw", "rows", "title"]
 
 
 def title(record: Mapping[str, Any]) -> str:

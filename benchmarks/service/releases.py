@@ -16,32 +16,30 @@ from numpy.typing import NDArray
 from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
 from benchmarks.service.world import Sizes, World, draw
 from benchmarks.timing import told
-from multitudes.batches.vectors import Kind
-from multitudes.index.build import IndexConfig, build
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.batches.user_vectors import InterestKind
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.nn.methods import Method
 from multitudes.release.manifest import Manifest
-from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.release import USER_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
-from multitudes.release.write import write_release
-from multitudes.retrieve.conditions import draw as draw_conditions
-from multitudes.retrieve.people import People
-from multitudes.retrieve.tower import user_vectors
-from multitudes.state.load import load, named
-from multitudes.state.place import open_states
-from multitudes.state.records import Person
+from multitudes.retrieval.preferences import draw_topics as draw_conditions
+from multitudes.retrieval.user_context import UserContextBuilder
+from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.state.protocol import UserState
+from multitudes.state.store import event_with_derived_id, load_users, open_state_store
 
 METHODS: tuple[Method, ...] = ("single", "joint")
 STORE, UNTUNED = "state.sqlite", "untuned"
 _DAY_S, _NEWEST_S = 86_400, 1_750_000_000
 _ACTION = "view"
 _TUNING_USERS = 200
-_UNCONDITIONED: tuple[Kind, ...] = ("unconditioned",)
-_IMPLICIT: tuple[Kind, ...] = ("implicit",)
-_EXPLICIT: tuple[Kind, ...] = ("explicit",)
-_KINDS: dict[Method, tuple[Kind, ...]] = {
+_UNCONDITIONED: tuple[InterestKind, ...] = ("unconditioned",)
+_IMPLICIT: tuple[InterestKind, ...] = ("implicit",)
+_EXPLICIT: tuple[InterestKind, ...] = ("explicit",)
+_KINDS: dict[Method, tuple[InterestKind, ...]] = {
     "single": _UNCONDITIONED,
     "joint": (*_UNCONDITIONED, *_IMPLICIT * INTERESTS, *_EXPLICIT * CONDITIONS),
 }
@@ -56,8 +54,8 @@ def made(sizes: Sizes, work: Path) -> Path:
         _publish_all(world, sizes, folder)
         draft = folder / f".{STORE}"
         draft.unlink(missing_ok=True)
-        with closing(open_states(draft)) as states:
-            load(states, _people(world, sizes), sizes.users, told("states"))
+        with closing(open_state_store(draft)) as states:
+            load_users(states, _people(world, sizes), sizes.users, told("states"))
         draft.rename(folder / STORE)  # the last: with it, the world is whole
     return folder
 
@@ -65,10 +63,12 @@ def made(sizes: Sizes, work: Path) -> Path:
 def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
     for method in METHODS:
         write_tower(method, world.centre_TD, sizes.history, _tower(folder, method))
-    small = Live(Exact.build([1], world.item_ID[:1]))  # in place of an index that is tuned on what a tower gives
+    small = LiveIndex(
+        ExactIndex.build([1], world.item_ID[:1])
+    )  # in place of an index that is tuned on what a tower gives
     queries = [_vectors(_published(world, sizes, folder / UNTUNED, method, small)) for method in METHODS]
     shutil.rmtree(folder / UNTUNED)
-    index = build(
+    index = build_embedded(
         np.arange(1, sizes.items + 1),
         world.item_ID,
         IndexConfig(),
@@ -142,16 +142,16 @@ def _vectors(folder: Path) -> NDArray[np.float32]:
     """Return the vectors (Q, D) of some users of a release."""
     release = Release.open(folder)
     user_B = np.arange(min(release.n_users, _TUNING_USERS))
-    histories = People(release).known(user_B).histories
+    histories = UserContextBuilder(release).from_release(user_B).histories
     conditions = release.manifest.kinds.count("explicit")
     vectors = user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, 0, user_B))
     return vectors.vectors_BKD[vectors.mask_BK]
 
 
-def _people(world: World, sizes: Sizes) -> Iterator[Person]:
+def _people(world: World, sizes: Sizes) -> Iterator[UserState]:
     """Return what a store knows of the users after ``multitudes load-state``: what a tower reads of them."""
     time_L = _times(sizes.history).tolist()
     for user, (item_L, follow_F) in enumerate(zip(world.seen_UL.tolist(), world.follow_UF.tolist(), strict=True), 1):
         newest = zip(item_L[-sizes.history :], time_L, strict=True)
-        events = tuple(named(user, item, time_s, _ACTION) for item, time_s in newest)
-        yield Person(user, events, tuple(f"Topic {t}" for t in follow_F))
+        events = tuple(event_with_derived_id(user, item, time_s, _ACTION) for item, time_s in newest)
+        yield UserState(user, events, tuple(f"Topic {t}" for t in follow_F))

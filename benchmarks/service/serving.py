@@ -14,7 +14,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from benchmarks.service.releases import STORE
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 _MAIN = (sys.executable, "-c", "from multitudes.cli.main import main; main()", "serve")
 _READY_S = 600.0  # a machine may be busy: what is too long is for the goals to say

@@ -11,11 +11,11 @@ from torch import nn
 
 from benchmarks import SEED
 from benchmarks.index.corpus import Vectors
-from multitudes.nn.items import ItemFeatures
+from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
-from multitudes.nn.model import Sizes, TwoTower
-from multitudes.nn.user_config import UserTowerConfig
-from multitudes.publish.onnx import write_user_tower
+from multitudes.nn.two_tower import DataSizes, TwoTower
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.publishing.onnx_export import write_user_tower
 
 INTERESTS, CONDITIONS = 6, 5  # with the vector of the whole history: twelve
 NORM = 8.0  # of items as a tower reads them, and of topics: that of what its encoder gives at width 64
@@ -28,7 +28,7 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
     width = centre_TD.shape[1]
     config = UserTowerConfig(width=width, interests=INTERESTS, history=history, similarity="cosine", temperature=0.1)
     nothing = ItemFeatures(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 0), torch.zeros(1, 0))
-    model = TwoTower(config, method, nothing, Sizes(len(centre_TD), actions=1, user_features=0))
+    model = TwoTower(config, method, nothing, DataSizes(len(centre_TD), actions=1, user_features=0))
     with torch.no_grad():
         model.items.topic_embedding.weight[1:] = NORM * torch.from_numpy(centre_TD)
         for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks import SEED
 from benchmarks.machine import ROOT, Circumstances
 from benchmarks.simulate import prize, retrieval, sets, speed
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 
 
 def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:

@@ -6,9 +6,9 @@ Legend: U users · S places.
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.simulate import draws
-from multitudes.simulate.simple_feed import lists, once
-from multitudes.simulate.world import SAVE, World
+from multitudes.simulation import draws
+from multitudes.simulation.simple_feed import blank_repeats, popularity_lists
+from multitudes.simulation.world import SAVE, World
 
 Niches = NDArray[np.int64]
 PLACES = 30
@@ -39,20 +39,22 @@ def strayed(world: World, day: int) -> Niches:
 def items_of(world: World, niche_US: Niches, day: int) -> NDArray[np.int64]:
     """Return an item of each niche, by popularity; where it would be twice in a list, the second place is empty."""
     draw_US = _draw(world, "oracle item", day)
-    return once(world.catalogue.shelf.pick(day, niche_US.ravel(), draw_US.ravel()).reshape(niche_US.shape))
+    return blank_repeats(
+        world.catalogue.niche_index.draw_items(day, niche_US.ravel(), draw_US.ravel()).reshape(niche_US.shape)
+    )
 
 
 def popular(world: World, day: int) -> NDArray[np.int64]:
     """Return popular items, every other one of a followed topic where a user follows one (U, S)."""
-    known_I = np.bincount(world.organic(day - 1).item_E, minlength=world.items)
-    return lists(world, day, np.arange(world.users), known_I, PLACES)
+    known_I = np.bincount(world.organic_actions(day - 1).item_E, minlength=world.items)
+    return popularity_lists(world, day, np.arange(world.users), known_I, PLACES)
 
 
 def saves(world: World, day: int, item_US: NDArray[np.int64]) -> int:
     """Return how often all users, if all came, would save something of their list."""
     user_U = np.arange(world.users)
     appeal_US = world.appeal(day, user_U, item_US)
-    return int((world.react(day, user_U, item_US, appeal_US, np.zeros_like(item_US)) == SAVE).sum())
+    return int((world.draw_reactions(day, user_U, item_US, appeal_US, np.zeros_like(item_US)) == SAVE).sum())
 
 
 def _draw(world: World, name: str, day: int) -> NDArray[np.float64]:

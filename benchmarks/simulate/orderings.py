@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT, Circumstances
+from multitudes.atomic import write_json
 from multitudes.config import parse
-from multitudes.disk import write_json
 from multitudes.errors import MultitudesError, UsageError
-from multitudes.report.simulated_record import EVERYBODY, Moved
-from multitudes.simulate.config import ExperimentConfig
-from multitudes.simulate.lifts import CORE, NON_CORE, Outcomes
-from multitudes.simulate.spread import spread
+from multitudes.report.simulation_result import ALL_USERS, ArmLift
+from multitudes.simulation.config import ExperimentConfig
+from multitudes.simulation.lifts import CORE, NON_CORE, UserOutcomes
+from multitudes.simulation.results import impression_metrics
 
 RESULTS = ROOT / "benchmarks" / "results" / "orderings.json"
 WORLDS = {"the world": "", "one taste": "-one-taste", "empty follows": "-empty-follows"}
@@ -87,10 +87,10 @@ def lived(folder: Path) -> ExperimentConfig | None:
 
 
 def _of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
-    outcomes = Outcomes(config, folder)
+    outcomes = UserOutcomes(config, folder)
     claims = [claim for claim in CLAIMS if {claim.arm, claim.control} <= config.arms.keys()]
     shares: dict[str, dict[str, float]] = {}
-    for arm, measure, value in spread(config, folder).iter_rows():
+    for arm, measure, value in impression_metrics(config, folder).iter_rows():
         shares.setdefault(measure, {})[arm] = value
     return {
         "seeds": list(config.seeds),
@@ -109,18 +109,18 @@ def whole(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     def ends(seed: int, arm: str) -> bool:
         return (folder / f"seed-{seed}" / "arms" / arm / "outcomes.parquet").exists()
 
-    seeds = tuple(seed for seed in config.seeds if ends(seed, config.compared_with))
+    seeds = tuple(seed for seed in config.seeds if ends(seed, config.control_arm))
     arms = {arm: own for arm, own in config.arms.items() if all(ends(seed, arm) for seed in seeds)}
     return config.model_copy(update={"seeds": seeds, "arms": arms})
 
 
-def _lifts(outcomes: Outcomes, claim: Claim) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lifts(outcomes: UserOutcomes, claim: Claim) -> Iterator[tuple[str, dict[str, Any]]]:
     for metric in METRICS:
-        for cohort in (EVERYBODY, CORE, NON_CORE):
+        for cohort in (ALL_USERS, CORE, NON_CORE):
             yield f"{metric}, {cohort}", _row(outcomes.lift(metric, claim.arm, claim.control, cohort))
 
 
-def _row(one: Moved) -> dict[str, Any]:
+def _row(one: ArmLift) -> dict[str, Any]:
     return {"control": one.control, "treatment": one.treatment, "lift": one.lift, "low": one.low, "high": one.high}
 
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from benchmarks.markdown import table
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
-from multitudes.service.settings_table import between
+from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- orderings: written by `python -m benchmarks.simulate.orderings_page docs/simulation.md` -->"
 
 
 def written_into(page: str, record: Mapping[str, Any]) -> str:
     """Return a page with the tables between their marks."""
-    return between(BEGIN, "\n".join(tables(record)).strip(), page)
+    return replace_table(BEGIN, "\n".join(tables(record)).strip(), page)
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[str]:

@@ -10,8 +10,8 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
 from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
-from multitudes.service.settings_table import between
-from multitudes.simulate.world_config import WorldConfig
+from multitudes.service.docs_tables import replace_table
+from multitudes.simulation.world_config import WorldConfig
 
 BEGIN_SETTINGS = "<!-- settings: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
 BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
@@ -28,8 +28,8 @@ _SPREAD = {
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
     """Return a page with the settings and the figures between their marks."""
-    with_settings = between(BEGIN_SETTINGS, "\n".join(settings()).strip(), page)
-    return between(BEGIN, "\n".join(figures(results)).strip(), with_settings)
+    with_settings = replace_table(BEGIN_SETTINGS, "\n".join(settings()).strip(), page)
+    return replace_table(BEGIN, "\n".join(figures(results)).strip(), with_settings)
 
 
 def settings() -> list[str]:

@@ -8,8 +8,8 @@ import altair as alt
 import polars as pl
 
 from benchmarks.simulate.sets import WORLD
-from multitudes.report.svg import svg
-from multitudes.simulate.calibrate import SHARES
+from multitudes.report.html_elements import svg
+from multitudes.simulation.calibration import SHARES
 
 # Told apart by people who see few colours (Okabe and Ito), and sets of one source by their dashes.
 _LOOKS = {

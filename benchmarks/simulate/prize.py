@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks import SEED
 from benchmarks.simulate import oracles
 from benchmarks.timing import figure
-from multitudes.simulate.world import World
-from multitudes.simulate.world_config import CONTROLS, WorldConfig
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import CONTROLS, WorldConfig
 
 DAYS = 7
 

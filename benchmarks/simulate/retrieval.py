@@ -13,12 +13,12 @@ import numpy as np
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.timing import clocked, rates
-from multitudes.retrieve.retriever import Retriever
-from multitudes.simulate.config import ExperimentConfig
-from multitudes.simulate.days import day_s
-from multitudes.simulate.diary import Diary
-from multitudes.simulate.released import Released
-from multitudes.simulate.run import seed_folder, simulate
+from multitudes.retrieval.retriever import Retriever
+from multitudes.simulation.config import ExperimentConfig
+from multitudes.simulation.history import History
+from multitudes.simulation.release_policy import ReleasePolicy
+from multitudes.simulation.run import seed_folder, simulate
+from multitudes.simulation.world_config import day_start_s
 
 ARMS = ("single", "joint")
 _REPEATS = 3
@@ -68,13 +68,13 @@ def prepared(folder: str, **sizes: int) -> None:
 def retrieved(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
     """Retrieve for everybody, several times; return visitors in a second on both clocks."""
     config = experiment(**sizes)
-    world, loop = config.world_of(SEED), config.loop
+    world, loop = config.build_world(SEED), config.loop
     day, user_B = loop.bootstrap_days, np.arange(world.users)
-    diary = Diary(world.users)
-    diary.add(*(world.organic(before) for before in range(day)))
+    diary = History(world.users)
+    diary.add(*(world.organic_actions(before) for before in range(day)))
     releases = seed_folder(Path(folder), SEED) / "arms" / arm / "releases"
-    policy = Released(Retriever.open(releases), loop.candidates, world.topics, day_s(0))
-    time_B = world.visit_s(day, user_B)
-    policy.slates(day, user_B[:256], time_B[:256], diary)  # the first call loads
-    readings = clocked(lambda: policy.slates(day, user_B, time_B, diary), _REPEATS)
+    policy = ReleasePolicy(Retriever.open(releases), loop.candidates, world.topics, day_start_s(0))
+    time_B = world.visit_times(day, user_B)
+    policy.retrieve(day, user_B[:256], time_B[:256], diary)  # the first call loads
+    readings = clocked(lambda: policy.retrieve(day, user_B, time_B, diary), _REPEATS)
     return {"users_per_s": rates(readings, world.users)}

@@ -23,12 +23,12 @@ from benchmarks.machine import Circumstances
 from benchmarks.simulate import oracles
 from benchmarks.simulate.sardine_page import RESULTS
 from benchmarks.timing import figure
-from multitudes.disk import write_json
+from multitudes.atomic import write_json
 from multitudes.seeding import generator
-from multitudes.simulate.reactions import CLICK, SAVE
-from multitudes.simulate.seen import Seen
-from multitudes.simulate.world import World
-from multitudes.simulate.world_config import WorldConfig
+from multitudes.simulation.actions import CLICK, SAVE
+from multitudes.simulation.history import ImpressionCounts
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import WorldConfig
 
 PLACES, LISTS = 10, 10
 ORDERS = ("most wanted first", "by chance", "least wanted first")
@@ -76,9 +76,9 @@ def repeats(users: int) -> dict[str, list[float]]:
     theirs = _sardine("SlateTopK-Bored", users, LISTS, lambda: np.full(PLACES, _WANTED)).mean(axis=(0, 2))
     world = _world(20 * users, look=0.85)
     item_US = oracles.items_of(world, oracles.head(world, 0), 0)[:, :PLACES]
-    seen, user_U, ours = Seen(world.items), np.arange(world.users), []
+    seen, user_U, ours = ImpressionCounts(world.items), np.arange(world.users), []
     for day in range(LISTS):
-        ours.append(float(_touched(world, day, item_US, seen.times(user_U, item_US)).mean()))
+        ours.append(float(_touched(world, day, item_US, seen.counts(user_U, item_US)).mean()))
         seen.add(user_U, item_US)
     return {
         name: [figure(float(rate / rates[0])) for rate in rates]
@@ -105,7 +105,7 @@ def _world(users: int, look: float) -> World:
 def _touched(world: World, day: int, item_US: NDArray[np.int64], seen_US: NDArray[np.int64]) -> Clicks:
     """Return what everybody saves or clicks (U, S) of the lists of a day."""
     user_U = np.arange(world.users)
-    action_US = world.react(day, user_U, item_US, world.appeal(day, user_U, item_US), seen_US)
+    action_US = world.draw_reactions(day, user_U, item_US, world.appeal(day, user_U, item_US), seen_US)
     touched_US: Clicks = (action_US == SAVE) | (action_US == CLICK)
     return touched_US
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
-from multitudes.service.settings_table import between
+from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- sardine: written by `python -m benchmarks.simulate.sardine_page docs/simulation.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "sardine.json"
@@ -20,7 +20,7 @@ _HEADS = {
 
 def written_into(page: str, record: Mapping[str, Any]) -> str:
     """Return a page with the tables between their marks."""
-    return between(BEGIN, "\n".join(tables(record)).strip(), page)
+    return replace_table(BEGIN, "\n".join(tables(record)).strip(), page)
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[str]:

@@ -8,10 +8,10 @@ import polars as pl
 from benchmarks import SEED
 from benchmarks.timing import figure
 from multitudes.data.sample import SAMPLES, sample_path
-from multitudes.simulate.calibrate import marginals
-from multitudes.simulate.simple_feed import run
-from multitudes.simulate.world import World
-from multitudes.simulate.world_config import WorldConfig
+from multitudes.simulation.calibration import marginals
+from multitudes.simulation.simple_feed import simulate_feed
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import WorldConfig
 
 WORLD = "world"
 
@@ -53,7 +53,7 @@ def rounded(found: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
 
 def _world(sizes: Sizes) -> dict[str, Any]:
     world = World(WorldConfig(seed=SEED, users=sizes.users, items=sizes.items))
-    return marginals(run(world, sizes.past, sizes.days, sizes.slots), world.items_table(sizes.days))
+    return marginals(simulate_feed(world, sizes.past, sizes.days, sizes.slots), world.items_table(sizes.days))
 
 
 def _public(folder: Path) -> dict[str, Any]:

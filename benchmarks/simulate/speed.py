@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks import SEED
 from benchmarks.child import in_child
 from benchmarks.timing import cpu_clock, spread
-from multitudes.simulate.world import World
-from multitudes.simulate.world_config import WorldConfig
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import WorldConfig
 
 
 class Sizes(NamedTuple):
@@ -47,11 +47,11 @@ def live(users: int, items: int, days: int, slots: int) -> dict[str, Any]:
         item_BS = chance.integers(items, size=(len(user_B), slots))
         seen_BS = np.zeros_like(item_BS)
         began = cpu_clock()
-        action_BS = world.react(day, user_B, item_BS, world.appeal(day, user_B, item_BS), seen_BS)
+        action_BS = world.draw_reactions(day, user_B, item_BS, world.appeal(day, user_B, item_BS), seen_BS)
         began, shown = cpu_clock(), cpu_clock() - began
-        mood_U = world.mood(mood_U, user_B, action_BS)
-        world.visit_s(day, user_B)
-        world.organic(day)
+        mood_U = world.update_mood(mood_U, user_B, action_BS)
+        world.visit_times(day, user_B)
+        world.organic_actions(day)
         shown_s.append(shown)
         other_s.append(other + cpu_clock() - began)
         impressions.append(item_BS.size)

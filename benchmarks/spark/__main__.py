@@ -13,7 +13,7 @@ from benchmarks.machine import Circumstances
 from benchmarks.records import keep
 from benchmarks.spark.comparison import PACKAGES, RESULTS, compared
 from multitudes.data.prepare import PrepareConfig
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import SparkConfig
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from benchmarks.child import Outcome, in_child, peak_mib
 from benchmarks.machine import ROOT
 from benchmarks.timing import figure
-from multitudes.data.digest import sha256
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import SparkConfig
+from multitudes.data.table_files import table_sha256
 
 RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
 PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
@@ -74,4 +74,4 @@ def differing(one: Path, other: Path) -> tuple[int, list[str]]:
 
 
 def _digest(file: Path) -> str | None:
-    return sha256(file) if file.is_file() else None
+    return table_sha256(file) if file.is_file() else None

@@ -15,7 +15,7 @@ from benchmarks.machine import Circumstances
 from benchmarks.records import keep
 from benchmarks.spark.comparison import NOW, PACKAGES, RESULTS, differing
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import SparkConfig
 
 
 def main() -> None:

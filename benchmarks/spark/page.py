@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import number, table
-from multitudes.service.settings_table import between
+from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- speed: written by `python -m benchmarks.spark.page docs/spark.md` -->"
 EQUAL = "<!-- equal: written by `python -m benchmarks.spark.page docs/spark.md` -->"
@@ -18,8 +18,8 @@ _CLOCKS = ("cpu_s", "seconds")
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
     """Return a page with the figures between their marks."""
-    page = between(BEGIN, "\n".join(speed(results["took"])).strip(), page)
-    return between(EQUAL, "\n".join(equal(results["equal"])).strip(), page)
+    page = replace_table(BEGIN, "\n".join(speed(results["took"])).strip(), page)
+    return replace_table(EQUAL, "\n".join(equal(results["equal"])).strip(), page)
 
 
 def speed(took: Mapping[str, Any]) -> Iterator[str]:

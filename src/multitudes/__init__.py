@@ -1,7 +1,7 @@
 """multitudes: several vectors per user, one per interest, at the budget of a single vector.
 
 ``import multitudes`` is cheap and needs no torch: the public names below are loaded when first used. Some end in
-``_run``, since ``multitudes.train``, ``multitudes.evaluate`` and ``multitudes.publish`` are the rooms they live in.
+``_run``, since ``multitudes.training``, ``multitudes.evaluation`` and ``multitudes.publishing`` are the rooms they live in.
 """
 
 from importlib import import_module
@@ -10,45 +10,45 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from multitudes.batches.pinnersage import PinnerSageConfig as PinnerSageConfig
     from multitudes.client.client import Client as Client
     from multitudes.data.prepare import PrepareConfig as PrepareConfig
     from multitudes.data.prepare import prepare as prepare
-    from multitudes.data.prepared import Prepared as Prepared
+    from multitudes.data.prepared import PreparedData as PreparedData
     from multitudes.data.sample import sample_path as sample_path
-    from multitudes.evaluate.evaluate import evaluate as evaluate_run
-    from multitudes.publish.publish import publish as publish_run
-    from multitudes.retrieve.plan import RetrieveConfig as RetrieveConfig
-    from multitudes.retrieve.retriever import Retriever as Retriever
-    from multitudes.train.config import RunConfig as RunConfig
-    from multitudes.train.loop import train as train_run
-    from multitudes.train.pinnersage import make as pinnersage_run
-    from multitudes.train.run import TrainedRun as TrainedRun
-    from multitudes.train.runs import open_run as open_run
+    from multitudes.evaluation.evaluate import evaluate as evaluate_run
+    from multitudes.pinnersage.clustering import PinnerSageConfig as PinnerSageConfig
+    from multitudes.pinnersage.run import make_pinnersage_run as pinnersage_run
+    from multitudes.publishing.publish import publish as publish_run
+    from multitudes.retrieval.config import RetrieveConfig as RetrieveConfig
+    from multitudes.retrieval.retriever import Retriever as Retriever
+    from multitudes.training.config import RunConfig as RunConfig
+    from multitudes.training.loop import train as train_run
+    from multitudes.training.runs import open_run as open_run
+    from multitudes.training.trained_run import TrainedRun as TrainedRun
 
 # public name -> where it is defined
 _PUBLIC = {
     "Client": ("multitudes.client.client", "Client"),
-    "PinnerSageConfig": ("multitudes.batches.pinnersage", "PinnerSageConfig"),
+    "PinnerSageConfig": ("multitudes.pinnersage.clustering", "PinnerSageConfig"),
     "PrepareConfig": ("multitudes.data.prepare", "PrepareConfig"),
     "Prepared": ("multitudes.data.prepared", "Prepared"),
-    "RetrieveConfig": ("multitudes.retrieve.plan", "RetrieveConfig"),
-    "Retriever": ("multitudes.retrieve.retriever", "Retriever"),
-    "RunConfig": ("multitudes.train.config", "RunConfig"),
-    "TrainedRun": ("multitudes.train.run", "TrainedRun"),
-    "evaluate_run": ("multitudes.evaluate.evaluate", "evaluate"),
-    "open_run": ("multitudes.train.runs", "open_run"),
-    "pinnersage_run": ("multitudes.train.pinnersage", "make"),
+    "RetrieveConfig": ("multitudes.retrieval.config", "RetrieveConfig"),
+    "Retriever": ("multitudes.retrieval.retriever", "Retriever"),
+    "RunConfig": ("multitudes.training.config", "RunConfig"),
+    "TrainedRun": ("multitudes.training.trained_run", "TrainedRun"),
+    "evaluate_run": ("multitudes.evaluation.evaluate", "evaluate"),
+    "open_run": ("multitudes.training.runs", "open_run"),
+    "pinnersage_run": ("multitudes.pinnersage.run", "make"),
     "prepare": ("multitudes.data.prepare", "prepare"),
-    "publish_run": ("multitudes.publish.publish", "publish"),
+    "publish_run": ("multitudes.publishing.publish", "publish"),
     "sample_path": ("multitudes.data.sample", "sample_path"),
-    "train_run": ("multitudes.train.loop", "train"),
+    "train_run": ("multitudes.training.loop", "train"),
 }
 __all__ = [
     "Client",
     "PinnerSageConfig",
     "PrepareConfig",
-    "Prepared",
+    "PreparedData",
     "RetrieveConfig",
     "Retriever",
     "RunConfig",

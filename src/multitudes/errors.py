@@ -14,7 +14,7 @@
 A message is one line: what was given, what was expected, what to do.
 """
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
+INTERRUPTED_EXIT_CODE = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
 
 
 class MultitudesError(Exception):
@@ -60,7 +60,7 @@ class StateError(UnavailableError):
 class StoppedError(MultitudesError):
     """A person has interrupted several processes, of which another one says so."""
 
-    exit_code = INTERRUPTED
+    exit_code = INTERRUPTED_EXIT_CODE
 
 
 def missing_extra(module: str, extra: str) -> MissingError:

@@ -5,17 +5,17 @@ from typing import Any, Literal
 
 from multitudes.errors import UsageError
 
-IdKind = Literal["int64", "string"]
+IdType = Literal["int64", "string"]
 Id = int | str
 
 
-def parse(text: str, kind: IdKind, what: str) -> Id:
+def parse_id(text: str, id_type: IdType, what: str) -> Id:
     """Return the id that a person typed as ``text``.
 
     Raises:
         UsageError: the ids of this data are integers and ``text`` is not one.
     """
-    if kind == "string":
+    if id_type == "string":
         return text
     try:
         return int(text)
@@ -23,7 +23,7 @@ def parse(text: str, kind: IdKind, what: str) -> Id:
         raise UsageError(f"{what} '{text}': the ids of this data are integers; give a whole number") from None
 
 
-def refuse_text(name: str, given: Sequence[Any] | None) -> None:
+def reject_text(name: str, given: Sequence[Any] | None) -> None:
     """Refuse a text where a list of ids or topics belongs: it is a sequence too, of letters that nobody means.
 
     Raises:

@@ -10,13 +10,13 @@ from multitudes.batches.examples import Batch, Examples
 
 
 def batches(made: Examples, size: int, seed: int, epoch: int, skip: int = 0) -> Iterator[Batch]:
-    return map(made.batch, islice(made.windows.deal(size, seed, epoch), skip, None))
+    return map(made.batch, islice(made.windows.epoch_batches(size, seed, epoch), skip, None))
 
 
 def users(made: Examples, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
-    return made.prepared.owners(made.position.at(index_T))
+    return made.prepared.users_of(made.position.select(index_T))
 
 
 def moments(made: Examples, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
     """Return where the newest event lies that is strictly before each target."""
-    return made.windows.newest(made.position.at(index_T), users(made, index_T))
+    return made.windows.newest_before(made.position.select(index_T), users(made, index_T))

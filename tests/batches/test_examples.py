@@ -9,31 +9,31 @@ import pytest
 from multitudes.batches.examples import (
     ConditionSource,
     Examples,
-    Share,
-    draw_one,
+    MicroBatch,
+    draw_fitting,
     nearest_valid,
     resolve_condition,
 )
-from multitudes.batches.windows import Dealt
-from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
+from multitudes.batches.windows import WindowBatch
+from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
 from multitudes.errors import DataError
 from tests.batches.targets import batches, moments, users
 from tests.worlds import planted
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
+def prepared() -> PreparedData:
     return planted()[1]
 
 
 @pytest.fixture(scope="module")
-def without_follows() -> Prepared:
+def without_follows() -> PreparedData:
     """A world where a history is all that can be known of a user."""
     return planted(follow_share=0.0, stale_follows=0)[1]
 
 
 def examples(
-    prepared: Prepared,
+    prepared: PreparedData,
     window: int = 4,
     first_time_only: bool = True,
     condition: ConditionSource = "source",
@@ -46,19 +46,19 @@ def examples(
 
 def laid(made: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and the past-the-last target of all windows of some epoch."""
-    windows = made.windows.lay(np.random.default_rng(0))
+    windows = made.windows.tile(np.random.default_rng(0))
     return windows.bounds(np.arange(len(windows)))
 
 
 @pytest.mark.parametrize("window", [1, 4, 10])
-def test_every_positive_is_a_target_once_an_epoch(prepared: Prepared, window: int) -> None:
+def test_every_positive_is_a_target_once_an_epoch(prepared: PreparedData, window: int) -> None:
     made = examples(prepared, window)
     targets = np.concatenate([b.target_BW[b.target_BW > 0] for b in batches(made, 32, seed=0, epoch=3)])
-    assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position.all()]))
+    assert np.array_equal(np.sort(targets), np.sort(prepared.event_item[made.position.to_array()]))
     assert len(targets) == len(made)
 
 
-def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
+def test_nothing_is_seen_before_its_time(without_follows: PreparedData) -> None:
     """The history of a window holds no item that the user met only at or after the window's first event."""
     prepared = without_follows
     first_time: dict[tuple[int, int], int] = {}
@@ -67,15 +67,15 @@ def test_nothing_is_seen_before_its_time(without_follows: Prepared) -> None:
         first_time.setdefault((user, int(prepared.event_item[position])), position)
     made = examples(prepared)
     start, stop = laid(made)
-    batch = made.batch(Dealt(start, stop, draws=0))
+    batch = made.batch(WindowBatch(start, stop, seed=0))
     for b, (user, position) in enumerate(
-        zip(users(made, start).tolist(), made.position.at(start).tolist(), strict=True)
+        zip(users(made, start).tolist(), made.position.select(start).tolist(), strict=True)
     ):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[user, item] < position for item in known)
 
 
-def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -> None:
+def test_no_window_spans_more_events_than_a_history(without_follows: PreparedData) -> None:
     """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
@@ -83,12 +83,12 @@ def test_no_window_spans_more_events_than_a_history(without_follows: Prepared) -
         span = moments(made, stop - 1) - moments(made, start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
-        batch = made.batch(Dealt(start, stop, draws=0))
+        batch = made.batch(WindowBatch(start, stop, seed=0))
         assert batch.past_BL.shape[1] <= 2 * history
     assert span.max() >= 20, "without the rule there are longer windows"
 
 
-def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_follows: Prepared) -> None:
+def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_follows: PreparedData) -> None:
     long, short = (
         Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
         for history in (1000, 5)
@@ -102,12 +102,12 @@ def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_fo
     assert len(wanted) > len(laid(long)[0]), "some are cut"
 
 
-def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
+def test_column_0_is_the_most_recent_event(without_follows: PreparedData) -> None:
     prepared = without_follows
     made = examples(prepared)
     start, stop = laid(made)
-    batch = made.batch(Dealt(start, stop, draws=0))
-    first = made.position.at(start)
+    batch = made.batch(WindowBatch(start, stop, seed=0))
+    first = made.position.select(start)
     newest = prepared.event_offset[users(made, start)] + prepared.event_past[first] - 1
     newest_valid = prepared.event_valid[newest]
     column = batch.past_BL.argmax(axis=1)
@@ -115,14 +115,14 @@ def test_column_0_is_the_most_recent_event(without_follows: Prepared) -> None:
     assert np.array_equal(found[newest_valid], prepared.event_item[newest][newest_valid])
 
 
-def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows: Prepared) -> None:
+def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows: PreparedData) -> None:
     """The newest event known at a moment is older than the target, and no usable event lies between them."""
     prepared = without_follows
     made = examples(prepared)
     start, stop = laid(made)
-    batch = made.batch(Dealt(start, stop, draws=0))
+    batch = made.batch(WindowBatch(start, stop, seed=0))
     dense, positive_at = batch.dense, {}
-    for at in made.position.all().tolist():
+    for at in made.position.to_array().tolist():
         user = int(np.searchsorted(prepared.event_offset, at, side="right")) - 1
         positive_at[user, int(prepared.event_item[at])] = at  # first-time targets: one place each
     end = moments(made, stop - 1) + 1
@@ -138,11 +138,11 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     assert len(dense.row_S) < len(dense.target_T), "targets that tie in time share a moment"
 
 
-def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: Prepared) -> None:
+def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: PreparedData) -> None:
     prepared = without_follows
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
     start, stop = laid(made)
-    batch = made.batch(Dealt(start, stop, draws=0))
+    batch = made.batch(WindowBatch(start, stop, seed=0))
     dense = batch.dense
     assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
     newest = np.where(batch.past_BL.any(axis=1), batch.past_BL.argmax(axis=1), -1)
@@ -150,11 +150,11 @@ def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(withou
     assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
 
 
-def test_looking_further_ahead_foresees_from_older_moments(without_follows: Prepared) -> None:
+def test_looking_further_ahead_foresees_from_older_moments(without_follows: PreparedData) -> None:
     def columns(ahead: int) -> np.ndarray:
         made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
         start, stop = laid(made)
-        dense = made.batch(Dealt(start, stop, draws=0)).dense
+        dense = made.batch(WindowBatch(start, stop, seed=0)).dense
         return dense.column_S[dense.moment_T]
 
     near, far = columns(1), columns(4)
@@ -168,36 +168,42 @@ def test_nearest_valid_is_never_newer() -> None:
     assert nearest_valid(valid).tolist() == [[1, 1, 3, 3, -1, -1], [-1] * 6]
 
 
-def test_a_new_user_is_an_example_if_something_is_followed(prepared: Prepared, without_follows: Prepared) -> None:
-    assert (prepared.event_past[examples(prepared).position.all()] == 0).any()
-    assert (without_follows.event_past[examples(without_follows).position.all()] > 0).all()
+def test_a_new_user_is_an_example_if_something_is_followed(
+    prepared: PreparedData, without_follows: PreparedData
+) -> None:
+    assert (prepared.event_past[examples(prepared).position.to_array()] == 0).any()
+    assert (without_follows.event_past[examples(without_follows).position.to_array()] > 0).all()
 
 
-def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: Prepared) -> None:
-    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", forget_share=0.5)
+def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: PreparedData) -> None:
+    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", history_dropout=0.5)
     found = list(batches(made, 64, 0, 0))
     hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in found])
     assert 0.4 < hidden.mean() < 0.65
     assert sum(int((b.target_BW > 0).sum()) for b in found) == len(made)
 
 
-def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Prepared) -> None:
+def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: PreparedData) -> None:
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
     start, stop = laid(made)
-    batch = made.batch(Dealt(start, stop, draws=0))
-    assert np.array_equal(batch.follows_B, later[made.position.at(start)])
+    batch = made.batch(WindowBatch(start, stop, seed=0))
+    assert np.array_equal(batch.follows_known_B, later[made.position.select(start)])
     dense = batch.dense
-    assert dense.follows_S.any()
-    assert not dense.follows_S.all()
+    assert dense.follows_known_S.any()
+    assert not dense.follows_known_S.all()
     owners = users(made, np.arange(len(made))).tolist()
-    by_item = {(u, int(prepared.event_item[at])): later[at] for u, at in zip(owners, made.position.all(), strict=True)}
+    by_item = {
+        (u, int(prepared.event_item[at])): later[at] for u, at in zip(owners, made.position.to_array(), strict=True)
+    }
     for moment, target in zip(dense.moment_T, dense.target_T, strict=True):
         user = int(users(made, start[dense.row_S[moment]]))
-        assert dense.follows_S[moment] == by_item[user, int(target)]
+        assert dense.follows_known_S[moment] == by_item[user, int(target)]
 
 
-def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nobodys_first(prepared: Prepared) -> None:
+def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nobodys_first(
+    prepared: PreparedData,
+) -> None:
     nothing_yet = dataclasses.replace(prepared, event_after_follows=np.zeros_like(prepared.event_after_follows))
     for condition in ("source", "item", "match"):
         early, known = (
@@ -205,40 +211,40 @@ def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nob
         )
         assert not early.condition_BC.any()
         assert known.condition_BC.any()
-    assert (prepared.event_past[examples(nothing_yet).position.all()] > 0).all()
-    assert (prepared.event_past[examples(prepared).position.all()] == 0).any()
+    assert (prepared.event_past[examples(nothing_yet).position.to_array()] > 0).all()
+    assert (prepared.event_past[examples(prepared).position.to_array()] == 0).any()
 
 
-def test_only_first_engagements_are_targets_when_asked(prepared: Prepared) -> None:
+def test_only_first_engagements_are_targets_when_asked(prepared: PreparedData) -> None:
     first, every = examples(prepared), examples(prepared, first_time_only=False)
-    assert prepared.event_first[first.position.all()].all()
+    assert prepared.event_first[first.position.to_array()].all()
     assert len(every) > len(first)
-    assert (prepared.event_split[every.position.all()] == TRAIN).all()
+    assert (prepared.event_split[every.position.to_array()] == TRAIN).all()
 
 
-def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepared) -> None:
+def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: PreparedData) -> None:
     before = examples(prepared)
-    last = Examples(prepared, history=20, window=4, first_time_only=True, condition="source", validation_too=True)
-    more = np.setdiff1d(last.position.all(), before.position.all())
+    last = Examples(prepared, history=20, window=4, first_time_only=True, condition="source", include_validation=True)
+    more = np.setdiff1d(last.position.to_array(), before.position.to_array())
     assert len(more) > 0
     assert (prepared.event_split[more] == VALIDATION).all()
 
 
-def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: Prepared) -> None:
+def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: PreparedData) -> None:
     hide = prepared.manifest["actions"].index("hide") + 1
     made = examples(prepared, first_time_only=False)
-    assert (prepared.event_action[made.position.all()] != hide).all()
+    assert (prepared.event_action[made.position.to_array()] != hide).all()
     histories = [b.histories for b in batches(made, 64, 0, 0)]
     hidden = [(h.action_BL == hide) for h in histories]
     assert any(h.any() for h in hidden)
     assert not any((h.valid_BL & seen).any() for h, seen in zip(histories, hidden, strict=True))
 
 
-def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prepared: Prepared) -> None:
+def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prepared: PreparedData) -> None:
     made = examples(prepared, condition="item")
     whole = list(batches(made, 32, seed=5, epoch=2))
     tail = list(batches(made, 32, seed=5, epoch=2, skip=3))
-    assert len(whole) == len(made.windows.deal(32, 5, 2)) == len(tail) + 3
+    assert len(whole) == len(made.windows.epoch_batches(32, 5, 2)) == len(tail) + 3
     for one, other in zip(whole[3:], tail, strict=True):
         assert np.array_equal(one.target_BW, other.target_BW)
         assert np.array_equal(one.condition_BC, other.condition_BC)
@@ -248,34 +254,34 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
 
 @pytest.mark.parametrize("at_once", [1, 7, 100])
 def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
-    prepared: Prepared, at_once: int, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedData, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = examples(prepared)
     whole = laid(made)
-    monkeypatch.setattr("multitudes.batches.windows.AT_ONCE", at_once)
+    monkeypatch.setattr("multitudes.batches.windows.EVENTS_PER_CHUNK", at_once)
     parts = laid(made)
     assert len(whole[0]) > 100
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)
 
 
-def test_an_epoch_can_be_cut_short(prepared: Prepared) -> None:
+def test_an_epoch_can_be_cut_short(prepared: PreparedData) -> None:
     made = examples(prepared)
-    assert len(made.windows.deal(16, 0, 0, most=4)) == 4
-    assert len(made.windows.deal(16, 0, 0, most=10_000)) == len(made.windows.deal(16, 0, 0))
+    assert len(made.windows.epoch_batches(16, 0, 0, max_batches=4)) == 4
+    assert len(made.windows.epoch_batches(16, 0, 0, max_batches=10_000)) == len(made.windows.epoch_batches(16, 0, 0))
 
 
 def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_batches(
-    without_follows: Prepared, monkeypatch: pytest.MonkeyPatch
+    without_follows: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = examples(without_follows)
 
     def dealt(stretch: int, most: int | None = None) -> list[np.ndarray]:
         """Return how many events each window of each batch has before it."""
-        monkeypatch.setattr("multitudes.batches.windows.STRETCH", stretch)
-        epoch = made.windows.deal(16, 0, 0, most)
+        monkeypatch.setattr("multitudes.batches.windows.BUCKET_BATCHES", stretch)
+        epoch = made.windows.epoch_batches(16, 0, 0, most)
         past_E, position = without_follows.event_past, made.position
-        return [np.minimum(past_E[position.at(batch.start_B)], 20) for batch in epoch]
+        return [np.minimum(past_E[position.select(batch.start_B)], 20) for batch in epoch]
 
     def padding(batches: list[np.ndarray]) -> int:
         return sum(int((past_B.max() - past_B).sum()) for past_B in batches)
@@ -287,7 +293,7 @@ def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_bat
         assert np.array_equal(one, other)
 
 
-def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None:
+def test_conditions_come_from_where_they_are_said_to(prepared: PreparedData) -> None:
     for batch in batches(examples(prepared, condition="match"), 64, 0, 0):
         for b, w in zip(*np.nonzero(batch.condition_BC), strict=True):
             assert batch.condition_BC[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
@@ -299,7 +305,7 @@ def test_conditions_come_from_where_they_are_said_to(prepared: Prepared) -> None
     assert with_topic > matched > logged > 0
 
 
-def test_auto_takes_the_logged_source_where_there_is_one(prepared: Prepared) -> None:
+def test_auto_takes_the_logged_source_where_there_is_one(prepared: PreparedData) -> None:
     assert resolve_condition(prepared, "auto") == "source"
     assert resolve_condition(planted(sourced_share=0.0)[1], "auto") == "match"
 
@@ -308,24 +314,26 @@ def test_draw_one_is_even_over_what_fits() -> None:
     value = np.tile([4, 7, 9], (6000, 1))
     fits = np.tile([True, False, True], (6000, 1))
     fits[0] = False
-    drawn = draw_one(value, fits, np.random.default_rng(0).random(value.shape))
+    drawn = draw_fitting(value, fits, np.random.default_rng(0).random(value.shape))
     assert drawn[0] == 0
     assert set(drawn[1:].tolist()) == {4, 9}
     assert abs((drawn[1:] == 4).mean() - 0.5) < 0.03
 
 
-def test_data_without_a_training_example_is_refused(prepared: Prepared) -> None:
+def test_data_without_a_training_example_is_refused(prepared: PreparedData) -> None:
     none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
     with pytest.raises(DataError, match="no training example"):
         examples(none)
 
 
 @pytest.mark.parametrize("condition", ["source", "match"])
-def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared, condition: ConditionSource) -> None:
+def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(
+    prepared: PreparedData, condition: ConditionSource
+) -> None:
     made = examples(prepared, condition=condition, forget_share=0.3, ahead=3)
-    dealt = next(iter(made.windows.deal(33, seed=0, epoch=0)))
+    dealt = next(iter(made.windows.epoch_batches(33, seed=0, epoch=0)))
     whole = made.batch(dealt)
-    shares = [made.batch(dealt, Share(first, 3)) for first in range(3)]
+    shares = [made.batch(dealt, MicroBatch(first, 3)) for first in range(3)]
     for first, share in enumerate(shares):
         rows = slice(first, None, 3)
         for name in ("past_BL", "follows_B", "target_BW", "weight_BW", "condition_BC"):
@@ -335,13 +343,13 @@ def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(prepared: Prepared,
     columns = [sorted(map(tuple, d.T.tolist())) for d in (dense[0], np.concatenate(dense[1:], axis=1))]
     assert columns[0] == columns[1]
     assert sorted(made.targets(dealt)) == sorted(whole.dense.target_T)
-    other = made.batch(dealt._replace(draws=dealt.draws + 1))
+    other = made.batch(dealt._replace(seed=dealt.seed + 1))
     assert not np.array_equal(other.past_BL, whole.past_BL), "control: other draws hide other histories"
 
 
-def test_a_share_without_a_row_weighs_nothing(prepared: Prepared) -> None:
+def test_a_share_without_a_row_weighs_nothing(prepared: PreparedData) -> None:
     made = examples(prepared)
-    dealt = next(iter(made.windows.deal(2, seed=0, epoch=0)))
-    idle = made.batch(dealt, Share(2, 3))
+    dealt = next(iter(made.windows.epoch_batches(2, seed=0, epoch=0)))
+    idle = made.batch(dealt, MicroBatch(2, 3))
     assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
-    assert made.batch(dealt, Share(1, 3)).weight_BW.sum() > 0
+    assert made.batch(dealt, MicroBatch(1, 3)).weight_BW.sum() > 0

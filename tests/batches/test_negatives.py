@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from multitudes.batches.frequency import StreamingFrequency
-from multitudes.batches.negatives import draw_pool
+from multitudes.batches.negatives import StreamingFrequency, draw_pool
 
 ITEMS = 50
 
@@ -12,7 +11,7 @@ def test_log_q_is_the_log_of_how_often_an_item_is_in_the_pool() -> None:
     random = np.random.default_rng(0)
     popularity = np.arange(1, ITEMS + 1) ** -1.0
     popularity /= popularity.sum()
-    frequency = StreamingFrequency.start(ITEMS, per_step=20, rate=0.02)
+    frequency = StreamingFrequency.uniform(ITEMS, per_step=20, rate=0.02)
     steps, seen, claimed = 3000, np.zeros(ITEMS + 1), np.zeros(ITEMS + 1)
     for step in range(1, steps + 1):
         positives = random.choice(np.arange(1, ITEMS + 1), size=40, p=popularity)
@@ -27,7 +26,7 @@ def test_log_q_is_the_log_of_how_often_an_item_is_in_the_pool() -> None:
 
 
 def test_the_pool_holds_each_item_once_and_never_the_unknown_one() -> None:
-    frequency = StreamingFrequency.start(ITEMS, 10)
+    frequency = StreamingFrequency.uniform(ITEMS, 10)
     pool = draw_pool(np.repeat([3, 4], 30), ITEMS, 40, 30, frequency, 1, np.random.default_rng(0))
     assert len(np.unique(pool.item_N)) == len(pool.item_N)
     assert pool.item_N.min() >= 1
@@ -35,13 +34,13 @@ def test_the_pool_holds_each_item_once_and_never_the_unknown_one() -> None:
 
 
 def test_without_in_batch_negatives_q_is_uniform() -> None:
-    frequency = StreamingFrequency.start(ITEMS, 0)
+    frequency = StreamingFrequency.uniform(ITEMS, 0)
     pool = draw_pool(np.array([1, 1, 2]), ITEMS, 0, 10, frequency, 1, np.random.default_rng(0))
     np.testing.assert_allclose(np.exp(pool.log_q_N), 1 - (1 - 1 / ITEMS) ** 10, rtol=1e-5)
 
 
 def test_the_estimate_follows_a_change_of_rate() -> None:
-    frequency = StreamingFrequency.start(3, per_step=1, rate=0.1)
+    frequency = StreamingFrequency.uniform(3, per_step=1, rate=0.1)
     for step in range(1, 201):
         frequency.update(step, np.array([1]) if step % 2 else np.array([1, 2]))
     often, half, never = frequency.probability(np.array([1, 2, 3]))

@@ -2,8 +2,8 @@ import numpy as np
 from benchmarks.index.real import section
 from benchmarks.index.runs import PLAIN, TOPIC, UNSEEN, Asked, Corpus, named, questions, recall
 
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
 
 RANDOM = np.random.default_rng(0)
@@ -23,9 +23,11 @@ def world():
 def test_the_exact_index_keeps_every_promise_and_half_an_index_none():
     corpus, asked, wanted = world()
     assert {question.name for question in wanted} == {PLAIN, UNSEEN, TOPIC}
-    whole = Live(Exact.build(*corpus))
+    whole = LiveIndex(ExactIndex.build(*corpus))
     offset, topic = corpus.topics
-    half = Live(Exact.build(corpus.item_I[::4], corpus.vector_ID[::4], Topics(offset[: ITEMS // 4 + 1], topic[::4])))
+    half = LiveIndex(
+        ExactIndex.build(corpus.item_I[::4], corpus.vector_ID[::4], Topics(offset[: ITEMS // 4 + 1], topic[::4]))
+    )
     for question in wanted:
         assert recall(whole, asked, question)["recall"] == 1
         assert recall(half, asked, question)["recall"] < 0.6
@@ -45,7 +47,7 @@ def test_what_was_seen_is_not_wanted_and_topics_are_kept():
 def test_a_user_counts_once_however_many_vectors_the_user_has():
     corpus, asked, wanted = world()
     question = wanted[0]._replace(wanted=[np.array([corpus.item_I[0]])] * 8, depth=1, topic_Q=None)
-    live = Live(Exact.build(corpus.item_I[:1], corpus.vector_ID[:1]))
+    live = LiveIndex(ExactIndex.build(corpus.item_I[:1], corpus.vector_ID[:1]))
     lone = Asked(asked.query_QD, np.array([0, 1, 1, 1, 1, 1, 1, 1]))
     missed = question._replace(wanted=[np.array([corpus.item_I[0]]), *[np.array([corpus.item_I[1]])] * 7])
     assert recall(live, lone, missed)["recall"] == 0.5

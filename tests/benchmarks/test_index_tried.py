@@ -7,8 +7,8 @@ from benchmarks.index.tried import EXPERIMENTS
 from benchmarks.index.world import World, make
 
 from multitudes.index import inverted
-from multitudes.index.live import Live
-from multitudes.index.tuning import PROMISE
+from multitudes.index.live import LiveIndex
+from multitudes.index.tuning import DEFAULT_TARGET
 
 ITEMS = 4_000
 
@@ -19,8 +19,8 @@ def world(tmp_path_factory) -> World:
     make(str(folder), "latent", ITEMS, 16, 4, related=True)
     opened = World.open(folder)
     (folder / "inverted").mkdir()
-    promise = PROMISE._replace(deepest=200)
-    Live(inverted.build(opened.ids(), opened.item_nD, queries=opened.tuning_QD, promise=promise)).save(
+    promise = DEFAULT_TARGET._replace(deepest=200)
+    LiveIndex(inverted.build(opened.ids(), opened.item_nD, queries=opened.tuning_QD, promise=promise)).save(
         folder / "inverted"
     )
     return opened

@@ -6,8 +6,8 @@ from benchmarks.index import changes, clock, requests
 from benchmarks.index.corpus import VECTORS_PER_USER
 from benchmarks.index.world import CASES, World, first_distinct, make, topic_of
 
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.live import LiveIndex
 
 USERS, ITEMS = 8, 3_000
 
@@ -22,7 +22,7 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def index(world, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exact")
-    Live(Exact.build(world.ids(), world.item_nD, world.topics())).save(folder)
+    LiveIndex(ExactIndex.build(world.ids(), world.item_nD, world.topics())).save(folder)
     return folder
 
 
@@ -65,7 +65,7 @@ def test_an_index_that_lacks_half_finds_half_and_goes_short_in_small_topics(worl
     kept = np.repeat(np.arange(ITEMS) % 2 == 0, np.diff(offset))
     length_n = np.diff(offset)[::2]
     topics = (np.concatenate([[0], np.cumsum(length_n)]), topic[kept])
-    Live(Exact.build(half, world.item_nD[::2], type(world.topics())(*topics))).save(tmp_path)
+    LiveIndex(ExactIndex.build(half, world.item_nD[::2], type(world.topics())(*topics))).save(tmp_path)
     where = (str(world.folder), str(tmp_path), "exact", USERS, 1)
     assert 0.35 < requests.measure(*where)[requests.IN_FULL]["recall"] < 0.65
     assert requests.measure_topics(*where)["0.1 %"]["short"] > 0

@@ -9,9 +9,9 @@ from benchmarks.simulate import orderings
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
 from benchmarks.simulate.orderings_page import came_back, said, written_into
 
-from multitudes.simulate.collect import collect
-from multitudes.simulate.config import ExperimentConfig, read_experiment
-from multitudes.simulate.run import simulate
+from multitudes.simulation.config import ExperimentConfig, read_experiment
+from multitudes.simulation.results import collect_results
+from multitudes.simulation.run import simulate
 
 
 def test_the_documents_tables_are_those_of_what_is_kept():
@@ -61,7 +61,7 @@ def test_worlds_that_are_not_beside_the_folder_stay_as_they_were_measured(tmp_pa
     kept.write_text('{"worlds": {"the world": "old", "one taste": "old", "empty follows": "old"}}')
     for place in (folder, tmp_path / "lived-empty-follows"):
         simulate(config, place)
-        collect(config, place)
+        collect_results(config, place)
     called(monkeypatch, folder, "--out", kept)
     worlds = json.loads(kept.read_text())["worlds"]
     assert worlds["one taste"] == "old"

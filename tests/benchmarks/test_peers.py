@@ -10,9 +10,9 @@ from benchmarks.peers import PEERS, Peer, compare, exchange, export, score
 from benchmarks.peers.exchange import Sequences, Settings, best, histories, read_task, write_task
 from benchmarks.peers.ours import Shares, config
 
-from multitudes.batches.held_out import held_out
+from multitudes.batches.held_out import held_out_users
 from multitudes.errors import DataError, MissingError
-from multitudes.evaluate.outcomes import ItemFacts
+from multitudes.evaluation.outcomes import ItemFacts
 from tests.worlds import planted
 
 POPULAR = Peer("popular peer", "tests.benchmarks.popular_peer", "works", "none")
@@ -54,8 +54,8 @@ def test_a_held_out_user_comes_with_the_past_and_without_the_targets(prepared):
     known = [set(given.held.item[a:b]) for a, b in zip(given.held.offset[:-1], given.held.offset[1:], strict=True)]
     targets = np.split(held.target, held.target_offset[1:-1])
     assert all(past and past.isdisjoint(wanted) for past, wanted in zip(known, targets, strict=True))
-    everything = held_out(prepared, "validation")
-    assert everything.target_is_new.sum() == len(held.target) > len(held)
+    everything = held_out_users(prepared, "validation")
+    assert everything.target_is_first_time.sum() == len(held.target) > len(held)
 
 
 def test_what_is_written_is_read_again(prepared, tmp_path):

@@ -9,9 +9,9 @@ from benchmarks.pictures.chart import event_rows, names, picture, vector_rows
 from benchmarks.pictures.plane import plane_of
 from benchmarks.pictures.user import HISTORY, NOISE, Planted, PlantedUser, chosen_user, planted, tastes
 
-from multitudes.batches.vectors import UserVectors
+from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.planted import PlantedConfig
-from multitudes.report.svg import svg
+from multitudes.report.html_elements import svg
 
 SMALL = PlantedConfig(users=80, items=120, events=4_000, niches=12, topics=6)
 

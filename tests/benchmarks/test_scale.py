@@ -10,13 +10,13 @@ from benchmarks.scale.page import BEGIN, MEASURED, RESULTS, written_into
 from benchmarks.unit_costs import RESULTS as RECORDS
 from benchmarks.unit_costs import collected
 
-from multitudes.sizing.unit_costs import read
+from multitudes.capacity.unit_costs import load_unit_costs
 
 PAGE = ROOT / "docs" / "scale.md"
 
 
 def test_the_page_is_that_of_the_kept_figures_and_others_change_it():
-    page, results, costs = PAGE.read_text(), json.loads(RESULTS.read_text()), read(None)
+    page, results, costs = PAGE.read_text(), json.loads(RESULTS.read_text()), load_unit_costs(None)
     assert BEGIN in page
     assert MEASURED in page
     assert written_into(page, results, costs) == page
@@ -26,7 +26,7 @@ def test_the_page_is_that_of_the_kept_figures_and_others_change_it():
 def test_the_shipped_unit_costs_are_those_of_the_kept_records():
     names = ("speed", "index", "service", "scale")
     records = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in names}
-    assert collected(**records) == read(None)
+    assert collected(**records) == load_unit_costs(None)
 
 
 def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):

@@ -8,11 +8,11 @@ from benchmarks.service.releases import STORE, made
 from benchmarks.service.world import TASTES, Sizes, draw
 
 from multitudes.release.release import Release
-from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.people import People
-from multitudes.retrieve.retriever import Retriever
-from multitudes.retrieve.tower import user_vectors
-from multitudes.state.place import open_states
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.user_context import UserContextBuilder
+from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.state.store import open_state_store
 
 SIZES = Sizes(items=1_500, users=12, width=16, topics=8, history=10, seen=20, follows=4)
 
@@ -36,7 +36,7 @@ def test_topics_are_numbered_from_one_and_nobody_follows_one_twice():
 def _vectors_without_history(folder):
     """Return the vectors of somebody who follows one topic and did nothing."""
     release = Release.open(folder)
-    histories = People(release).described((), ("Topic 1",)).histories
+    histories = UserContextBuilder(release).from_request((), ("Topic 1",)).histories
     made = user_vectors(release, histories, np.array([[1, 0, 0, 0, 0]]))
     return made.vectors_BKD[made.mask_BK]
 
@@ -44,11 +44,11 @@ def _vectors_without_history(folder):
 @pytest.mark.slow
 def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
     folder = made(SIZES, tmp_path)
-    with closing(open_states(folder / STORE)) as states:
+    with closing(open_state_store(folder / STORE)) as states:
         (person,) = states.read([3])
     assert len(person.events) == SIZES.history
     answers = {
-        method: Retriever.open(folder / method).answer([Ask(3, person=person, n=30)])[0]
+        method: Retriever.open(folder / method).answer([Request(3, user_state=person, n=30)])[0]
         for method in ("single", "joint")
     }
     assert {method: len(answer.interests) for method, answer in answers.items()} == {"single": 1, "joint": 11}

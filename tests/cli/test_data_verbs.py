@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.cli.sections import CONFIGS, config_of, template
 from multitudes.config import SECTIONS, parse
-from multitudes.data.prepared import Prepared
+from multitudes.config_template import SECTION_CONFIGS, config_template, section_config
+from multitudes.data.prepared import PreparedData
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,13 @@ def started(tmp_path_factory) -> Path:
 
 def test_the_written_configuration_is_the_defaults_of_every_section(started):
     written = tomllib.loads((started / "multitudes.toml").read_text())
-    assert set(CONFIGS) == set(SECTIONS)
+    assert set(SECTION_CONFIGS) == set(SECTIONS)
     for section, values in written.items():
-        assert parse(config_of(section), values, section) == config_of(section)()
+        assert parse(section_config(section), values, section) == section_config(section)()
 
 
 def test_every_setting_is_explained():
-    lines = template().splitlines()
+    lines = config_template().splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
             assert lines[number - 1].startswith("# "), line
@@ -44,7 +44,7 @@ def test_the_example_goes_through_validate_and_prepare(started, tmp_path, capsys
     assert run([*call, "--split", "user", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record["config"]["split"] == "user"  # the option overrides the file
-    assert record["counts"] == Prepared.open(tmp_path / "prepared").manifest["counts"]
+    assert record["counts"] == PreparedData.open(tmp_path / "prepared").manifest["counts"]
     assert run(call) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert run([*call, "--overwrite"]) == 0

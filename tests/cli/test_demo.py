@@ -5,37 +5,36 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.cli.demo_comparison import BESIDE, sentences
-from multitudes.cli.demo_folder import SETTINGS, own_folder
+from multitudes.cli.demo import COMPARED_WITH, SETTINGS, comparison_sentences, create_demo_folder
 from multitudes.cli.main import run
-from multitudes.cli.sections import CONFIGS, config_of
 from multitudes.config import load_section
+from multitudes.config_template import SECTION_CONFIGS, section_config
 from multitudes.errors import UsageError
 
 
 def test_the_settings_of_the_demo_are_known_to_the_configuration(tmp_path: Path):
     file = tmp_path / "demo.toml"
     file.write_text(SETTINGS)
-    loaded = {section: load_section(file, section, config_of(section)) for section in CONFIGS}
-    assert loaded["prepare"] != config_of("prepare")()
-    assert loaded["train"] != config_of("train")()
+    loaded = {section: load_section(file, section, section_config(section)) for section in SECTION_CONFIGS}
+    assert loaded["prepare"] != section_config("prepare")()
+    assert loaded["train"] != section_config("train")()
 
 
 def test_a_demo_that_ends_well_leaves_its_folder_finished(tmp_path: Path):
     out = tmp_path / "demo"
-    with own_folder(out, overwrite=False):
+    with create_demo_folder(out, overwrite=False):
         (out / "prepared").mkdir()
     assert sorted(path.name for path in out.iterdir()) == ["demo.toml", "prepared"]
 
 
 def test_an_earlier_demo_is_kept_or_replaced_as_asked(tmp_path: Path):
     out = tmp_path / "demo"
-    with own_folder(out, overwrite=False):
+    with create_demo_folder(out, overwrite=False):
         (out / "old").touch()
-    with pytest.raises(UsageError, match="--overwrite"), own_folder(out, overwrite=False):
+    with pytest.raises(UsageError, match="--overwrite"), create_demo_folder(out, overwrite=False):
         pass
     assert (out / "old").exists()
-    with own_folder(out, overwrite=True):
+    with create_demo_folder(out, overwrite=True):
         assert not (out / "old").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
@@ -43,7 +42,7 @@ def test_an_earlier_demo_is_kept_or_replaced_as_asked(tmp_path: Path):
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, stop):
     def demonstrate(out: Path) -> None:
-        with own_folder(out, overwrite=False):
+        with create_demo_folder(out, overwrite=False):
             (out / "joint").mkdir()
             raise stop
 
@@ -57,14 +56,14 @@ def test_what_a_killed_demo_left_is_replaced_without_asking(tmp_path: Path):
     out.mkdir()
     (out / ".unfinished").touch()
     (out / "half").touch()
-    with own_folder(out, overwrite=False):
+    with create_demo_folder(out, overwrite=False):
         assert not (out / "half").exists()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, overwrite):
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="not written by the demo"), own_folder(tmp_path, overwrite):
+    with pytest.raises(UsageError, match="not written by the demo"), create_demo_folder(tmp_path, overwrite):
         pass
     assert (tmp_path / "thesis.tex").exists()
 
@@ -79,8 +78,8 @@ def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, overwrite):
 )
 def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):
     figure = {"hr@100": {"mean": mean, "low": low, "high": high}}
-    others = dict.fromkeys(BESIDE, figure)
-    assert sentences({"budget": 100, "differences": others})[0].startswith(said)
+    others = dict.fromkeys(COMPARED_WITH, figure)
+    assert comparison_sentences({"budget": 100, "differences": others})[0].startswith(said)
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.index.build import IndexConfig, build
-from multitudes.release import changes
-from multitudes.release.changes import Change
-from multitudes.release.examine import examine
+from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.release import delta_log
+from multitudes.release.delta_log import Delta
+from multitudes.release.inspection import inspect_release
 from multitudes.release.store import ReleaseStore
 from tests.release.small_release import publish_small
 
@@ -70,11 +70,11 @@ def test_an_older_version_can_be_examined_and_one_that_is_not_there_is_refused(r
 
 def test_what_came_and_went_is_counted_and_an_unfinished_change_is_noted(releases: Path, capsys):
     folder = releases / "versions" / "0001"
-    file = changes.file_of(folder)
+    file = delta_log.delta_log_file(folder)
     assert file is not None
-    gone = Change("remove", 0, pl.DataFrame({"item_id": [101, 102]}))
+    gone = Delta("remove", 0, pl.DataFrame({"item_id": [101, 102]}))
     for _ in range(2):
-        changes.append(file, changes.identity(folder), gone)
+        delta_log.append_delta(file, delta_log.release_identity(folder), gone)
     file.write_bytes(file.read_bytes()[:-1])
     assert run(["doctor", str(releases)]) == 0
     text = said(capsys)
@@ -84,7 +84,10 @@ def test_what_came_and_went_is_counted_and_an_unfinished_change_is_noted(release
 
 
 def test_the_age_counts_from_publishing(releases: Path):
-    ages = [examine(ReleaseStore(releases), now=datetime.now(UTC) + timedelta(days=days))[0].text for days in (1, 30)]
+    ages = [
+        inspect_release(ReleaseStore(releases), now=datetime.now(UTC) + timedelta(days=days))[0].text
+        for days in (1, 30)
+    ]
     assert "24 hours old" in ages[0]
     assert "30 days old" in ages[1]
 
@@ -101,7 +104,7 @@ def tuned(recall: float) -> dict[str, object]:
 @pytest.mark.parametrize(("recall", "level"), [(0.981, "ok"), (0.96, "warning")])
 def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_path: Path):
     publish_small(tmp_path, index=tuned(recall))
-    found = examine(ReleaseStore(tmp_path))
+    found = inspect_release(ReleaseStore(tmp_path))
     texts = [finding.text for finding in found if finding.subject in {"index", "recall"}]
     assert texts == [
         "inverted, 1,000,000 items, 64 dimensions; tuned on 256 queries to recall 0.97, checked on 128 others",
@@ -115,7 +118,7 @@ def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_pa
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     random = np.random.default_rng(0)
     vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
-    info = build(np.arange(2_000), vectors, IndexConfig(exact_up_to=0), queries=queries).info()
+    info = build_embedded(np.arange(2_000), vectors, IndexConfig(exact_up_to=0), queries=queries).info()
     publish_small(tmp_path, index=info)
-    subjects = [finding.subject for finding in examine(ReleaseStore(tmp_path))]
+    subjects = [finding.subject for finding in inspect_release(ReleaseStore(tmp_path))]
     assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0

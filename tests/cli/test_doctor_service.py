@@ -11,27 +11,27 @@ from pathlib import Path
 import httpx
 import pytest
 
-from multitudes.cli.doctor_service import Visit, examine_service
+from multitudes.cli.doctor_service import ServiceProbe, examine_service
 from multitudes.cli.main import run
 from multitudes.errors import StateError
-from multitudes.release.examine import Finding
-from multitudes.retrieve.shortfall import in_time
+from multitudes.release.inspection import Finding
+from multitudes.retrieval.request import time_shortfall
 from multitudes.service.admission import OverloadError
-from multitudes.service.app import build
-from multitudes.service.keys import Keys, make_key
-from multitudes.service.parts import Parts
+from multitudes.service.api_keys import ApiKeys, make_key
+from multitudes.service.app import create_app
+from multitudes.service.dependencies import Dependencies
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 from tests.service.conftest import parts, releases, retriever, written  # noqa: F401
-from tests.service.test_process import serving
+from tests.service.test_server import serving
 
 HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://recommend.example.org"
 Reply = Callable[[httpx.Request], httpx.Response]
 
 
-def before(parts: Parts, base: str = HERE, date: datetime | None = None) -> Reply:  # noqa: F811
+def before(parts: Dependencies, base: str = HERE, date: datetime | None = None) -> Reply:  # noqa: F811
     """Return the service as a client reaches it; its server tells the time."""
-    app = build(parts)
+    app = create_app(parts)
 
     async def once(request: httpx.Request) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
@@ -47,7 +47,7 @@ def before(parts: Parts, base: str = HERE, date: datetime | None = None) -> Repl
 
 
 def visited(reply: Reply, url: str = HERE, key: str | None = None, **how) -> list[Finding]:
-    visit = Visit(url, key, httpx.MockTransport(reply))
+    visit = ServiceProbe(url, key, httpx.MockTransport(reply))
     try:
         return examine_service(visit, **how)
     finally:
@@ -89,7 +89,7 @@ def test_nobody_or_somebody_else_at_the_address_is_told():
 def keyed(parts, tmp_path):  # noqa: F811
     file = tmp_path / "keys"
     key, writer = make_key(file, "doctor", ("read",)), make_key(file, "writer", ("write",))
-    return replace(parts, keys=Keys(file)), key, writer
+    return replace(parts, keys=ApiKeys(file)), key, writer
 
 
 def test_the_doors_of_a_service_that_others_reach(parts, keyed):  # noqa: F811
@@ -184,7 +184,7 @@ class Lesser:
 
     async def answer(self, one, deadline_s, priority="interactive"):
         answered = await self.engine.answer(one, deadline_s, priority)
-        return answered._replace(recommendation=self.engine.retriever.popular(one, in_time("popular items")))
+        return answered._replace(recommendation=self.engine.retriever.popular(one, time_shortfall("popular items")))
 
 
 def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811

@@ -196,7 +196,7 @@ def test_5_a_folder_that_may_not_be_written(number, tmp_path, monkeypatch, capsy
     def forbidden(*_):
         raise OSError(number, os.strerror(number), "0001.log")
 
-    monkeypatch.setattr("multitudes.release.changes.append", forbidden)
+    monkeypatch.setattr("multitudes.release.delta_log.append_delta", forbidden)
     line = refused(["items", "remove", str(tmp_path / "releases"), str(tmp_path / "ids.csv")], 5, capsys)
     assert line.startswith(f"multitudes: 0001.log: {os.strerror(number).lower()}; let this user read and write it")
 
@@ -205,7 +205,7 @@ def test_5_more_memory_than_there_is(tmp_path, monkeypatch, capsys):
     def large(*_, **__):
         raise MemoryError("Unable to allocate 7.28 TiB")
 
-    monkeypatch.setattr("multitudes.data.synth.SynthWorld.of", large)
+    monkeypatch.setattr("multitudes.data.synthetic.SynthWorld.of", large)
     assert "not enough memory (Unable to allocate 7.28 TiB)" in refused(["synth", str(tmp_path / "data")], 5, capsys)
     assert not list(tmp_path.iterdir())
 

@@ -5,7 +5,7 @@ import json
 import polars as pl
 
 from multitudes.cli.main import run
-from tests.readout.test_preference import planted
+from tests.experiments.test_interleaving import planted
 
 
 def test_a_person_and_a_program_read_which_arm_is_preferred(tmp_path, capsys):

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from tests.readout.worlds import World, plant
+from tests.experiments.worlds import World, plant
 
 
 @pytest.fixture(scope="module")

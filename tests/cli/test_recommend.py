@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.retrieve.items import add_items
+from multitudes.retrieval.item_updates import add_items
 from tests.release.small_release import publish_small
 
 

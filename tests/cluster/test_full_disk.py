@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from tests.cluster.conftest import QUICK
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW
@@ -85,4 +85,4 @@ def test_duckdb_without_room_for_its_output_leaves_nothing_and_a_run_with_room_w
     assert said.strip().splitlines()[-1].startswith("multitudes: no space left on the disk")
     assert left == []
     prepare(data, disk / "out", PrepareConfig(threads=1), now=NOW)
-    assert Prepared.open(disk / "out").path == disk / "out"
+    assert PreparedData.open(disk / "out").path == disk / "out"

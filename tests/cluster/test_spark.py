@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
-from multitudes.data import shards
-from multitudes.data.clean.sources import Logs
+from multitudes.data import table_files
+from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -76,7 +76,7 @@ def test_what_was_served_explains_the_same_events(tmp_path, spark):
     )
     (tmp_path / "served").mkdir()
     served.drop_nulls(["user_id", "item_id"]).write_parquet(tmp_path / "served" / "part.parquet")
-    assert both(tmp_path, data, spark, {"split": "user"}, logs=Logs(served=tmp_path / "served")) == []
+    assert both(tmp_path, data, spark, {"split": "user"}, logs=FeedbackLogs(served=tmp_path / "served")) == []
 
 
 def test_a_part_that_is_cut_short_is_named(tmp_path, spark):
@@ -103,9 +103,9 @@ def test_a_table_that_is_replaced_and_shards_that_were_read_leave_the_disk(tmp_p
         return [folder.name for folder in tmp_path.glob("result-*")]
 
     with open_spark(tmp_path, spark) as engine:
-        engine.make("counted", "SELECT 1 AS n")
+        engine.create_table("counted", "SELECT 1 AS n")
         (first,) = kept()
-        engine.make("counted", "SELECT n + 1 AS n FROM counted")
+        engine.create_table("counted", "SELECT n + 1 AS n FROM counted")
         assert len(kept()) == 1
         assert kept() != [first]
         assert sum(batch.num_rows for batch in engine.batches("SELECT n FROM counted", 10)) == 1
@@ -122,9 +122,9 @@ def test_a_quantile_is_the_value_that_duckdb_counts(tmp_path, spark, low):
     pl.DataFrame({"n": [*numbers.tolist(), low, low, None]}).write_parquet(file)
     with open_spark(tmp_path, spark) as engine, open_engine(tmp_path, "1GB", 1) as duckdb:
         for share in (0.001, 0.1, 0.5, 0.8, 0.9, 1.0):
-            found = [one.quantile(one.source("numbers", file), "n", share) for one in (engine, duckdb)]
+            found = [one.quantile(one.file_relation("numbers", file), "n", share) for one in (engine, duckdb)]
             assert found[0] == found[1]
-        engine.view("nothing", "SELECT CAST(NULL AS BIGINT) AS n")
+        engine.create_view("nothing", "SELECT CAST(NULL AS BIGINT) AS n")
         assert engine.quantile("nothing", "n", 0.5) is None
 
 
@@ -133,8 +133,8 @@ def test_ranges_of_a_number_are_in_order_one_behind_the_other(tmp_path, spark):
     table = pl.DataFrame({"number": drawn.integers(0, 40, 500), "time": drawn.integers(0, 9, 500), "row": range(500)})
     sql = "SELECT number, row FROM t ORDER BY t.number, t.time, md5_number_lower('0:' || row)"
     with open_spark(tmp_path, spark) as engine:
-        engine.put("t", table)
-        parted = list(engine.batches(sql, 64, Extent(rows=7_000_000, numbers=40)))
+        engine.insert_frame("t", table)
+        parted = list(engine.batches(sql, 64, Extent(rows=7_000_000, n_keys=40)))
         whole = list(engine.batches(sql, 64))
     assert len(parted) > len(whole)
     assert pl.DataFrame(pl.from_arrow(parted)).equals(pl.DataFrame(pl.from_arrow(whole)))
@@ -146,20 +146,20 @@ def test_times_that_rise_from_file_to_file_are_known_to(tmp_path, spark, second,
     for name, times in (("a", [1, None, 5]), ("b", second)):
         pl.DataFrame({"timestamp": times}).write_parquet(tmp_path / "events" / f"{name}.parquet")
     with open_spark(tmp_path, spark) as engine:
-        source = engine.source("events", tmp_path / "events")
-        engine.read("events_raw", f"SELECT * FROM {source}", tmp_path / "events")
-        assert engine.rises("events_raw", "timestamp", "true") is so
-        assert not engine.rises("events_raw", "other", "true")
-        engine.make("events_raw", "SELECT 1 AS timestamp")
-        assert not engine.rises("events_raw", "timestamp", "true")
+        source = engine.file_relation("events", tmp_path / "events")
+        engine.load("events_raw", f"SELECT * FROM {source}", tmp_path / "events")
+        assert engine.is_sorted("events_raw", "timestamp", "true") is so
+        assert not engine.is_sorted("events_raw", "other", "true")
+        engine.create_table("events_raw", "SELECT 1 AS timestamp")
+        assert not engine.is_sorted("events_raw", "timestamp", "true")
 
 
 def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):
     shard = tmp_path / "part-00001.parquet"
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: missing"):
-        list(shards.read(shard, 10))
+        list(table_files.read_batches(shard, 10))
     events().write_parquet(shard)
-    assert sum(batch.num_rows for batch in shards.read(shard, 10)) == len(events())
+    assert sum(batch.num_rows for batch in table_files.read_batches(shard, 10)) == len(events())
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: damaged"):
-        list(shards.read(shard, 10))
+        list(table_files.read_batches(shard, 10))

@@ -7,8 +7,8 @@ pytest.importorskip("pyspark", reason="needs the extra [spark]")
 from pyarrow import fs
 from pyspark.sql import SparkSession
 
-from multitudes.data.address import Address
 from multitudes.data.fetch import fetch
+from multitudes.data.location import RemotePath
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import UnavailableError
 from tests.cluster.hostile import differing, write_hostile
@@ -20,7 +20,7 @@ def shop(tmp_path, monkeypatch):
     """Return a folder that the driver sees as s3://shop, and its address."""
     folder = write_hostile(tmp_path / "shop")
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr("multitudes.data.tables.place", lambda _: Address("s3://shop", store, "shop"))
+    monkeypatch.setattr("multitudes.data.tables.place", lambda _: RemotePath("s3://shop", store, "shop"))
     return folder
 
 

@@ -13,7 +13,7 @@ import pytest
 pyspark = pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import SparkConfig
 from multitudes.errors import UnavailableError
 from tests.cluster.conftest import QUICK
 from tests.cluster.hostile import differing, write_hostile

@@ -13,17 +13,17 @@ import torch
 from benchmarks.killed_ranks import ended, kill_at, same_weights, started, step_of, workers, world
 from safetensors.torch import load_file
 
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import UnavailableError
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.seeding import generator
-from multitudes.train import kept
-from multitudes.train.config import RunConfig, TrainConfig
-from multitudes.train.loop import fit
-from multitudes.train.parallel import Ranks
-from multitudes.train.run import TrainedRun
-from multitudes.train.sharded import TABLE
-from tests.train.ranks import WITHOUT_GRADIENT, alone, of_ranks
+from multitudes.training import optimizer_state
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.distributed import Ranks
+from multitudes.training.loop import fit
+from multitudes.training.sharded_embedding import ITEM_TABLE
+from multitudes.training.trained_run import TrainedRun
+from tests.training.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted
 
 pytestmark = pytest.mark.slow
@@ -38,12 +38,12 @@ def work(ranks: Ranks, folder: str, out: str, stop_after: int) -> bool:
     def press(done: int, total: int, note: str = "") -> None:
         nonlocal calls
         calls += 1
-        if calls == stop_after and ranks.first:
+        if calls == stop_after and ranks.is_first:
             signal.raise_signal(signal.SIGINT)
 
     config = RunConfig(method="single", model=model, train=train)
     try:
-        fit(Prepared.open(folder), config, out, resume=True, ranks=ranks, progress=press)
+        fit(PreparedData.open(folder), config, out, resume=True, ranks=ranks, progress=press)
     except KeyboardInterrupt:
         return True
     return False
@@ -74,7 +74,7 @@ def go_on(ranks: Ranks, folder: str, out: str, before: str) -> None:
     model = UserTowerConfig.model_validate({"width": 8, "history": 10, "dropout": 0, "crossing": {"hidden": 16}})
     train = TrainConfig(epochs=1, epoch_batches=6, batch_size=16, window=3, in_batch=40, uniform=21, final=True)
     config = RunConfig(method="single", model=model, train=train, continues=before)
-    fit(Prepared.open(folder), config, out, ranks=ranks)
+    fit(PreparedData.open(folder), config, out, ranks=ranks)
 
 
 def test_two_ranks_keep_and_take_over_the_state_that_one_does(tmp_path: Path) -> None:
@@ -84,13 +84,13 @@ def test_two_ranks_keep_and_take_over_the_state_that_one_does(tmp_path: Path) ->
         by(first, tmp_path / f"b{first}{then}", go_on, folder, before, "")
         by(then, tmp_path / f"a{first}{then}", go_on, folder, after, before)
         ends[first, then] = load_file(Path(after) / "weights.safetensors")
-    files = [load_file(tmp_path / f"before-{ranks}" / kept.FILE) for ranks in ("1-1", "2-2")]
+    files = [load_file(tmp_path / f"before-{ranks}" / optimizer_state.STATE_FILE) for ranks in ("1-1", "2-2")]
     assert {name: tensor.shape for name, tensor in files[0].items()} == {n: t.shape for n, t in files[1].items()}
     forgetful = shutil.copytree(tmp_path / "before-1-1", tmp_path / "forgetful")
-    (forgetful / kept.FILE).unlink()
+    (forgetful / optimizer_state.STATE_FILE).unlink()
     go_on(Ranks(), folder, str(tmp_path / "control"), str(forgetful))
     control = load_file(tmp_path / "control" / "weights.safetensors")
-    assert not torch.allclose(control[TABLE], ends[1, 1][TABLE], atol=2e-4, rtol=1e-3), "the control"
+    assert not torch.allclose(control[ITEM_TABLE], ends[1, 1][ITEM_TABLE], atol=2e-4, rtol=1e-3), "the control"
     for name in control.keys() - {WITHOUT_GRADIENT}:
         torch.testing.assert_close(ends[2, 2][name], ends[1, 1][name], atol=2e-4, rtol=1e-3)
         torch.testing.assert_close(ends[2, 1][name], ends[1, 1][name], atol=2e-4, rtol=1e-3)
@@ -98,11 +98,11 @@ def test_two_ranks_keep_and_take_over_the_state_that_one_does(tmp_path: Path) ->
 
 def silent_rank(ranks: Ranks) -> str:
     """Wait for each other, but for the second rank, which answers too late."""
-    if not ranks.first:
+    if not ranks.is_first:
         time.sleep(8)
         return "late"
     try:
-        ranks.wait()
+        ranks.barrier()
     except UnavailableError as error:
         return str(error)
     return "nothing amiss"

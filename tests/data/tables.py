@@ -5,11 +5,11 @@ from typing import Any
 
 import polars as pl
 
-from multitudes.data.clean.events import Rules
-from multitudes.data.clean.tables import Clean, clean
+from multitudes.data.clean.events import EventRules
+from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.duck import open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 
 NOW = 2_000_000_000
 
@@ -43,14 +43,14 @@ def write(folder: Path, **tables: pl.DataFrame | None) -> Path:
     return folder
 
 
-def cleaned(folder: Path, *queries: str, share: float = 0.0) -> tuple[Clean, list[pl.DataFrame]]:
-    """Return what ``clean`` says of the tables in ``folder``, and what the queries select afterwards."""
+def cleaned(folder: Path, *queries: str, share: float = 0.0) -> tuple[CleanData, list[pl.DataFrame]]:
+    """Return what ``clean_tables`` says of the tables in ``folder``, and what the queries select afterwards."""
     with open_engine(folder, "500MB", 1) as connection:
-        found = clean(connection, folder, Rules(("hide",), share, NOW))
+        found = clean_tables(connection, folder, EventRules(("hide",), share, NOW))
         return found, [connection.frame(query) for query in queries]
 
 
-def prepared(folder: Path, name: str = "out", **settings: Any) -> Prepared:
+def prepared(folder: Path, name: str = "out", **settings: Any) -> PreparedData:
     """Prepare the tables in ``folder`` as its subfolder ``name``."""
     config = PrepareConfig.model_validate({"split": "leave_one_out", "threads": 1, **settings})
     return prepare(folder, folder / name, config, now=NOW)

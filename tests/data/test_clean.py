@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from multitudes.data.repairs import REPAIRS, sentence
+from multitudes.data.repairs import REPAIRS, repair_text
 from multitudes.errors import DataError
 from tests.data.tables import NOW, cleaned, events, items, prepared, users, write
 
@@ -54,7 +54,7 @@ def test_every_repair_has_its_case():
 def test_a_repair_is_counted(tmp_path, name):
     found, _ = cleaned(write(tmp_path, **REPAIRED[name]))
     assert found.repairs[name] == 2
-    assert sentence(name, 2).startswith("2 ")
+    assert repair_text(name, 2).startswith("2 ")
 
 
 def test_the_manifest_tells_the_same_repairs(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from multitudes.data.features import MAX_CATEGORIES, encode, encoded, unread
+from multitudes.data.features import MAX_CATEGORIES, apply_encoding, encode, unreadable_columns
 
 
 def test_numbers_are_standardised_and_null_is_the_mean():
@@ -47,8 +47,8 @@ def test_what_is_left_out_is_said():
 def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
     first = encode(pl.DataFrame({"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False]}))
     later = pl.DataFrame({"kind": ["a", "z"], "price": ["5", "free"], "colour": ["red", "blue"]})
-    assert encoded(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
-    assert encoded(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
+    assert apply_encoding(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
+    assert apply_encoding(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
     assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding
 
 
@@ -56,10 +56,10 @@ def test_columns_of_which_nothing_can_be_read_are_named():
     columns = {"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False], "year": [1990, 2000]}
     encoding = encode(pl.DataFrame(columns)).encoding
     later = pl.DataFrame({"price": ["free", "5"], "year": ["old", None], "new": [[1], [2]]})
-    assert unread(later, encoding) == ["kind", "new", "year"]
-    assert unread(pl.DataFrame(columns), encoding) == []  # the control
+    assert unreadable_columns(later, encoding) == ["kind", "new", "year"]
+    assert unreadable_columns(pl.DataFrame(columns), encoding) == []  # the control
 
 
 def test_a_number_beyond_float32_is_infinite_without_a_warning():
     frame, encoding = pl.DataFrame({"price": [1e308]}), [{"column": "price", "mean": 0.0, "spread": 1.0}]
-    assert np.isinf(encoded(frame, encoding)).all(), "so that whoever makes a vector of it sees it"
+    assert np.isinf(apply_encoding(frame, encoding)).all(), "so that whoever makes a vector of it sees it"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.data.folder import new_folder
+from multitudes.atomic import create_folder
 from multitudes.errors import UsageError
 from tests.flushing import Flushing
 
 
 def fill(out, text, overwrite=False, fails=False):
-    with new_folder(out, "marker", overwrite) as folder:
+    with create_folder(out, "marker", overwrite) as folder:
         (folder / "marker").write_text(text)
         if fails:
             raise ValueError("half-way")
@@ -18,7 +18,7 @@ def fill(out, text, overwrite=False, fails=False):
 
 def test_a_folder_is_there_only_when_it_is_complete(tmp_path):
     out = tmp_path / "deep" / "out"
-    with new_folder(out, "marker", False) as folder:
+    with create_folder(out, "marker", False) as folder:
         (folder / "marker").write_text("one")
         assert not out.exists()
     assert (out / "marker").read_text() == "one"
@@ -67,7 +67,7 @@ def test_an_empty_folder_is_used(tmp_path):
 
 def test_two_runs_into_one_folder_are_one_too_many(tmp_path):
     out = tmp_path / "out"
-    with new_folder(out, "marker", False) as folder:
+    with create_folder(out, "marker", False) as folder:
         (folder / "marker").write_text("first")
         with pytest.raises(UsageError, match="being written by another run"):
             fill(out, "second", overwrite=True)

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, distinct, plant, write
+from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, plant, sample_distinct, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import UsageError
 
@@ -28,7 +28,7 @@ def test_users_hold_distinct_tastes_and_their_events_follow_them(world):
 
 @pytest.mark.parametrize(("columns", "kinds"), [(1, 1), (3, 60), (3, 5), (40, 100), (60, 60)])
 def test_distinct_numbers_are_drawn_however_many_of_the_kinds_they_are(columns, kinds):
-    drawn = distinct(np.random.default_rng(0), 200, columns, kinds)
+    drawn = sample_distinct(np.random.default_rng(0), 200, columns, kinds)
     assert all(len(set(row)) == columns for row in drawn.tolist())
     assert set(drawn.ravel().tolist()) == set(range(kinds))
 
@@ -84,7 +84,7 @@ def test_a_world_is_a_function_of_its_seed(world):
 
 
 def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
-    write(world, tmp_path / "data")
+    write_world(world, tmp_path / "data")
     found = prepare(tmp_path / "data", tmp_path / "out", PrepareConfig(threads=1))
     assert found.event_time.tolist() == world.event_time.tolist()
     assert np.repeat(np.arange(found.n_users), np.diff(found.event_offset)).tolist() == world.event_user.tolist()
@@ -102,7 +102,7 @@ def test_the_times_of_a_user_strictly_increase_even_in_a_crowded_day():
 
 def test_embeddings_tell_the_niches_apart(tmp_path):
     world = plant(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
-    write(world, tmp_path)
+    write_world(world, tmp_path)
     vectors = np.array(pl.read_parquet(tmp_path / "items.parquet")["embedding"].to_list())
     centre = np.stack([vectors[world.item_niche == niche].mean(axis=0) for niche in range(SMALL.niches)])
     nearest = ((vectors[:, None] - centre[None]) ** 2).sum(axis=2).argmin(axis=1)

@@ -10,20 +10,20 @@ import pytest
 
 from multitudes.data import prepare as preparing
 from multitudes.data.planted import PlantedConfig, plant
-from multitudes.data.planted import write as write_world
-from multitudes.data.prepared import ARRAYS, TEST, TRAIN, VALIDATION, Prepared
+from multitudes.data.planted import write_world as write_world
+from multitudes.data.prepared import ARRAYS, TEST, TRAIN, VALIDATION, PreparedData
 from multitudes.data.sample import sample_path
 from multitudes.errors import ArtefactError, DataError, UsageError
 from tests.data.tables import NOW, events, items, prepared, users, write
 
 
-def names(found: Prepared) -> list[int]:
+def names(found: PreparedData) -> list[int]:
     """Item ids of the events in their order; 0 for the unknown item."""
     ids = [0, *found.items["item_id"].to_list()]
     return [ids[item] for item in found.event_item]
 
 
-def checksums(found: Prepared) -> dict[str, str]:
+def checksums(found: PreparedData) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(found.path.iterdir())}
 
 
@@ -59,7 +59,7 @@ def test_every_array_of_the_format_is_there_in_its_type_and_length(tmp_path):
 
 def test_topics_and_follows_keep_their_order(tmp_path):
     found = prepared(write(tmp_path))
-    assert [found.topics[topic] for topic in found.follows(0)] == ["food", "art"]
+    assert [found.topics[topic] for topic in found.followed_topics(0)] == ["food", "art"]
     assert [found.topics[topic] for topic in found.topics_of(2)] == ["art", "food"]
     assert len(found.topics_of(0)) == 0
 
@@ -221,13 +221,13 @@ def test_a_damaged_prepared_folder_is_refused(tmp_path):
     found = prepared(write(tmp_path))
     (found.path / "event_item.npy").write_bytes((found.path / "event_item.npy").read_bytes()[:-4])
     with pytest.raises(ArtefactError, match=r"event_item\.npy"):
-        Prepared.open(found.path)
+        PreparedData.open(found.path)
     (found.path / "manifest.json").write_text('{"format": "multitudes-prepared", "version": 0}')
     with pytest.raises(ArtefactError, match="version 0"):
-        Prepared.open(found.path)
+        PreparedData.open(found.path)
     (found.path / "manifest.json").write_text("[]")
     with pytest.raises(ArtefactError, match=r"manifest\.json: damaged; run multitudes prepare again"):
-        Prepared.open(found.path)
+        PreparedData.open(found.path)
 
 
 @pytest.mark.parametrize(("name", "attribute"), [("users", "user_ids"), ("items", "items"), ("topics", "topics")])
@@ -235,16 +235,16 @@ def test_names_that_are_cut_missing_or_of_other_columns_are_refused_by_their_fil
     found = prepared(write(tmp_path))
     file = found.path / f"{name}.parquet"
     whole = file.read_bytes()
-    assert len(getattr(Prepared.open(found.path), attribute)) > 0, "the control"
+    assert len(getattr(PreparedData.open(found.path), attribute)) > 0, "the control"
     pl.DataFrame({"other": [1]}).write_parquet(file)
     with pytest.raises(ArtefactError, match=rf"{name}\.parquet: damaged or cut short; run multitudes prepare again"):
-        getattr(Prepared.open(found.path), attribute)
+        getattr(PreparedData.open(found.path), attribute)
     file.write_bytes(whole[:-9])
     with pytest.raises(ArtefactError, match=rf"{name}\.parquet: damaged or cut short"):
-        getattr(Prepared.open(found.path), attribute)
+        getattr(PreparedData.open(found.path), attribute)
     file.unlink()
     with pytest.raises(ArtefactError, match=rf"{name}\.parquet: missing; run multitudes prepare again"):
-        getattr(Prepared.open(found.path), attribute)
+        getattr(PreparedData.open(found.path), attribute)
 
 
 def test_numbers_and_categories_become_features_and_names_do_not(tmp_path):

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run as command
-from multitudes.data.clean.events import Rules
-from multitudes.data.clean.sources import Logs
-from multitudes.data.clean.tables import clean
+from multitudes.data.clean.attribution import FeedbackLogs
+from multitudes.data.clean.events import EventRules
+from multitudes.data.clean.tables import clean_tables
 from multitudes.data.duck import open_engine
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import DataError, UsageError
@@ -43,15 +43,15 @@ def put(folder, *parts):
 def explained(tmp_path, serves, *events_of_log, within_s=86_400):
     """Return the source of each logged event, by user and item, and the counts."""
     data = write(tmp_path / "data")
-    logs = Logs(
+    logs = FeedbackLogs(
         put(tmp_path / "logs" / "events", engaged(*events_of_log)),
         put(tmp_path / "logs" / "served", served(*serves)),
         within_s,
     )
     with open_engine(tmp_path, "500MB", 1) as connection:
-        found = clean(connection, data, Rules(("hide",), 0.0, NOW), logs=logs)
+        found = clean_tables(connection, data, EventRules(("hide",), 0.0, NOW), logs=logs)
         rows = connection.frame(f"SELECT user_id, item_id, source FROM event WHERE time >= {T}")
-    return {(user, item): source for user, item, source in rows.rows()}, found.sources
+    return {(user, item): source for user, item, source in rows.rows()}, found.attribution
 
 
 # Each: what was served, one event of user 1 with item 10 at T (its request, or None), and what sourced it.
@@ -98,7 +98,9 @@ def test_the_ways_are_counted(tmp_path):
 def test_an_event_that_was_sent_twice_is_one_event(tmp_path):
     data = write(tmp_path / "data")
     log = engaged(("e1", 1, 10, T, "a"), ("e1", 1, 10, T + 5, "a"), ("e2", 1, 10, T + 5, "a"), ("e1", 2, 10, T, "a"))
-    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=Logs(put(tmp_path / "log", log)), now=NOW)
+    found = prepare(
+        data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(put(tmp_path / "log", log)), now=NOW
+    )
     assert found.manifest["repairs"]["repeated_events"] == 1
     assert found.manifest["counts"]["events"] == len(events()) + 3
     assert found.event_time[found.event_time >= T].tolist() == [T, T + 5, T]
@@ -108,7 +110,7 @@ def test_a_source_that_the_table_gives_is_kept(tmp_path):
     data = write(tmp_path / "data", events=events(timestamp=[T] * 6, source_interest=["food", "", None, "sea", "", ""]))
     log = put(tmp_path / "log", served(*[("a", u, i, T, "art") for u in (1, 2) for i in (10, 20, 30)]))
     with open_engine(tmp_path, "500MB", 1) as connection:
-        clean(connection, data, Rules(("hide",), 0.0, NOW), logs=Logs(served=log))
+        clean_tables(connection, data, EventRules(("hide",), 0.0, NOW), logs=FeedbackLogs(served=log))
         rows = connection.frame("SELECT source FROM event ORDER BY file_row")
     assert rows["source"].to_list() == ["food", "art", "art", "sea", "art", "art"]
 
@@ -116,7 +118,7 @@ def test_a_source_that_the_table_gives_is_kept(tmp_path):
 def test_events_of_the_log_stand_behind_those_of_the_data(tmp_path):
     data = write(tmp_path / "data", events=events(session=["s"] * 6))
     log = put(tmp_path / "log", engaged(("e1", 1, 10, T, None)), engaged(("e2", 3, 99, T + 1, None)))
-    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=Logs(events=log), now=NOW)
+    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(events=log), now=NOW)
     assert found.manifest["counts"]["events"] == 8
     assert found.user_ids.to_list() == [1, 2, 3]
     assert found.manifest["repairs"]["events_of_unknown_items"] == 1
@@ -127,7 +129,7 @@ def test_events_of_the_log_stand_behind_those_of_the_data(tmp_path):
 def test_the_log_alone_can_be_the_events(tmp_path):
     data = write(tmp_path / "data", events=None)
     log = put(tmp_path / "log", engaged(*[(f"e{i}", 1, 10 * (1 + i % 3), T + i, None) for i in range(9)]))
-    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=Logs(events=log), now=NOW)
+    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(events=log), now=NOW)
     assert found.event_time.tolist() == list(range(T, T + 9))
     with pytest.raises(DataError, match="at least the events table"):
         prepare(data, tmp_path / "other", now=NOW)
@@ -137,8 +139,8 @@ def test_equal_logs_give_equal_bytes_however_they_are_cut_into_parts(tmp_path):
     data = write(tmp_path / "data")
     serves = [served(("a", 1, 10, T - 9, "art")), served(("b", 1, 20, T - 9, "food"))]
     log = [engaged(("e1", 1, 10, T, "a")), engaged(("e2", 1, 20, T, None))]
-    one = Logs(put(tmp_path / "e1", pl.concat(log)), put(tmp_path / "s1", pl.concat(serves)))
-    two = Logs(put(tmp_path / "e2", *log), put(tmp_path / "s2", *serves[::-1]))
+    one = FeedbackLogs(put(tmp_path / "e1", pl.concat(log)), put(tmp_path / "s1", pl.concat(serves)))
+    two = FeedbackLogs(put(tmp_path / "e2", *log), put(tmp_path / "s2", *serves[::-1]))
     found = [
         prepare(data, tmp_path / name, PrepareConfig(split="user"), logs=logs, now=NOW)
         for name, logs in (("one", one), ("two", two))
@@ -175,7 +177,12 @@ def test_a_log_that_is_not_there_or_of_other_ids_is_refused(tmp_path, what):
         (data / "items.parquet", DataError, "is missing"),
     ):
         with pytest.raises(error, match=message):
-            prepare(data, tmp_path / "out", logs=Logs(served=path) if what == "served" else Logs(path), now=NOW)
+            prepare(
+                data,
+                tmp_path / "out",
+                logs=FeedbackLogs(served=path) if what == "served" else FeedbackLogs(path),
+                now=NOW,
+            )
         assert not (tmp_path / "out").exists()
 
 
@@ -189,9 +196,9 @@ def test_any_table_may_be_a_folder_of_parts(tmp_path):
     found = []
     for folder in (whole, parted):
         with open_engine(tmp_path, "500MB", 1) as connection:
-            clean(connection, folder, Rules(("hide",), 0.0, NOW))
+            clean_tables(connection, folder, EventRules(("hide",), 0.0, NOW))
             found.append([connection.frame(query).rows() for query in queries])
     assert found[0] == found[1]
     events().write_parquet(parted / "events.parquet")
     with open_engine(tmp_path, "500MB", 1) as connection, pytest.raises(DataError, match="both there"):
-        clean(connection, parted, Rules(("hide",), 0.0, NOW))
+        clean_tables(connection, parted, EventRules(("hide",), 0.0, NOW))

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("pyspark", reason="needs the extra [spark]")
 
-from multitudes.data.spark_errors import explained, not_started
+from multitudes.data.spark_errors import explain_error, start_error
 from multitudes.errors import MissingError, UnavailableError
 
 STARTS = {
@@ -35,13 +35,13 @@ STARTS = {
 @pytest.mark.parametrize("start", STARTS)
 def test_a_start_that_failed_names_its_cause_in_one_line(start):
     error, log, cause = STARTS[start]
-    told = not_started(RuntimeError(error), log, "here")
+    told = start_error(RuntimeError(error), log, "here")
     assert isinstance(told, UnavailableError)
     assert str(told).startswith("master = 'here': Spark does not start: ")
     assert str(told).endswith(cause)
 
 
-@pytest.mark.parametrize("tell", [lambda e: not_started(e, "", "here"), lambda e: explained(e, "here", "2g")])
+@pytest.mark.parametrize("tell", [lambda e: start_error(e, "", "here"), lambda e: explain_error(e, "here", "2g")])
 def test_a_full_disk_is_told_as_one(tell):
     told = tell(RuntimeError("An error occurred\n: java.io.IOException: No space left on device\n\tat java.base"))
     assert isinstance(told, MissingError)
@@ -52,8 +52,8 @@ def test_another_version_of_spark_is_told_as_one():
     error = RuntimeError(
         "java.io.InvalidClassException: org.apache.spark.rpc; local class incompatible: stream classdesc"
     )
-    assert "of another version than this pyspark" in str(explained(error, "spark://host:7077", "2g"))
+    assert "of another version than this pyspark" in str(explain_error(error, "spark://host:7077", "2g"))
 
 
 def test_what_is_a_defect_of_ours_stays_one():
-    assert explained(RuntimeError("java.lang.NullPointerException"), "here", "2g") is None
+    assert explain_error(RuntimeError("java.lang.NullPointerException"), "here", "2g") is None

@@ -3,7 +3,7 @@
 import pytest
 
 from multitudes.data import spark_session
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.spark_session import SparkConfig
 from multitudes.errors import MissingError
 
 GOOD = "java.base@17.0.21\njdk.incubator.vector@17.0.21\n"

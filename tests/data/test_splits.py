@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.data.splits import quantile, rule
-from multitudes.data.whole import Users
+from multitudes.data.splits import exact_quantile, split_function
+from multitudes.data.user_batches import UserEvents
 
 # (user, time) pairs; few distinct times, so that ties are the rule.
 WORLDS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), min_size=1, max_size=40)
@@ -22,8 +22,8 @@ def split_of(world, name, validation=0.1, test=0.1):
     ordered = sorted(world)
     numbers, events = zip(*sorted(Counter(user for user, _ in world).items()), strict=True)
     time_E = np.array([time for _, time in ordered])
-    split = rule(name, validation, test, lambda: [time_E])
-    split_E = split(Users(np.array(numbers), np.array(events), time_E))
+    split = split_function(name, validation, test, lambda: [time_E])
+    split_E = split(UserEvents(np.array(numbers), np.array(events), time_E))
     return [(*event, part) for event, part in zip(ordered, split_E.tolist(), strict=True)]
 
 
@@ -101,4 +101,4 @@ def test_leave_one_out_takes_the_last_two_events_of_users_with_three():
 def test_a_quantile_is_the_smallest_value_with_the_share_at_or_below_it(values, share):
     array = np.array(values, dtype=np.int64)
     expected = sorted(values)[max(1, ceil(Decimal(repr(share)) * len(values))) - 1]
-    assert quantile(lambda: np.array_split(array, 3), share) == expected
+    assert exact_quantile(lambda: np.array_split(array, 3), share) == expected

@@ -3,7 +3,7 @@
 import pytest
 from pyarrow import fs
 
-from multitudes.data.address import Address
+from multitudes.data.location import RemotePath
 from multitudes.errors import UnavailableError, UsageError
 
 
@@ -43,7 +43,7 @@ class Deaf(fs.FileSystemHandler):  # type: ignore[misc]
     ],
 )
 def test_what_a_store_says_becomes_a_line(said, error, expected):
-    deaf = Address("mock://shop", fs.PyFileSystem(Deaf(said)), "shop")
+    deaf = RemotePath("mock://shop", fs.PyFileSystem(Deaf(said)), "shop")
     with pytest.raises(error, match=expected) as refused:
         deaf.is_dir()
     assert "\n" not in str(refused.value)

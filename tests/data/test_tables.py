@@ -51,7 +51,7 @@ def test_ids_in_csv_are_kept_as_they_are_written(tmp_path, ids):
     (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp\n{ids[0]},1,5\n{ids[1]},2,6\n")
     found, (rows,) = cleaned(tmp_path, "SELECT user_id, item_id FROM event ORDER BY file_row")
     assert rows.rows() == [(ids[0], 1), (ids[1], 2)]
-    assert found.kinds == {"user_id": "string", "item_id": "int64"}
+    assert found.id_types == {"user_id": "string", "item_id": "int64"}
 
 
 def test_ids_beyond_the_reach_of_a_float_stay_apart(tmp_path):
@@ -176,10 +176,10 @@ def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, pa
 def test_a_file_in_place_of_the_folder_is_called_a_file(tmp_path):
     (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
     with pytest.raises(UsageError, match=r"events\.csv: a file, and expected is the folder that holds it"):
-        tables.find(tmp_path / "events.csv")
+        tables.find_tables(tmp_path / "events.csv")
 
 
-@pytest.mark.parametrize("look", [tables.find, lambda folder: tables.at(folder / "events")])
+@pytest.mark.parametrize("look", [tables.find_tables, lambda folder: tables.resolve_table(folder / "events")])
 def test_a_part_of_another_format_is_refused_and_not_left_out(tmp_path, look):
     (tmp_path / "events").mkdir()
     (tmp_path / "events" / "part-0.parquet").touch()

@@ -3,7 +3,7 @@
 import polars as pl
 
 from multitudes.data.prepare import PrepareConfig
-from multitudes.data.validate import span, validate
+from multitudes.data.validate import time_range_text, validate
 from tests.data.tables import NOW, events, items, users, write
 
 ONE_THREAD = PrepareConfig(threads=1)
@@ -24,12 +24,12 @@ def test_counts_spans_and_coverages_of_the_small_world(tmp_path):
     # user 1 follows food and art: three of the four events; user 2 follows sea: one of the two
     assert report.shares["events_of_followed_topics"] == 4 / 6
     assert report.shares["users_with_follows"] == 1
-    assert "1970-01-01 00:01 to 1970-01-01 00:07 UTC" in span(report)
+    assert "1970-01-01 00:01 to 1970-01-01 00:07 UTC" in time_range_text(report)
 
 
 def test_times_of_no_calendar_are_shown_and_not_a_defect(tmp_path):
     report = validate(write(tmp_path, events=events(timestamp=[-(10**18), 1, 2, 3, 4, 5])), ONE_THREAD, now=NOW)
-    assert span(report).startswith("-31688736537-03-10 22:13 to 1970-01-01 00:00 UTC")
+    assert time_range_text(report).startswith("-31688736537-03-10 22:13 to 1970-01-01 00:00 UTC")
 
 
 def test_a_user_with_very_many_events_is_odd(tmp_path):
@@ -43,5 +43,5 @@ def test_a_user_with_very_many_events_is_odd(tmp_path):
 def test_an_order_without_times_is_said(tmp_path):
     report = validate(write(tmp_path, events=events(timestamp=[0, 1, 2, 3, 0, 1])), ONE_THREAD, now=NOW)
     assert report.ordered_only
-    assert span(report) == "positions 0 to 3"
+    assert time_range_text(report) == "positions 0 to 3"
     assert any("leave_one_out" in warning for warning in report.warnings)

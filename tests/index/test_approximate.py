@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from multitudes.index.approximate import Approximate
-from multitudes.index.request import checked
-from multitudes.index.rows import checked_rows
-from multitudes.index.scan import no_hits
-from multitudes.index.tuning import PROMISE, Level, TopicLevel, Tuning, Walk
+from multitudes.index.approximate import ApproximateSearch
+from multitudes.index.hits import empty_hits
+from multitudes.index.item_table import make_item_table
+from multitudes.index.request import check_request
+from multitudes.index.tuning import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
 from tests.index.tuned_worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
@@ -23,7 +23,7 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, walk: Walk, wanted_Q, among=None):
+    def propose(self, query_QD, walk: QueryLevels, wanted_Q, among=None):
         self.asked += walk.effort_Q.tolist()
         left = np.arange(ITEMS)
         if among is not None:
@@ -38,16 +38,18 @@ def _engine() -> Best:
     return Best()
 
 
-def index(engine, topics=None, measured=()) -> Approximate:
-    rows = checked_rows(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
+def index(engine, topics=None, measured=()) -> ApproximateSearch:
+    rows = make_item_table(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
     levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0) for depth in (10, 20, 50, 100))
-    return Approximate(rows, engine, Tuning(levels, PROMISE._replace(scanned=50), "queries", 1, 1, tuple(measured)))
+    return ApproximateSearch(
+        rows, engine, Tuning(levels, DEFAULT_TARGET._replace(scanned=50), "queries", 1, 1, tuple(measured))
+    )
 
 
-def ask(approximate: Approximate, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
+def ask(approximate: ApproximateSearch, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
     topic_Q = np.array([topic])
     without = None if excluded is None else [np.asarray(excluded)]
-    hits = approximate.search(checked(query_QD, limit, without, topic_Q, False, dimension=1, items=ITEMS))
+    hits = approximate.search(check_request(query_QD, limit, without, topic_Q, False, dimension=1, items=ITEMS))
     return [int(i) for i in hits.ids(0)]
 
 
@@ -81,13 +83,13 @@ def test_deeper_than_was_tuned_it_is_scanned(engine):
 def test_many_queries_that_exclude_something_else_each_are_searched_in_one_call(engine, monkeypatch):
     calls, propose = [], engine.propose
 
-    def noted(query_QD, walk: Walk, wanted_Q, among=None):
+    def noted(query_QD, walk: QueryLevels, wanted_Q, among=None):
         calls.append(among)
         return propose(query_QD, walk, wanted_Q, among)
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
-    request = checked(np.ones((8, 1)), 40, excluded, None, False, dimension=1, items=ITEMS)
+    request = check_request(np.ones((8, 1)), 40, excluded, None, False, dimension=1, items=ITEMS)
     hits = index(engine).search(request)
     assert calls == [None], "no selector: it would be one for all of them"
     for q in range(8):
@@ -95,7 +97,7 @@ def test_many_queries_that_exclude_something_else_each_are_searched_in_one_call(
 
 
 def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkeypatch):
-    monkeypatch.setattr("multitudes.index.exact.scan", lambda query_QD, *_: no_hits(len(query_QD), 0))
+    monkeypatch.setattr("multitudes.index.exact.scan", lambda query_QD, *_: empty_hits(len(query_QD), 0))
     zero = np.zeros((1, 1), dtype=np.float32)
     assert ask(index(engine), 12, query_QD=zero) == list(range(12))
     assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]
@@ -104,7 +106,7 @@ def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkey
 
 
 def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
-    def some(query_QD, walk: Walk, wanted_Q, among=None):
+    def some(query_QD, walk: QueryLevels, wanted_Q, among=None):
         engine.asked += walk.effort_Q.tolist()
         row = np.arange(wanted_Q.max())
         return np.where(row < 0.6 * walk.effort_Q[:, None], row, -1)

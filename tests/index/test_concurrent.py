@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from multitudes.index import live
-from multitudes.index.exact import Exact
-from multitudes.index.layers import Layer
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.live import Layer, LiveIndex
 
 N, D, VERSIONS, READERS = 60, 4, 30, 2
 Pace = Callable[[], None]
@@ -22,11 +21,11 @@ def version(number: int) -> np.ndarray:
     return np.full((N, D), number, dtype=np.float32)
 
 
-def fresh() -> Live:
-    return Live(Exact.build(np.arange(N), version(0)))
+def fresh() -> LiveIndex:
+    return LiveIndex(ExactIndex.build(np.arange(N), version(0)))
 
 
-def seen_while(change_all: Callable[[Live, np.ndarray, Pace], None]) -> list[tuple[int, set[float]]]:
+def seen_while(change_all: Callable[[LiveIndex, np.ndarray, Pace], None]) -> list[tuple[int, set[float]]]:
     """Return how many items, and which versions of them, each search of two threads saw during the changes."""
     index, done, searched = fresh(), Event(), Semaphore(0)
 
@@ -63,7 +62,7 @@ def test_a_search_sees_one_version_of_all_items():
 
 
 def test_the_control_two_halves_are_seen_one_by_one():
-    def in_two_halves(index: Live, vectors_nD: np.ndarray, pace: Pace) -> None:
+    def in_two_halves(index: LiveIndex, vectors_nD: np.ndarray, pace: Pace) -> None:
         for half in (np.arange(N // 2), np.arange(N // 2, N)):
             index.add(half, vectors_nD[half])
             pace()
@@ -81,7 +80,7 @@ def test_two_writers_lose_nothing():
 
 def test_the_control_without_the_lock_a_change_is_lost(monkeypatch: pytest.MonkeyPatch):
     """A writer that comes between another's reading and replacing of the state is overwritten."""
-    index, folded, waiting = fresh(), live._folded, [2_000]
+    index, folded, waiting = fresh(), live._compact, [2_000]
 
     def interrupted(layers: list[Layer]) -> tuple[Layer, ...]:
         if waiting:
@@ -89,6 +88,6 @@ def test_the_control_without_the_lock_a_change_is_lost(monkeypatch: pytest.Monke
         return folded(layers)
 
     monkeypatch.setattr(index, "_writing", nullcontext())
-    monkeypatch.setattr(live, "_folded", interrupted)
+    monkeypatch.setattr(live, "_compact", interrupted)
     index.add([1_000], np.ones((1, D)))
     assert index.ids()[N:].tolist() == [1_000]

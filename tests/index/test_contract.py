@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from multitudes.index import scan
-from multitudes.index.build import load
-from multitudes.index.exact import Exact
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import load_embedded
 from multitudes.index.hnsw import build as build_hnsw
 from multitudes.index.inverted import build as build_inverted
-from multitudes.index.live import Live
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, Index, Topics
-from multitudes.index.tuning import Promise
+from multitudes.index.tuning import RecallTarget
 from tests.index import worlds
 from tests.index.worlds import Build, World, ask, changed, clustered, copied, latent, plain_world
 
@@ -31,24 +31,24 @@ pytestmark = pytest.mark.contract
 
 
 QUERIES = 24
-PROMISE = Promise(recall=0.97, deepest=100, scanned=500)  # topics of more than 500 items are searched, not scanned
+PROMISE = RecallTarget(recall=0.97, deepest=100, scanned=500)  # topics of more than 500 items are searched, not scanned
 few = settings(max_examples=10, deadline=None)
 Vectors = NDArray[np.float32]
 
 
-def exact(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> Live:
+def exact(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
     del queries  # nothing to tune
-    return Live(Exact.build(ids, vectors, topics))
+    return LiveIndex(ExactIndex.build(ids, vectors, topics))
 
 
-def inverted(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> Live:
+def inverted(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
     """Build an inverted index, of a few lists where Hypothesis makes a small corpus."""
     lists = min(4, len(ids)) if len(ids) < 100 else None
-    return Live(build_inverted(ids, vectors, topics, queries=queries, lists=lists, promise=PROMISE))
+    return LiveIndex(build_inverted(ids, vectors, topics, queries=queries, lists=lists, promise=PROMISE))
 
 
-def hnsw(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> Live:
-    return Live(build_hnsw(ids, vectors, topics, queries=queries, promise=PROMISE))
+def hnsw(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
+    return LiveIndex(build_hnsw(ids, vectors, topics, queries=queries, promise=PROMISE))
 
 
 ENGINES = {"exact": exact, "inverted": inverted, "hnsw": hnsw}
@@ -98,15 +98,15 @@ def test_of_copies_at_the_limit_the_smaller_ids_are_found_however_a_product_roun
     rng = np.random.default_rng(5)
     few = rng.standard_normal((20, 3)).astype(np.float32)
     which = np.arange(60) % 20
-    products = scan.products
+    products = scan.inner_products
 
     def rounded(query_QD: np.ndarray, vectors_nD: np.ndarray) -> np.ndarray:
         score_Qn = products(query_QD, vectors_nD)
         return score_Qn * (1 + np.finfo(np.float32).eps * rng.integers(-1, 2, score_Qn.shape)).astype(np.float32)
 
-    monkeypatch.setattr(scan, "products", rounded)
+    monkeypatch.setattr(scan, "inner_products", rounded)
     query_QD = rng.standard_normal((50, 3)).astype(np.float32)
-    hits = Exact.build(np.arange(60), few[which]).search(query_QD, 7)  # two triples, and one of a third
+    hits = ExactIndex.build(np.arange(60), few[which]).search(query_QD, 7)  # two triples, and one of a third
     for q in range(50):
         triples = [i % 20 + 20 * copy for i in hits.ids(q)[::3].tolist() for copy in range(3)]
         assert hits.ids(q).tolist() == triples[:7]
@@ -129,7 +129,7 @@ def test_an_index_knows_what_it_holds_also_when_it_was_saved(build: Build, world
     worlds.check_contents(index, world)
     worlds.check_log_sums(index, world)
     with TemporaryDirectory() as folder:
-        worlds.check_saved_and_loaded(index, world, load, Path(folder))
+        worlds.check_saved_and_loaded(index, world, load_embedded, Path(folder))
 
 
 @named

@@ -11,16 +11,16 @@ import pytest
 
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files, hnsw, inverted
-from multitudes.index.build import load
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import load_embedded
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
 from tests.index import worlds
 from tests.index.worlds import World, ask, csr, latent, plain_world
 
 D = 4
 EYE = np.eye(2, D)
-ENGINES: list[Any] = [Exact, inverted, hnsw]
+ENGINES: list[Any] = [ExactIndex, inverted, hnsw]
 engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
 
 
@@ -29,10 +29,10 @@ def world(seed: int = 0) -> World:
     return plain_world(latent(rng, 60, D), latent(rng, 5, D), 60, [[1 + i % 3] for i in range(60)])
 
 
-def small(engine: Any, seed: int = 0, changes: bool = True) -> Live:
+def small(engine: Any, seed: int = 0, changes: bool = True) -> LiveIndex:
     """Return a live index that went through every kind of change."""
     it = world(seed)
-    index = Live(engine.build(it.ids, it.vectors_nD, it.topics()))
+    index = LiveIndex(engine.build(it.ids, it.vectors_nD, it.topics()))
     if changes:
         index.add(np.arange(58, 70), np.random.default_rng(seed + 1).standard_normal((12, D)), csr([[2]] * 12))
         index.remove([0, 69])
@@ -75,7 +75,7 @@ def test_a_build_refuses_what_no_search_could_answer(engine: Any, ids: Any, vect
 
 @bad_items
 def test_a_refused_addition_changes_nothing(ids: Any, vectors: Any, topics: Any, message: str):
-    index, before = small(Exact), small(Exact)
+    index, before = small(ExactIndex), small(ExactIndex)
     with pytest.raises(DataError, match=message):
         index.add(ids, vectors, topics)
     check_equal(index, before)
@@ -84,14 +84,14 @@ def test_a_refused_addition_changes_nothing(ids: Any, vectors: Any, topics: Any,
         check_equal(index, before)
 
 
-def check_equal(index: Live, other: Live) -> None:
+def check_equal(index: LiveIndex, other: LiveIndex) -> None:
     assert worlds.identical(ask(index, world()), ask(other, world()))
     assert index.info() == other.info()
     assert [index.items_of(t).tolist() for t in range(4)] == [other.items_of(t).tolist() for t in range(4)]
 
 
 def test_an_addition_of_another_width_is_refused_with_both():
-    index, before = small(Exact), small(Exact)
+    index, before = small(ExactIndex), small(ExactIndex)
     with pytest.raises(DataError, match="have 5 dimensions; the index holds 4"):
         index.add([1, 2], np.eye(2, 5))
     check_equal(index, before)
@@ -109,7 +109,7 @@ def test_an_addition_of_another_width_is_refused_with_both():
     ],
 )
 def test_a_refused_removal_changes_nothing(ids: Any, error: type[Exception], message: str):
-    index, before = small(Exact), small(Exact)
+    index, before = small(ExactIndex), small(ExactIndex)
     index.add([-1, -2], EYE)
     before.add([-1, -2], EYE)
     with pytest.raises(error, match=message):
@@ -175,9 +175,9 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path
     for name, seed in (("index", 0), ("other", 5)):
         (tmp_path / name).mkdir()
         small(engine, seed, changes).save(tmp_path / name)
-    before = ask(load(tmp_path / "index"), world())
+    before = ask(load_embedded(tmp_path / "index"), world())
     yield tmp_path / "index", tmp_path / "other"
-    assert worlds.identical(ask(load(tmp_path / "index"), world()), before)
+    assert worlds.identical(ask(load_embedded(tmp_path / "index"), world()), before)
 
 
 @pytest.mark.parametrize("damage", [flipped, cut])
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_refused_by_its_name(saved: tuple[Path, Path], damage:
         for damaged in damage(whole):
             file.write_bytes(damaged)
             with pytest.raises(ArtefactError, match=file.name):
-                load(saved[0])
+                load_embedded(saved[0])
         file.write_bytes(whole)
 
 
@@ -196,7 +196,7 @@ def test_a_missing_file_is_refused_by_its_name(saved: tuple[Path, Path]):
         whole = file.read_bytes()
         file.unlink()
         with pytest.raises(ArtefactError, match=f"{file.name}: missing"):
-            load(saved[0])
+            load_embedded(saved[0])
         file.write_bytes(whole)
 
 
@@ -208,7 +208,7 @@ def test_a_file_of_another_index_is_refused_by_its_name(saved: tuple[Path, Path]
             continue  # the ids and topics of both are the same
         file.write_bytes(others)
         with pytest.raises(ArtefactError, match="npy|faiss" if file.name == files.DESCRIPTION else file.name):
-            load(index)
+            load_embedded(index)
         file.write_bytes(whole)
 
 
@@ -219,7 +219,7 @@ def test_another_format_is_refused_with_both_versions(saved: tuple[Path, Path], 
     description.write_text(json.dumps(json.loads(whole) | {"version": version}))
     expected = f"index.json: multitudes-index version {version}; expected multitudes-index version"
     with pytest.raises(ArtefactError, match=expected):
-        load(saved[0])
+        load_embedded(saved[0])
     description.write_text(whole)
 
 
@@ -231,19 +231,19 @@ def test_the_control_without_checksums_damage_is_not_seen(name: str, tmp_path: P
     whole[-2] ^= 0x10
     (tmp_path / name).write_bytes(whole)
     with pytest.raises(ArtefactError, match=name):
-        load(tmp_path)
+        load_embedded(tmp_path)
     monkeypatch.setattr(files, "verify", lambda *_: None)
-    damaged, whole_index = load(tmp_path), small(inverted, changes=False)
+    damaged, whole_index = load_embedded(tmp_path), small(inverted, changes=False)
     if name == "vectors.npy":
         assert not worlds.identical(ask(damaged, world()), ask(whole_index, world())), "a wrong answer"
 
 
 def test_a_change_that_the_description_does_not_name_is_not_read(tmp_path: Path):
     changed, plain = tmp_path / "changed", tmp_path / "plain"
-    for folder, index in ((changed, small(Exact)), (plain, small(Exact, changes=False))):
+    for folder, index in ((changed, small(ExactIndex)), (plain, small(ExactIndex, changes=False))):
         folder.mkdir()
         index.save(folder)
     for file in changed.glob("layer-*.npy"):
         shutil.copy(file, plain)
-    assert len(load(plain)) == 60
-    assert len(load(changed)) == 68
+    assert len(load_embedded(plain)) == 60
+    assert len(load_embedded(changed)) == 68

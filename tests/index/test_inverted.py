@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from multitudes.index import hnsw, inverted
-from multitudes.index.build import IndexConfig, build, load
-from multitudes.index.exact import Exact
-from multitudes.index.tuning import PROMISE
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.index.tuning import DEFAULT_TARGET
 from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
 
 engines = pytest.mark.parametrize("engine", [inverted, hnsw])
-SHALLOW = PROMISE._replace(deepest=50)
-NARROW = PROMISE._replace(scanned=100)  # so that topics of this small corpus are large
+SHALLOW = DEFAULT_TARGET._replace(deepest=50)
+NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small corpus are large
 
 
 @engines
@@ -31,7 +31,7 @@ def test_the_recall_that_was_asked_for_holds_at_every_depth_on_queries_it_never_
 
 def test_the_control_least_effort_is_not_enough_where_there_are_no_clusters():
     vectors, queries = latent(np.random.default_rng(2))
-    index = inverted.build(np.arange(N), vectors, queries=queries, promise=PROMISE._replace(recall=0.01))
+    index = inverted.build(np.arange(N), vectors, queries=queries, promise=DEFAULT_TARGET._replace(recall=0.01))
     assert {level["effort"] for level in index.info()["tuning"]["levels"][:2]} == {1}
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
@@ -86,7 +86,9 @@ def test_queries_with_limits_of_their_own_are_answered_as_alone(engine: Any):
 
 def test_deeper_than_it_was_tuned_every_item_is_scored():
     vectors, queries = latent(np.random.default_rng(4))
-    index = inverted.build(np.arange(N), vectors, queries=queries, promise=PROMISE._replace(recall=0.01, deepest=50))
+    index = inverted.build(
+        np.arange(N), vectors, queries=queries, promise=DEFAULT_TARGET._replace(recall=0.01, deepest=50)
+    )
     found, wanted = (i.search(queries[:3], 51) for i in (index, exact(vectors)))
     assert (found.id_QN == wanted.id_QN).all()
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8, "the control"
@@ -100,11 +102,13 @@ def test_without_user_vectors_the_tuning_says_what_it_stood_on():
 def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
     vectors, _ = clustered(np.random.default_rng(6))
     ids, few = np.arange(N), vectors[:500]
-    assert isinstance(build(ids, vectors, IndexConfig()).segment, Exact)
-    assert build(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"] == inverted.KIND
-    assert build(ids[:500], few, IndexConfig(kind="hnsw")).segment.info()["kind"] == hnsw.KIND
-    assert build(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted.KIND
-    assert isinstance(build(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, Exact)
+    assert isinstance(build_embedded(ids, vectors, IndexConfig()).segment, ExactIndex)
+    assert (
+        build_embedded(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"] == inverted.KIND
+    )
+    assert build_embedded(ids[:500], few, IndexConfig(kind="hnsw")).segment.info()["kind"] == hnsw.KIND
+    assert build_embedded(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted.KIND
+    assert isinstance(build_embedded(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, ExactIndex)
 
 
 @engines
@@ -113,7 +117,7 @@ def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: A
     topics = by_topic(np.arange(N) % 2 == 0)
     index = engine.build(np.arange(N), vectors, topics, queries=queries, promise=SHALLOW)
     index.save(tmp_path)
-    again = load(tmp_path).segment
+    again = load_embedded(tmp_path).segment
     seen, topic_Q = [np.arange(0, N, 7)] * 20, np.arange(20) % 2
     before, after = (i.search(queries[:20], 30, excluded=seen, topic_Q=topic_Q) for i in (index, again))
     assert (before.id_QN == after.id_QN).all()

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from multitudes.errors import UsageError
-from multitudes.index.build import load
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import load_embedded
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from tests.index import worlds
 from tests.index.worlds import World, csr, latent, plain_world
@@ -21,14 +21,14 @@ D = 3
 ids_of_a_batch = st.lists(st.integers(0, 30), unique=True, max_size=8)
 
 
-def small(n: int = 40) -> tuple[Live, World]:
+def small(n: int = 40) -> tuple[LiveIndex, World]:
     """Return a live index of n items with topics 1 to 3, and its world."""
     rng = np.random.default_rng(4)
     world = plain_world(latent(rng, n, 8), latent(rng, 5, 8), n, [[1 + i % 3] for i in range(n)])
-    return Live(Exact.build(world.ids, world.vectors_nD, topics=world.topics())), world
+    return LiveIndex(ExactIndex.build(world.ids, world.vectors_nD, topics=world.topics())), world
 
 
-def log_sums(index: Live, query_QD: np.ndarray, topic_Q: np.ndarray) -> np.ndarray:
+def log_sums(index: LiveIndex, query_QD: np.ndarray, topic_Q: np.ndarray) -> np.ndarray:
     asked = index.search(query_QD, 1, topic_Q=topic_Q, log_sums=True).log_sum_Q
     assert asked is not None
     return asked
@@ -42,7 +42,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.rng = np.random.default_rng(0)
         self.held: dict[int, tuple[np.ndarray, list[int]]] = {i: (np.ones(D, np.float32) * i, [1]) for i in range(6)}
         ids, vectors_nD, topics = self.columns()
-        self.index = Live(Exact.build(ids, vectors_nD, topics=csr(topics)))
+        self.index = LiveIndex(ExactIndex.build(ids, vectors_nD, topics=csr(topics)))
 
     def columns(self) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
         ids = np.array(sorted(self.held), dtype=np.int64)
@@ -102,13 +102,13 @@ def test_what_changed_is_said_in_numbers():
 def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_times(monkeypatch: pytest.MonkeyPatch):
     index, _ = small()
     copied: list[int] = []
-    build = Exact.build
+    build = ExactIndex.build
 
-    def counted(ids: np.ndarray, vectors: np.ndarray, topics: Topics | None = None) -> Exact:
+    def counted(ids: np.ndarray, vectors: np.ndarray, topics: Topics | None = None) -> ExactIndex:
         copied.append(len(ids))
         return build(ids, vectors, topics)
 
-    monkeypatch.setattr(Exact, "build", counted)
+    monkeypatch.setattr(ExactIndex, "build", counted)
     most = 0
     for i in range(1_000):
         index.add([1_000 + i], np.full((1, 8), i))
@@ -139,13 +139,13 @@ def test_ids_are_gathered_once_for_each_state_and_anew_after_a_change():
 def test_what_has_gone_is_looked_up_once_for_each_change_however_many_search(monkeypatch: pytest.MonkeyPatch):
     index, world = small()
     looked_up: list[list[int]] = []
-    without = Exact.without
+    without = ExactIndex.without
 
-    def counted(segment: Exact, ids: np.ndarray) -> Exact:
+    def counted(segment: ExactIndex, ids: np.ndarray) -> ExactIndex:
         looked_up.append(ids.tolist())
         return without(segment, ids)
 
-    monkeypatch.setattr(Exact, "without", counted)
+    monkeypatch.setattr(ExactIndex, "without", counted)
     for gone in ([3], [5, 8]):
         index.remove(gone)
         for excluded in (None, [np.array([7])] * 5):
@@ -177,7 +177,7 @@ def test_a_new_version_has_the_topics_it_came_with_and_no_others():
 def test_a_removed_item_takes_its_share_of_the_sum_with_it_however_large():
     """The float32 sum of all is rounded more coarsely than what is left: a difference would be noise."""
     vectors_nD = np.eye(4, dtype=np.float32) * np.array([30, 1, 2, 3], np.float32)
-    index = Live(Exact.build(np.arange(4), vectors_nD, topics=csr([[1], [1], [1], [2]])))
+    index = LiveIndex(ExactIndex.build(np.arange(4), vectors_nD, topics=csr([[1], [1], [1], [2]])))
     query_QD = np.ones((2, 4), np.float32)
     index.remove([0])
     asked = log_sums(index, query_QD, np.array([ANY_TOPIC, 1]))
@@ -191,14 +191,14 @@ def test_a_removed_item_takes_its_share_of_the_sum_with_it_however_large():
 
 def test_a_sum_that_the_segment_does_not_know_stays_unknown(monkeypatch: pytest.MonkeyPatch):
     world = small()[1]
-    segment = Exact.build(world.ids, world.vectors_nD)
+    segment = ExactIndex.build(world.ids, world.vectors_nD)
     know = segment.search
 
     def not_all(*args: Any, **kwargs: Any) -> Hits:
         return know(*args, **kwargs)._replace(log_sum_Q=np.full(len(world.query_QD), np.nan, np.float32))
 
     monkeypatch.setattr(segment, "search", not_all)
-    index = Live(segment)
+    index = LiveIndex(segment)
     index.add([50], np.ones((1, 8)))
     index.remove([2])
     assert np.isnan(log_sums(index, world.query_QD, np.zeros(5, np.int64))).all()
@@ -215,7 +215,7 @@ def test_changes_are_saved_with_the_segment(change: str, tmp_path: Path):
     if change == "everything gone":
         index.remove(index.ids())
     index.save(tmp_path)
-    again = load(tmp_path)
+    again = load_embedded(tmp_path)
     assert worlds.identical(worlds.ask(index, world), worlds.ask(again, world))
     assert again.info() == index.info()
     assert again.ids().tolist() == index.ids().tolist()
@@ -231,17 +231,17 @@ def test_saving_again_leaves_no_change_of_before(tmp_path: Path):
     index.add([100], np.ones((1, 8)))
     index.save(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} > unchanged
-    Live(index.segment).save(tmp_path)
+    LiveIndex(index.segment).save(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == unchanged
-    assert len(load(tmp_path)) == 40
+    assert len(load_embedded(tmp_path)) == 40
 
 
 def test_a_rebuild_from_the_items_held_now_answers_the_same():
     index, world = small()
     index.add(np.arange(35, 55), worlds.latent(np.random.default_rng(9), 20, 8), csr([[2]] * 20))
     index.remove(np.arange(10))
-    ids, vectors_nD, topics = index.items()
-    rebuilt = Live(Exact.build(ids, vectors_nD, topics=topics))
+    ids, vectors_nD, topics = index.live_items()
+    rebuilt = LiveIndex(ExactIndex.build(ids, vectors_nD, topics=topics))
     assert (worlds.ask(index, world).id_QN == worlds.ask(rebuilt, world).id_QN).all()
     assert rebuilt.items_of(2).tolist() == index.items_of(2).tolist()
     assert len(rebuilt) == 45

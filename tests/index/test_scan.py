@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from multitudes.index import scan as module
-from multitudes.index.scan import best_of, cut, scan
+from multitudes.index.hits import top_hits, truncate_hits
+from multitudes.index.scan import scan
 
 
 @pytest.mark.parametrize("chunk", [1, 4 * 300 * 3, 4 * 2**20])
@@ -30,7 +31,7 @@ def test_every_query_gets_its_own_number_of_results_however_the_work_is_cut(chun
 def test_the_best_of_candidates_skip_holes_and_tie_by_the_smaller_id():
     ids = np.array([[-1, 3, 5, 9], [-1, -1, 2, 4]])
     scores = np.array([[-np.inf, 1, 2, 1], [-np.inf, -np.inf, 0, -1]], dtype=np.float32)
-    hits = best_of(ids, scores, 3)
+    hits = top_hits(ids, scores, 3)
     assert hits.id_QN.tolist() == [[5, 3, 9], [2, 4, -1]]
     assert hits.count_Q.tolist() == [3, 2]
-    assert cut(hits, np.array([1, 3])).id_QN.tolist() == [[5, -1, -1], [2, 4, -1]]
+    assert truncate_hits(hits, np.array([1, 3])).id_QN.tolist() == [[5, -1, -1], [2, 4, -1]]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from multitudes.index import sweep as module
-from multitudes.index.scan import products, scan
-from multitudes.index.sweep import sweep
+from multitudes.index import scan as module
+from multitudes.index.scan import inner_products, scan, scan_in_blocks
 
 IDS = np.arange(300) * 10
 
@@ -22,7 +21,7 @@ def world(ties: bool) -> tuple[np.ndarray, np.ndarray]:
 def test_it_finds_what_a_full_sort_does_however_the_items_are_cut(block: int, limit: int, ties: bool, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", block)
     query_QD, vectors_nD = world(ties)
-    hits, same = sweep(query_QD, IDS, vectors_nD, limit), scan(query_QD, IDS, vectors_nD, limit)
+    hits, same = scan_in_blocks(query_QD, IDS, vectors_nD, limit), scan(query_QD, IDS, vectors_nD, limit)
     order_Qn = np.argsort(-(query_QD @ vectors_nD.T), axis=1, kind="stable")
     np.testing.assert_array_equal(hits.id_QN, 10 * order_Qn[:, :limit])
     for found, scanned in zip(hits[:3], same[:3], strict=True):
@@ -35,33 +34,37 @@ def test_of_copies_the_smaller_ids_are_found_however_a_product_rounds(monkeypatc
     vectors_nD = np.tile(rng.standard_normal((20, 4)).astype(np.float32), (15, 1))
 
     def rounded(query_QD: np.ndarray, vectors_nD: np.ndarray) -> np.ndarray:
-        score_Qn = products(query_QD, vectors_nD)
+        score_Qn = inner_products(query_QD, vectors_nD)
         return score_Qn * (1 + np.finfo(np.float32).eps * rng.integers(-1, 2, score_Qn.shape)).astype(np.float32)
 
     monkeypatch.setattr(module, "products", rounded)
     monkeypatch.setattr(module, "_BLOCK", 16)
-    np.testing.assert_array_equal(sweep(query_QD, IDS, vectors_nD, 20).id_QN, scan(query_QD, IDS, vectors_nD, 20).id_QN)
+    np.testing.assert_array_equal(
+        scan_in_blocks(query_QD, IDS, vectors_nD, 20).id_QN, scan(query_QD, IDS, vectors_nD, 20).id_QN
+    )
 
 
 def test_what_fell_behind_is_dropped_on_the_way(monkeypatch: pytest.MonkeyPatch):
     held: list[int] = []
-    take = module._Best.take
+    take = module._TopCandidates.add_block
 
-    def watched(one: module._Best, score_n: np.ndarray, start: int) -> None:
+    def watched(one: module._TopCandidates, score_n: np.ndarray, start: int) -> None:
         take(one, score_n, start)
         held.append(one._held)
 
-    monkeypatch.setattr(module._Best, "take", watched)
+    monkeypatch.setattr(module._TopCandidates, "take", watched)
     monkeypatch.setattr(module, "_BLOCK", 10)
     query_QD, vectors_nD = world(ties=False)
-    sweep(query_QD, IDS, vectors_nD, 5)
-    assert max(held) <= module._ROOM * 5
-    sweep(query_QD, IDS, np.ones_like(vectors_nD), 5)
+    scan_in_blocks(query_QD, IDS, vectors_nD, 5)
+    assert max(held) <= module._BUFFER_FACTOR * 5
+    scan_in_blocks(query_QD, IDS, np.ones_like(vectors_nD), 5)
     assert max(held) == 300, "the control: what ties all may be among the best, as far as rounded scores say"
 
 
 def test_it_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "_BLOCK", 128)
     told: list[tuple[int, int]] = []
-    sweep(*world(ties=False)[:1], IDS, world(ties=False)[1], 5, lambda done, total, _="": told.append((done, total)))
+    scan_in_blocks(
+        *world(ties=False)[:1], IDS, world(ties=False)[1], 5, lambda done, total, _="": told.append((done, total))
+    )
     assert told == [(128, 300), (256, 300), (300, 300)]

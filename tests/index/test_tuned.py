@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import hnsw, inverted, tuned
-from multitudes.index.rows import checked_rows
-from multitudes.index.tuning import PROMISE, Promise, Walk
+from multitudes.index import approximate, hnsw, inverted
+from multitudes.index.item_table import make_item_table
+from multitudes.index.tuning import DEFAULT_TARGET, QueryLevels, RecallTarget
 from tests.index.tuned_worlds import N, by_topic, exact, latent
 
 ITEMS = 2_000
@@ -30,7 +30,7 @@ class Blind:
     def proposals(self, depth: int) -> list[int]:
         return [2 * depth + 32]
 
-    def propose(self, query_QD, walk: Walk, wanted_Q, among=None):
+    def propose(self, query_QD, walk: QueryLevels, wanted_Q, among=None):
         assert among is None
         self.asked += len(walk.effort_Q)
         score_Qn = np.where(self._blind_n, -np.inf, query_QD @ self._vectors_nD.T)
@@ -43,8 +43,10 @@ def test_a_large_topic_whose_search_falls_short_of_the_promise_is_scanned_and_an
     seen, poor = np.arange(ITEMS) % 2 == 0, np.arange(ITEMS) % 2 == 1
     topics = by_topic(seen, poor)
     engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
-    promise = Promise(recall=0.9, deepest=200, scanned=100)
-    index = tuned.build(checked_rows(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], promise)
+    promise = RecallTarget(recall=0.9, deepest=200, scanned=100)
+    index = approximate.build_tuned(
+        make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], promise
+    )
     searched, scanned = index.info()["tuning"]["topics"]
     assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
     assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)
@@ -61,7 +63,7 @@ def test_the_seed_draws_what_lists_are_trained_on():
     vectors, queries = latent(np.random.default_rng(9), 60)
     first, again, other = (
         inverted.build(
-            np.arange(N), vectors, queries=queries, lists=16, seed=seed, promise=PROMISE._replace(deepest=10)
+            np.arange(N), vectors, queries=queries, lists=16, seed=seed, promise=DEFAULT_TARGET._replace(deepest=10)
         )
         for seed in (0, 0, 1)
     )

@@ -3,19 +3,29 @@
 import numpy as np
 import pytest
 
+from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
-from multitudes.index.rows import checked_rows
 from multitudes.index.scan import scan
-from multitudes.index.tuning import Choice, Level, Promise, Sample, Tuning, depths, from_record, sample, tune
+from multitudes.index.tuning import (
+    Level,
+    ParameterGrid,
+    RecallTarget,
+    Sample,
+    Tuning,
+    sample_queries,
+    tune,
+    tuned_depths,
+    tuning_from_record,
+)
 
 EFFORTS = [2**power for power in range(12)]
-CHOICE = Choice(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
-PROMISE = Promise(recall=0.9, deepest=100, scanned=10)
+CHOICE = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
+PROMISE = RecallTarget(recall=0.9, deepest=100, scanned=10)
 
 
 @pytest.fixture(name="rows")
 def _rows():
-    return checked_rows(np.arange(2_000), np.random.default_rng(0).standard_normal((2_000, 4)))
+    return make_item_table(np.arange(2_000), np.random.default_rng(0).standard_normal((2_000, 4)))
 
 
 @pytest.fixture(name="some")
@@ -53,7 +63,7 @@ def test_more_proposals_make_up_for_codes_that_lose_much(rows, some):
 def test_a_depth_that_no_effort_reaches_has_no_level(rows, some):
     tuned = tune(CHOICE, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, PROMISE)
     assert [level.depth for level in tuned.levels] == [50]
-    assert tuned.places(np.array([0, 7, 50, 51])).tolist() == [0, 0, 0, 1], "the next deeper level, or a scan"
+    assert tuned.level_positions(np.array([0, 7, 50, 51])).tolist() == [0, 0, 0, 1], "the next deeper level, or a scan"
 
 
 def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
@@ -66,7 +76,7 @@ def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
         return whole
 
     drawn = np.random.default_rng(1).standard_normal((400, 4)).astype(np.float32)
-    promise = Promise(recall=0.94, deepest=10, scanned=10)
+    promise = RecallTarget(recall=0.94, deepest=10, scanned=10)
     few, many = (tune(CHOICE, ranked, rows, Sample(drawn[:n], drawn[n:], "queries"), promise) for n in (4, 200))
     assert few.levels[0].effort == 64
     assert many.levels[0].effort == 1
@@ -75,32 +85,34 @@ def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
 
 def test_what_checks_was_not_tuned_on(rows):
     queries = np.arange(40, dtype=np.float32).reshape(10, 4)
-    some = sample(queries, rows, seed=0)
-    drawn = np.concatenate([some.tuned_QD, some.checked_QD])
-    assert len(some.tuned_QD) == len(some.checked_QD) == 5
+    some = sample_queries(queries, rows, seed=0)
+    drawn = np.concatenate([some.tuning_QD, some.validation_QD])
+    assert len(some.tuning_QD) == len(some.validation_QD) == 5
     assert sorted(drawn[:, 0].tolist()) == queries[:, 0].tolist()
-    assert sample(None, rows, seed=0).name == sample(queries[:1], rows, seed=0).name == "items with noise"
+    assert (
+        sample_queries(None, rows, seed=0).name == sample_queries(queries[:1], rows, seed=0).name == "items with noise"
+    )
 
 
 def test_depths_rise_to_the_deepest():
-    assert depths(1_000) == [10, 20, 50, 100, 200, 500, 1_000]
-    assert depths(60) == [10, 20, 50, 60]
-    assert depths(3) == [3]
+    assert tuned_depths(1_000) == [10, 20, 50, 100, 200, 500, 1_000]
+    assert tuned_depths(60) == [10, 20, 50, 60]
+    assert tuned_depths(3) == [3]
 
 
 def test_a_tuning_comes_back_from_its_record():
     tuning = Tuning((Level(10, 3, 52, 0.99, 0.98, 0.97),), PROMISE, "queries", 4, 4)
-    assert from_record(tuning.record()) == tuning
+    assert tuning_from_record(tuning.to_record()) == tuning
 
 
 def test_queries_of_similar_levels_are_searched_in_one_call_each_at_the_next_depth_that_was_tuned():
     levels = tuple(Level(depth, depth // 2, 2 * depth + 32, 1.0, 1.0, 1.0) for depth in (10, 50, 100, 500, 1_000))
     tuning = Tuning(levels, PROMISE, "queries", 1, 1)
     depth_Q = np.array([101, 7, 1_001, 700, 60, 50, 9_999])
-    calls = list(tuning.together(depth_Q, np.array([0, 1, 2, 3, 4, 5])))
+    calls = list(tuning.group_queries(depth_Q, np.array([0, 1, 2, 3, 4, 5])))
     assert [where.tolist() for _, where in calls] == [[1, 4, 5], [0, 3], [2]]
     assert [walk and walk.depth_Q.tolist() for walk, _ in calls] == [[10, 100, 50], [500, 1_000], None]
     assert [column.tolist() for column in calls[0][0] or ()] == [[10, 100, 50], [5, 50, 25], [52, 232, 132]]
-    many = list(tuning.together(np.resize([10, 50], 200), np.arange(200)))
+    many = list(tuning.group_queries(np.resize([10, 50], 200), np.arange(200)))
     assert [len(where) for _, where in many] == [100, 100], "many look at the same things anyway"
-    assert [len(where) for _, where in tuning.together(np.full(600, 10), np.arange(600))] == [256, 256, 88]
+    assert [len(where) for _, where in tuning.group_queries(np.full(600, 10), np.arange(600))] == [256, 256, 88]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.exact import Exact
+from multitudes.index.exact import ExactIndex
 from multitudes.index.protocol import Hits, Topics
 
 N, D = 6_000, 32
@@ -35,6 +35,6 @@ def recall(found: Hits, truth: Hits) -> float:
     return float(np.mean([np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]))
 
 
-def exact(vectors: NDArray[np.float32], topics: Topics | None = None) -> Exact:
+def exact(vectors: NDArray[np.float32], topics: Topics | None = None) -> ExactIndex:
     """Return the reference over items 0, 1, …"""
-    return Exact.build(np.arange(len(vectors)), vectors, topics)
+    return ExactIndex.build(np.arange(len(vectors)), vectors, topics)

@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 
 from multitudes.logs import schemas
-from multitudes.logs.log import LogConfig
-from multitudes.logs.schemas import Kinds
+from multitudes.logs.logs import LogConfig
+from multitudes.logs.schemas import IdTypes
 from tests.logs.worlds import DRAMA, IMPLICIT, NOW, answer, event, logs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "logs.md").read_text(encoding="utf-8")
@@ -17,9 +17,9 @@ def test_the_five_lines_find_the_topic_of_an_engagement(tmp_path):
     (sql,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     assert len(sql.splitlines()) == 5
     written = logs(tmp_path / "logs")
-    written.served(answer("ann", "r1", (1, 2), NOW)._replace(origins=(DRAMA, IMPLICIT)))
-    written.served(answer("ann", "r2", (1, 3), NOW + 10)._replace(origins=(IMPLICIT, DRAMA)))
-    written.engaged([event(1, "ann", 1, NOW + 5), event(2, "ann", 1, NOW + 15), event(3, "ann", 3, NOW + 5)])
+    written.log_served(answer("ann", "r1", (1, 2), NOW)._replace(origins=(DRAMA, IMPLICIT)))
+    written.log_served(answer("ann", "r2", (1, 3), NOW + 10)._replace(origins=(IMPLICIT, DRAMA)))
+    written.log_events([event(1, "ann", 1, NOW + 5), event(2, "ann", 1, NOW + 15), event(3, "ann", 3, NOW + 5)])
     written.close()
     found = duckdb.execute(sql.replace("'logs/", f"'{tmp_path}/logs/")).fetchall()
     assert found == [
@@ -30,6 +30,10 @@ def test_the_five_lines_find_the_topic_of_an_engagement(tmp_path):
 
 
 def test_every_column_and_setting_is_documented():
-    kinds = Kinds("int64", "int64")
-    names = {*schemas.part("served", kinds), *schemas.part("events", kinds), *LogConfig.model_fields}
+    kinds = IdTypes("int64", "int64")
+    names = {
+        *schemas.segment_columns("served", kinds),
+        *schemas.segment_columns("events", kinds),
+        *LogConfig.model_fields,
+    }
     assert {name for name in names if f"`{name}`" not in PAGE} == set()

@@ -7,16 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from multitudes.errors import ArtefactError
-from multitudes.logs.log import Log, LogConfig
-from multitudes.logs.records import Served
-from multitudes.logs.schemas import Kinds
-from multitudes.retrieve.recommendation import Candidate
+from multitudes.logs.logs import Log, LogConfig
+from multitudes.logs.schemas import IdTypes, ServedResponse
+from multitudes.retrieval.response import Candidate
 from tests.logs.worlds import NOW, TEXT, answer, event, logs, parts, rows, spools
 
 
 def test_an_answer_is_a_row_for_each_candidate_with_what_brought_it(tmp_path):
     written = logs(tmp_path)
-    assert written.served(answer())
+    assert written.log_served(answer())
     written.close()
     columns = ("request_id", "user_id", "timestamp", "release", "degraded", "item_id", "rank", "score")
     whole = rows(tmp_path / "served")
@@ -34,8 +33,8 @@ def test_an_answer_is_a_row_for_each_candidate_with_what_brought_it(tmp_path):
 
 def test_events_are_rows_of_a_canonical_events_table(tmp_path):
     written = logs(tmp_path)
-    assert written.engaged([event(1), event(2, user="bob", item=5)])
-    assert written.engaged([])
+    assert written.log_events([event(1), event(2, user="bob", item=5)])
+    assert written.log_events([])
     written.close()
     assert rows(tmp_path / "events").rows(named=True)[1] == {
         "event_id": "e2", "user_id": "bob", "item_id": 5, "timestamp": NOW, "action": "save", "request_id": None
@@ -48,17 +47,17 @@ def test_candidates_of_an_answer_become_its_record():
         Candidate(12, None, 0.4, 2, "explicit", 8, "Drama", (8,)),
         Candidate(13, None, 0.3, 3, "implicit", 2, "Sci-Fi", (2,)),
     ]
-    record = Served.of(candidates, request_id="r", user_id=None, time_s=NOW, release="v1")
+    record = ServedResponse.from_candidates(candidates, request_id="r", user_id=None, time_s=NOW, release="v1")
     assert record.origin_N == [0, 1, 0]
     assert [origin.condition for origin in record.origins] == [None, "Drama"]
 
 
 def test_ids_come_back_exactly(tmp_path):
     largest = 2**63 - 1
-    written = logs(tmp_path, Kinds("int64", "string"))
+    written = logs(tmp_path, IdTypes("int64", "string"))
     odd = "".join(map(chr, range(300))) + ' "\\\u2028🙂'
-    written.served(answer(user=-largest - 1, items=("007", "7", odd)))
-    written.served(answer(user=None, items=(odd,)))
+    written.log_served(answer(user=-largest - 1, items=("007", "7", odd)))
+    written.log_served(answer(user=None, items=(odd,)))
     written.close()
     found = rows(tmp_path / "served")
     assert found["user_id"].to_list() == [-largest - 1] * 3 + [None]
@@ -79,9 +78,9 @@ def test_ids_come_back_exactly(tmp_path):
 )
 def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
     written = logs(tmp_path)
-    assert written.served(answer())
-    assert not written.served(bad)
-    assert written.served(answer())
+    assert written.log_served(answer())
+    assert not written.log_served(bad)
+    assert written.log_served(answer())
     written.close()
     assert rows(tmp_path / "served").height == 6
     assert written.counts()["served"] == {
@@ -92,8 +91,8 @@ def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
 
 def test_whose_rows_are_lost_is_not_said(tmp_path, caplog):
     written = logs(tmp_path)
-    written.served(answer(user=77_001))
-    written.engaged([event(1, user=77_001)])
+    written.log_served(answer(user=77_001))
+    written.log_events([event(1, user=77_001)])
     assert caplog.text.count("rows are lost") == 2
     assert "77001" not in caplog.text
     written.close()
@@ -101,7 +100,7 @@ def test_whose_rows_are_lost_is_not_said(tmp_path, caplog):
 
 def test_an_answer_without_candidates_is_no_row(tmp_path):
     written = logs(tmp_path)
-    assert written.served(answer(items=())._replace(origins=()))
+    assert written.log_served(answer(items=())._replace(origins=()))
     written.close()
     assert parts(tmp_path / "served") == []
 
@@ -109,30 +108,30 @@ def test_an_answer_without_candidates_is_no_row(tmp_path):
 def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
     written = logs(tmp_path, part_mb=0.002, part_s=60, keep_days=0)
     for number in range(100):
-        written.engaged([event(number)])
+        written.log_events([event(number)])
     assert len(spools(tmp_path / "events")) > 3  # large ones are let go at once, and become parts at a tick
-    written.tick(NOW)
+    written.maintain(NOW)
     assert len(spools(tmp_path / "events")) <= 1
-    written.tick(NOW + 10**9)
+    written.maintain(NOW + 10**9)
     assert spools(tmp_path / "events") == []
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
 
 
 def test_a_tick_before_its_time_makes_no_part(tmp_path):
     written = logs(tmp_path)
-    written.engaged([event(1)])
-    written.tick(0)
+    written.log_events([event(1)])
+    written.maintain(0)
     assert parts(tmp_path / "events") == []
     written.close()
     assert spools(tmp_path / "events") == []
 
 
 def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("multitudes.logs.logs._TICK_S", 0.001)
+    monkeypatch.setattr("multitudes.logs.logs._MAINTENANCE_INTERVAL_S", 0.001)
     written = logs(tmp_path, part_s=1e-9)
     written.start()
     for number in range(50):
-        assert written.engaged([event(number)])
+        assert written.log_events([event(number)])
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(50)]
 
@@ -140,7 +139,7 @@ def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
 def test_a_folder_belongs_to_one_log_and_one_kind_of_ids(tmp_path):
     logs(tmp_path).close()
     with pytest.raises(ArtefactError, match="Choose another folder"):
-        logs(tmp_path, Kinds("int64", "int64"))
+        logs(tmp_path, IdTypes("int64", "int64"))
     with pytest.raises(ArtefactError, match="holds the log"):
         Log(tmp_path / "served", "events", TEXT, LogConfig())
     (tmp_path / "served" / "log.json").write_text("{")
@@ -151,15 +150,15 @@ def test_a_folder_belongs_to_one_log_and_one_kind_of_ids(tmp_path):
 def test_threads_share_a_log(tmp_path):
     written = logs(tmp_path, part_mb=0.01)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: written.engaged([event(number)]), range(400)))
-        written.tick(NOW)
+        list(pool.map(lambda number: written.log_events([event(number)]), range(400)))
+        written.maintain(NOW)
     written.close()
     assert sorted(rows(tmp_path / "events")["event_id"]) == sorted(f"e{number}" for number in range(400))
 
 
 def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
     written = logs(tmp_path)
-    written.served(answer())
+    written.log_served(answer())
     written.close()
     assert rows(tmp_path / "served").schema == pl.Schema(
         {
@@ -180,10 +179,10 @@ def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
 
 
 def test_a_long_spool_becomes_rows_piece_by_piece_and_every_row_is_there_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("multitudes.logs.rotate._BYTES", 1_000)
+    monkeypatch.setattr("multitudes.logs.rotation._CHUNK_BYTES", 1_000)
     written = logs(tmp_path)
     for number in range(200):
-        assert written.engaged([event(number)])
+        assert written.log_events([event(number)])
     written.close()
     (part,) = (tmp_path / "events").glob("*.parquet")
     assert pq.ParquetFile(part).num_row_groups > 5

@@ -9,8 +9,8 @@ from time import time
 import pytest
 
 from multitudes.logs import folder as places
-from multitudes.logs.lines import events_line
-from multitudes.logs.spool import Spool, abandoned, read
+from multitudes.logs.lines import encode_events
+from multitudes.logs.spool import Spool, lock_if_abandoned, read_lines
 from tests.logs.worlds import TEXT, Process, event, logs, parts, rows, spools
 
 # Appends events and says each time how many there are; the control keeps them in a buffer of its own, which is larger
@@ -37,7 +37,7 @@ for i in range(10**9):
 def killed(folder, kind: str) -> tuple[list[str], int]:
     """Kill a process that appends events; return those in parts afterwards, and how many it said were there."""
     heir = logs(folder)
-    spool = places.new_spool(folder / "events", time())
+    spool = places.new_spool_path(folder / "events", time())
     child = subprocess.Popen([sys.executable, "-c", _WRITER, str(spool), kind], stdout=subprocess.PIPE, text=True)
     assert child.stdout
     said = [next(child.stdout) for _ in range(500)]
@@ -45,7 +45,7 @@ def killed(folder, kind: str) -> tuple[list[str], int]:
     said += [line for line in child.stdout if line.endswith("\n")]
     child.stdout.close()
     child.wait()
-    heir.tick(0)
+    heir.maintain(0)
     return rows(folder / "events")["event_id"].to_list(), int(said[-1])
 
 
@@ -71,9 +71,9 @@ def test_a_torn_tail_is_told_from_whole_lines_wherever_it_is_torn(tmp_path):
     first = whole.index(b"\n") + 1
     for length in range(first + 1, len(whole)):
         file.write_bytes(whole[:length])
-        assert [line.payload for line in read(file)] == [b'{"a":1}', None]
+        assert [line.payload for line in read_lines(file)] == [b'{"a":1}', None]
     file.write_bytes(whole)
-    assert [line.end for line in read(file)] == [first, len(whole)]
+    assert [line.end for line in read_lines(file)] == [first, len(whole)]
 
 
 @pytest.mark.parametrize("at", [0, 8, 9, 12, -2])
@@ -85,15 +85,15 @@ def test_a_line_with_one_other_byte_is_no_line(tmp_path, at):
     content = bytearray(file.read_bytes())
     content[at] ^= 1
     file.write_bytes(content)
-    assert [line.payload for line in read(file)] == [None]
+    assert [line.payload for line in read_lines(file)] == [None]
 
 
 def test_a_spool_belongs_to_its_writer_until_it_is_closed(tmp_path):
     spool = Spool(tmp_path / "a.spool")
-    with abandoned(tmp_path / "a.spool") as mine:
+    with lock_if_abandoned(tmp_path / "a.spool") as mine:
         assert not mine
     spool.close()
-    with abandoned(tmp_path / "a.spool") as mine, abandoned(tmp_path / "a.spool") as twice:
+    with lock_if_abandoned(tmp_path / "a.spool") as mine, lock_if_abandoned(tmp_path / "a.spool") as twice:
         assert (mine, twice) == (True, False)
 
 
@@ -105,7 +105,7 @@ def test_a_disk_that_takes_half_a_line_leaves_none_of_it(tmp_path, monkeypatch):
         spool.append(b"2")
     monkeypatch.undo()
     spool.append(b"3")
-    assert [line.payload for line in read(tmp_path / "a.spool")] == [b"1", b"3"]
+    assert [line.payload for line in read_lines(tmp_path / "a.spool")] == [b"1", b"3"]
 
 
 def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monkeypatch, caplog):
@@ -113,12 +113,12 @@ def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     written = logs(tmp_path)
-    assert written.engaged([event(1)])
+    assert written.log_events([event(1)])
     monkeypatch.setattr("os.write", full)
-    assert not written.engaged([event(2), event(3)])
-    assert not written.engaged([event(4)])
+    assert not written.log_events([event(2), event(3)])
+    assert not written.log_events([event(4)])
     monkeypatch.undo()
-    assert written.engaged([event(5)])
+    assert written.log_events([event(5)])
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e5"]
     assert written.counts()["events"]["lost"] == 3
@@ -127,13 +127,13 @@ def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monk
 
 def test_a_part_that_the_disk_does_not_take_is_made_later(tmp_path, monkeypatch):
     written = logs(tmp_path, part_s=1e-9)
-    written.engaged([event(1)])
+    written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        written.tick(2e9)
+        written.maintain(2e9)
     assert parts(tmp_path / "events") == []
     assert written.counts()["events"]["failures"] == 1
-    assert written.engaged([event(2)])
+    assert written.log_events([event(2)])
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2"]
 
@@ -148,7 +148,7 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
         dead.kill()
     heirs = logs(tmp_path), logs(tmp_path)
     for heir in heirs:
-        heir.tick(0)
+        heir.maintain(0)
     try:
         assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2", "e4"]
         assert len(spools(tmp_path / "events")) == 1
@@ -162,9 +162,9 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
 
 def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog):
     heir = logs(tmp_path)
-    spool = Spool(places.new_spool(tmp_path / "events", time()))
+    spool = Spool(places.new_spool_path(tmp_path / "events", time()))
     for number in (1, 2):
-        spool.append(events_line([event(number)], TEXT))
+        spool.append(encode_events([event(number)], TEXT))
     spool.close()
     spool.file.write_bytes(spool.file.read_bytes()[:-3])
     heir.close()
@@ -175,7 +175,7 @@ def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog
 
 def test_recovery_that_is_cut_off_before_the_spool_goes_makes_no_second_part(tmp_path, monkeypatch):
     written = logs(tmp_path)
-    written.engaged([event(1)])
+    written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("pathlib.Path.unlink", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "cut off")))
         with pytest.raises(OSError, match="cut off"):
@@ -187,7 +187,7 @@ def test_recovery_that_is_cut_off_before_the_spool_goes_makes_no_second_part(tmp
 
 
 def test_names_sort_by_time_and_do_not_collide(tmp_path):
-    names = [places.new_spool(tmp_path, moment) for moment in (0.0, 0.5, 1.0, 10.0, 1e9, 1.7e9) for _ in range(50)]
+    names = [places.new_spool_path(tmp_path, moment) for moment in (0.0, 0.5, 1.0, 10.0, 1e9, 1.7e9) for _ in range(50)]
     assert len(set(names)) == len(names)
-    assert [places.begun_s(name) for name in sorted(names)] == sorted(places.begun_s(name) for name in names)
-    assert places.begun_s(names[50]) == 0.5
+    assert [places.start_time_s(name) for name in sorted(names)] == sorted(places.start_time_s(name) for name in names)
+    assert places.start_time_s(names[50]) == 0.5

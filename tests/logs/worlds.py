@@ -8,12 +8,10 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.logs import folder as places
-from multitudes.logs.log import LogConfig
-from multitudes.logs.logs import Logs
-from multitudes.logs.records import Engaged, Origin, Served
-from multitudes.logs.schemas import Kinds
+from multitudes.logs.logs import LogConfig, Logs
+from multitudes.logs.schemas import IdTypes, LoggedEvent, Origin, ServedResponse
 
-TEXT = Kinds("string", "int64")
+TEXT = IdTypes("string", "int64")
 NOW = 1_700_000_000
 IMPLICIT, DRAMA, POPULAR = (
     Origin("implicit", 0, "Sci-Fi", None),
@@ -25,14 +23,16 @@ IMPLICIT, DRAMA, POPULAR = (
 def answer(user="ann", request="r1", items=(1, 2, 3), time_s=NOW, origin=(0, 1, 2)):
     """An answer of three candidates: of an implicit interest, of the topic Drama, and a popular one."""
     scores = [1.5 - 0.25 * i for i in range(len(items))]
-    return Served(request, user, time_s, "v1", False, items, scores, (IMPLICIT, DRAMA, POPULAR), origin[: len(items)])
+    return ServedResponse(
+        request, user, time_s, "v1", False, items, scores, (IMPLICIT, DRAMA, POPULAR), origin[: len(items)]
+    )
 
 
 def event(number, user="ann", item=1, time_s=NOW):
-    return Engaged(f"e{number}", user, item, time_s, "save", None)
+    return LoggedEvent(f"e{number}", user, item, time_s, "save", None)
 
 
-def logs(folder: Path, kinds: Kinds = TEXT, **settings) -> Logs:
+def logs(folder: Path, kinds: IdTypes = TEXT, **settings) -> Logs:
     return Logs(folder, kinds, LogConfig.model_validate(settings))
 
 
@@ -44,15 +44,15 @@ def rows(folder: Path) -> pl.DataFrame:
 
 
 def parts(folder: Path) -> list[str]:
-    return [file.name for file in places.parts(folder)]
+    return [file.name for file in places.list_segments(folder)]
 
 
 def spools(folder: Path) -> list[str]:
-    return [file.name for file in places.spools(folder)]
+    return [file.name for file in places.list_spools(folder)]
 
 
 def notes(folder: Path) -> list[str]:
-    return [file.name for file in places.workshop(folder).glob("forget-*")]
+    return [file.name for file in places.working_folder(folder).glob("forget-*")]
 
 
 class Process:
@@ -84,6 +84,6 @@ def write_as_told() -> None:
     written = logs(Path(sys.argv[1]))
     for line in sys.stdin:
         user, numbers = json.loads(line)
-        assert written.engaged([event(number, user) for number in numbers])
+        assert written.log_events([event(number, user) for number in numbers])
         sys.stdout.write("there\n")
         sys.stdout.flush()

@@ -8,7 +8,7 @@ from multitudes.metrics import bootstrap
 
 def one(numerator, denominator, seed=0, resamples=400):
     columns = np.asarray(numerator, dtype=float)[:, None], np.asarray(denominator, dtype=float)[:, None]
-    return bootstrap.ratios(*columns, resamples, np.random.default_rng(seed)).interval(0)
+    return bootstrap.bootstrap_ratios(*columns, resamples, np.random.default_rng(seed)).interval(0)
 
 
 def test_the_figure_is_the_ratio_of_sums_and_not_the_mean_of_ratios():
@@ -42,7 +42,7 @@ def test_a_paired_difference_is_narrow_where_two_systems_differ_in_a_few_users()
     second = first.copy()
     second[:12] = 1 - second[:12]
     both = np.stack([first, second], axis=1)
-    estimates = bootstrap.ratios(both, np.ones_like(both), 500, np.random.default_rng(0))
+    estimates = bootstrap.bootstrap_ratios(both, np.ones_like(both), 500, np.random.default_rng(0))
     paired, alone = estimates.difference(0, 1), estimates.interval(0)
     assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
     assert paired.mean == pytest.approx(first.mean() - second.mean())
@@ -50,13 +50,15 @@ def test_a_paired_difference_is_narrow_where_two_systems_differ_in_a_few_users()
 
 def test_a_difference_of_a_system_to_itself_is_exactly_zero():
     values = np.random.default_rng(0).random((40, 1))
-    estimates = bootstrap.ratios(values, np.ones_like(values), 50, np.random.default_rng(0))
+    estimates = bootstrap.bootstrap_ratios(values, np.ones_like(values), 50, np.random.default_rng(0))
     assert estimates.difference(0, 0) == (0, 0, 0)
 
 
 def test_a_system_that_finds_half_as_much_of_everybody_is_half_as_good_without_any_doubt():
     values = np.random.default_rng(0).random((40, 1))
-    estimates = bootstrap.ratios(np.hstack([values, values / 2]), np.ones((40, 2)), 50, np.random.default_rng(0))
+    estimates = bootstrap.bootstrap_ratios(
+        np.hstack([values, values / 2]), np.ones((40, 2)), 50, np.random.default_rng(0)
+    )
     assert estimates.relative(1, 0) == pytest.approx((-0.5, -0.5, -0.5))
 
 

@@ -15,19 +15,19 @@ TARGET = np.array([9, 7, 2, 1])  # user 0: 9 and 7, user 1: 2, user 2: 1
 
 
 def test_each_target_gets_its_place_in_its_own_users_list():
-    rank_T = ranking.listed_ranks(RANKED, OFFSET, TARGET)
+    rank_T = ranking.ranks_in_list(RANKED, OFFSET, TARGET)
     assert rank_T.tolist() == [3, np.inf, 1, np.inf]  # item 2 is in no list but user 1's
 
 
 def test_a_user_without_candidates_is_a_miss_at_every_cutoff():
-    rank_T = ranking.listed_ranks(RANKED, OFFSET, TARGET)
+    rank_T = ranking.ranks_in_list(RANKED, OFFSET, TARGET)
     for cutoff in (1, 4, 1000):
         assert ranking.hits(rank_T, OFFSET, cutoff)[2] == 0
-    assert ranking.listed_ranks(np.zeros((3, 0), dtype=np.int64), OFFSET, TARGET).tolist() == [np.inf] * 4
+    assert ranking.ranks_in_list(np.zeros((3, 0), dtype=np.int64), OFFSET, TARGET).tolist() == [np.inf] * 4
 
 
 def test_the_padding_of_a_short_list_is_never_a_hit():
-    rank_T = ranking.listed_ranks(np.array([[4, 0, 0]]), np.array([0, 1]), np.array([0]))
+    rank_T = ranking.ranks_in_list(np.array([[4, 0, 0]]), np.array([0, 1]), np.array([0]))
     assert rank_T.tolist() == [np.inf]
 
 
@@ -41,14 +41,14 @@ def test_hit_rate_is_pooled_over_examples_and_recall_is_a_mean_over_users():
 
 def test_ties_take_the_middle_rank_so_a_constant_score_is_worth_chance():
     scores = np.zeros((1, 9))
-    assert ranking.scored_ranks(scores, np.array([0, 1]), np.array([4])).tolist() == [5.0]
+    assert ranking.ranks_by_score(scores, np.array([0, 1]), np.array([4])).tolist() == [5.0]
     scores[0, 2] = 1.0
-    assert ranking.scored_ranks(scores, np.array([0, 2]), np.array([4, 2])).tolist() == [5.5, 1.0]
+    assert ranking.ranks_by_score(scores, np.array([0, 2]), np.array([4, 2])).tolist() == [5.5, 1.0]
 
 
 def test_an_excluded_item_takes_no_rank_and_a_user_with_nothing_left_misses():
     scores = np.array([[-np.inf, 3.0, -np.inf, 1.0], [-np.inf] * 4])
-    ranks = ranking.scored_ranks(scores, np.array([0, 2, 3]), np.array([3, 2, 1]))
+    ranks = ranking.ranks_by_score(scores, np.array([0, 2, 3]), np.array([3, 2, 1]))
     assert ranks.tolist() == [2.0, np.inf, np.inf]
 
 
@@ -59,8 +59,8 @@ def test_scored_ranks_equal_the_list_that_the_scores_make_when_there_are_no_ties
     scores[0, 0] = -np.inf
     listed = np.argsort(-scores, axis=1)[:, :-1]
     target, offset = np.arange(1, n_items), np.array([0, n_items - 1])
-    expected = ranking.listed_ranks(listed, offset, target)
-    assert np.array_equal(ranking.scored_ranks(scores, offset, target), expected)
+    expected = ranking.ranks_in_list(listed, offset, target)
+    assert np.array_equal(ranking.ranks_by_score(scores, offset, target), expected)
 
 
 @st.composite
@@ -81,7 +81,7 @@ def test_hits_recall_and_ndcg_equal_ir_measures(world):
     for row, items in zip(ranked, lists, strict=True):
         row[: len(items)] = items
     offset = np.cumsum([0, *map(len, targets)])
-    rank_T = ranking.listed_ranks(ranked, offset, np.concatenate(targets))
+    rank_T = ranking.ranks_in_list(ranked, offset, np.concatenate(targets))
     for cutoff in (1, 5, 20):
         ours = {
             R @ cutoff: ranking.recall(rank_T, offset, cutoff),

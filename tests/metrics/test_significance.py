@@ -6,11 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from multitudes.metrics.significance import average_ranks, cliques, fewest_sets, holm, pairwise, ranks, signed_rank
+from multitudes.metrics.significance import (
+    adjust_holm,
+    average_ranks,
+    cliques,
+    middle_ranks,
+    min_data_sets,
+    pairwise_p_values,
+    wilcoxon_p_value,
+)
 
 
 def test_holm_multiplies_the_smallest_by_all_and_never_orders_anew():
-    assert holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+    assert adjust_holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
 
 
 def test_holm_agrees_with_its_definition_step_by_step():
@@ -21,27 +29,29 @@ def test_holm_agrees_with_its_definition_step_by_step():
             break
         rejected.add(number)
     assert 0 < len(rejected) < len(p)
-    assert set(np.flatnonzero(holm(p) <= 0.05)) == rejected
+    assert set(np.flatnonzero(adjust_holm(p) <= 0.05)) == rejected
 
 
 def test_a_comparison_that_could_not_be_made_costs_the_others_nothing():
-    assert holm(np.array([0.02, np.nan, 0.03])) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
-    assert len(holm(np.array([]))) == 0
+    assert adjust_holm(np.array([0.02, np.nan, 0.03])) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
+    assert len(adjust_holm(np.array([]))) == 0
 
 
 @pytest.mark.parametrize("n_sets", [1, 4, 7, 12])
 def test_the_signed_rank_test_is_scipys_exact_one(n_sets):
     difference = np.random.default_rng(n_sets).normal(0.4, 1, size=n_sets)
-    assert signed_rank(difference) == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
+    assert wilcoxon_p_value(difference) == pytest.approx(stats.wilcoxon(difference, method="exact").pvalue)
 
 
 def test_equal_sizes_share_their_ranks_and_zeros_say_nothing():
     difference = np.array([1.0, -1.0, 2.0, 2.0, 0.0, 3.0])
     kept = difference[difference != 0]
-    sums = [sum(r for r, s in zip(ranks(abs(kept)), signs, strict=True) if s) for signs in product([0, 1], repeat=5)]
-    own = ranks(abs(kept))[kept > 0].sum()
-    assert signed_rank(difference) == pytest.approx(2 * np.mean(np.array(sums) >= own))
-    assert signed_rank(np.zeros(4)) == 1
+    sums = [
+        sum(r for r, s in zip(middle_ranks(abs(kept)), signs, strict=True) if s) for signs in product([0, 1], repeat=5)
+    ]
+    own = middle_ranks(abs(kept))[kept > 0].sum()
+    assert wilcoxon_p_value(difference) == pytest.approx(2 * np.mean(np.array(sums) >= own))
+    assert wilcoxon_p_value(np.zeros(4)) == 1
 
 
 def test_the_best_score_has_rank_one_and_ties_the_middle():
@@ -51,17 +61,17 @@ def test_the_best_score_has_rank_one_and_ties_the_middle():
 def test_below_the_fewest_sets_no_pair_is_told_apart_and_from_there_on_the_clearest_is():
     for n_methods in (2, 3, 6):
         ladder = np.linspace(0.5, 0.1, n_methods)
-        needed = fewest_sets(n_methods)
+        needed = min_data_sets(n_methods)
         few, enough = (np.tile(ladder, (n_sets, 1)) for n_sets in (needed - 1, needed))
-        assert pairwise(few)[0, -1] > 0.05
-        assert pairwise(enough)[0, -1] <= 0.05
+        assert pairwise_p_values(few)[0, -1] > 0.05
+        assert pairwise_p_values(enough)[0, -1] <= 0.05
 
 
 def test_a_gain_counts_against_the_figure_that_it_is_a_gain_of():
     """One loss of .02 at .50, eleven gains of .01 at .05: the largest by itself is the smallest as a share."""
     scores = np.array([[0.50, 0.52], *[[0.06, 0.05]] * 11])
-    assert pairwise(scores)[0, 1] == pytest.approx(signed_rank(np.array([-1.0, *[2.0] * 11])))
-    assert pairwise(scores)[0, 1] < signed_rank(scores[:, 0] - scores[:, 1])
+    assert pairwise_p_values(scores)[0, 1] == pytest.approx(wilcoxon_p_value(np.array([-1.0, *[2.0] * 11])))
+    assert pairwise_p_values(scores)[0, 1] < wilcoxon_p_value(scores[:, 0] - scores[:, 1])
 
 
 def test_two_equal_methods_are_not_told_apart_because_others_stand_between_them():
@@ -74,7 +84,7 @@ def test_two_equal_methods_are_not_told_apart_because_others_stand_between_them(
         scores = np.concatenate([outer, np.tile([0.4, 0.5, 0.6, 0.7], (4, 1))], axis=1)
         rank = average_ranks(scores)
         nemenyi += abs(rank[0] - rank[1]) >= critical
-        ours += pairwise(scores)[0, 1] < 0.05
+        ours += pairwise_p_values(scores)[0, 1] < 0.05
     assert nemenyi / 400 > 0.08
     assert ours == 0
 

@@ -6,15 +6,14 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 
 from multitudes.config import parse
 from multitudes.errors import UnavailableError, UsageError
+from multitudes.index.milvus.client_library import MilvusException, grpc
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection, within
-from multitudes.index.milvus.library import MilvusException, grpc
-from multitudes.index.milvus.refusals import Refused
+from multitudes.index.milvus.connection import CallFailedError, Connection, Deadline
 
-BROKEN = Refused(grpc.StatusCode.UNAVAILABLE, "connection reset")
+BROKEN = CallFailedError(grpc.StatusCode.UNAVAILABLE, "connection reset")
 NOT_SERVED = MilvusException(65535, "failed to get delegator")
 GONE = MilvusException(100, "collection not found")
-LATE = Refused(grpc.StatusCode.DEADLINE_EXCEEDED, None)
+LATE = CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, None)
 
 
 class Server:
@@ -40,10 +39,10 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
 @pytest.mark.parametrize("failure", [BROKEN, NOT_SERVED], ids=["broken", "not served"])
 def test_what_may_be_over_in_a_moment_is_asked_once_more(connection: Connection, failure: Exception):
     once, twice = Server(failure), Server(failure, failure)
-    assert connection.ask("greet", once.answer) == "an answer"
+    assert connection.call("greet", once.answer) == "an answer"
     assert once.asked == 2
     with pytest.raises(UnavailableError, match="greet"):
-        connection.ask("greet", twice.answer)
+        connection.call("greet", twice.answer)
     assert twice.asked == 2, "not a third time, though that would have been answered"
 
 
@@ -51,36 +50,36 @@ def test_what_may_be_over_in_a_moment_is_asked_once_more(connection: Connection,
 def test_what_will_not_be_over_is_not_asked_again(connection: Connection, failure: Exception):
     server = Server(failure)
     with pytest.raises(UnavailableError):
-        connection.ask("greet", server.answer)
+        connection.call("greet", server.answer)
     assert server.asked == 1
 
 
 def test_what_may_not_be_done_twice_is_not(connection: Connection):
     server = Server(BROKEN)
     with pytest.raises(UnavailableError, match="cannot be reached"):
-        connection.ask("insert", server.answer, again=False)
+        connection.call("insert", server.answer, again=False)
     assert server.asked == 1
 
 
 def test_nothing_is_asked_again_beyond_the_deadline(connection: Connection):
     server = Server(BROKEN)
-    with within(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time
-        connection.ask("greet", server.answer)
+    with Deadline(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time
+        connection.call("greet", server.answer)
     assert server.asked == 1
 
 
 def test_a_deadline_within_another_does_not_move_it():
-    with within(5) as outer:
-        with within(100) as inner:
+    with Deadline(5) as outer:
+        with Deadline(100) as inner:
             assert inner is outer
-        with within(1) as shorter:
+        with Deadline(1) as shorter:
             assert shorter is not outer
-            assert shorter.left_s < outer.left_s
+            assert shorter.remaining_s < outer.remaining_s
 
 
 def test_a_mistake_of_our_own_is_not_called_the_servers(connection: Connection):
     with pytest.raises(ZeroDivisionError):
-        connection.ask("greet", lambda _client: 1 / 0)
+        connection.call("greet", lambda _client: 1 / 0)
 
 
 @pytest.mark.parametrize("uri", ["localhost:19530", "http://root:sesame@localhost:19530", "./milvus.db"])

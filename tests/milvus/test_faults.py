@@ -12,8 +12,8 @@ pytest.importorskip("milvus", reason="the package of the server is not installed
 
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.milvus import Milvus
-from multitudes.index.milvus.publish import publish_collection
+from multitudes.index.milvus.index import MilvusIndex
+from multitudes.index.milvus.publishing import publish_collection
 from tests.milvus.proxy import Proxy
 from tests.milvus.server import Server, free_ports
 
@@ -32,18 +32,18 @@ def folder(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def opened(folder: Path, **changes: object) -> Milvus:
+def opened(folder: Path, **changes: object) -> MilvusIndex:
     """Open the collection, with other settings than it was published with."""
-    index = Milvus.load(folder)
+    index = MilvusIndex.load(folder)
     config = index.connection.config.model_copy(update=changes)
-    return Milvus(type(index.connection)(config), index.name, index._identity, index._effort)
+    return MilvusIndex(type(index.connection)(config), index.name, index._identity, index._parameters)
 
 
-def best(index: Milvus) -> list[int]:
+def best(index: MilvusIndex) -> list[int]:
     return [int(i) for i in index.search(QUERIES, 1).id_QN[:, 0]]
 
 
-def refused(index: Milvus, message: str) -> str:
+def refused(index: MilvusIndex, message: str) -> str:
     """Search, expect one line that names the server, and return it."""
     with ThreadPoolExecutor(1) as pool, pytest.raises(UnavailableError, match=message) as caught:
         pool.submit(best, index).result(PATIENCE_S)
@@ -89,25 +89,25 @@ def test_a_wrong_password_is_called_one_and_not_shown(folder: Path, monkeypatch:
     monkeypatch.delenv("MILVUS_TOKEN")
     refused(index, r"the token in \$MILVUS_TOKEN is wrong, missing")
     with pytest.raises(UnavailableError, match="MILVUS_TOKEN"):
-        Milvus.load(folder)
+        MilvusIndex.load(folder)
 
 
 def test_a_collection_that_is_not_loaded(folder: Path):
     index, patient = opened(folder), opened(folder, timeout_s=60).connection
-    patient.ask("release", lambda client: client.release_collection(index.name))
+    patient.call("release", lambda client: client.release_collection(index.name))
     refused(index, "the collection is not loaded")
-    patient.ask("load", lambda client: client.load_collection(index.name))
+    patient.call("load", lambda client: client.load_collection(index.name))
     assert best(index) == [0, 1, 2]
 
 
 def test_a_collection_that_is_gone(uri: str, tmp_path: Path):
     made = publish_collection(np.arange(200), VECTORS, MilvusConfig(uri=uri, alias="gone"))
     made.save(tmp_path)
-    assert best(Milvus.load(tmp_path)) == [0, 1, 2]
-    made.connection.ask("drop", lambda client: client.drop_collection(made.name))
+    assert best(MilvusIndex.load(tmp_path)) == [0, 1, 2]
+    made.connection.call("drop", lambda client: client.drop_collection(made.name))
     refused(made, "the collection is gone; publish again")
     with pytest.raises(ArtefactError, match="is gone; publish again"):
-        Milvus.load(tmp_path)
+        MilvusIndex.load(tmp_path)
 
 
 def test_a_server_that_restarts(folder: Path, server: Server):

@@ -13,12 +13,12 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.errors import DataError, UsageError
-from multitudes.index.exact import Exact
+from multitudes.index.exact import ExactIndex
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.effort import Effort, TopicEffort
-from multitudes.index.milvus.milvus import Milvus
-from multitudes.index.milvus.publish import discard, publish_collection
+from multitudes.index.milvus.index import MilvusIndex
+from multitudes.index.milvus.publishing import discard, publish_collection
+from multitudes.index.milvus.search import SearchParameters, TopicParameters
 from multitudes.index.protocol import Hits
 from tests.index import worlds as contract
 from tests.index.worlds import World
@@ -36,7 +36,7 @@ class Collections:
         config = MilvusConfig(uri=uri, alias="contract", timeout_s=20)
         self._of = {width: publish_collection([0], np.ones((1, width)), config) for width in WIDTHS}
 
-    def build(self, ids, vectors_nD, topics) -> Milvus:
+    def build(self, ids, vectors_nD, topics) -> MilvusIndex:
         index = self._of[vectors_nD.shape[1]]
         index.remove(index.ids())
         index.add(ids, vectors_nD, topics)
@@ -87,8 +87,8 @@ SHARES = (0.01, 0.12, 0.3, 0.7)  # of the items, by topic: scanned; in pieces; b
 class Large(NamedTuple):
     """A corpus without clusters on the server, the same searched exactly, and users."""
 
-    milvus: Milvus
-    exact: Exact
+    milvus: MilvusIndex
+    exact: ExactIndex
     query_QD: np.ndarray
 
 
@@ -100,7 +100,7 @@ def large(uri: str) -> Iterator[Large]:
     topics = contract.csr([(np.flatnonzero(row) + 1).tolist() for row in member_nT])
     config = MilvusConfig(uri=uri, alias="large", timeout_s=60, links=8, construction=40)
     made = publish_collection(np.arange(N), vectors_nD, config, topics=topics, queries=query_QD[:100])
-    yield Large(made, Exact.build(np.arange(N), vectors_nD, topics), query_QD[100:106])
+    yield Large(made, ExactIndex.build(np.arange(N), vectors_nD, topics), query_QD[100:106])
     discard(made.connection, made.name)
 
 
@@ -111,12 +111,12 @@ class Question(NamedTuple):
     topic: int = 0
     excluded: list[np.ndarray] | None = None
 
-    def asked_of(self, index: Milvus | Exact, query_QD: np.ndarray) -> Hits:
+    def asked_of(self, index: MilvusIndex | ExactIndex, query_QD: np.ndarray) -> Hits:
         topic_Q = np.full(len(query_QD), self.topic)
         return index.search(query_QD, self.limit, excluded=self.excluded, topic_Q=topic_Q)
 
 
-def recall(large: Large, index: Milvus, question: Question) -> float:
+def recall(large: Large, index: MilvusIndex, question: Question) -> float:
     found, wanted = (question.asked_of(each, large.query_QD) for each in (index, large.exact))
     assert found.count_Q.tolist() == wanted.count_Q.tolist(), "never short"
     shared = [np.isin(wanted.ids(q), found.ids(q)).mean() for q in range(len(large.query_QD))]
@@ -139,9 +139,9 @@ def test_the_promised_recall_holds_under_every_filter(large: Large):
     for name, question in questions(large).items():
         assert recall(large, large.milvus, question) >= 0.95, name
     # The control: as few candidates as there may be, and topics searched as everything is.
-    least = large.milvus._effort.tuning.levels[0]._replace(effort=1, depth=2**62)
-    careless = Effort(large.milvus._effort.tuning._replace(levels=(least,)), {})
-    weak = Milvus(large.milvus.connection, large.milvus.name, large.milvus._identity, careless)
+    least = large.milvus._parameters.tuning.levels[0]._replace(effort=1, depth=2**62)
+    careless = SearchParameters(large.milvus._parameters.tuning._replace(levels=(least,)), {})
+    weak = MilvusIndex(large.milvus.connection, large.milvus.name, large.milvus._identity, careless)
     assert recall(large, weak, Question()) < 0.95
     assert recall(large, weak, Question(topic=4)) < 0.95
     assert recall(large, weak, Question(topic=1)) == 1, "the server scans what is rare"
@@ -149,10 +149,10 @@ def test_the_promised_recall_holds_under_every_filter(large: Large):
 
 def test_a_topic_in_pieces_is_searched_exactly(large: Large):
     milvus = large.milvus
-    assert milvus._effort.topics, "some topic needs more than a search of everything does"
-    assert 1 not in milvus._effort.topics, "not the rare one"
-    in_pieces = Effort(milvus._effort.tuning, {3: TopicEffort(pieces=7, more=0)})
-    index = Milvus(milvus.connection, milvus.name, milvus._identity, in_pieces)
+    assert milvus._parameters.topics, "some topic needs more than a search of everything does"
+    assert 1 not in milvus._parameters.topics, "not the rare one"
+    in_pieces = SearchParameters(milvus._parameters.tuning, {3: TopicParameters(pieces=7, more=0)})
+    index = MilvusIndex(milvus.connection, milvus.name, milvus._identity, in_pieces)
     for question in (Question(topic=3), Question(topic=3, limit=900)):
         assert recall(large, index, question) == 1
 
@@ -167,7 +167,7 @@ def test_a_batch_of_the_graph_answers_as_its_queries_one_by_one(large: Large):
 
 def test_a_request_of_plain_vectors_is_one_call(large: Large, monkeypatch: pytest.MonkeyPatch):
     calls: list[str] = []
-    ask = Connection.ask
+    ask = Connection.call
 
     def counted(self: Connection, what: str, request: Callable[[Any], Any], again: bool = True) -> Any:
         calls.append(what)

@@ -14,12 +14,12 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.errors import ArtefactError, DataError, UnavailableError
+from multitudes.index.milvus.client_library import MilvusClient
+from multitudes.index.milvus.collection import pad_queries
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.length import as_queries
-from multitudes.index.milvus.library import MilvusClient
-from multitudes.index.milvus.milvus import Milvus
-from multitudes.index.milvus.publish import activate, current, discard, expire, publish_collection
+from multitudes.index.milvus.index import MilvusIndex
+from multitudes.index.milvus.publishing import activate, discard, expire, publish_collection, serving_collection
 from multitudes.index.protocol import Topics
 from tests.milvus.server import free_ports
 
@@ -32,16 +32,16 @@ QUERIES = RNG.standard_normal((4, D)).astype(np.float32)
 TOPIC_Q = np.array([0, 1, 2, 3])  # four topics: four calls for one answer
 
 
-def published(config: MilvusConfig, first_id: int) -> Milvus:
+def published(config: MilvusConfig, first_id: int) -> MilvusIndex:
     return publish_collection(first_id + np.arange(N), VECTORS, config, topics=TOPICS)
 
 
 def collections(config: MilvusConfig) -> set[str]:
-    names = Connection(config).ask("list", lambda client: client.list_collections())
+    names = Connection(config).call("list", lambda client: client.list_collections())
     return {str(name) for name in names if str(name).startswith(f"{config.alias}_")}
 
 
-def both(config: MilvusConfig) -> tuple[Milvus, Milvus]:
+def both(config: MilvusConfig) -> tuple[MilvusIndex, MilvusIndex]:
     """Publish two releases whose ids tell them apart, at the same time: most of it is waiting."""
     with ThreadPoolExecutor(2) as pool:
         old, new = pool.map(lambda first_id: published(config, first_id), (1, 10_001))
@@ -69,11 +69,11 @@ def release_of(ids: np.ndarray) -> set[bool]:
 
 def through_alias(pair: Pair, expression: str = "") -> set[bool]:
     """Ask once through the alias, as other programs do."""
-    answers = pair.old.connection.ask(
+    answers = pair.old.connection.call(
         "search the alias",
         lambda client: client.search(
             pair.config.alias,
-            data=list(as_queries(QUERIES)),
+            data=list(pad_queries(QUERIES)),
             filter=expression,
             limit=20,
             anns_field="vector",
@@ -100,7 +100,7 @@ def test_a_hundred_switches_under_load_mix_nothing_and_fail_nothing(pair: Pair):
             (mixed if len(found) > 1 else seen).append(found)
 
     def named() -> set[bool]:
-        index = by_name[current(pair.old.connection) or ""]
+        index = by_name[serving_collection(pair.old.connection) or ""]
         return release_of(index.search(QUERIES, 20, topic_Q=TOPIC_Q).id_QN)
 
     readers = [threading.Thread(target=read, args=(once,)) for once in (named, lambda: through_alias(pair))]
@@ -144,14 +144,14 @@ def test_a_publish_that_fails_half_way_leaves_the_alias_and_no_collection(pair: 
     with pytest.raises(KeyboardInterrupt):
         publish_collection(np.arange(N), VECTORS, pair.config, progress=stumbles)
     assert collections(pair.config) == before
-    assert current(pair.old.connection) == pair.new.name
+    assert serving_collection(pair.old.connection) == pair.new.name
 
 
 KILLED = """
 import os, signal, sys
 import numpy as np
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.publish import publish_collection
+from multitudes.index.milvus.publishing import publish_collection
 
 def dies(done, total, note=""):
     if note == "indexing":
@@ -168,7 +168,7 @@ def test_what_a_killed_publish_leaves_is_dropped_later_and_never_what_serves(pai
     assert killed.returncode == -9
     left = collections(pair.config) - before
     assert len(left) == 1
-    assert current(pair.old.connection) == pair.new.name
+    assert serving_collection(pair.old.connection) == pair.new.name
     assert expire(pair.old.connection) == [], "young: somebody may be building it"
     impatient = pair.config.model_copy(update={"grace_s": 0.0, "kept": 2})
     assert expire(Connection(impatient)) == [], "two older ones are kept: that one, and the first release"
@@ -181,11 +181,11 @@ def test_what_a_killed_publish_leaves_is_dropped_later_and_never_what_serves(pai
 
 def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(uri: str):
     config = MilvusConfig(uri=uri, alias="fresh")
-    assert current(Connection(config)) is None
+    assert serving_collection(Connection(config)) is None
     made = published(config, 1)
-    assert current(Connection(config)) is None, "nothing serves before it is activated"
+    assert serving_collection(Connection(config)) is None, "nothing serves before it is activated"
     activate(made)
-    assert current(Connection(config)) == made.name
+    assert serving_collection(Connection(config)) == made.name
     with pytest.raises(UnavailableError, match="cannot be reached"):
         published(MilvusConfig(uri=f"http://127.0.0.1:{free_ports(1)[0]}"), 1)
 
@@ -201,11 +201,11 @@ def test_a_release_opens_its_own_collection_and_no_other(uri: str, tmp_path: Pat
     config = MilvusConfig(uri=uri, alias="own")
     made, other = both(config)
     made.save(tmp_path)
-    assert Milvus.load(tmp_path).ids()[0] == 1
+    assert MilvusIndex.load(tmp_path).ids()[0] == 1
     for old, new in ((made.name, "own_elsewhere"), (other.name, made.name)):
-        made.connection.ask("rename", partial(MilvusClient.rename_collection, old_name=old, new_name=new))
+        made.connection.call("rename", partial(MilvusClient.rename_collection, old_name=old, new_name=new))
     with pytest.raises(ArtefactError, match=f"collection {made.name} is not the one"):
-        Milvus.load(tmp_path)
+        MilvusIndex.load(tmp_path)
 
 
 def test_more_topics_than_the_server_takes_are_refused():

@@ -7,25 +7,25 @@ import pytest
 pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
-from multitudes.batches.pinnersage import PinnerSageConfig
-from multitudes.cli import rollback
-from multitudes.index.build import IndexConfig
+from multitudes.cli import publish as rollback
+from multitudes.index.factory import IndexConfig
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.milvus import Milvus
-from multitudes.index.milvus.publish import current
-from multitudes.publish.publish import publish
+from multitudes.index.milvus.index import MilvusIndex
+from multitudes.index.milvus.publishing import serving_collection
+from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.pinnersage.run import PinnerSageRun, make_pinnersage_run
+from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.retriever import Retriever
-from multitudes.train.pinnersage import PinnerSageRun, make
+from multitudes.retrieval.retriever import Retriever
 from tests.worlds import planted
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
     settings = PinnerSageConfig(history=12, interests=3, decay=0.1)
-    return make(planted(embedding_width=8)[1], tmp_path_factory.mktemp("run") / "run", settings)
+    return make_pinnersage_run(planted(embedding_width=8)[1], tmp_path_factory.mktemp("run") / "run", settings)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def releases(run: PinnerSageRun, config: IndexConfig, tmp_path_factory: pytest.T
 
 
 def held(connection: Connection) -> set[str]:
-    return set(connection.ask("list", lambda client: client.list_collections()))
+    return set(connection.call("list", lambda client: client.list_collections()))
 
 
 def test_it_recommends_what_an_embedded_index_does(run: PinnerSageRun, releases: Path, tmp_path: Path):
@@ -56,9 +56,9 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
     run: PinnerSageRun, releases: Path, config: IndexConfig, monkeypatch: pytest.MonkeyPatch
 ):
     serving = Release.open(releases).index
-    assert isinstance(serving, Milvus)
+    assert isinstance(serving, MilvusIndex)
     connection = Connection(config.milvus)
-    assert current(connection) == serving.name
+    assert serving_collection(connection) == serving.name
     before = held(connection)
 
     def full(store: ReleaseStore, stage: Path) -> str:
@@ -69,12 +69,12 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
     with pytest.raises(OSError, match="no space left"):
         publish(run.path, releases, index=config)
     assert held(connection) == before
-    assert current(connection) == serving.name
+    assert serving_collection(connection) == serving.name
     monkeypatch.undo()
     monkeypatch.setenv("MILVUS_TOKEN", "root:Milvus")
     publish(run.path, releases, index=config)
     new = Release.open(releases).index
-    assert isinstance(new, Milvus)
-    assert current(connection) == new.name != serving.name
-    rollback.command(releases)
-    assert current(connection) == serving.name
+    assert isinstance(new, MilvusIndex)
+    assert serving_collection(connection) == new.name != serving.name
+    rollback.rollback_command(releases)
+    assert serving_collection(connection) == serving.name

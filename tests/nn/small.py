@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from multitudes.nn.items import ItemFeatures
+from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
-from multitudes.nn.model import LookedUp, Sizes, TwoTower
-from multitudes.nn.user import UserVectors
-from multitudes.nn.user_config import UserTowerConfig
+from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
+from multitudes.nn.user_tower import TowerOutput
+from multitudes.nn.user_tower_config import UserTowerConfig
 
 ITEMS, TOPICS, FOLLOWS, CONDITIONS = 200, 12, 6, 3
 
@@ -19,7 +19,7 @@ def model(method: Method, seed: int = 0, **settings: object) -> TwoTower:
         torch.randint(0, TOPICS + 1, (ITEMS + 1, 2)), torch.zeros(ITEMS + 1, 0), torch.zeros(ITEMS + 1, 0)
     )
     config = UserTowerConfig.model_validate({"width": 16, "history": 20, "crossing": {"hidden": 32}} | settings)
-    two_tower = TwoTower(config, method, features, Sizes(TOPICS, 2, 0)).eval()
+    two_tower = TwoTower(config, method, features, DataSizes(TOPICS, 2, 0)).eval()
     with torch.no_grad():
         for parameter in two_tower.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -43,7 +43,7 @@ def inputs(two_tower: TwoTower, batch: int = 5, length: int = 20, seed: int = 1)
     }
 
 
-def vectors(two_tower: TwoTower, given: dict[str, Tensor]) -> UserVectors:
+def vectors(two_tower: TwoTower, given: dict[str, Tensor]) -> TowerOutput:
     """Return the user vectors without gradients."""
     with torch.no_grad():
-        return two_tower.user_vectors(LookedUp(**given))
+        return two_tower.user_vectors(HistoryInputs(**given))

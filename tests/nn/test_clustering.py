@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multitudes.nn.interest_assignment import participation_mask
 from multitudes.nn.interests.clustering import Clustering, ClusteringConfig, farthest_points, single_assignment
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.routing import Routing, RoutingConfig
-from multitudes.nn.interests.slots import taking_part
-from multitudes.nn.norms import squash, unit
+from multitudes.nn.primitives import l2_normalize, squash
 from tests.nn.worlds import WIDTH, agreement, tastes
 
 
@@ -41,7 +41,7 @@ def test_noise_has_no_tastes_to_find() -> None:
 def test_an_invalid_item_is_never_a_centre(in_training: bool) -> None:
     """All similarities are negative here: multiplied by 0, an invalid item would be the one most unlike the others."""
     random = torch.Generator().manual_seed(0)
-    corners_BLD = unit(torch.eye(12) - 0.3).expand(50, 12, 12)
+    corners_BLD = l2_normalize(torch.eye(12) - 0.3).expand(50, 12, 12)
     valid_BL = torch.rand(50, 12, generator=random) < 0.5
     valid_BL[:, 3] = True
     seed_BKD, found_BK = farthest_points(corners_BLD, valid_BL, 4, random if in_training else None)
@@ -118,7 +118,7 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
     accumulated_BLK = torch.zeros(4, 30, 3)
     for _ in range(3):
         logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
-        share_BLK = single_assignment(logit_BLK, taking_part(valid_BL, distinct_BK))
+        share_BLK = single_assignment(logit_BLK, participation_mask(valid_BL, distinct_BK))
         accumulated_BLK = accumulated_BLK + logit_BLK
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3)(item_BLD, valid_BL)
@@ -190,4 +190,4 @@ def test_squash_keeps_the_direction_and_stays_below_one(length: float, width: in
     vector = torch.full((1, width), length / width**0.5)
     short = squash(vector)
     assert short.norm() <= 1 + 1e-6
-    torch.testing.assert_close(unit(short), unit(vector), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(l2_normalize(short), l2_normalize(vector), atol=1e-4, rtol=1e-4)

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from multitudes.nn.interests.interests import Interests
+from multitudes.nn.interest_assignment import Interests
 from multitudes.nn.methods import Method
-from multitudes.nn.model import LookedUp, TwoTower
-from multitudes.train.run import weights
+from multitudes.nn.two_tower import HistoryInputs, TwoTower
+from multitudes.training.trained_run import named_weights
 from tests.nn.small import inputs, model, vectors
 
 pytestmark = pytest.mark.contract
@@ -105,7 +105,7 @@ def test_weights_of_a_kind_sum_to_one_and_vanish_where_masked(tower: TwoTower) -
 
 
 def kinds(tower: TwoTower) -> list[slice]:
-    start = int(tower.user.keeps_single)
+    start = int(tower.user.has_unconditioned)
     found = [slice(0, start)] if start else []
     if tower.user.implicit is not None:
         found.append(slice(start, start + tower.user.config.interests))
@@ -116,7 +116,7 @@ def kinds(tower: TwoTower) -> list[slice]:
 def test_gradients_are_finite_also_on_rows_without_a_valid_item(tower: TwoTower) -> None:
     given = inputs(tower)
     given["input_BLD"].requires_grad_()
-    result = tower.user_vectors(LookedUp(**given))
+    result = tower.user_vectors(HistoryInputs(**given))
     (result.interests.vectors_BKD.square().sum() + result.interests.weight_BK.square().sum()).backward()
     assert given["input_BLD"].grad is not None
     assert all(
@@ -133,11 +133,11 @@ def test_two_calls_agree_exactly(tower: TwoTower) -> None:
 def test_saved_and_reloaded_is_identical(tower: TwoTower) -> None:
     given = inputs(tower)
     before = vectors(tower, given).interests.vectors_BKD
-    kept = load(save({name: tensor.clone() for name, tensor in weights(tower).items()}))
+    kept = load(save({name: tensor.clone() for name, tensor in named_weights(tower).items()}))
     with torch.no_grad():
         for parameter in tower.parameters():
             parameter.zero_()
         assert not torch.equal(before, vectors(tower, given).interests.vectors_BKD)
-        for name, tensor in weights(tower).items():
+        for name, tensor in named_weights(tower).items():
             tensor.copy_(kept[name])
     assert torch.equal(before, vectors(tower, given).interests.vectors_BKD)

@@ -4,17 +4,17 @@ import math
 
 import torch
 
-from multitudes.nn import association
+from multitudes.nn import losses
 from multitudes.nn.losses import (
     accidental_hits,
-    corrected,
     hard_negative_mass,
     negative_mass,
-    pooled_mass,
+    pool_negative_mass,
     routing_variance,
-    weighted,
+    subtract_log_q,
+    sum_weighted,
 )
-from multitudes.nn.masking import masked_high, masked_low
+from multitudes.nn.primitives import mask_with_highest, mask_with_lowest
 
 B, T, K, N = 3, 4, 3, 10
 
@@ -28,24 +28,22 @@ def draws(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_softmax_loss_is_the_negative_log_probability_of_the_positive() -> None:
     positive, negatives = torch.tensor(1.5), torch.tensor([0.2, -1.0, 2.0])
     expected = -math.log(math.exp(1.5) / (math.exp(1.5) + sum(math.exp(x) for x in negatives.tolist())))
-    assert abs(association.softmax_loss(positive, negatives.logsumexp(0)).item() - expected) < 1e-6
+    assert abs(losses.softmax_loss(positive, negatives.logsumexp(0)).item() - expected) < 1e-6
 
 
 def test_hard_argmax_trains_the_nearest_existing_interest_for_positives_and_negatives_alike() -> None:
     positive_BTK, negative_BK, mask_BK = draws()
-    loss_BT = association.hard_argmax(positive_BTK, negative_BK, mask_BK)
+    loss_BT = losses.hard_argmax_loss(positive_BTK, negative_BK, mask_BK)
     for b in range(B):
         for t in range(T):
             j = max((k for k in range(K) if mask_BK[b, k]), key=lambda k: positive_BTK[b, t, k].item())
-            torch.testing.assert_close(
-                loss_BT[b, t], association.softmax_loss(positive_BTK[b, t, j], negative_BK[b, j])
-            )
+            torch.testing.assert_close(loss_BT[b, t], losses.softmax_loss(positive_BTK[b, t, j], negative_BK[b, j]))
 
 
 def test_a_masked_interest_is_never_associated_even_when_all_scores_are_negative() -> None:
     """A mask by multiplication would give the masked interest a score of 0, above every other."""
     positive_BTK = torch.full((1, 1, 2), -5.0, requires_grad=True)
-    loss = association.hard_argmax(positive_BTK, torch.zeros(1, 2), torch.tensor([[True, False]]))
+    loss = losses.hard_argmax_loss(positive_BTK, torch.zeros(1, 2), torch.tensor([[True, False]]))
     loss.sum().backward()
     assert positive_BTK.grad is not None
     assert positive_BTK.grad[0, 0, 0] != 0
@@ -55,16 +53,16 @@ def test_a_masked_interest_is_never_associated_even_when_all_scores_are_negative
 def test_mixture_is_the_weighted_mean_of_the_interests_probabilities() -> None:
     positive_BTK, negative_BK, mask_BK = draws()
     weight_BK = mask_BK / mask_BK.sum(dim=1, keepdim=True)
-    share_BTK = (-association.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))).exp()
+    share_BTK = (-losses.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))).exp()
     expected = -(share_BTK * weight_BK.unsqueeze(1)).sum(dim=2).log()
-    torch.testing.assert_close(association.mixture(positive_BTK, negative_BK, mask_BK, weight_BK), expected)
+    torch.testing.assert_close(losses.mixture_loss(positive_BTK, negative_BK, mask_BK, weight_BK), expected)
 
 
 def test_gumbel_draws_existing_interests_and_passes_gradient_to_all_of_them() -> None:
     positive_BTK, negative_BK, mask_BK = draws()
     positive_BTK.requires_grad_()
-    loss_BT = association.gumbel(positive_BTK, negative_BK, mask_BK, 0.5, torch.Generator().manual_seed(0))
-    loss_BTK = association.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
+    loss_BT = losses.gumbel_loss(positive_BTK, negative_BK, mask_BK, 0.5, torch.Generator().manual_seed(0))
+    loss_BTK = losses.softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
     difference = (loss_BT.unsqueeze(2) - loss_BTK).abs().masked_fill(~mask_BK.unsqueeze(1), 1.0)
     assert (difference.amin(dim=2) < 1e-5).all(), "the value is the loss of one existing interest"
     loss_BT.sum().backward()
@@ -75,7 +73,7 @@ def test_gumbel_draws_existing_interests_and_passes_gradient_to_all_of_them() ->
 def test_gumbel_stays_finite_on_a_user_without_interests() -> None:
     positive_BTK = torch.randn(1, 2, 3, requires_grad=True)
     nothing = torch.zeros(1, 3, dtype=torch.bool)
-    loss_BT = association.gumbel(positive_BTK, torch.zeros(1, 3), nothing, 0.5, torch.Generator().manual_seed(0))
+    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), nothing, 0.5, torch.Generator().manual_seed(0))
     loss_BT.sum().backward()
     assert positive_BTK.grad is not None
     assert torch.isfinite(loss_BT).all()
@@ -105,21 +103,21 @@ def test_the_pooled_mass_and_its_gradients_are_those_of_the_plain_definition() -
     found: list[torch.Tensor] = []
     expected: list[torch.Tensor] = []
     for mass_S, into in (
-        (pooled_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
+        (pool_negative_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
         (negative_mass(vector_SD @ pool_ND.T, log_q_N, hit_BN[row_S]), expected),
     ):
         into += [mass_S, *torch.autograd.grad((mass_S * weight_S).sum(), (vector_SD, pool_ND))]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     assert torch.isfinite(
-        torch.autograd.grad(pooled_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S).sum(), pool_ND)[0]
+        torch.autograd.grad(pool_negative_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S).sum(), pool_ND)[0]
     ).all()
 
 
 def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
     score_BKN = torch.randn(1, 1, 2, requires_grad=True)
     mass_BK = negative_mass(score_BKN, torch.zeros(2), torch.ones(1, 1, 2, dtype=torch.bool))
-    loss = association.softmax_loss(torch.zeros(1, 1), mass_BK)
+    loss = losses.softmax_loss(torch.zeros(1, 1), mass_BK)
     loss.sum().backward()
     assert loss.item() == 0
     assert score_BKN.grad is not None
@@ -132,7 +130,7 @@ def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
     score_N, q_N = torch.randn(400, generator=random), torch.rand(400, generator=random) * 0.9 + 0.05
     pools = torch.rand(2000, 400, generator=random) < q_N
     plain = torch.where(pools, score_N.exp(), 0.0).sum(dim=1).mean()
-    right = torch.where(pools, corrected(score_N, q_N.log()).exp(), 0.0).sum(dim=1).mean()
+    right = torch.where(pools, subtract_log_q(score_N, q_N.log()).exp(), 0.0).sum(dim=1).mean()
     full = score_N.exp().sum()
     assert abs(right / full - 1) < 0.02
     assert abs(plain / full - 1) > 0.3
@@ -162,7 +160,7 @@ def test_negatives_that_are_all_alike_are_no_harder() -> None:
 def test_a_pool_of_hits_alone_has_no_hard_negatives_and_no_nan() -> None:
     score_N = torch.randn(3, requires_grad=True)
     mass = hard_negative_mass(score_N, torch.zeros(3), torch.ones(3, dtype=torch.bool), 0.5)
-    association.softmax_loss(torch.zeros(()), mass).backward()
+    losses.softmax_loss(torch.zeros(()), mass).backward()
     assert score_N.grad is not None
     assert torch.isfinite(score_N.grad).all()
 
@@ -186,16 +184,18 @@ def test_routing_of_a_user_without_events_does_not_vary() -> None:
 
 def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:
     loss = torch.ones(3, requires_grad=True)
-    mean = weighted(loss, torch.zeros(3)).mean()
+    mean = sum_weighted(loss, torch.zeros(3)).mean()
     mean.backward()
     assert mean.item() == 0
     assert loss.grad is not None
-    torch.testing.assert_close(weighted(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])).mean(), torch.tensor(1.5))
+    torch.testing.assert_close(
+        sum_weighted(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])).mean(), torch.tensor(1.5)
+    )
 
 
 def test_masks_stay_finite() -> None:
     scores, nothing = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)
-    for masked in (masked_low(scores, nothing), masked_high(scores, nothing)):
+    for masked in (mask_with_lowest(scores, nothing), mask_with_highest(scores, nothing)):
         assert torch.isfinite(masked).all()
         assert torch.isfinite(masked.softmax(dim=1)).all()
 
@@ -204,6 +204,6 @@ def test_the_gumbel_draw_takes_each_interest_as_often_as_its_softmax_says() -> N
     """Three interests: of two, a draw with the sign of its noise turned round would look the same."""
     positive_BTK = torch.tensor([0.0, 0.0, math.log(4)]).expand(1, 100_000, 3)
     mask_BK = torch.ones(1, 3, dtype=torch.bool)
-    loss_BT = association.gumbel(positive_BTK, torch.zeros(1, 3), mask_BK, 0.5, torch.Generator().manual_seed(0))
+    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), mask_BK, 0.5, torch.Generator().manual_seed(0))
     nearest = (loss_BT < math.log(1.5)).float().mean().item()  # log 1.25 there, log 2 at the others
     assert abs(nearest - 4 / 6) < 0.01

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from multitudes.nn.interest_assignment import NOISE_POSITIONS, start_noise
 from multitudes.nn.interests.clustering import Clustering, ClusteringConfig
 from multitudes.nn.interests.dynamic_routing import DynamicRouting, DynamicRoutingConfig
-from multitudes.nn.interests.noise import PLACES, start
 from multitudes.nn.interests.routing import Routing, RoutingConfig
 from tests.nn.worlds import WIDTH, agreement, likeness, tastes
 
@@ -36,7 +36,7 @@ def test_mind_is_a_softmax_over_interests_that_adds_up_agreement(rounds: int) ->
     found_BKD = mind(item_BLD, valid_BL).interests.vectors_BKD
     votes = mind.bilinear(item_BLD).unsqueeze(2).expand(-1, -1, 3, -1)
     for b in range(2):
-        expected = slow_routing(votes[b].tolist(), start(valid_BL, mind.noise_PK, None)[b].tolist(), rounds)
+        expected = slow_routing(votes[b].tolist(), start_noise(valid_BL, mind.noise_PK, None)[b].tolist(), rounds)
         torch.testing.assert_close(found_BKD[b], torch.tensor(expected), atol=1e-5, rtol=1e-4)
 
 
@@ -91,10 +91,10 @@ def test_training_draws_its_start_and_evaluation_does_not() -> None:
 
 
 def test_two_users_with_the_same_history_start_alike_however_long_it_is() -> None:
-    valid_BL = torch.ones(2, PLACES + 3, dtype=torch.bool)
-    noise_BLK = start(valid_BL, Routing(RoutingConfig(), 3, WIDTH).noise_PK, None)
+    valid_BL = torch.ones(2, NOISE_POSITIONS + 3, dtype=torch.bool)
+    noise_BLK = start_noise(valid_BL, Routing(RoutingConfig(), 3, WIDTH).noise_PK, None)
     assert torch.equal(noise_BLK[0], noise_BLK[1])
-    assert torch.equal(noise_BLK[:, PLACES:], noise_BLK[:, :3])
+    assert torch.equal(noise_BLK[:, NOISE_POSITIONS:], noise_BLK[:, :3])
     assert not torch.equal(noise_BLK[:, 3:6], noise_BLK[:, :3])
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from multitudes.errors import UsageError
-from multitudes.nn.interests.subsequence import Subsequence, SubsequenceConfig, most_events, spread
-from multitudes.nn.norms import unit
+from multitudes.nn.interests.subsequence import Subsequence, SubsequenceConfig, kmeans_plus_plus, largest_concepts
+from multitudes.nn.primitives import l2_normalize
 from tests.nn.worlds import WIDTH, agreement, shared_tastes
 
 
@@ -31,7 +31,7 @@ def test_shared_tastes_become_concepts_in_training_and_not_without() -> None:
 def test_the_concepts_with_most_events_are_the_interests() -> None:
     place = torch.tensor([[2, 2, 0, 1, 0, 2, 3, 3]])
     member_BLM = torch.nn.functional.one_hot(place, 5).bool()
-    assert most_events(member_BLM, 4).tolist() == [[2, 0, 3, 1]]  # 0 and 3 have two each; 0 has the newer one
+    assert largest_concepts(member_BLM, 4).tolist() == [[2, 0, 3, 1]]  # 0 and 3 have two each; 0 has the newer one
 
 
 def test_an_interest_is_the_mean_of_its_events_and_lesser_concepts_belong_to_none() -> None:
@@ -55,7 +55,7 @@ def test_concepts_follow_the_items_in_training_and_stay_in_evaluation() -> None:
     assert torch.equal(parts.sum_MD, before)
     for step in range(12):
         parts(-item_BLD, valid_BL, draws(step))
-    assert (unit(parts.sum_MD) @ torch.eye(3, WIDTH).T).amin(dim=1).max() < -0.9
+    assert (l2_normalize(parts.sum_MD) @ torch.eye(3, WIDTH).T).amin(dim=1).max() < -0.9
 
 
 def test_a_dead_concept_starts_anew_among_the_items() -> None:
@@ -66,7 +66,7 @@ def test_a_dead_concept_starts_anew_among_the_items() -> None:
     parts.sum_MD.data[1] = -torch.ones(WIDTH)
     parts.count_M.data[1] = 0.0
     parts(item_BLD, valid_BL, draws(1))
-    assert (unit(item_BLD) @ unit(parts.sum_MD[1])).max() > 0.999
+    assert (l2_normalize(item_BLD) @ l2_normalize(parts.sum_MD[1])).max() > 0.999
 
 
 def test_what_takes_no_part_moves_no_concept() -> None:
@@ -84,7 +84,7 @@ def test_the_first_concepts_are_spread_over_the_items() -> None:
     """Nine items in ten lie in one corner: even draws miss one of the other two corners more often than not."""
     corner_N = torch.cat([torch.zeros(90), torch.ones(5), torch.full((5,), 2.0)]).long()
     item_ND = torch.eye(3, WIDTH)[corner_N]
-    found = [spread(item_ND, 3, draws(seed))[:, :3].argmax(dim=1).unique().numel() for seed in range(20)]
+    found = [kmeans_plus_plus(item_ND, 3, draws(seed))[:, :3].argmax(dim=1).unique().numel() for seed in range(20)]
     even = [corner_N[torch.randint(100, (3,), generator=draws(seed))].unique().numel() for seed in range(20)]
     assert min(found) == 3
     assert sum(n == 3 for n in even) < 5

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from multitudes.nn import association
+from multitudes.nn import losses
 from multitudes.nn.interests.tokens import Tokens, TokensConfig
 from tests.nn.worlds import WIDTH, shared_tastes
 
@@ -33,7 +33,7 @@ class World:
         optimizer = torch.optim.Adam(self.module.parameters(), lr=0.03)
         for _ in range(steps):
             draws = (0.5, self.random) if how == "gumbel" else ()
-            function = association.gumbel if how == "gumbel" else association.hard_argmax
+            function = losses.gumbel_loss if how == "gumbel" else losses.hard_argmax_loss
             optimizer.zero_grad()
             function(*self.scores(), *draws).mean().backward()
             optimizer.step()

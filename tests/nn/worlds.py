@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from multitudes.metrics.agreement import adjusted_rand
-from multitudes.nn.interests.interests import Interests
-from multitudes.nn.norms import unit
+from multitudes.metrics.interests import adjusted_rand_index
+from multitudes.nn.interest_assignment import Interests
+from multitudes.nn.primitives import l2_normalize
 
 WIDTH = 16
 
@@ -13,7 +13,7 @@ WIDTH = 16
 def tastes(users: int = 64, length: int = 30, k: int = 3, noise: float = 0.25, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return histories that mix k directions of the user's own, and the direction behind each item."""
     random = torch.Generator().manual_seed(seed)
-    return _mixed(unit(torch.randn(users, k, WIDTH, generator=random)), length, noise, random)
+    return _mixed(l2_normalize(torch.randn(users, k, WIDTH, generator=random)), length, noise, random)
 
 
 def shared_tastes(
@@ -33,13 +33,13 @@ def _mixed(centre_BKD: Tensor, length: int, noise: float, random: torch.Generato
 
 def agreement(assignment_BL: Tensor, taste_BL: Tensor) -> float:
     """Return the mean adjusted Rand index: 1 where the tastes are found, about 0 by chance."""
-    scores = [adjusted_rand(a.numpy(), t.numpy()) for a, t in zip(assignment_BL, taste_BL, strict=True)]
+    scores = [adjusted_rand_index(a.numpy(), t.numpy()) for a, t in zip(assignment_BL, taste_BL, strict=True)]
     return sum(scores) / len(scores)
 
 
 def likeness(interests: Interests) -> float:
     """Return the mean cosine between a user's interests; 1 where they are all the same."""
-    unit_BKD = unit(interests.vectors_BKD.detach())
+    unit_BKD = l2_normalize(interests.vectors_BKD.detach())
     mask_BK = interests.mask_BK
     pair_BKK = mask_BK.unsqueeze(1) & mask_BK.unsqueeze(2) & ~torch.eye(mask_BK.shape[1], dtype=torch.bool)
     return (unit_BKD @ unit_BKD.transpose(1, 2))[pair_BKK].mean().item()

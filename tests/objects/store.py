@@ -5,15 +5,15 @@ import logging
 import pytest
 from pyarrow import fs
 
-from multitudes.data.address import Address, place
+from multitudes.data.location import RemotePath, parse_location
 
 BUCKET = "shop"
 logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
 
 
 def address(text):
-    found = place(text)
-    assert isinstance(found, Address)
+    found = parse_location(text)
+    assert isinstance(found, RemotePath)
     return found
 
 

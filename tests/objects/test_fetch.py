@@ -17,7 +17,7 @@ SIZE = 40_000
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
-    monkeypatch.setattr(fetching, "_PIECE", 1_000)
+    monkeypatch.setattr(fetching, "_RANGE_BYTES", 1_000)
 
 
 def test_pieces_are_put_where_they_belong(tmp_path, store):
@@ -86,7 +86,7 @@ def test_the_first_piece_that_fails_ends_those_that_wait(monkeypatch):
 
     monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut)
     with pytest.raises(UnavailableError):
-        list(fetching._side_by_side(work, range(500)))
+        list(fetching._run_parallel(work, range(500)))
     assert len(begun) < 20
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.data.clean.sources import Logs
+from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.items_file import read_items
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.sample import sample_path
@@ -71,8 +71,8 @@ def test_logs_of_a_service_may_lie_at_an_address(tmp_path, store):
     (folder / "log").mkdir()
     events().write_parquet(folder / "log" / "0.parquet")
     logs = store.upload(folder / "log", "log")
-    there = prepared(folder, tmp_path / "there", logs=Logs(events=logs))
-    assert files(prepared(folder, tmp_path / "here", logs=Logs(events=folder / "log"))) == files(there)
+    there = prepared(folder, tmp_path / "there", logs=FeedbackLogs(events=logs))
+    assert files(prepared(folder, tmp_path / "here", logs=FeedbackLogs(events=folder / "log"))) == files(there)
     assert manifest(there)["inputs"]["logged events"]["address"] == logs
 
 

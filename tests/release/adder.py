@@ -16,23 +16,23 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.errors import ArtefactError
-from multitudes.release import changes
-from multitudes.release.changes import Change
+from multitudes.release import delta_log
+from multitudes.release.delta_log import Delta
 
 OWNER = "me"
 ITEMS = pl.DataFrame({"item_id": range(20_000)})  # large enough to be caught in the middle
 
 
 def add_safely(file: Path, number: int) -> None:
-    changes.append(file, OWNER, Change("remove", number, ITEMS))
+    delta_log.append_delta(file, OWNER, Delta("remove", number, ITEMS))
 
 
 def add_naively(file: Path, number: int) -> None:
     """The control: write all that is known anew, in its place."""
-    made = [*changes.read(file, OWNER).changes, Change("remove", number, ITEMS)]
+    made = [*delta_log.read_deltas(file, OWNER).deltas, Delta("remove", number, ITEMS)]
     file.unlink(missing_ok=True)
     for change in made:
-        changes.append(file, OWNER, change)
+        delta_log.append_delta(file, OWNER, change)
 
 
 ADDERS = {"safe": add_safely, "naive": add_naively}
@@ -40,7 +40,7 @@ ADDERS = {"safe": add_safely, "naive": add_naively}
 
 def numbers(file: Path) -> list[int]:
     """Return the numbers of the changes that a reader finds."""
-    return [change.at_s for change in changes.read(file, OWNER).changes]
+    return [change.at_s for change in delta_log.read_deltas(file, OWNER).deltas]
 
 
 def kill_and_look(file: Path, adder: str, kills: int, seed: int = 0) -> int:

@@ -16,13 +16,12 @@ import onnx
 import polars as pl
 from onnx import TensorProto, helper, numpy_helper
 
-from multitudes.index.exact import Exact
-from multitudes.index.live import Live
+from multitudes.index.exact import ExactIndex
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
 from multitudes.release.manifest import Manifest
-from multitudes.release.release import ITEM_TOWER, USER_TOWER
+from multitudes.release.release import ITEM_TOWER, USER_TOWER, write_release
 from multitudes.release.store import ReleaseStore
-from multitudes.release.write import write_release
 
 LENGTH, CONDITIONS, DAY = 4, 2, 86_400
 STRENGTH = np.linspace(1.0, 0.1, 10)
@@ -145,7 +144,7 @@ def publish_small(root: Path, **changes) -> str:
             stage,
             manifest(**changes),
             arrays(),
-            Live(Exact.build(np.arange(1, 21), ITEM_VECTORS, TOPICS)),
+            LiveIndex(ExactIndex.build(np.arange(1, 21), ITEM_VECTORS, TOPICS)),
             pl.Series(["ann", "bob", "eve"]),
             pl.DataFrame({"item_id": range(101, 121), "title": [f"Film {i}" for i in range(101, 121)]}),
             ["", "Drama", "Crime"],

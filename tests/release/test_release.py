@@ -31,7 +31,7 @@ def test_what_was_written_is_read(published: Path):
     assert (release.n_users, release.n_items) == (3, 20)
     assert release.user_ids.to_list() == ["ann", "bob", "eve"]
     assert release.topics == ["", "Drama", "Crime"]
-    assert release.seen(0).tolist() == [1, 2, 3, 4, 11]
+    assert release.seen_items(0).tolist() == [1, 2, 3, 4, 11]
     assert len(release.index) == 20
     assert release.manifest.created_at.tzinfo is not None
     for name, dtype in ARRAYS.items():
@@ -104,14 +104,14 @@ def test_a_folder_in_place_of_a_manifest_is_refused_by_name(folder: Path):
 
 def test_an_array_of_another_type_is_refused_even_if_the_manifest_agrees(folder: Path):
     np.save(folder / "item_count.npy", np.zeros(21, np.int32))
-    manifests.write(folder, manifests.read(folder))
+    manifests.write_manifest(folder, manifests.read_manifest(folder))
     with pytest.raises(ArtefactError, match=r"item_count.npy: holds int32; expected int64"):
         Release.open(folder)
 
 
 def test_a_tower_that_is_no_model_is_refused_when_first_used(folder: Path):
     (folder / "user_tower.onnx").write_bytes(b"no model")
-    manifests.write(folder, manifests.read(folder))
+    manifests.write_manifest(folder, manifests.read_manifest(folder))
     release = Release.open(folder)
     with pytest.raises(ArtefactError, match=r"user_tower.onnx: ONNX Runtime cannot load it"):
         _ = release.user_tower

@@ -13,11 +13,11 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
-from multitudes.retrieve.retriever import Retriever
-from multitudes.service.app import build
+from multitudes.retrieval.retriever import Retriever
+from multitudes.service.app import create_app
+from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
-from multitudes.service.measures import Measures
-from multitudes.service.parts import Parts
+from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
 from tests.release.small_release import publish_small
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
@@ -50,21 +50,21 @@ def written() -> StringIO:
 
 
 @pytest.fixture
-def parts(retriever: Retriever, written: StringIO) -> Parts:
+def parts(retriever: Retriever, written: StringIO) -> Dependencies:
     engine, journal = PlainEngine(retriever), Journal(JournalConfig(), written)
-    return Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal)
+    return Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal)
 
 
 @pytest.fixture(scope="session")
 def plain_app(retriever: Retriever) -> FastAPI:
     """An application for tests that look at nothing behind it."""
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
-    return build(Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal))
+    return create_app(Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal))
 
 
 @pytest.fixture
-def call(parts: Parts) -> Call:
-    app = build(parts)
+def call(parts: Dependencies) -> Call:
+    app = create_app(parts)
     return lambda method, path, **request: ask(app, method, path, **request)
 
 
@@ -73,7 +73,7 @@ def plain_call(plain_app: FastAPI) -> Call:
     return lambda method, path, **request: ask(plain_app, method, path, **request)
 
 
-def with_settings(parts: Parts, **sections) -> Parts:
+def with_settings(parts: Dependencies, **sections) -> Dependencies:
     """Return the parts under other settings, given as keys by section."""
     return replace(parts, settings=patient(**sections))
 

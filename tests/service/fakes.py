@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from multitudes.errors import StateError
 from multitudes.ids import Id
-from multitudes.logs.records import Engaged, Served
-from multitudes.retrieve.ask import Ask
-from multitudes.retrieve.retriever import Retriever
+from multitudes.logs.schemas import LoggedEvent, ServedResponse
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import Priority
-from multitudes.service.tickets import Answered
-from multitudes.state.records import Appended, Event, Person
+from multitudes.service.request_queue import EngineAnswer
+from multitudes.state.protocol import AppendResult, Event, UserState
 
 
 @dataclass
@@ -19,16 +19,18 @@ class PlainEngine:
 
     retriever: Retriever
     error: Exception | None = None
-    asked: list[tuple[Ask, float, str]] = field(default_factory=list)
+    asked: list[tuple[Request, float, str]] = field(default_factory=list)
 
-    async def answer(self, ask: Ask, deadline_s: float, priority: Priority = "interactive") -> Answered:
-        return (await self.answer_all([ask], deadline_s, priority))[0]
+    async def answer(self, ask: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
+        return (await self.answer_batch([ask], deadline_s, priority))[0]
 
-    async def answer_all(self, asks: Sequence[Ask], deadline_s: float, priority: Priority = "batch") -> list[Answered]:
+    async def answer_batch(
+        self, asks: Sequence[Request], deadline_s: float, priority: Priority = "batch"
+    ) -> list[EngineAnswer]:
         self.asked += [(ask, deadline_s, priority) for ask in asks]
         if self.error is not None:
             raise self.error
-        return [Answered(answer, 0.0, {}) for answer in self.retriever.answer(asks)]
+        return [EngineAnswer(answer, 0.0, {}) for answer in self.retriever.answer(asks)]
 
 
 @dataclass
@@ -42,20 +44,20 @@ class DictStates:
     late: set[str] = field(default_factory=set)  # names of events from before their user was forgotten
     reads: list[list[Id]] = field(default_factory=list)
 
-    async def append(self, events: Sequence[Event]) -> Appended:
+    async def append(self, events: Sequence[Event]) -> AppendResult:
         self._check()
         new = []
         for event in events:
             mine = self.events.setdefault((type(event.user_id), event.user_id), {})
             new.append(event.event_id not in mine and event.event_id not in self.late)
             mine.setdefault(event.event_id, event)
-        return Appended(new)
+        return AppendResult(new)
 
-    async def read(self, user_ids: Sequence[Id], within_s: float) -> list[Person]:  # noqa: ARG002
+    async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]:  # noqa: ARG002
         self._check()
         self.reads.append(list(user_ids))
         return [
-            Person(
+            UserState(
                 user,
                 tuple(sorted(self.events.get((type(user), user), {}).values(), key=lambda e: e.time_s)),
                 self.follows.get((type(user), user)),
@@ -64,11 +66,11 @@ class DictStates:
             for user in user_ids
         ]
 
-    async def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         self._check()
-        self.follows[type(user_id), user_id] = tuple(follows)
+        self.follows[type(user_id), user_id] = tuple(followed_topics)
 
-    async def forget(self, user_id: Id) -> bool:
+    async def erase(self, user_id: Id) -> bool:
         self._check()
         key = type(user_id), user_id
         known = self.events.pop(key, None) is not None
@@ -76,7 +78,7 @@ class DictStates:
         self.forgotten.add(key)
         return known
 
-    def forgot(self, user_id: Id) -> bool:
+    def is_erased(self, user_id: Id) -> bool:
         return (type(user_id), user_id) in self.forgotten
 
     async def ping(self) -> None:
@@ -92,20 +94,20 @@ class ListLogs:
     """Logs in lists; on a full disk nothing is written."""
 
     full: bool = False
-    answers: list[Served] = field(default_factory=list)
-    events: list[Engaged] = field(default_factory=list)
+    answers: list[ServedResponse] = field(default_factory=list)
+    events: list[LoggedEvent] = field(default_factory=list)
     forgotten: list[Id] = field(default_factory=list)
 
-    def served(self, answer: Served) -> bool:
+    def log_served(self, answer: ServedResponse) -> bool:
         if not self.full:
             self.answers.append(answer)
         return not self.full
 
-    def engaged(self, events: Sequence[Engaged]) -> bool:
+    def log_events(self, events: Sequence[LoggedEvent]) -> bool:
         if not self.full:
             self.events.extend(events)
         return not self.full
 
-    def forget(self, user_id: Id) -> int:
+    def erase_user(self, user_id: Id) -> int:
         self.forgotten.append(user_id)
         return 1

@@ -4,28 +4,35 @@ from collections import Counter
 
 import pytest
 
-from multitudes.retrieve.ask import Effort
-from multitudes.service.admission import Admission, AdmissionConfig, Costs, Decision, Load, remaining
+from multitudes.retrieval.request import Degradation
+from multitudes.service.admission import (
+    AdmissionConfig,
+    AdmissionController,
+    Costs,
+    Decision,
+    Load,
+    expected_remaining_s,
+)
 
 IDLE = Load(0.0)
-COST_S = {Effort.FULL: 0.010, Effort.FEWER: 0.004, Effort.CACHED: 0.002, Effort.POPULAR: 0.0001}
+COST_S = {Degradation.NONE: 0.010, Degradation.FEWER: 0.004, Degradation.CACHED: 0.002, Degradation.POPULAR: 0.0001}
 
 
-def admission(**settings) -> Admission:
-    made = Admission(AdmissionConfig(headroom=1.0, probe_every_s=1e9, **settings), Costs(), 0.0)
+def admission(**settings) -> AdmissionController:
+    made = AdmissionController(AdmissionConfig(headroom=1.0, probe_every_s=1e9, **settings), Costs(), 0.0)
     for effort, cost_s in COST_S.items():
-        made.costs.measured(effort, 10, 10 * cost_s)
+        made.costs.record(effort, 10, 10 * cost_s)
     return made
 
 
 @pytest.mark.parametrize(
     ("ahead_s", "effort"),
     [
-        (0.089, Effort.FULL),
-        (0.091, Effort.FEWER),
-        (0.097, Effort.CACHED),
-        (0.099, Effort.POPULAR),
-        (50.0, Effort.POPULAR),  # which does not wait for the others
+        (0.089, Degradation.NONE),
+        (0.091, Degradation.FEWER),
+        (0.097, Degradation.CACHED),
+        (0.099, Degradation.POPULAR),
+        (50.0, Degradation.POPULAR),  # which does not wait for the others
     ],
 )
 def test_the_greatest_effort_that_fits_is_made(ahead_s, effort):
@@ -33,100 +40,100 @@ def test_the_greatest_effort_that_fits_is_made(ahead_s, effort):
 
 
 def test_a_late_door_costs_everybody_and_refuses_at_last():
-    assert admission().decide(Load(0.0, lag_s=0.091), 0.1, "interactive", 1.0).effort == Effort.FEWER
+    assert admission().decide(Load(0.0, lag_s=0.091), 0.1, "interactive", 1.0).degradation == Degradation.FEWER
     refused = admission().decide(Load(0.0, lag_s=0.25), 0.1, "interactive", 1.0)
-    assert refused.effort is None
+    assert refused.degradation is None
     assert refused.retry_after_s == pytest.approx(0.25 + 0.010)
-    assert admission().decide(IDLE, 0.0, "interactive", 1.0).effort is None, "no time is left at all"
+    assert admission().decide(IDLE, 0.0, "interactive", 1.0).degradation is None, "no time is left at all"
 
 
 def test_a_full_queue_leaves_what_needs_no_queue():
-    assert admission().decide(Load(0.0, full=True), 0.1, "interactive", 1.0).effort == Effort.POPULAR
-    assert admission().decide(Load(0.0, full=True), 0.1, "batch", 1.0).effort is None
+    assert admission().decide(Load(0.0, queue_full=True), 0.1, "interactive", 1.0).degradation == Degradation.POPULAR
+    assert admission().decide(Load(0.0, queue_full=True), 0.1, "batch", 1.0).degradation is None
 
 
 def test_batch_work_gives_way_first_and_is_never_made_less():
     some = admission(batch_share=0.5)
-    assert some.decide(Load(0.039), 0.1, "batch", 1.0) == Decision(Effort.FULL)
+    assert some.decide(Load(0.039), 0.1, "batch", 1.0) == Decision(Degradation.NONE)
     refused = some.decide(Load(0.045), 0.1, "batch", 1.0)
-    assert refused.effort is None
+    assert refused.degradation is None
     assert refused.retry_after_s == pytest.approx(0.045 + 0.010 - 0.05), "when it would fit, if nothing else came"
-    assert some.decide(Load(0.045), 0.1, "interactive", 1.0).effort == Effort.FULL, "the control"
+    assert some.decide(Load(0.045), 0.1, "interactive", 1.0).degradation == Degradation.NONE, "the control"
 
 
 def test_what_comes_together_is_counted_together():
-    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).effort == Effort.FULL
-    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).effort == Effort.FEWER
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).degradation == Degradation.NONE
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).degradation == Degradation.FEWER
 
 
 def test_headroom_is_left_for_surprise():
-    careful = Admission(AdmissionConfig(headroom=0.5), admission().costs, 0.0)
-    assert careful.decide(Load(0.039), 0.1, "interactive", 0.0).effort == Effort.FULL
-    assert careful.decide(Load(0.041), 0.1, "interactive", 0.0).effort == Effort.FEWER
+    careful = AdmissionController(AdmissionConfig(headroom=0.5), admission().costs, 0.0)
+    assert careful.decide(Load(0.039), 0.1, "interactive", 0.0).degradation == Degradation.NONE
+    assert careful.decide(Load(0.041), 0.1, "interactive", 0.0).degradation == Degradation.FEWER
 
 
 def test_costs_follow_what_is_measured_and_never_grow_with_less_effort():
-    costs = Costs(memory=0.5)
-    assert costs.of(Effort.FULL) == 0.0
-    costs.measured(Effort.FULL, 2, 0.020)
-    assert [costs.of(effort) for effort in Effort] == pytest.approx([0.010, 0.005, 0.0025, 0.0])
-    costs.measured(Effort.FULL, 1, 0.030)
-    assert costs.of(Effort.FULL) == pytest.approx(0.020)
-    costs.measured(Effort.FEWER, 1, 9.0)
-    assert costs.of(Effort.FEWER) == costs.of(Effort.FULL)
+    costs = Costs(smoothing=0.5)
+    assert costs.cost_s(Degradation.NONE) == 0.0
+    costs.record(Degradation.NONE, 2, 0.020)
+    assert [costs.cost_s(effort) for effort in Degradation] == pytest.approx([0.010, 0.005, 0.0025, 0.0])
+    costs.record(Degradation.NONE, 1, 0.030)
+    assert costs.cost_s(Degradation.NONE) == pytest.approx(0.020)
+    costs.record(Degradation.FEWER, 1, 9.0)
+    assert costs.cost_s(Degradation.FEWER) == costs.cost_s(Degradation.NONE)
 
 
 def test_a_large_batch_says_more_of_the_cost_than_a_small_one():
-    costs = Costs(memory=0.5)
-    costs.measured(Effort.FULL, 16, 0.032)
-    costs.measured(Effort.FULL, 1, 0.005)  # alone, which is dearer: it says nothing of a crowd
-    assert costs.of(Effort.FULL) == pytest.approx((0.5 * 0.032 + 0.005) / (0.5 * 16 + 1))
-    costs.measured(Effort.FULL, 1, 0.004, anew=True)
-    assert costs.of(Effort.FULL) == 0.004
+    costs = Costs(smoothing=0.5)
+    costs.record(Degradation.NONE, 16, 0.032)
+    costs.record(Degradation.NONE, 1, 0.005)  # alone, which is dearer: it says nothing of a crowd
+    assert costs.cost_s(Degradation.NONE) == pytest.approx((0.5 * 0.032 + 0.005) / (0.5 * 16 + 1))
+    costs.record(Degradation.NONE, 1, 0.004, reset=True)
+    assert costs.cost_s(Degradation.NONE) == 0.004
 
 
 def test_after_a_hiccup_a_probe_brings_full_answers_back():
-    made = Admission(AdmissionConfig(headroom=1.0, probe_every_s=1.0), Costs(), 0.0)
-    made.costs.measured(Effort.FULL, 1, 5.0)
-    made.costs.measured(Effort.FEWER, 1, 0.004)
-    assert made.decide(IDLE, 0.1, "interactive", 0.5) == Decision(Effort.FEWER)
-    assert made.decide(Load(0.06), 0.1, "interactive", 1.5).effort == Effort.FEWER, "not while much waits"
-    assert made.decide(IDLE, 0.1, "interactive", 1.5) == Decision(Effort.FULL, probe=True)
-    assert made.decide(IDLE, 0.1, "interactive", 1.6).effort == Effort.FEWER, "one probe in a second"
-    made.costs.measured(Effort.FULL, 1, 0.010, anew=True)
-    assert made.decide(IDLE, 0.1, "interactive", 1.7) == Decision(Effort.FULL)
+    made = AdmissionController(AdmissionConfig(headroom=1.0, probe_every_s=1.0), Costs(), 0.0)
+    made.costs.record(Degradation.NONE, 1, 5.0)
+    made.costs.record(Degradation.FEWER, 1, 0.004)
+    assert made.decide(IDLE, 0.1, "interactive", 0.5) == Decision(Degradation.FEWER)
+    assert made.decide(Load(0.06), 0.1, "interactive", 1.5).degradation == Degradation.FEWER, "not while much waits"
+    assert made.decide(IDLE, 0.1, "interactive", 1.5) == Decision(Degradation.NONE, probe=True)
+    assert made.decide(IDLE, 0.1, "interactive", 1.6).degradation == Degradation.FEWER, "one probe in a second"
+    made.costs.record(Degradation.NONE, 1, 0.010, reset=True)
+    assert made.decide(IDLE, 0.1, "interactive", 1.7) == Decision(Degradation.NONE)
 
 
 def test_what_is_late_is_expected_to_be_as_late_again():
-    assert remaining(0.1, 0.03) == pytest.approx(0.07)
-    assert remaining(0.1, 0.4) == pytest.approx(0.3)
+    assert expected_remaining_s(0.1, 0.03) == pytest.approx(0.07)
+    assert expected_remaining_s(0.1, 0.4) == pytest.approx(0.3)
 
 
 def test_less_is_made_when_the_time_has_run_short():
     made = admission()
-    assert [made.affordable(Effort.FULL, left) for left in (0.011, 0.005, 0.003, 0.001, -1.0)] == [
-        Effort.FULL, Effort.FEWER, Effort.CACHED, Effort.POPULAR, Effort.POPULAR,
+    assert [made.least_degradation(Degradation.NONE, left) for left in (0.011, 0.005, 0.003, 0.001, -1.0)] == [
+        Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR, Degradation.POPULAR,
     ]  # fmt: skip
-    assert made.affordable(Effort.CACHED, 1.0) == Effort.CACHED, "never more than was promised"
+    assert made.least_degradation(Degradation.CACHED, 1.0) == Degradation.CACHED, "never more than was promised"
 
 
 def overloaded(
-    made: Admission | None, times_capacity: float, deadline_s: float = 0.1
+    made: AdmissionController | None, times_capacity: float, deadline_s: float = 0.1
 ) -> tuple[list[float], Counter[str]]:
     """Play ten seconds of requests that come evenly to one worker; return the times they took, and their efforts."""
     now, free_s, took, efforts = 0.0, 0.0, [], Counter[str]()
-    for i in range(int(10 * times_capacity / COST_S[Effort.FULL])):
-        now = i * COST_S[Effort.FULL] / times_capacity
+    for i in range(int(10 * times_capacity / COST_S[Degradation.NONE])):
+        now = i * COST_S[Degradation.NONE] / times_capacity
         load = Load(max(0.0, free_s - now))
-        decision = Decision(Effort.FULL) if made is None else made.decide(load, deadline_s, "interactive", now)
-        if decision.effort is None:
+        decision = Decision(Degradation.NONE) if made is None else made.decide(load, deadline_s, "interactive", now)
+        if decision.degradation is None:
             efforts["refused"] += 1
             continue
-        efforts[decision.effort.label] += 1
-        if decision.effort == Effort.POPULAR:
-            took.append(COST_S[Effort.POPULAR])
+        efforts[decision.degradation.label] += 1
+        if decision.degradation == Degradation.POPULAR:
+            took.append(COST_S[Degradation.POPULAR])
             continue
-        free_s = max(free_s, now) + COST_S[decision.effort]
+        free_s = max(free_s, now) + COST_S[decision.degradation]
         took.append(free_s - now)
     return took, efforts
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from multitudes.errors import MissingError, UsageError
-from multitudes.service import keys as keys_room
-from multitudes.service.app import build
-from multitudes.service.door import scope_of
+from multitudes.service import api_keys as keys_room
+from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
+from multitudes.service.app import create_app
+from multitudes.service.auth import required_scope
+from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
-from multitudes.service.keys import Key, Keys, digest, make_key, read_keys
-from multitudes.service.measures import Measures
-from multitudes.service.opening import check_door
-from multitudes.service.parts import Parts
+from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
+from multitudes.service.startup import load_api_keys
 from tests.service.conftest import ask, patient, refusal
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
@@ -42,8 +42,10 @@ def guarded(retriever, tmp_path_factory):
     file = tmp_path_factory.mktemp("doors") / "keys"
     given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
-    parts = Parts(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Measures(), journal, Keys(file))
-    return build(parts), given
+    parts = Dependencies(
+        patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal, ApiKeys(file)
+    )
+    return create_app(parts), given
 
 
 def test_a_good_key_of_another_kind_of_authorization_opens_nothing(guarded):
@@ -105,7 +107,7 @@ def test_health_is_asked_by_who_has_no_key(guarded):
 def test_every_address_needs_the_scope_that_is_meant(guarded):
     app, _ = guarded
     found = {
-        (method.upper(), path): scope_of(method.upper(), path)
+        (method.upper(), path): required_scope(method.upper(), path)
         for path, methods in app.openapi()["paths"].items()
         for method in methods
     }
@@ -124,23 +126,23 @@ def test_every_address_needs_the_scope_that_is_meant(guarded):
     }
 
 
-def name(key: Key | None) -> str | None:
+def name(key: ApiKey | None) -> str | None:
     return None if key is None else key.name
 
 
 def test_a_key_that_is_taken_out_of_the_file_is_no_longer_good(file, monkeypatch):
-    monkeypatch.setattr(keys_room, "_LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(keys_room, "_RELOAD_INTERVAL_S", 0.0)
     first, second = make_key(file, "first", ("read",)), make_key(file, "second", ("read",))
-    keys = Keys(file)
+    keys = ApiKeys(file)
     assert [name(keys.find(key)) for key in (first, second)] == ["first", "second"]
     file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if "first" not in line))
     assert keys.find(first) is None
     assert name(keys.find(second)) == "second"
-    as_long = file.read_text().replace(digest(second), digest(first))
+    as_long = file.read_text().replace(key_digest(second), key_digest(first))
     file.write_text(as_long)
     os.utime(file, (1, 1))  # whatever the clock of the disk counts in
     assert (keys.find(second), name(keys.find(first))) == (None, "second"), "in the same file, of the same size"
-    file.write_text(as_long.replace(digest(first), digest(second)))
+    file.write_text(as_long.replace(key_digest(first), key_digest(second)))
     third = make_key(file, "third", ("write",))
     assert name(keys.find(third)) == "third"
     file.write_text("damaged\n")
@@ -153,7 +155,7 @@ def test_the_file_holds_no_key(file):
     key = make_key(file, "shop", ("read", "write"))
     assert key not in file.read_text()
     (line,) = read_keys(file)
-    assert line == Key("shop", frozenset({"read", "write"}), digest(key))
+    assert line == ApiKey("shop", frozenset({"read", "write"}), key_digest(key))
     assert len(key) > 40
     with pytest.raises(UsageError, match="has a key 'shop' already"):
         make_key(file, "shop", ("read",))
@@ -166,29 +168,29 @@ def test_a_file_that_is_none_is_refused_with_its_line(line, file):
     make_key(file, "good", ("read",))
     file.write_text(file.read_text() + line + "\n")
     with pytest.raises(UsageError, match="line 3 is no key; expected NAME SCOPE"):
-        Keys(file)
+        ApiKeys(file)
 
 
 def test_no_file_and_an_empty_file_open_nothing(file):
     with pytest.raises(MissingError, match="no such file of keys; make one with: multitudes key"):
-        Keys(file)
+        ApiKeys(file)
     file.write_text("# nobody\n")
     with pytest.raises(UsageError, match="holds no key"):
-        Keys(file)
+        ApiKeys(file)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_without_keys_the_service_is_for_this_machine_alone(host, file):
     with pytest.raises(UsageError, match="others can reach it, and no key is asked for"):
-        check_door(ServeConfig.model_validate({"server": {"host": host}}))
-    check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"open": True}}))
+        load_api_keys(ServeConfig.model_validate({"server": {"host": host}}))
+    load_api_keys(ServeConfig.model_validate({"server": {"host": host}, "keys": {"open": True}}))
     make_key(file, "shop", ("read",))
-    assert check_door(ServeConfig.model_validate({"server": {"host": host}, "keys": {"file": file}})) is not None
-    assert check_door(ServeConfig()) is None
+    assert load_api_keys(ServeConfig.model_validate({"server": {"host": host}, "keys": {"file": file}})) is not None
+    assert load_api_keys(ServeConfig()) is None
 
 
 def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(parts):
-    app = build(parts)
+    app = create_app(parts)
     for base in ("http://evil.example", "http://evil.example:8000", "http://127.0.0.1.evil.example"):
         assert refusal(ask(app, "POST", "/v1/recommend", json={"history": []}, base=base))[:2] == (421, "wrong_host")
     for base in ("http://localhost", "http://127.0.0.1:8000", "http://[::1]:8000"):
@@ -200,6 +202,6 @@ def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(parts, file, w
     key = make_key(file, "shop", ("read",))
     parts.engine.error = ZeroDivisionError("x")
     method, path, body = READ
-    ask(build(replace(parts, keys=Keys(file))), method, path, headers=bearer(key), **body)
+    ask(create_app(replace(parts, keys=ApiKeys(file))), method, path, headers=bearer(key), **body)
     assert '"key": "shop"' in written.getvalue()
     assert key not in written.getvalue()

@@ -11,15 +11,14 @@ import pytest
 
 from multitudes.errors import ArtefactError, UnavailableError, UsageError
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.current import Current
-from multitudes.retrieve.recommendation import Recommendation
-from multitudes.retrieve.shortfall import Shortfall
-from multitudes.retrieve.stages import Stage
+from multitudes.retrieval.release_watcher import ReleaseWatcher
+from multitudes.retrieval.request import Degradation, Request, Shortfall
+from multitudes.retrieval.response import Recommendation
+from multitudes.retrieval.search import StageTimer
 from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.engine import Engine, EngineConfig
-from multitudes.service.tickets import Answered
-from tests.retrieve.planted import publish_planted
+from multitudes.service.request_queue import EngineAnswer
+from tests.retrieval.planted import publish_planted
 
 
 class Clock:
@@ -39,21 +38,23 @@ class Played:
     clock: Clock
     cost_s: float = 0.010
     failing: dict[object, Exception] = field(default_factory=dict)
-    batches: list[tuple[list[object], Effort]] = field(default_factory=list)
+    batches: list[tuple[list[object], Degradation]] = field(default_factory=list)
     at_work: Callable[[], None] = lambda: None
 
-    def answer(self, asks: Sequence[Ask], *, effort: Effort, stage: Stage) -> list[Recommendation]:
-        self.batches.append(([ask.user_id for ask in asks], effort))
+    def answer(
+        self, requests: Sequence[Request], *, degradation: Degradation, timer: StageTimer
+    ) -> list[Recommendation]:
+        self.batches.append(([ask.user_id for ask in requests], degradation))
         self.at_work()
-        self.clock.now_s += len(asks) * self.cost_s / (1, 2, 4)[effort]
-        stage("tower")
-        for ask in asks:
+        self.clock.now_s += len(requests) * self.cost_s / (1, 2, 4)[degradation]
+        timer("tower")
+        for ask in requests:
             if ask.user_id in self.failing:
                 raise self.failing[ask.user_id]
-        return [Recommendation(ask.user_id, "1", (), (), effort=effort) for ask in asks]
+        return [Recommendation(ask.user_id, "1", (), (), degradation=degradation) for ask in requests]
 
-    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
-        return Recommendation(ask.user_id, "1", (), (), (short,), effort=Effort.POPULAR)
+    def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
+        return Recommendation(request.user_id, "1", (), (), (shortfall,), degradation=Degradation.POPULAR)
 
 
 @pytest.fixture
@@ -65,52 +66,52 @@ def engine(played: Played, **settings) -> Engine:
     return Engine(lambda: played, EngineConfig(**settings), AdmissionConfig(headroom=1.0), clock=played.clock)
 
 
-def result(future: "Future[Answered]") -> Recommendation:
+def result(future: "Future[EngineAnswer]") -> Recommendation:
     assert future.done()
     return future.result().recommendation
 
 
 def test_what_gathered_is_answered_together_interactive_before_batch(played: Played):
     some = engine(played, batch=3)
-    later = some.submit([Ask(10), Ask(11)], 1.0, "batch")
-    first = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2)]
+    later = some.submit([Request(10), Request(11)], 1.0, "batch")
+    first = [some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2)]
     assert [some.step(), some.step(), some.step()] == [3, 1, 0]
-    assert played.batches == [([1, 2, 10], Effort.FULL), ([11], Effort.FULL)]
+    assert played.batches == [([1, 2, 10], Degradation.NONE), ([11], Degradation.NONE)]
     assert [result(future).user_id for future in (*first, *later)] == [1, 2, 10, 11]
 
 
 def test_a_batch_is_no_longer_than_all_in_it_may_have_to_wait(played: Played):
     some = engine(played, batch_s=0.035)
-    some.submit([Ask(0)], 1.0, "interactive")
+    some.submit([Request(0)], 1.0, "interactive")
     some.step()  # 10 ms
-    some.submit([Ask(user) for user in range(1, 6)], 1.0, "interactive")
+    some.submit([Request(user) for user in range(1, 6)], 1.0, "interactive")
     assert [some.step(), some.step(), some.step()] == [3, 2, 0]
     played.cost_s = 1.0
-    some.submit([Ask(7)], 9.0, "interactive")
-    some.submit([Ask(8)], 9.0, "interactive")
+    some.submit([Request(7)], 9.0, "interactive")
+    some.submit([Request(8)], 9.0, "interactive")
     assert some.step() == 2, "it is not known yet that they are dear"
-    some.submit([Ask(9), Ask(10)], 9.0, "interactive")
+    some.submit([Request(9), Request(10)], 9.0, "interactive")
     assert some.step() == 1, "one at least, however dear"
 
 
 @pytest.mark.parametrize(("hurried", "together"), [(1, [[1], [2, 3, 4]]), (2, [[1, 2], [3, 4]])])
 def test_nobody_gets_company_that_would_make_them_late(played: Played, hurried: int, together: list[list[int]]):
     some = engine(played, batch_s=0.1)
-    some.submit([Ask(0)], 1.0, "interactive")
+    some.submit([Request(0)], 1.0, "interactive")
     some.step()  # 10 ms
     futures = []
     for user in (1, 2, 3, 4):
         due_s = 0.010 * user + 0.005 if user == hurried else 1.0
-        futures += some.submit([Ask(user)], due_s, "interactive")
+        futures += some.submit([Request(user)], due_s, "interactive")
     while some.step():
         pass
     assert [users for users, _ in played.batches[1:]] == together
-    assert {result(future).effort for future in futures} == {Effort.FULL}
+    assert {result(future).degradation for future in futures} == {Degradation.NONE}
 
 
 def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Played):
     some = engine(played)
-    [future] = some.submit([Ask(1)], 1.0, "interactive")
+    [future] = some.submit([Request(1)], 1.0, "interactive")
     played.clock.now_s += 0.05
     some.step()
     answered = future.result()
@@ -120,64 +121,64 @@ def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Playe
 
 def test_a_request_that_nobody_waits_for_is_dropped_before_work(played: Played):
     some = engine(played)
-    gone, here = (some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2))
+    gone, here = (some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2))
     gone.cancel()
     some.step()
-    assert played.batches == [([2], Effort.FULL)]
+    assert played.batches == [([2], Degradation.NONE)]
     assert result(here).user_id == 2
     assert some.state().counts == {"cancelled": 1, "full": 1}
 
 
 def test_measured_costs_lower_the_effort_then_answer_at_the_door(played: Played):
     some = engine(played)
-    some.submit([Ask(0)], 1.0, "interactive")
+    some.submit([Request(0)], 1.0, "interactive")
     some.step()  # 10 ms, so the next ones are known
-    futures = [some.submit([Ask(user)], 0.025, "interactive")[0] for user in range(1, 6)]
+    futures = [some.submit([Request(user)], 0.025, "interactive")[0] for user in range(1, 6)]
     assert futures[4].done(), "answered at the door: 10 + 10 + 5 ms leave no room"
     assert result(futures[4]).reason == "to be in time: popular items"
     while some.step():
         pass
-    efforts = [result(future).effort for future in futures]
-    assert efforts[0] == Effort.FULL
+    efforts = [result(future).degradation for future in futures]
+    assert efforts[0] == Degradation.NONE
     assert efforts == sorted(efforts), "the later, the less"
     assert played.clock.now_s <= 100.010 + 0.025
 
 
 def test_time_that_ran_short_in_the_queue_lowers_the_effort(played: Played):
     some = engine(played)
-    some.submit([Ask(0)], 1.0, "interactive")
+    some.submit([Request(0)], 1.0, "interactive")
     some.step()
-    [future] = some.submit([Ask(1)], 0.1, "interactive")
+    [future] = some.submit([Request(1)], 0.1, "interactive")
     played.clock.now_s += 0.093  # something unforeseen
     some.step()
-    assert result(future).effort == Effort.FEWER
+    assert result(future).degradation == Degradation.FEWER
 
 
 def test_no_more_wait_than_the_queue_holds(played: Played):
     some = engine(played, queue=2)
-    futures = [some.submit([Ask(user)], 9.0, "interactive")[0] for user in range(4)]
+    futures = [some.submit([Request(user)], 9.0, "interactive")[0] for user in range(4)]
     assert [future.done() for future in futures] == [False, False, True, True]
     with pytest.raises(OverloadError, match="ask again later"):
-        some.submit([Ask(5)], 9.0, "batch")
+        some.submit([Request(5)], 9.0, "batch")
     assert some.state().counts == {"popular": 2, "refused": 1}
-    assert some.state().waiting == 2
+    assert some.state().queued == 2
 
 
 def test_a_wrong_request_is_refused_at_once_and_takes_no_other_with_it(played: Played):
     some = engine(played)
     with pytest.raises(UsageError, match="0 candidates"):
-        some.submit([Ask(1), Ask(2, n=0)], 1.0, "batch")
+        some.submit([Request(1), Request(2, n=0)], 1.0, "batch")
     played.failing[3] = UsageError("this one is wrong")
-    good, wrong = (some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 3))
+    good, wrong = (some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 3))
     some.step()
-    assert result(good).effort == Effort.FULL
+    assert result(good).degradation == Degradation.NONE
     assert isinstance(wrong.exception(), UsageError)
 
 
 def test_what_fails_gets_popular_items_and_its_company_does_not_suffer(played: Played, caplog):
     some = engine(played)
     played.failing[2] = ArtefactError("tower: broken")
-    futures = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2, 3)]
+    futures = [some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2, 3)]
     some.step()
     assert [result(future).reason for future in futures] == ["", "the retrieval failed: popular items", ""]
     assert some.state().counts["failed"] == 1
@@ -187,45 +188,45 @@ def test_what_fails_gets_popular_items_and_its_company_does_not_suffer(played: P
 def test_an_index_that_hangs_soon_seems_too_dear_and_is_asked_once_in_a_while(played: Played, caplog):
     some = engine(played)
     played.failing[1], played.cost_s = UnavailableError("index: no answer in 3 s"), 3.0
-    together = [some.submit([Ask(user)], 0.1, "interactive")[0] for user in (1, 2)]
+    together = [some.submit([Request(user)], 0.1, "interactive")[0] for user in (1, 2)]
     some.step()
-    assert played.batches == [([1, 2], Effort.FULL)], "not asked again for each of them"
-    assert {result(future).effort for future in together} == {Effort.POPULAR}
-    asked = [some.submit([Ask(1)], 0.1, "interactive")[0] for _ in range(20)]
+    assert played.batches == [([1, 2], Degradation.NONE)], "not asked again for each of them"
+    assert {result(future).degradation for future in together} == {Degradation.POPULAR}
+    asked = [some.submit([Request(1)], 0.1, "interactive")[0] for _ in range(20)]
     assert sum(not future.done() for future in asked) == 1, "the probe"
     played.failing.clear()
     played.cost_s = 0.010
     some.step()
-    [after] = some.submit([Ask(1)], 0.1, "interactive")
+    [after] = some.submit([Request(1)], 0.1, "interactive")
     some.step()
-    assert result(after).effort == Effort.FULL
+    assert result(after).degradation == Degradation.NONE
 
 
 def test_who_looks_at_answers_cannot_harm_them(played: Played, caplog):
     looked = []
 
-    def look(ask: Ask, answer: Recommendation) -> None:
+    def look(ask: Request, answer: Recommendation) -> None:
         looked.append((ask.user_id, answer.user_id))
         raise RuntimeError("shadow")
 
-    some = Engine(lambda: played, clock=played.clock, after=look)
-    futures = [some.submit([Ask(user)], 1.0, "interactive")[0] for user in (1, 2)]
+    some = Engine(lambda: played, clock=played.clock, on_answer=look)
+    futures = [some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2)]
     some.step()
-    assert [result(future).effort for future in futures] == [Effort.FULL] * 2
+    assert [result(future).degradation for future in futures] == [Degradation.NONE] * 2
     assert looked == [(1, 1)]
 
 
 def test_what_runs_now_is_ahead_of_who_comes(played: Played):
     some = engine(played, batch_s=1.0)
-    some.submit([Ask(0)], 1.0, "interactive")
+    some.submit([Request(0)], 1.0, "interactive")
     some.step()  # 10 ms
     ahead_s = []
-    played.at_work = lambda: ahead_s.append(some.state().ahead_s)
-    some.submit([Ask(1), Ask(2)], 1.0, "interactive")
-    assert some.state().ahead_s == pytest.approx(0.020)
+    played.at_work = lambda: ahead_s.append(some.state().backlog_s)
+    some.submit([Request(1), Request(2)], 1.0, "interactive")
+    assert some.state().backlog_s == pytest.approx(0.020)
     some.step()
     assert ahead_s == [pytest.approx(0.020)], "nobody waits, and two are worked for"
-    assert some.state().ahead_s == 0
+    assert some.state().backlog_s == 0
 
 
 class Held(Played):
@@ -235,10 +236,10 @@ class Held(Played):
         super().__init__(Clock())
         self.began, self.go = Event(), Event()
 
-    def answer(self, asks, *, effort, stage):
+    def answer(self, requests, *, degradation, timer):
         self.began.set()
         assert self.go.wait(20)
-        return super().answer(asks, effort=effort, stage=stage)
+        return super().answer(requests, degradation=degradation, timer=timer)
 
 
 def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
@@ -252,7 +253,7 @@ def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
     held = Held()
     some = Engine(lambda: held)
     some.start()
-    answered = asyncio.run(some.answer(Ask(1), 0.05))
+    answered = asyncio.run(some.answer(Request(1), 0.05))
     assert answered.recommendation.reason == "to be in time: popular items"
     assert patience_s == [pytest.approx(0.9 * 0.05)]
     assert not held.go.is_set(), "the search still hangs"
@@ -264,14 +265,14 @@ def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
 def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played: Played):
     some = engine(played, batch=1)
 
-    async def together() -> list[Answered]:
-        waiting = asyncio.create_task(some.answer_all([Ask(1), Ask(2)], 0.3, "interactive"))
+    async def together() -> list[EngineAnswer]:
+        waiting = asyncio.create_task(some.answer_batch([Request(1), Request(2)], 0.3, "interactive"))
         await asyncio.sleep(0)
         some.step()  # and nobody ever takes the second
         return await waiting
 
     first, second = asyncio.run(together())
-    assert [one.recommendation.effort for one in (first, second)] == [Effort.FULL, Effort.POPULAR]
+    assert [one.recommendation.degradation for one in (first, second)] == [Degradation.NONE, Degradation.POPULAR]
 
 
 def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
@@ -279,14 +280,14 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
     some = Engine(lambda: held, EngineConfig(batch=1))
     some.start()
 
-    async def close_while_three_wait() -> list[Answered]:
-        asked = [asyncio.create_task(some.answer(Ask(user), 20.0)) for user in range(3)]
+    async def close_while_three_wait() -> list[EngineAnswer]:
+        asked = [asyncio.create_task(some.answer(Request(user), 20.0)) for user in range(3)]
         await asyncio.to_thread(held.began.wait, 20)
         closing = asyncio.create_task(asyncio.to_thread(some.close))
         while not some._closing:
             await asyncio.sleep(0)
         with pytest.raises(OverloadError):
-            await some.answer(Ask(9), 20.0)
+            await some.answer(Request(9), 20.0)
         held.go.set()
         await closing
         return await asyncio.gather(*asked)
@@ -301,9 +302,9 @@ def test_a_caller_who_goes_away_is_not_worked_for():
     some.start()
 
     async def go_away() -> None:
-        first = asyncio.create_task(some.answer(Ask(1), 20.0))
+        first = asyncio.create_task(some.answer(Request(1), 20.0))
         await asyncio.to_thread(held.began.wait, 20)
-        second = asyncio.create_task(some.answer(Ask(2), 20.0))
+        second = asyncio.create_task(some.answer(Request(2), 20.0))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
@@ -318,12 +319,12 @@ def test_a_caller_who_goes_away_is_not_worked_for():
 def test_a_release_that_was_replaced_is_free_while_the_engine_idles(tmp_path: Path):
     for k in (1, 2):
         publish_planted(tmp_path, k, turned_tower=False, turned_index=False)
-    current = Current(tmp_path)
+    current = ReleaseWatcher(tmp_path)
     some = Engine(current)
     some.start()
-    asyncio.run(some.answer(Ask("ann", n=3), 20.0))
+    asyncio.run(some.answer(Request("ann", n=3), 20.0))
     ReleaseStore(tmp_path).rollback()
-    assert current.look()
-    assert asyncio.run(some.answer(Ask("ann", n=3), 20.0)).recommendation.release == "0001"
+    assert current.poll()
+    assert asyncio.run(some.answer(Request("ann", n=3), 20.0)).recommendation.release == "0001"
     assert f"{tmp_path}/versions/0002/" not in Path("/proc/self/maps").read_text()
     some.close()

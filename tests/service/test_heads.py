@@ -7,22 +7,22 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from multitudes.service.heads import HEAD_BYTES, BoundedHeads
+from multitudes.service.request_limits import MAX_HEAD_BYTES, HeadLimitProtocol
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-LINES = b"x: y\r\n" * HEAD_BYTES
+LINES = b"x: y\r\n" * MAX_HEAD_BYTES
 ENDLESS = {
-    "one line": GET + b"x: " + b"y" * 6 * HEAD_BYTES,
+    "one line": GET + b"x: " + b"y" * 6 * MAX_HEAD_BYTES,
     "many lines": GET + LINES,
-    "an address": b"GET /" + b"x" * 6 * HEAD_BYTES,
+    "an address": b"GET /" + b"x" * 6 * MAX_HEAD_BYTES,
     "behind another": GET + b"\r\n" + GET + LINES,
     "behind a body": CHUNKED + b"1\r\nx\r\n0\r\n" + LINES,
 }
 LONG = {
-    "a head that ends": GET + b"x: " + b"y" * (HEAD_BYTES - 5_000) + b"\r\n\r\n",
+    "a head that ends": GET + b"x: " + b"y" * (MAX_HEAD_BYTES - 5_000) + b"\r\n\r\n",
     "a body": b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 400000\r\n\r\n" + b"x" * 400_000,
-    "a body in pieces": CHUNKED + b"1\r\nx\r\n" * HEAD_BYTES + b"0\r\n\r\n",
+    "a body in pieces": CHUNKED + b"1\r\nx\r\n" * MAX_HEAD_BYTES + b"0\r\n\r\n",
     "many requests": (GET + b"\r\n") * 10_000,
 }
 
@@ -41,7 +41,9 @@ async def answered(sent: bytes, answers: int) -> tuple[bytes, bool]:
     config = Config(swallow, lifespan="off", log_config=None, ws="none")
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(lambda: BoundedHeads(config, state, {}), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: HeadLimitProtocol(config, state, {}), "127.0.0.1", 0
+    )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     back = b""
     try:

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from multitudes.service import idle
+from multitudes.service import request_limits
 
 DONE, GOING = SimpleNamespace(response_complete=True), SimpleNamespace(response_complete=False)
 
@@ -29,7 +29,7 @@ def test_a_connection_is_closed_when_no_request_came_between_two_looks(cycle, re
     )
 
     async def look() -> None:
-        idle._look(cast("idle._Connection", connection), 60.0, before)
+        request_limits._close_if_idle(cast("request_limits._Connection", connection), 60.0, before)
 
     asyncio.run(look())
     assert bool(shut) == closed

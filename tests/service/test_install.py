@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from multitudes.cli.main import run
-from multitudes.service.keys import Keys, make_key
+from multitudes.service.api_keys import ApiKeys, make_key
 from tests.release.small_release import publish_small
 from tests.test_imports import loaded_after
 
@@ -61,7 +61,7 @@ def test_the_count_sees_torch():
 
 
 def test_serving_loads_no_torch_and_the_client_nothing_heavy():
-    served = loaded_after("import multitudes.service.process")
+    served = loaded_after("import multitudes.service.server")
     assert "torch" not in served
     assert {"fastapi", "faiss"} <= served, "else the check sees nothing"
     heavy = {"numpy", "polars", "fastapi", "onnxruntime", "faiss", "duckdb", "pydantic"}
@@ -124,4 +124,4 @@ def test_a_key_is_made_and_shown_once(tmp_path, capsys):
     assert run(["key", "other", "--to", str(file), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["name"], said["scopes"]) == ("other", ["read"])
-    assert Keys(file).find(said["key"]) is not None
+    assert ApiKeys(file).find(said["key"]) is not None

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from multitudes.errors import DataError
-from multitudes.service.app import build
-from multitudes.service.journal import Journal, adopt, sampled
-from multitudes.service.outlet import Outlet
+from multitudes.service.app import create_app
+from multitudes.service.journal import Journal, configure_logging, is_sampled
+from multitudes.service.queue_handler import QueuedStream
 from multitudes.service.settings import JournalConfig
 from tests.service.conftest import ask
 
@@ -29,7 +29,7 @@ def journal(written: StringIO, **settings) -> Journal:
 
 
 def test_a_line_says_how_a_request_went_and_not_who_asked(parts, written):
-    app = build(parts)
+    app = create_app(parts)
     response = ask(app, "POST", "/v1/recommend", json={**ANN, "request_id": "r-7"})
     ask(app, "POST", "/v1/recommend/batch", json={"requests": [ANN, {**ANN, "user_id": "nobody"}]})
     ask(app, "GET", "/v1/users/ann")
@@ -48,12 +48,12 @@ def test_a_line_says_how_a_request_went_and_not_who_asked(parts, written):
 
 def test_who_asked_is_told_where_the_settings_say_so(parts, written):
     loud = replace(parts, journal=journal(written, users=True))
-    ask(build(loud), "POST", "/v1/recommend", json=ANN)
+    ask(create_app(loud), "POST", "/v1/recommend", json=ANN)
     assert lines(written)[0]["users"] == ["ann"]
 
 
 def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(parts, written):
-    app = build(replace(parts, journal=journal(written, requests=0)))
+    app = create_app(replace(parts, journal=journal(written, requests=0)))
     ask(app, "POST", "/v1/recommend", json=ANN)
     assert written.getvalue() == ""
     parts.engine.error = KeyError("a defect")
@@ -64,12 +64,12 @@ def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(parts, 
 
 def test_sampling_is_of_the_request_and_keeps_its_share():
     names = [f"r-{n}" for n in range(2_000)]
-    kept = [name for name in names if sampled(name, 0.25)]
+    kept = [name for name in names if is_sampled(name, 0.25)]
     assert 400 < len(kept) < 600
-    assert kept == [name for name in names if sampled(name, 0.25)], "the same in every process"
-    assert set(kept) < {name for name in names if sampled(name, 0.5)}
-    assert all(sampled(name, 1) for name in names)
-    assert not any(sampled(name, 0) for name in names)
+    assert kept == [name for name in names if is_sampled(name, 0.25)], "the same in every process"
+    assert set(kept) < {name for name in names if is_sampled(name, 0.5)}
+    assert all(is_sampled(name, 1) for name in names)
+    assert not any(is_sampled(name, 0) for name in names)
 
 
 def failing() -> None:
@@ -84,7 +84,7 @@ def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_words_and_trace
     try:
         failing()
     except ValueError as error:
-        journal(written, level=level).defect({"request_id": "r-1"}, error)
+        journal(written, level=level).log_defect({"request_id": "r-1"}, error)
     [line] = lines(written)
     assert (line["event"], line["request_id"], line["level"]) == ("defect", "r-1", "error")
     said = ("ValueError: it went wrong", "KeyError: 'key'") if level == "debug" else ("ValueError", "KeyError")
@@ -98,14 +98,14 @@ def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_words_and_trace
 @pytest.mark.parametrize("error", [KeyError("ann"), DataError("no space for it"), OSError("no space for it")])
 def test_an_error_says_what_it_is_and_its_words_where_they_can_name_nobody(parts, written, error):
     parts.engine.error = error
-    ask(build(parts), "POST", "/v1/recommend", json=ANN)
-    journal(written).defect({"request_id": "r-1"}, error)
+    ask(create_app(parts), "POST", "/v1/recommend", json=ANN)
+    journal(written).log_defect({"request_id": "r-1"}, error)
     assert "ann" not in written.getvalue()
     assert ("no space for it" in written.getvalue()) == (not isinstance(error, KeyError))
 
 
 def test_the_place_of_a_defect_is_ours_and_not_in_a_library(parts, written):
-    app = build(replace(parts, journal=journal(written)))
+    app = create_app(replace(parts, journal=journal(written)))
     parts.states.reads = None  # the fake fails where it would note the call
     assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 500
     where = lines(written)[0]["where"]
@@ -113,10 +113,10 @@ def test_the_place_of_a_defect_is_ours_and_not_in_a_library(parts, written):
 
 
 def test_what_is_less_than_the_level_is_not_written(parts, written):
-    app = build(replace(parts, journal=journal(written, level="error")))
+    app = create_app(replace(parts, journal=journal(written, level="error")))
     ask(app, "POST", "/v1/recommend", json={**ANN, "context": {"page": "home"}})
     assert written.getvalue() == ""
-    journal(written).context("r-1", {"page": "home"})
+    journal(written).log_context("r-1", {"page": "home"})
     assert lines(written)[0]["context"] == {"page": "home"}
 
 
@@ -130,7 +130,7 @@ def speaker() -> Iterator[str]:
 
 
 def test_what_others_say_has_the_same_form(speaker, written):
-    adopt(JournalConfig(), speaker, stream=written)
+    configure_logging(JournalConfig(), speaker, stream=written)
     logger = logging.getLogger(f"{speaker}.inner")
     logger.info("chatter")
     logger.warning("%s fell over", "it")
@@ -145,9 +145,9 @@ def test_what_others_say_has_the_same_form(speaker, written):
 
 
 def test_at_debug_others_may_chatter_and_text_is_for_people(speaker, written):
-    adopt(JournalConfig(level="debug", format="text"), speaker, stream=written)
+    configure_logging(JournalConfig(level="debug", format="text"), speaker, stream=written)
     logging.getLogger(speaker).info("chatter")
-    journal(written, format="text").context("r-1", {"page": "home"})
+    journal(written, format="text").log_context("r-1", {"page": "home"})
     first, second = written.getvalue().splitlines()
     assert "chatter" in first
     assert "request_id=r-1" in second
@@ -157,7 +157,7 @@ def test_at_debug_others_may_chatter_and_text_is_for_people(speaker, written):
 
 
 def test_a_text_that_is_no_unicode_is_written_all_the_same(written):
-    journal(written).context("r-1", {"page": "\ud800"})
+    journal(written).log_context("r-1", {"page": "\ud800"})
     written.getvalue().encode()
     assert lines(written)[0]["context"] == {"page": "\ud800"}
 
@@ -177,12 +177,12 @@ class Hanging(StringIO):
 
 def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
     stream = Hanging()
-    outlet = Outlet(stream, most=3)
+    outlet = QueuedStream(stream, most=3)
     log = Journal(JournalConfig(), outlet)
-    log.context("r-0", {})
+    log.log_context("r-0", {})
     assert stream.writing.wait(60)
     for n in range(1, 6):
-        log.context(f"r-{n}", {})
+        log.log_context(f"r-{n}", {})
     assert not outlet.drain(0.01)
     stream.released.set()
     assert outlet.drain(60)
@@ -192,10 +192,10 @@ def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
 
 def test_lines_that_come_together_are_written_together(monkeypatch):
     all_there, written = Event(), list[str]()
-    monkeypatch.setattr("multitudes.service.outlet.sleep", lambda _: all_there.wait(60))
+    monkeypatch.setattr("multitudes.service.queue_handler.sleep", lambda _: all_there.wait(60))
     stream = StringIO()
     monkeypatch.setattr(stream, "write", written.append)
-    outlet = Outlet(stream)
+    outlet = QueuedStream(stream)
     for n in range(3):
         outlet.write(f"{n}\n")
     all_there.set()
@@ -205,7 +205,7 @@ def test_lines_that_come_together_are_written_together(monkeypatch):
 
 def test_a_reader_that_has_gone_ends_nothing():
     stream = StringIO()
-    outlet = Outlet(stream)
+    outlet = QueuedStream(stream)
     stream.close()
     outlet.write("a line\n")
     assert outlet.drain(60)

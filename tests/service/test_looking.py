@@ -10,8 +10,8 @@ import pytest
 
 from multitudes.errors import StateError
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.retriever import Retriever
-from multitudes.service.app import build
+from multitudes.retrieval.retriever import Retriever
+from multitudes.service.app import create_app
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask, refusal, with_settings
 
@@ -39,8 +39,8 @@ def test_a_wrong_number_of_neighbours(n, plain_call):
 
 
 def test_no_time_for_a_search_is_told_in_time(parts, monkeypatch):
-    monkeypatch.setattr("multitudes.service.items.similar", lambda *_: sleep(0.2))
-    app = build(with_settings(parts, deadlines={"default_ms": 20_000}))
+    monkeypatch.setattr("multitudes.service.recommend_routes.similar", lambda *_: sleep(0.2))
+    app = create_app(with_settings(parts, deadlines={"default_ms": 20_000}))
     late = ask(app, "GET", "/v1/items/103/similar", headers={"x-deadline-ms": "20"})
     assert refusal(late)[:2] == (429, "overloaded")
     assert int(late.headers["retry-after"]) >= 1
@@ -54,8 +54,8 @@ def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(par
         begun.append(item_id)
         going.wait(20)
 
-    monkeypatch.setattr("multitudes.service.items.similar", hanging)
-    transport = httpx.ASGITransport(build(parts))
+    monkeypatch.setattr("multitudes.service.recommend_routes.similar", hanging)
+    transport = httpx.ASGITransport(create_app(parts))
 
     async def impatient() -> list[int]:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -80,7 +80,7 @@ def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path)
         publish_small(tmp_path)
     retriever = Retriever.open(tmp_path)
     (ReleaseStore(tmp_path).folder("0001") / "manifest.json").write_text("{")
-    record = ask(build(replace(parts, current=lambda: retriever)), "GET", "/v1/releases").json()
+    record = ask(create_app(replace(parts, current=lambda: retriever)), "GET", "/v1/releases").json()
     assert (record["serving"], record["current"]) == ("0002", "0002")
     damaged, good = record["versions"]
     assert (damaged["version"], damaged["serves"]) == ("0001", False)

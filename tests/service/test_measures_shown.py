@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from multitudes.service.metrics_table import labels_by_name, written_into
+from multitudes.service.docs_tables import labels_by_name, update_metrics
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -150,7 +150,7 @@ def test_no_panel_lies_on_another_and_each_has_its_own_number():
 
 
 def test_the_table_of_metrics_is_the_one_that_the_families_write():
-    assert written_into(PAGE) == PAGE
+    assert update_metrics(PAGE) == PAGE
 
 
 def test_the_five_questions_can_be_answered():

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from multitudes.service.refusals import CODES
+from multitudes.service.errors import ERROR_CODES
 from tests.service.conftest import ask
 
 Description = dict[str, Any]
@@ -74,7 +74,7 @@ def test_every_request_with_a_body_has_examples_that_are_answered(description, p
 
 def test_every_refusal_is_described_everywhere(description):
     for method, path, operation in operations(description):
-        missing = {str(status) for status in CODES if status != 405} - set(operation["responses"])
+        missing = {str(status) for status in ERROR_CODES if status != 405} - set(operation["responses"])
         assert not missing, (method, path)
         assert operation["summary"]
         assert operation["description"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from multitudes.errors import UsageError
-from multitudes.service.settings import ServeConfig, load, names
+from multitudes.service.settings import ServeConfig, environment_names, load_settings
 
 TOML = "[server]\nport = 9000\nworkers = 2\n[http]\nbody_bytes = 2048\n[logs]\nkeep_days = 7\n"
 
@@ -19,8 +19,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_each_lies_over_the_one_before(file):
     environment = {"MULTITUDES_SERVE_SERVER_PORT": "9001", "MULTITUDES_SERVE_KEYS_OPEN": "true", "HOME": "/root"}
-    assert load(None, {}, {}) == ServeConfig()
-    found = load(file, environment, {"server": {"workers": 3}})
+    assert load_settings(None, {}, {}) == ServeConfig()
+    found = load_settings(file, environment, {"server": {"workers": 3}})
     assert (found.server.port, found.server.workers, found.server.host) == (9001, 3, "127.0.0.1")
     assert (found.http.body_bytes, found.logs.keep_days, found.keys.open) == (2048, 7, True)
 
@@ -37,7 +37,7 @@ def test_each_lies_over_the_one_before(file):
 def test_a_wrong_file_is_named(text, told, file):
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
-        load(file, {}, {})
+        load_settings(file, {}, {})
     assert str(caught.value).startswith(f"{file}: ")
     assert told in str(caught.value)
 
@@ -52,17 +52,19 @@ def test_a_wrong_file_is_named(text, told, file):
 )
 def test_a_wrong_environment_is_named(name, value, told):
     with pytest.raises(UsageError, match="environment") as caught:
-        load(None, {name: value}, {})
+        load_settings(None, {name: value}, {})
     assert told in str(caught.value)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="no such configuration file"):
-        load(tmp_path / "none.toml", {}, {})
+        load_settings(tmp_path / "none.toml", {}, {})
 
 
 def test_every_setting_has_a_name_of_its_own_and_says_what_it_is():
-    assert len(names()) == sum(len(type(field.default).model_fields) for field in ServeConfig.model_fields.values())
+    assert len(environment_names()) == sum(
+        len(type(field.default).model_fields) for field in ServeConfig.model_fields.values()
+    )
     for section, field in ServeConfig.model_fields.items():
         for key, setting in type(field.default).model_fields.items():
             assert setting.description, f"[{section}] {key}"

@@ -8,15 +8,14 @@ from threading import Event
 import pytest
 
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.recommendation import Candidate, Recommendation
-from multitudes.retrieve.retriever import Retriever
-from multitudes.retrieve.shortfall import Shortfall
-from multitudes.retrieve.stages import Stage
+from multitudes.retrieval.request import Degradation, Request, Shortfall
+from multitudes.retrieval.response import Candidate, Recommendation
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.search import StageTimer
 from multitudes.service.engine import Engine
-from multitudes.service.shadow import Compared, Shadow
+from multitudes.service.shadow import Comparison, Shadow
 from tests.release.small_release import publish_small
-from tests.retrieve.planted import publish_planted
+from tests.retrieval.planted import publish_planted
 
 
 def shown(*items: int) -> Recommendation:
@@ -34,18 +33,20 @@ class Played:
         self.began, self.go = Event(), Event()
         self.go.set()
 
-    def answer(self, asks: Sequence[Ask], *, effort: Effort, stage: Stage) -> list[Recommendation]:
-        assert effort == Effort.FULL
-        stage("tower")
+    def answer(
+        self, requests: Sequence[Request], *, degradation: Degradation, timer: StageTimer
+    ) -> list[Recommendation]:
+        assert degradation == Degradation.NONE
+        timer("tower")
         self.began.set()
         assert self.go.wait(20)
         self.now_s += 0.25
         if self.error is not None:
             raise self.error
-        return [shown(*self.items) for _ in asks]
+        return [shown(*self.items) for _ in requests]
 
-    def popular(self, ask: Ask, short: Shortfall) -> Recommendation:
-        raise AssertionError(f"a shadow is not asked for popular items: {ask}, {short}")
+    def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
+        raise AssertionError(f"a shadow is not asked for popular items: {request}, {shortfall}")
 
     def clock(self) -> float:
         return self.now_s
@@ -54,19 +55,19 @@ class Played:
 def test_what_differs_is_counted():
     played = Played(1, 2, 9)
     shadow = Shadow(played, clock=played.clock)
-    shadow.compare(Ask("ann", n=4), shown(1, 2, 3, 4))
-    shadow.compare(Ask("ann", n=3), shown(9, 1, 2))
-    assert shadow.compared() == Compared(requests=2, candidates=7, common=5, missing=1, seconds=0.5)
-    assert shadow.compared().overlap == pytest.approx(5 / 7)
-    assert Compared().overlap == 0
+    shadow.compare(Request("ann", n=4), shown(1, 2, 3, 4))
+    shadow.compare(Request("ann", n=3), shown(9, 1, 2))
+    assert shadow.totals() == Comparison(requests=2, candidates=7, common=5, missing=1, seconds=0.5)
+    assert shadow.totals().overlap == pytest.approx(5 / 7)
+    assert Comparison().overlap == 0
 
 
 def test_a_failure_is_counted_and_stays_in_the_shadow(caplog):
     played = Played(1)
     played.error = RuntimeError("no tower")
     shadow = Shadow(played)
-    shadow.compare(Ask("ann"), shown(1))
-    assert shadow.compared() == Compared(errors=1)
+    shadow.compare(Request("ann"), shown(1))
+    assert shadow.totals() == Comparison(errors=1)
     assert caplog.messages == ["the shadow failed"]
 
 
@@ -75,20 +76,20 @@ def test_what_there_is_no_time_for_is_dropped_at_once():
     played.go.clear()
     shadow = Shadow(played, queue=2, rest=0)
     shadow.start()
-    shadow.offer(Ask("ann"), shown(1))
+    shadow.offer(Request("ann"), shown(1))
     assert played.began.wait(20)
     for _ in range(5):
-        shadow.offer(Ask("ann"), shown(1))  # two may wait behind the one that hangs
-    assert shadow.compared().dropped == 3
+        shadow.offer(Request("ann"), shown(1))  # two may wait behind the one that hangs
+    assert shadow.totals().dropped == 3
     played.go.set()
     shadow.close()
-    assert shadow.compared().requests <= 3
+    assert shadow.totals().requests <= 3
 
 
 def test_an_answer_of_less_effort_says_nothing_of_a_release():
     shadow = Shadow(Played(1))
-    shadow.offer(Ask("ann"), replace(shown(1), effort=Effort.FEWER))
-    assert shadow.compared() == Compared(dropped=1)
+    shadow.offer(Request("ann"), replace(shown(1), degradation=Degradation.FEWER))
+    assert shadow.totals() == Comparison(dropped=1)
     assert shadow._offered.empty()
 
 
@@ -100,15 +101,15 @@ def test_the_same_release_overlaps_wholly_and_another_one_not_at_all(tmp_path: P
     overlaps = []
     for behind in (same, other):
         shadow = Shadow(behind)
-        engine = Engine(lambda: one, after=shadow.offer)
-        [future] = engine.submit([Ask("ann", n=5)], 20.0, "interactive")
+        engine = Engine(lambda: one, on_answer=shadow.offer)
+        [future] = engine.submit([Request("ann", n=5)], 20.0, "interactive")
         engine.step()
         answer = future.result().recommendation
-        assert (answer.release, answer.effort) == ("0001", Effort.FULL), "none of the shadow is shown"
+        assert (answer.release, answer.degradation) == ("0001", Degradation.NONE), "none of the shadow is shown"
         offered = shadow._offered.get()
         assert offered is not None
         shadow.compare(*offered)
-        overlaps.append(shadow.compared().overlap)
+        overlaps.append(shadow.totals().overlap)
     assert overlaps == [1.0, 0.0]
 
 
@@ -117,9 +118,9 @@ def test_the_thread_compares_until_it_is_closed(tmp_path: Path):
     retriever = Retriever.open(tmp_path)
     shadow = Shadow(retriever, rest=0)
     shadow.start()
-    shadow.offer(Ask("ann", n=5), retriever.recommend("ann", n=5))
-    while not shadow.compared().requests:
+    shadow.offer(Request("ann", n=5), retriever.recommend("ann", n=5))
+    while not shadow.totals().requests:
         pass
     shadow.close()
-    assert shadow.compared().overlap == 1.0
+    assert shadow.totals().overlap == 1.0
     assert not shadow._thread.is_alive()

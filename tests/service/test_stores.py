@@ -11,12 +11,9 @@ import pytest
 
 from multitudes.errors import DataError, MissingError, StateError
 from multitudes.ids import Id
-from multitudes.service.breaker import Breaker
-from multitudes.service.stores import GuardConfig, GuardedStates
-from multitudes.state.config import StateConfig
-from multitudes.state.marks import Marks
-from multitudes.state.protocol import UserStates
-from multitudes.state.records import Appended, Event, Person
+from multitudes.service.state_guard import CircuitBreaker, GuardConfig, GuardedStates
+from multitudes.state.erasure_requests import ErasureRequests
+from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState, UserStateStore
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 T = TypeVar("T")
@@ -34,22 +31,22 @@ class Store:
         self.error: Exception | None = None
         self.going.set()
 
-    def read(self, user_ids: Sequence[Id]) -> list[Person]:
+    def read(self, user_ids: Sequence[Id]) -> list[UserState]:
         self.calls += 1
         self.going.wait()
         sleep(self.lasts_s)
         if self.error is not None:
             raise self.error
-        return [Person(user_id) for user_id in user_ids]
+        return [UserState(user_id) for user_id in user_ids]
 
-    def append(self, events: Sequence[Event]) -> Appended:
+    def append(self, events: Sequence[Event]) -> AppendResult:
         self.read([])
-        return Appended([True] * len(events))
+        return AppendResult([True] * len(events))
 
-    def follow(self, user_id: Id, follows: Sequence[str]) -> None:
-        self.read([user_id, *follows])
+    def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
+        self.read([user_id, *followed_topics])
 
-    def forget(self, user_id: Id) -> bool:
+    def erase(self, user_id: Id) -> bool:
         return bool(self.read([user_id]))
 
     def ping(self) -> None:
@@ -76,14 +73,18 @@ class Guard(Protocol):
     """Puts a store behind the guard, as a process of this machine does."""
 
     def __call__(
-        self, store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config: float
+        self,
+        store: UserStateStore,
+        measured: Calls | None = None,
+        breaker: CircuitBreaker | None = None,
+        **config: float,
     ) -> GuardedStates: ...
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Guard:
     def guard(
-        store: UserStates, measured: Calls | None = None, breaker: Breaker | None = None, **config: float
+        store: UserStateStore, measured: Calls | None = None, breaker: CircuitBreaker | None = None, **config: float
     ) -> GuardedStates:
         def measure(call: str, seconds: float, *, failed: bool) -> None:
             assert seconds >= 0
@@ -91,7 +92,7 @@ def guarded(tmp_path: Path) -> Guard:
                 measured.append((call, failed))
 
         settings = GuardConfig.model_validate({"threads": 2, "read_s": LONG, "write_s": LONG, **config})
-        return GuardedStates(store, Marks(tmp_path / "forgotten"), measure, settings, breaker)
+        return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, breaker)
 
     return guard
 
@@ -102,10 +103,10 @@ def run(call: Coroutine[object, object, T]) -> T:
 
 def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls, guarded: Guard):
     states = guarded(store, measured)
-    assert run(states.read(["ann"], LONG)) == [Person("ann")]
-    assert run(states.append([Event("a", "ann", 1, 0)])) == Appended([True])
-    assert run(states.forget("ann"))
-    run(states.follow("ann", ()))
+    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
+    assert run(states.append([Event("a", "ann", 1, 0)])) == AppendResult([True])
+    assert run(states.erase("ann"))
+    run(states.set_followed_topics("ann", ()))
     run(states.ping())
     assert measured == [(call, False) for call in ("read", "append", "forget", "follow", "ping")]
     states.close()
@@ -117,7 +118,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
 ):
     now_s = [0.0]
     config = {"failures": 2, "rest_s": 5, "read_s": PATIENCE}
-    states = guarded(store, measured, Breaker(GuardConfig(**config), lambda: now_s[0]), **config)
+    states = guarded(store, measured, CircuitBreaker(GuardConfig(**config), lambda: now_s[0]), **config)
     store.going.clear()
     for _ in range(2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
@@ -130,7 +131,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     assert measured[:3] == [("read", True), ("read", True), ("append", True)]
     store.going.set()
     now_s[0] = 5
-    assert run(states.append([])) == Appended([])
+    assert run(states.append([])) == AppendResult([])
     assert not states.open
 
 
@@ -138,7 +139,7 @@ def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard
     store.lasts_s = MOMENT
     states = guarded(store, failures=1)
 
-    async def burst() -> list[list[Person]]:
+    async def burst() -> list[list[UserState]]:
         return await asyncio.gather(*(states.read([user], LONG) for user in range(50)))
 
     assert [person.user_id for (person,) in run(burst())] == list(range(50))
@@ -164,11 +165,11 @@ def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(st
     with pytest.raises(StateError, match="within 1 ms"):
         run(states.read(["ann"], 0.001))
     store.going.set()
-    assert run(states.read(["ann"], LONG)) == [Person("ann")]
+    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
 
 
 def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guard):
-    monkeypatch.setattr("multitudes.service.stores._WAITING", 3)
+    monkeypatch.setattr("multitudes.service.state_guard._MAX_PENDING", 3)
     store.going.clear()
     states = guarded(store)
 
@@ -218,8 +219,8 @@ def test_who_asks_to_be_forgotten_is_known_to_all_processes_of_the_machine_whate
     here, there = guarded(store), guarded(store)
     store.error = StateError("gone")
     with pytest.raises(StateError):
-        run(here.forget("ann"))
-    assert [states.forgot(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
+        run(here.erase("ann"))
+    assert [states.is_erased(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
     assert store.calls == 1, "it was not asked who is forgotten"
 
 
@@ -234,10 +235,10 @@ def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Gua
 def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(
     tmp_path: Path, guarded: Guard
 ):
-    from multitudes.state.redis import RedisStates  # noqa: PLC0415 (an extra)
+    from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
 
     server = RedisServer(tmp_path).start()
-    states = guarded(RedisStates(server.url, StateConfig(timeout_s=0.3)), failures=1, rest_s=0.01)
+    states = guarded(RedisStateStore(server.url, StateConfig(timeout_s=0.3)), failures=1, rest_s=0.01)
     ann = Event("a", "ann", 1, 0)
     try:
         assert run(states.append([ann])).new == [True]
@@ -245,19 +246,19 @@ def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_st
         with pytest.raises(StateError):
             run(states.read(["ann"], LONG))
         server.resume()
-        assert until_it_answers(states) == [Person("ann", (ann,))]
+        assert until_it_answers(states) == [UserState("ann", (ann,))]
         server.kill()
         with pytest.raises(StateError):
             run(states.read(["ann"], LONG))
         server.start()
-        assert until_it_answers(states) == [Person("ann")], "it keeps nothing on a disk"
+        assert until_it_answers(states) == [UserState("ann")], "it keeps nothing on a disk"
         assert run(states.append([ann])).new == [True]
     finally:
         server.kill()
         states.close()
 
 
-def until_it_answers(states: GuardedStates) -> list[Person]:
+def until_it_answers(states: GuardedStates) -> list[UserState]:
     """Ask until the store answers; there is a last time."""
     for _ in range(500):
         try:

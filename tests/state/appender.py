@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from multitudes.state.group_commit import GroupCommit
-from multitudes.state.records import Event
-from multitudes.state.sqlite import SQLiteStates
+from multitudes.state.protocol import Event
+from multitudes.state.sqlite import SQLiteStateStore
+from multitudes.state.sqlite_database import GroupCommit
 
 USERS = 50
 NOW_S = 1_000_000
@@ -37,7 +37,7 @@ def append(file: Path, count: int, *, hastily: bool = False) -> None:
     """Append events one by one and print the number of each that is new."""
     if hastily:
         GroupCommit._commit = commit_nothing  # type: ignore[method-assign]
-    states = SQLiteStates(file)
+    states = SQLiteStateStore(file)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for number in range(count):
@@ -68,7 +68,7 @@ def lost(file: Path, after_s: float, *options: str) -> tuple[int, int]:
     time.sleep(after_s)
     child.kill()
     said = numbers(child)
-    states = SQLiteStates(file)
+    states = SQLiteStateStore(file)
     kept = {e.item_id for person in states.read([f"user {n}" for n in range(USERS)]) for e in person.events}
     states.close()
     return len(said), len(set(said[-USERS:]) - kept)  # older ones may have made room

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from multitudes.ids import Id
-from multitudes.state.config import StateConfig
-from multitudes.state.records import Event, Person
+from multitudes.state.protocol import Event, StateConfig, UserState
 
 
 @dataclass
@@ -53,10 +52,10 @@ class PlainStates:
         del kept.events[: -self.config.keep]
         return True
 
-    def read(self, user_ids: Sequence[Id]) -> list[Person]:
+    def read(self, user_ids: Sequence[Id]) -> list[UserState]:
         kept = {who: self.users.get(who, _Kept()) for who in ((type(user), user) for user in user_ids)}
         return [
-            Person(user, tuple(kept[who].events), kept[who].follows, who in self.forgotten_s)
+            UserState(user, tuple(kept[who].events), kept[who].follows, who in self.forgotten_s)
             for user in user_ids
             for who in [(type(user), user)]
         ]

@@ -12,17 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multitudes.errors import DataError, StateError
-from multitudes.state.config import StateConfig
-from multitudes.state.protocol import UserStates
-from multitudes.state.records import Event, Person
-from multitudes.state.sqlite import SQLiteStates
+from multitudes.state.protocol import Event, StateConfig, UserState, UserStateStore
+from multitudes.state.sqlite import SQLiteStateStore
 from tests.state.plain import Clock, PlainStates
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 pytestmark = pytest.mark.contract
 CONFIG = StateConfig(keep=4, remember_ids_s=100, skew_s=10)
 NOW = Clock().now_s
-Make = Callable[..., UserStates]  # an empty store, or with again=True the one before opened once more
+Make = Callable[..., UserStateStore]  # an empty store, or with again=True the one before opened once more
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +32,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT))])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    opened: list[UserStates] = []
+    opened: list[UserStateStore] = []
     number = count()
     last = 0
 
-    def make(clock: Clock | None = None, *, again: bool = False) -> UserStates:
+    def make(clock: Clock | None = None, *, again: bool = False) -> UserStateStore:
         nonlocal last
         clock = clock or Clock()
         last = last if again else next(number)
         if request.param == "sqlite":
-            opened.append(SQLiteStates(tmp_path / f"{last}.db", CONFIG, clock))
+            opened.append(SQLiteStateStore(tmp_path / f"{last}.db", CONFIG, clock))
         else:
-            from multitudes.state.redis import RedisStates  # noqa: PLC0415 (an extra)
+            from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
 
             url = request.getfixturevalue("server").url
-            opened.append(RedisStates(url, CONFIG, clock, prefix=f"{tmp_path.name}-{last}"))
+            opened.append(RedisStateStore(url, CONFIG, clock, prefix=f"{tmp_path.name}-{last}"))
         return opened[-1]
 
     yield make
@@ -70,14 +68,16 @@ def test_what_was_appended_is_read_oldest_first_also_by_whoever_opens_the_store_
     ]
     assert states.append(given).new == [True] * 4
     expected = [
-        Person("bob", (given[2],)),
-        Person("zoe"),
-        Person("ann", (given[1], given[0], given[3])),
-        Person("bob", (given[2],)),
+        UserState("bob", (given[2],)),
+        UserState("zoe"),
+        UserState("ann", (given[1], given[0], given[3])),
+        UserState("bob", (given[2],)),
     ]
     assert states.read(["bob", "zoe", "ann", "bob"]) == expected
     assert make(again=True).read(["bob", "zoe", "ann", "bob"]) == expected
-    assert make().read(["bob", "zoe", "ann"]) == [Person("bob"), Person("zoe"), Person("ann")], "control: another one"
+    assert make().read(["bob", "zoe", "ann"]) == [UserState("bob"), UserState("zoe"), UserState("ann")], (
+        "control: another one"
+    )
 
 
 def test_an_event_sent_again_is_not_new_nor_is_one_sent_twice_at_once(make: Make):
@@ -132,7 +132,7 @@ def test_what_cannot_be_kept_exactly_is_refused_and_nothing_is_taken_in(make: Ma
     states = make()
     with pytest.raises(DataError):
         states.append([did("good", "ann"), wrong])
-    assert states.read(["ann"]) == [Person("ann")]
+    assert states.read(["ann"]) == [UserState("ann")]
 
 
 def test_a_time_of_the_future_is_now_beyond_the_tolerance_of_clocks(make: Make):
@@ -162,28 +162,28 @@ def test_the_name_of_an_event_is_remembered_for_as_long_as_was_said(make: Make):
 def test_follows_are_as_last_stated_and_none_is_not_nothing(make: Make):
     states = make()
     states.append([did("a", "ann")])
-    assert states.read(["ann"])[0].follows is None
-    states.follow("ann", ["Drama", 'Film "noir"\x00'])
-    assert states.read(["ann"])[0].follows == ("Drama", 'Film "noir"\x00')
-    states.follow("ann", [])
-    assert states.read(["ann"])[0].follows == ()
+    assert states.read(["ann"])[0].followed_topics is None
+    states.set_followed_topics("ann", ["Drama", 'Film "noir"\x00'])
+    assert states.read(["ann"])[0].followed_topics == ("Drama", 'Film "noir"\x00')
+    states.set_followed_topics("ann", [])
+    assert states.read(["ann"])[0].followed_topics == ()
     with pytest.raises(DataError):
-        states.follow("ann", ["\ud800"])
+        states.set_followed_topics("ann", ["\ud800"])
 
 
 def test_who_was_forgotten_and_comes_back_is_new(make: Make):
     clock = Clock()
     states = make(clock)
     states.append([did("a", "ann"), did("b", "bob")])
-    states.follow("ann", ["Drama"])
+    states.set_followed_topics("ann", ["Drama"])
     clock.now_s += 5
-    assert states.forget("ann")
-    assert states.read(["ann", "bob"]) == [Person("ann", forgotten=True), Person("bob", (did("b", "bob"),))]
+    assert states.erase("ann")
+    assert states.read(["ann", "bob"]) == [UserState("ann", erased=True), UserState("bob", (did("b", "bob"),))]
     assert states.append([did("a", "ann")]).new == [False], "sent again, it is from before they asked"
     assert states.append([did("a", "ann", 2, NOW + 5)]).new == [True]
-    assert states.read(["ann"]) == [Person("ann", (did("a", "ann", 2, NOW + 5),), forgotten=True)]
-    assert not states.forget("eve"), "nothing was known"
-    assert states.read(["eve"])[0].forgotten, "but a release may hold something"
+    assert states.read(["ann"]) == [UserState("ann", (did("a", "ann", 2, NOW + 5),), erased=True)]
+    assert not states.erase("eve"), "nothing was known"
+    assert states.read(["eve"])[0].erased, "but a release may hold something"
 
 
 EVENTS = st.lists(
@@ -218,9 +218,9 @@ def test_any_sequence_of_calls_does_what_a_dictionary_does(make: Make, data: st.
                 events = [e._replace(user_id=e.user_id(number), time_s=now + e.time_s) for e in argument]
                 assert states.append(events).new == plain.append(events)
             elif what == "forget":
-                assert states.forget(argument(number)) == plain.forget(argument(number))
+                assert states.erase(argument(number)) == plain.forget(argument(number))
             elif what == "follow":
-                states.follow(str(number), argument)
+                states.set_followed_topics(str(number), argument)
                 plain.follow(str(number), argument)
             else:
                 clock.now_s += argument
@@ -233,7 +233,7 @@ def test_of_threads_that_append_the_same_events_each_is_new_to_one(make: Make):
     found: list[list[bool]] = []
     begin = Barrier(6)
 
-    def append(states: UserStates) -> None:
+    def append(states: UserStateStore) -> None:
         begin.wait()
         found.append([states.append([event]).new[0] for event in events])
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from multitudes.errors import MissingError, StateError, UsageError
-from multitudes.state.config import StateConfig
-from multitudes.state.place import open_states
-from multitudes.state.records import Event, Person
-from multitudes.state.redis import RedisStates
+from multitudes.state.protocol import Event, StateConfig, UserState
+from multitudes.state.redis import RedisStateStore
+from multitudes.state.store import open_state_store
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 NOW = 1_000_000
@@ -25,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     running.kill()
 
 
-def everything(states: RedisStates) -> bytes:
+def everything(states: RedisStateStore) -> bytes:
     """Return all keys and all that they hold."""
     server, found = states._server, b""
     for key in server.keys("*"):
@@ -36,12 +35,12 @@ def everything(states: RedisStates) -> bytes:
 
 @needs_server
 def test_no_user_id_is_on_the_server_and_nothing_of_who_was_forgotten(server: RedisServer):
-    states = RedisStates(server.url, prefix="forget")
+    states = RedisStateStore(server.url, prefix="forget")
     states.append([ANN, ANN._replace(event_id="b", user_id="bob", item_id="item-8")])
-    states.follow(ANN.user_id, ["Drama"])
+    states.set_followed_topics(ANN.user_id, ["Drama"])
     assert b"ann" not in everything(states)
     assert b"item-7" in everything(states), "control"
-    states.forget(ANN.user_id)
+    states.erase(ANN.user_id)
     assert b"item-7" not in everything(states)
     assert b"Drama" not in everything(states)
     assert b"item-8" in everything(states)
@@ -50,7 +49,7 @@ def test_no_user_id_is_on_the_server_and_nothing_of_who_was_forgotten(server: Re
 
 @needs_server
 def test_names_of_events_expire_by_themselves(server: RedisServer):
-    states = RedisStates(server.url, StateConfig(remember_ids_s=100), prefix="expire")
+    states = RedisStateStore(server.url, StateConfig(remember_ids_s=100), prefix="expire")
     states.append([ANN])
     (told,) = states._server.keys("expire:*:told")
     assert 0 < states._server.ttl(told) <= 100
@@ -61,13 +60,13 @@ def test_names_of_events_expire_by_themselves(server: RedisServer):
 
 @needs_server
 def test_a_server_that_was_emptied_is_filled_again_and_all_agree_under_which_name(server: RedisServer):
-    first, second = (RedisStates(server.url, prefix="emptied") for _ in range(2))
+    first, second = (RedisStateStore(server.url, prefix="emptied") for _ in range(2))
     first.append([ANN])
     assert second.read([ANN.user_id])[0].events == (ANN,)
     first._server.flushall()
-    newcomer = RedisStates(server.url, prefix="emptied")
+    newcomer = RedisStateStore(server.url, prefix="emptied")
     newcomer.append([ANN])  # under a secret that the others do not know yet
-    assert first.read([ANN.user_id]) == [Person(ANN.user_id, (ANN,))]
+    assert first.read([ANN.user_id]) == [UserState(ANN.user_id, (ANN,))]
     assert second.append([ANN]).new == [False]
     assert first._secret == second._secret == newcomer._secret
     for states in (first, second, newcomer):
@@ -77,7 +76,7 @@ def test_a_server_that_was_emptied_is_filled_again_and_all_agree_under_which_nam
 @needs_server
 def test_who_may_not_enter_is_told_so_without_the_password(server: RedisServer):
     for url in (f"redis://127.0.0.1:{server.port}", f"redis://:wrong@127.0.0.1:{server.port}"):
-        states = RedisStates(url)
+        states = RedisStateStore(url)
         with pytest.raises(StateError, match=rf"redis://127\.0\.0\.1:{server.port}: .+") as caught:
             states.ping()
         assert "wrong" not in str(caught.value).split(": ")[0]
@@ -87,7 +86,7 @@ def test_who_may_not_enter_is_told_so_without_the_password(server: RedisServer):
 
 
 def test_a_server_that_is_not_there_is_one_line_when_it_is_needed():
-    states = RedisStates("redis://127.0.0.1:1/3")
+    states = RedisStateStore("redis://127.0.0.1:1/3")
     with pytest.raises(StateError, match=r"^redis://127\.0\.0\.1:1/3: .*refused"):
         states.read(["ann"])
     states.close()
@@ -96,12 +95,12 @@ def test_a_server_that_is_not_there_is_one_line_when_it_is_needed():
 @pytest.mark.parametrize("url", ["redis://host:port", "http://host", "redis://[::1"])
 def test_what_is_no_address_is_refused(url: str):
     with pytest.raises(UsageError, match="expected redis://HOST:PORT"):
-        RedisStates(url)
+        RedisStateStore(url)
 
 
 def test_without_its_package_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.delitem(sys.modules, "multitudes.state.redis")
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(MissingError, match=r"pip install 'multitudes\[redis\]'"):
-        open_states("redis://127.0.0.1:1")
-    open_states(tmp_path / "state.db").close()
+        open_state_store("redis://127.0.0.1:1")
+    open_state_store(tmp_path / "state.db").close()

@@ -7,10 +7,9 @@ from threading import Thread
 import pytest
 
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, StateError, UsageError
-from multitudes.state.config import StateConfig
-from multitudes.state.place import open_states
-from multitudes.state.records import Event, Person
-from multitudes.state.sqlite import SQLiteStates
+from multitudes.state.protocol import Event, StateConfig, UserState
+from multitudes.state.sqlite import SQLiteStateStore
+from multitudes.state.store import open_state_store
 from tests.state.appender import USERS, lost, numbers, start
 
 NOW = 1_000_000
@@ -36,7 +35,7 @@ def test_of_two_processes_that_append_the_same_events_each_is_new_to_one(tmp_pat
 
 def test_works_that_gathered_are_committed_together(tmp_path: Path):
     """Not the exact number, which depends on who is fast; but never one flush for each."""
-    states = SQLiteStates(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db")
     statements: list[str] = []
     states._writer.run(lambda connection: connection.set_trace_callback(statements.append))
     hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
@@ -54,7 +53,7 @@ def test_works_that_gathered_are_committed_together(tmp_path: Path):
 
 
 def test_an_error_of_one_work_keeps_nothing_of_what_was_committed_with_it(tmp_path: Path):
-    states = SQLiteStates(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db")
 
     def half(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO follows VALUES (x'00', '[]')")
@@ -70,32 +69,32 @@ def test_an_error_of_one_work_keeps_nothing_of_what_was_committed_with_it(tmp_pa
 
 def test_forgetting_leaves_no_trace_of_the_person_in_the_files_once_they_are_vacuumed(tmp_path: Path):
     file = tmp_path / "state.db"
-    states = SQLiteStates(file, StateConfig(keep=50))
+    states = SQLiteStateStore(file, StateConfig(keep=50))
     people = [f"person-{n:03d}-of-many" for n in range(60)]
     for person in people:  # of everybody: their name nowhere but in the names of their events
         states.append([Event(f"{person}/{n}", person, f"secret-{person}-{n}", NOW + n, "view") for n in range(60)])
-        states.follow(person, [f"topic-of-{person}"])
+        states.set_followed_topics(person, [f"topic-of-{person}"])
 
     def traces(person: str) -> int:
         return sum(each.read_bytes().count(person.encode()) for each in tmp_path.iterdir())
 
     assert all(traces(person) > 0 for person in people), "control: it can be found"
     for person in people[::2]:
-        assert states.forget(person)
+        assert states.erase(person)
     others = sqlite3.connect(file)
     others.execute("VACUUM")  # unused parts of pages may hold remains until then
     others.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     others.close()
     assert [traces(person) for person in people[::2]] == [0] * 30
-    assert states.read([people[0]]) == [Person(people[0], forgotten=True)]
+    assert states.read([people[0]]) == [UserState(people[0], erased=True)]
     assert all(len(person.events) == 50 for person in states.read(people[1::2]))
     states.close()
 
 
 def test_what_was_deleted_is_overwritten_at_once(tmp_path: Path):
-    states = SQLiteStates(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db")
     states.append([Event("a", "ann", "item-7", NOW), Event("b", "bob", "item-8", NOW)])
-    states.forget("ann")
+    states.erase("ann")
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"item-7" not in files
     assert b"item-8" in files, "control"
@@ -103,7 +102,7 @@ def test_what_was_deleted_is_overwritten_at_once(tmp_path: Path):
 
 
 def test_no_user_id_is_in_the_files_at_all(tmp_path: Path):
-    states = SQLiteStates(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db")
     states.append([Event("a", "somebody-with-a-name", "item-7", NOW)])
     files = [file.read_bytes() for file in tmp_path.iterdir()]
     assert not any(b"somebody" in content for content in files)
@@ -113,7 +112,7 @@ def test_no_user_id_is_in_the_files_at_all(tmp_path: Path):
 
 def test_names_of_events_are_let_go_little_by_little(tmp_path: Path):
     clock = [float(NOW)]
-    states = SQLiteStates(tmp_path / "state.db", StateConfig(remember_ids_s=100), lambda: clock[0])
+    states = SQLiteStateStore(tmp_path / "state.db", StateConfig(remember_ids_s=100), lambda: clock[0])
     states.append([Event(str(n), "ann", n, NOW) for n in range(10)])
     clock[0] += 100
     for n in range(6):
@@ -124,7 +123,7 @@ def test_names_of_events_are_let_go_little_by_little(tmp_path: Path):
 
 def refused(file: Path, kind: type[MultitudesError], words: str) -> None:
     with pytest.raises(kind, match=words) as caught:
-        open_states(file)
+        open_state_store(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -138,35 +137,35 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path):
     refused(tmp_path / "other.db", ArtefactError, "no store of user states")
     refused(tmp_path / "nowhere" / "state.db", UsageError, "its folder does not exist")
     refused(tmp_path, UsageError, "cannot be opened for writing")
-    SQLiteStates(tmp_path / "newer.db").close()
+    SQLiteStateStore(tmp_path / "newer.db").close()
     newer = sqlite3.connect(tmp_path / "newer.db")
     newer.execute("PRAGMA user_version = 2")
     newer.close()
     refused(tmp_path / "newer.db", ArtefactError, "of version 2; expected 1")
     with pytest.raises(UsageError, match="expected a path, or redis://HOST:PORT"):
-        open_states("mysql://somewhere")
+        open_state_store("mysql://somewhere")
 
 
 def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path):
     """As if the disk were full: the database may not grow."""
-    states = SQLiteStates(tmp_path / "state.db")
+    states = SQLiteStateStore(tmp_path / "state.db")
     pages = states._writer.run(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
     states._writer.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages}").fetchone())
     with pytest.raises(MissingError, match="no space left"):
         states.append([Event(f"{n}" * 100, "ann", f"{n}" * 100, NOW) for n in range(200)])
-    assert states.read(["ann"]) == [Person("ann")]
+    assert states.read(["ann"]) == [UserState("ann")]
     states._writer.run(lambda connection: connection.execute("PRAGMA max_page_count = 100000").fetchone())
     assert states.append([Event("a", "ann", 1, NOW)]).new == [True]
     states.close()
 
 
 def test_a_file_that_another_process_holds_for_too_long(tmp_path: Path):
-    states = SQLiteStates(tmp_path / "state.db", StateConfig(timeout_s=0.01))
+    states = SQLiteStateStore(tmp_path / "state.db", StateConfig(timeout_s=0.01))
     hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     hold.execute("BEGIN IMMEDIATE")
     with pytest.raises(StateError, match="another process holds it"):
         states.append([Event("a", "ann", 1, NOW)])
-    assert states.read(["ann"]) == [Person("ann")], "who reads does not wait for who writes"
+    assert states.read(["ann"]) == [UserState("ann")], "who reads does not wait for who writes"
     hold.close()
     assert states.append([Event("a", "ann", 1, NOW)]).new == [True]
     states.close()

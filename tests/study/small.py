@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from multitudes.data.planted import PlantedConfig, plant, write
+from multitudes.data.planted import PlantedConfig, plant, write_world
 
 STUDY = """
 name = "small"
@@ -43,7 +43,7 @@ space.train.learning_rate = {low = 0.0005, high = 0.02, log = true}
 def study_file(folder: Path, text: str = STUDY, users: int = 60) -> Path:
     """Write tables and a study of them; return the study's file."""
     folder.mkdir(parents=True, exist_ok=True)
-    write(plant(PlantedConfig(users=users, items=240, events=2_400, niches=12, topics=6)), folder / "tables")
+    write_world(plant(PlantedConfig(users=users, items=240, events=2_400, niches=12, topics=6)), folder / "tables")
     file = folder / "study.toml"
     file.write_text(text)
     return file

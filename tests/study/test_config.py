@@ -2,12 +2,12 @@
 
 import pytest
 
-from multitudes.config import laid_over
+from multitudes.config import deep_merge
 from multitudes.errors import UsageError
 from multitudes.nn.methods import METHODS
-from multitudes.study.config import flat, nested, read_study
-from multitudes.study.plan import configs, differing, entries
-from multitudes.study.space import check_defaults, default_space
+from multitudes.study.config import flatten, read_study, unflatten
+from multitudes.study.grid import build_configs, changed_settings, grid_entries
+from multitudes.study.search_space import check_defaults, default_space
 
 GOOD = """
 [data.films]
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
     text = GOOD.replace(*change)
     assert text != GOOD
     with pytest.raises(UsageError, match=message) as refused:
-        entries(read(tmp_path, text), "study.toml")
+        grid_entries(read(tmp_path, text), "study.toml")
     assert "\n" not in str(refused.value)
 
 
@@ -105,42 +105,42 @@ def test_a_study_without_methods_is_refused(tmp_path):
 
 
 def test_the_methods_own_table_goes_over_the_data_sets_and_that_over_the_studys(tmp_path):
-    joint, plain = entries(read(tmp_path, GOOD), "study.toml")
-    runs = [configs(entry.settings, seed=3)[0].model_dump() for entry in (joint, plain)]
+    joint, plain = grid_entries(read(tmp_path, GOOD), "study.toml")
+    runs = [build_configs(entry.settings, seed=3)[0].model_dump() for entry in (joint, plain)]
     assert [run["method"] for run in runs] == ["joint", "single"]
     assert [(run["train"]["epochs"], run["train"]["batch_size"]) for run in runs] == [(5, 32), (7, 32)]
-    assert differing(*configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
+    assert changed_settings(*build_configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
 
 
 def test_what_a_method_sets_itself_is_not_tuned(tmp_path):
     text = GOOD + "[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\nspace.train.patience = [4, 6]\n"
-    joint, plain = entries(read(tmp_path, text), "study.toml")
+    joint, plain = grid_entries(read(tmp_path, text), "study.toml")
     assert set(joint.space) == {"train.epochs", "train.patience"}
     assert set(plain.space) == {"train.patience"}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_default_search_begins_with_the_defaults(tmp_path, method):
-    (entry,) = entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
+    (entry,) = grid_entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
     assert entry.space == default_space(method)
     check_defaults(entry.space, entry.defaults(), method)
 
 
 def test_tables_are_laid_over_each_other_at_any_depth_and_dotted_keys_are_the_same_tables():
-    assert laid_over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
-    assert flat({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
-    assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
+    assert deep_merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
+    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+    assert unflatten({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
 
 
 def test_pinnersage_takes_no_setting_of_training_and_its_own_search(tmp_path):
     text = GOOD + "[methods.pinnersage]\nover = 'plain'\n[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\n"
-    sage = entries(read(tmp_path, text), "study.toml")[-1]
-    assert differing(*configs(sage.settings, seed=0)) == {}
+    sage = grid_entries(read(tmp_path, text), "study.toml")[-1]
+    assert changed_settings(*build_configs(sage.settings, seed=0)) == {}
     assert set(sage.space) == {"model.distance", "model.interests"}
 
 
 def test_a_pair_takes_no_setting_of_the_study_and_is_not_tuned(tmp_path):
     text = GOOD + "[methods.separate]\npair = ['joint', 'plain']\nshare = 0.3\n[tuning]\ntrials = 2\n"
-    pair = entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
-    assert (pair.over, pair.space) == (("joint", "plain"), {})
-    assert differing(*configs(pair.settings, seed=0)) == {"model.share": 0.3}
+    pair = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
+    assert (pair.base_methods, pair.space) == (("joint", "plain"), {})
+    assert changed_settings(*build_configs(pair.settings, seed=0)) == {"model.share": 0.3}

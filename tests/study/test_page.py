@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from multitudes.report.words import difference, interval
-from multitudes.study.comparison import Draws
-from multitudes.study.markdown import page
-from multitudes.study.page import main
+from multitudes.report.formatting import format_difference, format_interval
+from multitudes.study.comparison import Resampling
+from multitudes.study.page import main, markdown_page
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import outcomes, write_study
 
@@ -19,21 +18,23 @@ def study(tmp_path_factory):
 
 
 def test_the_page_holds_every_hit_rate_with_its_interval_and_verdict(study):
-    summary = summarise(study, Draws(300, 300))
-    text = page(summary)
+    summary = summarise(study, Resampling(300, 300))
+    text = markdown_page(summary)
     for found in summary["data"]["a|b"]["methods"].values():
-        assert interval(found["figures"]["hr"]) in text
+        assert format_interval(found["figures"]["hr"]) in text
         gain = found["minus"].get("hr", {})
         if "verdict" in gain:
-            assert f"{difference(gain, 4).removesuffix(' *')} {gain['verdict']} |" in text
+            assert f"{format_difference(gain, 4).removesuffix(' *')} {gain['verdict']} |" in text
     summary["data"]["a|b"]["methods"]["joint"]["figures"]["hr"]["mean"] = 0.98765
-    assert ".988" in page(summary)
+    assert ".988" in markdown_page(summary)
     assert ".988" not in text
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(study):
     blocks = [
-        block.splitlines() for block in page(summarise(study, Draws(300, 300))).split("\n\n") if block.startswith("|")
+        block.splitlines()
+        for block in markdown_page(summarise(study, Resampling(300, 300))).split("\n\n")
+        if block.startswith("|")
     ]
     assert len(blocks) >= 6
     for lines in blocks:

@@ -13,12 +13,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from multitudes.data.prepared import Prepared
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.seeding import generator
-from multitudes.study.children import Children
 from multitudes.study.config import read_study
-from multitudes.study.run import budgets_note, run_study
+from multitudes.study.run import describe_budgets, run_study
+from multitudes.study.worker_pool import WorkerPool
 from tests.study.small import STUDY, study_file
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -69,13 +69,13 @@ def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_
 
 def test_a_budget_that_the_corpus_is_too_small_for_is_left_out_and_said_to_be(left_alone):
     asked = json.loads((left_alone / "out" / "cells.json").read_text())
-    items = Prepared.open(left_alone / "out" / "data" / "planted").n_items  # those with an event in training
+    items = PreparedData.open(left_alone / "out" / "data" / "planted").n_items  # those with an event in training
     said = f"planted: {items} items are too few for N = 200, half of them or more; asked: N = 5 and 20"
     assert [note for note in asked["notes"] if "items are too few" in note] == [said]
     assert all("users have a history" in note for note in asked["notes"] if note != said), "what preparing warned of"
     assert set(pl.read_parquet(left_alone / "out" / "outcomes.parquet")["budget"].unique()) == {5, 20}
-    assert budgets_note("planted", (5, 20), 41) is None, "control: room for all"
-    assert budgets_note("tiny", (100,), 12) == (
+    assert describe_budgets("planted", (5, 20), 41) is None, "control: room for all"
+    assert describe_budgets("tiny", (100,), 12) == (
         "tiny: 12 items are too few for N = 100, half of them or more; asked: N = 6"
     )
 
@@ -93,7 +93,7 @@ def test_each_method_is_trained_with_the_best_of_its_trials(left_alone):
 
 def test_what_is_done_is_not_done_again(left_alone, monkeypatch):
     before = tables(left_alone / "out")
-    monkeypatch.setattr(Children, "_start", no_child)
+    monkeypatch.setattr(WorkerPool, "_start", no_child)
     run_study(read_study(left_alone / "study.toml"), left_alone / "out")
     after = tables(left_alone / "out")
     assert_frame_equal(before[0], after[0])
@@ -102,7 +102,7 @@ def test_what_is_done_is_not_done_again(left_alone, monkeypatch):
 
 def test_another_setting_is_another_cell(left_alone, monkeypatch):
     """Control: the cache must not answer what was not asked before."""
-    monkeypatch.setattr(Children, "_start", no_child)
+    monkeypatch.setattr(WorkerPool, "_start", no_child)
     other = read_study(left_alone / "study.toml").model_copy(update={"seeds": (0, 1)})
     with pytest.raises(AssertionError, match="a child was started"):
         run_study(other, left_alone / "out")
@@ -178,7 +178,7 @@ def test_where_no_cell_has_a_result_nothing_is_said_to_hold_one(tmp_path):
 
 
 def test_embeddings_that_are_missing_are_asked_for_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(Children, "_start", no_child)
+    monkeypatch.setattr(WorkerPool, "_start", no_child)
     text = STUDY.replace('[methods.plain]\nmethod = "single"\ntrain.epochs = 2\n', "[methods.pinnersage]\n")
     assert "pinnersage" in text
     with pytest.raises(DataError, match="the items have no column 'embedding'"):
@@ -188,7 +188,7 @@ def test_embeddings_that_are_missing_are_asked_for_before_any_work(tmp_path, mon
 def test_a_full_disk_stops_the_whole_study_and_the_next_call_goes_on(tmp_path, monkeypatch):
     config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
     config = config.model_copy(update={"run": config.run.model_copy(update={"processes": 1})})
-    start, started = Children._start, list[Path]()
+    start, started = WorkerPool._start, list[Path]()
 
     def full(children, folder, messages):
         monkeypatch.setattr(children, "_program", ("-c", "raise SystemExit(5)"))
@@ -197,7 +197,7 @@ def test_a_full_disk_stops_the_whole_study_and_the_next_call_goes_on(tmp_path, m
         return child
 
     with monkeypatch.context() as patch:
-        patch.setattr(Children, "_start", full)
+        patch.setattr(WorkerPool, "_start", full)
         with pytest.raises(MissingError, match="run the same command again"):
             run_study(config, tmp_path / "out")
     assert len(started) == 1, "the second cell would have met the same disk"
@@ -206,7 +206,7 @@ def test_a_full_disk_stops_the_whole_study_and_the_next_call_goes_on(tmp_path, m
 
 def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does_it(tmp_path, monkeypatch):
     config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
-    start, started = Children._start, list[subprocess.Popen[str]]()
+    start, started = WorkerPool._start, list[subprocess.Popen[str]]()
 
     def kill_the_first(children, folder, messages):
         child = start(children, folder, messages)
@@ -215,7 +215,7 @@ def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does
         started.append(child)
         return child
 
-    monkeypatch.setattr(Children, "_start", kill_the_first)
+    monkeypatch.setattr(WorkerPool, "_start", kill_the_first)
     ended = run_study(config, tmp_path / "out")
     (failed,) = ended.failed
     assert "killed by SIGKILL" in failed["error"]

@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.errors import ArtefactError
 from multitudes.study.cells import Cell
-from multitudes.study.seal import open_test, opened
+from multitudes.study.run import count_test_accesses, record_test_access
 
 
 def named(digest: str) -> Cell:
@@ -16,14 +16,14 @@ def named(digest: str) -> Cell:
 
 
 def test_other_cells_are_another_opening_and_the_same_ones_are_not(tmp_path):
-    assert opened(tmp_path) == 0
-    assert open_test(tmp_path, [named("a"), named("b")]) == 1
-    assert open_test(tmp_path, [named("b"), named("a")]) == 1  # an interrupted opening goes on
-    assert open_test(tmp_path, [named("a"), named("c")]) == 2  # settings changed after a look
-    assert opened(tmp_path) == 2
+    assert count_test_accesses(tmp_path) == 0
+    assert record_test_access(tmp_path, [named("a"), named("b")]) == 1
+    assert record_test_access(tmp_path, [named("b"), named("a")]) == 1  # an interrupted opening goes on
+    assert record_test_access(tmp_path, [named("a"), named("c")]) == 2  # settings changed after a look
+    assert count_test_accesses(tmp_path) == 2
 
 
 def test_a_damaged_count_is_not_taken_for_none(tmp_path):
     (tmp_path / "opened.json").write_text("{")
     with pytest.raises(ArtefactError, match="how often the test split was opened is not known"):
-        open_test(tmp_path, [named("a")])
+        record_test_access(tmp_path, [named("a")])

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from multitudes.study.cells import is_trained
-from multitudes.study.children import Children
 from multitudes.study.config import read_study
 from multitudes.study.run import run_study
+from multitudes.study.worker_pool import WorkerPool
 from tests.study.small import STUDY, study_file
 
 TURNS = '[methods.turns]\nmethod = "joint"\nretrieve.blend = "round_robin"\n'
@@ -24,7 +24,7 @@ class Worker:
     def __init__(self, monkeypatch, failing=()):
         self.failing, self.asked, self.at_once, self.busy = failing, [], [], []
         self.lock = threading.Lock()
-        monkeypatch.setattr(Children, "run", self.run)
+        monkeypatch.setattr(WorkerPool, "run", self.run)
 
     def run(self, cell, split, report):
         del split, report

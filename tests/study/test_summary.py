@@ -7,15 +7,21 @@ import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError
-from multitudes.report.study_words import TRAINED, won
-from multitudes.study import overall
-from multitudes.study.answers import Answers, answers_of
-from multitudes.study.comparison import Draws, against_controls, methods_table
-from multitudes.study.segments import by_segment, ordered
+from multitudes.report.study_sentences import TRAINED_CONTROL, beats_controls
+from multitudes.study import summary as overall
+from multitudes.study.comparison import (
+    PairedOutcomes,
+    Resampling,
+    compare_by_segment,
+    compare_methods,
+    compare_with_controls,
+    pair_by_user,
+    sort_labels,
+)
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import TARGETS, outcomes, write_study
 
-FAST = Draws(1000, 1000)
+FAST = Resampling(1000, 1000)
 GAINS = {
     "single": 0.0,
     "equal": 0.0,
@@ -77,7 +83,7 @@ def null_study(rng, n_methods=8, n_seeds=3, n_users=60):
     rate = rng.uniform(0.2, 0.6, n_users) + rng.normal(0, 0.03, (n_methods * n_seeds, 1))
     hits = rng.binomial(TARGETS, np.clip(rate, 0, 1)).astype(float)
     cells = {f"m{number}": list(range(n_seeds)) for number in range(n_methods)}
-    return Answers(pl.DataFrame({"targets": [float(TARGETS)] * n_users}), cells, {"hits": hits})
+    return PairedOutcomes(pl.DataFrame({"targets": [float(TARGETS)] * n_users}), cells, {"hits": hits})
 
 
 def test_a_curve_shows_the_interval_of_the_table_at_the_main_budget_and_other_ones_beside_it(summary):
@@ -93,9 +99,9 @@ def test_the_family_wise_error_of_studies_without_any_difference_is_five_percent
     rng = np.random.default_rng(1)
     with_holm = without = 0
     for _ in range(200):
-        table = methods_table(null_study(rng), "m0", FAST)
-        family = overall.reference_family({"set": {"methods": table}})
-        overall.give_verdicts(family)
+        table = compare_methods(null_study(rng), "m0", FAST)
+        family = overall.reference_comparisons({"set": {"methods": table}})
+        overall.assign_verdicts(family)
         assert len(family) == 7
         with_holm += any(found["verdict"] != "level" for found in family)
         without += any(found["p"] < 0.05 for found in family)
@@ -109,28 +115,28 @@ def test_a_method_and_its_control_are_paired_by_model():
     frame = outcomes(rng, {"joint": 0.0, "single": 0.0}, of_seeds=0.1)
     joint = frame.filter(method="joint")
     worse = joint.with_columns(method=pl.lit("joint/averaged"), hits=pl.col("hits") * 0.98)
-    answers = answers_of(pl.concat([frame, worse]), "")
-    paired = against_controls(answers, FAST, {})["joint"]["averaged"]
-    unpaired = methods_table(answers, "joint", FAST)["joint/averaged"]["minus"]["hr"]
+    answers = pair_by_user(pl.concat([frame, worse]), "")
+    paired = compare_with_controls(answers, FAST, {})["joint"]["averaged"]
+    unpaired = compare_methods(answers, "joint", FAST)["joint/averaged"]["minus"]["hr"]
     assert paired["low"] > 0
     assert unpaired["high"] - unpaired["low"] > 5 * (paired["high"] - paired["low"])
 
 
 def test_interests_have_to_beat_a_control_that_was_trained_too():
     gains = {"joint": 0.1, "single": 0.0, "parts": 0.15, "joint/random_partition": 0.0, "joint/averaged": 0.0}
-    answers = answers_of(outcomes(np.random.default_rng(5), gains), "")
-    alone, beside = (against_controls(answers, FAST, trained)["joint"] for trained in ({}, {"joint": "parts"}))
-    assert set(beside) - set(alone) == {TRAINED}
-    assert beside[TRAINED]["high"] < 0
+    answers = pair_by_user(outcomes(np.random.default_rng(5), gains), "")
+    alone, beside = (compare_with_controls(answers, FAST, trained)["joint"] for trained in ({}, {"joint": "parts"}))
+    assert set(beside) - set(alone) == {TRAINED_CONTROL}
+    assert beside[TRAINED_CONTROL]["high"] < 0
     for found in (alone, beside):
-        overall.give_verdicts(list(found.values()))
-    assert won(alone)
-    assert won(beside) is False
+        overall.assign_verdicts(list(found.values()))
+    assert beats_controls(alone)
+    assert beats_controls(beside) is False
 
 
 def test_a_gain_of_core_users_is_seen_there_and_only_there():
     frame = outcomes(np.random.default_rng(3), {"single": 0.0, "joint": 0.1}, for_whom="core")
-    found = by_segment(answers_of(frame, ""), "single", FAST)
+    found = compare_by_segment(pair_by_user(frame, ""), "single", FAST)
     gains = {label: part["minus"]["joint"] for label, part in found["activity"].items()}
     assert gains["core"]["low"] > 0
     assert gains["casual"]["low"] < 0 < gains["casual"]["high"]
@@ -143,7 +149,7 @@ def test_a_gain_of_core_users_is_seen_there_and_only_there():
 def test_users_are_paired_in_whatever_order_their_rows_come():
     frame = outcomes(np.random.default_rng(8), {"single": 0.0, "joint": 0.1}, users=50)
     asked = frame.with_columns(targets=pl.col("user_id").str.slice(1).cast(pl.Float64) + TARGETS)
-    plain, mixed = (answers_of(rows, "") for rows in (asked, asked.sample(fraction=1, shuffle=True, seed=0)))
+    plain, mixed = (pair_by_user(rows, "") for rows in (asked, asked.sample(fraction=1, shuffle=True, seed=0)))
     assert plain.users.equals(mixed.users)
     for name, values in plain.measures.items():
         assert np.array_equal(values, mixed.measures[name])
@@ -151,21 +157,21 @@ def test_users_are_paired_in_whatever_order_their_rows_come():
 
 def test_a_segment_of_few_users_has_a_size_and_no_interval():
     frame = outcomes(np.random.default_rng(4), {"single": 0.0, "joint": 0.1}, users=50)
-    history = by_segment(answers_of(frame, ""), "single", FAST)["history"]
+    history = compare_by_segment(pair_by_user(frame, ""), "single", FAST)["history"]
     assert {label: part["users"] for label, part in history.items()} == {"1-9": 17, "10-49": 17, "50+": 16}
     assert all(part["minus"] == {} for part in history.values())
 
 
 def test_segments_stand_in_the_order_in_which_people_read_them():
-    assert ordered(["new", "casual", "core"]) == ["core", "casual", "new"]
-    assert ordered(["50+", "10-49", "0", "1-9"]) == ["0", "1-9", "10-49", "50+"]
-    assert ordered(["4.2-11.0", "1.0-4.1", "11.2-20.3"]) == ["1.0-4.1", "4.2-11.0", "11.2-20.3"]
+    assert sort_labels(["new", "casual", "core"]) == ["core", "casual", "new"]
+    assert sort_labels(["50+", "10-49", "0", "1-9"]) == ["0", "1-9", "10-49", "50+"]
+    assert sort_labels(["4.2-11.0", "1.0-4.1", "11.2-20.3"]) == ["1.0-4.1", "4.2-11.0", "11.2-20.3"]
 
 
 def test_two_sets_are_too_few_to_say_who_wins_overall_and_twelve_are_enough():
     scores = {"a": 0.3, "b": 0.2, "c": 0.1}
     part = {"methods": {m: {"role": "method", "minus": {}, "figures": {"hr": {"mean": s}}} for m, s in scores.items()}}
-    few, many = (overall.overall({str(n): part for n in range(sets)}) for sets in (2, 12))
+    few, many = (overall.rank_methods({str(n): part for n in range(sets)}) for sets in (2, 12))
     assert not few["enough"]
     assert few["cliques"] == [["a", "b", "c"]]
     assert many["enough"]

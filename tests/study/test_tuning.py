@@ -3,14 +3,14 @@
 import pytest
 
 from multitudes.errors import DataError, UsageError
-from multitudes.evaluate.config import EvaluateConfig
+from multitudes.evaluation.config import EvaluateConfig
 from multitudes.study.config import TuningConfig
-from multitudes.study.search import search
-from multitudes.study.space import Range, Space
+from multitudes.study.method_tuning import tune_method
+from multitudes.study.search_space import Range, SearchSpace
 from multitudes.study.tuning import tune
 from tests.worlds import planted
 
-SPACE: Space = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
+SPACE: SearchSpace = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
 DEFAULTS = {"train.learning_rate": 0.5, "model.kind": "plain"}
 
 
@@ -67,10 +67,10 @@ def test_whole_numbers_stay_whole():
 def test_embeddings_that_are_missing_are_asked_for_before_the_first_trial(tmp_path):
     settings = {"method": "pinnersage", "model": {}, "train": {}, "retrieve": {}}
     with pytest.raises(DataError, match="the items have no column 'embedding'"):
-        search(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
+        tune_method(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
     assert not (tmp_path / "trials").exists()
 
 
 def test_a_pair_alone_is_nothing_to_tune(tmp_path):
     with pytest.raises(UsageError, match="tune each of them"):
-        search(tmp_path, {"method": "pair"}, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
+        tune_method(tmp_path, {"method": "pair"}, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")

@@ -5,8 +5,8 @@ import json
 import polars as pl
 import pytest
 
-from multitudes.study.code import code_digest
-from multitudes.study.work import forget_damaged, forget_other_code
+from multitudes.study.provenance import code_digest
+from multitudes.study.scheduler import remove_damaged, remove_outdated
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def change(cell, split):
 
 def test_cells_of_the_same_code_stay(folders):
     for split in ("validation", "test"):
-        forget_other_code(folders[0], folders[1], split)
+        remove_outdated(folders[0], folders[1], split)
     assert [len(list(folder.iterdir())) for folder in folders] == [2, 2]
 
 
@@ -35,7 +35,7 @@ def test_a_training_that_other_code_began_is_forgotten_with_its_cell(folders):
     cell, training = folders
     change(cell, "validation")
     (training / "code").write_text("other")
-    forget_other_code(cell, training, "validation")
+    remove_outdated(cell, training, "validation")
     assert not cell.exists()
     assert not training.exists()
 
@@ -44,7 +44,7 @@ def test_a_training_by_the_code_of_today_stays_for_another_answer(folders):
     """The first of the cells that share a training has just made it anew."""
     cell, training = folders
     change(cell, "validation")
-    forget_other_code(cell, training, "validation")
+    remove_outdated(cell, training, "validation")
     assert not cell.exists()
     assert (training / "run").exists()
 
@@ -53,14 +53,14 @@ def test_answers_about_the_test_split_are_forgotten_and_the_training_stays(folde
     cell, training = folders
     change(cell, "test")
     (training / "code").write_text("other")
-    forget_other_code(cell, training, "test")
+    remove_outdated(cell, training, "test")
     assert [path.name for path in cell.iterdir()] == ["result-validation.json"]
     assert (training / "run").exists()
 
 
 def test_a_cell_that_was_never_done_is_not_touched(tmp_path):
     (tmp_path / "run").mkdir()
-    forget_other_code(tmp_path, tmp_path, "validation")
+    remove_outdated(tmp_path, tmp_path, "validation")
     assert (tmp_path / "run").exists()
 
 
@@ -69,9 +69,9 @@ def test_a_cell_whose_table_was_cut_off_is_asked_again_and_a_sound_one_is_not(fo
     cell, training = folders
     table = cell / "outcomes-validation.parquet"
     pl.DataFrame({"hits": range(500)}).write_parquet(table)
-    forget_damaged(cell, "validation")
+    remove_damaged(cell, "validation")
     assert (cell / "result-validation.json").exists(), "control: a sound table"
     table.unlink() if kept is None else table.write_bytes(table.read_bytes()[:kept])
-    forget_damaged(cell, "validation")
+    remove_damaged(cell, "validation")
     assert sorted(path.name for path in cell.glob("*.json")) == ["result-test.json"]
     assert (training / "run").exists()

@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, follows, gather, ragged_rows
-from multitudes.batches.windows import Dealt, Windows, eligible
-from multitudes.data.prepared import Prepared
-from multitudes.data.ragged import ragged
+from multitudes.batches.histories import Histories, followed_topics, gather_histories, pad_ragged
+from multitudes.batches.windows import WindowBatch, WindowSampler, eligible_targets
+from multitudes.data.arrays import expand_ranges
+from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 
 ConditionSource = Literal["auto", "source", "item", "match"]
@@ -36,7 +36,7 @@ class Dense(NamedTuple):
 
     row_S: NDArray[np.int64]  # the example of each moment
     column_S: NDArray[np.int64]  # the newest event known at that moment; -1: nothing is known but the follows
-    follows_S: NDArray[np.bool_]  # whether the followed topics were known by then
+    follows_known_S: NDArray[np.bool_]  # whether the followed topics were known by then
     moment_T: NDArray[np.int64]  # index into S
     target_T: NDArray[np.int64]
     weight_T: NDArray[np.float32]
@@ -47,18 +47,18 @@ class Batch(NamedTuple):
 
     histories: Histories  # L: the history and what of the window dense training reads
     past_BL: NDArray[np.bool_]  # valid and before the window: what the interests may see
-    follows_B: NDArray[np.bool_]  # whether the followed topics were known before the window
+    follows_known_B: NDArray[np.bool_]  # whether the followed topics were known before the window
     dense: Dense
     target_BW: NDArray[np.int64]  # 0 = none
     weight_BW: NDArray[np.float32]  # 0 where there is no target
     condition_BC: NDArray[np.int64]  # the topics that explain the first C targets, 0 = none
 
 
-class Share(NamedTuple):
-    """Every ``of``-th row of a batch, from row ``first`` on."""
+class MicroBatch(NamedTuple):
+    """Every ``step``-th row of a batch, from row ``start`` on."""
 
-    first: int = 0
-    of: int = 1
+    start: int = 0
+    step: int = 1
 
 
 class _Spans(NamedTuple):
@@ -75,10 +75,10 @@ class _Draws(NamedTuple):
 
     topic_BCG: NDArray[np.float64]  # which of a target's topics is its condition
     hidden_B: NDArray[np.bool_]  # whose history is hidden
-    earlier_T: NDArray[np.int64]  # from how many events earlier each target is foreseen
+    ahead_T: NDArray[np.int64]  # from how many events earlier each target is foreseen
 
 
-WHOLE = Share()
+WHOLE_BATCH = MicroBatch()
 
 
 class Examples:
@@ -86,28 +86,30 @@ class Examples:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: PreparedData,
         *,
         history: int,
         window: int,
         first_time_only: bool,
         condition: ConditionSource,
-        forget_share: float = 0.0,
+        history_dropout: float = 0.0,
         dense: bool = True,
         ahead: int = 1,
-        validation_too: bool = False,
+        include_validation: bool = False,
         since: int = 0,
     ) -> None:
         self.prepared = prepared
         self.dense = dense
         self.ahead = ahead
         self.history = history
-        self.forget_share = forget_share
+        self.history_dropout = history_dropout
         self.window = window
         self.condition = resolve_condition(prepared, condition)
-        self.topics = widest(prepared)
-        self.position = eligible(prepared, first_time_only=first_time_only, validation_too=validation_too, since=since)
-        self.windows = Windows(prepared, self.position, window=window, history=history)
+        self.topics = max_topics_per_item(prepared)
+        self.position = eligible_targets(
+            prepared, first_time_only=first_time_only, include_validation=include_validation, since=since
+        )
+        self.windows = WindowSampler(prepared, self.position, window=window, history=history)
         if len(self.position) == 0:
             later = f" and after {since}" if since else ""
             advice = "nothing came since then; give newer data" if since else "check the split"
@@ -119,19 +121,19 @@ class Examples:
         """Return the number of targets in one epoch."""
         return len(self.position)
 
-    def targets(self, dealt: Dealt) -> NDArray[np.int64]:
+    def targets(self, dealt: WindowBatch) -> NDArray[np.int64]:
         """Return the targets of all rows of a batch (T,), whoever gathers them."""
-        _, index_T = ragged(dealt.start_B, dealt.stop_B)
-        return self.prepared.event_item[self.position.at(index_T)].astype(np.int64)
+        _, index_T = expand_ranges(dealt.start_B, dealt.stop_B)
+        return self.prepared.event_item[self.position.select(index_T)].astype(np.int64)
 
-    def batch(self, dealt: Dealt, share: Share = WHOLE) -> Batch:
-        """Gather the rows of ``share``, as wide as the whole batch; who gets none gets the first one at weight zero."""
-        rows = np.arange(share.first, len(dealt.start_B), share.of)
+    def batch(self, dealt: WindowBatch, micro_batch: MicroBatch = WHOLE_BATCH) -> Batch:
+        """Gather the rows of ``micro_batch``, as wide as the whole batch; who gets none gets the first one at weight zero."""
+        rows = np.arange(micro_batch.start, len(dealt.start_B), micro_batch.step)
         if not len(rows):
-            return _weightless(self._batch(dealt, rows=np.zeros(1, dtype=np.int64)))
+            return _zero_weight(self._batch(dealt, rows=np.zeros(1, dtype=np.int64)))
         return self._batch(dealt, rows)
 
-    def _batch(self, dealt: Dealt, rows: NDArray[np.int64]) -> Batch:
+    def _batch(self, dealt: WindowBatch, rows: NDArray[np.int64]) -> Batch:
         prepared = self.prepared
         spans = self._spans(dealt)
         length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: as many events as the longest row of all has
@@ -140,12 +142,12 @@ class Examples:
         user_B, begin_B, cut_B, end_B = (of_B[rows] for of_B in spans)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
-        position_BW = self.position.at(np.where(real_BW, index_BW, 0))
+        position_BW = self.position.select(np.where(real_BW, index_BW, 0))
         target_BW = np.where(real_BW, prepared.event_item[position_BW], 0).astype(np.int64)
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         first = slice(0, MAX_CONDITIONS)
         condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], draws.topic_BCG)
-        histories = gather(prepared, user_B, end_B, length)
+        histories = gather_histories(prepared, user_B, end_B, length)
         position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
         # Some users have their whole history hidden, so that the tower learns what to say to a new one.
         valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.hidden_B[:, None]
@@ -153,27 +155,27 @@ class Examples:
             histories=histories._replace(valid_BL=valid_BL),
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
             # Follows are no feature of what came before they were known: derived ones were made of those very targets.
-            follows_B=prepared.event_after_follows[position_BW[:, 0]],
-            dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL, draws.earlier_T),
+            follows_known_B=prepared.event_after_follows[position_BW[:, 0]],
+            dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL, draws.ahead_T),
             target_BW=target_BW,
             weight_BW=weight_BW,
             condition_BC=condition_BC,
         )
 
-    def _spans(self, dealt: Dealt) -> _Spans:
-        first_B, last_B = self.position.at(np.stack([dealt.start_B, dealt.stop_B - 1]))
-        user_B = self.prepared.owners(first_B)
-        cut_B = self.windows.newest(first_B, user_B) + 1
-        end_B = self.windows.newest(last_B, user_B) + 1 if self.dense else cut_B
+    def _spans(self, dealt: WindowBatch) -> _Spans:
+        first_B, last_B = self.position.select(np.stack([dealt.start_B, dealt.stop_B - 1]))
+        user_B = self.prepared.users_of(first_B)
+        cut_B = self.windows.newest_before(first_B, user_B) + 1
+        end_B = self.windows.newest_before(last_B, user_B) + 1 if self.dense else cut_B
         return _Spans(user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B)
 
-    def _draws(self, dealt: Dealt, rows: NDArray[np.int64]) -> _Draws:
+    def _draws(self, dealt: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
         """Draw for all rows of the batch and keep what belongs to ``rows``: so it is the same, whoever draws."""
-        random = np.random.default_rng(dealt.draws)
-        whole, row_T = len(dealt.start_B), ragged(dealt.start_B, dealt.stop_B)[0]
+        random = np.random.default_rng(dealt.seed)
+        whole, row_T = len(dealt.start_B), expand_ranges(dealt.start_B, dealt.stop_B)[0]
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
         topic_BCG = random.random((whole, conditions, self.topics))
-        hidden_B = random.random(whole) < self.forget_share
+        hidden_B = random.random(whole) < self.history_dropout
         earlier_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
         return _Draws(topic_BCG[rows], hidden_B[rows], earlier_T[np.isin(row_T, rows)])
 
@@ -194,7 +196,7 @@ class Examples:
         nearest_BL = nearest_valid(valid_BL)
         row_T, position_T = np.nonzero(real_BW)[0], position_BW[real_BW]
         foreseen_T = position_T if self.dense else position_BW[row_T, 0]
-        moment_T = self.windows.newest(foreseen_T, user_B[row_T]) - earlier_T
+        moment_T = self.windows.newest_before(foreseen_T, user_B[row_T]) - earlier_T
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2
@@ -202,7 +204,7 @@ class Examples:
         return Dense(
             row_S=key_S // (2 * width),
             column_S=key_S // 2 % width - 1,
-            follows_S=key_S % 2 == 1,
+            follows_known_S=key_S % 2 == 1,
             moment_T=place_T,
             target_T=self.prepared.event_item[position_T].astype(np.int64),
             weight_T=self.prepared.event_weight[position_T].astype(np.float32),
@@ -221,31 +223,31 @@ class Examples:
         topic_MG = item_topics(self.prepared, target_BC.ravel())
         fits_MG = topic_MG > 0
         if self.condition == "match":
-            follow_BF = follows(self.prepared, user_B)
+            follow_BF = followed_topics(self.prepared, user_B)
             follow_MF = np.repeat(follow_BF, target_BC.shape[1], axis=0)
             fits_MG &= (topic_MG[:, :, None] == follow_MF[:, None, :]).any(axis=2)
-        drawn = draw_one(topic_MG, fits_MG, draw_BCG.reshape(topic_MG.shape)).reshape(target_BC.shape)
+        drawn = draw_fitting(topic_MG, fits_MG, draw_BCG.reshape(topic_MG.shape)).reshape(target_BC.shape)
         return np.where(allowed_BC, drawn, 0)
 
 
-def resolve_condition(prepared: Prepared, condition: ConditionSource) -> ConditionSource:
+def resolve_condition(prepared: PreparedData, condition: ConditionSource) -> ConditionSource:
     """Return the rule to use: "auto" takes the logged source interest, or else the match of item and follows."""
     if condition != "auto":
         return condition
     return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
-def item_topics(prepared: Prepared, item_M: NDArray[np.int64]) -> NDArray[np.int64]:
+def item_topics(prepared: PreparedData, item_M: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the topics of each item (M, G), zero-padded; G is as wide as the widest item, at most MAX_ITEM_TOPICS."""
-    return ragged_rows(prepared.item_topic_offset, prepared.item_topic, item_M, widest(prepared))
+    return pad_ragged(prepared.item_topic_offset, prepared.item_topic, item_M, max_topics_per_item(prepared))
 
 
-def widest(prepared: Prepared) -> int:
+def max_topics_per_item(prepared: PreparedData) -> int:
     """Return G, the most topics of an item that count."""
     return min(max(int(np.diff(prepared.item_topic_offset).max(initial=1)), 1), MAX_ITEM_TOPICS)
 
 
-def _weightless(batch: Batch) -> Batch:
+def _zero_weight(batch: Batch) -> Batch:
     """Return a batch that adds nothing to any loss or gradient."""
     dense = batch.dense._replace(weight_T=np.zeros_like(batch.dense.weight_T))
     nothing = {name: np.zeros_like(getattr(batch, name)) for name in ("target_BW", "weight_BW", "condition_BC")}
@@ -261,7 +263,7 @@ def nearest_valid(valid_BL: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.where(padded == length, -1, padded).astype(np.int64)
 
 
-def draw_one(
+def draw_fitting(
     value_MG: NDArray[np.int64], fits_MG: NDArray[np.bool_], draw_MG: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """Return one fitting entry of each row, evenly where ``draw_MG`` is uniform in [0, 1); 0 where none fits."""

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, gather
-from multitudes.data.prepared import SPLIT_CODE, Prepared, Split
-from multitudes.data.ragged import ragged
-from multitudes.metrics.ranking import owners
+from multitudes.batches.histories import Histories, gather_histories
+from multitudes.data.arrays import expand_ranges
+from multitudes.data.prepared import SPLIT_CODE, PreparedData, Split
+from multitudes.metrics.ranking import target_rows
 
-_AT_ONCE = 10_000  # users whose histories are looked through at once
-_EVENTS_AT_ONCE = 1_000_000
+_USERS_PER_CHUNK = 10_000  # users whose histories are looked through at once
+_EVENTS_PER_CHUNK = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class HeldOut:
     end_B: NDArray[np.int64]  # flat position where the history ends (exclusive)
     target_offset: NDArray[np.int64]  # B + 1
     target: NDArray[np.int64]  # item numbers
-    target_is_new: NDArray[np.bool_]  # not in the user's history
+    target_is_first_time: NDArray[np.bool_]  # not in the user's history
 
     def __len__(self) -> int:
         """Return the number of users."""
         return len(self.user_B)
 
 
-def held_out(prepared: Prepared, split: Split) -> HeldOut:
+def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
     """Return the users of ``split`` with their targets: positive, known items, later than the follows.
 
     The history of a user is everything before the first event of the split in the stable order; for the test split
@@ -38,36 +38,36 @@ def held_out(prepared: Prepared, split: Split) -> HeldOut:
     in_split = _positions(prepared, SPLIT_CODE[split])
     wanted = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
     position = in_split[wanted & prepared.event_after_follows[in_split]]
-    user_of = prepared.owners(position)
+    user_of = prepared.users_of(position)
     items = prepared.n_items + 1
     pair_M = np.unique(user_of * items + prepared.event_item[position])
     user_B, start = np.unique(pair_M // items, return_index=True)
     end_B = in_split[np.searchsorted(in_split, prepared.event_offset[user_B])]
     offset, target = np.append(start, len(pair_M)).astype(np.int64), pair_M % items
-    return HeldOut(user_B, end_B, offset, target, _is_new(prepared, target, offset, user_B, end_B))
+    return HeldOut(user_B, end_B, offset, target, _is_first_time(prepared, target, offset, user_B, end_B))
 
 
-def part(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
+def select_users(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
     """Return the users in these rows, in ascending order of rows, with all their targets."""
     wanted = np.zeros(len(held), dtype=np.bool_)
     wanted[row] = True
-    return with_targets(held, wanted[owners(held.target_offset)])
+    return select_targets(held, wanted[target_rows(held.target_offset)])
 
 
-def with_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
+def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
     """Return the users who keep at least one target."""
-    kept_B = np.bincount(owners(held.target_offset), keep_T, len(held)).astype(np.int64)
+    kept_B = np.bincount(target_rows(held.target_offset), keep_T, len(held)).astype(np.int64)
     user = kept_B > 0
     return HeldOut(
         user_B=held.user_B[user],
         end_B=held.end_B[user],
         target_offset=np.concatenate([[0], np.cumsum(kept_B[user])]).astype(np.int64),
         target=held.target[keep_T],
-        target_is_new=held.target_is_new[keep_T],
+        target_is_first_time=held.target_is_first_time[keep_T],
     )
 
 
-def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+def followed_topics_known(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether each user's followed topics were known where the history ends (B,).
 
     Derived ones may have been made of the first held-out events: then they tell of what came after the cut.
@@ -75,23 +75,25 @@ def follows_known(prepared: Prepared, end_B: NDArray[np.int64]) -> NDArray[np.bo
     return np.asarray(prepared.event_after_follows[end_B])
 
 
-def known_histories(prepared: Prepared, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
-    """Return the histories of held-out users, as ``gather`` does, with the topics that they were known to follow."""
-    histories = gather(prepared, user_B, end_B, length)
-    known_B = follows_known(prepared, end_B)
+def held_out_histories(
+    prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int
+) -> Histories:
+    """Return the histories of held-out users, as ``gather_histories`` does, with the topics that they were known to follow."""
+    histories = gather_histories(prepared, user_B, end_B, length)
+    known_B = followed_topics_known(prepared, end_B)
     return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))
 
 
-def _positions(prepared: Prepared, code: int) -> NDArray[np.int64]:
+def _positions(prepared: PreparedData, code: int) -> NDArray[np.int64]:
     """Return the flat positions of a split's events."""
     split = prepared.event_split
-    starts = range(0, len(split), _EVENTS_AT_ONCE)
-    found = [np.flatnonzero(split[start : start + _EVENTS_AT_ONCE] == code) + start for start in starts]
+    starts = range(0, len(split), _EVENTS_PER_CHUNK)
+    found = [np.flatnonzero(split[start : start + _EVENTS_PER_CHUNK] == code) + start for start in starts]
     return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
-def _is_new(
-    prepared: Prepared,
+def _is_first_time(
+    prepared: PreparedData,
     target: NDArray[np.int64],
     offset: NDArray[np.int64],
     user_B: NDArray[np.int64],
@@ -99,10 +101,10 @@ def _is_new(
 ) -> NDArray[np.bool_]:
     """Return for each target whether the item is absent from the user's history."""
     new, items = np.empty(len(target), dtype=np.bool_), prepared.n_items + 1
-    for start in range(0, len(user_B), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        row_T, position_T = ragged(prepared.event_offset[user_B[some]], end_B[some])
-        of_M, index_M = ragged(offset[:-1][some], offset[1:][some])
+    for start in range(0, len(user_B), _USERS_PER_CHUNK):
+        some = slice(start, start + _USERS_PER_CHUNK)
+        row_T, position_T = expand_ranges(prepared.event_offset[user_B[some]], end_B[some])
+        of_M, index_M = expand_ranges(offset[:-1][some], offset[1:][some])
         seen_T = row_T * items + prepared.event_item[position_T]
         new[index_M] = np.isin(of_M * items + target[index_M], seen_T, invert=True)
     return new

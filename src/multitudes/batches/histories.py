@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_FOLLOWS = 32  # followed topics a user tower sees; more are cut in the order of the table
+MAX_FOLLOWED_TOPICS = 32  # followed topics a user tower sees; more are cut in the order of the table
 
 
 class UserEvents(Protocol):
@@ -61,7 +61,7 @@ class Histories(NamedTuple):
     user_feature_BP: NDArray[np.float32]
 
 
-def gather(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
+def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
     """Return the ``length`` most recent events of each user before the flat position ``end`` (exclusive)."""
     position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
     real_BL = position_BL >= users.event_offset[user_B][:, None]
@@ -73,17 +73,17 @@ def gather(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64
         item_BL=item_BL,
         action_BL=action_BL,
         valid_BL=valid_BL,
-        follow_BF=follows(users, user_B),
+        follow_BF=followed_topics(users, user_B),
         user_feature_BP=np.asarray(users.user_feature[user_B]),
     )
 
 
 def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Return the times of the events that ``gather`` returns (B, L), seconds or positions; of padding, any time."""
+    """Return the times of the events that ``gather_histories`` returns (B, L), seconds or positions; of padding, any time."""
     return np.asarray(event_time[np.maximum(end_B[:, None] - 1 - np.arange(length)[None, :], 0)])
 
 
-def rows(histories: Histories, chosen: slice) -> Histories:
+def slice_histories(histories: Histories, chosen: slice) -> Histories:
     """Return some of the users."""
     return Histories(
         histories.item_BL[chosen],
@@ -94,12 +94,12 @@ def rows(histories: Histories, chosen: slice) -> Histories:
     )
 
 
-def follows(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the followed topics of each user, at most ``MAX_FOLLOWS``, zero-padded at the end."""
-    return ragged_rows(users.follow_offset, users.follow_topic, user_B, MAX_FOLLOWS)
+def followed_topics(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the followed topics of each user, at most ``MAX_FOLLOWED_TOPICS``, zero-padded at the end."""
+    return pad_ragged(users.follow_offset, users.follow_topic, user_B, MAX_FOLLOWED_TOPICS)
 
 
-def ragged_rows(
+def pad_ragged(
     offset: NDArray[np.int64], values: NDArray[np.int32], row_B: NDArray[np.int64], width: int
 ) -> NDArray[np.int64]:
     """Return rows of a ragged array as a zero-padded matrix (B, width)."""

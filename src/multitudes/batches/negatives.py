@@ -1,17 +1,46 @@
-"""The pool of negatives of a training step: the batch's own positives and uniform draws, each item once.
+"""Streaming estimate of how often an item is drawn into the pool of negatives (Yi et al. 2019, algorithm 2).
+
+For each item: A, the step at which it was last drawn; B, the moving average of the steps between two draws. Then 1 / B
+is the probability that a step's pool holds the item. Needs no pass over the data and follows drift.
+
+The pool of negatives of a training step: the batch's own positives and uniform draws, each item once.
 
 Legend: N items in the pool.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.frequency import StreamingFrequency
+
+@dataclass
+class StreamingFrequency:
+    """The two arrays of the estimate, one entry per item number; changed in place by ``update``."""
+
+    last: NDArray[np.float64]
+    interval: NDArray[np.float64]
+    rate: float  # alpha, how fast the moving average follows
+
+    @classmethod
+    def uniform(cls, n_items: int, per_step: int, rate: float = 0.05) -> "StreamingFrequency":
+        """Begin as if every item were equally likely to be among ``per_step`` distinct draws."""
+        interval = np.full(n_items + 1, max(1.0, n_items / max(per_step, 1)))
+        return cls(last=np.zeros(n_items + 1), interval=interval, rate=rate)
+
+    def update(self, step: int, items: NDArray[np.int64]) -> None:
+        """Record that ``items`` (distinct) were drawn at ``step``, counted from 1."""
+        gap = step - self.last[items]
+        self.interval[items] = (1 - self.rate) * self.interval[items] + self.rate * gap
+        self.last[items] = step
+
+    def probability(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the probability that one step's draw holds each item, in (0, 1]."""
+        return 1.0 / np.maximum(self.interval[items], 1.0)
 
 
-class Pool(NamedTuple):
+class NegativePool(NamedTuple):
     """Distinct items and the log of the probability that a step's pool holds each: the q of logQ."""
 
     item_N: NDArray[np.int64]
@@ -26,7 +55,7 @@ def draw_pool(
     frequency: StreamingFrequency,
     step: int,
     random: np.random.Generator,
-) -> Pool:
+) -> NegativePool:
     """Draw the pool of one step and update ``frequency`` with what was drawn from the batch.
 
     Pure in-batch negatives collapse on skewed data, since rare items never are negatives; uniform draws are the cure.
@@ -35,10 +64,10 @@ def draw_pool(
     shared = np.unique(shared)
     frequency.update(step, shared)
     pool = np.union1d(shared, random.integers(1, n_items + 1, size=uniform))
-    return Pool(pool, log_inclusion(pool, n_items, uniform, frequency, use_batch=in_batch > 0))
+    return NegativePool(pool, log_inclusion_probability(pool, n_items, uniform, frequency, use_batch=in_batch > 0))
 
 
-def log_inclusion(
+def log_inclusion_probability(
     items: NDArray[np.int64], n_items: int, uniform: int, frequency: StreamingFrequency, *, use_batch: bool
 ) -> NDArray[np.float32]:
     """Return log P(item in the pool) = log(1 - (1 - p_batch)(1 - p_uniform)) for any items, pooled or not."""

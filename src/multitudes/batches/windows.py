@@ -9,67 +9,67 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.marked import Marked
-from multitudes.data.prepared import TRAIN, VALIDATION, Prepared
-from multitudes.data.ragged import ragged
+from multitudes.batches.bitset import Bitset
+from multitudes.data.arrays import expand_ranges
+from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
 from multitudes.seeding import generator, stream_seed
 
-AT_ONCE = 200_000  # events that are looked through at once
-STRETCH = 16  # batches among which histories are sorted by length
+EVENTS_PER_CHUNK = 200_000  # events that are looked through at once
+BUCKET_BATCHES = 16  # batches among which histories are sorted by length
 
 
-class Dealt(NamedTuple):
+class WindowBatch(NamedTuple):
     """The windows of a batch, not yet gathered: the first and the past-the-last target of each."""
 
     start_B: NDArray[np.int64]
     stop_B: NDArray[np.int64]
-    draws: int  # seed of what is drawn for its rows
+    seed: int  # seed of what is drawn for its rows
 
 
-class Laid:
+class Tiling:
     """All windows of an epoch, by the targets with which they begin: each ends where the next one does."""
 
-    def __init__(self, starts: Marked) -> None:
+    def __init__(self, starts: Bitset) -> None:
         self._starts = starts
 
     def __len__(self) -> int:
         """Return the number of windows."""
         return len(self._starts)
 
-    def start(self, window_B: NDArray[np.integer]) -> NDArray[np.int64]:
+    def first_targets(self, window_B: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the first target of some windows, by number."""
-        return self._starts.at(window_B)
+        return self._starts.select(window_B)
 
     def bounds(self, window_B: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the first and the past-the-last target of some windows, by number."""
         last_B = window_B == len(self) - 1
-        next_B = self._starts.at(np.where(last_B, window_B, window_B + 1))
-        return self.start(window_B), np.where(last_B, self._starts.size, next_B)
+        next_B = self._starts.select(np.where(last_B, window_B, window_B + 1))
+        return self.first_targets(window_B), np.where(last_B, self._starts.size, next_B)
 
 
-class Epoch:
+class EpochBatches:
     """The batches of an epoch, each made when its turn comes."""
 
-    def __init__(self, laid: Laid, batches: list[NDArray[np.integer]], seed: int, epoch: int) -> None:
-        self._laid, self._batches, self._stream = laid, batches, (seed, "conditions", epoch)
+    def __init__(self, tiling: Tiling, batches: list[NDArray[np.integer]], seed: int, epoch: int) -> None:
+        self._tiling, self._batches, self._stream = tiling, batches, (seed, "conditions", epoch)
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[Dealt]:
+    def __iter__(self) -> Iterator[WindowBatch]:
         """Yield the batches."""
         for number, windows in enumerate(self._batches):
-            yield Dealt(*self._laid.bounds(windows), stream_seed(*self._stream, number))
+            yield WindowBatch(*self._tiling.bounds(windows), stream_seed(*self._stream, number))
 
 
-class Windows:
+class WindowSampler:
     """The targets at some positions, tiled by windows of ``window`` targets at most, whose events a history holds."""
 
-    def __init__(self, prepared: Prepared, position: Marked, *, window: int, history: int) -> None:
+    def __init__(self, prepared: PreparedData, position: Bitset, *, window: int, history: int) -> None:
         self.prepared, self.position, self.window, self.history = prepared, position, window, history
 
-    def newest(self, position_T: NDArray[np.int64], user_T: NDArray[np.int64]) -> NDArray[np.int64]:
+    def newest_before(self, position_T: NDArray[np.int64], user_T: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the newest event lies that is strictly before each target; before a user's first event: none.
 
         Args:
@@ -78,26 +78,26 @@ class Windows:
         """
         return np.asarray(self.prepared.event_offset[user_T] + self.prepared.event_past[position_T] - 1)
 
-    def deal(self, batch_size: int, seed: int, epoch: int, most: int | None = None) -> Epoch:
+    def epoch_batches(self, batch_size: int, seed: int, epoch: int, max_batches: int | None = None) -> EpochBatches:
         """Return the windows of the batches of one epoch, for ``Examples.batch`` to gather.
 
-        ``most`` ends an epoch early (the next one is dealt anew).
+        ``max_batches`` ends an epoch early (the next one is dealt anew).
         """
         random = generator(seed, "examples", epoch)
-        laid = self.lay(random)
-        return Epoch(laid, self._batches_of_like_length(laid, batch_size, random, most), seed, epoch)
+        laid = self.tile(random)
+        return EpochBatches(laid, self._bucket_by_length(laid, batch_size, random, max_batches), seed, epoch)
 
-    def lay(self, random: np.random.Generator) -> Laid:
+    def tile(self, random: np.random.Generator) -> Tiling:
         """Tile each user's positives."""
         phase_U = random.integers(0, self.window, size=self.prepared.n_users)
-        return Laid(Marked(self._laid(users, phase_U[users]) for users in some_users(self.prepared)))
+        return Tiling(Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared)))
 
-    def _laid(self, users: slice, phase_U: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _window_starts(self, users: slice, phase_U: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each target of some users whether a window begins with it."""
         offset_U = self.prepared.event_offset[users.start : users.stop + 1]
         position_T = self.position.between(int(offset_U[0]), int(offset_U[-1]))
         begin_U = np.searchsorted(position_T, offset_U)
-        user_T, rank_T = ragged(np.zeros(len(phase_U), dtype=np.int64), np.diff(begin_U))
+        user_T, rank_T = expand_ranges(np.zeros(len(phase_U), dtype=np.int64), np.diff(begin_U))
         tile_T = (rank_T + phase_U[user_T]) // self.window
         new_T = (np.diff(user_T, prepend=-1) != 0) | (np.diff(tile_T, prepend=-1) != 0)
         # Where repeats lie between, W first engagements can span thousands of events: no window is longer than L.
@@ -106,44 +106,46 @@ class Windows:
         new_T |= np.diff((past_T - past_T[first_T]) // self.history, prepend=0) > 0
         return np.asarray(new_T)
 
-    def _batches_of_like_length(
-        self, laid: Laid, batch_size: int, random: np.random.Generator, most: int | None
+    def _bucket_by_length(
+        self, tiling: Tiling, batch_size: int, random: np.random.Generator, max_batches: int | None
     ) -> list[NDArray[np.integer]]:
         """Deal the windows into batches; within a shuffled stretch, histories of like length share a batch.
 
         A batch is as wide as its longest history, so mixed lengths would spend most of a step on padding.
         """
         order: NDArray[np.integer] = np.arange(
-            len(laid), dtype=np.int32 if len(laid) <= np.iinfo(np.int32).max else np.int64
+            len(tiling), dtype=np.int32 if len(tiling) <= np.iinfo(np.int32).max else np.int64
         )
         random.shuffle(order)  # draws what `permutation` draws, which would need 8 bytes each
-        stretch, batches = batch_size * STRETCH, -(-len(order) // batch_size)
-        turns = random.permutation(batches)[:most]
-        for first in np.unique(turns // STRETCH * stretch).tolist():  # the rest of them has no turn
+        stretch, batches = batch_size * BUCKET_BATCHES, -(-len(order) // batch_size)
+        turns = random.permutation(batches)[:max_batches]
+        for first in np.unique(turns // BUCKET_BATCHES * stretch).tolist():  # the rest of them has no turn
             part = order[first : first + stretch]
-            past = self.prepared.event_past[self.position.at(laid.start(part))]
+            past = self.prepared.event_past[self.position.select(tiling.first_targets(part))]
             part[:] = part[np.argsort(np.minimum(past, self.history), kind="stable")]
         dealt = [order[batch * batch_size : (batch + 1) * batch_size] for batch in turns.tolist()]
-        return dealt if most is None else [windows.copy() for windows in dealt]  # lets go of the rest
+        return dealt if max_batches is None else [windows.copy() for windows in dealt]  # lets go of the rest
 
 
-def some_users(prepared: Prepared) -> Iterator[slice]:
-    """Yield all users in slices that have some ``AT_ONCE`` events: all at once would need gigabytes."""
+def user_chunks(prepared: PreparedData) -> Iterator[slice]:
+    """Yield all users in slices that have some ``EVENTS_PER_CHUNK`` events: all at once would need gigabytes."""
     offset_U, first, last = prepared.event_offset, 0, prepared.n_users
     while first < last:
-        stop = int(np.searchsorted(offset_U, offset_U[first] + AT_ONCE, side="right")) - 1
+        stop = int(np.searchsorted(offset_U, offset_U[first] + EVENTS_PER_CHUNK, side="right")) - 1
         stop = min(max(stop, first + 1), last)
         yield slice(first, stop)
         first = stop
 
 
-def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool = False, since: int = 0) -> Marked:
+def eligible_targets(
+    prepared: PreparedData, *, first_time_only: bool, include_validation: bool = False, since: int = 0
+) -> Bitset:
     """Return the flat positions of the training targets, all of them later than ``since`` where that is not 0.
 
     A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
     follows that are known by then (new users are what explicit interests are for).
     """
-    last = VALIDATION if validation_too else TRAIN
+    last = VALIDATION if include_validation else TRAIN
 
     def wanted(users: slice) -> NDArray[np.bool_]:
         offset_U = prepared.event_offset[users.start : users.stop + 1]
@@ -157,4 +159,4 @@ def eligible(prepared: Prepared, *, first_time_only: bool, validation_too: bool 
         known_E = np.repeat(follows_U, np.diff(offset_U)) & prepared.event_after_follows[of]
         return np.asarray(wanted_E & ((prepared.event_past[of] > 0) | known_E))
 
-    return Marked(wanted(users) for users in some_users(prepared))
+    return Bitset(wanted(users) for users in user_chunks(prepared))

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from multitudes.retrieve.recommendation import Interest, Recommendation
+    from multitudes.retrieval.response import Interest, Recommendation
 
 _WIDE = 110  # columns of a terminal from which on everything is shown
 _JOINER = "\u200d"  # makes one sign of several
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def show(answer: "Recommendation", explain: bool, console: "Console | None" = None) -> None:
+def print_recommendation(answer: "Recommendation", explain: bool, console: "Console | None" = None) -> None:
     """Print a recommendation to ``console``, by default the terminal."""
     from rich.console import Console
     from rich.text import Text
@@ -27,9 +27,9 @@ def show(answer: "Recommendation", explain: bool, console: "Console | None" = No
         console.print(Text(note, style="yellow"))
     if explain and answer.interests:
         console.print()
-        _interests(console, answer)
+        _print_interests(console, answer)
     console.print()
-    _candidates(console, answer, explain)
+    _print_candidates(console, answer, explain)
 
 
 def _notes(answer: "Recommendation") -> list[str]:
@@ -41,7 +41,7 @@ def _notes(answer: "Recommendation") -> list[str]:
     return notes
 
 
-def _interests(console: "Console", answer: "Recommendation") -> None:
+def _print_interests(console: "Console", answer: "Recommendation") -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
@@ -59,12 +59,12 @@ def _interests(console: "Console", answer: "Recommendation") -> None:
         bar = "█" * round(interest.share * 10) if wide else ""
         row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(brought[interest.number]))]
         row += [_origin(interest)]
-        row += [Text(_age(interest.age_days))] if wide else []
+        row += [Text(_age_text(interest.age_days))] if wide else []
         rows.append(row)
     _print_table(console, columns, rows)
 
 
-def _candidates(console: "Console", answer: "Recommendation", explain: bool) -> None:
+def _print_candidates(console: "Console", answer: "Recommendation", explain: bool) -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
@@ -115,12 +115,12 @@ def _origin(interest: "Interest") -> "Text":
     from rich.text import Text
 
     if interest.items:
-        return Text(_one_line(_examples(interest.items, interest.n_items)))
+        return Text(_one_line(_example_titles(interest.items, interest.n_items)))
     origin = {"explicit": "a topic that the user follows", "unconditioned": "everything together"}
     return Text(origin.get(interest.kind, ""), style="dim")
 
 
-def _examples(titles: tuple[str, ...], n_items: int) -> str:
+def _example_titles(titles: tuple[str, ...], n_items: int) -> str:
     more = f" … {n_items} in all" if n_items > len(titles) else ""
     return " · ".join(titles) + more
 
@@ -130,7 +130,7 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() or c == _JOINER else " " for c in text)
 
 
-def _age(days: float | None) -> str:
+def _age_text(days: float | None) -> str:
     if days is None:
         return ""
     if days < 1:

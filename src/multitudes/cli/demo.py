@@ -1,26 +1,159 @@
-"""``multitudes demo``: the whole path on MovieLens-small, which is shipped with the package."""
+"""The demo's folder: its settings, and that it is there as a whole or not at all.
 
+How the demo's joint model compares with what stands beside it, whatever came out.
+
+``multitudes demo``: the whole path on MovieLens-small, which is shipped with the package.
+"""
+
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.demo_comparison import show as show_comparison
-from multitudes.cli.demo_folder import SETTINGS_FILE, own_folder
 from multitudes.cli.output import print_json, progress_bar
 
+SETTINGS = """\
+# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends within a minute.
+# `multitudes init DIR` writes a file with every setting, its default and its meaning.
+
+[prepare]
+split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
+follows_from_share = 0.2  # nobody stated follows: they are the topics of the first fifth of each history
+
+[model]
+history = 20
+dropout = 0.1
+
+[retrieve]                 # for the table of one user; evaluated and published are the defaults
+blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
+unconditioned_share = 0.3
+explicit_share = 0.25
+
+[train]
+epochs = 4
+batch_size = 64
+window = 20
+learning_rate = 0.003
+in_batch = 256
+uniform = 256
+validate_users = 200
+"""
+SETTINGS_FILE = "demo.toml"  # also tells that a folder was written by the demo
+_UNFINISHED_FILE = ".unfinished"
+
+
+@contextmanager
+def create_demo_folder(out: Path, overwrite: bool) -> Iterator[None]:
+    """Make ``out``, and remove it again unless the block ends well.
+
+    The folder is written in its own place because runs remember where their data lies. A file marks it as unfinished,
+    so that what a killed demo left behind is replaced by the next one.
+
+    Raises:
+        UsageError: ``out`` exists and is not a folder of the demo, or is one and ``overwrite`` is off.
+    """
+    _remove_earlier_demo(out, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        (out / _UNFINISHED_FILE).touch()
+        (out / SETTINGS_FILE).write_text(SETTINGS, encoding="utf-8")
+        yield
+        (out / _UNFINISHED_FILE).unlink()
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
+    from multitudes.errors import UsageError
+
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    unfinished = (out / _UNFINISHED_FILE).is_file()
+    if not unfinished and not (out / SETTINGS_FILE).is_file():
+        raise UsageError(f"{out}: exists and was not written by the demo; choose another folder with --out")
+    if not unfinished and not overwrite:
+        raise UsageError(f"{out}: holds an earlier demo; replace it with --overwrite, or choose another with --out")
+    # Moved aside first: a half-deleted folder under this name would not be recognised as the demo's.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as aside:
+        out.rename(Path(aside) / out.name)
+
+
+# What joint is set beside, with a word on each.
+COMPARED_WITH = {
+    "single": "a model with one vector per user",
+    "round_robin": "joint's vectors blended turn by turn, as in the table above",
+    "random_partition": "joint's own tower, the history parted at random",
+    "averaged": "joint's vectors averaged into one query",
+    "covisit": "items that were often visited together with a user's own, nothing learned",
+    "popularity": "the same list for everyone",
+}
+
+
+def print_comparison(out: Path) -> dict[str, Any]:
+    """Print how joint compares, whatever came out, and return the figures."""
+    from rich.console import Console
+
+    from multitudes.report.evaluation_tables import methods_table
+
+    block = comparison(out)
+    console = Console()
+    console.print()
+    console.print(methods_table(block, "joint", console.width))
+    for sentence in comparison_sentences(block):
+        typer.echo(sentence)
+    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
+    return block
+
+
+def comparison(out: Path) -> dict[str, Any]:
+    """Return joint's block of figures with the separately trained single among the methods."""
+    from multitudes.evaluation.compare import compare, read_result
+
+    joint, single = (read_result(out / method, "test") for method in ("joint", "single"))
+    kind = joint["targets"]
+    against = compare([out / "joint"], [out / "single"])["differences"][kind]
+    methods = joint["methods"] | {"single": single["methods"]["single"]}
+    differences = joint["differences"] | {"single": against}
+    return {
+        "targets": kind,
+        "budget": joint["budget"],
+        "users": joint["users"],
+        "methods": {name: methods[name] for name in ("joint", *COMPARED_WITH)},
+        "differences": {name: differences[name] for name in COMPARED_WITH},
+    }
+
+
+def comparison_sentences(block: dict[str, Any]) -> list[str]:
+    """Say for each comparison what the interval allows to say, and no more."""
+    from multitudes.report.formatting import excludes_zero, format_difference
+
+    found = []
+    for name, meaning in COMPARED_WITH.items():
+        gain = block["differences"][name][f"hr@{block['budget']}"]
+        verdict = "is not shown to differ from"
+        if excludes_zero(gain):
+            verdict = "finds more than" if gain["mean"] > 0 else "finds less than"
+        found.append(f"joint {verdict} {name}, {meaning}: {format_difference(gain)}")
+    return found
+
+
 if TYPE_CHECKING:
-    from multitudes.data.prepared import Prepared
-    from multitudes.retrieve.recommendation import Recommendation
+    from multitudes.data.prepared import PreparedData
+    from multitudes.retrieval.response import Recommendation
 
 _SAMPLE = "movielens-small"
 _METHODS = ("joint", "single")
 _CANDIDATES = 20
-_PICTURE_WIDTH = 132
+_SVG_COLUMNS = 132
 
 
-def command(
+def demo_command(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -34,7 +167,7 @@ def command(
     require_torch()
     require_report()
     began = time.perf_counter()
-    with own_folder(out, overwrite):
+    with create_demo_folder(out, overwrite):
         prepared = _prepare(out)
         for method in _METHODS:
             _train(out, prepared, method)
@@ -43,112 +176,114 @@ def command(
         _publish(out)
         answer = _recommend(out)
         _report(out)
-        block = show_comparison(out)
+        block = print_comparison(out)
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - began:.0f} s")
-    _what_next(out, answer)
+    _print_next_steps(out, answer)
     if json:
         print_json({"out": str(out), "user_id": answer.user_id, **block})
 
 
-def _step(call: str) -> None:
+def _print_step(call: str) -> None:
     """Print the command that does the same as the step that follows."""
     typer.secho(f"\n$ multitudes {call}", bold=True)
 
 
-def _settings(out: Path) -> Path:
+def _settings_file(out: Path) -> Path:
     return out / SETTINGS_FILE
 
 
-def _prepare(out: Path) -> "Prepared":
-    from multitudes.cli.prepare import show
+def _prepare(out: Path) -> "PreparedData":
+    from multitudes.cli.prepare import print_prepared
     from multitudes.config import load_section
     from multitudes.data.prepare import PrepareConfig, prepare
     from multitudes.data.sample import sample_path
 
     data = sample_path(_SAMPLE)
-    _step(f"prepare {data} --out {out}/prepared --config {_settings(out)}")
+    _print_step(f"prepare {data} --out {out}/prepared --config {_settings_file(out)}")
     with progress_bar("prepare") as progress:
-        prepared = prepare(data, out / "prepared", load_section(_settings(out), "prepare", PrepareConfig), progress)
-    show(prepared)
+        prepared = prepare(
+            data, out / "prepared", load_section(_settings_file(out), "prepare", PrepareConfig), progress
+        )
+    print_prepared(prepared)
     return prepared
 
 
-def _train(out: Path, prepared: "Prepared", method: str) -> None:
-    from multitudes.cli.train import MethodName, run_config, show
-    from multitudes.train.loop import train
+def _train(out: Path, prepared: "PreparedData", method: str) -> None:
+    from multitudes.cli.train import MethodName, print_run, run_config
+    from multitudes.training.loop import train
 
-    _step(f"train {out}/prepared --method {method} --out {out}/{method} --config {_settings(out)}")
+    _print_step(f"train {out}/prepared --method {method} --out {out}/{method} --config {_settings_file(out)}")
     with progress_bar(f"train {method}") as progress:
-        train(prepared, run_config(MethodName(method), 0, _settings(out)), out / method, progress=progress)
-    show(out / method)
+        train(prepared, run_config(MethodName(method), 0, _settings_file(out)), out / method, progress=progress)
+    print_run(out / method)
 
 
 def _evaluate(out: Path, method: str) -> None:
-    from multitudes.evaluate.evaluate import evaluate, save
-    from multitudes.report.words import TARGETS
-    from multitudes.train.run import TrainedRun
+    from multitudes.evaluation.evaluate import evaluate, save
+    from multitudes.report.formatting import TARGET_LABELS
+    from multitudes.training.trained_run import TrainedRun
 
-    _step(f"evaluate {out}/{method}")
+    _print_step(f"evaluate {out}/{method}")
     with progress_bar(f"evaluate {method}") as progress:
         evaluation = evaluate(TrainedRun.open(out / method), progress=progress)
     save(evaluation, out / method)
     result = evaluation.result
-    targets = f"{result['n_targets']:,} {TARGETS[result['targets']]}"
+    targets = f"{result['n_targets']:,} {TARGET_LABELS[result['targets']]}"
     typer.echo(f"{method}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
 
 
 def _publish(out: Path) -> None:
-    from multitudes.cli.publish import show
-    from multitudes.publish.publish import publish
+    from multitudes.cli.publish import print_published
+    from multitudes.publishing.publish import publish
 
-    _step(f"publish {out}/joint --to {out}/releases")
+    _print_step(f"publish {out}/joint --to {out}/releases")
     with progress_bar("publish") as progress:
         done = publish(out / "joint", out / "releases", progress=progress)
-    show(out / "releases", done)
+    print_published(out / "releases", done)
 
 
 def _recommend(out: Path) -> "Recommendation":
     """Recommend to the first user of the evaluation's sample, who was drawn and not chosen."""
-    from multitudes.cli.candidates_table import show
+    from multitudes.cli.candidates_table import print_recommendation
     from multitudes.config import load_section
-    from multitudes.evaluate.compare import read_result
-    from multitudes.retrieve.plan import RetrieveConfig
-    from multitudes.retrieve.retriever import Retriever
+    from multitudes.evaluation.compare import read_result
+    from multitudes.retrieval.config import RetrieveConfig
+    from multitudes.retrieval.retriever import Retriever
 
     user = read_result(out / "joint", "test")["samples"][0]["user_id"]
     call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
-    _step(f"{call} --config {_settings(out)}")
-    retriever = Retriever.open(out / "releases", load_section(_settings(out), "retrieve", RetrieveConfig))
+    _print_step(f"{call} --config {_settings_file(out)}")
+    retriever = Retriever.open(out / "releases", load_section(_settings_file(out), "retrieve", RetrieveConfig))
     answer = retriever.recommend(user, n=_CANDIDATES)
-    show(answer, explain=True)
-    (out / "recommend.svg").write_text(_picture(answer, f"multitudes {call}"), encoding="utf-8")
+    print_recommendation(answer, explain=True)
+    (out / "recommend.svg").write_text(_table_svg(answer, f"multitudes {call}"), encoding="utf-8")
     return answer
 
 
-def _picture(answer: "Recommendation", title: str) -> str:
+def _table_svg(answer: "Recommendation", title: str) -> str:
     """Return the table as the picture of a terminal, which asks the network for nothing."""
     import re
     from io import StringIO
 
     from rich.console import Console
 
-    from multitudes.cli.candidates_table import show
+    from multitudes.cli.candidates_table import print_recommendation
 
-    console = Console(record=True, width=_PICTURE_WIDTH, file=StringIO(), force_terminal=True)
-    show(answer, explain=True, console=console)
+    console = Console(record=True, width=_SVG_COLUMNS, file=StringIO(), force_terminal=True)
+    print_recommendation(answer, explain=True, console=console)
     # rich names web fonts; without them the reader's own fixed-width font is taken.
     return re.sub(r"@font-face {.*?}\s*", "", console.export_svg(title=title, unique_id="table"), flags=re.DOTALL)
 
 
 def _report(out: Path) -> None:
-    from multitudes.report.page import write_report
+    from multitudes.report.evaluation_page import write_evaluation_page
 
-    _step(f"report {out}/joint --out {out}/report.html")
-    write_report(out / "joint", out / "report.html")
+    _print_step(f"report {out}/joint --out {out}/report.html")
+    write_evaluation_page(out / "joint", out / "report.html")
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
 
 
-def _what_next(out: Path, answer: "Recommendation") -> None:
+def _print_next_steps(out: Path, answer: "Recommendation") -> None:
     films = ",".join(str(candidate.item_id) for candidate in answer.candidates[:2])
     typer.echo("try next:")
     typer.echo(f"  open {out}/report.html in a browser")

@@ -9,9 +9,9 @@ import typer
 from multitudes.cli.output import print_json
 
 if TYPE_CHECKING:
-    from multitudes.release.examine import Finding
+    from multitudes.release.inspection import Finding
 
-_EXTRAS = {
+_EXTRA_MODULES = {
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),
@@ -19,10 +19,10 @@ _EXTRAS = {
     "client": ("httpx",),
     "milvus": ("pymilvus",),
 }
-_STYLE = {"ok": "green", "note": "cyan", "warning": "yellow"}
+_LEVEL_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow"}
 
 
-def command(
+def doctor_command(
     releases: Annotated[Path | None, typer.Argument(help="Folder of releases.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; by default the one that serves.")] = None,
     config: Annotated[
@@ -46,9 +46,14 @@ def command(
 
     if releases is None and config is None and url is None:
         raise UsageError("nothing to examine; give a folder of releases, --config FILE, --url ADDRESS, or several")
-    findings = [*_release(releases, version), *_settings(config, releases, version), *_service(url, key), *_extras()]
+    findings = [
+        *_release_findings(releases, version),
+        *_settings_findings(config, releases, version),
+        *_service_findings(url, key),
+        *_extras_findings(),
+    ]
     code = max(finding.exit_code for finding in findings)
-    _show(findings)
+    _print_findings(findings)
     if json:
         looked_at = {"releases": releases and str(releases), "config": config and str(config), "url": url}
         print_json(looked_at | {"exit_code": code, "findings": [f._asdict() for f in findings]})
@@ -56,14 +61,14 @@ def command(
         raise typer.Exit(code)
 
 
-def _release(releases: Path | None, version: str | None) -> "list[Finding]":
-    from multitudes.release.examine import examine
+def _release_findings(releases: Path | None, version: str | None) -> "list[Finding]":
+    from multitudes.release.inspection import inspect_release
     from multitudes.release.store import ReleaseStore
 
-    return [] if releases is None else examine(ReleaseStore(releases), version)
+    return [] if releases is None else inspect_release(ReleaseStore(releases), version)
 
 
-def _settings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
+def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
     import os
 
     from multitudes.cli.extras import require_serve
@@ -71,43 +76,45 @@ def _settings(config: Path | None, releases: Path | None, version: str | None) -
     if config is None:
         return []
     require_serve()
-    from multitudes.service.risks import risks
-    from multitudes.service.settings import load
+    from multitudes.service.settings import load_settings
+    from multitudes.service.settings_audit import audit_settings
 
-    return risks(load(config, os.environ, {}), config, None if releases is None else _history(releases, version))
+    return audit_settings(
+        load_settings(config, os.environ, {}), config, None if releases is None else _history_length(releases, version)
+    )
 
 
-def _history(releases: Path, version: str | None) -> int | None:
+def _history_length(releases: Path, version: str | None) -> int | None:
     """Return how many events the release reads of a user; None where it cannot tell."""
     from multitudes.errors import ArtefactError
     from multitudes.release import manifest
     from multitudes.release.store import ReleaseStore
 
     try:
-        return manifest.read(ReleaseStore(releases).folder(version)).history_length
+        return manifest.read_manifest(ReleaseStore(releases).folder(version)).history_length
     except ArtefactError:
         return None
 
 
-def _service(url: str | None, key: str | None) -> "list[Finding]":
+def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
     if url is None:
         return []
     from multitudes.cli.extras import require_client
 
     require_client()
-    from multitudes.cli.doctor_service import Visit, examine_service
+    from multitudes.cli.doctor_service import ServiceProbe, examine_service
 
-    visit = Visit(url, key)
+    visit = ServiceProbe(url, key)
     try:
         return examine_service(visit)
     finally:
         visit.close()
 
 
-def _extras() -> "list[Finding]":
-    from multitudes.release.examine import Finding
+def _extras_findings() -> "list[Finding]":
+    from multitudes.release.inspection import Finding
 
-    lacking = [extra for extra, names in _EXTRAS.items() if not all(find_spec(name) for name in names)]
+    lacking = [extra for extra, names in _EXTRA_MODULES.items() if not all(find_spec(name) for name in names)]
     if not lacking:
         return [Finding("ok", "extras", "all are installed")]
     return [
@@ -115,13 +122,13 @@ def _extras() -> "list[Finding]":
     ]
 
 
-def _show(findings: "list[Finding]") -> None:
+def _print_findings(findings: "list[Finding]") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
-        level = Text(finding.level, style=_STYLE.get(finding.level, "bold red"))
+        level = Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red"))
         table.add_row(level, finding.subject, Text(finding.text, overflow="fold"))
     Console().print(table)

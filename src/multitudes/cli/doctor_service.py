@@ -13,16 +13,16 @@ from uuid import uuid4
 if TYPE_CHECKING:
     import httpx
 
-    from multitudes.release.examine import Finding, Level
+    from multitudes.release.inspection import Finding, Level
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
-_PROBES: Final = 10
+_N_REQUESTS: Final = 10
 _TIMEOUT_S: Final = 10.0
-_SKEW_S: Final = 5.0  # the time of an answer is told in whole seconds
-_OLD_DAYS: Final = 30
+_MAX_SKEW_S: Final = 5.0  # the time of an answer is told in whole seconds
+_MAX_AGE_DAYS: Final = 30
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What came back."""
 
     status: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         return str(error["message"]) if isinstance(error, dict) else f"status {self.status}"
 
 
-class Visit:
+class ServiceProbe:
     """Asks one service, with a key or without; every request has a deadline."""
 
     def __init__(self, url: str, key: str | None, transport: "httpx.BaseTransport | None" = None) -> None:
@@ -49,43 +49,43 @@ class Visit:
         """
         import httpx
 
-        from multitudes.client.calls import bearer
+        from multitudes.client.calls import bearer_header
         from multitudes.errors import UsageError
 
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"--url {url}: expected the address of a service, such as http://127.0.0.1:8000")
-        self.tls, self.local, self.keyed = parts.scheme == "https", parts.hostname in _LOOPBACK, key is not None
-        self._bearer = {} if key is None else {"authorization": bearer(key)}
+        self.tls, self.is_local, self.has_key = parts.scheme == "https", parts.hostname in _LOOPBACK, key is not None
+        self._auth_headers = {} if key is None else {"authorization": bearer_header(key)}
         self._http = httpx.Client(base_url=url, transport=transport, timeout=_TIMEOUT_S)
 
-    def ask(self, path: str, body: dict[str, Any] | None = None, *, keyed: bool = True) -> Answer:
+    def request(self, path: str, body: dict[str, Any] | None = None, *, send_key: bool = True) -> HttpResponse:
         """Ask once; status 0 and the reason as text where nobody answers."""
         import httpx
 
-        headers = self._bearer if keyed else {}
+        headers = self._auth_headers if send_key else {}
         start_s = perf_counter()
         try:
             response = self._http.request("GET" if body is None else "POST", path, json=body, headers=headers)
         except httpx.TimeoutException:
-            return Answer(0, None, f"no answer within {_TIMEOUT_S:g} s", None, perf_counter() - start_s)
+            return HttpResponse(0, None, f"no answer within {_TIMEOUT_S:g} s", None, perf_counter() - start_s)
         except httpx.TransportError as error:
-            return Answer(0, None, str(error), None, perf_counter() - start_s)
+            return HttpResponse(0, None, str(error), None, perf_counter() - start_s)
         try:
             record = response.json()
         except ValueError:
             record = None
         seconds = perf_counter() - start_s
-        return Answer(response.status_code, record, response.text, response.headers.get("date"), seconds)
+        return HttpResponse(response.status_code, record, response.text, response.headers.get("date"), seconds)
 
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
 
 
-def examine_service(visit: Visit, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "list[Finding]":
+def examine_service(probe: ServiceProbe, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "list[Finding]":
     """Look at a service from all sides; it is asked for ten answers to nobody in particular."""
-    alive = visit.ask("/healthz")
+    alive = probe.request("/healthz")
     if alive.status == 0:
         return [
             _finding("unavailable", "reach", f"nobody answers ({alive.text}); is it running, is the address right?")
@@ -93,43 +93,52 @@ def examine_service(visit: Visit, now: Callable[[], datetime] = lambda: datetime
     if not isinstance(alive.record, dict) or "checks" not in alive.record:
         text = f"something else answers, with status {alive.status}; is this the address of a multitudes service?"
         return [_finding("unavailable", "reach", text)]
-    found = [_finding("ok", "reach", f"answers in {alive.seconds * 1e3:.0f} ms"), *_door(visit), _clock(alive, now())]
-    found.append(_ready(visit.ask("/readyz")))
-    releases = visit.ask("/v1/releases")
+    found = [
+        _finding("ok", "reach", f"answers in {alive.seconds * 1e3:.0f} ms"),
+        *_check_access(probe),
+        _check_clock(alive, now()),
+    ]
+    found.append(_check_readiness(probe.request("/readyz")))
+    releases = probe.request("/v1/releases")
     if releases.status != 200:
-        advice = "" if visit.keyed else "; give --key, or set MULTITUDES_KEY"
+        advice = "" if probe.has_key else "; give --key, or set MULTITUDES_KEY"
         return [*found, _finding("unavailable", "key", f"{releases.message}{advice}")]
-    return [*found, *_releases(releases.record, now()), *_answers(visit), *_metrics(visit.ask("/metrics"))]
+    return [
+        *found,
+        *_check_releases(releases.record, now()),
+        *_check_recommendations(probe),
+        *_check_metrics(probe.request("/metrics")),
+    ]
 
 
-def _door(visit: Visit) -> "Iterator[Finding]":
+def _check_access(visit: ServiceProbe) -> "Iterator[Finding]":
     if visit.tls:
         yield _finding("ok", "door", "TLS, with a certificate that is good")
-    elif not visit.local:
+    elif not visit.is_local:
         yield _finding("warning", "door", "no TLS: keys and ids travel in the clear; put a proxy with TLS before it")
-    stranger = visit.ask("/v1/releases", keyed=False)
+    stranger = visit.request("/v1/releases", send_key=False)
     if stranger.status in {401, 403}:
         yield _finding("ok", "door", "who has no key is refused")
     elif stranger.status == 421:
         yield _finding("warning", "door", f"{stranger.message}; to serve others, make keys with `multitudes key`")
-    elif visit.local:
+    elif visit.is_local:
         yield _finding("note", "door", "no key is asked for, on this machine")
     else:
         text = "no key is asked for: whoever reaches it may read, write and forget; make keys with `multitudes key`"
         yield _finding("warning", "door", text)
 
 
-def _clock(answer: Answer, now: datetime) -> "Finding":
+def _check_clock(answer: HttpResponse, now: datetime) -> "Finding":
     if answer.date is None:
         return _finding("note", "clock", "the service does not tell the time")
     skew_s = (parsedate_to_datetime(answer.date) - now).total_seconds()
-    if abs(skew_s) <= _SKEW_S:
-        return _finding("ok", "clock", f"agrees with this machine within {_SKEW_S:g} s")
+    if abs(skew_s) <= _MAX_SKEW_S:
+        return _finding("ok", "clock", f"agrees with this machine within {_MAX_SKEW_S:g} s")
     text = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} this machine; times of events will not agree"
     return _finding("warning", "clock", f"{text}; let both follow one time server")
 
 
-def _ready(answer: Answer) -> "Finding":
+def _check_readiness(answer: HttpResponse) -> "Finding":
     if answer.status != 200 or not isinstance(answer.record, dict):
         return _finding("unavailable", "ready", f"not ready: {answer.message}")
     checks = answer.record["checks"]
@@ -139,14 +148,14 @@ def _ready(answer: Answer) -> "Finding":
     return _finding("warning", "ready", f"{text}; user states: {checks['state']}")
 
 
-def _releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":
+def _check_releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":
     serving, current = record["serving"], record["current"]
     own = next((one for one in record["versions"] if one["serves"]), None)
     if own is not None and own["created_at"] is not None:
         days = (now - datetime.fromisoformat(own["created_at"])).total_seconds() / 86_400
         age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
         text = f"version {serving}, {own['method']}, {age} old"
-        old = days > _OLD_DAYS
+        old = days > _MAX_AGE_DAYS
         yield _finding("warning" if old else "ok", "release", f"{text}; does publishing still run?" if old else text)
     if current is not None and current != serving:
         problem = next((one["problem"] for one in record["versions"] if one["version"] == current), None)
@@ -154,20 +163,22 @@ def _releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":
         yield _finding("warning", "release", f"CURRENT names {current}, and {serving} serves: {why}")
 
 
-def _answers(visit: Visit) -> "Iterator[Finding]":
+def _check_recommendations(visit: ServiceProbe) -> "Iterator[Finding]":
     """Ask for somebody without a past, and then for somebody who likes what that one got."""
-    name, history, answers = f"doctor-{uuid4().hex[:8]}", list[object](), list[Answer]()
-    for n in range(_PROBES):
-        answer = visit.ask("/v1/recommend", {"history": history, "n": 20, "request_id": f"{name}-{n}"})
+    name, history, answers = f"doctor-{uuid4().hex[:8]}", list[object](), list[HttpResponse]()
+    for n in range(_N_REQUESTS):
+        answer = visit.request("/v1/recommend", {"history": history, "n": 20, "request_id": f"{name}-{n}"})
         answers.append(answer)
         if n == 0 and answer.status == 200:
             history = [candidate["item_id"] for candidate in answer.record["candidates"][:5]]
     good = [answer for answer in answers if answer.status == 200]
-    if len(good) < _PROBES:
+    if len(good) < _N_REQUESTS:
         wrong = next(answer for answer in answers if answer.status != 200)
         level: Level = "warning" if wrong.status == 429 else "unavailable"
         why = wrong.message if wrong.status else wrong.text
-        yield _finding(level, "answers", f"{_PROBES - len(good)} of {_PROBES} requests were not answered: {why}")
+        yield _finding(
+            level, "answers", f"{_N_REQUESTS - len(good)} of {_N_REQUESTS} requests were not answered: {why}"
+        )
     if good:
         ms = sorted(answer.seconds * 1e3 for answer in good)
         yield _finding(
@@ -175,19 +186,19 @@ def _answers(visit: Visit) -> "Iterator[Finding]":
         )
     lesser = [answer.record["reason"] for answer in answers[1:] if answer.status == 200 and answer.record["degraded"]]
     if lesser:
-        text = f"{len(lesser)} of {_PROBES - 1} were less than the full method can give: {lesser[0]}"
+        text = f"{len(lesser)} of {_N_REQUESTS - 1} were less than the full method can give: {lesser[0]}"
         yield _finding("warning", "answers", text)
 
 
-def _metrics(answer: Answer) -> "Iterator[Finding]":
+def _check_metrics(answer: HttpResponse) -> "Iterator[Finding]":
     page = answer.text
     if answer.status != 200 or "multitudes_build_info" not in page:
         text = f"cannot be read from here (status {answer.status}); Prometheus must reach them with a key of scope read"
         yield _finding("note", "metrics", text)
         return
-    made, popular = _sum(page, "answers_total"), _sum(page, 'answers_total{effort="popular"}')
+    made, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')
     share = f", {popular / made:.0%} of them popular items" if made else ""
-    yield _finding("ok", "metrics", f"{_sum(page, 'processes'):.0f} processes; {made:,.0f} answers{share}")
+    yield _finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {made:,.0f} answers{share}")
     for name, text in (
         ("state_breaker_open", "the user states failed and are not asked; look at the store"),
         ("release_refused", "what CURRENT names was refused; run: multitudes doctor RELEASES"),
@@ -195,11 +206,11 @@ def _metrics(answer: Answer) -> "Iterator[Finding]":
         ('setbacks_total{kind="failed"}', "searches failed since the start; the journal has the reason"),
         ('requests_total{status="500"}', "requests ended in a defect since the start; the journal has it"),
     ):
-        if (count := _sum(page, name)) > 0:
+        if (count := _metric_sum(page, name)) > 0:
             yield _finding("warning", "metrics", f"{text} ({name.partition('{')[0]}: {count:,.0f})")
 
 
-def _sum(page: str, name: str) -> float:
+def _metric_sum(page: str, name: str) -> float:
     """Return the sum of the samples of a name, of those with a label where one is given."""
     name, _, label = name.partition("{")
     found = re.findall(rf"^multitudes_{name}(?:\{{([^}}]*)\}})? (\S+)$", page, re.MULTILINE)
@@ -207,6 +218,6 @@ def _sum(page: str, name: str) -> float:
 
 
 def _finding(level: "Level", subject: str, text: str) -> "Finding":
-    from multitudes.release.examine import Finding
+    from multitudes.release.inspection import Finding
 
     return Finding(level, subject, text)

@@ -1,4 +1,7 @@
-"""``multitudes evaluate``: what a run finds at equal budget, beside its controls and the baselines."""
+"""``multitudes evaluate``: what a run finds at equal budget, beside its controls and the baselines.
+
+``multitudes report``: an evaluated run as one HTML file.
+"""
 
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +27,7 @@ class TargetName(StrEnum):
     BOTH = "both"
 
 
-def command(
+def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Run folder written by `multitudes train`.")],
     split: Annotated[SplitName | None, typer.Option(help="Held-out part; default: test.")] = None,
     targets: Annotated[TargetName | None, typer.Option(help="First-time targets, all, or both (default).")] = None,
@@ -45,12 +48,12 @@ def command(
     from rich.console import Console
 
     from multitudes.config import load_section
-    from multitudes.evaluate.compare import compare, read_result
-    from multitudes.evaluate.config import EvaluateConfig
-    from multitudes.evaluate.evaluate import evaluate, save
-    from multitudes.report.tables import comparison_table, evaluation_tables
-    from multitudes.retrieve.plan import RetrieveConfig
-    from multitudes.train.runs import open_run
+    from multitudes.evaluation.compare import compare, read_result
+    from multitudes.evaluation.config import EvaluateConfig
+    from multitudes.evaluation.evaluate import evaluate, save
+    from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
+    from multitudes.retrieval.config import RetrieveConfig
+    from multitudes.training.runs import open_run
 
     given = {"split": split and split.value, "targets": targets and targets.value, "max_users": max_users}
     settings = load_section(config, "evaluate", EvaluateConfig)
@@ -70,3 +73,22 @@ def command(
         console.print(comparison_table(comparison))
     if json:
         print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))
+
+
+def report_command(
+    run: Annotated[Path, typer.Argument(help="Run folder that `multitudes evaluate` was run on.")],
+    out: Annotated[Path | None, typer.Option(help="HTML file to write; default: RUN/report.html.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which evaluation is shown.")] = SplitName.TEST,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Write an evaluated run as one self-contained HTML file.
+
+    It holds figures, segments, sample users and training curves.
+    """
+    from multitudes.report.evaluation_page import write_evaluation_page
+
+    file = out or run / "report.html"
+    write_evaluation_page(run, file, split.value)
+    typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
+    if json:
+        print_json({"run": str(run), "report": str(file), "bytes": file.stat().st_size})

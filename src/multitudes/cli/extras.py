@@ -22,8 +22,8 @@ def require_torch_for(run: Path) -> None:
         MissingError: a package of it is missing; the message holds the pip command.
     """
     from multitudes.errors import ArtefactError
-    from multitudes.train.pinnersage import METHOD
-    from multitudes.train.record import read_record
+    from multitudes.pinnersage.run import METHOD
+    from multitudes.run_record import read_record
 
     try:
         trained = read_record(run)["config"].get("method") != METHOD

@@ -9,18 +9,18 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from multitudes.retrieve.items import Added
+    from multitudes.retrieval.item_updates import AddedItems
 
 
-class Action(StrEnum):
+class ItemsAction(StrEnum):
     """What happens to the items."""
 
     ADD = "add"
     REMOVE = "remove"
 
 
-def command(
-    action: Annotated[Action, typer.Argument(help="Add the items, or replace those there; or remove them.")],
+def items_command(
+    action: Annotated[ItemsAction, typer.Argument(help="Add the items, or replace those there; or remove them.")],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     file: Annotated[Path, typer.Argument(help="Items as in a data set; to remove: a table with item_id.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -29,12 +29,12 @@ def command(
 
     Whoever serves it sees them within a second. The next publish takes them over.
     """
-    from multitudes.retrieve.items import add_items, remove_items
+    from multitudes.retrieval.item_updates import add_items, remove_items
 
-    if action is Action.ADD:
+    if action is ItemsAction.ADD:
         with progress_bar("items") as progress:
             added = add_items(releases, file, progress)
-        _show_added(releases, added)
+        _print_added_items(releases, added)
         record, cut_bytes = added._asdict(), added.cut_bytes
     else:
         removed = remove_items(releases, file)
@@ -46,12 +46,12 @@ def command(
         print_json({"action": action.value, "releases": str(releases), **record})
 
 
-def _show_added(releases: Path, added: "Added") -> None:
-    from multitudes.data.repairs import sentence
+def _print_added_items(releases: Path, added: "AddedItems") -> None:
+    from multitudes.data.repairs import repair_text
 
     typer.echo(f"{releases}: release {added.version}, {added.new:,} items added, {added.replaced:,} replaced")
     for name, count in added.repairs.items():
-        typer.echo(f"repair: {sentence(name, count)}")
+        typer.echo(f"repair: {repair_text(name, count)}")
     if added.unknown_topics:
         typer.echo(f"{added.unknown_topics:,} topics are unknown to this release; the next one may know them")
     if added.unread_columns:

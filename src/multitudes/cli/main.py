@@ -7,8 +7,8 @@ from importlib import import_module
 
 import typer
 
-from multitudes.disk import is_forbidden, is_full, is_no_place
-from multitudes.errors import INTERRUPTED, MissingError, MultitudesError, UsageError
+from multitudes.atomic import is_disk_full, is_invalid_path, is_permission_error
+from multitudes.errors import INTERRUPTED_EXIT_CODE, MissingError, MultitudesError, UsageError
 
 # In the order in which a person meets them. Each is a module of this room with a function `command`; a module
 # imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
@@ -44,7 +44,7 @@ VERBS: tuple[str, ...] = (
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
-_OUTPUTS = ("--out", "--to", "--report")  # where a verb writes
+_OUTPUT_OPTIONS = ("--out", "--to", "--report")  # where a verb writes
 
 app = typer.Typer(
     name="multitudes",
@@ -87,11 +87,11 @@ def main() -> None:
     """Run the command line and end the process with the documented exit code."""
     code = run(sys.argv[1:])
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        _leave_at_once(code)
+        _exit_immediately(code)
     sys.exit(code)
 
 
-def _leave_at_once(code: int) -> None:
+def _exit_immediately(code: int) -> None:
     """End one of several ranks without unloading, which threads of gloo do not survive (``train.rendezvous``)."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -101,76 +101,80 @@ def _leave_at_once(code: int) -> None:
 def run(arguments: list[str]) -> int:
     """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
     try:
-        _refuse_output_elsewhere(arguments)
+        _reject_remote_output(arguments)
         result = app(arguments, standalone_mode=False)
     except MultitudesError as error:
-        return _fail(str(error), error.exit_code)
+        return _print_error(str(error), error.exit_code)
     except _CALL_ERROR as error:
         message = error.format_message()
-        return _fail(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
+        return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED)
+        return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        return _closed_pipe()
+        return _handle_closed_pipe()
     except SystemExit as left:  # how Typer itself leaves a closed pipe
         if not isinstance(left.__context__, BrokenPipeError):
             raise
-        return _closed_pipe()
+        return _handle_closed_pipe()
     except MemoryError as error:
-        return _fail(f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code)
+        return _print_error(
+            f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code
+        )
     except Exception as error:
-        return _of_the_disk(error) or _unexpected(error)
-    if result == INTERRUPTED:  # some versions of Typer make an exit code of Ctrl-C themselves
-        return _fail("interrupted", INTERRUPTED)
+        return _report_disk_error(error) or _report_unexpected(error)
+    if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer make an exit code of Ctrl-C themselves
+        return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     return result if isinstance(result, int) else 0
 
 
-def _refuse_output_elsewhere(arguments: list[str]) -> None:
+def _reject_remote_output(arguments: list[str]) -> None:
     """Refuse an address for an output, whichever verb it is of: as a path it would be a folder here named ``s3:``."""
-    from multitudes.data.address import refuse_address
+    from multitudes.data.location import reject_url
 
     for place, argument in enumerate(arguments):
         option, equals, given = argument.partition("=")
-        if option in _OUTPUTS:
-            refuse_address(given if equals else "".join(arguments[place + 1 : place + 2]))
+        if option in _OUTPUT_OPTIONS:
+            reject_url(given if equals else "".join(arguments[place + 1 : place + 2]))
 
 
-def _fail(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     if message:  # of several ranks that train one model, one says why they end
         print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
     return code
 
 
-def _of_the_disk(error: Exception) -> int | None:
+def _report_disk_error(error: Exception) -> int | None:
     """Say that a disk has no room, a file is not this user's, or a path leads nowhere; None: nothing of the kind."""
     where = getattr(error, "filename", None) or "output"
-    if is_full(error):
-        _drop_unwritable()
-        return _fail(f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code)
+    if is_disk_full(error):
+        _discard_stdout()
+        return _print_error(
+            f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code
+        )
     reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
-    if is_forbidden(error):
-        return _fail(
+    if is_permission_error(error):
+        return _print_error(
             f"{where}: {reason}; let this user read and write it, or give another place", MissingError.exit_code
         )
-    if is_no_place(error):
-        return _fail(f"{where}: {reason}; give another place", UsageError.exit_code)
+    if is_invalid_path(error):
+        return _print_error(f"{where}: {reason}; give another place", UsageError.exit_code)
     return None
 
 
-def _unexpected(error: Exception) -> int:
+def _report_unexpected(error: Exception) -> int:
     if os.environ.get("MULTITUDES_TRACEBACK"):
         raise error
     hint = "this is a defect; set MULTITUDES_TRACEBACK=1 and run again to see where"
-    return _fail(f"{type(error).__name__}: {error} ({hint})", 1)
+    return _print_error(f"{type(error).__name__}: {error} ({hint})", 1)
 
 
-def _closed_pipe() -> int:
+def _handle_closed_pipe() -> int:
     # The reader (head, less) has left: there is nobody to tell.
-    _drop_unwritable()
+    _discard_stdout()
     return 0
 
 
-def _drop_unwritable() -> None:
+def _discard_stdout() -> None:
     """Let go of output that cannot be written: Python would try once more at exit, complain, and end with 120."""
     try:
         sys.stdout.flush()

@@ -8,11 +8,11 @@ import typer
 from multitudes.cli.output import print_json
 
 if TYPE_CHECKING:
-    from multitudes.sizing.plan import PlanConfig, Stage
-    from multitudes.sizing.unit_costs import UnitCosts
+    from multitudes.capacity.plan import CapacityConfig, StageRequirements
+    from multitudes.capacity.unit_costs import UnitCosts
 
 
-def command(
+def plan_command(
     users: Annotated[int, typer.Option(help="How many users.")],
     items: Annotated[int, typer.Option(help="How many items.")],
     events_per_day: Annotated[int, typer.Option(help="Events of all users in a day.")],
@@ -36,9 +36,9 @@ def command(
 
     Memory, disk, cores, machines and time of each stage, reckoned from unit costs that were measured on one machine.
     """
+    from multitudes.capacity.plan import CapacityConfig, plan_capacity
+    from multitudes.capacity.unit_costs import load_unit_costs
     from multitudes.config import parse
-    from multitudes.sizing.plan import PlanConfig, plan
-    from multitudes.sizing.unit_costs import read
 
     given = {
         "users": users,
@@ -56,16 +56,16 @@ def command(
         "price_per_core_hour": price_per_core_hour,
         "price_per_gib_hour": price_per_gib_hour,
     }
-    asked, costs = parse(PlanConfig, given, "options"), read(unit_costs)
-    stages = plan(asked, costs)
+    asked, costs = parse(CapacityConfig, given, "options"), load_unit_costs(unit_costs)
+    stages = plan_capacity(asked, costs)
     if json:
         print_json({"asked": asked.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
         return
-    for line in lines(stages, asked, costs):
+    for line in plan_lines(stages, asked, costs):
         typer.echo(line)
 
 
-def lines(stages: "list[Stage]", asked: "PlanConfig", costs: "UnitCosts") -> list[str]:
+def plan_lines(stages: "list[StageRequirements]", asked: "CapacityConfig", costs: "UnitCosts") -> list[str]:
     """Return the plan in lines of at most 80 columns."""
     from textwrap import wrap
 
@@ -77,14 +77,14 @@ def lines(stages: "list[Stage]", asked: "PlanConfig", costs: "UnitCosts") -> lis
     ]
     shown.append(head)
     shown += [
-        f"{stage.name:8}{_number(stage.memory_gib):>11}{_number(stage.disk_gib):>10}{_number(stage.cores):>7}"
+        f"{stage.name:8}{_number_text(stage.memory_gib):>11}{_number_text(stage.disk_gib):>10}{_number_text(stage.cores):>7}"
         f"{stage.machines:>9,}{stage.time:>16}  {stage.basis}"
         for stage in stages
     ]
     shown.append("")
     if priced:
         shown += [
-            f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.always else 'a run'}"
+            f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.runs_always else 'a run'}"
             for stage in stages
             if stage.cost is not None
         ]
@@ -101,5 +101,5 @@ def lines(stages: "list[Stage]", asked: "PlanConfig", costs: "UnitCosts") -> lis
     return shown
 
 
-def _number(value: float) -> str:
+def _number_text(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

@@ -8,10 +8,10 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from multitudes.readout.power import Past, Plan
+    from multitudes.experiments.power import MetricBaseline, PowerAnalysis
 
 
-def command(
+def power_command(
     effect: Annotated[
         float | None, typer.Option(help="Relative lift to be shown, such as 0.01: how many users?")
     ] = None,
@@ -39,7 +39,7 @@ def command(
     from math import inf
 
     from multitudes.errors import UsageError
-    from multitudes.readout.power import Plan, effect_of, users_for
+    from multitudes.experiments.power import PowerAnalysis, minimum_detectable_effect, sample_size
 
     if (effect is None) == (users is None):
         raise UsageError("give --effect, to learn how many users it needs, or --users, to learn what they show")
@@ -47,21 +47,21 @@ def command(
         raise UsageError(f"--effect {effect:g}; expected a relative lift above 0, such as 0.01")
     if not 0 < power < 1:
         raise UsageError(f"--power {power:g}; expected a share between 0 and 1")
-    known = _past(mean, sd, correlation, exposures, outcomes, metric, window, winsorise)
-    plan = Plan(power, comparisons, tightest_at)
+    known = _metric_baseline(mean, sd, correlation, exposures, outcomes, metric, window, winsorise)
+    plan = PowerAnalysis(power, comparisons, tightest_at)
     record = {"past": known._asdict(), "plan": plan._asdict()}
     for name, always in (("once", False), ("sequential", True)):
-        n = users or users_for(effect or 0, known, plan, always=always)
-        shown = effect or effect_of(n, known, plan, always=always)
+        n = users or sample_size(effect or 0, known, plan, any_look=always)
+        shown = effect or minimum_detectable_effect(n, known, plan, any_look=always)
         if shown == inf:
             raise UsageError(f"{n:,} users in each arm show no lift at all, however large; give more --users")
         record[name] = {"users_per_arm": n, "effect": shown}
-    _show(known, plan, record)
+    _print_power(known, plan, record)
     if json:
         print_json(record)
 
 
-def _past(
+def _metric_baseline(
     mean: float | None,
     sd: float | None,
     correlation: float,
@@ -70,24 +70,24 @@ def _past(
     metric: str | None,
     window: int | None,
     winsorise: float | None,
-) -> "Past":
+) -> "MetricBaseline":
     from multitudes.config import parse
     from multitudes.errors import UsageError
-    from multitudes.readout.config import ReadoutConfig
-    from multitudes.readout.power import Past, read_past
+    from multitudes.experiments.config import ReadoutConfig
+    from multitudes.experiments.power import MetricBaseline, read_metric_baseline
 
     if mean is not None and sd is not None:
         if mean == 0 or not sd > 0:
             raise UsageError(f"--mean {mean:g} --sd {sd:g}; expected a mean other than 0 and a deviation above 0")
-        return Past(mean, sd, min(correlation**2, 1 - 1e-9))
+        return MetricBaseline(mean, sd, min(correlation**2, 1 - 1e-9))
     if exposures is None or outcomes is None or metric is None:
         raise UsageError("give --mean and --sd of the metric, or --exposures, --outcomes and --metric of the past")
     given = {"metrics": (metric,), "window_days": window, "winsorise": winsorise}
     with progress_bar(f"power {exposures.name}") as progress:
-        return read_past(exposures, outcomes, parse(ReadoutConfig, given, "power"), progress)
+        return read_metric_baseline(exposures, outcomes, parse(ReadoutConfig, given, "power"), progress)
 
 
-def _show(known: "Past", plan: "Plan", record: dict[str, dict[str, float]]) -> None:
+def _print_power(known: "MetricBaseline", plan: "PowerAnalysis", record: dict[str, dict[str, float]]) -> None:
     taken = f"; covariates take off {known.explained:.0%} of the variance" if known.explained else ""
     typer.echo(f"mean {known.mean:.4g}, standard deviation over users {known.sd:.4g}{taken}")
     for name, words in (("once", "one planned look"), ("sequential", "at any look")):

@@ -1,4 +1,7 @@
-"""``multitudes prepare``: tables become the arrays that everything else reads."""
+"""``multitudes prepare``: tables become the arrays that everything else reads.
+
+``multitudes validate``: what is in a folder of tables, and what is wrong with it.
+"""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from multitudes.data.prepare import PrepareConfig
-    from multitudes.data.prepared import Prepared
-    from multitudes.data.spark_config import SparkConfig
+    from multitudes.data.prepared import PreparedData
+    from multitudes.data.spark_session import SparkConfig
 
 
-class SplitName(StrEnum):
+class SplitRule(StrEnum):
     """The rules by which events are held out."""
 
     TIME = "time"
@@ -38,7 +41,7 @@ class TieRule(StrEnum):
     SHUFFLE = "shuffle"
 
 
-def command(
+def prepare_command(
     data: Annotated[
         Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
     ],
@@ -46,7 +49,7 @@ def command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
     ] = None,
-    split: Annotated[SplitName | None, typer.Option(help="How events are held out.")] = None,
+    split: Annotated[SplitRule | None, typer.Option(help="How events are held out.")] = None,
     follows_from_share: Annotated[
         float | None, typer.Option(help="First share of each user's events that gave the follows.")
     ] = None,
@@ -80,13 +83,13 @@ def command(
 
     The events are split, numbered and ordered; equal input gives equal bytes.
     """
-    from multitudes.data.clean.sources import Logs
+    from multitudes.data.clean.attribution import FeedbackLogs
     from multitudes.data.prepare import prepare
 
-    settings = _settings(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
+    settings = _prepare_config(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
     with progress_bar("prepare") as progress:
-        logs = Logs(events, served, served_within_s)
-        spark = spark_settings(config, engine, master)
+        logs = FeedbackLogs(events, served, served_within_s)
+        spark = spark_config(config, engine, master)
         prepared = prepare(
             data,
             out,
@@ -98,17 +101,17 @@ def command(
             appendable=appendable,
             overwrite=overwrite,
         )
-    show(prepared)
+    print_prepared(prepared)
     for warning in prepared.manifest["warnings"]:
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
         print_json({"prepared": str(out), **prepared.manifest})
 
 
-def spark_settings(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
+def spark_config(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
     """Return how Spark runs, or None where DuckDB does."""
     from multitudes.config import load_section, parse
-    from multitudes.data.spark_config import SparkConfig
+    from multitudes.data.spark_session import SparkConfig
 
     from_file = load_section(config, "spark", SparkConfig)
     if engine is EngineName.DUCKDB and master is None:
@@ -116,7 +119,7 @@ def spark_settings(config: Path | None, engine: EngineName, master: str | None) 
     return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
 
 
-def _settings(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
+def _prepare_config(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
     from multitudes.config import load_section, parse
     from multitudes.data.prepare import PrepareConfig
 
@@ -126,12 +129,12 @@ def _settings(config: Path | None, options: dict[str, object]) -> "PrepareConfig
     return parse(PrepareConfig, {**from_file.model_dump(), **given}, "options")
 
 
-def show(prepared: "Prepared") -> None:
+def print_prepared(prepared: "PreparedData") -> None:
     """Print what was prepared, and every repair."""
     from rich.console import Console
     from rich.table import Table
 
-    from multitudes.data.repairs import sentence
+    from multitudes.data.repairs import repair_text
 
     counts = prepared.manifest["counts"]
     typer.echo(
@@ -148,14 +151,91 @@ def show(prepared: "Prepared") -> None:
     conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
     typer.echo(f"training targets with a topic as condition: {conditions}")
     if "sources" in prepared.manifest:
-        typer.echo(_sources(prepared.manifest["sources"]))
+        typer.echo(_sources_sentence(prepared.manifest["sources"]))
     for name, count in prepared.manifest["repairs"].items():
-        typer.echo(f"repair: {sentence(name, count)}")
+        typer.echo(f"repair: {repair_text(name, count)}")
 
 
-def _sources(counts: "Mapping[str, int]") -> str:
+def _sources_sentence(counts: "Mapping[str, int]") -> str:
     """Return which events found their source in what was served."""
     return (
         f"events that were served: {counts['by_request']:,} by the answer they name, {counts['by_newest']:,} by the"
         f" newest before them, {counts['not_served']:,} not at all; {counts['with_topic']:,} have a topic for source"
     )
+
+
+if TYPE_CHECKING:
+    from multitudes.data.validate import ValidationReport
+
+
+def validate_command(
+    data: Annotated[
+        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
+    ],
+    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
+    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
+        EngineName.DUCKDB
+    ),
+    master: Annotated[
+        str | None, typer.Option(help="Where Spark runs: local[2], spark://host:7077 …; implies --engine spark.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Check tables and report on them; nothing is written.
+
+    Counts, spans, what is missing and what would be repaired.
+    """
+    from dataclasses import asdict
+
+    from multitudes.config import load_section
+    from multitudes.data.location import display_location
+    from multitudes.data.prepare import PrepareConfig
+    from multitudes.data.validate import validate
+
+    settings = load_section(config, "prepare", PrepareConfig)
+    with progress_bar("validate") as progress:
+        report = validate(data, settings, progress, spark=spark_config(config, engine, master))
+    _print_report(display_location(data), report)
+    if json:
+        print_json({"data": display_location(data), **asdict(report)})
+
+
+def _print_report(data: str, report: "ValidationReport") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from multitudes.data.repairs import repair_text
+    from multitudes.data.validate import time_range_text
+
+    table = Table(title=data, title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, text in _report_lines(report, time_range_text(report)):
+        table.add_row(name, text)
+    Console().print(table)
+    for name, count in report.repairs.items():
+        typer.echo(f"repair: {repair_text(name, count)}")
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning}")
+    if not report.repairs and not report.warnings:
+        typer.echo("nothing to repair")
+
+
+def _report_lines(report: "ValidationReport", span: str) -> list[tuple[str, str]]:
+    counts, spread, shares = report.counts, report.events_per_user, report.shares
+    lines = [
+        ("rows", ", ".join(f"{table} {rows:,}" for table, rows in report.rows.items())),
+        ("ids", ", ".join(f"{column} {kind}" for column, kind in report.id_kinds.items())),
+        ("time", span),
+        ("users", f"{counts['users']:,}; {shares['users_with_follows']:.1%} follow a topic"),
+        ("items", f"{counts['items']:,}; {shares['items_with_topics']:.1%} have a topic"),
+        ("topics", f"{counts['topics']:,}; {counts['follows']:,} follows"),
+        ("embeddings", f"{counts['items_with_embedding']:,} items"),
+        ("events", f"{counts['events']:,}; {counts['usable_events']:,} usable, {counts['negative_events']:,} negative"),
+        ("per user", ", ".join(f"{name} {number:,.0f}" for name, number in spread.items())),
+        ("actions", ", ".join(f"{action} {count:,}" for action, count in report.actions.items())),
+        ("of a topic", f"{shares['events_with_topics']:.1%} of events"),
+        ("of a followed topic", f"{shares['events_of_followed_topics']:.1%} of events"),
+        ("source logged", f"{counts['sourced_events']:,} events"),
+    ]
+    for table, nulls in report.missing.items():
+        lines.append((f"nulls in {table}", ", ".join(f"{column} {count:,}" for column, count in nulls.items())))
+    return lines

@@ -1,5 +1,9 @@
-"""``multitudes recommend``: candidates for a user, for somebody described, or for everybody."""
+"""``multitudes recommend``: candidates for a user, for somebody described, or for everybody.
 
+``multitudes export``: results for the next system, as JSON lines or flat Parquet.
+"""
+
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +14,14 @@ from multitudes.cli.output import print_json, progress_bar
 if TYPE_CHECKING:
     import polars as pl
 
-    from multitudes.bulk.answer import BulkConfig
+    from multitudes.batch_inference.recommender import BatchConfig
     from multitudes.ids import Id
-    from multitudes.retrieve.retriever import Retriever
+    from multitudes.retrieval.retriever import Retriever
 
-_MOST = 10**9  # beyond it a number is a slip
+_MAX_COUNT = 10**9  # beyond it a number is a slip
 
 
-def command(
+def recommend_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
     user: Annotated[str | None, typer.Option(help="Id of a user of the data.")] = None,
     history: Annotated[str | None, typer.Option(help="ITEM,ITEM: ids, newest last, of somebody else.")] = None,
@@ -32,9 +36,9 @@ def command(
     ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the users' vectors too.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="With --all: that answer side by side.")] = 1,
-    shard_users: Annotated[int, typer.Option(min=1, max=_MOST, help="With --all: users of a file.")] = 10_000,
+    shard_users: Annotated[int, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users of a file.")] = 10_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: begin the folder anew.")] = False,
-    n: Annotated[int, typer.Option("--n", min=1, max=_MOST, help="How many candidates.")] = 100,
+    n: Annotated[int, typer.Option("--n", min=1, max=_MAX_COUNT, help="How many candidates.")] = 100,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM that must not come back.")] = "",
     request: Annotated[str, typer.Option(help="Name of the request; the same name draws the same topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], in place of the release's.")] = None,
@@ -47,7 +51,7 @@ def command(
     """
     from multitudes.config import load_section
     from multitudes.errors import UsageError
-    from multitudes.retrieve.plan import RetrieveConfig
+    from multitudes.retrieval.config import RetrieveConfig
 
     described = history is not None or follows is not None
     if sum((user is not None, described, everybody)) != 1:
@@ -62,48 +66,48 @@ def command(
         raise UsageError("--exclude is for one user; nobody of --all gets an item again in any case")
     settings = load_section(config, "retrieve", RetrieveConfig) if config else None
     if out is not None:
-        from multitudes.bulk.answer import BulkConfig
+        from multitudes.batch_inference.recommender import BatchConfig
 
-        asked = BulkConfig(n=n, request=request, vectors=vectors, retrieve=settings)
-        _everybody(releases, out, asked, more, shard_users, processes, overwrite, json)
+        asked = BatchConfig(n=n, request=request, vectors=vectors, retrieve=settings)
+        _recommend_all(releases, out, asked, more, shard_users, processes, overwrite, json)
         return
-    from multitudes.retrieve.retriever import Retriever
+    from multitudes.retrieval.retriever import Retriever
 
     retriever = Retriever.open(releases, settings)
     answer = retriever.recommend(
-        None if user is None else _id(user, retriever.release.user_ids, "user"),
+        None if user is None else _parse_id(user, retriever.release.user_ids, "user"),
         history=_item_ids(history, retriever) if described else None,
-        follows=_split(follows) if described else None,
+        followed_topics=_split_list(follows) if described else None,
         n=n,
         exclude=_item_ids(exclude, retriever),
-        request=request,
+        request_id=request,
     )
     if json:
         print_json(answer.to_dict(explain))
         return
-    from multitudes.cli.candidates_table import show
+    from multitudes.cli.candidates_table import print_recommendation
 
-    show(answer, explain)
+    print_recommendation(answer, explain)
 
 
-def _everybody(
+def _recommend_all(
     releases: Path,
     out: Path,
-    asked: "BulkConfig",
+    asked: "BatchConfig",
     more: Path | None,
     shard_users: int,
     processes: int,
     overwrite: bool,
     json: bool,
 ) -> None:
-    from multitudes.bulk.run import recommend_all
+    from multitudes.batch_inference.runner import recommend_all
 
     with progress_bar("recommend") as progress:
         done = recommend_all(
             releases,
             out,
             asked,
-            more=more,
+            extra_users=more,
             shard_users=shard_users,
             processes=processes,
             overwrite=overwrite,
@@ -116,14 +120,42 @@ def _everybody(
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":
-    return [_id(item, retriever.release.items["item_id"], "item") for item in _split(text)]
+    return [_parse_id(item, retriever.release.items["item_id"], "item") for item in _split_list(text)]
 
 
-def _id(text: str, ids: "pl.Series", what: str) -> "Id":
-    from multitudes.ids import parse
+def _parse_id(text: str, ids: "pl.Series", what: str) -> "Id":
+    from multitudes.ids import parse_id
 
-    return parse(text, "int64" if ids.dtype.is_integer() else "string", what)
+    return parse_id(text, "int64" if ids.dtype.is_integer() else "string", what)
 
 
-def _split(text: str | None) -> list[str]:
+def _split_list(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+class ExportKind(StrEnum):
+    """What can be exported."""
+
+    RESULTS = "results"
+
+
+def export_command(
+    what: Annotated[ExportKind, typer.Argument(help="What to export.")],
+    source: Annotated[Path, typer.Argument(help="Folder written by `multitudes recommend --all --out`.")],
+    to: Annotated[Path, typer.Option(help=".jsonl: one user a line; .parquet: one candidate a row.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Write results as JSON lines or flat Parquet.
+
+    JSON lines hold one user a line, Parquet one candidate a row.
+    """
+    from multitudes.batch_inference.results import export_results
+    from multitudes.errors import UsageError
+
+    if to.exists() and not overwrite:
+        raise UsageError(f"{to}: exists; give another name or --overwrite")
+    rows = export_results(source, to)
+    typer.echo(f"{to}: {rows:,} rows")
+    if json:
+        print_json({"what": what.value, "source": str(source), "to": str(to), "rows": rows})

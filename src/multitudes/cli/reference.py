@@ -21,7 +21,7 @@ Results go to stdout, messages to stderr, progress to stderr and only where it i
 line of stdout is one JSON object. What is no option is a setting in the TOML file given as `--config`;
 `multitudes init` writes one with every setting, its default and its meaning.
 """
-_CODES = (
+_EXIT_CODES = (
     (0, "done"),
     (errors.MultitudesError.exit_code, "unexpected: `MULTITUDES_TRACEBACK=1` shows where"),
     (errors.UsageError.exit_code, "wrong call or configuration"),
@@ -32,7 +32,7 @@ _CODES = (
         "something missing: an extra, disk space, memory, a port, the right to read or write a file",
     ),
     (errors.UnavailableError.exit_code, "a remote engine that does not answer, or refuses who asks"),
-    (errors.INTERRUPTED, "interrupted by Ctrl-C; training goes on with `--resume`"),
+    (errors.INTERRUPTED_EXIT_CODE, "interrupted by Ctrl-C; training goes on with `--resume`"),
 )
 
 
@@ -49,7 +49,7 @@ class Parameter(NamedTuple):
 
 def reference() -> str:
     """Return the page."""
-    parts = [_HEAD, *(_verb(verb) for verb in VERBS), _exit_codes()]
+    parts = [_HEAD, *(_verb_section(verb) for verb in VERBS), _exit_codes()]
     return "\n".join(parts)
 
 
@@ -93,11 +93,11 @@ def _default(value: object) -> str:
     return f"`{value.value if isinstance(value, Enum) else value}`"
 
 
-def _verb(verb: str) -> str:
-    return "\n".join(_section(verb, command_of(verb)))
+def _verb_section(verb: str) -> str:
+    return "\n".join(_section_lines(verb, command_of(verb)))
 
 
-def _section(verb: str, command: Callable[..., None]) -> Iterator[str]:
+def _section_lines(verb: str, command: Callable[..., None]) -> Iterator[str]:
     found = parameters(command)
     yield f"## multitudes {verb}\n"
     yield f"{inspect.getdoc(command)}\n"
@@ -113,7 +113,7 @@ def _section(verb: str, command: Callable[..., None]) -> Iterator[str]:
 
 
 def _exit_codes() -> str:
-    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in _CODES)
+    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in _EXIT_CODES)
     return f"## Exit codes\n\nAn error is one line on stderr.\n\n| code | meaning |\n|---|---|\n{rows}\n"
 
 

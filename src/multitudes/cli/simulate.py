@@ -9,7 +9,7 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from multitudes.report.simulated_record import Simulated
+    from multitudes.report.simulation_result import SimulationResult
 
 
 class ControlWorld(StrEnum):
@@ -19,7 +19,7 @@ class ControlWorld(StrEnum):
     EMPTY_FOLLOWS = "empty-follows"
 
 
-def command(
+def simulate_command(
     world: Annotated[
         Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/simulation.md.")
     ],
@@ -41,31 +41,31 @@ def command(
 
     require_torch()
     require_report()
-    from multitudes.simulate.collect import collect
-    from multitudes.simulate.config import read_experiment
-    from multitudes.simulate.learning import warnings_of
-    from multitudes.simulate.run import simulate
+    from multitudes.simulation.config import read_experiment
+    from multitudes.simulation.results import collect_results
+    from multitudes.simulation.retraining import prepare_warnings
+    from multitudes.simulation.run import simulate
 
     config = read_experiment(world, arms=tuple(arm or ()), control_world=control_world)
     folder = out or Path(f"simulated-{config.name}")
     with progress_bar(config.name) as progress:
         simulate(config, folder, progress)
-        found = collect(config, folder, progress)
-    _show(found, folder)
-    for warning in warnings_of(folder):
+        found = collect_results(config, folder, progress)
+    _write_result(found, folder)
+    for warning in prepare_warnings(folder):
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
-        print_json(found.record() | {"folder": str(folder)})
+        print_json(found.to_json() | {"folder": str(folder)})
 
 
-def _show(found: "Simulated", folder: Path) -> None:
-    from multitudes.disk import write_json
-    from multitudes.report.simulated_page import sentence, verdict, write_simulated_report
+def _write_result(found: "SimulationResult", folder: Path) -> None:
+    from multitudes.atomic import write_json
+    from multitudes.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
 
-    write_simulated_report(found, folder / "report.html")
-    write_json(folder / "result.json", found.record())
-    typer.echo(sentence(found))
-    for line in verdict(found):
+    write_simulation_page(found, folder / "report.html")
+    write_json(folder / "result.json", found.to_json())
+    typer.echo(describe_simulation(found))
+    for line in lift_sentences(found):
         typer.echo(line)
     typer.echo(f"{folder}/report.html: what moved, for whom, and where it came from")
     typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: what a test would have seen; multitudes readout")

@@ -11,8 +11,8 @@ from multitudes.cli.output import print_json, progress_bar
 from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from multitudes.data.prepared import Prepared
-    from multitudes.train.config import RunConfig
+    from multitudes.data.prepared import PreparedData
+    from multitudes.training.config import RunConfig
 
 
 class MethodName(StrEnum):
@@ -32,13 +32,13 @@ class MethodName(StrEnum):
     PINNERSAGE = "pinnersage"
 
 
-WHICH = f"Which vectors a user gets: {', '.join(MethodName)}. Left out: {MethodName.JOINT}, or as in RUN."
+METHOD_HELP = f"Which vectors a user gets: {', '.join(MethodName)}. Left out: {MethodName.JOINT}, or as in RUN."
 
 
-def command(
+def train_command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=WHICH)] = None,
+    method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=METHOD_HELP)] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
@@ -68,27 +68,30 @@ def command(
 
     require_torch()
     from multitudes.config import load_section
-    from multitudes.data.prepared import Prepared
-    from multitudes.train.execution import ExecutionConfig
-    from multitudes.train.loop import fit
-    from multitudes.train.rendezvous import joined, one_speaks, restarted
+    from multitudes.data.prepared import PreparedData
+    from multitudes.training.distributed import is_restart, join_ranks, report_error_once
+    from multitudes.training.execution import ExecutionConfig
+    from multitudes.training.loop import fit
 
-    with one_speaks():
-        refuse_two_origins(method, refit, continues)
+    with report_error_once():
+        check_one_origin(method, refit, continues)
         settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
         if continues is not None:
             settings = continue_config(continues, seed, config)
         execution = load_section(config, "execution", ExecutionConfig)
-        data = Prepared.open(prepared)
+        data = PreparedData.open(prepared)
         if continues is not None:
-            tell_what_is_known(continues, data)
+            print_known_items(continues, data)
         # Ranks that were started anew go on where they were, and replace nothing.
-        how = {"resume": resume or restarted(), "overwrite": overwrite and not restarted()}
-        with joined(execution.timeout_s) as ranks, _progress(f"train {settings.method}", ranks.first) as progress:
+        how = {"resume": resume or is_restart(), "overwrite": overwrite and not is_restart()}
+        with (
+            join_ranks(execution.timeout_s) as ranks,
+            _progress_if(f"train {settings.method}", ranks.is_first) as progress,
+        ):
             fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
-    if not ranks.first:
+    if not ranks.is_first:
         return
-    record = show(out)
+    record = print_run(out)
     if json:
         print_json(
             {
@@ -96,12 +99,12 @@ def command(
                 "method": settings.method,
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
-                "validation": {_judged_by(record): record["validation_hit_rate"]},
+                "validation": {_validation_metric(record): record["validation_hit_rate"]},
             }
         )
 
 
-def _progress(title: str, shown: bool) -> AbstractContextManager[Progress]:
+def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
     return progress_bar(title) if shown else nullcontext(silent)
 
 
@@ -109,15 +112,15 @@ def make_pinnersage(
     prepared: Path, out: Path, seed: int, config: Path | None, resume: bool, overwrite: bool, json: bool
 ) -> None:
     """Make a run of item vectors that exist already; needs no torch."""
-    from multitudes.batches.pinnersage import PinnerSageConfig
     from multitudes.config import load_section
-    from multitudes.data.prepared import Prepared
-    from multitudes.train.pinnersage import METHOD, make
-    from multitudes.train.record import read_record
+    from multitudes.data.prepared import PreparedData
+    from multitudes.pinnersage.clustering import PinnerSageConfig
+    from multitudes.pinnersage.run import METHOD, make_pinnersage_run
+    from multitudes.run_record import read_record
 
     settings = load_section(config, METHOD, PinnerSageConfig)
-    data = Prepared.open(prepared)
-    make(data, out, settings, seed=seed, resume=resume, overwrite=overwrite)
+    data = PreparedData.open(prepared)
+    make_pinnersage_run(data, out, settings, seed=seed, resume=resume, overwrite=overwrite)
     items, width = (read_record(out)[name] for name in ("items_with_vectors", "width"))
     source = f"the run {settings.vectors}" if settings.vectors else "the column 'embedding'"
     typer.echo(f"{out}: {METHOD} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}")
@@ -125,7 +128,7 @@ def make_pinnersage(
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
 
 
-def refuse_two_origins(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
+def check_one_origin(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
     """Refuse options of which each says what to begin with.
 
     Raises:
@@ -140,30 +143,30 @@ def refuse_two_origins(method: MethodName | None, refit: Path | None, continues:
             raise UsageError(f"--method {method.value}: {option} takes the method of {run}; leave --method out")
 
 
-def tell_what_is_known(run: Path, data: "Prepared") -> None:
+def print_known_items(run: Path, data: "PreparedData") -> None:
     """Say of how much of ``data`` the run knows, and where the optimiser begins anew.
 
     Raises:
         UsageError: it knows nothing of it.
     """
-    from multitudes.train.continuation import known
-    from multitudes.train.kept import FILE
-    from multitudes.train.record import open_prepared, read_record
-    from multitudes.train.rendezvous import is_first
+    from multitudes.run_record import open_prepared, read_record
+    from multitudes.training.distributed import is_first_rank
+    from multitudes.training.optimizer_state import STATE_FILE
+    from multitudes.training.warm_start import count_known_items
 
-    items = known(data, open_prepared(read_record(run), run))
-    if not is_first():
+    items = count_known_items(data, open_prepared(read_record(run), run))
+    if not is_first_rank():
         return
     typer.echo(f"{run}: knows {items:,} of {data.n_items:,} items", err=True)
-    if not (run / FILE).exists():
-        typer.echo(f"{run}: kept no state ({FILE}); the optimiser begins anew", err=True)
+    if not (run / STATE_FILE).exists():
+        typer.echo(f"{run}: kept no state ({STATE_FILE}); the optimiser begins anew", err=True)
 
 
 def run_config(method: MethodName | None, seed: int, config: Path | None) -> "RunConfig":
     """Return the settings of a run, with [model] and [train] of the file ``config``."""
     from multitudes.config import load_section
-    from multitudes.nn.user_config import UserTowerConfig
-    from multitudes.train.config import RunConfig, TrainConfig
+    from multitudes.nn.user_tower_config import UserTowerConfig
+    from multitudes.training.config import RunConfig, TrainConfig
 
     return RunConfig(
         method=(method or MethodName.JOINT).value,
@@ -177,8 +180,8 @@ def refit_config(run: Path, seed: int) -> "RunConfig":
     """Return the settings of a last fit: those of ``run``, for as many epochs as were best there."""
     from multitudes.config import parse
     from multitudes.errors import UsageError
-    from multitudes.train.config import RunConfig
-    from multitudes.train.record import read_record
+    from multitudes.run_record import read_record
+    from multitudes.training.config import RunConfig
 
     record = read_record(run)
     if not record["finished"] or record["config"]["method"] == MethodName.PINNERSAGE:
@@ -190,28 +193,28 @@ def refit_config(run: Path, seed: int) -> "RunConfig":
 
 def continue_config(run: Path, seed: int, config: Path | None) -> "RunConfig":
     """Return the settings of a run that goes on from ``run``: its own, for one epoch, under [train] of ``config``."""
-    from multitudes.config import laid_over, parse, read_toml
-    from multitudes.nn.user_config import UserTowerConfig
-    from multitudes.train.config import RunConfig, TrainConfig
-    from multitudes.train.continuation import continued
-    from multitudes.train.run import TrainedRun
+    from multitudes.config import deep_merge, parse, read_sections
+    from multitudes.nn.user_tower_config import UserTowerConfig
+    from multitudes.training.config import RunConfig, TrainConfig
+    from multitudes.training.trained_run import TrainedRun
+    from multitudes.training.warm_start import warm_start_config
 
     before = TrainedRun.open(run)
-    given = {} if config is None else read_toml(config)
-    train = laid_over(before.config.train.model_dump(), {"epochs": 1}, given.get("train", {}))
-    model = laid_over(before.config.model.model_dump(), given.get("model", {}))
+    given = {} if config is None else read_sections(config)
+    train = deep_merge(before.config.train.model_dump(), {"epochs": 1}, given.get("train", {}))
+    model = deep_merge(before.config.model.model_dump(), given.get("model", {}))
     settings = RunConfig(
         method=before.config.method,
         seed=seed,
         model=parse(UserTowerConfig, model, f"{config}: [model]"),
         train=parse(TrainConfig, train, f"{config}: [train]"),
     )
-    return continued(settings, before)
+    return warm_start_config(settings, before)
 
 
-def show(run: Path) -> dict[str, Any]:
+def print_run(run: Path) -> dict[str, Any]:
     """Print how training ended, and return the run's record."""
-    from multitudes.train.record import read_record
+    from multitudes.run_record import read_record
 
     record = read_record(run)
     if record["config"].get("train", {}).get("final"):
@@ -221,11 +224,11 @@ def show(run: Path) -> dict[str, Any]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
-        f" validation {_judged_by(record).upper()} {record['validation_hit_rate']:.4f}"
+        f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}"
     )
     return record
 
 
-def _judged_by(record: dict[str, Any]) -> str:
+def _validation_metric(record: dict[str, Any]) -> str:
     """Return the name of the figure by which the best epoch was chosen."""
     return f"hr@{record['config']['train']['validate_at']}"

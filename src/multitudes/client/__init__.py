@@ -3,10 +3,10 @@
 ``Client`` itself is ``multitudes.Client``: it alone needs httpx.
 """
 
-from multitudes.client.calls import Ask as Ask
 from multitudes.client.calls import Event as Event
-from multitudes.client.failures import BusyError as BusyError
-from multitudes.client.failures import CallError as CallError
-from multitudes.client.failures import KeyRefusedError as KeyRefusedError
-from multitudes.client.failures import NoAnswerError as NoAnswerError
-from multitudes.client.failures import NotFoundError as NotFoundError
+from multitudes.client.calls import Request as Request
+from multitudes.client.errors import AuthError as AuthError
+from multitudes.client.errors import BusyError as BusyError
+from multitudes.client.errors import CallError as CallError
+from multitudes.client.errors import NoAnswerError as NoAnswerError
+from multitudes.client.errors import NotFoundError as NotFoundError

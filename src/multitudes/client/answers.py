@@ -54,9 +54,9 @@ class Recommended:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Recommended":
         """Read an answer."""
-        candidates = tuple(read(Candidate, one) for one in record["candidates"])
-        interests = tuple(read(Interest, one) for one in record["interests"])
-        return read(cls, {**record, "candidates": candidates, "interests": interests})
+        candidates = tuple(from_record(Candidate, one) for one in record["candidates"])
+        interests = tuple(from_record(Interest, one) for one in record["interests"])
+        return from_record(cls, {**record, "candidates": candidates, "interests": interests})
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ class UserState:
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "UserState":
         """Read an answer."""
-        return read(cls, {**record, "events": tuple(read(UserEvent, event) for event in record["events"])})
+        return from_record(
+            cls, {**record, "events": tuple(from_record(UserEvent, event) for event in record["events"])}
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class ReleaseState:
     problem: str | None = None  # why it cannot serve
 
 
-def read(kind: type[R], record: Mapping[str, Any]) -> R:
+def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
     """Make a record of those of its fields that ``kind`` has; lists become tuples.
 
     Raises:

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState, read
+from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState, from_record
 from multitudes.errors import UsageError
-from multitudes.ids import Id, refuse_text
+from multitudes.ids import Id, reject_text
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """For whom, and how: a user, or somebody described by a history and follows. None: as the service has it."""
 
     user_id: Id | None = None
@@ -55,9 +55,9 @@ class Ask:
         """Return what is sent. A request gets its name here, so that one that is sent again is the same."""
         wishes = ("exclude", "mute_topics", "boost_topics", "mute_interests", "boost_interests")
         given = {name: value for name, value in vars(self).items() if value is not None}
-        record: dict[str, Any] = {name: several(name, given[name]) for name in wishes if len(given[name])}
+        record: dict[str, Any] = {name: to_list(name, given[name]) for name in wishes if len(given[name])}
         record |= {name: given[name] for name in ("user_id", "n") if name in given}
-        record |= {name: several(name, given[name]) for name in ("history", "follows") if name in given}
+        record |= {name: to_list(name, given[name]) for name in ("history", "follows") if name in given}
         record |= {"context": dict(self.context)} if self.context else {}
         return record | {"request_id": self.request_id or uuid4().hex}
 
@@ -78,12 +78,12 @@ class Event:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def recommend(ask: Ask) -> Call[Recommended]:
+def recommend(ask: Request) -> Call[Recommended]:
     """Recommend to one person."""
     return Call("POST", "/v1/recommend", Recommended.of, ask.body())
 
 
-def recommend_batch(asks: Sequence[Ask]) -> Call[list[Recommended]]:
+def recommend_batch(asks: Sequence[Request]) -> Call[list[Recommended]]:
     """Recommend to several people."""
     body = {"requests": [ask.body() for ask in asks]}
     return Call("POST", "/v1/recommend/batch", lambda record: [Recommended.of(one) for one in record["answers"]], body)
@@ -92,41 +92,43 @@ def recommend_batch(asks: Sequence[Ask]) -> Call[list[Recommended]]:
 def events(done: Sequence[Event]) -> Call[Appended]:
     """Tell what users did."""
     body = {"events": [event.body() for event in done]}
-    return Call("POST", "/v1/events", lambda record: read(Appended, record), body)
+    return Call("POST", "/v1/events", lambda record: from_record(Appended, record), body)
 
 
 def user(user_id: Id) -> Call[UserState]:
     """Ask what is kept of a user."""
-    return Call("GET", f"/v1/users/{segment(user_id)}", UserState.of)
+    return Call("GET", f"/v1/users/{path_segment(user_id)}", UserState.of)
 
 
 def follow(user_id: Id, follows: Sequence[str]) -> Call[UserState]:
     """State what a user follows."""
-    return Call("PUT", f"/v1/users/{segment(user_id)}", UserState.of, {"follows": several("follows", follows)})
+    return Call("PUT", f"/v1/users/{path_segment(user_id)}", UserState.of, {"follows": to_list("follows", follows)})
 
 
 def forget(user_id: Id) -> Call[bool]:
     """Forget a user."""
-    return Call("DELETE", f"/v1/users/{segment(user_id)}", lambda record: bool(record["known"]))
+    return Call("DELETE", f"/v1/users/{path_segment(user_id)}", lambda record: bool(record["known"]))
 
 
 def similar(item_id: Id, n: int) -> Call[list[SimilarItem]]:
     """Ask for the neighbours of an item."""
-    path = f"/v1/items/{segment(item_id)}/similar"
-    return Call("GET", path, lambda record: [read(SimilarItem, one) for one in record["candidates"]], params={"n": n})
+    path = f"/v1/items/{path_segment(item_id)}/similar"
+    return Call(
+        "GET", path, lambda record: [from_record(SimilarItem, one) for one in record["candidates"]], params={"n": n}
+    )
 
 
 def releases() -> Call[list[ReleaseState]]:
     """Ask what was published."""
-    return Call("GET", "/v1/releases", lambda record: [read(ReleaseState, one) for one in record["versions"]])
+    return Call("GET", "/v1/releases", lambda record: [from_record(ReleaseState, one) for one in record["versions"]])
 
 
-def segment(given: Id) -> str:
+def path_segment(given: Id) -> str:
     """Return the segment of an address that names an id: its JSON, percent-encoded."""
     return quote(_json(given), safe="")
 
 
-def bearer(key: str) -> str:
+def bearer_header(key: str) -> str:
     """Return the header of a key; the line break at the end of a file is none of it.
 
     Raises:
@@ -137,13 +139,13 @@ def bearer(key: str) -> str:
     return f"Bearer {key.strip()}"
 
 
-def several(name: str, given: Sequence[Any]) -> list[Any]:
+def to_list(name: str, given: Sequence[Any]) -> list[Any]:
     """Return a list.
 
     Raises:
         UsageError: a text is given.
     """
-    refuse_text(name, given)
+    reject_text(name, given)
     return list(given)
 
 

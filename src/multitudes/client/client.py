@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from multitudes.client import calls
 from multitudes.client.answers import Appended, Recommended, ReleaseState, SimilarItem, UserState
-from multitudes.client.calls import Ask, Call, Event
-from multitudes.client.failures import BusyError, NoAnswerError, refusal
+from multitudes.client.calls import Call, Event, Request
+from multitudes.client.errors import BusyError, NoAnswerError, error_from_response
 from multitudes.errors import UsageError, missing_extra
 from multitudes.ids import Id
 
@@ -55,17 +55,19 @@ class Client:
         Raises:
             UsageError: the address is none, the key is none, or the deadline is not within 0 and an hour.
         """
-        self._deadline_s, self._clock, self._sleep = _allowed(deadline_s), clock, sleep
-        headers = {"content-type": "application/json"} | ({} if key is None else {"authorization": calls.bearer(key)})
-        base = _address(url)
+        self._deadline_s, self._clock, self._sleep = _check_deadline(deadline_s), clock, sleep
+        headers = {"content-type": "application/json"} | (
+            {} if key is None else {"authorization": calls.bearer_header(key)}
+        )
+        base = _parse_url(url)
         self._url = base.copy_with(userinfo=b"")  # as messages show it: without a password
         self._http = httpx.Client(base_url=base, headers=headers, transport=transport, follow_redirects=False)
 
-    def recommend(self, ask: Ask, *, deadline_s: float | None = None) -> Recommended:
+    def recommend(self, ask: Request, *, deadline_s: float | None = None) -> Recommended:
         """Recommend to a user, or to somebody described."""
         return self.send(calls.recommend(ask), deadline_s)
 
-    def recommend_batch(self, asks: Sequence[Ask], *, deadline_s: float | None = None) -> list[Recommended]:
+    def recommend_batch(self, asks: Sequence[Request], *, deadline_s: float | None = None) -> list[Recommended]:
         """Recommend to several people, all or none; gives way to those who ask for one."""
         return self.send(calls.recommend_batch(asks), deadline_s)
 
@@ -102,7 +104,7 @@ class Client:
             NoAnswerError: the last attempt found nobody, or took too long.
             BusyError: the service had no time, also at the last attempt that fitted.
         """
-        allowed_s = self._deadline_s if deadline_s is None else _allowed(deadline_s)
+        allowed_s = self._deadline_s if deadline_s is None else _check_deadline(deadline_s)
         content = call.content()
         until_s, pause_s = self._clock() + allowed_s, _FIRST_PAUSE_S
         while True:
@@ -123,7 +125,7 @@ class Client:
             call.method, call.path, content=content, params=dict(call.params), headers=headers, timeout=left_s
         )
         try:
-            response, body = self._answered(request, until_s)
+            response, body = self._send_streaming(request, until_s)
         except httpx.TimeoutException:
             raise NoAnswerError(f"{self._url}: no answer within {left_s:.3g} s") from None
         except httpx.RequestError as error:
@@ -134,9 +136,9 @@ class Client:
                 return call.answer(record)
         except (ValueError, KeyError, TypeError) as error:
             raise NoAnswerError(f"{self._url}: no answer of this service ({error!r})") from None
-        raise refusal(response.status_code, record, response.headers.get("retry-after"))
+        raise error_from_response(response.status_code, record, response.headers.get("retry-after"))
 
-    def _answered(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
+    def _send_streaming(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
         """Return an answer and its body, and wait for none of its pieces when time is over: httpx times each alone."""
         response, parts, late = self._http.send(request, stream=True), list[bytes](), False
         try:
@@ -164,13 +166,13 @@ class Client:
         self.close()
 
 
-def _allowed(deadline_s: float) -> float:
+def _check_deadline(deadline_s: float) -> float:
     if not 0 < deadline_s <= _MOST_S:
         raise UsageError(f"deadline_s = {deadline_s}: expected seconds above 0, {_MOST_S:.0f} at most")
     return deadline_s
 
 
-def _address(url: str) -> httpx.URL:
+def _parse_url(url: str) -> httpx.URL:
     try:
         address = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:

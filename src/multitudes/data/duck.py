@@ -11,12 +11,13 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from multitudes.data.address import Place
-from multitudes.data.canonical import DATABASE, parts
-from multitudes.data.engine import Extent, first_line, literal, quoted
+from multitudes.atomic import is_disk_full
+from multitudes.data.canonical_columns import DUCKDB_SUFFIX
+from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
-from multitudes.data.roles import ROLES
-from multitudes.disk import is_full
+from multitudes.data.location import Location
+from multitudes.data.schemas import COLUMN_ROLES
+from multitudes.data.table_files import list_shards
 from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.progress import Progress, silent
 
@@ -36,11 +37,13 @@ class Advice(NamedTuple):
     disk: str
 
 
-PREPARING = Advice("raise it under [prepare]", "free some, or choose another --out")
+PREPARE_ADVICE = Advice("raise it under [prepare]", "free some, or choose another --out")
 
 
 @contextmanager
-def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARING) -> Iterator["DuckDB"]:
+def open_engine(
+    scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARE_ADVICE
+) -> Iterator["DuckDBEngine"]:
     """Yield an engine whose tables live in memory and, beyond the limit, in the folder ``scratch``.
 
     Args:
@@ -68,9 +71,9 @@ def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice =
     except duckdb.Error as error:
         raise UsageError(f"memory_limit = '{memory_limit}', threads = {threads}: {first_line(error)}") from None
     try:
-        yield DuckDB(connection, scratch)
+        yield DuckDBEngine(connection, scratch)
     except duckdb.Error as error:
-        explained = _explained(error, memory_limit, advice)
+        explained = _explain(error, memory_limit, advice)
         if explained is None:
             raise
         raise explained from error
@@ -84,14 +87,14 @@ def open_engine(scratch: Path, memory_limit: str, threads: int, advice: Advice =
 
 
 @contextmanager
-def reading(file: Place, copies: Mapping[str, Path] | None = None) -> Iterator[None]:
+def translate_read_errors(file: Location, copies: Mapping[str, Path] | None = None) -> Iterator[None]:
     """Turn what the engine says about an unreadable ``file`` into one line that names it, and not its copy."""
     try:
         yield
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
-        if is_full(error):
+        if is_disk_full(error):
             raise
         said = first_line(error)
         for address, copy in (copies or {}).items():
@@ -99,16 +102,16 @@ def reading(file: Place, copies: Mapping[str, Path] | None = None) -> Iterator[N
         raise DataError(f"{file}: cannot be read: {said}") from None
 
 
-class DuckDB:
+class DuckDBEngine:
     """The engine on one machine; the methods are those of ``Engine``."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._connection, self._scratch = connection, scratch
-        self._kinds: dict[str, str] = {}  # of what has a name: a table or a view
+        self._relation_types: dict[str, str] = {}  # of what has a name: a table or a view
         self._copies: dict[str, Path] = {}  # of what lies at an address
         connection.execute(_FUNCTIONS)
 
-    def bring(self, file: Place, progress: Progress = silent) -> Path:
+    def fetch(self, file: Location, progress: Progress = silent) -> Path:
         """Fetch what lies at an address into the scratch folder."""
         if isinstance(file, Path):
             return file
@@ -121,41 +124,41 @@ class DuckDB:
         """Run any statement of DuckDB's; who uses it runs on no other engine."""
         return self._connection.execute(sql)
 
-    def make(self, name: str, sql: str) -> None:
+    def create_table(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as a table."""
         self._connection.execute(f"CREATE TABLE making AS {sql}")
-        if name in self._kinds:
+        if name in self._relation_types:
             self.drop(name)
         self._connection.execute(f"ALTER TABLE making RENAME TO {name}")
-        self._kinds[name] = "TABLE"
+        self._relation_types[name] = "TABLE"
 
-    def read(self, name: str, sql: str, file: Place) -> None:
+    def load(self, name: str, sql: str, file: Location) -> None:
         """Give ``sql`` a name; Parquet stays where it lies, since its columns are smaller and read one by one."""
         if file.is_dir() or file.suffix == ".parquet":
-            self.view(name, sql)
+            self.create_view(name, sql)
         else:
-            self.make(name, sql)
+            self.create_table(name, sql)
 
-    def put(self, name: str, frame: pl.DataFrame) -> None:
+    def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Keep a frame as a table."""
         self._connection.register("putting", frame.to_arrow())
-        self.make(name, "SELECT * FROM putting")
+        self.create_table(name, "SELECT * FROM putting")
         self._connection.unregister("putting")
 
-    def view(self, name: str, sql: str) -> None:
+    def create_view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
         self._connection.execute(f"CREATE VIEW {name} AS {sql}")
-        self._kinds[name] = "VIEW"
+        self._relation_types[name] = "VIEW"
 
-    def gathered(self, name: str, sql: str, column: str) -> None:
+    def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
         """Give ``sql`` a name: on one machine every row is in one place."""
         del column
-        self.view(name, sql)
+        self.create_view(name, sql)
 
     def drop(self, *names: str) -> None:
         """Forget tables and views."""
         for name in names:
-            self._connection.execute(f"DROP {self._kinds.pop(name)} {name}")
+            self._connection.execute(f"DROP {self._relation_types.pop(name)} {name}")
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what ``sql`` selects."""
@@ -175,21 +178,21 @@ class DuckDB:
         """Return the value; the literal is a decimal, which the engine counts with exactly."""
         return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
 
-    def rises(self, relation: str, column: str, where: str) -> bool:
+    def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether the column never falls: rows come in their order, so this is one reading of it."""
         above = f"SELECT {column}, lag({column}) OVER () AS above FROM {relation} WHERE {where}"
         return bool(self.rows(f"SELECT coalesce(bool_and({column} >= above), true) FROM ({above})")[0][0])
 
-    def source(self, name: str, file: Place) -> str:
+    def file_relation(self, name: str, file: Location) -> str:
         """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
-        file = self.bring(file)
+        file = self.fetch(file)
         if file.is_dir():
-            return f"read_parquet([{_parts(file)}], union_by_name = true)"
-        path = literal(str(file))
-        if file.suffix == DATABASE:
-            database = quoted(str(file))
+            return f"read_parquet([{_shard_list(file)}], union_by_name = true)"
+        path = string_literal(str(file))
+        if file.suffix == DUCKDB_SUFFIX:
+            database = quote_identifier(str(file))
             self._connection.execute(f"ATTACH IF NOT EXISTS {path} AS {database} (READ_ONLY)")
-            return f"{database}.{quoted(name)}"
+            return f"{database}.{quote_identifier(name)}"
         if file.suffix == ".parquet":
             return f"read_parquet({path})"
         if file.suffix == ".csv":
@@ -198,47 +201,51 @@ class DuckDB:
 
     def _csv(self, name: str, path: str) -> str:
         plain = f"read_csv({path}, header = true, sample_size = -1"
-        present = self.types(plain + ")")
+        present = self.column_types(plain + ")")
         # Ids as text: '007' is not 7. Lists as text: their notation is ours to read.
         text = [
-            c for c, role in ROLES[name].items() if role in {"id", "key", "text", "texts", "vector"} and c in present
+            c
+            for c, role in COLUMN_ROLES[name].items()
+            if role in {"id", "key", "text", "texts", "vector"} and c in present
         ]
-        as_text = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in text)
+        as_text = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in text)
         return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
 
-    def file_row(self, name: str, file: Place) -> str:
+    def file_row_sql(self, name: str, file: Location) -> str:
         """Return the SQL; Parquet knows the rows of a file, so that its parts can be read at once."""
-        file = self.bring(file)
-        relation = self.source(name, file)
-        if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(self.types(relation)):
+        file = self.fetch(file)
+        relation = self.file_relation(name, file)
+        if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(
+            self.column_types(relation)
+        ):
             return "row_number() OVER ()"
         if not file.is_dir():
             return "file_row_number + 1"
-        counts = f"SELECT num_rows FROM parquet_file_metadata([{_parts(file)}])"
+        counts = f"SELECT num_rows FROM parquet_file_metadata([{_shard_list(file)}])"
         before = list(accumulate((rows for (rows,) in self.rows(counts)), initial=0))
         return f"{before[:-1]}[CAST(file_index AS BIGINT) + 1] + file_row_number + 1"
 
-    def notation(self, file: Place) -> str:
+    def file_format(self, file: Location) -> str:
         """Return the suffix: every file is read as it is."""
         return file.suffix
 
-    def types(self, relation: str) -> dict[str, str]:
+    def column_types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")
         return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
 
-    def reading(self, file: Place) -> AbstractContextManager[None]:
+    def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
         """Turn what the engine says about an unreadable ``file`` into one line."""
-        return reading(file, self._copies)
+        return translate_read_errors(file, self._copies)
 
 
-def _parts(folder: Path) -> str:
-    return ", ".join(literal(str(part)) for part in parts(folder))
+def _shard_list(folder: Path) -> str:
+    return ", ".join(string_literal(str(part)) for part in list_shards(folder))
 
 
-def _explained(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
+def _explain(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
     """Return what the engine's error means to a person; None where it is a defect of ours."""
-    if is_full(error) or _NO_SPILL in str(error):
+    if is_disk_full(error) or _NO_SPILL in str(error):
         return MissingError(f"no space left on the disk; {advice.disk}")
     if isinstance(error, duckdb.OutOfMemoryException):
         return MissingError(

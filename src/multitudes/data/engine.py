@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 import pyarrow as pa
 
-from multitudes.data.address import Place
+from multitudes.data.location import Location
 from multitudes.progress import Progress, silent
 
 
@@ -25,34 +25,34 @@ class Extent(NamedTuple):
     """
 
     rows: int
-    numbers: int
+    n_keys: int
 
 
 class Engine(Protocol):
     """Named tables, made of SQL and read by SQL."""
 
-    def bring(self, file: Place, progress: Progress = silent) -> Place:
+    def fetch(self, file: Location, progress: Progress = silent) -> Location:
         """Fetch ``file``, once, unless it is read where it lies; return where its bytes are."""
         ...
 
-    def make(self, name: str, sql: str) -> None:
+    def create_table(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as the table ``name``; one of that name is replaced, and may be read for it."""
         ...
 
-    def read(self, name: str, sql: str, file: Place) -> None:
+    def load(self, name: str, sql: str, file: Location) -> None:
         """Give what ``sql`` selects of ``file`` a name; kept as a table unless it is as quick to read each time."""
         ...
 
-    def put(self, name: str, frame: pl.DataFrame) -> None:
+    def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Keep ``frame`` as the table ``name``."""
         ...
 
-    def view(self, name: str, sql: str) -> None:
+    def create_view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name; it is read anew by each query."""
         ...
 
-    def gathered(self, name: str, sql: str, column: str) -> None:
-        """Give ``sql`` a name, as ``view`` does; rows of one value of ``column`` are then found in one place."""
+    def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
+        """Give ``sql`` a name, as ``create_view`` does; rows of one value of ``column`` are then found in one place."""
         ...
 
     def drop(self, *names: str) -> None:
@@ -78,52 +78,52 @@ class Engine(Protocol):
         """Return the smallest value of a column at or below which are at least ``share`` of its values, exactly."""
         ...
 
-    def rises(self, relation: str, column: str, where: str) -> bool:
+    def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether a column never falls from row to row; False also where that is not cheap to say."""
         ...
 
-    def source(self, name: str, file: Place) -> str:
+    def file_relation(self, name: str, file: Location) -> str:
         """Return the relation that reads ``file``, the table ``name``, as it is."""
         ...
 
-    def file_row(self, name: str, file: Place) -> str:
-        """Return the SQL of a row's number in the relation that ``source`` gives for ``file``, from 1."""
+    def file_row_sql(self, name: str, file: Location) -> str:
+        """Return the SQL of a row's number in the relation that ``file_relation`` gives for ``file``, from 1."""
         ...
 
-    def notation(self, file: Place) -> str:
-        """Return the suffix of the notation that ``source`` reads: an engine may have made Parquet of the file."""
+    def file_format(self, file: Location) -> str:
+        """Return the suffix of the notation that ``file_relation`` reads: an engine may have made Parquet of the file."""
         ...
 
-    def types(self, relation: str) -> Mapping[str, str]:
-        """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
+    def column_types(self, relation: str) -> Mapping[str, str]:
+        """Return the columns of a relation with their types in DuckDB's words, without ``file_row_sql``."""
         ...
 
-    def reading(self, file: Place) -> AbstractContextManager[None]:
+    def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
         """Turn what the engine says about an unreadable ``file`` into a ``DataError`` of one line that names it."""
         ...
 
 
-def value(engine: Engine, sql: str) -> Any:  # noqa: ANN401
+def query_value(engine: Engine, sql: str) -> Any:  # noqa: ANN401
     """Return the single value that ``sql`` selects."""
     return engine.rows(sql)[0][0]
 
 
-def record(engine: Engine, sql: str) -> dict[str, Any]:
+def query_row(engine: Engine, sql: str) -> dict[str, Any]:
     """Return the single row that ``sql`` selects, by column name."""
     return engine.frame(sql).row(0, named=True)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Return ``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
+def string_literal(text: str) -> str:
     """Return ``text`` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def double(number: float) -> str:
+def double_literal(number: float) -> str:
     """Return ``number`` as an SQL double: without an exponent it is a decimal, which each engine rounds its own way."""
     text = repr(float(number))
     return text if "e" in text else f"{text}e0"

@@ -1,4 +1,11 @@
-"""The event arrays, in three passes over whole users: in order, parted, and numbered; each in the memory of one part.
+"""Numbers in place of names: the SQL that gives a user's events in their final order, and the numbers themselves.
+
+============= ======================================================================================================
+action_number action, number (from 1, by name)
+item_number   item_id, number (from 1, by id): items with enough training events
+============= ======================================================================================================
+
+The event arrays, in three passes over whole users: in order, parted, and numbered; each in the memory of one part.
 
 The engine orders the events once. What hangs on all of them, where ``time`` parts them and which items have enough
 training events, is known after a pass, so the next one reads again what the one before it wrote.
@@ -8,21 +15,99 @@ Legend: E events · U users · I items.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import ROWS, read_columns, read_header, write_array, write_columns
-from multitudes.data.engine import Engine, Extent, value
+from multitudes.data.arrays import BATCH_ROWS, read_columns, read_header, write_array, write_columns
+from multitudes.data.engine import Engine, Extent, double_literal, query_value, string_literal
 from multitudes.data.prepared import EVENT_ARRAYS, TRAIN
-from multitudes.data.splits import Split
-from multitudes.data.whole import Columns, Users, whole_users
+from multitudes.data.splits import SplitFunction
+from multitudes.data.user_batches import Columns, UserEvents, iter_user_batches
+from multitudes.errors import DataError
 
-_ORDERED = ("item", "time", "action", "weight", "valid", "past", "first", "source", "after_follows")
+TieOrder = Literal["file", "shuffle"]
+MAX_ACTIONS, MAX_ITEMS = 255, 2**31 - 1  # what the arrays' types hold
 
 
-class Trained(NamedTuple):
+def number_actions(engine: Engine) -> list[str]:
+    """Build ``action_number`` and return the actions in the order of their numbers.
+
+    Raises:
+        DataError: there are more than the arrays can number.
+    """
+    engine.create_table("action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM acted")
+    found: list[str] = engine.frame("SELECT action FROM action_number ORDER BY number")["action"].to_list()
+    if len(found) > MAX_ACTIONS:
+        raise DataError(f"column 'action' has {len(found):,} distinct values; expected at most {MAX_ACTIONS}")
+    return found
+
+
+def ordered_events_sql(
+    ties: TieOrder, seed: int, positive_actions: Mapping[str, float], min_rating: float | None
+) -> str:
+    """Return the SQL of the events in a total order: by user and time, then by the rule for ties, then by file row.
+
+    Its columns are number (of the user), time, item (among all items; 0 = unknown), action, weight as a positive
+    example (0 = it is none), valid, source (topic; 0 = none) and after (the follows are known).
+    """
+    tie = f"md5_number_lower('{seed}:' || file_row), " if ties == "shuffle" else ""
+    return f"""
+        SELECT member.number AS number, event.time AS time, event.item AS item, action_number.number AS action,
+               {_weight_sql(positive_actions, min_rating)} AS weight, valid, coalesce(topic.number, 0) AS source,
+               coalesce(event.time > known_from.time, true) AS after
+        FROM event JOIN (SELECT user_id, number FROM member) AS member USING (user_id)
+        JOIN action_number USING (action)
+        LEFT JOIN topic ON topic.topic = event.source
+        LEFT JOIN known_from USING (user_id)
+        ORDER BY member.number, event.time, {tie}file_row"""
+
+
+def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: int) -> NDArray[np.int32]:
+    """Build ``item_number`` and return the number of each of all items; 0 = it has none, as has the unknown item 0.
+
+    Args:
+        engine: that has ``known_item``.
+        trained_I: how many training events each of them has; that of item 0 is not asked for.
+        min_item_count: how many are enough.
+
+    Raises:
+        DataError: no item has enough, or more than the arrays can number.
+    """
+    kept_I = trained_I >= min_item_count
+    kept_I[0] = False
+    kept = int(kept_I.sum())
+    if not 0 < kept <= MAX_ITEMS:
+        raise DataError(
+            f"{kept:,} items have at least min_item_count = {min_item_count} training events; expected between 1 and"
+            f" {MAX_ITEMS:,}. Check that item ids agree between events and items"
+        )
+    number_I = np.where(kept_I, np.cumsum(kept_I), 0)
+    engine.insert_frame("kept_item", pl.DataFrame({"item": np.flatnonzero(kept_I), "number": number_I[kept_I]}))
+    engine.create_table("item_number", "SELECT item_id, number FROM known_item JOIN kept_item USING (item)")
+    engine.drop("kept_item")
+    return number_I.astype(np.int32)
+
+
+def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None) -> str:
+    never = "negative OR flagged OR NOT known"
+    if min_rating is not None:
+        never += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
+    weight = "1"
+    if positive_actions:
+        cases = " ".join(
+            f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
+        )
+        weight = f"CASE action {cases} ELSE 0 END"
+    return f"CAST(CASE WHEN {never} THEN 0 ELSE {weight} END AS FLOAT)"
+
+
+_ORDERED_COLUMNS = ("item", "time", "action", "weight", "valid", "past", "first", "source", "after_follows")
+
+
+class TrainingEvents(NamedTuple):
     """What the training events are.
 
     Attributes:
@@ -31,7 +116,7 @@ class Trained(NamedTuple):
     """
 
     events_I: NDArray[np.int64]
-    last: int | None
+    last_time: int | None
 
 
 class EventArrays:
@@ -41,7 +126,7 @@ class EventArrays:
         self._folder = folder
         self._events_U = np.zeros(users, dtype=np.int64)
 
-    def order(self, engine: Engine, sql: str) -> None:
+    def write_ordered(self, engine: Engine, sql: str) -> None:
         """Write what each event is by itself and among its user's; ``sql`` is that of ``numbering.ordered``.
 
         ``event_item`` holds the numbers among all items meanwhile.
@@ -49,8 +134,8 @@ class EventArrays:
         Raises:
             ArtefactError: rows got lost on the way.
         """
-        rows = int(value(engine, "SELECT coalesce(sum(events), 0) FROM active"))
-        write_columns(self._folder, _dtypes(*_ORDERED), rows, self._ordered(engine, sql, rows))
+        rows = int(query_value(engine, "SELECT coalesce(sum(events), 0) FROM active"))
+        write_columns(self._folder, _dtypes(*_ORDERED_COLUMNS), rows, self._ordered_columns(engine, sql, rows))
         offset_U = np.concatenate([[0], np.cumsum(self._events_U)]).astype(np.int64)
         write_array(self._folder / "event_offset.npy", offset_U)
 
@@ -59,7 +144,7 @@ class EventArrays:
         for users, _ in self.read():
             yield users.time_E
 
-    def part(self, split: Split, items: int) -> Trained:
+    def write_splits(self, split: SplitFunction, items: int) -> TrainingEvents:
         """Write ``event_split``, and return what the training events are; ``items`` is the number of all items."""
         events_I, last = np.zeros(items + 1, dtype=np.int64), None
 
@@ -74,9 +159,9 @@ class EventArrays:
                 yield {"event_split": split_E}
 
         write_columns(self._folder, _dtypes("split"), int(self._events_U.sum()), parted())
-        return Trained(events_I, last)
+        return TrainingEvents(events_I, last)
 
-    def number(self, number_I: NDArray[np.int32]) -> Iterator[tuple[Users, Columns]]:
+    def write_items(self, number_I: NDArray[np.int32]) -> Iterator[tuple[UserEvents, Columns]]:
         """Write the final ``event_item``, and yield all columns as it is written, with ``known`` and ``tied``."""
         with (self._folder / "event_item.npy").open("r+b") as file:
             read_header(file)
@@ -84,38 +169,38 @@ class EventArrays:
                 known_E = columns["event_item"] > 0
                 item_E = number_I[columns["event_item"]]
                 file.write(item_E.tobytes())
-                yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.tied}
+                yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.tied_E}
 
-    def read(self, *names: str) -> Iterator[tuple[Users, Columns]]:
+    def read(self, *names: str) -> Iterator[tuple[UserEvents, Columns]]:
         """Yield the events of some users at a time, with the columns of these names."""
-        parts = list(self._parts())
+        parts = list(self._user_chunks())
         counts = [int(self._events_U[part].sum()) for part in parts]
         files = ["event_time", *(f"event_{name}" for name in names)]
         for part, columns in zip(parts, read_columns(self._folder, files, counts), strict=True):
             active = np.flatnonzero(self._events_U[part])
             events_U = self._events_U[part][active]
             if len(active):
-                yield Users(active + part.start, events_U, columns["event_time"]), columns
+                yield UserEvents(active + part.start, events_U, columns["event_time"]), columns
 
-    def _parts(self) -> Iterator[slice]:
+    def _user_chunks(self) -> Iterator[slice]:
         """Yield users whose events are about so many as are worked on at a time."""
         end_U = np.cumsum(self._events_U)
         start = 0
         while start < len(end_U):
             before = int(end_U[start - 1]) if start else 0
-            stop = max(start + 1, int(np.searchsorted(end_U, before + ROWS, side="right")))
+            stop = max(start + 1, int(np.searchsorted(end_U, before + BATCH_ROWS, side="right")))
             yield slice(start, stop)
             start = stop
 
-    def _ordered(self, engine: Engine, sql: str, rows: int) -> Iterator[Columns]:
+    def _ordered_columns(self, engine: Engine, sql: str, rows: int) -> Iterator[Columns]:
         extent = Extent(rows, len(self._events_U))
-        for users, columns in whole_users(engine.batches(sql, ROWS, extent)):
+        for users, columns in iter_user_batches(engine.batches(sql, BATCH_ROWS, extent)):
             self._events_U[users.number_U] = users.events_U
             yield {
                 **{f"event_{name}": column for name, column in columns.items()},
                 "event_after_follows": columns["after"],
-                "event_past": users.past,
-                "event_first": users.first_with(columns["item"], columns["weight"] > 0),
+                "event_past": users.past_E,
+                "event_first": users.first_with_item(columns["item"], columns["weight"] > 0),
             }
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 MAX_CATEGORIES = 32  # the most frequent values of a column; others are all zeros
 MAX_DISTINCT = 1_000  # a text column with more is a name or an id, not a category
-_NAMES = {"title", "name", "description", "url", "image", "image_url"}
+_NAME_COLUMNS = {"title", "name", "description", "url", "image", "image_url"}
 
 
 class Features(NamedTuple):
@@ -32,11 +32,11 @@ def encode(frame: pl.DataFrame) -> Features:
     its most frequent values (null is all zeros).
     """
     skipped = {series.name: reason for series in frame.iter_columns() if (reason := _reason_to_skip(series))}
-    encoding = [_encoding(series) for series in frame.iter_columns() if series.name not in skipped]
-    return Features(encoded(frame, encoding), _names(encoding), skipped, encoding)
+    encoding = [_column_encoding(series) for series in frame.iter_columns() if series.name not in skipped]
+    return Features(apply_encoding(frame, encoding), _names(encoding), skipped, encoding)
 
 
-def encoded(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+def apply_encoding(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
     """Return the features of rows by an encoding that was made of others (rows, F).
 
     A column that ``frame`` lacks or that can be no feature, and a text where numbers are expected, count as null.
@@ -45,7 +45,7 @@ def encoded(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[
     return np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
 
 
-def unread(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> list[str]:
+def unreadable_columns(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> list[str]:
     """Return the columns of an encoding that ``frame`` lacks, or in which no row has a value that can be read."""
 
     def is_read(entry: dict[str, Any]) -> bool:
@@ -60,7 +60,7 @@ def can_be_feature(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype in {pl.Boolean, pl.String, pl.Categorical}
 
 
-def _encoding(series: pl.Series) -> dict[str, Any]:
+def _column_encoding(series: pl.Series) -> dict[str, Any]:
     if series.dtype.is_numeric():
         numbers = _numbers(series)
         known = numbers[np.isfinite(numbers)]
@@ -81,7 +81,7 @@ def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.floa
     """Return the features of one column of the table."""
     series = _series(frame, entry["column"])
     if "categories" not in entry:
-        return [_standardised(series, entry["mean"], entry["spread"])]
+        return [_standardise(series, entry["mean"], entry["spread"])]
     text = series.cast(pl.String)
     return [(text == category).fill_null(False).to_numpy().astype(np.float32) for category in entry["categories"]]
 
@@ -94,7 +94,7 @@ def _series(frame: pl.DataFrame, name: str) -> pl.Series:
 
 
 def _reason_to_skip(series: pl.Series) -> str | None:
-    if series.name in _NAMES:
+    if series.name in _NAME_COLUMNS:
         return "a name, not a feature"
     if not can_be_feature(series.dtype):
         return f"a column of type {series.dtype} is neither a number, a flag nor a category"
@@ -108,7 +108,7 @@ def _numbers(series: pl.Series) -> NDArray[np.float64]:
     return series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
 
 
-def _standardised(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
+def _standardise(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
     numbers = _numbers(series)
     centred = np.where(np.isfinite(numbers), numbers, mean) - mean
     with np.errstate(over="ignore"):  # what becomes infinite is seen in the vector that is made of it

@@ -12,28 +12,27 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from multitudes.data.address import Address
-from multitudes.data.canonical import PARTS
-from multitudes.data.store_errors import asking
+from multitudes.data.location import RemotePath, translate_store_errors
+from multitudes.data.table_files import SHARD_PATTERN
 from multitudes.errors import DataError, MissingError
 from multitudes.progress import Progress, silent
 
-_PIECE = 8 << 20  # bytes of one request: as many as make its delay small beside its time
-_AT_ONCE = 8
+_RANGE_BYTES = 8 << 20  # bytes of one request: as many as make its delay small beside its time
+_PARALLEL_REQUESTS = 8
 _MIB = 1 << 20
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class _Piece(NamedTuple):
-    source: Address
+class _ByteRange(NamedTuple):
+    source: RemotePath
     copy: Path
     start: int
     length: int
 
 
-def fetch(table: Address, folder: Path, progress: Progress = silent) -> Path:
+def fetch(table: RemotePath, folder: Path, progress: Progress = silent) -> Path:
     """Copy a table, a file or all parts of a folder, into the existing ``folder``; return the copy, of the same name.
 
     Args:
@@ -50,34 +49,34 @@ def fetch(table: Address, folder: Path, progress: Progress = silent) -> Path:
     copies = {table: copy}
     if table.is_dir():
         copy.mkdir()
-        copies = {part: copy / part.name for part in table.glob(PARTS)}
+        copies = {part: copy / part.name for part in table.glob(SHARD_PATTERN)}
     total = sum(source.size for source in copies)
-    _refuse_too_large(table, total, folder)
+    _check_free_space(table, total, folder)
     for path in copies.values():
         path.touch()
-    version: dict[Address, bytes] = {}
+    version: dict[RemotePath, bytes] = {}
     note, come = f"fetching {table.name}", 0
     progress(0, total // _MIB, note)
-    for piece, of in _side_by_side(_fetched, _pieces(copies)):
+    for piece, of in _run_parallel(_fetch_range, _byte_ranges(copies)):
         if version.setdefault(piece.source, of) != of:
-            raise _changed(piece.source)
+            raise _changed_error(piece.source)
         come += piece.length
         progress(come // _MIB, total // _MIB, note)
-    for source, of in _side_by_side(_seen, version):
+    for source, of in _run_parallel(_read_version, version):
         if version[source] != of:
-            raise _changed(source)
+            raise _changed_error(source)
     return copy
 
 
-def _pieces(copies: Mapping[Address, Path]) -> Iterator[_Piece]:
+def _byte_ranges(copies: Mapping[RemotePath, Path]) -> Iterator[_ByteRange]:
     for source, copy in copies.items():
-        for start in range(0, source.size, _PIECE):
-            yield _Piece(source, copy, start, min(_PIECE, source.size - start))
+        for start in range(0, source.size, _RANGE_BYTES):
+            yield _ByteRange(source, copy, start, min(_RANGE_BYTES, source.size - start))
 
 
-def _side_by_side(work: Callable[[T], R], on: Iterable[T]) -> Iterator[R]:
+def _run_parallel(work: Callable[[T], R], on: Iterable[T]) -> Iterator[R]:
     """Yield what ``work`` makes of each as soon as it is made; the first that fails ends the others."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
         try:
             for done in as_completed([pool.submit(work, one) for one in on]):
                 yield done.result()
@@ -85,39 +84,39 @@ def _side_by_side(work: Callable[[T], R], on: Iterable[T]) -> Iterator[R]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetched(piece: _Piece) -> tuple[_Piece, bytes]:
+def _fetch_range(piece: _ByteRange) -> tuple[_ByteRange, bytes]:
     """Put a piece into its place in the copy; return it with the version of the object that it is of."""
     came = b""
-    with piece.source.open() as stream, asking(str(piece.source)):
-        version = _version(stream)
+    with piece.source.open() as stream, translate_store_errors(str(piece.source)):
+        version = _etag(stream)
         if stream.size() == piece.source.size:
             came = stream.read_at(piece.length, piece.start)
     if len(came) != piece.length:
-        raise _changed(piece.source)
+        raise _changed_error(piece.source)
     with piece.copy.open("r+b") as copy:
         os.pwrite(copy.fileno(), came, piece.start)
     return piece, version
 
 
-def _seen(source: Address) -> tuple[Address, bytes]:
-    with source.open() as stream, asking(str(source)):
-        return source, _version(stream)
+def _read_version(source: RemotePath) -> tuple[RemotePath, bytes]:
+    with source.open() as stream, translate_store_errors(str(source)):
+        return source, _etag(stream)
 
 
-def _version(stream: Any) -> bytes:  # noqa: ANN401 (pyarrow has no types)
+def _etag(stream: Any) -> bytes:  # noqa: ANN401 (pyarrow has no types)
     """Return what changes when an object is written anew: stores have it, file systems do not."""
     named = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
     return named.get("etag", b"")
 
 
-def _changed(source: Address) -> DataError:
+def _changed_error(source: RemotePath) -> DataError:
     return DataError(
         f"{source}: was changed or cut while it was fetched, expected the {source.size:,} bytes that were listed; run"
         " the command again when nobody writes there"
     )
 
 
-def _refuse_too_large(table: Address, total: int, folder: Path) -> None:
+def _check_free_space(table: RemotePath, total: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if total > free:
         raise MissingError(

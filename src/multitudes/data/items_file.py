@@ -9,10 +9,10 @@ from typing import NamedTuple
 import polars as pl
 
 from multitudes.data import tables
-from multitudes.data.address import place
-from multitudes.data.clean import items
+from multitudes.data.clean import items_and_users
 from multitudes.data.duck import Advice, open_engine
-from multitudes.data.engine import Engine, quoted
+from multitudes.data.engine import Engine, quote_identifier
+from multitudes.data.location import parse_location
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 
@@ -34,9 +34,9 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
         DataError: the file cannot be read, lacks a column, or its ids are of another type.
         UsageError: no such file, or not of a kind that is read.
     """
-    with _loaded(file, "items") as (engine, table):
-        repairs, _ = items.clean(engine, table)
-        extra = "".join(f", item.{quoted(column)}" for column in table.extra)
+    with _load(file, "items") as (engine, table):
+        repairs, _ = items_and_users.clean_items(engine, table)
+        extra = "".join(f", item.{quote_identifier(column)}" for column in table.extra)
         found = engine.frame(
             f"""
             SELECT item.item_id, title, coalesce(topics, []) AS topics, embedding{extra}
@@ -45,7 +45,7 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
             USING (item_id)
             ORDER BY item.item_id""",
         )
-    return ItemsFile(_with_ids(found, id_type, file), {name: count for name, count in repairs.items() if count})
+    return ItemsFile(_cast_ids(found, id_type, file), {name: count for name, count in repairs.items() if count})
 
 
 def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
@@ -55,17 +55,17 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
         DataError: the file cannot be read, has no such column or no id, or its ids are of another type.
         UsageError: no such file, or not of a kind that is read.
     """
-    with _loaded(file, "item_ids") as (engine, _):
+    with _load(file, "item_ids") as (engine, _):
         sql = "SELECT DISTINCT item_id FROM item_ids_raw WHERE item_id IS NOT NULL ORDER BY item_id"
-        found = _with_ids(engine.frame(sql), id_type, file)
+        found = _cast_ids(engine.frame(sql), id_type, file)
     if not found.height:
         raise DataError(f"{file}: every item_id is null; expected at least one id")
     return found
 
 
 @contextmanager
-def _loaded(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
-    file = place(given)
+def _load(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
+    file = parse_location(given)
     if not file.is_file():
         found = "is a folder" if file.is_dir() else "no such file"
         raise UsageError(f"{file}: {found}; give one file, a table with the column item_id")
@@ -75,10 +75,10 @@ def _loaded(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
         tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
         open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as engine,
     ):
-        yield engine, tables.load(engine, name, file)
+        yield engine, tables.load_table(engine, name, file)
 
 
-def _with_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataFrame:
+def _cast_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataFrame:
     """Return the rows with ids of the data set's type: in CSV, where all is text, '7' may be meant as either."""
     given = found["item_id"].dtype
     if given == id_type:

@@ -1,24 +1,147 @@
-"""What the manifest of a prepared folder says of how it came to be: settings, inputs, counts, repairs and warnings."""
+"""The counts that a prepared folder holds: of users, items, events, targets and their conditions.
 
+Legend: E events · U users · I items of the vocabulary.
+
+What the manifest of a prepared folder says of how it came to be: settings, inputs, counts, repairs and warnings.
+"""
+
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from multitudes.data import summary
-from multitudes.data.address import Address
-from multitudes.data.clean.tables import Clean
-from multitudes.data.digest import sha256
-from multitudes.data.engine import Engine
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.data.arrays import RaggedArray
+from multitudes.data.clean.tables import CleanData
+from multitudes.data.engine import Engine, query_row
 from multitudes.data.features import Features
-from multitudes.data.prepared import FORMAT, FORMAT_VERSION
+from multitudes.data.location import RemotePath
+from multitudes.data.prepared import FORMAT, FORMAT_VERSION, SPLIT_CODE, TRAIN
+from multitudes.data.table_files import table_sha256
 from multitudes.data.tables import Table
+from multitudes.data.user_batches import Columns, UserEvents
+
+FEW_USERS = 100  # fewer test users give intervals too wide to compare methods
+_SPLITS = ("train", *SPLIT_CODE)
 
 
-def of(
+def count_entities(engine: Engine) -> dict[str, int]:
+    """Return how many users, items, topics and follows there are."""
+    return query_row(
+        engine,
+        """
+        SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item_number) AS items,
+               (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM follow) AS follows""",
+    )
+
+
+class EventCounter:
+    """Counts that are taken of some users after the other.
+
+    A target is a positive event of an item in the vocabulary, later than the moment at which the follows are known.
+
+    Attributes:
+        events: events and targets, in all and for each part; users with targets in a part, and those of them who have
+            an event before it: those whom a history can help.
+        conditions: training targets that have a condition of each kind, which make triples (condition, user, item).
+            ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the
+            item has a topic that the user follows.
+        positives_I: positive training events of each item (0 for the unknown one).
+        recent_I: those of them later than ``recent_after``; all, where that is None.
+    """
+
+    def __init__(self, follows: RaggedArray, topics: RaggedArray, recent_after: int | None) -> None:
+        """Begin with nothing; ``follows`` are the topics of users, ``topics`` those of items."""
+        self._follows, self._topics, self._recent_after = follows, topics, recent_after
+        self._counts: Counter[str] = Counter()
+        self.positives_I = np.zeros(len(topics), dtype=np.int64)
+        self.recent_I = np.zeros(len(topics), dtype=np.int64)
+
+    def add(self, users: UserEvents, columns: Columns) -> None:
+        """Count the events of users: ``event_arrays.EventArrays.number`` has their columns."""
+        positive_E = columns["event_weight"] > 0
+        named_E = columns["event_item"] > 0
+        later_E = positive_E & columns["event_after_follows"]
+        target_E = later_E & named_E
+        count = self._count
+        count("events", np.ones_like(positive_E))
+        count("positives", positive_E)
+        count("valid_events", columns["event_valid"])
+        count("events_of_rare_items", columns["known"] & ~named_E)
+        earliest_U = np.minimum.reduceat(columns["event_split"], users.start_U)
+        for code, part in enumerate(_SPLITS):
+            within_E = columns["event_split"] == code
+            held_E = target_E & within_E
+            held_U = users.any_event(held_E)
+            count(f"{part}_events", within_E)
+            count(f"{part}_users", held_U)
+            count(f"{part}_targets", held_E)
+            count(f"{part}_cold_targets", later_E & within_E & ~named_E)
+            count(f"{part}_tied_targets", held_E & columns["tied"])
+            count(f"{part}_users_with_history", held_U & (earliest_U < code))
+        train_E = columns["event_split"] == TRAIN
+        self._add_items(users, columns["event_item"], positive_E & train_E)
+        self._add_conditions(users, columns, np.flatnonzero(target_E & train_E))
+
+    @property
+    def events(self) -> dict[str, int]:
+        """See the class."""
+        names = ["events", "positives", "valid_events", "events_of_rare_items"]
+        kinds = ("events", "users", "targets", "cold_targets", "tied_targets")
+        names += [f"{part}_{kind}" for part in _SPLITS for kind in kinds]
+        return {name: self._counts[name] for name in [*names, *(f"{part}_users_with_history" for part in SPLIT_CODE)]}
+
+    @property
+    def conditions(self) -> dict[str, int]:
+        """See the class."""
+        return {name: self._counts[name] for name in ("source", "item", "match")}
+
+    def _count(self, name: str, true: NDArray[np.bool_]) -> None:
+        self._counts[name] += int(np.count_nonzero(true))
+
+    def _add_items(self, users: UserEvents, item_E: NDArray[np.int32], counted_E: NDArray[np.bool_]) -> None:
+        counted_E &= item_E > 0
+        self.positives_I += np.bincount(item_E[counted_E], minlength=len(self.positives_I))
+        if self._recent_after is not None:
+            counted_E &= users.time_E > self._recent_after
+        self.recent_I += np.bincount(item_E[counted_E], minlength=len(self.recent_I))
+
+    def _add_conditions(self, users: UserEvents, columns: Columns, row_N: NDArray[np.int64]) -> None:
+        """Count those of the events at some rows."""
+        item_N = columns["event_item"][row_N]
+        user_N = users.per_event(np.arange(len(users.number_U)))[row_N]
+        self._count("source", columns["event_source"][row_N] > 0)
+        self._count("item", self._topics.count[item_N] > 0)
+        owner_P, topic_P = self._topics.gather(item_N)  # pairs of a target and a topic of its item
+        follower_F, followed_F = self._follows.gather(users.number_U)
+        width = self._topics.width
+        follow_F = np.sort(follower_F * width + followed_F)
+        asked_P = user_N[owner_P] * width + topic_P
+        place_P = np.searchsorted(follow_F, asked_P)
+        found_P = np.append(follow_F, -1)[place_P] == asked_P
+        matched_N = np.zeros(len(row_N), dtype=np.bool_)
+        matched_N[owner_P[found_P]] = True
+        self._count("match", matched_N)
+
+
+def split_warnings(counts: dict[str, int], split: str) -> list[str]:
+    """Return what a person should know before trusting the split."""
+    found = []
+    for part in SPLIT_CODE:
+        users = counts[f"{part}_users_with_history"]
+        if users < FEW_USERS:
+            advice = "; the split 'user' keeps more" if split == "time" else ""
+            found.append(f"only {users} users have a history and {part} targets (split '{split}'){advice}")
+    return found
+
+
+def build_manifest(
     engine: Engine,
-    cleaned: Clean,
+    cleaned: CleanData,
     config: Mapping[str, Any],
     actions: list[str],
-    tally: summary.Tally,
+    tally: EventCounter,
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
     """Return it.
@@ -31,32 +154,36 @@ def of(
         tally: what was counted of the events.
         features: of items and of users.
     """
-    counts = summary.whole(engine) | tally.events
+    counts = count_entities(engine) | tally.events
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": dict(config),
-        "inputs": {name: _input(engine, table) for name, table in cleaned.inputs.items()},
+        "inputs": {name: _describe_input(engine, table) for name, table in cleaned.inputs.items()},
         "counts": counts,
         "conditions": tally.conditions,
-        **({"sources": dict(cleaned.sources)} if cleaned.sources else {}),
+        **({"sources": dict(cleaned.attribution)} if cleaned.attribution else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,
         "recent_s": config["recent_s"],
-        "id_kinds": dict(cleaned.kinds),
+        "id_kinds": dict(cleaned.id_types),
         "item_features": features["items"].names,
         "user_features": features["users"].names,
         "item_encoding": features["items"].encoding,
         "skipped_columns": {name: features[name].skipped for name in features},
         "repairs": dict(cleaned.repairs),
-        "warnings": [*cleaned.warnings, *_unknown_actions(config, actions), *summary.warnings(counts, config["split"])],
+        "warnings": [
+            *cleaned.warnings,
+            *_unknown_actions(config, actions),
+            *split_warnings(counts, config["split"]),
+        ],
     }
 
 
-def _input(engine: Engine, table: Table) -> dict[str, Any]:
+def _describe_input(engine: Engine, table: Table) -> dict[str, Any]:
     """Return what tells a table from another; of one that was fetched, where it lies."""
-    known = {"sha256": sha256(engine.bring(table.file)), "rows": table.rows}
-    return known | ({"address": str(table.file)} if isinstance(table.file, Address) else {})
+    known = {"sha256": table_sha256(engine.fetch(table.file)), "rows": table.rows}
+    return known | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
 
 
 def _unknown_actions(config: Mapping[str, Any], actions: list[str]) -> list[str]:

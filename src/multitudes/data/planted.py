@@ -74,12 +74,12 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
         UsageError: there are fewer niches than tastes, fewer items than niches, or too few events.
     """
     config = config or PlantedConfig()
-    _refuse_impossible(config)
-    taste_UK = distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
+    _check_feasible(config)
+    taste_UK = sample_distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
     weight_UK = generator(config.seed, "weights").dirichlet(np.full(config.tastes, 5.0), config.users)
     niche_topic = np.arange(config.niches) % config.topics
     item_niche = generator(config.seed, "items").permutation(np.arange(config.items) % config.niches)
-    followed_UT = _followed(config, niche_topic[taste_UK])
+    followed_UT = _followed_topics(config, niche_topic[taste_UK])
     user = np.repeat(np.arange(config.users), _activity(config))
     hide, taste = _tastes(config, user, weight_UK)
     niche = _niches(config, user, taste, taste_UK)
@@ -102,7 +102,7 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
     )
 
 
-def write(world: PlantedWorld, folder: Path) -> None:
+def write_world(world: PlantedWorld, folder: Path) -> None:
     """Write the canonical tables of ``world`` into ``folder``, which is made if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     names = pl.Series([f"topic-{topic:03d}" for topic in range(world.config.topics)])
@@ -111,7 +111,7 @@ def write(world: PlantedWorld, folder: Path) -> None:
     _users_table(world, names).write_parquet(folder / "users.parquet")
 
 
-def _refuse_impossible(config: PlantedConfig) -> None:
+def _check_feasible(config: PlantedConfig) -> None:
     if not config.tastes <= config.niches <= config.items:
         raise UsageError(
             f"tastes = {config.tastes}, niches = {config.niches}, items = {config.items}; expected tastes <= niches <="
@@ -121,7 +121,7 @@ def _refuse_impossible(config: PlantedConfig) -> None:
         raise UsageError(f"events = {config.events}; expected at least {_MIN_EVENTS} for each of {config.users} users")
 
 
-def distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
+def sample_distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
     """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repeat are drawn again."""
     drawn = rng.integers(kinds, size=(rows, columns))
     while True:
@@ -135,7 +135,7 @@ def distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> N
             drawn[repeated] = rng.integers(kinds, size=(len(repeated), columns))
 
 
-def _followed(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _followed_topics(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which topics each user follows (U, topics): some of the tastes' and some stale ones."""
     rng = generator(config.seed, "follows")
     followed_UT = np.zeros((config.users, config.topics), dtype=np.bool_)
@@ -216,14 +216,14 @@ def _events_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
             "item_id": world.event_item,
             "timestamp": world.event_time,
             "action": pl.Series(["save", "hide"]).gather(world.event_hide.astype(np.uint32)),
-            "source_interest": _named(names, world.event_source),
+            "source_interest": _topic_names(names, world.event_source),
         }
     )
 
 
 def _items_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
     topic = pl.DataFrame(
-        {"row": np.arange(len(world.item_niche)), "topics": _named(names, world.niche_topic[world.item_niche])}
+        {"row": np.arange(len(world.item_niche)), "topics": _topic_names(names, world.niche_topic[world.item_niche])}
     )
     has = pl.Series(world.item_has_features)
     table = pl.DataFrame(
@@ -257,7 +257,7 @@ def _users_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
     return users.with_columns(pl.col("followed_topics").fill_null(pl.lit([], dtype=pl.List(pl.String))))
 
 
-def _named(names: pl.Series, number: NDArray[np.int64]) -> pl.Series:
+def _topic_names(names: pl.Series, number: NDArray[np.int64]) -> pl.Series:
     """Return the names of ``number``; null where it is -1."""
     known = pl.Series(number)
     return names.gather(pl.select(pl.when(known >= 0).then(known)).to_series())

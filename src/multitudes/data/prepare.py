@@ -12,23 +12,22 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
+from multitudes.atomic import create_folder
 from multitudes.config import Config
-from multitudes.data import manifest, numbering, splits, summary
-from multitudes.data.address import Place, refuse_address
-from multitudes.data.arrays import write_array, write_ragged, write_table, write_vectors
-from multitudes.data.clean.events import Rules
-from multitudes.data.clean.sources import NONE, Logs
-from multitudes.data.clean.tables import Clean, clean
+from multitudes.data import event_arrays, manifest, splits
+from multitudes.data import manifest as summary
+from multitudes.data.arrays import RaggedArray, write_array, write_ragged, write_table, write_vectors
+from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs
+from multitudes.data.clean.events import EventRules
+from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.duck import open_engine
-from multitudes.data.earlier import KEY, Earlier, keep, open_earlier, record_of
-from multitudes.data.engine import Engine, quoted, value
+from multitudes.data.engine import Engine, query_value, quote_identifier
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
-from multitudes.data.folder import new_folder
-from multitudes.data.prepared import Prepared
-from multitudes.data.ragged import Ragged
-from multitudes.data.spark_config import SparkConfig
-from multitudes.data.spark_session import open_spark
+from multitudes.data.incremental import MANIFEST_KEY, BaseData, manifest_entry, open_base, write_events
+from multitudes.data.location import Location, reject_url
+from multitudes.data.prepared import PreparedData
+from multitudes.data.spark_session import SparkConfig, open_spark
 from multitudes.data.splits import SplitRule
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
@@ -42,7 +41,7 @@ class PrepareConfig(Config):
     )
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="share of the events for validation")
     test_share: float = Field(0.1, gt=0, lt=0.5, description="share of the events for testing")
-    ties: numbering.Ties = Field(
+    ties: event_arrays.TieOrder = Field(
         "file", description="order of a user's events of one time: as in the file, or shuffled (files sorted by item)"
     )
     seed: int = Field(0, ge=0, description="seed of the shuffle of ties")
@@ -77,13 +76,13 @@ def prepare(
     config: PrepareConfig | None = None,
     progress: Progress = silent,
     *,
-    logs: Logs = NONE,
+    logs: FeedbackLogs = NO_LOGS,
     spark: SparkConfig | None = None,
     append: Path | None = None,
     appendable: bool = False,
     overwrite: bool = False,
     now: int | None = None,
-) -> Prepared:
+) -> PreparedData:
     """Prepare the tables in the folder ``data`` as the new folder ``out``, whose format ``prepared`` describes.
 
     Equal tables and configuration give equal bytes.
@@ -108,12 +107,12 @@ def prepare(
     """
     data, out, config = Path(data), Path(out), config or PrepareConfig()
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
-    earlier = None if append is None else open_earlier(Path(append), recorded, logs)
+    earlier = None if append is None else open_base(Path(append), recorded, logs)
     keeps = appendable or earlier is not None
-    rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
-    with new_folder(out, "manifest.json", overwrite) as folder:
-        with opened(config, spark, folder) as engine:
-            cleaned = clean(
+    rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    with create_folder(out, "manifest.json", overwrite) as folder:
+        with open_configured_engine(config, spark, folder) as engine:
+            cleaned = clean_tables(
                 engine,
                 data,
                 rules,
@@ -122,37 +121,39 @@ def prepare(
                 earlier,
                 keep=keeps,
             )
-            kept = _keep(engine, cleaned, earlier, folder) if keeps else {}
+            kept = _write_base_events(engine, cleaned, earlier, folder) if keeps else {}
             if cleaned.ordered_only and config.split == "time":
-                raise _no_times(cleaned.tables["events"].file)
-            actions = numbering.actions(engine)
+                raise _no_times_error(cleaned.tables["events"].file)
+            actions = event_arrays.number_actions(engine)
             tally = _write_events(engine, cleaned, config, folder, progress)
             if not tally.positives_I.any():
-                raise _no_positives(cleaned.tables["events"].file, actions)
+                raise _no_positives_error(cleaned.tables["events"].file, actions)
             progress(9, _STEPS, "writing features")
             features = _write_features(engine, cleaned, folder)
-            record = manifest.of(engine, cleaned, recorded, actions, tally, features) | kept
+            record = manifest.build_manifest(engine, cleaned, recorded, actions, tally, features) | kept
             if earlier is not None:
                 record["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
-    return Prepared.open(out)
+    return PreparedData.open(out)
 
 
-def _keep(engine: Engine, cleaned: Clean, earlier: Earlier | None, folder: Path) -> dict[str, Any]:
+def _write_base_events(engine: Engine, cleaned: CleanData, earlier: BaseData | None, folder: Path) -> dict[str, Any]:
     """Write the sound events, and return what the manifest says of them."""
     events = cleaned.tables["events"]
-    keep(engine, folder)
-    kept = record_of(engine, events.rows + (0 if earlier is None else earlier.rows), events)
-    return {KEY: kept}
+    write_events(engine, folder)
+    kept = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
+    return {MANIFEST_KEY: kept}
 
 
 @contextmanager
-def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None) -> Iterator[Engine]:
+def open_configured_engine(
+    config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None
+) -> Iterator[Engine]:
     """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
     folder = beside
     if spark is not None and spark.scratch is not None:
-        refuse_address(spark.scratch)
+        reject_url(spark.scratch)
         folder = spark.scratch
     with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
         if spark is None:
@@ -163,14 +164,14 @@ def opened(config: PrepareConfig, spark: SparkConfig | None, beside: Path | None
                 yield engine
 
 
-def _no_times(events: Place) -> DataError:
+def _no_times_error(events: Location) -> DataError:
     return DataError(
         f"{events}: the timestamps of every user are the positions 0 to n - 1, an order"
         " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
     )
 
 
-def _no_positives(events: Place, actions: list[str]) -> DataError:
+def _no_positives_error(events: Location, actions: list[str]) -> DataError:
     return DataError(
         f"{events}: no training event is a positive; the actions are {', '.join(actions)}."
         " Check positive_actions, negative_actions and min_rating"
@@ -178,25 +179,28 @@ def _no_positives(events: Place, actions: list[str]) -> DataError:
 
 
 def _write_events(
-    engine: Engine, cleaned: Clean, config: PrepareConfig, folder: Path, progress: Progress
-) -> summary.Tally:
+    engine: Engine, cleaned: CleanData, config: PrepareConfig, folder: Path, progress: Progress
+) -> summary.EventCounter:
     """Write the events, and the names and topics of what they are numbered by; return what was counted of them."""
-    arrays = EventArrays(folder, value(engine, "SELECT count(*) FROM member"))
+    arrays = EventArrays(folder, query_value(engine, "SELECT count(*) FROM member"))
     progress(5, _STEPS, "ordering events")
-    with engine.reading(cleaned.tables["events"].file):
-        arrays.order(engine, numbering.ordered(config.ties, config.seed, config.positive_actions, config.min_rating))
+    with engine.translate_read_errors(cleaned.tables["events"].file):
+        arrays.write_ordered(
+            engine,
+            event_arrays.ordered_events_sql(config.ties, config.seed, config.positive_actions, config.min_rating),
+        )
     engine.drop("event", "events_raw")
     progress(6, _STEPS, "numbering items")
-    split = splits.rule(config.split, config.validation_share, config.test_share, arrays.times)
-    trained = arrays.part(split, value(engine, "SELECT count(*) FROM known_item"))
-    number_I = numbering.items(engine, trained.events_I, config.min_item_count)
+    split = splits.split_function(config.split, config.validation_share, config.test_share, arrays.times)
+    trained = arrays.write_splits(split, query_value(engine, "SELECT count(*) FROM known_item"))
+    number_I = event_arrays.number_items(engine, trained.events_I, config.min_item_count)
     progress(7, _STEPS, "writing items and users")
     _write_names(engine, folder)
     follows, topics = _write_topics(engine, folder)
     progress(8, _STEPS, "numbering events")
-    recent_after = None if cleaned.ordered_only or trained.last is None else trained.last - config.recent_s
-    tally = summary.Tally(follows, topics, recent_after)
-    for users, columns in arrays.number(number_I):
+    recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - config.recent_s
+    tally = summary.EventCounter(follows, topics, recent_after)
+    for users, columns in arrays.write_items(number_I):
         tally.add(users, columns)
     write_array(folder / "item_count.npy", tally.positives_I)
     write_array(folder / "item_recent_count.npy", tally.recent_I)
@@ -213,7 +217,7 @@ def _write_names(engine: Engine, folder: Path) -> None:
         write_table(folder / f"{name}.parquet", engine.frame(sql))
 
 
-def _write_topics(engine: Engine, folder: Path) -> tuple[Ragged, Ragged]:
+def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArray]:
     """Write the topics that users follow and those of items, and return both."""
     of_users = """
         SELECT member.number AS row, topic.number AS value
@@ -221,41 +225,41 @@ def _write_topics(engine: Engine, folder: Path) -> tuple[Ragged, Ragged]:
     of_items = """
         SELECT item_number.number AS row, topic.number AS value
         FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
-    users = value(engine, "SELECT count(*) FROM member")
-    items = value(engine, "SELECT count(*) FROM item_number")
-    width = value(engine, "SELECT count(*) FROM topic") + 1
+    users = query_value(engine, "SELECT count(*) FROM member")
+    items = query_value(engine, "SELECT count(*) FROM item_number")
+    width = query_value(engine, "SELECT count(*) FROM topic") + 1
     return (
-        Ragged(
+        RaggedArray(
             *write_ragged(engine, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users), width
         ),
-        Ragged(
+        RaggedArray(
             *write_ragged(engine, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1),
             width,
         ),
     )
 
 
-def _write_features(engine: Engine, cleaned: Clean, folder: Path) -> dict[str, Features]:
+def _write_features(engine: Engine, cleaned: CleanData, folder: Path) -> dict[str, Features]:
     if cleaned.embedding_width:
         write_vectors(
             engine,
             "SELECT embedding FROM item_number JOIN item USING (item_id) ORDER BY number",
             folder / "item_embedding.npy",
-            value(engine, "SELECT count(*) FROM item_number"),
+            query_value(engine, "SELECT count(*) FROM item_number"),
             cleaned.embedding_width,
         )
     items = encode(
-        _extra(engine, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
+        _extra_columns(engine, cleaned, "items", "item_number JOIN item USING (item_id) ORDER BY item_number.number")
     )
-    users = encode(_extra(engine, cleaned, "users", "member ORDER BY number"))
+    users = encode(_extra_columns(engine, cleaned, "users", "member ORDER BY number"))
     blank = np.zeros((1, items.matrix.shape[1]), dtype=np.float32)
     write_array(folder / "item_feature.npy", np.concatenate([blank, items.matrix]))
     write_array(folder / "user_feature.npy", users.matrix)
     return {"items": items, "users": users}
 
 
-def _extra(engine: Engine, cleaned: Clean, table: str, source: str) -> pl.DataFrame:
+def _extra_columns(engine: Engine, cleaned: CleanData, table: str, source: str) -> pl.DataFrame:
     columns = cleaned.tables[table].extra if table in cleaned.tables else ()
-    selected = ", ".join(quoted(column) for column in columns)
+    selected = ", ".join(quote_identifier(column) for column in columns)
     rows = engine.frame(f"SELECT {selected or '0 AS none'} FROM {source}")
     return rows if columns else pl.DataFrame(height=rows.height)

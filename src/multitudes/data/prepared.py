@@ -75,11 +75,11 @@ _OTHER_ARRAYS: dict[str, type[np.generic]] = {
     "user_feature": np.float32,
 }
 ARRAYS: dict[str, type[np.generic]] = {**EVENT_ARRAYS, **_OTHER_ARRAYS}
-_REPAIR = "run multitudes prepare again"
+_ADVICE = "run multitudes prepare again"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedData:
     """A prepared data set, opened as memory maps. Attributes are as in the module's table."""
 
     path: Path
@@ -106,7 +106,7 @@ class Prepared:
     item_embedding: NDArray[np.float32] | None
 
     @classmethod
-    def open(cls, path: str | Path) -> "Prepared":
+    def open(cls, path: str | Path) -> "PreparedData":
         """Open a folder written by ``multitudes prepare``.
 
         Raises:
@@ -114,9 +114,9 @@ class Prepared:
         """
         folder = Path(path)
         manifest = _read_manifest(folder)
-        arrays = {name: open_array(folder / f"{name}.npy", dtype, _REPAIR) for name, dtype in ARRAYS.items()}
+        arrays = {name: open_array(folder / f"{name}.npy", dtype, _ADVICE) for name, dtype in ARRAYS.items()}
         embedding_file = folder / "item_embedding.npy"
-        embedding = open_array(embedding_file, np.float32, _REPAIR) if embedding_file.exists() else None
+        embedding = open_array(embedding_file, np.float32, _ADVICE) if embedding_file.exists() else None
         return cls(path=folder, manifest=manifest, item_embedding=embedding, **arrays)
 
     @property
@@ -147,23 +147,23 @@ class Prepared:
     @cached_property
     def user_ids(self) -> pl.Series:
         """Ids of the users in the order of their numbers, int64 or string as given."""
-        return _names(self.path / "users.parquet", "user_id")["user_id"]
+        return _read_names(self.path / "users.parquet", "user_id")["user_id"]
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """Columns item_id and title; row ``i`` is item number ``i + 1``."""
-        return _names(self.path / "items.parquet", "item_id", "title")
+        return _read_names(self.path / "items.parquet", "item_id", "title")
 
     @cached_property
     def topics(self) -> list[str]:
         """Topic names by number; entry 0 is the empty name of the unknown topic."""
-        return ["", *_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
+        return ["", *_read_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
 
-    def owners(self, position: NDArray[np.integer]) -> NDArray[np.int64]:
+    def users_of(self, position: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the number of the user, from 0, whose the event at each flat position is; in the same shape."""
         return np.searchsorted(self.event_offset, position, side="right") - 1
 
-    def follows(self, user: int) -> NDArray[np.int32]:
+    def followed_topics(self, user: int) -> NDArray[np.int32]:
         """Return the numbers of the topics that user number ``user`` follows."""
         return self.follow_topic[self.follow_offset[user] : self.follow_offset[user + 1]]
 
@@ -182,23 +182,23 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
         ) from None
     except ValueError:  # no JSON, no text, or not an object
-        raise ArtefactError(f"{folder}/manifest.json: damaged; {_REPAIR}") from None
+        raise ArtefactError(f"{folder}/manifest.json: damaged; {_ADVICE}") from None
     found = (manifest.get("format"), manifest.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise ArtefactError(
             f"{folder}/manifest.json: format {found[0]} version {found[1]}; expected {FORMAT} version"
-            f" {FORMAT_VERSION}; {_REPAIR}"
+            f" {FORMAT_VERSION}; {_ADVICE}"
         )
     return manifest
 
 
-def _names(file: Path, *columns: str) -> pl.DataFrame:
+def _read_names(file: Path, *columns: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(file, columns=list(columns))
     except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+        raise ArtefactError(f"{file}: missing; {_ADVICE}") from None
     except (pl.exceptions.PolarsError, OSError):
-        raise ArtefactError(f"{file}: damaged or cut short; {_REPAIR}") from None
+        raise ArtefactError(f"{file}: damaged or cut short; {_ADVICE}") from None
 
 
 def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:

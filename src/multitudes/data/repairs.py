@@ -25,6 +25,6 @@ REPAIRS: Mapping[str, str] = {
 }
 
 
-def sentence(name: str, count: int, of: Mapping[str, str] = REPAIRS) -> str:
-    """Return the repair ``name`` as a person reads it; ``of`` has the sentences."""
-    return f"{count:,} {of[name]}"
+def repair_text(name: str, count: int, texts: Mapping[str, str] = REPAIRS) -> str:
+    """Return the repair ``name`` as a person reads it; ``texts`` has the sentences."""
+    return f"{count:,} {texts[name]}"

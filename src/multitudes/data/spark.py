@@ -1,4 +1,9 @@
-"""Spark as the engine on a cluster: the same SQL, tables kept by executors, large results written by them as shards.
+"""What executors read where it lies in a store: what Hadoop's file systems reach, as Arrow's reach it for the driver.
+
+Arrow lists and digests, Hadoop reads, so both must mean the same objects: names and sizes are compared before anything
+is read. An address with settings of its own (an endpoint, a key) is left to Arrow, since Hadoop does not take them.
+
+Spark as the engine on a cluster: the same SQL, tables kept by executors, large results written by them as shards.
 
 The driver holds no table. What a query selects in order is written as Parquet, one shard for each range of the order,
 and read again shard by shard. A lost executor costs the work on its partitions, which are made anew: every row's place
@@ -20,27 +25,81 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from multitudes.data import canonical, shards
-from multitudes.data.address import Place
-from multitudes.data.duck import DuckDB
-from multitudes.data.engine import Extent, first_line, literal, quoted
-from multitudes.data.spark_errors import JOB_ERRORS, is_lost
-from multitudes.data.spark_files import hadoop_uri, is_read_in_place
-from multitudes.data.spark_sql import render, render_keyed, type_name
-from multitudes.disk import is_full
-from multitudes.errors import DataError
+from multitudes.atomic import is_disk_full
+from multitudes.data import canonical_columns, table_files
+from multitudes.data.duck import DuckDBEngine
+from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
+from multitudes.data.location import Location, RemotePath
+from multitudes.data.spark_errors import JOB_ERRORS, is_connection_lost
+from multitudes.data.spark_sql import duckdb_type, render, render_with_keys
+from multitudes.data.table_files import SHARD_PATTERN, list_shards
+from multitudes.errors import DataError, UnavailableError
 from multitudes.progress import Progress, silent
+
+_HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # of Arrow, and as Hadoop calls them
+
+
+def hadoop_uri(file: RemotePath) -> str:
+    """Return an address as Hadoop writes it."""
+    scheme, _, rest = str(file).partition(":")
+    return f"{_HADOOP_SCHEMES.get(scheme, scheme)}:{rest}"
+
+
+def is_readable_in_place(session: SparkSession, file: Location) -> bool:
+    """Return whether executors read a table themselves: Parquet, of a kind of store that their Hadoop knows.
+
+    Raises:
+        UnavailableError: Hadoop knows the kind, and does not see there what Arrow sees.
+    """
+    if not isinstance(file, RemotePath) or not file.without_options or not (file.is_dir() or file.suffix == ".parquet"):
+        return False
+    seen = _hadoop_sizes(session, file)
+    if seen is None:
+        return False
+    expected = {
+        part.name: part.size
+        for part in (list_shards(file) if file.is_dir() else [file])
+        if isinstance(part, RemotePath)
+    }
+    if seen != expected:
+        raise UnavailableError(
+            f"{file}: Hadoop sees {len(seen)} files at {hadoop_uri(file)} that are not the {len(expected)} here; set"
+            " its store under [spark] conf, such as spark.hadoop.fs.s3a.endpoint"
+        )
+    return True
+
+
+def _hadoop_sizes(session: SparkSession, file: RemotePath) -> dict[str, int] | None:
+    """Return the sizes of the files of a table by name; None where Hadoop does not know this kind of store."""
+    gateway: Any = session.sparkContext
+    jvm, conf = gateway._jvm.org.apache.hadoop.fs, gateway._jsc.hadoopConfiguration()
+    uri = hadoop_uri(file)
+    try:
+        jvm.FileSystem.getFileSystemClass(uri.partition(":")[0], conf)
+    except JOB_ERRORS:  # not installed, on the driver at least
+        return None
+    path = jvm.Path(uri)
+    try:
+        found = path.getFileSystem(conf).listStatus(path)
+    except JOB_ERRORS as error:
+        raise UnavailableError(
+            f"{file}: Hadoop cannot list {uri} ({first_line(error)}); set its store and credentials under [spark] conf,"
+            " such as spark.hadoop.fs.s3a.endpoint"
+        ) from None
+    ending = SHARD_PATTERN.removeprefix("*")
+    return {one.getPath().getName(): one.getLen() for one in found if one.getPath().getName().endswith(ending)}
+
 
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
 _SORTED_ROWS = 1_000_000  # in one task: some hundred MB
-_PART = re.compile(r"file:/*(/\S+?\.parquet)")
+_SHARD_PATH = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
-class Spark:
+class SparkEngine:
     """The engine on a cluster; the methods are those of ``Engine``."""
 
-    def __init__(self, session: SparkSession, scratch: Path, reader: DuckDB) -> None:
+    def __init__(self, session: SparkSession, scratch: Path, reader: DuckDBEngine) -> None:
         """Run on ``session``.
 
         Args:
@@ -49,40 +108,40 @@ class Spark:
             reader: reads what is no Parquet, on the driver.
         """
         self._session, self._scratch, self._reader = session, scratch, reader
-        self._kept: dict[str, Path] = {}
-        self._read: dict[str, list[Place]] = {}  # the files of what is read where it lies
-        self._files: dict[Place, list[Place]] = {}
+        self._tables: dict[str, Path] = {}
+        self._in_place: dict[str, list[Location]] = {}  # the files of what is read where it lies
+        self._files: dict[Location, list[Location]] = {}
         self._results = 0
 
-    def bring(self, file: Place, progress: Progress = silent) -> Place:
+    def fetch(self, file: Location, progress: Progress = silent) -> Location:
         """Fetch what executors cannot read where it lies into the folder that they share."""
-        return file if is_read_in_place(self._session, file) else self._reader.bring(file, progress)
+        return file if is_readable_in_place(self._session, file) else self._reader.fetch(file, progress)
 
-    def make(self, name: str, sql: str) -> None:
+    def create_table(self, name: str, sql: str) -> None:
         """Keep what ``sql`` selects as a table, in files that the executors write.
 
         One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
         """
-        self._named(name, self._written(self._query(sql)))
+        self._register(name, self._write_shards(self._query(sql)))
 
-    def read(self, name: str, sql: str, file: Place) -> None:
-        """Give ``sql`` a name: each query reads the columns that it asks for, of files that ``source`` gave."""
-        self.view(name, sql)
-        self._read[name] = self._files[file]
+    def load(self, name: str, sql: str, file: Location) -> None:
+        """Give ``sql`` a name: each query reads the columns that it asks for, of files that ``file_relation`` gave."""
+        self.create_view(name, sql)
+        self._in_place[name] = self._files[file]
 
-    def put(self, name: str, frame: pl.DataFrame) -> None:
+    def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Keep a frame as a table, in a file that the driver writes."""
         self._results += 1
         folder = self._scratch / f"result-{self._results}"
         folder.mkdir()
         frame.write_parquet(folder / "part.parquet")
-        self._named(name, folder)
+        self._register(name, folder)
 
-    def view(self, name: str, sql: str) -> None:
+    def create_view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
         self._query(sql).createOrReplaceTempView(name)
 
-    def gathered(self, name: str, sql: str, column: str) -> None:
+    def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
         """Give ``sql`` a name, each value of ``column`` in one partition.
 
         Grouping by what hardly repeats is then done once, where Spark would first group within each partition.
@@ -92,10 +151,10 @@ class Spark:
     def drop(self, *names: str) -> None:
         """Forget tables and views."""
         for name in names:
-            self._read.pop(name, None)
+            self._in_place.pop(name, None)
             self._session.catalog.dropTempView(name)
-            if name in self._kept:
-                rmtree(self._kept.pop(name))
+            if name in self._tables:
+                rmtree(self._tables.pop(name))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return what ``sql`` selects."""
@@ -109,9 +168,9 @@ class Spark:
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
         """Yield what ``sql`` selects from the shards that the executors wrote."""
-        folder = self._written(self._query(sql) if extent is None else self._ranged(sql, extent))
-        for shard in sorted(folder.glob(canonical.PARTS)):
-            yield from shards.read(shard, rows)
+        folder = self._write_shards(self._query(sql) if extent is None else self._partition_by_range(sql, extent))
+        for shard in sorted(folder.glob(SHARD_PATTERN)):
+            yield from table_files.read_batches(shard, rows)
             shard.unlink()
         rmtree(folder)
 
@@ -123,95 +182,95 @@ class Spark:
         until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
         return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
-    def rises(self, relation: str, column: str, where: str) -> bool:
+    def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether it rises in the files where they lie, whatever ``where`` leaves out: the driver reads it.
 
         Partitions know nothing of each other, and to bring each row to the one before it costs a sort of all.
         """
         del where
-        return relation in self._read and shards.rises(self._read[relation], column)
+        return relation in self._in_place and table_files.is_sorted(self._in_place[relation], column)
 
-    def source(self, name: str, file: Place) -> str:
+    def file_relation(self, name: str, file: Location) -> str:
         """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
-        asked, file = file, self.bring(file)
+        asked, file = file, self.fetch(file)
         if file.is_dir():
-            parts = canonical.parts(file)
-            table = self._parts(parts)
+            parts = list_shards(file)
+            table = self._read_shards(parts)
         elif file.suffix == ".parquet":
             parts = [file]
-            table = self._parts(parts)
+            table = self._read_shards(parts)
         else:
-            parts = [self._as_parquet(name, file)]
+            parts = [self._convert_to_parquet(name, file)]
             table = self._session.read.parquet(_uri(parts[0]))
         self._files[asked] = parts
         view = f"source_{self._results}"
         table.createOrReplaceTempView(view)
         return view
 
-    def file_row(self, name: str, file: Place) -> str:
-        """Return the column that ``source`` adds."""
+    def file_row_sql(self, name: str, file: Location) -> str:
+        """Return the column that ``file_relation`` adds."""
         del name, file
         return _FILE_ROW
 
-    def notation(self, file: Place) -> str:
+    def file_format(self, file: Location) -> str:
         """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
         del file
         return ".parquet"
 
-    def types(self, relation: str) -> dict[str, str]:
+    def column_types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         found = self._session.table(relation).dtypes
-        return {name: type_name(kind) for name, kind in found if name != _FILE_ROW}
+        return {name: duckdb_type(kind) for name, kind in found if name != _FILE_ROW}
 
     @contextmanager
-    def reading(self, file: Place) -> Iterator[None]:
+    def translate_read_errors(self, file: Location) -> Iterator[None]:
         """Turn what the engine says about an unreadable ``file``, or a part of it, into one line."""
         try:
-            with self._reader.reading(file):
+            with self._reader.translate_read_errors(file):
                 yield
         except JOB_ERRORS as error:
-            if is_full(error) or is_lost(error):
+            if is_disk_full(error) or is_connection_lost(error):
                 raise
-            part = _PART.search(unquote(str(error)))
+            part = _SHARD_PATH.search(unquote(str(error)))
             raise DataError(f"{part[1] if part else file}: cannot be read: {first_line(error)}") from None
 
-    def _named(self, name: str, folder: Path) -> None:
-        earlier = self._kept.get(name)
+    def _register(self, name: str, folder: Path) -> None:
+        earlier = self._tables.get(name)
         self._session.read.parquet(_uri(folder)).createOrReplaceTempView(name)
-        self._kept[name] = folder
-        self._read.pop(name, None)
+        self._tables[name] = folder
+        self._in_place.pop(name, None)
         if earlier is not None:
             rmtree(earlier)
 
     def _query(self, sql: str) -> DataFrame:
         return self._session.sql(render(sql))
 
-    def _ranged(self, sql: str, extent: Extent) -> DataFrame:
+    def _partition_by_range(self, sql: str, extent: Extent) -> DataFrame:
         """Return what ``sql`` selects in ranges of the number that orders it first, each in order.
 
         Spark would run the query twice: once to learn from a sample where ranges should begin.
         """
-        select, keys = render_keyed(sql)
+        select, keys = render_with_keys(sql)
         ranges = max(self._session.sparkContext.defaultParallelism, -(-extent.rows // _SORTED_ROWS))
-        number = f.expr(f"CAST({keys[0]} * {ranges} DIV {extent.numbers} AS INT)")
+        number = f.expr(f"CAST({keys[0]} * {ranges} DIV {extent.n_keys} AS INT)")
         ranged = self._session.sql(select).repartitionById(ranges, number)
         return ranged.sortWithinPartitions(*keys).drop(*keys)
 
-    def _written(self, table: DataFrame) -> Path:
+    def _write_shards(self, table: DataFrame) -> Path:
         """Return a folder of shards with the rows of a table, written by the executors."""
         self._results += 1
         folder = self._scratch / f"result-{self._results}"
         table.write.parquet(_uri(folder))
         return folder
 
-    def _parts(self, parts: list[Place]) -> DataFrame:
+    def _read_shards(self, parts: list[Location]) -> DataFrame:
         """Return the rows of files, numbered in the order of the files and of the rows in them."""
         self._results += 1
         table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, parts))
         place = f.col("_metadata.row_index") + 1
         if len(parts) == 1:
             return table.withColumn(_FILE_ROW, place)
-        rows = shards.row_counts(parts)
+        rows = table_files.row_counts(parts)
         before = dict(zip((part.name for part in parts), accumulate(rows, initial=0), strict=False))
         quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
         places = self._session.createDataFrame(
@@ -226,16 +285,18 @@ class Spark:
             .drop("part", "before")
         )
 
-    def _as_parquet(self, name: str, file: Place) -> Path:
+    def _convert_to_parquet(self, name: str, file: Location) -> Path:
         """Bring a table to its canonical types on the driver, row by row, and number its rows."""
         self._results += 1
-        columns, select = canonical.select(self._reader, name, file, numbered=True)
-        selected = ", ".join(["file_row", *map(quoted, columns)])
+        columns, select = canonical_columns.canonical_select(self._reader, name, file, numbered=True)
+        selected = ", ".join(["file_row", *map(quote_identifier, columns)])
         converted = self._scratch / f"source-{self._results}.parquet"
-        self._reader.execute(f"COPY (SELECT {selected} FROM ({select})) TO {literal(str(converted))} (FORMAT parquet)")
+        self._reader.execute(
+            f"COPY (SELECT {selected} FROM ({select})) TO {string_literal(str(converted))} (FORMAT parquet)"
+        )
         return converted
 
 
-def _uri(place: Place) -> str:
+def _uri(place: Location) -> str:
     """Return ``place`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
     return _GLOB.sub(r"\\\1", f"file:{place.resolve()}" if isinstance(place, Path) else hadoop_uri(place))

@@ -1,4 +1,7 @@
-"""A session of Spark for one command: found to be possible, opened, and stopped with it."""
+"""Where Spark runs and what it may use.
+
+A session of Spark for one command: found to be possible, opened, and stopped with it.
+"""
 
 import os
 import shutil
@@ -9,20 +12,36 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from multitudes.config import Config
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine
-from multitudes.data.spark_config import SparkConfig
 from multitudes.errors import MissingError, missing_extra
+
+
+class SparkConfig(Config):
+    """Spark as the engine of ``prepare`` and ``validate``; nothing here changes the result."""
+
+    master: str = Field(
+        "local[*]", description="local[2]: two cores of this machine; spark://host:7077, yarn, k8s://…: a cluster"
+    )
+    memory: str = Field("2g", description="memory of the driver, and of each executor")
+    scratch: Path | None = Field(
+        None, description="folder that driver and executors share, for shards; unset: beside the output"
+    )
+    conf: dict[str, str] = Field(default_factory=dict, description="any settings of Spark's own, by their full names")
+
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_MODULE = "jdk.incubator.vector"
-_OLDEST = 17  # of Java, for Spark 4
+_JAVA_MODULE = "jdk.incubator.vector"
+_MIN_JAVA = 17  # of Java, for Spark 4
 _INSTALL = "install one, such as Debian's openjdk-17-jre-headless, and let JAVA_HOME name it"
 # The driver reads what is no Parquet; it holds no table, so this is little and never spilled far.
 _READER_MEMORY = "1GB"
-_MEANING = {
+_RESULT_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "true",
     "spark.sql.caseSensitive": "false",
@@ -43,15 +62,18 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
     for module in ("pyspark", "sqlglot"):
         if find_spec(module) is None:
             raise missing_extra(module, "spark")
-    check_java(_listed_modules())
-    from multitudes.data.spark import Spark  # noqa: PLC0415 (the extra)
-    from multitudes.data.spark_errors import JOB_ERRORS, explained  # noqa: PLC0415 (the extra)
+    check_java(_java_modules())
+    from multitudes.data.spark import SparkEngine  # noqa: PLC0415 (the extra)
+    from multitudes.data.spark_errors import (
+        JOB_ERRORS,
+        explain_error,
+    )
 
-    with _session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
+    with _open_session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
         try:
-            yield Spark(session, scratch, reader)
+            yield SparkEngine(session, scratch, reader)
         except (*JOB_ERRORS, OSError) as error:  # pyspark writes tables of the driver's to the scratch folder too
-            known = explained(error, config.master, config.memory)
+            known = explain_error(error, config.master, config.memory)
             if known is None:
                 raise
             raise known from error
@@ -64,16 +86,16 @@ def check_java(modules: str | None) -> None:
         MissingError: there is none, or none that Spark 4 runs on.
     """
     if modules is None:
-        raise MissingError(f"Spark needs Java {_OLDEST}, and there is no java; {_INSTALL}")
+        raise MissingError(f"Spark needs Java {_MIN_JAVA}, and there is no java; {_INSTALL}")
     found = dict(line.split("@") for line in modules.splitlines() if "@" in line)
     version = found.get("java.base", "0").split(".")[0]
-    if int(version) < _OLDEST:
-        raise MissingError(f"Spark needs Java {_OLDEST} or newer, and this is Java {version}; {_INSTALL}")
-    if _MODULE not in found:
-        raise MissingError(f"Spark needs a Java with the module {_MODULE}, which this one lacks; {_INSTALL}")
+    if int(version) < _MIN_JAVA:
+        raise MissingError(f"Spark needs Java {_MIN_JAVA} or newer, and this is Java {version}; {_INSTALL}")
+    if _JAVA_MODULE not in found:
+        raise MissingError(f"Spark needs a Java with the module {_JAVA_MODULE}, which this one lacks; {_INSTALL}")
 
 
-def _listed_modules() -> str | None:
+def _java_modules() -> str | None:
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None)
     if java is None:
@@ -82,15 +104,15 @@ def _listed_modules() -> str | None:
 
 
 @contextmanager
-def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
+def _open_session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
     from pyspark.sql import SparkSession  # noqa: PLC0415 (the extra)
 
-    from multitudes.data.spark_errors import not_started  # noqa: PLC0415 (the extra)
+    from multitudes.data.spark_errors import start_error  # noqa: PLC0415 (the extra)
 
     running = SparkSession.getActiveSession()
     if running is not None:
         session = running.newSession()
-        _tell(session, config)
+        _configure(session, config)
         yield session
         return
     log = scratch / "spark.log"
@@ -98,23 +120,23 @@ def _session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
     for name, setting in (_settings(scratch, config) | config.conf).items():
         builder = builder.config(name, setting)
     try:
-        with _errors_to(log):
+        with _redirect_stderr(log):
             session = builder.getOrCreate()
     except Exception as error:  # whatever a JVM, a socket or Spark itself says of a start that failed
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        raise not_started(error, said, config.master) from error
+        raise start_error(error, said, config.master) from error
     try:
-        _tell(session, config)
+        _configure(session, config)
         yield session
     finally:
         session.stop()
 
 
-def _tell(session: "SparkSession", config: SparkConfig) -> None:
+def _configure(session: "SparkSession", config: SparkConfig) -> None:
     """Set what the result hangs on, and what can be known of the cluster only now."""
     # Spark makes one of small ones, and a large one that does not fit is spilled.
     partitions = max(64, 4 * session.sparkContext.defaultParallelism)
-    for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _MEANING).items():
+    for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _RESULT_SETTINGS).items():
         if session.conf.isModifiable(name):
             session.conf.set(name, setting)
 
@@ -140,7 +162,7 @@ def _settings(scratch: Path, config: SparkConfig) -> dict[str, str]:
 
 
 @contextmanager
-def _errors_to(log: Path) -> Iterator[None]:
+def _redirect_stderr(log: Path) -> Iterator[None]:
     """Let what is started meanwhile write its errors to a file: a JVM speaks of itself before it can be told not to."""
     kept = os.dup(2)
     with log.open("w") as file:

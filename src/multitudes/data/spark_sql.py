@@ -39,31 +39,31 @@ _TYPES = {
 @lru_cache(maxsize=256)
 def render(sql: str) -> str:
     """Return a query of DuckDB's as a query of Spark's."""
-    return _spark(sqlglot.parse_one(sql, read="duckdb"))
+    return _to_spark(sqlglot.parse_one(sql, read="duckdb"))
 
 
-def render_keyed(sql: str) -> tuple[str, list[str]]:
+def render_with_keys(sql: str) -> tuple[str, list[str]]:
     """Return a query of DuckDB's without its order, as one of Spark's, and the columns added to it that order it."""
     query = sqlglot.parse_one(sql, read="duckdb")
     assert isinstance(query, exp.Select)
     keys = [ordered.this for ordered in query.args["order"].expressions]
     query.set("order", None)
     names = [f"order_{place}" for place in range(len(keys))]
-    return _spark(query.select(*(exp.alias_(key, name) for key, name in zip(keys, names, strict=True)))), names
+    return _to_spark(query.select(*(exp.alias_(key, name) for key, name in zip(keys, names, strict=True)))), names
 
 
-def _spark(query: exp.Expr) -> str:
-    return query.transform(_written_out).sql(dialect="spark", unsupported_level=ErrorLevel.RAISE)
+def _to_spark(query: exp.Expr) -> str:
+    return query.transform(_expand_function).sql(dialect="spark", unsupported_level=ErrorLevel.RAISE)
 
 
-def type_name(name: str) -> str:
+def duckdb_type(name: str) -> str:
     """Return the name of a type of Spark's as DuckDB has it."""
     if name.startswith("array<"):
-        return type_name(name.removeprefix("array<").removesuffix(">")) + "[]"
+        return duckdb_type(name.removeprefix("array<").removesuffix(">")) + "[]"
     return _TYPES.get(name, name.upper())
 
 
-def _written_out(node: exp.Expr) -> exp.Expr:
+def _expand_function(node: exp.Expr) -> exp.Expr:
     name = (
         node.name if isinstance(node, exp.Anonymous) else node.sql_name() if isinstance(node, exp.Func) else ""
     ).lower()

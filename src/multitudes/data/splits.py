@@ -10,16 +10,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.whole import Users
+from multitudes.data.user_batches import UserEvents
 
 SplitRule = Literal["time", "user", "leave_one_out"]
-Split = Callable[[Users], NDArray[np.uint8]]
+SplitFunction = Callable[[UserEvents], NDArray[np.uint8]]
 _BUCKETS = 2**16
 
 
-def rule(
+def split_function(
     name: SplitRule, validation_share: float, test_share: float, times: Callable[[], Iterable[NDArray[np.int64]]]
-) -> Split:
+) -> SplitFunction:
     """Return the rule of a name; the shares do not matter to leave-one-out.
 
     * ``time``: two moments, the same for every user, chosen so that the shares hold over all events.
@@ -36,50 +36,50 @@ def rule(
         times: yields those of all events, array by array, each time it is called; asked by ``time`` alone.
     """
     if name == "time":
-        train_until = quantile(times, 1.0 - validation_share - test_share)
-        validation_until = quantile(times, 1.0 - test_share)
+        train_until = exact_quantile(times, 1.0 - validation_share - test_share)
+        validation_until = exact_quantile(times, 1.0 - test_share)
         return lambda users: by_time(users, train_until, validation_until)
     if name == "user":
         return lambda users: by_user(users, validation_share, test_share)
     return leave_one_out
 
 
-def by_time(users: Users, train_until: int, validation_until: int) -> NDArray[np.uint8]:
+def by_time(users: UserEvents, train_until: int, validation_until: int) -> NDArray[np.uint8]:
     """Part at two moments; what happens at a cut belongs to the earlier part."""
-    return _split(users.time_E > train_until, users.time_E > validation_until)
+    return _split_codes(users.time_E > train_until, users.time_E > validation_until)
 
 
-def by_user(users: Users, validation_share: float, test_share: float) -> NDArray[np.uint8]:
+def by_user(users: UserEvents, validation_share: float, test_share: float) -> NDArray[np.uint8]:
     """Part each user's events, counted backwards over the user's distinct times.
 
     A part takes whole moments until it has its share of the events (at least one), but leaves one moment each to the
     parts before it.
     """
-    past_E = users.past
-    moment_E = np.cumsum(users.opens, dtype=np.int64)
-    nth_E = moment_E - users.each(moment_E[users.begin]) + 1  # among those of the user, from 1
-    moments_U = _largest(users, nth_E)
-    full_E = users.each(users.events_U)
+    past_E = users.past_E
+    moment_E = np.cumsum(users.new_time_E, dtype=np.int64)
+    nth_E = moment_E - users.per_event(moment_E[users.start_U]) + 1  # among those of the user, from 1
+    moments_U = _max_per_user(users, nth_E)
+    full_E = users.per_event(users.events_U)
 
-    enough_E = full_E - past_E >= users.each(_wanted(users.events_U, test_share))
-    test_E = users.each(np.maximum(3, _largest(users, np.where(enough_E, nth_E, 0))))
-    before_test_E = users.each(_largest(users, np.where(nth_E == test_E, past_E, 0)))
-    enough_E = before_test_E - past_E >= users.each(_wanted(users.events_U, validation_share))
+    enough_E = full_E - past_E >= users.per_event(_target_count(users.events_U, test_share))
+    test_E = users.per_event(np.maximum(3, _max_per_user(users, np.where(enough_E, nth_E, 0))))
+    before_test_E = users.per_event(_max_per_user(users, np.where(nth_E == test_E, past_E, 0)))
+    enough_E = before_test_E - past_E >= users.per_event(_target_count(users.events_U, validation_share))
     enough_E &= nth_E < test_E
-    validation_E = users.each(np.maximum(2, _largest(users, np.where(enough_E, nth_E, 0))))
+    validation_E = users.per_event(np.maximum(2, _max_per_user(users, np.where(enough_E, nth_E, 0))))
 
-    held_E = users.each(moments_U >= 3)
-    return _split(held_E & (nth_E >= validation_E), held_E & (nth_E >= test_E))
+    held_E = users.per_event(moments_U >= 3)
+    return _split_codes(held_E & (nth_E >= validation_E), held_E & (nth_E >= test_E))
 
 
-def leave_one_out(users: Users) -> NDArray[np.uint8]:
+def leave_one_out(users: UserEvents) -> NDArray[np.uint8]:
     """Hold out the last two events of users who have three."""
-    left_E = users.each(users.events_U) - users.place  # 1 = the last
-    held_E = users.each(users.events_U >= 3)
-    return _split(held_E & (left_E <= 2), held_E & (left_E == 1))
+    left_E = users.per_event(users.events_U) - users.position_E  # 1 = the last
+    held_E = users.per_event(users.events_U >= 3)
+    return _split_codes(held_E & (left_E <= 2), held_E & (left_E == 1))
 
 
-def quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) -> int:
+def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) -> int:
     """Return the smallest value at or below which are at least ``share`` of all, exactly.
 
     They are counted in buckets, then those of the bucket that has it in finer ones: memory is that of the buckets.
@@ -88,7 +88,7 @@ def quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) ->
         values: yields them, array by array, each time it is called; at least one.
         share: as it is written, so 0.8 of 10 is 8.
     """
-    low, high, total = _range(values())
+    low, high, total = _value_range(values())
     rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
     while low < high:
         width = (high - low) // _BUCKETS + 1
@@ -105,21 +105,21 @@ def quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) ->
     return low
 
 
-def _range(arrays: Iterable[NDArray[np.int64]]) -> tuple[int, int, int]:
+def _value_range(arrays: Iterable[NDArray[np.int64]]) -> tuple[int, int, int]:
     found = [(int(array.min()), int(array.max()), len(array)) for array in arrays if len(array)]
     return min(low for low, _, _ in found), max(high for _, high, _ in found), sum(n for _, _, n in found)
 
 
-def _wanted(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+def _target_count(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:
     """Return the events that a part takes at least, halves rounded up."""
     wanted_U: NDArray[np.float64] = np.maximum(1, np.floor(events_U * share + 0.5))
     return wanted_U
 
 
-def _largest(users: Users, value_E: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.maximum.reduceat(value_E, users.begin)
+def _max_per_user(users: UserEvents, value_E: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.maximum.reduceat(value_E, users.start_U)
 
 
-def _split(held_E: NDArray[np.bool_], test_E: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _split_codes(held_E: NDArray[np.bool_], test_E: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return the parts, where what is for testing is held out too."""
     return held_E.astype(np.uint8) + test_E

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multitudes.data import canonical, schemas
-from multitudes.data.address import Address, Place, place
-from multitudes.data.engine import Engine, quoted, record, value
-from multitudes.data.roles import EXPECTED, ROLES, expected_in_short
+from multitudes.data import canonical_columns, schemas
+from multitudes.data.engine import Engine, query_row, query_value, quote_identifier
+from multitudes.data.location import Location, RemotePath, parse_location
+from multitudes.data.schemas import COLUMN_ROLES, EXPECTED_TYPES, short_expectation
+from multitudes.data.table_files import SHARD_PATTERN
 from multitudes.errors import DataError, UsageError
-from multitudes.ids import IdKind
+from multitudes.ids import IdType
 
 TABLES = ("events", "items", "users")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
-_ALONE = (*SUFFIXES, canonical.DATABASE)  # of a table that is named by its path
+_SINGLE_TABLE_SUFFIXES = (*SUFFIXES, canonical_columns.DUCKDB_SUFFIX)  # of a table that is named by its path
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class Table:
     """
 
     name: str
-    file: Place
+    file: Location
     rows: int
-    missing: Mapping[str, int]
+    nulls: Mapping[str, int]
     columns: tuple[str, ...]
     extra: tuple[str, ...]
 
@@ -46,7 +47,7 @@ class Table:
         return column in self.columns
 
 
-def find(folder: str | Path, *, events_needed: bool = True) -> dict[str, Place]:
+def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, Location]:
     """Return the file of each table in a folder, or the folder of its parts; items and users may be absent.
 
     Args:
@@ -58,15 +59,15 @@ def find(folder: str | Path, *, events_needed: bool = True) -> dict[str, Place]:
         DataError: events are missing though they are needed, a table is there twice, or a folder has parts of another
             format.
     """
-    data = place(folder)
+    data = parse_location(folder)
     if not data.is_dir():
-        missing = data.no_such() if isinstance(data, Address) else "no such folder"
+        missing = data.describe_missing() if isinstance(data, RemotePath) else "no such folder"
         missing = "a file, and expected is the folder that holds it" if data.is_file() else missing
         raise UsageError(f"{data}: {missing}; give a folder with events.parquet, items.parquet and users.parquet")
-    found: dict[str, Place] = {}
+    found: dict[str, Location] = {}
     for table in TABLES:
         files = [data / f"{table}{suffix}" for suffix in SUFFIXES if (data / f"{table}{suffix}").is_file()]
-        files += [parts for parts in (data / table,) if _has_parts(parts)]
+        files += [parts for parts in (data / table,) if _has_shards(parts)]
         if len(files) > 1:
             raise DataError(f"{data}: {files[0].name} and {files[1].name} are both there; keep one of them")
         if files:
@@ -79,26 +80,28 @@ def find(folder: str | Path, *, events_needed: bool = True) -> dict[str, Place]:
     return found
 
 
-def at(given: str | Path) -> Place:
+def resolve_table(given: str | Path) -> Location:
     """Return the place of a table's file, of a DuckDB database that has the table, or of the folder of its parts.
 
     Raises:
         UsageError: there is nothing, or nothing that can be read.
         DataError: the folder has no part, or parts of another format.
     """
-    path = place(given)
+    path = parse_location(given)
     if path.is_dir():
-        if not _has_parts(path):
+        if not _has_shards(path):
             raise DataError(
                 f"{path}: no Parquet part in this folder; expected at least one. A service makes one every few minutes"
                 " and when it stops"
             )
-    elif not path.is_file() or path.suffix not in _ALONE:
-        raise UsageError(f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(_ALONE)}")
+    elif not path.is_file() or path.suffix not in _SINGLE_TABLE_SUFFIXES:
+        raise UsageError(
+            f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(_SINGLE_TABLE_SUFFIXES)}"
+        )
     return path
 
 
-def _has_parts(folder: Place) -> bool:
+def _has_shards(folder: Location) -> bool:
     """Return whether it is a folder with Parquet parts.
 
     Raises:
@@ -112,60 +115,62 @@ def _has_parts(folder: Place) -> bool:
             f"{folder}: {strange[0]} is no Parquet, and parts of a folder are all Parquet; write it as Parquet, or take"
             " it out of the folder"
         )
-    return any(folder.glob(canonical.PARTS))
+    return any(folder.glob(SHARD_PATTERN))
 
 
-def load(engine: Engine, name: str, file: Place, into: str | None = None) -> Table:
+def load_table(engine: Engine, name: str, file: Location, into: str | None = None) -> Table:
     """Read ``file`` as the table ``name`` into the engine, as ``<into>_raw`` in the canonical types.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or of a type that would lose something.
     """
     into = into or name
-    with engine.reading(file):
-        columns, select = canonical.select(engine, name, file, numbered=True)
-        _check(engine, name, file, select, columns)
-        engine.read(f"{into}_raw", select, file)
-        table = _table(engine, name, into, file, columns)
-        return replace(table, missing=_missing(engine, into, columns))
+    with engine.translate_read_errors(file):
+        columns, select = canonical_columns.canonical_select(engine, name, file, numbered=True)
+        _check_columns(engine, name, file, select, columns)
+        engine.load(f"{into}_raw", select, file)
+        table = _describe_table(engine, name, into, file, columns)
+        return replace(table, nulls=_count_nulls(engine, into, columns))
 
 
-def view(engine: Engine, name: str, file: Place) -> Table:
-    """Read ``file`` as ``load`` does, but leave it where it is: ``<name>_raw`` is read anew by each query.
+def view_table(engine: Engine, name: str, file: Location) -> Table:
+    """Read ``file`` as ``load_table`` does, but leave it where it is: ``<name>_raw`` is read anew by each query.
 
     Raises:
-        DataError: as ``load``.
+        DataError: as ``load_table``.
     """
-    with engine.reading(file):
-        columns, select = canonical.select(engine, name, file)
-        _check(engine, name, file, select, columns)
-        engine.view(f"{name}_raw", select)
-    return _table(engine, name, name, file, columns)
+    with engine.translate_read_errors(file):
+        columns, select = canonical_columns.canonical_select(engine, name, file)
+        _check_columns(engine, name, file, select, columns)
+        engine.create_view(f"{name}_raw", select)
+    return _describe_table(engine, name, name, file, columns)
 
 
-def _table(engine: Engine, name: str, into: str, file: Place, columns: Mapping[str, str]) -> Table:
-    rows = int(value(engine, f"SELECT count(*) FROM {into}_raw"))
+def _describe_table(engine: Engine, name: str, into: str, file: Location, columns: Mapping[str, str]) -> Table:
+    rows = int(query_value(engine, f"SELECT count(*) FROM {into}_raw"))
     if not rows:
         raise DataError(f"{file}: the table has no rows; expected at least one")
-    extra = tuple(column for column in columns if column not in ROLES[name])
+    extra = tuple(column for column in columns if column not in COLUMN_ROLES[name])
     return Table(name, file, rows, {}, tuple(columns), extra)
 
 
-def _missing(engine: Engine, name: str, columns: Iterable[str]) -> dict[str, int]:
-    counted = ", ".join(f"count(*) - count({quoted(column)}) AS {quoted(column)}" for column in columns)
-    return {column: nulls for column, nulls in record(engine, f"SELECT {counted} FROM {name}_raw").items() if nulls}
+def _count_nulls(engine: Engine, name: str, columns: Iterable[str]) -> dict[str, int]:
+    counted = ", ".join(
+        f"count(*) - count({quote_identifier(column)}) AS {quote_identifier(column)}" for column in columns
+    )
+    return {column: nulls for column, nulls in query_row(engine, f"SELECT {counted} FROM {name}_raw").items() if nulls}
 
 
-def id_kind(engine: Engine, tables: Mapping[str, Table], column: str) -> IdKind:
+def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> IdType:
     """Return the kind of the id ``column``, which must be the same in every table that has it.
 
     Raises:
         DataError: integers in one table and text in another: 7 and '7' or '007' would be confused.
     """
-    kinds: dict[Place, IdKind] = {}
+    kinds: dict[Location, IdType] = {}
     for name, table in tables.items():
         if column in table:
-            found = engine.types(f"{name}_raw")[column]
+            found = engine.column_types(f"{name}_raw")[column]
             kinds[table.file] = "int64" if found == "BIGINT" else "string"
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{kind} in {file.name}" for file, kind in kinds.items())
@@ -173,7 +178,7 @@ def id_kind(engine: Engine, tables: Mapping[str, Table], column: str) -> IdKind:
     return next(iter(kinds.values()))
 
 
-def put_behind(engine: Engine, name: str, first: Table, more: Table, behind: str) -> Table:
+def append_table(engine: Engine, name: str, first: Table, more: Table, behind: str) -> Table:
     """Put the rows of ``<behind>_raw``, the table ``more``, behind those of ``<name>_raw``; return both as one table.
 
     Their ids must be of one kind.
@@ -181,25 +186,27 @@ def put_behind(engine: Engine, name: str, first: Table, more: Table, behind: str
     Raises:
         DataError: a column that is not canonical is of types that do not go together.
     """
-    with engine.reading(more.file):
-        engine.make(f"{name}_raw", _one_behind_the_other(engine, f"{name}_raw", f"{behind}_raw", first.rows))
+    with engine.translate_read_errors(more.file):
+        engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{behind}_raw", first.rows))
     engine.drop(f"{behind}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
     return replace(
         first,
         rows=first.rows + more.rows,
-        missing=_missing(engine, name, columns),
+        nulls=_count_nulls(engine, name, columns),
         columns=columns,
         extra=tuple(dict.fromkeys((*first.extra, *more.extra))),
     )
 
 
-def _one_behind_the_other(engine: Engine, first: str, behind: str, rows: int) -> str:
+def _union_sql(engine: Engine, first: str, behind: str, rows: int) -> str:
     """Return the SQL of both relations as one, by the names of their columns; what one of them lacks is null."""
-    present = {relation: engine.types(relation) for relation in (first, behind)}
+    present = {relation: engine.column_types(relation) for relation in (first, behind)}
     columns = dict.fromkeys([*present[first], *present[behind]])
     selected = {
-        relation: ", ".join(quoted(c) if c in present[relation] else f"NULL AS {quoted(c)}" for c in columns)
+        relation: ", ".join(
+            quote_identifier(c) if c in present[relation] else f"NULL AS {quote_identifier(c)}" for c in columns
+        )
         for relation in present
     }
     return (
@@ -208,15 +215,15 @@ def _one_behind_the_other(engine: Engine, first: str, behind: str, rows: int) ->
     )
 
 
-def _check(engine: Engine, name: str, file: Place, select: str, types: Mapping[str, str]) -> None:
-    problem = schemas.first_problem(name, engine.frame(f"{select} LIMIT 0"))
+def _check_columns(engine: Engine, name: str, file: Location, select: str, types: Mapping[str, str]) -> None:
+    problem = schemas.first_schema_error(name, engine.frame(f"{select} LIMIT 0"))
     if problem is None:
         return
     column, expected = problem
-    role = ROLES[name][column]
+    role = COLUMN_ROLES[name][column]
     if expected == "missing":
         present = ", ".join(types)
         raise DataError(
-            f"{file}: column '{column}' is missing; expected {expected_in_short(role)}. The file has: {present}"
+            f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}"
         )
-    raise DataError(f"{file}: column '{column}' is {types[column]}; expected {EXPECTED[role].format(column)}")
+    raise DataError(f"{file}: column '{column}' is {types[column]}; expected {EXPECTED_TYPES[role].format(column)}")

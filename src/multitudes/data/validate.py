@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from multitudes.data.clean.events import Rules
-from multitudes.data.clean.tables import Clean, clean
-from multitudes.data.engine import Engine, record
-from multitudes.data.prepare import PrepareConfig, opened
-from multitudes.data.spark_config import SparkConfig
+from multitudes.data.clean.events import EventRules
+from multitudes.data.clean.tables import CleanData, clean_tables
+from multitudes.data.engine import Engine, query_row
+from multitudes.data.prepare import PrepareConfig, open_configured_engine
+from multitudes.data.spark_session import SparkConfig
 from multitudes.progress import Progress, silent
 
-ODD_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
+OUTLIER_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
 
 
 @dataclass(frozen=True)
-class Report:
+class ValidationReport:
     """What ``validate`` found. Counts are those of the sound tables, after the repairs.
 
     Attributes:
@@ -58,7 +58,7 @@ def validate(
     *,
     spark: SparkConfig | None = None,
     now: int | None = None,
-) -> Report:
+) -> ValidationReport:
     """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
 
     Args:
@@ -74,12 +74,12 @@ def validate(
         UnavailableError: the store of an address does not answer, or refuses who asks.
     """
     config = config or PrepareConfig()
-    rules = Rules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
-    with opened(config, spark) as engine:
-        return _report(engine, clean(engine, data, rules, progress))
+    rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    with open_configured_engine(config, spark) as engine:
+        return _report(engine, clean_tables(engine, data, rules, progress))
 
 
-def span(report: Report) -> str:
+def time_range_text(report: ValidationReport) -> str:
     """Return the first and the last time as a person reads them."""
     if report.ordered_only:
         return f"positions {report.first} to {report.last}"
@@ -89,9 +89,9 @@ def span(report: Report) -> str:
     return f"{first} to {last} UTC ({(report.last - report.first) / 86_400:.1f} days)"
 
 
-def _report(engine: Engine, cleaned: Clean) -> Report:
+def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
     spread = _spread(engine)
-    odd = _odd_users(engine, spread["median"])
+    odd = _outlier_users(engine, spread["median"])
     warnings = list(cleaned.warnings)
     if cleaned.ordered_only:
         warnings.append(
@@ -99,16 +99,18 @@ def _report(engine: Engine, cleaned: Clean) -> Report:
             " leave_one_out or user; nothing that needs an age or a moment makes sense"
         )
     if odd:
-        warnings.append(f"some users have more than {ODD_FACTOR} times the median number of events, such as {odd[0]!r}")
-    return Report(
+        warnings.append(
+            f"some users have more than {OUTLIER_FACTOR} times the median number of events, such as {odd[0]!r}"
+        )
+    return ValidationReport(
         rows={name: table.rows for name, table in cleaned.tables.items()},
-        id_kinds=dict(cleaned.kinds),
+        id_kinds=dict(cleaned.id_types),
         counts=_counts(engine),
-        **record(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
+        **query_row(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
         ordered_only=cleaned.ordered_only,
         events_per_user=spread,
         actions=_actions(engine),
-        missing={name: dict(table.missing) for name, table in cleaned.tables.items() if table.missing},
+        missing={name: dict(table.nulls) for name, table in cleaned.tables.items() if table.nulls},
         shares=_shares(engine),
         odd_users=odd,
         repairs=dict(cleaned.repairs),
@@ -117,7 +119,7 @@ def _report(engine: Engine, cleaned: Clean) -> Report:
 
 
 def _counts(engine: Engine) -> dict[str, int]:
-    return record(
+    return query_row(
         engine,
         """
         SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item) AS items,
@@ -131,8 +133,8 @@ def _counts(engine: Engine) -> dict[str, int]:
 
 
 def _spread(engine: Engine) -> dict[str, float]:
-    engine.view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
-    return record(
+    engine.create_view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
+    return query_row(
         engine,
         f"""
         SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median,
@@ -141,11 +143,11 @@ def _spread(engine: Engine) -> dict[str, float]:
     )
 
 
-def _odd_users(engine: Engine, median: float) -> list[int | str]:
+def _outlier_users(engine: Engine, median: float) -> list[int | str]:
     odd: list[int | str] = engine.frame(
         f"""
         SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
-        WHERE n > {ODD_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""",
+        WHERE n > {OUTLIER_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""",
     )["user_id"].to_list()
     return odd
 
@@ -157,7 +159,7 @@ def _actions(engine: Engine) -> dict[str, int]:
 
 def _shares(engine: Engine) -> dict[str, float]:
     """Return coverages: of users by follows, of items and events by topics, of events by what their user follows."""
-    return record(
+    return query_row(
         engine,
         """
         SELECT (SELECT count(DISTINCT user_id) FROM follow) / (SELECT count(*) FROM member) AS users_with_follows,

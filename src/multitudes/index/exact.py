@@ -9,31 +9,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
-from multitudes.index.postings import Kept
+from multitudes.index.hits import empty_hits, write_hits
+from multitudes.index.item_table import ItemTable, TopicCache, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import Request, by_topic, checked, put
-from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.scan import no_hits, scan
+from multitudes.index.request import SearchRequest, check_request, search_by_topic
+from multitudes.index.scan import scan
 
 KIND = "exact"
 
 
-class Exact:
+class ExactIndex:
     """A segment that computes every inner product; see ``Index`` for the promise that it keeps."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: ItemTable) -> None:
         self._rows = rows
-        self._vectors = Kept(rows.vectors_of)
-        self._gone = rows.ids[:0]
+        self._vectors = TopicCache(rows.topic_vectors)
+        self._tombstones = rows.ids[:0]
 
     @classmethod
-    def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "Exact":
+    def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "ExactIndex":
         """Build from ids, vectors and topics in any order, the same for all three.
 
         Raises:
             DataError: vectors not finite, ids repeated, or topics of another number of items.
         """
-        return cls(checked_rows(ids, vectors, topics))
+        return cls(make_item_table(ids, vectors, topics))
 
     def search(
         self,
@@ -45,18 +45,18 @@ class Exact:
         log_sums: bool = False,
     ) -> Hits:
         """Find the best items of each query; see ``Index.search``."""
-        request = checked(
+        request = check_request(
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._rows.dimension, items=len(self._rows)
         )
-        return by_topic(request.also_excluding(self._gone).in_rows(self._rows), self._scan)
+        return search_by_topic(request.exclude_also(self._tombstones).with_row_exclusions(self._rows), self._scan)
 
-    def _scan(self, topic: int, request: Request) -> Hits:
+    def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._rows, self._vectors, topic, request)
 
-    def without(self, ids: NDArray[np.int64]) -> "Exact":
+    def without(self, ids: NDArray[np.int64]) -> "ExactIndex":
         """Return the segment for searches that find none of some items; see ``Segment.without``."""
         other = copy(self)
-        other._gone = ids
+        other._tombstones = ids
         return other
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -85,38 +85,38 @@ class Exact:
 
     def save(self, folder: Path) -> None:
         """Write ids, vectors and ``index.json`` into ``folder``."""
-        files.save_rows(folder, self._rows)
+        files.save_item_table(folder, self._rows)
         files.write_description(folder, self.info())
 
 
-def scan_topic(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
+def scan_topic(rows: ItemTable, vectors: TopicCache, topic: int, request: SearchRequest) -> Hits:
     """Answer exactly, from every inner product with the items of a topic; what is excluded is named by row."""
     zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
     if not zero_Q.any():
-        return _scored(rows, vectors, topic, request)
-    hits = no_hits(len(zero_Q), request.width, request.log_sums)
+        return _scan_scores(rows, vectors, topic, request)
+    hits = empty_hits(len(zero_Q), request.max_limit, request.log_sums)
     zero, other = np.flatnonzero(zero_Q), np.flatnonzero(~zero_Q)
-    put(hits, other, _scored(rows, vectors, topic, request.of(other)))
-    put(hits, zero, _first(rows, topic, request.of(zero)))
+    write_hits(hits, other, _scan_scores(rows, vectors, topic, request.select(other)))
+    write_hits(hits, zero, _first_rows(rows, topic, request.select(zero)))
     return hits
 
 
-def _scored(rows: Rows, vectors: Kept, topic: int, request: Request) -> Hits:
+def _scan_scores(rows: ItemTable, vectors: TopicCache, topic: int, request: SearchRequest) -> Hits:
     query_QD, limit_Q, excluded, _, log_sums = request
     # By row, which is the order of the ids: of all items of a topic, those that are found alone get their ids.
-    row_M = _rows_of(rows, topic)
-    vectors_MD = rows.vectors_nD if topic == ANY_TOPIC else vectors.of(topic)
-    return rows.named(scan(query_QD, row_M, vectors_MD, limit_Q, excluded, log_sums))
+    row_M = _topic_rows(rows, topic)
+    vectors_MD = rows.vectors_nD if topic == ANY_TOPIC else vectors.get(topic)
+    return rows.rows_to_ids(scan(query_QD, row_M, vectors_MD, limit_Q, excluded, log_sums))
 
 
-def _rows_of(rows: Rows, topic: int) -> NDArray[np.int64]:
+def _topic_rows(rows: ItemTable, topic: int) -> NDArray[np.int64]:
     return np.arange(len(rows)) if topic == ANY_TOPIC else rows.postings.rows(topic).astype(np.int64)
 
 
-def _first(rows: Rows, topic: int, request: Request) -> Hits:
+def _first_rows(rows: ItemTable, topic: int, request: SearchRequest) -> Hits:
     """Answer queries of zeros: all items tie, so the first are the best, and a scan would sort every one of them."""
-    row_M = _rows_of(rows, topic)
-    hits = no_hits(len(request.limit_Q), request.width, request.log_sums)
+    row_M = _topic_rows(rows, topic)
+    hits = empty_hits(len(request.limit_Q), request.max_limit, request.log_sums)
     for query, limit in enumerate(request.limit_Q.tolist()):
         out = row_M[:0] if request.excluded is None else request.excluded[query]
         some = row_M[: limit + len(out)]
@@ -125,4 +125,4 @@ def _first(rows: Rows, topic: int, request: Request) -> Hits:
         hits.count_Q[query] = len(found)
     if hits.log_sum_Q is not None and len(row_M):
         hits.log_sum_Q.fill(np.log(len(row_M)))
-    return rows.named(hits)
+    return rows.rows_to_ids(hits)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 from multitudes.errors import ArtefactError
-from multitudes.index import postings
-from multitudes.index.rows import Rows
+from multitudes.index import item_table
+from multitudes.index.item_table import ItemTable
 
 FORMAT = "multitudes-index"
 FORMAT_VERSION = 2
@@ -23,20 +23,20 @@ DESCRIPTION = "index.json"
 _REPAIR = "publish the run again, or roll back to an older release"
 
 
-def save_rows(folder: Path, rows: Rows) -> None:
+def save_item_table(folder: Path, rows: ItemTable) -> None:
     """Write ids, vectors and posting lists."""
     np.save(folder / "ids.npy", rows.ids, allow_pickle=False)
     np.save(folder / "vectors.npy", rows.vectors_nD, allow_pickle=False)
-    postings.save(folder, rows.postings)
+    item_table.save_postings(folder, rows.postings)
 
 
-def load_rows(folder: Path) -> Rows:
+def load_item_table(folder: Path) -> ItemTable:
     """Open ids, vectors and posting lists of a verified folder; they stay on disk until they are read."""
     id_n, vectors_nD = (
         np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         for name in ("ids.npy", "vectors.npy")
     )
-    return Rows(id_n, vectors_nD, postings.load(folder))
+    return ItemTable(id_n, vectors_nD, item_table.load_postings(folder))
 
 
 def write_description(folder: Path, info: dict[str, Any]) -> None:

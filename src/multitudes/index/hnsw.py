@@ -14,23 +14,23 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index import tuned
+from multitudes.index import approximate
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.exclusions import faiss_selector
+from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.protocol import NO_ID, Topics
-from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.selector import only
-from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Promise, Walk
+from multitudes.index.tuning import DEFAULT_TARGET, QueryLevels, RecallTarget
 from multitudes.progress import Progress, silent
 
 KIND = "hnsw"
 FAISS_FILE = "hnsw.faiss"
 _LINKS = 16  # of an item with its neighbours, twice as many at the lowest floor
 _BUILD_EFFORT = 100
-_ADDED_AT_ONCE = 10_000
+_ADD_BATCH = 10_000
 _faiss: Any = faiss  # its types are incomplete
 
 
-class Graph:
+class HNSWGraph:
     """The graph as an engine: effort is what a walk keeps (ef) beyond the number of proposals."""
 
     kind, file = KIND, FAISS_FILE
@@ -50,7 +50,7 @@ class Graph:
     def propose(
         self,
         query_QD: NDArray[np.float32],
-        walk: Walk,
+        walk: QueryLevels,
         wanted_Q: NDArray[np.int64],
         among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
@@ -60,11 +60,11 @@ class Graph:
         row_QM = np.full((len(query_QD), int(wanted_Q.max())), NO_ID)
         for kept, wanted in set(zip(kept_Q.tolist(), wanted_Q.tolist(), strict=True)):  # FAISS has one width a call
             where = (kept_Q == kept) & (wanted_Q == wanted)
-            parameters = _faiss.SearchParametersHNSW(efSearch=kept, sel=only(among))
+            parameters = _faiss.SearchParametersHNSW(efSearch=kept, sel=faiss_selector(among))
             row_QM[where, :wanted] = self.graph.search(query_QD[where], wanted, params=parameters)[1]
         return row_QM
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return how many links an item has."""
         return {"links": _LINKS}
 
@@ -79,31 +79,33 @@ def build(
     topics: Topics | None = None,
     *,
     queries: NDArray[np.float32] | None = None,
-    promise: Promise = PROMISE,
+    promise: RecallTarget = DEFAULT_TARGET,
     seed: int = 0,
     progress: Progress = silent,
-) -> Tuned:
+) -> ApproximateIndex:
     """Build, and tune the width of the walk; the arguments are those of ``inverted.build``.
 
     Raises:
         DataError: vectors or queries not finite, or ids repeated.
     """
-    rows = checked_rows(ids, vectors, topics)
-    engine = Graph(_linked(rows, progress))
-    return tuned.build(rows, engine, queries, promise, seed=seed, progress=progress)
+    rows = make_item_table(ids, vectors, topics)
+    engine = HNSWGraph(_build_graph(rows, progress))
+    return approximate.build_tuned(rows, engine, queries, promise, seed=seed, progress=progress)
 
 
-def opened(folder: Path, record: dict[str, Any]) -> Tuned:
+def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     """Open a saved index; see ``tuned.opened``. Codes and links are memory-mapped too."""
-    return tuned.opened(folder, record, FAISS_FILE, lambda file: Graph(faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC)))
+    return approximate.open_tuned(
+        folder, record, FAISS_FILE, lambda file: HNSWGraph(faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC))
+    )
 
 
-def _linked(rows: Rows, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
+def _build_graph(rows: ItemTable, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
     faiss.omp_set_num_threads(1)  # the same graph every time
     graph: Any = _faiss.IndexHNSWSQ(rows.dimension, faiss.ScalarQuantizer.QT_8bit, _LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = _BUILD_EFFORT
     graph.train(np.ascontiguousarray(rows.vectors_nD))
-    for start in range(0, len(rows), _ADDED_AT_ONCE):
-        graph.add(np.ascontiguousarray(rows.vectors_nD[start : start + _ADDED_AT_ONCE]))
-        progress(min(start + _ADDED_AT_ONCE, len(rows)), len(rows), "items")
+    for start in range(0, len(rows), _ADD_BATCH):
+        graph.add(np.ascontiguousarray(rows.vectors_nD[start : start + _ADD_BATCH]))
+        progress(min(start + _ADD_BATCH, len(rows)), len(rows), "items")
     return graph

@@ -18,12 +18,12 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index import tuned
+from multitudes.index import approximate
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.exclusions import faiss_selector
+from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.protocol import NO_ID, Topics
-from multitudes.index.rows import Rows, checked_rows
-from multitudes.index.selector import only
-from multitudes.index.tuned import Tuned
-from multitudes.index.tuning import PROMISE, Promise, Walk
+from multitudes.index.tuning import DEFAULT_TARGET, QueryLevels, RecallTarget
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -32,7 +32,7 @@ FAISS_FILE = "inverted.faiss"
 _parameters: Any = faiss.SearchParametersIVF  # typed without the keywords that it takes
 _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 _GRAPH_FROM_LISTS = 8192  # from here on items find their list through a graph: every centroid would cost minutes
-_ADDED_AT_ONCE = 100_000
+_ADD_BATCH = 100_000
 _CODES = 16  # of 4 bits
 # Many queries walk together through each list; few walk one after the other through their own, the nearest first: a
 # bound that is high early drops most of what follows. Both propose the same. (Seven queries, 142 of 1,024 lists: 0.34
@@ -40,7 +40,7 @@ _CODES = 16  # of 4 bits
 _FEW, _TOGETHER, _ONE_BY_ONE = 64, 0, 11  # the last two are FAISS's numbers
 
 
-class Lists:
+class InvertedLists:
     """The inverted lists as an engine: effort is the number of lists that are probed."""
 
     kind, file = KIND, FAISS_FILE
@@ -61,30 +61,32 @@ class Lists:
     def propose(
         self,
         query_QD: NDArray[np.float32],
-        walk: Walk,
+        walk: QueryLevels,
         wanted_Q: NDArray[np.int64],
         among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
         """Return the rows of the best codes in as many lists nearest to each query as its effort is."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        list_QP, score_QP = self._nearest(query_QD, walk.effort_Q)
+        list_QP, score_QP = self._nearest_lists(query_QD, walk.effort_Q)
         few = len(query_QD) <= _FEW
         if few:
-            list_QP, score_QP = _best_first(list_QP, score_QP)
+            list_QP, score_QP = _sort_lists(list_QP, score_QP)
         # Of the index and not of the call, but whichever another thread asks for proposes the same.
         self.inverted.implem = _ONE_BY_ONE if few else _TOGETHER
         # One more than wanted: of those that tie with it FAISS keeps any, and others in another batch.
-        row_QM, code_QM = self._walk(query_QD, list_QP, score_QP, int(wanted_Q.max()) + 1, among)
+        row_QM, code_QM = self._search_lists(query_QD, list_QP, score_QP, int(wanted_Q.max()) + 1, among)
         each_Q = np.arange(len(query_QD))
         last_Q = code_QM[each_Q, wanted_Q]
         np.copyto(row_QM, NO_ID, where=code_QM <= last_Q[:, None])
         # Where copies of one item are most of what is proposed they are not left out: each is found alone.
         for q in np.flatnonzero(code_QM[each_Q, wanted_Q // 2] <= last_Q).tolist():
             only_q, wanted = slice(q, q + 1), int(wanted_Q[q])
-            row_QM[only_q, :wanted], _ = self._walk(query_QD[only_q], list_QP[only_q], score_QP[only_q], wanted, among)
+            row_QM[only_q, :wanted], _ = self._search_lists(
+                query_QD[only_q], list_QP[only_q], score_QP[only_q], wanted, among
+            )
         return row_QM[:, :-1]
 
-    def _walk(
+    def _search_lists(
         self,
         query_QD: NDArray[np.float32],
         list_QP: NDArray[np.int64],
@@ -97,11 +99,11 @@ class Lists:
         assigned, distances, found, rows = (faiss.swig_ptr(a) for a in (list_QP, score_QP, code_QM, row_QM))
         self.inverted.search_preassigned_c(
             len(query_QD), faiss.swig_ptr(query_QD), most, assigned, distances, found, rows, False,
-            _parameters(nprobe=list_QP.shape[1], sel=only(among)),
+            _parameters(nprobe=list_QP.shape[1], sel=faiss_selector(among)),
         )  # fmt: skip
         return row_QM, code_QM
 
-    def _nearest(
+    def _nearest_lists(
         self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return as many lists (Q, P) as each query's effort, filled with −1, and the scores of their centroids."""
@@ -116,7 +118,7 @@ class Lists:
         np.copyto(score_QP, score_QP[:, :1], where=list_QP < 0)
         return list_QP, score_QP
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return how many lists there are."""
         return {"lists": int(self.inverted.nlist)}
 
@@ -125,7 +127,7 @@ class Lists:
         faiss.write_index(self.inverted, str(path))
 
 
-def _best_first(
+def _sort_lists(
     list_QP: NDArray[np.int64], score_QP: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the lists of each query by their scores, and the fill behind them."""
@@ -139,11 +141,11 @@ def build(
     topics: Topics | None = None,
     *,
     queries: NDArray[np.float32] | None = None,
-    promise: Promise = PROMISE,
+    promise: RecallTarget = DEFAULT_TARGET,
     lists: int | None = None,
     seed: int = 0,
     progress: Progress = silent,
-) -> Tuned:
+) -> ApproximateIndex:
     """Build, and tune the probes.
 
     Args:
@@ -159,18 +161,18 @@ def build(
     Raises:
         DataError: vectors or queries not finite, or ids repeated.
     """
-    rows = checked_rows(ids, vectors, topics)
+    rows = make_item_table(ids, vectors, topics)
     lists = lists or min(len(rows), 2 ** round(np.log2(2 * np.sqrt(len(rows)))))
-    engine = Lists(_train(rows, lists, seed, progress))
-    return tuned.build(rows, engine, queries, promise, seed=seed, progress=progress)
+    engine = InvertedLists(_train(rows, lists, seed, progress))
+    return approximate.build_tuned(rows, engine, queries, promise, seed=seed, progress=progress)
 
 
-def opened(folder: Path, record: dict[str, Any]) -> Tuned:
+def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     """Open a saved index; see ``tuned.opened``."""
-    return tuned.opened(folder, record, FAISS_FILE, lambda file: Lists(faiss.read_index(file)))
+    return approximate.open_tuned(folder, record, FAISS_FILE, lambda file: InvertedLists(faiss.read_index(file)))
 
 
-def _train(rows: Rows, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
+def _train(rows: ItemTable, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
     faiss.omp_set_num_threads(1)
     coarse = f"IVF{lists}_HNSW32" if lists >= _GRAPH_FROM_LISTS else f"IVF{lists}"
     inverted: Any = faiss.index_factory(rows.dimension, f"{coarse},PQ{rows.dimension}x4fs", faiss.METRIC_INNER_PRODUCT)
@@ -182,7 +184,7 @@ def _train(rows: Rows, lists: int, seed: int, progress: Progress) -> Any:  # noq
     sample = np.resize(sample, max(wanted, _CODES))  # fewer vectors than codes: again and again
     progress(0, len(rows), "lists")
     inverted.train(np.ascontiguousarray(rows.vectors_nD[sample]))
-    for start in range(0, len(rows), _ADDED_AT_ONCE):
-        inverted.add(np.ascontiguousarray(rows.vectors_nD[start : start + _ADDED_AT_ONCE]))
-        progress(min(start + _ADDED_AT_ONCE, len(rows)), len(rows), "items")
+    for start in range(0, len(rows), _ADD_BATCH):
+        inverted.add(np.ascontiguousarray(rows.vectors_nD[start : start + _ADD_BATCH]))
+        progress(min(start + _ADD_BATCH, len(rows)), len(rows), "items")
     return inverted

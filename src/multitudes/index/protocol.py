@@ -26,7 +26,7 @@ class Topics(NamedTuple):
     topic: NDArray[np.int64]
 
     @classmethod
-    def of(cls, length_n: NDArray[np.int64], topic: NDArray[np.int64]) -> "Topics":
+    def from_counts(cls, length_n: NDArray[np.int64], topic: NDArray[np.int64]) -> "Topics":
         """Return the topics of items that have so many each, named one after the other."""
         return cls(np.concatenate([[0], np.cumsum(length_n)]).astype(np.int64), topic)
 
@@ -47,7 +47,7 @@ class Hits(NamedTuple):
         """Return the scores of ``ids(query)``."""
         return self.score_QN[query, : self.count_Q[query]]
 
-    def rows(self, chosen: slice | NDArray[np.int64]) -> "Hits":
+    def select(self, chosen: slice | NDArray[np.int64]) -> "Hits":
         """Return what some of the queries found."""
         log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[chosen]
         return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen], log_sum_Q)
@@ -132,3 +132,26 @@ class Index(Searchable, Protocol):
             UsageError: an id is not held. Nothing is removed then.
         """
         ...
+
+
+class Segment(Searchable, Protocol):
+    """An index that never changes: all of ``Index`` but ``add`` and ``remove``."""
+
+    def topics(self) -> Topics:
+        """Return the topics of every item, in the order of ``ids()``."""
+        ...
+
+    def without(self, ids: NDArray[np.int64]) -> Searchable:
+        """Return the segment for searches that find none of some items, which are looked up once.
+
+        Sums are still those of all items; ``ids`` ascend.
+        """
+        ...
+
+
+class Items(NamedTuple):
+    """Items as a build takes them."""
+
+    ids: NDArray[np.int64]
+    vectors_nD: NDArray[np.float32]
+    topics: Topics

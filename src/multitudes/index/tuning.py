@@ -15,24 +15,24 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.item_table import ItemTable, as_float32
 from multitudes.index.protocol import Hits
-from multitudes.index.rows import Rows, as_float32
-from multitudes.index.spread import Spread
-from multitudes.index.sweep import sweep
+from multitudes.index.scan import scan_in_blocks
+from multitudes.index.score_distribution import ScoreDistribution
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
 _QUERIES = 256  # on which a depth is tuned; as many more check it
-_SHALLOW = 10  # the least depth that is tuned; above a tenth of the corpus a scan is as fast
-_GLANCED = 32  # queries on which it is seen that no effort is enough
-_ALWAYS_WORTH = 1_000  # proposals, however few the items
-_RERANKED = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
+_MIN_DEPTH = 10  # the least depth that is tuned; above a tenth of the corpus a scan is as fast
+_SCREENING_QUERIES = 32  # queries on which it is seen that no effort is enough
+_MIN_PROPOSAL_CAP = 1_000  # proposals, however few the items
+_RERANK_BUDGET = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
 _SIMILAR, _FEW = 12, 128  # times as many proposals in one call; of so many queries
-_AT_ONCE = 256  # queries in a call: what FAISS keeps of each stays in the cache (2,048 take a tenth longer)
+_QUERIES_PER_CALL = 256  # queries in a call: what FAISS keeps of each stays in the cache (2,048 take a tenth longer)
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
 
 
-class Promise(NamedTuple):
+class RecallTarget(NamedTuple):
     """What an index is tuned to."""
 
     recall: float  # share of the exact answer that a search finds
@@ -40,7 +40,7 @@ class Promise(NamedTuple):
     scanned: int  # topics of up to so many items are scanned
 
 
-PROMISE = Promise(recall=0.97, deepest=10_000, scanned=100_000)
+DEFAULT_TARGET = RecallTarget(recall=0.97, deepest=10_000, scanned=100_000)
 
 
 class Level(NamedTuple):
@@ -64,7 +64,7 @@ class TopicLevel(NamedTuple):
     scanned: bool  # since that recall is too low
 
 
-class Walk(NamedTuple):
+class QueryLevels(NamedTuple):
     """How each of Q queries is searched: what its level says."""
 
     depth_Q: NDArray[np.int64]
@@ -72,7 +72,7 @@ class Walk(NamedTuple):
     proposals_Q: NDArray[np.int64]
 
     @classmethod
-    def of(cls, level_Q: Sequence[Level]) -> "Walk":
+    def from_levels(cls, level_Q: Sequence[Level]) -> "QueryLevels":
         """Return the levels of the queries as columns."""
         return cls(*np.array([(level.depth, level.effort, level.proposals) for level in level_Q], dtype=np.int64).T)
 
@@ -81,25 +81,25 @@ class Tuning(NamedTuple):
     """The levels of an engine, the shallowest first, and on what they were measured."""
 
     levels: tuple[Level, ...]
-    promise: Promise
+    promise: RecallTarget
     tuned_on: str
     queries: int
     checked_on: int  # queries
     topics: tuple[TopicLevel, ...] = ()
 
-    def places(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+    def level_positions(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the place of the level that is deep enough; behind the last where none is."""
         return np.searchsorted([level.depth for level in self.levels], depth_Q)
 
-    def together(
+    def group_queries(
         self, depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64]
-    ) -> Iterator[tuple["Walk | None", NDArray[np.int64]]]:
+    ) -> Iterator[tuple["QueryLevels | None", NDArray[np.int64]]]:
         """Yield queries that are searched in one call, at most so many, and how; None where no level is deep enough.
 
         An engine reads once what several queries of a call look at, but makes room for as many proposals of each as of
         the one that has most. Many queries look at the same things anyway.
         """
-        at_W = self.places(depth_Q[waiting_W])
+        at_W = self.level_positions(depth_Q[waiting_W])
         times = _SIMILAR if len(at_W) <= _FEW else 1
         calls: list[list[int]] = []
         for at in sorted(set(at_W.tolist())):
@@ -110,16 +110,20 @@ class Tuning(NamedTuple):
                 calls.append([at])
         for places in calls:
             chosen = np.flatnonzero((at_W >= places[0]) & (at_W <= places[-1]))
-            for start in range(0, len(chosen), _AT_ONCE):
-                some = chosen[start : start + _AT_ONCE]
-                walk = Walk.of([self.levels[at] for at in at_W[some]]) if places[0] < len(self.levels) else None
+            for start in range(0, len(chosen), _QUERIES_PER_CALL):
+                some = chosen[start : start + _QUERIES_PER_CALL]
+                walk = (
+                    QueryLevels.from_levels([self.levels[at] for at in at_W[some]])
+                    if places[0] < len(self.levels)
+                    else None
+                )
                 yield walk, waiting_W[some]
 
-    def scans(self, topic: int, items: int) -> bool:
+    def scans_topic(self, topic: int, items: int) -> bool:
         """Say whether a topic of so many items is scanned."""
         return items <= self.promise.scanned or any(one.scanned for one in self.topics if one.topic == topic)
 
-    def record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return the same as JSON has it."""
         return {
             **self._asdict(),
@@ -129,11 +133,11 @@ class Tuning(NamedTuple):
         }
 
 
-def from_record(record: dict[str, Any]) -> Tuning:
+def tuning_from_record(record: dict[str, Any]) -> Tuning:
     """Return what ``Tuning.record`` returned."""
     return Tuning(
         tuple(Level(**level) for level in record["levels"]),
-        Promise(**record["promise"]),
+        RecallTarget(**record["promise"]),
         record["tuned_on"],
         record["queries"],
         record["checked_on"],
@@ -144,12 +148,12 @@ def from_record(record: dict[str, Any]) -> Tuning:
 class Sample(NamedTuple):
     """User vectors that are not in the index."""
 
-    tuned_QD: NDArray[np.float32]
-    checked_QD: NDArray[np.float32]  # held out from tuning
+    tuning_QD: NDArray[np.float32]
+    validation_QD: NDArray[np.float32]  # held out from tuning
     name: str
 
 
-def sample(queries: NDArray[np.float32] | None, rows: Rows, seed: int) -> Sample:
+def sample_queries(queries: NDArray[np.float32] | None, rows: ItemTable, seed: int) -> Sample:
     """Draw the queries to tune and to check on.
 
     Without any, items with added noise stand in, and the name says so: they sit closer to their neighbours than users
@@ -165,7 +169,7 @@ def sample(queries: NDArray[np.float32] | None, rows: Rows, seed: int) -> Sample
     return Sample(drawn_QD[:half], drawn_QD[half:], name)
 
 
-def _noisy_items(rows: Rows, seed: int) -> NDArray[np.float32]:
+def _noisy_items(rows: ItemTable, seed: int) -> NDArray[np.float32]:
     """Return stand-in queries: items, each moved by noise as long as itself; no fewer than two."""
     rng = generator(seed, "index", "tune")
     base_QD = rows.vectors_nD[rng.choice(len(rows), 2 * min(len(rows), _QUERIES), replace=len(rows) < 2 * _QUERIES)]
@@ -191,7 +195,7 @@ class Engine(Protocol):
     def propose(
         self,
         query_QD: NDArray[np.float32],
-        walk: Walk,
+        walk: QueryLevels,
         wanted_Q: NDArray[np.int64],
         among: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
@@ -204,10 +208,10 @@ class Engine(Protocol):
         ...
 
 
-Ranked = Callable[[NDArray[np.float32], Level], Hits]  # queries, and the level to search them at
+SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries, and the level to search them at
 
 
-class Choice(NamedTuple):
+class ParameterGrid(NamedTuple):
     """What a level is chosen from; see ``Engine``."""
 
     efforts: Sequence[int]
@@ -215,7 +219,12 @@ class Choice(NamedTuple):
 
 
 def tune(
-    choice: Choice, ranked: Ranked, rows: Rows, some: Sample, promise: Promise, progress: Progress = silent
+    choice: ParameterGrid,
+    ranked: SearchAtLevel,
+    rows: ItemTable,
+    some: Sample,
+    promise: RecallTarget,
+    progress: Progress = silent,
 ) -> Tuning:
     """Find the least effort for each depth.
 
@@ -227,69 +236,70 @@ def tune(
         promise: what is to be reached.
         progress: told before each depth.
     """
-    wanted = depths(min(promise.deepest, max(_SHALLOW, len(rows) // 10), len(rows)))
+    wanted = tuned_depths(min(promise.deepest, max(_MIN_DEPTH, len(rows) // 10), len(rows)))
     truth, check = (
-        sweep(part_QD, rows.ids, rows.vectors_nD, wanted[-1], progress) for part_QD in (some.tuned_QD, some.checked_QD)
+        scan_in_blocks(part_QD, rows.ids, rows.vectors_nD, wanted[-1], progress)
+        for part_QD in (some.tuning_QD, some.validation_QD)
     )
     levels: list[Level] = []
-    mean_Q, deviation_Q = Spread(rows).of(some.tuned_QD)
+    mean_Q, deviation_Q = ScoreDistribution(rows).mean_and_deviation(some.tuning_QD)
     start = 0
     for place, depth in enumerate(wanted):
         progress(place, len(wanted), f"depth {depth:,}")
-        found = _least(_Trial(ranked, some.tuned_QD, truth, depth, promise.recall), choice, start, len(rows))
+        found = _least_effort(_Trial(ranked, some.tuning_QD, truth, depth, promise.recall), choice, start, len(rows))
         if found is None:
             continue  # a deeper level serves this depth too, and a scan where none is left
         start, level = found
-        shares_Q = _shares(ranked, some.checked_QD, check, level)
+        shares_Q = _recalls(ranked, some.validation_QD, check, level)
         height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
         levels.append(level._replace(checked=round(float(shares_Q.mean()), 4), height=round(height, 4)))
-    return Tuning(tuple(levels), promise, some.name, len(some.tuned_QD), len(some.checked_QD))
+    return Tuning(tuple(levels), promise, some.name, len(some.tuning_QD), len(some.validation_QD))
 
 
-def depths(deepest: int) -> list[int]:
+def tuned_depths(deepest: int) -> list[int]:
     """Return the depths that are tuned: 10, 20, 50, 100, … and ``deepest``."""
-    steps = [step * _SHALLOW * 10**power for power in range(12) for step in (1, 2, 5)]
+    steps = [step * _MIN_DEPTH * 10**power for power in range(12) for step in (1, 2, 5)]
     return [*(step for step in steps if step < deepest), deepest]
 
 
 class _Trial(NamedTuple):
     """Measures one depth."""
 
-    ranked: Ranked
+    search: SearchAtLevel
     query_QD: NDArray[np.float32]
     truth: Hits
     depth: int
-    asked: float
+    required: float
 
-    def level(self, effort: int, proposals: int) -> Level:
+    def measure(self, effort: int, proposals: int) -> Level:
         """Return a level with its recall."""
         level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
-        share_Q = _shares(self.ranked, self.query_QD, self.truth, level)
+        share_Q = _recalls(self.search, self.query_QD, self.truth, level)
         mean, error = float(share_Q.mean()), float(share_Q.std()) / max(1, len(share_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
     def reaches(self, level: Level) -> bool:
         """Say whether a level is good enough."""
-        return level.at_least >= self.asked
+        return level.at_least >= self.required
 
 
-def _least(trial: _Trial, choice: Choice, start: int, items: int) -> tuple[int, Level] | None:
+def _least_effort(trial: _Trial, choice: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
     """Return the place of the least effort that reaches the recall, looked for from ``start`` on, and its level."""
-    few = trial._replace(query_QD=trial.query_QD[:_GLANCED])
+    few = trial._replace(query_QD=trial.query_QD[:_SCREENING_QUERIES])
     for proposals in (min(items, wanted) for wanted in choice.proposals(trial.depth)):
-        if proposals > max(_ALWAYS_WORTH, items // 5):
+        if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
-        if few.level(choice.efforts[-1], proposals).recall < trial.asked:
+        if few.measure(choice.efforts[-1], proposals).recall < trial.required:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
-        place, level = _first(trial, choice.efforts, start, proposals)
+        place, level = _first_sufficient(trial, choice.efforts, start, proposals)
         if trial.reaches(level):
             return place, level
     return None
 
 
-def _first(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
+def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
     """Return the first place that reaches the recall, looked for from ``start`` on; the last place where none does."""
-    level = functools.cache(lambda place: trial.level(efforts[place], proposals))
+    level = functools.cache(lambda place: trial.measure(efforts[place], proposals))
     low, high, step = 0, start, 1  # by strides first: the great efforts are the slow ones
     while high < len(efforts) - 1 and not trial.reaches(level(high)):
         low, high, step = high + 1, min(len(efforts) - 1, high + step), 2 * step
@@ -297,9 +307,9 @@ def _first(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) ->
     return place, level(place)
 
 
-def _shares(ranked: Ranked, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
+def _recalls(ranked: SearchAtLevel, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
     """Return the share of its exact answer that each query finds."""
-    some = slice(0, max(32, _RERANKED // level.proposals))
+    some = slice(0, max(32, _RERANK_BUDGET // level.proposals))
     found = ranked(query_QD[some], level)
     return np.array(
         [

@@ -18,85 +18,88 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from multitudes.disk import write_text
+from multitudes.atomic import write_text
 from multitudes.errors import ArtefactError
-from multitudes.locks import locked
-from multitudes.logs.schemas import Kinds, LogName
+from multitudes.locks import lock
+from multitudes.logs.schemas import IdTypes, LogName
 
 FORMAT, FORMAT_VERSION = "multitudes-log", 1
-PART, SPOOL = ".parquet", ".spool"
-_MOMENT = "%Y%m%dT%H%M%S.%fZ"
+SEGMENT_SUFFIX, SPOOL_SUFFIX = ".parquet", ".spool"
+_TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
-def make(folder: Path, log: LogName, kinds: Kinds) -> None:
+def make_log_folder(folder: Path, log: LogName, kinds: IdTypes) -> None:
     """Make the folder of a log, or check that the one that is there has such ids.
 
     Raises:
         ArtefactError: another log is there, or one whose ids are of another type.
     """
     record = {"format": FORMAT, "version": FORMAT_VERSION, "log": log, "ids": kinds._asdict()}
-    workshop(folder).mkdir(parents=True, exist_ok=True)
+    working_folder(folder).mkdir(parents=True, exist_ok=True)
     file = folder / "log.json"
     if not file.exists():
         write_text(file, json.dumps(record) + "\n")
-    elif (found := _record(file)) != record:
+    elif (found := _read_record(file)) != record:
         raise ArtefactError(
             f"{folder}: holds the log {json.dumps(found)}; expected {json.dumps(record)}. Choose another folder"
         )
 
 
-def _record(file: Path) -> Any:  # noqa: ANN401
+def _read_record(file: Path) -> Any:  # noqa: ANN401
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
         raise ArtefactError(f"{file}: no JSON; expected the record of a log. Choose another folder") from None
 
 
-def workshop(folder: Path) -> Path:
+def working_folder(folder: Path) -> Path:
     """Return where spools, notes and what is not finished lie."""
     return folder / "open"
 
 
-def new_spool(folder: Path, now_s: float) -> Path:
+def new_spool_path(folder: Path, now_s: float) -> Path:
     """Return a name that no other process takes."""
-    return workshop(folder) / f"{datetime.fromtimestamp(now_s, UTC):{_MOMENT}}-{secrets.token_hex(4)}{SPOOL}"
+    return (
+        working_folder(folder)
+        / f"{datetime.fromtimestamp(now_s, UTC):{_TIME_FORMAT}}-{secrets.token_hex(4)}{SPOOL_SUFFIX}"
+    )
 
 
-def begun_s(file: Path) -> float:
+def start_time_s(file: Path) -> float:
     """Return the moment at which a spool, or the part that it became, was begun."""
     moment = file.name.lstrip(".").split("-", maxsplit=1)[0]
-    return datetime.strptime(moment, _MOMENT).replace(tzinfo=UTC).timestamp()
+    return datetime.strptime(moment, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
 
 
-def parts(folder: Path) -> list[Path]:
+def list_segments(folder: Path) -> list[Path]:
     """Return the parts, the oldest first."""
-    return sorted(folder.glob(f"*{PART}"))
+    return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
-def spools(folder: Path) -> list[Path]:
+def list_spools(folder: Path) -> list[Path]:
     """Return the spools, the oldest first."""
-    return sorted(file for file in workshop(folder).glob(f"*{SPOOL}") if not file.name.startswith("."))
+    return sorted(file for file in working_folder(folder).glob(f"*{SPOOL_SUFFIX}") if not file.name.startswith("."))
 
 
-def unnamed(folder: Path) -> list[Path]:
+def list_unnamed_spools(folder: Path) -> list[Path]:
     """Return the spools without a name yet: a writer that was killed while it made one has left it, empty."""
-    return sorted(workshop(folder).glob(f".*{SPOOL}"))
+    return sorted(working_folder(folder).glob(f".*{SPOOL_SUFFIX}"))
 
 
-def part_of(folder: Path, spool: Path) -> Path:
+def segment_path(folder: Path, spool: Path) -> Path:
     """Return the part that a spool becomes."""
-    return folder / f"{spool.stem}{PART}"
+    return folder / f"{spool.stem}{SEGMENT_SUFFIX}"
 
 
-def partial(folder: Path, part: Path) -> Path:
+def partial_path(folder: Path, part: Path) -> Path:
     """Return where a part is written until it is whole."""
-    return workshop(folder) / f"{part.name}.partial"
+    return working_folder(folder) / f"{part.name}.partial"
 
 
-def changing(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
+def lock_log(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
     """Hold the one right to make, rewrite and remove files of a log that are no longer appended to.
 
     Returns:
         A context that says whether it was had; always True with ``wait``.
     """
-    return locked(workshop(folder) / "lock", wait=wait)
+    return lock(working_folder(folder) / "lock", wait=wait)

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from multitudes.locks import locked
+from multitudes.locks import lock
 
 
 class Spool:
@@ -37,7 +37,7 @@ class Spool:
         Raises:
             OSError: it does not take it, as when the disk is full.
         """
-        line = _framed(payload)
+        line = _frame(payload)
         written = os.write(self._descriptor, line)
         if written < len(line):
             os.ftruncate(self._descriptor, self.size)
@@ -56,24 +56,24 @@ class Line(NamedTuple):
     payload: bytes | None  # None: torn, or otherwise not what was written
 
 
-def read(file: Path) -> Iterator[Line]:
+def read_lines(file: Path) -> Iterator[Line]:
     """Yield the lines of a spool in their order."""
     end = 0
     with file.open("rb") as stream:
         for line in stream:
             end += len(line)
-            yield Line(end, _checked(line))
+            yield Line(end, _verify_line(line))
 
 
-def _checked(line: bytes) -> bytes | None:
+def _verify_line(line: bytes) -> bytes | None:
     payload = line[9:-1]
-    return payload if line == _framed(payload) else None
+    return payload if line == _frame(payload) else None
 
 
-def _framed(payload: bytes) -> bytes:
+def _frame(payload: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(payload), payload)
 
 
-def abandoned(file: Path) -> AbstractContextManager[bool]:
+def lock_if_abandoned(file: Path) -> AbstractContextManager[bool]:
     """Say whether nobody writes to the spool ``file`` any more; nobody else can find so while the context lasts."""
-    return locked(file, wait=False, make=False)
+    return lock(file, wait=False, create=False)

@@ -5,14 +5,27 @@ Legend: B users · M measures · R resamples.
 Every figure of an evaluation is a ratio of two sums over users: hits / targets, the sum of recall / users, hits in the
 tail / targets in the tail. One set of resampled users serves all measures at once, so the difference of two measures is
 paired by construction: within a resample both see the same users.
+
+What another training seed would change: draws over users *and* seeds.
+
+Legend: S seeds · B users · M methods · R resamples.
+
+Every seed's model meets the same users. So the figure of one seed is the method's own rate, plus what these users are,
+plus what this seed's model is, plus how this model happens to meet these users (the interaction). A bootstrap over
+users of the mean over seeds covers users and interaction, not the seeds: for these, noise is added to its draws.
+
+Resampling three seeds with replacement, as one resamples users, is not enough: it understates their variance by a third
+and knows no tails. The noise added here is Student's t with the seeds' own variance (a fiducial draw, as in the
+Behrens–Fisher interval), from which the interaction is taken off, since the users' bootstrap has it already.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_RESAMPLES_AT_ONCE = 64  # bounds the memory of the weights to 64 rows of B
+_RESAMPLES_PER_CHUNK = 64  # bounds the memory of the weights to 64 rows of B
 
 
 class Interval(NamedTuple):
@@ -40,12 +53,12 @@ class Estimates(NamedTuple):
 
     def relative(self, measure: int, reference: int, level: float = 0.95) -> Interval:
         """Return the percentile interval of ``measure`` / ``reference`` − 1, paired by user."""
-        draws = _divided(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
-        value = _divided(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
+        draws = _ratio(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
+        value = _ratio(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
         return _interval(float(value), draws, level)
 
 
-def ratios(
+def bootstrap_ratios(
     numerator_BM: NDArray[np.float64],
     denominator_BM: NDArray[np.float64],
     resamples: int,
@@ -57,15 +70,15 @@ def ratios(
     """
     n_measures = numerator_BM.shape[1]
     stacked = np.concatenate([numerator_BM, denominator_BM], axis=1)
-    sums_RM = resampled_sums(stacked, resamples, generator)
+    sums_RM = bootstrap_sums(stacked, resamples, generator)
     total = stacked.sum(axis=0)
     return Estimates(
-        value_M=_divided(total[:n_measures], total[n_measures:]),
-        draw_RM=_divided(sums_RM[:, :n_measures], sums_RM[:, n_measures:]),
+        value_M=_ratio(total[:n_measures], total[n_measures:]),
+        draw_RM=_ratio(sums_RM[:, :n_measures], sums_RM[:, n_measures:]),
     )
 
 
-def resampled_sums(
+def bootstrap_sums(
     value_BM: NDArray[np.float64], resamples: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return the sums of the columns over ``resamples`` draws of B users with replacement, shape (R, M)."""
@@ -73,14 +86,14 @@ def resampled_sums(
     sums_RM = np.zeros((resamples, value_BM.shape[1]))
     if n_users == 0:
         return sums_RM
-    for start in range(0, resamples, _RESAMPLES_AT_ONCE):
-        rows = range(start, min(start + _RESAMPLES_AT_ONCE, resamples))
+    for start in range(0, resamples, _RESAMPLES_PER_CHUNK):
+        rows = range(start, min(start + _RESAMPLES_PER_CHUNK, resamples))
         # How often each user was drawn; as a matrix, so that the sums are one product.
-        sums_RM[rows.start : rows.stop] = _multiplicity(len(rows), n_users, generator) @ value_BM
+        sums_RM[rows.start : rows.stop] = _draw_counts(len(rows), n_users, generator) @ value_BM
     return sums_RM
 
 
-def _multiplicity(n_rows: int, n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _draw_counts(n_rows: int, n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
     drawn_RB = generator.integers(n_users, size=(n_rows, n_users)) + n_users * np.arange(n_rows)[:, None]
     times = np.bincount(drawn_RB.ravel(), minlength=n_rows * n_users)
     return times.reshape(n_rows, n_users).astype(np.float64)
@@ -106,7 +119,91 @@ def _interval(value: float, draws: NDArray[np.float64], level: float) -> Interva
     return Interval(float(value), float(low), float(high))
 
 
-def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
     ratio = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=ratio, where=denominator != 0)
     return ratio
+
+
+Column = NDArray[np.float64]
+# method: each seed is a model of its own. control: the models of a method, asked otherwise. baseline: nothing is
+# trained, so another seed changes nothing.
+Role = Literal["method", "control", "baseline"]
+
+
+class SeedOutcomes(NamedTuple):
+    """What each user got from each seed of one method."""
+
+    value_SB: Column
+    role: Role = "method"
+
+
+def bootstrap_users_and_seeds(
+    methods: Sequence[SeedOutcomes],
+    weight_B: Column,
+    resamples: int,
+    users: np.random.Generator,
+    seeds: np.random.Generator,
+) -> Estimates:
+    """Return Σ value / Σ weight of each method, the mean over its seeds, with draws over users and seeds.
+
+    Args:
+        methods: M of them; the number of seeds may differ. Methods of one seed each say nothing of other seeds.
+        weight_B: what the outcomes are a share of: targets for a hit rate, ones for a mean over users.
+        resamples: R.
+        users: stream of the resamples of users; an equal stream pairs figures that are made apart.
+        seeds: stream of the noise of the seeds.
+    """
+    mean_BM = np.stack([method.value_SB.mean(axis=0) for method in methods], axis=1)
+    weight_BM = np.broadcast_to(weight_B[:, None], mean_BM.shape)
+    estimates = bootstrap_ratios(mean_BM, weight_BM, resamples, users)
+    return Estimates(estimates.value_M, estimates.draw_RM + _seed_noise(methods, weight_B, resamples, seeds))
+
+
+def rate_per_seed(value_SB: Column, weight_B: Column) -> Column:
+    """Return the figure of each seed, shape (S,); NaN where the weights sum to zero."""
+    total = weight_B.sum()
+    return value_SB.sum(axis=1) / total if total else np.full(len(value_SB), np.nan)
+
+
+def seed_variance(value_SB: Column, weight_B: Column) -> float:
+    """Return the unbiased estimate of the variance of a seed's figure beyond the interaction; it may be negative.
+
+    The mean squares of a two-way layout with one outcome in each cell: between seeds, less the interaction. NaN for
+    one seed.
+    """
+    n_seeds, total = len(value_SB), weight_B.sum()
+    if n_seeds < 2 or not total:
+        return float("nan")
+    rate_S = rate_per_seed(value_SB, weight_B)
+    own_S1 = (rate_S - rate_S.mean())[:, None]
+    interaction_SB = value_SB - value_SB.mean(axis=0) - own_S1 * weight_B
+    of_interaction = float((interaction_SB**2).sum() / ((n_seeds - 1) * total**2))
+    return float(rate_S.var(ddof=1)) - of_interaction
+
+
+def _seed_noise(
+    methods: Sequence[SeedOutcomes], weight_B: Column, resamples: int, seeds: np.random.Generator
+) -> Column:
+    """Return what the mean over other seeds could be off by, shape (R, M); zero for what no seed changes.
+
+    Two or three seeds say little about their variance, and often look alike by luck. So a method's variance is its own
+    or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
+    """
+    own_M = np.array([seed_variance(method.value_SB, weight_B) for method in methods])
+    n_seeds_M = np.array([len(method.value_SB) for method in methods])
+    by_chance_M = np.array([_varies_by_seed(method) for method in methods])
+    models_M = by_chance_M & np.array([method.role == "method" for method in methods])
+    freedom_M = np.where(models_M & np.isfinite(own_M), n_seeds_M - 1, 0)
+    freedom = int(freedom_M.sum())
+    if freedom == 0:
+        return np.zeros((resamples, len(methods)))
+    pooled = max(0.0, float(np.nansum(own_M * freedom_M)) / freedom)
+    variance_M = np.where(by_chance_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
+    return seeds.standard_t(freedom, size=(resamples, len(methods))) * np.sqrt(variance_M)
+
+
+def _varies_by_seed(method: SeedOutcomes) -> bool:
+    """Return False for what another seed would not change: baselines, and methods whose seeds all answer alike."""
+    alike = len(method.value_SB) > 1 and bool((method.value_SB == method.value_SB[0]).all())
+    return method.role != "baseline" and not alike

@@ -10,20 +10,20 @@ such users as hits at every cut-off.)
 import numpy as np
 from numpy.typing import NDArray
 
-_TARGETS_AT_ONCE = 4096  # bounds the memory of the comparison to this many rows of N
+_TARGETS_PER_CHUNK = 4096  # bounds the memory of the comparison to this many rows of N
 
 
-def owners(offset: NDArray[np.int64]) -> NDArray[np.int64]:
+def target_rows(offset: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return for each flat target the row of its user, shape (T,)."""
     return np.repeat(np.arange(len(offset) - 1, dtype=np.int64), np.diff(offset))
 
 
-def per_user(value_T: NDArray[np.generic], offset: NDArray[np.int64]) -> NDArray[np.float64]:
+def sum_per_user(value_T: NDArray[np.generic], offset: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the sum of ``value_T`` over each user's targets, shape (B,); zero for users without targets."""
-    return np.bincount(owners(offset), value_T, len(offset) - 1).astype(np.float64)
+    return np.bincount(target_rows(offset), value_T, len(offset) - 1).astype(np.float64)
 
 
-def listed_ranks(
+def ranks_in_list(
     ranked_BN: NDArray[np.int64], offset: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the rank of each target in its user's list, infinite where absent, shape (T,).
@@ -36,9 +36,9 @@ def listed_ranks(
     rank_T = np.full(len(target), np.inf)
     if ranked_BN.shape[1] == 0:
         return rank_T
-    owner_T = owners(offset)
-    for start in range(0, len(target), _TARGETS_AT_ONCE):
-        part = slice(start, start + _TARGETS_AT_ONCE)
+    owner_T = target_rows(offset)
+    for start in range(0, len(target), _TARGETS_PER_CHUNK):
+        part = slice(start, start + _TARGETS_PER_CHUNK)
         equal = ranked_BN[owner_T[part]] == target[part, None]
         position = equal.argmax(axis=1)
         found = equal[np.arange(len(position)), position] & (target[part] > 0)
@@ -46,7 +46,7 @@ def listed_ranks(
     return rank_T
 
 
-def scored_ranks(
+def ranks_by_score(
     score_BI: NDArray[np.floating], offset: NDArray[np.int64], target: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the rank of each target when every item is ranked by its score, shape (T,).
@@ -72,22 +72,22 @@ def scored_ranks(
 
 def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return how many of each user's targets stand within the cut-off, shape (B,)."""
-    return per_user(rank_T <= cutoff, offset)
+    return sum_per_user(rank_T <= cutoff, offset)
 
 
 def recall(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return found targets / targets of each user, shape (B,); NaN for a user without targets."""
-    return _divided(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))
+    return _ratio(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))
 
 
 def ndcg(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return NDCG@cutoff of each user: gain 1/log2(rank + 1), divided by the best that is possible, shape (B,)."""
     gain_T = np.where(rank_T <= cutoff, 1.0 / np.log2(rank_T + 1.0), 0.0)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])
-    return _divided(per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])
+    return _ratio(sum_per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])
 
 
-def _divided(numerator_B: NDArray[np.float64], denominator_B: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(numerator_B: NDArray[np.float64], denominator_B: NDArray[np.float64]) -> NDArray[np.float64]:
     ratio_B = np.full(len(numerator_B), np.nan)
     np.divide(numerator_B, denominator_B, out=ratio_B, where=denominator_B > 0)
     return ratio_B

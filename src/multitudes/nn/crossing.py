@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.dropout import Dropout
+from multitudes.nn.primitives import Dropout
 
 
 class CrossingConfig(Config):
@@ -23,7 +23,7 @@ class CrossingConfig(Config):
     mask_width: int = Field(128, ge=8, description="dhen: width of a MaskNet block")
 
 
-def crossing(config: CrossingConfig, fields: int, width: int, dropout: float) -> nn.Module:
+def build_crossing(config: CrossingConfig, fields: int, width: int, dropout: float) -> nn.Module:
     """Return a module (..., F, D) -> (..., D)."""
     if config.kind == "mlp":
         return MLPCrossing(fields, width, config.hidden, dropout)

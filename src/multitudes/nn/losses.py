@@ -1,4 +1,11 @@
-"""Sampled softmax with a shared pool of negatives and logQ correction (Yi et al. 2019; method §3).
+"""Condition association: which interest explains a training example, and the loss that follows (method §1, §3).
+
+Each function takes the scores of the positives under every interest and the log-sum-exp of the negatives under every
+interest, and returns the loss of each positive. Pure functions.
+
+Legend: B users · T positives of a user · K interests. ``mask_BK`` is True where an interest exists.
+
+Sampled softmax with a shared pool of negatives and logQ correction (Yi et al. 2019; method §3).
 
 Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · D width.
 """
@@ -8,10 +15,48 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from multitudes.nn.masking import masked_low
+from multitudes.nn.primitives import mask_with_lowest
 
 
-def corrected(score: Tensor, log_q: Tensor) -> Tensor:
+def softmax_loss(positive: Tensor, negative: Tensor) -> Tensor:
+    """Return -log(e^s+ / (e^s+ + e^n)), n being the log-sum-exp of the negatives; element by element."""
+    return torch.logaddexp(positive, negative) - positive
+
+
+def hard_argmax_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor) -> Tensor:
+    """Train only the interest that is nearest to the target (the paper's DCM); (B, T)."""
+    best_BT1 = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).argmax(dim=2, keepdim=True)
+    negative_BTK = negative_BK.unsqueeze(1).expand_as(positive_BTK)
+    return softmax_loss(positive_BTK.gather(2, best_BT1), negative_BTK.gather(2, best_BT1)).squeeze(2)
+
+
+def gumbel_loss(
+    positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    """Train the interest drawn by a straight-through Gumbel-softmax, the paper's cure for collapse; (B, T)."""
+    uniform_BTK = torch.rand(positive_BTK.shape, generator=generator).to(positive_BTK.device).clamp(1e-9, 1 - 1e-7)
+    noisy_BTK = (positive_BTK - (-uniform_BTK.log()).log()) / temperature
+    # Masked after the division: the lowest finite value divided by a small temperature is infinite.
+    soft_BTK = mask_with_lowest(noisy_BTK, mask_BK.unsqueeze(1)).softmax(dim=2)
+    hard_BTK = torch.zeros_like(soft_BTK).scatter(2, soft_BTK.argmax(dim=2, keepdim=True), 1.0)
+    choice_BTK = hard_BTK + soft_BTK - soft_BTK.detach()
+    loss_BTK = softmax_loss(positive_BTK, negative_BK.unsqueeze(1)).masked_fill(~mask_BK.unsqueeze(1), 0.0)
+    return (choice_BTK * loss_BTK).sum(dim=2)
+
+
+def mixture_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, weight_BK: Tensor) -> Tensor:
+    """Train all vectors together as a mixture: -log sum_k pi_k softmax_k(y), pi being the importance; (B, T).
+
+    The mixture blend ranks by the same score, with pi times the shares of the kinds that validation fits afterwards.
+    Here pi need not sum to one: a factor of all of them adds a constant to the loss and nothing to its gradient.
+    """
+    log_share_BTK = -softmax_loss(positive_BTK, negative_BK.unsqueeze(1))
+    prior_BK = weight_BK / weight_BK.sum(dim=1, keepdim=True).clamp(min=1e-9)  # kinds sum to one each
+    log_prior_BK = prior_BK.clamp(min=1e-9).log()
+    return -mask_with_lowest(log_share_BTK + log_prior_BK.unsqueeze(1), mask_BK.unsqueeze(1)).logsumexp(dim=2)
+
+
+def subtract_log_q(score: Tensor, log_q: Tensor) -> Tensor:
     """Return the score less the log of the probability that the item is in the pool.
 
     Without it, popular items are punished for being popular, as they are drawn as negatives more often. The same
@@ -38,24 +83,24 @@ def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) 
 
 def negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
     """Return the log-sum-exp over the last dimension, N, of the corrected negatives; accidental hits left out."""
-    return masked_low(corrected(score, log_q_N), ~hit).logsumexp(dim=-1)
+    return mask_with_lowest(subtract_log_q(score, log_q_N), ~hit).logsumexp(dim=-1)
 
 
-def pooled_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, row_S: Tensor) -> Tensor:
+def pool_negative_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, row_S: Tensor) -> Tensor:
     """Return the ``negative_mass`` of S vectors over a pool, shape (S,), without ever holding all S x N scores.
 
     Args:
         vector_SD: user vectors, of several moments or interests of each user.
         pool_ND: vectors of the pool's items.
-        log_q_N: see ``corrected``.
+        log_q_N: see ``subtract_log_q``.
         hit_BN: see ``accidental_hits``.
         row_S: the row of ``hit_BN`` that holds for each vector.
     """
-    mass: Tensor = _PooledMass.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
+    mass: Tensor = _PoolNegativeMass.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
     return mass
 
 
-class _PooledMass(torch.autograd.Function):
+class _PoolNegativeMass(torch.autograd.Function):
     """Scores of a few vectors at a time, which stay in a core's cache, and once more on the way back.
 
     A step spent most of its time writing and reading S x N scores, their masks and their gradients; computing the
@@ -75,8 +120,8 @@ class _PooledMass(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(vector_SD, pool_ND, log_q_N, hit_BN, row_S)
         mass_S = vector_SD.new_empty(len(vector_SD))
-        for first in range(0, len(vector_SD), _PooledMass.ROWS):
-            own = slice(first, first + _PooledMass.ROWS)
+        for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
+            own = slice(first, first + _PoolNegativeMass.ROWS)
             mass_S[own] = negative_mass(vector_SD[own] @ pool_ND.T, log_q_N, hit_BN[row_S[own]])
         return mass_S
 
@@ -85,10 +130,10 @@ class _PooledMass(torch.autograd.Function):
     def backward(ctx: torch.autograd.function.FunctionCtx, grad_S: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         vector_SD, pool_ND, log_q_N, hit_BN, row_S = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_SD, grad_ND = torch.empty_like(vector_SD), torch.zeros_like(pool_ND)
-        for first in range(0, len(vector_SD), _PooledMass.ROWS):
-            own = slice(first, first + _PooledMass.ROWS)
+        for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
+            own = slice(first, first + _PoolNegativeMass.ROWS)
             hit, part = hit_BN[row_S[own]], vector_SD[own]
-            share = masked_low((part @ pool_ND.T).sub_(log_q_N), ~hit).softmax(dim=1)
+            share = mask_with_lowest((part @ pool_ND.T).sub_(log_q_N), ~hit).softmax(dim=1)
             share = share.masked_fill_(hit, 0.0).mul_(grad_S[own].unsqueeze(1))
             grad_SD[own] = share @ pool_ND
             grad_ND.addmm_(share.T, part)
@@ -122,7 +167,7 @@ def routing_variance(routing_BLK: Tensor, takes_part_BL: Tensor) -> Tensor:
     return spread_BK.square().sum(dim=1)
 
 
-class Weighted(NamedTuple):
+class WeightedLoss(NamedTuple):
     """A sum of losses by weight beside the sum of the weights, so that rows that lie apart have a mean in common."""
 
     sum: Tensor
@@ -133,6 +178,6 @@ class Weighted(NamedTuple):
         return self.sum / self.weight.clamp(min=1e-9)
 
 
-def weighted(loss: Tensor, weight: Tensor) -> Weighted:
+def sum_weighted(loss: Tensor, weight: Tensor) -> WeightedLoss:
     """Return the sum of ``loss`` weighted by ``weight``."""
-    return Weighted((loss * weight).sum(), weight.sum())
+    return WeightedLoss((loss * weight).sum(), weight.sum())

@@ -7,15 +7,15 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from multitudes.nn.interest_assignment import ImplicitInterests
 from multitudes.nn.interests.clustering import Clustering
 from multitudes.nn.interests.dynamic_routing import DynamicRouting
-from multitudes.nn.interests.interests import Implicit
 from multitudes.nn.interests.random_partition import RandomPartition
 from multitudes.nn.interests.routing import Routing
 from multitudes.nn.interests.self_attention import SelfAttention
 from multitudes.nn.interests.subsequence import Subsequence
 from multitudes.nn.interests.tokens import Tokens
-from multitudes.nn.user_config import ImplicitName, UserTowerConfig
+from multitudes.nn.user_tower_config import ImplicitName, UserTowerConfig
 
 Method = Literal[
     "single",
@@ -32,7 +32,7 @@ Method = Literal[
 ]
 
 
-class Parts(NamedTuple):
+class MethodSpec(NamedTuple):
     """What a method is made of, beside the unconditioned vector."""
 
     implicit: ImplicitName | Literal["chosen"] | None = None  # finds interests in the history; chosen: by setting
@@ -40,19 +40,19 @@ class Parts(NamedTuple):
     defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that this method brings
 
 
-METHODS: dict[Method, Parts] = {
-    "single": Parts(),
+METHODS: dict[Method, MethodSpec] = {
+    "single": MethodSpec(),
     # The strongest single vector: the state of the encoder itself, as in SASRec and eSASRec.
-    "transformer": Parts(defaults={"crossing": {"hidden": 0}}),
-    "clustering": Parts("clustering"),
-    "conditional": Parts(explicit=True),
-    "joint": Parts("chosen", explicit=True),
-    "routing": Parts("routing"),
-    "dynamic_routing": Parts("dynamic_routing"),
-    "self_attention": Parts("self_attention"),
-    "tokens": Parts("tokens"),
-    "subsequence": Parts("subsequence"),
-    "random_partition": Parts("random_partition"),
+    "transformer": MethodSpec(defaults={"crossing": {"hidden": 0}}),
+    "clustering": MethodSpec("clustering"),
+    "conditional": MethodSpec(explicit=True),
+    "joint": MethodSpec("chosen", explicit=True),
+    "routing": MethodSpec("routing"),
+    "dynamic_routing": MethodSpec("dynamic_routing"),
+    "self_attention": MethodSpec("self_attention"),
+    "tokens": MethodSpec("tokens"),
+    "subsequence": MethodSpec("subsequence"),
+    "random_partition": MethodSpec("random_partition"),
 }
 ALWAYS_SINGLE: tuple[Method, ...] = ("single", "transformer", "joint")  # whatever ``unconditioned`` says
 
@@ -60,7 +60,9 @@ ALWAYS_SINGLE: tuple[Method, ...] = ("single", "transformer", "joint")  # whatev
 class ImplicitModule(Protocol):
     """Finds K interests in a history; K is fixed, those that a user lacks are masked."""
 
-    def __call__(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def __call__(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Return the interests of B users.
 
         Args:
@@ -71,7 +73,7 @@ class ImplicitModule(Protocol):
         ...
 
 
-def build_implicit(parts: Parts, config: UserTowerConfig) -> nn.Module | None:
+def build_implicit(parts: MethodSpec, config: UserTowerConfig) -> nn.Module | None:
     """Return the module (an ``ImplicitModule``) that finds implicit interests; None where the method has none."""
     k, width = config.interests, config.width
     match config.implicit if parts.implicit == "chosen" else parts.implicit:

@@ -15,7 +15,7 @@ from multitudes.index import files as checked
 FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 2
 MANIFEST = "manifest.json"
-_OWN: Final = "xxh3"
+_OWN_CHECKSUM: Final = "xxh3"
 _REPAIR = "roll back to another version, or publish the run again"
 
 
@@ -60,7 +60,7 @@ class Manifest(Config):
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 
-def write(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` with the checksums of all files that lie in ``folder``.
 
     Files in ``index/`` are named by ``index/index.json``, which is named here: every byte is covered once. What the
@@ -70,11 +70,11 @@ def write(folder: Path, manifest: Manifest) -> None:
     names.append("index/index.json")
     files = {name: FileEntry(**checked.checksum(folder / name)) for name in names}
     record = manifest.model_copy(update={"files": files}).model_dump(mode="json")
-    text = json.dumps(record | {_OWN: _checksum(record)}, indent=2, ensure_ascii=False)
+    text = json.dumps(record | {_OWN_CHECKSUM: _checksum(record)}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
@@ -84,7 +84,7 @@ def read(folder: Path) -> Manifest:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = (record.get("format"), record.get("version"))
-        own = record.pop(_OWN, None)  # None: written before manifests had one
+        own = record.pop(_OWN_CHECKSUM, None)  # None: written before manifests had one
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
     except OSError as error:
@@ -109,7 +109,7 @@ def _checksum(record: dict[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
-def verify(folder: Path, manifest: Manifest) -> None:
+def verify_files(folder: Path, manifest: Manifest) -> None:
     """Refuse a release of which a file is not what was published.
 
     Raises:

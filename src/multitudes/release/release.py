@@ -26,8 +26,11 @@ Beside them: ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (non
 
 Items that come and go later stand in a file beside the release (``release.changes``), which is laid over it when it is
 opened: an item that came gets the next number, one that went keeps its own, but leaves the index.
+
+Writing the files of a release; the reading side, with the meaning of each file, is ``release.release``.
 """
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,25 +41,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.atomic import write_text
 from multitudes.data.prepared import open_array
-from multitudes.disk import write_text
 from multitudes.errors import ArtefactError
-from multitudes.index import place as indexes
-from multitudes.index.live import Live
+from multitudes.index import factory as indexes
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
-from multitudes.release import changes
+from multitudes.release import delta_log
 from multitudes.release import manifest as manifests
-from multitudes.release.arrivals import outcome
-from multitudes.release.item_names import ItemNames, Published
+from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
 from multitudes.release.manifest import Manifest
-from multitudes.release.numbers import Numbers
-from multitudes.release.since import Since, bring, laid_over
+from multitudes.release.onnx_session import Session, open_tower
+from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
 from multitudes.release.store import ReleaseStore
-from multitudes.release.towers import Session, open_tower
 
 USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
-CARRIED = "carried.log"
+CARRIED_LOG = "carried.log"
 CARRIED_OWNER = "carried"  # in place of a release's identity: the file lies in the release itself
 ARRAYS: dict[str, type[np.generic]] = {
     "item_input": np.float32,
@@ -79,7 +80,7 @@ ARRAYS: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Release:
-    """One release, which never changes: see ``refreshed``. Attributes are as in the module's table, as memory maps."""
+    """One release, which never changes: see ``latest``. Attributes are as in the module's table, as memory maps."""
 
     path: Path
     manifest: Manifest
@@ -99,7 +100,7 @@ class Release:
     follow_offset: NDArray[np.int64]
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
-    since: Since
+    since: AppliedDeltas
 
     @classmethod
     def open(cls, path: str | Path) -> "Release":
@@ -113,14 +114,14 @@ class Release:
         folder = Path(path)
         if not (folder / manifests.MANIFEST).exists():
             folder = ReleaseStore(folder).folder()
-        manifest = manifests.read(folder)
-        manifests.verify(folder, manifest)
-        arrays = {name: _array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
-        since = Since.nothing(arrays["item_input"].shape[1])
-        index = indexes.load(folder / "index")
-        return cls(path=folder, manifest=manifest, index=index, since=since, **arrays).refreshed()
+        manifest = manifests.read_manifest(folder)
+        manifests.verify_files(folder, manifest)
+        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        since = AppliedDeltas.none(arrays["item_input"].shape[1])
+        index = indexes.load_index(folder / "index")
+        return cls(path=folder, manifest=manifest, index=index, since=since, **arrays).latest()
 
-    def refreshed(self) -> "Release":
+    def latest(self) -> "Release":
         """Return the release with the items that came and went since this was opened; itself, where none did.
 
         Cheap to ask: it looks at one file's size. This release stays as it is, so whoever uses it is not disturbed.
@@ -128,39 +129,41 @@ class Release:
         Raises:
             ArtefactError: the file of changes is damaged, or is not the one that was read before.
         """
-        file = changes.file_of(self.path)
-        signature = changes.signature(file)
+        file = delta_log.delta_log_file(self.path)
+        signature = delta_log.file_signature(file)
         if file is None or signature == self.since.signature:
             return self
         if self.since.signature is not None and (signature is None or signature[0] != self.since.signature[0]):
             raise ArtefactError(f"{file}: was removed or replaced while in use; open the release again")
-        found = changes.read(file, self.identity, self.since.end)
+        found = delta_log.read_deltas(file, self.identity, self.since.end)
         changed = copy(self)  # what was loaded stays loaded
-        if found.changes:
-            vars(changed).update(laid_over(self, found.changes))
+        if found.deltas:
+            vars(changed).update(apply_deltas(self, found.deltas))
         vars(changed)["since"] = replace(changed.since, end=found.end, signature=signature)
         return changed
 
-    def settle(self) -> None:
+    def sync_index(self) -> None:
         """Bring an index that many processes share to what the file of changes says; who changed the file does that.
 
         How far it was brought is written down beside the file, so what a crash kept from the index is made up for by
         the next change. An index of this process alone needs none of it.
         """
-        file = changes.file_of(self.path)
-        if isinstance(self.index, Live) or file is None:
+        file = delta_log.delta_log_file(self.path)
+        if isinstance(self.index, LiveIndex) or file is None:
             return
         mark = file.with_suffix(".settled")
-        found = changes.read(file, self.identity, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0)
-        net, names = outcome(found.changes), self.refreshed().item_names
-        ids = (*net.last, *net.removed_s)
-        bring(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
+        found = delta_log.read_deltas(
+            file, self.identity, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0
+        )
+        net, names = net_delta(found.deltas), self.latest().item_names
+        ids = (*net.last_row, *net.removed_s)
+        apply_to_index(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
         write_text(mark, f"{found.end}\n")
 
     @cached_property
     def identity(self) -> str:
         """What tells this release from another of the same name."""
-        return changes.identity(self.path)
+        return delta_log.release_identity(self.path)
 
     @property
     def version(self) -> str:
@@ -183,9 +186,9 @@ class Release:
         return pl.read_parquet(self.path / "users.parquet")["user_id"]
 
     @cached_property
-    def user_numbers(self) -> Numbers:
+    def user_numbers(self) -> IdMap:
         """Number of each user, from 1."""
-        return Numbers(self.user_ids)
+        return IdMap(self.user_ids)
 
     @cached_property
     def items(self) -> pl.DataFrame:
@@ -195,7 +198,7 @@ class Release:
     @cached_property
     def item_names(self) -> ItemNames:
         """Ids and titles of all items, those that came since among them."""
-        return ItemNames(Published(self.items))
+        return ItemNames(PublishedNames(self.items))
 
     @cached_property
     def topics(self) -> list[str]:
@@ -216,16 +219,46 @@ class Release:
         """
         return open_tower(self.path / USER_TOWER)
 
-    def inputs(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
+    def input_vectors(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return what the user tower sees of items by number (any shape, then D')."""
         return self.since.inputs.rows(self.item_input, item)
 
-    def seen(self, user: int) -> NDArray[np.int64]:
+    def seen_items(self, user: int) -> NDArray[np.int64]:
         """Return the distinct items of the whole history of user number ``user``."""
         items = self.seen_item[self.seen_offset[user] : self.seen_offset[user + 1]]
         return np.asarray(items, dtype=np.int64)
 
 
-def _array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
+def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
     # Still on the disk; the subclass of a memory map costs a microsecond at every slice.
     return open_array(file, dtype, "publish the run again").view(np.ndarray)
+
+
+def write_release(
+    folder: Path,
+    manifest: Manifest,
+    arrays: Mapping[str, NDArray[Any]],
+    index: Index,
+    user_ids: pl.Series,
+    items: pl.DataFrame,
+    topics: list[str],
+) -> None:
+    """Write everything but the towers, which lie in ``folder`` already if there are any; the manifest comes last.
+
+    Args:
+        folder: a staged release.
+        manifest: without its checksums, which are taken here.
+        arrays: every array of ``ARRAYS``, by name.
+        index: holds the item vectors under the item numbers.
+        user_ids: in the order of the user numbers.
+        items: columns item_id and title, in the order of the item numbers.
+        topics: names by topic number; entry 0, the unknown topic, is not written.
+    """
+    for name, dtype in ARRAYS.items():
+        np.save(folder / f"{name}.npy", np.asarray(arrays[name], dtype=dtype), allow_pickle=False)
+    (folder / "index").mkdir()
+    index.save(folder / "index")
+    pl.DataFrame({"user_id": user_ids}).write_parquet(folder / "users.parquet")
+    items.select("item_id", "title").write_parquet(folder / "items.parquet")
+    pl.DataFrame({"topic": topics[1:]}, schema={"topic": pl.String}).write_parquet(folder / "topics.parquet")
+    manifests.write_manifest(folder, manifest)

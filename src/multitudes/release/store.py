@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.disk import put, sync, sync_all
+from multitudes.atomic import fsync, fsync_tree, move_into_place
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.locks import locked
+from multitudes.locks import lock
 from multitudes.release.manifest import MANIFEST
 
 CURRENT = "CURRENT"
@@ -49,8 +49,8 @@ class ReleaseStore:
             (self.root / _VERSIONS).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
-        with self.locked():
-            self._remove_dead_stages()
+        with self.lock():
+            self._remove_abandoned_stages()
             folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
             try:
                 yield folder
@@ -64,10 +64,10 @@ class ReleaseStore:
             OSError: the disk is full or broken; the release that served before still does.
         """
         stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
-        sync_all(stage)
-        version = f"{self._newest() + 1:04d}"
+        fsync_tree(stage)
+        version = f"{self._newest_number() + 1:04d}"
         stage.rename(self._folder(version))
-        sync(self.root / _VERSIONS)
+        fsync(self.root / _VERSIONS)
         self._switch(version)
         return version
 
@@ -121,7 +121,7 @@ class ReleaseStore:
             raise UsageError(f"{self.root}: no version '{version}'; known: {', '.join(self.versions()) or 'none'}")
         return self._folder(version)
 
-    def before(self) -> str:
+    def previous(self) -> str:
         """Return the version before the current one.
 
         Raises:
@@ -142,20 +142,20 @@ class ReleaseStore:
             ArtefactError: nothing was released yet.
         """
         self.versions()
-        with self.locked():
-            version = to or self.before()
+        with self.lock():
+            version = to or self.previous()
             self.folder(version)
             self._switch(version)
         return version
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Be the only one who writes into the folder.
 
         Raises:
             UsageError: another process does.
         """
-        with locked(self.root / ".lock", wait=False) as mine:
+        with lock(self.root / ".lock", wait=False) as mine:
             if not mine:
                 raise UsageError(
                     f"{self.root}: another process publishes here or changes items; try again when it is done"
@@ -165,16 +165,16 @@ class ReleaseStore:
     def _folder(self, version: str) -> Path:
         return self.root / _VERSIONS / version
 
-    def _newest(self) -> int:
+    def _newest_number(self) -> int:
         versions = self.versions()
         return int(versions[-1]) if versions else 0
 
     def _switch(self, version: str) -> None:
         draft = self.root / f".{CURRENT}"
         draft.write_text(version + "\n", encoding="utf-8")
-        put(draft, self.root / CURRENT)
+        move_into_place(draft, self.root / CURRENT)
 
-    def _remove_dead_stages(self) -> None:
+    def _remove_abandoned_stages(self) -> None:
         # Under the lock no other publisher lives, so whatever is staged was left by one that died.
         for folder in self.root.glob(f"{_STAGE}*"):
             shutil.rmtree(folder)

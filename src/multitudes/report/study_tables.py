@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from multitudes.report.study_words import CONTROLS, won
-from multitudes.report.words import Figure, difference, interval, number
+from multitudes.report.formatting import Estimate, format_difference, format_interval, format_number
+from multitudes.report.study_sentences import CONTROL_LABELS, beats_controls
 
-_OPPONENTS = ("reference", *CONTROLS)
+_OPPONENTS = ("reference", *CONTROL_LABELS)
 _WON = {True: "yes", False: "no", None: "–"}
 _HEALTH = {
     "effective": "effective number",
@@ -18,11 +18,11 @@ _HEALTH = {
 }
 
 
-def ordered(part: dict[str, Any]) -> list[str]:
+def row_order(part: dict[str, Any]) -> list[str]:
     """Return the rows of a data set: methods, the best first, each followed by its two controls; then baselines."""
     methods, rows = part["methods"], []
     for method in _best_first(part, "method"):
-        rows += [method, *(f"{method}/{c}" for c in CONTROLS if f"{method}/{c}" in methods)]
+        rows += [method, *(f"{method}/{c}" for c in CONTROL_LABELS if f"{method}/{c}" in methods)]
     return rows + _best_first(part, "baseline")
 
 
@@ -39,7 +39,9 @@ def methods_table(part: dict[str, Any], reference: str, rows: Sequence[str]) -> 
         f"− {reference}, %",
         "HR by seed",
     ]
-    return table(head, [_method_row(method, part["methods"][method], reference) for method in rows], numbers_from=1)
+    return html_table(
+        head, [_method_row(method, part["methods"][method], reference) for method in rows], numbers_from=1
+    )
 
 
 def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str, list[str]]:
@@ -47,13 +49,13 @@ def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str
     shown = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
     gain, figures = found["minus"].get("hr", {}), found["figures"]
     cells = [
-        interval(figures["hr"]),
-        "reference" if method == reference else _judged(gain),
-        _p(gain.get("adjusted")),
-        _figure(figures, "ndcg"),
-        _figure(figures, "topics", 2),
-        percent(found["minus"]["topics"]["relative"]) if "topics" in found["minus"] else "",
-        _range(found["by_seed"]),
+        format_interval(figures["hr"]),
+        "reference" if method == reference else _difference_cell(gain),
+        _format_p(gain.get("adjusted")),
+        _interval_cell(figures, "ndcg"),
+        _interval_cell(figures, "topics", 2),
+        format_percent(found["minus"]["topics"]["relative"]) if "topics" in found["minus"] else "",
+        _format_range(found["by_seed"]),
     ]
     style = " class=own" if method == reference else " class=control" if control else ""
     return style, [shown, *cells]
@@ -61,42 +63,44 @@ def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str
 
 def other_controls_table(part: dict[str, Any], reference: str) -> str:
     """Return the controls that the first table leaves out: the same models, asked otherwise."""
-    left_out = [m for m, found in part["methods"].items() if found["role"] == "control" and m not in ordered(part)]
+    left_out = [m for m, found in part["methods"].items() if found["role"] == "control" and m not in row_order(part)]
     rows = [
         (
             "",
             [
                 f"<td>{escape(method)}</td>",
-                interval(found["figures"]["hr"]),
-                _judged(found["minus"].get("hr")),
-                _figure(found["figures"], "topics", 2),
+                format_interval(found["figures"]["hr"]),
+                _difference_cell(found["minus"].get("hr")),
+                _interval_cell(found["figures"], "topics", 2),
             ],
         )
         for method in left_out
         if (found := part["methods"][method])
     ]
     return (
-        table(["", f"HR@{part['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1) if rows else ""
+        html_table(["", f"HR@{part['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1)
+        if rows
+        else ""
     )
 
 
 def controls_table(part: dict[str, Any], reference: str) -> str:
     """Return whether interests have won: each method against the reference and against its own two controls."""
-    rows, controls = [], [one for one in CONTROLS if any(one in gains for gains in part["controls"].values())]
+    rows, controls = [], [one for one in CONTROL_LABELS if any(one in gains for gains in part["controls"].values())]
     for method, gains in part["controls"].items():
         gain = part["methods"][method]["minus"].get("hr")
-        against = "reference" if method == reference else _judged(gain)
-        cells = [against, *(_judged(gains.get(control)) for control in controls)]
-        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[won(gains)]]))
-    head = ["HR of", f"− {reference}", *(f"− {CONTROLS[one]}" for one in controls), "interests have won"]
-    return table(head, rows, numbers_from=1) if rows else ""
+        against = "reference" if method == reference else _difference_cell(gain)
+        cells = [against, *(_difference_cell(gains.get(control)) for control in controls)]
+        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[beats_controls(gains)]]))
+    head = ["HR of", f"− {reference}", *(f"− {CONTROL_LABELS[one]}" for one in controls), "interests have won"]
+    return html_table(head, rows, numbers_from=1) if rows else ""
 
 
 def all_targets_table(part: dict[str, Any]) -> str:
     """Return the hit rates where repeats count too, the best first; own_history is what there is to beat."""
     best = sorted((m for m in part["all"] if "/" not in m), key=lambda method: -(part["all"][method]["mean"] or 0))
-    rows = [("", [f"<td>{escape(m)}</td>", interval(part["all"][m])]) for m in best]
-    return table(["", f"HR@{part['budget']}"], rows, numbers_from=1) if rows else ""
+    rows = [("", [f"<td>{escape(m)}</td>", format_interval(part["all"][m])]) for m in best]
+    return html_table(["", f"HR@{part['budget']}"], rows, numbers_from=1) if rows else ""
 
 
 def wins_table(summary: dict[str, Any]) -> str:
@@ -104,12 +108,12 @@ def wins_table(summary: dict[str, Any]) -> str:
     rows, ranks = [], summary["overall"]["ranks"]
     opponents = [one for one in _OPPONENTS if any(one in found for found in summary["wins"].values())]
     for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
-        cells = [_counts(summary["wins"][method].get(opponent, {})) for opponent in opponents]
+        cells = [_count_verdicts(summary["wins"][method].get(opponent, {})) for opponent in opponents]
         rank = ranks.get(method)
         rows.append(("", [f"<td>{escape(method)}</td>", "–" if rank is None else f"{rank:.2f}", *cells]))
-    names = {"reference": summary["reference"], **CONTROLS}
+    names = {"reference": summary["reference"], **CONTROL_LABELS}
     head = ["better / level / worse", "average rank", *(f"− {names[opponent]}" for opponent in opponents)]
-    return table(head, rows, numbers_from=1) if rows else ""
+    return html_table(head, rows, numbers_from=1) if rows else ""
 
 
 def diversity_table(part: dict[str, Any]) -> str:
@@ -119,21 +123,21 @@ def diversity_table(part: dict[str, Any]) -> str:
     rows = []
     for method in _best_first(part, "method") + _best_first(part, "baseline"):
         figures = part["methods"][method]["figures"]
-        cells = [_figure(figures, key, 2) for key in shown]
-        cells += [interval(tails[name][method]) for name in tails]
+        cells = [_interval_cell(figures, key, 2) for key in shown]
+        cells += [format_interval(tails[name][method]) for name in tails]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
-    return table(["", *shown.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
+    return html_table(["", *shown.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
 
 
 def health_table(health: dict[str, dict[str, Any]]) -> str:
     """Return the health of the interests of each method that has any, averaged over its seeds."""
     keys = [key for key in _HEALTH if any(key in figures for figures in health.values())]
     rows = [
-        ("", [f"<td>{escape(method)}</td>", *(number(figures.get(key), 2) for key in keys)])
+        ("", [f"<td>{escape(method)}</td>", *(format_number(figures.get(key), 2) for key in keys)])
         for method, figures in health.items()
         if any(key in figures for key in keys)
     ]
-    return table(["interests", *(_HEALTH[key] for key in keys)], rows, numbers_from=1) if rows else ""
+    return html_table(["interests", *(_HEALTH[key] for key in keys)], rows, numbers_from=1) if rows else ""
 
 
 def costs_table(costs: dict[str, dict[str, Any]], part: dict[str, Any]) -> str:
@@ -142,19 +146,19 @@ def costs_table(costs: dict[str, dict[str, Any]], part: dict[str, Any]) -> str:
     for method, cost in costs.items():
         found = part["methods"].get(method)
         cells = [
-            whole(cost["train_seconds"]),
-            whole(cost["targets_per_s"]),
-            whole(cost["parameters"]),
-            number(cost["vectors_per_user"], 1),
-            number(cost["p90_ms"], 2),
-            number(found["figures"]["hr"]["mean"]) if found else "–",
+            format_integer(cost["train_seconds"]),
+            format_integer(cost["targets_per_s"]),
+            format_integer(cost["parameters"]),
+            format_number(cost["vectors_per_user"], 1),
+            format_number(cost["p90_ms"], 2),
+            format_number(found["figures"]["hr"]["mean"]) if found else "–",
         ]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
     head = ["", "training, s", "targets/s", "parameters", "vectors per user", "request, p90 ms", f"HR@{part['budget']}"]
-    return table(head, rows, numbers_from=1)
+    return html_table(head, rows, numbers_from=1)
 
 
-def table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_from: int) -> str:
+def html_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_from: int) -> str:
     """Return a table; a cell that is not yet ``<td>`` becomes a number, as are the heads from ``numbers_from`` on."""
     heads = "".join(f"<th{' class=number' if n >= numbers_from else ''}>{escape(h)}</th>" for n, h in enumerate(head))
     body = "".join(
@@ -164,12 +168,12 @@ def table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_fr
     return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def verdict(word: str | None) -> str:
+def verdict_span(word: str | None) -> str:
     """Return a verdict in its colour; nothing where nothing was judged."""
     return f'<span class="{word}">{word}</span>' if word else ""
 
 
-def percent(figure: Figure) -> str:
+def format_percent(figure: Estimate) -> str:
     """Return ``+3 [1, 5]``: a difference in per cent of the reference."""
     if figure["mean"] is None or figure["low"] is None or figure["high"] is None:
         return "–"
@@ -177,17 +181,17 @@ def percent(figure: Figure) -> str:
     return f"{mean:+d} [{low}, {high}]"
 
 
-def whole(value: float | None) -> str:
+def format_integer(value: float | None) -> str:
     """Return a whole number with its thousands parted."""
     return "–" if value is None else f"{value:,.0f}"
 
 
-def _judged(gain: dict[str, Any] | None) -> str:
+def _difference_cell(gain: dict[str, Any] | None) -> str:
     """Return a difference with its verdict, if one was given; small gains need a digit more than rates."""
-    return f"{difference(gain, 4).removesuffix(' *')} {verdict(gain.get('verdict'))}" if gain else ""
+    return f"{format_difference(gain, 4).removesuffix(' *')} {verdict_span(gain.get('verdict'))}" if gain else ""
 
 
-def _counts(verdicts: dict[str, str]) -> str:
+def _count_verdicts(verdicts: dict[str, str]) -> str:
     if not verdicts:
         return "–"
     return " / ".join(str(list(verdicts.values()).count(word)) for word in ("better", "level", "worse"))
@@ -198,13 +202,13 @@ def _best_first(part: dict[str, Any], role: str) -> list[str]:
     return sorted(own, key=lambda method: -(part["methods"][method]["figures"]["hr"]["mean"] or 0))
 
 
-def _figure(figures: dict[str, Figure], name: str, digits: int = 3) -> str:
-    return interval(figures[name], digits) if name in figures else "–"
+def _interval_cell(figures: dict[str, Estimate], name: str, digits: int = 3) -> str:
+    return format_interval(figures[name], digits) if name in figures else "–"
 
 
-def _range(rates: list[float]) -> str:
-    return f"{number(min(rates))}–{number(max(rates))}" if len(rates) > 1 else ""
+def _format_range(rates: list[float]) -> str:
+    return f"{format_number(min(rates))}–{format_number(max(rates))}" if len(rates) > 1 else ""
 
 
-def _p(value: float | None) -> str:
-    return "" if value is None else "< .001" if value < 0.001 else number(value)
+def _format_p(value: float | None) -> str:
+    return "" if value is None else "< .001" if value < 0.001 else format_number(value)

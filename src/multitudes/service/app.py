@@ -8,21 +8,21 @@ from time import monotonic
 
 from fastapi import FastAPI
 
-from multitudes.service import events, health, items, recommend, releases, users
-from multitudes.service.attend import attended
-from multitudes.service.body import bounded
-from multitudes.service.crowd import counted, crowd_of, thinned
-from multitudes.service.documents import described
-from multitudes.service.door import LOOPBACK, guarded
-from multitudes.service.parts import Parts
-from multitudes.service.refusals import answer_errors
+from multitudes.service import recommend_routes, status_routes, user_routes
+from multitudes.service.auth import LOOPBACK_HOSTS, AuthMiddleware
+from multitudes.service.dependencies import Dependencies
+from multitudes.service.errors import add_error_handlers
+from multitudes.service.load_shedding import InFlightMiddleware, LoadSheddingMiddleware, in_flight_requests
+from multitudes.service.openapi import openapi_builder
+from multitudes.service.request_context import RequestContextMiddleware
+from multitudes.service.request_limits import RequestLimitsMiddleware
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing at the end."""
 
 
-def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
+def create_app(parts: Dependencies, at_end: Callable[[], None] = do_nothing) -> FastAPI:
     """Return the application.
 
     Args:
@@ -32,9 +32,9 @@ def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts.heartbeat.start()
+        parts.loop_lag.start()
         yield
-        parts.heartbeat.stop()
+        parts.loop_lag.stop()
         await asyncio.to_thread(at_end)
 
     app = FastAPI(
@@ -46,16 +46,16 @@ def build(parts: Parts, at_end: Callable[[], None] = nothing) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    settings, crowd = parts.settings, crowd_of(parts.settings)
+    settings, crowd = parts.settings, in_flight_requests(parts.settings)
     # The outermost is added last: nothing is read of a body before the door has opened, and there is time for it.
-    app.add_middleware(counted, crowd=crowd, clock=monotonic)
-    app.add_middleware(bounded, http=settings.http)
-    app.add_middleware(thinned, crowd=crowd, settings=settings, measures=parts.measures)
-    own_hosts = LOOPBACK if parts.keys is None and settings.server.host in LOOPBACK else None
-    app.add_middleware(guarded, keys=parts.keys, own_hosts=own_hosts)
-    app.add_middleware(attended, measures=parts.measures, journal=parts.journal)
-    for room in (recommend, events, items, users, releases, health):
+    app.add_middleware(InFlightMiddleware, crowd=crowd, clock=monotonic)
+    app.add_middleware(RequestLimitsMiddleware, http=settings.http)
+    app.add_middleware(LoadSheddingMiddleware, crowd=crowd, settings=settings, measures=parts.metrics)
+    own_hosts = LOOPBACK_HOSTS if parts.keys is None and settings.server.host in LOOPBACK_HOSTS else None
+    app.add_middleware(AuthMiddleware, keys=parts.keys, own_hosts=own_hosts)
+    app.add_middleware(RequestContextMiddleware, measures=parts.metrics, journal=parts.journal)
+    for room in (recommend_routes, user_routes, recommend_routes, user_routes, status_routes, status_routes):
         app.include_router(room.router(parts))
-    answer_errors(app)
-    app.openapi = described(app)  # type: ignore[method-assign]
+    add_error_handlers(app)
+    app.openapi = openapi_builder(app)  # type: ignore[method-assign]
     return app

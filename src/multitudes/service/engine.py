@@ -16,20 +16,20 @@ from typing import NamedTuple
 from pydantic import Field
 
 from multitudes.config import Config
-from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.recommendation import Recommendation
+from multitudes.retrieval.request import Degradation, Request
+from multitudes.retrieval.response import Recommendation
 from multitudes.service.admission import (
     OVERLOADED,
-    Admission,
     AdmissionConfig,
+    AdmissionController,
     Costs,
     Load,
     OverloadError,
     Priority,
-    remaining,
+    expected_remaining_s,
 )
-from multitudes.service.answering import Answering, Answers
-from multitudes.service.tickets import Answered, Ticket, Waiting
+from multitudes.service.batch_executor import BatchExecutor, Recommender
+from multitudes.service.request_queue import EngineAnswer, QueuedRequest, RequestQueue
 
 
 class EngineConfig(Config):
@@ -45,7 +45,7 @@ class EngineConfig(Config):
         description="They are expected to take so many seconds at most: all wait until the last is answered. Nobody is"
         " answered together with others who would make them late.",
     )
-    patience: float = Field(
+    fallback_share: float = Field(
         0.9, gt=0, le=1, description="Share of its time after which a request that is not answered gets popular items."
     )
 
@@ -53,13 +53,13 @@ class EngineConfig(Config):
 class EngineState(NamedTuple):
     """What an operator wants to know."""
 
-    waiting: int
-    ahead_s: float  # expected wait of an interactive request
+    queued: int
+    backlog_s: float  # expected wait of an interactive request
     cost_s: dict[str, float]  # of one request, by effort
     counts: dict[str, int]  # answered by effort; refused, cancelled, late, failed
 
 
-def unwatched(ask: Ask, recommendation: Recommendation) -> None:
+def ignore_answer(ask: Request, recommendation: Recommendation) -> None:
     """Look at no answer: the default."""
     del ask, recommendation
 
@@ -69,30 +69,30 @@ class Engine:
 
     def __init__(
         self,
-        current: Callable[[], Answers],
+        get_retriever: Callable[[], Recommender],
         config: EngineConfig | None = None,
         admission: AdmissionConfig | None = None,
         *,
         lag_s: Callable[[], float] = lambda: 0.0,
-        after: Callable[[Ask, Recommendation], None] = unwatched,
+        on_answer: Callable[[Request, Recommendation], None] = ignore_answer,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Set up; ``start`` begins to answer.
 
         Args:
-            current: gives the retriever that serves now; asked once for each batch, which is answered by it alone.
+            get_retriever: gives the retriever that serves now; asked once for each batch, which is answered by it alone.
             config: of the queue.
             admission: of what is taken.
             lag_s: how late the door is.
-            after: looks at every answer that is not popular, once it was given, in the engine's thread.
+            on_answer: looks at every answer that is not popular, once it was given, in the engine's thread.
             clock: any steady clock, in seconds.
         """
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()
-        self.admission = Admission(admission, Costs(admission.memory))
-        self._answering = Answering(current, self.admission, after, clock)
+        self.admission = AdmissionController(admission, Costs(admission.smoothing))
+        self._executor = BatchExecutor(get_retriever, self.admission, on_answer, clock)
         self._lag_s, self._clock = lag_s, clock
-        self._waiting, self._changed = Waiting(), Condition()
+        self._queue, self._changed = RequestQueue(), Condition()
         self._running: tuple[float, float] | None = None  # when it began, how long it is expected to take
         self._closing = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
@@ -109,16 +109,18 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    async def answer(self, ask: Ask, deadline_s: float, priority: Priority = "interactive") -> Answered:
+    async def answer(self, ask: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
         """Answer a request within ``deadline_s`` from now, with as much effort as there is time for.
 
         Raises:
             UsageError: the request cannot be answered.
             OverloadError: there is no time for any answer.
         """
-        return (await self.answer_all([ask], deadline_s, priority))[0]
+        return (await self.answer_batch([ask], deadline_s, priority))[0]
 
-    async def answer_all(self, asks: Sequence[Ask], deadline_s: float, priority: Priority = "batch") -> list[Answered]:
+    async def answer_batch(
+        self, asks: Sequence[Request], deadline_s: float, priority: Priority = "batch"
+    ) -> list[EngineAnswer]:
         """Answer several requests that came together: all of them, or none.
 
         Raises:
@@ -127,16 +129,16 @@ class Engine:
         """
         futures = [asyncio.wrap_future(future) for future in self.submit(asks, deadline_s, priority)]
         try:
-            async with asyncio.timeout(self.config.patience * deadline_s):
+            async with asyncio.timeout(self.config.fallback_share * deadline_s):
                 return list(await asyncio.gather(*futures))
         except TimeoutError:
-            self._answering.counts.add("late", len(asks))
+            self._executor.counts.add("late", len(asks))
             return [
-                future.result() if _succeeded(future) else self._answering.popular(ask)
+                future.result() if _is_successful(future) else self._executor.answer_popular(ask)
                 for ask, future in zip(asks, futures, strict=True)
             ]
 
-    def submit(self, asks: Sequence[Ask], deadline_s: float, priority: Priority) -> list["Future[Answered]"]:
+    def submit(self, asks: Sequence[Request], deadline_s: float, priority: Priority) -> list["Future[EngineAnswer]"]:
         """Take requests that come together, and promise an answer to each.
 
         Raises:
@@ -149,59 +151,59 @@ class Engine:
         with self._changed:
             load = self._load(priority, len(asks))
             decision = self.admission.decide(load, deadline_s, priority, now, len(asks))
-            if decision.effort is None or self._closing:
-                self._answering.counts.add("refused", len(asks))
+            if decision.degradation is None or self._closing:
+                self._executor.counts.add("refused", len(asks))
                 raise OverloadError(
                     OVERLOADED,
                     decision.retry_after_s,
-                    "closing" if self._closing else "queue" if load.full else "time",
+                    "closing" if self._closing else "queue" if load.queue_full else "time",
                 )
-            tickets = [Ticket(ask, now + deadline_s, decision.effort, decision.probe, now) for ask in asks]
-            if decision.effort < Effort.POPULAR:
-                self._waiting.put(tickets, priority)
+            tickets = [QueuedRequest(ask, now + deadline_s, decision.degradation, decision.probe, now) for ask in asks]
+            if decision.degradation < Degradation.POPULAR:
+                self._queue.put(tickets, priority)
                 self._changed.notify()
-        if decision.effort == Effort.POPULAR:
+        if decision.degradation == Degradation.POPULAR:
             for ticket in tickets:
-                ticket.answered.set_result(self._answering.popular(ticket.ask))
-        return [ticket.answered for ticket in tickets]
+                ticket.future.set_result(self._executor.answer_popular(ticket.request))
+        return [ticket.future for ticket in tickets]
 
     def state(self) -> EngineState:
         """Describe what goes on."""
         with self._changed:
-            waiting, load = len(self._waiting), self._load("interactive", 0)
-            costs = {effort.label: self.admission.costs.of(effort) for effort in Effort}
-            return EngineState(waiting, load.ahead_s, costs, self._answering.counts.all())
+            waiting, load = len(self._queue), self._load("interactive", 0)
+            costs = {effort.label: self.admission.costs.cost_s(effort) for effort in Degradation}
+            return EngineState(waiting, load.backlog_s, costs, self._executor.counts.totals())
 
     def step(self) -> int:
         """Answer one batch of what waits, in the calling thread; return how many requests it had."""
         with self._changed:
             now_s, config = self._clock(), self.config
-            batch = self._waiting.take(config.batch, self.admission.costs.of, config.batch_s, now_s)
+            batch = self._queue.take(config.batch, self.admission.costs.cost_s, config.batch_s, now_s)
             self._running = now_s, batch.expected_s
-        if batch.dropped:
-            self._answering.counts.add("cancelled", batch.dropped)
-        self._answering.answer(batch)
+        if batch.cancelled:
+            self._executor.counts.add("cancelled", batch.cancelled)
+        self._executor.execute(batch)
         with self._changed:
             self._running = None
-        return len(batch.tickets)
+        return len(batch.requests)
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing or len(self._waiting) > 0)
-                if self._closing and not len(self._waiting):
+                self._changed.wait_for(lambda: self._closing or len(self._queue) > 0)
+                if self._closing and not len(self._queue):
                     return
             self.step()
 
     def _load(self, priority: Priority, more: int) -> Load:
         """Return what stands before ``more`` requests of that priority; called with the lock held."""
-        before = self._waiting.before(priority)
-        ahead_s = sum(count * self.admission.costs.of(effort) for effort, count in before.items())
+        before = self._queue.count_before(priority)
+        ahead_s = sum(count * self.admission.costs.cost_s(effort) for effort, count in before.items())
         if self._running is not None:
             began, expected_s = self._running
-            ahead_s += remaining(expected_s, self._clock() - began)
-        return Load(ahead_s, self._lag_s(), len(self._waiting) + more > self.config.queue)
+            ahead_s += expected_remaining_s(expected_s, self._clock() - began)
+        return Load(ahead_s, self._lag_s(), len(self._queue) + more > self.config.queue)
 
 
-def _succeeded(future: "asyncio.Future[Answered]") -> bool:
+def _is_successful(future: "asyncio.Future[EngineAnswer]") -> bool:
     return future.done() and not future.cancelled() and future.exception() is None

@@ -18,7 +18,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from multitudes.errors import MultitudesError
-from multitudes.service.outlet import stderr
+from multitudes.service.queue_handler import stderr_stream
 from multitudes.service.settings import JournalConfig
 
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -38,15 +38,15 @@ class Journal:
         """Write to a stream; by default to standard error, without ever waiting for it."""
         self._config = config
         self._log = structlog.wrap_logger(
-            structlog.WriteLogger(stream or stderr()),  # type: ignore[arg-type]
-            processors=[structlog.processors.add_log_level, *_stamped(config), _rendered(config)],
+            structlog.WriteLogger(stream or stderr_stream()),  # type: ignore[arg-type]
+            processors=[structlog.processors.add_log_level, *_base_processors(config), _renderer(config)],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level.upper()]),
         )
 
-    def request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
+    def log_request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         """Write that a request was answered: a share of them, and all of status 500 and more."""
         state, wrong = scope["state"], status >= 500
-        if not wrong and not sampled(state["request_id"], self._config.requests):
+        if not wrong and not is_sampled(state["request_id"], self._config.requests):
             return
         (self._log.error if wrong else self._log.info)(
             "request",
@@ -59,7 +59,7 @@ class Journal:
             **state.get("told", {}),
         )
 
-    def told(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what the line of a request says of its answers: what they have in common, and where the time went."""
         told = {
             "release": records[0]["release"],
@@ -70,22 +70,26 @@ class Journal:
         }
         return told | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
 
-    def context(self, request_id: str, context: Mapping[str, object]) -> None:
+    def log_context(self, request_id: str, context: Mapping[str, object]) -> None:
         """Write what a request said of itself."""
         self._log.info("context", request_id=request_id, context=dict(context))
 
-    def defect(self, state: Mapping[str, Any], error: Exception) -> None:
+    def log_defect(self, state: Mapping[str, Any], error: Exception) -> None:
         """Write where the code failed."""
         self._log.error("defect", request_id=state["request_id"], exc_info=error)
 
 
-def adopt(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
+def configure_logging(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
     """Write what other rooms and the server say in the form of the journal; done once, by the process that serves."""
-    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or stderr())
-    known: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, *_stamped(config)]
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or stderr_stream())
+    known: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        *_base_processors(config),
+    ]
     handler.setFormatter(
         ProcessorFormatter(
-            processors=[ProcessorFormatter.remove_processors_meta, _rendered(config)], foreign_pre_chain=known
+            processors=[ProcessorFormatter.remove_processors_meta, _renderer(config)], foreign_pre_chain=known
         )
     )
     level = _LEVELS[config.level.upper()]
@@ -97,22 +101,22 @@ def adopt(config: JournalConfig, *loggers: str, stream: Stream | None = None) ->
         logger.setLevel(logging.WARNING if quiet else level)
 
 
-def sampled(request_id: str, share: float) -> bool:
+def is_sampled(request_id: str, share: float) -> bool:
     """Tell whether a request is among ``share`` of all; the same everywhere, so that a trace is whole or not there."""
     return zlib.crc32(request_id.encode("utf-8", "replace")) < share * 2**32
 
 
-def _stamped(config: JournalConfig) -> list[Processor]:
-    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _Causes(traces=config.level == "debug")]
+def _base_processors(config: JournalConfig) -> list[Processor]:
+    return [structlog.processors.TimeStamper(fmt="iso", utc=True), _ErrorFields(traces=config.level == "debug")]
 
 
-def _rendered(config: JournalConfig) -> Processor:
+def _renderer(config: JournalConfig) -> Processor:
     if config.format == "text":
         return structlog.dev.ConsoleRenderer(colors=False)
     return structlog.processors.JSONRenderer()
 
 
-class _Causes:
+class _ErrorFields:
     """Says of an error what it is, what caused it and where, in a line each; the whole trace where it is asked for."""
 
     def __init__(self, *, traces: bool) -> None:

@@ -9,15 +9,15 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from multitudes.config import Config, laid_over, nearest, parse, toml_tables
+from multitudes.config import Config, deep_merge, load_toml, parse, suggestion
 from multitudes.errors import UsageError
-from multitudes.logs.log import LogConfig
+from multitudes.logs.logs import LogConfig
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.engine import EngineConfig
-from multitudes.service.stores import GuardConfig
-from multitudes.state.config import StateConfig
+from multitudes.service.state_guard import GuardConfig
+from multitudes.state.protocol import StateConfig
 
-PREFIX: Final = "MULTITUDES_SERVE_"
+ENVIRONMENT_PREFIX: Final = "MULTITUDES_SERVE_"
 
 
 class ServerConfig(Config):
@@ -38,7 +38,7 @@ class ReleasesConfig(Config):
     shadow: str | None = Field(
         None, description="A version that answers the same requests behind the one that serves: compared, never shown."
     )
-    remember: int = Field(
+    vector_cache: int = Field(
         10_000, ge=0, description="Users whose last vectors are kept, to answer them when there is little time."
     )
 
@@ -57,7 +57,7 @@ class DeadlineConfig(Config):
 
     default_ms: int = Field(500, ge=1, le=600_000, description="Of a request that says nothing.")
     batch_ms: int = Field(5_000, ge=1, le=600_000, description="Of a batch that says nothing.")
-    most_ms: int = Field(30_000, ge=1, le=600_000, description="The longest that a request may say.")
+    max_ms: int = Field(30_000, ge=1, le=600_000, description="The longest that a request may say.")
 
 
 class KeysConfig(Config):
@@ -115,7 +115,7 @@ class ServeConfig(Config):
     journal: JournalConfig = JournalConfig()
 
 
-def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ServeConfig:
+def load_settings(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ServeConfig:
     """Read the settings.
 
     Args:
@@ -126,32 +126,32 @@ def load(file: Path | None, environment: Mapping[str, str], options: Mapping[str
     Raises:
         UsageError: a section or key is unknown, or a value is wrong.
     """
-    tables = toml_tables(file, "see docs/service.md for its settings") if file else {}
+    tables = load_toml(file, "see docs/service.md for its settings") if file else {}
     where = "settings of the service"
     if file:
         parse(ServeConfig, tables, str(file))  # so that an error names the file
-    from_environment = _tables(environment)
+    from_environment = _environment_tables(environment)
     if from_environment:
-        parse(ServeConfig, from_environment, f"environment {PREFIX}…")
-    return parse(ServeConfig, laid_over(tables, from_environment, options), where)
+        parse(ServeConfig, from_environment, f"environment {ENVIRONMENT_PREFIX}…")
+    return parse(ServeConfig, deep_merge(tables, from_environment, options), where)
 
 
-def names() -> dict[str, tuple[str, str]]:
+def environment_names() -> dict[str, tuple[str, str]]:
     """Return section and key of every setting by its name in the environment."""
     return {
-        f"{PREFIX}{section}_{key}".upper(): (section, key)
+        f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
         for section, field in ServeConfig.model_fields.items()
         for key in type(field.default).model_fields
     }
 
 
-def _tables(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    known, tables = names(), dict[str, dict[str, str]]()
+def _environment_tables(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    known, tables = environment_names(), dict[str, dict[str, str]]()
     for name, value in environment.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(ENVIRONMENT_PREFIX):
             continue
         if name not in known:
-            raise UsageError(f"environment: unknown setting {name}{nearest(name, list(known))}")
+            raise UsageError(f"environment: unknown setting {name}{suggestion(name, list(known))}")
         section, key = known[name]
         tables.setdefault(section, {})[key] = value
     return tables

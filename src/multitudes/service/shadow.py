@@ -12,17 +12,17 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from time import monotonic
 
-from multitudes.retrieve.ask import Ask, Effort
-from multitudes.retrieve.recommendation import Recommendation
-from multitudes.retrieve.stages import unmeasured
-from multitudes.service.answering import Answers
+from multitudes.retrieval.request import Degradation, Request
+from multitudes.retrieval.response import Recommendation
+from multitudes.retrieval.search import no_timing
+from multitudes.service.batch_executor import Recommender
 
 _REST = 3.0  # times the duration of an answer: a quarter of one core at most
 _QUEUE = 64
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """How the answers of the shadow and of the release that serves differ, in sums over the requests compared."""
 
     requests: int = 0
@@ -33,8 +33,8 @@ class Compared:
     missing: int = 0  # places of the list that the shadow left empty
     seconds: float = 0.0  # that the shadow took
 
-    def __add__(self, more: "Compared") -> "Compared":
-        return Compared(*(mine + other for mine, other in zip(astuple(self), astuple(more), strict=True)))
+    def __add__(self, more: "Comparison") -> "Comparison":
+        return Comparison(*(mine + other for mine, other in zip(astuple(self), astuple(more), strict=True)))
 
     @property
     def overlap(self) -> float:
@@ -46,7 +46,12 @@ class Shadow:
     """Answers what it is offered, when there is time; give ``offer`` to an engine as ``after``."""
 
     def __init__(
-        self, retriever: Answers, *, queue: int = _QUEUE, rest: float = _REST, clock: Callable[[], float] = monotonic
+        self,
+        retriever: Recommender,
+        *,
+        queue: int = _QUEUE,
+        rest: float = _REST,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """Set up; ``start`` begins to compare.
 
@@ -56,9 +61,9 @@ class Shadow:
             rest: how many times the duration of an answer the thread rests after it.
             clock: any steady clock, in seconds.
         """
-        self._retriever, self._most, self._rest, self._clock = retriever, queue, rest, clock
-        self._offered: SimpleQueue[tuple[Ask, Recommendation] | None] = SimpleQueue()
-        self._compared, self._lock, self._stop = Compared(), Lock(), Event()
+        self._retriever, self._max_queued, self._rest, self._clock = retriever, queue, rest, clock
+        self._offered: SimpleQueue[tuple[Request, Recommendation] | None] = SimpleQueue()
+        self._totals, self._lock, self._stop = Comparison(), Lock(), Event()
         self._thread = Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
@@ -72,32 +77,32 @@ class Shadow:
         if self._thread.is_alive():
             self._thread.join()
 
-    def offer(self, ask: Ask, shown: Recommendation) -> None:
+    def offer(self, ask: Request, shown: Recommendation) -> None:
         """Let a request be compared if there is time; returns at once. Only full answers are worth it."""
-        if shown.effort > Effort.FULL or self._offered.qsize() >= self._most:
-            self._add(Compared(dropped=1))
+        if shown.degradation > Degradation.NONE or self._offered.qsize() >= self._max_queued:
+            self._add(Comparison(dropped=1))
         else:
             self._offered.put((ask, shown))
 
-    def compared(self) -> Compared:
+    def totals(self) -> Comparison:
         """Return the sums until now."""
-        return self._compared
+        return self._totals
 
-    def compare(self, ask: Ask, shown: Recommendation) -> float:
+    def compare(self, ask: Request, shown: Recommendation) -> float:
         """Answer one request in the shadow and count how it differs; return how long that took."""
         began = self._clock()
         try:
-            [hidden] = self._retriever.answer([ask], effort=Effort.FULL, stage=unmeasured)
+            [hidden] = self._retriever.answer([ask], degradation=Degradation.NONE, timer=no_timing)
         except Exception as error:
             logging.getLogger(__name__).warning("the shadow failed", exc_info=error)
-            self._add(Compared(errors=1))
+            self._add(Comparison(errors=1))
             return self._clock() - began
         took_s = self._clock() - began
         own = {candidate.item_id for candidate in hidden.candidates}
         common = sum(candidate.item_id in own for candidate in shown.candidates)
         missing = max(0, len(shown.candidates) - len(hidden.candidates))
         self._add(
-            Compared(requests=1, candidates=len(shown.candidates), common=common, missing=missing, seconds=took_s)
+            Comparison(requests=1, candidates=len(shown.candidates), common=common, missing=missing, seconds=took_s)
         )
         return took_s
 
@@ -105,6 +110,6 @@ class Shadow:
         while (offered := self._offered.get()) is not None and not self._stop.is_set():
             self._stop.wait(self._rest * self.compare(*offered))
 
-    def _add(self, more: Compared) -> None:
+    def _add(self, more: Comparison) -> None:
         with self._lock:
-            self._compared += more
+            self._totals += more

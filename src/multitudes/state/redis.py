@@ -23,9 +23,8 @@ from urllib.parse import urlsplit
 
 from multitudes.errors import StateError, UsageError, missing_extra
 from multitudes.ids import Id
-from multitudes.state.arrival import SECRET_BYTES, arrived, check_text, digest
-from multitudes.state.config import StateConfig
-from multitudes.state.records import Appended, Event, Person
+from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
+from multitudes.state.validation import SECRET_BYTES, check_text, user_digest, validate_events
 
 try:
     import redis
@@ -63,8 +62,8 @@ redis.call('EXPIRE', KEYS[4], remember)
 return new
 """
 )
-_FOLLOW: Final = _UNLESS_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
-_FORGET: Final = (
+_SET_FOLLOWED_TOPICS: Final = _UNLESS_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
+_ERASE: Final = (
     _UNLESS_EMPTIED
     + """
 local known = redis.call('EXISTS', KEYS[3]) + redis.call('HEXISTS', KEYS[2], 'follows')
@@ -83,7 +82,7 @@ class _Call(NamedTuple):
     arguments: Sequence[bytes | str | int]
 
 
-class RedisStates:
+class RedisStateStore:
     """A store on a server. As durable as the server is set to be: see docs/state.md.
 
     Nothing is tried again: a call ends within the time-outs of one connection and one answer.
@@ -113,17 +112,17 @@ class RedisStates:
         except ValueError as error:
             raise UsageError(f"{self._where}: {error}; expected redis://HOST:PORT") from None
 
-    def append(self, events: Sequence[Event]) -> Appended:
+    def append(self, events: Sequence[Event]) -> AppendResult:
         """Take events in; see the protocol."""
         now_s = int(self._clock())
-        kept, cut = arrived(events, now_s, self._config.skew_s)
+        kept, cut = validate_events(events, now_s, self._config.skew_s)
         settings = (now_s, self._config.remember_ids_s, self._config.keep)
         own: dict[tuple[type, Id], list[int]] = {}  # positions of the events of each user
         for i, event in enumerate(kept):
             own.setdefault((type(event.user_id), event.user_id), []).append(i)
         answers = self._run(
             [
-                _Call(_APPEND, user_id, [*settings, *(part for i in places for part in _written(kept[i]))])
+                _Call(_APPEND, user_id, [*settings, *(part for i in places for part in _event_arguments(kept[i]))])
                 for (_, user_id), places in own.items()
             ]
         )
@@ -131,12 +130,12 @@ class RedisStates:
         for places, answer in zip(own.values(), answers, strict=True):
             for i, is_new in zip(places, answer, strict=True):
                 new[i] = bool(is_new)
-        return Appended(new, sum(map(all, zip(new, cut, strict=True))))
+        return AppendResult(new, sum(map(all, zip(new, cut, strict=True))))
 
-    def read(self, user_ids: Sequence[Id]) -> list[Person]:
+    def read(self, user_ids: Sequence[Id]) -> list[UserState]:
         """Return what is known of users, all from one moment; see the protocol."""
 
-        def ask(secret: bytes) -> list[Person] | None:
+        def ask(secret: bytes) -> list[UserState] | None:
             pipeline = self._server.pipeline(transaction=True).get(self._prefix + "secret")
             for user_id in user_ids:
                 _, person, events, _ = self._keys(secret, user_id)
@@ -144,23 +143,23 @@ class RedisStates:
             found, *rows = pipeline.execute()
             if found != secret:
                 return None
-            return [_person(*row) for row in zip(user_ids, rows[::2], rows[1::2], strict=True)]
+            return [_parse_user_state(*row) for row in zip(user_ids, rows[::2], rows[1::2], strict=True)]
 
-        return self._asked(ask)
+        return self._with_secret(ask)
 
-    def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+    def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         """State what a user follows; see the protocol."""
-        for topic in follows:
+        for topic in followed_topics:
             check_text(topic, "topic")
-        self._run([_Call(_FOLLOW, user_id, [json.dumps(list(follows))])])
+        self._run([_Call(_SET_FOLLOWED_TOPICS, user_id, [json.dumps(list(followed_topics))])])
 
-    def forget(self, user_id: Id) -> bool:
+    def erase(self, user_id: Id) -> bool:
         """Forget a user; see the protocol."""
-        return bool(self._run([_Call(_FORGET, user_id, [int(self._clock())])])[0])
+        return bool(self._run([_Call(_ERASE, user_id, [int(self._clock())])])[0])
 
     def ping(self) -> None:
         """Return where the server answers."""
-        with self._meaning():
+        with self._translate_errors():
             self._server.ping()
 
     def close(self) -> None:
@@ -179,11 +178,11 @@ class RedisStates:
             answers = pipeline.execute()
             return None if any(answer is None for answer in answers) else answers
 
-        return self._asked(ask) if calls else []
+        return self._with_secret(ask) if calls else []
 
-    def _asked(self, ask: Callable[[bytes], T | None]) -> T:
+    def _with_secret(self, ask: Callable[[bytes], T | None]) -> T:
         """Return what ``ask`` returns for the secret of the server; None: it has another."""
-        with self._meaning():
+        with self._translate_errors():
             for _ in range(2):
                 answer = ask(self._secret) if self._secret else None
                 if answer is not None:
@@ -197,11 +196,11 @@ class RedisStates:
         return answer
 
     def _keys(self, secret: bytes, user_id: Id) -> list[str]:
-        person = f"{self._prefix}{{{digest(user_id, secret).hex()}}}"
+        person = f"{self._prefix}{{{user_digest(user_id, secret).hex()}}}"
         return [self._prefix + "secret", person, person + ":events", person + ":told"]
 
     @contextmanager
-    def _meaning(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         if self._closed:
             raise StateError(f"{self._where}: the store is closed")
         try:
@@ -212,17 +211,19 @@ class RedisStates:
             raise StateError(f"{self._where}: {error}; look at the server, then try again") from None
 
 
-def _written(event: Event) -> tuple[str, int, str]:
+def _event_arguments(event: Event) -> tuple[str, int, str]:
     return event.event_id, event.time_s, json.dumps([event.event_id, event.item_id, event.action])
 
 
-def _person(user_id: Id, rows: Sequence[tuple[bytes, float]], person: Sequence[bytes | None]) -> Person:
+def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], person: Sequence[bytes | None]) -> UserState:
     events = []
     for text, time_s in rows:
         event_id, item_id, action = json.loads(text[_PLACE_DIGITS:])
         events.append(Event(event_id, user_id, item_id, int(time_s), action))
     follows, forgot = person
-    return Person(user_id, tuple(events), None if follows is None else tuple(json.loads(follows)), forgot is not None)
+    return UserState(
+        user_id, tuple(events), None if follows is None else tuple(json.loads(follows)), forgot is not None
+    )
 
 
 def _without_password(url: str) -> str:

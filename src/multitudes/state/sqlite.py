@@ -10,14 +10,12 @@ from threading import Lock
 
 from multitudes.errors import StateError
 from multitudes.ids import Id
-from multitudes.state.arrival import arrived, check_text, digest
-from multitudes.state.config import StateConfig
-from multitudes.state.database import connect, meaning, prepare
-from multitudes.state.group_commit import GroupCommit
-from multitudes.state.records import Appended, Event, Person
+from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
+from multitudes.state.sqlite_database import GroupCommit, connect, prepare_database, translate_error
+from multitudes.state.validation import check_text, user_digest, validate_events
 
 
-class SQLiteStates:
+class SQLiteStateStore:
     """A store in a file. Durable: what was acknowledged is on the disk.
 
     One thread writes and any number read, each from one moment of the file; readers never wait for writers.
@@ -34,57 +32,59 @@ class SQLiteStates:
             StateError: another process holds it for too long.
         """
         self._file, self._config, self._clock = Path(file), config or StateConfig(), clock
-        self._secret = prepare(self._file, self._config.timeout_s)
+        self._secret = prepare_database(self._file, self._config.timeout_s)
         self._readers: list[sqlite3.Connection] = []  # idle ones
-        self._door, self._closed = Lock(), False
-        with self._meaning():
+        self._lock, self._closed = Lock(), False
+        with self._translate_errors():
             self._writer = GroupCommit(connect(self._file, self._config.timeout_s))
 
-    def append(self, events: Sequence[Event]) -> Appended:
+    def append(self, events: Sequence[Event]) -> AppendResult:
         """Take events in; see the protocol."""
         now_s = int(self._clock())
-        kept, cut = arrived(events, now_s, self._config.skew_s)
-        users = [digest(event.user_id, self._secret) for event in kept]
-        with self._meaning():
+        kept, cut = validate_events(events, now_s, self._config.skew_s)
+        users = [user_digest(event.user_id, self._secret) for event in kept]
+        with self._translate_errors():
             new = self._writer.run(lambda connection: self._append(connection, users, kept, now_s)) if kept else []
-        return Appended(new, sum(map(all, zip(new, cut, strict=True))))
+        return AppendResult(new, sum(map(all, zip(new, cut, strict=True))))
 
-    def read(self, user_ids: Sequence[Id]) -> list[Person]:
+    def read(self, user_ids: Sequence[Id]) -> list[UserState]:
         """Return what is known of users; see the protocol."""
-        users = [digest(user_id, self._secret) for user_id in user_ids]
-        with self._meaning(), self._reader() as connection:
+        users = [user_digest(user_id, self._secret) for user_id in user_ids]
+        with self._translate_errors(), self._reader() as connection:
             connection.execute("BEGIN")  # all from one moment
             try:
-                return [_person(connection, name, user_id) for name, user_id in zip(users, user_ids, strict=True)]
+                return [
+                    _read_user_state(connection, name, user_id) for name, user_id in zip(users, user_ids, strict=True)
+                ]
             finally:
                 connection.execute("COMMIT")
 
-    def follow(self, user_id: Id, follows: Sequence[str]) -> None:
+    def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         """State what a user follows; see the protocol."""
-        for topic in follows:
+        for topic in followed_topics:
             check_text(topic, "topic")
-        row = digest(user_id, self._secret), json.dumps(list(follows))
-        with self._meaning():
+        row = user_digest(user_id, self._secret), json.dumps(list(followed_topics))
+        with self._translate_errors():
             self._writer.run(lambda connection: connection.execute("INSERT OR REPLACE INTO follows VALUES (?, ?)", row))
 
-    def forget(self, user_id: Id) -> bool:
+    def erase(self, user_id: Id) -> bool:
         """Forget a user; see the protocol. What was deleted is overwritten in the file and in its log."""
-        user, now_s = digest(user_id, self._secret), int(self._clock())
-        with self._meaning():
-            known = self._writer.run(lambda connection: _forget(connection, user, now_s))
+        user, now_s = user_digest(user_id, self._secret), int(self._clock())
+        with self._translate_errors():
+            known = self._writer.run(lambda connection: _erase(connection, user, now_s))
             with self._reader() as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a reader elsewhere puts it off, nothing more
         return known
 
     def ping(self) -> None:
         """Return where the file can be read."""
-        with self._meaning(), self._reader() as connection:
+        with self._translate_errors(), self._reader() as connection:
             connection.execute("SELECT count(*) FROM secret").fetchone()
 
     def close(self) -> None:
         """Let go of the file."""
         self._writer.close()
-        with self._door:
+        with self._lock:
             self._closed = True
             while self._readers:
                 self._readers.pop().close()
@@ -93,22 +93,22 @@ class SQLiteStates:
         self, connection: sqlite3.Connection, users: list[bytes], events: list[Event], now_s: int
     ) -> list[bool]:
         horizon_s = now_s - self._config.remember_ids_s
-        forgot = {user: _forgot_s(connection, user) for user in set(users)}
+        forgot = {user: _erased_at_s(connection, user) for user in set(users)}
         new = []
         for user, event in zip(users, events, strict=True):
             since = forgot[user]
             late = since is not None and event.time_s < since
-            new.append(not late and _tell(connection, user, event, now_s, horizon_s))
+            new.append(not late and _remember_event_id(connection, user, event, now_s, horizon_s))
             if new[-1]:
                 _insert(connection, user, event)
         for user in set(users):
             _trim(connection, user, self._config.keep)
-        _forget_names(connection, horizon_s, 2 * len(events))
+        _expire_event_ids(connection, horizon_s, 2 * len(events))
         return new
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        with self._door:
+        with self._lock:
             if self._closed:
                 raise StateError(f"{self._file}: the store is closed")
             connection = self._readers.pop() if self._readers else None
@@ -116,7 +116,7 @@ class SQLiteStates:
         try:
             yield connection
         finally:
-            with self._door:
+            with self._lock:
                 if not self._closed:
                     self._readers.append(connection)
                     connection = None
@@ -124,19 +124,19 @@ class SQLiteStates:
                 connection.close()
 
     @contextmanager
-    def _meaning(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise meaning(error, self._file) from None
+            raise translate_error(error, self._file) from None
 
 
-def _forgot_s(connection: sqlite3.Connection, user: bytes) -> int | None:
+def _erased_at_s(connection: sqlite3.Connection, user: bytes) -> int | None:
     row = connection.execute("SELECT at_s FROM forgot WHERE user = ?", (user,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def _tell(connection: sqlite3.Connection, user: bytes, event: Event, now_s: int, horizon_s: int) -> bool:
+def _remember_event_id(connection: sqlite3.Connection, user: bytes, event: Event, now_s: int, horizon_s: int) -> bool:
     """Remember the name of an event; return whether it was not known, or known too long ago."""
     told = connection.execute(
         "INSERT INTO told VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET arrived_s = excluded.arrived_s"
@@ -161,7 +161,7 @@ def _trim(connection: sqlite3.Connection, user: bytes, keep: int) -> None:
     )
 
 
-def _forget_names(connection: sqlite3.Connection, horizon_s: int, at_most: int) -> None:
+def _expire_event_ids(connection: sqlite3.Connection, horizon_s: int, at_most: int) -> None:
     """Let go of some names of events that are remembered for too long: a few with each append, never many at once."""
     connection.execute(
         "DELETE FROM told WHERE (user, event_id) IN (SELECT user, event_id FROM told WHERE arrived_s <= ? LIMIT ?)",
@@ -169,14 +169,14 @@ def _forget_names(connection: sqlite3.Connection, horizon_s: int, at_most: int) 
     )
 
 
-def _forget(connection: sqlite3.Connection, user: bytes, now_s: int) -> bool:
+def _erase(connection: sqlite3.Connection, user: bytes, now_s: int) -> bool:
     tables = ("event", "told", "follows")
     deleted = [connection.execute(f"DELETE FROM {table} WHERE user = ?", (user,)).rowcount for table in tables]
     connection.execute("INSERT OR REPLACE INTO forgot VALUES (?, ?)", (user, now_s))
     return any(deleted)
 
 
-def _person(connection: sqlite3.Connection, user: bytes, user_id: Id) -> Person:
+def _read_user_state(connection: sqlite3.Connection, user: bytes, user_id: Id) -> UserState:
     rows = connection.execute(
         "SELECT event_id, item, time_s, action FROM event WHERE user = ? ORDER BY time_s, place", (user,)
     )
@@ -184,4 +184,4 @@ def _person(connection: sqlite3.Connection, user: bytes, user_id: Id) -> Person:
     topics, forgotten = connection.execute(
         "SELECT (SELECT topics FROM follows WHERE user = ?1), EXISTS (SELECT 1 FROM forgot WHERE user = ?1)", (user,)
     ).fetchone()
-    return Person(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(forgotten))
+    return UserState(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(forgotten))

@@ -25,14 +25,14 @@ from typing import Any
 import torch
 
 from multitudes import __version__
-from multitudes.data.prepared import Prepared, Split
+from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
-from multitudes.evaluate.config import EvaluateConfig
-from multitudes.evaluate.pair import PairRunConfig
-from multitudes.retrieve.plan import RetrieveConfig
-from multitudes.train.config import RunConfig
-from multitudes.train.pinnersage import PinnerSageRunConfig
-from multitudes.train.record import data_digest, read_record
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.pair import PairRunConfig
+from multitudes.pinnersage.run import PinnerSageRunConfig
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.run_record import data_digest, read_record
+from multitudes.training.config import RunConfig
 
 AnyRunConfig = RunConfig | PinnerSageRunConfig | PairRunConfig
 
@@ -49,7 +49,7 @@ class Cell:
     retrieve: RetrieveConfig
     evaluate: EvaluateConfig
     trial: int | None = None  # from 1; None: not a trial
-    over: tuple[
+    base_cells: tuple[
         "Cell", ...
     ] = ()  # the cells that it is made of: whose item vectors are clustered, or the two of a pair
 
@@ -60,39 +60,39 @@ class Cell:
         return f"{self.data} {self.method} {part}"
 
     @property
-    def trained(self) -> dict[str, Any]:
+    def training_inputs(self) -> dict[str, Any]:
         """Everything that decides the training, as JSON knows it; names are not among it."""
         return {
             "data": self.data_digest,
             "run": self.run.model_dump(mode="json"),
             "versions": {"multitudes": __version__, "torch": str(torch.__version__)},
-            "over": [one.training for one in self.over],
+            "over": [one.training_digest for one in self.base_cells],
         }
 
     @property
-    def served(self) -> dict[str, Any]:
+    def retrieval_settings(self) -> dict[str, Any]:
         """How it is retrieved; what is left open takes the default that suits the run, so it stays open on the way."""
         return self.retrieve.model_dump(mode="json", exclude_unset=True)
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def inputs(self) -> dict[str, Any]:
         """Everything that decides the outcome."""
-        return self.trained | {
-            "retrieve": self.served,
-            "over_served": [one.served for one in self.over],
+        return self.training_inputs | {
+            "retrieve": self.retrieval_settings,
+            "over_served": [one.retrieval_settings for one in self.base_cells],
             "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"}),
             "keeps_run": self.trial is None,
         }
 
     @cached_property
-    def training(self) -> str:
+    def training_digest(self) -> str:
         """What its training is kept under, together with all cells that differ in retrieval alone."""
-        return _digest(self.trained)
+        return _json_digest(self.training_inputs)
 
     @cached_property
     def digest(self) -> str:
         """The name of its folder."""
-        return _digest(self.asked)
+        return _json_digest(self.inputs)
 
     def folder(self, cells: Path) -> Path:
         """Return where it lies."""
@@ -100,16 +100,19 @@ class Cell:
 
     def training_folder(self, cells: Path) -> Path:
         """Return where its training lies."""
-        return cells / (self.training if self.trial is None else self.digest)
+        return cells / (self.training_digest if self.trial is None else self.digest)
 
     def job(self, split: Split, cells: Path) -> dict[str, Any]:
         """Return what its process is told."""
-        runs = [{"run": str(one.training_folder(cells) / "run"), "retrieve": one.served} for one in self.over]
+        runs = [
+            {"run": str(one.training_folder(cells) / "run"), "retrieve": one.retrieval_settings}
+            for one in self.base_cells
+        ]
         told = {"label": self.label, "prepared": str(self.prepared), "split": split, "runs": runs}
-        return told | {"training": str(self.training_folder(cells)), **self.asked}
+        return told | {"training": str(self.training_folder(cells)), **self.inputs}
 
 
-def _digest(asked: dict[str, Any]) -> str:
+def _json_digest(asked: dict[str, Any]) -> str:
     text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -140,6 +143,6 @@ def is_trained(training: Path) -> bool:
     return False
 
 
-def digest_of(prepared: Path) -> str:
+def prepared_digest(prepared: Path) -> str:
     """Return the digest of a prepared data set."""
-    return data_digest(Prepared.open(prepared))
+    return data_digest(PreparedData.open(prepared))

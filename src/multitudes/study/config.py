@@ -6,15 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, Name, Seeds, laid_over, nearest, parse, toml_tables
-from multitudes.data.address import is_address
+from multitudes.config import Config, Name, Seeds, deep_merge, load_toml, parse, suggestion
+from multitudes.data.location import is_url
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
-from multitudes.evaluate.config import EvaluateConfig
-from multitudes.evaluate.pair import METHOD as PAIR
-from multitudes.study.space import Space, space_of
-from multitudes.train.pinnersage import METHOD as PINNERSAGE
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.pair import METHOD as PAIR
+from multitudes.pinnersage.run import METHOD as PINNERSAGE
+from multitudes.study.search_space import SearchSpace, method_space
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
 SECTIONS = ("model", "train", "retrieve")
@@ -44,7 +44,7 @@ class DataConfig(Config):
     @classmethod
     def _sample_is_shipped(cls, sample: str | None) -> str | None:
         if sample is not None and sample not in SAMPLES:
-            raise ValueError(f"no such data set is shipped{nearest(sample, SAMPLES)}")
+            raise ValueError(f"no such data set is shipped{suggestion(sample, SAMPLES)}")
         return sample
 
 
@@ -72,7 +72,7 @@ class MethodConfig(Config):
         return PAIR if self.pair else self.method or name
 
     @property
-    def made_of(self) -> tuple[str, ...]:
+    def base_methods(self) -> tuple[str, ...]:
         """The methods of the study that it is made of; they come before it."""
         return self.pair or ((self.over,) if self.over else ())
 
@@ -123,7 +123,7 @@ class StudyConfig(Config):
         return evaluate
 
     @property
-    def compared_with(self) -> str:
+    def reference_method(self) -> str:
         """The method that the others are compared with."""
         return self.reference or next(iter(self.methods))
 
@@ -134,20 +134,20 @@ def read_study(file: Path) -> StudyConfig:
     Raises:
         UsageError: the file is missing, is no TOML, or names something that does not exist.
     """
-    tables = toml_tables(file, "examples/quick.toml shows one")
+    tables = load_toml(file, "examples/quick.toml shows one")
     config = parse(StudyConfig, tables, str(file))
     for section in ("data", "methods"):
         if not getattr(config, section):
             raise UsageError(f"{file}: no [{section}.NAME]; a study needs at least one")
-    if config.compared_with not in config.methods:
+    if config.reference_method not in config.methods:
         known = tuple(config.methods)
         raise UsageError(
-            f"{file}: reference = '{config.compared_with}' is none of its methods{nearest(config.compared_with, known)}"
+            f"{file}: reference = '{config.reference_method}' is none of its methods{suggestion(config.reference_method, known)}"
         )
     for name in config.methods:
-        _check_made_of(config, name, f"{file}: [methods.{name}]")
+        _check_base_methods(config, name, f"{file}: [methods.{name}]")
         _check_control(config, name, f"{file}: [methods.{name}]")
-    data = {name: _located(name, data, file) for name, data in config.data.items()}
+    data = {name: _locate_tables(name, data, file) for name, data in config.data.items()}
     return config.model_copy(update={"data": data})
 
 
@@ -158,13 +158,13 @@ def _check_control(config: StudyConfig, name: str, where: str) -> None:
         return
     if of == name or of not in config.methods:
         others = tuple(other for other in config.methods if other != name)
-        raise UsageError(f"{where}: control_of = '{of}' is no other method of this study{nearest(of, others)}")
+        raise UsageError(f"{where}: control_of = '{of}' is no other method of this study{suggestion(of, others)}")
     rivals = [other for other, method in config.methods.items() if method.control_of == of]
     if len(rivals) > 1:
         raise UsageError(f"{where}: {' and '.join(rivals)} are both control_of = '{of}'; expected one for each method")
 
 
-def _check_made_of(config: StudyConfig, name: str, where: str) -> None:
+def _check_base_methods(config: StudyConfig, name: str, where: str) -> None:
     """Check that what is made of other methods names trained ones, and sets nothing that is theirs."""
     own = config.methods[name]
     kind = own.kind(name)
@@ -177,18 +177,18 @@ def _check_made_of(config: StudyConfig, name: str, where: str) -> None:
     if own.pair and (own.method or own.model or own.train or own.retrieve):
         raise UsageError(f"{where}: a pair is trained and served as its two methods are; only share can be set")
     trained = tuple(n for n, m in config.methods.items() if m.kind(n) not in (PINNERSAGE, PAIR))
-    for other in own.made_of:
+    for other in own.base_methods:
         if other not in trained:
             key = "pair" if own.pair else "over"
             raise UsageError(
-                f"{where}: {key} names '{other}', no trained method of this study{nearest(other, trained)}"
+                f"{where}: {key} names '{other}', no trained method of this study{suggestion(other, trained)}"
             )
 
 
-def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
+def _locate_tables(name: str, data: DataConfig, file: Path) -> DataConfig:
     if data.sample is None and data.tables is None:
         raise UsageError(f"{file}: [data.{name}]: no source; give sample = one of {', '.join(SAMPLES)}, or tables")
-    if data.tables is None or is_address(data.tables):
+    if data.tables is None or is_url(data.tables):
         return data
     tables = Path(os.path.normpath(file.parent / data.tables))
     if not tables.is_dir():
@@ -196,18 +196,18 @@ def _located(name: str, data: DataConfig, file: Path) -> DataConfig:
     return data.model_copy(update={"tables": tables})
 
 
-def settings_of(config: StudyConfig, data: str, method: str) -> Settings:
+def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
     """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
     own = config.methods[method]
     if own.pair:
         return {"model": {} if own.share is None else {"share": own.share}, "train": {}, "retrieve": {}}
     if own.kind(method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
-        return {"model": own.model, "train": own.train, "retrieve": laid_over(config.retrieve, own.retrieve)}
+        return {"model": own.model, "train": own.train, "retrieve": deep_merge(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
-    return {section: laid_over(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
+    return {section: deep_merge(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
-def searched(config: StudyConfig, method: str, where: str = "") -> Space:
+def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpace:
     """Return what tuning varies for a method: nothing that the method's own table sets; ``where`` begins an error.
 
     Raises:
@@ -215,21 +215,21 @@ def searched(config: StudyConfig, method: str, where: str = "") -> Space:
     """
     own = config.methods[method]
     kind = own.kind(method)
-    wide = space_of(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
-    fixed = flat({section: getattr(own, section) for section in SECTIONS})
+    wide = method_space(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
+    fixed = flatten({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in wide.items() if key not in fixed}
 
 
-def flat(table: Settings, prefix: str = "") -> Settings:
+def flatten(table: Settings, prefix: str = "") -> Settings:
     """Return nested tables as one, its keys dotted."""
     result: Settings = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
-        result |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        result |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return result
 
 
-def nested(values: Settings) -> Settings:
+def unflatten(values: Settings) -> Settings:
     """Return dotted keys as nested tables."""
     result: Settings = {}
     for name, value in values.items():

@@ -1,4 +1,8 @@
-"""``STUDY_OUT/summary.json``: every figure of a study's report, made from its two files and nothing else.
+"""Who wins over the data sets: verdicts with Holm's correction, average ranks, and what too few sets cannot show.
+
+Legend: G data sets · M methods.
+
+``STUDY_OUT/summary.json``: every figure of a study's report, made from its two files and nothing else.
 
 ::
 
@@ -8,20 +12,114 @@
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
-from multitudes.disk import write_text
-from multitudes.evaluate.config import main_budget
+import numpy as np
+
+from multitudes.atomic import write_text
+from multitudes.evaluation.config import main_budget
+from multitudes.metrics.significance import adjust_holm, average_ranks, cliques, min_data_sets, pairwise_p_values
 from multitudes.progress import Progress, silent
-from multitudes.study import overall
-from multitudes.study.answers import Answers, read_answers, read_cells
-from multitudes.study.comparison import Draws, against_controls, hit_rates, methods_table
-from multitudes.study.segments import FEWEST_USERS, by_segment, tails
+from multitudes.study.comparison import (
+    MIN_USERS,
+    PairedOutcomes,
+    Resampling,
+    compare_by_segment,
+    compare_methods,
+    compare_with_controls,
+    hit_rates,
+    rates_by_popularity,
+    read_cells,
+    read_outcomes,
+)
 
-SUMMARY = "summary.json"
+Verdict = Literal["better", "level", "worse"]
+SIGNIFICANCE_LEVEL = 0.05
+
+
+def assign_verdicts(comparisons: list[dict[str, Any]], level: float = SIGNIFICANCE_LEVEL) -> None:
+    """Write into each comparison its adjusted p-value and verdict: one family, so one error for all of them together.
+
+    Level means: not shown to differ.
+    """
+    made = [found for found in comparisons if np.isfinite(found["p"])]
+    for found, adjusted in zip(made, adjust_holm(np.array([found["p"] for found in made])), strict=True):
+        found["adjusted"] = round(float(adjusted), 6)
+        found["verdict"] = verdict(found["mean"], float(adjusted), level)
+
+
+def verdict(gain: float | None, adjusted: float, level: float = SIGNIFICANCE_LEVEL) -> Verdict:
+    """Return what a difference shows."""
+    if gain is None or adjusted >= level:
+        return "level"
+    return "better" if gain > 0 else "worse"
+
+
+def reference_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the HR differences of methods and baselines to the reference, on all data sets: the first question."""
+    return [
+        found["minus"]["hr"]
+        for part in data.values()
+        for found in part["methods"].values()
+        if found["role"] != "control" and "hr" in found["minus"]
+    ]
+
+
+def control_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the HR differences of methods to their own controls, on all data sets: do interests matter?"""
+    return [gain for part in data.values() for gains in part["controls"].values() for gain in gains.values()]
+
+
+def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dict[str, Any]:
+    """Return average ranks of the methods that have a figure on every data set, and which of them are told apart."""
+    per_set = [_hit_rates(part) for part in data.values()]
+    everywhere = [m for m in (per_set[0] if per_set else []) if all(m in rates for rates in per_set)]
+    left_out = sorted({m for rates in per_set for m in rates} - set(everywhere))
+    result: dict[str, Any] = {"sets": list(data), "left_out": left_out, "ranks": {}, "cliques": [], "p": {}}
+    needed = min_data_sets(len(everywhere), level)
+    result |= {"needed": needed, "enough": len(data) >= needed and len(everywhere) > 1}
+    if len(everywhere) < 2:
+        return result
+    score_GM = np.array([[rates[m] for m in everywhere] for rates in per_set])
+    rank_M, p_MM = average_ranks(score_GM), pairwise_p_values(score_GM)
+    order = np.argsort(rank_M, kind="stable")
+    result["ranks"] = {everywhere[m]: round(float(rank_M[m]), 4) for m in order}
+    result["cliques"] = [[everywhere[m] for m in bar] for bar in cliques(rank_M, p_MM < level)]
+    result["p"] = {everywhere[a]: {everywhere[b]: round(float(p_MM[a, b]), 6) for b in order if a != b} for a in order}
+    return result
+
+
+def collect_verdicts(data: dict[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return, for each method and opponent (the reference and its own controls), the verdict on each data set."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for name, part in data.items():
+        for method, opponent, gain in _iter_verdicts(part):
+            found.setdefault(method, {}).setdefault(opponent, {})[name] = gain["verdict"]
+    return found
+
+
+def _iter_verdicts(part: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for method, found in part["methods"].items():
+        if found["role"] == "method" and "verdict" in found["minus"].get("hr", {}):
+            yield method, "reference", found["minus"]["hr"]
+    for method, gains in part["controls"].items():
+        for control, gain in gains.items():
+            if "verdict" in gain:
+                yield method, control, gain
+
+
+def _hit_rates(part: dict[str, Any]) -> dict[str, float]:
+    return {
+        method: found["figures"]["hr"]["mean"]
+        for method, found in part["methods"].items()
+        if found["role"] == "method" and found["figures"]["hr"]["mean"] is not None
+    }
+
+
+SUMMARY_FILE = "summary.json"
 # What a cell costs, averaged over its seeds.
 COSTS = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_per_s")
 # A p-value cannot be below 2 / resamples, and Holm multiplies it by the number of comparisons: with so many resamples
@@ -29,12 +127,12 @@ COSTS = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_p
 _RESAMPLES_PER_COMPARISON = 100
 
 
-def summarise(study: Path, draws: Draws | None = None, progress: Progress = silent) -> dict[str, Any]:
+def summarise(study: Path, resampling: Resampling | None = None, progress: Progress = silent) -> dict[str, Any]:
     """Return the summary of a study.
 
     Args:
         study: folder of the study.
-        draws: how intervals are made; None: as ``Draws``, with more resamples where many comparisons need them.
+        resampling: how intervals are made; None: as ``Resampling``, with more resamples where many comparisons need them.
         progress: told of the data sets done.
 
     Raises:
@@ -44,78 +142,82 @@ def summarise(study: Path, draws: Draws | None = None, progress: Progress = sile
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
     reference = cells["reference"]
     trained = cells.get("trained_controls", {})
-    draws = draws or Draws(judged=max(Draws().judged, _RESAMPLES_PER_COMPARISON * _comparisons(cells)))
+    resampling = resampling or Resampling(
+        verdict_resamples=max(Resampling().verdict_resamples, _RESAMPLES_PER_COMPARISON * _count_comparisons(cells))
+    )
     data: dict[str, Any] = {}
     for number, name in enumerate(names):
         progress(number, len(names), f"intervals of {name}")
-        by_kind = _by_kind(read_answers(study, name))
+        by_kind = _group_by_kind(read_outcomes(study, name))
         if by_kind:
-            data[name] = _data_set(by_kind, reference, draws, trained)
-    for family in (overall.reference_family(data), overall.control_family(data)):
-        overall.give_verdicts(family)
+            data[name] = _summarise_data_set(by_kind, reference, resampling, trained)
+    for family in (reference_comparisons(data), control_comparisons(data)):
+        assign_verdicts(family)
     progress(len(names), len(names), "intervals")
     about = ("name", "split", "opened_test", "machine", "versions", "reference", "tuning")
     return {key: cells.get(key) for key in about} | {
-        "level": overall.LEVEL,
-        "resamples": {"intervals": draws.resamples, "verdicts": draws.judged},
-        "fewest_users": FEWEST_USERS,
+        "level": SIGNIFICANCE_LEVEL,
+        "resamples": {"intervals": resampling.resamples, "verdicts": resampling.verdict_resamples},
+        "fewest_users": MIN_USERS,
         "seeds": sorted({cell["seed"] for cell in cells["cells"]}),
         "data": data,
-        "overall": overall.overall(data),
-        "wins": overall.wins(data),
-        "costs": _costs(cells["cells"]),
-        "health": _health(cells["cells"]),
-        "chosen": _chosen(cells["cells"]),
+        "overall": rank_methods(data),
+        "wins": collect_verdicts(data),
+        "costs": _costs_by_method(cells["cells"]),
+        "health": _health_by_method(cells["cells"]),
+        "chosen": _settings_by_method(cells["cells"]),
         "failed": [cell for cell in cells["cells"] if cell["status"] != "done"],
     }
 
 
 def write_summary(study: Path, summary: dict[str, Any]) -> Path:
     """Write the summary into the study's folder; it appears whole or not at all."""
-    file = study / SUMMARY
+    file = study / SUMMARY_FILE
     write_text(file, json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1))
     return file
 
 
-def _comparisons(cells: dict[str, Any]) -> int:
+def _count_comparisons(cells: dict[str, Any]) -> int:
     """Return about how many verdicts there will be: each method on each data set meets the reference and controls."""
     return 3 * len({(cell["data"], cell["method"]) for cell in cells["cells"]})
 
 
-def _by_kind(parts: Iterable[tuple[str, int, Answers]]) -> dict[str, dict[int, Answers]]:
-    found: dict[str, dict[int, Answers]] = {}
+def _group_by_kind(parts: Iterable[tuple[str, int, PairedOutcomes]]) -> dict[str, dict[int, PairedOutcomes]]:
+    found: dict[str, dict[int, PairedOutcomes]] = {}
     for kind, budget, answers in parts:
         found.setdefault(kind, {})[budget] = answers
     return found
 
 
-def _data_set(
-    by_kind: dict[str, dict[int, Answers]], reference: str, draws: Draws, trained: dict[str, str]
+def _summarise_data_set(
+    by_kind: dict[str, dict[int, PairedOutcomes]], reference: str, resampling: Resampling, trained: dict[str, str]
 ) -> dict[str, Any]:
     """Return all that is said of one data set: first-time targets, and in brief all targets."""
     kind = "new" if "new" in by_kind else next(iter(by_kind))
     budgets = by_kind[kind]
     budget = main_budget(tuple(budgets))
     answers = budgets[budget]
-    methods = methods_table(answers, reference, draws)
-    curves = {n: hit_rates(budgets[n], draws, reference) for n in sorted(budgets) if n != budget}
+    methods = compare_methods(answers, reference, resampling)
+    curves = {n: hit_rates(budgets[n], resampling, reference) for n in sorted(budgets) if n != budget}
     return {
         "kind": kind,
         "budget": budget,
         "budgets": sorted(budgets),
         "users": len(answers.users),
-        "few_users": len(answers.users) < FEWEST_USERS,
-        "targets": int(answers.of_targets("targets").sum()),
+        "few_users": len(answers.users) < MIN_USERS,
+        "targets": int(answers.user_column("targets").sum()),
         "methods": methods,
-        "controls": against_controls(answers, draws, trained),
-        "curves": {str(n): curves[n] if n in curves else _point(methods) for n in sorted(budgets)},
-        "segments": by_segment(answers, reference, draws),
-        "tails": tails(answers, draws),
-        "all": hit_rates(by_kind["all"][budget], draws) if kind == "new" and budget in by_kind.get("all", {}) else {},
+        "controls": compare_with_controls(answers, resampling, trained),
+        "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
+        "segments": compare_by_segment(answers, reference, resampling),
+        "tails": rates_by_popularity(answers, resampling),
+        "all": hit_rates(by_kind["all"][budget], resampling)
+        if kind == "new" and budget in by_kind.get("all", {})
+        else {},
     }
 
 
-def _point(methods: dict[str, Any]) -> dict[str, Any]:
+def _main_budget_point(methods: dict[str, Any]) -> dict[str, Any]:
     """Return the main budget's point of each curve: what the table says, so that both show one interval."""
     return {
         method: found["figures"]["hr"]
@@ -124,16 +226,16 @@ def _point(methods: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _costs(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _costs_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
     return _by_method(cells, lambda done: {key: _mean([cell.get(key) for cell in done]) for key in COSTS})
 
 
-def _health(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _health_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the figures of interest health, averaged over seeds: means, and shares of the sources."""
     return _by_method(cells, lambda done: _mean_health([cell["interests"] for cell in done if cell.get("interests")]))
 
 
-def _chosen(cells: list[dict[str, Any]]) -> dict[str, Any]:
+def _settings_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
     keys = ("settings", "tuned", "trials")
     return _by_method(cells, lambda done: {key: done[0].get(key) for key in keys})
 

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from multitudes.study.space import Choices, Range
+from multitudes.study.search_space import Choices, Range
 
 Values = dict[str, Any]  # by dotted key
-Score = Callable[[int, Values], float | None]  # number of the trial from 1, its values; None: it failed
+Objective = Callable[[int, Values], float | None]  # number of the trial from 1, its values; None: it failed
 
-_RANDOM_SHARE = 3  # one trial in so many is drawn at random, before there is anything to learn from
+_STARTUP_DIVISOR = 3  # one trial in so many is drawn at random, before there is anything to learn from
 
 
 class Trial(NamedTuple):
@@ -27,14 +27,16 @@ class Trial(NamedTuple):
     score: float | None  # None: it failed
 
 
-class Tuned(NamedTuple):
+class SearchResult(NamedTuple):
     """What a search found."""
 
     trials: list[Trial]
     best: Values  # empty: nothing was searched, or every trial failed
 
 
-def tune(score: Score, space: Mapping[str, Range | Choices], defaults: Values, trials: int, seed: int) -> Tuned:
+def tune(
+    score: Objective, space: Mapping[str, Range | Choices], defaults: Values, trials: int, seed: int
+) -> SearchResult:
     """Search ``space`` for the values with the highest score.
 
     The first trial is the defaults: what is chosen never scored worse than they did.
@@ -47,25 +49,25 @@ def tune(score: Score, space: Mapping[str, Range | Choices], defaults: Values, t
         seed: of the search.
     """
     if trials == 0 or not space:
-        return Tuned([], {})
+        return SearchResult([], {})
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(1, trials // _RANDOM_SHARE))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(1, trials // _STARTUP_DIVISOR))
     search = optuna.create_study(direction="maximize", sampler=sampler)
-    search.enqueue_trial({key: _place(choice, defaults[key]) for key, choice in space.items()})
+    search.enqueue_trial({key: _to_parameter(choice, defaults[key]) for key, choice in space.items()})
     distributions = {key: _distribution(choice) for key, choice in space.items()}
     tried: list[Trial] = []
     for number in range(1, trials + 1):
         asked = search.ask(distributions)
-        values = {key: _chosen(space[key], asked.params[key]) for key in space}
+        values = {key: _from_parameter(space[key], asked.params[key]) for key in space}
         found = score(number, values)
         search.tell(
             asked, found, optuna.trial.TrialState.COMPLETE if found is not None else optuna.trial.TrialState.FAIL
         )
         tried.append(Trial(values, found))
-    return Tuned(tried, best_of(tried))
+    return SearchResult(tried, best_settings(tried))
 
 
-def best_of(trials: list[Trial]) -> Values:
+def best_settings(trials: list[Trial]) -> Values:
     """Return the settings of the best trial, of equals the first; empty where all failed."""
     scored = [(trial.score, trial.settings) for trial in trials if trial.score is not None]
     return max(scored, key=lambda pair: pair[0])[1] if scored else {}
@@ -74,14 +76,14 @@ def best_of(trials: list[Trial]) -> Values:
 def _distribution(choice: Range | Choices) -> Any:  # noqa: ANN401
     if not isinstance(choice, Range):
         return CategoricalDistribution(range(len(choice)))  # places: a choice may be a list or a table
-    kind = IntDistribution if choice.whole else FloatDistribution
+    kind = IntDistribution if choice.is_integer else FloatDistribution
     return kind(choice.low, choice.high, log=choice.log)  # type: ignore[arg-type]
 
 
-def _place(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
+def _to_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
     """Return ``value`` as the search knows it."""
     return value if isinstance(choice, Range) else choice.index(value)
 
 
-def _chosen(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
+def _from_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(choice, Range) else choice[value]

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from multitudes.data.earlier import COLUMNS, Earlier, added, refuse_earlier_times
-from multitudes.data.engine import Engine, literal, quoted, record, value
+from multitudes.data.engine import Engine, query_row, query_value, quote_identifier, string_literal
+from multitudes.data.incremental import EVENT_COLUMNS, BaseData, reject_earlier_times, total_repairs
 from multitudes.data.tables import Table
-from multitudes.data.times import TOLERANCE_S, refuse_small_units
+from multitudes.data.timestamps import FUTURE_TOLERANCE_S, reject_small_units
 from multitudes.errors import DataError
 
-_WHOLE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
+_COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
 
 
 @dataclass(frozen=True)
-class Rules:
+class EventRules:
     """What the caller decides about events.
 
     Attributes:
@@ -27,8 +27,8 @@ class Rules:
     now: int
 
 
-def clean(
-    engine: Engine, table: Table, rules: Rules, earlier: Earlier | None = None, *, keep: bool = False
+def clean_events(
+    engine: Engine, table: Table, rules: EventRules, earlier: BaseData | None = None, *, keep: bool = False
 ) -> dict[str, int]:
     """Build ``event`` and ``known_from`` (``known_item`` stands already) and return the repairs.
 
@@ -42,33 +42,35 @@ def clean(
     Raises:
         DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
     """
-    refuse_small_units(engine, "events_raw", table.file)
+    reject_small_units(engine, "events_raw", table.file)
     if earlier is not None:
-        engine.view("earlier", f"SELECT * FROM {engine.source('events', earlier.file)}")
+        engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.events_file)}")
     repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
-    past = f"{_WHOLE} AND timestamp <= {rules.now + TOLERANCE_S}"
-    counts = record(
+    past = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
+    counts = query_row(
         engine,
         f"""
-        SELECT count(*) AS total, count(*) FILTER ({_WHOLE}) AS whole, count(*) FILTER ({past}) AS past,
+        SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS whole, count(*) FILTER ({past}) AS past,
                count(*) FILTER ({past} AND action IS NULL) AS unnamed
         FROM events_raw""",
     )
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
     if earlier is not None:
-        refuse_earlier_times(engine, earlier, table, past)
-    _known_from(engine, past, rules.follows_from_share)
-    unsorted = 0 if not repeated and engine.rises("events_raw", "timestamp", past) else _unsorted(engine, past)
-    copies = _find_copies(engine, table, past)
+        reject_earlier_times(engine, earlier, table, past)
+    _create_known_from(engine, past, rules.follows_from_share)
+    unsorted = (
+        0 if not repeated and engine.is_sorted("events_raw", "timestamp", past) else _count_unsorted(engine, past)
+    )
+    copies = _find_duplicates(engine, table, past)
     once = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {past}"
-    sound = _sound(once, table, rules.negative_actions, 0 if earlier is None else earlier.rows)
+    sound = _clean_events_sql(once, table, rules.negative_actions, 0 if earlier is None else earlier.n_rows)
     if earlier is not None:
-        sound = f"SELECT {COLUMNS} FROM earlier UNION ALL {sound}"
+        sound = f"SELECT {EVENT_COLUMNS} FROM earlier UNION ALL {sound}"
     if keep:
-        engine.make("sound", sound)
+        engine.create_table("sound", sound)
         sound = "SELECT * FROM sound"
-    _judge(engine, sound)
+    _create_event_view(engine, sound)
     repairs = {
         "events_with_nulls": counts["total"] - counts["whole"],
         "future_events": counts["whole"] - counts["past"],
@@ -77,15 +79,15 @@ def clean(
         "events_without_action": counts["unnamed"] if "action" in table else 0,
         "repeated_events": repeated,
     }
-    return repairs if earlier is None else added(repairs, earlier)
+    return repairs if earlier is None else total_repairs(repairs, earlier)
 
 
-def summarize(engine: Engine) -> dict[str, int]:
+def aggregate_events(engine: Engine) -> dict[str, int]:
     """Build ``active`` and ``acted``, and return how many events are of items, or have a source, in no items table.
 
     Both are sums of one reading of the events, by user and action.
     """
-    engine.make(
+    engine.create_table(
         "done",
         """
         SELECT user_id, action, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
@@ -93,21 +95,21 @@ def summarize(engine: Engine) -> dict[str, int]:
                count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_sources
         FROM event LEFT JOIN topic ON topic = source GROUP BY user_id, action""",
     )
-    engine.make(
+    engine.create_table(
         "active",
         """
         SELECT user_id, CAST(sum(events) AS BIGINT) AS events, min(first) AS first, max(last) AS last,
                bool_or(any_valid) AS any_valid
         FROM done GROUP BY user_id""",
     )
-    engine.make(
+    engine.create_table(
         "acted",
         """
         SELECT action, sum(unknown_items) AS unknown_items, sum(unknown_sources) AS unknown_sources
         FROM done GROUP BY action""",
     )
     engine.drop("done")
-    return record(
+    return query_row(
         engine,
         """
         SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
@@ -121,33 +123,38 @@ def is_order_only(engine: Engine) -> bool:
     # The cheap test first: distinct counts cost a sort.
     within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM active"
     distinct = "SELECT count(DISTINCT time) = count(*) AS so FROM event GROUP BY user_id"
-    return bool(value(engine, within)) and bool(value(engine, f"SELECT bool_and(so) FROM ({distinct})"))
+    return bool(query_value(engine, within)) and bool(query_value(engine, f"SELECT bool_and(so) FROM ({distinct})"))
 
 
-def _find_copies(engine: Engine, table: Table, past: str) -> int:
+def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
     """Build ``copy``: the rows that say in every column what an earlier row says; return how many there are."""
     # Few rows share user, item and time, and only these are compared as a whole: one number is grouped faster. Two that
     # share the number alone are compared as well, and found to differ.
-    key, columns = "hash_of_three(user_id, item_id, timestamp)", ", ".join(quoted(column) for column in table.columns)
-    engine.gathered("keyed", f"SELECT {key} AS key FROM events_raw WHERE {past}", "key")
-    engine.make("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
-    engine.make("compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {past}")
-    engine.make(
+    key, columns = (
+        "hash_of_three(user_id, item_id, timestamp)",
+        ", ".join(quote_identifier(column) for column in table.columns),
+    )
+    engine.create_partitioned_view("keyed", f"SELECT {key} AS key FROM events_raw WHERE {past}", "key")
+    engine.create_table("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
+    engine.create_table("compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {past}")
+    engine.create_table(
         "copy",
         f"""
         SELECT file_row FROM compared
         ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)""",
     )
     engine.drop("keyed", "alike", "compared")
-    return int(value(engine, "SELECT count(*) FROM copy"))
+    return int(query_value(engine, "SELECT count(*) FROM copy"))
 
 
-def _sound(once: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
+def _clean_events_sql(once: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
     """Return the SQL of the events ``once``, which are whole and past, with what is known of each by itself."""
     negative = (
-        f"action IN ({', '.join(literal(action) for action in negative_actions)})" if negative_actions else "false"
+        f"action IN ({', '.join(string_literal(action) for action in negative_actions)})"
+        if negative_actions
+        else "false"
     )
-    unnamed = literal("unknown" if "action" in table else "event")
+    unnamed = string_literal("unknown" if "action" in table else "event")
     return f"""
         SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
                coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, event_id,
@@ -155,10 +162,10 @@ def _sound(once: str, table: Table, negative_actions: Sequence[str], rows_before
         FROM {once}"""
 
 
-def _judge(engine: Engine, sound: str) -> None:
+def _create_event_view(engine: Engine, sound: str) -> None:
     """Give sound events the name ``event``: their items are known or not, and they are usable or not."""
-    unusable = not value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
-    engine.view(
+    unusable = not query_value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
+    engine.create_view(
         "event",
         f"""
         SELECT row AS file_row, once.user_id, once.item_id, time, action, rating, source, request_id, negative, flagged,
@@ -175,22 +182,22 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
     again = f"""
         SELECT file_row FROM (
             SELECT file_row, row_number() OVER ({of_one}) AS nth
-            FROM events_raw WHERE event_id IS NOT NULL AND {_WHOLE}
+            FROM events_raw WHERE event_id IS NOT NULL AND {_COMPLETE}
         ) WHERE nth > 1"""
     if after_earlier:
         again += " UNION SELECT file_row FROM events_raw SEMI JOIN earlier USING (event_id, user_id, item_id)"
-    engine.make("repeated", again)
-    repeated = int(value(engine, "SELECT count(*) FROM repeated"))
+    engine.create_table("repeated", again)
+    repeated = int(query_value(engine, "SELECT count(*) FROM repeated"))
     if repeated:
-        engine.make("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")
+        engine.create_table("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")
     engine.drop("repeated")
     return repeated
 
 
-def _known_from(engine: Engine, past: str, share: float) -> None:
+def _create_known_from(engine: Engine, past: str, share: float) -> None:
     """Build ``known_from`` before copies are dropped: the share was taken of the rows as they are in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
-    engine.make(
+    engine.create_table(
         "known_from",
         f"""
         SELECT user_id, list_sort(list(timestamp))[{place}] AS time
@@ -198,9 +205,9 @@ def _known_from(engine: Engine, past: str, share: float) -> None:
     )
 
 
-def _unsorted(engine: Engine, past: str) -> int:
+def _count_unsorted(engine: Engine, past: str) -> int:
     return int(
-        value(
+        query_value(
             engine,
             f"""
         SELECT count(*) FILTER (timestamp < above)

@@ -16,14 +16,21 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.agreement import route
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.noise import by_place, start
-from multitudes.nn.interests.slots import as_many_as_events, by_history, filled, taking_part
-from multitudes.nn.masking import masked_high, masked_low
-from multitudes.nn.norms import scaled, squash
+from multitudes.nn.interest_assignment import (
+    ImplicitInterests,
+    assign_events,
+    fixed_noise,
+    participation_mask,
+    route_by_agreement,
+    slots_by_events,
+    slots_by_log_events,
+    start_noise,
+)
+from multitudes.nn.primitives import mask_with_highest, mask_with_lowest, scale_to, squash
 
-_COPY = 1e-8  # squared distance, of the squared length, up to which a vector is a copy: a hundred times its rounding
+_DUPLICATE_TOLERANCE = (
+    1e-8  # squared distance, of the squared length, up to which a vector is a copy: a hundred times its rounding
+)
 
 
 class ClusteringConfig(Config):
@@ -55,9 +62,11 @@ class Clustering(nn.Module):
         super().__init__()
         self.config = config
         self.interests = interests
-        self.register_buffer("noise_PK", by_place(interests), persistent=False)
+        self.register_buffer("noise_PK", fixed_noise(interests), persistent=False)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Cluster each history.
 
         Args:
@@ -66,20 +75,20 @@ class Clustering(nn.Module):
             generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
                 recent valid item (or a fixed start).
         """
-        item_BLD = scaled(item_BLD, self.config.item_norm)
+        item_BLD = scale_to(item_BLD, self.config.item_norm)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
         if self.config.by_user:
-            exists_BK = exists_BK & by_history(valid_BL, self.interests)
-        taking_part_BLK = taking_part(valid_BL, exists_BK)
+            exists_BK = exists_BK & slots_by_log_events(valid_BL, self.interests)
+        taking_part_BLK = participation_mask(valid_BL, exists_BK)
         if self.config.assignment == "single":
-            return filled(*gather_singly(item_BLD, logit_BLK, taking_part_BLK, self.config.rounds))
+            return assign_events(*single_assignment_routing(item_BLD, logit_BLK, taking_part_BLK, self.config.rounds))
         vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
-        return filled(*route(vote_BLKD, logit_BLK, taking_part_BLK, self.config.rounds))
+        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, taking_part_BLK, self.config.rounds))
 
     def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return how near each event is to each cluster at first (B, L, K), and which clusters there are (B, K)."""
         if self.config.seeds == "random":
-            return start(valid_BL, self.noise_PK, generator), as_many_as_events(valid_BL, self.interests)
+            return start_noise(valid_BL, self.noise_PK, generator), slots_by_events(valid_BL, self.interests)
         seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
         return item_BLD @ seed_BKD.transpose(1, 2), distinct_BK
 
@@ -97,9 +106,9 @@ def farthest_points(
     seeds: list[Tensor] = []
     found = []
     for j in range(k):
-        index_B = _first_seed(free_BL, generator) if j == 0 else masked_high(nearest_BL, free_BL).argmin(dim=1)
+        index_B = _first_seed(free_BL, generator) if j == 0 else mask_with_highest(nearest_BL, free_BL).argmin(dim=1)
         seed_BD = item_BLD.gather(1, index_B.view(-1, 1, 1).expand(-1, 1, item_BLD.shape[2])).squeeze(1)
-        found.append(free_BL.any(dim=1) & _unlike(seed_BD, seeds))
+        found.append(free_BL.any(dim=1) & _is_distinct(seed_BD, seeds))
         seeds.append(seed_BD)
         free_BL = free_BL & (torch.arange(item_BLD.shape[1], device=index_B.device) != index_B.unsqueeze(1))
         similarity_BL = (item_BLD @ seed_BD.unsqueeze(2)).squeeze(2).detach()
@@ -107,13 +116,13 @@ def farthest_points(
     return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
 
 
-def _unlike(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
+def _is_distinct(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
     """Return whether a seed is another vector than those before it (B).
 
     Twins tie for every event, and the last bit would decide: a runtime that rounds otherwise gave another cluster.
     """
     unlike_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
-    least_B = _COPY * (seed_BD * seed_BD).sum(dim=1).detach()
+    least_B = _DUPLICATE_TOLERANCE * (seed_BD * seed_BD).sum(dim=1).detach()
     for other_BD in earlier:
         apart_BD = (seed_BD - other_BD).detach()
         unlike_B = unlike_B & ((apart_BD * apart_BD).sum(dim=1) > least_B)
@@ -124,10 +133,12 @@ def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
     if generator is None:
         return valid_BL.to(torch.int64).argmax(dim=1)  # the first True: the most recent valid item
     noise_BL = torch.rand(valid_BL.shape, generator=generator).to(valid_BL.device)
-    return masked_low(noise_BL, valid_BL).argmax(dim=1)
+    return mask_with_lowest(noise_BL, valid_BL).argmax(dim=1)
 
 
-def gather_singly(item_BLD: Tensor, logit_BLK: Tensor, taking_part_BLK: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
+def single_assignment_routing(
+    item_BLD: Tensor, logit_BLK: Tensor, taking_part_BLK: Tensor, rounds: int
+) -> tuple[Tensor, Tensor]:
     """Move each centre to the items that are nearest to it, ``rounds`` times (SAR).
 
     Logits are those of the current centres, not added up over the rounds as in routing by agreement.
@@ -148,7 +159,7 @@ def single_assignment(logit_BLK: Tensor, taking_part_BLK: Tensor) -> Tensor:
 
     The softmax is over interests, not over items; the kept entry stays below one, so that gradient flows through it.
     """
-    logit_BLK = masked_low(logit_BLK, taking_part_BLK)
+    logit_BLK = mask_with_lowest(logit_BLK, taking_part_BLK)
     share_BLK = logit_BLK.softmax(dim=2)
     best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
     return share_BLK * best_BLK * taking_part_BLK

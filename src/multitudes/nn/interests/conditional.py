@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.interests import Interests
+from multitudes.nn.interest_assignment import Interests
 
 
 class ConditionalConfig(Config):
@@ -38,6 +38,6 @@ class Conditional(nn.Module):
         return Interests(self.project(topic_BCD) * known_BC.unsqueeze(2), weight_BC, known_BC)
 
 
-def topic_known(topic_BC: Tensor) -> Tensor:
+def is_topic(topic_BC: Tensor) -> Tensor:
     """Return where a topic is real: 0 is padding or unknown."""
     return torch.gt(topic_BC, 0)

@@ -8,10 +8,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.agreement import route
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.slots import as_many_as_events, filled, taking_part
-from multitudes.nn.norms import scaled
+from multitudes.nn.interest_assignment import (
+    ImplicitInterests,
+    assign_events,
+    participation_mask,
+    route_by_agreement,
+    slots_by_events,
+)
+from multitudes.nn.primitives import scale_to
 
 
 class DynamicRoutingConfig(Config):
@@ -41,7 +45,9 @@ class DynamicRouting(nn.Module):
         self.interests = interests
         self.map_KDD = nn.Parameter(torch.eye(width) + torch.randn(interests, width, width) / width**0.5)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Route each history; the same in training and in serving.
 
         Args:
@@ -50,7 +56,9 @@ class DynamicRouting(nn.Module):
             generator: not used, nothing is drawn.
         """
         del generator
-        exists_BK = as_many_as_events(valid_BL, self.interests)
-        vote_BLKD = torch.einsum("bld,kde->blke", scaled(item_BLD, self.config.item_norm), self.map_KDD)
+        exists_BK = slots_by_events(valid_BL, self.interests)
+        vote_BLKD = torch.einsum("bld,kde->blke", scale_to(item_BLD, self.config.item_norm), self.map_KDD)
         logit_BLK = torch.zeros_like(vote_BLKD[:, :, :, 0])
-        return filled(*route(vote_BLKD, logit_BLK, taking_part(valid_BL, exists_BK), self.config.rounds))
+        return assign_events(
+            *route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK), self.config.rounds)
+        )

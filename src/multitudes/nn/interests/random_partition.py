@@ -9,9 +9,13 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 import torch
 from torch import Tensor, nn
 
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.noise import by_place, start
-from multitudes.nn.interests.slots import as_many_as_events, filled
+from multitudes.nn.interest_assignment import (
+    ImplicitInterests,
+    assign_events,
+    fixed_noise,
+    slots_by_events,
+    start_noise,
+)
 
 
 class RandomPartition(nn.Module):
@@ -22,9 +26,11 @@ class RandomPartition(nn.Module):
     def __init__(self, interests: int) -> None:
         super().__init__()
         self.interests = interests
-        self.register_buffer("noise_P1", by_place(1), persistent=False)
+        self.register_buffer("noise_P1", fixed_noise(1), persistent=False)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Part each history.
 
         Args:
@@ -32,12 +38,12 @@ class RandomPartition(nn.Module):
             valid_BL: True = real and usable; others take part in nothing.
             generator: deals the events in training. None (evaluation, serving): fixed by place.
         """
-        order_BL = start(valid_BL, self.noise_P1, generator).squeeze(2)
-        exists_BK = as_many_as_events(valid_BL, self.interests)
+        order_BL = start_noise(valid_BL, self.noise_P1, generator).squeeze(2)
+        exists_BK = slots_by_events(valid_BL, self.interests)
         return random_partition(item_BLD, valid_BL, exists_BK, order_BL)
 
 
-def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> Implicit:
+def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> ImplicitInterests:
     """Deal the valid items of each user at random to as many parts as the user has interests.
 
     Args:
@@ -58,4 +64,4 @@ def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, orde
     share_BLK = (part_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
     share_BLK = share_BLK.to(item_BLD.dtype)
     mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
-    return filled(mean_BKD, share_BLK)
+    return assign_events(mean_BKD, share_BLK)

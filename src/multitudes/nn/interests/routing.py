@@ -8,11 +8,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.agreement import route
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.noise import by_place, start
-from multitudes.nn.interests.slots import as_many_as_events, by_history, filled, taking_part
-from multitudes.nn.norms import scaled
+from multitudes.nn.interest_assignment import (
+    ImplicitInterests,
+    assign_events,
+    fixed_noise,
+    participation_mask,
+    route_by_agreement,
+    slots_by_events,
+    slots_by_log_events,
+    start_noise,
+)
+from multitudes.nn.primitives import scale_to
 
 
 class RoutingConfig(Config):
@@ -41,9 +47,11 @@ class Routing(nn.Module):
         self.interests = interests
         self.bilinear = nn.Linear(width, width, bias=False)  # S, shared by all events and interests
         nn.init.eye_(self.bilinear.weight)
-        self.register_buffer("noise_PK", by_place(interests), persistent=False)
+        self.register_buffer("noise_PK", fixed_noise(interests), persistent=False)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Route each history.
 
         Args:
@@ -51,9 +59,11 @@ class Routing(nn.Module):
             valid_BL: True = real and usable; others take part in nothing.
             generator: draws the start in training. None (evaluation, serving): fixed.
         """
-        count_slots = by_history if self.config.by_user else as_many_as_events
+        count_slots = slots_by_log_events if self.config.by_user else slots_by_events
         exists_BK = count_slots(valid_BL, self.interests)
-        vote_BLD = self.bilinear(scaled(item_BLD, self.config.item_norm))
+        vote_BLD = self.bilinear(scale_to(item_BLD, self.config.item_norm))
         vote_BLKD = vote_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
-        logit_BLK = start(valid_BL, self.noise_PK, generator)
-        return filled(*route(vote_BLKD, logit_BLK, taking_part(valid_BL, exists_BK), self.config.rounds))
+        logit_BLK = start_noise(valid_BL, self.noise_PK, generator)
+        return assign_events(
+            *route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK), self.config.rounds)
+        )

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.slots import attended
-from multitudes.nn.norms import scaled
+from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events
+from multitudes.nn.primitives import scale_to
 
 
 class SelfAttentionConfig(Config):
@@ -47,7 +46,9 @@ class SelfAttention(nn.Module):
         self.hidden = nn.Linear(width, config.expansion * width, bias=False)  # W1
         self.heads = nn.Linear(config.expansion * width, interests, bias=False)  # W2
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Attend to each history; the same in training and in serving.
 
         Args:
@@ -57,5 +58,5 @@ class SelfAttention(nn.Module):
         """
         del generator
         rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=self.config.places - 1)
-        placed_BLD = scaled(item_BLD, self.config.item_norm) + self.position(rank_BL)
-        return attended(self.heads(self.hidden(placed_BLD).tanh()), item_BLD, valid_BL)
+        placed_BLD = scale_to(item_BLD, self.config.item_norm) + self.position(rank_BL)
+        return attend_to_events(self.heads(self.hidden(placed_BLD).tanh()), item_BLD, valid_BL)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from multitudes.config import Config
 from multitudes.errors import UsageError
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.slots import filled
-from multitudes.nn.norms import unit
+from multitudes.nn.interest_assignment import ImplicitInterests, assign_events
+from multitudes.nn.primitives import l2_normalize
 
 
 class SubsequenceConfig(Config):
@@ -50,7 +49,9 @@ class Subsequence(nn.Module):
         self.sum_MD = nn.Parameter(torch.randn(config.concepts, width), requires_grad=False)
         self.count_M = nn.Parameter(torch.zeros(config.concepts), requires_grad=False)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Part each history by concept.
 
         Args:
@@ -59,24 +60,26 @@ class Subsequence(nn.Module):
             generator: training: concepts follow the items, new ones are drawn. None (evaluation, serving): they stay.
         """
         if generator is not None:
-            self._follow(unit(item_BLD.detach()[valid_BL]), generator)
-        concept_BL = (unit(item_BLD) @ unit(self.sum_MD).T).argmax(dim=2)
+            self._update_concepts(l2_normalize(item_BLD.detach()[valid_BL]), generator)
+        concept_BL = (l2_normalize(item_BLD) @ l2_normalize(self.sum_MD).T).argmax(dim=2)
         member_BLM = (concept_BL.unsqueeze(2) == torch.arange(len(self.sum_MD), device=concept_BL.device)) & (
             valid_BL.unsqueeze(2)
         )
-        chosen_BK = most_events(member_BLM, self.interests)
+        chosen_BK = largest_concepts(member_BLM, self.interests)
         share_BLK = member_BLM.gather(2, chosen_BK.unsqueeze(1).expand(-1, valid_BL.shape[1], -1)).to(item_BLD.dtype)
         mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
-        return filled(mean_BKD, share_BLK)
+        return assign_events(mean_BKD, share_BLK)
 
     @torch.no_grad()
-    def _follow(self, item_ND: Tensor, generator: torch.Generator) -> None:
+    def _update_concepts(self, item_ND: Tensor, generator: torch.Generator) -> None:
         """Move the concepts towards the items of a batch, and give those that are dead a new start."""
         if not len(item_ND):
             return
         if not self.count_M.any():
-            self.sum_MD.copy_(spread(item_ND, len(self.sum_MD), generator))
-        near_NM = nn.functional.one_hot((item_ND @ unit(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(item_ND)
+            self.sum_MD.copy_(kmeans_plus_plus(item_ND, len(self.sum_MD), generator))
+        near_NM = nn.functional.one_hot((item_ND @ l2_normalize(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(
+            item_ND
+        )
         kept = self.config.memory if self.count_M.any() else 0.0
         self.count_M.mul_(kept).add_(near_NM.sum(dim=0), alpha=1 - kept)
         self.sum_MD.mul_(kept).add_(near_NM.T @ item_ND, alpha=1 - kept)
@@ -87,14 +90,14 @@ class Subsequence(nn.Module):
         self.count_M.copy_(torch.where(dead_M, even, self.count_M))
 
 
-def most_events(member_BLM: Tensor, k: int) -> Tensor:
+def largest_concepts(member_BLM: Tensor, k: int) -> Tensor:
     """Return the ``k`` concepts with most events of each user (B, K), of equals the one with the newest event."""
     length = member_BLM.shape[1]
     newest_BM = torch.where(member_BLM.any(dim=1), member_BLM.to(torch.int64).argmax(dim=1), length)
     return (member_BLM.sum(dim=1) * (length + 1) - newest_BM).topk(k, dim=1).indices
 
 
-def spread(item_ND: Tensor, m: int, generator: torch.Generator) -> Tensor:
+def kmeans_plus_plus(item_ND: Tensor, m: int, generator: torch.Generator) -> Tensor:
     """Choose ``m`` of the items by k-means++: each with a probability that grows with its distance to those chosen."""
     chosen = [torch.randint(len(item_ND), (1,), generator=generator).to(item_ND.device)]
     distance_N = torch.full_like(item_ND[:, 0], torch.inf)

@@ -10,9 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from multitudes.config import Config
-from multitudes.nn.interests.interests import Implicit
-from multitudes.nn.interests.slots import attended
-from multitudes.nn.norms import scaled
+from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events
+from multitudes.nn.primitives import scale_to
 
 
 class TokensConfig(Config):
@@ -42,7 +41,9 @@ class Tokens(nn.Module):
         for layer in (self.key, self.value):
             nn.init.eye_(layer.weight)
 
-    def forward(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None) -> Implicit:
+    def forward(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
         """Attend to each history; the same in training and in serving.
 
         Args:
@@ -51,6 +52,6 @@ class Tokens(nn.Module):
             generator: not used, nothing is drawn.
         """
         del generator
-        key_BLD = self.key(scaled(item_BLD, self.config.item_norm))
+        key_BLD = self.key(scale_to(item_BLD, self.config.item_norm))
         logit_BLK = key_BLD @ self.query_KD.T / self.query_KD.shape[1] ** 0.5
-        return attended(logit_BLK, self.value(item_BLD), valid_BL)
+        return attend_to_events(logit_BLK, self.value(item_BLD), valid_BL)

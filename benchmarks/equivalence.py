@@ -1,0 +1,388 @@
+"""Do two commits give the same results? Records what a fixed set of calls gives on each, and compares the two records.
+
+    python benchmarks/equivalence.py record OLD.json --checkout ../old --python ../old/.venv/bin/python
+    python benchmarks/equivalence.py record NEW.json
+    python benchmarks/equivalence.py compare OLD.json NEW.json
+
+Recorded are prepared folders, the weights of several methods, evaluations, releases, lists of candidates, answers over
+HTTP, a small study and a small simulation: every file as a digest of its bytes, every JSON document field by field.
+``RENAMED`` lists the fields that have a new name since 0.1.0; ``compare`` maps the old record by it and prints those that
+occur. Any other difference fails. The calls use the old names of options and settings where these are still accepted.
+
+The script runs each checkout by its own command line and imports nothing of the library, so it can record commits
+that do not have it.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+Json = Any
+
+# Old name of a field, a setting or a metric -> its name now. A dot separates the section of a setting from its key.
+RENAMED: Final[dict[str, str]] = {}
+
+# Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
+_VOLATILE: Final = frozenset({
+    "at", "began_at", "created_at", "cpu_s", "duration_s", "ended_at", "finished_at", "latency_ms", "machine", "memory_mb",
+    "peak_mb", "published_at", "resident_mb", "seconds", "seconds_s", "started_at", "stage_ms", "timings_ms", "train_s",
+    "versions", "wall_s",
+})  # fmt: skip
+_VOLATILE_ENDINGS: Final = ("_seconds", "_duration", "_elapsed")
+
+TRAINING: Final = """
+[model]
+history = 20
+width = 32
+
+[train]
+epochs = 2
+batch_size = 64
+window = 20
+learning_rate = 0.003
+validate_users = 100
+forget_share = 0.2
+validate_at = 50
+
+[execution]
+parts = 2
+"""
+
+STUDY: Final = """
+name = "small"
+seeds = [0]
+reference = "joint"
+
+[data.movielens]
+sample = "movielens-small"
+max_users = 150
+prepare.split = "user"
+prepare.follows_from_share = 0.2
+
+[methods.joint]
+[methods.single]
+
+[model]
+history = 10
+width = 16
+
+[train]
+epochs = 1
+batch_size = 64
+window = 10
+in_batch = 64
+uniform = 64
+learning_rate = 0.003
+validate_users = 50
+
+[evaluate]
+budgets = [10, 50]
+
+[tuning]
+trials = 1
+"""
+
+WORLD: Final = """
+name = "small"
+
+[world]
+users = 200
+items = 300
+topics = 10
+niches = 40
+
+[loop]
+past_days = 6
+bootstrap_days = 2
+days = 3
+candidates = 40
+slots = 10
+
+[arms.popular]
+policy = "popular"
+
+[arms.followed]
+policy = "followed"
+"""
+
+REQUESTS: Final[list[tuple[str, str, Json]]] = [
+    ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-1"}),
+    ("POST", "/v1/recommend", {"user_id": 4, "n": 20, "request_id": "r-2", "mute_topics": ["Comedy"]}),
+    ("POST", "/v1/recommend", {"history": [1, 260, 1196], "follows": ["Comedy"], "n": 8, "request_id": "r-3"}),
+    ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-4", "boost_topics": ["Drama"], "exclude": [1, 2]}),
+    ("POST", "/v1/recommend", {"user_id": 999999, "n": 5, "request_id": "r-5"}),
+    ("POST", "/v1/recommend", {"history": [424242], "follows": ["Nothing"], "n": 5, "request_id": "r-6"}),
+    ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-7", "mute_interests": ["0"]}),
+    ("POST", "/v1/recommend", {"user_id": "7", "request_id": "r-8"}),
+    ("POST", "/v1/recommend", {"user_id": 7, "n": 100000, "request_id": "r-9"}),
+    ("POST", "/v1/recommend", {"request_id": "r-10"}),
+    ("POST", "/v1/recommend", {"user_id": 7, "unknown": 1, "request_id": "r-11"}),
+    ("POST", "/v1/recommend/batch", {"requests": [{"user_id": 3, "n": 5, "request_id": "b-1"},
+                                                  {"history": [1], "n": 5, "request_id": "b-2"}]}),
+    ("POST", "/v1/recommend/batch", {"requests": []}),
+    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1, "timestamp": 1700000000}]}),
+    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1, "timestamp": 1700000000}]}),
+    ("POST", "/v1/events", {"events": [{"user_id": 237}]}),
+    ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-12"}),
+    ("PUT", "/v1/users/237", {"follows": ["Comedy", "Drama"]}),
+    ("GET", "/v1/users/237", None),
+    ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-13"}),
+    ("DELETE", "/v1/users/237", None),
+    ("GET", "/v1/users/237", None),
+    ("GET", "/v1/items/1/similar", None),
+    ("GET", "/v1/items/424242/similar", None),
+    ("GET", "/v1/releases", None),
+    ("GET", "/healthz", None),
+    ("GET", "/readyz", None),
+    ("GET", "/nothing", None),
+    ("DELETE", "/v1/recommend", None),
+]  # fmt: skip
+
+
+class Recorder:
+    """Runs the calls of one checkout in a scratch folder, and keeps what they gave under a name each."""
+
+    def __init__(self, checkout: Path, python: Path, work: Path) -> None:
+        self.found: dict[str, Json] = {}
+        self._python, self.work = python, work
+        self._env = {
+            **os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1", "COLUMNS": "100",
+            "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore",
+        }  # fmt: skip
+
+    def call(self, *args: str, keep: str = "") -> str:
+        """Run one command; with ``keep`` its last line, a JSON object, is recorded under that name."""
+        print("multitudes", *args, file=sys.stderr, flush=True)
+        done = subprocess.run([self._python, "-m", "multitudes", *args], cwd=self.work, env=self._env, text=True,
+                              capture_output=True, check=False)  # fmt: skip
+        if done.returncode:
+            raise SystemExit(f"multitudes {' '.join(args)}: exit code {done.returncode}\n{done.stderr}")
+        if keep:
+            self.found[keep] = _steady(json.loads(done.stdout.splitlines()[-1]))
+        return done.stdout
+
+    def start(self, *args: str) -> "subprocess.Popen[str]":
+        """Start a command that goes on."""
+        return subprocess.Popen([self._python, "-m", "multitudes", *args], cwd=self.work, env=self._env, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def python(self, code: str) -> str:
+        """Run a line of Python with the library at hand."""
+        return subprocess.run([self._python, "-c", code], cwd=self.work, env=self._env, text=True, capture_output=True,
+                              check=True).stdout  # fmt: skip
+
+    def files(self, name: str, folder: str) -> None:
+        """Record every file of a folder: JSON field by field, Parquet by its columns, all else by its bytes."""
+        root = self.work / folder
+        for path in sorted(root.rglob("*")):
+            if path.is_file() and path.suffix not in {".lock", ".html", ".log"}:
+                self.found[f"{name}/{path.relative_to(root)}"] = self._content(path)
+
+    def _content(self, path: Path) -> Json:
+        if path.suffix == ".json":
+            return _steady(json.loads(path.read_text()))
+        if path.suffix == ".toml":
+            return _steady(tomllib.loads(path.read_text()))
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _steady(value: Json) -> Json:
+    """Return a document without what differs from call to call."""
+    if isinstance(value, dict):
+        return {k: _steady(v) for k, v in value.items() if k not in _VOLATILE and not k.endswith(_VOLATILE_ENDINGS)}
+    return [_steady(v) for v in value] if isinstance(value, list) else value
+
+
+def record(recorder: Recorder) -> dict[str, Json]:
+    """Make all calls."""
+    for part in (_data, _runs, _release, _service, _experiments):
+        part(recorder)
+    return recorder.found
+
+
+def _data(run: Recorder) -> None:
+    sample = run.python("from multitudes import sample_path; print(sample_path('movielens-small'))").strip()
+    shutil.copytree(sample, run.work / "movielens")
+    run.call("synth", "synth", "--events", "20000", "--json", keep="synth")
+    run.files("synth", "synth")
+    for data in ("movielens", "synth"):
+        run.call("validate", data, "--json", keep=f"validate {data}")
+    run.call("prepare", "movielens", "--out", "user", "--split", "user", "--follows-from-share", "0.2", "--json",
+             keep="prepare user")  # fmt: skip
+    run.call("prepare", "synth", "--out", "time", "--split", "time", "--json", keep="prepare time")
+    run.call("prepare", "movielens", "--out", "last", "--split", "leave_one_out", "--json", keep="prepare last")
+    for folder in ("user", "time", "last"):
+        run.files(f"prepared {folder}", folder)
+
+
+def _runs(run: Recorder) -> None:
+    (run.work / "training.toml").write_text(TRAINING)
+    for method in ("joint", "single", "clustering", "conditional", "random_partition", "transformer"):
+        run.call("train", "user", "--method", method, "--config", "training.toml", "--out", f"run-{method}", "--json",
+                 keep=f"train {method}")  # fmt: skip
+        run.files(f"run {method}", f"run-{method}")
+    run.call("train", "time", "--method", "joint", "--config", "training.toml", "--out", "run-synth")
+    run.files("run synth", "run-synth")
+    run.call("train", "user", "--continue", "run-joint", "--out", "run-warm")
+    run.files("run warm", "run-warm")
+    for method in ("joint", "single"):
+        run.call("evaluate", f"run-{method}", "--json", keep=f"evaluate {method}")
+    run.call("evaluate", "run-synth", "--json", keep="evaluate synth")
+
+
+def _release(run: Recorder) -> None:
+    run.call("publish", "run-joint", "--to", "releases", "--json", keep="publish")
+    run.files("release", "releases")
+    ask = ("recommend", "releases", "--n", "20", "--json")
+    for user in ("1", "4", "237", "600"):
+        run.call(*ask, "--user", user, keep=f"recommend {user}")
+    run.call(*ask, "--history", "1,260,1196", "--follows", "Comedy", keep="recommend anonymous")
+    run.call("recommend", "releases", "--all", "--n", "20", "--out", "everybody")
+    run.files("everybody", "everybody")
+    run.call("export", "results", "everybody", "--to", "everybody.jsonl")
+    run.found["export"] = hashlib.sha256((run.work / "everybody.jsonl").read_bytes()).hexdigest()
+    run.call("doctor", "releases", "--json", keep="doctor")
+    _pinnersage(run)
+
+
+def _pinnersage(run: Recorder) -> None:
+    run.python(
+        "import polars as pl; f = pl.read_parquet('movielens/items.parquet');"
+        "g = f['topics'].explode().drop_nulls().unique().sort();"
+        "v = pl.concat_list([pl.col('topics').list.contains(x).cast(pl.Float32) for x in g]);"
+        "f.with_columns(embedding=v).write_parquet('movielens/items.parquet')"
+    )
+    run.call("prepare", "movielens", "--out", "embedded", "--split", "user")
+    run.call(
+        "train", "embedded", "--method", "pinnersage", "--out", "run-pinnersage", "--json", keep="train pinnersage"
+    )
+    run.files("run pinnersage", "run-pinnersage")
+    run.call("evaluate", "run-pinnersage", "--json", keep="evaluate pinnersage")
+    run.call("publish", "run-pinnersage", "--to", "releases-pinnersage")
+    run.files("release pinnersage", "releases-pinnersage")
+    run.call("recommend", "releases-pinnersage", "--user", "237", "--json", keep="recommend pinnersage")
+
+
+def _service(run: Recorder) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = run.start("serve", "releases", "--port", str(port))
+    try:
+        _wait_for(port)
+        for number, (method, path, body) in enumerate(REQUESTS):
+            status, answer = _http(port, method, path, body)
+            run.found[f"http {number} {method} {path}"] = {"status": status, "answer": _steady(json.loads(answer))}
+        run.found["openapi"] = json.loads(_http(port, "GET", "/openapi.json", None)[1])
+        page = _http(port, "GET", "/metrics", None)[1]
+        run.found["metrics"] = sorted(set(re.findall(r"^(?:# TYPE )?(multitudes_\w+(?:\{[^}]*\})?)", page, re.M)))
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            if _http(port, "GET", "/readyz", None)[0] == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit("the service does not answer")
+
+
+def _http(port: int, method: str, path: str, body: Json) -> tuple[int, str]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}", method=method, data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json", "x-deadline-ms": "20000", "x-request-id": "fixed"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def _experiments(run: Recorder) -> None:
+    (run.work / "study.toml").write_text(STUDY)
+    run.call("study", "study.toml", "--out", "study", "--json", keep="study")
+    run.found["study summary"] = _steady(json.loads((run.work / "study" / "summary.json").read_text()))
+    (run.work / "world.toml").write_text(WORLD)
+    run.call("simulate", "world.toml", "--out", "simulated", "--json", keep="simulate")
+    run.files("simulated", "simulated/seed-0/arms")
+    run.call("power", "--mean", "2", "--sd", "5", "--effect", "0.01", "--json", keep="power")
+    run.call("plan", "--users", "1000000", "--items", "1000000", "--events-per-day", "1000000", "--json", keep="plan")
+
+
+def renamed(old: Json, used: set[str]) -> Json:
+    """Return an old record under the names that its fields have now; the names that occurred are added to ``used``."""
+    if isinstance(old, list):
+        return [renamed(value, used) for value in old]
+    if not isinstance(old, dict):
+        return old
+    used |= RENAMED.keys() & old.keys()
+    return {RENAMED.get(key, key): renamed(value, used) for key, value in old.items()}
+
+
+def differences(old: Json, new: Json, place: str = "") -> Iterator[str]:
+    """Yield where two records differ, a line each."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            if key not in new:
+                yield f"{place}/{key}: only in the old record"
+            elif key not in old:
+                yield f"{place}/{key}: only in the new record"
+            else:
+                yield from differences(old[key], new[key], f"{place}/{key}")
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from differences(*pair, f"{place}/{index}")
+    elif old != new:
+        yield f"{place}: {str(old)[:200]} → {str(new)[:200]}"
+
+
+def compare(old: Json, new: Json) -> int:
+    """Print the differences; return how many there are."""
+    used: set[str] = set()
+    lines = list(differences(renamed(old, used), new))
+    print("\n".join(lines) or f"equal: {len(new)} results")
+    for name in sorted(used):
+        print(f"renamed: {name} → {RENAMED[name]}")
+    return len(lines)
+
+
+def main() -> None:
+    """Record one commit, or compare two records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    one = verbs.add_parser("record")
+    one.add_argument("out", type=Path)
+    one.add_argument("--checkout", type=Path, default=Path(__file__).parents[1])
+    one.add_argument("--python", type=Path, default=Path(sys.executable))
+    two = verbs.add_parser("compare")
+    two.add_argument("old", type=Path)
+    two.add_argument("new", type=Path)
+    args = parser.parse_args()
+    if args.verb == "compare":
+        raise SystemExit(compare(json.loads(args.old.read_text()), json.loads(args.new.read_text())) > 0)
+    with tempfile.TemporaryDirectory() as work:
+        found = record(Recorder(args.checkout.resolve(), args.python.absolute(), Path(work)))
+    args.out.write_text(json.dumps(found, indent=1, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main()

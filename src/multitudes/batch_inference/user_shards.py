@@ -1,0 +1,77 @@
+"""Who is answered, in which shard: every user of a release, and people of a table behind them, each once."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from multitudes.batch_inference.columns import check_users, find_duplicate
+from multitudes.data.location import Location, open_for_arrow, parse_location
+from multitudes.data.table_files import table_sha256
+from multitudes.errors import DataError
+from multitudes.release.release import Release
+
+
+class UserShards:
+    """The users of a release in the order of their numbers, then those of a table, in shards of equal size."""
+
+    def __init__(self, release: Release, extra_users: Path | None, shard_users: int) -> None:
+        """Count them.
+
+        Args:
+            release: whose users are answered.
+            extra_users: Parquet table of people beyond them (a path, or an address), described by history and followed_topics.
+            shard_users: users of a shard.
+
+        Raises:
+            DataError: the table cannot be read or does not fit the release, or names somebody twice.
+        """
+        self._release, self._size = release, shard_users
+        table = None if extra_users is None else parse_location(extra_users)
+        self._extra_users = None if table is None else _read_extra_users(table, release)
+        self._digest = None if table is None else table_sha256(table)
+        self._n_release_shards = -(-release.n_users // shard_users)  # shards never mix
+
+    def __len__(self) -> int:
+        """Return how many users there are."""
+        return self._release.n_users + (0 if self._extra_users is None else len(self._extra_users))
+
+    @property
+    def n_shards(self) -> int:
+        """How many shards there are."""
+        return self._n_release_shards + (0 if self._extra_users is None else -(-len(self._extra_users) // self._size))
+
+    def size(self, shard: int) -> int:
+        """Return how many users a shard has."""
+        return len(self.table(shard))
+
+    def table(self, shard: int) -> Any:  # noqa: ANN401 (pyarrow has no types)
+        """Return the users of a shard."""
+        if shard < self._n_release_shards:
+            ids = self._release.user_ids.slice(shard * self._size, self._size)
+            return check_users(pa.table({"user_id": ids.to_arrow()}), self._release)
+        assert self._extra_users is not None
+        return self._extra_users.slice((shard - self._n_release_shards) * self._size, self._size)
+
+    def record(self) -> dict[str, Any]:
+        """Return what decides who is in which shard."""
+        return {"users": len(self), "shard_users": self._size, "more_users": self._digest}
+
+
+def _read_extra_users(file: Location, release: Release) -> Any:  # noqa: ANN401
+    try:
+        table = check_users(pq.read_table(open_for_arrow(file)), release)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    twice = find_duplicate(table["user_id"].combine_chunks())
+    if twice is not None:
+        raise DataError(f"{file}: user {twice!r} comes twice; expected each user once")
+    of_release = pc.is_in(table["user_id"], release.user_ids.to_arrow().cast(table["user_id"].type))
+    known = table["user_id"].filter(of_release)
+    if len(known):
+        raise DataError(f"{file}: user {known[0].as_py()!r} is in the release already; leave out whom it knows")
+    return table

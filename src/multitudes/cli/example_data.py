@@ -1,0 +1,75 @@
+"""``multitudes init``: a folder to start from.
+
+``multitudes synth``: tables of any size whose truth is known, to try how the rest scales.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar
+
+
+def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; new or empty.")]) -> None:
+    """Write a commented multitudes.toml and a small example.
+
+    The example is in the canonical tables: events, items and users.
+    """
+    from multitudes.config_template import config_template
+    from multitudes.data.location import reject_url
+    from multitudes.data.planted import PlantedConfig, plant, write_world
+    from multitudes.errors import UsageError
+
+    reject_url(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists and is not empty; choose a new folder")
+    settings = config_template()
+    world = plant(PlantedConfig(users=500, items=600, events=20_000, niches=30, topics=12))
+    write_world(world, folder / "data")
+    (folder / "multitudes.toml").write_text(settings, encoding="utf-8")
+    typer.echo(f"{folder}/multitudes.toml: every setting with its default and meaning")
+    typer.echo(f"{folder}/data: events, items and users of a small planted world (500 users, three tastes each)")
+    typer.echo(f"next: multitudes prepare {folder}/data --out {folder}/prepared --config {folder}/multitudes.toml")
+
+
+def synth_command(
+    out: Annotated[Path, typer.Argument(help="Folder to write: events in parts, items, users, the truth.")],
+    events: Annotated[int, typer.Option(help="How many events.")] = 1_000_000,
+    users: Annotated[int | None, typer.Option(help="How many users; default: one for 50 events.")] = None,
+    items: Annotated[int | None, typer.Option(help="How many items; default: one for 100 events.")] = None,
+    topics: Annotated[int | None, typer.Option(help="How many topics; default: 200, or as many as items.")] = None,
+    days: Annotated[int, typer.Option(help="Length of time.")] = 90,
+    tastes: Annotated[int, typer.Option(help="Topics that each user likes; 1 is the control.")] = 3,
+    zipf: Annotated[float, typer.Option(help="Exponent of the items' popularity; 0: all are equal.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that synth wrote.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Make tables of any size whose truth is known.
+
+    Each user holds a few tastes, some items are far more popular than others, some users do far more than others.
+    """
+    from multitudes.config import parse
+    from multitudes.data.synthetic import SynthConfig, write_synthetic_tables
+
+    n_items = max(1, events // 100) if items is None else items
+    given = {
+        "events": events,
+        "users": max(1, events // 50) if users is None else users,
+        "items": n_items,
+        "topics": max(1, min(200, n_items)) if topics is None else topics,
+        "days": days,
+        "tastes": tastes,
+        "zipf": zipf,
+        "seed": seed,
+    }
+    with progress_bar("synth") as progress:
+        world = write_synthetic_tables(out, parse(SynthConfig, given, "options"), progress, overwrite=overwrite)
+    config = world.config
+    typer.echo(
+        f"{out}: {config.events:,} events in {world.n_shards:,} parts, {config.users:,} users with {config.tastes} tastes"
+        f" each, {config.items:,} items of {config.topics:,} topics"
+    )
+    if json:
+        print_json({"out": str(out), "parts": world.n_shards, **config.model_dump(mode="json")})

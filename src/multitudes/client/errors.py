@@ -1,0 +1,57 @@
+"""What a call to the service can end in.
+
+::
+
+    UsageError
+    └── CallError            the call is wrong: status and code say how
+        ├── AuthError  no key, or one that may not do this
+        └── NotFoundError    the item is not there
+    UnavailableError
+    └── NoAnswerError        nobody answers, or not in time
+        └── BusyError        the service has no time; ``retry_after_s`` says when it may
+"""
+
+from multitudes.errors import UnavailableError, UsageError
+
+
+class CallError(UsageError):
+    """The service refused the call; the message is its own."""
+
+    def __init__(self, message: str, status: int, code: str, request_id: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.request_id = status, code, request_id
+
+
+class AuthError(CallError):
+    """The service asks for a key, or for one that may do this."""
+
+
+class NotFoundError(CallError):
+    """What the call is about is not there."""
+
+
+class NoAnswerError(UnavailableError):
+    """The service does not answer, or not in time."""
+
+
+class BusyError(NoAnswerError):
+    """The service answered that it has no time, or that it cannot do its work now."""
+
+    def __init__(self, message: str, retry_after_s: float, request_id: str) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.request_id = retry_after_s, request_id
+
+
+def error_from_response(status: int, record: object, retry_after: str | None) -> CallError | NoAnswerError:
+    """Return what a refusal of the service means; ``record`` is its body, or what stood in its place."""
+    error = record.get("error") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(error, dict):
+        return NoAnswerError(f"something other than the service answered, with status {status}; is the address right?")
+    message, code, request_id = str(error.get("message")), str(error.get("code")), str(record.get("request_id"))
+    if status in {429, 503}:
+        seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else 1.0
+        return BusyError(message, seconds, request_id)
+    if status >= 500:
+        return NoAnswerError(f"{message} (request {request_id})")
+    kind = {401: AuthError, 403: AuthError, 404: NotFoundError}.get(status, CallError)
+    return kind(message, status, code, request_id)

@@ -1,0 +1,92 @@
+"""The sections of ``multitudes.toml`` and the configuration behind each; also the file itself, written from them.
+
+Names only: a configuration is imported when it is asked for; [model], [train] and [execution] need the extra ``train``.
+"""
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from textwrap import wrap
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from multitudes.config import Config
+
+SECTION_CONFIGS = {
+    "prepare": "multitudes.data.prepare:PrepareConfig",
+    "spark": "multitudes.data.spark_session:SparkConfig",
+    "model": "multitudes.nn.user_tower_config:UserTowerConfig",
+    "train": "multitudes.training.config:TrainConfig",
+    "execution": "multitudes.training.execution:ExecutionConfig",
+    "pinnersage": "multitudes.pinnersage.clustering:PinnerSageConfig",
+    "evaluate": "multitudes.evaluation.config:EvaluateConfig",
+    "index": "multitudes.index.factory:IndexConfig",
+    "retrieve": "multitudes.retrieval.config:RetrieveConfig",
+}
+_LINE_WIDTH = 110
+
+
+def section_config(section: str) -> type["Config"]:
+    """Return the configuration of ``section``.
+
+    Raises:
+        ModuleNotFoundError: it needs a package that is not installed.
+    """
+    module, name = SECTION_CONFIGS[section].split(":")
+    config: type[Config] = getattr(import_module(module), name)
+    return config
+
+
+def config_template() -> str:
+    """Return a ``multitudes.toml`` with every section and field, its default and its meaning."""
+    lines = ["# Settings of multitudes. Every value below is the default; a line may be removed or changed.", ""]
+    for section in SECTION_CONFIGS:
+        try:
+            config = section_config(section)
+        except ModuleNotFoundError as error:
+            lines += [f"# [{section}] needs the package '{error.name}': pip install 'multitudes[train]'", ""]
+            continue
+        lines += _table_lines(section, config)
+    return "\n".join(lines)
+
+
+def _table_lines(name: str, config: type["Config"]) -> Iterator[str]:
+    """Yield the lines of a table, then those of the tables within it, as TOML wants it."""
+    yield f"[{name}]"
+    for field_name, field in config.model_fields.items():
+        if _nested_config(field) is None:
+            yield from _field_lines(field_name, field)
+    yield ""
+    for field_name, field in config.model_fields.items():
+        nested = _nested_config(field)
+        if nested is not None:
+            if field.description:
+                yield f"# {field.description}"
+            yield from _table_lines(f"{name}.{field_name}", nested)
+
+
+def _field_lines(name: str, field: "FieldInfo") -> Iterator[str]:
+    note = field.description or ""
+    if get_origin(field.annotation) is Literal:
+        note += f" (one of: {', '.join(map(str, get_args(field.annotation)))})"
+    yield from (f"# {line}" for line in wrap(note, _LINE_WIDTH))
+    default = field.get_default(call_default_factory=True)
+    yield f"# {name} =" if default is None else f"{name} = {_toml(default)}"
+
+
+def _nested_config(field: "FieldInfo") -> type["Config"] | None:
+    from multitudes.config import Config
+
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
+
+
+def _toml(value: object) -> str:
+    """Return ``value`` in TOML's notation, which is JSON's for texts, numbers, flags and lists."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)

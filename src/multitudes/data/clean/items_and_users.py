@@ -1,0 +1,163 @@
+"""Rows of the items and users tables: without null ids, without copies, one per id.
+
+Items: their topics, their embeddings, and whether they carry anything by which a history could be understood.
+
+Users of either table, numbered, and the topics they follow.
+"""
+
+from multitudes.data.engine import Engine, query_row, query_value
+from multitudes.data.tables import Table
+from multitudes.errors import DataError
+
+
+def deduplicate_rows(engine: Engine, name: str, column: str, table: Table | None) -> dict[str, int]:
+    """Build ``<name>_rows`` from ``<name>_raw`` and return what was dropped.
+
+    Raises:
+        DataError: two rows of one id say different things.
+    """
+    rows = query_row(engine, f"SELECT count(*) AS total, count({column}) AS named FROM {name}_raw")
+    engine.create_table(
+        f"{name}_rows", f"SELECT DISTINCT * EXCLUDE (file_row) FROM {name}_raw WHERE {column} IS NOT NULL"
+    )
+    kept = query_value(engine, f"SELECT count(*) FROM {name}_rows")
+    twice = query_value(
+        engine, f"SELECT min({column}) FROM (SELECT {column} FROM {name}_rows GROUP BY {column} HAVING count(*) > 1)"
+    )
+    if twice is not None and table is not None:
+        raise DataError(f"{table.file}: {column} {twice!r} has several rows that differ; expected one row per {column}")
+    engine.drop(f"{name}_raw")
+    return {f"{name}_with_nulls": rows["total"] - rows["named"], f"duplicate_{name}": rows["named"] - kept}
+
+
+_FINITE = "all_finite(embedding)"  # null for an empty list, which is no embedding
+
+
+def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
+    """Build ``item``, ``known_item``, ``item_topic`` and ``topic``; return the repairs and the embeddings' width.
+
+    The width is 0 where there are none.
+
+    Raises:
+        DataError: embeddings differ in width, or rows of one item differ.
+    """
+    if table is None:
+        engine.create_table(
+            "items_raw",
+            """
+            SELECT 0 AS file_row, item_id, CAST([] AS VARCHAR[]) AS topics, CAST(NULL AS VARCHAR) AS title,
+                   CAST(NULL AS FLOAT[]) AS embedding
+            FROM (SELECT DISTINCT item_id FROM events_raw WHERE item_id IS NOT NULL)""",
+        )
+    repairs = deduplicate_rows(engine, "items", "item_id", table)
+    width = _embedding_width(engine, table)
+    _create_topics(engine)
+    engine.create_table(
+        "item",
+        f"""
+        SELECT * EXCLUDE (topics, embedding), CASE WHEN {_FINITE} THEN embedding END AS embedding,
+               coalesce({_FINITE}, false) OR item_id IN (SELECT item_id FROM item_topic) AS usable
+        FROM items_rows""",
+    )
+    engine.create_table("known_item", "SELECT item_id, row_number() OVER (ORDER BY item_id) AS item, usable FROM item")
+    repairs |= query_row(
+        engine,
+        """
+        SELECT (SELECT count(*) FROM item) - (SELECT count(DISTINCT item_id) FROM item_topic) AS items_without_topics,
+               (SELECT count(*) FROM item WHERE NOT usable) AS items_without_features,
+               (SELECT count(*) FROM items_rows WHERE array_length(embedding) > 0)
+               - (SELECT count(*) FROM item WHERE embedding IS NOT NULL) AS broken_embeddings""",
+    )
+    engine.drop("items_rows")
+    return repairs, width
+
+
+def _create_topics(engine: Engine) -> None:
+    engine.create_table(
+        "item_topic",
+        """
+        SELECT item_id, topic, min(place) AS place
+        FROM items_rows CROSS JOIN unnest(topics) WITH ORDINALITY AS named(topic, place)
+        WHERE topic <> '' GROUP BY item_id, topic""",
+    )
+    engine.create_table(
+        "topic",
+        """
+        SELECT topic, row_number() OVER (ORDER BY topic) AS number FROM (SELECT DISTINCT topic FROM item_topic)""",
+    )
+
+
+def _embedding_width(engine: Engine, table: Table | None) -> int:
+    widths = query_row(
+        engine,
+        """
+        SELECT min(array_length(embedding)) AS narrow, max(array_length(embedding)) AS wide,
+               arg_min(item_id, array_length(embedding)) AS one,
+               arg_max(item_id, array_length(embedding)) AS other
+        FROM items_rows WHERE array_length(embedding) > 0""",
+    )
+    narrow, wide = widths["narrow"], widths["wide"]
+    if narrow != wide and table is not None:
+        raise DataError(
+            f"{table.file}: column 'embedding' has {narrow} numbers at item {widths['one']!r} and {wide} at item"
+            f" {widths['other']!r}; expected one width for every item (null where there is none)"
+        )
+    return int(wide or 0) and int(
+        query_value(engine, f"SELECT coalesce(max(array_length(embedding)), 0) FROM items_rows WHERE {_FINITE}")
+    )
+
+
+def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
+    """Build ``member`` and ``follow`` (``active`` and ``topic`` stand already) and return the repairs.
+
+    Raises:
+        DataError: rows of one user differ.
+    """
+    if table is None:
+        engine.create_table(
+            "users_raw",
+            """
+            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM active LIMIT 0""",
+        )
+    repairs = deduplicate_rows(engine, "users", "user_id", table)
+    engine.create_table(
+        "member",
+        """
+        SELECT row_number() OVER (ORDER BY user_id) - 1 AS number, *
+        FROM (SELECT user_id FROM active UNION SELECT user_id FROM users_rows)
+        LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""",
+    )
+    repairs |= _create_follows(engine)
+    missing = 0
+    if table is not None:
+        missing = query_value(engine, "SELECT count(*) FROM active ANTI JOIN users_rows USING (user_id)")
+    engine.drop("users_rows")
+    return repairs | {"users_not_in_table": missing} | _activity_repairs(engine)
+
+
+def _create_follows(engine: Engine) -> dict[str, int]:
+    engine.create_table(
+        "stated",
+        """
+        SELECT user_id, topic, min(place) AS place
+        FROM users_rows CROSS JOIN unnest(followed_topics) WITH ORDINALITY AS named(topic, place)
+        WHERE topic <> '' GROUP BY user_id, topic""",
+    )
+    engine.create_table("follow", "SELECT * FROM stated SEMI JOIN topic USING (topic)")
+    lost = query_row(
+        engine,
+        """
+        SELECT (SELECT count(*) FROM stated) - (SELECT count(*) FROM follow) AS follows_of_unknown_topics""",
+    )
+    engine.drop("stated")
+    return lost
+
+
+def _activity_repairs(engine: Engine) -> dict[str, int]:
+    return query_row(
+        engine,
+        """
+        SELECT count(*) FILTER (any_valid IS NULL) AS users_without_events,
+               count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events
+        FROM member LEFT JOIN (SELECT user_id, any_valid FROM active) USING (user_id)""",
+    )

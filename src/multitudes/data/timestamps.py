@@ -1,0 +1,26 @@
+"""What a column of times can be mistaken for: the future, and seconds that are something smaller."""
+
+from multitudes.data.engine import Engine, query_value
+from multitudes.data.location import Location
+from multitudes.errors import DataError
+
+DAY_S = 86_400
+FUTURE_TOLERANCE_S = DAY_S  # clocks and zones differ; a day ahead is not yet the future
+# A median beyond the year 5138 in seconds is a time of our days in a smaller unit.
+_UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
+
+
+def reject_small_units(engine: Engine, relation: str, file: Location) -> None:
+    """Refuse ``timestamp`` of a relation, which came from ``file``, where it is no number of seconds.
+
+    Raises:
+        DataError: times are in a unit smaller than seconds.
+    """
+    # About the median will do, and an exact one would hold every row in memory.
+    middle = query_value(engine, f"SELECT approx_quantile(timestamp, 0.5) FROM {relation}")
+    for floor, unit, per_second in _UNITS:
+        if middle is not None and middle > floor:
+            raise DataError(
+                f"{file}: column 'timestamp' looks like {unit} (median {middle:.0f}); expected int64 seconds."
+                f" Convert with timestamp // {per_second}"
+            )

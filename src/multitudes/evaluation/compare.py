@@ -1,0 +1,106 @@
+"""Two runs, or two methods of several seeds each, on the same users: differences paired user by user."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from multitudes.data.prepared import Split
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.evaluation.outcomes import COMPARED_FIGURES, Bootstrap, Ratio, as_json, list_ratios
+
+_KEYS = ["kind", "budget", "user_id"]
+_MEASURES = ("hits", "recall", "ndcg", "topics", "tail_hits", "candidates", "candidate_topics", "candidate_entropy")
+
+
+def compare(
+    runs: Sequence[Path], against: Sequence[Path], split: Split = "test", resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Return each figure of ``runs`` minus that of ``against``, with intervals, by kind of targets.
+
+    Several runs on a side are seeds of one method: each user's outcome is their mean, so the interval is one over users
+    and does not cover what another seed would change.
+
+    Raises:
+        ArtefactError: a run has not been evaluated on this split.
+        UsageError: the runs were not evaluated on the same users and targets.
+    """
+    ours, theirs = _mean_outcomes(runs, split), _mean_outcomes(against, split)
+    both = ours.join(theirs, on=_KEYS, how="inner", suffix="_against", validate="1:1").sort(_KEYS)
+    alike = (both["targets"] == both["targets_against"]).all()
+    if len(both) == 0 or len(both) != len(ours) or len(both) != len(theirs) or not alike:
+        raise UsageError(
+            f"{runs[0]} and {against[0]} were evaluated on different users, targets or budgets;"
+            " evaluate both on the same prepared data with the same [evaluate] settings"
+        )
+    return {
+        "runs": [str(run) for run in runs],
+        "against": [str(run) for run in against],
+        "differences": {
+            str(kind): _differences(part, Bootstrap(resamples, seed))
+            for (kind,), part in both.partition_by("kind", as_dict=True, maintain_order=True).items()
+        },
+    }
+
+
+def outcomes_file(run: Path, split: Split) -> Path:
+    """Return where a run keeps what each user got."""
+    return run / f"outcomes-{split}.parquet"
+
+
+def result_file(run: Path, split: Split) -> Path:
+    """Return where a run keeps the figures of its evaluation."""
+    return run / f"evaluation-{split}.json"
+
+
+def read_result(run: Path, split: Split) -> dict[str, Any]:
+    """Read the figures of an evaluation.
+
+    Raises:
+        ArtefactError: the run has not been evaluated on this split, or the file is damaged.
+    """
+    file = result_file(run, split)
+    try:
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtefactError(
+            f"{run}: no evaluation here ({file.name} is missing);"
+            f" make it with: multitudes evaluate {run} --split {split}"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise ArtefactError(f"{file}: damaged; run multitudes evaluate again") from None
+    return result
+
+
+def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
+    """Return what the runs' own methods gave each user, averaged over the runs."""
+    frames = [_own_outcomes(run, split) for run in runs]
+    mean = pl.concat(frames).group_by(_KEYS).agg(pl.len().alias("runs"), pl.col("targets", *_MEASURES).mean())
+    return mean.filter(pl.col("runs") == len(runs))
+
+
+def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
+    method = read_result(run, split)["method"]
+    try:
+        frame = pl.read_parquet(outcomes_file(run, split))
+    except FileNotFoundError:
+        raise ArtefactError(f"{outcomes_file(run, split)}: missing; run multitudes evaluate again") from None
+    return frame.filter(pl.col("method") == method).select(*_KEYS, "targets", *_MEASURES)
+
+
+def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return the differences of one kind of targets at every budget."""
+    differences: dict[str, Any] = {}
+    for (budget,), part in users.partition_by("budget", as_dict=True, maintain_order=True).items():
+        targets = {"targets": part["targets"].to_numpy()}
+        sides = [
+            list_ratios({name: part[name + suffix].to_numpy() for name in _MEASURES}, targets)
+            for suffix in ("", "_against")
+        ]
+        pairs: list[Ratio] = [side[figure] for figure in COMPARED_FIGURES for side in sides]
+        estimates = bootstrap(pairs)
+        for number, figure in enumerate(COMPARED_FIGURES):
+            differences[f"{figure}@{budget}"] = as_json(estimates.difference(2 * number, 2 * number + 1))
+    return differences

@@ -1,0 +1,141 @@
+"""``evaluate``: a run becomes figures that can be trusted, and the per-user outcomes behind them.
+
+::
+
+    RUN/evaluation-test.json     the result, as printed by ``multitudes evaluate RUN --json``
+        outcomes-test.parquet    one row for each user, kind of targets, method and budget
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from multitudes.atomic import write_text
+from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import DataError
+from multitudes.evaluation import health, outcomes
+from multitudes.evaluation.compare import outcomes_file, result_file
+from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
+from multitudes.evaluation.outcomes import (
+    Bootstrap,
+    Ratio,
+    hit_rates_by_segment,
+    intervals_by_name,
+    methods_and_differences,
+)
+from multitudes.evaluation.protocol import Evaluator, Measurements
+from multitudes.evaluation.samples import sample_users
+from multitudes.evaluation.scorer import Scorer
+from multitudes.evaluation.targets import TargetKind, subsample, user_segments
+from multitudes.progress import Progress, silent
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+
+
+class Evaluation(NamedTuple):
+    """The result as JSON knows it, and what each user got."""
+
+    result: dict[str, Any]
+    outcomes: pl.DataFrame
+
+
+def evaluate(
+    run: Scorer,
+    config: EvaluateConfig | None = None,
+    retrieve: RetrieveConfig | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Evaluate a run by the offline protocol (method §9); nothing is written.
+
+    Args:
+        run: an opened run, such as ``TrainedRun.open(path)``.
+        config: what is asked; None: the defaults.
+        retrieve: how the run is served; what it leaves open of the shares is as training fitted them.
+        progress: told of the users done.
+
+    Raises:
+        DataError: nobody has a target of the kinds asked for.
+    """
+    config = config or EvaluateConfig()
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend)
+    prepared = run.prepared
+    budgets = feasible_budgets(config.budgets, prepared.n_items)
+    held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
+    kinds = target_kinds(config, held)
+    judged = Evaluator(run, retrieve, budgets, config.controls).evaluate(held, kinds, progress)
+    if not judged:
+        raise DataError(
+            f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
+            " prepare with larger shares or another split, or ask for --targets all"
+        )
+    blocks = {kind: _figures(run, config, kind, found, budgets) for kind, found in judged.items()}
+    first = next(iter(blocks.values()))
+    kind, found = next(iter(judged.items()))
+    people = sample_users(run, found.held, kind, retrieve, first["budget"], config.seed)
+    result = _metadata(run, config, retrieve) | first | {"all_targets": blocks.get("all"), "samples": people}
+    return Evaluation(result, pl.concat([_table(prepared, kind, found) for kind, found in judged.items()]))
+
+
+def target_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
+    """Return the kinds of targets that are asked about."""
+    if config.targets != "both":
+        return (config.targets,)
+    # Where nothing is ever repeated, all targets are first-time targets and there is nothing else to ask.
+    return ("new",) if held.target_is_first_time.all() else ("new", "all")
+
+
+def save(evaluation: Evaluation, run: Path) -> None:
+    """Write an evaluation into the run's folder; each file appears whole or not at all."""
+    split = evaluation.result["split"]
+    outcomes.write_outcomes(evaluation.outcomes, outcomes_file(run, split))
+    text = json.dumps(evaluation.result, ensure_ascii=False, allow_nan=False, indent=1)
+    write_text(result_file(run, split), text)
+
+
+def _metadata(run: Scorer, config: EvaluateConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
+    """Return what the figures are about: the run, the data, the settings."""
+    manifest = run.prepared.manifest
+    return {
+        "method": run.config.method,
+        "seed": run.config.seed,
+        "split": config.split,
+        "data": {
+            "path": str(run.prepared.path),
+            "users": run.prepared.n_users,
+            "items": run.prepared.n_items,
+            "topics": run.prepared.n_topics,
+            "split": manifest["config"].get("split"),
+        },
+        "settings": {"evaluate": config.model_dump(mode="json"), "retrieve": retrieve.model_dump(mode="json")},
+    }
+
+
+def _figures(
+    run: Scorer, config: EvaluateConfig, kind: TargetKind, measured: Measurements, budgets: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return all figures for one kind of targets."""
+    bootstrap = Bootstrap(config.resamples, config.seed)
+    budget = main_budget(budgets)
+    segments = user_segments(run.prepared, measured.held, config.split, config.core_days)
+    methods, differences = methods_and_differences(measured.lists, measured.targets, run.config.method, bootstrap)
+    targets_B = measured.targets["targets"]
+    max_score = {name: Ratio(hits_B, targets_B) for name, hits_B in measured.max_score.items()}
+    return {
+        "targets": kind,
+        "budget": budget,
+        "budgets": list(budgets),
+        "users": len(measured.held),
+        "n_targets": int(targets_B.sum()),
+        "methods": methods,
+        "differences": differences,
+        "max_score": intervals_by_name(max_score, bootstrap),
+        "segments": hit_rates_by_segment(measured.lists, measured.targets, segments, budget, bootstrap),
+        "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),
+    }
+
+
+def _table(prepared: PreparedData, kind: TargetKind, measured: Measurements) -> pl.DataFrame:
+    user_id = prepared.user_ids[measured.held.user_B]
+    return outcomes.outcome_table(user_id, kind, measured.targets, measured.lists)

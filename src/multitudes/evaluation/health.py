@@ -1,0 +1,98 @@
+"""Health of the interests of a run: are they there, are they different, do they bring hits.
+
+Legend: B users · K vectors · N candidates · T targets.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut
+from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
+from multitudes.metrics import interests, ranking
+
+POPULAR = "popular"  # the source of candidates that no vector brought
+
+
+def vector_measures(vectors: UserVectors) -> Measures:
+    """Return what the vectors of each user tell: NaN is avoided by a count of the users for whom a figure exists."""
+    implicit_K = np.array([kind == "implicit" for kind in vectors.kinds], dtype=np.bool_)
+    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
+    effective_B = interests.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
+    between_B = interests.mean_pairwise_cosine(vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K])
+    every_B = interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK)
+    return {
+        "effective": effective_B,
+        "has_interests": (effective_B > 0).astype(np.float64),
+        "cosine": np.nan_to_num(between_B),
+        "has_cosine": np.isfinite(between_B).astype(np.float64),
+        "cosine_all": np.nan_to_num(every_B),
+        "has_cosine_all": np.isfinite(every_B).astype(np.float64),
+        "implicit_filled": vectors.mask_BK[:, implicit_K].sum(axis=1).astype(np.float64),
+        "explicit_filled": vectors.mask_BK[:, explicit_K].sum(axis=1).astype(np.float64),
+    }
+
+
+def source_measures(
+    ranked_BN: NDArray[np.int64], interest_BN: NDArray[np.int64], held: HeldOut, n_columns: int
+) -> Measures:
+    """Return how many candidates and hits of each user each column brought; column −1 is popularity."""
+    rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
+    hit_T = np.isfinite(rank_T)
+    owner_X = ranking.target_rows(held.target_offset)[hit_T]
+    column_X = interest_BN[owner_X, rank_T[hit_T].astype(np.int64) - 1]
+    user_P, place_P = np.nonzero(ranked_BN > 0)
+    column_P = interest_BN[user_P, place_P]
+    measures: Measures = {}
+    for column in range(-1, n_columns):
+        hits_B = np.bincount(owner_X[column_X == column], minlength=len(held))
+        candidates_B = np.bincount(user_P[column_P == column], minlength=len(held))
+        measures[f"hits_of_{column}"] = hits_B.astype(np.float64)
+        measures[f"candidates_of_{column}"] = candidates_B.astype(np.float64)
+    return measures
+
+
+def overlap_measures(implicit_BN: NDArray[np.int64], explicit_BN: NDArray[np.int64]) -> Measures:
+    """Return the overlap of what implicit and explicit vectors alone would return, where both return something."""
+    overlap_B = interests.overlap(implicit_BN, explicit_BN)
+    return {"overlap": np.nan_to_num(overlap_B), "has_overlap": np.isfinite(overlap_B).astype(np.float64)}
+
+
+def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return the block «interests» of a result: figures with intervals, and what each column of vectors brings."""
+    users_B = np.ones(len(measures["effective"]))
+    figures: dict[str, Ratio] = {}
+    if "implicit" in kinds:
+        slots_B = users_B * kinds.count("implicit")
+        figures["effective"] = Ratio(measures["effective"], measures["has_interests"])
+        figures["cosine"] = Ratio(measures["cosine"], measures["has_cosine"])
+        figures["empty_slots"] = Ratio(slots_B - measures["implicit_filled"], slots_B)
+    if "explicit" in kinds:
+        slots_B = users_B * kinds.count("explicit")
+        figures["empty_topics"] = Ratio(slots_B - measures["explicit_filled"], slots_B)
+    if len(kinds) > 1:
+        figures["cosine_all"] = Ratio(measures["cosine_all"], measures["has_cosine_all"])
+    if "overlap" in measures:
+        figures["overlap"] = Ratio(measures["overlap"], measures["has_overlap"])
+    return intervals_by_name(figures, bootstrap) | {"sources": _source_shares(measures, kinds, bootstrap)}
+
+
+def _source_shares(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """Return for every column, and for popularity (−1), its share of the candidates and of the hits."""
+    columns = range(-1, len(kinds))
+    figures: dict[str, Ratio] = {}
+    for noun in ("candidates", "hits"):
+        total_B = np.sum([measures[f"{noun}_of_{column}"] for column in columns], axis=0)
+        figures |= {f"{noun}_of_{column}": Ratio(measures[f"{noun}_of_{column}"], total_B) for column in columns}
+    found = intervals_by_name(figures, bootstrap)
+    return [
+        {
+            "source": kinds[column] if column >= 0 else POPULAR,
+            "number": kinds[: column + 1].count(kinds[column]) if column >= 0 else 0,
+            "candidate_share": found[f"candidates_of_{column}"],
+            "hit_share": found[f"hits_of_{column}"],
+        }
+        for column in columns
+    ]

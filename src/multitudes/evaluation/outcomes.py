@@ -1,0 +1,227 @@
+"""What each user got from each system: the one table from which every figure of an evaluation is made.
+
+Legend: B users · N places of a list · T targets, flat by user.
+
+From per-user outcomes to figures with intervals: every figure is a ratio of two sums over users.
+
+Legend: B users · M figures.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multitudes.atomic import replace_file
+from multitudes.batches.held_out import HeldOut
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.targets import POPULARITY, Segment
+from multitudes.metrics import diversity, ranking
+from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
+from multitudes.seeding import generator
+
+# Per-user arrays of shape (B,) by name.
+Measures = dict[str, NDArray[np.float64]]
+
+
+class ListKey(NamedTuple):
+    """Which list a measure is about: ``budget`` candidates by ``method``."""
+
+    method: str
+    budget: int
+
+
+class ItemFacts(NamedTuple):
+    """What a measure needs to know of the items; the popularity class is 0 head, 1 torso, 2 tail."""
+
+    topic_offset: NDArray[np.int64]
+    topic: NDArray[np.int32]
+    n_topics: int
+    popularity_class: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, prepared: PreparedData) -> "ItemFacts":
+        """Collect the facts of a data set."""
+        classes = diversity.popularity_class(prepared.item_count).astype(np.int64)
+        return cls(np.asarray(prepared.item_topic_offset), np.asarray(prepared.item_topic), prepared.n_topics, classes)
+
+
+def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts) -> Measures:
+    """Return what each user got from lists of N candidates; zeros at the end of a list are no candidates.
+
+    hits, recall, ndcg; head_hits, torso_hits, tail_hits; topics: distinct topics among the hits; candidates: length of
+    the list; candidate_topics and candidate_entropy (nats): spread of the list over topics.
+    """
+    rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
+    hit_T = np.isfinite(rank_T)
+    owner_T = ranking.target_rows(held.target_offset)
+    user_P, place_P = np.nonzero(ranked_BN > 0)
+    among_hits = _topic_counts(owner_T[hit_T], held.target[hit_T], len(held), items)
+    among_candidates = _topic_counts(user_P, ranked_BN[user_P, place_P], len(held), items)
+    return {
+        "hits": ranking.hits(rank_T, held.target_offset, ranked_BN.shape[1]),
+        "recall": ranking.recall(rank_T, held.target_offset, ranked_BN.shape[1]),
+        "ndcg": ranking.ndcg(rank_T, held.target_offset, ranked_BN.shape[1]),
+        **_counts_by_class(held, items, hit_T, "hits"),
+        "topics": diversity.coverage(among_hits).astype(np.float64),
+        "candidates": (ranked_BN > 0).sum(axis=1).astype(np.float64),
+        "candidate_topics": diversity.coverage(among_candidates).astype(np.float64),
+        "candidate_entropy": diversity.entropy(among_candidates),
+    }
+
+
+def target_measures(held: HeldOut, items: ItemFacts) -> Measures:
+    """Return how many targets each user has: all, and by popularity class."""
+    every_T = np.ones(len(held.target), dtype=np.bool_)
+    return {
+        "targets": np.diff(held.target_offset).astype(np.float64),
+        **_counts_by_class(held, items, every_T, "targets"),
+    }
+
+
+def concatenate_measures(chunks: list[Measures]) -> Measures:
+    """Return the measures of consecutive parts of the users as one."""
+    return {name: np.concatenate([part[name] for part in chunks]) for name in chunks[0]}
+
+
+def outcome_table(user_id: pl.Series, kind: str, targets: Measures, lists: dict[ListKey, Measures]) -> pl.DataFrame:
+    """Return one row for each user and answer, with the kind of targets that was asked for."""
+    frames = [
+        pl.DataFrame({"user_id": user_id, **targets, **measures}).with_columns(
+            pl.lit(kind).alias("kind"),
+            pl.lit(answer.method).alias("method"),
+            pl.lit(answer.budget, dtype=pl.Int32).alias("budget"),
+        )
+        for answer, measures in lists.items()
+    ]
+    return pl.concat(frames)
+
+
+def write_outcomes(frame: pl.DataFrame, file: Path) -> None:
+    """Write the table beside its place and rename it, so that no half of it is ever seen."""
+    temporary = file.with_name(f".{file.name}.part")
+    with replace_file(file, temporary):
+        frame.write_parquet(temporary)
+
+
+def _counts_by_class(held: HeldOut, items: ItemFacts, counted_T: NDArray[np.bool_], noun: str) -> Measures:
+    class_T = items.popularity_class[held.target]
+    return {
+        f"{name}_{noun}": ranking.sum_per_user(counted_T & (class_T == number), held.target_offset)
+        for number, name in enumerate(POPULARITY)
+    }
+
+
+def _topic_counts(
+    user_P: NDArray[np.int64], item_P: NDArray[np.int64], n_users: int, items: ItemFacts
+) -> NDArray[np.int64]:
+    shape = (n_users, items.n_topics + 1)
+    return diversity.topic_counts(user_P, item_P, items.topic_offset, items.topic, shape)
+
+
+Column = NDArray[np.float64]
+COMPARED_FIGURES = ("hr", "recall", "ndcg", "topics")  # figures of which differences are reported
+
+
+class Ratio(NamedTuple):
+    """A figure: Σ numerator / Σ denominator over users."""
+
+    numerator_B: Column
+    denominator_B: Column
+
+
+class Bootstrap(NamedTuple):
+    """How intervals are made. The same seed draws the same users every time, so all figures are paired."""
+
+    resamples: int
+    seed: int
+
+    def __call__(self, figures: list[Ratio]) -> Estimates:
+        """Return the estimates of all figures on the same resamples of users."""
+        numerator_BM = np.stack([figure.numerator_B for figure in figures], axis=1)
+        denominator_BM = np.stack([figure.denominator_B for figure in figures], axis=1)
+        return bootstrap_ratios(
+            numerator_BM, denominator_BM, self.resamples, generator(self.seed, "evaluate", "bootstrap")
+        )
+
+
+def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
+    """Return the figures of one list, by name: hr is pooled over targets, the others but tail_share are user means."""
+    users_B = np.ones(len(targets["targets"]))
+    return {
+        "hr": Ratio(measures["hits"], targets["targets"]),
+        "recall": Ratio(measures["recall"], users_B),
+        "ndcg": Ratio(measures["ndcg"], users_B),
+        "topics": Ratio(measures["topics"], users_B),
+        "tail_share": Ratio(measures["tail_hits"], measures["hits"]),
+        "candidates": Ratio(measures["candidates"], users_B),
+        "candidate_topics": Ratio(measures["candidate_topics"], users_B),
+        "candidate_entropy": Ratio(measures["candidate_entropy"], users_B),
+    }
+
+
+def methods_and_differences(
+    lists: dict[ListKey, Measures], targets: Measures, own: str, bootstrap: Bootstrap
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the figures of every method, and of the run's method minus every other, paired by user."""
+    # In the order of the systems: the run, its controls, the baselines.
+    methods: dict[str, Any] = {answer.method: {} for answer in lists}
+    differences: dict[str, Any] = {method: {} for method in methods if method != own}
+    for budget in sorted({answer.budget for answer in lists}):
+        named = {a.method: list_ratios(m, targets) for a, m in lists.items() if a.budget == budget}
+        keys = [(method, figure) for method, figures in named.items() for figure in figures]
+        estimates = bootstrap([named[method][figure] for method, figure in keys])
+        place = {key: number for number, key in enumerate(keys)}
+        for (method, figure), number in place.items():
+            methods[method][f"{figure}@{budget}"] = as_json(estimates.interval(number))
+            if method != own and figure in COMPARED_FIGURES:
+                gain = estimates.difference(place[own, figure], number)
+                differences[method][f"{figure}@{budget}"] = as_json(gain)
+    return methods, differences
+
+
+def hit_rates_by_segment(
+    lists: dict[ListKey, Measures],
+    targets: Measures,
+    segments: dict[str, Segment],
+    budget: int,
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Return the hit rate of every method in every segment of users, and for targets of the head, torso and tail."""
+    at_budget = {a.method: measures for a, measures in lists.items() if a.budget == budget}
+    result: dict[str, Any] = {}
+    for name, segment in segments.items():
+        result[name] = {}
+        for number, label in enumerate(segment.names):
+            inside_B = (segment.label_B == number).astype(np.float64)
+            figures = {m: Ratio(v["hits"] * inside_B, targets["targets"] * inside_B) for m, v in at_budget.items()}
+            sizes = {"users": int(inside_B.sum()), "targets": int((targets["targets"] * inside_B).sum())}
+            result[name][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
+    result["popularity"] = {}
+    for label in POPULARITY:
+        wanted_B = targets[f"{label}_targets"]
+        figures = {m: Ratio(v[f"{label}_hits"], wanted_B) for m, v in at_budget.items()}
+        sizes = {"users": int((wanted_B > 0).sum()), "targets": int(wanted_B.sum())}
+        result["popularity"][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
+    return result
+
+
+def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[str, Any]:
+    """Return each figure with its interval, under its name."""
+    if not figures:
+        return {}
+    estimates = bootstrap(list(figures.values()))
+    return {name: as_json(estimates.interval(number)) for number, name in enumerate(figures)}
+
+
+def as_json(interval: Interval) -> dict[str, float | None]:
+    """Return an interval as JSON knows it: what is not a number is null."""
+    rounded: Callable[[float], float | None] = lambda value: round(value, 6) if np.isfinite(value) else None  # noqa: E731
+    return {"mean": rounded(interval.mean), "low": rounded(interval.low), "high": rounded(interval.high)}
+
+
+def _hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap) -> dict[str, Any]:
+    return {method: {f"hr@{budget}": interval} for method, interval in intervals_by_name(figures, bootstrap).items()}

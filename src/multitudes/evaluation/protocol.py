@@ -1,0 +1,254 @@
+"""The systems that one run is asked as: its own method, and the controls that say what its gain comes from.
+
+Legend: B users · K vectors · D dimensions.
+
+============================ ======================================================================
+system                       the question that it answers
+============================ ======================================================================
+the run's method             how good is the run, served as configured?
+unconditioned                is one vector enough? All N candidates come from it
+implicit, explicit           what does each kind bring alone?
+averaged                     do K searches beat one search with the weighted mean of the K vectors?
+random_partition             do *interests* matter, or would any parts of the history do?
+round_robin, global_top, …   does the blend matter?
+============================ ======================================================================
+
+The paper's offline figure: an item's score is the best over the user's vectors, and all items are ranked by it.
+
+It is not at equal budget (every vector scores the whole corpus), so it stands beside the equal-budget figures.
+
+Legend: B users · K vectors · D dimensions · I items · T targets.
+
+The offline protocol: every system, at the same budget, over the full corpus, for the same users (method §9).
+
+Legend: B users · K vectors · N candidates · D dimensions · I items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut, select_users
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.evaluation import health
+from multitudes.evaluation.baselines import Baselines
+from multitudes.evaluation.config import Controls, main_budget
+from multitudes.evaluation.outcomes import (
+    ItemFacts,
+    ListKey,
+    Measures,
+    concatenate_measures,
+    list_measures,
+    target_measures,
+)
+from multitudes.evaluation.scorer import RankedLists, Scorer, catalogue, ranked_lists, user_vectors
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
+from multitudes.metrics import ranking
+from multitudes.progress import Progress, silent
+from multitudes.retrieval.allocation import vector_shares
+from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.search import find_candidates
+
+
+class System(NamedTuple):
+    """Vectors of B users and how they are served."""
+
+    name: str
+    vectors: UserVectors
+    config: RetrieveConfig
+
+    @property
+    def one_query(self) -> bool:
+        """True when one vector brings all candidates."""
+        return len(self.vectors.kinds) == 1
+
+
+def systems(
+    method: str, vectors: UserVectors, random_vectors: UserVectors | None, config: RetrieveConfig
+) -> list[System]:
+    """Return the run's own system first, then the controls that its vectors allow.
+
+    Args:
+        method: name of the run's method.
+        vectors: the vectors that the run makes.
+        random_vectors: the same from a random partition of the history; None where there are no implicit interests.
+        config: how the run is served.
+    """
+    found = [System(method, vectors, config)]
+    if len(vectors.kinds) == 1:
+        return found
+    kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
+    found += [System(kind, vectors_of_kind(vectors, kind), config) for kind in kinds]
+    found.append(System("averaged", average_vectors(vectors, config), config))
+    if random_vectors is not None and method != "random_partition":  # which is that control, trained
+        found.append(System("random_partition", random_vectors, config))
+    for blend in get_args(Blend):
+        if blend != config.blend:
+            found.append(System(blend, vectors, config.model_copy(update={"blend": blend})))
+    return found
+
+
+def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
+    """Return the vectors of one kind only."""
+    columns = [k for k, name in enumerate(vectors.kinds) if name == kind]
+    return UserVectors(
+        kinds=(kind,) * len(columns),
+        vectors_BKD=vectors.vectors_BKD[:, columns],
+        weight_BK=vectors.weight_BK[:, columns],
+        mask_BK=vectors.mask_BK[:, columns],
+        topic_BK=vectors.topic_BK[:, columns],
+        assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events point at columns that may be gone
+    )
+
+
+def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors:
+    """Return one vector per user: the mean of its vectors, weighted as the blend weighs them."""
+    share_BK = vector_shares(vectors, config)
+    mean_BD = np.einsum("bk,bkd->bd", share_BK, vectors.vectors_BKD).astype(np.float32)
+    exists_B1 = (vectors.mask_BK.sum(axis=1) > 0)[:, None]
+    return UserVectors(
+        kinds=("unconditioned",),
+        vectors_BKD=mean_BD[:, None],
+        weight_BK=exists_B1.astype(np.float32),
+        mask_BK=exists_B1,
+        topic_BK=np.zeros(exists_B1.shape, dtype=np.int64),
+        assignment_BL=np.full_like(vectors.assignment_BL, -1),
+    )
+
+
+def max_score_ranks(
+    vectors: UserVectors, item_ID: NDArray[np.float32], held: HeldOut, seen: Sequence[NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """Return the middle rank of each target, shape (T,); infinite for all targets of a user without vectors.
+
+    Args:
+        vectors: K vectors of each user.
+        item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not ranked.
+        held: the users and their targets.
+        seen: items that are kept out of each user's ranking.
+    """
+    score_BI = np.full((len(held), len(item_ID)), -np.inf, dtype=np.float32)
+    for k in range(len(vectors.kinds)):
+        exists_B = vectors.mask_BK[:, k]
+        score_XI = vectors.vectors_BKD[exists_B, k] @ item_ID.T
+        score_BI[exists_B] = np.maximum(score_BI[exists_B], score_XI)
+    score_BI[:, 0] = -np.inf
+    score_BI[:, ~item_ID.any(axis=1)] = -np.inf  # items without a vector
+    for score_I, items in zip(score_BI, seen, strict=True):
+        score_I[items] = -np.inf
+    return ranking.ranks_by_score(score_BI, held.target_offset, held.target)
+
+
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured for one kind of targets; every array has one entry for each user of ``held``."""
+
+    held: HeldOut
+    kinds: tuple[InterestKind, ...]  # of the run's vectors
+    targets: Measures
+    lists: dict[ListKey, Measures]
+    max_score: Measures
+    interests: Measures
+
+
+class Evaluator:
+    """Asks one run and the baselines; what all users share is made once."""
+
+    def __init__(
+        self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], controls: Controls = "main_budget"
+    ) -> None:
+        self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
+        self._item_ID = run.item_vectors()
+        self._catalogue = catalogue(run, self._item_ID)
+        self._facts = ItemFacts.of(run.prepared)
+        self._baselines = Baselines(run.prepared)
+
+    def evaluate(
+        self, held: HeldOut, kinds: Sequence[TargetKind], progress: Progress = silent
+    ) -> dict[TargetKind, Measurements]:
+        """Return what every system found of the targets of each kind; a kind of which nobody has targets is absent."""
+        parts: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
+        for start in range(0, len(held), _BATCH_SIZE):
+            progress(start, len(held), "users")
+            users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
+            vectors, at_random = self._vectors(users)
+            for kind in kinds:
+                asked = targets_of_kind(users, kind)
+                row_B = np.searchsorted(users.user_B, asked.user_B)
+                if len(asked):
+                    random_rows = None if at_random is None else at_random.select(row_B)
+                    parts[kind].append(self._evaluate_users(asked, kind, vectors.select(row_B), random_rows))
+        progress(len(held), len(held), "users")
+        return {kind: _concatenate(targets_of_kind(held, kind), judged) for kind, judged in parts.items() if judged}
+
+    def _vectors(self, users: HeldOut) -> tuple[UserVectors, UserVectors | None]:
+        """Return the users' vectors, and those of a random partition where there are interests to compare with."""
+        vectors = user_vectors(self._run, users, self._retrieve)
+        if self._controls == "none" or "implicit" not in vectors.kinds:
+            return vectors, None
+        return vectors, user_vectors(self._run, users, self._retrieve, "random")
+
+    def _evaluate_users(
+        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, at_random: UserVectors | None
+    ) -> Measurements:
+        past = seen_items(self._run.prepared, held)
+        seen = items_to_exclude(past, kind)
+        own, *others = systems(self._run.config.method, vectors, at_random, self._retrieve)
+        lists = self._serve(own, self._budgets, seen)
+        for system in others if self._controls != "none" else ():
+            everywhere = self._controls == "all_budgets" or system.one_query
+            lists |= self._serve(system, self._budgets if everywhere else (main_budget(self._budgets),), seen)
+        answers = {answer: list_measures(found.item_BN, held, self._facts) for answer, found in lists.items()}
+        for name, ranked_BN in self._baselines.lists(held, past, kind, max(self._budgets)).items():
+            for budget in self._budgets:
+                answers[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
+        return Measurements(
+            held=held,
+            kinds=vectors.kinds,
+            targets=target_measures(held, self._facts),
+            lists=answers,
+            max_score=self._max_score(held, vectors, seen),
+            interests=self._interests(held, vectors, lists),
+        )
+
+    def _serve(
+        self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
+    ) -> dict[ListKey, RankedLists]:
+        """Return what a system answers to each budget: never the beginning of a longer list, unless it is the same."""
+        # One query gives one order, of which every budget takes the beginning; a blend divides every budget anew.
+        asked = budgets[-1:] if system.one_query else budgets
+        found = {
+            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n) for n in asked
+        }
+        return {ListKey(system.name, n): found.get(n, found[asked[-1]]).top(n) for n in budgets}
+
+    def _max_score(self, held: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:
+        rank_T = max_score_ranks(vectors, self._item_ID, held, seen)
+        return {f"hr@{budget}": ranking.hits(rank_T, held.target_offset, budget) for budget in self._budgets}
+
+    def _interests(self, held: HeldOut, vectors: UserVectors, lists: dict[ListKey, RankedLists]) -> Measures:
+        budget = main_budget(self._budgets)
+        own = lists[ListKey(self._run.config.method, budget)]
+        measures = health.vector_measures(vectors)
+        measures |= health.source_measures(own.item_BN, own.interest_BN, held, len(vectors.kinds))
+        alone = [lists.get(ListKey(kind, budget)) for kind in ("implicit", "explicit")]
+        if alone[0] is not None and alone[1] is not None:
+            measures |= health.overlap_measures(alone[0].item_BN, alone[1].item_BN)
+        return measures
+
+
+def _concatenate(held: HeldOut, parts: list[Measurements]) -> Measurements:
+    return Measurements(
+        held=held,
+        kinds=parts[0].kinds,
+        targets=concatenate_measures([p.targets for p in parts]),
+        lists={answer: concatenate_measures([p.lists[answer] for p in parts]) for answer in parts[0].lists},
+        max_score=concatenate_measures([p.max_score for p in parts]),
+        interests=concatenate_measures([p.interests for p in parts]),
+    )

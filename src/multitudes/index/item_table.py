@@ -1,0 +1,281 @@
+"""Posting lists: which rows of an index belong to a topic.
+
+Legend: n rows · T distinct topics · M pairs of a row and a topic.
+
+They decide how a topic is searched: by their number, not by the hope that a filtered search finds enough. The vectors
+of short lists are copied side by side when they are asked for, and stay there while there is room: a scan of a copy
+takes half the time of one that gathers rows first.
+
+The vectors of an index in the order of their ids, with their posting lists, checked once at the border.
+
+Legend: n items · Q queries · D dimensions. Rows are sorted by id, so that "ties by the smaller id" is "ties by row".
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from multitudes.errors import DataError, UsageError
+from multitudes.index.protocol import Hits, Topics
+
+_CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Postings:
+    """The rows of each topic, ascending: those of ``topic_T[t]`` are ``row_M[offset[t] : offset[t + 1]]``."""
+
+    topic_T: NDArray[np.int64]  # ascending
+    offset: NDArray[np.int64]  # T + 1
+    row_M: NDArray[np.int32]
+
+    def rows(self, topic: int) -> NDArray[np.int32]:
+        """Return the rows of a topic; none where it is not known."""
+        t = int(np.searchsorted(self.topic_T, topic))
+        known = t < len(self.topic_T) and self.topic_T[t] == topic
+        return self.row_M[self.offset[t] : self.offset[t + 1]] if known else self.row_M[:0]
+
+    def longer_than(self, rows: int) -> list[int]:
+        """Return the topics of more than so many rows."""
+        longer: list[int] = self.topic_T[np.diff(self.offset) > rows].tolist()
+        return longer
+
+    def topics(self, n: int) -> Topics:
+        """Return the same the other way round: the topics of each of n rows."""
+        topic_M = np.repeat(self.topic_T, np.diff(self.offset))
+        order = np.argsort(self.row_M, kind="stable")  # topics ascend within a row
+        count_n = np.bincount(self.row_M, minlength=n)
+        return Topics.from_counts(count_n, topic_M[order])
+
+
+NO_POSTINGS = Postings(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32))
+
+
+def make_postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
+    """Turn topics of items into rows of topics.
+
+    Args:
+        topics: of n items.
+        row_n: the row that each of those items has in the index.
+
+    Raises:
+        DataError: the topics are no integers, not those of n items, or a topic is below 1.
+    """
+    if topics is None:
+        return NO_POSTINGS
+    offset, topic_M = (np.asarray(array) for array in topics)
+    if offset.dtype.kind not in "iu" or topic_M.dtype.kind not in "iu":
+        raise DataError(f"topics are {topic_M.dtype} and their offsets {offset.dtype}; expected integers")
+    offset, topic_M = offset.astype(np.int64), topic_M.astype(np.int64)
+    if len(offset) != len(row_n) + 1 or offset[0] != 0 or offset[-1] != len(topic_M) or (np.diff(offset) < 0).any():
+        raise DataError(
+            f"topics are given for {len(offset) - 1} items, up to place {offset[-1:]} of {len(topic_M)};"
+            f" expected {len(row_n)} items, one for each id"
+        )
+    if len(topic_M) and topic_M.min() < 1:
+        raise DataError(f"topic {topic_M.min()} is given; topics are numbered from 1, an item without one has none")
+    topic_T, t_M = np.unique(topic_M, return_inverse=True)
+    n = max(1, int(row_n.max(initial=0)) + 1)
+    # By topic, then by row; a topic that an item names twice is named once.
+    t_M, row_M = np.divmod(np.unique(t_M * n + np.repeat(row_n, np.diff(offset))), n)
+    first_T = np.searchsorted(t_M, np.arange(len(topic_T) + 1))
+    return Postings(topic_T, first_T.astype(np.int64), row_M.astype(np.int32))
+
+
+def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], chosen: NDArray[np.int64]) -> Topics:
+    """Return the topics of some rows of a table of topics, in the order of ``chosen``."""
+    first = offset[chosen]
+    length = offset[chosen + 1] - first
+    end = np.cumsum(length)
+    place = np.arange(end[-1] if len(end) else 0) + np.repeat(first - (end - length), length)
+    return Topics(np.concatenate([[0], end]).astype(np.int64), np.asarray(topic[place], dtype=np.int64))
+
+
+def save_postings(folder: Path, lists: Postings) -> None:
+    """Write the lists beside the vectors."""
+    np.save(folder / "topics.npy", lists.topic_T, allow_pickle=False)
+    np.save(folder / "topic_offset.npy", lists.offset, allow_pickle=False)
+    np.save(folder / "topic_row.npy", lists.row_M, allow_pickle=False)
+
+
+def load_postings(folder: Path) -> Postings:
+    """Open the lists of a verified folder; the rows stay on disk until they are read."""
+    return Postings(
+        np.load(folder / "topics.npy", allow_pickle=False),
+        np.load(folder / "topic_offset.npy", allow_pickle=False),
+        np.load(folder / "topic_row.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray),
+    )
+
+
+class TopicCache:
+    """What was made for topics used lately, within a budget of bytes; the rest is made again. Safe in threads."""
+
+    def __init__(self, make: Callable[[int], NDArray[Any]], budget: int = _CACHE_BYTES) -> None:
+        self._make = make
+        self._budget = budget
+        self._bytes = 0
+        self._entries: OrderedDict[int, NDArray[Any]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, topic: int) -> NDArray[Any]:
+        """Return what belongs to a topic."""
+        with self._lock:
+            kept = self._entries.get(topic)
+            if kept is not None:
+                self._entries.move_to_end(topic)
+                return kept
+        made = self._make(topic)  # outside the lock: two threads may both make it, and both are right
+        if made.nbytes <= self._budget:
+            self._store(topic, made)
+        return made
+
+    def _store(self, topic: int, made: NDArray[Any]) -> None:
+        with self._lock:
+            if topic not in self._entries:
+                self._bytes += made.nbytes
+            self._entries[topic] = made
+            while self._bytes > self._budget:
+                self._bytes -= self._entries.popitem(last=False)[1].nbytes
+
+
+_LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """Sorted ids, their vectors and topics. Built by ``make_item_table``; a loaded index has it from verified files."""
+
+    ids: NDArray[np.int64]
+    vectors_nD: NDArray[np.float32]
+    postings: Postings = NO_POSTINGS
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.ids)
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return int(self.vectors_nD.shape[1])
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of ``ids``.
+
+        Raises:
+            UsageError: an id is not held.
+            DataError: the ids are no integers.
+        """
+        id_n = check_ids(ids)
+        row, held = find_rows(self.ids, id_n)
+        if not held.all():
+            raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
+        return self.vectors_at(row)
+
+    def vectors_at(self, row: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return the vectors of some rows, in any shape; −1 is the last. Indexing does the same in twice the time."""
+        return self.vectors_nD.take(row, axis=0)
+
+    def rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of those ids that are held, ascending, once each."""
+        row, held = find_rows(self.ids, ids)
+        row = row[held]
+        return row if (row[1:] > row[:-1]).all() else np.unique(row)
+
+    def rows_to_ids(self, hits: Hits) -> Hits:
+        """Put the ids in the place of the rows that were found."""
+        found_QN = hits.id_QN >= 0
+        hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
+        return hits
+
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self.ids[self.postings.rows(topic)]
+
+    def topic_vectors(self, topic: int) -> NDArray[np.float32]:
+        """Return the vectors of a topic, in the order of ``items_of``, side by side in memory."""
+        return self.vectors_at(self.postings.rows(topic))
+
+    def topic_mask(self, topic: int) -> NDArray[np.bool_]:
+        """Say of each row whether it belongs to a topic."""
+        mask_n = np.zeros(len(self), dtype=np.bool_)
+        mask_n[self.postings.rows(topic)] = True
+        return mask_n
+
+
+def make_item_table(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> ItemTable:
+    """Return the rows of an index, sorted by id; ``topics`` are in the order of ``ids`` as given.
+
+    Raises:
+        DataError: no vectors, not finite after the cast to float32, so long that a score could overflow, ids that are
+            no integers, repeated, or of another number than the vectors or the topics.
+    """
+    id_n = check_ids(ids)
+    vectors_nD = as_float32(vectors, "an item")
+    if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
+        raise DataError(f"an index needs one id for each vector: {len(id_n)} ids, {len(vectors_nD)} vectors")
+    order = np.argsort(id_n, kind="stable")
+    id_n = id_n[order]
+    repeated = np.flatnonzero(id_n[1:] == id_n[:-1])
+    if len(repeated):
+        raise DataError(f"id {id_n[repeated[0]]} is given twice; the ids of an index are distinct")
+    row_n = np.empty(len(order), dtype=np.int64)
+    row_n[order] = np.arange(len(order))
+    return ItemTable(id_n, np.ascontiguousarray(vectors_nD[order]), make_postings(topics, row_n))
+
+
+def check_ids(ids: ArrayLike) -> NDArray[np.int64]:
+    """Return ids as int64.
+
+    Raises:
+        DataError: they are no integers, or too large for 64 bits with a sign.
+    """
+    id_n = np.asarray(ids)
+    if id_n.dtype.kind not in "iu" or id_n.ndim != 1:
+        raise DataError(f"ids of an index are {id_n.dtype} of the shape {id_n.shape}; expected integers, one row")
+    if id_n.dtype.kind == "u" and len(id_n) and id_n.max() > np.iinfo(np.int64).max:
+        raise DataError(f"id {id_n.max()} is too large; the ids of an index are below 2^63")
+    return id_n.astype(np.int64)
+
+
+def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
+    """Return vectors as a contiguous float32 matrix; the check comes after the cast, since 1e39 becomes infinite there.
+
+    Raises:
+        DataError: not numbers, not a matrix, or a value is not finite or too long for a float32 inner product.
+    """
+    given = np.asarray(vectors)
+    if given.dtype.kind not in "fiu":
+        raise DataError(f"vectors are {given.dtype}; expected numbers")
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(given, dtype=np.float32)
+    if matrix.ndim != 2:
+        raise DataError(f"vectors have the shape {matrix.shape}; expected a matrix with one row for each vector")
+    wrong = np.flatnonzero(~are_valid_vectors(matrix))
+    if len(wrong):
+        raise DataError(f"the vector of {what} (row {wrong[0]} of {len(matrix)}) is not finite or longer than 1e19")
+    return matrix
+
+
+def are_valid_vectors(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Say of each row whether it is finite and at most 1e19 long, as vectors of an index must be."""
+    # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.vecdot(matrix_nD, matrix_nD) <= _LARGEST_SCORE)
+
+
+def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the row of each wanted id in the sorted ``ids``, and whether it is there at all."""
+    if len(ids) == 0:
+        return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
+    first, last = int(ids[0]), int(ids[-1])
+    if last - first == len(ids) - 1:  # without gaps, as item numbers are: no search needed
+        row = np.minimum(np.maximum(wanted, first), last) - first
+    else:
+        row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
+    return row, ids.take(row) == wanted

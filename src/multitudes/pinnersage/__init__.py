@@ -1,0 +1,1 @@
+"""PinnerSage: interests by clustering item vectors, without training."""

@@ -1,0 +1,172 @@
+"""PinnerSage (Pal et al., KDD 2020): the interests of a user from item vectors that exist already; nothing is trained.
+
+The events of a history are clustered by Ward's method, each cluster is spoken for by its medoid, and a cluster matters
+as Σ exp(−decay · age) of its events. The K clusters that matter most are served.
+
+Vectors are of unit length, so the medoid, the member with the least sum of squared distances to the others, is the
+member nearest to the direction of the cluster's sum. Where the vectors crowd together, as those of many text encoders
+do, every distance is small; distances therefore count in units of the typical distance between two items.
+
+Deviations: the K clusters that matter most instead of a draw of three by importance, so that equal requests get equal
+answers; ages count from the user's newest event, which leaves the proportions of the importances as they are.
+
+Legend: B users · L history · N usable events of one user, newest first · C clusters · K interests · I items ·
+D dimensions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from multitudes.batches.histories import Histories
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.config import Config
+from multitudes.seeding import generator
+
+_DAY_S = 86_400
+_EQUAL = 1e-5  # sums of cosines that differ by less are equal
+
+
+class PinnerSageConfig(Config):
+    """Settings of PinnerSage, section [pinnersage]."""
+
+    vectors: str | None = Field(
+        None, description="run folder whose item vectors are clustered and searched; unset: the items' column embedding"
+    )
+    history: int = Field(100, ge=1, description="L, most recent events that are clustered")
+    interests: int = Field(5, ge=1, description="K, clusters that are served; the paper serves 3")
+    distance: float = Field(
+        1.0, ge=0, description="Ward distance above which clusters stay apart; 1: the typical distance of two items"
+    )
+    decay: float = Field(0.01, ge=0, description="an event's importance is exp(-decay * age); age in days, or events")
+    temperature: float = Field(0.1, gt=0, description="divides the cosine; matters to the blend mixture alone")
+
+
+class Clusters(NamedTuple):
+    """Clusters of one user."""
+
+    label_N: NDArray[np.int64]  # cluster of each event, -1 = none of these
+    medoid_C: NDArray[np.int64]  # position of the event whose item speaks for the cluster
+    importance_C: NDArray[np.float64]
+
+
+def l2_normalize(vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the vectors at unit length; those of zeros, items without a vector, stay zeros."""
+    length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+    return np.asarray(vectors_ID / np.where(length_I1 > 0, length_I1, 1), dtype=np.float32)
+
+
+def typical_distance(unit_ID: NDArray[np.float32]) -> float:
+    """Return the root mean square distance between two items, of those that have a vector."""
+    present_ID = unit_ID[unit_ID.any(axis=1)]
+    mean_D = present_ID.mean(axis=0, dtype=np.float64)
+    return float(np.sqrt(max(0.0, 2 * (1 - mean_D @ mean_D))))
+
+
+def event_ages(
+    time_BL: NDArray[np.int64] | None, item_BL: NDArray[np.int64], *, ordered_only: bool
+) -> NDArray[np.float64]:
+    """Return how much older each event is than the user's newest (B, L): in days, or in events where times mean none.
+
+    Args:
+        time_BL: seconds or positions; None: nobody knows them.
+        item_BL: the history, for its shape.
+        ordered_only: the times are positions.
+    """
+    if time_BL is None:
+        return np.broadcast_to(np.arange(item_BL.shape[1], dtype=np.float64), item_BL.shape)
+    return (time_BL[:, :1] - time_BL) / (1 if ordered_only else _DAY_S)
+
+
+def interest_kinds(config: PinnerSageConfig) -> tuple[InterestKind, ...]:
+    """Return the kind of every column of the user vectors."""
+    implicit: InterestKind = "implicit"
+    return (implicit,) * config.interests
+
+
+def user_vectors(
+    histories: Histories,
+    age_BL: NDArray[np.float64],
+    unit_ID: NDArray[np.float32],
+    config: PinnerSageConfig,
+    typical_distance_: float,
+    partition: Partition = "interests",
+    seed: int = 0,
+) -> UserVectors:
+    """Return the vectors of B users, each a function of that user alone.
+
+    Args:
+        histories: see ``batches.histories``; at most ``config.history`` events are read.
+        age_BL: see ``event_ages``.
+        unit_ID: item vectors of unit length, by item number; zeros: no vector.
+        config: the settings.
+        typical_distance_: see ``typical_distance``.
+        partition: random: the events are dealt evenly to as many parts as the user has interests, the control.
+        seed: of the random partition.
+    """
+    item_BL, valid_BL = histories.item_BL[:, : config.history], histories.valid_BL[:, : config.history]
+    users, k, width = len(item_BL), config.interests, unit_ID.shape[1]
+    vectors_BKD = np.zeros((users, k, width), dtype=np.float32)
+    weight_BK = np.zeros((users, k), dtype=np.float32)
+    cluster_BL = np.full(histories.item_BL.shape, -1, dtype=np.int64)
+    order_L = _partition_order(seed, config.history) if partition == "random" else None
+    for b in range(users):
+        usable_N = np.flatnonzero(valid_BL[b] & unit_ID[item_BL[b]].any(axis=1))
+        if len(usable_N) == 0:
+            continue
+        vector_ND = unit_ID[item_BL[b, usable_N]]
+        label_N = ward_labels(vector_ND, config.distance * typical_distance_)
+        if order_L is not None:
+            label_N = random_labels(order_L[usable_N], min(k, int(label_N.max()) + 1))
+        found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N], config.decay), k)
+        c = len(found.medoid_C)
+        vectors_BKD[b, :c] = vector_ND[found.medoid_C] / config.temperature
+        weight_BK[b, :c] = found.importance_C / found.importance_C.sum()
+        cluster_BL[b, usable_N] = found.label_N
+    topic_BK = np.zeros((users, k), dtype=np.int64)
+    return UserVectors(interest_kinds(config), vectors_BKD, weight_BK, weight_BK > 0, topic_BK, cluster_BL)
+
+
+def _partition_order(seed: int, history: int) -> NDArray[np.int64]:
+    """Return the order in which events are dealt: the same for all users, so nobody depends on who else is asked."""
+    return generator(seed, "pinnersage", "partition").permutation(history)
+
+
+def ward_labels(vector_ND: NDArray[np.float32], distance: float) -> NDArray[np.int64]:
+    """Return the cluster of each event: merged by Ward's method as long as the distance is at most ``distance``."""
+    if len(vector_ND) == 1:
+        return np.zeros(1, dtype=np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 (half a second that other methods save)
+
+    return np.asarray(fcluster(linkage(vector_ND, "ward"), distance, "distance") - 1, dtype=np.int64)
+
+
+def random_labels(order_N: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
+    """Return the part of each event, dealt out in this order."""
+    return np.argsort(np.argsort(order_N)) % groups
+
+
+def summarise_clusters(
+    vector_ND: NDArray[np.float32], label_N: NDArray[np.int64], age_N: NDArray[np.float64], decay: float
+) -> Clusters:
+    """Return the clusters, the one with the newest event first; among equal members the newest is the medoid."""
+    _, first_C, label_N = np.unique(label_N, return_index=True, return_inverse=True)
+    label_N = np.argsort(np.argsort(first_C))[label_N]  # numbered by their newest event
+    member_CN = label_N == np.arange(len(first_C))[:, None]
+    likeness_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
+    # The two members of a pair are always equally near: the rule decides, not the last bit.
+    medoid_C = (likeness_CN > likeness_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
+    importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: proportions are all that counts
+    return Clusters(label_N, medoid_C, importance_C)
+
+
+def most_important_clusters(found: Clusters, most: int) -> Clusters:
+    """Return the clusters that matter most, at most ``most`` of them; ties go to the one with the newer event."""
+    # What is below this share of the whole cannot be told from nothing at the precision of a weight.
+    noticed = int((found.importance_C > 1e-30 * found.importance_C.sum()).sum())
+    kept_C = np.argsort(-found.importance_C, kind="stable")[: min(most, noticed)]
+    column_C = np.full(len(found.medoid_C), -1)
+    column_C[kept_C] = np.arange(len(kept_C))
+    return Clusters(column_C[found.label_N], found.medoid_C[kept_C], found.importance_C[kept_C])

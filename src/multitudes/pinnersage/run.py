@@ -1,0 +1,198 @@
+"""A run of PinnerSage: item vectors that exist already, and how histories over them become interests. No torch.
+
+::
+
+    RUN/run.json      as of a trained run; config.method is "pinnersage"
+        vectors.npy   vectors of all items (I + 1, d), at unit length; zeros: the item has none
+
+The run holds the vectors that it was made with, so it stays what it is when their source changes.
+"""
+
+import shutil
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.atomic import fsync, fsync_tree
+from multitudes.batches.histories import Histories
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.config import Config, parse
+from multitudes.data.prepared import PreparedData, open_array
+from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.pinnersage import clustering
+from multitudes.pinnersage.clustering import PinnerSageConfig, l2_normalize
+from multitudes.run_record import data_digest, new_record, open_prepared, read_record, write_record
+
+METHOD: Final = "pinnersage"
+_VECTORS = "vectors.npy"
+
+
+class PinnerSageRunConfig(Config):
+    """Everything that decides a run, together with the prepared data; named as the settings of a trained run are."""
+
+    method: Literal["pinnersage"] = METHOD
+    seed: int = 0
+    model: PinnerSageConfig = PinnerSageConfig()
+
+
+class PinnerSageRun:
+    """Item vectors with the data that they belong to, as evaluation and publishing use them."""
+
+    blend: Literal["round_robin"] = "round_robin"  # turn by turn, with places by importance: nearest to the paper
+
+    def __init__(
+        self, path: Path, prepared: PreparedData, config: PinnerSageRunConfig, vectors_ID: NDArray[np.float32]
+    ) -> None:
+        self.path = path
+        self.prepared = prepared
+        self.config = config
+        self._vectors_ID = vectors_ID
+
+    @classmethod
+    def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":
+        """Open a run folder; ``prepared`` overrides where its data lies (it must be the same data).
+
+        Raises:
+            ArtefactError: no run of this method here, damaged, or its data changed since.
+        """
+        folder = Path(path)
+        record = read_record(folder)
+        config = parse(PinnerSageRunConfig, record["config"], f"{folder}/run.json")
+        data = open_prepared(record, folder, prepared)
+        vectors_ID = open_array(folder / _VECTORS, np.float32, "make the run again")
+        if len(vectors_ID) != data.n_items + 1:
+            raise ArtefactError(
+                f"{folder / _VECTORS}: holds {len(vectors_ID) - 1} items; expected {data.n_items}; make the run again"
+            )
+        return cls(folder, data, config, vectors_ID)
+
+    @property
+    def shares(self) -> dict[InterestKind, float]:
+        """All of the budget belongs to the interests."""
+        return {"implicit": 1.0}
+
+    @cached_property
+    def typical_distance(self) -> float:
+        """The typical distance of two items, in which the setting ``distance`` counts."""
+        return clustering.typical_distance(self._vectors_ID)
+
+    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
+        """Return the kind of every column of the user vectors; topics condition none of them."""
+        del topics
+        return clustering.interest_kinds(self.config.model)
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return what a history item is read as: its vector (I + 1, d)."""
+        return self._vectors_ID
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, d); zeros: the item has none and is never a candidate."""
+        return self._vectors_ID
+
+    def user_vectors(
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
+    ) -> UserVectors:
+        """Return the vectors of B users; see ``evaluate.scorer.Scorer``."""
+        del topic_BC
+        age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=self.prepared.ordered_only)
+        return clustering.user_vectors(
+            histories, age_BL, self._vectors_ID, self.config.model, self.typical_distance, partition, self.config.seed
+        )
+
+
+def make_pinnersage_run(
+    prepared: PreparedData,
+    out: str | Path,
+    config: PinnerSageConfig | None = None,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> PinnerSageRun:
+    """Make a run over the items' column ``embedding``, or over the item vectors of the run ``config.vectors``.
+
+    Args:
+        prepared: the data.
+        out: the run folder; it appears at once.
+        config: the settings.
+        seed: of the control only; the method draws nothing.
+        resume: if ``out`` is this very run already, open it.
+        overwrite: replace ``out`` if it is a run.
+
+    Raises:
+        UsageError: ``out`` exists, or the vectors' run belongs to other data.
+        DataError: the data has no item vectors, or only zeros.
+        ArtefactError: ``out`` is to be replaced and is no run; no finished run at ``config.vectors``.
+    """
+    out, config = Path(out), config or PinnerSageConfig()
+    record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=config).model_dump(mode="json"))
+    if out.exists() and resume and _is_same_run(record, read_record(out)):
+        return PinnerSageRun.open(out, prepared.path)
+    if out.exists() and overwrite:
+        read_record(out)  # refuse to delete a folder that is not a run
+    elif out.exists():
+        raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
+    vectors_ID = l2_normalize(_source_vectors(prepared, config))
+    record |= {"finished": True, "items_with_vectors": int(vectors_ID.any(axis=1).sum()), "width": vectors_ID.shape[1]}
+    _write_run(out, record, vectors_ID)
+    return PinnerSageRun.open(out, prepared.path)
+
+
+def _is_same_run(record: dict[str, Any], found: dict[str, Any]) -> bool:
+    return all(record[key] == found[key] for key in ("config", "prepared_digest"))
+
+
+def _write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
+    """Write a run beside its place and put it there, in place of what is there."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        np.save(partial / _VECTORS, vectors_ID, allow_pickle=False)
+        write_record(partial, record)
+        partial.chmod(0o755)
+        fsync_tree(partial)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+        fsync(out.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _source_vectors(prepared: PreparedData, config: PinnerSageConfig) -> NDArray[np.float32]:
+    """Return the item vectors that the settings ask for, row 0 being zeros."""
+    if config.vectors is not None:
+        return _run_vectors(prepared, Path(config.vectors))
+    return item_embeddings(prepared)
+
+
+def item_embeddings(prepared: PreparedData) -> NDArray[np.float32]:
+    """Return the items' column ``embedding`` (I + 1, d), row 0 being zeros.
+
+    Raises:
+        DataError: there is none, or it holds only zeros.
+    """
+    if prepared.item_embedding is None:
+        raise DataError(
+            f"{prepared.path}: the items have no column 'embedding'; give one vector (a list of numbers) for each item,"
+            " or name a trained run in [pinnersage] vectors (in a study: over = a trained method)"
+        )
+    if not prepared.item_embedding.any():
+        raise DataError(f"{prepared.path}: every embedding is missing or zero; expected numbers in items, 'embedding'")
+    return prepared.item_embedding
+
+
+def _run_vectors(prepared: PreparedData, folder: Path) -> NDArray[np.float32]:
+    from multitudes.training.runs import open_run  # noqa: PLC0415 (it opens runs of this kind too)
+
+    if read_record(folder)["prepared_digest"] != data_digest(prepared):
+        raise UsageError(f"[pinnersage] vectors = '{folder}': a run on other data than {prepared.path}; name one on it")
+    return open_run(folder, prepared.path).item_vectors()

@@ -1,0 +1,80 @@
+"""What a run leaves in a release for making vectors: the files of its towers, or the settings of a clustering."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multitudes.data.prepared import PreparedData
+from multitudes.index.item_table import select_topics
+from multitudes.pinnersage.run import PinnerSageRun
+from multitudes.release.manifest import NewItems
+from multitudes.release.onnx_session import open_tower
+from multitudes.release.release import ITEM_TOWER, USER_TOWER
+from multitudes.retrieval.item_updates import pad_topics, run_item_tower
+from multitudes.seeding import generator
+from multitudes.training.runs import Run
+
+_CHECKED_ITEMS = 1_000
+
+
+def write_towers(run: Run, stage: Path, conditions: int) -> None:
+    """Write the towers of a trained run; ``conditions`` is the number of topics drawn per request."""
+    if isinstance(run, PinnerSageRun):
+        return  # clustering has settings, which the manifest holds, and no weights
+    from multitudes.publishing.onnx_export import (
+        export_item_tower,
+        export_user_tower,
+    )
+
+    export_user_tower(run, stage / USER_TOWER, conditions)
+    export_item_tower(run, stage / ITEM_TOWER)
+
+
+def item_tower_difference(run: Run, stage: Path) -> float:
+    """Return the largest difference between the exported item tower and the model, of the largest component.
+
+    Both are asked for known items as if they were new: by their description, without their ids.
+    """
+    if isinstance(run, PinnerSageRun):
+        return 0.0
+    from multitudes.publishing.onnx_export import vectors_without_ids  # noqa: PLC0415 (torch)
+
+    prepared = run.prepared
+    count = min(prepared.n_items, _CHECKED_ITEMS)
+    item_N = 1 + np.sort(generator(0, "publish", "items").choice(prepared.n_items, count, replace=False))
+    topic_NG = pad_topics(select_topics(prepared.item_topic_offset, prepared.item_topic, item_N))
+    content = prepared.item_embedding
+    content_NE = np.zeros((count, 0), dtype=np.float32) if content is None else content[item_N]
+    served = run_item_tower(open_tower(stage / ITEM_TOWER), topic_NG, prepared.item_feature[item_N], content_NE)
+    differences = [
+        float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
+        for ours, theirs in zip(served, vectors_without_ids(run, item_N), strict=True)
+    ]
+    return max(differences)
+
+
+def new_item_settings(run: Run) -> NewItems | None:
+    """Return how a release of this run makes the vectors of items that come later; None: its data does not say."""
+    prepared = run.prepared
+    width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
+    if isinstance(run, PinnerSageRun):
+        if run.config.model.vectors is not None:
+            return NewItems(vectors="run")
+        return NewItems(vectors="embedding", content_width=width)
+    encoding = _item_encoding(prepared)
+    return None if encoding is None else NewItems(vectors="tower", encoding=tuple(encoding), content_width=width)
+
+
+def _item_encoding(prepared: PreparedData) -> list[dict[str, Any]] | None:
+    """Return how feature columns became numbers; None: the data was prepared before that was written down."""
+    encoding: list[dict[str, Any]] | None = prepared.manifest.get("item_encoding")
+    return [] if encoding is None and not prepared.item_feature.shape[1] else encoding
+
+
+def pinnersage_settings(run: Run) -> dict[str, Any] | None:
+    """Return what the manifest says of the clustering of a run; None where a tower makes the vectors."""
+    if not isinstance(run, PinnerSageRun):
+        return None
+    # Where the vectors came from is the run's affair: a release holds them.
+    return {"config": run.config.model.model_dump(mode="json", exclude={"vectors"}), "typical": run.typical_distance}

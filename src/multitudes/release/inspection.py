@@ -1,0 +1,167 @@
+"""What there is to say about a release: is every byte right, what is its index worth, what came and went since."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
+from multitudes.index import files as checked
+from multitudes.release import delta_log
+from multitudes.release import manifest as manifests
+from multitudes.release.manifest import Manifest
+from multitudes.release.onnx_session import open_tower
+from multitudes.release.overlay import net_delta
+from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
+from multitudes.release.store import ReleaseStore
+
+Level = Literal["ok", "note", "warning", "damaged", "missing", "unavailable"]
+_EXIT_CODE: dict[Level, int] = {
+    "damaged": ArtefactError.exit_code,
+    "missing": MissingError.exit_code,
+    "unavailable": UnavailableError.exit_code,
+}
+_LEVEL: dict[type[MultitudesError], Level] = {MissingError: "missing", UnavailableError: "unavailable"}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    subject: str
+    text: str
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that found nothing worse."""
+        return _EXIT_CODE.get(self.level, 0)
+
+
+def inspect_release(store: ReleaseStore, version: str | None = None, now: datetime | None = None) -> list[Finding]:
+    """Look at a release from all sides; what is damaged is said and does not end the examination.
+
+    Args:
+        store: the releases.
+        version: which; by default the one that serves.
+        now: the time from which the age counts.
+
+    Raises:
+        ArtefactError: nothing is released, or nothing serves.
+        UsageError: no such version.
+    """
+    folder = store.folder(version)
+    try:
+        manifest = manifests.read_manifest(folder)
+    except ArtefactError as error:
+        return [Finding("damaged", "release", str(error))]
+    found = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
+    found += _check_index(manifest.index)
+    found += _check_items(folder, manifest)
+    if any(finding.level == "damaged" for finding in found):
+        return found
+    return [*found, *_check_opening(folder)]
+
+
+def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest, now: datetime) -> Finding:
+    try:
+        serves = store.current() == folder.name
+    except ArtefactError:
+        serves = False
+    days = (now - manifest.created_at).total_seconds() / 86_400
+    age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+    counts = ", ".join(f"{manifest.counts.get(name, 0):,} {name}" for name in ("users", "items", "topics"))
+    return Finding(
+        "ok" if serves else "note",
+        "release",
+        f"version {folder.name} {'serves' if serves else 'does not serve'}; {manifest.method}, {age} old; {counts}",
+    )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
+    """Compare every file with its checksum."""
+    bad, count, size = [], 0, 0
+    entries = {folder / name: entry.model_dump() for name, entry in manifest.files.items()}
+    index = folder / "index"
+    try:
+        entries |= {index / name: entry for name, entry in checked.read_description(index)["files"].items()}
+    except ArtefactError as error:
+        bad.append(Finding("damaged", "files", str(error)))
+    for path, entry in entries.items():
+        try:
+            checked.verify(path, entry["xxh3"], entry["bytes"])
+        except ArtefactError as error:
+            bad.append(Finding("damaged", "files", str(error)))
+        count, size = count + 1, size + entry["bytes"]
+    return bad or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
+
+
+def _check_index(info: dict[str, Any]) -> list[Finding]:
+    """Say what the index is, and what each depth was tuned to."""
+    what = f"{info.get('kind', 'unknown')}, {info.get('items', 0):,} items, {info.get('dimension', 0)} dimensions"
+    tuning = info.get("tuning")
+    if not tuning or "promise" not in tuning:
+        exact = info.get("kind") == "exact"
+        return [Finding("ok", "index", what + ("; every score is computed" if exact else "; nothing was tuned"))]
+    asked = tuning["promise"]["recall"]
+    queries, others = f"{tuning['queries']:,} {tuning['tuned_on']}", f"{tuning['checked_on']:,} others"
+    on = f"tuned on {queries} to recall {asked}, checked on {others}"
+    return [Finding("ok", "index", f"{what}; {on}"), *_check_depths(tuning, asked), *_check_topics(tuning, asked)]
+
+
+def _check_depths(tuning: dict[str, Any], asked: float) -> list[Finding]:
+    return [
+        Finding(
+            "ok" if level["checked"] >= asked else "warning",
+            "recall",
+            f"{level['checked']:.3f} at depth {level['depth']:,}: effort {level['effort']:,},"
+            f" {level['proposals']:,} proposals",
+        )
+        for level in tuning["levels"]
+    ]
+
+
+def _check_topics(tuning: dict[str, Any], asked: float) -> list[Finding]:
+    """Say how topics of many items are searched; those of fewer are scanned."""
+    topics = tuning.get("topics", [])
+    recalls = [topic["recall"] for topic in topics if not topic["scanned"]]
+    if not recalls:
+        return []
+    worst, scanned = min(recalls), len(topics) - len(recalls)
+    text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
+    return [Finding("ok" if worst >= asked else "warning", "recall", text)]
+
+
+def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
+    """Say what came and went since the release was published, and how new items get their vectors."""
+    how = {
+        "tower": "the item tower makes the vectors of new items",
+        "embedding": "new items bring their own vectors",
+        "run": "new items cannot be added: the vectors come from another run",
+    }
+    vectors = how[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"
+    file = delta_log.delta_log_file(folder)
+    try:
+        before = net_delta(delta_log.read_deltas(folder / CARRIED_LOG, CARRIED_OWNER).deltas)
+        since = (
+            delta_log.read_deltas(file, delta_log.release_identity(folder)) if file else delta_log.DeltaRead([], 0, 0)
+        )
+    except ArtefactError as error:
+        return [Finding("damaged", "items", str(error))]
+    net = net_delta(since.deltas)
+    parts = [f"{len(net.added):,} added or replaced, {len(net.removed_s):,} removed since", vectors]
+    if before.last_row or before.removed_s:
+        parts.append(f"taken over: {len(before.added):,} added, {len(before.removed_s):,} removed")
+    torn = f"{since.torn_bytes:,} bytes of an unfinished change at the end of {file}; the next change cuts them off"
+    return [Finding("ok", "items", "; ".join(parts))] + ([Finding("note", "items", torn)] if since.torn_bytes else [])
+
+
+def _check_opening(folder: Path) -> list[Finding]:
+    """Open what serving opens."""
+    try:
+        release = Release.open(folder)
+        towers = [name for name in (USER_TOWER, ITEM_TOWER) if (folder / name).exists()]
+        for name in towers:
+            open_tower(folder / name)
+    except MultitudesError as error:
+        return [Finding(_LEVEL.get(type(error), "damaged"), "serving", str(error))]
+    with_towers = f" with {' and '.join(towers)}" if towers else ""
+    return [Finding("ok", "serving", f"opens{with_towers}; {len(release.index):,} items can be retrieved")]

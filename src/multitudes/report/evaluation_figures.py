@@ -1,0 +1,193 @@
+"""The figures of a report: pure functions from a result to an Altair chart, or None where there is nothing to show."""
+
+from typing import Any
+
+import polars as pl
+
+from multitudes.errors import missing_extra
+from multitudes.evaluation.baselines import BASELINES
+from multitudes.report.formatting import SEGMENTATION_LABELS, source_name
+
+try:
+    import altair as alt
+except ImportError:
+    raise missing_extra("altair", "report") from None
+
+OWN, CONTROL, BASELINE = "this run", "control from the same run", "baseline"
+COLOURS = {OWN: "#b3261e", CONTROL: "#2f5d8a", BASELINE: "#8a8f98"}
+# Told apart in print and by people who see few colours: both by colour and by shape.
+SHAPES = {OWN: "circle", CONTROL: "diamond", BASELINE: "square"}
+WIDTH = 300  # of the plots, without labels: two stand side by side on a page
+
+
+def method_role(method: str, own: str) -> str:
+    """Return what a method is in a comparison."""
+    return OWN if method == own else BASELINE if method in BASELINES else CONTROL
+
+
+def hit_rate_chart(block: dict[str, Any], own: str) -> alt.LayerChart:
+    """Show the hit rate of every method with its interval, best first."""
+    key = f"hr@{block['budget']}"
+    rows = [
+        {"method": m, "role": method_role(m, own)} | figures[key]
+        for m, figures in block["methods"].items()
+        if key in figures
+    ]
+    return _intervals(pl.DataFrame(rows), f"HR@{block['budget']}", _best_first(rows))
+
+
+def gain_chart(block: dict[str, Any], own: str) -> alt.LayerChart | None:
+    """Show what the run gains over every other system, paired by user; beyond the line of zero it is shown."""
+    key = f"hr@{block['budget']}"
+    found = {m: figures[key] for m, figures in block["differences"].items() if key in figures}
+    if not found:
+        return None
+    rows = [{"method": method, "role": method_role(method, own)} | figure for method, figure in found.items()]
+    order = _best_first(rows)
+    zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#444", strokeDash=[3, 3]).encode(x="zero:Q")
+    drawn: alt.LayerChart = zero + _intervals(pl.DataFrame(rows), f"{own} minus the other, HR@{block['budget']}", order)
+    return drawn
+
+
+def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
+    """Show the hit rate against the number of candidates, for the methods that were asked for several."""
+    rows = [
+        {"method": method, "role": method_role(method, own), "budget": budget, "mean": figures[f"hr@{budget}"]["mean"]}
+        for method, figures in block["methods"].items()
+        for budget in block["budgets"]
+        if f"hr@{budget}" in figures
+    ]
+    frame = pl.DataFrame(rows).filter(pl.len().over("method") > 1)
+    if frame.is_empty():
+        return None
+    methods = frame["method"].unique(maintain_order=True).to_list()
+    base = alt.Chart(frame).encode(
+        x=alt.X("budget:Q", title="candidates, N").scale(type="log").axis(values=block["budgets"], grid=False),
+        y=alt.Y("mean:Q", title="HR@N").scale(type="log"),
+        color=alt.Color("method:N", sort=methods, title=None)
+        .scale(domain=methods, range=[COLOURS[method_role(method, own)] for method in methods])
+        .legend(symbolType="stroke", symbolSize=200, columns=3),
+        strokeDash=alt.StrokeDash("method:N", sort=methods, title=None).scale(
+            domain=methods, range=_dashes(methods, own)
+        ),
+    )
+    drawn: alt.LayerChart = base.mark_line(strokeWidth=2) + base.mark_point(filled=True, size=30)
+    return drawn.properties(width=WIDTH, height=240)
+
+
+def segment_charts(block: dict[str, Any], own: str) -> list[tuple[str, alt.LayerChart]]:
+    """Show the hit rate by segment of the run, of one vector and of popularity; one chart for each segmentation."""
+    key = f"hr@{block['budget']}"
+    shown = [
+        m for m in dict.fromkeys((own, "unconditioned", "random_partition", "popularity")) if m in block["methods"]
+    ]
+    charts = []
+    for name, parts in block["segments"].items():
+        rows = [
+            {"segment": f"{label} ({part['targets']:,})", "method": method, "role": method_role(method, own)}
+            | part["methods"][method][key]
+            for label, part in parts.items()
+            if part["targets"]
+            for method in shown
+        ]
+        if rows:
+            charts.append((SEGMENTATION_LABELS[name], _segment_chart(pl.DataFrame(rows), shown, key)))
+    return charts
+
+
+def source_chart(result: dict[str, Any]) -> alt.Chart:
+    """Show what each vector brings: its share of the candidates beside its share of the hits."""
+    rows = [
+        {"vector": source_name(source), "of": of, "share": source[key]["mean"] or 0.0}
+        for source in result["interests"]["sources"]
+        for of, key in (("candidates", "candidate_share"), ("hits", "hit_share"))
+        if source["candidate_share"]["mean"]
+    ]
+    frame = pl.DataFrame(rows)
+    order = frame["vector"].unique(maintain_order=True).to_list()
+    bars = alt.Chart(frame).mark_bar()
+    drawn: alt.Chart = bars.encode(
+        y=alt.Y("vector:N", sort=order, title=None),
+        yOffset=alt.YOffset("of:N", sort=["candidates", "hits"]),
+        x=alt.X("share:Q", title="share").axis(format=".0%"),
+        color=alt.Color("of:N", title="share of").scale(
+            domain=["candidates", "hits"], range=[COLOURS[BASELINE], COLOURS[OWN]]
+        ),
+    )
+    return drawn.properties(width=WIDTH, height=alt.Step(11))
+
+
+def training_charts(epochs: list[dict[str, Any]]) -> list[tuple[str, alt.LayerChart]]:
+    """Show the loss by kind of vector, and the validation hit rate, epoch by epoch."""
+    losses = [
+        {"epoch": line["epoch"], "kind": kind, "value": value}
+        for line in epochs
+        for kind, value in line["loss"].items()
+    ]
+    rates = [{"epoch": line["epoch"], "kind": "all vectors", "value": line["validation_hit_rate"]} for line in epochs]
+    return [
+        ("loss", _curve(losses, "loss")),
+        ("validation", _curve(rates, f"validation HR@{epochs[0]['validate_at']}")),
+    ]
+
+
+def _curve(rows: list[dict[str, Any]], title: str) -> alt.LayerChart:
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    last = max(row["epoch"] for row in rows)
+    ticks = list(range(1, last + 1, max(1, last // 8)))
+    colours = [COLOURS[OWN], COLOURS[CONTROL], COLOURS[BASELINE]][: len(kinds)]
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        x=alt.X("epoch:Q", title="epoch").axis(values=ticks, format="d", grid=False),
+        y=alt.Y("value:Q", title=title).scale(zero=False),
+        color=alt.Color("kind:N", title=None).scale(domain=kinds, range=colours),
+        shape=alt.Shape("kind:N", title=None).scale(domain=kinds, range=list(SHAPES.values())[: len(kinds)]),
+    )
+    drawn: alt.LayerChart = base.mark_line() + base.mark_point(filled=True, size=35)
+    return drawn.properties(width=WIDTH, height=180)
+
+
+def _intervals(frame: pl.DataFrame, title: str, order: list[str]) -> alt.LayerChart:
+    base = alt.Chart(frame).encode(y=alt.Y("method:N", sort=order, title=None), color=_colour())
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x="mean:Q", shape=_shape())
+    drawn: alt.LayerChart = bars + points
+    return drawn.properties(width=WIDTH, height=alt.Step(21))
+
+
+def _segment_chart(frame: pl.DataFrame, shown: list[str], title: str) -> alt.LayerChart:
+    order = frame["segment"].unique(maintain_order=True).to_list()
+    palette = [COLOURS[OWN], COLOURS[CONTROL], "#6ba3cf", COLOURS[BASELINE]]
+    base = alt.Chart(frame).encode(
+        y=alt.Y("segment:N", sort=order, title=None),
+        yOffset=alt.YOffset("method:N", sort=shown),
+        color=alt.Color("method:N", sort=shown, title=None).scale(domain=shown, range=palette[: len(shown)]),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title.upper()), x2="high:Q")
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(
+        x="mean:Q", shape=alt.Shape("method:N", sort=shown, title=None).scale(domain=shown)
+    )
+    drawn: alt.LayerChart = bars + points
+    return drawn.properties(width=WIDTH, height=alt.Step(13))
+
+
+def _dashes(methods: list[str], own: str) -> list[list[int]]:
+    """Return a stroke for each method: the run is solid, others of its role differ by their dashes."""
+    strokes = [[1, 0], [6, 2], [2, 2], [8, 3, 2, 3]]
+    seen: dict[str, int] = {}
+    dashes = []
+    for method in methods:
+        number = seen[method_role(method, own)] = seen.get(method_role(method, own), -1) + 1
+        dashes.append(strokes[number % len(strokes)])
+    return dashes
+
+
+def _best_first(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["method"] for row in sorted(rows, key=lambda row: -(row["mean"] or 0))]
+
+
+def _colour() -> alt.Color:
+    return alt.Color("role:N", title=None).scale(domain=list(COLOURS), range=list(COLOURS.values()))
+
+
+def _shape() -> alt.Shape:
+    return alt.Shape("role:N", title=None).scale(domain=list(SHAPES), range=list(SHAPES.values()))

@@ -1,0 +1,164 @@
+"""The result of an evaluation as tables for a terminal, narrow or wide."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from multitudes.report.formatting import (
+    HEALTH_LABELS,
+    SEGMENT_PREFIXES,
+    SYSTEM_MEANINGS,
+    TARGET_LABELS,
+    Estimate,
+    excludes_zero,
+    format_difference,
+    format_interval,
+    format_number,
+    source_name,
+)
+
+WIDE = 120  # columns from which intervals of all figures fit
+
+
+def evaluation_tables(result: dict[str, Any], width: int) -> Group:
+    """Return everything that a person wants to see of a result, for a terminal of ``width`` columns."""
+    blocks = [result] + ([result["all_targets"]] if result["all_targets"] else [])
+    parts: list[RenderableType] = [heading(result), ""]
+    parts += [methods_table(block, result["method"], width) for block in blocks]
+    parts += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result)]
+    return Group(*parts, footnotes(result))
+
+
+def heading(result: dict[str, Any]) -> Text:
+    """Return one line that says what was evaluated on what."""
+    data = result["data"]
+    return Text.assemble(
+        (f"{result['method']}", "bold"),
+        f" (seed {result['seed']}) on {data['path']}: {result['users']:,} {result['split']} users,"
+        f" {result['n_targets']:,} {TARGET_LABELS[result['targets']]}, {data['items']:,} items",
+    )
+
+
+def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
+    """Return the figures of every method at the main budget, and what the run gains over each."""
+    budget, wide = block["budget"], width >= WIDE
+    title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from everybody"
+    table = plain_table(title)
+    table.add_column("method", no_wrap=True)
+    for name in (f"HR@{budget}", "recall", "NDCG"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("topics hit", justify="right", no_wrap=True)
+        table.add_column("tail hits", justify="right", no_wrap=True)
+    table.add_column(f"{own} − this, HR", justify="right", no_wrap=True)
+    for method, figures in block["methods"].items():
+        if f"hr@{budget}" in figures:
+            table.add_row(*_method_row(block, method, own, wide), style="bold" if method == own else None)
+    return table
+
+
+def _method_row(block: dict[str, Any], method: str, own: str, wide: bool) -> Iterator[Text]:
+    figures, budget = block["methods"][method], block["budget"]
+    show = format_interval if wide else lambda figure: format_number(figure["mean"])
+    yield Text(method)
+    yield Text(format_interval(figures[f"hr@{budget}"]))
+    yield Text(show(figures[f"recall@{budget}"]))
+    yield Text(show(figures[f"ndcg@{budget}"]))
+    if wide:
+        yield Text(format_number(figures[f"topics@{budget}"]["mean"]))
+        yield Text(format_number(figures[f"tail_share@{budget}"]["mean"]))
+    yield Text("") if method == own else _gain(block["differences"][method][f"hr@{budget}"])
+
+
+def _gain(figure: Estimate) -> Text:
+    """Return a difference, coloured where its interval excludes zero: green where the run is better."""
+    style = "" if not excludes_zero(figure) else "green" if (figure["mean"] or 0) > 0 else "red"
+    return Text(format_difference(figure), style=style)
+
+
+def budgets_table(result: dict[str, Any]) -> Table:
+    """Return the hit rate of every method at every budget that it was asked for."""
+    table = plain_table("HR by budget")
+    table.add_column("method", no_wrap=True)
+    for budget in result["budgets"]:
+        table.add_column(f"N = {budget}", justify="right")
+    for method, figures in result["methods"].items():
+        rates = [figures.get(f"hr@{budget}", {"mean": None})["mean"] for budget in result["budgets"]]
+        table.add_row(
+            method, *(format_number(rate) for rate in rates), style="bold" if method == result["method"] else None
+        )
+    return table
+
+
+def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
+    """Return the hit rate by segment, of the run beside what it is measured against."""
+    budget = block["budget"]
+    wanted = (own, "unconditioned", *(("random_partition",) if width >= WIDE else ()), "popularity")
+    shown = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
+    show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])
+    table = plain_table(f"HR@{budget} by segment")
+    for name, justify in (("segment", "left"), ("targets", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for method in shown:
+        table.add_column(method, justify="right", no_wrap=True)
+    for segment, parts in block["segments"].items():
+        for label, part in ((label, part) for label, part in parts.items() if part["targets"]):
+            first, *others = (part["methods"][method][f"hr@{budget}"] for method in shown)
+            rates = format_interval(first), *(show(figure) for figure in others)
+            table.add_row(f"{SEGMENT_PREFIXES[segment]}{label}", f"{part['targets']:,}", *rates)
+        table.add_section()
+    return table
+
+
+def interests_table(result: dict[str, Any]) -> Group:
+    """Return the health of the interests: a line of figures, and what each vector brings."""
+    interests = result["interests"]
+    facts = [f"{format_interval(interests[key], 2)}  {text}" for key, text in HEALTH_LABELS.items() if key in interests]
+    table = plain_table("What each vector brings")
+    table.add_column("vector", no_wrap=True)
+    for name in ("candidates", "hits"):
+        table.add_column(f"share of {name}", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for source in interests["sources"]:
+        if source["candidate_share"]["mean"]:
+            share = source["hit_share"]["mean"] or 0
+            candidates, hits = format_number(source["candidate_share"]["mean"]), format_interval(source["hit_share"])
+            table.add_row(source_name(source), candidates, hits, "█" * round(20 * share))
+    return Group(table, *(Text(f"  {fact}") for fact in facts))
+
+
+def plain_table(title: str) -> Table:
+    """Return an empty table in the one look of all tables."""
+    return Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
+
+
+def footnotes(result: dict[str, Any]) -> Text:
+    """Return what the names in the tables mean."""
+    meanings = [f"{name}: {SYSTEM_MEANINGS[name]}" for name in result["methods"] if name in SYSTEM_MEANINGS]
+    resamples, budget = result["settings"]["evaluate"]["resamples"], result["budget"]
+    text = (
+        f"\n* the 95 % interval (paired bootstrap over users, {resamples:,} resamples) excludes zero."
+        f" HR pools targets; recall and NDCG are means over users. Max-score HR@{budget} (not at equal budget):"
+        f" {format_interval(result['max_score'][f'hr@{budget}'])}.\n"
+    )
+    return Text(text + "\n".join(meanings), style="dim")
+
+
+def comparison_table(comparison: dict[str, Any]) -> Table:
+    """Return the differences of two sides, by kind of targets and budget."""
+    sides = (" + ".join(comparison[key]) for key in ("runs", "against"))
+    table = plain_table(" − ".join(sides))
+    table.add_column("targets", no_wrap=True)
+    table.add_column("figure", no_wrap=True)
+    table.add_column("difference, paired by user", justify="right", no_wrap=True)
+    for kind, figures in comparison["differences"].items():
+        for name, figure in figures.items():
+            table.add_row(kind, name, _gain(figure))
+        table.add_section()
+    return table

@@ -1,0 +1,64 @@
+"""What an experiment in a simulated world says, as its page and its JSON have it."""
+
+from typing import Any, NamedTuple
+
+import polars as pl
+
+ALL_USERS = "everybody"
+LOWER_IS_BETTER = ("hide",)  # metrics of which less is better
+
+
+class ArmLift(NamedTuple):
+    """One metric of one arm against the control."""
+
+    metric: str
+    arm: str
+    cohort: str
+    control: float  # mean over users and seeds
+    treatment: float
+    lift: float | None  # relative; None where the control has nothing
+    low: float | None  # 95 %
+    high: float | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or ``not shown``."""
+        if not self.significant:
+            return "not shown"
+        return "better" if ((self.lift or 0) > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
+
+
+class SimulationResult(NamedTuple):
+    """An experiment in a world."""
+
+    name: str
+    control: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    users: int
+    items: int
+    days: int
+    lifts: tuple[ArmLift, ...]
+    by_day: pl.DataFrame  # arm, day (0: the first of the test), feed_saves: of a user on that day, mean over seeds
+    spread: pl.DataFrame  # arm, measure, value: mean over seeds
+
+    def lifts_of(self, metric: str, cohort: str = ALL_USERS) -> list[ArmLift]:
+        """Return what each arm moved of a metric."""
+        return [one for one in self.lifts if one.metric == metric and one.cohort == cohort]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON has it: metrics → metric → arm → cohort."""
+        metrics: dict[str, Any] = {}
+        for one in self.lifts:
+            row = {key: getattr(one, key) for key in ("control", "treatment", "lift", "low", "high", "shown")}
+            metrics.setdefault(one.metric, {}).setdefault(one.arm, {})[one.cohort] = row
+        spread: dict[str, dict[str, float]] = {}
+        for arm, measure, value in self.spread.iter_rows():
+            spread.setdefault(arm, {})[measure] = value
+        head = ("name", "control", "arms", "seeds", "users", "items", "days")
+        return {key: getattr(self, key) for key in head} | {"metrics": metrics, "spread": spread}

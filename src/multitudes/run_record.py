@@ -1,0 +1,98 @@
+"""The records of a run: run.json, what it is, and metrics.jsonl, how each epoch went."""
+
+import contextlib
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from multitudes import __version__
+from multitudes.atomic import write_text
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError
+
+FORMAT = "multitudes-run"
+FORMAT_VERSION = 1
+
+
+def new_record(prepared: PreparedData, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json says of a run that begins: settings, data, versions."""
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "finished": False,
+        "prepared": str(prepared.path.resolve()),
+        "prepared_digest": data_digest(prepared),
+        "config": settings,
+        "versions": {"multitudes": __version__, **_versions("torch", "numpy")},
+    }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those that are installed; what needs no torch is made without it."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def write_record(out: Path, record: dict[str, object]) -> None:
+    """Write run.json, whole or not at all."""
+    write_text(out / "run.json", json.dumps(record, indent=1, sort_keys=True))
+
+
+def append_metrics(file: Path, record: dict[str, object]) -> None:
+    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced.
+
+    Raises:
+        ArtefactError: the file is damaged.
+    """
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    try:
+        kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+    except (ValueError, KeyError, TypeError):
+        raise ArtefactError(f"{file}: damaged; train again with --overwrite") from None
+    write_text(file, "\n".join([*kept, json.dumps(record)]) + "\n")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another version.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
+    except ValueError:  # no JSON, no text, or not an object
+        raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
+    found = (record.get("format"), record.get("version"))
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ArtefactError(
+            f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
+        )
+    if not {"config", "finished", "prepared", "prepared_digest"} <= record.keys():
+        raise ArtefactError(f"{folder}/run.json: damaged; train again")
+    return record
+
+
+def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | None = None) -> PreparedData:
+    """Open the data of the run in ``folder``; ``elsewhere``: where it lies now.
+
+    Raises:
+        ArtefactError: the data is missing, or another than the run was made on.
+    """
+    data = PreparedData.open(elsewhere or record["prepared"])
+    if data_digest(data) != record["prepared_digest"]:
+        raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
+    return data
+
+
+def data_digest(prepared: PreparedData) -> str:
+    """Return a digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
+    return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()

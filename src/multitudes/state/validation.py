@@ -1,0 +1,86 @@
+"""What is taken in and what is refused, and under which name a user is kept: pure functions that every store uses."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from multitudes.errors import DataError
+from multitudes.ids import Id
+from multitudes.state.protocol import Event
+
+SECRET_BYTES = 32
+_YEAR_S = 366 * 86_400
+_MAX_TEXT = 1_024  # bytes of an id, of an event's name, of an action or topic
+
+
+class AcceptedEvents(NamedTuple):
+    """Events that can be kept, with sound times."""
+
+    events: list[Event]
+    clamped: list[bool]  # whether its time lay in the future and was set to now
+
+
+def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> AcceptedEvents:
+    """Return the events as they are kept.
+
+    Raises:
+        DataError: an id, an action or a time cannot be kept exactly.
+    """
+    kept, cut = [], []
+    for event in events:
+        check_text(event.event_id, "event_id")
+        check_id(event.user_id, "user_id")
+        check_id(event.item_id, "item_id")
+        if event.action is not None:
+            check_text(event.action, "action")
+        ahead = _check_time(event) > now_s + skew_s
+        kept.append(event._replace(time_s=now_s) if ahead else event)
+        cut.append(ahead)
+        if event.time_s > now_s + _YEAR_S:
+            raise DataError(f"event {event.event_id!r}: time {event.time_s} is years ahead; give seconds since 1970")
+    return AcceptedEvents(kept, cut)
+
+
+def user_digest(user_id: Id, secret: bytes) -> bytes:
+    """Return the name under which a store keeps a user: not to be told from the id without the store's secret.
+
+    Raises:
+        DataError: the id cannot be kept exactly.
+    """
+    check_id(user_id, "user_id")
+    text = f"i{user_id}" if isinstance(user_id, int) else f"s{user_id}"  # 1 and "1" are different users
+    return hashlib.blake2b(text.encode(), digest_size=16, key=secret).digest()
+
+
+def check_id(value: Id, what: str) -> None:
+    """Refuse an id that would not come back exactly.
+
+    Raises:
+        DataError: it is neither an int64 nor a string that UTF-8 can write.
+    """
+    if isinstance(value, str):
+        check_text(value, what)
+    elif isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise DataError(f"{what} {value!r}: expected a whole number of 64 bits or a string")
+
+
+def check_text(value: str, what: str) -> None:
+    """Refuse a text that would not come back exactly.
+
+    Raises:
+        DataError: it is no string, is long, or has characters that UTF-8 cannot write.
+    """
+    if not isinstance(value, str):
+        raise DataError(f"{what} {value!r}: expected a string")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise DataError(f"{what} {value!r}: half of a character; give text that UTF-8 can write") from None
+    if size > _MAX_TEXT:
+        raise DataError(f"{what} of {size:,} bytes; expected at most {_MAX_TEXT:,}")
+
+
+def _check_time(event: Event) -> int:
+    if isinstance(event.time_s, bool) or not isinstance(event.time_s, int) or event.time_s < -(2**53):
+        raise DataError(f"event {event.event_id!r}: time {event.time_s!r}; expected whole seconds since 1970")
+    return event.time_s

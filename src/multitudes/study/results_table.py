@@ -1,0 +1,173 @@
+"""Who the users of a study are: how active, with how long a history, of how many tastes.
+
+Legend: B users · T topics.
+
+The two files of a study: what each user got from each cell, and what each cell was and cost.
+
+::
+
+    STUDY/outcomes.parquet   data, method, seed, user_id, kind, budget, the measures of evaluate.outcomes, segments
+          cells.json         name, split, opened_test, machine, versions, reference, cells, tuning
+          test/              both again, of the test split, once it was opened
+
+A control is called METHOD/CONTROL; what learns nothing stands once for each data set, with seed −1.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.data.prepared import PreparedData, Split
+from multitudes.errors import ArtefactError
+from multitudes.evaluation.baselines import BASELINES
+from multitudes.evaluation.targets import COHORT, HISTORY, Segment, user_segments
+from multitudes.metrics import diversity
+from multitudes.study.cells import Cell, outcomes_file, read_result
+from multitudes.study.config import StudyConfig
+from multitudes.study.grid import changed_settings
+
+ACTIVITY = {"core": "core", "non-core": "casual", "new": "new"}  # by the name of the cohort
+
+
+def segment_users(prepared: PreparedData, split: Split, core_days: int) -> pl.DataFrame:
+    """Return user_id (as text), activity, history and tastes of every user with targets in ``split``.
+
+    Activity is null in logs that carry order only.
+    """
+    held = held_out_users(prepared, split)
+    parts = user_segments(prepared, held, split, core_days)
+    cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
+    activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
+    return pl.DataFrame(
+        {
+            "user_id": prepared.user_ids[held.user_B].cast(pl.String),
+            "activity": _segment_labels(activity),
+            "history": _segment_labels(Segment(HISTORY, parts["history"].label_B)),
+            "tastes": tercile_labels(effective_topics(prepared, held)),
+        },
+        schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
+    )
+
+
+def tercile_labels(value_B: NDArray[np.float64]) -> list[str]:
+    """Return for each user the part of the users that it falls into, named by the values at its ends: 2.0-4.1.
+
+    Data sets differ too much for one scale: where items have many topics everybody has many tastes. Equal users stay
+    together, so the parts are thirds only roughly.
+    """
+    edges = np.unique(np.quantile(value_B, [1 / 3, 2 / 3])) if len(value_B) else np.empty(0)
+    part_B = np.searchsorted(edges, value_B)
+    names = {part: _range_label(value_B[part_B == part]) for part in np.unique(part_B).tolist()}
+    return [names[part] for part in part_B.tolist()]
+
+
+def _range_label(value_B: NDArray[np.float64]) -> str:
+    return f"{value_B.min():.1f}-{value_B.max():.1f}"
+
+
+def effective_topics(prepared: PreparedData, held: HeldOut) -> NDArray[np.float64]:
+    """Return exp(entropy) of the topics of each user's history, shape (B,); k equally frequent topics count k."""
+    effective_B = np.empty(len(held))
+    for b, (user, end) in enumerate(zip(held.user_B, held.end_B, strict=True)):
+        item = prepared.event_item[prepared.event_offset[user] : end].astype(np.int64)
+        count_1T = diversity.topic_counts(
+            np.zeros(len(item), dtype=np.int64),
+            item,
+            prepared.item_topic_offset,
+            prepared.item_topic,
+            (1, prepared.n_topics + 1),
+        )
+        # Rounded: two equal topics are two, whatever the logarithm made of them.
+        effective_B[b] = round(float(np.exp(diversity.entropy(count_1T)[0])), 9) if count_1T.any() else 0.0
+    return effective_B
+
+
+def _segment_labels(segment: Segment) -> list[str | None]:
+    return [segment.names[label] if label >= 0 else None for label in segment.label_B.tolist()]
+
+
+NO_SEED = -1
+_KEYS = ("data", "method", "seed", "user_id", "kind", "budget")
+_SEGMENTS = ("activity", "history", "tastes")
+
+
+class FinishedCell(NamedTuple):
+    """A cell that was tried: ``error`` says why it has no result."""
+
+    cell: Cell
+    tuned_settings: dict[str, Any]
+    error: str | None
+    trials: int
+
+
+def outcomes_table(done: Iterable[FinishedCell], cells: Path, split: Split, config: StudyConfig) -> pl.DataFrame:
+    """Return the table of outcomes of all cells that have a result."""
+    by_data: dict[str, list[Cell]] = {}
+    for one in done:
+        if one.error is None:
+            by_data.setdefault(one.cell.data, []).append(one.cell)
+    parts = []
+    for group in by_data.values():
+        frames = [_cell_outcomes(cell, cells, split, baselines=number == 0) for number, cell in enumerate(group)]
+        users = segment_users(PreparedData.open(group[0].prepared), split, config.evaluate.core_days)
+        parts.append(pl.concat(frames).join(users, on="user_id", how="left", validate="m:1"))
+    if not parts:
+        return pl.DataFrame(schema=dict.fromkeys((*_KEYS, *_SEGMENTS), pl.String))
+    table = pl.concat(parts)
+    measures = [name for name in table.columns if name not in (*_KEYS, *_SEGMENTS)]
+    return table.select(*_KEYS, *measures, *_SEGMENTS).sort(_KEYS)
+
+
+def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) -> pl.DataFrame:
+    """Return the outcomes of a cell under the study's names; the baselines are the same in every cell of a set."""
+    file = outcomes_file(cell.folder(cells), split)
+    try:
+        frame = pl.read_parquet(file)
+    except pl.exceptions.PolarsError:
+        raise ArtefactError(
+            f"{file}: damaged; remove it, and run the same command again: it asks this cell anew"
+        ) from None
+    own, system = cell.run.method, pl.col("method")
+    learned_nothing = system.is_in(BASELINES)
+    named = (
+        pl.when(learned_nothing)
+        .then(system)
+        .when(system == own)
+        .then(pl.lit(cell.method))
+        .otherwise(pl.lit(f"{cell.method}/") + system)
+    )
+    frame = frame if baselines else frame.filter(~learned_nothing)
+    return frame.with_columns(
+        pl.lit(cell.data).alias("data"),
+        named.alias("method"),
+        pl.when(learned_nothing).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32).alias("seed"),
+        pl.col("user_id").cast(pl.String),
+    )
+
+
+def cell_records(done: Iterable[FinishedCell], cells: Path, split: Split) -> list[dict[str, Any]]:
+    """Return what cells.json says of every cell."""
+    return [_cell_record(one, read_result(one.cell.folder(cells), split) or {}) for one in done]
+
+
+def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
+    cell = one.cell
+    measured = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_per_s", "interests", "code")
+    return {
+        "data": cell.data,
+        "method": cell.method,
+        "seed": cell.run.seed,
+        "status": "done" if one.error is None else "failed",
+        "error": one.error,
+        "digest": cell.digest,
+        "training": cell.training_digest,
+        "settings": changed_settings(cell.run, cell.retrieve),
+        "tuned": one.tuned_settings,
+        "trials": one.trials,
+        **{name: result.get(name) for name in measured},
+    }

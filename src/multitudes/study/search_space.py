@@ -1,0 +1,112 @@
+"""What tuning varies: for every method the few settings that matter, each as a range or as choices."""
+
+from typing import Any, cast
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from multitudes.config import Config, parse, suggestion
+from multitudes.errors import UsageError
+from multitudes.evaluation.pair import METHOD as PAIR
+from multitudes.nn.methods import METHODS, Method, MethodSpec
+from multitudes.pinnersage.run import METHOD as PINNERSAGE
+
+
+class Range(Config):
+    """Numbers from ``low`` to ``high``; whole ones where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="evenly over the logarithm")
+
+    @field_validator("high")
+    @classmethod
+    def _ends_in_order(cls, high: float, info: ValidationInfo) -> float:
+        if "low" in info.data and high <= info.data["low"]:
+            raise ValueError(f"expected more than low = {info.data['low']}")
+        return high
+
+    @field_validator("log")
+    @classmethod
+    def _logarithm_exists(cls, log: bool, info: ValidationInfo) -> bool:
+        if log and info.data.get("low", 1) <= 0:
+            raise ValueError("a logarithm needs low above 0")
+        return log
+
+    @property
+    def is_integer(self) -> bool:
+        """True for a range of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def __contains__(self, value: object) -> bool:
+        """Tell whether the search can propose ``value``."""
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+
+Choices = tuple[Any, ...]
+SearchSpace = dict[str, Range | Choices]  # by dotted key: train.learning_rate
+
+_COMMON: SearchSpace = {
+    "train.learning_rate": Range(low=3e-4, high=1e-2, log=True),
+    "model.dropout": Range(low=0.0, high=0.5),
+}
+_IMPLICIT: SearchSpace = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
+_PINNERSAGE: SearchSpace = {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)}
+_EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
+
+
+def default_space(method: str) -> SearchSpace:
+    """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
+    if method == PINNERSAGE:
+        return _PINNERSAGE
+    if method == PAIR:
+        return {}
+    parts = METHODS.get(cast("Method", method), MethodSpec(None, explicit=False))
+    return _COMMON | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
+
+
+def method_space(method: str, study: dict[str, Any] | None, own: dict[str, Any], where: str = "") -> SearchSpace:
+    """Return the space of a method: the study's or else its default, with what the method's own table adds.
+
+    Args:
+        method: what it is.
+        study: the study's table; None: it says nothing.
+        own: the method's own table.
+        where: begins an error, such as ``study.toml: ``.
+
+    Raises:
+        UsageError: an entry is neither a range nor a list of choices.
+    """
+    shared = default_space(method) if study is None else parse_space(study, f"{where}[tuning.space]")
+    return shared | parse_space(own, f"{where}[methods.….space] of {method}")
+
+
+def parse_space(table: dict[str, Any], where: str, prefix: str = "") -> SearchSpace:
+    """Read ``train.learning_rate = {low = …, high = …}`` and ``model.dropout = [0.1, 0.3]``, at any depth of tables."""
+    space: SearchSpace = {}
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, list) and value:
+            space[name] = tuple(value)
+        elif isinstance(value, dict) and value.keys() & Range.model_fields.keys():
+            space[name] = parse(Range, value, f"{where}: {name}")
+        elif isinstance(value, dict):
+            space |= parse_space(value, where, f"{name}.")
+        else:
+            raise UsageError(f"{where}: {name} = {value!r}: expected {{low = …, high = …}} or a list of choices")
+    return space
+
+
+def check_defaults(space: SearchSpace, defaults: dict[str, Any], where: str) -> None:
+    """Check that a search can begin with the defaults, so that it never ends with something worse.
+
+    Raises:
+        UsageError: a key is no setting, or its default lies outside.
+    """
+    for key, choice in space.items():
+        if key not in defaults:
+            raise UsageError(f"{where}: the space names '{key}', which is no setting{suggestion(key, tuple(defaults))}")
+        if defaults[key] not in choice:
+            raise UsageError(
+                f"{where}: {key} = {defaults[key]!r} lies outside the space that is searched; widen the space, or set"
+                f" {key} for the method, which is then not tuned"
+            )

@@ -1,0 +1,304 @@
+"""What a run is trained on and by whom it is judged: parts of the prepared data, as the run's settings say.
+
+The training loop: epochs of batches, validation with early stopping, interruption and resumption.
+"""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+
+from multitudes.batches.examples import Examples
+from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.batches.windows import WindowBatch
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import MultitudesError, UsageError
+from multitudes.nn.methods import METHODS
+from multitudes.progress import Progress, silent
+from multitudes.run_record import append_metrics
+from multitudes.training import checkpoint
+from multitudes.training.checkpoint import Position, TrainingState
+from multitudes.training.config import RunConfig
+from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.execution import (
+    DEFAULT_EXECUTION,
+    ExecutionConfig,
+    keep_freed_memory,
+    set_precision,
+    trim_heap,
+)
+from multitudes.training.run_folder import create_run_folder, finish_run, lock_run, needs_training
+from multitudes.training.sharded_embedding import gather_item_table
+from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
+from multitudes.training.trained_run import TrainedRun
+from multitudes.training.validation import ValidationResult, sample_rows, validate
+from multitudes.training.warm_start import warm_start
+
+
+def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
+    """Return the examples of every epoch.
+
+    Raises:
+        DataError: there is none.
+    """
+    settings = config.train
+    return Examples(
+        prepared,
+        history=config.model.history,
+        window=settings.window,
+        first_time_only=settings.first_time_only,
+        condition=settings.condition,
+        history_dropout=settings.history_dropout,
+        dense=settings.dense,
+        ahead=settings.ahead,
+        include_validation=settings.final,
+        since=settings.since,
+    )
+
+
+def validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
+    """Return the users by whom an epoch is judged; what was trained on judges nothing."""
+    held = held_out_users(prepared, "validation")
+    rows = sample_rows(held, config.train.validate_users, config.seed)
+    return select_users(held, rows[:0] if config.train.final else rows)
+
+
+def train(
+    prepared: PreparedData,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    execution: ExecutionConfig = DEFAULT_EXECUTION,
+    progress: Progress = silent,
+) -> TrainedRun:
+    """Train as ``fit`` does, in this process alone, and open the run."""
+    fit(prepared, config, out, resume=resume, execution=execution, progress=progress)
+    return TrainedRun.open(out)
+
+
+def fit(
+    prepared: PreparedData,
+    config: RunConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    execution: ExecutionConfig = DEFAULT_EXECUTION,
+    ranks: Ranks = SINGLE_PROCESS,
+    progress: Progress = silent,
+) -> None:
+    """Train ``config.method`` on ``prepared`` and write the run folder ``out``, which all ranks must see.
+
+    Same data, configuration, machine and number of ranks give identical weights, whether or not training was
+    interrupted on the way. The process keeps the memory that it frees from then on (``training/execution.py``).
+
+    Raises:
+        UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was begun with other settings or data,
+            another process trains into it, the method cannot be trained by several ranks or in parts, or there is no
+            such device.
+        UnavailableError: another rank ended, or did not answer in time.
+        MultitudesError: the loss is no longer finite.
+        KeyboardInterrupt: after Ctrl-C, once the state is saved.
+    """
+    out = Path(out)
+    # Before a folder is begun: what cannot be trained leaves none.
+    _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
+    training_device(config.train.device)
+    with lock_run(out) if ranks.is_first else nullcontext():
+        left = needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
+        if not ranks.broadcast([left])[0]:
+            return
+        examples, judged = training_examples(prepared, config), validation_users(prepared, config)
+        state = initial_state(prepared, config, ranks)
+        keep_freed_memory()  # but not what making the whole table took
+        set_precision(state.model, execution)
+        if config.continues:
+            warm_start(state, prepared, config, ranks)
+        # Where there are no examples, or the run to go on from is damaged, no folder is begun.
+        if ranks.is_first:
+            create_run_folder(prepared, config, out, overwrite=overwrite)
+        checkpoint.load(state, out / "checkpoint", ranks)
+        _Loop(examples, judged, config, out, state, execution, ranks, progress).run()
+        ranks.barrier()
+
+
+class _Loop:
+    """One training session: what it needs is fixed at its start, what changes is in ``state``."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        validation_users_: HeldOut,
+        config: RunConfig,
+        out: Path,
+        state: TrainingState,
+        execution: ExecutionConfig,
+        ranks: Ranks,
+        progress: Progress,
+    ) -> None:
+        self.config, self.out, self.state, self.progress = config, out, state, progress
+        self.execution, self.ranks = execution, ranks
+        self._run = TrainedRun(out, examples.prepared, config, state.model)
+        self.examples, self.validation_users = examples, validation_users_
+
+    def run(self) -> None:
+        position = self.state.position
+        with _defer_interrupt() as interrupted:
+            while position.epoch < self.config.train.epochs and not self._out_of_patience():
+                if not self._epoch(interrupted):
+                    self._save()
+                    raise KeyboardInterrupt
+        if self.ranks.is_first:
+            finish_run(self.state, self._run, len(self.validation_users), keep_state=self.execution.keep_state)
+
+    def _save(self, *, best: bool = False) -> None:
+        checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
+
+    def _out_of_patience(self) -> bool:
+        position = self.state.position
+        return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self.config.train.patience
+
+    def _epoch(self, interrupted: list[bool]) -> bool:
+        """Train one epoch from where it stands; return False if a person interrupted it."""
+        position, seed, settings = self.state.position, self.config.seed, self.config.train
+        size, most = settings.batch_size, settings.epoch_batches or None
+        epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, most)
+        trim_heap()  # what dealing took
+        clock, targets, seconds = _Clock(position), 0, position.seconds
+        for dealt in islice(epoch, position.batch, None):
+            self._step(dealt)
+            targets += int((dealt.stop_B - dealt.start_B).sum())
+            self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._note()}")
+            clock.read()
+            if self.ranks.any(bool(interrupted)):
+                return False
+            if self.execution.checkpoint_steps and position.step % self.execution.checkpoint_steps == 0:
+                self._save()
+        self._end_of_epoch(targets / max(position.seconds - seconds, 1e-9))
+        return True
+
+    def _step(self, dealt: WindowBatch) -> None:
+        state = self.state
+        state.position.step += 1
+        losses = compute_gradients(
+            state, self.examples, dealt, self.config, self.ranks, self.execution.gradient_accumulation
+        )
+        self._check_finite(sum(float(loss) for loss in losses.values()))
+        optimizer_step(state)
+        for kind, loss in losses.items():
+            state.loss_sums[kind] = state.loss_sums.get(kind, torch.zeros(())) + loss
+        state.position.batch += 1
+
+    def _check_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            position, before = self.state.position, self._note() or "no loss"
+            raise MultitudesError(
+                f"the loss is {loss} at epoch {position.epoch + 1}, step {position.step} ({before} before);"
+                f" stopped, nothing after epoch {position.epoch} is kept. Lower learning_rate in [train]"
+            )
+
+    def _note(self) -> str:
+        """Return the mean losses of the epoch so far."""
+        done = self.state.position.batch
+        return ", ".join(f"{kind} loss {float(s) / done:.3f}" for kind, s in self.state.loss_sums.items())
+
+    def _end_of_epoch(self, targets_per_s: float) -> None:
+        position = self.state.position
+        rate, shares = self._validate()
+        best = rate > position.best_hit_rate or not len(
+            self.validation_users
+        )  # nothing to judge by: the last epoch is kept
+        if best:
+            position.best_hit_rate, position.best_epoch = rate, position.epoch
+            position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
+        record = {
+            "epoch": position.epoch + 1,
+            "step": position.step,
+            "loss": {kind: float(s) / position.batch for kind, s in self.state.loss_sums.items()},
+            "validation_hit_rate": rate,
+            "validate_at": self.config.train.eval_k,
+            "shares": shares,
+            "targets_per_s": round(targets_per_s, 1),
+            "seconds": round(position.seconds, 3),
+        }
+        if self.ranks.is_first:
+            append_metrics(self.out / "metrics.jsonl", record)
+        position.epoch, position.batch = position.epoch + 1, 0
+        self.state.loss_sums = {}
+        self._save(best=best)
+
+    def _validate(self) -> ValidationResult:
+        """Return what the first rank found, to all ranks."""
+        found, state = [0.0] * (1 + len(INTEREST_KINDS)), self.state
+        with gather_item_table(state.model, self.ranks):
+            if self.ranks.is_first:
+                self._run = TrainedRun(self.out, self._run.prepared, self.config, state.model)
+                rate, shares = validate(
+                    self._run, self.validation_users, np.arange(len(self.validation_users)), self.config.train.eval_k
+                )
+                found = [rate, *(shares[kind] for kind in INTEREST_KINDS)]
+        rate, *told = self.ranks.broadcast(found)
+        return ValidationResult(rate, dict(zip(INTEREST_KINDS, told, strict=True)))
+
+
+class _Clock:
+    """Adds the time that passes to the seconds of a position, at each reading."""
+
+    def __init__(self, position: Position) -> None:
+        self._position, self._last = position, time.perf_counter()
+
+    def read(self) -> None:
+        now = time.perf_counter()
+        self._position.seconds += now - self._last
+        self._last = now
+
+
+def _check_divisible(prepared: PreparedData, config: RunConfig, shares: int, ranks: Ranks) -> None:
+    """Refuse what cannot be shared.
+
+    Raises:
+        UsageError: the method, or the number of ranks and parts.
+    """
+    if shares > config.train.batch_size:
+        raise UsageError(
+            f"{ranks.size} ranks, each in {shares // ranks.size} parts, for a batch of {config.train.batch_size} rows:"
+            " each part needs some; start fewer ranks, or lower [execution] parts"
+        )
+    finds = METHODS[config.method].implicit
+    if shares > 1 and "subsequence" in (finds, config.model.implicit if finds == "chosen" else None):
+        raise UsageError(
+            "subsequences are of concepts that follow the items of a whole batch: train them with one rank and"
+            " [execution] parts = 1"
+        )
+    rows = prepared.n_items + 1
+    if ranks.rows_per_rank(rows) * (ranks.size - 1) >= rows:
+        raise UsageError(f"{ranks.size} ranks for a table of {rows} rows: each needs some; start fewer")
+
+
+@contextmanager
+def _defer_interrupt() -> Iterator[list[bool]]:
+    """Turn Ctrl-C into an entry of the yielded list, so that the running step ends and its state can be saved."""
+    pressed: list[bool] = []
+
+    def remember(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        pressed.append(True)
+
+    try:
+        earlier = signal.signal(signal.SIGINT, remember)
+    except ValueError:  # not in the main thread: the caller handles interruption
+        yield pressed
+        return
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, earlier)

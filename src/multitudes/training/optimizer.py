@@ -1,0 +1,62 @@
+"""Adam, by torch's own functions: its classes import torch's compiler, which takes 70 MiB and seconds of every start.
+
+Dense weights go down by AdamW. Of a table only the rows of a step do (SparseAdam): updating a whole large vocabulary
+would cost more than the step.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim._functional import sparse_adam
+from torch.optim.adamw import adamw
+
+_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Adam:
+    """Moments of the gradients of some weights, and steps by them.
+
+    ``state`` has those of each weight by its number, none before its first gradient: "exp_avg" and "exp_avg_sq", shaped
+    as the weight, and "step", how many steps it has taken.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], *, rate: float, decay: float = 0.0, sparse: bool = False) -> None:
+        """Begin at nothing.
+
+        Args:
+            weights: all dense, or all tables.
+            rate: the step size.
+            decay: AdamW's, of dense weights.
+            sparse: these are tables, and their gradients sparse.
+        """
+        self.weights, self.rate, self.decay, self.sparse = weights, rate, decay, sparse
+        self.state: dict[int, dict[str, Tensor]] = {}
+
+    def zero_grad(self) -> None:
+        """Let go of the gradients."""
+        for weight in self.weights:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Go down the gradients that the weights hold."""
+        moved = [number for number, weight in enumerate(self.weights) if weight.grad is not None]
+        known = [self.state.setdefault(number, {}) or self._init_moments(number) for number in moved]
+        weights = [self.weights[number] for number in moved]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        averages, squares, steps = ([one[name] for one in known] for name in ("exp_avg", "exp_avg_sq", "step"))
+        settings: dict[str, Any] = {"beta1": _BETA1, "beta2": _BETA2, "eps": _EPSILON, "lr": self.rate}
+        if self.sparse:
+            counts = [int(step.add_(1)) for step in steps]
+            sparse_adam(weights, gradients, averages, squares, counts, maximize=False, **settings)
+        else:
+            settings["weight_decay"] = self.decay
+            adamw(weights, gradients, averages, squares, [], steps, amsgrad=False, maximize=False, **settings)
+
+    def _init_moments(self, number: int) -> dict[str, Tensor]:
+        weight, known = self.weights[number], self.state[number]
+        known["step"] = torch.tensor(0 if self.sparse else 0.0)
+        known["exp_avg"], known["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        return known

@@ -1,0 +1,138 @@
+"""One optimisation step: draw the pool of negatives, the loss of the batch, the gradient, the update.
+
+Every random draw of a step is a function of (seed, step), so a resumed run repeats what an unbroken one does. Which
+examples and negatives a step has does not depend on how many ranks or parts share it; dropout and the first seeds of
+interests do.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from multitudes.batches.examples import WHOLE_BATCH, Batch, Examples, MicroBatch
+from multitudes.batches.negatives import NegativePool, StreamingFrequency, draw_pool, log_inclusion_probability
+from multitudes.batches.windows import WindowBatch
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import UsageError
+from multitudes.nn.losses import WeightedLoss
+from multitudes.nn.two_tower import TwoTower
+from multitudes.seeding import generator, stream_seed
+from multitudes.training.checkpoint import Position, TrainingState
+from multitudes.training.config import RunConfig
+from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.objective import TargetLogQ, batch_loss, total_loss
+from multitudes.training.optimizer import Adam
+from multitudes.training.sharded_embedding import all_reduce_gradients, shard_item_table
+from multitudes.training.trained_run import build_model
+
+MAX_GRADIENT_NORM = 5.0  # gradients of dense weights are cut to this length
+
+
+def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SINGLE_PROCESS) -> TrainingState:
+    """Return the state before the first step; weights are a function of the seed, and of several ranks each has its."""
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    model = shard_item_table(build_model(prepared, config.method, config.model), ranks).to(
+        training_device(config.train.device)
+    )
+    settings = config.train
+    optimizers = [
+        Adam(dense_weights(model), rate=settings.learning_rate, decay=settings.weight_decay),
+        Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),
+    ]
+    frequency = StreamingFrequency.uniform(prepared.n_items, settings.in_batch)
+    return TrainingState(model, optimizers, frequency, loss_sums={}, position=Position())
+
+
+def dense_weights(model: TwoTower) -> list[Tensor]:
+    """Return all weights but the id embedding."""
+    return [p for p in model.parameters() if p is not model.items.id_embedding.weight]
+
+
+def compute_gradients(
+    state: TrainingState,
+    examples: Examples,
+    dealt: WindowBatch,
+    config: RunConfig,
+    ranks: Ranks = SINGLE_PROCESS,
+    micro_batches: int = 1,
+) -> dict[str, Tensor]:
+    """Leave the gradient of a batch's loss in the weights, and return the loss by kind.
+
+    Both are of the whole batch, of which each of ``ranks`` goes through its rows, in ``micro_batches``. A mean over all rows
+    needs the sum of their weights before the first part goes back: more than one are read twice.
+    """
+    for optimizer in state.optimizers:
+        optimizer.zero_grad()
+    pool = _draw_negatives(state, examples.targets(dealt), examples.prepared.n_items, config)
+    shares = [MicroBatch(ranks.rank + part * ranks.size, ranks.size * micro_batches) for part in range(micro_batches)]
+
+    def losses(share: MicroBatch) -> dict[str, WeightedLoss]:
+        return _losses(state, examples.batch(dealt, share), pool, share, config, ranks)
+
+    with torch.set_grad_enabled(micro_batches == 1):
+        read = [losses(share) for share in shares]
+    whole = _sum_losses(read, ranks)
+    for share in shares:
+        own = read[0] if micro_batches == 1 else losses(share)
+        means = {kind: WeightedLoss(loss.sum, whole[kind].weight).mean() for kind, loss in own.items()}
+        total_loss(means, config.train).backward()  # type: ignore[no-untyped-call]
+    all_reduce_gradients(dense_weights(state.model), ranks)
+    return {kind: loss.mean() for kind, loss in whole.items()}
+
+
+def optimizer_step(state: TrainingState) -> None:
+    """Take one step down the gradient that the weights hold."""
+    torch.nn.utils.clip_grad_norm_(dense_weights(state.model), MAX_GRADIENT_NORM)
+    for optimizer in state.optimizers:
+        optimizer.step()
+
+
+def _draw_negatives(
+    state: TrainingState, positives: NDArray[np.int64], n_items: int, config: RunConfig
+) -> NegativePool:
+    """Draw the negatives of the whole batch, the same at every rank; ``positives``: its targets."""
+    step, settings = state.position.step, config.train
+    draws = generator(config.seed, "negatives", step)
+    return draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
+
+
+def _losses(
+    state: TrainingState, batch: Batch, pool: NegativePool, micro_batch: MicroBatch, config: RunConfig, ranks: Ranks
+) -> dict[str, WeightedLoss]:
+    """Return the losses of some rows of a batch by kind, with their graph."""
+    step, seed, settings = state.position.step, config.seed, config.train
+    n_items = len(state.frequency.last) - 1
+    own = (
+        () if micro_batch == WHOLE_BATCH else micro_batch
+    )  # who shares a batch draws other dropout and other first seeds
+
+    def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
+        pooled = settings.in_batch > 0
+        found = log_inclusion_probability(items.ravel(), n_items, settings.uniform, state.frequency, use_batch=pooled)
+        return found.reshape(items.shape)
+
+    torch.manual_seed(stream_seed(seed, "dropout", step, *own))
+    target_log_q = TargetLogQ(log_q(batch.target_BW), log_q(batch.dense.target_T))
+    state.model.train()
+    routing = torch.Generator().manual_seed(stream_seed(seed, "routing", step, *own))
+    return batch_loss(state.model, batch, pool, target_log_q, settings, routing, ranks)
+
+
+def _sum_losses(parts: list[dict[str, WeightedLoss]], ranks: Ranks) -> dict[str, WeightedLoss]:
+    """Return the sums over all parts and ranks, without a graph."""
+    kinds = list(parts[0])
+    values = [torch.stack([torch.stack(part[kind]) for kind in kinds]).detach().cpu().double() for part in parts]
+    added = ranks.sum(torch.stack(values).sum(dim=0)).float()
+    return {kind: WeightedLoss(*pair) for kind, pair in zip(kinds, added, strict=True)}
+
+
+def training_device(name: str) -> torch.device:
+    """Return where to train.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("[train] device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,232 @@
+"""A model whose shapes fit a prepared data set.
+
+A run folder: what training writes, and how a trained model is opened again.
+
+::
+
+    RUN/run.json              method, seed, configuration, data, versions, best epoch, shares of the kinds of vectors
+        weights.safetensors   weights of the best epoch
+        state.safetensors     what the optimiser knew at its end, for a run that goes on from it; see train.kept
+        metrics.jsonl         one line per epoch: loss by kind, validation hit rate, rates
+        checkpoint/           where an interrupted run goes on; gone when it is finished
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from multitudes.batches.examples import item_topics
+from multitudes.batches.histories import Histories, slice_histories
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.config import parse
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError
+from multitudes.nn.item_tower import ItemFeatures
+from multitudes.nn.methods import Method
+from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import open_prepared, read_record
+from multitudes.training.config import RunConfig
+
+
+def build_model(prepared: PreparedData, method: Method, config: UserTowerConfig) -> TwoTower:
+    """Return an untrained model for ``prepared``; weights are drawn from torch's current seed."""
+    sizes = DataSizes(prepared.n_topics, prepared.n_actions, prepared.user_feature.shape[1])
+    return TwoTower(config, method, item_features(prepared), sizes)
+
+
+def item_features(prepared: PreparedData) -> ItemFeatures:
+    """Return the features of every item, row 0 being the unknown item."""
+    rows = np.arange(prepared.n_items + 1)
+    content = prepared.item_embedding
+    return ItemFeatures(
+        topic_NG=torch.from_numpy(item_topics(prepared, rows)),
+        feature_NF=_map_tensor(prepared.item_feature),
+        content_NE=torch.zeros(len(rows), 0) if content is None else _map_tensor(content),
+    )
+
+
+def _map_tensor(array: NDArray[np.float32]) -> Tensor:
+    """Return the values, of which no page is in memory before it is read: a map that nobody writes to.
+
+    Mapped anew so that it could be written to (a page would be copied then), as torch warns of one that could not.
+    """
+    if not isinstance(array, np.memmap):
+        return torch.from_numpy(np.array(array))
+    assert array.filename is not None
+    return torch.from_numpy(
+        np.memmap(array.filename, dtype=array.dtype, mode="c", offset=array.offset, shape=array.shape)
+    )
+
+
+WEIGHTS = "weights.safetensors"
+USERS_PER_CHUNK = 1024  # users whose vectors are made at once
+
+
+class TrainedRun:
+    """A model with the data that it was trained on, as evaluation and publishing use it."""
+
+    blend: Literal["mixture"] = "mixture"  # what the shares are fitted for
+
+    def __init__(self, path: Path, prepared: PreparedData, config: RunConfig, model: TwoTower) -> None:
+        self.path = path
+        self.prepared = prepared
+        self.config = config
+        self.model = model
+
+    @classmethod
+    def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
+        """Open a finished run folder; ``prepared`` overrides where its data lies (it must be the same data).
+
+        Raises:
+            ArtefactError: no run here, unfinished, damaged, or its data changed since.
+        """
+        folder = Path(path)
+        record = read_record(folder)
+        if not record.get("finished"):
+            raise ArtefactError(f"{folder}: training is not finished; go on with: multitudes train … --resume")
+        data = open_prepared(record, folder, prepared)
+        config = parse(RunConfig, record["config"], f"{folder}/run.json")
+        model = build_model(data, config.method, config.model)
+        load_weights(model, folder / WEIGHTS)
+        return cls(folder, data, config, model)
+
+    @cached_property
+    def shares(self) -> dict[InterestKind, float]:
+        """What share of the budget each kind of vector earned on validation; see train.validation."""
+        shares: dict[InterestKind, float] = read_record(self.path)["shares"]
+        return shares
+
+    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
+        """Return the kind of every column of the user vectors when ``topics`` conditions are given."""
+        user = self.model.user
+        explicit = topics if user.conditional is not None else 0
+        kinds: list[InterestKind] = ["unconditioned"] * user.has_unconditioned
+        kinds += ["implicit"] * user.n_implicit
+        kinds += ["explicit"] * explicit
+        return tuple(kinds)
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return the history-side input of every item (I + 1, D); row 0 is the unknown item."""
+        return self._items[0]
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, D), as the index holds it; row 0, the unknown item, is zero."""
+        return self._items[1]
+
+    @cached_property
+    def _items(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return item_arrays(self.model)
+
+    def user_vectors(
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
+    ) -> UserVectors:
+        """Return the vectors of B users, deterministic and independent of who else is in the batch.
+
+        Args:
+            histories: see batches.histories.
+            topic_BC: topics that condition the explicit interests, 0 = none; ignored by methods without them.
+            partition: "random" splits each history at random in place of its interests: the control (method §9).
+            time_BL: not read: the models know the order of events alone.
+        """
+        del time_BL
+        parts = [
+            self._user_vectors(
+                slice_histories(histories, slice(i, i + USERS_PER_CHUNK)), topic_BC[i : i + USERS_PER_CHUNK], partition
+            )
+            for i in range(0, len(topic_BC), USERS_PER_CHUNK)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return UserVectors(parts[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:]))
+
+    @torch.no_grad()
+    def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
+        self.model.eval()
+        device = self.model.items.id_embedding.weight.device
+        action_BL, valid_BL, follow_BF, feature_BP, topics = (
+            torch.from_numpy(array).to(device) for array in (*histories[1:], topic_BC)
+        )
+        items, place_BL = np.unique(histories.item_BL, return_inverse=True)
+        input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(place_BL).to(device)]
+        users = HistoryInputs(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
+        generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
+        vectors, assignment_BL, _ = self.model.user_vectors(
+            users, generator, use_random_partition=partition == "random"
+        )
+        kinds = self.kinds(topic_BC.shape[1])
+        topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
+        if "explicit" in kinds:
+            topic_BK[:, len(kinds) - topic_BC.shape[1] :] = topic_BC
+        return UserVectors(
+            kinds,
+            vectors.vectors_BKD.cpu().numpy(),
+            vectors.weight_BK.cpu().numpy(),
+            vectors.mask_BK.cpu().numpy(),
+            topic_BK,
+            assignment_BL.cpu().numpy(),
+        )
+
+
+@torch.no_grad()
+def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
+    shape = model.items.id_embedding.weight.shape
+    inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    for items, input_iD in _item_input_blocks(model, chunk):
+        inputs[items] = input_iD.cpu().numpy()
+        vectors[items] = model.item_vectors(input_iD).cpu().numpy()
+    vectors[0] = 0.0
+    return inputs, vectors
+
+
+@torch.no_grad()
+def item_vector_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the vectors of all items in blocks of ``size``, where the model lies; that of the unknown item is some."""
+    for items, input_iD in _item_input_blocks(model, size):
+        yield items, model.item_vectors(input_iD)
+
+
+def _item_input_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
+    model.eval()
+    rows, device = model.items.id_embedding.num_embeddings, model.items.id_embedding.weight.device
+    for start in range(0, rows, size):
+        items = slice(start, min(start + size, rows))
+        yield items, model.items.inputs(torch.arange(items.start, items.stop, device=device))
+
+
+def named_weights(model: TwoTower) -> dict[str, Tensor]:
+    """Return the weights by name, each once: the topic embedding belongs to both towers."""
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def load_weights(model: TwoTower, file: Path) -> None:
+    """Load weights into ``model``.
+
+    Raises:
+        ArtefactError: the file is missing, damaged or of another shape.
+    """
+    try:
+        loaded = load_file(file)
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; train again") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtefactError(f"{file}: damaged: {error}; train again") from None
+    own = named_weights(model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if {name: tuple(tensor.shape) for name, tensor in loaded.items()} != shapes:
+        raise ArtefactError(f"{file}: holds the weights of another model; train again")
+    for name, tensor in own.items():
+        tensor.copy_(loaded[name])

@@ -1,0 +1,64 @@
+"""The executors of Spark give the answers that one process gives, each user once."""
+
+import os
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from multitudes.batch_inference import columns
+from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
+from multitudes.batch_inference.spark import ddl, recommend
+from multitudes.errors import MissingError
+from multitudes.release.release import Release
+from tests.release.small_release import publish_small
+
+CONFIG = BatchConfig(n=4, vectors=True)
+USERS = {
+    "user_id": ["ann", "bob", "eve", "new", "zed"],
+    "history": [None, None, None, [101, 111], None],
+    "followed_topics": [None, None, None, ["Crime"], None],
+}
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    publish_small(tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+def test_the_columns_are_named_as_spark_names_them(releases: Path):
+    text = ddl(columns.output_schema(Release.open(releases), vectors=False))
+    assert text == (
+        "user_id STRING, release STRING, degraded BOOLEAN, candidates ARRAY<STRUCT<item_id: BIGINT, score: FLOAT,"
+        " rank: INT, source: STRING, interest: INT, interest_name: STRING, found_by: ARRAY<INT>>>"
+    )
+    assert "vector: ARRAY<FLOAT>" in ddl(columns.output_schema(Release.open(releases), vectors=True))
+
+
+def test_without_spark_it_is_said_what_to_install(releases: Path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyspark", None)
+    with pytest.raises(MissingError, match=r"pip install 'multitudes\[spark\]'"):
+        recommend(None, releases)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_two_executors_answer_as_one_process_does(releases: Path, tmp_path: Path):
+    sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed")
+    if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
+        pytest.skip("there is no Java")
+    pl.DataFrame(USERS).write_parquet(tmp_path / "users.parquet")
+    builder = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    for address in ("bindAddress", "host"):
+        builder = builder.config(f"spark.driver.{address}", "127.0.0.1")
+    spark = builder.getOrCreate()
+    try:
+        users = spark.read.parquet(str(tmp_path / "users.parquet")).repartition(3)
+        recommend(users, releases, CONFIG).write.parquet(str(tmp_path / "out"))
+    finally:
+        spark.stop()
+    got = pl.read_parquet(tmp_path / "out" / "*.parquet").sort("user_id").to_dicts()
+    assert got == BatchRecommender(releases, CONFIG).recommend(pa.table(USERS)).to_pylist()

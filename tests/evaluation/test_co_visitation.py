@@ -1,0 +1,86 @@
+"""Co-visits on histories that can be counted by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from multitudes.batches.held_out import held_out_users
+from multitudes.data.prepared import VALIDATION
+from multitudes.evaluation import co_visitation
+from multitudes.evaluation.baselines import Baselines
+from multitudes.evaluation.targets import seen_items
+from tests.evaluation.worlds import prepared
+
+TOPICS = [[1]] * 6
+
+
+def near(folder, past, future=None, **settings):
+    return co_visitation.co_visitation_matrix(
+        prepared(folder, past, future or [[6]] * len(past), TOPICS), **settings
+    ).toarray()
+
+
+def test_the_nearer_the_more_by_how_often_the_item_was_there(tmp_path):
+    """Item 1 twice: 2 beside it both times, 3 one further once."""
+    found = near(tmp_path, [[1, 2, 3], [2, 1]])
+    assert found[1].tolist() == pytest.approx([0, 0, 2 / 2, 0.5 / 2, 0, 0, 0])
+    assert found[3].tolist() == pytest.approx([0, 0.5, 1, 0, 0, 0, 0])
+
+
+def test_people_are_kept_apart_and_what_is_held_out_is_not_counted(tmp_path):
+    world = prepared(tmp_path, [[1], [2, 3]], [[4], [5]], TOPICS)
+    assert np.argwhere(co_visitation.co_visitation_matrix(world).toarray()).tolist() == [[2, 3], [3, 2]]
+    validated = np.where(world.event_item == 3, VALIDATION, world.event_split)
+    assert co_visitation.co_visitation_matrix(dataclasses.replace(world, event_split=validated)).nnz == 0
+
+
+def test_an_item_is_not_near_itself_and_far_events_are_not_near(tmp_path, monkeypatch):
+    monkeypatch.setattr(co_visitation, "WINDOW", 2)
+    found = near(tmp_path, [[1, 1, 2, 3, 4]])
+    assert found[1].tolist() == pytest.approx([0, 0, 1.5 / 2, 0.5 / 2, 0, 0, 0])  # 4 is three events away
+
+
+def test_blocks_change_memory_and_nothing_else(tmp_path):
+    rng = np.random.default_rng(0)
+    past = [rng.integers(1, 7, 20).tolist() for _ in range(15)]
+    assert np.array_equal(near(tmp_path, past), near(tmp_path, past, pairs_at_once=1))
+
+
+def test_only_the_nearest_neighbours_are_kept_and_ties_go_to_the_smaller_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(co_visitation, "MAX_NEIGHBOURS", 2)
+    found = near(tmp_path, [[3, 1, 2], [5, 1, 4], [1, 4]])
+    assert np.flatnonzero(found[1]).tolist() == [2, 4]
+
+
+def test_the_newest_items_have_the_most_to_say(tmp_path):
+    world = prepared(tmp_path, [[1, 2], [3, 4], [1, 3], [3, 1]], [[6]] * 4, TOPICS)
+    matrix = co_visitation.co_visitation_matrix(world)
+    older_first, newer_first = co_visitation.co_visitation_candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
+    assert older_first.tolist().index(2) < older_first.tolist().index(4)
+    assert newer_first.tolist().index(4) < newer_first.tolist().index(2)
+
+
+def test_items_beyond_the_newest_have_no_say(tmp_path, monkeypatch):
+    matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
+    monkeypatch.setattr(co_visitation, "MAX_HISTORY", 1)
+    assert co_visitation.co_visitation_candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
+
+
+def test_a_shorter_list_is_the_beginning_of_a_longer_one(tmp_path):
+    matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2, 3, 4, 5]] * 2, [[6]] * 2, TOPICS))
+    past = [np.array([5]), np.array([], dtype=np.int64)]
+    short, long = (co_visitation.co_visitation_candidates(matrix, past, length) for length in (1, 6))
+    assert len(short[0]) < len(long[0])
+    assert long[0][: len(short[0])].tolist() == short[0].tolist()
+    assert long[1].tolist() == []
+
+
+def test_what_goes_together_is_found_where_popularity_finds_the_others(tmp_path):
+    """Two circles of people: 1, 2, 3 and 4, 5, 6. Who has begun a circle goes on with it."""
+    past = [[1, 2, 3], [2, 3, 1], [4, 5, 6], [6, 5, 4], [5, 4, 6], [1]]
+    world = prepared(tmp_path, past, [[1]] * 5 + [[2]], TOPICS)
+    held = held_out_users(world, "test")
+    found = Baselines(world).lists(held, seen_items(world, held), "new", 2)
+    assert sorted(found["covisit"][-1].tolist()) == [2, 3]
+    assert set(found["popularity"][-1].tolist()) != {2, 3}  # the control knows nobody

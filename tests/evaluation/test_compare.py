@@ -1,0 +1,68 @@
+"""Two runs on the same users, one better than the other by a known amount."""
+
+import pytest
+
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.evaluation.compare import compare, read_result
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate, save
+from tests.evaluation.worlds import FakeRun, prepared
+
+CONFIG = EvaluateConfig(budgets=(2,), resamples=50, controls="none", targets="new")
+USERS = 12
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """Return a function that evaluates a run which finds the target of the first ``good`` of twelve users."""
+    data = prepared(
+        tmp_path,
+        past=[[1]] * USERS,
+        future=[[user + 2] for user in range(USERS)],
+        topics=[[item % USERS + 1] for item in range(30)],
+        follows=[[user + 1] for user in range(USERS)],
+    )
+
+    def run(name, good, users=None):
+        folder = tmp_path / name
+        folder.mkdir()
+        wanted = [[user + 2 if user < good else 30, 29] for user in range(USERS)]
+        config = CONFIG.model_copy(update={"max_users": users})
+        save(evaluate(FakeRun(folder, data, wanted), config), folder)
+        return folder
+
+    return run
+
+
+def test_the_difference_is_that_of_the_hit_rates_and_its_interval_lies_off_zero(evaluated):
+    figure = compare([evaluated("better", 12)], [evaluated("worse", 4)])["differences"]["new"]["hr@2"]
+    assert figure["mean"] == pytest.approx(8 / 12, abs=1e-6)
+    assert 0 < figure["low"] < figure["mean"] < figure["high"] < 1
+
+
+def test_a_run_against_an_equal_one_shows_nothing(evaluated):
+    figure = compare([evaluated("one", 6)], [evaluated("other", 6)])["differences"]["new"]["hr@2"]
+    assert figure == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_several_seeds_of_a_side_are_averaged_user_by_user(evaluated):
+    seeds = [evaluated("seed0", 12), evaluated("seed1", 6)]
+    figure = compare(seeds, [evaluated("worse", 0)])["differences"]["new"]["hr@2"]
+    assert figure["mean"] == pytest.approx((12 + 6) / 2 / 12, abs=1e-6)
+
+
+def test_runs_on_different_users_are_not_compared(evaluated):
+    with pytest.raises(UsageError, match="evaluated on different users, targets or budgets; evaluate both"):
+        compare([evaluated("all", 6)], [evaluated("few", 6, users=5)])
+
+
+def test_a_run_that_was_not_evaluated_is_refused_with_the_command(evaluated, tmp_path):
+    with pytest.raises(ArtefactError, match=r"no evaluation here \(evaluation-test.json is missing\); make it with"):
+        compare([evaluated("one", 6)], [tmp_path / "nothing"])
+
+
+def test_a_damaged_result_is_refused_by_name(evaluated):
+    run = evaluated("one", 6)
+    (run / "evaluation-test.json").write_text('{"method": ')
+    with pytest.raises(ArtefactError, match=r"evaluation-test.json: damaged"):
+        read_result(run, "test")

@@ -1,0 +1,197 @@
+"""The whole protocol on worlds whose every hit can be counted by hand."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.errors import DataError
+from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
+from multitudes.evaluation.evaluate import evaluate, save
+from multitudes.retrieval.config import RetrieveConfig
+from tests.evaluation.worlds import FakeRun, prepared
+
+ITEMS = 12
+PAST = [[1, 2], [1, 3], [1, 2, 3], [4]]
+# Users 0–2 want two new items each (and item 1 again); user 3 only repeats.
+FUTURE = [[5, 6, 1], [7, 8, 1], [9, 10, 1], [4]]
+WANTED = [[5, 6], [7, 8], [9, 11], [4, 1]]  # both, both, one of two, nothing new
+CONFIG = EvaluateConfig(budgets=(2, 4), resamples=50, controls="all_budgets")
+ROUND_ROBIN = RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)
+
+
+def world(tmp_path, wanted=None, wanted_at_random=None):
+    topics = [[item % 3 + 1] for item in range(1, ITEMS + 1)]
+    topics += [[9]]  # so that there are topics to follow for every user; nobody wants this item
+    data = prepared(tmp_path, PAST, FUTURE, topics, follows=[[user + 1] for user in range(len(PAST))])
+    return FakeRun(tmp_path, data, WANTED if wanted is None else wanted, wanted_at_random)
+
+
+def mean(result, method, figure):
+    return result["methods"][method][figure]["mean"]
+
+
+def test_hits_are_counted_over_targets_for_first_time_and_for_all_targets(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert (result["targets"], result["users"], result["n_targets"]) == ("new", 3, 6)
+    assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
+    assert mean(result, "clustering", "recall@2") == pytest.approx(5 / 6, abs=1e-6)
+    everything = result["all_targets"]
+    assert (everything["targets"], everything["users"], everything["n_targets"]) == ("all", 4, 10)
+    assert mean(everything, "clustering", "hr@2") == pytest.approx(6 / 10, abs=1e-6)  # 5 new ones and user 3's repeat
+
+
+def test_one_vector_at_the_same_budget_finds_one_taste_of_two(tmp_path):
+    run = world(tmp_path)
+    run.kinds = ("unconditioned", "implicit")
+    shared = ROUND_ROBIN.model_copy(update={"unconditioned_share": 0.5})
+    result = evaluate(run, EvaluateConfig(budgets=(2,), targets="new"), shared).result
+    assert mean(result, "unconditioned", "hr@2") == pytest.approx(3 / 6)
+    assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_the_control_of_a_random_partition_is_asked_with_its_own_vectors(tmp_path):
+    run = world(tmp_path, wanted_at_random=[[12, 11], [12, 11], [12, 11], [12, 11]])
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert mean(result, "random_partition", "hr@2") == 0
+    gain = result["differences"]["random_partition"]["hr@2"]
+    assert gain["mean"] == pytest.approx(5 / 6, abs=1e-6)
+    assert gain["low"] > 0
+
+
+def test_a_control_that_does_the_same_shows_no_difference(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert result["differences"]["random_partition"]["hr@2"] == {"mean": 0, "low": 0, "high": 0}
+
+
+def test_every_system_returns_the_whole_budget(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    for block in (result, result["all_targets"]):
+        for figures in block["methods"].values():
+            assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
+
+
+def test_the_past_takes_no_place_of_first_time_lists_and_takes_it_where_repeats_count(tmp_path):
+    """The mean of two vectors lies between an item of the past and a wanted one; the past has the smaller number."""
+    run = world(tmp_path, wanted=[[2, 5], [3, 7], [3, 9], [4, 1]])
+    result = evaluate(run, EvaluateConfig(budgets=(1, 2), resamples=5), ROUND_ROBIN).result
+    assert mean(result, "averaged", "hr@1") == pytest.approx(3 / 6)
+    assert mean(result["all_targets"], "averaged", "hr@1") == pytest.approx(0)
+    assert result["max_score"]["hr@1"]["mean"] == pytest.approx(3 / 6)
+
+
+def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert "own_history" not in result["methods"]
+    assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
+
+
+def test_a_blend_is_asked_anew_at_every_budget_and_a_single_query_gives_the_same_order(tmp_path):
+    both = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    small = evaluate(world(tmp_path), CONFIG.model_copy(update={"budgets": (2,)}), ROUND_ROBIN).result
+    for method, figures in small["methods"].items():
+        assert both["methods"][method].items() >= figures.items()
+
+
+def test_a_small_budget_of_a_blend_is_not_the_beginning_of_a_large_one(tmp_path):
+    run = world(tmp_path)
+    run.weights = (0.8, 0.2)  # of two places both go to the first vector, of four one goes to the second
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert mean(result, "clustering", "hr@2") == pytest.approx(3 / 6)
+    assert mean(result, "clustering", "hr@4") == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is_wanted(tmp_path):
+    main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
+    assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
+    assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
+    none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), controls="none"), ROUND_ROBIN).result
+    assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
+
+
+def test_where_nothing_is_repeated_all_targets_are_not_asked_again(tmp_path):
+    run = world(tmp_path)
+    assert evaluate(run, CONFIG, ROUND_ROBIN).result["all_targets"] is not None
+    data = prepared(tmp_path, [[1], [2]], [[3], [4]], [[1], [2]] * 5, follows=[[1], [2]])
+    assert evaluate(FakeRun(tmp_path, data, WANTED), CONFIG, ROUND_ROBIN).result["all_targets"] is None
+
+
+def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):
+    run = world(tmp_path, wanted=[[0, 0]] * 4)
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert result["max_score"]["hr@4"]["mean"] == 0
+    assert mean(result, "clustering", "hr@4") == mean(result, "popularity", "hr@4")
+    popular = next(source for source in result["interests"]["sources"] if source["source"] == "popular")
+    assert popular["candidate_share"]["mean"] == 1
+
+
+def test_max_score_ranks_the_whole_corpus_by_the_best_vector(tmp_path):
+    # The two wanted items of a user stand first; the others all score 0 and share the middle rank.
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    assert result["max_score"]["hr@2"]["mean"] == pytest.approx(5 / 6, abs=1e-6)
+
+
+def test_segments_share_out_all_targets(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    for segment in result["segments"].values():
+        assert sum(part["targets"] for part in segment.values()) == result["n_targets"]
+    assert result["segments"]["history"]["1-9"]["methods"]["clustering"]["hr@4"]["mean"] == pytest.approx(
+        5 / 6, abs=1e-6
+    )
+    assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
+
+
+def test_hits_are_credited_to_the_interest_that_brought_them(tmp_path):
+    sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
+    assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
+    assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
+    assert [s["candidate_share"]["mean"] for s in sources] == [0, 0.5, 0.5]
+
+
+def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
+    evaluation = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
+    save(evaluation, tmp_path)
+    assert json.loads((tmp_path / "evaluation-test.json").read_text()) == evaluation.result
+    users = pl.read_parquet(tmp_path / "outcomes-test.parquet")
+    own = users.filter(kind="new", method="clustering", budget=2).sort("user_id")
+    assert own["user_id"].to_list() == [100, 101, 102]
+    assert own["hits"].to_list() == [2, 2, 1]
+    assert own["targets"].to_list() == [2, 2, 2]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_outcomes_name_the_user_also_where_others_have_no_such_target(tmp_path):
+    data = prepared(tmp_path, [[4], [1]], [[4], [5]], [[1], [2]] * 6, follows=[[1], [2]])
+    frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
+    assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
+    assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
+
+
+def test_the_same_run_gives_the_same_result_whoever_else_is_asked(tmp_path):
+    run = world(tmp_path)
+    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    assert evaluate(run, CONFIG, ROUND_ROBIN).result == result
+
+
+def test_a_split_without_targets_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="no user has a target of this kind in the validation split; prepare with"):
+        evaluate(world(tmp_path), EvaluateConfig(split="validation"))
+
+
+def test_a_sample_of_users_is_a_part_of_all_users(tmp_path):
+    frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
+    assert frame["user_id"].n_unique() == 2
+
+
+def test_budgets_beyond_half_the_corpus_are_left_out():
+    assert feasible_budgets((10, 100, 1000), 2001) == (10, 100, 1000)
+    assert feasible_budgets((10, 100, 1000), 2000) == (10, 100)
+    assert feasible_budgets((10,), 6) == (3,)
+    assert [main_budget(b) for b in ((10, 100, 1000), (10, 50), (200, 500))] == [100, 50, 200]
+
+
+def test_no_figure_is_nan(tmp_path):
+    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
+    json.dumps(result, allow_nan=False)
+    assert np.isfinite(mean(result, "clustering", "hr@2"))

@@ -1,0 +1,80 @@
+"""PinnerSage in planted worlds whose item vectors are given: what several medoids are worth, and when they are not."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
+from multitudes.evaluation.scorer import catalogue
+from multitudes.pinnersage.run import make_pinnersage_run
+from multitudes.retrieval.config import RetrieveConfig
+
+BUDGET = 60  # three niches of 20 items
+
+
+class MeanOfHistory:
+    """The control: one vector, the mean of the history's vectors."""
+
+    def __init__(self, run):
+        self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
+        self.shares, self.blend = {"unconditioned": 1.0}, "mixture"
+
+    def user_vectors(self, histories, _topic_BC, _partition="interests", _time_BL=None):
+        mean_BD = (self.item_vectors()[histories.item_BL] * histories.valid_BL[:, :, None]).mean(axis=1)
+        exists_B1 = mean_BD.any(axis=1)[:, None]
+        none_BL = np.full_like(histories.item_BL, -1)
+        return UserVectors(("unconditioned",), mean_BD[:, None], exists_B1 * 1.0, exists_B1, exists_B1 * 0, none_BL)
+
+
+@cache
+def run(tastes):
+    folder = Path(mkdtemp(prefix="multitudes-planted-"))
+    world = PlantedConfig(users=200, items=600, events=8_000, niches=30, topics=10, tastes=tastes, embedding_width=8)
+    write_world(plant(world), folder / "data")
+    return make_pinnersage_run(
+        prepare(folder / "data", folder / "prepared", PrepareConfig(split="user")), folder / "run"
+    )
+
+
+@cache
+def result(tastes, control=None):
+    asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=300)
+    return evaluate(run(tastes) if control is None else control(run(tastes)), asked).result
+
+
+def hit_rate(tastes, method="pinnersage", control=None):
+    return result(tastes, control)["methods"][method][f"hr@{BUDGET}"]
+
+
+def test_three_tastes_are_found_by_three_medoids_and_not_by_their_mean_or_any_parts():
+    controls = [hit_rate(3, name) for name in ("averaged", "random_partition", "popularity")]
+    for found in [*controls, hit_rate(3, control=MeanOfHistory)]:
+        assert hit_rate(3)["low"] > found["high"]
+
+
+def test_one_taste_is_found_as_well_by_one_vector():
+    assert hit_rate(1)["mean"] > 0.5
+    assert abs(hit_rate(1)["mean"] - hit_rate(1, control=MeanOfHistory)["mean"]) < 0.05
+
+
+def test_turn_by_turn_is_the_default_and_any_other_can_be_asked_for():
+    assert result(3)["settings"]["retrieve"]["blend"] == "round_robin"
+    assert "mixture" in result(3)["methods"]
+    asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=1, max_users=5)
+    assert evaluate(run(3), asked, RetrieveConfig(blend="mixture")).result["settings"]["retrieve"]["blend"] == "mixture"
+
+
+def test_an_item_without_a_vector_is_nobodys_candidate_not_even_as_a_popular_one():
+    one = run(3)
+    without = np.flatnonzero(~one.item_vectors().any(axis=1))
+    assert len(without) > 1
+    items = catalogue(one, one.item_vectors())
+    assert not np.isin(without, items.index.ids()).any()
+    assert not np.isin(without, items.items_by_popularity()).any()
+    assert len(items.items_by_popularity()) == one.prepared.n_items + 1 - len(without)

@@ -1,0 +1,31 @@
+"""What a run is told of the users when it is asked."""
+
+import dataclasses
+
+import numpy as np
+
+from multitudes.batches.held_out import held_out_users
+from multitudes.evaluation.scorer import user_vectors
+from multitudes.retrieval.config import RetrieveConfig
+from tests.evaluation.worlds import FakeRun, prepared
+
+
+class Listener(FakeRun):
+    """Remembers what it was told."""
+
+    def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None):
+        del partition, time_BL
+        self.told = histories.follow_BF, topic_BC
+
+
+def told(data):
+    run = Listener(data.path, data, wanted=[])
+    user_vectors(run, held_out_users(data, "test"), RetrieveConfig())
+    return [rows.any(axis=1).tolist() for rows in run.told]
+
+
+def test_follows_are_told_where_they_were_known_at_the_cut_and_not_where_later_events_made_them(tmp_path):
+    data = prepared(tmp_path, [[1], [1]], [[2, 3], [2, 3]], [[1]] * 3, follows=[[1], [1]])
+    assert told(data) == [[True, True]] * 2
+    after = np.array([True, False, True, True, True, True])  # the first held-out event of the first user was part of it
+    assert told(dataclasses.replace(data, event_after_follows=after)) == [[False, True]] * 2

@@ -1,0 +1,106 @@
+"""Interleaved lists: which arm users credit more, with users as units."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.errors import DataError, UsageError
+from multitudes.experiments.config import ReadoutConfig
+from multitudes.experiments.interleaving import analyse_interleaving
+from multitudes.experiments.summary import interleaving_verdict
+from tests.experiments.worlds import DAY, NOW, START
+
+USERS = 1_000
+
+
+def planted(gain: float, seed: int = 0) -> pl.DataFrame:
+    """Return credits of users who save by rates of their own, of ``new`` more by a share of ``gain``."""
+    draw = np.random.default_rng(seed)
+    rate = draw.gamma(0.7, 3.0, USERS)
+    rows = []
+    for arm, mean in (("control", rate), ("new", rate * (1 + gain))):
+        count = draw.poisson(mean)
+        who = np.repeat(np.arange(USERS), count)
+        when = START + draw.integers(5 * DAY, size=len(who))
+        rows.append(pl.DataFrame({"user_id": who, "timestamp": when, "arm": arm, "metric": "saves", "value": 1.0}))
+    return pl.concat(rows)
+
+
+def read(frame: pl.DataFrame, folder: Path, **settings: object) -> Any:
+    frame.write_parquet(folder / "credits.parquet")
+    config = ReadoutConfig.model_validate({"threads": 1} | settings)
+    return analyse_interleaving(folder / "credits.parquet", config, now=NOW)
+
+
+def test_a_planted_preference_is_found_and_none_is_where_none_was_planted(tmp_path):
+    found = read(planted(0.2), tmp_path).metrics["saves"]["new"]
+    assert found.significant
+    assert found.sequential.significant
+    assert found.low < 0.2 < found.high
+    null = read(planted(0.0), tmp_path)
+    assert not null.metrics["saves"]["new"].significant
+    assert "not shown to move" in interleaving_verdict(null)[0]
+
+
+def test_the_figures_are_those_of_the_users(tmp_path):
+    frame = planted(0.1)
+    of = read(frame, tmp_path)
+    both = frame.pivot(on="arm", index="user_id", values="value", aggregate_function="sum").fill_null(0)
+    control, new = both["control"].to_numpy(), both["new"].to_numpy()
+    found = of.metrics["saves"]["new"]
+    assert found.users_control == found.users_treatment == len(both) < USERS  # some save nothing
+    assert found.lift == pytest.approx(new.mean() / control.mean() - 1)
+    z = (new - control).mean() / ((new - control).std(ddof=1) / len(both) ** 0.5)
+    assert (z > 1.96) == found.significant == (found.low > 0)
+    sides = of.sides["saves"]["new"]
+    assert (sides.arm, sides.control, sides.alike) == (
+        (new > control).sum(),
+        (new < control).sum(),
+        (new == control).sum(),
+    )
+
+
+def test_what_both_arms_get_of_one_user_is_no_noise(tmp_path):
+    """The control: the same rows with the users of one arm taken for others say less."""
+    frame = planted(0.1)
+    apart = frame.with_columns(user_id=pl.col("user_id") + USERS * (pl.col("arm") == "new"))
+    paired, unpaired = (read(one, tmp_path).metrics["saves"]["new"] for one in (frame, apart))
+    assert unpaired.high - unpaired.low > 1.5 * (paired.high - paired.low)
+
+
+def test_arms_are_compared_each_with_the_control_and_rows_that_cannot_be_used_are_counted(tmp_path):
+    third = planted(0.0, seed=1).filter(arm="new").with_columns(arm=pl.lit("third"))
+    bad = pl.DataFrame(
+        {"user_id": [1, 1], "timestamp": [START, START], "arm": [None, "new"], "metric": "saves", "value": [1.0, -1.0]},
+        schema=third.schema,
+    )
+    of = read(pl.concat([planted(0.2), third, bad]), tmp_path)
+    assert of.metrics["saves"].keys() == of.sides["saves"].keys() == {"new", "third"}
+    assert of.metrics["saves"]["new"].p_holm >= of.metrics["saves"]["new"].p
+    assert of.repairs == {"credits_without_arm": 1, "negative_outcomes": 1}
+
+
+@pytest.mark.parametrize(
+    ("arms", "settings", "error", "said"),
+    [
+        (["new", "new"], {}, DataError, "the only arm is 'new'; expected a control"),
+        ([None, None], {}, DataError, "no row credits an arm"),
+        (["control", "new"], {"control": "contrl"}, UsageError, "did you mean 'control'"),
+        (["old", "new"], {}, UsageError, "no arm is called 'control'"),
+        (["control", "new"], {"metrics": ("savs",)}, UsageError, "did you mean 'saves'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(arms, settings, error, said, tmp_path):
+    row = {"user_id": [1, 2], "timestamp": START, "arm": pl.Series(arms, dtype=pl.String), "metric": "saves"}
+    with pytest.raises(error, match=said):
+        read(pl.DataFrame(row).with_columns(value=pl.lit(1.0)), tmp_path, **settings)
+
+
+def test_a_metric_that_credits_the_control_with_nothing_has_no_lift_and_says_why(tmp_path):
+    only = planted(0.0).filter(arm="new").with_columns(metric=pl.lit("hides"))
+    of = read(pl.concat([planted(0.0), only]), tmp_path)
+    assert of.metrics["hides"]["new"].lift is None
+    assert "0 for the control" in next(line for line in interleaving_verdict(of) if line.startswith("hides"))

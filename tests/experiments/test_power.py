@@ -1,0 +1,80 @@
+"""Users for an effect and the effect for users: each other's inverse, and true when tried."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from benchmarks.readout import errors
+from benchmarks.readout.draws import draw
+from scipy.stats import binom
+
+from multitudes.errors import UsageError
+from multitudes.experiments.moments import user_moments
+from multitudes.experiments.power import (
+    MetricBaseline,
+    PowerAnalysis,
+    metric_baseline,
+    minimum_detectable_effect,
+    sample_size,
+)
+
+
+def test_it_is_the_formula_of_the_textbooks():
+    # 16 sd² / difference² users of each arm, as the rule of thumb for 80 % has it; exactly 15.7.
+    assert sample_size(0.001, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(15.7 * 25 / 0.01**2, rel=0.002)
+
+
+def test_what_multiplies_the_mean_multiplies_the_deviation():
+    plain = 15.7 * 25 / 5**2  # a lift of a half, if both arms had the deviation of the control
+    assert sample_size(0.5, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(plain * (1 + 1.5**2) / 2, rel=0.05)
+
+
+def test_too_few_users_show_nothing():
+    assert minimum_detectable_effect(2, MetricBaseline(1.0, 50.0), PowerAnalysis()) == inf
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_users_and_effect_are_each_others_inverse(always):
+    known, plan = MetricBaseline(2.0, 5.0, 0.3), PowerAnalysis(0.9, comparisons=4)
+    n = sample_size(0.02, known, plan, any_look=always)
+    assert (
+        minimum_detectable_effect(n, known, plan, any_look=always)
+        <= 0.02
+        < minimum_detectable_effect(n - 1, known, plan, any_look=always)
+    )
+
+
+def test_what_costs_users_and_what_saves_them():
+    known = MetricBaseline(2.0, 5.0)
+    n = sample_size(0.02, known, PowerAnalysis())
+    assert sample_size(0.02, MetricBaseline(2.0, 5.0, 0.36), PowerAnalysis()) == pytest.approx(0.64 * n, rel=0.001)
+    assert sample_size(0.02, known, PowerAnalysis(0.9)) > n
+    assert sample_size(0.02, known, PowerAnalysis(comparisons=10)) > n
+    assert sample_size(0.02, known, PowerAnalysis(), any_look=True) > n
+
+
+def test_an_effect_that_nobody_can_show_is_refused():
+    with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
+        sample_size(1e-9, MetricBaseline(1.0, 50.0), PowerAnalysis())
+
+
+def test_the_past_is_described_by_its_users():
+    drawn = draw(np.random.default_rng(0), 5_000)
+    found = metric_baseline(drawn.sums(cuped=True))
+    assert found.mean == pytest.approx(drawn.saves_B.mean())
+    assert found.sd == pytest.approx(drawn.saves_B.std(ddof=1))
+    correlation = np.corrcoef(drawn.saves_B, drawn.saves_before_B)[0, 1]
+    assert found.explained == pytest.approx(correlation**2)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_past_that_says_nothing_is_refused(value):
+    with pytest.raises(UsageError, match="for everybody"):
+        metric_baseline(user_moments(np.stack([np.full(9, value), np.ones(9)], axis=1)))
+
+
+@pytest.mark.slow
+def test_four_experiments_in_five_find_the_effect_with_the_users_that_it_needs():
+    for found in errors.power(200, 1, 0.4).values():
+        low, high = binom.ppf([5e-5, 1 - 5e-5], 200, 0.8)
+        assert low <= found["found"] <= high

@@ -1,0 +1,142 @@
+"""What is said in words, of figures that are given."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from multitudes.experiments.assignment import check_sample_ratio
+from multitudes.experiments.comparison import Sequential, compare_family, heterogeneity_p_value, novelty_trend
+from multitudes.experiments.config import ReadoutConfig
+from multitudes.experiments.lift import Lift, estimate_lift
+from multitudes.experiments.moments import Moments
+from multitudes.experiments.readout import Readout
+from multitudes.experiments.summary import verdict
+
+ARMS = {"control": 1, "treatment": 1}
+
+
+def lift(value: float, z: float, n: int = 10_000) -> Lift:
+    """Return a lift that stands ``z`` standard errors from zero."""
+    variance = (value / z) ** 2 / 2 * n
+    arms = (Moments(n, np.array([mean, 1.0]), np.diag([variance, 0.0])) for mean in (1.0, 1.0 + value))
+    found = estimate_lift(*arms)
+    assert isinstance(found, Lift)
+    return found
+
+
+def one(value: float, z: float) -> Any:
+    return compare_family({0: lift(value, z)}, 10_000)[0]
+
+
+def said(*, users=10_000, metrics=None, cohorts=None, days=None) -> str:
+    return "\n".join(
+        verdict(
+            Readout(
+                control="control",
+                sample_ratio=check_sample_ratio({"control": 10_000, "treatment": users}, ARMS),
+                metrics=metrics or {},
+                cohorts=cohorts or {},
+                days=days or {},
+                covariates={},
+                winsorised={},
+                repairs={},
+                warnings=[],
+                first=0,
+                last=1,
+                settings=ReadoutConfig(),
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("z", "words"),
+    [(5.0, "up, +10.00 %"), (-5.0, "down, -10.00 %"), (2.5, "if this look was planned"), (1.0, "not shown to move")],
+)
+def test_a_metric_is_up_or_down_or_not_shown(z, words):
+    text = said(metrics={"saves": {"treatment": one(0.1 * np.sign(z), abs(z))}})
+    assert words in text
+    assert ("whenever one looks" in text) == (abs(z) > 4)
+
+
+def test_what_these_users_could_show_is_said_where_nothing_is_shown():
+    found = one(0.01, 1.0)
+    assert f"show a lift of {100 * 2.8 * found.error:.1f}"[:-1] in said(metrics={"saves": {"treatment": found}})
+
+
+def test_arms_not_as_planned_are_said_first():
+    assert said(users=11_000, metrics={"saves": {"treatment": one(0.1, 5)}}).startswith("Believe nothing below yet")
+    assert "Believe" not in said(metrics={"saves": {"treatment": one(0.1, 5)}})
+
+
+def test_many_comparisons_need_more_than_one():
+    alone = compare_family({0: lift(0.1, 2.2)}, 10_000)
+    among = compare_family(
+        {key: lift(0.1 if key == 0 else 0.001, 2.2 if key == 0 else 0.1) for key in range(10)}, 10_000
+    )
+    assert alone[0].significant
+    assert not among[0].significant
+    assert among[0].p == alone[0].p
+
+
+def test_cohorts_differ_where_their_lifts_do_and_not_where_only_one_is_significant():
+    clear, same = (
+        heterogeneity_p_value([one(0.3, 6), one(0.0001, 0.01)]),
+        heterogeneity_p_value([one(0.10, 2.5), one(0.06, 1.5)]),
+    )
+    assert clear is not None
+    assert same is not None
+    assert clear < 0.05 < same  # control: one is significant and the other is not, and yet they may be the same
+    assert heterogeneity_p_value([one(0.1, 2)]) is None
+    metrics = {"saves": {"treatment": one(0.2, 6)}}
+    apart = {"new": {"saves": {"treatment": one(0.3, 6)}}, "core": {"saves": {"treatment": one(0.0001, 0.01)}}}
+    alike = {"new": {"saves": {"treatment": one(0.1, 2.5)}}, "core": {"saves": {"treatment": one(0.06, 1.5)}}}
+    assert "not the same for all cohorts" in said(metrics=metrics, cohorts=apart)
+    assert "no cohort is shown to differ" in said(metrics=metrics, cohorts=alike)
+
+
+def test_two_parts_differ_as_two_lifts_do():
+    parts = [one(0.3, 4), one(0.1, 3)]
+    z = (parts[0].lift - parts[1].lift) / np.hypot(parts[0].error, parts[1].error)
+    assert heterogeneity_p_value(parts) == pytest.approx(2 * norm.sf(abs(z)))
+
+
+def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
+    fading = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
+    staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
+    fades, stays = novelty_trend(fading), novelty_trend(staying)
+    assert fades is not None
+    assert stays is not None
+    slope, p = fades
+    assert slope < 0
+    assert p < 0.05 < stays[1]
+    metrics = {"saves": {"treatment": one(0.2, 6)}}
+    by_days = [{days: {"saves": {"treatment": found}} for days, found in each.items()} for each in (fading, staying)]
+    assert "shrinks toward what will stay" in said(metrics=metrics, days=by_days[0])
+    assert "days since" not in said(metrics=metrics, days=by_days[1])
+
+
+def test_an_arm_that_has_nothing_at_all_has_no_trend_and_differs_from_no_cohort():
+    nothing = [replace(one(-1.0, 5), error=error) for error in (0.0, None)]
+    assert novelty_trend({(day, day + 1): nothing[0] for day in range(4)}) is None
+    assert heterogeneity_p_value(nothing) is None
+    some = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
+    assert novelty_trend(some | {(7, 8): nothing[0], (8, 9): nothing[1]}) == novelty_trend(some)
+
+
+def test_where_there_is_no_lift_its_reason_stands():
+    nothing = Sequential(None, None, None, None, significant=False)
+    found = replace(
+        one(0.1, 2),
+        lift=None,
+        low=None,
+        high=None,
+        error=None,
+        significant=False,
+        sequential=nothing,
+        reason="it does not vary",
+    )
+    assert "nothing can be said: it does not vary." in said(metrics={"saves": {"treatment": found}})

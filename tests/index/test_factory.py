@@ -1,0 +1,47 @@
+"""Where an index is: what the choice needs, without a server."""
+
+import json
+import sys
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+
+from multitudes.errors import MissingError
+from multitudes.index.factory import IndexConfig, activate_on_success, build_index, load_index
+from multitudes.index.live import LiveIndex
+
+
+def test_an_engine_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    for name in [name for name in sys.modules if name.startswith("multitudes.index.milvus.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingError, match=r"pip install 'multitudes\[milvus\]'"):
+        build_index([1], np.ones((1, 2)), IndexConfig(kind="milvus"))
+    assert isinstance(build_index([1], np.ones((1, 2)), IndexConfig()), LiveIndex)  # the control: nothing else needs it
+
+
+def test_an_embedded_index_is_told_to_nobody():
+    index = build_index([1], np.ones((1, 2)), IndexConfig())
+    with activate_on_success(index):
+        pass
+    with pytest.raises(KeyError), activate_on_success(index):
+        raise KeyError
+
+
+def test_an_index_is_opened_by_one_look_at_its_description_and_its_ids_stay_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    built = build_index([3, 1], np.ones((2, 2)), IndexConfig())
+    built.add([2], np.ones((1, 2)))
+    built.save(tmp_path)
+    read = Mock(side_effect=json.loads)
+    monkeypatch.setattr(json, "loads", read)
+    index = load_index(tmp_path)
+    read.assert_called_once_with((tmp_path / "index.json").read_text())
+    assert index.ids().tolist() == [1, 2, 3]
+    assert isinstance(index, LiveIndex)
+    assert isinstance(built, LiveIndex)
+    assert not index.segment.ids().flags.writeable
+    assert built.segment.ids().flags.writeable, "the control: in memory"

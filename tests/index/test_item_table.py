@@ -1,0 +1,71 @@
+"""Topics turned into rows, and what is kept for those asked for lately."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitudes.errors import DataError
+from multitudes.index.item_table import TopicCache, load_postings, make_postings, save_postings, select_topics
+from multitudes.index.protocol import Topics
+from tests.index.worlds import csr
+
+some_topics = st.lists(st.lists(st.sampled_from([1, 2, 3, 2**62]), max_size=4), max_size=12)
+
+
+@given(topics_n=some_topics, seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_topics_of_items_become_ascending_rows_of_topics_and_come_back(topics_n: list[list[int]], seed: int):
+    row_n = np.random.default_rng(seed).permutation(len(topics_n))
+    lists = make_postings(csr(topics_n), row_n)
+    for topic in (1, 2, 3, 4, 2**62):
+        expected = sorted(int(row) for row, topics in zip(row_n, topics_n, strict=True) if topic in topics)
+        assert lists.rows(topic).tolist() == expected
+    back = lists.topics(len(topics_n))
+    for item, row in enumerate(row_n.tolist()):
+        assert back.topic[back.offset[row] : back.offset[row + 1]].tolist() == sorted(set(topics_n[item]))
+
+
+def test_they_lie_on_disk_as_they_are(tmp_path):
+    lists = make_postings(csr([[3, 1], [], [3]]), np.arange(3))
+    save_postings(tmp_path, lists)
+    again = load_postings(tmp_path)
+    assert [again.rows(topic).tolist() for topic in (1, 2, 3)] == [[0], [], [0, 2]]
+    assert again.longer_than(1) == [3]
+
+
+@pytest.mark.parametrize(
+    ("topics", "message"),
+    [
+        (Topics(np.array([0, 1]), np.array([1])), "given for 1 items.* expected 2 items"),
+        (Topics(np.array([0, 1, 3]), np.array([1, 2])), "up to place .* of 2"),
+        (Topics(np.array([0, 2, 1]), np.array([1])), "expected 2 items"),
+        (Topics(np.array([0, 1, 2]), np.array([1, 0])), "topic 0 is given"),
+    ],
+)
+def test_topics_that_do_not_fit_the_items_are_refused(topics: Topics, message: str):
+    with pytest.raises(DataError, match=message):
+        make_postings(topics, np.arange(2))
+
+
+def test_some_rows_of_a_table_of_topics_are_taken_in_the_order_asked():
+    table = csr([[7], [], [1, 2], [3]])
+    some = select_topics(table.offset, table.topic, np.array([3, 1, 2]))
+    assert (some.offset.tolist(), some.topic.tolist()) == ([0, 1, 1, 3], [3, 1, 2])
+    assert select_topics(table.offset, table.topic, np.zeros(0, np.int64)).offset.tolist() == [0]
+
+
+def test_what_was_asked_for_lately_is_kept_within_the_budget():
+    made: list[int] = []
+
+    def make(topic: int) -> np.ndarray:
+        made.append(topic)
+        return np.full(topic, topic, dtype=np.int8)
+
+    kept = TopicCache(make, budget=10)
+    for topic in (4, 5, 4, 5, 6, 4, 11, 11):
+        assert kept.get(topic).tolist() == [topic] * topic
+    # 6 takes the place of 4, then 4 that of 5; 11 is larger than the budget, so nothing gives way to it.
+    assert made == [4, 5, 6, 4, 11, 11]
+    assert kept.get(6).tolist() == [6] * 6
+    assert made == [4, 5, 6, 4, 11, 11]

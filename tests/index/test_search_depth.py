@@ -1,0 +1,84 @@
+"""How many excluded items stand above the last result, guessed in a world whose scores are spread as tuned."""
+
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from multitudes.index import search_depth as module
+from multitudes.index.item_table import make_item_table
+from multitudes.index.score_distribution import ScoreDistribution
+from multitudes.index.search_depth import ExcludedScores
+from multitudes.index.tuning import Level
+
+ITEMS = 10_000
+MARGIN = module._MARGIN
+QUERY = np.array([[3.0, 4.0]], dtype=np.float32)
+
+
+def levels(known: bool = True) -> list[Level]:
+    """Return levels that know how high a result stands among normal scores."""
+    height = {depth: NormalDist().inv_cdf(1 - depth / ITEMS) for depth in (10, 20, 50, 100, 200, 500, 1_000)}
+    return [Level(depth, 1, depth * 2, 1.0, 1.0, 1.0, height[depth] if known else None) for depth in height]
+
+
+@pytest.fixture(name="rows")
+def _rows():
+    return make_item_table(np.arange(ITEMS), np.random.default_rng(0).standard_normal((ITEMS, 2)) + 7)
+
+
+def guess(rows, limit: int, excluded, known: bool = True) -> int:
+    """Return the depth."""
+    outside = ExcludedScores.compute(rows, QUERY, [np.asarray(excluded)])
+    return int(outside.estimate_depth(ScoreDistribution(rows), levels(known), QUERY, np.array([limit]))[0])
+
+
+def test_the_best_stand_above_and_the_worst_never(rows):
+    best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
+    every_other, worst = np.sort(best[:1_000:2]), np.sort(best[-400:])
+    for excluded in (100, 400):
+        depth = guess(rows, 50, np.sort(best[:excluded]))
+        assert depth == pytest.approx(MARGIN * (50 + 2 * excluded), rel=0.15), "the middle one in the upper half"
+    assert guess(rows, 100, every_other) == pytest.approx(MARGIN * 200, rel=0.15)
+    assert guess(rows, 50, worst) == 50
+    assert guess(rows, 100, every_other, known=False) == 100, "the control: tuned without heights"
+
+
+def test_of_many_that_are_excluded_some_are_enough_to_guess_by(rows, monkeypatch):
+    best, worst = (np.sort(np.argsort(sign * (rows.vectors_nD @ QUERY[0]))[:400]) for sign in (-1, 1))
+    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    assert guess(rows, 50, best) == pytest.approx(MARGIN * 850, rel=0.15)
+    assert guess(rows, 50, worst) == 50
+
+
+def test_the_scores_of_the_results_say_how_deep_they_stand(rows):
+    score_n = rows.vectors_nD @ QUERY[0]
+    best = np.argsort(-score_n)
+    left = np.array([score_n[best[10:30]]])  # twenty results below ten that are excluded
+    outside = ExcludedScores.compute(rows, QUERY, [np.sort(best[:10])])
+    assert outside.search_depth(left, np.array([20])).tolist() == [2 * (10 + 10) - 1]
+    none_above = ExcludedScores.compute(rows, QUERY, [np.sort(best[30:60])])
+    assert none_above.search_depth(left, np.array([20])).tolist() == [20]
+
+
+def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(rows, monkeypatch):
+    best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
+    left_out, found = np.sort(best[:1_000:2]), best[1:200:2]
+    scores = (rows.vectors_nD[found] @ QUERY[0])[None]
+    limit = np.array([len(found)])
+    every = ExcludedScores.compute(rows, QUERY, [left_out]).search_depth(scores, limit)
+    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    some = ExcludedScores.compute(rows, QUERY, [left_out])
+    assert some.step_Q.tolist() == [5]
+    assert some.score_QE.shape == (1, 100)
+    assert every == pytest.approx(200, abs=1)
+    assert some.search_depth(scores, limit) == pytest.approx(every, rel=0.15)
+
+
+def test_each_query_has_the_step_of_what_it_excludes_itself(rows, monkeypatch):
+    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    many, few = np.arange(0, 1_000, 2), np.arange(5)
+    both = ExcludedScores.compute(rows, np.repeat(QUERY, 2, axis=0), [many, few])
+    assert both.step_Q.tolist() == [5, 1]
+    assert np.isfinite(both.score_QE).sum(axis=1).tolist() == [100, 5]
+    np.testing.assert_allclose(both.score_QE[1, :5], rows.vectors_nD[few] @ QUERY[0], rtol=1e-6)

@@ -1,0 +1,43 @@
+"""The adjusted Rand index, against its definition over pairs and against chance."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitudes.metrics.interests import adjusted_rand_index
+
+LABELS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=14)
+
+
+def by_pairs(first, second):
+    """Return the index from its definition: pairs joined in both, against what chance expects."""
+    pairs = list(combinations(range(len(first)), 2))
+    in_first = sum(first[i] == first[j] for i, j in pairs)
+    in_second = sum(second[i] == second[j] for i, j in pairs)
+    in_both = sum(first[i] == first[j] and second[i] == second[j] for i, j in pairs)
+    chance, ceiling = in_first * in_second / len(pairs), (in_first + in_second) / 2
+    return 1.0 if ceiling == chance else (in_both - chance) / (ceiling - chance)
+
+
+@given(LABELS)
+def test_it_is_what_the_definition_over_pairs_says(labels):
+    first, second = np.array(labels).T
+    assert adjusted_rand_index(first, second) == pytest.approx(by_pairs(first, second))
+
+
+def test_names_of_groups_do_not_matter():
+    assert adjusted_rand_index(np.array([0, 0, 1, 2]), np.array([7, 7, 3, 1])) == 1
+
+
+def test_a_small_case_by_hand():
+    # 6 pairs; joined in first: 2, in second: 2, in both: 0 → (0 − 2·2/6) / (2 − 2·2/6) = −1/2
+    assert adjusted_rand_index(np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])) == pytest.approx(-0.5)
+
+
+def test_unrelated_groupings_score_nothing_where_the_plain_rand_index_scores_half():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(3, size=(2, 5000))
+    assert abs(adjusted_rand_index(first, second)) < 0.01

@@ -1,0 +1,138 @@
+"""The file of changes: what was acknowledged is there, what a crash left is cut off, what is damaged is refused."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.release import delta_log
+from multitudes.release.delta_log import Delta
+from multitudes.release.overlay import net_delta
+from tests.release.adder import kill_and_look
+
+ITEMS = pl.DataFrame({"item_id": [7, 8], "title": ["A", None], "topics": [["x"], []], "price": [1.5, None]})
+VECTORS = np.arange(4, dtype=np.float32).reshape(2, 2)
+ADDED = Delta("add", 100, ITEMS, 3 * VECTORS, VECTORS)
+REMOVED = Delta("remove", 200, pl.DataFrame({"item_id": [8]}))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Give a file that holds an addition and, behind it, a removal."""
+    place = tmp_path / "changes" / "0001.log"
+    for change in (ADDED, REMOVED):
+        assert delta_log.append_delta(place, "me", change) == 0
+    return place
+
+
+def end_of_first(file: Path) -> int:
+    delta_log.append_delta(file.with_name("first"), "me", ADDED)
+    return file.with_name("first").stat().st_size
+
+
+def test_what_was_appended_is_read(file: Path):
+    added, removed = delta_log.read_deltas(file, "me").deltas
+    assert (added.kind, added.at_s, removed.kind, removed.at_s) == ("add", 100, "remove", 200)
+    assert added.items.equals(ITEMS)
+    np.testing.assert_array_equal(added.input_ND, 3 * VECTORS)
+    np.testing.assert_array_equal(added.vector_ND, VECTORS)
+    assert removed.items["item_id"].to_list() == [8]
+    assert removed.vector_ND is None
+
+
+def test_a_reading_goes_on_where_the_last_one_ended(file: Path):
+    end = delta_log.read_deltas(file, "me").end
+    assert delta_log.read_deltas(file, "me", end) == ([], end, 0)
+    delta_log.append_delta(file, "me", REMOVED)
+    assert len(delta_log.read_deltas(file, "me", end).deltas) == 1
+    assert len(delta_log.read_deltas(file, "me").deltas) == 3  # the control: from the beginning
+
+
+def test_wherever_a_crash_cuts_the_last_record_it_is_cut_off_and_nothing_else_is_lost(file: Path):
+    whole, first = file.read_bytes(), end_of_first(file)
+    for size in range(first + 1, len(whole)):
+        file.write_bytes(whole[:size])
+        found = delta_log.read_deltas(file, "me")
+        assert (len(found.deltas), found.end, found.torn_bytes) == (1, first, size - first)
+    assert delta_log.append_delta(file, "me", REMOVED) == len(whole) - 1 - first
+    assert file.read_bytes() == whole
+
+
+def test_of_a_record_that_does_not_fit_nothing_is_left(file: Path):
+    """A limit on the size of files stands in for a full disk: the beginning of the record is written, and no more."""
+    whole, (soft, hard) = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, hard))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            delta_log.append_delta(file, "me", ADDED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.filename == str(file)
+    assert file.read_bytes() == whole
+    assert delta_log.append_delta(file, "me", ADDED) == 0  # the control: there is room again
+
+
+@pytest.mark.parametrize("arrived", [0, 16, 100])
+def test_bytes_that_never_arrived_are_cut_off(file: Path, arrived: int):
+    whole, first = file.read_bytes(), end_of_first(file)
+    kept = whole[: first + arrived]
+    file.write_bytes(kept + bytes(len(whole) - len(kept)))
+    found = delta_log.read_deltas(file, "me")
+    assert (len(found.deltas), found.torn_bytes) == (1, len(whole) - first)
+
+
+def test_a_changed_byte_is_refused_with_the_name_of_the_file(file: Path):
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ArtefactError, match=r"0001\.log: "):
+            delta_log.read_deltas(file, "me")
+        with pytest.raises(ArtefactError, match=r"0001\.log: "):
+            delta_log.append_delta(file, "me", REMOVED)
+    file.write_bytes(whole)
+    assert len(delta_log.read_deltas(file, "me").deltas) == 2  # the control
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"multitudes-changes 1 other\n", "holds the changes of another release"),
+        (b"multitudes-changes 9 me\n", "version 9; expected version 1"),
+        (b"multitudes-release 1 me\n", "no file of changes"),
+        (b"multitudes-changes 1 me", "damaged"),
+        (b"", "damaged"),
+    ],
+)
+def test_another_file_is_refused(tmp_path: Path, head: bytes, message: str):
+    (tmp_path / "0001.log").write_bytes(head)
+    with pytest.raises(ArtefactError, match=message):
+        delta_log.read_deltas(tmp_path / "0001.log", "me")
+
+
+def test_no_file_means_no_changes(tmp_path: Path):
+    assert delta_log.read_deltas(tmp_path / "0001.log", "me") == ([], 0, 0)
+    assert delta_log.file_signature(tmp_path / "0001.log") is None
+    assert delta_log.delta_log_file(tmp_path / "release") is None, "a release outside of a folder of releases"
+
+
+def test_the_last_word_on_an_item_counts():
+    other = pl.DataFrame({"item_id": [8, 9], "title": ["B", "C"], "topics": [[], []]})
+    net = net_delta([ADDED, REMOVED, Delta("add", 300, other, VECTORS, VECTORS), Delta("remove", 400, ITEMS)])
+    assert list(net.last_row) == [7, 8, 9], "in the order in which they came"
+    assert net.removed_s == {7: 400, 8: 400}
+    assert net.added == [9]
+    assert net.items()[net.rows([8, 9])]["title"].to_list() == ["B", "C"]
+    assert net_delta([ADDED, REMOVED]).added == [7]
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Path):
+    assert kill_and_look(tmp_path / "0001.log", "safe", kills=20) == 20
+
+
+@pytest.mark.slow
+def test_the_same_kills_tear_what_a_naive_writer_writes(tmp_path: Path):
+    assert kill_and_look(tmp_path / "0001.log", "naive", kills=100) < 100

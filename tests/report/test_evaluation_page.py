@@ -1,0 +1,149 @@
+"""The page and the tables say what the result says, and nothing else; the page needs nothing but itself."""
+
+import io
+import json
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+from multitudes.errors import ArtefactError
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate, save
+from multitudes.report.evaluation_page import evaluation_page, write_evaluation_page
+from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
+from multitudes.report.formatting import format_difference, format_interval, format_number
+from multitudes.retrieval.config import RetrieveConfig
+from tests.evaluation.worlds import FakeRun, prepared
+from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
+
+EPOCHS = [
+    {
+        "epoch": e,
+        "step": e * 9,
+        "loss": {"implicit": 5.0 - e},
+        "validation_hit_rate": 0.1234 * e,
+        "validate_at": 100,
+        "seconds": e * 7.0,
+    }
+    for e in (1, 2)
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return an evaluated run of four users, one of them with a dangerous title in the history."""
+    folder = tmp_path_factory.mktemp("run")
+    data = prepared(
+        folder,
+        past=[[1, 2], [1, 3], [1, 2, 3], [4]],
+        future=[[5, 6, 1], [7, 8, 1], [9, 10, 1], [4]],
+        topics=[[item % 3 + 1] for item in range(12)] + [[4]],
+        follows=[[1], [2], [3], [4]],
+    )
+    titles = data.items["title"].to_list()
+    titles[0] = "<script>alert('seen')</script>"
+    titles[4] = "<script>alert('candidate')</script>"
+    data.items.with_columns(title=pl.Series(titles)).write_parquet(folder / "items.parquet")
+    del data.__dict__["items"]
+    fake = FakeRun(folder, data, [[5, 6], [7, 8], [9, 11], [4, 1]])
+    config = EvaluateConfig(budgets=(2, 4), resamples=50)
+    save(evaluate(fake, config, RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)), folder)
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, EPOCHS)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(run):
+    return json.loads((run / "evaluation-test.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def page(result):
+    return evaluation_page(result, EPOCHS)
+
+
+def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
+    assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
+    assert page.count("<svg") >= 6
+
+
+def test_a_title_from_the_data_is_text_and_not_markup(page):
+    assert "alert(&#x27;seen&#x27;)" in page
+    assert "alert(&#x27;candidate&#x27;)" in page
+
+
+def test_the_page_is_well_formed(page):
+    assert_well_formed(page)
+
+
+def test_every_figure_in_the_table_is_that_of_the_result(page, result):
+    for figures in result["methods"].values():
+        if "hr@4" in figures:
+            assert format_interval(figures["hr@4"]) in page
+    for figures in result["differences"].values():
+        if "hr@4" in figures:
+            assert format_difference(figures["hr@4"]) in page
+
+
+def test_another_result_gives_another_page(result, page):
+    changed = json.loads(json.dumps(result))
+    changed["methods"]["popularity"]["hr@4"]["mean"] = 0.98765
+    assert ".988" in text_of(evaluation_page(changed, EPOCHS))
+    assert ".988" not in text_of(page)
+
+
+def test_sample_users_show_their_hits_and_the_training_its_best_epoch(page, result):
+    assert len(result["samples"]) == 3
+    assert sum(person["hits"] for person in result["samples"]) == 5
+    for person in result["samples"]:
+        assert f"User {person['user_id']}" in text_of(page)
+        assert f"{person['hits']} of {person['targets']} targets found" in page
+    assert "best epoch 2 with validation HR@100 .247" in page
+
+
+def test_a_run_without_training_curves_still_has_a_report(result):
+    assert "Training" not in text_of(evaluation_page(result, []))
+
+
+def test_the_file_is_written_whole(run, tmp_path):
+    write_evaluation_page(run, tmp_path / "new" / "report.html")
+    assert (tmp_path / "new" / "report.html").read_text().endswith("</html>\n")
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_a_run_that_was_not_evaluated_is_refused_with_the_command(tmp_path):
+    with pytest.raises(ArtefactError, match="make it with: multitudes evaluate"):
+        write_evaluation_page(tmp_path, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_tables_fit_the_terminal_and_cut_no_figure(result, width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(evaluation_tables(result, width))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for figures in result["methods"].values():
+        assert format_interval(figures["hr@4"]) in text if "hr@4" in figures else True
+
+
+def test_a_comparison_names_both_sides_and_stars_what_excludes_zero():
+    shown = {"mean": 0.1, "low": 0.05, "high": 0.15}
+    unsure = {"mean": 0.1, "low": -0.05, "high": 0.25}
+    comparison = {"runs": ["a"], "against": ["b", "c"], "differences": {"new": {"hr@2": shown, "ndcg@2": unsure}}}
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(comparison_table(comparison))
+    text = console.export_text()
+    assert "a − b + c" in text
+    assert "+.100 [.050, .150] *" in text
+    assert "+.100 [-.050, .250] *" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.2186, ".219"), (-0.004, "-.004"), (1.5, "1.500"), (0.0, ".000"), (None, "–"), (0.9999, "1.000")],
+)
+def test_numbers_are_written_as_in_the_field(value, text):
+    assert format_number(value) == text

@@ -1,0 +1,52 @@
+"""The page of a readout: it stands alone, says what the verdict says, and shows what there is."""
+
+from pathlib import Path
+
+import pytest
+
+from multitudes.experiments.config import ReadoutConfig
+from multitudes.experiments.readout import Readout, analyse_experiment
+from multitudes.experiments.summary import verdict
+from multitudes.report.experiment_page import experiment_page, write_experiment_page
+from tests.experiments.worlds import NOW, World, plant
+
+
+def read(world: World, folder: Path) -> Readout:
+    return analyse_experiment(*world.write(folder), ReadoutConfig(metrics=("saves",)), now=NOW)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Readout:
+    return read(plant(3_000, cohort_lift=0.5), tmp_path_factory.mktemp("experiment"))
+
+
+def test_it_says_the_verdict_and_draws_everybody_cohorts_and_days(planted):
+    page = experiment_page(planted)
+    assert all(line.split(":")[0] in page for line in verdict(planted))
+    assert "not the same for all cohorts" in page
+    assert page.count("<svg") == 3
+    assert "class=better" in page
+
+
+def test_it_asks_for_nothing_from_outside(planted, tmp_path):
+    file = tmp_path / "new" / "readout.html"
+    write_experiment_page(planted, file)
+    page = file.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<script" not in page
+    assert "src=" not in page
+
+
+def test_a_name_from_the_tables_is_no_html(tmp_path):
+    world = plant(300)
+    evil = world.outcomes.with_columns(metric=world.outcomes["metric"].replace("saves", "<b>saves</b>"))
+    files = World(world.exposures, evil).write(tmp_path)
+    page = experiment_page(analyse_experiment(*files, ReadoutConfig(metrics=("<b>saves</b>",)), now=NOW))
+    assert "<b>" not in page
+    assert "&lt;b&gt;saves" in page
+
+
+def test_what_is_not_there_has_no_section(tmp_path):
+    world = plant(300)
+    page = experiment_page(read(World(world.exposures.drop("cohort"), world.outcomes), tmp_path))
+    assert "For whom" not in page

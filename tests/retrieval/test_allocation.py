@@ -1,0 +1,159 @@
+"""Places are divided exactly, in proportion, and none is lost."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from multitudes.batches.user_vectors import InterestKind
+from multitudes.config import parse
+from multitudes.errors import UsageError
+from multitudes.retrieval.allocation import (
+    allocate_by_weight,
+    allocate_evenly,
+    kind_shares,
+    search_depths,
+    vector_quotas,
+    vector_shares,
+)
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares, with_run_defaults
+from tests.retrieval.worlds import user_vectors
+
+weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
+JOINT: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "explicit", "explicit")
+
+
+def test_largest_remainder_by_hand():
+    # 10 places at .5 .3 .15 .05 are 5, 3, 1.5 and 0.5; both remainders are a half, so the earlier one gets the place.
+    assert allocate_by_weight([0.5, 0.3, 0.15, 0.05], 10).tolist() == [5, 3, 2, 0]
+    assert allocate_by_weight([1, 1, 1], 10).tolist() == [4, 3, 3]
+    assert allocate_by_weight([0, 0], 10).tolist() == [0, 0]
+    assert allocate_by_weight([[1, 3], [1, 0]], [4, 5]).tolist() == [[1, 3], [5, 0]]
+    assert allocate_evenly([True, False, True, True], 5).tolist() == [2, 0, 2, 1]
+
+
+@given(weight=weights, budget=st.integers(0, 2_000))
+def test_every_place_is_given_and_each_vector_is_within_one_of_its_share(weight, budget):
+    quota = allocate_by_weight(weight, budget)
+    if weight.sum() == 0:
+        assert quota.sum() == 0
+        return
+    assert quota.sum() == budget
+    exact = budget * (weight / weight.max()) / (weight / weight.max()).sum()
+    assert (np.abs(quota - exact) < 1 + 1e-9 * budget).all()
+    assert (quota[weight == 0] == 0).all()
+
+
+@given(weight=weights, budget=st.integers(0, 500), scale=st.sampled_from([2.0, 64.0, 1024.0]))
+def test_only_proportions_matter(weight, budget, scale):
+    assert (allocate_by_weight(weight, budget) == allocate_by_weight(weight * scale, budget)).all()
+
+
+@given(mask=arrays(np.bool_, st.integers(1, 12)), budget=st.integers(0, 500))
+def test_an_even_division_differs_by_one_at_most(mask, budget):
+    quota = allocate_evenly(mask, budget)
+    assert (quota[~mask] == 0).all()
+    if mask.any():
+        assert quota.sum() == budget
+        assert quota[mask].max() - quota[mask].min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("exists", "expected"),
+    [
+        # unconditioned, two implicit, two explicit (of two topics per request) -> share of each kind
+        ([1, 1, 1, 1, 1], [0.5, 0.25, 0.25]),
+        ([1, 1, 0, 1, 0], [0.5, 0.375, 0.125]),  # one of two topics: the other's share goes to the implicit interests
+        ([1, 1, 1, 0, 0], [0.5, 0.5, 0.0]),
+        ([1, 0, 0, 1, 1], [0.5, 0.0, 0.5]),  # no usable history: the followed topics take its place
+        ([1, 0, 0, 1, 0], [0.625, 0.0, 0.375]),
+        ([1, 0, 0, 0, 0], [1.0, 0.0, 0.0]),
+        ([0, 1, 1, 1, 1], [0.0, 0.75, 0.25]),
+        ([0, 1, 1, 0, 0], [0.0, 1.0, 0.0]),
+        ([0, 0, 0, 1, 0], [0.0, 0.0, 1.0]),
+        ([0, 0, 0, 0, 0], [0.0, 0.0, 0.0]),
+    ],
+)
+def test_the_share_of_what_a_user_lacks_flows_on(exists, expected):
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25, topics_per_request=2)
+    mask = np.array([exists], dtype=np.bool_)
+    assert kind_shares(JOINT, mask, config)[0] == pytest.approx(expected)
+
+
+@given(
+    mask=arrays(np.bool_, (4, 5)),
+    weight=arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)),
+    n=st.integers(0, 300),
+    unconditioned=st.floats(0, 1),
+    explicit=st.floats(0, 1),
+)
+def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, weight, n, unconditioned, explicit):
+    config = RetrieveConfig(
+        unconditioned_share=unconditioned, explicit_share=explicit * (1 - unconditioned), topics_per_request=2
+    )
+    vectors = user_vectors(JOINT, np.zeros((4, 5, 1)), weight, mask)
+    share, quota = vector_shares(vectors, config), vector_quotas(vectors, config, n)
+    exists = mask.any(axis=1)
+    np.testing.assert_allclose(share.sum(axis=1), exists)
+    assert (quota.sum(axis=1) == n * exists).all()
+    assert (quota[~mask] == 0).all()
+    assert (share[~mask] == 0).all()
+
+
+def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
+    vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), [[9, 3, 1, 5, 1]])
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=2)
+    assert vector_quotas(vectors, config, 100).tolist() == [[50, 30, 10, 5, 5]]
+    assert vector_shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
+
+
+def test_even_importance_divides_alike_among_the_interests_that_exist():
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
+    mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
+    vectors = user_vectors(kinds, np.zeros((2, 5, 1)), [[1, 6, 3, 1, 1], [1, 6, 0, 1, 1]], mask)
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1, importance="even")
+    # 8 of 20 places for the interests: 3 3 2 of three, 4 4 of two; the earlier one gets the place that is left.
+    assert vector_quotas(vectors, config, 20).tolist() == [[10, 3, 3, 2, 2], [10, 4, 0, 4, 2]]
+    assert vector_shares(vectors, config) == pytest.approx(
+        np.array([[0.5, 0.4 / 3, 0.4 / 3, 0.4 / 3, 0.1], [0.5, 0.2, 0, 0.2, 0.1]])
+    )
+    by_weight_of_history = config.model_copy(update={"importance": "weight"})
+    # 8 places at 6 : 3 : 1 are 4.8, 2.4 and 0.8; at 6 : 1 they are 6.86 and 1.14.
+    assert vector_quotas(vectors, by_weight_of_history, 20).tolist() == [[10, 5, 2, 1, 2], [10, 7, 0, 1, 2]]
+
+
+def test_shares_above_one_are_refused():
+    with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
+        parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")
+
+
+def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
+    run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
+    assert resolve_shares(with_run_defaults(RetrieveConfig(), run)) == pytest.approx((0.6, 0.3, 0.1))
+    assert resolve_shares(with_run_defaults(RetrieveConfig(explicit_share=0.4), run)) == pytest.approx((0.4, 0.2, 0.4))
+    assert resolve_shares(with_run_defaults(RetrieveConfig(unconditioned_share=0.2), run)) == pytest.approx(
+        (0.2, 0.6, 0.2)
+    )
+    asked = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
+    assert resolve_shares(with_run_defaults(asked, run)) == pytest.approx((0.5, 0.25, 0.25))
+    assert resolve_shares(with_run_defaults(RetrieveConfig(), {})) == DEFAULT_SHARES
+
+
+def test_a_vector_is_searched_as_deep_as_its_share_needs_and_never_beyond_the_list():
+    share_BK = np.array([[0.5, 0.25, 0.125, 0.0], [1.0, 0.0, 0.0, 0.0]])
+    by_share = search_depths(share_BK, 100, RetrieveConfig(depth="share"))
+    assert by_share.tolist() == [[100, 85, 48, 10], [100, 10, 10, 10]]
+    assert (search_depths(share_BK, 100, RetrieveConfig(depth="full")) == 100).all()
+    # Any vector may bring all of the best scores.
+    assert (search_depths(share_BK, 100, RetrieveConfig(depth="share", blend="global_top")) == 100).all()
+
+
+def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
+    run: dict[InterestKind, float] = {
+        "unconditioned": 0.7160521745681763,
+        "implicit": 0.0,
+        "explicit": 0.2839478552341461,
+    }  # of a softmax
+    published = with_run_defaults(RetrieveConfig(), run)
+    assert RetrieveConfig.model_validate(published.model_dump()) == published

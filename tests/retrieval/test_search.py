@@ -1,0 +1,179 @@
+"""From vectors to candidates: full, unseen, on topic, and the same for one user and for many."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitudes.batches.user_vectors import InterestKind
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.search import find_candidates
+from tests.retrieval.worlds import catalogue, user_vectors
+
+BLENDS = ["mixture", "round_robin", "global_top"]
+every_blend = pytest.mark.parametrize("blend", BLENDS)
+NOTHING = np.array([], dtype=np.int64)
+
+# Two tastes along two axes: items 1..10 lie on the first, items 11..20 on the second, nearest first.
+STRENGTH = np.linspace(1.0, 0.1, 10)
+TWO_TASTES = np.concatenate([np.outer(STRENGTH, [1, 0]), np.outer(STRENGTH, [0, 1])])
+TOPICS = [[1]] * 10 + [[2]] * 10
+
+
+@every_blend
+def test_two_tastes_bring_the_best_items_of_both(blend):
+    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]])
+    found = find_candidates(vectors, catalogue(TWO_TASTES), 6, [NOTHING], RetrieveConfig(blend=blend))[0]
+    assert set(found.item_N.tolist()) == {1, 2, 3, 11, 12, 13}
+    assert found.interest_N.tolist() == [0 if item <= 10 else 1 for item in found.item_N]
+    assert found.sources == ["implicit"] * 6
+    assert not found.shortfalls
+    # The control: one vector of the same length of list sees one taste only.
+    single = user_vectors(("unconditioned",), [[[5, 0]]])
+    alone = find_candidates(single, catalogue(TWO_TASTES), 6, [NOTHING], RetrieveConfig(blend=blend))[0]
+    assert set(alone.item_N.tolist()) == {1, 2, 3, 4, 5, 6}
+
+
+@every_blend
+def test_seen_items_never_come_back_and_their_places_are_filled(blend):
+    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]])
+    seen = np.array([1, 2, 3, 11])
+    found = find_candidates(vectors, catalogue(TWO_TASTES), 6, [seen], RetrieveConfig(blend=blend))[0]
+    assert not set(found.item_N.tolist()) & set(seen.tolist())
+    assert len(found.item_N) == 6
+
+
+@every_blend
+def test_a_followed_topic_brings_only_its_own_items_unless_the_filter_is_off(blend):
+    # The condition is topic 2, but its vector points at the items of topic 1.
+    vectors = user_vectors(("explicit",), [[[5, 0.1]]], topic_BK=[[2]])
+    items = catalogue(TWO_TASTES, TOPICS)
+    found = find_candidates(vectors, items, 5, [NOTHING], RetrieveConfig(blend=blend, topics_per_request=1))[0]
+    assert found.item_N.tolist() == [11, 12, 13, 14, 15]
+    config = RetrieveConfig(blend=blend, topics_per_request=1, relevance_filter=False)
+    assert find_candidates(vectors, items, 5, [NOTHING], config)[0].item_N.tolist() == [1, 2, 3, 4, 5]
+
+
+@every_blend
+def test_a_topic_with_too_few_items_is_filled_by_the_other_interests_and_then_by_popular_items(blend):
+    topics = [[1]] * 18 + [[2], [2]]
+    counts = np.arange(20)  # item 20 is the most popular
+    items = catalogue(TWO_TASTES, topics, counts)
+    config = RetrieveConfig(blend=blend, topics_per_request=1, explicit_share=0.4)
+    alone = find_candidates(
+        user_vectors(("explicit",), [[[0, 5]]], topic_BK=[[2]]), items, 5, [np.array([18])], config
+    )[0]
+    assert alone.item_N.tolist() == [19, 20, 17, 16, 15]
+    assert alone.sources == ["explicit", "explicit", "popular", "popular", "popular"]
+    assert alone.interest_N.tolist() == [0, 0, -1, -1, -1]
+    assert alone.shortfalls == (("few", "the interests found too few items: 3 of 5 places are popular items"),)
+    both = user_vectors(("implicit", "explicit"), [[[5, 0], [0, 5]]], topic_BK=[[0, 2]])
+    helped = find_candidates(both, items, 5, [NOTHING], config)[0]
+    assert set(helped.sources) == ({"implicit", "explicit"} if blend != "global_top" else {"implicit"})
+    assert len(helped.item_N) == 5
+
+
+@every_blend
+def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
+    vectors = user_vectors(("unconditioned", "implicit"), np.full((2, 2, 2), np.nan), mask_BK=[[0, 0], [0, 0]])
+    items = catalogue(TWO_TASTES, counts=np.arange(20))
+    found = find_candidates(vectors, items, 3, [np.array([19]), NOTHING], RetrieveConfig(blend=blend))
+    assert found[0].item_N.tolist() == [20, 18, 17]
+    assert found[1].item_N.tolist() == [20, 19, 18]
+    assert found[0].shortfalls == (("unknown", "no interest is known: popular items"),)
+    assert not found[0].found_by_NK.any()
+
+
+@every_blend
+def test_every_vector_that_found_an_item_is_named(blend):
+    # Vector 1 lies between the axes, so its own best list shares items with both others.
+    vectors = user_vectors(("implicit",) * 3, [[[5, 0], [3, 3], [0, 5]]])
+    found = find_candidates(vectors, catalogue(TWO_TASTES), 8, [NOTHING], RetrieveConfig(blend=blend))[0]
+    by_item = dict(zip(found.item_N.tolist(), found.found_by_NK.tolist(), strict=True))
+    assert by_item[1] == [True, True, False]
+    assert by_item[11] == [False, True, True]
+    brought = found.found_by_NK[np.arange(8), found.interest_N]
+    assert brought.all(), "whoever brought an item found it"
+
+
+def test_in_a_mixture_a_filtered_vector_has_no_say_on_items_of_other_topics():
+    # The explicit vector is drawn to item 1, which is not of its topic 2; only the implicit one may bring it.
+    both = user_vectors(("implicit", "explicit"), [[[1, 0], [9, 0.1]]], topic_BK=[[0, 2]])
+    config = RetrieveConfig(unconditioned_share=0, explicit_share=0.5, topics_per_request=1)
+    found = find_candidates(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], config)[0]
+    implicit = TWO_TASTES @ [1, 0]
+    expected = np.log(0.5) + implicit[0] - np.log(np.exp(implicit).sum())
+    assert found.score_N[found.item_N.tolist().index(1)] == pytest.approx(expected, abs=1e-5)
+    # The control: without the filter the explicit vector speaks for item 1 too.
+    free = config.model_copy(update={"relevance_filter": False})
+    unfiltered = find_candidates(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], free)[0]
+    assert unfiltered.score_N[unfiltered.item_N.tolist().index(1)] > expected + 0.5
+
+
+@st.composite
+def populations(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    n_items, users = draw(st.integers(1, 40)), draw(st.integers(1, 6))
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "explicit", "explicit")
+    topics = [sorted(set(rng.integers(1, 5, rng.integers(0, 3)).tolist())) for _ in range(n_items)]
+    items = catalogue(rng.integers(-2, 3, (n_items, 3)), topics, rng.integers(0, 9, n_items))
+    mask = rng.random((users, 5)) < 0.6
+    topic = np.where([k == "explicit" for k in kinds], rng.integers(1, 6, (users, 5)), 0)
+    vectors = user_vectors(kinds, rng.integers(-2, 3, (users, 5, 3)), rng.random((users, 5)), mask, topic)
+    seen = [rng.choice(np.arange(1, n_items + 1), rng.integers(0, n_items + 1), replace=False) for _ in range(users)]
+    return items, vectors, seen, draw(st.integers(0, 30))
+
+
+@every_blend
+@given(world=populations())
+@settings(max_examples=30, deadline=None)
+def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in_company(blend, world):
+    items, vectors, seen, n = world
+    config = RetrieveConfig(blend=blend, topics_per_request=2)
+    together = find_candidates(vectors, items, n, seen, config)
+    for b, found in enumerate(together):
+        chosen = found.item_N.tolist()
+        assert len(chosen) == len(set(chosen)) == min(n, len(items.index) - len(seen[b]))
+        assert not set(chosen) & set(seen[b].tolist())
+        for item, k in zip(chosen, found.interest_N.tolist(), strict=True):
+            if k >= 0:
+                assert vectors.mask_BK[b, k]
+            if found.kinds[k] == "explicit" and k >= 0:
+                assert item in items.index.items_of(int(vectors.topic_BK[b, k]))
+        alone = find_candidates(vectors.rows(slice(b, b + 1)), items, n, seen[b : b + 1], config)[0]
+        assert alone.item_N.tolist() == chosen
+        assert (alone.found_by_NK == found.found_by_NK).all()
+
+
+@every_blend
+def test_more_users_than_one_chunk_holds_come_back_in_order(blend, monkeypatch):
+    monkeypatch.setattr("multitudes.retrieval.search._USERS_PER_CHUNK", 2)
+    vectors = user_vectors(("unconditioned",), [[[1, 0]], [[0, 1]], [[1, 0]], [[0, 1]], [[0, 1]]])
+    found = find_candidates(vectors, catalogue(TWO_TASTES), 1, [NOTHING] * 5, RetrieveConfig(blend=blend))
+    assert [f.item_N[0] for f in found] == [1, 11, 1, 11, 11]
+
+
+def every_vector_alike(n_vectors: int):
+    """One user whose vectors are copies, so that their lists are the same and none brings anything new."""
+    kind: InterestKind = "implicit"
+    return user_vectors((kind,) * n_vectors, [[[5, 0.1]] * n_vectors])
+
+
+@every_blend
+def test_vectors_searched_by_their_share_still_fill_the_list_where_they_find_the_same_items(blend):
+    config = RetrieveConfig(blend=blend, depth="share")
+    found = find_candidates(every_vector_alike(4), catalogue(TWO_TASTES), 18, [NOTHING], config)[0]
+    assert sorted(found.item_N.tolist()) == list(range(1, 19))
+    assert found.sources == ["implicit"] * 18, "no place went to popular items"
+
+
+@every_blend
+def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tastes_differ(blend):
+    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
+    seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
+    full, shared = (
+        find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend, depth=depth))
+        for depth in ("full", "share")
+    )
+    for a, b in zip(full, shared, strict=True):
+        assert a.item_N.tolist() == b.item_N.tolist()

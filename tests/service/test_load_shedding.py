@@ -1,0 +1,183 @@
+"""Who is turned away before anything is read: by hand, in an overload that is played through, and at the service."""
+
+import asyncio
+from collections import deque
+from http.client import HTTPConnection
+from threading import Thread
+
+import pytest
+from starlette.types import Message
+from uvicorn import Config, Server
+
+from multitudes.seeding import generator
+from multitudes.service.admission import AdmissionConfig
+from multitudes.service.app import create_app
+from multitudes.service.load_shedding import InFlightRequests
+from multitudes.service.server import listen
+from tests.service.conftest import ask, refusal, with_settings
+
+CONFIG = AdmissionConfig(load_shedding_share=0.5, batch_share=0.5)
+ONE: dict[str, list[int]] = {"history": []}
+
+
+def crowd(inside: int, each_s: float = 0.01, places: int = 2) -> InFlightRequests:
+    """Return a crowd of which one came out every ``each_s``."""
+    made = InFlightRequests(CONFIG, places)
+    for _ in range(inside + 1):
+        made.enter(0.0)
+    made.leave(each_s, "interactive")
+    return made
+
+
+def test_a_request_comes_in_while_all_inside_come_out_in_its_time():
+    assert crowd(9).excess_s("interactive", 0.2) == pytest.approx(0.0)
+    assert crowd(10).excess_s("interactive", 0.2) == pytest.approx(0.01)
+    assert crowd(10).excess_s("interactive", 0.3) < 0, "who has more time"
+    assert crowd(10, each_s=0.005).excess_s("interactive", 0.2) < 0, "when they are faster"
+
+
+def test_a_batch_gives_way_first():
+    assert crowd(4).excess_s("batch", 0.2) <= 1e-9
+    assert crowd(5).excess_s("batch", 0.2) > 0
+    assert crowd(5).excess_s("interactive", 0.2) < 0, "the control"
+
+
+def test_for_some_there_is_always_place():
+    assert crowd(2, each_s=60.0, places=3).excess_s("interactive", 0.2) <= 0
+    assert crowd(3, each_s=60.0, places=3).excess_s("interactive", 0.2) > 0, "the control"
+
+
+def test_time_in_which_nobody_was_inside_and_batches_say_nothing_of_how_fast_they_come_out():
+    made = InFlightRequests(CONFIG, 0)
+    for now_s in (0.0, 100.0, 200.0):
+        made.enter(now_s)
+        made.leave(now_s + 0.01, "interactive")
+    made.enter(300.0)
+    made.leave(310.0, "batch")
+    made.enter(310.0)
+    assert made.excess_s("interactive", 0.0) == pytest.approx(2 * 0.01)
+
+
+def played(times_capacity: float, shut: bool) -> tuple[list[float], int]:
+    """Play ten seconds of requests at random moments to one worker; return the seconds of each, and how many left."""
+    cost_s, made, free_s = 0.002, InFlightRequests(AdmissionConfig(), 32), 0.0
+    coming_out, took, refused = deque[float](), list[float](), 0
+    for now_s in generator(0, "crowd").exponential(cost_s / times_capacity, int(5_000 * times_capacity)).cumsum():
+        while coming_out and coming_out[0] <= now_s:
+            made.leave(coming_out.popleft(), "interactive")
+        if shut and made.excess_s("interactive", 0.5) > 0:
+            refused += 1
+            continue
+        made.enter(now_s)
+        free_s = max(free_s, now_s) + cost_s
+        coming_out.append(free_s)
+        took.append(free_s - now_s)
+    return took, refused
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_an_overload_keeps_the_worker_busy_and_nobody_waits_longer_than_the_door_says(times):
+    took, refused = played(times, shut=True)
+    assert max(took) <= 0.5 * AdmissionConfig().load_shedding_share * 1.05
+    assert len(took) >= 0.98 * 5_000, "all that could be answered"
+    assert refused > 0
+    assert max(played(times, shut=False)[0]) > 3, "the control"
+
+
+def test_below_capacity_hardly_anybody_is_turned_away():
+    took, refused = played(0.8, shut=True)
+    assert refused == 0
+    assert len(took) == 4_000
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A crowd in which nobody has place, by so many seconds."""
+    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
+
+
+@pytest.mark.usefixtures("full")
+def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, parts, written):
+    for path, body in (("", ONE), ("/batch", {"requests": [ONE]})):
+        response = call("POST", f"/v1/recommend{path}", json=body, headers={"x-request-id": "mine"})
+        assert refusal(response)[:2] == (429, "overloaded")
+        assert response.headers["retry-after"] == "3", "not before there is time"
+        assert response.headers["x-request-id"] == "mine"
+        assert "connection" not in response.headers, "a refused client need not connect again"
+    page = parts.measures.page()
+    assert b'multitudes_shed_total{reason="door",work="interactive"} 1.0' in page
+    assert b'multitudes_shed_total{reason="door",work="batch"} 1.0' in page
+    assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 1.0' in page
+    assert '"route": "/v1/recommend/batch"' in written.getvalue()
+    assert parts.engine.asked == []
+    assert parts.states.reads == []
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/releases", "/v1/users/ann"])
+def test_all_else_is_never_turned_away(path, call):
+    assert call("GET", path).status_code == 200
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(
+    ("headers", "closes"), [({"content-length": "20"}, False), ({"content-length": "99999999"}, True), ({}, True)]
+)
+def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(headers, closes, parts):
+    sent = list[Message]()
+
+    async def receive() -> Message:
+        raise AssertionError("the body was read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    names = [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "raw_path": b"/v1/recommend", "headers": names}
+    asyncio.run(create_app(parts)(scope, receive, send))
+    assert sent[0]["status"] == 429
+    assert ((b"connection", b"close") in sent[0]["headers"]) == closes
+
+
+@pytest.mark.usefixtures("full")
+def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(parts):
+    with listen("127.0.0.1", 0) as listening:
+        server = Server(Config(create_app(parts), lifespan="off", log_config=None))
+        thread = Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        host, port = listening.getsockname()
+        kept = HTTPConnection(host, port, timeout=60)
+        kept.putrequest("POST", "/v1/recommend")
+        kept.putheader("content-length", "20")
+        kept.endheaders()
+        assert kept.getresponse().read().startswith(b'{"error":{"code":"overloaded"')
+        connected = kept.sock
+        connected.sendall(b"x" * 20)
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().status == 200
+        assert kept.sock is connected, "it did not connect again"
+        kept.close()
+        server.should_exit = True
+        thread.join(60)
+
+
+def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(parts, monkeypatch):
+    seen = list[int]()
+    made = InFlightRequests(AdmissionConfig(), 1)
+    monkeypatch.setattr("multitudes.service.app.crowd_of", lambda _: made)
+    parts.engine.answer_all = watching(parts.engine.answer_all, made, seen)
+    app = create_app(with_settings(parts))
+    assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
+    assert ask(app, "POST", "/v1/recommend/batch", json={"requests": [ONE]}).status_code == 200
+    assert ask(app, "POST", "/v1/recommend", json={"n": 0}).status_code == 422
+    assert ask(app, "POST", "/v1/recommend", content=b"{", headers={"content-type": "text/plain"}).status_code == 415
+    assert seen == [1, 1]
+    assert made._in_flight == 0
+
+
+def watching(answer_all, made: InFlightRequests, seen: list[int]):
+    async def watched(*args):
+        seen.append(made._in_flight)
+        return await answer_all(*args)
+
+    return watched

@@ -1,0 +1,145 @@
+"""What is measured is what happened: efforts, causes, sources, empty slots, overlap, stages, what a client shed."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from multitudes.errors import StateError
+from multitudes.retrieval.request import CAUSES, Degradation, Request
+from multitudes.service.app import create_app
+from multitudes.service.batch_executor import FAILED
+from multitudes.service.metric_families import MetricFamilies
+from multitudes.service.metrics import Metrics
+from tests.service.conftest import ask
+
+USER = {"user_id": "ann", "n": 4}
+
+
+def value(measures: Metrics, name: str, **labels: str) -> float:
+    """Return a sample, 0 where there is none."""
+    return measures.registry.get_sample_value(f"multitudes_{name}", labels) or 0.0
+
+
+def test_an_answer_is_counted_by_what_it_holds(parts, retriever):
+    [answer] = retriever.answer([Request("ann", n=30)])
+    parts.measures.answered(answer, 30)
+    sources = Counter(candidate.source for candidate in answer.candidates)
+    assert len(sources) > 1, "else nothing is told apart"
+    for source, count in sources.items():
+        assert value(parts.measures, "candidates_total", source=source) == count
+    assert value(parts.measures, "slots_total") == 30
+    assert value(parts.measures, "empty_slots_total") == 30 - len(answer.candidates) > 0, "the world has 20 items"
+    kinds = {interest.number: interest.kind for interest in answer.interests}
+    both = [c for c in answer.candidates if {kinds[k] for k in c.found_by} >= {"implicit", "explicit"}]
+    assert value(parts.measures, "overlapping_candidates_total") == len(both)
+    for kind in set(kinds.values()):
+        interests = [number for number in kinds if kinds[number] == kind]
+        brought = sum(candidate.interest in interests for candidate in answer.candidates)
+        assert value(parts.measures, "interest_candidates_count", kind=kind) == len(interests)
+        assert value(parts.measures, "interest_candidates_sum", kind=kind) == brought
+
+
+def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
+    [answer] = retriever.answer([Request("ann", n=4)])
+    first, second, third = (
+        replace(answer.interests[0], number=n, kind=k) for n, k in enumerate(("implicit", "implicit", "explicit"))
+    )
+    one = answer.candidates[0]._replace(interest=0)
+    found = [one._replace(found_by=by) for by in ((0,), (0, 1), (1, 2), (0, 1, 2), ())]
+    odd = replace(answer, interests=(first, second, third), candidates=tuple(found))
+    parts.measures.answered(odd, 5)
+    assert value(parts.measures, "overlapping_candidates_total") == 2
+
+
+def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriever):
+    for effort in (Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR):
+        [answer] = retriever.answer([Request("ann", n=2)], effort=effort)
+        parts.measures.answered(answer, 2)
+    efforts = {label: value(parts.measures, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
+    assert efforts == {"full": 1, "fewer": 1, "popular": 2}, "nobody was remembered, so cached is popular"
+    assert value(parts.measures, "degraded_total", cause="time") == 3
+
+
+def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(parts, retriever):
+    for history, effort in (((), "popular"), ((101,), "full")):
+        [answer] = retriever.answer([Request(history=history, n=2)])
+        parts.measures.answered(answer, 2)
+        assert value(parts.measures, "answers_total", effort=effort) == 1
+
+
+def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriever):
+    asked = {
+        "time": (Request("ann"), Degradation.POPULAR),
+        "unknown": (Request("nobody"), Degradation.NONE),
+        "few": (Request(history=(), followed_topics=("Drama",), n=15), Degradation.NONE),
+        "state": (Request("ann", state_error="the store is away"), Degradation.NONE),
+    }
+    answers = {cause: retriever.answer([one], effort=effort)[0] for cause, (one, effort) in asked.items()}
+    answers["failed"] = retriever.popular(Request("ann"), FAILED)
+    assert set(answers) == set(CAUSES)
+    for cause, answer in answers.items():
+        parts.measures.answered(answer, 2)
+        assert value(parts.measures, "degraded_total", cause=cause) == 1, answer.reason
+    [whole] = retriever.answer([Request("ann", n=2)])
+    parts.measures.answered(whole, 2)
+    assert sum(value(parts.measures, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
+
+
+def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):
+    body = {"history": [101, 999], "follows": ["Nothing"], "n": 2}
+    record = call("POST", "/v1/recommend", json=body).json()
+    measures = parts.measures
+    assert (record["unknown_items"], record["unknown_topics"]) == (1, 1)
+    assert (value(measures, "unknown_items_total"), value(measures, "unknown_topics_total")) == (1, 1)
+    for stage in [*record["timings_ms"], "json"]:
+        assert value(measures, "stage_seconds_count", stage=stage) == 1, stage
+    assert {"state", "wait", "log"} <= set(record["timings_ms"])
+    assert value(measures, "request_seconds_count", route="/v1/recommend") == 1
+    call("POST", "/v1/recommend/batch", json={"requests": [USER, USER]})
+    assert value(measures, "answers_total", effort="full") == 3
+    assert value(measures, "requests_in_flight") == 0
+
+
+def test_states_that_do_not_answer_are_a_cause_of_their_own(call, parts):
+    parts.states.error = StateError("the store is away")
+    assert call("POST", "/v1/recommend", json=USER).json()["degraded"]
+    call("POST", "/v1/recommend", json={"history": [101], "n": 2})
+    assert value(parts.measures, "degraded_total", cause="state") == 1, "who is described needs no state"
+
+
+def test_a_request_that_is_answered_counts_as_in_flight(parts):
+    seen = []
+    answer = parts.engine.answer
+
+    async def looking(*given):
+        seen.append(value(parts.measures, "requests_in_flight"))
+        return await answer(*given)
+
+    parts.engine.answer = looking
+    ask(create_app(parts), "POST", "/v1/recommend", json=USER)
+    assert seen == [1]
+
+
+def test_names_and_units_are_those_of_prometheus_and_no_label_is_an_id():
+    registry = CollectorRegistry()
+    MetricFamilies(registry)
+    labels = {"route", "method", "status", "work", "reason", "stage", "effort", "cause", "source", "kind", "outcome"}
+    labels |= {"call", "log", "release", "version"}
+    found = list(registry.collect())
+    assert len(found) > 40
+    for family in found:
+        assert family.name.startswith("multitudes_")
+        assert family.documentation.endswith("."), family.name
+        assert not family.name.endswith(("_ms", "_mb", "_total")), family.name
+        for sample in family.samples:
+            assert set(sample.labels) <= labels | {"le"}, family.name
+
+
+@pytest.mark.parametrize("name", ["answers_total", "degraded_total", "state_errors_total", "log_lost_rows_total"])
+def test_what_can_go_wrong_begins_at_nothing(name):
+    """Else the first failure is no increase, and no alert sees it."""
+    samples = [s for family in Metrics().registry.collect() for s in family.samples if s.name == f"multitudes_{name}"]
+    assert samples
+    assert {sample.value for sample in samples} == {0.0}

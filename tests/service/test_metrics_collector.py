@@ -1,0 +1,104 @@
+"""What parts count themselves is brought over as it grows, also where a part begins anew."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from multitudes.errors import StateError
+from multitudes.logs.schemas import LoggedEvent
+from multitudes.release.store import ReleaseStore
+from multitudes.service.app import create_app
+from multitudes.service.dependencies import Dependencies
+from multitudes.service.metrics import Metrics
+from multitudes.service.settings import ServeConfig
+from multitudes.service.startup import open_dependencies
+from multitudes.state.sqlite import SQLiteStateStore
+from tests.release.small_release import publish_small
+from tests.service.conftest import ask
+from tests.service.test_metrics import value
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    publish_small(tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+@pytest.fixture
+def real(root: Path) -> Iterator[Dependencies]:
+    """The parts as they are opened to serve, with a store that is given up at its first failure."""
+    with open_dependencies(root, ServeConfig.model_validate({"guard": {"failures": 1, "rest_s": 60}})) as parts:
+        yield parts
+
+
+def looked(parts: Dependencies) -> Metrics:
+    parts.metrics.render()
+    return parts.metrics
+
+
+def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Dependencies, root: Path):
+    measures = looked(real)
+    created = real.get_retriever().release.manifest.created_at.timestamp()
+    assert value(measures, "release_info", release="0001") == 1
+    assert value(measures, "release_created_timestamp_seconds") == created
+    assert (value(measures, "release_items"), value(measures, "processes")) == (20, 1)
+    publish_small(root)
+    real.current.look()  # type: ignore[attr-defined]
+    measures = looked(real)
+    assert (value(measures, "release_info", release="0001"), value(measures, "release_info", release="0002")) == (0, 1)
+    assert (value(measures, "release_switches_total"), value(measures, "release_refused")) == (1, 0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_release_that_is_refused_is_told(real: Dependencies, root: Path, caplog):
+    publish_small(root)
+    (ReleaseStore(root).folder("0002") / "manifest.json").write_text("{")
+    with caplog.at_level(logging.CRITICAL):
+        real.current.look()  # type: ignore[attr-defined]
+    measures = looked(real)
+    assert (value(measures, "release_refused"), value(measures, "release_info", release="0001")) == (1, 1)
+
+
+def test_rows_of_the_logs_grow_and_what_is_lost_is_counted(real: Dependencies, monkeypatch):
+    event = LoggedEvent("e", "ann", 105, 1, None, None)
+    real.logs.log_events([event, event])
+    assert value(looked(real), "log_rows_total", log="events") == 2
+    real.logs.log_events([event])
+    looked(real)
+    assert value(looked(real), "log_rows_total", log="events") == 3, "looking twice counts once"
+    real.logs.log_events([event._replace(item_id="no number")])
+    assert value(looked(real), "log_lost_rows_total", log="events") == 1
+
+
+def test_a_store_that_fails_opens_its_breaker(real: Dependencies, monkeypatch):
+    def away(*given: object) -> None:
+        raise StateError("away")
+
+    app = create_app(real)
+    ask(app, "POST", "/v1/recommend", json={"user_id": "ann", "n": 2})
+    measures = looked(real)
+    assert (value(measures, "state_breaker_open"), value(measures, "state_errors_total", call="read")) == (0, 0)
+    assert value(measures, "state_seconds_count", call="read") == 1
+    monkeypatch.setattr(SQLiteStateStore, "read", away)
+    ask(app, "POST", "/v1/recommend", json={"user_id": "ann", "n": 2})
+    measures = looked(real)
+    assert (value(measures, "state_breaker_open"), value(measures, "state_errors_total", call="read")) == (1, 1)
+    assert value(measures, "recalls_total", outcome="hit") == 1, "the vectors of the first answer are used again"
+    assert value(measures, "remembered_users") == 1
+
+
+def test_what_begins_anew_is_added_to_what_was(real: Dependencies):
+    remembered = real.get_retriever().vector_cache
+    for counted, expected in ((5, 5), (7, 7), (2, 9), (2, 9), (3, 10)):
+        remembered.misses = counted
+        assert value(looked(real), "recalls_total", outcome="miss") == expected
+
+
+def test_memory_and_costs_are_told(real: Dependencies):
+    ask(create_app(real), "POST", "/v1/recommend", json={"history": [101], "n": 2})
+    measures = looked(real)
+    assert value(measures, "resident_bytes") > 10e6
+    assert value(measures, "cost_seconds", effort="full") > 0
+    assert value(measures, "queue_length") == 0

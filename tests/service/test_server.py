@@ -1,0 +1,282 @@
+"""A real server on loopback: it drains, is replaced, closes what asks nothing, and says in one line why it cannot."""
+
+import asyncio
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pytest
+from fastapi import FastAPI
+
+from multitudes import Client
+from multitudes.client import Event, Request
+from multitudes.errors import UnavailableError
+from multitudes.logs.schemas import IdTypes
+from multitudes.release.release import Release
+from multitudes.service.id_types import id_kinds
+from multitudes.service.server import call_when_ready, duplicate_socket, listen, serve_single
+from multitudes.service.settings import ServeConfig
+from tests.release.small_release import publish_small
+
+MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+PATIENCE_S = 240.0  # of a busy machine; nothing here is measured
+
+
+class Running(NamedTuple):
+    """A service in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    line: str
+
+    def end(self) -> tuple[int, str]:
+        """Request it to end; return its exit code and what it wrote to stderr."""
+        self.process.send_signal(signal.SIGTERM)
+        _, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, err
+
+
+@contextmanager
+def serving(releases: Path, *options: str, settings: str = "") -> Iterator[Running]:
+    config = releases.parent / "serve.toml"
+    config.write_text("[deadlines]\ndefault_ms = 20000\n" + settings)
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--config", str(config), *options]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        url = json.loads(line)["url"] if "--json" in options else line.split(" · ")[0]
+        yield Running(process, url, line)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end_s, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    publish_small(tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+@pytest.mark.slow
+def test_it_serves_follows_releases_and_ends_with_everything_written_down(releases):
+    with serving(releases) as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        assert running.line.endswith(" · release 0001 · 20 items · 3 users\n")
+        before = client.recommend(Request(user_id="ann", n=3))
+        assert client.events([Event("ann", 105), Event("ann", 106)]).new == 2
+        after = client.recommend(Request(user_id="ann", n=3))
+        assert not {105, 106} & {c.item_id for c in after.candidates}, "just seen"
+        assert before.candidates != after.candidates
+        publish_small(releases)
+        until(lambda: client.recommend(Request(user_id="ann")).release == "0002")
+        code, err = running.end()
+    assert (code, err.count("Traceback")) == (0, 0)
+    assert all(isinstance(json.loads(line), dict) for line in err.splitlines())
+    logs = releases.with_name("releases.service") / "logs"
+    events = pl.read_parquet(logs / "events" / "*.parquet")
+    served = pl.read_parquet(logs / "served" / "*.parquet")
+    assert events["item_id"].to_list() == [105, 106]
+    assert set(served["release"]) == {"0001", "0002"}
+    assert before.request_id in served["request_id"].to_list()
+    assert not list(logs.rglob("*.spool"))
+
+
+@pytest.mark.slow
+def test_what_was_accepted_before_sigterm_is_answered(releases):
+    """A request whose body is still on its way when the signal comes."""
+    body = json.dumps({"user_id": "ann", "n": 2}).encode()
+    lines = ("POST /v1/recommend HTTP/1.1", "host: localhost", "content-type: application/json")
+    head = "\r\n".join([*lines, f"content-length: {len(body)}", "", ""])
+    with serving(releases) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode() + body[:5])
+            time.sleep(0.3)  # so that it is taken up
+            running.process.send_signal(signal.SIGTERM)
+            until(lambda: not listens(host, int(port)))
+            connection.sendall(body[5:])
+            answer = connection.makefile("rb").read()
+        assert running.process.wait(PATIENCE_S) == 0
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"server:" not in answer.lower()
+    assert len(json.loads(answer.partition(b"\r\n\r\n")[2])["candidates"]) == 2
+
+
+def turns_until_taken(clients: int, sockets: Callable[[socket.socket], list[socket.socket]]) -> int:
+    """Return how many turns of the server's loop it takes until all are taken who connected before."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def turns() -> int:
+        loop, taken, number = asyncio.get_running_loop(), list[asyncio.Protocol](), 0
+
+        def made() -> asyncio.Protocol:
+            taken.append(asyncio.Protocol())
+            return taken[-1]
+
+        with listen("127.0.0.1", 0) as listening:
+            waiting = [socket.create_connection(listening.getsockname()) for _ in range(clients)]
+            servers = [await loop.create_server(made, sock=one) for one in sockets(listening)]
+            while len(taken) < clients:
+                await asyncio.sleep(0)
+                number += 1
+            for connection in waiting:
+                connection.close()
+            for server in servers:
+                server.close()
+        return number
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(turns())
+
+
+def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
+    thresholds, before = list[int](), gc.get_threshold()
+
+    class Noting:
+        def __init__(self, _: object) -> None: ...
+
+        def run(self, sockets: list[socket.socket]) -> None:
+            thresholds.append(gc.get_threshold()[0])
+            for one in sockets:
+                one.close()
+
+    monkeypatch.setattr("multitudes.service.server.Server", Noting)
+    monkeypatch.setattr("multitudes.service.server.adopt", lambda *_: None)
+    try:
+        serve_single(FastAPI(), ServeConfig(), listen("127.0.0.1", 0))
+    finally:
+        gc.set_threshold(*before)
+    made = 20 * 100  # objects of an answer of a hundred candidates, roughly
+    assert thresholds[0] > 2 * made > before[0]
+
+
+def test_many_who_connect_at_once_are_taken_at_once():
+    assert turns_until_taken(20, duplicate_socket) <= 5
+    assert turns_until_taken(20, lambda listening: [listening]) >= 20, "the control"
+
+
+def test_workers_are_ready_when_one_of_them_answers_and_not_before():
+    said = threading.Event()
+    with listen("127.0.0.1", 0) as listening:
+        waiting = threading.Thread(target=call_when_ready, args=(listening, said.set), daemon=True)
+        waiting.start()
+        for answer in (b"", b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"):
+            connection, _ = listening.accept()  # a worker that dies before it answers, and one that is not ready
+            assert connection.recv(4096).startswith(b"GET /readyz ")
+            connection.sendall(answer)
+            connection.close()
+        connection, _ = listening.accept()
+        assert not said.is_set()
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        waiting.join(PATIENCE_S)
+        connection.close()
+    assert said.is_set()
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
+    with serving(releases, settings="[http]\nhead_s = 0.5\nbody_s = 0.5\n") as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        silent = socket.create_connection((host, int(port)))
+        half = socket.create_connection((host, int(port)))
+        half.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: loc")
+        slow = socket.create_connection((host, int(port)))
+        slow.sendall(b"POST /v1/recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\n{")
+        kept = HTTPConnection(host, int(port), timeout=PATIENCE_S)
+        for _ in range(2):  # the second time on the same connection, which else would have been found closed
+            kept.request("GET", "/healthz")
+            assert kept.getresponse().read()
+            time.sleep(1.6)  # idle after an answer: another rule, of 75 s
+        for connection, begins in ((silent, b""), (half, b""), (slow, b"HTTP/1.1 408")):
+            connection.settimeout(PATIENCE_S)
+            assert connection.makefile("rb").read()[:12] == begins
+            connection.close()
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().status == 200
+        kept.close()
+        assert running.end()[0] == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases):
+    with serving(releases, "--workers", "2", "--json") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        said = json.loads(running.line)
+        assert said == {"url": running.url, "release": "0001", "workers": 2, "items": 20, "users": 3}
+        client.recommend(Request(user_id="ann"))
+        until(lambda: len(children(running.process.pid)) == 2)
+        before = children(running.process.pid)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(children(running.process.pid) - before) == 1)
+        client.recommend(Request(user_id="ann"))
+        assert client.events([Event("ann", 105, event_id="e")]).new == 1
+        assert client.events([Event("ann", 105, event_id="e")]).new == 0, "whichever worker is asked"
+        left = children(running.process.pid)
+        assert running.end()[0] == 0
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+    with Client(running.url, deadline_s=0.2) as client, pytest.raises(UnavailableError, match="cannot be reached"):
+        client.releases()
+
+
+def children(pid: int) -> set[int]:
+    """Return the workers of a process; Python's own helper that watches shared memory is none."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child) for child in found if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()}
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(releases):
+    with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        client.recommend(Request(user_id="ann"))
+        until(lambda: len(children(running.process.pid)) == 2)
+        left = children(running.process.pid)
+        running.process.kill()
+        try:
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+        finally:  # they hold the pipes that ``serving`` reads to their end
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_begin_ends_the_service_with_its_reason(releases):
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", "2"]
+    folder = releases.with_name("releases.service")
+    folder.mkdir()
+    (folder / "state.sqlite").write_text("this is no database" * 100)
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 5
+    assert "state.sqlite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_kinds_are_those_of_the_release(releases):
+    assert id_kinds(Release.open(releases)) == IdTypes("string", "int64")

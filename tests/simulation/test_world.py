@@ -1,0 +1,63 @@
+"""The world keeps its promises, each beside a control without what is promised."""
+
+import numpy as np
+import pytest
+
+from multitudes.data.planted import START_S
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.schemas import first_schema_error
+from multitudes.data.timestamps import DAY_S
+from multitudes.simulation.simple_feed import simulate_feed
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import WorldConfig
+
+SMALL = WorldConfig(users=400, items=600, topics=10, niches=30)
+
+
+def test_the_same_configuration_is_the_same_world_and_batches_do_not_matter():
+    one, other = World(SMALL), World(SMALL)
+    everybody, items = np.arange(400), np.arange(400 * 20).reshape(400, 20) % 600
+    appeal = one.appeal(3, everybody, items)
+    action = one.draw_reactions(3, everybody, items, appeal, np.zeros_like(items))
+    half = everybody[::-2]
+    np.testing.assert_array_equal(other.appeal(3, half, items[half]), appeal[half])
+    assert (other.draw_reactions(3, half, items[half], appeal[half], np.zeros_like(items[half])) == action[half]).all()
+    for given, again in zip(one.organic_actions(3), other.organic_actions(3), strict=True):
+        np.testing.assert_array_equal(given, again)
+    assert one.items_table(3).equals(other.items_table(3))
+    assert one.users_table().equals(other.users_table())
+    assert not World(SMALL.model_copy(update={"seed": 1})).users_table().equals(one.users_table())
+
+
+@pytest.mark.parametrize("width", [0, 4])
+def test_its_tables_are_canonical_and_can_be_prepared(tmp_path, width):
+    world = World(SMALL.model_copy(update={"embedding_width": width, "featureless_share": 0.1}))
+    items, users = world.items_table(10), world.users_table()
+    assert (items["topics"].list.len() == 0).mean() == pytest.approx(0.1, abs=0.04)
+    events = simulate_feed(world, past=30, days=2).join(items.select("item_id"), on="item_id", how="semi")
+    for name, table in (("items", items), ("users", users), ("events", events)):
+        assert first_schema_error(name, table.clear()) is None
+        table.write_parquet(tmp_path / f"{name}.parquet")
+    prepared = prepare(tmp_path, tmp_path / "prepared", PrepareConfig(split="user", min_item_count=0))
+    assert len(prepared.event_offset) - 1 == world.users  # those without an event too
+    assert len(prepared.event_item) == len(events)
+
+
+def test_items_of_a_niche_have_embeddings_that_are_near():
+    world = World(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
+    vectors = world.items_table(0)["embedding"].to_list()
+    unit = np.asarray(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    near = unit @ unit.T
+    niche = world.niche_I[np.flatnonzero(world.created_I <= 0)]
+    same = niche[:, None] == niche
+    np.fill_diagonal(same, val=False)
+    assert near[same].mean() > 0.8
+    assert abs(near[niche[:, None] != niche].mean()) < 0.1
+
+
+def test_sessions_lie_in_their_day_and_most_in_the_evening():
+    world = World(SMALL)
+    second = world.visit_times(5, np.arange(400)) - START_S - 5 * DAY_S
+    assert ((second >= 0) & (second < DAY_S)).all()
+    assert (second > DAY_S / 2).mean() > 0.6
+    assert (second != world.visit_times(6, np.arange(400)) - START_S - 6 * DAY_S).mean() > 0.9

@@ -1,0 +1,50 @@
+"""Impossible worlds are refused, in one line that says what was given and what was expected."""
+
+import pytest
+
+from multitudes.config import Config, parse
+from multitudes.errors import UsageError
+from multitudes.simulation.world_config import CONTROLS, WorldConfig
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"users": 0}, "'users' = 0"),
+        ({"informative_follows": 1.2}, "'informative_follows' = 1.2"),
+        ({"fatigue": float("nan")}, "'fatigue' = nan"),
+        ({"taste_life_days": float("inf")}, "'taste_life_days' = inf"),
+        ({"niches": 20}, "topics = 60, niches = 20, items = 10000; expected topics <= niches <= items"),
+        ({"items": 100}, "topics = 60, niches = 300, items = 100"),
+        ({"topics": 2, "niches": 3, "tastes": 3}, "tastes = 3, niches = 3; expected fewer tastes than niches"),
+        ({"cohort_share": [0.5, 0.5, 0.5, 0, 0]}, "cohort_share sums to 1.5; expected 1"),
+        ({"cohort_share": [1.5, -0.5, 0, 0, 0]}, "cohort_share = [1.5, -0.5, 0.0, 0.0, 0.0]; expected shares from 0"),
+        ({"cohort_visits": [2, 0, 0, 0, 0]}, "cohort_visits = [2.0, 0.0, 0.0, 0.0, 0.0]; expected shares from 0"),
+        ({"cohort_share": [0.5, 0.5]}, "'cohort_share"),
+        ({"taste": 3}, "unknown key 'taste'; did you mean 'tastes'?"),
+    ],
+)
+def test_an_impossible_world_is_refused_in_one_line(given, said):
+    with pytest.raises(UsageError) as refused:
+        parse(WorldConfig, given, "world.toml: [world]")
+    message = str(refused.value)
+    assert message.startswith(f"world.toml: [world]: {said}")
+    assert "\n" not in message
+
+
+def test_a_world_within_another_configuration_is_refused_without_being_printed():
+    class Experiment(Config):
+        world: WorldConfig = WorldConfig()
+
+    with pytest.raises(UsageError, match=r"^x.toml: 'world': cohort_share sums to 0.5; expected 1$"):
+        parse(Experiment, {"world": {"cohort_share": [0.5, 0, 0, 0, 0]}}, "x.toml")
+
+
+def test_the_controls_are_worlds():
+    for values in CONTROLS.values():
+        assert parse(WorldConfig, values, "control") != WorldConfig()
+
+
+def test_every_number_says_why():
+    for name, field in WorldConfig.model_fields.items():
+        assert field.description, name

@@ -1,0 +1,159 @@
+"""One cell, done in this process: what it leaves, what it does not do again, and how it mends what a death left."""
+
+import json
+import shutil
+
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.study.cells import Cell, prepared_digest, read_result
+from multitudes.study.grid import build_configs
+from multitudes.study.provenance import code_digest
+from multitudes.study.worker import compute_cell
+from tests.worlds import planted
+
+TRAIN = {"epochs": 1, "batch_size": 64, "in_batch": 32, "uniform": 32, "validate_users": 20}
+MODEL = {"width": 16, "history": 10, "crossing": {"hidden": 16}}
+ASKED = EvaluateConfig(budgets=(5, 20), max_users=20, resamples=5)
+
+
+def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
+    prepared = planted()[1].path
+    model = model or ({} if method == "pair" else MODEL)
+    settings = {"method": method, "model": model, "train": {} if over else TRAIN, "retrieve": retrieve or {}}
+    run, served = build_configs(settings, seed=seed)
+    return Cell("planted", method, prepared, prepared_digest(prepared), run, served, ASKED, trial, over)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Return a folder of cells in which the single vector is done."""
+    folder = tmp_path_factory.mktemp("cells")
+    done(cell(), folder)
+    return folder
+
+
+def done(asked, cells, split="validation"):
+    folder = asked.folder(cells)
+    folder.mkdir(exist_ok=True)
+    compute_cell(asked.job(split, cells), folder)
+    return folder
+
+
+def result_of(folder, split):
+    result = read_result(folder, split)
+    assert result is not None
+    return result
+
+
+def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
+    folder = cell().folder(cells)
+    result = result_of(folder, "validation")
+    assert result["vectors_per_user"] == 1
+    assert 0 <= result["score"]["hr"] <= 1
+    assert min(result["p90_ms"], result["parameters"], result["train_seconds"]) > 0
+    assert (cell().training_folder(cells) / "run" / "weights.safetensors").exists()
+    assert not list(folder.glob("*-test*"))
+
+
+def test_what_is_done_is_not_touched(cells):
+    folder = cell().folder(cells)
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
+    done(cell(), cells)
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+
+
+def test_everything_that_decides_the_outcome_is_another_cell():
+    others = [
+        cell(seed=1),
+        cell(trial=1),
+        cell("joint"),
+        cell(retrieve={"topics_per_request": 3}),
+        cell(retrieve={"blend": "mixture"}),  # said, and not left to the method
+        cell(width=32),
+        cell("pinnersage", over=(cell(),), interests=3),
+        cell("pinnersage", over=(cell(seed=1),), interests=3),
+        cell("pair", over=(cell(), cell("joint")), share=0.5),
+        cell("pair", over=(cell("joint"), cell()), share=0.5),
+        cell("pair", over=(cell(), cell("joint")), share=0.4),
+    ]
+    assert len({one.digest for one in [cell(), *others]}) == 1 + len(others)
+    assert cell().digest == cell().digest
+
+
+def test_cells_that_differ_in_retrieval_alone_share_one_training(cells, monkeypatch):
+    other = cell(retrieve={"topics_per_request": 3})
+    assert other.training == cell().training
+    assert other.digest != cell().digest
+    assert cell(width=32).training != cell().training, "control: another model is another training"
+
+    def no_training(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("multitudes.study.worker.train", no_training)
+    first, second = (result_of(done(one, cells), "validation") for one in (cell(), other))
+    for cost in ("train_seconds", "targets_per_s", "parameters"):
+        assert first[cost] == second[cost]
+    with pytest.raises(AssertionError, match="trained again"):
+        done(cell(seed=5), cells)
+
+
+def test_a_pair_costs_what_its_two_cost_and_trains_nothing(cells):
+    first, second = cell(), cell("joint", retrieve={"blend": "round_robin"})
+    parts = [result_of(done(one, cells), "validation") for one in (first, second)]
+    pair = cell("pair", over=(first, second), share=0.3)
+    result = result_of(done(pair, cells), "validation")
+    for cost in ("parameters", "train_seconds", "vectors_per_user"):
+        assert result[cost] == pytest.approx(sum(part[cost] for part in parts))
+    assert 0 < result["score"]["hr"] <= 1
+    assert not pair.training_folder(cells).exists()
+    served_otherwise = cell("pair", over=(first, cell("joint")), share=0.3)
+    assert served_otherwise.digest != pair.digest
+
+
+def test_a_result_says_that_other_code_trained_it(cells, tmp_path):
+    assert result_of(cell().folder(cells), "validation")["code"] == code_digest()
+    shutil.copytree(cell().training_folder(cells), cell().training_folder(tmp_path))
+    (cell().training_folder(tmp_path) / "code").write_text("other")
+    assert result_of(done(cell(), tmp_path), "validation")["code"] == f"other+{code_digest()}"
+
+
+def test_a_trial_keeps_its_score_and_not_its_run(cells):
+    folder = done(cell(trial=1), cells)
+    assert result_of(folder, "validation")["score"] == result_of(cell().folder(cells), "validation")["score"]
+    assert not (folder / "run").exists()
+
+
+def test_a_folder_that_a_death_left_without_its_record_is_begun_anew(cells, tmp_path):
+    folder, training = tmp_path / cell().digest, cell().training_folder(tmp_path)
+    folder.mkdir()
+    (training / "run").mkdir(parents=True)
+    (folder / "result-validation.json").write_text('{"budg')
+    done(cell(), tmp_path)
+    first, second = (result_of(cell().folder(where), "validation") for where in (cells, tmp_path))
+    assert first["score"] == second["score"]
+
+
+def test_another_methods_item_vectors_are_clustered(cells):
+    sage = cell("pinnersage", over=(cell(),), interests=3)
+    result = result_of(done(sage, cells), "validation")
+    assert (result["parameters"], result["train_seconds"]) == (0, 0)
+    assert 1 < result["vectors_per_user"] <= 3
+    made = json.loads((sage.training_folder(cells) / "run" / "run.json").read_text())["config"]["model"]
+    assert made["vectors"] == str(cell().training_folder(cells) / "run")
+
+
+def test_without_that_method_there_is_nothing_to_cluster(tmp_path):
+    with pytest.raises(ArtefactError, match="no run here"):
+        done(cell("pinnersage", over=(cell(seed=7),), interests=3), tmp_path)
+
+
+def test_the_test_split_joins_a_trained_cell(cells, tmp_path):
+    for folder in (cell().folder(cells), cell().training_folder(cells)):
+        shutil.copytree(folder, tmp_path / folder.name)
+    weights = cell().training_folder(tmp_path) / "run" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    folder = done(cell(), tmp_path, "test")
+    assert weights.stat().st_mtime_ns == before
+    assert {file.name for file in folder.glob("result-*")} == {"result-validation.json", "result-test.json"}

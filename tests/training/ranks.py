@@ -1,0 +1,55 @@
+"""Ranks of one training in processes of their own, by gloo, and what each of them found."""
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import multiprocessing
+
+from multitudes.training.distributed import Ranks, join_ranks
+
+# It moves all scores of a vector alike and so has no gradient but rounding, which Adam makes steps of.
+WITHOUT_GRADIENT = "items.layers.3.bias"
+
+
+def of_ranks(
+    size: int, work: Callable[..., Any], folder: Path, *arguments: object, timeout_s: float = 120
+) -> list[Any]:
+    """Return what ``work(ranks, *arguments)`` returned at each of ``size`` ranks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(  # type: ignore[attr-defined]
+        _rank, (size, port, work, folder, arguments, timeout_s), nprocs=size
+    )
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def _rank(
+    rank: int,
+    size: int,
+    port: int,
+    work: Callable[..., Any],
+    folder: Path,
+    arguments: tuple[Any, ...],
+    timeout_s: float,
+) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    try:
+        with join_ranks(timeout_s) as ranks:
+            torch.save(work(ranks, *arguments), folder / f"{rank}.pt")
+    except Exception:
+        traceback.print_exc(file=sys.stderr)
+        raise
+
+
+def alone(work: Callable[..., Any], *arguments: object) -> Any:
+    """Return what ``work`` returns in this process."""
+    return work(Ranks(), *arguments)

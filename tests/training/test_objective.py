@@ -1,0 +1,119 @@
+"""The loss of a batch, in which every item is looked up once, against the plain path of evaluation."""
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitudes.batches.examples import Examples
+from multitudes.batches.negatives import NegativePool
+from multitudes.nn.losses import subtract_log_q
+from multitudes.nn.methods import Method
+from multitudes.nn.two_tower import HistoryInputs
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.training.config import TrainConfig
+from multitudes.training.objective import TargetLogQ, batch_loss, total_loss, unique_values
+from multitudes.training.trained_run import build_model
+from tests.batches.targets import batches
+from tests.worlds import planted
+
+
+@given(st.lists(st.integers(0, 30), min_size=1))
+def test_distinct_is_unique(values: list[int]) -> None:
+    found, place = unique_values(torch.tensor(values), 31)
+    expected, inverse = np.unique(values, return_inverse=True)
+    assert np.array_equal(found.numpy(), expected)
+    assert np.array_equal(place.numpy(), inverse)
+
+
+def losses_of(method: Method, **settings: object) -> dict[str, float]:
+    """Return the losses of one batch under settings of training, for the same weights."""
+    prepared = planted()[1]
+    torch.manual_seed(0)
+    config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
+    model = build_model(prepared, method, config).eval()
+    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    batch = next(batches(made, 6, 0, 0))
+    pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
+    log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
+    train_config = TrainConfig.model_validate(settings)
+    sums = batch_loss(model, batch, pool, log_q, train_config, torch.Generator())
+    losses = {kind: loss.mean() for kind, loss in sums.items()}
+    found = {kind: loss.item() for kind, loss in losses.items()}
+    return found | {"total": total_loss(losses, train_config).item()}
+
+
+def test_hard_negatives_are_harder_for_the_interests_and_leave_the_single_vector_alone() -> None:
+    plain, hard = losses_of("joint"), losses_of("joint", hard_negatives=1.0)
+    assert hard["single"] == plain["single"]
+    assert hard["implicit"] > plain["implicit"]
+    assert hard["explicit"] > plain["explicit"]
+
+
+def test_the_routing_regulariser_is_a_part_of_the_loss_where_it_is_on() -> None:
+    plain, regulated = losses_of("self_attention"), losses_of("self_attention", routing_regulariser=3.0)
+    assert set(regulated) - set(plain) == {"routing"}
+    assert regulated["routing"] > 0
+    assert abs(regulated["total"] - plain["total"] - 3 * regulated["routing"]) < 1e-4
+
+
+def test_the_loss_equals_a_slow_definition() -> None:
+    prepared = planted()[1]
+    config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
+    torch.manual_seed(0)
+    model = build_model(prepared, "joint", config).eval()  # evaluation mode: no dropout, first seed = most recent
+    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    batch = next(batches(made, 6, 0, 0))
+    pool = NegativePool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
+    log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
+    sums = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())
+    losses = {kind: loss.mean() for kind, loss in sums.items()}
+
+    def users(follows_B: np.ndarray, valid_BL: np.ndarray) -> HistoryInputs:
+        item, action, _, follow, feature = (torch.from_numpy(a) for a in batch.histories)
+        inputs = model.items.inputs(item.flatten()).view(*item.shape, -1)
+        follow = follow * torch.from_numpy(follows_B)[:, None]
+        return HistoryInputs(
+            inputs, action, torch.from_numpy(valid_BL), follow, torch.from_numpy(batch.condition_BC), feature
+        )
+
+    with torch.no_grad():
+        interests = model.user_vectors(users(batch.follows_known_B, batch.past_BL)).interests
+        psi = model.item_vectors(model.items.inputs(torch.arange(prepared.n_items + 1)))
+    pool_log_q = torch.from_numpy(pool.log_q_N)
+
+    def softmax_loss(vector_D: torch.Tensor, target: int, own: set[int]) -> float:
+        score = psi @ vector_D
+        pooled = enumerate(pool.item_N.tolist())
+        negatives = [float(subtract_log_q(score[i], pool_log_q[n])) for n, i in pooled if i not in own]
+        positive = float(score[target]) + 1.0
+        return float(torch.tensor([positive, *negatives]).logsumexp(0)) - positive
+
+    def loss(b: int, w: int, k: int) -> float:
+        own = set(batch.target_BW[b].tolist())
+        return softmax_loss(interests.vectors_BKD[b, k], int(batch.target_BW[b, w]), own)
+
+    dense, place_L = batch.dense, np.arange(batch.past_BL.shape[1])
+    single = []
+    for t, target in enumerate(dense.target_T.tolist()):
+        b, column = dense.row_S[dense.moment_T[t]], dense.column_S[dense.moment_T[t]]
+        known = batch.histories.valid_BL & (place_L >= column) & (column >= 0)
+        follows = np.full(len(known), dense.follows_known_S[dense.moment_T[t]])
+        with torch.no_grad():
+            then = model.user_vectors(users(follows, known)).interests
+        own = {int(dense.target_T[o]) for o in np.flatnonzero(dense.row_S[dense.moment_T] == b)}
+        if then.mask_BK[b, 0]:
+            single.append(softmax_loss(then.vectors_BKD[b, 0], target, own))
+    assert len(np.unique(dense.column_S)) > 1, "targets are foreseen from moments of their own"
+    assert abs(losses["single"].item() - np.mean(single)) < 1e-4
+    targets = [(b, w) for b, w in zip(*np.nonzero(batch.target_BW), strict=True)]
+    nearest = []
+    for b, w in targets:
+        existing = [k for k in range(1, 5) if interests.mask_BK[b, k]]
+        if existing:
+            score = psi[batch.target_BW[b, w]] @ interests.vectors_BKD[b].T
+            nearest.append(loss(b, w, max(existing, key=lambda k: float(score[k]))))
+    assert abs(losses["implicit"].item() - np.mean(nearest)) < 1e-4
+    explained = [loss(b, c, 5 + c) for b, c in zip(*np.nonzero(batch.condition_BC), strict=True)]
+    assert len(explained) > 0
+    assert abs(losses["explicit"].item() - np.mean(explained)) < 1e-4

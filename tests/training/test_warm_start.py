@@ -1,0 +1,358 @@
+"""A run goes on with newer data: what has a name that was known keeps what was learned, what is new begins anew."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from multitudes.batches.negatives import StreamingFrequency
+from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.batches.windows import eligible_targets
+from multitudes.cli.main import run
+from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.data.prepare import PrepareConfig, prepare
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.training import optimizer_state
+from multitudes.training.checkpoint import TrainingState
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.loop import fit, train, training_examples
+from multitudes.training.sharded_embedding import ITEM_TABLE
+from multitudes.training.step import compute_gradients, initial_state, optimizer_step
+from multitudes.training.trained_run import TrainedRun, named_weights
+from multitudes.training.validation import ValidationResult
+from multitudes.training.warm_start import init_frequency, last_trained_time, match_names, warm_start, warm_start_config
+
+MODEL = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
+CONFIG = RunConfig(
+    method="joint", model=MODEL, train=TrainConfig(epochs=1, batch_size=32, in_batch=64, uniform=32, final=True)
+)
+
+FILES = (optimizer_state.STATE_FILE, "weights.safetensors")
+SHARES = dict.fromkeys(INTEREST_KINDS, 1 / 3)
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, PreparedData]:
+    """Return the earlier four fifths of a world, and the whole of it, which has items of its own."""
+    folder = tmp_path_factory.mktemp("days")
+    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "whole")
+    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "early")
+    events = pl.read_parquet(folder / "whole" / "events.parquet").sort("timestamp")
+    cut = events["timestamp"].quantile(0.8)
+    new = events["item_id"].unique().sort()[::20]
+    early = events.filter((pl.col("timestamp") <= cut) & ~pl.col("item_id").is_in(new.implode()))
+    early.write_parquet(folder / "early" / "events.parquet")
+    first, second = (prepare(folder / name, folder / f"{name}-p", PrepareConfig()) for name in ("early", "whole"))
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def before(days: tuple[PreparedData, PreparedData], tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    return train(days[0], CONFIG, tmp_path_factory.mktemp("runs") / "before")
+
+
+def ids(prepared: PreparedData) -> list[str]:
+    return ["", *map(str, prepared.items["item_id"])]
+
+
+def test_known_items_keep_their_rows_and_new_ones_begin_as_in_any_training(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun
+) -> None:
+    early, whole = days
+    config = warm_start_config(CONFIG, before)
+    fresh, state = initial_state(whole, config), initial_state(whole, config)
+    warm_start(state, whole, config, SINGLE_PROCESS)
+    new, old, untrained = (m.items.id_embedding.weight.detach() for m in (state.model, before.model, fresh.model))
+    number = {item: i for i, item in enumerate(ids(early))}
+    assert set(ids(whole)) - set(number), "the later world has items of its own"
+    for i, item in enumerate(ids(whole)):
+        expected = old[number[item]] if item in number else untrained[i]
+        assert np.array_equal(new[i], expected), item
+    towers = [named_weights(model) for model in (state.model, before.model)]
+    assert np.array_equal(towers[0]["user.history.0.weight"], towers[1]["user.history.0.weight"])
+
+
+def on(config: RunConfig, run: TrainedRun) -> RunConfig:
+    """Return ``config`` as it would go on from ``run`` with all the events, were that allowed."""
+    return config.model_copy(update={"continues": str(run.path.resolve())})
+
+
+def moments(state: TrainingState) -> dict[str, Tensor]:
+    """Return what the optimisers know, by the name of a key and a weight."""
+    name = optimizer_state.weight_names(state)
+    return {
+        f"{key}/{name[f'{i}/{j}']}": torch.as_tensor(value)
+        for i, optimizer in enumerate(state.optimizers)
+        for j, values in optimizer.state.items()
+        for key, value in values.items()
+    }
+
+
+def steps(state: TrainingState, prepared: PreparedData, config: RunConfig, epoch: int) -> None:
+    """Take the steps of an epoch."""
+    examples = training_examples(prepared, config)
+    for dealt in examples.windows.epoch_batches(
+        config.train.batch_size, config.seed, epoch, config.train.epoch_batches
+    ):
+        state.position.step += 1
+        compute_gradients(state, examples, dealt, config)
+        optimizer_step(state)
+
+
+def test_going_on_with_the_same_data_is_training_on(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
+) -> None:
+    """To the bit; the control, which has the weights alone, ends elsewhere."""
+    early, ends = days[0], {}
+    two = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 2})})
+    ends["on"] = named_weights(train(early, two, tmp_path / "two").model)
+    forgetful = without_state(before, tmp_path)
+    for name, origin in (("kept", before), ("new", forgetful)):
+        state = initial_state(early, CONFIG)
+        warm_start(state, early, on(CONFIG, origin), SINGLE_PROCESS)
+        steps(state, early, CONFIG, epoch=1)
+        ends[name] = named_weights(state.model)
+    assert all(torch.equal(ends["on"][name], weight) for name, weight in ends["kept"].items())
+    assert not torch.equal(ends["on"][ITEM_TABLE], ends["new"][ITEM_TABLE]), "the control"
+
+
+def without_state(run: TrainedRun, folder: Path) -> TrainedRun:
+    """Return a copy of ``run`` as versions before wrote it: weights alone."""
+    copy = shutil.copytree(run.path, folder / "weights-alone")
+    (copy / optimizer_state.STATE_FILE).unlink()
+    return TrainedRun.open(copy)
+
+
+def test_what_the_optimiser_knew_of_an_id_follows_it_and_of_a_new_one_it_knows_nothing(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun
+) -> None:
+    early, whole = days
+    config = warm_start_config(CONFIG, before)
+    state = initial_state(whole, config)
+    warm_start(state, whole, config, SINGLE_PROCESS)
+    old, new = load_file(before.path / optimizer_state.STATE_FILE), moments(state)
+    number = {item: i for i, item in enumerate(ids(early))}
+    for key in ("exp_avg", "exp_avg_sq"):
+        was, now = old[f"{key}/{ITEM_TABLE}"], new[f"{key}/{ITEM_TABLE}"]
+        for i, item in enumerate(ids(whole)):
+            assert torch.equal(now[i], was[number[item]] if item in number else torch.zeros(8)), item
+        assert now.any()
+        name = f"{key}/user.history.0.weight"
+        assert torch.equal(new[name], old[name])
+    assert new[f"step/{ITEM_TABLE}"] == old[f"step/{ITEM_TABLE}"] == state.position.step == old["steps"] > 0
+    known = [i for i, item in enumerate(ids(whole)) if item in number]
+    places_before = [number[ids(whole)[i]] for i in known]
+    assert np.array_equal(state.frequency.interval[known], old["frequency/interval"].numpy()[places_before])
+    assert np.array_equal(state.frequency.last[known], old["frequency/last"].numpy()[places_before])
+    other = set(range(len(ids(whole)))) - set(known)
+    assert (state.frequency.last[sorted(other)] == state.position.step).all()
+
+
+@pytest.mark.parametrize("changed", [{"in_batch": 16}, {"batch_size": 16}])
+def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, changed: dict[str, int]
+) -> None:
+    config = warm_start_config(CONFIG, before)
+    config = config.model_copy(update={"train": config.train.model_copy(update=changed)})
+    state = initial_state(days[1], config)
+    warm_start(state, days[1], config, SINGLE_PROCESS)
+    expected = StreamingFrequency.uniform(days[1].n_items, config.train.in_batch)
+    init_frequency(expected, days[1].item_count, config.train.in_batch)
+    assert np.array_equal(state.frequency.interval, expected.interval)
+    assert moments(state)[f"exp_avg/{ITEM_TABLE}"].any()
+
+
+def test_kinds_of_vectors_keep_the_shares_that_they_had(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
+) -> None:
+    run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
+    fitted = {"unconditioned": 0.5, "implicit": 0.3, "explicit": 0.2}
+    assert before.shares != fitted, "the control"
+    record = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps(record | {"shares": fitted}))
+    assert train(days[1], warm_start_config(CONFIG, run), tmp_path / "after").shares == fitted
+
+
+@pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])
+def test_a_damaged_state_is_refused_by_its_name(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, damage: str
+) -> None:
+    run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
+    file = run.path / optimizer_state.STATE_FILE
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-9])
+    elif damage == "other run":
+        again = train(days[0], CONFIG.model_copy(update={"seed": 1}), tmp_path / "again")
+        shutil.copy(again.path / optimizer_state.STATE_FILE, file)
+    elif damage == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        tensors = load_file(file)
+        tensors[f"exp_avg/{ITEM_TABLE}"] = torch.cat(
+            [tensors[f"exp_avg/{ITEM_TABLE}"]] * 2
+        )  # all rows are there, and more
+        if damage == "no moments":
+            del tensors[f"exp_avg/{ITEM_TABLE}"]
+        save_file(tensors, file)
+    with pytest.raises(
+        ArtefactError, match=rf"run/{optimizer_state.STATE_FILE}: damaged, or of another model .*; remove it"
+    ):
+        train(days[1], warm_start_config(CONFIG, run), tmp_path / "after")
+    assert not (tmp_path / "after").exists()
+    file.rmdir() if file.is_dir() else file.unlink()
+    assert train(days[1], warm_start_config(CONFIG, run), tmp_path / "after").config.continues == str(run.path)
+
+
+def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_before, settings = without_state(before, tmp_path), tmp_path / "small.toml"
+    settings.write_text("[execution]\nkeep_state = false\n")
+    for origin, told in ((run_before, 1), (before, 0)):
+        out = tmp_path / f"after-{told}"
+        call = ["train", str(days[1].path), "--continue", str(origin.path), "--out", str(out)]
+        assert run([*call, "--config", str(settings)]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if "optimiser" in line]
+        assert len(said) == told
+        assert not (out / optimizer_state.STATE_FILE).exists()
+    config = warm_start_config(CONFIG, run_before)
+    state = initial_state(days[1], config)
+    warm_start(state, days[1], config, SINGLE_PROCESS)
+    assert moments(state) == {}
+    assert state.position.step == 0
+
+
+def test_how_much_of_the_data_is_known_is_said_and_data_of_others_is_refused(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["train", "--continue", str(before.path), "--out", str(tmp_path / "after")]
+    assert run([*call, str(days[1].path)]) == 0
+    later, early = (data.items["item_id"].to_list() for data in (days[1], days[0]))
+    assert f"knows {len(set(later) & set(early))} of {len(later)} items" in capsys.readouterr().err
+    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), tmp_path / "others")
+    for name in ("events", "items"):
+        file = tmp_path / "others" / f"{name}.parquet"
+        pl.read_parquet(file).with_columns(pl.col("item_id") + 1_000).write_parquet(file)
+    others = prepare(tmp_path / "others", tmp_path / "others-p", PrepareConfig())
+    assert run([*call[:-1], str(tmp_path / "never"), str(others.path)]) == 2
+    assert f"{others.path}: has no item of {days[0].path}" in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
+
+
+def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
+    days: tuple[PreparedData, PreparedData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {}
+    for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
+        left = iter(rates)
+        monkeypatch.setattr(
+            "multitudes.training.loop.judge", lambda *_, left=left: ValidationResult(next(left), SHARES)
+        )
+        settings = CONFIG.train.model_copy(update={"final": False, "epochs": len(rates)})
+        train(days[0], CONFIG.model_copy(update={"train": settings}), tmp_path / name)
+        files[name] = load_file(tmp_path / name / optimizer_state.STATE_FILE)
+    assert all(torch.equal(files["best"][name], tensor) for name, tensor in files["two"].items())
+    assert files["last"]["steps"] > files["best"]["steps"], "the control"
+
+
+def test_the_state_is_twice_as_large_as_the_weights(before: TrainedRun) -> None:
+    numbers = {name: sum(t.numel() for t in load_file(before.path / name).values()) for name in FILES}
+    rows = before.prepared.n_items + 1
+    most = 2 * numbers["weights.safetensors"] + 2 * rows
+    assert most * 0.9 < numbers[optimizer_state.STATE_FILE] < most + 100
+
+
+def test_a_rank_takes_over_its_rows(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
+    whole, config = days[1], warm_start_config(CONFIG, before)
+    one, second = initial_state(whole, config), Ranks(1, 3)
+    part = initial_state(whole, config, second)
+    warm_start(one, whole, config, SINGLE_PROCESS)
+    warm_start(part, whole, config, second)
+    own = second.own_rows(whole.n_items + 1)
+    table = one.model.items.id_embedding.weight.detach()[own]
+    assert np.array_equal(part.model.items.id_embedding.weight.detach(), table)
+    whole_state, of_rank = moments(one), moments(part)
+    for key in ("exp_avg", "exp_avg_sq"):
+        name = f"{key}/{ITEM_TABLE}"
+        assert torch.equal(of_rank.pop(name), whole_state.pop(name)[own])
+    assert of_rank.keys() == whole_state.keys()
+    assert all(torch.equal(of_rank[name], value) for name, value in whole_state.items())
+    assert np.array_equal(part.frequency.interval, one.frequency.interval)
+
+
+def test_only_what_came_since_is_trained_on(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
+) -> None:
+    whole, config = days[1], warm_start_config(CONFIG, before)
+    since = config.train.since
+    assert since == last_trained_time(before)
+    position = eligible_targets(whole, first_time_only=True, include_validation=True, since=since).to_array()
+    everything = eligible_targets(whole, first_time_only=True, include_validation=True)
+    assert 0 < len(position) < len(everything)
+    assert whole.event_time[position].min() > since
+    after = train(whole, config, tmp_path / "after")
+    assert last_trained_time(after) == whole.event_time[position].max()
+    assert after.shares == before.shares
+
+
+def test_where_nothing_came_since_no_run_is_begun(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="nothing came since then; give newer data"):
+        train(days[0], warm_start_config(CONFIG, before), tmp_path / "after")
+    assert not (tmp_path / "after").exists()
+
+
+def test_another_model_is_refused(before: TrainedRun) -> None:
+    with pytest.raises(UsageError, match="method and \\[model\\]"):
+        warm_start_config(CONFIG.model_copy(update={"method": "single"}), before)
+
+
+def test_places_are_by_name() -> None:
+    assert match_names(["", "b", "new", "a"], ["", "a", "b"]).tolist() == [0, 2, -1, 1]
+    assert match_names(["", "", "b"], ["", "a", "", "b"]).tolist() == [0, 2, 3], "an empty name is not the unknown"
+    assert match_names([""], ["", "a"]).tolist() == match_names(["", "a"], [""])[:1].tolist() == [0]
+
+
+def test_items_are_expected_among_the_negatives_by_their_share() -> None:
+    frequency = StreamingFrequency.uniform(3, 10)
+    init_frequency(frequency, np.array([0, 90, 10, 0]), 10)
+    met = frequency.probability(np.arange(4))
+    assert np.allclose(met[1:3], [1 - 0.1**10, 1 - 0.9**10])
+    assert met[3] <= 1e-5
+    assert met[1] > met[2], "control: they are not all alike"
+
+
+def test_the_run_to_go_on_from_is_not_overwritten(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
+    with pytest.raises(UsageError, match="is the run to go on from; give another --out"):
+        fit(days[1], warm_start_config(CONFIG, before), before.path, overwrite=True)
+    assert (before.path / "weights.safetensors").exists()
+
+
+def test_settings_that_going_on_does_not_take_are_refused(
+    before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.toml"
+    call = ["train", str(before.prepared.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
+    for text, options, said in (
+        ("[model]\nwidth = 16\n", [], "goes on with that run's method and [model]"),
+        ("[model]\nwidht = 16\n", [], "unknown key 'widht'"),
+        ("train = 3\n", [], "expected a table of settings"),
+        ("", ["--refit", str(before.path)], "--refit and --continue"),
+        ("", ["--method", "joint"], "--method joint: --continue takes the method of"),
+        ("", ["--method", "pinnersage"], "--method pinnersage: --continue takes the method of"),
+    ):
+        file.write_text(text)
+        assert run([*call, "--config", str(file), *options]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "after").exists()
