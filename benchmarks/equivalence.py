@@ -325,7 +325,19 @@ def _experiments(run: Recorder) -> None:
     run.call("simulate", "world.toml", "--out", "simulated", "--json", keep="simulate")
     run.files("simulated", "simulated/seed-0/arms")
     run.call("power", "--mean", "2", "--sd", "5", "--effect", "0.01", "--json", keep="power")
-    run.call("plan", "--users", "1000000", "--items", "1000000", "--events-per-day", "1000000", "--json", keep="plan")
+    run.call(
+        "plan",
+        "--users",
+        "1000000",
+        "--items",
+        "1000000",
+        "--events-per-day",
+        "1000000",
+        "--qps",
+        "100",
+        "--json",
+        keep="plan",
+    )
 
 
 def renamed(old: Json, used: set[str]) -> Json:

@@ -10,36 +10,36 @@ import typer
 from multitudes.atomic import is_disk_full, is_invalid_path, is_permission_error
 from multitudes.errors import INTERRUPTED_EXIT_CODE, MissingError, MultitudesError, UsageError
 
-# In the order in which a person meets them. Each is a module of this room with a function `command`; a module
-# imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
-VERBS: tuple[str, ...] = (
-    "demo",
-    "init",
-    "synth",
-    "validate",
-    "prepare",
-    "train",
-    "publish",
-    "releases",
-    "rollback",
-    "doctor",
-    "items",
-    "load-state",
-    "recommend",
-    "export",
-    "serve",
-    "key",
-    "evaluate",
-    "report",
-    "study",
-    "tune",
-    "simulate",
-    "plan",
-    "power",
-    "outcomes",
-    "readout",
-    "preference",
-)
+# Verb -> its module, which has the function `VERB_command`; in the order in which a person meets them. A module imports
+# nothing heavy before its command runs, which keeps `multitudes --help` fast.
+VERBS = {
+    "demo": "demo",
+    "init": "example_data",
+    "synth": "example_data",
+    "validate": "prepare",
+    "prepare": "prepare",
+    "train": "train",
+    "publish": "publish",
+    "releases": "publish",
+    "rollback": "publish",
+    "doctor": "doctor",
+    "items": "items",
+    "load-state": "serve",
+    "recommend": "recommend",
+    "export": "recommend",
+    "serve": "serve",
+    "key": "serve",
+    "evaluate": "evaluate",
+    "report": "evaluate",
+    "study": "study",
+    "tune": "study",
+    "simulate": "simulate",
+    "plan": "plan",
+    "power": "power",
+    "outcomes": "experiment",
+    "readout": "experiment",
+    "preference": "experiment",
+}
 
 # What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
@@ -70,8 +70,10 @@ def _root(
 
 
 def command_of(verb: str) -> Callable[..., None]:
-    """Return what the verb calls: `command` in the module of its name."""
-    command: Callable[..., None] = import_module(f"multitudes.cli.{verb.replace('-', '_')}").command
+    """Return what the verb calls: `VERB_command` in its module."""
+    command: Callable[..., None] = getattr(
+        import_module(f"multitudes.cli.{VERBS[verb]}"), f"{verb.replace('-', '_')}_command"
+    )
     return command
 
 

@@ -45,8 +45,8 @@ class Degradation(IntEnum):
 
     @property
     def label(self) -> str:
-        """Name for logs and measures."""
-        return self.name.lower()
+        """Name for logs and metrics; an answer that lacks nothing is ``full``."""
+        return "full" if self is Degradation.NONE else self.name.lower()
 
 
 @dataclass(frozen=True)
