@@ -46,7 +46,7 @@ def test_ablations_of_retrieval_share_the_training_of_the_plain_method(tmp_path)
     cells = planned(next(one for one in EXAMPLES if one.name == "ablations.toml"), tmp_path)
     together: dict[str, list[str]] = {}
     for (_, method), one in cells.items():
-        together.setdefault(one.training, []).append(method)
+        together.setdefault(one.training_digest, []).append(method)
     shared = sorted(sorted(methods) for methods in together.values() if len(methods) > 1)
     assert shared == [
         ["clustering", "even", "even_turns", "global_top", "turns"],

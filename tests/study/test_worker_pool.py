@@ -78,9 +78,9 @@ def test_stopping_interrupts_a_child_which_saves_what_it_has(tmp_path):
 @pytest.mark.slow
 def test_a_cell_ends_when_the_study_behind_it_is_gone(tmp_path):
     program = (
-        "import sys, time, pathlib; from multitudes.study import cell\n"
-        "cell.do = lambda *_: (pathlib.Path(sys.argv[1], 'busy').touch(), time.sleep(60))\n"
-        "sys.exit(cell.main(pathlib.Path(sys.argv[1])))"
+        "import sys, time, pathlib; from multitudes.study import worker\n"
+        "worker.compute_cell = lambda *_: (pathlib.Path(sys.argv[1], 'busy').touch(), time.sleep(60))\n"
+        "sys.exit(worker.main(pathlib.Path(sys.argv[1])))"
     )
     call = [sys.executable, "-c", program, str(tmp_path / "abc")]
     child = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=dict(os.environ))
@@ -97,10 +97,10 @@ def test_a_cell_ends_when_the_study_behind_it_is_gone(tmp_path):
 @pytest.mark.slow
 def test_a_cell_says_that_the_disk_is_full_in_words_of_the_house(tmp_path):
     program = (
-        "import errno, pathlib, sys; from multitudes.study import cell\n"
+        "import errno, pathlib, sys; from multitudes.study import worker\n"
         "def do(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
-        "cell.do = do\n"
-        "sys.exit(cell.main(pathlib.Path(sys.argv[1])))"
+        "worker.compute_cell = do\n"
+        "sys.exit(worker.main(pathlib.Path(sys.argv[1])))"
     )
     call = [sys.executable, "-c", program, str(tmp_path / "abc")]
     with subprocess.Popen(call, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:

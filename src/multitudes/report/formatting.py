@@ -48,7 +48,8 @@ def format_interval(figure: Estimate, digits: int = 3) -> str:
     """Return ``.219 [.210, .228]``."""
     if figure["mean"] is None or figure["low"] is None:
         return format_number(figure["mean"], digits)
-    return f"{format_number(figure['mean'], digits)} [{format_number(figure['low'], digits)}, {format_number(figure['high'], digits)}]"
+    mean, low, high = (format_number(figure[key], digits) for key in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def format_difference(figure: Estimate, digits: int = 3) -> str:

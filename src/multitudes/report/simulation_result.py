@@ -55,7 +55,8 @@ class SimulationResult(NamedTuple):
         """Return it as JSON has it: metrics → metric → arm → cohort."""
         metrics: dict[str, Any] = {}
         for one in self.lifts:
-            row = {key: getattr(one, key) for key in ("control", "treatment", "lift", "low", "high", "shown")}
+            row = {key: getattr(one, key) for key in ("control", "treatment", "lift", "low", "high")}
+            row["shown"] = one.significant
             metrics.setdefault(one.metric, {}).setdefault(one.arm, {})[one.cohort] = row
         spread: dict[str, dict[str, float]] = {}
         for arm, measure, value in self.spread.iter_rows():

@@ -154,8 +154,9 @@ def _head(summary: dict[str, Any]) -> str:
     failed = f"Cells that failed: {len(summary['failed'])}; they are named under"
     note = f'<p class=note>{failed} <a href="#record">{_SECTIONS["record"]}</a>.</p>\n' if summary["failed"] else ""
     return (
-        f"<h1>{escape(str(summary['name']))}</h1>\n<p class=soft>{words.count_data_sets(len(summary['data']))} · seeds {seeds} ·"
-        f" {words.describe_split(summary)}</p>\n{said}{note}<p class=soft>{escape(words.explain_verdicts(summary))}</p>"
+        f"<h1>{escape(str(summary['name']))}</h1>\n<p class=soft>"
+        f"{words.count_data_sets(len(summary['data']))} · seeds {seeds} · {words.describe_split(summary)}</p>\n"
+        f"{said}{note}<p class=soft>{escape(words.explain_verdicts(summary))}</p>"
     )
 
 

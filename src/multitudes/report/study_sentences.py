@@ -32,7 +32,8 @@ def describe_data(part: dict[str, Any]) -> str:
     """Return who was asked for what on a data set, and what its intervals do not cover."""
     alone = all(len(found["seeds"]) == 1 for found in part["methods"].values())
     return (
-        f"{part['users']:,} users with {part['targets']:,} {TARGET_LABELS[part['kind']]}, {part['budget']} candidates each."
+        f"{part['users']:,} users with {part['targets']:,} {TARGET_LABELS[part['kind']]},"
+        f" {part['budget']} candidates each."
         + (" One seed: intervals cover other users only." if alone else "")
         + (" So few users give intervals that are too narrow." if part["few_users"] else "")
     )

@@ -142,7 +142,8 @@ def read_study(file: Path) -> StudyConfig:
     if config.reference_method not in config.methods:
         known = tuple(config.methods)
         raise UsageError(
-            f"{file}: reference = '{config.reference_method}' is none of its methods{suggestion(config.reference_method, known)}"
+            f"{file}: reference = '{config.reference_method}' is none of its methods"
+            f"{suggestion(config.reference_method, known)}"
         )
     for name in config.methods:
         _check_base_methods(config, name, f"{file}: [methods.{name}]")

@@ -59,8 +59,9 @@ def _check_unchanged(name: str, tables: Path, inputs: dict[str, dict[str, Any]])
         if digest != known["sha256"]:
             what = "changed" if digest else "is gone"
             raise DataError(
-                f"{name}: {display_location(tables / file)} {what} since this study began, so its results would not belong"
-                " together; put the old file back, or write the study into another folder with --out"
+                f"{name}: {display_location(tables / file)} {what} since this study began,"
+                " so its results would not belong together; put the old file back,"
+                " or write the study into another folder with --out"
             )
 
 

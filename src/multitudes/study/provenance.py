@@ -50,7 +50,7 @@ def _cpu_model() -> str:
 
 
 _CODE_FILE = "code"  # the file, beside a training's run, that says which code began it
-_ROOMS = ("batches", "data", "evaluate", "index", "metrics", "nn", "retrieve", "train")
+_ROOMS = ("batches", "data", "evaluation", "index", "metrics", "nn", "pinnersage", "retrieval", "training")
 
 
 @cache

@@ -132,7 +132,8 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
 
     Args:
         study: folder of the study.
-        resampling: how intervals are made; None: as ``Resampling``, with more resamples where many comparisons need them.
+        resampling: how intervals are made; None: the defaults, with more resamples where many comparisons need
+            them.
         progress: told of the data sets done.
 
     Raises:
