@@ -68,14 +68,14 @@ def test_what_is_done_is_kept_and_the_rest_is_made(releases, tmp_path, monkeypat
             raise KeyboardInterrupt
         write(folder, shard, *rest)
 
-    monkeypatch.setattr("multitudes.batch_inference.runner.write_part", stopped)
+    monkeypatch.setattr("multitudes.batch_inference.runner.write_shard", stopped)
     with pytest.raises(KeyboardInterrupt):
         recommend_all(releases, out, CONFIG, shard_users=1)
     first = parts(out)
     assert list(first) == [shard_name(0)]
     with pytest.raises(ArtefactError, match="not finished; run the command that began it again"):
         read(out)
-    monkeypatch.setattr("multitudes.batch_inference.runner.write_part", write)
+    monkeypatch.setattr("multitudes.batch_inference.runner.write_shard", write)
     (out / ".part-00001.parquet.part").write_bytes(b"half of a shard, left by a killed process")
     assert recommend_all(releases, out, CONFIG, shard_users=1).users == 3
     assert parts(out)[shard_name(0)] == first[shard_name(0)]
@@ -95,13 +95,13 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(releases, tmp_path, monk
 
         write(folder, shard, cut() if shard == 2 else tables, schema)
 
-    monkeypatch.setattr("multitudes.batch_inference.runner.write_part", full)
+    monkeypatch.setattr("multitudes.batch_inference.runner.write_shard", full)
     call = ["recommend", str(releases), "--all", "--out", str(out), "--shard-users", "1"]
     assert run(call) == 5
     assert capsys.readouterr().err.count("\n") == 1
     assert list(parts(out)) == [shard_name(0), shard_name(1)]
     assert not list(out.glob(".part-*")), "what was half-written gives its room back"
-    monkeypatch.setattr("multitudes.batch_inference.runner.write_part", write)
+    monkeypatch.setattr("multitudes.batch_inference.runner.write_shard", write)
     assert run(call) == 0
     assert len(read(out)) == 3
 
@@ -131,7 +131,7 @@ def test_a_second_run_into_the_folder_is_refused_and_so_is_another_question(rele
     for config, settings, message in (
         (BatchConfig(n=5), {}, "n = 4, and this is n = 5"),
         (CONFIG, {"shard_users": 2}, "shard_users = 1, and this is shard_users = 2"),
-        (CONFIG, {"more": others}, "users = 3, and this is users = 5"),
+        (CONFIG, {"extra_users": others}, "users = 3, and this is users = 5"),
     ):
         with pytest.raises(UsageError, match=message):
             recommend_all(releases, out, config, **{"shard_users": 1, **settings})
@@ -193,20 +193,20 @@ def test_processes_side_by_side_give_the_same_answers(releases, others, tmp_path
 
 SLOWLY = """
 import sys, time
-from multitudes.batch_inference import workers
-from multitudes.batch_inference.recommender import BulkConfig
+from multitudes.batch_inference import runner
+from multitudes.batch_inference.recommender import BatchConfig
 from multitudes.batch_inference.runner import recommend_all
 
 if __name__ == "__main__":
-    recommend_all(sys.argv[1], sys.argv[2], BulkConfig(n=4), shard_users=1, processes=2)
+    recommend_all(sys.argv[1], sys.argv[2], BatchConfig(n=4), shard_users=1, processes=2)
 else:  # in a worker
-    write = workers.write_part
+    write = runner.write_shard
     def slowly(folder, shard, *rest):
         if shard:
             print("waiting", flush=True)
             time.sleep(120)
         write(folder, shard, *rest)
-    workers.write_part = slowly
+    runner.write_shard = slowly
 """
 
 

@@ -139,7 +139,7 @@ def test_a_run_that_cannot_make_their_vectors_keeps_the_items_for_one_that_can(
     run: PinnerSageRun, changed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr("multitudes.publishing.publish.new_items", lambda _: None)
+        patched.setattr("multitudes.publishing.publish.new_item_settings", lambda _: None)
         done = publish(run.path, changed)
     assert (done.carried_items, done.waiting_items, done.removed_items) == (0, 2, 2)
     assert not set(NEW) & recommended(changed)

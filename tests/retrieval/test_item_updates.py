@@ -63,7 +63,7 @@ def test_a_new_item_is_found_by_a_running_retriever_and_by_the_next_one(releases
         assert (best.item_id, best.title, best.source) == (201, "New", "unconditioned")
         assert len(recommended(retriever)) == 20, "all but the one in the history"
         assert retriever.recommend(followed_topics=["Drama"], n=1).candidates[0].item_id == 201, "under its topic"
-        assert 201 not in recommended(retriever, 10, follows=["Crime"]), "and no other"
+        assert 201 not in recommended(retriever, 10, followed_topics=["Crime"]), "and no other"
 
 
 def test_a_new_item_stands_in_histories_and_can_be_excluded(releases: Path, tmp_path: Path):
@@ -83,7 +83,7 @@ def test_a_removed_item_never_comes_back_not_even_as_a_popular_one(releases: Pat
     assert 101 in recommended(running, user_id="nobody")
     assert remove_items(releases, ids(tmp_path, 101, 112)).removed == 2
     for retriever in (running, Retriever.open(releases)):
-        for who in ({"user_id": "nobody"}, {"history": [103]}, {"follows": ["Drama"]}, {"user_id": "bob"}):
+        for who in ({"user_id": "nobody"}, {"history": [103]}, {"followed_topics": ["Drama"]}, {"user_id": "bob"}):
             assert not {101, 112} & set(recommended(retriever, **who))
         assert retriever.recommend(history=[101], n=1).candidates[0].item_id == 102, "in a history it still counts"
 
@@ -164,7 +164,7 @@ def test_a_running_retriever_looks_a_few_times_a_second_and_no_more(releases: Pa
         looked.append(now[0])
         return release
 
-    monkeypatch.setattr(Release, "refreshed", refreshed)
+    monkeypatch.setattr(Release, "latest", refreshed)
     for _ in range(100):
         now[0] += 0.01
         recommended(retriever, 1)
@@ -361,10 +361,10 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     server = Shared(factory.load_embedded(releases / "versions" / "0001" / "index"))
-    monkeypatch.setattr("multitudes.release.release.indexes.load", lambda _: server)
+    monkeypatch.setattr("multitudes.release.release.indexes.load_index", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]
-    monkeypatch.setattr(late._latest, "_look_again_s", float("inf"))
+    monkeypatch.setattr(late._latest, "_next_refresh_s", float("inf"))
     add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
     add_items(releases, table(tmp_path, item_id=[202], embedding=[[-9.0, 0.0]]))
     assert server.added == [[21], [22]], "each once"
@@ -372,7 +372,7 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
         assert recommended(retriever)[0] == 201
     assert recommended(late) == recommended(readers[0])[1:-1], "it does not know the new items yet: it does without"
     with monkeypatch.context() as killed:
-        killed.setattr(Release, "settle", interrupt)
+        killed.setattr(Release, "sync_index", interrupt)
         with pytest.raises(KeyboardInterrupt):
             remove_items(releases, ids(tmp_path, 201, 101))
     assert {1, 21} <= set(server.ids().tolist()), "the writer died before it told the server"

@@ -199,7 +199,7 @@ def test_the_thread_follows_and_ends(root: Path, monkeypatch):
             switched.set()
         return switch
 
-    monkeypatch.setattr(ReleaseWatcher, "look", looked)
+    monkeypatch.setattr(ReleaseWatcher, "poll", looked)
     current = ReleaseWatcher(root)
     current.start()
     ReleaseStore(root).rollback()

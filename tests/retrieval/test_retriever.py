@@ -161,7 +161,7 @@ def test_wrong_calls_are_refused(retriever: Retriever):
 
 
 def test_a_text_is_no_list_of_topics(retriever: Retriever):
-    with pytest.raises(UsageError, match=r"follows = 'Drama': expected a list; give \['Drama'\]"):
+    with pytest.raises(UsageError, match=r"followed_topics = 'Drama': expected a list; give \['Drama'\]"):
         retriever.recommend(followed_topics="Drama")
     with pytest.raises(UsageError, match="exclude = '101'"):
         retriever.recommend("ann", exclude="101")

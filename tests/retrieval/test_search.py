@@ -140,7 +140,7 @@ def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in
                 assert vectors.mask_BK[b, k]
             if found.kinds[k] == "explicit" and k >= 0:
                 assert item in items.index.items_of(int(vectors.topic_BK[b, k]))
-        alone = find_candidates(vectors.rows(slice(b, b + 1)), items, n, seen[b : b + 1], config)[0]
+        alone = find_candidates(vectors.select(slice(b, b + 1)), items, n, seen[b : b + 1], config)[0]
         assert alone.item_N.tolist() == chosen
         assert (alone.found_by_NK == found.found_by_NK).all()
 

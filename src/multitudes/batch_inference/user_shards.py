@@ -22,7 +22,7 @@ class UserShards:
 
         Args:
             release: whose users are answered.
-            extra_users: Parquet table of people beyond them (a path, or an address), described by history and followed_topics.
+            extra_users: Parquet table (a path or a URL) of anonymous users, with history and followed_topics.
             shard_users: users of a shard.
 
         Raises:

@@ -22,10 +22,7 @@ def write_towers(run: Run, stage: Path, conditions: int) -> None:
     """Write the towers of a trained run; ``conditions`` is the number of topics drawn per request."""
     if isinstance(run, PinnerSageRun):
         return  # clustering has settings, which the manifest holds, and no weights
-    from multitudes.publishing.onnx_export import (
-        export_item_tower,
-        export_user_tower,
-    )
+    from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
 
     export_user_tower(run, stage / USER_TOWER, conditions)
     export_item_tower(run, stage / ITEM_TOWER)

@@ -87,8 +87,8 @@ class Request:
                 a list belongs.
         """
         if self.is_anonymous == (self.user_id is not None):
-            raise UsageError("give either a user or a history and follows")
+            raise UsageError("give either a user or a history and followed topics")
         if self.n < 1:
             raise UsageError(f"{self.n} candidates were asked for; ask for at least 1")
-        for name in ("history", "follows", "exclude", "mute_topics", "boost_topics"):
+        for name in ("history", "followed_topics", "exclude", "mute_topics", "boost_topics"):
             reject_text(name, getattr(self, name))

@@ -174,7 +174,7 @@ class Retriever:
         return self._respond(serving, IdListBuilder(serving.release), requests, Degradation.NONE)
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
-        """Answer with what is popular, without tower and search; ``shortfall`` says why, to whoever reads the answer."""
+        """Recommend popular items, without tower and search; ``shortfall`` is the reason given."""
         request.check()
         serving = self._latest()
         found = self._resolve(serving, request, Degradation.NONE)
