@@ -1,14 +1,12 @@
-"""Files that appear whole or not at all, whatever ends meanwhile: a process, or the power of the machine.
+"""Write a file or a folder so that it appears complete or not at all, even if the process or the machine dies.
 
-And what says that a disk is full, or that a file is not this user's.
-
-Folders that appear whole or not at all: written beside their place, flushed to the disk, then renamed.
+The content is written under a hidden temporary name, flushed to the disk, and renamed. A rename before the flush could
+leave an empty file after a loss of power. Needs a local POSIX file system.
 """
 
-import errno
 import json
 import os
-import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,57 +14,166 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from multitudes.data.location import reject_url
 from multitudes.errors import UsageError
 from multitudes.locks import lock
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
-_INVALID_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
-_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # how NumPy says it, without a number
+
+def partial_path(path: Path, *, shared: bool = False, folder: Path | None = None) -> Path:
+    """Return the hidden name under which ``path`` is written until it is complete.
+
+    Args:
+        path: the final place of a file or a folder.
+        shared: whether several processes may write ``path`` at the same time; the name is then used once.
+            Otherwise it is fixed, so that the next writer overwrites what a killed process left.
+        folder: where the temporary file lies, on the same file system; by default the folder of ``path``.
+    """
+    unique = f".{secrets.token_hex(4)}" if shared else ""
+    return (folder or path.parent) / f".{path.name}{unique}.partial"
 
 
 @contextmanager
-def replace_file(file: Path, partial: Path) -> Iterator[None]:
-    """Let ``partial`` be written, and then take the place of ``file``; where that fails it gives its room back."""
+def replace_file(file: Path, *, shared: bool = False, folder: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
+
+    The temporary file is deleted if the block fails, so that a full disk gets its space back.
+
+    Args:
+        file: the file to create or to replace.
+        shared: see ``partial_path``.
+        folder: see ``partial_path``.
+
+    Raises:
+        OSError: the file cannot be flushed or renamed; ``file`` is as it was.
+    """
+    partial = partial_path(file, shared=shared, folder=folder)
     try:
-        yield
+        yield partial
         move_into_place(partial, file)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write ``text`` beside its place and rename it, so that no half of it is ever seen, whoever else writes there."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with replace_file(file, partial):
+    """Create or replace a text file; several processes may write it at the same time, and the last one wins."""
+    with replace_file(file, shared=True) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(file: Path, record: Mapping[str, Any]) -> None:
-    """Write ``record``, whole or not at all."""
+    """Create or replace a file with one JSON object."""
     write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
-def move_into_place(partial: Path, place: Path) -> None:
-    """Let a file that is whole take its place, of which there may be an earlier one, and wait until that is so on disk.
+def create_text(file: Path, text: str, mode: int = 0o644) -> bool:
+    """Create a text file with the permissions ``mode`` unless it exists.
 
-    Renamed before it is on the disk, it could be the place of nothing after a loss of power.
+    Returns:
+        Whether this call created it: of several processes that try at the same time, one does.
     """
+    partial = partial_path(file, shared=True)
+    try:
+        partial.touch(mode)
+        partial.chmod(mode)
+        partial.write_text(text, encoding="utf-8")
+        fsync(partial)
+        os.link(partial, file)  # unlike a rename, it fails if the file exists
+    except FileExistsError:
+        return False
+    finally:
+        partial.unlink(missing_ok=True)
+    fsync(file.parent)
+    return True
+
+
+def move_into_place(partial: Path, file: Path) -> None:
+    """Flush a complete temporary file and rename it to ``file``, which may exist; return when both are on the disk."""
     fsync(partial)
-    partial.replace(place)
-    fsync(place.parent)
+    partial.replace(file)
+    fsync(file.parent)
+
+
+@contextmanager
+def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``out`` when the block ends without an error.
+
+    If the block fails, the temporary folder is deleted, and so are the parents of ``out`` that were made for it.
+
+    Args:
+        out: the folder to create. It may exist if it is empty.
+        marker: the name of a file by which a folder of this kind is recognised; no other folder is replaced.
+        overwrite: replace ``out`` if it exists and has ``marker``.
+
+    Raises:
+        UsageError: ``out`` exists and may not be replaced, or another process is writing it.
+    """
+    _check_target(out, marker, overwrite)
+    created_parents = [parent for parent in out.parents if not parent.exists()]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _empty_partial_folder(out) as partial:
+            _check_target(out, marker, overwrite)  # another process may have created it before the lock was free
+            yield partial
+            move_folder_into_place(partial, out)
+    finally:
+        for parent in created_parents:
+            with suppress(OSError):  # it is not empty: it stays
+                parent.rmdir()
+
+
+@contextmanager
+def replace_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces ``out``, whatever that is, when the block ends without an error.
+
+    Raises:
+        UsageError: another process is writing it.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _empty_partial_folder(out) as partial:
+        yield partial
+        move_folder_into_place(partial, out)
+
+
+def move_folder_into_place(partial: Path, out: Path, *, aside: Path | None = None) -> None:
+    """Flush a complete temporary folder and rename it to ``out``, which may exist; return when both are on the disk.
+
+    Args:
+        partial: the complete folder, beside ``out``.
+        out: its final place.
+        aside: where an existing ``out`` is until the new one is in place. A process killed between the two renames
+            leaves it there. By default it is a folder with a name that is used once.
+
+    Raises:
+        OSError: it cannot be flushed or renamed; ``out`` is as it was.
+    """
+    fsync_tree(partial)
+    if not out.exists():
+        partial.rename(out)
+        fsync(out.parent)
+        return
+    holder = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) if aside is None else None
+    old = aside if holder is None else holder / out.name
+    assert old is not None
+    out.rename(old)
+    try:
+        partial.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    else:
+        fsync(out.parent)  # before the old one is deleted
+    finally:
+        shutil.rmtree(holder or old, ignore_errors=True)
 
 
 def fsync_tree(folder: Path) -> None:
-    """Wait until a folder is on the disk with all that is in it; its own name is its parent's to keep."""
+    """Flush a folder to the disk with all that is in it. Its own name is in its parent, which is not flushed."""
     for path in sorted(folder.rglob("*")):
         fsync(path)
     fsync(folder)
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -74,70 +181,36 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an error means that no space is left: libraries raise their own, in the system's words."""
-    if isinstance(error, OSError) and (error.errno in _DISK_FULL or _SHORT_WRITE.fullmatch(str(error))):
-        return True
-    return any(os.strerror(number).lower() in str(error).lower() for number in _DISK_FULL)
-
-
-def is_permission_error(error: BaseException) -> bool:
-    """Tell whether an error means that a file may not be read or written: by this user, or by anybody."""
-    return isinstance(error, OSError) and error.errno in _PERMISSION
-
-
-def is_invalid_path(error: BaseException) -> bool:
-    """Tell whether an error means that nothing can lie at a path: within a file, or under a name that is too long."""
-    return isinstance(error, OSError) and error.errno in _INVALID_PATH
-
-
 @contextmanager
-def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``out`` when the block ends well, and vanishes when it does not.
+def _empty_partial_folder(out: Path) -> Iterator[Path]:
+    """Yield the empty temporary folder of ``out``, locked against other writers; it is deleted at the end.
 
-    Args:
-        out: where the folder shall be.
-        marker: a file that tells a folder of ours; only such a folder is ever replaced.
-        overwrite: replace ``out`` if it exists and has ``marker``.
+    A folder that nobody has locked was left by a killed process, and is emptied.
 
     Raises:
-        UsageError: ``out`` exists and may not be replaced, is no path, or somebody else is writing it.
+        UsageError: another process has locked it.
     """
-    reject_url(out)
-    _check_target(out, marker, overwrite)
-    made = [folder for folder in out.parents if not folder.exists()]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    with _lock_partial(partial, out):
-        try:
-            _check_target(out, marker, overwrite)  # by now another may have ended well
-            yield partial
-            fsync_tree(partial)
-            _swap_folder(partial, out)
-            fsync(out.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            for folder in made:  # those that hold nothing; one that does stays
-                with suppress(OSError):
-                    folder.rmdir()
-
-
-@contextmanager
-def _lock_partial(partial: Path, out: Path) -> Iterator[None]:
-    """Hold the folder ``partial``, empty, against whoever else would make ``out``; one that nobody holds is a ruin.
-
-    Raises:
-        UsageError: somebody holds it.
-    """
+    partial = partial_path(out)
     partial.mkdir(exist_ok=True)
-    node = partial.stat().st_ino
-    with lock(partial, wait=False, create=False) as had:
-        # Renamed while we waited for the lock, it is another's result.
-        if not had or not partial.exists() or partial.stat().st_ino != node:
-            raise UsageError(f"{out}: is being written by another run; wait for its end, or choose another folder")
-        for ruin in partial.iterdir():
-            shutil.rmtree(ruin) if ruin.is_dir() else ruin.unlink()
-        yield
+    inode = partial.stat().st_ino
+    with lock(partial, wait=False, create=False) as is_locked:
+        # If its holder renamed it before this process had the lock, it is the holder's result.
+        if not is_locked or not _has_inode(partial, inode):
+            raise UsageError(f"{out}: another process is writing it; wait for its end, or choose another folder")
+        try:
+            for leftover in partial.iterdir():
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            yield partial
+        finally:
+            if _has_inode(partial, inode):  # after the rename, another writer may have made one of this name
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+def _has_inode(path: Path, inode: int) -> bool:
+    try:
+        return path.stat().st_ino == inode
+    except FileNotFoundError:
+        return False
 
 
 def _check_target(out: Path, marker: str, overwrite: bool) -> None:
@@ -148,18 +221,3 @@ def _check_target(out: Path, marker: str, overwrite: bool) -> None:
     if overwrite:
         raise UsageError(f"{out}: exists and has no {marker}, so it is not replaced; choose another folder")
     raise UsageError(f"{out}: exists already; choose another folder, or replace it with --overwrite")
-
-
-def _swap_folder(partial: Path, out: Path) -> None:
-    if not out.exists():
-        partial.rename(out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) / out.name
-    out.rename(old)
-    try:
-        partial.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    finally:
-        shutil.rmtree(old.parent, ignore_errors=True)

@@ -1,31 +1,53 @@
-"""Configuration: frozen pydantic models, one per component, written directly above the component they configure."""
+"""Configuration: frozen pydantic models, each defined next to the component that it configures."""
 
 import difflib
 import re
 import tomllib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from multitudes.errors import UsageError
+from multitudes.errors import RenamedWarning, UsageError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+# One section per verb that takes a configuration.
+SECTIONS = ("prepare", "spark", "model", "train", "execution", "pinnersage", "evaluate", "index", "retrieve")
+
 
 class Config(BaseModel):
-    """A frozen record of settings; unknown keys are refused with the nearest key named."""
+    """Frozen settings. An unknown key is an error that names the nearest key.
+
+    Attributes:
+        renamed: old name of a field → its name. The old name is accepted for one version, with a warning.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, values: object) -> object:
+        return current_names(cls, values) if isinstance(values, Mapping) else values
 
     @field_validator("*", mode="before")
     @classmethod
     def _reject_bool_as_number(cls, value: object, info: ValidationInfo) -> object:
-        kind = cls.model_fields[str(info.field_name)].annotation
-        kinds = {kind, *get_args(kind)}
-        if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        types = {annotation, *get_args(annotation)}
+        if isinstance(value, bool) and types & {int, float} and bool not in types:
             raise ValueError(f"expected a number, not {str(value).lower()}")
         return value
 
@@ -45,12 +67,12 @@ def _check_name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_check_name)]  # of what is written under it, or shown by it
+Name = Annotated[str, AfterValidator(_check_name)]  # of a folder, or of a row in a table
 Seeds = Annotated[tuple[int, ...], AfterValidator(_check_unique)]  # of repetitions that are compared
 
 
 def parse(model: type[C], values: dict[str, Any], where: str) -> C:
-    """Build ``model`` from ``values``; ``where`` names the source in the error.
+    """Build ``model`` from ``values``; ``where`` names their source in the error.
 
     Raises:
         UsageError: a key is unknown or a value has the wrong type or range.
@@ -62,10 +84,10 @@ def parse(model: type[C], values: dict[str, Any], where: str) -> C:
 
 
 def load_section(path: Path | None, section: str, model: type[C]) -> C:
-    """Read ``[section]`` of the TOML file ``path`` as ``model``; no file or no section gives the defaults.
+    """Read ``[section]`` of the TOML file ``path`` as ``model``; without a file or a section, the defaults.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or holds a wrong key or value.
+        UsageError: the file is missing, is not TOML, or holds a wrong key or value.
     """
     if path is None:
         return parse(model, {}, "defaults")
@@ -73,10 +95,10 @@ def load_section(path: Path | None, section: str, model: type[C]) -> C:
 
 
 def read_sections(path: Path) -> dict[str, Any]:
-    """Read a TOML file whose top level holds sections that multitudes knows.
+    """Read a TOML file in which every section is one of ``SECTIONS``.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or has an unknown section.
+        UsageError: the file is missing, is not TOML, or has an unknown section.
     """
     tables = load_toml(path, "write one with: multitudes init DIR")
     for name in tables:
@@ -85,34 +107,76 @@ def read_sections(path: Path) -> dict[str, Any]:
     return tables
 
 
-def deep_merge(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables laid over each other, the later ones over the earlier ones, at any depth."""
-    result: dict[str, Any] = {}
-    for table in tables:
-        for key, value in table.items():
-            both = isinstance(value, Mapping) and isinstance(result.get(key), dict)
-            result[key] = deep_merge(result[key], value) if both else value
-    return result
-
-
-def load_toml(path: Path, otherwise: str) -> dict[str, Any]:
-    """Read a TOML file of any kind; ``otherwise`` says what to do where there is none.
+def load_toml(path: Path, advice: str) -> dict[str, Any]:
+    """Read a TOML file; ``advice`` ends the error if it is missing.
 
     Raises:
-        UsageError: the file is missing, a folder, or no TOML.
+        UsageError: the file is missing, a folder, or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file; {otherwise}") from None
+        raise UsageError(f"{path}: no such configuration file; {advice}") from None
     except IsADirectoryError:
-        raise UsageError(f"{path}: a folder; expected a TOML file; {otherwise}") from None
+        raise UsageError(f"{path}: a folder; expected a TOML file; {advice}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from None
 
 
-# One section per verb that takes a configuration.
-SECTIONS = ("prepare", "spark", "model", "train", "execution", "pinnersage", "evaluate", "index", "retrieve")
+def deep_merge(*tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the union of nested tables; of a key that several have, the last one counts."""
+    merged: dict[str, Any] = {}
+    for table in tables:
+        for key, value in table.items():
+            are_tables = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+            merged[key] = deep_merge(merged[key], value) if are_tables else value
+    return merged
+
+
+def current_names(model: type[Config], values: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
+    """Return settings with the current names of renamed fields, at any depth.
+
+    ``Config`` does so when it is built. Call it before settings of several sources are merged or compared, since these
+    may have both names of one field.
+
+    Args:
+        model: declares what was renamed.
+        values: settings as they were given or stored.
+        warn: whether to warn of each old name; a person cannot change those in a stored record.
+
+    Raises:
+        ValueError: both names of one field are given.
+    """
+    current = dict(values)
+    for old, new in model.renamed.items():
+        if old not in current:
+            continue
+        if new in current:
+            raise ValueError(f"'{old}' is the old name of '{new}', and both are given; give only '{new}'")
+        if warn:
+            warnings.warn(
+                f"the setting '{old}' is now called '{new}'; the old name works in this version only",
+                RenamedWarning,
+                stacklevel=2,
+            )
+        current[new] = current.pop(old)
+    for name, field in model.model_fields.items():
+        inner, value = _table_model(field.annotation), current.get(name)
+        if inner is not None and isinstance(value, Mapping):
+            if get_origin(field.annotation) is dict:
+                current[name] = {
+                    key: current_names(inner, one, warn=warn) if isinstance(one, Mapping) else one
+                    for key, one in value.items()
+                }
+            else:
+                current[name] = current_names(inner, value, warn=warn)
+    return current
+
+
+def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return the end of an error about an unknown ``name``: the nearest known name, or all of them."""
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known) or 'none'}"
 
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
@@ -122,12 +186,12 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
         inner, name = _model_at(model, problem["loc"][:-1]), str(problem["loc"][-1])
         return f"unknown key '{key}'{suggestion(name, list(inner.model_fields))}"
     if isinstance(problem["input"], Mapping) and problem["type"] == "value_error":
-        # What is wrong is between the keys of a table, and the words name them.
+        # The error is about several keys of a table, and its text names them.
         return f"'{key}': {_problem_text(problem)}" if key else _problem_text(problem)
     if problem["type"] == "model_type":
-        named = f"'{key}' = " if key else ""
-        return f"{named}{problem['input']!r}: expected a table of settings"
-    if problem["type"] == "missing":  # its input is the whole table, which would bury the key
+        prefix = f"'{key}' = " if key else ""
+        return f"{prefix}{problem['input']!r}: expected a table of settings"
+    if problem["type"] == "missing":  # its input is the entire table, which would hide the key
         return f"'{key}' is missing"
     message = f"'{key}' = {problem['input']!r}: {_problem_text(problem)}"
     if problem["type"] == "literal_error" and isinstance(problem["input"], str):
@@ -137,8 +201,8 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _problem_text(problem: "ErrorDetails") -> str:
-    """Return what is wrong, in the words of a person who writes TOML: it knows no tuples."""
-    if problem["type"] == "value_error":  # a validator of ours: pydantic would put "value error" before its words
+    """Return what is wrong, in the terms of TOML, which has no tuples."""
+    if problem["type"] == "value_error":  # raised by a validator of ours; pydantic puts "value error" before its text
         return str(problem["ctx"]["error"])
     if problem["type"] == "tuple_type":
         return "expected a list, such as [1, 2]"
@@ -146,25 +210,26 @@ def _problem_text(problem: "ErrorDetails") -> str:
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """Return the model of the table at ``path``: its keys are the ones to name."""
-    kind: Any = model
+    """Return the model of the table at ``path``, whose keys the error names."""
+    annotation: Any = model
     for part in path:
-        if get_origin(kind) is dict:  # tables with names of their own, such as [arms.NAME]
-            kind = get_args(kind)[1]
+        if get_origin(annotation) is dict:  # tables with free names, such as [arms.NAME]
+            annotation = get_args(annotation)[1]
             continue
-        field = kind.model_fields.get(str(part))
+        field = annotation.model_fields.get(str(part))
         if field is None or not _is_table(field.annotation):
             break
-        kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else model
+        annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else model
 
 
-def _is_table(kind: object) -> bool:
-    inner = get_args(kind)[1] if get_origin(kind) is dict else kind
+def _is_table(annotation: object) -> bool:
+    inner = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
     return isinstance(inner, type) and issubclass(inner, BaseModel)
 
 
-def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return the end of a sentence that refuses ``name``: the nearest known one, or all of them."""
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known) or 'none'}"
+def _table_model(annotation: object) -> type[Config] | None:
+    """Return the model of a field that holds a table, an optional table or tables with free names; else None."""
+    candidates = get_args(annotation) or (annotation,)
+    models = [one for one in candidates if isinstance(one, type) and issubclass(one, Config)]
+    return models[0] if len(models) == 1 else None

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code of each kind.
+"""The exceptions, the exit code of each kind, and what an exception of the system or of a library means.
 
 ::
 
@@ -6,19 +6,28 @@
     ├── UsageError       2  wrong call or configuration
     ├── DataError        3  bad data
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
-    ├── MissingError     5  something missing: an extra, disk space, a port, the right to read or write a file
-    ├── UnavailableError 6  a remote engine that does not answer, or refuses who asks
+    ├── MissingError     5  something is missing: an extra, disk space, a port, the right to read or write a file
+    ├── UnavailableError 6  a remote system does not answer, or rejects the credentials
     │   └── StateError   6  the store of user states does not answer
-    └── StoppedError   130  a person has interrupted, and another process says so
+    └── StoppedError   130  a person interrupted a group of processes, and another process reports it
 
 A message is one line: what was given, what was expected, what to do.
 """
 
-INTERRUPTED_EXIT_CODE = 130  # exit code after Ctrl-C, as shells have it: 128 + SIGINT
+import errno
+import os
+import re
+
+INTERRUPTED_EXIT_CODE = 130  # after Ctrl-C, as shells have it: 128 + SIGINT
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+_INVALID_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy's error for a full disk has no errno
 
 
 class MultitudesError(Exception):
-    """Base of every error that is raised on purpose; carries the exit code of the command."""
+    """Base of every error that is raised on purpose; has the exit code of the command."""
 
     exit_code = 1
 
@@ -30,13 +39,13 @@ class UsageError(MultitudesError):
 
 
 class DataError(MultitudesError):
-    """The data that was given cannot be used."""
+    """The given data cannot be used."""
 
     exit_code = 3
 
 
 class ArtefactError(MultitudesError):
-    """A folder that multitudes once wrote is damaged, incomplete or of another version."""
+    """A folder written by multitudes is damaged, incomplete or of another version."""
 
     exit_code = 4
 
@@ -48,21 +57,42 @@ class MissingError(MultitudesError):
 
 
 class UnavailableError(MultitudesError):
-    """A remote engine does not answer in time, or refuses who asks. Nothing is wrong with the data or the call."""
+    """A remote system does not answer in time, or rejects the credentials. The data and the call are right."""
 
     exit_code = 6
 
 
 class StateError(UnavailableError):
-    """The store of user states does not answer in time. What was asked of it may be tried again."""
+    """The store of user states does not answer in time. The operation may be tried again."""
 
 
 class StoppedError(MultitudesError):
-    """A person has interrupted several processes, of which another one says so."""
+    """A person interrupted a group of processes, and another process of the group reports it."""
 
     exit_code = INTERRUPTED_EXIT_CODE
+
+
+class RenamedWarning(FutureWarning):
+    """A name that was used is the old one; it is accepted for one version."""
 
 
 def missing_extra(module: str, extra: str) -> MissingError:
     """Return the error for an optional package that is not installed, with the command that installs it."""
     return MissingError(f"this needs the package '{module}'; install it with: pip install 'multitudes[{extra}]'")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error means that no space is left; libraries raise their own, with the system's text."""
+    if isinstance(error, OSError) and (error.errno in _DISK_FULL or _NUMPY_SHORT_WRITE.fullmatch(str(error))):
+        return True
+    return any(os.strerror(number).lower() in str(error).lower() for number in _DISK_FULL)
+
+
+def is_permission_error(error: BaseException) -> bool:
+    """Return whether an error means that this user may not read or write a file, or that nobody may."""
+    return isinstance(error, OSError) and error.errno in _PERMISSION
+
+
+def is_invalid_path(error: BaseException) -> bool:
+    """Return whether an error means that no file can have this path: a parent is a file, or a name is too long."""
+    return isinstance(error, OSError) and error.errno in _INVALID_PATH

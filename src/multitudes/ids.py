@@ -10,7 +10,12 @@ Id = int | str
 
 
 def parse_id(text: str, id_type: IdType, what: str) -> Id:
-    """Return the id that a person typed as ``text``.
+    """Return the id that a person typed.
+
+    Args:
+        text: as typed.
+        id_type: the type of the ids of this data.
+        what: what the id is of, for the error.
 
     Raises:
         UsageError: the ids of this data are integers and ``text`` is not one.
@@ -24,10 +29,10 @@ def parse_id(text: str, id_type: IdType, what: str) -> Id:
 
 
 def reject_text(name: str, given: Sequence[Any] | None) -> None:
-    """Refuse a text where a list of ids or topics belongs: it is a sequence too, of letters that nobody means.
+    """Check that a list of ids or topics is no text: a text is a sequence too, of its letters.
 
     Raises:
-        UsageError: that is what is given.
+        UsageError: ``given`` is a text.
     """
     if isinstance(given, str):
         raise UsageError(f"{name} = {given!r}: expected a list; give [{given!r}]")

@@ -1,4 +1,4 @@
-"""Locks on files, between processes: the system takes one back when its holder ends, however it ends."""
+"""Locks on files, between processes. The system releases a lock when its holder ends, even by a crash."""
 
 import fcntl
 import os
@@ -11,26 +11,29 @@ from pathlib import Path
 def lock(
     file: Path, *, wait: bool = True, shared: bool = False, create: bool = True, remove: bool = False
 ) -> Iterator[bool]:
-    """Hold the lock of a file, and say whether it was had: always, where it is waited for.
+    """Hold the lock of a file for the block.
 
     Args:
-        file: that everybody locks who takes turns; what it holds is left alone.
-        wait: until the others are done; else who finds it locked is told so.
-        shared: beside others who share it, and with nobody who holds it alone.
-        create: the file, where there is none.
-        remove: the file, once it is no longer locked; all who take turns must say so.
+        file: the file that all processes lock; its content is left alone.
+        wait: wait until the lock is free; if False and another process holds it, yield False at once.
+        shared: share the lock with others that ask for it as shared; else hold it alone.
+        create: create the file if it is missing.
+        remove: delete the file at the end; all who lock it must do so.
+
+    Yields:
+        Whether this process holds the lock; always True with ``wait``.
 
     Raises:
-        OSError: it cannot be opened; FileNotFoundError where it is not to be made.
+        OSError: the file cannot be opened; FileNotFoundError if it is missing and ``create`` is False.
     """
-    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     descriptor = _open_descriptor(file, create)
     try:
-        fcntl.flock(descriptor, how)
-        while remove and not _is_same_file(file, descriptor):  # its holder took it away while this one waited for it
+        fcntl.flock(descriptor, operation)
+        while remove and not _is_same_file(file, descriptor):  # its holder deleted it while this process waited
             stale, descriptor = descriptor, _open_descriptor(file, create)
             os.close(stale)
-            fcntl.flock(descriptor, how)
+            fcntl.flock(descriptor, operation)
     except BlockingIOError:
         yield False
     else:
@@ -43,13 +46,13 @@ def lock(
         os.close(descriptor)
 
 
-def _open_descriptor(file: Path, make: bool) -> int:
-    # Whoever may read a file can lock it, and hold up the others: so only its owner and their group may.
-    return os.open(file, os.O_CREAT | os.O_RDWR if make else os.O_RDONLY, 0o660)
+def _open_descriptor(file: Path, create: bool) -> int:
+    # Everybody who can open a file can lock it and block the others, so only its owner and group may open it.
+    return os.open(file, os.O_CREAT | os.O_RDWR if create else os.O_RDONLY, 0o660)
 
 
 def _is_same_file(file: Path, descriptor: int) -> bool:
-    """Return whether an open file lies where it was opened."""
+    """Return whether ``file`` is still the file that was opened as ``descriptor``."""
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:

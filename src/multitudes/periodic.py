@@ -1,34 +1,40 @@
-"""What a part of a service does again and again, beside everything else, in a thread of its own."""
+"""Work that a service repeats in the background, and the check whether a file has changed."""
 
 import logging
 from collections.abc import Callable
-from threading import Event, Thread
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import Final
+
+FileSignature = tuple[int, int, int]  # inode, size, time of the last change in ns
+_UNSEEN: Final = object()
 
 
 class PeriodicTask:
-    """Calls ``do`` with ``seconds`` of rest before each call, from ``start`` to ``close``.
+    """Calls a function in a thread of its own, with a fixed pause before each call, from ``start`` to ``close``.
 
-    A call that fails is logged, and the next one is made all the same.
+    A call that raises is logged, and the calls go on.
     """
 
-    def __init__(self, seconds: float, do: Callable[[], object], name: str) -> None:
-        """Set up.
+    def __init__(self, interval_s: float, function: Callable[[], object], name: str) -> None:
+        """Create the task without starting it.
 
         Args:
-            seconds: from the end of one call to the beginning of the next, and before the first.
-            do: what is called; what it returns is passed over.
-            name: of the thread, and of the work in the log.
+            interval_s: seconds between the end of one call and the start of the next, and before the first.
+            function: what is called; its result is ignored.
+            name: of the thread, and of the task in the log.
         """
-        self._interval_s, self._function, self._name = seconds, do, name
+        self._interval_s, self._function, self._name = interval_s, function, name
         self._stop = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin; once."""
+        """Start the thread. Call it once."""
         self._thread.start()
 
     def close(self) -> None:
-        """End when the call that is under way has returned; also where nothing was begun."""
+        """Stop, and wait for a call that is running; does nothing if the task was not started."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -37,5 +43,61 @@ class PeriodicTask:
         while not self._stop.wait(self._interval_s):
             try:
                 self._function()
-            except Exception:  # whoever does something again and again must not end with one failure
+            except Exception:  # one failure must not end the task
                 logging.getLogger(__name__).exception("%s: failed; tried again", self._name)
+
+
+class FileWatch:
+    """Reports once whenever a file has changed; threads may share it.
+
+    ::
+
+        watch = FileWatch(file, interval_s=1.0)
+        if watch.poll():
+            content = read(file)
+    """
+
+    def __init__(self, file: Path, *, interval_s: float = 0.0) -> None:
+        """Watch ``file``, which need not exist; look at it at most once in ``interval_s`` seconds."""
+        self._file, self._interval_s = file, interval_s
+        self._signature: object = _UNSEEN
+        self._next_look_s = 0.0
+        self._lock = Lock()
+
+    def poll(self) -> bool:
+        """Return whether the file appeared, changed or vanished since the last call; True at the first call.
+
+        False while another thread polls, and until ``interval_s`` is over.
+
+        Raises:
+            OSError: the file cannot be examined.
+        """
+        if monotonic() < self._next_look_s or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._next_look_s = monotonic() + self._interval_s
+            signature = file_signature(self._file)
+            has_changed = signature != self._signature
+            self._signature = signature
+        finally:
+            self._lock.release()
+        return has_changed
+
+    def reset(self) -> None:
+        """Forget what was seen, so that the next ``poll`` returns True: the caller could not use the file."""
+        self._signature = _UNSEEN
+
+
+def file_signature(file: Path | None) -> FileSignature | None:
+    """Return a value that differs whenever the file has changed; None if there is none.
+
+    Raises:
+        OSError: the file cannot be examined.
+    """
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

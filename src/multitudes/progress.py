@@ -1,13 +1,19 @@
-"""How long work reports that it advances: a callable, so that no room below the commands knows a terminal."""
+"""How long work reports its progress: a callable, so that no room below the commands needs a terminal."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with the amount done, the total in the same unit, and a short note such as a loss."""
+    """Reports progress; called often, so it must be cheap."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Report once; must be cheap."""
+        """Report that ``done`` of ``total`` units are finished.
+
+        Args:
+            done: the finished amount.
+            total: the whole amount, in the same unit.
+            note: a short text, such as a loss or the name of a step.
+        """
         ...
 
 

@@ -74,7 +74,7 @@ def test_a_service_multiplies_on_one_core_unless_told_otherwise(given, kept, tmp
 def test_an_address_as_output_is_refused_and_becomes_no_folder(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == 2
-    assert re.match(r"multitudes: s3://bucket/\S+: an address, and expected is a path", capsys.readouterr().err)
+    assert re.match(r"multitudes: s3://bucket/\S+: expected a local path, got a URL", capsys.readouterr().err)
     assert not any(tmp_path.iterdir())
 
 

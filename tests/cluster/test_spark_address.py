@@ -20,7 +20,7 @@ def shop(tmp_path, monkeypatch):
     """Return a folder that the driver sees as s3://shop, and its address."""
     folder = write_hostile(tmp_path / "shop")
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr("multitudes.data.tables.place", lambda _: RemotePath("s3://shop", store, "shop"))
+    monkeypatch.setattr("multitudes.data.tables.parse_location", lambda _: RemotePath("s3://shop", store, "shop"))
     return folder
 
 

@@ -64,7 +64,7 @@ def test_tables_are_found_and_digested_as_on_the_disk(tmp_path):
         )
     there = address(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("multitudes.data.tables.place", lambda given: given)
+        patch.setattr("multitudes.data.tables.parse_location", lambda given: given)
         here, found = find_tables(folder), find_tables(there)
         assert resolve_table(there / "events").is_dir()
         with pytest.raises(UsageError, match="no such table"):
@@ -88,7 +88,7 @@ def test_a_table_that_is_shorter_than_was_listed_is_refused(tmp_path):
 
 def test_the_engine_reads_a_copy_and_names_the_address(tmp_path, monkeypatch):
     write(tmp_path / "shop")
-    monkeypatch.setattr("multitudes.data.tables.place", lambda _: address(tmp_path))
+    monkeypatch.setattr("multitudes.data.tables.parse_location", lambda _: address(tmp_path))
     (tmp_path / "engine").mkdir()
     found, _ = cleaned(tmp_path / "engine")
     assert str(found.tables["events"].file) == "mock://shop/events.parquet"

@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 
 from multitudes.data import prepare as preparing
-from multitudes.data.planted import PlantedConfig, plant
-from multitudes.data.planted import write_world as write_world
+from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.data.prepare import prepare
 from multitudes.data.prepared import ARRAYS, TEST, TRAIN, VALIDATION, PreparedData
 from multitudes.data.sample import sample_path
+from multitudes.data.synthetic import write_synthetic_tables
 from multitudes.errors import ArtefactError, DataError, UsageError
 from tests.data.tables import NOW, events, items, prepared, users, write
 
@@ -259,3 +260,13 @@ def test_the_manifest_is_documented(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     manifest = prepared(write(tmp_path)).manifest
     assert [key for key in manifest if f"`{key}`" not in page] == []
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/out", "s3a://bucket/out", "file:///tmp/out", "hdfs://host:9000/out"])
+@pytest.mark.parametrize("make", [lambda out: prepare(sample_path("movielens-small"), out), write_synthetic_tables])
+def test_a_url_is_rejected_as_output_and_becomes_no_folder(tmp_path, monkeypatch, url, make):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"expected a local path, got a URL") as rejected:
+        make(Path(url))
+    assert "://" in str(rejected.value)
+    assert list(tmp_path.iterdir()) == []

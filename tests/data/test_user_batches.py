@@ -33,7 +33,7 @@ def test_each_event_is_placed_among_those_of_its_user(events, rows):
         user_E = users.per_event(users.number_U)
         told = (user_E, columns["time"], columns["item"], columns["asked"])
         found += list(
-            zip(*(c.tolist() for c in (*told, users.position_E, users.past_E, users.tied_E, first_E)), strict=True)
+            zip(*(c.tolist() for c in (*told, users.position, users.past, users.is_tied, first_E)), strict=True)
         )
     assert seen_users == sorted({user for user, *_ in events})
     assert [event[:4] for event in found] == events

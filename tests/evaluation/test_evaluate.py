@@ -158,7 +158,7 @@ def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
     assert own["user_id"].to_list() == [100, 101, 102]
     assert own["hits"].to_list() == [2, 2, 1]
     assert own["targets"].to_list() == [2, 2, 2]
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_outcomes_name_the_user_also_where_others_have_no_such_target(tmp_path):

@@ -156,7 +156,7 @@ def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, argum
     for given in ([*arguments, "s3://shop/out"], [*arguments[:-1], f"{arguments[-1]}=s3://shop/out"]):
         found, said = refusal(capsys, *given)
         assert found == 2
-        assert "s3://shop/out: an address, and expected is a path" in said
+        assert "s3://shop/out: expected a local path, got a URL" in said
     assert [path.name for path in tmp_path.iterdir()] == ["few"]
 
 
@@ -164,7 +164,7 @@ def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, argum
 def test_an_output_without_an_option_is_refused_at_an_address(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     found, said = refusal(capsys, *arguments, "s3://shop/out")
-    assert (found, "s3://shop/out: an address, and expected is a path" in said) == (2, True)
+    assert (found, "s3://shop/out: expected a local path, got a URL" in said) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

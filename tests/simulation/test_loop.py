@@ -130,7 +130,7 @@ def test_a_day_that_ended_between_its_two_logs_is_lived_again_and_is_the_same(tm
         folder / "served" / day_file_name(last),
     ):
         file.unlink()
-    (folder / "events" / f".{day_file_name(last - 1)}.part").write_bytes(b"half of it")  # what a kill leaves
+    (folder / "events" / f".{day_file_name(last - 1)}.partial").write_bytes(b"half of it")  # what a kill leaves
     simulate(config, tmp_path / "broken")
     for broken, whole in zip(logs(tmp_path / "broken", "popular"), logs(tmp_path / "whole", "popular"), strict=True):
         assert broken.equals(whole)

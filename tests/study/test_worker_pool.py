@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from multitudes.errors import MissingError
-from multitudes.study.worker_pool import WorkerPool, cores
+from multitudes.study.worker_pool import WorkerPool
+from multitudes.threads import available_cores
 
 HEAD = "import json, os, pathlib, signal, sys, time\nfolder, job = pathlib.Path(sys.argv[1]), sys.stdin.readline()\n"
 RESULT = "(folder / 'result-validation.json').write_text(json.dumps({'threads': os.environ['OMP_NUM_THREADS']}))"
@@ -28,7 +29,7 @@ def run(folder, program, processes=1, report=lambda *_: None):
 
 
 def test_each_child_gets_its_part_of_the_cores(tmp_path):
-    assert run(tmp_path, RESULT, processes=cores()) is None
+    assert run(tmp_path, RESULT, processes=available_cores()) is None
     assert json.loads((tmp_path / "abc" / "result-validation.json").read_text()) == {"threads": "1"}
 
 

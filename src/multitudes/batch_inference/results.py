@@ -14,8 +14,6 @@ Everybody's answers for the next system: JSON lines, one user a line, or flat Pa
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,9 +54,8 @@ def shard_name(shard: int) -> str:
 
 def write_shard(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     """Write a shard beside its place and rename it when it is on the disk; with its counts, for who goes on later."""
-    draft = folder / f".{shard_name(shard)}.part"
-    with replace_file(folder / shard_name(shard), draft):
-        _write_shard_file(draft, shard, tables, schema)
+    with replace_file(folder / shard_name(shard)) as partial:
+        _write_shard_file(partial, shard, tables, schema)
 
 
 def _write_shard_file(draft: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
@@ -225,19 +222,15 @@ def _batches(parts: list[Path]) -> Iterator[Any]:
 
 @contextmanager
 def _replace_file(file: Path) -> Iterator[Path]:
-    """Give the name of a hidden file beside ``file`` that takes its place at the end, or vanishes with an error.
+    """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
 
     Raises:
         UsageError: the folder of ``file`` does not exist.
     """
     if not file.parent.is_dir():
         raise UsageError(f"{file}: the folder {file.parent} does not exist; make it first")
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
-    os.close(descriptor)
-    draft = Path(name)
-    with replace_file(file, draft):
-        yield draft
-        draft.chmod(0o644)  # mkstemp's files are for their owner alone
+    with replace_file(file, shared=True) as partial:
+        yield partial
 
 
 def _write_jsonl(batches: Iterator[Any], file: Path) -> int:

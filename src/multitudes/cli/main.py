@@ -7,8 +7,15 @@ from importlib import import_module
 
 import typer
 
-from multitudes.atomic import is_disk_full, is_invalid_path, is_permission_error
-from multitudes.errors import INTERRUPTED_EXIT_CODE, MissingError, MultitudesError, UsageError
+from multitudes.errors import (
+    INTERRUPTED_EXIT_CODE,
+    MissingError,
+    MultitudesError,
+    UsageError,
+    is_disk_full,
+    is_invalid_path,
+    is_permission_error,
+)
 
 # Verb -> its module, which has the function `VERB_command`; in the order in which a person meets them. A module imports
 # nothing heavy before its command runs, which keeps `multitudes --help` fast.

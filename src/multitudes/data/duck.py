@@ -11,14 +11,13 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from multitudes.atomic import is_disk_full
 from multitudes.data.canonical_columns import DUCKDB_SUFFIX
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
 from multitudes.data.schemas import COLUMN_ROLES
 from multitudes.data.table_files import list_shards
-from multitudes.errors import DataError, MissingError, UsageError
+from multitudes.errors import DataError, MissingError, UsageError, is_disk_full
 from multitudes.progress import Progress, silent
 
 # A sum is finite only if every number is. An empty list is no embedding.

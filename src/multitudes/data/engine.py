@@ -91,11 +91,11 @@ class Engine(Protocol):
         ...
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix of the notation that ``file_relation`` reads: an engine may have made Parquet of the file."""
+        """Return the suffix of the format that ``file_relation`` reads; an engine may have converted it to Parquet."""
         ...
 
     def column_types(self, relation: str) -> Mapping[str, str]:
-        """Return the columns of a relation with their types in DuckDB's words, without ``file_row_sql``."""
+        """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
         ...
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:

@@ -169,7 +169,7 @@ class EventArrays:
                 known_E = columns["event_item"] > 0
                 item_E = number_I[columns["event_item"]]
                 file.write(item_E.tobytes())
-                yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.tied_E}
+                yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.is_tied}
 
     def read(self, *names: str) -> Iterator[tuple[UserEvents, Columns]]:
         """Yield the events of some users at a time, with the columns of these names."""
@@ -199,7 +199,7 @@ class EventArrays:
             yield {
                 **{f"event_{name}": column for name, column in columns.items()},
                 "event_after_follows": columns["after"],
-                "event_past": users.past_E,
+                "event_past": users.past,
                 "event_first": users.first_with_item(columns["item"], columns["weight"] > 0),
             }
 

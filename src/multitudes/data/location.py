@@ -214,8 +214,8 @@ def reject_url(path: str | Path) -> None:
     """
     if is_url(path):
         raise UsageError(
-            f"{display_location(path)}: an address, and expected is a path: what is written here is mapped into memory, or renamed"
-            " when it is whole. Write it to this machine, and copy it there"
+            f"{display_location(path)}: expected a local path, got a URL: files written here are mapped into memory or"
+            " renamed. Write to this machine, and copy the result there"
         )
 
 

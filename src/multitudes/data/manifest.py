@@ -69,7 +69,7 @@ class EventCounter:
         count("positives", positive_E)
         count("valid_events", columns["event_valid"])
         count("events_of_rare_items", columns["known"] & ~named_E)
-        earliest_U = np.minimum.reduceat(columns["event_split"], users.start_U)
+        earliest_U = np.minimum.reduceat(columns["event_split"], users.starts)
         for code, part in enumerate(_SPLITS):
             within_E = columns["event_split"] == code
             held_E = target_E & within_E

@@ -110,6 +110,7 @@ def prepare(
     earlier = None if append is None else open_base(Path(append), recorded, logs)
     keeps = appendable or earlier is not None
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    reject_url(out)
     with create_folder(out, "manifest.json", overwrite) as folder:
         with open_configured_engine(config, spark, folder) as engine:
             cleaned = clean_tables(

@@ -25,7 +25,6 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from multitudes.atomic import is_disk_full
 from multitudes.data import canonical_columns, table_files
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
@@ -33,7 +32,7 @@ from multitudes.data.location import Location, RemotePath
 from multitudes.data.spark_errors import JOB_ERRORS, is_connection_lost
 from multitudes.data.spark_sql import duckdb_type, render, render_with_keys
 from multitudes.data.table_files import SHARD_PATTERN, list_shards
-from multitudes.errors import DataError, UnavailableError
+from multitudes.errors import DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
 
 _HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # of Arrow, and as Hadoop calls them

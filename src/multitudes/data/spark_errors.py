@@ -6,9 +6,8 @@ from py4j.protocol import Py4JError
 from pyspark import __version__ as version
 from pyspark.errors import PySparkException
 
-from multitudes.atomic import is_disk_full
 from multitudes.data.engine import first_line
-from multitudes.errors import MissingError, MultitudesError, UnavailableError
+from multitudes.errors import MissingError, MultitudesError, UnavailableError, is_disk_full
 
 JOB_ERRORS = (PySparkException, Py4JError)
 _LOST = (

@@ -64,10 +64,7 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
             raise missing_extra(module, "spark")
     check_java(_java_modules())
     from multitudes.data.spark import SparkEngine  # noqa: PLC0415 (the extra)
-    from multitudes.data.spark_errors import (
-        JOB_ERRORS,
-        explain_error,
-    )
+    from multitudes.data.spark_errors import JOB_ERRORS, explain_error  # noqa: PLC0415 (the extra)
 
     with _open_session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
         try:

@@ -55,9 +55,9 @@ def by_user(users: UserEvents, validation_share: float, test_share: float) -> ND
     A part takes whole moments until it has its share of the events (at least one), but leaves one moment each to the
     parts before it.
     """
-    past_E = users.past_E
-    moment_E = np.cumsum(users.new_time_E, dtype=np.int64)
-    nth_E = moment_E - users.per_event(moment_E[users.start_U]) + 1  # among those of the user, from 1
+    past_E = users.past
+    moment_E = np.cumsum(users.is_new_time, dtype=np.int64)
+    nth_E = moment_E - users.per_event(moment_E[users.starts]) + 1  # among those of the user, from 1
     moments_U = _max_per_user(users, nth_E)
     full_E = users.per_event(users.events_U)
 
@@ -74,7 +74,7 @@ def by_user(users: UserEvents, validation_share: float, test_share: float) -> ND
 
 def leave_one_out(users: UserEvents) -> NDArray[np.uint8]:
     """Hold out the last two events of users who have three."""
-    left_E = users.per_event(users.events_U) - users.position_E  # 1 = the last
+    left_E = users.per_event(users.events_U) - users.position  # 1 = the last
     held_E = users.per_event(users.events_U >= 3)
     return _split_codes(held_E & (left_E <= 2), held_E & (left_E == 1))
 
@@ -117,7 +117,7 @@ def _target_count(events_U: NDArray[np.int64], share: float) -> NDArray[np.float
 
 
 def _max_per_user(users: UserEvents, value_E: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.maximum.reduceat(value_E, users.start_U)
+    return np.maximum.reduceat(value_E, users.starts)
 
 
 def _split_codes(held_E: NDArray[np.bool_], test_E: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from multitudes.atomic import create_folder, write_json
 from multitudes.config import Config
+from multitudes.data.location import reject_url
 from multitudes.data.planted import START_S, sample_distinct
 from multitudes.errors import UsageError
 from multitudes.progress import Progress, silent
@@ -171,6 +172,7 @@ def write_synthetic_tables(
         UsageError: the sizes do not go together, or ``out`` exists.
     """
     config = config or SynthConfig()
+    reject_url(out)
     with create_folder(Path(out), MARKER, overwrite) as folder:
         world = SynthWorld.from_config(config)
         names = pa.array([f"topic-{topic:05d}" for topic in range(config.topics)])

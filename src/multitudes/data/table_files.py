@@ -12,9 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from multitudes.atomic import is_disk_full
 from multitudes.data.location import Location, open_for_arrow
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, is_disk_full
 
 
 def table_sha256(table: Location) -> str:

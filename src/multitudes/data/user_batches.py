@@ -31,33 +31,33 @@ class UserEvents:
     time_E: NDArray[np.int64]
 
     @cached_property
-    def start_U(self) -> NDArray[np.int64]:
+    def starts(self) -> NDArray[np.int64]:
         """Where each user's events begin (U)."""
         return np.cumsum(self.events_U) - self.events_U
 
     @cached_property
-    def new_time_E(self) -> NDArray[np.bool_]:
+    def is_new_time(self) -> NDArray[np.bool_]:
         """Whether an event is the first of its user's at its time (E)."""
         opens_E = np.ones(len(self.time_E), dtype=np.bool_)
         np.not_equal(self.time_E[1:], self.time_E[:-1], out=opens_E[1:])
-        opens_E[self.start_U] = True
+        opens_E[self.starts] = True
         return opens_E
 
     @cached_property
-    def position_E(self) -> NDArray[np.int64]:
+    def position(self) -> NDArray[np.int64]:
         """The position of each event among its user's, from 0 (E)."""
-        return np.arange(len(self.time_E)) - self.per_event(self.start_U)
+        return np.arange(len(self.time_E)) - self.per_event(self.starts)
 
     @cached_property
-    def past_E(self) -> NDArray[np.int64]:
+    def past(self) -> NDArray[np.int64]:
         """How many events of the user are strictly before this one's time (E)."""
-        first = np.flatnonzero(self.new_time_E)
-        return np.repeat(self.position_E[first], np.diff(first, append=len(self.time_E)))
+        first = np.flatnonzero(self.is_new_time)
+        return np.repeat(self.position[first], np.diff(first, append=len(self.time_E)))
 
     @cached_property
-    def tied_E(self) -> NDArray[np.bool_]:
+    def is_tied(self) -> NDArray[np.bool_]:
         """Whether the user has another event at the same time (E)."""
-        alone_E: NDArray[np.bool_] = self.new_time_E & np.append(self.new_time_E[1:], True)
+        alone_E: NDArray[np.bool_] = self.is_new_time & np.append(self.is_new_time[1:], True)
         return ~alone_E
 
     def per_event(self, value_U: NDArray[Kind]) -> NDArray[Kind]:
@@ -66,7 +66,7 @@ class UserEvents:
 
     def any_event(self, true_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return whether each user has an event of which it is true."""
-        return np.logical_or.reduceat(true_E, self.start_U)
+        return np.logical_or.reduceat(true_E, self.starts)
 
     def first_with_item(self, item_E: NDArray[np.int32], asked_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which of the events asked for are the first of these of their user with their item."""

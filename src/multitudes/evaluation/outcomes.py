@@ -101,10 +101,9 @@ def outcome_table(user_id: pl.Series, kind: str, targets: Measures, lists: dict[
 
 
 def write_outcomes(frame: pl.DataFrame, file: Path) -> None:
-    """Write the table beside its place and rename it, so that no half of it is ever seen."""
-    temporary = file.with_name(f".{file.name}.part")
-    with replace_file(file, temporary):
-        frame.write_parquet(temporary)
+    """Create or replace the file of the table at once, so that no reader sees half of it."""
+    with replace_file(file) as partial:
+        frame.write_parquet(partial)
 
 
 def _counts_by_class(held: HeldOut, items: ItemFacts, counted_T: NDArray[np.bool_], noun: str) -> Measures:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from multitudes.atomic import move_into_place, write_text
+from multitudes.atomic import replace_file, write_text
 from multitudes.ids import Id
 from multitudes.logs import folder as places
 
@@ -101,7 +101,6 @@ def _erase_from_segment(folder: Path, part: Path, user_id: Id) -> int:
     if gone == total:
         part.unlink()
     elif gone:
-        partial = places.partial_path(folder, part)
-        rows.filter(~theirs.fill_null(value=False)).sink_parquet(partial)
-        move_into_place(partial, part)
+        with replace_file(part, folder=places.working_folder(folder)) as partial:
+            rows.filter(~theirs.fill_null(value=False)).sink_parquet(partial)
     return int(gone)

@@ -91,11 +91,6 @@ def segment_path(folder: Path, spool: Path) -> Path:
     return folder / f"{spool.stem}{SEGMENT_SUFFIX}"
 
 
-def partial_path(folder: Path, part: Path) -> Path:
-    """Return where a part is written until it is whole."""
-    return working_folder(folder) / f"{part.name}.partial"
-
-
 def lock_log(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
     """Hold the one right to make, rewrite and remove files of a log that are no longer appended to.
 

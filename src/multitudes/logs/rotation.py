@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multitudes.atomic import move_into_place
+from multitudes.atomic import move_into_place, partial_path
 from multitudes.logs import erasure, lines, schemas, spool
 from multitudes.logs import folder as places
 from multitudes.logs.erasure import SpoolErasure
@@ -105,7 +105,7 @@ def rotate_spools(folder: Path, log: LogName, kinds: IdTypes) -> RotationResult:
 
 def _rotate_spool(folder: Path, file: Path, log: LogName, kinds: IdTypes) -> RotationResult:
     part = places.segment_path(folder, file)
-    partial = places.partial_path(folder, part)
+    partial = partial_path(part, folder=places.working_folder(folder))
     total, asked = RotationResult(), erasure.erasures_in_spool(folder, file)
     with pq.ParquetWriter(partial, _to_arrow(pl.DataFrame(schema=schemas.segment_columns(log, kinds))).schema) as out:
         for chunk, torn in _chunks(file):

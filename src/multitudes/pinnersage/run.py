@@ -8,8 +8,6 @@
 The run holds the vectors that it was made with, so it stays what it is when their source changes.
 """
 
-import shutil
-import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -17,7 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.atomic import fsync, fsync_tree
+from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.config import Config, parse
@@ -151,20 +149,10 @@ def _is_same_run(record: dict[str, Any], found: dict[str, Any]) -> bool:
 
 
 def _write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
-    """Write a run beside its place and put it there, in place of what is there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    """Create or replace the folder of a run."""
+    with replace_folder(out) as partial:
         np.save(partial / _VECTORS, vectors_ID, allow_pickle=False)
         write_record(partial, record)
-        partial.chmod(0o755)
-        fsync_tree(partial)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-        fsync(out.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _source_vectors(prepared: PreparedData, config: PinnerSageConfig) -> NDArray[np.float32]:

@@ -24,15 +24,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.atomic import fsync, move_into_place
+from multitudes.atomic import fsync, replace_file
 from multitudes.errors import ArtefactError
 
 FORMAT: Final = "multitudes-changes"
 FORMAT_VERSION: Final = 1
 _FRAME = struct.Struct("<QII")
 _REPAIR = "publish again, or remove the file and give its items anew"
-
-Signature = tuple[int, int, int]  # inode, size and time of the last change: cheap to look at
 
 
 class Delta(NamedTuple):
@@ -63,17 +61,6 @@ def delta_log_file(release: Path) -> Path | None:
 def release_identity(release: Path) -> str:
     """Return what tells a release from another of the same name."""
     return hashlib.sha256((release / "manifest.json").read_bytes()).hexdigest()
-
-
-def file_signature(file: Path | None) -> Signature | None:
-    """Return what changes whenever the file does; None: there is none."""
-    if file is None:
-        return None
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def append_delta(file: Path, owner: str, delta: Delta) -> int:
@@ -139,9 +126,8 @@ def _whole_records(file: Path, owner: str, start: int) -> tuple[list[memoryview]
 def _create_log(file: Path, owner: str) -> None:
     """Let the file appear with its first line, so that there is never half of one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}")
-    draft.write_bytes(_header(owner))
-    move_into_place(draft, file)
+    with replace_file(file) as partial:
+        partial.write_bytes(_header(owner))
     fsync(file.parent.parent)
 
 

@@ -22,7 +22,8 @@ from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
-from multitudes.release.delta_log import Delta, Signature
+from multitudes.periodic import FileSignature
+from multitudes.release.delta_log import Delta
 from multitudes.release.id_mapping import ItemName
 
 T = TypeVar("T", bound=np.generic)
@@ -178,7 +179,7 @@ class AppliedDeltas:
 
     inputs: RowOverlay
     end: int = 0
-    signature: Signature | None = None
+    signature: FileSignature | None = None
 
     @classmethod
     def none(cls, width: int) -> "AppliedDeltas":

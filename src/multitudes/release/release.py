@@ -47,6 +47,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index import factory as indexes
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
+from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release import manifest as manifests
 from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
@@ -130,7 +131,7 @@ class Release:
             ArtefactError: the file of changes is damaged, or is not the one that was read before.
         """
         file = delta_log.delta_log_file(self.path)
-        signature = delta_log.file_signature(file)
+        signature = file_signature(file)
         if file is None or signature == self.since.signature:
             return self
         if self.since.signature is not None and (signature is None or signature[0] != self.since.signature[0]):

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.atomic import fsync, fsync_tree, move_into_place
+from multitudes.atomic import move_folder_into_place, write_text
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import lock
 from multitudes.release.manifest import MANIFEST
@@ -64,10 +64,8 @@ class ReleaseStore:
             OSError: the disk is full or broken; the release that served before still does.
         """
         stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
-        fsync_tree(stage)
         version = f"{self._newest_number() + 1:04d}"
-        stage.rename(self._folder(version))
-        fsync(self.root / _VERSIONS)
+        move_folder_into_place(stage, self._folder(version))
         self._switch(version)
         return version
 
@@ -170,9 +168,7 @@ class ReleaseStore:
         return int(versions[-1]) if versions else 0
 
     def _switch(self, version: str) -> None:
-        draft = self.root / f".{CURRENT}"
-        draft.write_text(version + "\n", encoding="utf-8")
-        move_into_place(draft, self.root / CURRENT)
+        write_text(self.root / CURRENT, version + "\n")
 
     def _remove_abandoned_stages(self) -> None:
         # Under the lock no other publisher lives, so whatever is staged was left by one that died.

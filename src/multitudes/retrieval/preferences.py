@@ -18,7 +18,7 @@ from multitudes.release.release import Release
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request
-from multitudes.seeding import stream_seed
+from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
 
 def draw_topics(
@@ -48,7 +48,9 @@ def draw_topics(
     names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
     seeds = {name: stream_seed(seed, "conditions", name) for name in set(names)}
     base_B = np.array([seeds[name] for name in names], dtype=np.uint64)
-    key_BF = _splitmix64(_splitmix64(base_B + user_B.astype(np.uint64))[:, None] + follow_BF.astype(np.uint64))
+    key_BF = _next_splitmix64(
+        _next_splitmix64(base_B + user_B.astype(np.uint64))[:, None] + follow_BF.astype(np.uint64)
+    )
     key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
     later_BF = np.zeros(follow_BF.shape, dtype=np.bool_) if first_BF is None else ~first_BF
     order_BC = np.lexsort((key_BF, later_BF), axis=1)[:, :topics]
@@ -57,12 +59,8 @@ def draw_topics(
     return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC
 
 
-def _splitmix64(number: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit numbers (SplitMix64's finaliser): neighbours in, unrelated numbers out."""
-    number = number + np.uint64(0x9E3779B97F4A7C15)
-    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(number ^ (number >> np.uint64(31)))
+def _next_splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return splitmix64(state + GOLDEN_GAMMA)
 
 
 FEWER_VECTORS = 3  # vectors that are left where there is time for few

@@ -17,9 +17,8 @@ import numpy as np
 
 from multitudes.batches.histories import MAX_FOLLOWED_TOPICS
 from multitudes.errors import MultitudesError
-from multitudes.periodic import PeriodicTask
+from multitudes.periodic import FileWatch, PeriodicTask
 from multitudes.release import manifest as manifests
-from multitudes.release.delta_log import Signature, file_signature
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request, time_shortfall
@@ -57,7 +56,8 @@ class ReleaseWatcher:
         folder = Path(folder)
         self._store = None if (folder / manifests.MANIFEST).exists() else ReleaseStore(folder)
         self._config, self._cached_users = config, cached_users
-        self._signature = self._read_signature()
+        self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
+        self._has_changed()  # before the release is opened, so that a later change is noticed
         self._retriever = self._open(folder if self._store is None else self._store.folder())
         self._switches = self._rejections = 0
         self._problem, self._polls_until_retry = "", 0
@@ -83,10 +83,9 @@ class ReleaseWatcher:
     def poll(self) -> bool:
         """Look once whether another release is current, and switch to it; return whether that was so."""
         try:
-            found = self._read_signature()
-            if found == self._signature and not self._should_retry():
+            if not self._has_changed() and not self._should_retry():
                 return False
-            self._signature, self._polls_until_retry = found, _POLLS_UNTIL_RETRY
+            self._polls_until_retry = _POLLS_UNTIL_RETRY
             return self._switch()
         except (MultitudesError, OSError) as error:
             self._reject(str(error))
@@ -121,8 +120,8 @@ class ReleaseWatcher:
         self._polls_until_retry -= 1
         return bool(self._problem) and self._polls_until_retry <= 0
 
-    def _read_signature(self) -> Signature | None:
-        return None if self._store is None else file_signature(self._store.root / CURRENT)
+    def _has_changed(self) -> bool:
+        return self._watch is not None and self._watch.poll()
 
 
 _WARM_UP_USERS = 8

@@ -14,12 +14,11 @@ import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from time import monotonic
 from typing import Final, Literal, cast, get_args
 
 from multitudes.atomic import write_text
 from multitudes.errors import MissingError, UsageError
+from multitudes.periodic import FileWatch
 
 KeyScope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
@@ -103,8 +102,7 @@ class ApiKeys:
             MissingError: there is none.
         """
         self._file = file
-        self._reloading, self._next_check_s = Lock(), 0.0
-        self._signature: tuple[int, int, int] | None = None
+        self._watch = FileWatch(file, interval_s=_RELOAD_INTERVAL_S)
         self._keys: list[ApiKey] = []
         self._reload_if_changed()
         if not self._keys:
@@ -112,14 +110,11 @@ class ApiKeys:
 
     def find(self, given: str) -> ApiKey | None:
         """Return the key that was given, or None; the time it takes does not tell how near a wrong one is."""
-        if monotonic() >= self._next_check_s and self._reloading.acquire(blocking=False):
-            try:
-                self._reload_if_changed()
-            except (UsageError, MissingError, OSError):
-                self._keys = []  # whoever damaged or removed the file shut the door, not opened it
-                self._signature = None
-            finally:
-                self._reloading.release()
+        try:
+            self._reload_if_changed()
+        except (UsageError, MissingError, OSError):
+            self._keys = []  # with a damaged or removed file, no key is valid
+            self._watch.reset()
         sha256, found = key_digest(given), None
         for key in self._keys:
             if hmac.compare_digest(key.sha256, sha256):
@@ -127,12 +122,5 @@ class ApiKeys:
         return found
 
     def _reload_if_changed(self) -> None:
-        self._next_check_s = monotonic() + _RELOAD_INTERVAL_S
-        try:
-            stat = self._file.stat()
-            signature = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            signature = None
-        if signature is None or signature != self._signature:
+        if self._watch.poll():
             self._keys = read_keys(self._file)
-            self._signature = signature

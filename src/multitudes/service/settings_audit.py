@@ -1,6 +1,5 @@
 """What settings risk: each a line with what to do, before anybody is served."""
 
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from multitudes.release.inspection import Finding
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.settings import ServeConfig
+from multitudes.threads import available_cores
 
 _LARGE_BODY: Final = 16 << 20  # bytes; 256 requests of a batch with long histories are a few MB
 _SLOW_S: Final = 60.0  # in which a client may send a head or a body
@@ -65,7 +65,7 @@ def _audit_limits(settings: ServeConfig) -> Iterator[Finding]:
             yield _warning(
                 f"[http] {name} = {seconds:g}: slow clients hold connections so long; give at most {_SLOW_S:g}"
             )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     if server.workers > cores:
         yield _warning(
             f"[server] workers = {server.workers}, and this machine has {cores} processors; give at most as many"

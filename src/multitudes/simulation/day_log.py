@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.atomic import move_into_place
+from multitudes.atomic import replace_file
 from multitudes.logs.schemas import IdTypes, segment_columns
 from multitudes.simulation.actions import NOTHING, Actions
 from multitudes.simulation.policy import SOURCES, CandidateLists
@@ -60,9 +60,8 @@ def write_day(folder: Path, day: DayRecord, topics: tuple[str, ...]) -> None:
     )
     for log, table in (("served", _served_table(day, topics)), ("events", done)):
         (folder / log).mkdir(parents=True, exist_ok=True)
-        partial = folder / log / f".{day_file_name(day.day)}.part"
-        table.write_parquet(partial)
-        move_into_place(partial, folder / log / day_file_name(day.day))
+        with replace_file(folder / log / day_file_name(day.day)) as partial:
+            table.write_parquet(partial)
 
 
 def read_visits(folder: Path, day: int, slots: int) -> Visits:

@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from multitudes.seeding import stream_seed
+from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
 Key = NDArray[np.integer] | int
 Bits = NDArray[np.uint64]
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_ROUNDS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
-_LAST = np.uint64(31)
 _TAIL = np.uint64(11)  # 64 bits → the 53 of a float64
 _STEP = 2.0**-53
 
@@ -41,14 +38,5 @@ def exponential(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
 def _bits(seed: int, name: str, keys: tuple[Key, ...]) -> Bits:
     state = np.full(1, stream_seed(seed, name), dtype=np.uint64)
     for key in keys:
-        state = _mix((state + _GOLDEN) ^ np.asarray(key, dtype=np.int64).view(np.uint64))
+        state = splitmix64((state + GOLDEN_GAMMA) ^ np.asarray(key, dtype=np.int64).view(np.uint64))
     return state.reshape(np.broadcast_shapes(*(np.shape(key) for key in keys)))
-
-
-def _mix(bits: Bits) -> Bits:
-    """Return the finaliser of splitmix64; ``bits`` is written over."""
-    for shift, factor in _ROUNDS:
-        bits ^= bits >> shift
-        bits *= factor
-    bits ^= bits >> _LAST
-    return bits

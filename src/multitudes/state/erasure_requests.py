@@ -5,11 +5,11 @@ The first word is a secret, each other one the name of a user under it (``arriva
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
-from multitudes.atomic import fsync
+from multitudes.atomic import create_text
 from multitudes.ids import Id
+from multitudes.periodic import FileSignature, file_signature
 from multitudes.state.validation import SECRET_BYTES, user_digest
 
 
@@ -18,7 +18,8 @@ class ErasureRequests:
 
     def __init__(self, file: Path) -> None:
         """Take a file, which is made with the first mark."""
-        self._file, self._size, self._digests = file, 0, frozenset[str]()
+        self._file, self._digests = file, frozenset[str]()
+        self._signature: FileSignature | None = None
         self._secret = b""
 
     def add(self, user_id: Id) -> None:
@@ -42,19 +43,13 @@ class ErasureRequests:
         return bool(self._secret) and user_digest(user_id, self._secret).hex() in self._digests
 
     def _refresh(self) -> None:
-        size = self._file.stat().st_size if self._file.exists() else 0
-        if size != self._size:
+        signature = file_signature(self._file)
+        if signature != self._signature:
             secret, *marked = self._file.read_text(encoding="ascii").split()
-            self._secret, self._digests, self._size = bytes.fromhex(secret), frozenset(marked), size
+            self._secret, self._digests, self._signature = bytes.fromhex(secret), frozenset(marked), signature
 
     def _create(self) -> None:
         """Make the file, whole; of two processes that do, one does."""
         if self._file.exists():
             return
-        own = self._file.with_name(f".{self._file.name}.{secrets.token_hex(8)}")
-        own.write_text(secrets.token_hex(SECRET_BYTES), encoding="ascii")
-        own.chmod(0o600)
-        with suppress(FileExistsError):
-            os.link(own, self._file)
-        own.unlink()
-        fsync(self._file.parent)
+        create_text(self._file, secrets.token_hex(SECRET_BYTES), mode=0o600)

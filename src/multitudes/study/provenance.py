@@ -16,6 +16,7 @@ from typing import Any
 
 import multitudes
 from multitudes.atomic import write_text
+from multitudes.threads import machine_cores
 
 PACKAGES = ("multitudes", "torch", "numpy", "faiss-cpu", "polars", "optuna")
 
@@ -25,7 +26,7 @@ def machine_info() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
+        "cores": machine_cores(),
         "memory_gib": round(memory / 2**30, 1),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
     }

@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from multitudes.atomic import is_disk_full, write_json
+from multitudes.atomic import write_json
 from multitudes.batches.held_out import HeldOut, held_out_users, select_users
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData, Split
-from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError
+from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError, is_disk_full
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import Evaluation, evaluate
 from multitudes.evaluation.outcomes import write_outcomes

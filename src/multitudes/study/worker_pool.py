@@ -21,11 +21,6 @@ _MESSAGES = "messages.txt"
 ReportProgress = Callable[[str, str], None]  # what a cell is called, and what it is at
 
 
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class WorkerPool:
     """Runs cells in processes of their own; made for many threads, each of which waits for one."""
 
@@ -37,7 +32,7 @@ class WorkerPool:
             processes: how many will live at once.
             program: what Python runs in a child, before the folder of its cell.
         """
-        self._cells, self._threads, self._program = cells, max(1, cores() // processes), program
+        self._cells, self._threads, self._program = cells, max(1, threads.available_cores() // processes), program
         self._processes: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self.stopped = False

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from multitudes.atomic import fsync
+from multitudes.atomic import fsync, move_folder_into_place
 from multitudes.batches.negatives import StreamingFrequency
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.two_tower import TwoTower
@@ -100,12 +100,7 @@ def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, b
             shutil.rmtree(fresh, ignore_errors=True)
         raise failed or UnavailableError("")
     if ranks.is_first:
-        fsync(fresh)
-        if folder.exists():
-            folder.replace(old)
-        fresh.replace(folder)
-        fsync(folder.parent)  # before the earlier one goes
-        shutil.rmtree(old, ignore_errors=True)
+        move_folder_into_place(fresh, folder, aside=old)
     ranks.barrier()  # who ends now has the others ended too, and the renames must be done by then
 
 

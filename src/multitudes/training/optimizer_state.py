@@ -64,8 +64,7 @@ def write_state(folder: Path, items: int, name: dict[str, str], run: Path) -> No
     for place, tensor in checkpoint.load_best(folder, items, "optimizer/").items():
         number, key = place.rsplit("/", 1)
         tensors[f"{key}/{name[number]}"] = tensor
-    partial = run / f"{STATE_FILE}.partial"
-    with replace_file(run / STATE_FILE, partial):
+    with replace_file(run / STATE_FILE) as partial:
         save_file(tensors, partial, {_DIGEST_KEY: table_sha256(run / WEIGHTS)})
 
 

@@ -84,8 +84,7 @@ def finish_run(state: TrainingState, run: TrainedRun, n_validation_users: int, *
     out, names = run.path, optimizer_state.weight_names(state)
     state.optimizers.clear()
     folder, items = out / "checkpoint", run.prepared.n_items + 1
-    partial = out / f"{WEIGHTS}.partial"
-    with replace_file(out / WEIGHTS, partial):
+    with replace_file(out / WEIGHTS) as partial:
         save_file(checkpoint.load_best(folder, items, "weight/"), partial)
     if keep_state:
         optimizer_state.write_state(folder, items, names, out)

@@ -42,7 +42,8 @@ def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, 
         engine.create_table(
             "explained",
             f"""
-            SELECT file_row, max(serve) AS serve FROM ({_by_request_sql()} UNION ALL {_by_newest_sql(within_s)}) GROUP BY file_row""",
+            SELECT file_row, max(serve) AS serve
+            FROM ({_by_request_sql()} UNION ALL {_by_newest_sql(within_s)}) GROUP BY file_row""",
         )
     engine.create_table(
         "event",

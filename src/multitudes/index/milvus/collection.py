@@ -36,16 +36,14 @@ from multitudes.index.milvus.client_library import DataType, MilvusClient
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import Connection
 from multitudes.index.protocol import ANY_TOPIC, Topics
+from multitudes.seeding import splitmix64
 
 BUCKETS = 64  # every item is in one of them by its id alone, evenly: a way to ask for a share of the collection
 
 
 def hash_ids(id_n: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return numbers that have nothing to do with each other though the ids do (the end of SplitMix64)."""
-    mixed = id_n.astype(np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+    return splitmix64(id_n.astype(np.uint64))
 
 
 def id_buckets(id_n: NDArray[np.int64]) -> NDArray[np.int64]:
