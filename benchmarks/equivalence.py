@@ -6,8 +6,8 @@
 
 Recorded are prepared folders, the weights of several methods, evaluations, releases, lists of candidates, answers over
 HTTP, a small study and a small simulation: every file as a digest of its bytes, every JSON document field by field.
-``RENAMED`` lists the fields that have a new name since 0.1.0; ``compare`` maps the old record by it and prints those that
-occur. Any other difference fails. The calls use the old names of options and settings where these are still accepted.
+``RENAMED`` lists the fields that have a new name; ``compare`` maps the old record by it and prints those that occur.
+Any other difference fails. The calls use the old names of options and settings where these are still accepted.
 
 The script runs each checkout by its own command line and imports nothing of the library, so it can record commits
 that do not have it.
@@ -38,11 +38,31 @@ Json = Any
 RENAMED: Final[dict[str, str]] = {}
 
 # Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
-_VOLATILE: Final = frozenset({
-    "at", "began_at", "created_at", "cpu_s", "duration_s", "ended_at", "finished_at", "latency_ms", "machine", "memory_mb",
-    "peak_mb", "published_at", "resident_mb", "seconds", "seconds_s", "started_at", "stage_ms", "timings_ms", "train_s",
-    "versions", "wall_s",
-})  # fmt: skip
+_VOLATILE: Final = frozenset(
+    [
+        "at",
+        "began_at",
+        "created_at",
+        "cpu_s",
+        "duration_s",
+        "ended_at",
+        "finished_at",
+        "latency_ms",
+        "machine",
+        "memory_mb",
+        "peak_mb",
+        "published_at",
+        "resident_mb",
+        "seconds",
+        "seconds_s",
+        "started_at",
+        "stage_ms",
+        "timings_ms",
+        "train_s",
+        "versions",
+        "wall_s",
+    ]
+)
 _VOLATILE_ENDINGS: Final = ("_seconds", "_duration", "_elapsed")
 
 TRAINING: Final = """
@@ -124,7 +144,7 @@ REQUESTS: Final[list[tuple[str, str, Json]]] = [
     ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-1"}),
     ("POST", "/v1/recommend", {"user_id": 4, "n": 20, "request_id": "r-2", "mute_topics": ["Comedy"]}),
     ("POST", "/v1/recommend", {"history": [1, 260, 1196], "follows": ["Comedy"], "n": 8, "request_id": "r-3"}),
-    ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-4", "boost_topics": ["Drama"], "exclude": [1, 2]}),
+    ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-4", "boost_topics": ["Drama"], "exclude": [1]}),
     ("POST", "/v1/recommend", {"user_id": 999999, "n": 5, "request_id": "r-5"}),
     ("POST", "/v1/recommend", {"history": [424242], "follows": ["Nothing"], "n": 5, "request_id": "r-6"}),
     ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-7", "mute_interests": ["0"]}),
@@ -173,7 +193,7 @@ class Recorder:
         if done.returncode:
             raise SystemExit(f"multitudes {' '.join(args)}: exit code {done.returncode}\n{done.stderr}")
         if keep:
-            self.found[keep] = _steady(json.loads(done.stdout.splitlines()[-1]))
+            self.found[keep] = steady(json.loads(done.stdout.splitlines()[-1]))
         return done.stdout
 
     def start(self, *args: str) -> "subprocess.Popen[str]":
@@ -195,17 +215,17 @@ class Recorder:
 
     def _content(self, path: Path) -> Json:
         if path.suffix == ".json":
-            return _steady(json.loads(path.read_text()))
+            return steady(json.loads(path.read_text()))
         if path.suffix == ".toml":
-            return _steady(tomllib.loads(path.read_text()))
+            return steady(tomllib.loads(path.read_text()))
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _steady(value: Json) -> Json:
+def steady(value: Json) -> Json:
     """Return a document without what differs from call to call."""
     if isinstance(value, dict):
-        return {k: _steady(v) for k, v in value.items() if k not in _VOLATILE and not k.endswith(_VOLATILE_ENDINGS)}
-    return [_steady(v) for v in value] if isinstance(value, list) else value
+        return {k: steady(v) for k, v in value.items() if k not in _VOLATILE and not k.endswith(_VOLATILE_ENDINGS)}
+    return [steady(v) for v in value] if isinstance(value, list) else value
 
 
 def record(recorder: Recorder) -> dict[str, Json]:
@@ -287,7 +307,7 @@ def _service(run: Recorder) -> None:
         _wait_for(port)
         for number, (method, path, body) in enumerate(REQUESTS):
             status, answer = _http(port, method, path, body)
-            run.found[f"http {number} {method} {path}"] = {"status": status, "answer": _steady(json.loads(answer))}
+            run.found[f"http {number} {method} {path}"] = {"status": status, "answer": steady(json.loads(answer))}
         run.found["openapi"] = json.loads(_http(port, "GET", "/openapi.json", None)[1])
         page = _http(port, "GET", "/metrics", None)[1]
         run.found["metrics"] = sorted(set(re.findall(r"^(?:# TYPE )?(multitudes_\w+(?:\{[^}]*\})?)", page, re.M)))
@@ -320,7 +340,7 @@ def _http(port: int, method: str, path: str, body: Json) -> tuple[int, str]:
 def _experiments(run: Recorder) -> None:
     (run.work / "study.toml").write_text(STUDY)
     run.call("study", "study.toml", "--out", "study", "--json", keep="study")
-    run.found["study summary"] = _steady(json.loads((run.work / "study" / "summary.json").read_text()))
+    run.found["study summary"] = steady(json.loads((run.work / "study" / "summary.json").read_text()))
     (run.work / "world.toml").write_text(WORLD)
     run.call("simulate", "world.toml", "--out", "simulated", "--json", keep="simulate")
     run.files("simulated", "simulated/seed-0/arms")
