@@ -70,13 +70,13 @@ def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_
 def test_a_budget_that_the_corpus_is_too_small_for_is_left_out_and_said_to_be(left_alone):
     asked = json.loads((left_alone / "out" / "cells.json").read_text())
     items = PreparedData.open(left_alone / "out" / "data" / "planted").n_items  # those with an event in training
-    said = f"planted: {items} items are too few for N = 200, half of them or more; asked: N = 5 and 20"
+    said = f"planted: {items} items are too few for N = 200, half of them or more; evaluated: N = 5 and 20"
     assert [note for note in asked["notes"] if "items are too few" in note] == [said]
     assert all("users have a history" in note for note in asked["notes"] if note != said), "what preparing warned of"
     assert set(pl.read_parquet(left_alone / "out" / "outcomes.parquet")["budget"].unique()) == {5, 20}
     assert describe_budgets("planted", (5, 20), 41) is None, "control: room for all"
     assert describe_budgets("tiny", (100,), 12) == (
-        "tiny: 12 items are too few for N = 100, half of them or more; asked: N = 6"
+        "tiny: 12 items are too few for N = 100, half of them or more; evaluated: N = 6"
     )
 
 

@@ -5,9 +5,8 @@ import pytest
 from multitudes.errors import DataError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.study.config import TuningConfig
-from multitudes.study.method_tuning import tune_method
 from multitudes.study.search_space import Range, SearchSpace
-from multitudes.study.tuning import tune
+from multitudes.study.tuning import tune, tune_method
 from tests.worlds import planted
 
 SPACE: SearchSpace = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}

@@ -1,4 +1,4 @@
-"""Children: their part of the cores, one line where they die, and none that outlives the study."""
+"""Worker processes: their share of the cores, one line when they fail, and none that outlives the study."""
 
 import json
 import os
@@ -28,56 +28,62 @@ def run(folder, program, processes=1, report=lambda *_: None):
     return WorkerPool(folder, processes, ("-c", HEAD + program)).run(cell(folder), "validation", report)
 
 
-def test_each_child_gets_its_part_of_the_cores(tmp_path):
+def test_each_worker_gets_its_share_of_the_cores(tmp_path):
     assert run(tmp_path, RESULT, processes=available_cores()) is None
     assert json.loads((tmp_path / "abc" / "result-validation.json").read_text()) == {"threads": "1"}
 
 
-def test_a_child_that_fails_is_one_line_of_what_it_said(tmp_path):
+def test_a_failed_worker_is_reported_by_its_last_line_on_stderr(tmp_path):
     assert run(tmp_path, "raise ValueError('no such luck')") == "ValueError: no such luck"
     assert run(tmp_path, "sys.exit(7)") == "ended with exit code 7 and no message"
 
 
-def test_what_every_child_would_miss_stops_the_study_with_what_helps(tmp_path):
+def test_a_full_disk_stops_the_study_and_the_error_says_what_to_do(tmp_path):
     with pytest.raises(MissingError, match="no space left on its disk; then run the same command again"):
         run(tmp_path, "print('no space left on its disk', file=sys.stderr); sys.exit(5)")
 
 
-def test_a_child_that_is_killed_is_said_to_be(tmp_path):
-    assert "killed by SIGKILL: often for want of memory" in str(run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
+def test_a_killed_worker_is_reported_with_the_signal(tmp_path):
+    assert "killed by SIGKILL: it probably ran out of memory" in str(
+        run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    )
 
 
-def test_what_is_done_already_starts_no_child(tmp_path):
+def test_a_finished_cell_starts_no_worker(tmp_path):
     (tmp_path / "abc").mkdir()
     (tmp_path / "abc" / "result-validation.json").write_text("{}")
     assert run(tmp_path, "raise ValueError") is None
     assert not (tmp_path / "abc" / "messages.txt").exists()
 
 
-def test_progress_is_told_with_what_the_child_is_at(tmp_path):
-    said = []
+def test_progress_is_reported_with_the_phase_of_the_worker(tmp_path):
+    reports = []
     line = json.dumps({"done": 3, "total": 4, "note": "epoch 2"})
-    run(tmp_path, f"print('a library speaks'); print({line!r}); {RESULT}", report=lambda *what: said.append(what))
-    assert said == [("films joint seed 0", ""), ("films joint seed 0", "epoch 2")]
+    run(
+        tmp_path,
+        f"print('a line from a library'); print({line!r}); {RESULT}",
+        report=lambda *what: reports.append(what),
+    )
+    assert reports == [("films joint seed 0", ""), ("films joint seed 0", "epoch 2")]
 
 
-def test_stopping_interrupts_a_child_which_saves_what_it_has(tmp_path):
+def test_stopping_interrupts_a_worker_which_saves_its_work(tmp_path):
     program = (
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as a cell does
         "try:\n    print(json.dumps({'done': 1, 'total': 2, 'note': 'epoch 1'}), flush=True); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    (folder / 'saved').touch()\n"
     )
-    children = WorkerPool(tmp_path, 1, ("-c", HEAD + program))
-    stop_once_it_runs = lambda _, note: threading.Thread(target=children.stop).start() if note else None  # noqa: E731
+    pool = WorkerPool(tmp_path, 1, ("-c", HEAD + program))
+    stop_once_it_runs = lambda _, note: threading.Thread(target=pool.stop).start() if note else None  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
-        children.run(cell(tmp_path), "validation", stop_once_it_runs)
+        pool.run(cell(tmp_path), "validation", stop_once_it_runs)
     assert (tmp_path / "abc" / "saved").exists()
-    with pytest.raises(KeyboardInterrupt):  # and no other is started
-        children.run(cell(tmp_path), "validation", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):  # no other worker starts
+        pool.run(cell(tmp_path), "validation", lambda *_: None)
 
 
 @pytest.mark.slow
-def test_a_cell_ends_when_the_study_behind_it_is_gone(tmp_path):
+def test_a_worker_exits_when_its_study_is_gone(tmp_path):
     program = (
         "import sys, time, pathlib; from multitudes.study import worker\n"
         "worker.compute_cell = lambda *_: (pathlib.Path(sys.argv[1], 'busy').touch(), time.sleep(60))\n"
@@ -89,14 +95,14 @@ def test_a_cell_ends_when_the_study_behind_it_is_gone(tmp_path):
     child.stdin.write(b"{}\n")
     child.stdin.flush()
     while not (tmp_path / "abc" / "busy").exists():
-        assert child.poll() is None, "while the study lives, so does its cell"
+        assert child.poll() is None, "the worker runs as long as its study"
         time.sleep(0.02)
     child.stdin.close()
     assert child.wait(timeout=30) == 130
 
 
 @pytest.mark.slow
-def test_a_cell_says_that_the_disk_is_full_in_words_of_the_house(tmp_path):
+def test_a_worker_reports_a_full_disk_in_one_line(tmp_path):
     program = (
         "import errno, pathlib, sys; from multitudes.study import worker\n"
         "def do(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"

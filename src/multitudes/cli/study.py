@@ -129,7 +129,7 @@ def _raise_failures(ended: "StudyResult", open_test: bool) -> None:
 
 
 if TYPE_CHECKING:
-    from multitudes.study.method_tuning import TuningResult
+    from multitudes.study.tuning import TuningResult
 
 
 class MetricName(StrEnum):
@@ -167,7 +167,7 @@ def tune_command(
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
     found = _search_settings(prepared, out, method, trials, metric.value, seed, config)
-    from multitudes.study.method_tuning import write_settings
+    from multitudes.study.tuning import write_settings
 
     write_settings(found, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
     before, after = found.scores
@@ -194,7 +194,7 @@ def _search_settings(
     from multitudes.config import load_section, read_sections
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.study.config import SECTIONS, TuningConfig
-    from multitudes.study.method_tuning import tune_method
+    from multitudes.study.tuning import tune_method
 
     sections = read_sections(config) if config else {}
     settings = {"method": method} | {name: sections.get(name, {}) for name in SECTIONS}

@@ -1,1 +1,1 @@
-"""Methods × data sets × seeds on equal terms: one file says what is compared, one folder holds the answer."""
+"""Benchmark studies: a grid of methods × data sets × seeds under equal conditions, read from one TOML file."""

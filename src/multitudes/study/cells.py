@@ -1,17 +1,17 @@
-"""Cells: what a study computes, each kept under a digest of everything that decides its outcome.
+"""Cells of the experiment grid, each stored under a digest of all settings that affect its result.
 
 ::
 
-    STUDY/cells/TRAINING/run/                   the run folder, see train.run
-                         code                   the digest of the code that began it
-                CELL/job.json                   what was asked
-                     result-validation.json     what came out; written last
+    STUDY/cells/TRAINING/run/                   the run folder, see training.trained_run
+                         code                   the digest of the code that started it
+                CELL/job.json                   the inputs
+                     result-validation.json     the result; written last
                      outcomes-validation.parquet
-                     messages.txt               what the process said on stderr
+                     messages.txt               stderr of the worker process
 
-Cells that differ in retrieval alone share one training. A trial of tuning has its training in its own folder, and keeps
-nothing of it. A cell that has its result is never computed again, whichever study file asks for it;
-``result-test.json`` joins it when the test split is opened.
+Cells that differ only in retrieval share one training. A tuning trial trains in its own folder and deletes the run
+afterwards. A cell that has a result is never computed again, whichever study file contains it. ``result-test.json`` is
+added when the study accesses the test set.
 """
 
 import contextlib
@@ -39,29 +39,28 @@ AnyRunConfig = RunConfig | PinnerSageRunConfig | PairRunConfig
 
 @dataclass(frozen=True)
 class Cell:
-    """A training and how it is asked: method × data set × seed, or one trial of tuning."""
+    """One training and its evaluation: method × data set × seed, or one tuning trial."""
 
     data: str
-    method: str  # its name in the study
+    method: str  # name in the study
     prepared: Path
     data_digest: str
     run: AnyRunConfig
     retrieve: RetrieveConfig
     evaluate: EvaluateConfig
     trial: int | None = None  # from 1; None: not a trial
-    base_cells: tuple[
-        "Cell", ...
-    ] = ()  # the cells that it is made of: whose item vectors are clustered, or the two of a pair
+    # Cells that this one is built on: the one whose item vectors are clustered, or the two of a pair.
+    base_cells: tuple["Cell", ...] = ()
 
     @property
     def label(self) -> str:
-        """What it is called while it runs."""
-        part = f"seed {self.run.seed}" if self.trial is None else f"trial {self.trial}"
-        return f"{self.data} {self.method} {part}"
+        """The name shown while the cell runs."""
+        number = f"seed {self.run.seed}" if self.trial is None else f"trial {self.trial}"
+        return f"{self.data} {self.method} {number}"
 
     @property
     def training_inputs(self) -> dict[str, Any]:
-        """Everything that decides the training, as JSON knows it; names are not among it."""
+        """Everything that affects the trained weights, as JSON; the names in the study do not."""
         return {
             "data": self.data_digest,
             "run": self.run.model_dump(mode="json"),
@@ -71,12 +70,12 @@ class Cell:
 
     @property
     def retrieval_settings(self) -> dict[str, Any]:
-        """How it is retrieved; what is left open takes the default that suits the run, so it stays open on the way."""
+        """Retrieval settings as JSON, without those left unset: their defaults depend on the run."""
         return self.retrieve.model_dump(mode="json", exclude_unset=True)
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Everything that decides the outcome."""
+        """Everything that affects the result, as JSON."""
         return self.training_inputs | {
             "retrieve": self.retrieval_settings,
             "over_served": [one.retrieval_settings for one in self.base_cells],
@@ -86,49 +85,49 @@ class Cell:
 
     @cached_property
     def training_digest(self) -> str:
-        """What its training is kept under, together with all cells that differ in retrieval alone."""
+        """The name of the training folder, shared by all cells that differ only in retrieval."""
         return _json_digest(self.training_inputs)
 
     @cached_property
     def digest(self) -> str:
-        """The name of its folder."""
+        """The name of the cell's folder."""
         return _json_digest(self.inputs)
 
     def folder(self, cells: Path) -> Path:
-        """Return where it lies."""
+        """Return the cell's folder."""
         return cells / self.digest
 
     def training_folder(self, cells: Path) -> Path:
-        """Return where its training lies."""
+        """Return the folder of the cell's training."""
         return cells / (self.training_digest if self.trial is None else self.digest)
 
     def job(self, split: Split, cells: Path) -> dict[str, Any]:
-        """Return what its process is told."""
+        """Return the job description for the worker process, as JSON."""
         runs = [
             {"run": str(one.training_folder(cells) / "run"), "retrieve": one.retrieval_settings}
             for one in self.base_cells
         ]
-        told = {"label": self.label, "prepared": str(self.prepared), "split": split, "runs": runs}
-        return told | {"training": str(self.training_folder(cells)), **self.inputs}
+        job = {"label": self.label, "prepared": str(self.prepared), "split": split, "runs": runs}
+        return job | {"training": str(self.training_folder(cells)), **self.inputs}
 
 
-def _json_digest(asked: dict[str, Any]) -> str:
-    text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+def _json_digest(inputs: dict[str, Any]) -> str:
+    text = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def result_file(folder: Path, split: Split) -> Path:
-    """Return where a cell keeps what came out."""
+    """Return the file with a cell's result."""
     return folder / f"result-{split}.json"
 
 
 def outcomes_file(folder: Path, split: Split) -> Path:
-    """Return where a cell keeps what each user got."""
+    """Return the file with a cell's per-user outcomes."""
     return folder / f"outcomes-{split}.parquet"
 
 
 def read_result(folder: Path, split: Split) -> dict[str, Any] | None:
-    """Return what came out of a cell; None where it is not done, or its file is damaged and it is to be done again."""
+    """Return the result of a cell; None if there is none, or the file is damaged and the cell must run again."""
     try:
         result: dict[str, Any] = json.loads(result_file(folder, split).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
@@ -137,7 +136,7 @@ def read_result(folder: Path, split: Split) -> dict[str, Any] | None:
 
 
 def is_trained(training: Path) -> bool:
-    """Tell whether a training is over and its run is there."""
+    """Return whether a training has finished and its run exists."""
     with contextlib.suppress(ArtefactError):
         return bool(read_record(training / "run").get("finished"))
     return False

@@ -1,4 +1,4 @@
-"""STUDY.toml: which methods are compared on which data, and how."""
+"""The study file, STUDY.toml: which methods to compare on which data sets, and how."""
 
 import os
 from pathlib import Path
@@ -16,25 +16,25 @@ from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.study.search_space import SearchSpace, method_space
 
-Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
+Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
 SECTIONS = ("model", "train", "retrieve")
 Metric = Literal["hr", "recall", "ndcg", "topics"]
 
 
 class DataConfig(Config):
-    """One data set, [data.NAME]: a sample that is shipped, or a folder of tables."""
+    """Section [data.NAME]: one data set, either a shipped sample or a folder of tables."""
 
-    sample: str | None = Field(None, description="name of a data set that is shipped, such as movielens-small")
+    sample: str | None = Field(None, description="name of a shipped data set, such as movielens-small")
     tables: Path | None = Field(None, description="folder with events, items and users; relative to the study's file")
-    prepare: PrepareConfig = Field(PrepareConfig(), description="how it is prepared and split")
-    max_users: int | None = Field(None, ge=1, description="most users asked on this set, in place of [evaluate]")
-    model: Settings = Field({}, description="settings of every method on this set")
-    train: Settings = Field({}, description="settings of every method on this set")
-    retrieve: Settings = Field({}, description="settings of every method on this set")
+    prepare: PrepareConfig = Field(PrepareConfig(), description="how to prepare and split it")
+    max_users: int | None = Field(None, ge=1, description="max_users of [evaluate] for this data set")
+    model: Settings = Field({}, description="settings of all methods on this data set")
+    train: Settings = Field({}, description="settings of all methods on this data set")
+    retrieve: Settings = Field({}, description="settings of all methods on this data set")
 
     @field_validator("tables")
     @classmethod
-    def _one_source(cls, tables: Path | None, info: ValidationInfo) -> Path | None:
+    def _check_one_source(cls, tables: Path | None, info: ValidationInfo) -> Path | None:
         sample = info.data.get("sample")
         if (tables is None) == (sample is None):
             raise ValueError("give either sample or tables")
@@ -42,97 +42,104 @@ class DataConfig(Config):
 
     @field_validator("sample")
     @classmethod
-    def _sample_is_shipped(cls, sample: str | None) -> str | None:
+    def _check_sample(cls, sample: str | None) -> str | None:
         if sample is not None and sample not in SAMPLES:
             raise ValueError(f"no such data set is shipped{suggestion(sample, SAMPLES)}")
         return sample
 
 
 class MethodConfig(Config):
-    """One method, [methods.NAME]: what differs from the defaults, and is then not tuned."""
+    """Section [methods.NAME]: one method and its settings. Settings given here are not tuned."""
 
     method: str | None = Field(None, description="as in `multitudes train --method`; default: NAME")
     over: str | None = Field(
         None, description="pinnersage: the method whose item vectors are clustered; default: the items' own embedding"
     )
     pair: tuple[str, str] | None = Field(
-        None, description="two trained methods as one system: nothing is trained, each brings its part of the list"
+        None, description="two trained methods as one system; nothing is trained, and each fills a share of the list"
     )
-    share: float | None = Field(None, ge=0, le=1, description="pair: part of the first of the two; default: half")
+    share: float | None = Field(None, ge=0, le=1, description="pair: share of the first method; default: half")
     control_of: str | None = Field(
-        None, description="the method that this one is a control of: if its interests matter, it beats this one"
+        None,
+        description="the method that this one is a control of: its interests matter if it beats this one",
     )
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
-    space: Settings = Field({}, description="what tuning varies, beside or in place of the study's space")
+    space: Settings = Field({}, description="search space, added to the study's space; its entries take precedence")
 
     def kind(self, name: str) -> str:
-        """Return what it is, given its name in the study: a method of ``multitudes train``, pinnersage or a pair."""
+        """Return the kind of the method ``name``: a method of ``multitudes train``, ``pinnersage`` or ``pair``."""
         return PAIR if self.pair else self.method or name
 
     @property
     def base_methods(self) -> tuple[str, ...]:
-        """The methods of the study that it is made of; they come before it."""
+        """The methods of the study that this one is built on; they are trained first."""
         return self.pair or ((self.over,) if self.over else ())
 
 
 class TuningConfig(Config):
-    """Section [tuning]: every method gets the same number of trials, judged on the validation split alone."""
+    """Section [tuning]: all methods get the same number of trials, scored on the validation split only."""
 
-    trials: int = Field(0, ge=0, description="trainings tried for each method and data set; 0: no tuning")
-    metric: Metric = Field("hr", description="what is maximised, at the main budget, for first-time targets")
-    seed: int = Field(0, description="seed of the search, and of the training of its trials")
-    space: Settings | None = Field(None, description="what is varied, in place of each method's default space")
+    trials: int = Field(0, ge=0, description="trials for each method and data set; 0: no tuning")
+    metric: Metric = Field("hr", description="metric to maximise, at the main budget, for first-time targets")
+    seed: int = Field(0, description="seed of the search and of each trial's training")
+    space: Settings | None = Field(None, description="search space, in place of each method's default space")
 
 
 class ProcessConfig(Config):
-    """Section [run]: how the work is spread over the machine."""
+    """Section [run]: worker processes."""
 
-    processes: int = Field(2, ge=1, description="trainings side by side; each gets its part of the cores")
+    processes: int = Field(2, ge=1, description="parallel worker processes; they share the cores equally")
 
 
 class StudyConfig(Config):
-    """A study."""
+    """A study: a grid of data sets × methods × seeds."""
 
-    name: Name = Field("study", description="what it is called in its report")
-    seeds: Seeds = Field((0, 1, 2), min_length=1, description="seeds of training, for every method")
-    reference: str | None = Field(None, description="the method that the others are compared with; default: the first")
+    name: Name = Field("study", description="title of the report")
+    seeds: Seeds = Field((0, 1, 2), min_length=1, description="training seeds of every method")
+    reference: str | None = Field(None, description="the method that all others are compared with; default: the first")
     data: dict[str, DataConfig] = Field({}, description="the data sets")
     methods: dict[str, MethodConfig] = Field({}, description="the methods")
-    model: Settings = Field({}, description="settings of every method on every set")
-    train: Settings = Field({}, description="settings of every method on every set")
-    retrieve: Settings = Field({}, description="settings of every method on every set")
-    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="what is asked; the split is the study's own")
-    tuning: TuningConfig = Field(TuningConfig(), description="the search for settings")
-    run: ProcessConfig = Field(ProcessConfig(), description="processes")
+    model: Settings = Field({}, description="settings of all methods on all data sets")
+    train: Settings = Field({}, description="settings of all methods on all data sets")
+    retrieve: Settings = Field({}, description="settings of all methods on all data sets")
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), description="evaluation settings, except the split")
+    tuning: TuningConfig = Field(TuningConfig(), description="hyperparameter search")
+    run: ProcessConfig = Field(ProcessConfig(), description="worker processes")
 
     @field_validator("data", "methods")
     @classmethod
-    def _names_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
-        for name in named:
+    def _check_names(cls, tables: dict[str, Any]) -> dict[str, Any]:
+        for name in tables:
             if not name or "/" in name or name.startswith("."):
                 raise ValueError(f"'{name}' cannot name a folder or a row; expected letters, digits, - and _")
-        return named
+        return tables
 
     @field_validator("evaluate")
     @classmethod
-    def _split_is_not_chosen(cls, evaluate: EvaluateConfig) -> EvaluateConfig:
+    def _check_split(cls, evaluate: EvaluateConfig) -> EvaluateConfig:
         if "split" in evaluate.model_fields_set:
-            raise ValueError("split is not set here: a study shows validation, and test with --open-test")
+            raise ValueError("split cannot be set here: a study evaluates validation, and test with --open-test")
         return evaluate
 
     @property
     def reference_method(self) -> str:
-        """The method that the others are compared with."""
+        """The method that all others are compared with."""
         return self.reference or next(iter(self.methods))
 
 
 def read_study(file: Path) -> StudyConfig:
-    """Read a study; whatever can be refused is refused here, before hours of work.
+    """Read a study file and check it as a whole, so that errors appear before hours of work.
+
+    Args:
+        file: the TOML file; relative paths in it are relative to its folder.
+
+    Returns:
+        The study, with absolute or normalised paths of tables.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or names something that does not exist.
+        UsageError: the file is missing, is not TOML, or refers to something that does not exist.
     """
     tables = load_toml(file, "examples/quick.toml shows one")
     config = parse(StudyConfig, tables, str(file))
@@ -142,7 +149,7 @@ def read_study(file: Path) -> StudyConfig:
     if config.reference_method not in config.methods:
         known = tuple(config.methods)
         raise UsageError(
-            f"{file}: reference = '{config.reference_method}' is none of its methods"
+            f"{file}: reference = '{config.reference_method}' is not one of its methods"
             f"{suggestion(config.reference_method, known)}"
         )
     for name in config.methods:
@@ -153,47 +160,48 @@ def read_study(file: Path) -> StudyConfig:
 
 
 def _check_control(config: StudyConfig, name: str, where: str) -> None:
-    """Check that a control names another method of the study, and is the only one that does."""
+    """Check that ``control_of`` names another method of the study, and that no other control names the same one."""
     of = config.methods[name].control_of
     if of is None:
         return
     if of == name or of not in config.methods:
         others = tuple(other for other in config.methods if other != name)
-        raise UsageError(f"{where}: control_of = '{of}' is no other method of this study{suggestion(of, others)}")
-    rivals = [other for other, method in config.methods.items() if method.control_of == of]
-    if len(rivals) > 1:
-        raise UsageError(f"{where}: {' and '.join(rivals)} are both control_of = '{of}'; expected one for each method")
+        raise UsageError(f"{where}: control_of = '{of}' is not another method of this study{suggestion(of, others)}")
+    controls = [other for other, method in config.methods.items() if method.control_of == of]
+    if len(controls) > 1:
+        raise UsageError(
+            f"{where}: {' and '.join(controls)} both have control_of = '{of}'; expected one control for each method"
+        )
 
 
 def _check_base_methods(config: StudyConfig, name: str, where: str) -> None:
-    """Check that what is made of other methods names trained ones, and sets nothing that is theirs."""
+    """Check that a method's base methods are trained ones, and that it sets nothing that belongs to them."""
     own = config.methods[name]
     kind = own.kind(name)
     if own.over is not None and kind != PINNERSAGE:
-        raise UsageError(f"{where}: over is of {PINNERSAGE} alone; leave it out")
+        raise UsageError(f"{where}: only {PINNERSAGE} has over; leave it out")
     if kind == PAIR and own.pair is None:
-        raise UsageError(f"{where}: of which two? Give pair = two methods of this study")
+        raise UsageError(f"{where}: no pair given; expected pair = two methods of this study")
     if own.share is not None and own.pair is None:
-        raise UsageError(f"{where}: share is of a pair alone; leave it out")
+        raise UsageError(f"{where}: only a pair has share; leave it out")
     if own.pair and (own.method or own.model or own.train or own.retrieve):
-        raise UsageError(f"{where}: a pair is trained and served as its two methods are; only share can be set")
+        raise UsageError(f"{where}: a pair uses the settings of its two methods; only share can be set")
     trained = tuple(n for n, m in config.methods.items() if m.kind(n) not in (PINNERSAGE, PAIR))
     for other in own.base_methods:
         if other not in trained:
             key = "pair" if own.pair else "over"
-            raise UsageError(
-                f"{where}: {key} names '{other}', no trained method of this study{suggestion(other, trained)}"
-            )
+            known = suggestion(other, trained)
+            raise UsageError(f"{where}: {key} names '{other}', which is not a trained method of this study{known}")
 
 
 def _locate_tables(name: str, data: DataConfig, file: Path) -> DataConfig:
     if data.sample is None and data.tables is None:
-        raise UsageError(f"{file}: [data.{name}]: no source; give sample = one of {', '.join(SAMPLES)}, or tables")
+        raise UsageError(f"{file}: [data.{name}]: no source; expected sample = one of {', '.join(SAMPLES)}, or tables")
     if data.tables is None or is_url(data.tables):
         return data
     tables = Path(os.path.normpath(file.parent / data.tables))
     if not tables.is_dir():
-        raise UsageError(f"{file}: [data.{name}]: {tables} is no folder; expected one with events, items and users")
+        raise UsageError(f"{file}: [data.{name}]: {tables} is not a folder; expected one with events, items and users")
     return data.model_copy(update={"tables": tables})
 
 
@@ -202,27 +210,32 @@ def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
     own = config.methods[method]
     if own.pair:
         return {"model": {} if own.share is None else {"share": own.share}, "train": {}, "retrieve": {}}
-    if own.kind(method) == PINNERSAGE:  # it has settings of its own, and nothing is trained
+    if own.kind(method) == PINNERSAGE:  # nothing is trained, so [model] and [train] of the study do not apply
         return {"model": own.model, "train": own.train, "retrieve": deep_merge(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
     return {section: deep_merge(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
 def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpace:
-    """Return what tuning varies for a method: nothing that the method's own table sets; ``where`` begins an error.
+    """Return the search space of a method, without the settings that the method's own table fixes.
+
+    Args:
+        config: the study.
+        method: name of the method in the study.
+        where: prefix of error texts, such as ``study.toml: ``.
 
     Raises:
-        UsageError: the space is no space.
+        UsageError: an entry is neither a range nor a list of choices.
     """
     own = config.methods[method]
     kind = own.kind(method)
-    wide = method_space(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
+    space = method_space(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
     fixed = flatten({section: getattr(own, section) for section in SECTIONS})
-    return {key: choice for key, choice in wide.items() if key not in fixed}
+    return {key: choice for key, choice in space.items() if key not in fixed}
 
 
 def flatten(table: Settings, prefix: str = "") -> Settings:
-    """Return nested tables as one, its keys dotted."""
+    """Return nested tables as one table with dotted keys."""
     result: Settings = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
@@ -231,12 +244,12 @@ def flatten(table: Settings, prefix: str = "") -> Settings:
 
 
 def unflatten(values: Settings) -> Settings:
-    """Return dotted keys as nested tables."""
+    """Return a table with dotted keys as nested tables."""
     result: Settings = {}
     for name, value in values.items():
         *path, key = name.split(".")
         table = result
-        for part in path:
-            table = table.setdefault(part, {})
+        for section in path:
+            table = table.setdefault(section, {})
         table[key] = value
     return result

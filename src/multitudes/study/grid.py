@@ -1,7 +1,4 @@
-"""The data of a study: prepared once, and refused when the tables changed under it.
-
-From STUDY.toml to cells: which trainings a study consists of.
-"""
+"""The experiment grid: each data set is prepared once, and each method on each data set becomes cells."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,14 +22,22 @@ from multitudes.study.config import DataConfig, Settings, StudyConfig, flatten, 
 from multitudes.study.search_space import Range, SearchSpace, check_defaults
 from multitudes.training.config import RunConfig
 
-_NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # to the result
+_NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # settings of preparation
+# Methods with a run configuration of their own; all others are trained.
+_RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {PINNERSAGE: PinnerSageRunConfig, PAIR: PairRunConfig}
 
 
 def prepare_dataset(name: str, data: DataConfig, folder: Path, progress: Progress = silent) -> PreparedData:
-    """Return the data set ``name``, prepared in ``folder`` unless it is there already.
+    """Return the prepared data set ``name``; prepare it if ``folder`` does not hold it with the same settings.
+
+    Args:
+        name: of the data set, for error texts.
+        data: its section of the study file.
+        folder: where the prepared data set is, or will be written.
+        progress: receives the progress of the preparation.
 
     Raises:
-        DataError: the tables are not those that it was prepared from.
+        DataError: the tables changed since they were prepared.
     """
     tables = data.tables if data.tables is not None else sample_path(str(data.sample))
     try:
@@ -65,34 +70,30 @@ def _check_unchanged(name: str, tables: Path, inputs: dict[str, dict[str, Any]])
             )
 
 
-# What has settings of its own; everything else is trained.
-_RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {PINNERSAGE: PinnerSageRunConfig, PAIR: PairRunConfig}
-
-
 class Dataset(NamedTuple):
-    """A prepared data set."""
+    """A prepared data set of a study."""
 
     path: Path
     digest: str
-    items: int  # in its corpus
-    warnings: tuple[str, ...] = ()  # of its preparation
+    items: int  # in the corpus
+    warnings: tuple[str, ...] = ()  # from its preparation
 
 
 class GridEntry(NamedTuple):
-    """A method on a data set, before tuning."""
+    """A method on a data set, before tuning and for all seeds."""
 
     data: str
     method: str
-    settings: Settings  # method, model, train, retrieve: what the study says
+    settings: Settings  # method, model, train, retrieve, as the study file sets them
     evaluate: EvaluateConfig
     space: SearchSpace
-    base_methods: tuple[str, ...] = ()  # the methods that it is made of
+    base_methods: tuple[str, ...] = ()  # the methods that it is built on
 
     @property
     def reads_embeddings(self) -> bool:
-        """Whether it needs the items' own embeddings: pinnersage does, unless it is told of other vectors."""
-        named = self.base_methods or self.settings["model"].get("vectors")
-        return self.settings["method"] == PINNERSAGE and not named
+        """Whether it needs the items' own embeddings: pinnersage does, unless it clusters other vectors."""
+        has_vectors = self.base_methods or self.settings["model"].get("vectors")
+        return self.settings["method"] == PINNERSAGE and not has_vectors
 
     def defaults(self) -> dict[str, Any]:
         """Return every setting by dotted key, with its value before tuning."""
@@ -103,10 +104,14 @@ class GridEntry(NamedTuple):
 def grid_entries(config: StudyConfig, where: str) -> list[GridEntry]:
     """Return every method on every data set, each checked.
 
+    Args:
+        config: the study.
+        where: prefix of error texts: the study file.
+
     Raises:
-        UsageError: a method or a setting does not exist, or a search could not begin.
+        UsageError: a method or a setting does not exist, or a search space does not contain the defaults.
     """
-    found = []
+    entries = []
     for data in config.data:
         for method, own in config.methods.items():
             settings = {"method": own.kind(method)} | method_settings(config, data, method)
@@ -121,15 +126,15 @@ def grid_entries(config: StudyConfig, where: str) -> list[GridEntry]:
             build_configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
             if config.tuning.trials:
                 check_search(entry, f"{where}: [methods.{method}]")
-            found.append(entry)
-    return found
+            entries.append(entry)
+    return entries
 
 
 def check_search(entry: GridEntry, where: str) -> None:
-    """Check that a search can begin with the defaults, and that each value it may propose is one that may be set.
+    """Check that the search space contains the defaults, and that every value in it is a valid setting.
 
     Raises:
-        UsageError: a key is no setting, its default lies outside, or a value of the space is refused.
+        UsageError: a key is not a setting, its default is outside the space, or a value is not valid.
     """
     check_defaults(entry.space, entry.defaults(), where)
     for key, choice in entry.space.items():
@@ -142,12 +147,19 @@ def check_search(entry: GridEntry, where: str) -> None:
 def build_configs(settings: Settings, seed: int, where: str = "settings") -> tuple[AnyRunConfig, RetrieveConfig]:
     """Return the configurations of a run and of its retrieval.
 
+    Args:
+        settings: method, model, train, retrieve.
+        seed: of the training.
+        where: prefix of error texts.
+
     Raises:
-        UsageError: a setting does not exist, or would show the validation split to training.
+        UsageError: a setting does not exist, or would train on the validation split.
     """
     run = {key: value for key, value in settings.items() if key != "retrieve" and value} | {"seed": seed}
     if settings.get("train", {}).get("final"):
-        raise UsageError(f"{where}: train.final trains on validation, which judges here; leave it out")
+        raise UsageError(
+            f"{where}: train.final trains on the validation split, which a study evaluates on; leave it out"
+        )
     return parse(_RUN_CONFIGS.get(settings["method"], RunConfig), run, where), parse(
         RetrieveConfig, settings["retrieve"], where
     )
@@ -156,7 +168,7 @@ def build_configs(settings: Settings, seed: int, where: str = "settings") -> tup
 def seed_cell(
     entry: GridEntry, dataset: Dataset, tuned_settings: dict[str, Any], seed: int, base_cells: tuple[Cell, ...] = ()
 ) -> Cell:
-    """Return the cell of a seed with the settings that tuning chose."""
+    """Return the cell of a seed, with the settings that tuning selected."""
     run, retrieve = build_configs(deep_merge(entry.settings, unflatten(tuned_settings)), seed)
     return Cell(
         entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, entry.evaluate, base_cells=base_cells
@@ -171,22 +183,22 @@ def trial_cell(
     seed: int,
     base_cells: tuple[Cell, ...] = (),
 ) -> Cell:
-    """Return the cell of a trial: first-time targets, without controls, and no further than the main budget."""
+    """Return the cell of a trial: evaluated on first-time targets without controls, up to the main budget."""
     run, retrieve = build_configs(deep_merge(entry.settings, unflatten(values)), seed)
     main = main_budget(entry.evaluate.budgets)
     budgets = tuple(n for n in entry.evaluate.budgets if n <= main)
-    asked = entry.evaluate.model_copy(update={"targets": "new", "controls": "none", "budgets": budgets})
-    return Cell(entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, asked, number, base_cells)
+    evaluate = entry.evaluate.model_copy(update={"targets": "new", "controls": "none", "budgets": budgets})
+    return Cell(entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, evaluate, number, base_cells)
 
 
 def changed_settings(run: AnyRunConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
     """Return the settings that differ from the defaults, by dotted key."""
-    own = flatten(run.model_dump(mode="json") | {"retrieve": retrieve.model_dump(mode="json")})
-    plain = type(run).model_validate({"method": run.method, "seed": run.seed})
-    default = flatten(plain.model_dump(mode="json") | {"retrieve": RetrieveConfig().model_dump(mode="json")})
-    return {key: value for key, value in own.items() if default.get(key) != value}
+    settings = flatten(run.model_dump(mode="json") | {"retrieve": retrieve.model_dump(mode="json")})
+    default_run = type(run).model_validate({"method": run.method, "seed": run.seed})
+    defaults = flatten(default_run.model_dump(mode="json") | {"retrieve": RetrieveConfig().model_dump(mode="json")})
+    return {key: value for key, value in settings.items() if defaults.get(key) != value}
 
 
 def _evaluate_config(config: StudyConfig, data: str) -> EvaluateConfig:
-    most = config.data[data].max_users
-    return config.evaluate if most is None else config.evaluate.model_copy(update={"max_users": most})
+    max_users = config.data[data].max_users
+    return config.evaluate if max_users is None else config.evaluate.model_copy(update={"max_users": max_users})

@@ -1,8 +1,7 @@
-"""Where and with what a study was measured.
+"""Provenance of a study's figures: the machine, the package versions, and a digest of the code.
 
-A digest of the code that decides what a cell gives: tells whether two cells were made by the same program.
-
-The version of the package is part of what a cell is kept under; between two versions the code may have changed.
+The code digest tells whether the same code computed two cells. The package version is part of a cell's digest, but the
+code may change between two versions.
 """
 
 import ast
@@ -19,6 +18,20 @@ from multitudes.atomic import write_text
 from multitudes.threads import machine_cores
 
 PACKAGES = ("multitudes", "torch", "numpy", "faiss-cpu", "polars", "optuna")
+# The code that affects a cell's result, from data to evaluation.
+SOURCES = (
+    "batches",
+    "data",
+    "evaluation",
+    "index",
+    "metrics",
+    "nn",
+    "pinnersage",
+    "retrieval",
+    "run_record.py",
+    "training",
+)
+_CODE_FILE = "code"  # beside a training's run: the digest of the code that started it
 
 
 def machine_info() -> dict[str, Any]:
@@ -33,7 +46,7 @@ def machine_info() -> dict[str, Any]:
 
 
 def package_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that the figures depend on; None: not installed."""
+    """Return the versions of Python and of the packages that affect the figures; None: not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -50,36 +63,32 @@ def _cpu_model() -> str:
     return next(names, platform.processor())
 
 
-_CODE_FILE = "code"  # the file, beside a training's run, that says which code began it
-_ROOMS = ("batches", "data", "evaluation", "index", "metrics", "nn", "pinnersage", "retrieval", "training")
-
-
 @cache
 def code_digest() -> str:
-    """Return the digest of the rooms from data to evaluation, as they lie on the disk when it is first asked."""
+    """Return the digest of the modules in ``SOURCES``, as they are on disk at the first call."""
     package = Path(multitudes.__file__).parent
     digest = hashlib.sha256()
-    for room in _ROOMS:
-        for file in sorted((package / room).rglob("*.py")):
-            digest.update(
-                f"{file.relative_to(package)}\0{canonical_source(file.read_text(encoding='utf-8'))}\0".encode()
-            )
+    for source in SOURCES:
+        path = package / source
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            text = canonical_source(file.read_text(encoding="utf-8"))
+            digest.update(f"{file.relative_to(package)}\0{text}\0".encode())
     return digest.hexdigest()[:16]
 
 
 def record_code(training: Path) -> None:
-    """Record that the code that is installed now begins a training."""
+    """Record that the installed code starts a training."""
     write_text(training / _CODE_FILE, code_digest())
 
 
 def training_code(training: Path) -> str | None:
-    """Return the digest of the code that began a training; None: nothing was trained there."""
+    """Return the digest of the code that started a training; None: nothing was trained there."""
     file = training / _CODE_FILE
     return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def canonical_source(source: str) -> str:
-    """Return what a module does, without its comments, layout and docstrings."""
+    """Return a module's syntax tree as text, without comments, layout and docstrings."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(

@@ -1,8 +1,7 @@
-"""The seal on the test split: ``STUDY/opened.json`` counts how often it was opened, and for which cells.
+"""Run a study from its file to its tables: prepare, tune, train and evaluate what has no result yet.
 
-The same cells asked again are the same opening: an interrupted one goes on, and a finished one shows what it found.
-
-A study from its file to its tables: prepare, tune, train and evaluate what is not done yet, collect.
+Each access to the test set is recorded in ``STUDY/opened.json``, with a digest of the evaluated cells. Evaluating the
+same cells again is the same access: an interrupted one resumes, and a finished one returns its results.
 """
 
 import hashlib
@@ -28,74 +27,39 @@ from multitudes.study.grid import Dataset, GridEntry, grid_entries, prepare_data
 from multitudes.study.provenance import code_digest, machine_info, package_versions
 from multitudes.study.results_table import FinishedCell, cell_records, outcomes_table
 from multitudes.study.scheduler import ProgressListener, Scheduler, Task, cell_task, iter_completed, wait_for_all
-from multitudes.study.tuning import SearchResult
-
-
-def count_test_accesses(study: Path) -> int:
-    """Return how often the test split was opened.
-
-    Raises:
-        ArtefactError: the record is damaged, so that nobody knows.
-    """
-    return len(_read_test_accesses(study))
-
-
-def record_test_access(study: Path, cells: Iterable[Cell]) -> int:
-    """Record that ``cells`` are asked about the test split; return how often it was opened, this time included."""
-    text = "\n".join(sorted(cell.digest for cell in cells))
-    asked = hashlib.sha256(text.encode()).hexdigest()[:16]
-    openings = _read_test_accesses(study)
-    if asked not in [opening["cells"] for opening in openings]:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        openings.append({"at": now, "cells": asked})
-        write_json(study / "opened.json", {"openings": openings})
-    return len(openings)
-
-
-def _read_test_accesses(study: Path) -> list[dict[str, str]]:
-    file = study / "opened.json"
-    try:
-        openings: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))["openings"]
-    except FileNotFoundError:
-        return []
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-        raise ArtefactError(
-            f"{file}: damaged, so how often the test split was opened is not known; begin a new study in another folder"
-        ) from None
-    return openings
-
+from multitudes.study.tuning import SearchResult, search_settings
 
 _Key = tuple[str, str]  # data set, method
-_TEST_FOLDER = "test"  # where the tables of the opened test split lie
+_TEST_FOLDER = "test"  # of the tables of the test split
 
 
 class StudyResult(NamedTuple):
-    """A study that is over: where its tables lie, and what has no result."""
+    """A finished study."""
 
-    folder: Path
-    record: dict[str, Any]
+    folder: Path  # of its tables
+    record: dict[str, Any]  # the content of cells.json
 
     @property
     def failed(self) -> list[dict[str, Any]]:
-        """The cells that have no result."""
-        return [one for one in self.record["cells"] if one["status"] == "failed"]
+        """The records of cells without a result."""
+        return [cell for cell in self.record["cells"] if cell["status"] == "failed"]
 
     @property
     def n_done(self) -> int:
-        """How many cells have a result."""
+        """The number of cells with a result."""
         return len(self.record["cells"]) - len(self.failed)
 
     @property
     def notes(self) -> list[str]:
-        """What was not done as asked, a line each."""
+        """Warnings about the data and the budgets, one line each."""
         notes: list[str] = self.record["notes"]
         return notes
 
     @property
     def n_outdated(self) -> int:
-        """How many cells were done by other code than is installed now."""
+        """The number of cells that other code than the installed one computed."""
         now = self.record["versions"]["code"]
-        return sum(one["status"] == "done" and one["code"] != now for one in self.record["cells"])
+        return sum(cell["status"] == "done" and cell["code"] != now for cell in self.record["cells"])
 
 
 def run_study(
@@ -108,94 +72,102 @@ def run_study(
     preparation_progress: Progress = silent,
     listener: ProgressListener = lambda _: None,
 ) -> StudyResult:
-    """Do what is not done yet of a study, and write its tables.
+    """Compute the cells of a study that have no result yet, and write its tables.
 
     Args:
         config: the study.
-        out: its folder; made, or gone on with.
-        where: names the study's file in errors.
-        open_test: then ask the cells about the test split too, and record that; not while one of them has no result.
-        fresh: do cells again that were done by other code than is installed now.
-        preparation_progress: told how preparation goes.
-        listener: told whenever a cell begins, goes on or ends.
+        out: folder of the study; created, or resumed.
+        where: prefix of error texts: the study file.
+        open_test: evaluate on the test set too and record the access, provided that every cell has a result.
+        fresh: recompute cells that other code than the installed one computed.
+        preparation_progress: receives the progress of the preparation.
+        listener: called whenever a cell starts, progresses or ends.
+
+    Returns:
+        The tables of the test split if it was evaluated, otherwise those of the validation split.
 
     Raises:
-        UsageError: the study names what does not exist, or somebody else runs it in this folder.
+        UsageError: the study refers to something that does not exist, or another study runs in this folder.
         DataError: its tables changed, cannot be prepared, or lack the embeddings that a method reads.
         MissingError: no disk space is left.
-        KeyboardInterrupt: after Ctrl-C, once the running cells have saved what they have.
+        KeyboardInterrupt: after Ctrl-C, once the running workers have saved their checkpoints.
     """
-    planned = grid_entries(config, where)
+    entries = grid_entries(config, where)
     out.mkdir(parents=True, exist_ok=True)
     with _lock_study(out):
-        sources = {}
+        datasets = {}
         for name, data in config.data.items():
-            found = prepare_dataset(name, data, out / "data" / name, preparation_progress)
-            for entry in planned:
+            prepared = prepare_dataset(name, data, out / "data" / name, preparation_progress)
+            for entry in entries:
                 if entry.data == name and entry.reads_embeddings:
-                    item_embeddings(found)  # refused now, and not after hours of the other methods' work
-            path = found.path.resolve()
-            sources[name] = Dataset(path, prepared_digest(path), found.n_items, tuple(found.manifest["warnings"]))
-        study = _StudySession(
-            config, planned, sources, out, Scheduler(out / "cells", config.run.processes, listener, fresh=fresh)
-        )
-        tuned, done = study.run_grid()
-        ended = study.write_tables("validation", tuned, done, count_test_accesses(out))
-        if not open_test or ended.failed:  # what fails is mended or left out first: that would be a second opening
-            return ended
-        count = record_test_access(out, [one.cell for one in done])
-        return study.write_tables("test", tuned, study.evaluate_again(done, "test"), count)
+                    item_embeddings(prepared)  # raises now if there are none, and not after hours of other work
+            path, warnings = prepared.path.resolve(), tuple(prepared.manifest["warnings"])
+            datasets[name] = Dataset(path, prepared_digest(path), prepared.n_items, warnings)
+        scheduler = Scheduler(out / "cells", config.run.processes, listener, fresh=fresh)
+        session = _StudySession(config, entries, datasets, out, scheduler)
+        searches, cells = session.run_grid()
+        result = session.write_tables("validation", searches, cells, count_test_accesses(out))
+        # Cells that fail are repaired or removed first: evaluating them later would be a second access.
+        if not open_test or result.failed:
+            return result
+        count = record_test_access(out, [one.cell for one in cells])
+        return session.write_tables("test", searches, session.evaluate_again(cells, "test"), count)
 
 
 class _StudySession:
-    """One session of a study: what it needs is fixed at its start; what changes lies in its folder."""
+    """One call of ``run_study``, after the data sets are prepared."""
 
     def __init__(
-        self, config: StudyConfig, planned: list[GridEntry], sources: dict[str, Dataset], out: Path, work: Scheduler
+        self,
+        config: StudyConfig,
+        entries: list[GridEntry],
+        datasets: dict[str, Dataset],
+        out: Path,
+        scheduler: Scheduler,
     ) -> None:
-        self._config, self._entries, self._datasets, self._out, self._scheduler = config, planned, sources, out, work
+        self._config, self._entries, self._datasets, self._out = config, entries, datasets, out
+        self._scheduler = scheduler
         self._cells = out / "cells"
-        self._tuned: dict[_Key, SearchResult] = {}
+        self._searches: dict[_Key, SearchResult] = {}
         self._finished: dict[_Key, list[FinishedCell]] = {}
 
     def run_grid(self) -> tuple[list[SearchResult], list[FinishedCell]]:
-        """Tune every method on every set, each followed by its seeds; return both in the order of the study."""
+        """Tune every method on every data set, then run its seeds; return both in the order of the study."""
         with self._scheduler.pool(self._tasks()) as pool:
-            for made_of_others in (False, True):
-                self._run_round(pool, [entry for entry in self._entries if bool(entry.base_methods) == made_of_others])
-        done = [one for entry in self._entries for one in self._finished[entry.data, entry.method]]
-        return [self._tuned[entry.data, entry.method] for entry in self._entries], done
+            for has_base in (False, True):  # methods that are built on others come second
+                self._run_round(pool, [entry for entry in self._entries if bool(entry.base_methods) == has_base])
+        cells = [one for entry in self._entries for one in self._finished[entry.data, entry.method]]
+        return [self._searches[entry.data, entry.method] for entry in self._entries], cells
 
-    def _run_round(self, pool: ThreadPoolExecutor, now: list[GridEntry]) -> None:
-        """Search, then train; a cell whose training another one does comes after all of those."""
-        searches = {pool.submit(self._search, entry): entry for entry in now}
+    def _run_round(self, pool: ThreadPoolExecutor, entries: list[GridEntry]) -> None:
+        """Tune, then run the cells: first one cell of each training, then the cells that share a training."""
+        searches = {pool.submit(self._search, entry): entry for entry in entries}
         cells: dict[_Key, list[Cell]] = {}
-        begun: dict[str, Cell] = {}  # the first cell of each training
-        trained: list[Future[str | None]] = []
-        for search in iter_completed(searches):
-            entry, tuned = searches[search], search.result()
-            self._tuned[entry.data, entry.method] = tuned
-            cells[entry.data, entry.method] = [self._seed_cell(entry, tuned, seed) for seed in self._config.seeds]
-            first = [
-                one for one in cells[entry.data, entry.method] if begun.setdefault(one.training_digest, one) is one
-            ]
-            trained += [pool.submit(self._scheduler.run, one, "validation") for one in first]
-        errors = dict(zip([one.digest for one in begun.values()], wait_for_all(trained), strict=True))
-        others = [one for group in cells.values() for one in group if begun[one.training_digest] is not one]
-        asked = [pool.submit(self._scheduler.run, one, "validation") for one in others]
-        errors |= dict(zip([one.digest for one in others], wait_for_all(asked), strict=True))
+        first: dict[str, Cell] = {}  # by digest of the training
+        first_futures: list[Future[str | None]] = []
+        for future in iter_completed(searches):
+            entry, search = searches[future], future.result()
+            key = entry.data, entry.method
+            self._searches[key] = search
+            cells[key] = [self._seed_cell(entry, search, seed) for seed in self._config.seeds]
+            new = [cell for cell in cells[key] if first.setdefault(cell.training_digest, cell) is cell]
+            first_futures += [pool.submit(self._scheduler.run, cell, "validation") for cell in new]
+        errors = dict(zip([cell.digest for cell in first.values()], wait_for_all(first_futures), strict=True))
+        others = [cell for group in cells.values() for cell in group if first[cell.training_digest] is not cell]
+        futures = [pool.submit(self._scheduler.run, cell, "validation") for cell in others]
+        errors |= dict(zip([cell.digest for cell in others], wait_for_all(futures), strict=True))
         for key, group in cells.items():
-            best, trials = self._tuned[key].best, len(self._tuned[key].trials)
-            self._finished[key] = [FinishedCell(one, best, errors[one.digest], trials) for one in group]
+            best, trials = self._searches[key].best, len(self._searches[key].trials)
+            self._finished[key] = [FinishedCell(cell, best, errors[cell.digest], trials) for cell in group]
 
-    def evaluate_again(self, done: list[FinishedCell], split: Split) -> list[FinishedCell]:
-        """Ask the same trained cells about another split."""
-        with self._scheduler.pool([cell_task(one.cell) for one in done]) as pool:
-            errors = wait_for_all([pool.submit(self._scheduler.run, one.cell, split) for one in done])
-        return [one._replace(error=error) for one, error in zip(done, errors, strict=True)]
+    def evaluate_again(self, cells: list[FinishedCell], split: Split) -> list[FinishedCell]:
+        """Evaluate trained cells on another split."""
+        with self._scheduler.pool([cell_task(one.cell) for one in cells]) as pool:
+            errors = wait_for_all([pool.submit(self._scheduler.run, one.cell, split) for one in cells])
+        return [one._replace(error=error) for one, error in zip(cells, errors, strict=True)]
 
     def write_tables(
-        self, split: Split, tuned: list[SearchResult], done: list[FinishedCell], opened: int
+        self, split: Split, searches: list[SearchResult], cells: list[FinishedCell], test_accesses: int
     ) -> StudyResult:
         """Write the tables of a split."""
         folder = self._out if split == "validation" else self._out / _TEST_FOLDER
@@ -203,67 +175,101 @@ class _StudySession:
         record = {
             "name": self._config.name,
             "split": split,
-            "opened_test": opened,
+            "opened_test": test_accesses,
             "machine": machine_info(),
             "versions": package_versions() | {"code": code_digest()},
             "reference": self._config.reference_method,
             "trained_controls": {m.control_of: name for name, m in self._config.methods.items() if m.control_of},
             "metric": self._config.tuning.metric,
             "notes": self._notes(),
-            "cells": cell_records(done, self._cells, split),
-            "tuning": [_tuning_record(entry, found) for entry, found in zip(self._entries, tuned, strict=True)],
+            "cells": cell_records(cells, self._cells, split),
+            "tuning": [_tuning_record(entry, search) for entry, search in zip(self._entries, searches, strict=True)],
         }
-        write_outcomes(outcomes_table(done, self._cells, split, self._config), folder / "outcomes.parquet")
+        write_outcomes(outcomes_table(cells, self._cells, split, self._config), folder / "outcomes.parquet")
         write_json(folder / "cells.json", record)
         return StudyResult(folder, record)
 
     def _notes(self) -> list[str]:
         notes = []
-        for name, source in self._datasets.items():
-            notes += [f"{name}: {warning}" for warning in source.warnings]
-            too_long = describe_budgets(name, self._config.evaluate.budgets, source.items)
-            notes += [too_long] if too_long else []
+        for name, dataset in self._datasets.items():
+            notes += [f"{name}: {warning}" for warning in dataset.warnings]
+            budgets = describe_budgets(name, self._config.evaluate.budgets, dataset.items)
+            notes += [budgets] if budgets else []
         return notes
 
     def _tasks(self) -> list[Task]:
-        steps: list[Task] = []
+        tasks: list[Task] = []
         for entry in self._entries:
-            steps += [(entry.data, entry.method, True)] * (self._config.tuning.trials if entry.space else 0)
-            steps += [(entry.data, entry.method, False)] * len(self._config.seeds)
-        return steps
+            tasks += [(entry.data, entry.method, True)] * (self._config.tuning.trials if entry.space else 0)
+            tasks += [(entry.data, entry.method, False)] * len(self._config.seeds)
+        return tasks
 
     def _search(self, entry: GridEntry) -> SearchResult:
-        over = self._base_cells(entry, self._config.seeds[0])
-        return self._scheduler.search(entry, self._datasets[entry.data], self._config.tuning, over)
+        base_cells = self._base_cells(entry, self._config.seeds[0])
+        return search_settings(self._scheduler, entry, self._datasets[entry.data], self._config.tuning, base_cells)
 
-    def _seed_cell(self, entry: GridEntry, tuned: SearchResult, seed: int) -> Cell:
-        return seed_cell(entry, self._datasets[entry.data], tuned.best, seed, self._base_cells(entry, seed))
+    def _seed_cell(self, entry: GridEntry, search: SearchResult, seed: int) -> Cell:
+        return seed_cell(entry, self._datasets[entry.data], search.best, seed, self._base_cells(entry, seed))
 
     def _base_cells(self, entry: GridEntry, seed: int) -> tuple[Cell, ...]:
-        """Return the cells, of the same seed, that an entry is made of."""
-        done = [self._finished[entry.data, method] for method in entry.base_methods]
-        return tuple(next(one.cell for one in seeds if one.cell.run.seed == seed) for seeds in done)
+        """Return the cells of the same seed that an entry is built on."""
+        finished = [self._finished[entry.data, method] for method in entry.base_methods]
+        return tuple(next(one.cell for one in cells if one.cell.run.seed == seed) for cells in finished)
 
 
 def describe_budgets(data: str, budgets: tuple[int, ...], items: int) -> str | None:
-    """Return a line on the budgets that a corpus is too small for; None: it has room for all."""
-    asked = feasible_budgets(budgets, items)
-    left_out = [n for n in budgets if n not in asked]
-    if not left_out:
+    """Return a warning about the budgets that are too large for a corpus; None: all are feasible."""
+    used = feasible_budgets(budgets, items)
+    too_large = [n for n in budgets if n not in used]
+    if not too_large:
         return None
-    too_long, instead = (" and ".join(map(str, some)) for some in (left_out, asked))
-    return f"{data}: {items} items are too few for N = {too_long}, half of them or more; asked: N = {instead}"
+    left_out, instead = (" and ".join(map(str, group)) for group in (too_large, used))
+    return f"{data}: {items} items are too few for N = {left_out}, half of them or more; evaluated: N = {instead}"
 
 
-def _tuning_record(entry: GridEntry, found: SearchResult) -> dict[str, Any]:
-    trials = [{"settings": one.settings, "score": one.score} for one in found.trials]
-    return {"data": entry.data, "method": entry.method, "trials": trials, "best": found.best}
+def _tuning_record(entry: GridEntry, search: SearchResult) -> dict[str, Any]:
+    trials = [{"settings": trial.settings, "score": trial.score} for trial in search.trials]
+    return {"data": entry.data, "method": entry.method, "trials": trials, "best": search.best}
 
 
 @contextmanager
 def _lock_study(out: Path) -> Iterator[None]:
-    """Hold the study's folder: two studies in one would wait for each other's cells."""
-    with lock(out / ".lock", wait=False) as mine:
-        if not mine:
+    """Lock the study's folder: two studies in one folder would wait for each other's cells."""
+    with lock(out / ".lock", wait=False) as acquired:
+        if not acquired:
             raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out")
         yield
+
+
+def count_test_accesses(study: Path) -> int:
+    """Return how often the test set was accessed.
+
+    Raises:
+        ArtefactError: the record is damaged, so the number is unknown.
+    """
+    return len(_read_test_accesses(study))
+
+
+def record_test_access(study: Path, cells: Iterable[Cell]) -> int:
+    """Record that ``cells`` are evaluated on the test set; return the number of accesses, including this one."""
+    text = "\n".join(sorted(cell.digest for cell in cells))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    accesses = _read_test_accesses(study)
+    if digest not in [access["cells"] for access in accesses]:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        accesses.append({"at": now, "cells": digest})
+        write_json(study / "opened.json", {"openings": accesses})
+    return len(accesses)
+
+
+def _read_test_accesses(study: Path) -> list[dict[str, str]]:
+    file = study / "opened.json"
+    try:
+        accesses: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))["openings"]
+    except FileNotFoundError:
+        return []
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise ArtefactError(
+            f"{file}: damaged, so the number of test set accesses is unknown; start a new study in another folder"
+        ) from None
+    return accesses

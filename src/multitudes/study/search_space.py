@@ -1,4 +1,4 @@
-"""What tuning varies: for every method the few settings that matter, each as a range or as choices."""
+"""Hyperparameter search spaces: for each method the few settings that matter, each as a range or a list of choices."""
 
 from typing import Any, cast
 
@@ -12,11 +12,11 @@ from multitudes.pinnersage.run import METHOD as PINNERSAGE
 
 
 class Range(Config):
-    """Numbers from ``low`` to ``high``; whole ones where both ends are."""
+    """Numbers from ``low`` to ``high``; integers if both ends are integers."""
 
     low: int | float
     high: int | float
-    log: bool = Field(False, description="evenly over the logarithm")
+    log: bool = Field(False, description="sample uniformly on a log scale")
 
     @field_validator("high")
     @classmethod
@@ -29,16 +29,16 @@ class Range(Config):
     @classmethod
     def _logarithm_exists(cls, log: bool, info: ValidationInfo) -> bool:
         if log and info.data.get("low", 1) <= 0:
-            raise ValueError("a logarithm needs low above 0")
+            raise ValueError("a log scale needs low above 0")
         return log
 
     @property
     def is_integer(self) -> bool:
-        """True for a range of whole numbers."""
+        """True for a range of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def __contains__(self, value: object) -> bool:
-        """Tell whether the search can propose ``value``."""
+        """Return whether the search can propose ``value``."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
 
@@ -55,23 +55,23 @@ _EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log
 
 
 def default_space(method: str) -> SearchSpace:
-    """Return what is varied for ``method`` where the study does not say: what every method has, and its own weights."""
+    """Return the default space of ``method``: settings that every method has, and its own loss weights."""
     if method == PINNERSAGE:
         return _PINNERSAGE
     if method == PAIR:
         return {}
-    parts = METHODS.get(cast("Method", method), MethodSpec(None, explicit=False))
-    return _COMMON | (_IMPLICIT if parts.implicit else {}) | (_EXPLICIT if parts.explicit else {})
+    spec = METHODS.get(cast("Method", method), MethodSpec(None, explicit=False))
+    return _COMMON | (_IMPLICIT if spec.implicit else {}) | (_EXPLICIT if spec.explicit else {})
 
 
 def method_space(method: str, study: dict[str, Any] | None, own: dict[str, Any], where: str = "") -> SearchSpace:
-    """Return the space of a method: the study's or else its default, with what the method's own table adds.
+    """Return the search space of a method: the study's space or the default one, extended by the method's own table.
 
     Args:
-        method: what it is.
-        study: the study's table; None: it says nothing.
-        own: the method's own table.
-        where: begins an error, such as ``study.toml: ``.
+        method: a method name, ``pinnersage`` or ``pair``.
+        study: the study's ``[tuning.space]``; None: not given.
+        own: the method's ``[methods.NAME.space]``.
+        where: prefix of error texts, such as ``study.toml: ``.
 
     Raises:
         UsageError: an entry is neither a range nor a list of choices.
@@ -81,7 +81,7 @@ def method_space(method: str, study: dict[str, Any] | None, own: dict[str, Any],
 
 
 def parse_space(table: dict[str, Any], where: str, prefix: str = "") -> SearchSpace:
-    """Read ``train.learning_rate = {low = …, high = …}`` and ``model.dropout = [0.1, 0.3]``, at any depth of tables."""
+    """Parse ``train.learning_rate = {low = …, high = …}`` and ``model.dropout = [0.1, 0.3]``, at any depth."""
     space: SearchSpace = {}
     for key, value in table.items():
         name = f"{prefix}{key}"
@@ -97,16 +97,18 @@ def parse_space(table: dict[str, Any], where: str, prefix: str = "") -> SearchSp
 
 
 def check_defaults(space: SearchSpace, defaults: dict[str, Any], where: str) -> None:
-    """Check that a search can begin with the defaults, so that it never ends with something worse.
+    """Check that the space contains the defaults: the first trial uses them, so tuning never ends below them.
 
     Raises:
-        UsageError: a key is no setting, or its default lies outside.
+        UsageError: a key is not a setting, or its default is outside the space.
     """
     for key, choice in space.items():
         if key not in defaults:
-            raise UsageError(f"{where}: the space names '{key}', which is no setting{suggestion(key, tuple(defaults))}")
+            raise UsageError(
+                f"{where}: the space names '{key}', which is not a setting{suggestion(key, tuple(defaults))}"
+            )
         if defaults[key] not in choice:
             raise UsageError(
-                f"{where}: {key} = {defaults[key]!r} lies outside the space that is searched; widen the space, or set"
-                f" {key} for the method, which is then not tuned"
+                f"{where}: {key} = {defaults[key]!r} is outside the search space; widen the space, or set {key} for the"
+                " method, which excludes it from tuning"
             )

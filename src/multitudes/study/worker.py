@@ -1,11 +1,7 @@
-"""What a cell leaves in its result: how good, at what cost, and how its interests are.
+"""``python -m multitudes.study.worker FOLDER``: a worker process that computes one cell.
 
-Legend: Q requests.
-
-``python -m multitudes.study.worker FOLDER``: one cell in a process of its own.
-
-The job comes as one line of JSON on stdin; stdin then stays open for as long as the study lives, so that no cell
-outlives it. Progress goes to stdout as lines of JSON, messages to stderr, the result into the folder.
+The job arrives as one line of JSON on stdin. The study keeps stdin open while it runs, so a worker that sees it closed
+exits. Progress goes to stdout as lines of JSON, messages go to stderr, and the result goes into the folder.
 """
 
 import contextlib
@@ -51,70 +47,22 @@ from multitudes.training.loop import train
 from multitudes.training.runs import Run, open_run
 from multitudes.training.trained_run import TrainedRun, named_weights
 
-_FIGURES: tuple[Metric, ...] = ("hr", "recall", "ndcg", "topics")
-_TIMED_REQUESTS = 200  # timed; enough for a ninth decile
-_SAMPLE_SEED = 0  # of the users who are timed: the same for every method
-
-
-def summarise_evaluation(result: dict[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
-    """Return the figures of an evaluation that a study lists, with those of the trainings behind it."""
-    budget, own = result["budget"], result["methods"][result["method"]]
-    epochs = [of_run for of_run in map(_read_epochs, runs) if of_run]  # none: nothing was trained
-    return {
-        "budget": budget,
-        "users": result["users"],
-        "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
-        "interests": result["interests"],
-        "train_seconds": sum((of_run[-1]["seconds"] for of_run in epochs), 0.0),
-        # Of two runs there is no one speed.
-        "targets_per_s": round(fmean(e["targets_per_s"] for e in epochs[0]), 1) if len(epochs) == 1 else None,
-    }
-
-
-def _read_epochs(run: Path) -> list[dict[str, Any]]:
-    metrics = run / "metrics.jsonl"
-    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
-
-
-def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
-    """Return the size of a model, the vectors that its users have, and what one request for ``n`` candidates takes."""
-    config = with_run_defaults(retrieve, run.shares, run.blend)
-    items = catalogue(run, run.item_vectors())
-    users = subsample(held_out_users(run.prepared, split), _TIMED_REQUESTS, _SAMPLE_SEED)
-    seen = seen_items(run.prepared, users)
-    vectors, ms = [], []
-    for b in range(len(users)):
-        one: HeldOut = select_users(users, np.array([b]))
-        began_s = time.perf_counter()
-        vectors_1KD = user_vectors(run, one, config)
-        find_candidates(vectors_1KD, items, n, seen[b : b + 1], config)
-        ms.append(1000 * (time.perf_counter() - began_s))
-        vectors.append(int(vectors_1KD.mask_BK.sum()))
-    return {
-        "parameters": sum(t.numel() for t in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0,
-        "vectors_per_user": round(float(np.mean(vectors)), 2),
-        "p90_ms": round(float(np.percentile(ms, 90)), 3),
-    }
-
-
-def add_costs(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the costs of runs that are asked one after the other; those of one run are its own."""
-    return {key: round(sum(one[key] for one in each), 3) for key in each[0]}
-
-
 _PROGRESS_INTERVAL_S = 0.5  # between two lines of progress
-_EXECUTION = ExecutionConfig(keep_state=False)  # nobody goes on from a cell
+_EXECUTION = ExecutionConfig(keep_state=False)  # no run of a study is continued with newer data
+_FIGURES: tuple[Metric, ...] = ("hr", "recall", "ndcg", "topics")
+_TIMED_REQUESTS = 200  # enough for a 90th percentile
+_SAMPLE_SEED = 0  # selects the users whose requests are timed, the same for every method
 
 
 def main(folder: Path) -> int:
-    """Do the cell whose job is on stdin; return the exit code."""
-    # A study that a script started in the background has SIGINT ignored, and its children would inherit that.
+    """Compute the cell whose job is on stdin; return the exit code."""
+    # A study started in the background by a script ignores SIGINT, and its workers would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with lock(folder / ".lock"):  # a process that a killed study left behind may need a moment to end
+        with lock(folder / ".lock"):  # the worker of a killed study may need a moment to exit
             compute_cell(job, folder)
     except KeyboardInterrupt:
         return INTERRUPTED_EXIT_CODE
@@ -129,102 +77,154 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _exit_with_parent() -> None:
+    """Exit when the study closes stdin or dies; the checkpoints written so far remain."""
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: it would hold a lock that the interpreter needs to exit
+    os._exit(INTERRUPTED_EXIT_CODE)
+
+
 def compute_cell(job: dict[str, Any], folder: Path) -> None:
-    """Train, evaluate, measure what a request costs, and write the result; what is done already is not done again.
+    """Train, evaluate, measure the cost of a request, and write the result; finished steps are not repeated.
+
+    Args:
+        job: see ``Cell.job``.
+        folder: of the cell.
 
     Raises:
-        MultitudesError: the cell cannot be done; its loss is not finite, for one.
+        MultitudesError: the cell cannot be computed, for example because the loss is not finite.
     """
     split, training = job["split"], Path(job["training"])
     if read_result(folder, split) is None:
         write_json(folder / "job.json", job)
-        report = _ProgressWriter()
-        served = _runs_with_retrieval(job, training, report)
-        evaluation = _evaluate_runs(job, served, report)
-        budget = evaluation.result["budget"]
-        cost = (
-            add_costs([measure_costs(run, retrieve, split, budget) for run, retrieve in served])
-            if job["keeps_run"]
-            else {}
-        )
+        progress = _ProgressWriter()
+        runs = _open_runs(job, training, progress)
+        evaluation = _evaluate_runs(job, runs, progress)
+        budget, costs = evaluation.result["budget"], {}
+        if job["keeps_run"]:
+            costs = add_costs([measure_costs(run, retrieve, split, budget) for run, retrieve in runs])
         write_outcomes(evaluation.outcomes, outcomes_file(folder, split))
-        figures = summarise_evaluation(evaluation.result, [run.path for run, _ in served])
-        write_json(result_file(folder, split), figures | cost | {"code": _cell_code(training)})
+        figures = summarise_evaluation(evaluation.result, [run.path for run, _ in runs])
+        write_json(result_file(folder, split), figures | costs | {"code": _cell_code(training)})
     if not job["keeps_run"]:
         shutil.rmtree(training / "run", ignore_errors=True)
 
 
-def _runs_with_retrieval(
-    job: dict[str, Any], training: Path, report: "_ProgressWriter"
-) -> list[tuple[Run, RetrieveConfig]]:
-    """Return the run with the settings of its retrieval, or the two of a pair."""
+def _open_runs(job: dict[str, Any], training: Path, progress: "_ProgressWriter") -> list[tuple[Run, RetrieveConfig]]:
+    """Return the cell's run with its retrieval settings, or both runs of a pair."""
     if job["run"]["method"] == PAIR:
         return [(open_run(one["run"], job["prepared"]), _retrieve_config(one["retrieve"])) for one in job["runs"]]
     training.mkdir(parents=True, exist_ok=True)
     with lock(training / ".training.lock"):  # another cell may need this training too
-        return [(_train_or_open(job, training, report), _retrieve_config(job["retrieve"]))]
+        return [(_train_or_open(job, training, progress), _retrieve_config(job["retrieve"]))]
 
 
 def _retrieve_config(settings: dict[str, Any]) -> RetrieveConfig:
     return parse(RetrieveConfig, settings, "[retrieve]")
 
 
-def _evaluate_runs(
-    job: dict[str, Any], served: list[tuple[Run, RetrieveConfig]], report: "_ProgressWriter"
-) -> Evaluation:
-    asked = parse(EvaluateConfig, job["evaluate"] | {"split": job["split"]}, "[evaluate]")
-    progress: Progress = lambda done, total, _="": report(done, total, "evaluation")  # noqa: E731
-    if len(served) == 1:
-        return evaluate(served[0][0], asked, served[0][1], progress)
-    first, second = (Member.of(run, retrieve) for run, retrieve in served)
-    return evaluate_pair((first, second), job["run"]["model"]["share"], asked, progress)
-
-
-def _train_or_open(job: dict[str, Any], training: Path, report: "_ProgressWriter") -> Run:
-    """Return the run; interrupted training goes on, and what cannot be read is begun anew."""
+def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWriter") -> Run:
+    """Return the run: resume an interrupted training, and restart one that cannot be read."""
     prepared, folder = PreparedData.open(job["prepared"]), training / "run"
     if not folder.exists():
         record_code(training)
     if job["run"]["method"] == PINNERSAGE:
         vectors = job["runs"][0]["run"] if job["runs"] else None
-        over = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
-        return make_pinnersage_run(prepared, folder, over, seed=job["run"]["seed"], resume=True, overwrite=True)
+        settings = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
+        return make_pinnersage_run(prepared, folder, settings, seed=job["run"]["seed"], resume=True, overwrite=True)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)
     try:
-        return train(prepared, config, folder, resume=True, execution=_EXECUTION, progress=report)
+        return train(prepared, config, folder, resume=True, execution=_EXECUTION, progress=progress)
     except ArtefactError:
-        shutil.rmtree(folder, ignore_errors=True)  # a process was killed while it made this folder
+        shutil.rmtree(folder, ignore_errors=True)  # a worker was killed while it created this folder
         record_code(training)
-        return train(prepared, config, folder, execution=_EXECUTION, progress=report)
+        return train(prepared, config, folder, execution=_EXECUTION, progress=progress)
+
+
+def _evaluate_runs(
+    job: dict[str, Any], runs: list[tuple[Run, RetrieveConfig]], progress: "_ProgressWriter"
+) -> Evaluation:
+    config = parse(EvaluateConfig, job["evaluate"] | {"split": job["split"]}, "[evaluate]")
+    report: Progress = lambda done, total, _="": progress(done, total, "evaluation")  # noqa: E731
+    if len(runs) == 1:
+        return evaluate(runs[0][0], config, runs[0][1], report)
+    first, second = (Member.of(run, retrieve) for run, retrieve in runs)
+    return evaluate_pair((first, second), job["run"]["model"]["share"], config, report)
 
 
 def _cell_code(training: Path) -> str:
-    """Return which code made a cell: that of its training too, where that was another."""
+    """Return the digest of the code that computed a cell, preceded by that of its training if another code did that."""
     now, then = code_digest(), training_code(training)
     return now if then in (None, now) else f"{then}+{now}"
 
 
+def summarise_evaluation(result: dict[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of an evaluation that a study lists, and those of the trainings behind it."""
+    budget, own = result["budget"], result["methods"][result["method"]]
+    trainings = [epochs for epochs in map(_read_epochs, runs) if epochs]  # empty: nothing was trained
+    return {
+        "budget": budget,
+        "users": result["users"],
+        "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
+        "interests": result["interests"],
+        "train_seconds": sum((epochs[-1]["seconds"] for epochs in trainings), 0.0),
+        # Two runs have no common speed.
+        "targets_per_s": round(fmean(e["targets_per_s"] for e in trainings[0]), 1) if len(trainings) == 1 else None,
+    }
+
+
+def _read_epochs(run: Path) -> list[dict[str, Any]]:
+    metrics = run / "metrics.jsonl"
+    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+
+
+def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
+    """Return the model's parameters, the vectors per user, and the 90th percentile of a request's milliseconds.
+
+    Args:
+        run: the run that answers.
+        retrieve: its retrieval settings.
+        split: whose users ask.
+        n: candidates per request.
+    """
+    config = with_run_defaults(retrieve, run.shares, run.blend)
+    items = catalogue(run, run.item_vectors())
+    users = subsample(held_out_users(run.prepared, split), _TIMED_REQUESTS, _SAMPLE_SEED)
+    seen = seen_items(run.prepared, users)
+    vectors, ms = [], []
+    for b in range(len(users)):
+        user: HeldOut = select_users(users, np.array([b]))
+        started_s = time.perf_counter()
+        vectors_1KD = user_vectors(run, user, config)
+        find_candidates(vectors_1KD, items, n, seen[b : b + 1], config)
+        ms.append(1000 * (time.perf_counter() - started_s))
+        vectors.append(int(vectors_1KD.mask_BK.sum()))
+    return {
+        "parameters": sum(t.numel() for t in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0,
+        "vectors_per_user": round(float(np.mean(vectors)), 2),
+        "p90_ms": round(float(np.percentile(ms, 90)), 3),
+    }
+
+
+def add_costs(costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the summed costs of runs that answer a request one after the other."""
+    return {key: round(sum(one[key] for one in costs), 3) for key in costs[0]}
+
+
 class _ProgressWriter:
-    """Progress as lines on stdout, not more of them than somebody can read."""
+    """Progress as lines of JSON on stdout, at most one each half second."""
 
     def __init__(self) -> None:
         self._last_written_s = 0.0
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Say how far it is."""
+        """Write a line, unless the last one is too recent."""
         now_s = time.monotonic()
         if now_s - self._last_written_s >= _PROGRESS_INTERVAL_S:
             self._last_written_s = now_s
-            at = note.partition(",")[0]  # "epoch 2", without its losses
-            print(json.dumps({"done": done, "total": total, "note": at}), flush=True)  # noqa: T201
-
-
-def _exit_with_parent() -> None:
-    """Wait until the study has closed its end, by dying if nothing else; what is saved up to here is kept."""
-    os.read(sys.stdin.fileno(), 1)  # not sys.stdin: a thread that waits in it holds a lock that the exit needs
-    os._exit(INTERRUPTED_EXIT_CODE)
+            phase = note.partition(",")[0]  # "epoch 2", without its losses
+            print(json.dumps({"done": done, "total": total, "note": phase}), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

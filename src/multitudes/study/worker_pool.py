@@ -1,4 +1,4 @@
-"""The processes of a study: each does one cell with its part of the cores, and none outlives the study."""
+"""The worker processes of a study: each computes one cell on its share of the cores; none outlives the study."""
 
 import contextlib
 import json
@@ -18,108 +18,116 @@ from multitudes.study.cells import Cell, read_result
 _PROGRAM = ("-m", "multitudes.study.worker")
 _MESSAGES = "messages.txt"
 
-ReportProgress = Callable[[str, str], None]  # what a cell is called, and what it is at
+ReportProgress = Callable[[str, str], None]  # label of the cell, what it is doing
 
 
 class WorkerPool:
-    """Runs cells in processes of their own; made for many threads, each of which waits for one."""
+    """Computes cells in worker processes. Thread-safe: each calling thread waits for one worker."""
 
     def __init__(self, cells: Path, processes: int, program: tuple[str, ...] = _PROGRAM) -> None:
-        """Make a place for ``processes`` children.
+        """Divide the cores among ``processes`` workers.
 
         Args:
             cells: the folder of the cells.
-            processes: how many will live at once.
-            program: what Python runs in a child, before the folder of its cell.
+            processes: number of parallel workers.
+            program: arguments of Python in a worker, before the folder of its cell.
         """
         self._cells, self._threads, self._program = cells, max(1, threads.available_cores() // processes), program
         self._processes: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self.stopped = False
-        self._lacking: str | None = None  # what stopped them, if nobody did
+        self._shared_failure: str | None = None  # what stopped the pool because every worker would fail from it
 
     def run(self, cell: Cell, split: Split, report: ReportProgress) -> str | None:
-        """Do ``cell`` and return None, or say in a line why it could not be done.
+        """Compute ``cell``.
+
+        Args:
+            cell: the cell.
+            split: evaluated.
+            report: called with the label of the cell and what it is doing.
+
+        Returns:
+            None on success, otherwise the reason of the failure in one line.
 
         Raises:
             KeyboardInterrupt: the study is being stopped.
-            MissingError: something that the other cells would miss too: disk space.
+            MissingError: no disk space is left, which the other cells need too.
         """
         folder = cell.folder(self._cells)
         if read_result(folder, split) is not None:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _MESSAGES).open("w", encoding="utf-8") as messages:
-            child = self._start(folder, messages.fileno())
+            worker = self._start(folder, messages.fileno())
             try:
-                self._read_progress(child, cell, split, report)
+                self._read_progress(worker, cell, split, report)
             finally:
-                code = self._wait_for_exit(child)
+                code = self._wait_for_exit(worker)
         if code == MissingError.exit_code and not self.stopped:
-            self._lacking = _failure_reason(code, folder / _MESSAGES)
+            self._shared_failure = _failure_reason(code, folder / _MESSAGES)
             self.stop()
         self._check_not_stopped()
         return None if read_result(folder, split) is not None else _failure_reason(code, folder / _MESSAGES)
 
     def stop(self) -> None:
-        """Interrupt every child, which saves what it has; no new one is started."""
+        """Interrupt every worker, which saves its checkpoint; no new worker is started."""
         with self._lock:
             self.stopped = True
-            for child in self._processes:
-                child.send_signal(signal.SIGINT)
+            for worker in self._processes:
+                worker.send_signal(signal.SIGINT)
 
     def _check_not_stopped(self) -> None:
-        if self._lacking is not None:
-            raise MissingError(f"{self._lacking}; then run the same command again: what is done is kept")
+        if self._shared_failure is not None:
+            raise MissingError(f"{self._shared_failure}; then run the same command again: finished cells are kept")
         if self.stopped:
             raise KeyboardInterrupt
 
     def _start(self, folder: Path, messages: int) -> "subprocess.Popen[str]":
         with self._lock:
             self._check_not_stopped()
-            child = subprocess.Popen(
+            worker = subprocess.Popen(
                 [sys.executable, *self._program, str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
                 env=os.environ | dict.fromkeys(threads.THREAD_VARIABLES, str(self._threads)),
-                start_new_session=True,  # Ctrl-C reaches the study alone, which then stops its children in order
+                start_new_session=True,  # Ctrl-C reaches only the study, which then stops its workers in order
             )
-            self._processes.add(child)
-        return child
+            self._processes.add(worker)
+        return worker
 
-    def _read_progress(self, child: "subprocess.Popen[str]", cell: Cell, split: Split, report: ReportProgress) -> None:
-        assert child.stdin is not None
-        assert child.stdout is not None
+    def _read_progress(self, worker: "subprocess.Popen[str]", cell: Cell, split: Split, report: ReportProgress) -> None:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
         report(cell.label, "")
         try:
-            child.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
-            child.stdin.flush()
-        except BrokenPipeError:  # it died at once; its exit code will say so
+            worker.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
+            worker.stdin.flush()
+        except BrokenPipeError:  # the worker died at once; its exit code says why
             return
-        for line in child.stdout:
-            if line.startswith('{"done"'):  # a library may say something of its own
+        for line in worker.stdout:
+            if line.startswith('{"done"'):  # libraries may print other lines
                 report(cell.label, json.loads(line)["note"])
 
-    def _wait_for_exit(self, child: "subprocess.Popen[str]") -> int:
-        """Cut what ties the child to the study, wait for it, and return its exit code."""
-        for pipe in (child.stdin, child.stdout):
+    def _wait_for_exit(self, worker: "subprocess.Popen[str]") -> int:
+        """Close the pipes to the worker, wait for it, and return its exit code."""
+        for pipe in (worker.stdin, worker.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-        code = child.wait()
+        code = worker.wait()
         with self._lock:
-            self._processes.discard(child)
+            self._processes.discard(worker)
         return code
 
 
 def _failure_reason(code: int, messages: Path) -> str:
-    """Return one line on a child that left no result."""
+    """Return in one line why a worker left no result."""
     if code < 0:
         name = signal.Signals(-code).name
-        memory = ": often for want of memory; fewer processes in [run] leave each more" if code == -9 else ""
+        memory = ": it probably ran out of memory; fewer processes in [run] leave more for each" if code == -9 else ""
         return f"killed by {name}{memory}"
     lines = messages.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else f"ended with exit code {code} and no message"
+    written = [line.strip() for line in lines if line.strip()]
+    return written[-1] if written else f"ended with exit code {code} and no message"

@@ -25,5 +25,5 @@ def test_other_cells_are_another_opening_and_the_same_ones_are_not(tmp_path):
 
 def test_a_damaged_count_is_not_taken_for_none(tmp_path):
     (tmp_path / "opened.json").write_text("{")
-    with pytest.raises(ArtefactError, match="how often the test split was opened is not known"):
+    with pytest.raises(ArtefactError, match="the number of test set accesses is unknown"):
         record_test_access(tmp_path, [named("a")])
