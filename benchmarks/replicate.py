@@ -40,8 +40,8 @@ epochs = 60
 patience = 5
 epoch_batches = 0
 validate_users = 20000
-validate_at = 10
-forget_share = 0.0
+eval_k = 10
+history_dropout = 0.0
 """
 EVALUATE = """
 [evaluate]

@@ -25,9 +25,9 @@ from multitudes.metrics.interests import adjusted_rand_index
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import make_pinnersage_run
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
+from multitudes.training.runs import make_pinnersage_run
 
 WORLD = PlantedConfig(users=400, items=600, events=16_000, niches=30, topics=10)
 HISTORY = 30

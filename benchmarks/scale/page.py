@@ -69,7 +69,7 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "Training begun on these, by one process, with a validation (MiB; *own* is without mapped files, whose"
             " pages the kernel may drop; *libraries* is what the process has of its own before it begins; *parts*:"
-            " `[execution] parts`, of a batch):"
+            " `[execution] gradient_accumulation`, of a batch):"
         )
         yield ""
         columns = [*_SIZES, "table_and_moments_mib", "own_libraries_mib", "anonymous_mib", "peak_mib"]

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from multitudes.data.sample import sample_path as sample_path
     from multitudes.evaluation.evaluate import evaluate as evaluate_run
     from multitudes.pinnersage.clustering import PinnerSageConfig as PinnerSageConfig
-    from multitudes.pinnersage.run import make_pinnersage_run as pinnersage_run
     from multitudes.publishing.publish import publish as publish_run
     from multitudes.retrieval.config import RetrieveConfig as RetrieveConfig
     from multitudes.retrieval.retriever import Retriever as Retriever
     from multitudes.training.config import RunConfig as RunConfig
     from multitudes.training.loop import train as train_run
+    from multitudes.training.runs import make_pinnersage_run as pinnersage_run
     from multitudes.training.runs import open_run as open_run
     from multitudes.training.trained_run import TrainedRun as TrainedRun
 
@@ -38,7 +38,7 @@ _PUBLIC = {
     "TrainedRun": ("multitudes.training.trained_run", "TrainedRun"),
     "evaluate_run": ("multitudes.evaluation.evaluate", "evaluate"),
     "open_run": ("multitudes.training.runs", "open_run"),
-    "pinnersage_run": ("multitudes.pinnersage.run", "make"),
+    "pinnersage_run": ("multitudes.training.runs", "make_pinnersage_run"),
     "prepare": ("multitudes.data.prepare", "prepare"),
     "publish_run": ("multitudes.publishing.publish", "publish"),
     "sample_path": ("multitudes.data.sample", "sample_path"),

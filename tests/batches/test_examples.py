@@ -330,13 +330,13 @@ def test_data_without_a_training_example_is_refused(prepared: PreparedData) -> N
 def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(
     prepared: PreparedData, condition: ConditionSource
 ) -> None:
-    made = examples(prepared, condition=condition, forget_share=0.3, ahead=3)
+    made = examples(prepared, condition=condition, history_dropout=0.3, ahead=3)
     dealt = next(iter(made.windows.epoch_batches(33, seed=0, epoch=0)))
     whole = made.batch(dealt)
     shares = [made.batch(dealt, MicroBatch(first, 3)) for first in range(3)]
     for first, share in enumerate(shares):
         rows = slice(first, None, 3)
-        for name in ("past_BL", "follows_B", "target_BW", "weight_BW", "condition_BC"):
+        for name in ("past_BL", "follows_known_B", "target_BW", "weight_BW", "condition_BC"):
             assert np.array_equal(getattr(share, name), getattr(whole, name)[rows]), name
         assert np.array_equal(share.histories.valid_BL, whole.histories.valid_BL[rows])
     dense = [np.stack([s.dense.target_T, s.dense.column_S[s.dense.moment_T]]) for s in (whole, *shares)]

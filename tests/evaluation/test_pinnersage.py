@@ -12,8 +12,8 @@ from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.scorer import catalogue
-from multitudes.pinnersage.run import make_pinnersage_run
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.training.runs import make_pinnersage_run
 
 BUDGET = 60  # three niches of 20 items
 

@@ -14,11 +14,12 @@ from multitudes.index.milvus.connection import Connection
 from multitudes.index.milvus.index import MilvusIndex
 from multitudes.index.milvus.publishing import serving_collection
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import PinnerSageRun, make_pinnersage_run
+from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
+from multitudes.training.runs import make_pinnersage_run
 from tests.worlds import planted
 
 

@@ -35,7 +35,7 @@ def named(found, b=0):
 def test_each_direction_is_an_interest_and_its_middle_item_speaks_for_it():
     found = vectors(histories([4, 1, 3, 2, 6]), CONFIG.model_copy(update={"decay": 0.0}))
     assert named(found) == [2, 4, 6]  # three events, then two of one event each, the newer one first
-    assert found.cluster_BL[0].tolist() == [1, 0, 0, 0, 2, -1, -1, -1]
+    assert found.assignment_BL[0].tolist() == [1, 0, 0, 0, 2, -1, -1, -1]
     assert found.weight_BK[0] == pytest.approx([3 / 5, 1 / 5, 1 / 5])
 
 
@@ -60,7 +60,7 @@ def test_ages_are_days_or_events():
 def test_items_without_a_vector_and_unusable_events_are_in_no_cluster():
     found = vectors(histories([7, 1, 4, 6], valid=[[1, 1, 0, 1, 0, 0, 0, 0]]))
     assert named(found) == [1, 6]
-    assert found.cluster_BL[0].tolist() == [-1, 0, -1, 1, -1, -1, -1, -1]
+    assert found.assignment_BL[0].tolist() == [-1, 0, -1, 1, -1, -1, -1, -1]
 
 
 def test_who_has_nothing_to_cluster_has_no_interest():
@@ -73,7 +73,7 @@ def test_who_has_nothing_to_cluster_has_no_interest():
 def test_only_the_most_important_are_served():
     found = vectors(histories([6, 4, 5, 1, 2, 3]), CONFIG.model_copy(update={"interests": 2}))
     assert named(found) == [2, 4]
-    assert found.cluster_BL[0, 0] == -1
+    assert found.assignment_BL[0, 0] == -1
     assert found.weight_BK.sum() == pytest.approx(1)
 
 
@@ -90,7 +90,7 @@ def test_a_crowded_space_is_clustered_as_a_wide_one():
     age_BL = clustering.event_ages(None, users.item_BL, ordered_only=True)
     typical = clustering.typical_distance(crowded)
     found = clustering.user_vectors(users, age_BL, crowded, CONFIG, typical)
-    assert found.assignment_BL.tolist() == vectors(users).cluster_BL.tolist()
+    assert found.assignment_BL.tolist() == vectors(users).assignment_BL.tolist()
     absolute = clustering.user_vectors(users, age_BL, crowded, CONFIG, clustering.typical_distance(UNIT))
     assert absolute.mask_BK.sum() == 1  # the control: one distance for all spaces takes everything for one interest
 
@@ -103,15 +103,15 @@ def test_neither_batch_mates_nor_padding_nor_a_second_call_change_an_answer():
             alone = vectors(histories(row, length=30), partition=partition)
             for name in ("vectors_BKD", "weight_BK", "mask_BK"):
                 assert np.array_equal(getattr(alone, name)[0], getattr(together, name)[b])
-            assert np.array_equal(alone.cluster_BL[0, :8], together.cluster_BL[b])
+            assert np.array_equal(alone.assignment_BL[0, :8], together.assignment_BL[b])
 
 
 def test_the_random_partition_has_as_many_parts_of_even_size_and_other_members():
     users = histories([1, 4, 2, 5, 3, 6])
     true, control = vectors(users), vectors(users, partition="random")
     assert control.mask_BK.tolist() == true.mask_BK.tolist()
-    assert sorted(np.bincount(control.cluster_BL[0, :6])) == [2, 2, 2]
-    assert control.cluster_BL.tolist() != true.cluster_BL.tolist()
+    assert sorted(np.bincount(control.assignment_BL[0, :6])) == [2, 2, 2]
+    assert control.assignment_BL.tolist() != true.assignment_BL.tolist()
 
 
 def test_a_decay_that_leaves_nothing_of_old_clusters_serves_the_newest():

@@ -8,8 +8,8 @@ import pytest
 
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import PinnerSageRun, make_pinnersage_run
-from multitudes.training.runs import open_run
+from multitudes.pinnersage.run import PinnerSageRun
+from multitudes.training.runs import make_pinnersage_run, open_run
 from tests.worlds import planted
 
 

@@ -12,13 +12,14 @@ from multitudes.errors import ArtefactError
 from multitudes.ids import Id
 from multitudes.index.exact import ExactIndex
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import PinnerSageRun, make_pinnersage_run
+from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release import delta_log
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import add_items, remove_items
 from multitudes.retrieval.retriever import Retriever
+from multitudes.training.runs import make_pinnersage_run
 from tests.worlds import planted
 
 SETTINGS = PinnerSageConfig(history=12, interests=3)

@@ -9,12 +9,13 @@ import pytest
 
 from multitudes.batches.histories import event_times, gather_histories
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import PinnerSageRun, make_pinnersage_run
+from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.training.runs import make_pinnersage_run
 from tests.worlds import planted
 
 SETTINGS = PinnerSageConfig(history=12, interests=3, decay=0.1)

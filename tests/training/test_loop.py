@@ -161,7 +161,8 @@ def test_a_run_is_on_the_disk_before_it_is_said_to_be_finished(
     files = [tmp_path / "run" / name for name in ("weights.safetensors", "metrics.jsonl")]
 
     def heard(out: Path, record: dict[str, object]) -> None:
-        told.append(record["finished"] and [flushing.missing(file) for file in files])
+        if record["finished"]:
+            told.append([flushing.missing(file) for file in files])
         write_record(out, record)
 
     monkeypatch.setattr("multitudes.training.run_folder.write_record", heard)
@@ -242,7 +243,7 @@ def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
     def judged(rates: list[float]) -> None:
         left = iter(rates)
         shares = dict.fromkeys(INTEREST_KINDS, 1 / 3)
-        monkeypatch.setattr("multitudes.training.loop.judge", lambda *_: ValidationResult(next(left), shares))
+        monkeypatch.setattr("multitudes.training.loop.validate", lambda *_: ValidationResult(next(left), shares))
 
     judged([0.3, 0.5, 0.4, 0.4, 0.9])
     train(prepared, config(epochs=5, patience=2), tmp_path / "run")
@@ -274,7 +275,7 @@ def test_a_run_that_was_killed_before_its_first_word_is_begun_by_resuming(
     assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
-@pytest.mark.parametrize("settings", [{"parts": 4}, {"checkpoint_steps": 1}])
+@pytest.mark.parametrize("settings", [{"gradient_accumulation": 4}, {"checkpoint_steps": 1}])
 def test_how_a_run_is_carried_out_leaves_what_is_learned(
     prepared: PreparedData, tmp_path: Path, settings: dict[str, int]
 ) -> None:

@@ -256,7 +256,7 @@ def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
     for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
         left = iter(rates)
         monkeypatch.setattr(
-            "multitudes.training.loop.judge", lambda *_, left=left: ValidationResult(next(left), SHARES)
+            "multitudes.training.loop.validate", lambda *_, left=left: ValidationResult(next(left), SHARES)
         )
         settings = CONFIG.train.model_copy(update={"final": False, "epochs": len(rates)})
         train(days[0], CONFIG.model_copy(update={"train": settings}), tmp_path / name)

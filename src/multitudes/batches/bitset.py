@@ -1,7 +1,7 @@
-"""Whole numbers of a long range, chosen by one bit each: the i-th is found without a list of them.
+"""A compressed set of integers with rank and select: one bit per number, and the i-th member without a list.
 
-A hundred million events of which most are targets take 8 bytes each as a list, and here a bit and a half: the bits, in
-words of 64, and before each word how many were chosen (rank and select; Jacobson 1989).
+The targets among a hundred million events take 8 bytes each as an array of positions, and 1.5 bits each here: the bits,
+in words of 64, and for each word the number of members before it (rank and select; Jacobson 1989).
 
 Legend: R words.
 """
@@ -16,10 +16,10 @@ _BYTES = _WORD // 8
 
 
 class Bitset:
-    """The numbers of ``range(size)`` that were chosen, ascending."""
+    """A set of integers in ``range(size)``, in ascending order."""
 
     def __init__(self, blocks: Iterable[NDArray[np.bool_]]) -> None:
-        """``blocks``: for each number whether it is chosen, from 0 on, in pieces of any length."""
+        """Build the set from ``blocks``: for each number from 0 on, whether it is a member, in chunks of any length."""
         packed, counts = [], []
         rest, self.size = np.zeros(0, dtype=np.bool_), 0
         for block in blocks:
@@ -30,7 +30,8 @@ class Bitset:
             packed.append(bits_R8)
             counts.append(np.bitwise_count(bits_R8).sum(axis=1, dtype=np.uint8))
             rest = rest[whole:].copy()
-        last_R8 = np.packbits(np.pad(rest, (0, _WORD - len(rest)))).reshape(1, _BYTES)  # so that no number is beyond
+        # The last word ends with zero bits, so that no index is out of bounds.
+        last_R8 = np.packbits(np.pad(rest, (0, _WORD - len(rest)))).reshape(1, _BYTES)
         self._bits_R8 = np.concatenate([*packed, last_R8])
         counts.append(np.bitwise_count(last_R8).sum(axis=1, dtype=np.uint8))
         count_R = np.concatenate(counts)
@@ -40,23 +41,23 @@ class Bitset:
         self._before_R: NDArray[np.unsignedinteger] = np.subtract(before_R, count_R, out=before_R)
 
     def __len__(self) -> int:
-        """Return how many are chosen."""
+        """Return the number of members."""
         return self._length
 
     def select(self, index: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the chosen numbers by their place among them, from 0; as many as asked for, in the same shape."""
-        place = np.asarray(index).astype(self._before_R.dtype)
-        word = np.searchsorted(self._before_R, place, side="right") - 1
-        earlier = (place - self._before_R[word]).astype(np.uint8)  # chosen ones of the same word before it
+        """Return the members of the given ranks, counted from 0, in the shape of ``index``."""
+        rank = np.asarray(index).astype(self._before_R.dtype)
+        word = np.searchsorted(self._before_R, rank, side="right") - 1
+        earlier = (rank - self._before_R[word]).astype(np.uint8)  # members of the same word before it
         passed = np.cumsum(np.unpackbits(self._bits_R8[word], axis=-1), axis=-1, dtype=np.uint8) <= earlier[..., None]
         return np.asarray(word * _WORD + passed.sum(axis=-1), dtype=np.int64)
 
     def between(self, low: int, high: int) -> NDArray[np.int64]:
-        """Return the chosen numbers from ``low`` to below ``high``."""
+        """Return the members from ``low`` to below ``high``."""
         first = low // _WORD
         bits = np.unpackbits(self._bits_R8[first : high // _WORD + 1])
         return np.flatnonzero(bits[low - first * _WORD : high - first * _WORD]) + low
 
     def to_array(self) -> NDArray[np.int64]:
-        """Return all that are chosen."""
+        """Return all members."""
         return self.between(0, self.size)

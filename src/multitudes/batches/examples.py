@@ -1,15 +1,15 @@
 """Training examples: a history cut and the positives that follow it.
 
-A user's positives are tiled by windows of W events with a new phase each epoch. A window is one example: its history
-ends strictly before its first event, and its positives are what the interests of that moment have to explain (all
-actions of a window, method §7 PFS). So every positive is a target once an epoch, each history is encoded once per W
-targets, nothing is ever seen before its time, and nothing is expanded in memory.
+A user's positives are tiled by windows of W events; the tiling starts at a new random phase each epoch. A window is one
+example. Its history ends strictly before its first event, and its positives are what the interests at that moment must
+explain (all actions of a window, as in PinnerFormer). So every positive is a target once per epoch, each history is
+encoded once per W targets, no example sees the future, and nothing is expanded in memory.
 
-The unconditioned vector may see more: a causal encoder gives it at every moment, so each positive of the window is its
-target from the moment right before it (``Dense``), in the same pass.
+The unconditioned vector is trained more densely: a causal encoder computes it at every event, so each positive of the
+window is its target from the moment right before it (``Dense``), in the same pass.
 
-A batch can be made share by share, by several processes or one after the other: what is drawn for a row does not depend
-on who makes it.
+A batch can be built one micro batch at a time, by several processes or one after the other. The random draws of a row
+do not depend on which micro batch contains it.
 
 Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example · C
 of them with a condition · G topics per item · S moments · T dense targets.
@@ -27,15 +27,15 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 
 ConditionSource = Literal["auto", "source", "item", "match"]
-MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; the phase gives every target its turn
-MAX_ITEM_TOPICS = 16  # topics of an item that count as conditions and features; more are cut in the order of the table
+MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; the random phase rotates them
+MAX_ITEM_TOPICS = 16  # topics of an item used as conditions and features; later ones in the table are dropped
 
 
 class Dense(NamedTuple):
-    """T targets of the unconditioned vector and the S moments at which it has to foresee them."""
+    """T targets of the unconditioned vector and the S moments from which it must predict them."""
 
     row_S: NDArray[np.int64]  # the example of each moment
-    column_S: NDArray[np.int64]  # the newest event known at that moment; -1: nothing is known but the follows
+    column_S: NDArray[np.int64]  # the newest event known at that moment; -1: only the followed topics are known
     follows_known_S: NDArray[np.bool_]  # whether the followed topics were known by then
     moment_T: NDArray[np.int64]  # index into S
     target_T: NDArray[np.int64]
@@ -45,8 +45,8 @@ class Dense(NamedTuple):
 class Batch(NamedTuple):
     """B examples."""
 
-    histories: Histories  # L: the history and what of the window dense training reads
-    past_BL: NDArray[np.bool_]  # valid and before the window: what the interests may see
+    histories: Histories  # L: the history, and those events of the window that dense training reads
+    past_BL: NDArray[np.bool_]  # valid and before the window: the events that the interests may read
     follows_known_B: NDArray[np.bool_]  # whether the followed topics were known before the window
     dense: Dense
     target_BW: NDArray[np.int64]  # 0 = none
@@ -62,7 +62,7 @@ class MicroBatch(NamedTuple):
 
 
 class _Spans(NamedTuple):
-    """Whose each example is, and where its events begin, where its window begins, and where they end."""
+    """The user of each example, and the flat positions of its first event, its window, and the end of its events."""
 
     user_B: NDArray[np.int64]
     begin_B: NDArray[np.int64]
@@ -71,11 +71,11 @@ class _Spans(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """What is drawn for some rows of a batch."""
+    """Random draws for some rows of a batch."""
 
-    topic_BCG: NDArray[np.float64]  # which of a target's topics is its condition
-    hidden_B: NDArray[np.bool_]  # whose history is hidden
-    ahead_T: NDArray[np.int64]  # from how many events earlier each target is foreseen
+    topic_BCG: NDArray[np.float64]  # chooses which of a target's topics is its condition
+    hidden_B: NDArray[np.bool_]  # True where the history is dropped
+    ahead_T: NDArray[np.int64]  # how many events earlier each target is predicted
 
 
 WHOLE_BATCH = MicroBatch()
@@ -121,24 +121,27 @@ class Examples:
         """Return the number of targets in one epoch."""
         return len(self.position)
 
-    def targets(self, dealt: WindowBatch) -> NDArray[np.int64]:
-        """Return the targets of all rows of a batch (T,), whoever gathers them."""
-        _, index_T = expand_ranges(dealt.start_B, dealt.stop_B)
+    def targets(self, windows: WindowBatch) -> NDArray[np.int64]:
+        """Return the targets of all rows of a batch (T,), whatever micro batches it is split into."""
+        _, index_T = expand_ranges(windows.start_B, windows.stop_B)
         return self.prepared.event_item[self.position.select(index_T)].astype(np.int64)
 
-    def batch(self, dealt: WindowBatch, micro_batch: MicroBatch = WHOLE_BATCH) -> Batch:
-        """Gather the rows of ``micro_batch``, as wide as the whole batch; who gets none gets the first one at weight zero."""
-        rows = np.arange(micro_batch.start, len(dealt.start_B), micro_batch.step)
-        if not len(rows):
-            return _zero_weight(self._batch(dealt, rows=np.zeros(1, dtype=np.int64)))
-        return self._batch(dealt, rows)
+    def batch(self, windows: WindowBatch, micro_batch: MicroBatch = WHOLE_BATCH) -> Batch:
+        """Gather the rows of a micro batch, padded to the width of the whole batch.
 
-    def _batch(self, dealt: WindowBatch, rows: NDArray[np.int64]) -> Batch:
+        A micro batch without rows gets the first row of the batch at weight zero.
+        """
+        rows = np.arange(micro_batch.start, len(windows.start_B), micro_batch.step)
+        if not len(rows):
+            return _zero_weight(self._batch(windows, rows=np.zeros(1, dtype=np.int64)))
+        return self._batch(windows, rows)
+
+    def _batch(self, windows: WindowBatch, rows: NDArray[np.int64]) -> Batch:
         prepared = self.prepared
-        spans = self._spans(dealt)
-        length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: as many events as the longest row of all has
-        draws = self._draws(dealt, rows)
-        start_B, stop_B = dealt.start_B[rows], dealt.stop_B[rows]
+        spans = self._spans(windows)
+        length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: the longest row of the whole batch
+        draws = self._draws(windows, rows)
+        start_B, stop_B = windows.start_B[rows], windows.stop_B[rows]
         user_B, begin_B, cut_B, end_B = (of_B[rows] for of_B in spans)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
@@ -149,12 +152,12 @@ class Examples:
         condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], draws.topic_BCG)
         histories = gather_histories(prepared, user_B, end_B, length)
         position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
-        # Some users have their whole history hidden, so that the tower learns what to say to a new one.
+        # History dropout: some users lose their entire history, so that the tower learns to serve new users.
         valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.hidden_B[:, None]
         return Batch(
             histories=histories._replace(valid_BL=valid_BL),
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
-            # Follows are no feature of what came before they were known: derived ones were made of those very targets.
+            # Followed topics are a feature only after they were known: derived ones were made from these very targets.
             follows_known_B=prepared.event_after_follows[position_BW[:, 0]],
             dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL, draws.ahead_T),
             target_BW=target_BW,
@@ -162,17 +165,17 @@ class Examples:
             condition_BC=condition_BC,
         )
 
-    def _spans(self, dealt: WindowBatch) -> _Spans:
-        first_B, last_B = self.position.select(np.stack([dealt.start_B, dealt.stop_B - 1]))
+    def _spans(self, windows: WindowBatch) -> _Spans:
+        first_B, last_B = self.position.select(np.stack([windows.start_B, windows.stop_B - 1]))
         user_B = self.prepared.users_of(first_B)
         cut_B = self.windows.newest_before(first_B, user_B) + 1
         end_B = self.windows.newest_before(last_B, user_B) + 1 if self.dense else cut_B
         return _Spans(user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B)
 
-    def _draws(self, dealt: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
-        """Draw for all rows of the batch and keep what belongs to ``rows``: so it is the same, whoever draws."""
-        random = np.random.default_rng(dealt.seed)
-        whole, row_T = len(dealt.start_B), expand_ranges(dealt.start_B, dealt.stop_B)[0]
+    def _draws(self, windows: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
+        """Draw for all rows of the batch and keep those of ``rows``, so that micro batches do not change the draws."""
+        random = np.random.default_rng(windows.seed)
+        whole, row_T = len(windows.start_B), expand_ranges(windows.start_B, windows.stop_B)[0]
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
         topic_BCG = random.random((whole, conditions, self.topics))
         hidden_B = random.random(whole) < self.history_dropout
@@ -188,15 +191,15 @@ class Examples:
         valid_BL: NDArray[np.bool_],
         earlier_T: NDArray[np.int64],
     ) -> Dense:
-        """Return the targets of the windows: each at the moment before it, or without dense training at the cut.
+        """Return the targets of the windows: each at the moment before it, or at the cut without dense training.
 
-        The events of the histories are no targets, though their states are at hand: their turn comes in windows of
-        their own. To repeat each of them in every window that follows cost .02 of HR@100 on MovieLens.
+        Events of the histories are not targets here, although their states are computed: each has a window of its own.
+        Repeating them in every later window cost .02 of HR@100 on MovieLens.
         """
         nearest_BL = nearest_valid(valid_BL)
         row_T, position_T = np.nonzero(real_BW)[0], position_BW[real_BW]
-        foreseen_T = position_T if self.dense else position_BW[row_T, 0]
-        moment_T = self.windows.newest_before(foreseen_T, user_B[row_T]) - earlier_T
+        predict_T = position_T if self.dense else position_BW[row_T, 0]
+        moment_T = self.windows.newest_before(predict_T, user_B[row_T]) - earlier_T
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2
@@ -231,31 +234,31 @@ class Examples:
 
 
 def resolve_condition(prepared: PreparedData, condition: ConditionSource) -> ConditionSource:
-    """Return the rule to use: "auto" takes the logged source interest, or else the match of item and follows."""
+    """Return the rule to use: "auto" is the logged source, or else the match of item and followed topics."""
     if condition != "auto":
         return condition
     return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
 def item_topics(prepared: PreparedData, item_M: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the topics of each item (M, G), zero-padded; G is as wide as the widest item, at most MAX_ITEM_TOPICS."""
+    """Return the topics of each item (M, G), zero-padded; G is the largest number per item, at most MAX_ITEM_TOPICS."""
     return pad_ragged(prepared.item_topic_offset, prepared.item_topic, item_M, max_topics_per_item(prepared))
 
 
 def max_topics_per_item(prepared: PreparedData) -> int:
-    """Return G, the most topics of an item that count."""
+    """Return G, the largest number of topics of an item, at most MAX_ITEM_TOPICS."""
     return min(max(int(np.diff(prepared.item_topic_offset).max(initial=1)), 1), MAX_ITEM_TOPICS)
 
 
 def _zero_weight(batch: Batch) -> Batch:
-    """Return a batch that adds nothing to any loss or gradient."""
+    """Return the batch with all weights at zero: it adds nothing to any loss or gradient."""
     dense = batch.dense._replace(weight_T=np.zeros_like(batch.dense.weight_T))
-    nothing = {name: np.zeros_like(getattr(batch, name)) for name in ("target_BW", "weight_BW", "condition_BC")}
-    return batch._replace(dense=dense, **nothing)
+    zeros = {name: np.zeros_like(getattr(batch, name)) for name in ("target_BW", "weight_BW", "condition_BC")}
+    return batch._replace(dense=dense, **zeros)
 
 
 def nearest_valid(valid_BL: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each column the nearest valid one that is not newer, -1 if none; (B, L + 1), the last always -1."""
+    """Return for each column the nearest valid column that is not newer, -1 if none; (B, L + 1), the last always -1."""
     length = valid_BL.shape[1]
     own_BL = np.where(valid_BL, np.arange(length), length)
     nearest_BL = np.minimum.accumulate(own_BL[:, ::-1], axis=1)[:, ::-1]
@@ -266,8 +269,11 @@ def nearest_valid(valid_BL: NDArray[np.bool_]) -> NDArray[np.int64]:
 def draw_fitting(
     value_MG: NDArray[np.int64], fits_MG: NDArray[np.bool_], draw_MG: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return one fitting entry of each row, evenly where ``draw_MG`` is uniform in [0, 1); 0 where none fits."""
+    """Return one fitting entry of each row, 0 where none fits.
+
+    Every fitting entry is equally likely if ``draw_MG`` is uniform in [0, 1).
+    """
     noise_MG = np.where(fits_MG, draw_MG, -1.0)
-    pick_M1 = noise_MG.argmax(axis=1)[:, None]
-    picked_M = np.take_along_axis(value_MG, pick_M1, axis=1)[:, 0]
-    return np.where(fits_MG.any(axis=1), picked_M, 0)
+    choice_M1 = noise_MG.argmax(axis=1)[:, None]
+    chosen_M = np.take_along_axis(value_MG, choice_M1, axis=1)[:, 0]
+    return np.where(fits_MG.any(axis=1), chosen_M, 0)

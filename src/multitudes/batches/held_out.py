@@ -1,4 +1,4 @@
-"""The users of a held-out split: what is known of each (history up to the cut) and what should be found (targets)."""
+"""The users of a held-out split: the history of each up to the cut, and the targets that should be found."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import SPLIT_CODE, PreparedData, Split
 from multitudes.metrics.ranking import target_rows
 
-_USERS_PER_CHUNK = 10_000  # users whose histories are looked through at once
+_USERS_PER_CHUNK = 10_000  # users whose histories are searched at once
 _EVENTS_PER_CHUNK = 1_000_000
 
 
@@ -22,7 +22,7 @@ class HeldOut:
     end_B: NDArray[np.int64]  # flat position where the history ends (exclusive)
     target_offset: NDArray[np.int64]  # B + 1
     target: NDArray[np.int64]  # item numbers
-    target_is_first_time: NDArray[np.bool_]  # not in the user's history
+    target_is_first_time: NDArray[np.bool_]  # the item is not in the user's history
 
     def __len__(self) -> int:
         """Return the number of users."""
@@ -30,10 +30,10 @@ class HeldOut:
 
 
 def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
-    """Return the users of ``split`` with their targets: positive, known items, later than the follows.
+    """Return the users of ``split`` with their targets: known items with a positive weight, after the followed topics.
 
     The history of a user is everything before the first event of the split in the stable order; for the test split
-    that includes validation. Targets that the vocabulary does not know are counted in the manifest, not returned.
+    that includes validation. Targets outside the vocabulary are counted in the manifest and not returned.
     """
     in_split = _positions(prepared, SPLIT_CODE[split])
     wanted = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
@@ -48,14 +48,14 @@ def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
 
 
 def select_users(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
-    """Return the users in these rows, in ascending order of rows, with all their targets."""
+    """Return the users in ``row``, in ascending order of rows, with all their targets."""
     wanted = np.zeros(len(held), dtype=np.bool_)
     wanted[row] = True
     return select_targets(held, wanted[target_rows(held.target_offset)])
 
 
 def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
-    """Return the users who keep at least one target."""
+    """Return the held-out users with only the targets in ``keep_T``; users without any target left are dropped."""
     kept_B = np.bincount(target_rows(held.target_offset), keep_T, len(held)).astype(np.int64)
     user = kept_B > 0
     return HeldOut(
@@ -70,7 +70,7 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
 def followed_topics_known(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether each user's followed topics were known where the history ends (B,).
 
-    Derived ones may have been made of the first held-out events: then they tell of what came after the cut.
+    Derived ones may have been made from the first held-out events; they would then leak what came after the cut.
     """
     return np.asarray(prepared.event_after_follows[end_B])
 
@@ -78,7 +78,7 @@ def followed_topics_known(prepared: PreparedData, end_B: NDArray[np.int64]) -> N
 def held_out_histories(
     prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int
 ) -> Histories:
-    """Return the histories of held-out users, as ``gather_histories`` does, with the topics that they were known to follow."""
+    """Return the histories of held-out users; followed topics that were not known at the cut are left out."""
     histories = gather_histories(prepared, user_B, end_B, length)
     known_B = followed_topics_known(prepared, end_B)
     return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))

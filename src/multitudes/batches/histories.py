@@ -1,4 +1,4 @@
-"""Histories as rectangular arrays, gathered from the flat events: the one place where a history is cut.
+"""Histories as rectangular arrays, gathered from the flat events. Histories are cut here and nowhere else.
 
 Legend: B users · L history · F followed topics · P user features. **Column 0 is the most recent event**, padding is at
 the end, so a longer history only adds columns and a position is a recency rank.
@@ -9,50 +9,53 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_FOLLOWED_TOPICS = 32  # followed topics a user tower sees; more are cut in the order of the table
+MAX_FOLLOWED_TOPICS = 32  # followed topics that a user tower reads; later ones in the table are dropped
 
 
 class UserEvents(Protocol):
-    """The users' events and follows, flat: of a prepared folder or of a release. Names as in ``data.prepared``."""
+    """Events and followed topics of all users as flat arrays, from a prepared folder or a release.
+
+    The names are those of ``data.prepared``. Legend: U users · E events · G followed topics of all users · P features.
+    """
 
     @property
     def event_offset(self) -> NDArray[np.int64]:
-        """Where each user's events begin."""
+        """The first event of each user, and the end of the last one (U + 1,)."""
         ...
 
     @property
     def event_item(self) -> NDArray[np.int32]:
-        """Item numbers, 0 = unknown."""
+        """Item number of each event (E,), 0 = unknown."""
         ...
 
     @property
     def event_action(self) -> NDArray[np.uint8]:
-        """Action codes, from 1."""
+        """Action code of each event (E,), from 1."""
         ...
 
     @property
     def event_valid(self) -> NDArray[np.bool_]:
-        """Whether an event is usable."""
+        """Whether each event is usable (E,)."""
         ...
 
     @property
     def follow_offset(self) -> NDArray[np.int64]:
-        """Where each user's followed topics begin."""
+        """The first followed topic of each user, and the end of the last one (U + 1,)."""
         ...
 
     @property
     def follow_topic(self) -> NDArray[np.int32]:
-        """Topic numbers."""
+        """Numbers of the followed topics (G,)."""
         ...
 
     @property
     def user_feature(self) -> NDArray[np.float32]:
-        """Features of the users."""
+        """Features of the users (U, P)."""
         ...
 
 
 class Histories(NamedTuple):
-    """What a user tower sees of B users."""
+    """What a user tower reads about B users."""
 
     item_BL: NDArray[np.int64]  # 0 = padding or unknown
     action_BL: NDArray[np.int64]  # 0 = padding
@@ -62,7 +65,17 @@ class Histories(NamedTuple):
 
 
 def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
-    """Return the ``length`` most recent events of each user before the flat position ``end`` (exclusive)."""
+    """Return the most recent events of each user before a cut.
+
+    Args:
+        users: the events and followed topics.
+        user_B: user numbers.
+        end_B: flat position of the cut of each user (exclusive).
+        length: L, how many events to return.
+
+    Returns:
+        Histories of B users, the newest event in column 0, padded with zeros.
+    """
     position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
     real_BL = position_BL >= users.event_offset[user_B][:, None]
     position_BL = np.where(real_BL, position_BL, 0)
@@ -79,12 +92,12 @@ def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArra
 
 
 def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    """Return the times of the events that ``gather_histories`` returns (B, L), seconds or positions; of padding, any time."""
+    """Return the times of the events of ``gather_histories`` (B, L), in seconds or positions; arbitrary at padding."""
     return np.asarray(event_time[np.maximum(end_B[:, None] - 1 - np.arange(length)[None, :], 0)])
 
 
 def slice_histories(histories: Histories, chosen: slice) -> Histories:
-    """Return some of the users."""
+    """Return the histories of some of the users."""
     return Histories(
         histories.item_BL[chosen],
         histories.action_BL[chosen],
@@ -95,7 +108,7 @@ def slice_histories(histories: Histories, chosen: slice) -> Histories:
 
 
 def followed_topics(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the followed topics of each user, at most ``MAX_FOLLOWED_TOPICS``, zero-padded at the end."""
+    """Return the followed topics of each user (B, F), at most ``MAX_FOLLOWED_TOPICS``, zero-padded at the end."""
     return pad_ragged(users.follow_offset, users.follow_topic, user_B, MAX_FOLLOWED_TOPICS)
 
 

@@ -1,9 +1,9 @@
-"""Streaming estimate of how often an item is drawn into the pool of negatives (Yi et al. 2019, algorithm 2).
+"""The negatives of a training step: a pool shared by the batch, and how likely each item is to be in it.
 
-For each item: A, the step at which it was last drawn; B, the moving average of the steps between two draws. Then 1 / B
-is the probability that a step's pool holds the item. Needs no pass over the data and follows drift.
-
-The pool of negatives of a training step: the batch's own positives and uniform draws, each item once.
+The pool holds some of the batch's own positives and uniform draws, each item once. ``StreamingFrequency`` estimates how
+often an item is drawn from the batch (Yi et al. 2019, algorithm 2). For each item it keeps A, the step at which the
+item was last drawn, and B, the moving average of the steps between two draws; 1 / B is the probability that a step's
+pool holds the item. It needs no pass over the data and follows drift.
 
 Legend: N items in the pool.
 """
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 @dataclass
 class StreamingFrequency:
-    """The two arrays of the estimate, one entry per item number; changed in place by ``update``."""
+    """The estimate for every item number; ``update`` changes it in place."""
 
-    last: NDArray[np.float64]
-    interval: NDArray[np.float64]
-    rate: float  # alpha, how fast the moving average follows
+    last: NDArray[np.float64]  # A (I + 1,)
+    interval: NDArray[np.float64]  # B (I + 1,)
+    rate: float  # alpha, the weight of the newest interval in the moving average
 
     @classmethod
     def uniform(cls, n_items: int, per_step: int, rate: float = 0.05) -> "StreamingFrequency":
-        """Begin as if every item were equally likely to be among ``per_step`` distinct draws."""
+        """Return the estimate before the first step: every item is equally likely among ``per_step`` distinct draws."""
         interval = np.full(n_items + 1, max(1.0, n_items / max(per_step, 1)))
         return cls(last=np.zeros(n_items + 1), interval=interval, rate=rate)
 
@@ -36,12 +36,12 @@ class StreamingFrequency:
         self.last[items] = step
 
     def probability(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability that one step's draw holds each item, in (0, 1]."""
+        """Return the probability that the draw of one step holds each item, in (0, 1]."""
         return 1.0 / np.maximum(self.interval[items], 1.0)
 
 
 class NegativePool(NamedTuple):
-    """Distinct items and the log of the probability that a step's pool holds each: the q of logQ."""
+    """Distinct items, and for each the log probability that a step's pool holds it: the q of the logQ correction."""
 
     item_N: NDArray[np.int64]
     log_q_N: NDArray[np.float32]

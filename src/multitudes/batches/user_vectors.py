@@ -1,4 +1,4 @@
-"""User vectors as retrieval takes them: from ONNX when serving, from torch when evaluating. No torch here."""
+"""User vectors, as retrieval searches with them: ONNX computes them in serving, torch in evaluation. No torch here."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
-Partition = Literal["interests", "random"]  # how a history is parted into implicit interests; random: the control
+Partition = Literal["interests", "random"]  # how a history is divided into implicit interests; random: the control
 
 
 class UserVectors(NamedTuple):
@@ -16,7 +16,7 @@ class UserVectors(NamedTuple):
     kinds: tuple[InterestKind, ...]
     vectors_BKD: NDArray[np.float32]
     weight_BK: NDArray[np.float32]  # importance within its kind; zero where masked
-    mask_BK: NDArray[np.bool_]  # True = exists for this user
+    mask_BK: NDArray[np.bool_]  # True = the user has this vector
     topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
     assignment_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none
 

@@ -1,4 +1,4 @@
-"""The targets of an epoch, tiled by windows, and the windows dealt into batches; nothing of them is gathered yet.
+"""Windows of training targets, shuffled into the batches of an epoch. Their events are gathered later, batch by batch.
 
 Legend: B windows of a batch · T targets · U users.
 """
@@ -14,20 +14,20 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
 from multitudes.seeding import generator, stream_seed
 
-EVENTS_PER_CHUNK = 200_000  # events that are looked through at once
-BUCKET_BATCHES = 16  # batches among which histories are sorted by length
+EVENTS_PER_CHUNK = 200_000  # events that are scanned at once
+BUCKET_BATCHES = 16  # batches whose windows are sorted by length together
 
 
 class WindowBatch(NamedTuple):
-    """The windows of a batch, not yet gathered: the first and the past-the-last target of each."""
+    """The windows of a batch: the first target of each, and one past its last. Their events are not gathered yet."""
 
     start_B: NDArray[np.int64]
     stop_B: NDArray[np.int64]
-    seed: int  # seed of what is drawn for its rows
+    seed: int  # of the random draws for its rows
 
 
 class Tiling:
-    """All windows of an epoch, by the targets with which they begin: each ends where the next one does."""
+    """All windows of an epoch, stored as the targets with which they begin; each ends where the next begins."""
 
     def __init__(self, starts: Bitset) -> None:
         self._starts = starts
@@ -37,18 +37,18 @@ class Tiling:
         return len(self._starts)
 
     def first_targets(self, window_B: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the first target of some windows, by number."""
+        """Return the first target of some windows, given by number."""
         return self._starts.select(window_B)
 
     def bounds(self, window_B: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the first and the past-the-last target of some windows, by number."""
+        """Return the first target of some windows, given by number, and one past their last."""
         last_B = window_B == len(self) - 1
         next_B = self._starts.select(np.where(last_B, window_B, window_B + 1))
         return self.first_targets(window_B), np.where(last_B, self._starts.size, next_B)
 
 
 class EpochBatches:
-    """The batches of an epoch, each made when its turn comes."""
+    """The batches of an epoch, each computed when it is reached."""
 
     def __init__(self, tiling: Tiling, batches: list[NDArray[np.integer]], seed: int, epoch: int) -> None:
         self._tiling, self._batches, self._stream = tiling, batches, (seed, "conditions", epoch)
@@ -64,31 +64,33 @@ class EpochBatches:
 
 
 class WindowSampler:
-    """The targets at some positions, tiled by windows of ``window`` targets at most, whose events a history holds."""
+    """Tiles each user's targets with windows of at most ``window`` targets that span at most ``history`` events."""
 
     def __init__(self, prepared: PreparedData, position: Bitset, *, window: int, history: int) -> None:
         self.prepared, self.position, self.window, self.history = prepared, position, window, history
 
     def newest_before(self, position_T: NDArray[np.int64], user_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where the newest event lies that is strictly before each target; before a user's first event: none.
+        """Return the flat position of the newest event strictly before each target.
+
+        Where a user has no earlier event, the position is one before the user's first event.
 
         Args:
-            position_T: where the targets lie.
-            user_T: whose they are.
+            position_T: flat positions of the targets.
+            user_T: users of the targets.
         """
         return np.asarray(self.prepared.event_offset[user_T] + self.prepared.event_past[position_T] - 1)
 
     def epoch_batches(self, batch_size: int, seed: int, epoch: int, max_batches: int | None = None) -> EpochBatches:
-        """Return the windows of the batches of one epoch, for ``Examples.batch`` to gather.
+        """Return the batches of one epoch; ``Examples.batch`` gathers their events.
 
-        ``max_batches`` ends an epoch early (the next one is dealt anew).
+        ``max_batches`` ends the epoch early; the next epoch is shuffled anew.
         """
         random = generator(seed, "examples", epoch)
-        laid = self.tile(random)
-        return EpochBatches(laid, self._bucket_by_length(laid, batch_size, random, max_batches), seed, epoch)
+        tiling = self.tile(random)
+        return EpochBatches(tiling, self._bucket_by_length(tiling, batch_size, random, max_batches), seed, epoch)
 
     def tile(self, random: np.random.Generator) -> Tiling:
-        """Tile each user's positives."""
+        """Tile each user's positives with windows, starting at a random phase."""
         phase_U = random.integers(0, self.window, size=self.prepared.n_users)
         return Tiling(Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared)))
 
@@ -100,7 +102,7 @@ class WindowSampler:
         user_T, rank_T = expand_ranges(np.zeros(len(phase_U), dtype=np.int64), np.diff(begin_U))
         tile_T = (rank_T + phase_U[user_T]) // self.window
         new_T = (np.diff(user_T, prepend=-1) != 0) | (np.diff(tile_T, prepend=-1) != 0)
-        # Where repeats lie between, W first engagements can span thousands of events: no window is longer than L.
+        # With repeats between them, W first engagements can span thousands of events: no window is longer than L.
         first_T = np.flatnonzero(new_T)[np.cumsum(new_T) - 1]
         past_T = self.prepared.event_past[position_T]
         new_T |= np.diff((past_T - past_T[first_T]) // self.history, prepend=0) > 0
@@ -109,26 +111,28 @@ class WindowSampler:
     def _bucket_by_length(
         self, tiling: Tiling, batch_size: int, random: np.random.Generator, max_batches: int | None
     ) -> list[NDArray[np.integer]]:
-        """Deal the windows into batches; within a shuffled stretch, histories of like length share a batch.
+        """Shuffle the windows into batches; within a bucket of batches, histories of similar length share a batch.
 
         A batch is as wide as its longest history, so mixed lengths would spend most of a step on padding.
         """
         order: NDArray[np.integer] = np.arange(
             len(tiling), dtype=np.int32 if len(tiling) <= np.iinfo(np.int32).max else np.int64
         )
-        random.shuffle(order)  # draws what `permutation` draws, which would need 8 bytes each
-        stretch, batches = batch_size * BUCKET_BATCHES, -(-len(order) // batch_size)
-        turns = random.permutation(batches)[:max_batches]
-        for first in np.unique(turns // BUCKET_BATCHES * stretch).tolist():  # the rest of them has no turn
-            part = order[first : first + stretch]
-            past = self.prepared.event_past[self.position.select(tiling.first_targets(part))]
-            part[:] = part[np.argsort(np.minimum(past, self.history), kind="stable")]
-        dealt = [order[batch * batch_size : (batch + 1) * batch_size] for batch in turns.tolist()]
-        return dealt if max_batches is None else [windows.copy() for windows in dealt]  # lets go of the rest
+        random.shuffle(order)  # draws the same as `permutation`, which needs 8 bytes per window
+        bucket, batches = batch_size * BUCKET_BATCHES, -(-len(order) // batch_size)
+        chosen = random.permutation(batches)[:max_batches]
+        for first in np.unique(chosen // BUCKET_BATCHES * bucket).tolist():  # only buckets with a batch in this epoch
+            windows = order[first : first + bucket]
+            past = self.prepared.event_past[self.position.select(tiling.first_targets(windows))]
+            windows[:] = windows[np.argsort(np.minimum(past, self.history), kind="stable")]
+        bucketed = [order[batch * batch_size : (batch + 1) * batch_size] for batch in chosen.tolist()]
+        if max_batches is None:
+            return bucketed
+        return [windows.copy() for windows in bucketed]  # copies, so that the full order can be freed
 
 
 def user_chunks(prepared: PreparedData) -> Iterator[slice]:
-    """Yield all users in slices that have some ``EVENTS_PER_CHUNK`` events: all at once would need gigabytes."""
+    """Yield all users in slices of about ``EVENTS_PER_CHUNK`` events; all at once would need gigabytes."""
     offset_U, first, last = prepared.event_offset, 0, prepared.n_users
     while first < last:
         stop = int(np.searchsorted(offset_U, offset_U[first] + EVENTS_PER_CHUNK, side="right")) - 1
@@ -140,10 +144,10 @@ def user_chunks(prepared: PreparedData) -> Iterator[slice]:
 def eligible_targets(
     prepared: PreparedData, *, first_time_only: bool, include_validation: bool = False, since: int = 0
 ) -> Bitset:
-    """Return the flat positions of the training targets, all of them later than ``since`` where that is not 0.
+    """Return the flat positions of the training targets; with ``since``, only those later than it.
 
-    A target needs a known item, a positive weight, and something known of the user before it: an earlier event, or
-    follows that are known by then (new users are what explicit interests are for).
+    A target needs a known item, a positive weight, and prior knowledge of the user: an earlier event, or followed
+    topics that are known by then (explicit interests exist for new users).
     """
     last = VALIDATION if include_validation else TRAIN
 

@@ -115,8 +115,9 @@ def make_pinnersage(
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.pinnersage.clustering import PinnerSageConfig
-    from multitudes.pinnersage.run import METHOD, make_pinnersage_run
+    from multitudes.pinnersage.run import METHOD
     from multitudes.run_record import read_record
+    from multitudes.training.runs import make_pinnersage_run
 
     settings = load_section(config, METHOD, PinnerSageConfig)
     data = PreparedData.open(prepared)
@@ -231,4 +232,5 @@ def print_run(run: Path) -> dict[str, Any]:
 
 def _validation_metric(record: dict[str, Any]) -> str:
     """Return the name of the figure by which the best epoch was chosen."""
-    return f"hr@{record['config']['train']['validate_at']}"
+    train = record["config"]["train"]
+    return f"hr@{train.get('eval_k', train.get('validate_at'))}"  # validate_at: runs of version 0.1

@@ -1,1 +1,1 @@
-"""Ranking metrics and intervals, in NumPy."""
+"""Ranking metrics, confidence intervals and tests of significance, in NumPy."""

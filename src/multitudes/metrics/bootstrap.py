@@ -1,22 +1,18 @@
-"""Bootstrap over users: percentile intervals of ratios of sums, and of paired differences between them.
+"""Bootstrap over users, and over users and training seeds: intervals of ratios of sums and of their differences.
 
-Legend: B users · M measures · R resamples.
+Legend: B users · M measures or methods · R resamples · S seeds.
 
 Every figure of an evaluation is a ratio of two sums over users: hits / targets, the sum of recall / users, hits in the
-tail / targets in the tail. One set of resampled users serves all measures at once, so the difference of two measures is
-paired by construction: within a resample both see the same users.
+tail / targets in the tail. One set of resampled users serves all measures, so the difference of two measures is paired:
+within a resample both see the same users.
 
-What another training seed would change: draws over users *and* seeds.
+**Users and seeds.** The model of every seed is tested on the same users. So the figure of one seed is the sum of the
+method's own rate, the effect of these users, the effect of this seed's model, and their interaction. A bootstrap over
+users of the mean over seeds covers users and interaction but not the seeds; for these, noise is added to its draws.
 
-Legend: S seeds · B users · M methods · R resamples.
-
-Every seed's model meets the same users. So the figure of one seed is the method's own rate, plus what these users are,
-plus what this seed's model is, plus how this model happens to meet these users (the interaction). A bootstrap over
-users of the mean over seeds covers users and interaction, not the seeds: for these, noise is added to its draws.
-
-Resampling three seeds with replacement, as one resamples users, is not enough: it understates their variance by a third
-and knows no tails. The noise added here is Student's t with the seeds' own variance (a fiducial draw, as in the
-Behrens–Fisher interval), from which the interaction is taken off, since the users' bootstrap has it already.
+Resampling three seeds with replacement, like users, is not enough: it understates their variance by a third and has no
+tails. The noise added here is Student's t with the variance of the seeds (a fiducial draw, as in the Behrens–Fisher
+interval), minus the interaction, which the bootstrap over users already contains.
 """
 
 from collections.abc import Sequence
@@ -29,7 +25,7 @@ _RESAMPLES_PER_CHUNK = 64  # bounds the memory of the weights to 64 rows of B
 
 
 class Interval(NamedTuple):
-    """A figure with its percentile interval; NaN where it is not defined."""
+    """A figure with its percentile interval; NaN if undefined."""
 
     mean: float
     low: float
@@ -66,7 +62,7 @@ def bootstrap_ratios(
 ) -> Estimates:
     """Return Σ numerator / Σ denominator of every measure, on all users and on ``resamples`` resamples of them.
 
-    A ratio whose denominator sums to zero is NaN; in resamples such draws are left out of the interval.
+    A ratio whose denominator sums to zero is NaN; such draws are left out of the interval.
     """
     n_measures = numerator_BM.shape[1]
     stacked = np.concatenate([numerator_BM, denominator_BM], axis=1)
@@ -88,7 +84,7 @@ def bootstrap_sums(
         return sums_RM
     for start in range(0, resamples, _RESAMPLES_PER_CHUNK):
         rows = range(start, min(start + _RESAMPLES_PER_CHUNK, resamples))
-        # How often each user was drawn; as a matrix, so that the sums are one product.
+        # How often each user was drawn, as a matrix: the sums are then one matrix product.
         sums_RM[rows.start : rows.stop] = _draw_counts(len(rows), n_users, generator) @ value_BM
     return sums_RM
 
@@ -100,9 +96,9 @@ def _draw_counts(n_rows: int, n_users: int, generator: np.random.Generator) -> N
 
 
 def p_value(draw_R: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of «this is zero»: below 5 % where the 95 % interval of the draws excludes zero.
+    """Return the two-sided p-value of «this is zero»: below 5 % if the 95 % interval of the draws excludes zero.
 
-    It cannot be below 2 / (R + 1): the number of resamples bounds what they can show. NaN where nothing is defined.
+    It is at least 2 / (R + 1), since R resamples cannot show more. NaN if no draw is defined.
     """
     defined = draw_R[np.isfinite(draw_R)]
     if len(defined) == 0:
@@ -126,13 +122,13 @@ def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> 
 
 
 Column = NDArray[np.float64]
-# method: each seed is a model of its own. control: the models of a method, asked otherwise. baseline: nothing is
+# method: each seed trains its own model. control: the models of a method, queried differently. baseline: nothing is
 # trained, so another seed changes nothing.
 Role = Literal["method", "control", "baseline"]
 
 
 class SeedOutcomes(NamedTuple):
-    """What each user got from each seed of one method."""
+    """The outcome of each user with each seed of one method."""
 
     value_SB: Column
     role: Role = "method"
@@ -148,11 +144,11 @@ def bootstrap_users_and_seeds(
     """Return Σ value / Σ weight of each method, the mean over its seeds, with draws over users and seeds.
 
     Args:
-        methods: M of them; the number of seeds may differ. Methods of one seed each say nothing of other seeds.
-        weight_B: what the outcomes are a share of: targets for a hit rate, ones for a mean over users.
+        methods: M of them; the number of seeds may differ. Methods with one seed each tell nothing about other seeds.
+        weight_B: denominator of the outcomes: targets for a hit rate, ones for a mean over users.
         resamples: R.
-        users: stream of the resamples of users; an equal stream pairs figures that are made apart.
-        seeds: stream of the noise of the seeds.
+        users: random stream of the resamples of users; equal streams pair figures that are computed separately.
+        seeds: random stream of the noise of the seeds.
     """
     mean_BM = np.stack([method.value_SB.mean(axis=0) for method in methods], axis=1)
     weight_BM = np.broadcast_to(weight_B[:, None], mean_BM.shape)
@@ -161,7 +157,7 @@ def bootstrap_users_and_seeds(
 
 
 def rate_per_seed(value_SB: Column, weight_B: Column) -> Column:
-    """Return the figure of each seed, shape (S,); NaN where the weights sum to zero."""
+    """Return the figure of each seed, shape (S,); NaN if the weights sum to zero."""
     total = weight_B.sum()
     return value_SB.sum(axis=1) / total if total else np.full(len(value_SB), np.nan)
 
@@ -178,32 +174,32 @@ def seed_variance(value_SB: Column, weight_B: Column) -> float:
     rate_S = rate_per_seed(value_SB, weight_B)
     own_S1 = (rate_S - rate_S.mean())[:, None]
     interaction_SB = value_SB - value_SB.mean(axis=0) - own_S1 * weight_B
-    of_interaction = float((interaction_SB**2).sum() / ((n_seeds - 1) * total**2))
-    return float(rate_S.var(ddof=1)) - of_interaction
+    interaction_variance = float((interaction_SB**2).sum() / ((n_seeds - 1) * total**2))
+    return float(rate_S.var(ddof=1)) - interaction_variance
 
 
 def _seed_noise(
     methods: Sequence[SeedOutcomes], weight_B: Column, resamples: int, seeds: np.random.Generator
 ) -> Column:
-    """Return what the mean over other seeds could be off by, shape (R, M); zero for what no seed changes.
+    """Return the error of the mean over seeds, shape (R, M); zero for methods that no seed changes.
 
-    Two or three seeds say little about their variance, and often look alike by luck. So a method's variance is its own
-    or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
+    Two or three seeds tell little about their variance, and are often similar by luck. So a method's variance is its
+    own or the mean over the methods, whichever is larger, with the degrees of freedom of all methods.
     """
     own_M = np.array([seed_variance(method.value_SB, weight_B) for method in methods])
     n_seeds_M = np.array([len(method.value_SB) for method in methods])
-    by_chance_M = np.array([_varies_by_seed(method) for method in methods])
-    models_M = by_chance_M & np.array([method.role == "method" for method in methods])
+    varies_M = np.array([_varies_by_seed(method) for method in methods])
+    models_M = varies_M & np.array([method.role == "method" for method in methods])
     freedom_M = np.where(models_M & np.isfinite(own_M), n_seeds_M - 1, 0)
     freedom = int(freedom_M.sum())
     if freedom == 0:
         return np.zeros((resamples, len(methods)))
     pooled = max(0.0, float(np.nansum(own_M * freedom_M)) / freedom)
-    variance_M = np.where(by_chance_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
+    variance_M = np.where(varies_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
     return seeds.standard_t(freedom, size=(resamples, len(methods))) * np.sqrt(variance_M)
 
 
 def _varies_by_seed(method: SeedOutcomes) -> bool:
-    """Return False for what another seed would not change: baselines, and methods whose seeds all answer alike."""
-    alike = len(method.value_SB) > 1 and bool((method.value_SB == method.value_SB[0]).all())
-    return method.role != "baseline" and not alike
+    """Return False if another seed changes nothing: baselines, and methods whose seeds all give equal outcomes."""
+    equal = len(method.value_SB) > 1 and bool((method.value_SB == method.value_SB[0]).all())
+    return method.role != "baseline" and not equal

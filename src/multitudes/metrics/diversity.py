@@ -1,7 +1,7 @@
-"""How many of a user's interests the candidates and the hits reach: the offline stand-in for adopted pincepts.
+"""How many topics a user's candidates and hits cover: the offline proxy for the paper's adopted pincepts.
 
 Legend: B users · T topics · P pairs of a user and an item (candidates or hits). Topics of items are ragged: item ``i``
-owns ``topic[topic_offset[i] : topic_offset[i + 1]]``.
+has ``topic[topic_offset[i] : topic_offset[i + 1]]``.
 """
 
 import numpy as np
@@ -52,7 +52,7 @@ def popularity_class(count_I: NDArray[np.int64], head: float = 0.5, torso: float
     """Return 0, 1 or 2 for items of the head, torso or tail, shape (I,).
 
     The head is the fewest most popular items that make the share ``head`` of all training events, the torso the next
-    ones up to ``head + torso``, the tail what is left. Equal counts are parted by item number.
+    ones up to ``head + torso``, the tail the rest. Equal counts are ordered by item number.
     """
     order = np.argsort(-count_I, kind="stable")
     before = np.cumsum(count_I[order]) - count_I[order]  # events of all more popular items

@@ -1,6 +1,6 @@
-"""Do two groupings of the same things agree: for worlds whose truth is known.
+"""Quality of a user's interests: how many carry weight, how far apart they are, how much two lists overlap.
 
-Are the interests alive: how many carry weight, how far apart they lie, how much of two lists is the same.
+``adjusted_rand_index`` compares the assignment of events to interests with the true groups, where these are known.
 
 Legend: B users · K interests · D dimensions · N candidates.
 """
@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Return the adjusted Rand index (Hubert and Arabie 1985): 1 = the same grouping, 0 = as chance would have it.
+    """Return the adjusted Rand index (Hubert and Arabie 1985): 1 = the same groups, 0 = agreement by chance.
 
-    Names of the groups do not matter. Two groupings that cannot differ (all in one group, or each alone, in both)
-    agree: 1.
+    Labels of the groups do not matter. Two groupings that cannot differ (all in one group in both, or each element
+    alone in both) give 1.
+
+    Args:
+        first: group of each element.
+        second: group of each element in the other grouping.
+
+    Raises:
+        ValueError: the groupings have different lengths.
     """
     if len(first) != len(second):
-        raise ValueError(f"groupings of {len(first)} and {len(second)} things; expected the same things")
+        raise ValueError(f"groupings of {len(first)} and {len(second)} elements; expected the same elements")
     _, row = np.unique(first, return_inverse=True)
     _, column = np.unique(second, return_inverse=True)
     n_columns = int(column.max(initial=0)) + 1
@@ -44,7 +51,7 @@ def effective_interests(weight_BK: NDArray[np.floating]) -> NDArray[np.float64]:
 def mean_pairwise_cosine(vectors_BKD: NDArray[np.floating], mask_BK: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the mean cosine over the pairs of each user's vectors, shape (B,); NaN with fewer than two.
 
-    Near 1 the interests have collapsed into one; the K vectors then cost K searches for one answer.
+    Near 1 the interests have collapsed into one; the K vectors then cost K searches for one result.
     """
     length_BK1 = np.linalg.norm(vectors_BKD, axis=2, keepdims=True)
     unit_BKD = np.where(mask_BK[:, :, None], vectors_BKD / np.maximum(length_BK1, 1e-12), 0.0)
@@ -58,7 +65,7 @@ def mean_pairwise_cosine(vectors_BKD: NDArray[np.floating], mask_BK: NDArray[np.
 
 
 def overlap(first_BN: NDArray[np.int64], second_BN: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return |A ∩ B| / min(|A|, |B|) of two candidate lists of each user, shape (B,); zeros are no candidates.
+    """Return |A ∩ B| / min(|A|, |B|) of two candidate lists of each user, shape (B,); zeros are padding.
 
     NaN where one of the lists is empty. The paper reports 3.2 % between implicit and explicit candidates.
     """

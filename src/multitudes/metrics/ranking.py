@@ -1,10 +1,10 @@
-"""Where the targets stand in what a system returned, and the figures that follow from it.
+"""Ranks of the targets in the lists of a system, and the metrics computed from them.
 
-Legend: B users · N ranks of a list · I items · T targets, flat: user ``b`` owns ``offset[b] : offset[b + 1]``.
+Legend: B users · N ranks of a list · I items · T targets, flat: user ``b`` has ``offset[b] : offset[b + 1]``.
 
-Everything rests on one array: ``rank_T``, the rank of each target in its user's list, from 1; infinite where the list
-does not hold it. A user without candidates has infinite ranks only, that is: a miss. (One public implementation counts
-such users as hits at every cut-off.)
+All metrics are computed from ``rank_T``: the rank of each target in its user's list, from 1, and infinite if the list
+does not contain it. A user without candidates has only infinite ranks, so all targets are misses. (One public
+implementation counts such users as hits at every cut-off.)
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ _TARGETS_PER_CHUNK = 4096  # bounds the memory of the comparison to this many ro
 
 
 def target_rows(offset: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each flat target the row of its user, shape (T,)."""
+    """Return the row of the user of each flat target, shape (T,)."""
     return np.repeat(np.arange(len(offset) - 1, dtype=np.int64), np.diff(offset))
 
 
@@ -29,7 +29,7 @@ def ranks_in_list(
     """Return the rank of each target in its user's list, infinite where absent, shape (T,).
 
     Args:
-        ranked_BN: item numbers, best first; shorter lists end in zeros, which are no candidates.
+        ranked_BN: item numbers, best first; shorter lists are padded with zeros.
         offset: start of each user's targets, shape (B + 1,).
         target: item numbers from 1, shape (T,).
     """
@@ -51,8 +51,8 @@ def ranks_by_score(
 ) -> NDArray[np.float64]:
     """Return the rank of each target when every item is ranked by its score, shape (T,).
 
-    Equal scores share the middle of the ranks that they fill, so a constant score is worth exactly chance. An item
-    scored ``-inf`` is excluded: it has no rank, and a user whose every item is excluded misses all targets.
+    Equal scores share the middle of their ranks, so a constant score is exactly as good as chance. An item scored
+    ``-inf`` is excluded: it has no rank, and a user with all items excluded misses all targets.
 
     Args:
         score_BI: score of every item, column 0 (the unknown item) included; exclude it with ``-inf``.
@@ -71,7 +71,7 @@ def ranks_by_score(
 
 
 def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
-    """Return how many of each user's targets stand within the cut-off, shape (B,)."""
+    """Return the number of each user's targets with a rank within the cut-off, shape (B,)."""
     return sum_per_user(rank_T <= cutoff, offset)
 
 
@@ -81,7 +81,7 @@ def recall(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) 
 
 
 def ndcg(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
-    """Return NDCG@cutoff of each user: gain 1/log2(rank + 1), divided by the best that is possible, shape (B,)."""
+    """Return NDCG@cutoff of each user: gain 1/log2(rank + 1), divided by the best possible, shape (B,)."""
     gain_T = np.where(rank_T <= cutoff, 1.0 / np.log2(rank_T + 1.0), 0.0)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])
     return _ratio(sum_per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])

@@ -1,26 +1,30 @@
-"""Many comparisons at once: Holm's correction, and whether methods differ over data sets.
+"""Tests of many comparisons: Holm's correction, and whether methods differ over data sets.
 
 Legend: M methods · G data sets · P comparisons.
 
-**Over data sets** the picture is that of average ranks with bars over methods that are not told apart, and what draws
-the bars is Wilcoxon's signed-rank test of each pair, exact, with Holm's correction over the pairs. The older rule, the
-critical difference of Nemenyi, rests on a normal approximation that few data sets do not reach, and lets a verdict on
-two methods depend on which others take part (Benavoli, Corani and Mangili 2016): two equal methods with four others
-between them on each of four sets are called different one time in eight. The exact test cannot err like that; the price
-is that it says nothing at all below ``min_data_sets``, which is then to be said plainly.
+**Over data sets**, a critical difference diagram shows average ranks, with bars over methods that do not differ
+significantly. The test is Wilcoxon's signed-rank test of each pair, exact, with Holm's correction over the pairs. The
+older rule, Nemenyi's critical difference, uses a normal approximation that needs more data sets, and its verdict on two
+methods depends on which others take part (Benavoli, Corani and Mangili 2016): two equal methods with four others
+between them on each of four sets are called different one time in eight. The exact test does not have this error, but
+it cannot find any difference on fewer than ``min_data_sets`` data sets; reports must say so.
 """
 
+from collections.abc import Hashable, Mapping
 from itertools import combinations
 from math import ceil, log2
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+K = TypeVar("K", bound=Hashable)
+
 
 def adjust_holm(p_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Holm's (1979) adjusted p-values, shape (P,): those below 5 % hold with a family-wise error of 5 %.
+    """Return Holm's (1979) adjusted p-values, shape (P,): below 5 % is significant at a family-wise error of 5 %.
 
-    NaN, a comparison that could not be made, stays NaN and is not counted.
+    NaN (a comparison that could not be made) stays NaN and is not counted.
     """
     adjusted_P = np.full(len(p_P), np.nan)
     made = np.flatnonzero(np.isfinite(p_P))
@@ -30,16 +34,21 @@ def adjust_holm(p_P: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted_P
 
 
+def adjust_holm_by_key(p: Mapping[K, float]) -> dict[K, float]:
+    """Return Holm's adjusted p-value of each comparison of a family; see ``adjust_holm``."""
+    return dict(zip(p, adjust_holm(np.array(list(p.values()), dtype=np.float64)).tolist(), strict=True))
+
+
 def wilcoxon_p_value(difference_G: NDArray[np.float64]) -> float:
     """Return the exact two-sided p-value of Wilcoxon's signed-rank test; equal sizes share ranks, zeros are left out.
 
-    All 2^G ways to give the ranks a sign are counted, so it holds for any number of data sets.
+    All 2^G assignments of signs to the ranks are counted, so it is exact for any number of data sets.
     """
     kept = difference_G[difference_G != 0]
     if len(kept) == 0:
         return 1.0
     doubled = np.round(2 * middle_ranks(np.abs(kept))).astype(np.int64)  # middle ranks are halves
-    ways = np.zeros(int(doubled.sum()) + 1)  # ways[w]: how many choices of signs have positive ranks of sum w
+    ways = np.zeros(int(doubled.sum()) + 1)  # ways[w]: number of sign assignments whose positive ranks sum to w
     ways[0] = 1
     for rank in doubled:
         ways[rank:] += ways[:-rank].copy()
@@ -49,7 +58,7 @@ def wilcoxon_p_value(difference_G: NDArray[np.float64]) -> float:
 
 
 def middle_ranks(value_M: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ranks of the values, the smallest 1; equal values share the middle of theirs."""
+    """Return the ranks of the values, the smallest 1; equal values share the middle of their ranks."""
     ascending = np.sort(value_M)
     below, upto = (np.searchsorted(ascending, value_M, side=side) for side in ("left", "right"))
     middle_M: NDArray[np.float64] = (below + upto + 1) / 2
@@ -66,8 +75,8 @@ def average_ranks(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:
 def pairwise_p_values(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Holm-adjusted p-value of every pair of methods over the data sets, shape (M, M); 1 on the diagonal.
 
-    Scores are compared as (a − b) / (a + b): a gain of .01 is more at .05 than at .50, and the ranks of the sizes
-    should know that.
+    Scores are compared as (a − b) / (a + b), since a gain of .01 is larger at .05 than at .50, and ranks of the
+    differences should reflect that.
     """
     n_methods = score_GM.shape[1]
     pairs = list(combinations(range(n_methods), 2))
@@ -79,7 +88,7 @@ def pairwise_p_values(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def cliques(rank_M: NDArray[np.float64], differs_MM: NDArray[np.bool_]) -> list[list[int]]:
-    """Return the longest runs of methods, in order of rank, in which no pair differs: the bars of the picture."""
+    """Return the longest runs of methods, in order of rank, in which no pair differs: the bars of the diagram."""
     order = np.argsort(rank_M, kind="stable")
     found: list[list[int]] = []
     end_before = 0
@@ -94,9 +103,10 @@ def cliques(rank_M: NDArray[np.float64], differs_MM: NDArray[np.bool_]) -> list[
 
 
 def min_data_sets(n_methods: int, level: float = 0.05) -> int:
-    """Return below how many data sets no pair of so many methods can be told apart, however clear the figures.
+    """Return the fewest data sets on which any pair of ``n_methods`` methods can differ significantly.
 
-    The clearest outcome, all G differences on one side, has p = 2 / 2^G; Holm multiplies it by the number of pairs.
+    The clearest outcome, all G differences in one direction, has p = 2 / 2^G; Holm multiplies it by the number of
+    pairs.
     """
     pairs = n_methods * (n_methods - 1) // 2
     return ceil(1 + log2(pairs / level)) if pairs else 0

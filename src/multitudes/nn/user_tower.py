@@ -98,7 +98,8 @@ class UserTower(nn.Module):
 
         Args:
             inputs: see UserInputs.
-            generator: draws first seeds (training) or parts (``use_random_partition``). None: deterministic, as in serving.
+            generator: draws first seeds (training) or parts (``use_random_partition``). None: deterministic, as in
+                serving.
             use_random_partition: replace the interests by a random partition of the history, the control of method §9.
         """
         every = self.training or self.config.cluster_on == "sequence"
@@ -230,7 +231,7 @@ class UserTower(nn.Module):
         return torch.stack([newest_state(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
     def _newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
-        """Return what ``newest_state`` does, for each of R sets of members (B, R, D), without the states of the others."""
+        """Return what ``newest_state`` does for each of R sets of members (B, R, D); other states are not computed."""
         place_BR = member_BRL.to(torch.int64).argmax(dim=2)
         state_BRD: Tensor = self.sequence.states_at(item_BLD, group_BL, place_BR)
         return state_BRD * member_BRL.any(dim=2, keepdim=True)

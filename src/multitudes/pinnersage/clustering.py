@@ -110,7 +110,7 @@ def user_vectors(
     users, k, width = len(item_BL), config.interests, unit_ID.shape[1]
     vectors_BKD = np.zeros((users, k, width), dtype=np.float32)
     weight_BK = np.zeros((users, k), dtype=np.float32)
-    cluster_BL = np.full(histories.item_BL.shape, -1, dtype=np.int64)
+    assignment_BL = np.full(histories.item_BL.shape, -1, dtype=np.int64)
     order_L = _partition_order(seed, config.history) if partition == "random" else None
     for b in range(users):
         usable_N = np.flatnonzero(valid_BL[b] & unit_ID[item_BL[b]].any(axis=1))
@@ -124,9 +124,9 @@ def user_vectors(
         c = len(found.medoid_C)
         vectors_BKD[b, :c] = vector_ND[found.medoid_C] / config.temperature
         weight_BK[b, :c] = found.importance_C / found.importance_C.sum()
-        cluster_BL[b, usable_N] = found.label_N
+        assignment_BL[b, usable_N] = found.label_N
     topic_BK = np.zeros((users, k), dtype=np.int64)
-    return UserVectors(interest_kinds(config), vectors_BKD, weight_BK, weight_BK > 0, topic_BK, cluster_BL)
+    return UserVectors(interest_kinds(config), vectors_BKD, weight_BK, weight_BK > 0, topic_BK, assignment_BL)
 
 
 def _partition_order(seed: int, history: int) -> NDArray[np.int64]:

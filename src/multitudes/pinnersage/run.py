@@ -8,6 +8,7 @@
 The run holds the vectors that it was made with, so it stays what it is when their source changes.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,7 +24,7 @@ from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig, l2_normalize
-from multitudes.run_record import data_digest, new_record, open_prepared, read_record, write_record
+from multitudes.run_record import new_record, open_prepared, read_record, write_record
 
 METHOD: Final = "pinnersage"
 _VECTORS = "vectors.npy"
@@ -106,39 +107,42 @@ class PinnerSageRun:
         )
 
 
-def make_pinnersage_run(
+def make_run(
     prepared: PreparedData,
-    out: str | Path,
-    config: PinnerSageConfig | None = None,
+    out: Path,
+    config: PinnerSageConfig,
+    load_vectors: Callable[[], NDArray[np.float32]],
     *,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
 ) -> PinnerSageRun:
-    """Make a run over the items' column ``embedding``, or over the item vectors of the run ``config.vectors``.
+    """Make a run over the item vectors that ``load_vectors`` returns; ``training.runs`` chooses them.
 
     Args:
-        prepared: the data.
-        out: the run folder; it appears at once.
+        prepared: the prepared data.
+        out: the run folder; it appears complete or not at all.
         config: the settings.
-        seed: of the control only; the method draws nothing.
-        resume: if ``out`` is this very run already, open it.
+        load_vectors: returns the vector of every item (I + 1, d), row 0 being zeros; called only if a run is made.
+        seed: seed of the random partition (the control); the method itself draws nothing.
+        resume: open ``out`` if it already is this run.
         overwrite: replace ``out`` if it is a run.
 
+    Returns:
+        The finished run.
+
     Raises:
-        UsageError: ``out`` exists, or the vectors' run belongs to other data.
-        DataError: the data has no item vectors, or only zeros.
-        ArtefactError: ``out`` is to be replaced and is no run; no finished run at ``config.vectors``.
+        UsageError: ``out`` exists.
+        ArtefactError: ``out`` should be replaced and is not a run.
     """
-    out, config = Path(out), config or PinnerSageConfig()
     record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=config).model_dump(mode="json"))
     if out.exists() and resume and _is_same_run(record, read_record(out)):
         return PinnerSageRun.open(out, prepared.path)
     if out.exists() and overwrite:
-        read_record(out)  # refuse to delete a folder that is not a run
+        read_record(out)  # raises if the folder is not a run: only a run may be deleted
     elif out.exists():
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
-    vectors_ID = l2_normalize(_source_vectors(prepared, config))
+    vectors_ID = l2_normalize(load_vectors())
     record |= {"finished": True, "items_with_vectors": int(vectors_ID.any(axis=1).sum()), "width": vectors_ID.shape[1]}
     _write_run(out, record, vectors_ID)
     return PinnerSageRun.open(out, prepared.path)
@@ -155,13 +159,6 @@ def _write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32
         write_record(partial, record)
 
 
-def _source_vectors(prepared: PreparedData, config: PinnerSageConfig) -> NDArray[np.float32]:
-    """Return the item vectors that the settings ask for, row 0 being zeros."""
-    if config.vectors is not None:
-        return _run_vectors(prepared, Path(config.vectors))
-    return item_embeddings(prepared)
-
-
 def item_embeddings(prepared: PreparedData) -> NDArray[np.float32]:
     """Return the items' column ``embedding`` (I + 1, d), row 0 being zeros.
 
@@ -176,11 +173,3 @@ def item_embeddings(prepared: PreparedData) -> NDArray[np.float32]:
     if not prepared.item_embedding.any():
         raise DataError(f"{prepared.path}: every embedding is missing or zero; expected numbers in items, 'embedding'")
     return prepared.item_embedding
-
-
-def _run_vectors(prepared: PreparedData, folder: Path) -> NDArray[np.float32]:
-    from multitudes.training.runs import open_run  # noqa: PLC0415 (it opens runs of this kind too)
-
-    if read_record(folder)["prepared_digest"] != data_digest(prepared):
-        raise UsageError(f"[pinnersage] vectors = '{folder}': a run on other data than {prepared.path}; name one on it")
-    return open_run(folder, prepared.path).item_vectors()

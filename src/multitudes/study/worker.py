@@ -34,7 +34,6 @@ from multitudes.evaluation.targets import seen_items, subsample
 from multitudes.locks import lock
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
-from multitudes.pinnersage.run import make_pinnersage_run
 from multitudes.progress import Progress
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.search import find_candidates
@@ -44,7 +43,7 @@ from multitudes.study.provenance import code_digest, record_code, training_code
 from multitudes.training.config import RunConfig
 from multitudes.training.execution import ExecutionConfig
 from multitudes.training.loop import train
-from multitudes.training.runs import Run, open_run
+from multitudes.training.runs import Run, make_pinnersage_run, open_run
 from multitudes.training.trained_run import TrainedRun, named_weights
 
 _PROGRESS_INTERVAL_S = 0.5  # between two lines of progress

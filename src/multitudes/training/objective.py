@@ -69,7 +69,7 @@ def batch_loss(
     looked = _embed_batch(model, batch, pool, log_q, ranks)
     state_BLD = model.user.states(looked.inputs)
     losses: dict[str, WeightedLoss] = {}
-    if model.user.keeps_single:
+    if model.user.has_unconditioned:
         losses["single"] = _dense_loss(model, batch, looked, state_BLD)
     if model.user.interest_crossing is not None:
         losses |= _interest_losses(model, batch, looked, state_BLD, config, generator)

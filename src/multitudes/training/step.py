@@ -59,8 +59,8 @@ def compute_gradients(
 ) -> dict[str, Tensor]:
     """Leave the gradient of a batch's loss in the weights, and return the loss by kind.
 
-    Both are of the whole batch, of which each of ``ranks`` goes through its rows, in ``micro_batches``. A mean over all rows
-    needs the sum of their weights before the first part goes back: more than one are read twice.
+    Both are of the whole batch, of which each of ``ranks`` goes through its rows, in ``micro_batches``. A mean over all
+    rows needs the sum of their weights before the first part goes back: more than one are read twice.
     """
     for optimizer in state.optimizers:
         optimizer.zero_grad()

@@ -1,9 +1,10 @@
 """Going on from a finished run with data that is newer: daily training that does not begin at nothing.
 
 What the run before it knew of an item, a topic or an action is taken over by its name, whatever number it has now; what
-is new begins as in any training. So it is with what the optimiser knew, where that run kept it (``training/optimizer_state.py``). How
-often an item is among the negatives, which logQ needs, is what that run's steps have shown; of what is new, and where
-nothing was kept, it is the item's share of the training events until steps have shown it.
+is new begins as in any training. So it is with what the optimiser knew, where that run kept it
+(``training/optimizer_state.py``). How often an item is among the negatives, which logQ needs, is what that run's steps
+have shown; of what is new, and where nothing was kept, it is the item's share of the training events until steps have
+shown it.
 """
 
 from pathlib import Path
