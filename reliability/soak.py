@@ -26,7 +26,7 @@ _CLIENTS, _SAMPLES, _SPREAD = 8, 120, 4
 _WARM = 1 / 3  # of the time, in which caches fill; it is not judged
 # A part of the log is made in memory. With the usual size that is twice in the whole time, and a line through two teeth
 # of a saw leans by where they stand; with this one it is every minute or so.
-_SETTINGS = {"logs": {"part_mb": 4}}
+_SETTINGS = {"logs": {"segment_mb": 4}}
 
 
 class Sample(NamedTuple):

@@ -84,8 +84,8 @@ def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
     written.close()
     assert rows(tmp_path / "served").height == 6
     assert written.counts()["served"] == {
-        "appended": 6, "lost": len(bad.item_ids), "parts": 1, "torn": 0, "expired_parts": 0, "crowded_out_parts": 0,
-        "failures": 0,
+        "appended": 6, "lost": len(bad.item_ids), "segments": 1, "torn": 0, "expired_segments": 0,
+        "over_size_segments": 0, "failures": 0,
     }  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def test_an_answer_without_candidates_is_no_row(tmp_path):
 
 
 def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
-    written = logs(tmp_path, part_mb=0.002, part_s=60, keep_days=0)
+    written = logs(tmp_path, segment_mb=0.002, segment_s=60, keep_days=0)
     for number in range(100):
         written.log_events([event(number)])
     assert len(spools(tmp_path / "events")) > 3  # large ones are let go at once, and become parts at a tick
@@ -128,7 +128,7 @@ def test_a_tick_before_its_time_makes_no_part(tmp_path):
 
 def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.logs.logs._MAINTENANCE_INTERVAL_S", 0.001)
-    written = logs(tmp_path, part_s=1e-9)
+    written = logs(tmp_path, segment_s=1e-9)
     written.start()
     for number in range(50):
         assert written.log_events([event(number)])
@@ -143,12 +143,12 @@ def test_a_folder_belongs_to_one_log_and_one_kind_of_ids(tmp_path):
     with pytest.raises(ArtefactError, match="holds the log"):
         Log(tmp_path / "served", "events", TEXT, LogConfig())
     (tmp_path / "served" / "log.json").write_text("{")
-    with pytest.raises(ArtefactError, match="no JSON"):
+    with pytest.raises(ArtefactError, match="not JSON"):
         logs(tmp_path)
 
 
 def test_threads_share_a_log(tmp_path):
-    written = logs(tmp_path, part_mb=0.01)
+    written = logs(tmp_path, segment_mb=0.01)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: written.log_events([event(number)]), range(400)))
         written.maintain(NOW)

@@ -35,7 +35,7 @@ def test_the_oldest_go_until_the_log_fits_and_it_is_said_once(tmp_path, caplog):
     assert apply_retention(tmp_path, 100 * DAY_S, keep_days=0, max_bytes=240) == RemovedSegments(0, 3)
     assert left(tmp_path) == names[3:]
     assert len(caplog.records) == 1
-    assert "3 oldest parts" in caplog.text
+    assert "3 oldest segments" in caplog.text
 
 
 def test_what_expired_makes_room_for_the_rest(tmp_path):
@@ -64,4 +64,4 @@ def test_a_log_retains_at_its_ticks(tmp_path):
     kept = logs(tmp_path, keep_days=30)
     parts(tmp_path / "events", 40, 1)
     kept.maintain(100 * DAY_S)
-    assert kept.counts()["events"]["expired_parts"] == len(left(tmp_path / "events")) == 1
+    assert kept.counts()["events"]["expired_segments"] == len(left(tmp_path / "events")) == 1

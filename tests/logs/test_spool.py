@@ -126,7 +126,7 @@ def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monk
 
 
 def test_a_part_that_the_disk_does_not_take_is_made_later(tmp_path, monkeypatch):
-    written = logs(tmp_path, part_s=1e-9)
+    written = logs(tmp_path, segment_s=1e-9)
     written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))

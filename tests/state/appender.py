@@ -29,8 +29,8 @@ def commit_nothing(self, batch) -> None:
     """The control: answer before the commit, which comes with a later one."""
     if not self._connection.in_transaction:
         self._connection.execute("BEGIN IMMEDIATE")
-    for work in batch:
-        work.done.set_result(work.do(self._connection))
+    for write, future in batch:
+        future.set_result(write(self._connection))
 
 
 def append(file: Path, count: int, *, hastily: bool = False) -> None:

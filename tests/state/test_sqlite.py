@@ -130,11 +130,11 @@ def refused(file: Path, kind: type[MultitudesError], words: str) -> None:
 
 def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path):
     (tmp_path / "text.db").write_text("this is no database, however long it may be " * 100)
-    refused(tmp_path / "text.db", ArtefactError, "no SQLite file")
+    refused(tmp_path / "text.db", ArtefactError, "not an SQLite file")
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE mine (a)")
     other.close()
-    refused(tmp_path / "other.db", ArtefactError, "no store of user states")
+    refused(tmp_path / "other.db", ArtefactError, "not a store of user states")
     refused(tmp_path / "nowhere" / "state.db", UsageError, "its folder does not exist")
     refused(tmp_path, UsageError, "cannot be opened for writing")
     SQLiteStateStore(tmp_path / "newer.db").close()
@@ -163,7 +163,7 @@ def test_a_file_that_another_process_holds_for_too_long(tmp_path: Path):
     states = SQLiteStateStore(tmp_path / "state.db", StateConfig(timeout_s=0.01))
     hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     hold.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StateError, match="another process holds it"):
+    with pytest.raises(StateError, match="another process locks it"):
         states.append([Event("a", "ann", 1, NOW)])
     assert states.read(["ann"]) == [UserState("ann")], "who reads does not wait for who writes"
     hold.close()

@@ -90,8 +90,8 @@ def test_the_verb_fills_a_file_with_everybody_as_prepared(tmp_path: Path, capsys
     assert prepared.event_time[end] == last.time_s
     assert run(call) == 0
     again = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert again | {"new_events": first["new_events"], "new_follows": first["new_follows"]} == first
-    assert (again["new_events"], again["new_follows"]) == (0, 0)
+    assert again | {"new_events": first["new_events"], "new_followed_topics": first["new_followed_topics"]} == first
+    assert (again["new_events"], again["new_followed_topics"]) == (0, 0)
 
 
 @pytest.mark.parametrize(

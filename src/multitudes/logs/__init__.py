@@ -1,1 +1,1 @@
-"""What was served and what came of it: written down as it happens, kept as Parquet, so that training learns from it."""
+"""The logs of a service: what it served and what users did, written as it happens and kept as Parquet."""

@@ -1,14 +1,14 @@
-"""The folder of one log: what its files are called, and whose turn it is to change them.
+"""The folder of one log: the names of its files, and the lock under which they change.
 
 ::
 
     served/
-      log.json                                      what ids are
-      20260504T101500.123456Z-1f0c9a2e.parquet      a part: never changes, but for somebody who is forgotten
-      open/20260504T102000.654321Z-77aa01bc.spool   what a process is writing now, or a dead one has left
+      log.json                                      the types of the ids
+      20260504T101500.123456Z-1f0c9a2e.parquet      a segment: changes only when a user is erased
+      open/20260504T102000.654321Z-77aa01bc.spool   what a process is writing, or a dead process has left
 
-Names begin with the moment of the first row in UTC, so they sort by time; the random end keeps processes apart. What is
-in the works has a folder of its own: it is looked at every second, and parts may be many.
+Names begin with the UTC time of the first row, so they sort by time; the random suffix keeps processes apart.
+Unfinished files have a folder of their own because it is listed every second, and there may be many segments.
 """
 
 import json
@@ -28,13 +28,13 @@ SEGMENT_SUFFIX, SPOOL_SUFFIX = ".parquet", ".spool"
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
-def make_log_folder(folder: Path, log: LogName, kinds: IdTypes) -> None:
-    """Make the folder of a log, or check that the one that is there has such ids.
+def make_log_folder(folder: Path, log: LogName, id_types: IdTypes) -> None:
+    """Create the folder of a log, or check that an existing folder is the same log with the same id types.
 
     Raises:
-        ArtefactError: another log is there, or one whose ids are of another type.
+        ArtefactError: the folder holds another log, or one with other id types.
     """
-    record = {"format": FORMAT, "version": FORMAT_VERSION, "log": log, "ids": kinds._asdict()}
+    record = {"format": FORMAT, "version": FORMAT_VERSION, "log": log, "ids": id_types._asdict()}
     working_folder(folder).mkdir(parents=True, exist_ok=True)
     file = folder / "log.json"
     if not file.exists():
@@ -49,16 +49,16 @@ def _read_record(file: Path) -> Any:  # noqa: ANN401
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError:
-        raise ArtefactError(f"{file}: no JSON; expected the record of a log. Choose another folder") from None
+        raise ArtefactError(f"{file}: not JSON; expected the record of a log. Choose another folder") from None
 
 
 def working_folder(folder: Path) -> Path:
-    """Return where spools, notes and what is not finished lie."""
+    """Return the folder of spools, erasure requests and unfinished segments."""
     return folder / "open"
 
 
 def new_spool_path(folder: Path, now_s: float) -> Path:
-    """Return a name that no other process takes."""
+    """Return the path of a new spool, which no other process uses."""
     return (
         working_folder(folder)
         / f"{datetime.fromtimestamp(now_s, UTC):{_TIME_FORMAT}}-{secrets.token_hex(4)}{SPOOL_SUFFIX}"
@@ -66,35 +66,35 @@ def new_spool_path(folder: Path, now_s: float) -> Path:
 
 
 def start_time_s(file: Path) -> float:
-    """Return the moment at which a spool, or the part that it became, was begun."""
+    """Return the time, in the name, at which a spool or the segment made from it was started."""
     moment = file.name.lstrip(".").split("-", maxsplit=1)[0]
     return datetime.strptime(moment, _TIME_FORMAT).replace(tzinfo=UTC).timestamp()
 
 
 def list_segments(folder: Path) -> list[Path]:
-    """Return the parts, the oldest first."""
+    """Return the segments, oldest first."""
     return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
 
 
 def list_spools(folder: Path) -> list[Path]:
-    """Return the spools, the oldest first."""
+    """Return the spools, oldest first."""
     return sorted(file for file in working_folder(folder).glob(f"*{SPOOL_SUFFIX}") if not file.name.startswith("."))
 
 
 def list_unnamed_spools(folder: Path) -> list[Path]:
-    """Return the spools without a name yet: a writer that was killed while it made one has left it, empty."""
+    """Return the spools under a temporary name: empty leftovers of processes killed while they created one."""
     return sorted(working_folder(folder).glob(f".*{SPOOL_SUFFIX}"))
 
 
 def segment_path(folder: Path, spool: Path) -> Path:
-    """Return the part that a spool becomes."""
+    """Return the path of the segment made from a spool."""
     return folder / f"{spool.stem}{SEGMENT_SUFFIX}"
 
 
 def lock_log(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
-    """Hold the one right to make, rewrite and remove files of a log that are no longer appended to.
+    """Hold the lock for creating, rewriting and removing the files of a log that no process appends to.
 
     Returns:
-        A context that says whether it was had; always True with ``wait``.
+        A context manager that yields whether the lock was acquired; always True with ``wait``.
     """
     return lock(working_folder(folder) / "lock", wait=wait)

@@ -1,7 +1,7 @@
-"""Between records and the lines of a spool, and from lines to the rows of a part.
+"""Encode responses and events as lines of a spool, and decode lines into the rows of a segment.
 
-An answer is one line, whose candidates are columns (lists); so are the events of one append. Lines are taken apart by
-Polars, outside Python's lock: a service that rotates its log goes on answering.
+A response is one line whose candidates are columns of lists; the events of one append are one line too. Polars decodes
+the lines without Python's global lock, so a service goes on answering while it rotates its log.
 """
 
 import io
@@ -17,44 +17,44 @@ from multitudes.logs import schemas
 from multitudes.logs.schemas import SCORE_UNIT, IdTypes, LoggedEvent, LogName, ServedResponse
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
-_LIMIT = 2**63
-_OF_ORIGINS = ("source", "interest", "interest_name", "condition")
-_END = "end"  # column: where in the spool the row's line ends
+_INT64_END = 2**63
+_ORIGIN_COLUMNS = ("source", "interest", "interest_name", "condition")
+_END = "end"  # column: the byte of the spool at which the row's line ends
 
 
-def encode_served(answer: ServedResponse, kinds: IdTypes) -> bytes:
-    """Return an answer as a line.
+def encode_served(response: ServedResponse, id_types: IdTypes) -> bytes:
+    """Return a response as a line.
 
     Raises:
-        DataError: an id is not of its kind, or something in it cannot be written (a score that is no number).
+        DataError: an id has the wrong type, or a value cannot be encoded (a score that is not finite).
     """
-    check_ids("item_id", answer.item_ids, kinds.item_id)
-    if answer.user_id is not None:
-        check_ids("user_id", (answer.user_id,), kinds.user_id)
+    check_ids("item_id", response.item_ids, id_types.item_id)
+    if response.user_id is not None:
+        check_ids("user_id", (response.user_id,), id_types.user_id)
     return _encode_payload(
         {
-            "request_id": answer.request_id,
-            "user_id": answer.user_id,
-            "timestamp": answer.time_s,
-            "release": answer.release,
-            "degraded": answer.degraded,
-            "item_id": answer.item_ids,
-            "score": _score_units(answer.scores),
-            "origin": answer.origin_N,
-            **dict(zip(_OF_ORIGINS, zip(*answer.origins, strict=True), strict=False)),
+            "request_id": response.request_id,
+            "user_id": response.user_id,
+            "timestamp": response.time_s,
+            "release": response.release,
+            "degraded": response.degraded,
+            "item_id": response.item_ids,
+            "score": _score_units(response.scores),
+            "origin": response.origin_N,
+            **dict(zip(_ORIGIN_COLUMNS, zip(*response.origins, strict=True), strict=False)),
         }
     )
 
 
-def encode_events(events: Sequence[LoggedEvent], kinds: IdTypes) -> bytes:
+def encode_events(events: Sequence[LoggedEvent], id_types: IdTypes) -> bytes:
     """Return events as a line.
 
     Raises:
-        DataError: an id is not of its kind, or something in it cannot be written.
+        DataError: an id has the wrong type, or a value cannot be encoded.
     """
     event_id, user_id, item_id, time_s, action, request_id = zip(*events, strict=True)
-    check_ids("user_id", user_id, kinds.user_id)
-    check_ids("item_id", item_id, kinds.item_id)
+    check_ids("user_id", user_id, id_types.user_id)
+    check_ids("item_id", item_id, id_types.item_id)
     columns = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "timestamp": time_s}
     return _encode_payload({**columns, "action": action, "request_id": request_id})
 
@@ -77,43 +77,43 @@ def _not_loggable(error: Exception) -> DataError:
     return DataError(f"cannot be logged: {error}; expected finite numbers, and text of valid characters")
 
 
-def check_ids(name: str, ids: Sequence[Id], kind: IdType) -> None:
-    """Refuse ids that are not of the kind of the log.
+def check_ids(name: str, ids: Sequence[Id], id_type: IdType) -> None:
+    """Reject ids that do not have the type of the log.
 
     Raises:
-        DataError: one of them is not.
+        DataError: one of them has another type. The message contains no id.
     """
-    expected = int if kind == "int64" else str
-    if set(map(type, ids)) - {expected} or (kind == "int64" and ids and not _fit_int64(ids)):
-        raise DataError(f"{name}: cannot be logged; expected {kind}, as this log has them")  # whose it is, is not said
+    expected = int if id_type == "int64" else str
+    if set(map(type, ids)) - {expected} or (id_type == "int64" and ids and not _fit_int64(ids)):
+        raise DataError(f"{name}: cannot be logged; expected {id_type}, as this log has them")
 
 
 def _fit_int64(ids: Sequence[Any]) -> bool:
-    return bool(min(ids) >= -_LIMIT and max(ids) < _LIMIT)
+    return bool(min(ids) >= -_INT64_END and max(ids) < _INT64_END)
 
 
-def decode_lines(log: LogName, kinds: IdTypes, payloads: Sequence[bytes], ends: Sequence[int]) -> pl.DataFrame:
-    """Return the rows that are in the lines of a spool, each with the ``end`` of its line."""
-    lines = pl.read_ndjson(io.BytesIO(b"\n".join(payloads)), schema=schemas.line_columns(log, kinds))
+def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], ends: Sequence[int]) -> pl.DataFrame:
+    """Return the rows of a segment that lines of a spool contain, each with the ``end`` of its line."""
+    lines = pl.read_ndjson(io.BytesIO(b"\n".join(payloads)), schema=schemas.line_columns(log, id_types))
     lines = lines.with_columns(pl.Series(_END, ends, dtype=pl.Int64))
-    columns = schemas.segment_columns(log, kinds)
+    columns = schemas.segment_columns(log, id_types)
     if log == "events":
         return lines.explode(*columns).select(*columns, _END)
-    of_origins = [pl.col(name).list.get(pl.col("origin")) for name in _OF_ORIGINS]
+    origin_columns = [pl.col(name).list.get(pl.col("origin")) for name in _ORIGIN_COLUMNS]
     return (
         lines.with_columns(rank=pl.int_ranges(1, pl.col("item_id").list.len() + 1, dtype=pl.Int32))
         .explode("item_id", "score", "origin", "rank")
-        .filter(pl.col("item_id").is_not_null())  # an answer without candidates
-        .with_columns(*of_origins, score=(pl.col("score") / SCORE_UNIT).cast(pl.Float32))
+        .filter(pl.col("item_id").is_not_null())  # a response without candidates
+        .with_columns(*origin_columns, score=(pl.col("score") / SCORE_UNIT).cast(pl.Float32))
         .select(*columns, _END)
     )
 
 
-def erase_rows(found: pl.DataFrame, user_id: Id, until: int) -> pl.DataFrame:
-    """Return the rows but those of a user whose line ended by ``until``."""
-    return found.filter(pl.col("user_id").ne_missing(pl.lit(user_id)) | (pl.col(_END) > until))
+def erase_rows(rows: pl.DataFrame, user_id: Id, until: int) -> pl.DataFrame:
+    """Return the rows without those of a user whose line ends at or before the byte ``until``."""
+    return rows.filter(pl.col("user_id").ne_missing(pl.lit(user_id)) | (pl.col(_END) > until))
 
 
-def drop_line_ends(found: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows as a part has them."""
-    return found.drop(_END)
+def drop_line_ends(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the columns of a segment."""
+    return rows.drop(_END)

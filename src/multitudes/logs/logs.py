@@ -1,6 +1,7 @@
-"""One log of one process: append, and now and then turn what was appended into a part.
+"""The two logs of a service, ``served`` and ``events``, from which later training learns.
 
-Both logs of a service: ``served`` and ``events`` in one folder, kept by a thread of their own.
+A process appends rows to spools; a background thread turns spools into segments, applies erasure requests and removes
+old segments.
 """
 
 import logging
@@ -15,198 +16,209 @@ from pydantic import Field
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
-from multitudes.logs import erasure, lines, rotation
-from multitudes.logs import folder as places
+from multitudes.logs import lines
+from multitudes.logs.erasure import apply_erasures, erasures_in_spool, write_request
+from multitudes.logs.folder import lock_log, make_log_folder, new_spool_path, start_time_s
+from multitudes.logs.rotation import apply_retention, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
 from multitudes.logs.spool import Spool
 from multitudes.periodic import PeriodicTask
 
+_MAINTENANCE_INTERVAL_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
 
 
 class LogConfig(Config):
-    """How the logs of a service are kept."""
+    """Section ``[logs]``: when segments are written and how long they are kept."""
 
-    segment_mb: float = Field(32, gt=0, description="a part is made when a process has written so much of a log")
-    segment_s: float = Field(600, gt=0, description="or when its oldest row is so many seconds old")
-    keep_days: float = Field(90, ge=0, description="parts older than this are removed; 0: kept for ever")
-    max_gb: float = Field(20, ge=0, description="the oldest parts are removed beyond this size of a log; 0: no bound")
+    segment_mb: float = Field(32, gt=0, description="size of a process's spool at which it becomes a segment")
+    segment_s: float = Field(600, gt=0, description="age of a spool's oldest row at which it becomes a segment")
+    keep_days: float = Field(90, ge=0, description="older segments are removed; 0: never")
+    max_gb: float = Field(
+        20, ge=0, description="size of a log beyond which the oldest segments are removed; 0: no limit"
+    )
 
 
 @dataclass
 class LogCounts:
-    """What became of rows since the process began."""
+    """Counts since the process started."""
 
-    appended: int = 0
-    lost: int = 0  # not taken: the disk was full, or the row could not be written
-    segments: int = 0
-    torn: int = 0  # lines that a writer which was cut off has left unfinished
-    expired_segments: int = 0
-    over_size_segments: int = 0
-    failures: int = 0  # rotations that did not succeed and are tried again
-
-
-class Log:
-    """Rows are durable against the death of the process when ``append`` returns. Threads may share it."""
-
-    def __init__(self, folder: Path, log: LogName, kinds: IdTypes, config: LogConfig) -> None:
-        places.make_log_folder(folder, log, kinds)
-        self.folder, self.counts = folder, LogCounts()
-        self._log, self._kinds, self._config = log, kinds, config
-        self._spool: Spool | None = None
-        self._append_lock = Lock()
-        self._last_retention_s = 0.0
-
-    def append(self, payload: bytes, rows: int) -> bool:
-        """Append a line of so many rows; return whether it is there. It is counted where the disk does not take it."""
-        with self._append_lock:
-            try:
-                if self._spool is None:
-                    self._spool = Spool(places.new_spool_path(self.folder, time()))
-                self._spool.append(payload)
-            except OSError as error:
-                return self.count_lost(rows, error)
-            self.counts.appended += rows
-            if self._spool.size >= self._config.segment_mb * 1e6:
-                self._seal()
-        return True
-
-    def count_lost(self, rows: int, why: Exception) -> bool:
-        """Count rows that are not logged, and say so once: serving goes on. Returns False, as ``append`` does."""
-        if not self.counts.lost:
-            logging.getLogger(__name__).error("%s: rows are lost: %s; further ones are counted only", self.folder, why)
-        self.counts.lost += rows
-        return False
-
-    def maintain(self, now_s: float) -> None:
-        """Do what is due: call it every second or so, beside serving.
-
-        Raises:
-            OSError: the disk does not take a part; what was appended stays, and the next call tries again.
-        """
-        self._seal_if_due(now_s)
-        with places.lock_log(self.folder, wait=False) as mine:
-            if mine:
-                self._maintain_segments(now_s)
-
-    def erase_user(self, user_id: Id) -> int:
-        """Take a user out of the log; return how many rows went.
-
-        What other processes have in their spools goes when those become parts: at their next ``maintain``.
-
-        Raises:
-            OSError: a part cannot be written anew. The rest is done by a later ``maintain``.
-        """
-        with self._append_lock:
-            self._seal()
-        with places.lock_log(self.folder):
-            erasure.write_request(self.folder, user_id)  # first, so that what is cut off from here on is done later
-            return self._rotate() + erasure.apply_erasures(self.folder)
-
-    def close(self) -> None:
-        """Turn what was appended into a part."""
-        with self._append_lock:
-            self._seal()
-        with places.lock_log(self.folder):
-            self._maintain_segments(time())
-
-    def _seal(self) -> None:
-        """Let go of the spool, so that anybody may make it a part. Only for who is appending."""
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
-
-    def _seal_if_due(self, now_s: float) -> None:
-        with self._append_lock:
-            if self._spool is None:
-                return
-            file = self._spool.file
-            if now_s - places.start_time_s(file) >= self._config.segment_s or erasure.erasures_in_spool(
-                self.folder, file
-            ):
-                self._seal()
-
-    def _maintain_segments(self, now_s: float) -> None:
-        self._rotate()
-        erasure.apply_erasures(self.folder)
-        if abs(now_s - self._last_retention_s) < _RETENTION_INTERVAL_S:
-            return
-        self._last_retention_s = now_s
-        removed = rotation.apply_retention(self.folder, now_s, self._config.keep_days, round(self._config.max_gb * 1e9))
-        self.counts.expired_segments += removed.expired
-        self.counts.over_size_segments += removed.over_size
-
-    def _rotate(self) -> int:
-        done = rotation.rotate_spools(self.folder, self._log, self._kinds)
-        self.counts.segments += done.segments
-        self.counts.torn += done.torn
-        return done.erased
-
-
-_MAINTENANCE_INTERVAL_S = 1.0
+    appended: int = 0  # rows
+    lost: int = 0  # rows that were not logged: the disk was full, or the row could not be encoded
+    segments: int = 0  # written
+    torn: int = 0  # incomplete lines that a writer left when it died
+    expired_segments: int = 0  # removed because of their age
+    over_size_segments: int = 0  # removed because the log was too large
+    failures: int = 0  # failed maintenance runs; they are retried
 
 
 class Logs:
-    """What a process serves and what it hears of, in ``folder/served`` and ``folder/events``.
+    """The logs ``folder/served`` and ``folder/events`` of one process. Threads may share it.
 
-    Several processes of one machine may write to one folder. Nothing here raises because of the disk while serving:
-    what is lost is counted, and said once.
+    Several processes of one machine may write to one folder. A disk error never fails a request: rows that cannot be
+    written are counted, and the first is reported.
     """
 
-    def __init__(self, folder: Path, kinds: IdTypes, config: LogConfig | None = None) -> None:
+    def __init__(self, folder: Path, id_types: IdTypes, config: LogConfig | None = None) -> None:
+        """Open the logs in ``folder``, or create them.
+
+        Raises:
+            ArtefactError: the folder holds another log, or logs with other id types.
+        """
         config = config or LogConfig()
-        self._kinds = kinds
-        self._served = Log(folder / "served", "served", kinds, config)
-        self._events = Log(folder / "events", "events", kinds, config)
+        self._id_types = id_types
+        self._served = Log(folder / "served", "served", id_types, config)
+        self._events = Log(folder / "events", "events", id_types, config)
         self._maintenance = PeriodicTask(_MAINTENANCE_INTERVAL_S, lambda: self.maintain(time()), "logs")
 
-    def log_served(self, answer: ServedResponse) -> bool:
-        """Log an answer; return whether it is written."""
+    def log_served(self, response: ServedResponse) -> bool:
+        """Log a response; return whether it is written."""
         try:
-            line = lines.encode_served(answer, self._kinds)
+            line = lines.encode_served(response, self._id_types)
         except DataError as error:
-            return self._served.count_lost(len(answer.item_ids), error)
-        return self._served.append(line, len(answer.item_ids))
+            return self._served.count_lost(len(response.item_ids), error)
+        return self._served.append(line, len(response.item_ids))
 
     def log_events(self, events: Sequence[LoggedEvent]) -> bool:
-        """Log what users did, all of it or nothing; return whether it is written."""
+        """Log events, all or none; return whether they are written."""
         if not events:
             return True
         try:
-            line = lines.encode_events(events, self._kinds)
+            line = lines.encode_events(events, self._id_types)
         except DataError as error:
             return self._events.count_lost(len(events), error)
         return self._events.append(line, len(events))
 
     def erase_user(self, user_id: Id) -> int:
-        """Take a user out of both logs; return how many rows went.
+        """Erase a user from both logs.
+
+        Returns:
+            The number of rows removed now. Rows that other processes are still writing are removed later.
 
         Raises:
-            DataError: the id is not of the kind of the logs.
-            OSError: a part cannot be written anew; the rest is done later.
+            DataError: the id does not have the type of the logs.
+            OSError: a segment cannot be rewritten; the rest is done later.
         """
-        lines.check_ids("user_id", (user_id,), self._kinds.user_id)
+        lines.check_ids("user_id", (user_id,), self._id_types.user_id)
         return self._served.erase_user(user_id) + self._events.erase_user(user_id)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Return what became of rows, by log."""
+        """Return the fields of ``LogCounts`` for each log."""
         return {"served": asdict(self._served.counts), "events": asdict(self._events.counts)}
 
     def start(self) -> None:
-        """Keep the logs from a thread, until ``close``."""
+        """Run ``maintain`` in a background thread until ``close``."""
         self._maintenance.start()
 
     def maintain(self, now_s: float) -> None:
-        """Do what is due; a failure is counted, said, and tried again."""
+        """Maintain both logs; a failure is counted and logged, and the next call tries again."""
         for log in (self._served, self._events):
             try:
                 log.maintain(now_s)
             except Exception as error:
                 log.counts.failures += 1
-                logging.getLogger(__name__).error("%s: no part was made; tried again", log.folder, exc_info=error)
+                logging.getLogger(__name__).error("%s: no segment was written; will retry", log.folder, exc_info=error)
 
     def close(self) -> None:
-        """Stop the thread and turn what was appended into parts."""
+        """Stop the thread and turn the spools into segments."""
         self._maintenance.close()
         for log in (self._served, self._events):
             log.close()
+
+
+class Log:
+    """One log of one process. Appended rows survive the death of the process. Threads may share it."""
+
+    def __init__(self, folder: Path, log: LogName, id_types: IdTypes, config: LogConfig) -> None:
+        make_log_folder(folder, log, id_types)
+        self.folder, self.counts = folder, LogCounts()
+        self._log, self._id_types, self._config = log, id_types, config
+        self._spool: Spool | None = None
+        self._append_lock = Lock()
+        self._last_retention_s = 0.0
+
+    def append(self, payload: bytes, rows: int) -> bool:
+        """Append a line of ``rows`` rows; return whether it is written. If not, the rows are counted as lost."""
+        with self._append_lock:
+            try:
+                if self._spool is None:
+                    self._spool = Spool(new_spool_path(self.folder, time()))
+                self._spool.append(payload)
+            except OSError as error:
+                return self.count_lost(rows, error)
+            self.counts.appended += rows
+            if self._spool.size >= self._config.segment_mb * 1e6:
+                self._close_spool()
+        return True
+
+    def count_lost(self, rows: int, error: Exception) -> bool:
+        """Count rows that are not logged, and report the first. Return False, as ``append`` does then."""
+        if not self.counts.lost:
+            logging.getLogger(__name__).error(
+                "%s: rows are lost: %s; further ones are counted only", self.folder, error
+            )
+        self.counts.lost += rows
+        return False
+
+    def maintain(self, now_s: float) -> None:
+        """Do the work that is due: rotation, erasure requests, retention. Call it about every second.
+
+        Raises:
+            OSError: a segment cannot be written; the rows stay in the spool, and the next call tries again.
+        """
+        self._close_spool_if_due(now_s)
+        with lock_log(self.folder, wait=False) as is_locked:
+            if is_locked:
+                self._maintain_segments(now_s)
+
+    def erase_user(self, user_id: Id) -> int:
+        """Erase a user from the log; return the number of rows removed.
+
+        Rows in the spools of other processes are removed when those become segments: at their next ``maintain``.
+
+        Raises:
+            OSError: a segment cannot be rewritten. A later ``maintain`` does the rest.
+        """
+        with self._append_lock:
+            self._close_spool()
+        with lock_log(self.folder):
+            write_request(self.folder, user_id)  # first, so that an interrupted erasure is completed later
+            return self._rotate() + apply_erasures(self.folder)
+
+    def close(self) -> None:
+        """Turn the spool into a segment."""
+        with self._append_lock:
+            self._close_spool()
+        with lock_log(self.folder):
+            self._maintain_segments(time())
+
+    def _close_spool(self) -> None:
+        """Release the spool, so that any process may turn it into a segment. The caller holds the append lock."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def _close_spool_if_due(self, now_s: float) -> None:
+        with self._append_lock:
+            if self._spool is None:
+                return
+            file = self._spool.file
+            is_old = now_s - start_time_s(file) >= self._config.segment_s
+            if is_old or erasures_in_spool(self.folder, file):
+                self._close_spool()
+
+    def _maintain_segments(self, now_s: float) -> None:
+        self._rotate()
+        apply_erasures(self.folder)
+        if abs(now_s - self._last_retention_s) < _RETENTION_INTERVAL_S:
+            return
+        self._last_retention_s = now_s
+        removed = apply_retention(self.folder, now_s, self._config.keep_days, round(self._config.max_gb * 1e9))
+        self.counts.expired_segments += removed.expired
+        self.counts.over_size_segments += removed.over_size
+
+    def _rotate(self) -> int:
+        result = rotate_spools(self.folder, self._log, self._id_types)
+        self.counts.segments += result.segments
+        self.counts.torn += result.torn
+        return result.erased

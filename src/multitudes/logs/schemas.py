@@ -1,11 +1,9 @@
-"""The columns of the two logs: those of a Parquet part, and those of a line in a spool.
+"""What the two logs contain: the records that a service writes, and the columns of segments and spool lines.
 
-``served``: a row for each candidate of each answer. ``events``: a row for each thing done; as its columns are those of
-the canonical events table, a folder of it is one.
+``served`` has a row for each candidate of each response. ``events`` has a row for each action of a user; its columns
+are those of the canonical events table, so the folder of the log can be read as one.
 
-The two things that a service writes down: an answer that it gave, and what a user then did.
-
-Legend: N candidates of an answer.
+Legend: N candidates of a response.
 """
 
 from collections.abc import Sequence
@@ -17,19 +15,106 @@ from multitudes.ids import Id, IdType
 
 LogName = Literal["served", "events"]
 Columns = dict[str, pl.DataType | type[pl.DataType]]
-SCORE_UNIT = 1_000_000  # scores are whole millionths in a spool: a float costs ten times as much to write as text
+SCORE_UNIT = 1_000_000  # a spool has scores as whole millionths: a float costs ten times as much to write as text
+EXPLICIT = "explicit"  # the source of interests that are topics: the topic is the condition
 
 
 class IdTypes(NamedTuple):
-    """What ids are: the same in every part of a log, or 7 and '7' would be confused."""
+    """The types of the ids, the same in every segment of a log, so that 7 and '7' are never confused."""
 
     user_id: IdType
     item_id: IdType
 
 
-def segment_columns(log: LogName, kinds: IdTypes) -> Columns:
-    """Return the columns of a Parquet part."""
-    user, item = _column_type(kinds.user_id), _column_type(kinds.item_id)
+class Origin(NamedTuple):
+    """The reason why candidates are in a response: one of the user's interests, or popularity."""
+
+    source: str  # unconditioned, implicit, explicit or popular
+    interest: int | None = None  # its number within the response; None if no interest found the candidates
+    interest_name: str | None = None
+    condition: str | None = None  # the topic of an explicit interest; training of `conditional` learns from it
+
+
+class Candidate(Protocol):
+    """The fields of a retrieved item that are logged."""
+
+    @property
+    def item_id(self) -> Id: ...  # noqa: D102
+    @property
+    def score(self) -> float: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def interest(self) -> int | None: ...  # noqa: D102
+    @property
+    def interest_name(self) -> str | None: ...  # noqa: D102
+
+
+class ServedResponse(NamedTuple):
+    """One response. Its N candidates are in the order of their ranks, from 1; each becomes a row of the log.
+
+    An origin is stored once, not once per candidate: that would be most of the cost.
+    """
+
+    request_id: str
+    user_id: Id | None  # None: an anonymous user
+    time_s: int
+    release: str
+    degraded: bool
+    item_ids: Sequence[Id]
+    scores: Sequence[float]  # logged with six decimals
+    origins: Sequence[Origin]
+    origin_N: Sequence[int]  # index into origins
+
+    @classmethod
+    def from_candidates(
+        cls,
+        candidates: Sequence[Candidate],
+        *,
+        request_id: str,
+        user_id: Id | None,
+        time_s: int,
+        release: str,
+        degraded: bool = False,
+    ) -> "ServedResponse":
+        """Return the record of a response.
+
+        Args:
+            candidates: by rank. The name of an explicit interest is its topic, and so its condition.
+            request_id: of the request.
+            user_id: None for an anonymous user.
+            time_s: seconds since 1970.
+            release: version of the release.
+            degraded: whether the response was computed with less effort because of load.
+        """
+        position: dict[tuple[str, int | None], int] = {}
+        origins: list[Origin] = []
+        origin_N = []
+        for candidate in candidates:
+            key = candidate.source, candidate.interest
+            if key not in position:
+                position[key] = len(origins)
+                name = candidate.interest_name
+                origins.append(Origin(*key, name, name if candidate.source == EXPLICIT else None))
+            origin_N.append(position[key])
+        item_ids, scores = [c.item_id for c in candidates], [c.score for c in candidates]
+        return cls(request_id, user_id, time_s, release, degraded, item_ids, scores, origins, origin_N)
+
+
+class LoggedEvent(NamedTuple):
+    """One action of a user on an item."""
+
+    event_id: str
+    user_id: Id
+    item_id: Id
+    time_s: int  # seconds since 1970
+    action: str | None = None
+    request_id: str | None = None  # of the response with the item, if the caller knows it
+
+
+def segment_columns(log: LogName, id_types: IdTypes) -> Columns:
+    """Return the columns of a segment."""
+    user, item = _column_type(id_types.user_id), _column_type(id_types.item_id)
     if log == "events":
         return {
             "event_id": pl.String,
@@ -55,97 +140,17 @@ def segment_columns(log: LogName, kinds: IdTypes) -> Columns:
     }
 
 
-def line_columns(log: LogName, kinds: IdTypes) -> Columns:
-    """Return the columns of a line in a spool: an answer, or the events of one append."""
-    columns = segment_columns(log, kinds)
+def line_columns(log: LogName, id_types: IdTypes) -> Columns:
+    """Return the columns of a line in a spool: a response, or the events of one append."""
+    columns = segment_columns(log, id_types)
     if log == "events":
         return {name: pl.List(dtype) for name, dtype in columns.items()}
-    once = ("request_id", "user_id", "timestamp", "release", "degraded")
-    of_origins = ("source", "interest", "interest_name", "condition")
-    of_candidates: Columns = {"item_id": columns["item_id"], "score": pl.Int64, "origin": pl.Int32}
-    lists = {**of_candidates, **{name: columns[name] for name in of_origins}}
-    return {**{name: columns[name] for name in once}, **{name: pl.List(dtype) for name, dtype in lists.items()}}
+    per_response = ("request_id", "user_id", "timestamp", "release", "degraded")
+    per_origin = ("source", "interest", "interest_name", "condition")
+    per_candidate: Columns = {"item_id": columns["item_id"], "score": pl.Int64, "origin": pl.Int32}
+    lists = {**per_candidate, **{name: columns[name] for name in per_origin}}
+    return {**{name: columns[name] for name in per_response}, **{name: pl.List(dtype) for name, dtype in lists.items()}}
 
 
-def _column_type(kind: IdType) -> type[pl.DataType]:
-    return pl.Int64 if kind == "int64" else pl.String
-
-
-EXPLICIT = "explicit"  # the source whose interests are topics: the topic is the condition
-
-
-class Origin(NamedTuple):
-    """What brought candidates into an answer: one of the user's interests, or popularity."""
-
-    source: str  # unconditioned, implicit, explicit or popular
-    interest: int | None = None  # its number within the answer; None where no interest brought it
-    interest_name: str | None = None
-    condition: str | None = None  # the topic of an explicit interest: what CR's training triples are made of
-
-
-class Candidate(Protocol):
-    """What is read of a retrieved item."""
-
-    @property
-    def item_id(self) -> Id: ...  # noqa: D102
-    @property
-    def score(self) -> float: ...  # noqa: D102
-    @property
-    def source(self) -> str: ...  # noqa: D102
-    @property
-    def interest(self) -> int | None: ...  # noqa: D102
-    @property
-    def interest_name(self) -> str | None: ...  # noqa: D102
-
-
-class ServedResponse(NamedTuple):
-    """One answer. The N candidates stand in the order of their ranks, from 1; a row each in the log.
-
-    What brought them is written once for each origin, not once for each candidate: that is most of the cost.
-    """
-
-    request_id: str
-    user_id: Id | None  # None: somebody who was described in the request
-    time_s: int
-    release: str
-    degraded: bool
-    item_ids: Sequence[Id]
-    scores: Sequence[float]  # kept to a millionth
-    origins: Sequence[Origin]
-    origin_N: Sequence[int]  # index into origins
-
-    @classmethod
-    def from_candidates(
-        cls,
-        candidates: Sequence[Candidate],
-        *,
-        request_id: str,
-        user_id: Id | None,
-        time_s: int,
-        release: str,
-        degraded: bool = False,
-    ) -> "ServedResponse":
-        """Return the record of an answer. The name of an explicit interest is its topic, and so its condition."""
-        place: dict[tuple[str, int | None], int] = {}
-        origins: list[Origin] = []
-        origin_N = []
-        for candidate in candidates:
-            key = candidate.source, candidate.interest
-            if key not in place:
-                place[key] = len(origins)
-                name = candidate.interest_name
-                origins.append(Origin(*key, name, name if candidate.source == EXPLICIT else None))
-            origin_N.append(place[key])
-        item_ids, scores = [c.item_id for c in candidates], [c.score for c in candidates]
-        return cls(request_id, user_id, time_s, release, degraded, item_ids, scores, origins, origin_N)
-
-
-class LoggedEvent(NamedTuple):
-    """One thing that a user did with an item."""
-
-    event_id: str
-    user_id: Id
-    item_id: Id
-    time_s: int
-    action: str | None = None
-    request_id: str | None = None  # of the answer that brought the item, where the caller knows it
+def _column_type(id_type: IdType) -> type[pl.DataType]:
+    return pl.Int64 if id_type == "int64" else pl.String

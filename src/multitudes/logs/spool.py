@@ -1,11 +1,11 @@
-r"""A spool: the file to which one process appends what it wants to have logged, a line each.
+r"""A spool: the file to which one process appends its log lines.
 
-``crc32 payload\n``, the checksum as eight hexadecimal digits over the payload, which is JSON and so has no line break.
-A line is one write to the operating system before ``append`` returns: a process that is killed loses nothing that was
-appended. (A machine that loses its power may lose what the system has not yet written.)
+A line is ``crc32 payload\n``: the checksum of the payload as eight hexadecimal digits, and JSON, which has no line
+break. ``append`` hands each line to the operating system in one write before it returns, so a process that is killed
+loses nothing that it appended. (A machine that loses power may lose what the system has not yet written.)
 
-The writer holds a lock on its spool, which the system lets go when the process ends, however it ends: whoever gets the
-lock on a spool has found one that nobody will write to again.
+The writer locks its spool, and the system releases the lock when the process ends. A process that gets the lock of a
+spool knows that no other process will write to it again.
 """
 
 import errno
@@ -21,10 +21,10 @@ from multitudes.locks import lock
 
 
 class Spool:
-    """A new spool that this process writes. One thread at a time may append. Not to be carried over a fork."""
+    """A new spool that this process writes. One thread at a time may append. Do not use it after a fork."""
 
     def __init__(self, file: Path) -> None:
-        # It gets its name when it is locked already: without the lock it would be taken for a dead process's.
+        # Locked before it gets its name: a spool without a lock would look like one of a dead process.
         unnamed = file.with_name(f".{file.name}")
         self.file, self.size = file, 0
         self._descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
@@ -32,10 +32,10 @@ class Spool:
         unnamed.rename(file)
 
     def append(self, payload: bytes) -> None:
-        """Hand a line to the operating system, whole or not at all.
+        """Write a line, complete or not at all.
 
         Raises:
-            OSError: it does not take it, as when the disk is full.
+            OSError: the line cannot be written, for example because the disk is full.
         """
         line = _frame(payload)
         written = os.write(self._descriptor, line)
@@ -45,19 +45,19 @@ class Spool:
         self.size += written
 
     def close(self) -> None:
-        """Let go of the spool: from now on it is to become a part."""
+        """Release the spool, so that it can become a segment."""
         os.close(self._descriptor)
 
 
 class Line(NamedTuple):
     """A line of a spool."""
 
-    end: int  # bytes of the spool until its end
-    payload: bytes | None  # None: torn, or otherwise not what was written
+    end: int  # byte of the spool at which the line ends
+    payload: bytes | None  # None: torn or damaged
 
 
 def read_lines(file: Path) -> Iterator[Line]:
-    """Yield the lines of a spool in their order."""
+    """Yield the lines of a spool in order."""
     end = 0
     with file.open("rb") as stream:
         for line in stream:
@@ -75,5 +75,5 @@ def _frame(payload: bytes) -> bytes:
 
 
 def lock_if_abandoned(file: Path) -> AbstractContextManager[bool]:
-    """Say whether nobody writes to the spool ``file`` any more; nobody else can find so while the context lasts."""
+    """Lock a spool if its writer has closed it or died; the context manager yields whether it did."""
     return lock(file, wait=False, create=False)

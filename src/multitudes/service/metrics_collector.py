@@ -92,7 +92,7 @@ class MetricsCollector:
             self._set_counter(families.log_rows.labels(log), counts["appended"])
             self._set_counter(families.log_lost_rows.labels(log), counts["lost"])
             self._set_counter(families.log_torn_lines.labels(log), counts["torn"])
-            self._set_counter(families.log_parts.labels(log), counts["parts"])
+            self._set_counter(families.log_parts.labels(log), counts["segments"])
             self._set_counter(families.log_failures.labels(log), counts["failures"])
         self._set_counter(families.journal_lost_lines, stderr_stream().lost)
 

@@ -1,1 +1,1 @@
-"""What each user did since a release was published, and what they follow: fresh, durable, forgotten on request."""
+"""What each user did and follows since a release was published: fresh, durable, erased on request."""

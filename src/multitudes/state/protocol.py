@@ -1,8 +1,7 @@
-"""How much a store of user states keeps, and for how long.
+"""The store of user states: what it takes, what it returns, its settings and its protocol.
 
-What a store of user states takes and gives.
-
-The seam between those who serve and the store that remembers users: SQLite, or Redis and its relatives.
+A store remembers what each user did and which topics they follow since a release was published.
+``store.open_state_store`` opens the implementation for an address: SQLite, or Redis and its relatives.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from multitudes.ids import Id
 
 
 class StateConfig(Config):
-    """Settings of a store; every process that opens the same store should have the same."""
+    """Settings of a store; every process that opens the same store should use the same."""
 
     keep: int = Field(
         200, ge=1, description="newest events kept of each user; at least as many as the history of a release"
@@ -23,80 +22,120 @@ class StateConfig(Config):
     remember_ids_s: int = Field(
         7 * 86_400,
         ge=1,
-        description="how long the name of an event is remembered, so that it counts once if sent again",
+        description="how long an event_id is remembered, so that an event sent again counts once",
     )
-    skew_s: int = Field(60, ge=0, description="how far ahead a clock may be; an event later than that is dated now")
+    skew_s: int = Field(
+        60, ge=0, description="how far a sender's clock may be ahead; a later event gets the current time"
+    )
     timeout_s: float = Field(
         1.0, gt=0, description="how long the store waits for a server, or for another process that writes to the file"
     )
 
 
 class Event(NamedTuple):
-    """One thing that a user did.
+    """One action of a user on an item.
 
-    ``event_id`` names it among the events of its user: sent again under the same name, it is the same event.
+    ``event_id`` identifies it among the events of its user: the same id sent again is the same event.
     """
 
     event_id: str
     user_id: Id
     item_id: Id
-    time_s: int  # seconds since 1970; positions, where the data carry order only
-    action: str | None = None  # None: the action that a release takes for granted
+    time_s: int  # seconds since 1970; positions if the data has only an order
+    action: str | None = None  # None: the default action of the release
 
 
 class UserState(NamedTuple):
-    """What a store knows of one user; somebody whom it does not know has nothing."""
+    """What a store knows of one user; empty for an unknown user."""
 
     user_id: Id
     events: tuple[Event, ...] = ()  # oldest first; at most as many as the store keeps
-    followed_topics: tuple[str, ...] | None = None  # None: never stated here, so a release's own are good
-    erased: bool = False  # asked to be forgotten: what a release still holds of them must not be used
+    followed_topics: tuple[str, ...] | None = None  # None: never set here, so those of the release apply
+    erased: bool = False  # the user asked to be erased: what a release still holds of them must not be used
 
 
 class AppendResult(NamedTuple):
-    """What became of events that were given to a store."""
+    """The outcome of ``UserStateStore.append``."""
 
-    new: list[bool]  # in the order given; False: known already, or from before its user was forgotten
-    clamped: int = 0  # new ones whose time lay in the future and was set to now
+    new: list[bool]  # in the order given; False: already known, or older than the user's erasure
+    clamped: int = 0  # new events dated in the future, whose time was set to now
 
 
 class UserStateStore(Protocol):
-    """Remembers what users did and follow. Threads may share one.
+    """Remembers what users did and which topics they follow. Safe in threads.
 
-    Every call raises StateError where the store does not answer. An id is an int64 or a string; ``1`` and ``"1"`` are
+    Every call raises StateError if the store does not answer. An id is an int64 or a string; ``1`` and ``"1"`` are
     different users.
     """
 
     def append(self, events: Sequence[Event]) -> AppendResult:
-        """Take events in, all or none of one user's; they are durable, and in the next ``read``, when this returns.
+        """Store events. They are durable, and the next ``read`` returns them.
 
-        Calling it again with the same events changes nothing.
+        The events of one user are stored all or none. Appending the same events again changes nothing.
+
+        Args:
+            events: of any users, in the order of their arrival.
+
+        Returns:
+            Which events are new.
 
         Raises:
-            DataError: an id or a time cannot be kept exactly; nothing was taken in.
+            DataError: an id or a time cannot be stored exactly; nothing is stored then.
+            StateError: the store does not answer.
         """
         ...
 
     def read(self, user_ids: Sequence[Id]) -> list[UserState]:
-        """Return one answer per id, in order; a user who is not known is a Person with nothing."""
+        """Return the state of users.
+
+        Args:
+            user_ids: may repeat.
+
+        Returns:
+            One state per id, in order; an unknown user has an empty state.
+
+        Raises:
+            DataError: an id cannot be stored exactly.
+            StateError: the store does not answer.
+        """
         ...
 
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """State the topics that a user follows, in place of those before."""
+        """Replace the topics that a user follows.
+
+        Args:
+            user_id: the user.
+            followed_topics: names of all topics that the user follows now; may be empty.
+
+        Raises:
+            DataError: the id or a topic cannot be stored exactly.
+            StateError: the store does not answer.
+        """
         ...
 
     def erase(self, user_id: Id) -> bool:
-        """Forget a user entirely; only a mark stays that they asked, from which no id can be read.
+        """Erase everything about a user. Only a mark of the erasure stays, from which no id can be read.
+
+        Args:
+            user_id: the user.
 
         Returns:
             Whether anything was known of them.
+
+        Raises:
+            DataError: the id cannot be stored exactly.
+            StateError: the store does not answer.
         """
         ...
 
     def ping(self) -> None:
-        """Return where the store answers."""
+        """Check that the store answers.
+
+        Raises:
+            StateError: it does not.
+        """
         ...
 
     def close(self) -> None:
-        """Let go of the store; what was acknowledged stays."""
+        """Close the store; acknowledged writes stay."""
         ...

@@ -1,16 +1,16 @@
-"""User states on a Redis or Valkey server, from Redis 6.2: for many replicas of a service.
+"""The store of user states on a Redis (6.2 or later) or Valkey server, for several machines.
 
-All keys of one user begin alike, with ``arrival.digest``; no key or value holds a user's id.
+All keys of a user share the prefix ``{USER}``, a ``validation.user_digest``; no key or value holds a user id.
 
 =============================== ===================================================================================
-``PREFIX:1:secret``             what makes the names of users
-``PREFIX:1:{USER}``             hash: place (of the last event), follows (JSON), forgot (when they asked to be)
+``PREFIX:1:secret``             the key of the user digests
+``PREFIX:1:{USER}``             hash: place (of the last event), follows (JSON), forgot (time of the erasure request)
 ``PREFIX:1:{USER}:events``      sorted by time: place in the order of arrival, then the event as JSON
-``PREFIX:1:{USER}:told``        names of events by time of arrival; expires by itself
+``PREFIX:1:{USER}:told``        event_ids by time of arrival; the key expires
 =============================== ===================================================================================
 
-Every change of one user is one script, so it happens as a whole. Each script asks first whether the secret is still the
-one that named the user: a server that was emptied has another.
+Every change of a user is one script, so it is atomic. Each script first checks that the secret is still the one of the
+digest: a server that was emptied gets another secret.
 """
 
 import json
@@ -37,8 +37,8 @@ T = TypeVar("T")
 SCHEMES: Final = ("redis", "rediss", "unix")
 _PLACE_DIGITS: Final = 16
 _UNLESS_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
-# KEYS: secret, person, events, told. ARGV: secret, now, seconds that a name is remembered, events kept, then of each
-# event its name, time, and itself. Returns 1 for each that is new, else 0.
+# KEYS: secret, user, events, told. ARGV: secret, now, seconds to remember an event_id, events to keep, then for each
+# event its event_id, its time and the event as JSON. Returns 1 for each new event, else 0.
 _APPEND: Final = (
     _UNLESS_EMPTIED
     + """
@@ -75,7 +75,7 @@ return known
 
 
 class _Call(NamedTuple):
-    """One script for one user."""
+    """A script for one user."""
 
     script: str
     user_id: Id
@@ -83,9 +83,9 @@ class _Call(NamedTuple):
 
 
 class RedisStateStore:
-    """A store on a server. As durable as the server is set to be: see docs/state.md.
+    """A ``UserStateStore`` on a server. It is as durable as the server's settings: see docs/state.md.
 
-    Nothing is tried again: a call ends within the time-outs of one connection and one answer.
+    Nothing is retried: a call takes at most the timeouts of one connection and one answer.
     """
 
     def __init__(
@@ -95,70 +95,75 @@ class RedisStateStore:
         clock: Callable[[], float] = time.time,
         prefix: str = "multitudes",
     ) -> None:
-        """Take the address ``redis://[[USER]:PASSWORD@]HOST:PORT[/DB]``; the server is not asked before it is needed.
+        """Prepare a client; it connects on the first call.
+
+        Args:
+            url: ``redis://[[USER]:PASSWORD@]HOST:PORT[/DB]``, ``rediss://…`` or ``unix://PATH``.
+            config: settings of the store; the defaults if None.
+            clock: returns the current time in seconds since 1970.
+            prefix: of all keys.
 
         Raises:
-            UsageError: it is no such address.
-            MissingError: the package ``redis`` is not installed.
+            UsageError: ``url`` is not such an address.
         """
         self._config, self._clock, self._prefix = config or StateConfig(), clock, f"{prefix}:1:"
-        self._where, self._closed = _without_password(url), False
+        self._address, self._closed = _without_password(url), False
         self._secret = b""
-        wait_s = self._config.timeout_s
+        timeout_s = self._config.timeout_s
         try:
             self._server: Any = redis.Redis.from_url(
-                url, socket_timeout=wait_s, socket_connect_timeout=wait_s, retry=Retry(NoBackoff(), 0), protocol=2
+                url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0), protocol=2
             )
         except ValueError as error:
-            raise UsageError(f"{self._where}: {error}; expected redis://HOST:PORT") from None
+            raise UsageError(f"{self._address}: {error}; expected redis://HOST:PORT") from None
 
     def append(self, events: Sequence[Event]) -> AppendResult:
-        """Take events in; see the protocol."""
+        """Store events; see ``UserStateStore.append``."""
         now_s = int(self._clock())
-        kept, cut = validate_events(events, now_s, self._config.skew_s)
+        accepted, clamped = validate_events(events, now_s, self._config.skew_s)
         settings = (now_s, self._config.remember_ids_s, self._config.keep)
-        own: dict[tuple[type, Id], list[int]] = {}  # positions of the events of each user
-        for i, event in enumerate(kept):
-            own.setdefault((type(event.user_id), event.user_id), []).append(i)
+        positions: dict[tuple[type, Id], list[int]] = {}  # of the events of each user
+        for i, event in enumerate(accepted):
+            positions.setdefault((type(event.user_id), event.user_id), []).append(i)
         answers = self._run(
             [
-                _Call(_APPEND, user_id, [*settings, *(part for i in places for part in _event_arguments(kept[i]))])
-                for (_, user_id), places in own.items()
+                _Call(_APPEND, user_id, [*settings, *(arg for i in own for arg in _event_arguments(accepted[i]))])
+                for (_, user_id), own in positions.items()
             ]
         )
-        new = [False] * len(kept)
-        for places, answer in zip(own.values(), answers, strict=True):
-            for i, is_new in zip(places, answer, strict=True):
+        new = [False] * len(accepted)
+        for own, answer in zip(positions.values(), answers, strict=True):
+            for i, is_new in zip(own, answer, strict=True):
                 new[i] = bool(is_new)
-        return AppendResult(new, sum(map(all, zip(new, cut, strict=True))))
+        return AppendResult(new, sum(map(all, zip(new, clamped, strict=True))))
 
     def read(self, user_ids: Sequence[Id]) -> list[UserState]:
-        """Return what is known of users, all from one moment; see the protocol."""
+        """Return the state of users from one transaction; see ``UserStateStore.read``."""
 
-        def ask(secret: bytes) -> list[UserState] | None:
+        def query(secret: bytes) -> list[UserState] | None:
             pipeline = self._server.pipeline(transaction=True).get(self._prefix + "secret")
             for user_id in user_ids:
-                _, person, events, _ = self._keys(secret, user_id)
-                pipeline.zrange(events, 0, -1, withscores=True).hmget(person, "follows", "forgot")
-            found, *rows = pipeline.execute()
-            if found != secret:
+                _, user, events, _ = self._keys(secret, user_id)
+                pipeline.zrange(events, 0, -1, withscores=True).hmget(user, "follows", "forgot")
+            server_secret, *replies = pipeline.execute()
+            if server_secret != secret:
                 return None
-            return [_parse_user_state(*row) for row in zip(user_ids, rows[::2], rows[1::2], strict=True)]
+            return [_parse_user_state(*row) for row in zip(user_ids, replies[::2], replies[1::2], strict=True)]
 
-        return self._with_secret(ask)
+        return self._with_secret(query)
 
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """State what a user follows; see the protocol."""
+        """Replace the topics that a user follows; see ``UserStateStore.set_followed_topics``."""
         for topic in followed_topics:
             check_text(topic, "topic")
         self._run([_Call(_SET_FOLLOWED_TOPICS, user_id, [json.dumps(list(followed_topics))])])
 
     def erase(self, user_id: Id) -> bool:
-        """Forget a user; see the protocol."""
+        """Erase a user; see ``UserStateStore.erase``."""
         return bool(self._run([_Call(_ERASE, user_id, [int(self._clock())])])[0])
 
     def ping(self) -> None:
-        """Return where the server answers."""
+        """Check that the server answers."""
         with self._translate_errors():
             self._server.ping()
 
@@ -168,9 +173,9 @@ class RedisStateStore:
         self._server.close()
 
     def _run(self, calls: Sequence[_Call]) -> list[Any]:
-        """Return the answers of scripts, which are sent together."""
+        """Send scripts in one pipeline and return their answers."""
 
-        def ask(secret: bytes) -> list[Any] | None:
+        def query(secret: bytes) -> list[Any] | None:
             pipeline = self._server.pipeline(transaction=False)
             for script, user_id, arguments in calls:
                 keys = self._keys(secret, user_id)
@@ -178,59 +183,57 @@ class RedisStateStore:
             answers = pipeline.execute()
             return None if any(answer is None for answer in answers) else answers
 
-        return self._with_secret(ask) if calls else []
+        return self._with_secret(query) if calls else []
 
-    def _with_secret(self, ask: Callable[[bytes], T | None]) -> T:
-        """Return what ``ask`` returns for the secret of the server; None: it has another."""
+    def _with_secret(self, query: Callable[[bytes], T | None]) -> T:
+        """Call ``query`` with the server's secret; it returns None if the server has another one by now."""
         with self._translate_errors():
             for _ in range(2):
-                answer = ask(self._secret) if self._secret else None
+                answer = query(self._secret) if self._secret else None
                 if answer is not None:
                     return answer
                 name = self._prefix + "secret"
                 self._server.set(name, self._secret or os.urandom(SECRET_BYTES), nx=True)
                 self._secret = self._server.get(name)
-            answer = ask(self._secret)
+            answer = query(self._secret)
         if answer is None:
-            raise StateError(f"{self._where}: is emptied again and again; does somebody else use it?")
+            raise StateError(f"{self._address}: is emptied again and again; does another program use it?")
         return answer
 
     def _keys(self, secret: bytes, user_id: Id) -> list[str]:
-        person = f"{self._prefix}{{{user_digest(user_id, secret).hex()}}}"
-        return [self._prefix + "secret", person, person + ":events", person + ":told"]
+        user = f"{self._prefix}{{{user_digest(user_id, secret).hex()}}}"
+        return [self._prefix + "secret", user, user + ":events", user + ":told"]
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
         if self._closed:
-            raise StateError(f"{self._where}: the store is closed")
+            raise StateError(f"{self._address}: the store is closed")
         try:
             yield
         except redis.exceptions.TimeoutError:
-            raise StateError(f"{self._where}: no answer within {self._config.timeout_s:g} s; try again") from None
+            raise StateError(f"{self._address}: no answer within {self._config.timeout_s:g} s; try again") from None
         except redis.exceptions.RedisError as error:
-            raise StateError(f"{self._where}: {error}; look at the server, then try again") from None
+            raise StateError(f"{self._address}: {error}; check the server, then try again") from None
 
 
 def _event_arguments(event: Event) -> tuple[str, int, str]:
     return event.event_id, event.time_s, json.dumps([event.event_id, event.item_id, event.action])
 
 
-def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], person: Sequence[bytes | None]) -> UserState:
+def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: Sequence[bytes | None]) -> UserState:
     events = []
     for text, time_s in rows:
         event_id, item_id, action = json.loads(text[_PLACE_DIGITS:])
         events.append(Event(event_id, user_id, item_id, int(time_s), action))
-    follows, forgot = person
-    return UserState(
-        user_id, tuple(events), None if follows is None else tuple(json.loads(follows)), forgot is not None
-    )
+    topics, erased = fields
+    return UserState(user_id, tuple(events), None if topics is None else tuple(json.loads(topics)), erased is not None)
 
 
 def _without_password(url: str) -> str:
-    """Return an address that may be shown.
+    """Return the address without user and password, for error messages.
 
     Raises:
-        UsageError: it is no address of a server.
+        UsageError: it is not the address of a Redis server.
     """
     try:
         parts = urlsplit(url)
@@ -238,5 +241,6 @@ def _without_password(url: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), ""
     if parts.scheme not in SCHEMES:
-        raise UsageError("this is no address of a Redis server; expected redis://HOST:PORT, rediss:// or unix://PATH")
+        raise UsageError("not the address of a Redis server; expected redis://HOST:PORT, rediss:// or unix://PATH")
+
     return f"{parts.scheme}://{host}{parts.path}"

@@ -1,4 +1,4 @@
-"""User states in one SQLite file: for one machine, whose processes may share it."""
+"""The store of user states in one SQLite file, for the processes of one machine."""
 
 import json
 import sqlite3
@@ -16,51 +16,58 @@ from multitudes.state.validation import check_text, user_digest, validate_events
 
 
 class SQLiteStateStore:
-    """A store in a file. Durable: what was acknowledged is on the disk.
+    """A ``UserStateStore`` in a file. An acknowledged write is on the disk.
 
-    One thread writes and any number read, each from one moment of the file; readers never wait for writers.
+    One thread writes and any number of threads read. Each read sees one snapshot; readers never wait for writers.
     """
 
     def __init__(
         self, file: str | Path, config: StateConfig | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        """Open ``file``, or make it.
+        """Open ``file``, or create it.
+
+        Args:
+            file: the SQLite file.
+            config: settings of the store; the defaults if None.
+            clock: returns the current time in seconds since 1970.
 
         Raises:
-            UsageError: the folder is missing or cannot be written to.
-            ArtefactError: the file is no store, or of another version.
-            StateError: another process holds it for too long.
+            UsageError: the folder does not exist or cannot be written to.
+            ArtefactError: the file is not a store, or has another version.
+            StateError: another process locks it for longer than ``config.timeout_s``.
         """
         self._file, self._config, self._clock = Path(file), config or StateConfig(), clock
         self._secret = prepare_database(self._file, self._config.timeout_s)
-        self._readers: list[sqlite3.Connection] = []  # idle ones
+        self._readers: list[sqlite3.Connection] = []  # idle connections
         self._lock, self._closed = Lock(), False
         with self._translate_errors():
             self._writer = GroupCommit(connect(self._file, self._config.timeout_s))
 
     def append(self, events: Sequence[Event]) -> AppendResult:
-        """Take events in; see the protocol."""
+        """Store events; see ``UserStateStore.append``."""
         now_s = int(self._clock())
-        kept, cut = validate_events(events, now_s, self._config.skew_s)
-        users = [user_digest(event.user_id, self._secret) for event in kept]
+        accepted, clamped = validate_events(events, now_s, self._config.skew_s)
+        if not accepted:
+            return AppendResult([])
+        users = [user_digest(event.user_id, self._secret) for event in accepted]
         with self._translate_errors():
-            new = self._writer.run(lambda connection: self._append(connection, users, kept, now_s)) if kept else []
-        return AppendResult(new, sum(map(all, zip(new, cut, strict=True))))
+            new = self._writer.run(lambda connection: self._append(connection, users, accepted, now_s))
+        return AppendResult(new, sum(map(all, zip(new, clamped, strict=True))))
 
     def read(self, user_ids: Sequence[Id]) -> list[UserState]:
-        """Return what is known of users; see the protocol."""
+        """Return the state of users; see ``UserStateStore.read``."""
         users = [user_digest(user_id, self._secret) for user_id in user_ids]
         with self._translate_errors(), self._reader() as connection:
-            connection.execute("BEGIN")  # all from one moment
+            connection.execute("BEGIN")  # one snapshot for all
             try:
                 return [
-                    _read_user_state(connection, name, user_id) for name, user_id in zip(users, user_ids, strict=True)
+                    _read_user_state(connection, user, user_id) for user, user_id in zip(users, user_ids, strict=True)
                 ]
             finally:
                 connection.execute("COMMIT")
 
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """State what a user follows; see the protocol."""
+        """Replace the topics that a user follows; see ``UserStateStore.set_followed_topics``."""
         for topic in followed_topics:
             check_text(topic, "topic")
         row = user_digest(user_id, self._secret), json.dumps(list(followed_topics))
@@ -68,21 +75,21 @@ class SQLiteStateStore:
             self._writer.run(lambda connection: connection.execute("INSERT OR REPLACE INTO follows VALUES (?, ?)", row))
 
     def erase(self, user_id: Id) -> bool:
-        """Forget a user; see the protocol. What was deleted is overwritten in the file and in its log."""
+        """Erase a user; see ``UserStateStore.erase``. SQLite overwrites the data in the file and in its log."""
         user, now_s = user_digest(user_id, self._secret), int(self._clock())
         with self._translate_errors():
             known = self._writer.run(lambda connection: _erase(connection, user, now_s))
             with self._reader() as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a reader elsewhere puts it off, nothing more
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a reader in another process only delays it
         return known
 
     def ping(self) -> None:
-        """Return where the file can be read."""
+        """Check that the file can be read."""
         with self._translate_errors(), self._reader() as connection:
             connection.execute("SELECT count(*) FROM secret").fetchone()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close all connections to the file."""
         self._writer.close()
         with self._lock:
             self._closed = True
@@ -93,12 +100,12 @@ class SQLiteStateStore:
         self, connection: sqlite3.Connection, users: list[bytes], events: list[Event], now_s: int
     ) -> list[bool]:
         horizon_s = now_s - self._config.remember_ids_s
-        forgot = {user: _erased_at_s(connection, user) for user in set(users)}
+        erased_at_s = {user: _erased_at_s(connection, user) for user in set(users)}
         new = []
         for user, event in zip(users, events, strict=True):
-            since = forgot[user]
-            late = since is not None and event.time_s < since
-            new.append(not late and _remember_event_id(connection, user, event, now_s, horizon_s))
+            erased_s = erased_at_s[user]
+            before_erasure = erased_s is not None and event.time_s < erased_s
+            new.append(not before_erasure and _remember_event_id(connection, user, event, now_s, horizon_s))
             if new[-1]:
                 _insert(connection, user, event)
         for user in set(users):
@@ -137,13 +144,13 @@ def _erased_at_s(connection: sqlite3.Connection, user: bytes) -> int | None:
 
 
 def _remember_event_id(connection: sqlite3.Connection, user: bytes, event: Event, now_s: int, horizon_s: int) -> bool:
-    """Remember the name of an event; return whether it was not known, or known too long ago."""
-    told = connection.execute(
+    """Remember an event_id; return whether it is new, or was last seen before ``horizon_s``."""
+    cursor = connection.execute(
         "INSERT INTO told VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET arrived_s = excluded.arrived_s"
         " WHERE arrived_s <= ?",
         (user, event.event_id, now_s, horizon_s),
     )
-    return told.rowcount == 1
+    return cursor.rowcount == 1
 
 
 def _insert(connection: sqlite3.Connection, user: bytes, event: Event) -> None:
@@ -162,7 +169,7 @@ def _trim(connection: sqlite3.Connection, user: bytes, keep: int) -> None:
 
 
 def _expire_event_ids(connection: sqlite3.Connection, horizon_s: int, at_most: int) -> None:
-    """Let go of some names of events that are remembered for too long: a few with each append, never many at once."""
+    """Delete up to ``at_most`` event_ids from before ``horizon_s``: a few with each append, never many at once."""
     connection.execute(
         "DELETE FROM told WHERE (user, event_id) IN (SELECT user, event_id FROM told WHERE arrived_s <= ? LIMIT ?)",
         (horizon_s, at_most),
@@ -181,7 +188,7 @@ def _read_user_state(connection: sqlite3.Connection, user: bytes, user_id: Id) -
         "SELECT event_id, item, time_s, action FROM event WHERE user = ? ORDER BY time_s, place", (user,)
     )
     events = tuple(Event(name, user_id, item, time_s, action) for name, item, time_s, action in rows)
-    topics, forgotten = connection.execute(
+    topics, erased = connection.execute(
         "SELECT (SELECT topics FROM follows WHERE user = ?1), EXISTS (SELECT 1 FROM forgot WHERE user = ?1)", (user,)
     ).fetchone()
-    return UserState(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(forgotten))
+    return UserState(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(erased))

@@ -1,17 +1,15 @@
-"""The SQLite file of a store: how it is opened, what lies in it, and what its failures mean.
+"""The SQLite file of a store: its tables, connections, errors, and the thread that writes to it.
 
 ======== ==================================================================================================
-secret   one row: what makes the names of users
-event    the newest events of each user, by time, then arrival (``place``)
-told     names of events, with the time of their arrival: sent again, they are known
-follows  topics that were stated, as a JSON list
-forgot   users who asked to be forgotten, and when
+secret   one row: the key of the user digests
+event    the newest events of each user, by time, then by arrival (``place``)
+told     event_ids with their time of arrival, to recognise an event that is sent again
+follows  followed topics, as a JSON list
+forgot   users who asked to be erased, with the time
 ======== ==================================================================================================
 
-``user`` is ``arrival.digest`` everywhere: the file holds no user's id. ``item`` has no type, so that it comes back as
-the whole number or the text that it was.
-
-One thread that writes to an SQLite file: what gathered while it committed is committed together, with one flush.
+``user`` is a ``validation.user_digest`` in every table: the file holds no user id. ``item`` has no type, so a whole
+number and a text come back as they were.
 """
 
 import os
@@ -27,7 +25,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, StateError, UsageError
 from multitudes.state.validation import SECRET_BYTES
 
-FORMAT: Final = 0x6D756C74  # "mult": what tells the file from other SQLite files
+T = TypeVar("T")
+FORMAT: Final = 0x6D756C74  # "mult", the application id of the file
 VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE secret (secret BLOB NOT NULL);
@@ -39,27 +38,28 @@ CREATE TABLE follows (user BLOB PRIMARY KEY, topics TEXT) WITHOUT ROWID;
 CREATE TABLE forgot (user BLOB PRIMARY KEY, at_s INTEGER) WITHOUT ROWID;
 """
 _RETRY_S: Final = 0.01
+_MAX_BATCH: Final = 1_000  # writes in one transaction, so that the write-ahead log and the waits stay short
 
 
 def connect(file: Path, timeout_s: float) -> sqlite3.Connection:
-    """Open one connection, which any one thread at a time may use.
+    """Open a connection that one thread at a time may use.
 
     Raises:
         sqlite3.Error: see ``translate_error``.
     """
     connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only in the system's memory
-    connection.execute("PRAGMA secure_delete = ON")  # what was deleted is overwritten
+    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only in memory
+    connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten
     return connection
 
 
 def prepare_database(file: Path, timeout_s: float) -> bytes:
-    """Make the file where there is none, and return its secret.
+    """Create the file if it does not exist, and return its secret.
 
     Raises:
-        UsageError: the folder is missing or cannot be written to.
-        ArtefactError: the file is no store, or of another version.
-        StateError: another process holds it for longer than ``timeout_s``.
+        UsageError: the folder does not exist or cannot be written to.
+        ArtefactError: the file is not a store, or has another version.
+        StateError: another process locks it for longer than ``timeout_s``.
     """
     if not file.parent.is_dir():
         raise UsageError(f"{file}: its folder does not exist; make it, or name another file")
@@ -78,21 +78,21 @@ def prepare_database(file: Path, timeout_s: float) -> bytes:
 
 
 def translate_error(error: sqlite3.Error, file: Path) -> MultitudesError:
-    """Return the error that tells a person what happened."""
+    """Return the error with the cause and the remedy for an SQLite error."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
-        return MissingError(f"{file}: no space left on its disk; make room there. Nothing of this was kept")
+        return MissingError(f"{file}: no space left on its disk; make room there. Nothing was stored")
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return ArtefactError(f"{file}: no SQLite file, or damaged; put a backup in its place, or name another file")
+        return ArtefactError(f"{file}: not an SQLite file, or damaged; restore a backup, or name another file")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
         return UsageError(f"{file}: cannot be opened for writing; allow it, or name another file")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return StateError(f"{file}: another process holds it for too long; try again")
-    return StateError(f"{file}: {error}; look at its disk, then try again")
+        return StateError(f"{file}: another process locks it for too long; try again")
+    return StateError(f"{file}: {error}; check its disk, then try again")
 
 
 def _enable_wal(connection: sqlite3.Connection, file: Path, timeout_s: float) -> None:
-    """Switch to the write-ahead log; SQLite does not wait by itself while another process does the same."""
+    """Switch to the write-ahead log, and retry while another process does the same: SQLite does not wait for that."""
     end = time.monotonic() + timeout_s
     while True:
         try:
@@ -103,19 +103,19 @@ def _enable_wal(connection: sqlite3.Connection, file: Path, timeout_s: float) ->
                 raise
             time.sleep(_RETRY_S)
     if mode != "wal":
-        raise UsageError(f"{file}: this file system takes no write-ahead log; use one of this machine's own disks")
+        raise UsageError(f"{file}: this file system does not support a write-ahead log; use a local disk")
 
 
 def _read_or_create_secret(connection: sqlite3.Connection, file: Path) -> bytes:
-    (form,), (version,) = (
+    (file_format,), (version,) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
-    if (form, version) == (FORMAT, VERSION):
+    if (file_format, version) == (FORMAT, VERSION):
         return bytes(connection.execute("SELECT secret FROM secret").fetchone()[0])
-    if form == FORMAT:
+    if file_format == FORMAT:
         raise ArtefactError(f"{file}: a store of version {version}; expected {VERSION}; name another file")
     if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-        raise ArtefactError(f"{file}: an SQLite file, but no store of user states; name another file")
+        raise ArtefactError(f"{file}: an SQLite file, but not a store of user states; name another file")
     for statement in filter(str.strip, _SCHEMA.split(";")):
         connection.execute(statement)
     secret = os.urandom(SECRET_BYTES)
@@ -125,41 +125,37 @@ def _read_or_create_secret(connection: sqlite3.Connection, file: Path) -> bytes:
     return secret
 
 
-T = TypeVar("T")
-_MAX_BATCH = 1_000  # works in one transaction, so that a reader's log and a wait stay short
-
-
-class _Work(NamedTuple):
-    do: Callable[[sqlite3.Connection], Any]
-    done: "Future[Any]"
+class _Write(NamedTuple):
+    write: Callable[[sqlite3.Connection], Any]
+    future: "Future[Any]"
 
 
 class GroupCommit:
-    """Runs work in transactions; whoever asked is answered after the commit."""
+    """A thread that runs writes in transactions: writes that arrive during a commit share the next one."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Take a connection, which nobody else may use from now on."""
+        """Start the thread, which owns ``connection`` from now on."""
         self._connection = connection
-        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._lock, self._closed = Lock(), False
         self._thread = Thread(target=self._run, name="user-states", daemon=True)
         self._thread.start()
 
-    def run(self, do: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what ``do`` returned, once it is on the disk.
+    def run(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        """Return the result of ``write`` after its commit is on the disk.
 
         Raises:
-            sqlite3.Error: it is not on the disk, nor is what was committed with it.
+            sqlite3.Error: the transaction failed; none of its writes is on the disk.
         """
-        done: Future[T] = Future()
+        future: Future[T] = Future()
         with self._lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("the store is closed")
-            self._queue.put(_Work(do, done))
-        return done.result()
+            self._queue.put(_Write(write, future))
+        return future.result()
 
     def close(self) -> None:
-        """Finish what waits, and close the connection."""
+        """Finish the queued writes, and close the connection."""
         with self._lock:
             if not self._closed:
                 self._queue.put(None)
@@ -167,33 +163,33 @@ class GroupCommit:
         self._thread.join()
 
     def _run(self) -> None:
-        going_on = True
-        while going_on:
-            batch, going_on = self._gather()
+        is_open = True
+        while is_open:
+            batch, is_open = self._next_batch()
             if batch:
                 self._commit(batch)
         self._connection.close()
 
-    def _gather(self) -> tuple[list[_Work], bool]:
-        """Return everything that waits, at least one work, and whether more may come."""
-        batch: list[_Work] = []
+    def _next_batch(self) -> tuple[list[_Write], bool]:
+        """Wait for a write; return all that are queued, and whether more may come."""
+        batch: list[_Write] = []
         while len(batch) < _MAX_BATCH and not (batch and self._queue.empty()):
-            work = self._queue.get()
-            if work is None:
+            write = self._queue.get()
+            if write is None:
                 return batch, False
-            batch.append(work)
+            batch.append(write)
         return batch, True
 
-    def _commit(self, batch: list[_Work]) -> None:
+    def _commit(self, batch: list[_Write]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            results = [work.do(self._connection) for work in batch]
+            results = [write(self._connection) for write, _ in batch]
             self._connection.execute("COMMIT")
         except Exception as error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            for work in batch:
-                work.done.set_exception(error)
+            for _, future in batch:
+                future.set_exception(error)
         else:
-            for work, result in zip(batch, results, strict=True):
-                work.done.set_result(result)
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)

@@ -1,4 +1,4 @@
-"""What is taken in and what is refused, and under which name a user is kept: pure functions that every store uses."""
+"""Which events every store accepts, and the digest that stands for a user's id. Pure functions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from multitudes.state.protocol import Event
 
 SECRET_BYTES = 32
 _YEAR_S = 366 * 86_400
-_MAX_TEXT = 1_024  # bytes of an id, of an event's name, of an action or topic
+_MAX_TEXT = 1_024  # bytes of an id, an event_id, an action or a topic
 
 
 class AcceptedEvents(NamedTuple):
-    """Events that can be kept, with sound times."""
+    """Events that a store can keep."""
 
     events: list[Event]
-    clamped: list[bool]  # whether its time lay in the future and was set to now
+    clamped: list[bool]  # whether the time was in the future and was set to now
 
 
 def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> AcceptedEvents:
-    """Return the events as they are kept.
+    """Return the events as a store keeps them.
 
     Raises:
-        DataError: an id, an action or a time cannot be kept exactly.
+        DataError: an id, an action or a time cannot be stored exactly.
     """
-    kept, cut = [], []
+    accepted, clamped = [], []
     for event in events:
         check_text(event.event_id, "event_id")
         check_id(event.user_id, "user_id")
@@ -34,18 +34,18 @@ def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> Accepte
         if event.action is not None:
             check_text(event.action, "action")
         ahead = _check_time(event) > now_s + skew_s
-        kept.append(event._replace(time_s=now_s) if ahead else event)
-        cut.append(ahead)
+        accepted.append(event._replace(time_s=now_s) if ahead else event)
+        clamped.append(ahead)
         if event.time_s > now_s + _YEAR_S:
             raise DataError(f"event {event.event_id!r}: time {event.time_s} is years ahead; give seconds since 1970")
-    return AcceptedEvents(kept, cut)
+    return AcceptedEvents(accepted, clamped)
 
 
 def user_digest(user_id: Id, secret: bytes) -> bytes:
-    """Return the name under which a store keeps a user: not to be told from the id without the store's secret.
+    """Return the key under which a store keeps a user; without the store's secret it does not reveal the id.
 
     Raises:
-        DataError: the id cannot be kept exactly.
+        DataError: the id cannot be stored exactly.
     """
     check_id(user_id, "user_id")
     text = f"i{user_id}" if isinstance(user_id, int) else f"s{user_id}"  # 1 and "1" are different users
@@ -53,10 +53,10 @@ def user_digest(user_id: Id, secret: bytes) -> bytes:
 
 
 def check_id(value: Id, what: str) -> None:
-    """Refuse an id that would not come back exactly.
+    """Reject an id that cannot be stored exactly.
 
     Raises:
-        DataError: it is neither an int64 nor a string that UTF-8 can write.
+        DataError: it is neither an int64 nor a string that UTF-8 can encode.
     """
     if isinstance(value, str):
         check_text(value, what)
@@ -65,10 +65,10 @@ def check_id(value: Id, what: str) -> None:
 
 
 def check_text(value: str, what: str) -> None:
-    """Refuse a text that would not come back exactly.
+    """Reject a text that cannot be stored exactly.
 
     Raises:
-        DataError: it is no string, is long, or has characters that UTF-8 cannot write.
+        DataError: it is not a string, is too long, or has characters that UTF-8 cannot encode.
     """
     if not isinstance(value, str):
         raise DataError(f"{what} {value!r}: expected a string")
