@@ -42,7 +42,7 @@ def test_a_planted_preference_is_found_and_none_is_where_none_was_planted(tmp_pa
     assert found.low < 0.2 < found.high
     null = read(planted(0.0), tmp_path)
     assert not null.metrics["saves"]["new"].significant
-    assert "not shown to move" in interleaving_verdict(null)[0]
+    assert "no significant change" in interleaving_verdict(null)[0]
 
 
 def test_the_figures_are_those_of_the_users(tmp_path):

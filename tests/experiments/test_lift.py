@@ -123,8 +123,8 @@ def test_covariates_that_explain_all_of_a_few_users_take_nothing_off():
         (sums(np.ones(1)), sums(np.arange(9.0)), "too few"),
         (sums(np.full(9, 4.0)), sums(np.full(9, 4.0)), "does not vary"),
         (sums(np.zeros(9)), sums(np.zeros(9)), "does not vary"),
-        (sums(np.zeros(9)), sums(np.arange(9.0)), "0 for all of the control"),
-        (Moments(9, np.array([1.0, 0.0]), np.eye(2)), sums(np.arange(9.0)), "divided by is 0"),
+        (sums(np.zeros(9)), sums(np.arange(9.0)), "0 for the whole control"),
+        (Moments(9, np.array([1.0, 0.0]), np.eye(2)), sums(np.arange(9.0)), "the denominator is 0"),
     ],
 )
 def test_where_there_is_no_lift_the_reason_is_said(control: Moments, treatment: Moments, reason: str):

@@ -69,7 +69,7 @@ def test_the_past_is_described_by_its_users():
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_past_that_says_nothing_is_refused(value):
-    with pytest.raises(UsageError, match="for everybody"):
+    with pytest.raises(UsageError, match="for all users"):
         metric_baseline(user_moments(np.stack([np.full(9, value), np.ones(9)], axis=1)))
 
 

@@ -134,7 +134,7 @@ def test_every_arm_is_compared_with_the_control_and_all_are_one_family(tmp_path)
         world.exposures.with_columns(arm=pl.when(control_only).then(third).otherwise(pl.col("arm"))), world.outcomes
     )
     found = read(three, tmp_path, metrics=("saves",), planned={"control": 3, "placebo": 1, "treatment": 4})
-    assert found.srm.ok
+    assert found.sample_ratio.ok
     moved = {arm: one.significant for arm, one in found.metrics["saves"].items()}
     assert moved == {"placebo": False, "treatment": True}
     treatment = found.metrics["saves"]["treatment"]
@@ -165,7 +165,7 @@ def test_a_window_is_as_long_for_everybody(tmp_path):
     found = read(world, tmp_path, window_days=7)
     late = world.exposures.filter(pl.col("timestamp") + 7 * DAY > found.last + 1)
     assert found.repairs["users_without_whole_window"] == len(late) > 0
-    assert sum(found.srm.users.values()) == 2_000 - len(late)
+    assert sum(found.sample_ratio.users.values()) == 2_000 - len(late)
     assert users_and_lift(found) != users_and_lift(read(world, tmp_path))
 
 
@@ -175,10 +175,10 @@ def test_winsorising_cuts_sums_to_the_quantile_of_all_users_and_says_so(tmp_path
     assert abs(plain.metrics["saves"]["treatment"].lift) > 0.9  # control: one user decides
     assert abs(cut.metrics["saves"]["treatment"].lift) < 0.1
     after = per_user(world, "saves")["after"].to_numpy()
-    said = cut.cuts["saves"][0]
+    said = cut.winsorised["saves"][0]
     assert said.of == "saves since the exposure"
     assert (said.at, said.users) == pytest.approx((np.quantile(after, 0.999), (after > said.at).sum()))
-    assert not plain.cuts["saves"]
+    assert not plain.winsorised["saves"]
 
 
 def test_users_without_outcomes_count_as_zero(tmp_path):
@@ -271,7 +271,7 @@ def test_many_users_in_two_arms_are_a_broken_assignment(tmp_path):
     twice = world.exposures.head(50).with_columns(arm=pl.lit("third"))
     found = read(World(pl.concat([world.exposures, twice]), world.outcomes), tmp_path)
     assert any("10.0% of the users were in more than one arm" in warning for warning in found.warnings)
-    assert "third" not in found.srm.users
+    assert "third" not in found.sample_ratio.users
 
 
 def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_path):
@@ -293,13 +293,13 @@ def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_pa
         ({"metrics": ("savs",)}, "metric 'savs': no row of the outcomes has it; did you mean 'saves'?"),
         ({"metrics": ("saves/session",)}, "did you mean 'sessions'?"),
         ({"control": "contrl"}, "--control 'contrl': no row has this arm; did you mean 'control'?"),
-        ({"planned": {"control": 1}}, "--ratio says nothing of arm 'treatment'"),
+        ({"planned": {"control": 1}}, "--ratio has no share of arm 'treatment'"),
         ({"planned": {"control": 1, "old": 1}}, "--ratio names arm 'old'"),
         ({"planned": {"control": 1, "treatment": 0}}, "expected a finite share above 0"),
         ({"planned": {"control": 1, "treatment": float("inf")}}, "expected a finite share above 0"),
         ({"covariates": ("rat",)}, "--covariate 'rat': "),
         ({"covariates": ("cohort",)}, "--covariate 'cohort' is VARCHAR"),
-        ({"window_days": 40}, "no user has been in for the whole window of 40 days"),
+        ({"window_days": 40}, "no user has a whole window of 40 days"),
     ],
 )
 def test_a_wrong_call_is_one_line(settings, said, tmp_path):

@@ -36,11 +36,11 @@ def read(tmp_path, text: str):
 
 def test_an_arm_is_a_method_a_policy_or_shares_a_training(tmp_path):
     config = read(tmp_path, GOOD)
-    assert config.compared_with == "single"
-    assert config.run_of("turns", 3).method == config.run_of("dcm", 3).method == "clustering"
-    assert config.run_of("turns", 3).seed == 3
-    assert config.retrieval_of("turns").blend == "round_robin"
-    assert config.retrieval_of("dcm").blend != "round_robin"
+    assert config.control_arm == "single"
+    assert config.run_config("turns", 3).method == config.run_config("dcm", 3).method == "clustering"
+    assert config.run_config("turns", 3).seed == 3
+    assert config.retrieve_config("turns").blend == "round_robin"
+    assert config.retrieve_config("dcm").blend != "round_robin"
 
 
 def test_the_worlds_that_are_shipped_can_be_read():

@@ -60,10 +60,10 @@ def test_of_one_seed_the_interval_is_of_the_same_users_in_both_arms(tmp_path, va
     low, high = ttest_rel(values[1], values[0]).confidence_interval()
     assert found.low == pytest.approx(low / values[0].mean(), abs=0.01)
     assert found.high == pytest.approx(high / values[0].mean(), abs=0.01)
-    assert found.shown
+    assert found.significant
     apart = np.random.default_rng(0).permutation(values[1])
     write(tmp_path, 0, "b", apart)
-    assert not lift_of(experiment([0]), tmp_path).shown  # control: other users, the same means
+    assert not lift_of(experiment([0]), tmp_path).significant  # control: other users, the same means
 
 
 def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tmp_path, values):

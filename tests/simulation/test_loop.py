@@ -40,14 +40,14 @@ def oracle(world: World, n: int):
     class Oracle:
         name = "oracle"
 
-        def slates(self, day, user_B, time_B, diary) -> CandidateLists:
-            slates = CandidateLists.empty(len(user_B), n)
+        def retrieve(self, day, user_B, time_B, history) -> CandidateLists:
+            candidates = CandidateLists.empty(len(user_B), n)
             there = np.flatnonzero(world.created_I <= day)
             appeal_BI = world.appeal(day, user_B, np.tile(there, (len(user_B), 1)))
             for b, user in enumerate(user_B.tolist()):
-                appeal_BI[b, np.isin(there, diary.of(user, int(time_B[b])).item_E)] = -np.inf
-            slates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :n]]
-            return slates
+                appeal_BI[b, np.isin(there, history.user_actions(user, int(time_B[b])).item_E)] = -np.inf
+            candidates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :n]]
+            return candidates
 
     return Oracle()
 
@@ -146,9 +146,9 @@ def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
         name = "nothing"
 
         def retrieve(self, _day, user_B, _time_B, _diary) -> CandidateLists:
-            slates = CandidateLists.empty(len(user_B), 40)
-            slates.item_BN[::2, :5] = np.arange(5)
-            return slates
+            candidates = CandidateLists.empty(len(user_B), 40)
+            candidates.item_BN[::2, :5] = np.arange(5)
+            return candidates
 
     def live(folder, days: range, upto: int) -> pl.DataFrame:
         life = ArmSimulation(world, config.loop, folder)
@@ -227,23 +227,23 @@ def test_the_logs_are_those_of_a_service_and_tell_what_sourced_an_engagement(tmp
 
 def test_the_inverted_index_brings_items_of_followed_topics_and_nothing_known(tmp_path):
     world = World(WorldConfig.model_validate(WORLD))
-    diary = History(world.users)
-    diary.add(*(world.organic_actions(day) for day in range(-10, 0)))
+    history = History(world.users)
+    history.add(*(world.organic_actions(day) for day in range(-10, 0)))
     user_B = np.arange(world.users)
-    slates = bootstrap_policy(world, 40).retrieve(0, user_B, np.full(world.users, day_start_s(0)), diary)
-    explicit = slates.source_BN == EXPLICIT
+    candidates = bootstrap_policy(world, 40).retrieve(0, user_B, np.full(world.users, day_start_s(0)), history)
+    explicit = candidates.source_BN == EXPLICIT
     assert 0 < explicit.mean() < 0.6
     assert (explicit.sum(axis=1) <= 20).all()
     said = dict(world.items_table(0).select("item_id", "topics").iter_rows())  # what a service would know
-    pairs = list(zip(slates.item_BN[explicit].tolist(), slates.topic_BN[explicit].tolist(), strict=True))
+    pairs = list(zip(candidates.item_BN[explicit].tolist(), candidates.topic_BN[explicit].tolist(), strict=True))
     assert all(world.topics[topic] in said[item] for item, topic in pairs)
     assert any(world.topic_I[item] != topic for item, topic in pairs)  # the other topic, which tells nothing
     for b, user in enumerate(user_B):
         followed = set(world.followed_topic[world.followed_offset[user] : world.followed_offset[user + 1]].tolist())
-        assert set(slates.topic_BN[b][explicit[b]].tolist()) <= followed
-        items = slates.item_BN[b].tolist()
+        assert set(candidates.topic_BN[b][explicit[b]].tolist()) <= followed
+        items = candidates.item_BN[b].tolist()
         assert len(set(items)) == len(items) == 40
-        assert not set(items) & set(diary.user_actions(int(user), day_start_s(0)).item_E.tolist())
+        assert not set(items) & set(history.user_actions(int(user), day_start_s(0)).item_E.tolist())
 
 
 def test_who_comes_is_known_by_what_they_saved_themselves_until_that_moment_of_the_day(tmp_path):
@@ -255,7 +255,7 @@ def test_who_comes_is_known_by_what_they_saved_themselves_until_that_moment_of_t
 
         def retrieve(self, day, user_B, time_B, history) -> CandidateLists:
             for user, time_s in zip(user_B.tolist(), time_B.tolist(), strict=True):
-                today = history.of(user, time_s, day_start_s(day))
+                today = history.user_actions(user, time_s, day_start_s(day))
                 own = world.organic_actions(day)
                 earlier = (own.user_E == user) & (own.time_E < time_s)
                 known.append((today.item_E.tolist(), own.item_E[earlier].tolist()))
@@ -276,10 +276,10 @@ def test_the_ranker_without_noise_shows_the_most_appealing_first():
 
 
 def test_a_diary_gives_back_what_was_done_before_a_moment():
-    diary = History(3)
-    diary.add(Actions(np.array([2, 2]), np.array([7, 8]), np.array([50, 60]), np.array([SAVE, SAVE], dtype=np.int8)))
-    diary.add(Actions(np.array([0]), np.array([9]), np.array([55]), np.array([SAVE], dtype=np.int8)))
-    assert diary.user_actions(2, 60).item_E.tolist() == [7]
-    assert diary.user_actions(2, 61, since_s=51).item_E.tolist() == [8]
-    assert diary.user_actions(1, 99).item_E.tolist() == []
-    assert diary.user_actions(0, 99).item_E.tolist() == [9]
+    history = History(3)
+    history.add(Actions(np.array([2, 2]), np.array([7, 8]), np.array([50, 60]), np.array([SAVE, SAVE], dtype=np.int8)))
+    history.add(Actions(np.array([0]), np.array([9]), np.array([55]), np.array([SAVE], dtype=np.int8)))
+    assert history.user_actions(2, 60).item_E.tolist() == [7]
+    assert history.user_actions(2, 61, since_s=51).item_E.tolist() == [8]
+    assert history.user_actions(1, 99).item_E.tolist() == []
+    assert history.user_actions(0, 99).item_E.tolist() == [9]

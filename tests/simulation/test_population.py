@@ -104,7 +104,7 @@ def information(world, shuffle=None):
     saved = np.zeros((world.users, world.config.topics))
     np.add.at(saved, (user, world.topic_I[item]), 1)
     followed = np.zeros_like(saved)
-    np.add.at(followed, (np.repeat(everybody(world), np.diff(world.follow_offset)), world.follow), 1)
+    np.add.at(followed, (np.repeat(everybody(world), np.diff(world.followed_offset)), world.followed_topic), 1)
     both = saved.sum(axis=1).astype(bool) & followed.sum(axis=1).astype(bool)
     saved, followed = saved[both], followed[both]
     saved /= saved.sum(axis=1, keepdims=True)

@@ -70,7 +70,7 @@ def test_an_arm_learns_again_from_its_own_logs_and_lets_new_items_in(lived):
     out, config, _ = lived
     arm = out / "seed-0" / "arms" / "joint"
     assert sorted(file.name for file in arm.glob("released-*.json")) == ["released-00004.json", "released-00006.json"]
-    born = config.world_of(0).born_I
+    born = config.build_world(0).created_I
     served = pl.read_parquet(arm / "logs" / "served" / "day-00005.parquet")["item_id"].to_numpy()
     assert (born[served] == 5).any()  # of a release that was made a day before
     assert (born[served] <= 5).all()
@@ -84,24 +84,24 @@ def test_arms_that_share_a_training_are_served_by_one_run(lived):
 
 def test_slates_are_what_the_retriever_answers_and_what_users_did_since_counts(lived):
     out, config, _ = lived
-    world, retriever = config.world_of(0), Retriever.open(out / "seed-0" / "arms" / "joint" / "releases")
-    diary = History(world.users)
-    diary.add(*(world.organic(day) for day in range(6, 8)))
+    world, retriever = config.build_world(0), Retriever.open(out / "seed-0" / "arms" / "joint" / "releases")
+    history = History(world.users)
+    history.add(*(world.organic_actions(day) for day in range(6, 8)))
     user_B, time_B = np.arange(world.users), np.full(world.users, day_start_s(8))
-    slates = ReleasePolicy(retriever, 40, world.topics, day_start_s(6)).retrieve(8, user_B, time_B, diary)
+    candidates = ReleasePolicy(retriever, 40, world.topics, day_start_s(6)).retrieve(8, user_B, time_B, history)
     same: dict[bool, list[bool]] = {True: [], False: []}  # by whether the user did nothing since
     for user in range(60):
-        since = diary.user_actions(user, day_start_s(8)).item_E
+        since = history.user_actions(user, day_start_s(8)).item_E
         answer = retriever.recommend(user, n=40, request_id=f"8-{user}").candidates
-        items = slates.item_BN[user].tolist()
+        items = candidates.item_BN[user].tolist()
         assert not set(items) & set(since.tolist())
-        sources = [SOURCES[code] for code in slates.source_BN[user]]
-        topics = [world.topics[topic] if topic >= 0 else None for topic in slates.topic_BN[user].tolist()]
+        sources = [SOURCES[code] for code in candidates.source_BN[user]]
+        topics = [world.topics[topic] if topic >= 0 else None for topic in candidates.topic_BN[user].tolist()]
         same[len(since) == 0].append(
             items == [one.item_id for one in answer]
             and sources == [one.source for one in answer]
-            and slates.score_BN[user] == pytest.approx([one.score for one in answer])  # asked together: last digits
-            and slates.interest_BN[user].tolist() == [-1 if one.interest is None else one.interest for one in answer]
+            and candidates.score_BN[user] == pytest.approx([one.score for one in answer])  # asked together: last digits
+            and candidates.interest_BN[user].tolist() == [-1 if one.interest is None else one.interest for one in answer]
             and topics == [one.interest_name if one.source == "explicit" else None for one in answer]
         )
     assert all(same[True])

@@ -94,7 +94,7 @@ def test_an_item_is_fresh_for_some_days():
     items = np.arange(60, 600)
     _, plain = appeals(items, day=20)
     world, fresh = appeals(items, day=20, freshness=1.0)
-    age = 20 - world.born_I[items]
+    age = 20 - world.created_I[items]
     more = (fresh - plain).mean(axis=0)
     assert more[age == 0] == pytest.approx(1, abs=1e-4)
     assert (more[(age > 0) & (age < 4)] > 0.25).all()

@@ -1,1 +1,1 @@
-"""Statistics of real experiments: what moved, for whom, and what cannot be said yet. DuckDB, NumPy and SciPy alone."""
+"""Statistics of online experiments: lifts with intervals, for everybody and by cohort. Uses DuckDB, NumPy and SciPy."""

@@ -1,6 +1,6 @@
-"""Are the arms as large as planned: if not, who is in them is not chance, and no other figure means anything.
+"""The assignment of users to arms: the control, the size of each arm, and the test for sample ratio mismatch.
 
-The arms: which is the control, how large each is, and how large it was to be.
+If the arms are not as large as planned, who is in an arm is not random, and no other figure can be trusted.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,18 +15,19 @@ from multitudes.errors import DataError, UsageError
 from multitudes.experiments.config import ReadoutConfig
 from multitudes.experiments.users import Users
 
-SRM_ALPHA = 0.001  # asked at every look and of every experiment, so a false alarm must be rare
+DEFAULT_CONTROL = "control"  # the control arm if none is named
+SRM_ALPHA = 0.001  # every look at every experiment makes this test, so a false alarm must be rare
 
 
 @dataclass(frozen=True)
 class SampleRatioCheck:
-    """The check of Pearson's χ².
+    """The result of Pearson's χ² test for sample ratio mismatch.
 
     Attributes:
-        users: of each arm.
-        expected: how many they should be.
-        p: of arms at least so far from plan, by chance.
-        ok: the p-value is not below ``SRM_ALPHA``.
+        users: users of each arm.
+        expected: users that each arm should have.
+        p: probability of a deviation at least this large if the assignment works.
+        ok: True if ``p`` is at least ``SRM_ALPHA``.
     """
 
     users: Mapping[str, int]
@@ -36,54 +37,57 @@ class SampleRatioCheck:
 
 
 def check_sample_ratio(users: Mapping[str, int], planned: Mapping[str, float]) -> SampleRatioCheck:
-    """Return whether ``users`` of each arm are as many as the ``planned`` shares, in any unit, make likely."""
-    total, whole = sum(users.values()), sum(planned[arm] for arm in users)
-    expected = {arm: total * planned[arm] / whole for arm in users}
+    """Test whether the sizes of the arms agree with the plan.
+
+    Args:
+        users: users of each arm.
+        planned: share of each arm, in any unit.
+
+    Returns:
+        The test, with expected sizes and p-value.
+    """
+    n_users, n_shares = sum(users.values()), sum(planned[arm] for arm in users)
+    expected = {arm: n_users * planned[arm] / n_shares for arm in users}
     statistic = sum((n - expected[arm]) ** 2 / expected[arm] for arm, n in users.items())
     p = float(chi2.sf(statistic, len(users) - 1))
     return SampleRatioCheck(dict(users), expected, p, p >= SRM_ALPHA)
 
 
-DEFAULT_CONTROL = "control"  # the arm that it is where nobody says which
-
-
 def arm_sizes(connection: DuckDBEngine, users: Users) -> dict[str, int]:
-    """Return how many users each arm has.
+    """Return the number of users of each arm.
 
     Raises:
-        DataError: an arm has nobody, or there is one arm only.
+        DataError: an arm has no users, or there is only one arm.
     """
-    counted = dict(connection.execute("SELECT arm, count(*) FROM total GROUP BY arm").fetchall())
-    found = {arm: counted.get(arm, 0) for arm in users.exposures.arms}
+    counts = dict(connection.execute("SELECT arm, count(*) FROM total GROUP BY arm").fetchall())
+    sizes = {arm: counts.get(arm, 0) for arm in users.exposures.arms}
     file = users.exposures.table.file
-    if len(found) < 2:
-        raise DataError(f"{file}: the only arm is '{next(iter(found))}'; expected a control and at least one other arm")
-    empty = [arm for arm, n in found.items() if not n]
+    if len(sizes) < 2:
+        raise DataError(f"{file}: the only arm is '{next(iter(sizes))}'; expected a control and at least one other arm")
+    empty = [arm for arm, n in sizes.items() if not n]
     if empty:
-        raise DataError(f"{file}: nobody of arm '{empty[0]}' was in for the whole window; give a shorter --window")
-    return found
+        raise DataError(f"{file}: no user of arm '{empty[0]}' has the whole window; give a shorter --window")
+    return sizes
 
 
 def control_arm(control: str | None, arms: Collection[str]) -> str:
-    """Return the arm of ``arms`` that the others are compared with; ``DEFAULT_CONTROL`` where nobody says which.
+    """Return the arm of ``arms`` that the others are compared with: ``control``, or ``DEFAULT_CONTROL`` if None.
 
     Raises:
-        UsageError: it is not said, or there is none of this name.
+        UsageError: no arm has this name.
     """
     if (control or DEFAULT_CONTROL) in arms:
         return control or DEFAULT_CONTROL
     if control is None:
-        raise UsageError(
-            f"no arm is called '{DEFAULT_CONTROL}'; say which is it with --control NAME; arms: {', '.join(arms)}"
-        )
+        raise UsageError(f"no arm is called '{DEFAULT_CONTROL}'; name it with --control NAME; arms: {', '.join(arms)}")
     raise UsageError(f"--control '{control}': no row has this arm{suggestion(control, list(arms))}")
 
 
 def target_shares(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return the planned share of each arm, in any unit.
+    """Return the planned share of each arm, in any unit; equal shares if none are given.
 
     Raises:
-        UsageError: an arm has none, or one that cannot be, or is not there.
+        UsageError: an arm has no share or an impossible one, or a share names an unknown arm.
     """
     if not config.planned:
         return dict.fromkeys(sizes, 1.0)
@@ -92,7 +96,7 @@ def target_shares(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, 
             raise UsageError(f"--ratio names arm '{arm}', which no exposure has{suggestion(arm, list(sizes))}")
         if not 0 < share < inf:
             raise UsageError(f"--ratio {arm}={share:g}; expected a finite share above 0")
-    lacking = [arm for arm in sizes if arm not in config.planned]
-    if lacking:
-        raise UsageError(f"--ratio says nothing of arm '{lacking[0]}'; give the share of each, such as {lacking[0]}=1")
+    missing = [arm for arm in sizes if arm not in config.planned]
+    if missing:
+        raise UsageError(f"--ratio has no share of arm '{missing[0]}'; give one for each arm, such as {missing[0]}=1")
     return config.planned

@@ -1,8 +1,7 @@
-"""What a lift is worth among others: one error in twenty for all comparisons of a family together.
+"""Comparisons of arms: Holm's correction over a family, and whether a lift differs between cohorts or over days.
 
-Is the lift the same for everybody, and does it stay: cohorts against each other, and the days since the exposure.
-
-"Significant here, not significant there" is no difference between here and there; these tests are.
+"Significant in one cohort, not significant in another" does not show that the cohorts differ.
+``heterogeneity_p_value`` and ``novelty_trend`` test that.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -14,14 +13,15 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from multitudes.experiments import confidence_sequence
-from multitudes.experiments.lift import LEVEL, Lift, UndefinedLift
+from multitudes.experiments.confidence_sequence import LEVEL
+from multitudes.experiments.lift import Lift, UndefinedLift
 from multitudes.experiments.moments import Vector
 from multitudes.metrics.significance import adjust_holm
 
 
 @dataclass(frozen=True)
 class Sequential:
-    """The interval that holds however often one looks; the fields are as in ``Comparison``."""
+    """The interval and p-values that hold at any number of looks; the fields are those of ``Comparison``."""
 
     low: float | None
     high: float | None
@@ -36,15 +36,15 @@ class Comparison:
 
     Attributes:
         users_control, users_treatment: users of both arms.
-        control, treatment: the metric per user, or the ratio, after CUPED; None where there is no lift.
+        control, treatment: the metric per user, or the ratio, after CUPED; None if the lift is undefined.
         lift: treatment / control − 1.
-        low, high: 95 % interval of this lift alone, for one look that was planned; None: no end.
-        p: of no difference; p_holm: the same after Holm's correction over the family.
-        significant: it holds with 5 % of error for the whole family.
+        low, high: 95 % interval of this lift alone, for one planned look; None: unbounded.
+        p: p-value of no difference; p_holm: after Holm's correction over the family.
+        significant: True if p_holm is at most 5 %.
         sequential: the same for any number of looks.
         error: standard error of the lift.
-        explained: share of the variance that covariates took off.
-        reason: why there is no lift.
+        explained: share of the variance that the covariates remove.
+        reason: why the lift is undefined.
     """
 
     users_control: int
@@ -66,21 +66,22 @@ class Comparison:
 K = TypeVar("K", bound=Hashable)
 
 
-def compare_family(found: Mapping[K, Lift | UndefinedLift], tightest_at: int) -> dict[K, Comparison]:
-    """Return the comparisons of a family, which share one error rate.
+def compare_family(lifts: Mapping[K, Lift | UndefinedLift], tightest_at: int) -> dict[K, Comparison]:
+    """Return the comparisons of a family, which share one error rate of 5 %.
 
     Args:
-        found: the lifts.
-        tightest_at: as in ``sequential``.
+        lifts: the lift of each comparison.
+        tightest_at: as in ``confidence_sequence``.
     """
-    lifts = {key: lift for key, lift in found.items() if isinstance(lift, Lift)}
-    always = {key: confidence_sequence.p_value(lift.z, sum(lift.users), tightest_at) for key, lift in lifts.items()}
-    once_holm, always_holm = _adjust_p_values({key: lift.p for key, lift in lifts.items()}), _adjust_p_values(always)
+    defined = {key: lift for key, lift in lifts.items() if isinstance(lift, Lift)}
+    p = {key: lift.p for key, lift in defined.items()}
+    p_seq = {key: confidence_sequence.p_value(lift.z, sum(lift.users), tightest_at) for key, lift in defined.items()}
+    p_holm, p_seq_holm = _adjust_p_values(p), _adjust_p_values(p_seq)
     return {
-        key: _lift_comparison(lift, once_holm[key], always[key], always_holm[key], tightest_at)
+        key: _lift_comparison(lift, p_holm[key], p_seq[key], p_seq_holm[key], tightest_at)
         if isinstance(lift, Lift)
         else _empty_comparison(lift)
-        for key, lift in found.items()
+        for key, lift in lifts.items()
     }
 
 
@@ -90,7 +91,7 @@ def _adjust_p_values(p: Mapping[K, float]) -> dict[K, float]:
 
 def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float, tightest_at: int) -> Comparison:
     low, high = lift.interval()
-    always_low, always_high = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
+    seq_low, seq_high = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
     limit = 1 - LEVEL
     return Comparison(
         *lift.users,
@@ -102,7 +103,7 @@ def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float,
         p=lift.p,
         p_holm=p_holm,
         significant=p_holm <= limit,
-        sequential=Sequential(always_low, always_high, p_seq, p_seq_holm, p_seq_holm <= limit),
+        sequential=Sequential(seq_low, seq_high, p_seq, p_seq_holm, p_seq_holm <= limit),
         error=lift.error,
         explained=lift.explained,
         reason=None,
@@ -110,14 +111,15 @@ def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float,
 
 
 def _empty_comparison(lift: UndefinedLift) -> Comparison:
-    nothing = Sequential(None, None, None, None, significant=False)
-    return Comparison(*lift.users, *(None,) * 7, False, nothing, None, 0.0, lift.reason)
+    sequential = Sequential(None, None, None, None, significant=False)
+    return Comparison(*lift.users, *(None,) * 7, False, sequential, None, 0.0, lift.reason)
 
 
 def heterogeneity_p_value(comparisons: Sequence[Comparison]) -> float | None:
-    """Return the p-value of «the lift is the same in all parts» (Cochran's Q); None for fewer than two.
+    """Return the p-value of "the lift is the same in all cohorts" (Cochran's Q); None for fewer than two lifts.
 
-    The parts share no user.
+    Args:
+        comparisons: one per cohort; no user is in two of them.
     """
     lift_C, weight_C = _lifts_and_weights(comparisons)
     if len(lift_C) < 2:
@@ -127,30 +129,36 @@ def heterogeneity_p_value(comparisons: Sequence[Comparison]) -> float | None:
 
 
 def novelty_trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float] | None:
-    """Return how the lift goes with the logarithm of the days since the exposure, and the p-value of «it does not».
+    """Return the slope of the lift over the logarithm of the days since the exposure, and the p-value of "no slope".
 
-    The days are taken as independent of each other. They are not: who does much on one day does so on the next, which
-    moves all lifts alike, and differences between days by less than is assumed here. So this errs less than it says.
-    None where there are fewer than three periods.
+    The test takes the days as independent. They are not: users who are active on one day are active on the next. That
+    moves all lifts together and makes differences between days smaller than assumed, so the test errs less often than
+    5 %.
+
+    Args:
+        by_days: (first day, first day after) → comparison of these days.
+
+    Returns:
+        Slope and p-value; None for fewer than three periods.
     """
-    kept = {days: one for days, one in by_days.items() if _has_weight(one)}
-    lift_C, weight_C = _lifts_and_weights(list(kept.values()))
+    defined = {days: comparison for days, comparison in by_days.items() if _has_weight(comparison)}
+    lift_C, weight_C = _lifts_and_weights(list(defined.values()))
     if len(lift_C) < 3:
         return None
-    at_C = np.array([log(1 + (first + end - 1) / 2) for first, end in kept])
-    apart_C = at_C - np.average(at_C, weights=weight_C)
-    information = float((weight_C * apart_C**2).sum())
-    slope = float((weight_C * apart_C * lift_C).sum()) / information
+    log_day_C = np.array([log(1 + (first + end - 1) / 2) for first, end in defined])
+    centred_C = log_day_C - np.average(log_day_C, weights=weight_C)
+    information = float((weight_C * centred_C**2).sum())
+    slope = float((weight_C * centred_C * lift_C).sum()) / information
     return slope, float(2 * norm.sf(abs(slope) * information**0.5))
 
 
 def _lifts_and_weights(comparisons: Sequence[Comparison]) -> tuple[Vector, Vector]:
-    """Return lifts and the inverse of their variances, of those that there are."""
+    """Return the defined lifts and the inverse of their variances."""
     pairs = [(one.lift, one.error) for one in comparisons if _has_weight(one)]
     lift_C, error_C = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return lift_C, error_C**-2.0
 
 
 def _has_weight(comparison: Comparison) -> bool:
-    """Tell whether a part has a lift with an error: an arm with 0 for all of its users has none, so no weight."""
+    """Return whether the lift has a standard error: that of an arm whose users all have 0 has none."""
     return comparison.lift is not None and bool(comparison.error)

@@ -1,7 +1,4 @@
-"""What an experiment is judged by: a sum over each user's outcomes, or a ratio of two such sums.
-
-How an experiment is read.
-"""
+"""The settings of a readout, and the metrics that it compares."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +11,7 @@ from multitudes.experiments.confidence_sequence import TIGHTEST_AT
 
 
 class Metric(NamedTuple):
-    """A sum per user where there is no denominator, else Σ numerator / Σ denominator over the users of an arm."""
+    """A sum per user, or a ratio of two sums over the users of an arm if it has a denominator."""
 
     name: str
     numerator: str
@@ -22,47 +19,49 @@ class Metric(NamedTuple):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Return the names that OUTCOMES have of it."""
+        """Return the names of its sums, as column ``metric`` of the outcomes has them."""
         return (self.numerator,) if self.denominator is None else (self.numerator, self.denominator)
 
 
 def parse_metric(text: str, known: Sequence[str]) -> Metric:
-    """Return the metric that a person wrote as ``saves``, ``saves/sessions`` or ``save rate=saves/sessions``.
+    """Return the metric written as ``saves``, ``saves/sessions`` or ``save rate=saves/sessions``.
 
     Args:
-        text: what was written; a name that rows have is that metric, whatever signs are in it.
-        known: the metrics that rows have.
+        text: the metric. If it equals a known name, it is that metric, whatever characters it holds.
+        known: the metrics in the outcomes.
 
     Raises:
-        UsageError: no row has a part of it.
+        UsageError: the outcomes lack one of its terms.
     """
     if text in known:
         return Metric(text, text)
     name, equals, ratio = text.partition("=")
-    above, slash, below = (part.strip() for part in (ratio if equals else name).partition("/"))
+    above, slash, below = (term.strip() for term in (ratio if equals else name).partition("/"))
     metric = Metric(name.strip(), above, below if slash else None)
-    for part in metric.terms:
-        if part not in known:
-            within = "" if part == text else f" of --metric '{text}'"
-            raise UsageError(f"metric '{part}'{within}: no row of the outcomes has it{suggestion(part, list(known))}")
+    for term in metric.terms:
+        if term not in known:
+            within = "" if term == text else f" of --metric '{text}'"
+            raise UsageError(f"metric '{term}'{within}: no row of the outcomes has it{suggestion(term, list(known))}")
     return metric
 
 
 class ReadoutConfig(Config):
-    """How an experiment is read; each field is an option of ``multitudes readout``."""
+    """Settings of a readout; each field is an option of ``multitudes readout``."""
 
     control: str | None = Field(None, description="The arm that others are compared with; default: 'control'.")
-    metrics: tuple[str, ...] = Field((), description="NAME, or A/B for a ratio of sums; default: all that rows have.")
+    metrics: tuple[str, ...] = Field((), description="NAME, or A/B for a ratio of sums; default: all in the outcomes.")
     planned: dict[str, float] = Field({}, description="Planned share of each arm, in any unit; default: equal.")
-    covariates: tuple[str, ...] = Field((), description="Columns of the exposures, with numbers known before them.")
-    cuped: bool = Field(True, description="The same metric before the exposure is a covariate.")
+    covariates: tuple[str, ...] = Field((), description="Numeric columns of the exposures, known before the exposure.")
+    cuped: bool = Field(True, description="Use the same metric before the exposure as a covariate (CUPED).")
     winsorise: float | None = Field(
-        None, gt=0.5, lt=1, description="Sums of a user above this quantile of all users are cut to it."
+        None, gt=0.5, lt=1, description="Cap a user's sums at this quantile over all users."
     )
-    window_days: int | None = Field(None, ge=1, description="Count so many days since the exposure, alike for all.")
+    window_days: int | None = Field(
+        None, ge=1, description="Count this many days since the exposure, of users who had them all."
+    )
     tightest_at: int = Field(
         TIGHTEST_AT, ge=2, description="Users, both arms together, at which sequential intervals are tightest."
     )
-    keep_negative: bool = Field(False, description="Values below zero count.")
-    memory_limit: str = Field("1GB", description="Of the engine; more is spilled to the disk.")
-    threads: int = Field(0, ge=0, description="0 takes every core.")
+    keep_negative: bool = Field(False, description="Count values below zero.")
+    memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
+    threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")

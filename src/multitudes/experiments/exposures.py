@@ -1,4 +1,4 @@
-"""Who was shown which arm, and since when: one row for each user."""
+"""Which user was shown which arm, and since when: one row per user."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,48 +11,37 @@ from multitudes.data.engine import query_row, query_value, quote_identifier
 from multitudes.data.timestamps import reject_small_units
 from multitudes.errors import DataError, UsageError
 
-MAX_COHORTS = 50  # more are no cohorts but a number or an id
+MAX_COHORTS = 50  # a column with more values is a number or an id
 NO_COHORT = "(none)"
-_NUMERIC_TYPES = (
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINY",
-    "USMALL",
-    "UINT",
-    "UBIG",
-    "FLOAT",
-    "DOUBLE",
-)
+_INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINY", "USMALL", "UINT", "UBIG")
+_NUMERIC_TYPES = (*_INTEGER_TYPES, "FLOAT", "DOUBLE")
 _COMPLETE = "user_id IS NOT NULL AND arm IS NOT NULL AND timestamp IS NOT NULL"
 
 
 class Exposures(NamedTuple):
-    """What is known once the table ``exposed`` stands.
+    """Facts about the table ``exposed``, once it exists.
 
     ``exposed`` has number (from 0), user_id, arm, cohort, time (of the first exposure) and covariate_0, covariate_1, …
     """
 
     table: tables.Table
     arms: tuple[str, ...]
-    cohorts: tuple[str, ...]  # none where all users are of one
-    first: int  # seconds
+    cohorts: tuple[str, ...]  # empty if all users are in one cohort
+    first: int  # time of the first exposure, seconds since 1970
     repairs: dict[str, int]
 
 
 def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[str]) -> Exposures:
-    """Build ``exposed`` from ``file``: users of one arm, each with the first exposure.
+    """Create the table ``exposed``: users that are in exactly one arm, each with the first exposure.
 
     Args:
         connection: the engine.
-        file: a table of user_id, arm, timestamp, and what else there is.
-        covariates: columns with numbers that were known before the exposure.
+        file: a table of user_id, arm, timestamp and further columns.
+        covariates: numeric columns that were known before the exposure.
 
     Raises:
-        DataError: the file cannot be read, holds nobody, or too many cohorts.
-        UsageError: a covariate is no column with numbers.
+        DataError: the file cannot be read, has no usable user, or has too many cohorts.
+        UsageError: a covariate is not a numeric column.
     """
     with connection.translate_read_errors(file):
         table = tables.view_table(connection, "exposures", tables.resolve_table(file))
@@ -77,7 +66,7 @@ def _create_exposed(connection: DuckDBEngine, covariates: Sequence[str]) -> dict
     numbers = [f"CAST({quote_identifier(column)} AS DOUBLE)" for column in covariates]
     fields = "".join(f", 'covariate_{k}': {number}" for k, number in enumerate(numbers))
     columns = "".join(f", first.covariate_{k} AS covariate_{k}" for k in range(len(covariates)))
-    # The smallest struct is the first exposure; among those of one second, it is the same whatever the order of rows.
+    # The smallest struct is the first exposure. Ties within a second do not depend on the order of the rows.
     connection.execute(f"""
         CREATE TABLE seen AS
         SELECT user_id,
@@ -103,7 +92,7 @@ def _create_exposed(connection: DuckDBEngine, covariates: Sequence[str]) -> dict
 
 
 def _impute_covariates(connection: DuckDBEngine, n_covariates: int) -> dict[str, int]:
-    """Put the mean in the place of what is missing: it is the same for every arm, so it favours none."""
+    """Replace missing covariates by the mean, which is the same for all arms and so favours none."""
     missing = 0
     for k in range(n_covariates):
         absent = f"covariate_{k} IS NULL OR NOT isfinite(covariate_{k})"

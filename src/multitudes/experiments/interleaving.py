@@ -1,19 +1,17 @@
-"""Team-draft interleaving: the lists of several arms become one list for one user, who decides between them.
+"""Team-draft interleaving: one list per user from the lists of several arms, and which arm users prefer.
 
-In an A/B test users differ by much more than arms do; here each user compares the arms, so far fewer show a
-difference. In every round each arm picks the best of its list that nobody has picked yet, in an order that is drawn
-anew (Radlinski, Kurup and Joachims 2008; for more than two arms Schuth et al. 2014). So each arm is equally often above
-the others, and that first places are looked at more favours none. An order that is always the same does favour the
-first: ``benchmarks/readout`` has both.
+In an A/B test users differ much more than arms do. Here each user compares the arms, so far fewer users show a
+difference. In every round each arm picks the best item of its list that is not picked yet, in an order drawn anew
+(Radlinski, Kurup and Joachims 2008; for more than two arms Schuth et al. 2014). So each arm is above the others equally
+often, and position bias favours none. An order that is always the same favours the first arm: ``benchmarks/readout``
+measures both.
 
-Which of several interleaved arms users prefer: each user is the control of the other arms, and of themselves.
+A credit assigns an action of a user to the arm that picked the item. The sums of the arms over one user depend on each
+other, so their covariance counts: it makes the interval narrow. Users who credit no arm have no row and say nothing
+about which arm is better.
 
-A row credits an arm with something that a user did with its pick. Sums of the arms over one user depend on each other,
-so their covariance counts: it is what makes the interval narrow. Users who credit nobody say nothing about which arm is
-better, and are in no row.
-
-The lift is that of credit, not of what the arm would move alone: whoever gets an item of one arm needs less of the
-other, so it has the sign of an A/B test and not its size.
+The lift is that of the credit, not of what the arm alone would move: a user who gets an item of one arm needs less of
+the other. So it has the sign of an A/B test, not its size.
 """
 
 import time
@@ -41,40 +39,42 @@ from multitudes.progress import Progress, silent
 
 T = TypeVar("T", bound=Hashable)
 
+_WITH_ARM = "arm IS NOT NULL"
+
 
 def team_draft(rankings: Mapping[str, Sequence[T]], n: int, generator: np.random.Generator) -> dict[T, str]:
-    """Return one list of at most ``n`` items, best first: each with the arm whose pick it is, which is credited.
+    """Return one list of at most ``n`` items, best first, each with the arm that picked it and gets the credit.
 
     Args:
-        rankings: the list of each arm, best first; those of ``n`` items are always enough. Where one comes to its end,
-            the whole ends with the last round of all arms, or the others would have more places.
-        n: places.
-        generator: the order of each round is drawn of it.
+        rankings: the list of each arm, best first; ``n`` items of each are always enough. If one list ends, the result
+            ends with the last complete round, or the other arms would have more places.
+        n: number of places.
+        generator: draws the order of the arms in each round.
+
+    Returns:
+        Item → arm, in the order of the list.
     """
     arms = list(rankings)
-    left = [iter(rankings[arm]) for arm in arms]
+    remaining = [iter(rankings[arm]) for arm in arms]
     drafted: dict[T, str] = {}
     for order in generator.random((n, len(arms))).argsort(axis=1).tolist():
         picks: dict[T, str] = {}
         for arm in order[: n - len(drafted)]:
-            picked = next((item for item in left[arm] if item not in drafted and item not in picks), None)
-            if picked is None:
+            item = next((item for item in remaining[arm] if item not in drafted and item not in picks), None)
+            if item is None:
                 return drafted
-            picks[picked] = arms[arm]
+            picks[item] = arms[arm]
         drafted |= picks
     return drafted
 
 
-_WITH_ARM = "arm IS NOT NULL"
-
-
 @dataclass(frozen=True)
 class SignTest:
-    """Users by which arm they credit more.
+    """Users by the arm that they credit more.
 
     Attributes:
-        control, arm, alike: users.
-        p: of as many on both sides (sign test); users count alike however much they do.
+        control, arm, alike: number of users.
+        p: p-value of equally many on both sides; each user counts once, however active.
     """
 
     control: int
@@ -85,15 +85,15 @@ class SignTest:
 
 @dataclass(frozen=True)
 class InterleavingResult:
-    """What interleaved lists say.
+    """The result of interleaved lists.
 
     Attributes:
         control: the arm that the others are compared with.
         metrics: metric → arm → comparison of its credit with the control's; one family for Holm's correction.
-        sides: metric → arm → users by which they credit more.
-        repairs: counts, by the names of ``repairs.REPAIRS``.
+        sides: metric → arm → users by the arm that they credit more.
+        repairs: counts, by the names of ``summary.REPAIRS``.
         warnings: sentences.
-        first, last: seconds: the first and the last credit.
+        first, last: time of the first and of the last credit, seconds since 1970.
     """
 
     control: str
@@ -106,47 +106,48 @@ class InterleavingResult:
 
 
 def analyse_interleaving(
-    credits: Path, config: ReadoutConfig, progress: Progress = silent, *, now: int | None = None
+    credits_file: Path, config: ReadoutConfig, progress: Progress = silent, *, now: int | None = None
 ) -> InterleavingResult:
-    """Read the credits of interleaved lists.
+    """Compare the credits of interleaved arms.
 
     Args:
-        credits: table of user_id, timestamp, arm, metric, value.
-        config: of it control, metrics, tightest_at, memory_limit and threads.
-        progress: called with the comparisons done.
-        now: the time in seconds after which rows are in the future; the clock's by default.
+        credits_file: table of user_id, timestamp, arm, metric, value.
+        config: settings; only control, metrics, tightest_at, memory_limit and threads apply.
+        progress: called with the number of comparisons done.
+        now: current time, seconds since 1970; later rows are dropped. None: the clock.
+
+    Returns:
+        Comparisons of all arms with the control.
 
     Raises:
-        UsageError: there is no such table, arm or metric.
-        DataError: the table cannot be used, or credits one arm alone.
+        UsageError: the table, an arm or a metric does not exist.
+        DataError: the table cannot be used, or credits only one arm.
         MissingError: memory or disk ran out.
     """
     with experiment_engine(config) as connection:
-        survey = outcomes.scan_outcomes(connection, credits, int(time.time()) if now is None else now)
-        arms, without = _create_credits(connection, survey)
+        scan = outcomes.scan_outcomes(connection, credits_file, int(time.time()) if now is None else now)
+        arms, without_arm = _create_credits(connection, scan)
         control = control_arm(config.control, arms)
-        metrics = _select_metrics(config, survey)
+        metrics = _select_metrics(config, scan)
         pairs = [(metric, arm) for metric in metrics for arm in arms if arm != control]
         lifts: dict[tuple[str, str], Lift | UndefinedLift] = {}
         sides: dict[str, dict[str, SignTest]] = {}
         for done, (metric, arm) in enumerate(pairs):
             progress(done, len(pairs), f"{metric}, {arm}")
             users = _paired_credits(metric, control, arm)
-            lifts[metric, arm] = within_user_lift(
-                group_moments(connection, users, Variables(("control", "treatment")))[None, None]
-            )
+            moments = group_moments(connection, users, Variables(("control", "treatment")))[None, None]
+            lifts[metric, arm] = within_user_lift(moments)
             sides.setdefault(metric, {})[arm] = _sign_test(connection, users)
-    found: dict[str, dict[str, Comparison]] = {}
+    comparisons: dict[str, dict[str, Comparison]] = {}
     for (metric, arm), comparison in compare_family(lifts, config.tightest_at).items():
-        found.setdefault(metric, {})[arm] = comparison
-    repairs = {name: count for name, count in (survey.repairs | {"credits_without_arm": without}).items() if count}
-    return InterleavingResult(
-        control, found, sides, repairs, missing_day_warnings(survey, metrics), survey.first, survey.last
-    )
+        comparisons.setdefault(metric, {})[arm] = comparison
+    repairs = {name: n for name, n in (scan.repairs | {"credits_without_arm": without_arm}).items() if n}
+    warnings = missing_day_warnings(scan, metrics)
+    return InterleavingResult(control, comparisons, sides, repairs, warnings, scan.first, scan.last)
 
 
 def _create_credits(connection: DuckDBEngine, scan: OutcomeScan) -> tuple[list[str], int]:
-    """Build ``credited``, a row for each user, metric and arm; return the arms, and how many rows name none."""
+    """Create ``credited``, a row per user, metric and arm; return the arms, and the number of rows without an arm."""
     file = scan.table.file
     if "arm" not in scan.table:
         raise DataError(f"{file}: no column 'arm'; expected the arm whose pick each row credits")
@@ -155,14 +156,14 @@ def _create_credits(connection: DuckDBEngine, scan: OutcomeScan) -> tuple[list[s
             CREATE TABLE credited AS
             SELECT user_id, metric, CAST(arm AS VARCHAR) AS name, sum(value) AS value
             FROM outcomes_raw WHERE {scan.valid_sql} AND {_WITH_ARM} GROUP BY ALL""")
-        counted = query_row(
+        counts = query_row(
             connection, f"SELECT count(*) AS rows FROM outcomes_raw WHERE {scan.valid_sql} AND NOT {_WITH_ARM}"
         )
     arms = [row[0] for row in connection.execute("SELECT DISTINCT name FROM credited ORDER BY name").fetchall()]
     if len(arms) < 2:
-        said = f"the only arm is '{arms[0]}'" if arms else "no row credits an arm"
-        raise DataError(f"{file}: {said}; expected a control and at least one other arm")
-    return arms, int(counted["rows"])
+        found = f"the only arm is '{arms[0]}'" if arms else "no row credits an arm"
+        raise DataError(f"{file}: {found}; expected a control and at least one other arm")
+    return arms, int(counts["rows"])
 
 
 def _select_metrics(config: ReadoutConfig, scan: OutcomeScan) -> list[str]:
@@ -174,19 +175,19 @@ def _select_metrics(config: ReadoutConfig, scan: OutcomeScan) -> list[str]:
 
 
 def _paired_credits(metric: str, control: str, arm: str) -> str:
-    """Return the relation of the users who credit either arm, with what they credit each with."""
-    sums = (f"coalesce(sum(value) FILTER (name = {string_literal(name)}), 0)" for name in (control, arm))
-    of_control, of_arm = sums
+    """Return SQL of the users who credit either arm, with their credit of each."""
+    control_name, arm_name = string_literal(control), string_literal(arm)
+    of_control, of_arm = (f"coalesce(sum(value) FILTER (name = {name}), 0)" for name in (control_name, arm_name))
     return f"""(SELECT NULL AS arm, NULL AS cohort, {of_control} AS control, {of_arm} AS treatment FROM credited
-        WHERE metric = {string_literal(metric)} AND name IN ({string_literal(control)}, {string_literal(arm)}) GROUP BY user_id)"""
+        WHERE metric = {string_literal(metric)} AND name IN ({control_name}, {arm_name}) GROUP BY user_id)"""
 
 
 def _sign_test(connection: DuckDBEngine, users: str) -> SignTest:
-    counted = query_row(
+    counts = query_row(
         connection,
         f"""
         SELECT count(*) FILTER (control > treatment) AS control, count(*) FILTER (control < treatment) AS arm,
                count(*) FILTER (control = treatment) AS alike FROM {users}""",
     )
-    decided = counted["control"] + counted["arm"]
-    return SignTest(**counted, p=float(binomtest(counted["arm"], decided).pvalue) if decided else 1.0)
+    decided = counts["control"] + counts["arm"]
+    return SignTest(**counts, p=float(binomtest(counts["arm"], decided).pvalue) if decided else 1.0)

@@ -1,20 +1,21 @@
-"""From the logs of a service to the outcomes of an experiment: what each user did on each day, by metric.
+"""Outcomes of an experiment from the logs of a service: what each user did on each day, by metric.
 
 ========================= ==========================================================================================
-visits                    answers that the user got
-active                    1 on the day of the user's first answer since the start: saves/active is saves per active user
-session_s                 seconds from an answer to the last engagement with its items; of answers without any, nothing
-saves                     engagements of the kinds that count as saves, wherever they came from (sitewide)
-feed_saves                those of an item that an answer brought (home feed): the answer that they name, where any row
+visits                    responses that the user got
+active                    1 on the day of the user's first response since the start: saves/active is saves per active
+                          user
+session_s                 seconds from a response to the last engagement with its items; none without an engagement
+saves                     engagements whose action counts as a save, wherever they happen (sitewide)
+feed_saves                saves of an item from a response (home feed): the response that the event names, if any event
                           names one; else one to the same user at most ``within_s`` before
-feed_saves_SOURCE         the same by what had brought it: unconditioned, implicit, explicit, popular
-ACTION                    engagements of any other kind, such as click or hide
-topics_served             distinct topics of an answer's items; of those shown, where the log says which (``slot``)
-adopted_topics            topics of which the user has saved ``adopted`` items since the start, counted on that day
+feed_saves_SOURCE         the same by the source of the item: unconditioned, implicit, explicit, popular
+ACTION                    engagements of any other action, such as click or hide
+topics_served             distinct topics of a response's items; only of those shown, if the log tells (``slot``)
+adopted_topics            topics of which the user has saved ``adopted`` items since the start, on the day of the last
 ========================= ==========================================================================================
 
-A topic is adopted once. One save of a topic may be chance; the default of three is a choice, as the threshold of
-Pinterest's «adopted pincepts», which are such a count, is not published.
+A topic is adopted once. One save of a topic may be chance. The default of three is a choice, as Pinterest's threshold
+for "adopted pincepts", which are such a count, is not published.
 """
 
 from pathlib import Path
@@ -34,48 +35,55 @@ from multitudes.errors import DataError, UsageError
 
 _RESERVED = ("visits", "active", "session_s", "saves", "topics_served", "adopted_topics")
 _COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NULL"
-_ADVICE = Advice("raise --memory-limit", "free some, or choose another place for the outcomes")
+_ADVICE = Advice("raise --memory-limit", "free some, or choose another folder for the outcomes")
 
 
 class OutcomesConfig(Config):
-    """How logs become outcomes; each field is an option of ``multitudes outcomes``."""
+    """Settings that turn logs into outcomes; each field is an option of ``multitudes outcomes``."""
 
     saves: tuple[str, ...] = Field(("save",), min_length=1, description="Actions that count as saves.")
     adopted: int = Field(3, ge=1, description="Saves of a topic that make it adopted.")
     since: int | None = Field(
         None,
-        description="Seconds since 1970 from which adoption and activity count, and at whose hour days begin; default:"
-        " the first row, and midnight UTC.",
+        description="Start of the test, seconds since 1970: adoption and activity count from then, and days begin at"
+        " its time of day; default: the first row, and midnight UTC.",
     )
-    within_s: int = Field(DAY_S, gt=0, description="An engagement comes of an answer at most so long before it.")
-    memory_limit: str = Field("1GB", description="Of the engine; more is spilled to the disk.")
-    threads: int = Field(0, ge=0, description="0 takes every core.")
+    within_s: int = Field(
+        DAY_S,
+        gt=0,
+        description="Attribution window: an engagement follows from a response at most this long before it.",
+    )
+    memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
+    threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")
 
 
 class OutcomesSummary(NamedTuple):
-    """What was made."""
+    """The outcomes that were written."""
 
     rows: int
     users: int
     metrics: tuple[str, ...]
-    repeated: int  # events that were sent again, and count once
+    repeated: int  # events that were sent again; each counts once
 
 
 def write_log_outcomes(
     served: Path, events: Path, items: Path | None, out: Path, config: OutcomesConfig
 ) -> OutcomesSummary:
-    """Write the outcomes of what was served and what was done as one Parquet file.
+    """Write the outcomes of served responses and logged events as one Parquet file.
 
     Args:
-        served: the log of answers: a table's file, or a folder of Parquet parts.
-        events: the log of engagements, or any events table.
-        items: the items table, for topics; None: no metric of topics.
-        out: the file to write, whole or not at all.
-        config: what counts as what.
+        served: the log of responses: a table file, or a folder of Parquet segments.
+        events: the log of events, or any events table.
+        items: the items table, for topics; None: no metrics of topics.
+        out: the file to write; it appears whole or not at all.
+        config: the settings.
+
+    Returns:
+        Counts of what was written.
 
     Raises:
-        DataError: a table cannot be read, or ids are of different kinds.
-        UsageError: there is no such table, or ``out`` is no name of a Parquet file.
+        DataError: a table cannot be read, or ids have different types.
+        UsageError: a table does not exist, or ``out`` is not the name of a Parquet file.
     """
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: outcomes are written as Parquet; expected a name that ends in .parquet")
@@ -84,23 +92,23 @@ def write_log_outcomes(
         TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
         open_engine(Path(scratch), config.memory_limit, config.threads, _ADVICE) as connection,
     ):
-        found = {
+        logs = {
             name: tables.view_table(connection, name, tables.resolve_table(file))
             for name, file in _input_tables(served, events, items)
         }
         for column in ("user_id", "item_id"):
-            tables.table_id_type(connection, found, column)
+            tables.table_id_type(connection, logs, column)
         _check_action_names(connection, events, config.saves)
-        rows = " UNION ALL ".join(_metric_queries(connection, found, config))
+        rows = " UNION ALL ".join(_metric_queries(connection, logs, config))
         partial = Path(scratch) / out.name
-        # A row stands at its first moment: one across the start would take what came after it out of the test.
+        # A row has the time of its first event. A day that began before the start would date later events before it.
         day = f"(timestamp - {(config.since or 0) % DAY_S}) // {DAY_S}"
         with translate_read_errors(events):
             connection.execute(f"""
                 COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
                       FROM ({rows}) GROUP BY user_id, metric, {day} ORDER BY ALL)
                 TO {string_literal(str(partial))} (FORMAT parquet)""")
-        made = connection.frame(
+        n_rows, n_users, metrics = connection.frame(
             f"""
             SELECT count(*) AS rows, count(DISTINCT user_id) AS users, list(DISTINCT metric ORDER BY metric) AS metrics
             FROM {string_literal(str(partial))}""",
@@ -109,7 +117,7 @@ def write_log_outcomes(
         repeated = query_value(
             connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_COMPLETE}) - count(*) FROM done"
         )
-    return OutcomesSummary(made[0], made[1], tuple(made[2]), int(repeated))
+    return OutcomesSummary(n_rows, n_users, tuple(metrics), int(repeated))
 
 
 def _input_tables(served: Path, events: Path, items: Path | None) -> list[tuple[str, Path]]:
@@ -117,18 +125,19 @@ def _input_tables(served: Path, events: Path, items: Path | None) -> list[tuple[
 
 
 def _check_action_names(connection: DuckDBEngine, events: Path, saves: tuple[str, ...]) -> None:
-    """Refuse an action that would be added to a metric of another meaning."""
-    named = {row[0] for row in connection.execute("SELECT DISTINCT action FROM events_raw").fetchall()}
-    taken = sorted(name for name in named - set(saves) - {None} if name in _RESERVED or name.startswith("feed_saves"))
-    if taken:
-        raise DataError(f"{events}: the action '{taken[0]}' is the name of a metric of another meaning; rename it")
+    """Reject an action whose name is a metric of another meaning: its counts would be added to that metric."""
+    actions = {row[0] for row in connection.execute("SELECT DISTINCT action FROM events_raw").fetchall()}
+    others = actions - set(saves) - {None}
+    reserved = sorted(name for name in others if name in _RESERVED or name.startswith("feed_saves"))
+    if reserved:
+        raise DataError(f"{events}: action '{reserved[0]}' is the name of a metric with another meaning; rename it")
 
 
 def _metric_queries(connection: DuckDBEngine, logs: dict[str, Table], config: OutcomesConfig) -> list[str]:
-    """Return selections of (user_id, timestamp, metric, value), after making the tables that they share."""
+    """Create the shared tables, and return queries of (user_id, timestamp, metric, value)."""
     saves = ", ".join(string_literal(action) for action in config.saves)
     source = "source" if "source" in logs["served"].extra else "NULL"
-    came_of = _attribution_sql(connection, config.within_s)
+    attributed = _attribution_sql(connection, config.within_s)
     since = "(SELECT min(timestamp) FROM served_raw)" if config.since is None else str(config.since)
     connection.execute(f"""
         CREATE TABLE done AS
@@ -137,34 +146,34 @@ def _metric_queries(connection: DuckDBEngine, logs: dict[str, Table], config: Ou
         CREATE TABLE brought AS
         SELECT done.user_id, done.item_id, done.timestamp, arg_max({source}, served_raw.timestamp) AS source
         FROM done JOIN served_raw USING (user_id, item_id)
-        WHERE is_save AND {came_of}
+        WHERE is_save AND {attributed}
         GROUP BY ALL""")
-    rows = [
+    queries = [
         f"""SELECT user_id, min(timestamp) AS timestamp, 'visits' AS metric, 1 AS value FROM served_raw
             WHERE user_id IS NOT NULL GROUP BY user_id, {_response_key_sql(logs)}""",
         f"""SELECT user_id, min(timestamp), 'active', 1 FROM served_raw
             WHERE user_id IS NOT NULL AND timestamp >= {since} GROUP BY user_id""",
         f"""SELECT user_id, min(served_raw.timestamp), 'session_s', max(done.timestamp) - min(served_raw.timestamp)
             FROM done JOIN served_raw USING (user_id, item_id)
-            WHERE {came_of} GROUP BY user_id, {_response_key_sql(logs, "served_raw.")}""",
+            WHERE {attributed} GROUP BY user_id, {_response_key_sql(logs, "served_raw.")}""",
         "SELECT user_id, timestamp, 'saves', 1 FROM done WHERE is_save",
         "SELECT user_id, timestamp, action, 1 FROM done WHERE NOT is_save AND action IS NOT NULL",
         "SELECT user_id, timestamp, 'feed_saves', 1 FROM brought",
         "SELECT user_id, timestamp, 'feed_saves_' || source, 1 FROM brought WHERE source IS NOT NULL",
     ]
-    return rows + (_topic_queries(connection, logs, config) if "items" in logs else [])
+    return queries + (_topic_queries(connection, logs, config) if "items" in logs else [])
 
 
 def _deduplicate_sql(logs: dict[str, Table]) -> str:
-    """Return what leaves out events that were sent again: a service logs them each time, with the id of the first."""
+    """Return a clause that drops events sent again: a service logs each sending, with the same event id."""
     if "event_id" not in logs["events"]:
         return ""
-    again = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
-    return f"QUALIFY event_id IS NULL OR NOT {again}"
+    is_repeat = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
+    return f"QUALIFY event_id IS NULL OR NOT {is_repeat}"
 
 
 def _attribution_sql(connection: DuckDBEngine, within_s: int) -> str:
-    """Return when an engagement with an item came of an answer that held it."""
+    """Return the condition under which an event follows from a response that held its item."""
     if query_value(connection, "SELECT count(request_id) FROM events_raw"):
         return "served_raw.request_id = done.request_id"
     return f"served_raw.timestamp BETWEEN done.timestamp - {within_s} AND done.timestamp"
@@ -191,6 +200,6 @@ def _topic_queries(connection: DuckDBEngine, logs: dict[str, Table], config: Out
 
 
 def _response_key_sql(logs: dict[str, Table], prefix: str = "") -> str:
-    """Return what tells the answers of one user apart; ``prefix`` names their table."""
+    """Return an expression that identifies a response to a user; ``prefix`` names the table."""
     named = "request_id" in logs["served"]
     return f"coalesce({prefix}request_id, CAST({prefix}timestamp AS VARCHAR))" if named else f"{prefix}timestamp"

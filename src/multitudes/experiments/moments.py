@@ -1,8 +1,8 @@
-"""What is kept of the users of an arm: how many they are, the means of their sums, and how these vary together.
+"""Moments of an arm: the number of its users, the means of their sums, and the covariances.
 
-Legend: V variables of a metric: the numerator, the denominator (1 where there is none), then the covariates.
+Legend: B users · V variables of a metric: the numerator, the denominator (1 if there is none), then the covariates.
 
-From here on no user is looked at again, so a hundred million rows and ten cost the same.
+All later steps work on moments alone, so a hundred million rows cost as little as ten.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Moments:
-    """The users of one arm, or of a part of it.
+    """The users of one arm, or of a group within it.
 
     Attributes:
-        n: users.
+        n: number of users.
         mean_V: means over users.
         covariance_VV: sample covariance over users; zeros for fewer than two.
     """
@@ -33,25 +33,25 @@ class Moments:
     covariance_VV: Vector
 
 
-Group = tuple[str | None, str | None]  # arm and cohort; None: all of them
+Group = tuple[str | None, str | None]  # arm and cohort; None: all
 
 
 def user_moments(value_BV: Vector) -> Moments:
-    """Return the moments of users whose variables are in memory, shape (B, V)."""
+    """Return the moments of users whose variables are in memory, an array of shape (B, V)."""
     n_users, n_variables = value_BV.shape
     covariance_VV = np.cov(value_BV, rowvar=False) if n_users > 1 else np.zeros((n_variables, n_variables))
     return Moments(n_users, value_BV.mean(axis=0), np.atleast_2d(covariance_VV))
 
 
 class Variables(NamedTuple):
-    """The columns, of a relation of users, that are the variables of a metric."""
+    """The columns of a relation of users that are the variables of a metric."""
 
-    outcome: tuple[str, ...]  # the sums since the exposure: numerator and denominator, or the numerator alone
-    covariates: tuple[str, ...] = ()  # what was known before
-    caps: Mapping[str, float] = {}  # where a column is cut
+    outcome: tuple[str, ...]  # sums since the exposure: numerator and denominator, or the numerator alone
+    covariates: tuple[str, ...] = ()  # known before the exposure
+    caps: Mapping[str, float] = {}  # column → value at which it is winsorised
 
     def sql(self) -> list[str]:
-        """Return an expression for each of V variables."""
+        """Return an expression for each of the V variables."""
         above, *below = (self._column_sql(column) for column in self.outcome)
         return [above, *(below or ["1.0"]), *(self._column_sql(column) for column in self.covariates)]
 
@@ -61,41 +61,41 @@ class Variables(NamedTuple):
 
 
 def metric_variables(metric: Metric, names: Sequence[str], n_covariates: int, *, before: bool) -> Variables:
-    """Return the variables of ``metric`` over a relation with after_j, before_j and covariate_k.
+    """Return the variables of ``metric`` over a relation with columns after_j, before_j and covariate_k.
 
     Args:
-        metric: what is measured.
-        names: the metrics that were summed, in the order of j.
-        n_covariates: columns of the exposures that are covariates of every metric.
-        before: the same sums before the exposure are covariates too.
+        metric: the metric.
+        names: the summed metrics, in the order of j.
+        n_covariates: number of columns covariate_k, which serve every metric.
+        before: use the same sums before the exposure as covariates (CUPED).
     """
-    places = [names.index(part) for part in metric.terms]
-    earlier = [f"before_{j}" for j in places] if before else []
-    given = [f"covariate_{k}" for k in range(n_covariates)]
-    return Variables(tuple(f"after_{j}" for j in places), (*earlier, *given))
+    columns = [names.index(term) for term in metric.terms]
+    before_exposure = [f"before_{j}" for j in columns] if before else []
+    from_table = [f"covariate_{k}" for k in range(n_covariates)]
+    return Variables(tuple(f"after_{j}" for j in columns), (*before_exposure, *from_table))
 
 
 def group_moments(connection: DuckDBEngine, relation: str, variables: Variables) -> dict[Group, Moments]:
-    """Return the moments of everybody, of each arm, and of each cohort of each arm.
+    """Return the moments of all users, of each arm, and of each cohort of each arm.
 
     Args:
         connection: the engine.
-        relation: SQL of users, with arm, cohort and the columns of the variables.
+        relation: SQL of users, with columns arm, cohort and those of the variables.
         variables: the variables.
     """
     names = [f"v{i}" for i in range(len(variables.sql()))]
     columns = ", ".join(f"{sql} AS {name}" for sql, name in zip(variables.sql(), names, strict=True))
     pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
-    asked = [f"avg({name}) AS {name}" for name in names]
-    # As the engine adds it up, a variance of large numbers that hardly differ keeps its digits.
-    asked += [f"coalesce(covar_samp(v{i}, v{j}), 0) AS c{i}_{j}" for i, j in pairs]
-    found = connection.frame(
+    selected = [f"avg({name}) AS {name}" for name in names]
+    # covar_samp is numerically stable: the variance of large numbers that hardly differ keeps its digits.
+    selected += [f"coalesce(covar_samp(v{i}, v{j}), 0) AS c{i}_{j}" for i, j in pairs]
+    rows = connection.frame(
         f"""
-        SELECT arm, cohort, count(*) AS n, {", ".join(asked)} FROM (SELECT arm, cohort, {columns} FROM {relation})
+        SELECT arm, cohort, count(*) AS n, {", ".join(selected)} FROM (SELECT arm, cohort, {columns} FROM {relation})
         GROUP BY GROUPING SETS ((), (arm), (arm, cohort))""",
     )
     moments: dict[Group, Moments] = {}
-    for row in found.iter_rows(named=True):
+    for row in rows.iter_rows(named=True):
         covariance_VV = np.empty((len(names), len(names)))
         for i, j in pairs:
             covariance_VV[i, j] = covariance_VV[j, i] = row[f"c{i}_{j}"]

@@ -1,4 +1,4 @@
-"""From two tables to what can be said of an experiment: every metric, arm and cohort, with what was repaired."""
+"""The readout of an experiment: from exposures and outcomes to comparisons by metric, arm, cohort and day."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,13 @@ from typing import NamedTuple, TypeVar
 
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.timestamps import DAY_S
-from multitudes.experiments import assignment
-from multitudes.experiments.assignment import SampleRatioCheck, arm_sizes, control_arm, target_shares
+from multitudes.experiments.assignment import (
+    SampleRatioCheck,
+    arm_sizes,
+    check_sample_ratio,
+    control_arm,
+    target_shares,
+)
 from multitudes.experiments.comparison import Comparison, compare_family
 from multitudes.experiments.config import Metric, ReadoutConfig
 from multitudes.experiments.lift import Lift, UndefinedLift, estimate_lift
@@ -28,25 +33,26 @@ from multitudes.progress import Progress, silent
 ALL_USERS = "everybody"
 
 Comparisons = Mapping[str, Mapping[str, Comparison]]  # metric → arm → comparison
-Days = tuple[int, int]  # since the exposure (0: its own): the first, and the first that is no longer meant
+Days = tuple[int, int]  # days since the exposure (0: the day of the exposure): the first, and the first day after
+W = TypeVar("W", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Readout:
-    """What an experiment says.
+    """The result of an experiment.
 
     Attributes:
         control: the arm that the others are compared with.
-        srm: whether the arms are as large as planned.
-        metrics: the comparisons of all users; one family for Holm's correction.
-        cohorts: cohort → the same of its users; another family.
-        days: the same by days since the exposure, of the users who were in for all of them.
-        covariates: metric → what was known before and is taken off.
-        cuts: metric → what winsorising did.
-        repairs: counts, by the names of ``repairs.REPAIRS``.
+        sample_ratio: whether the arms are as large as planned.
+        metrics: metric → arm → comparison over all users; one family for Holm's correction.
+        cohorts: cohort → the same over its users; another family.
+        days: days since the exposure → the same over the users who have all of these days behind them.
+        covariates: metric → covariates that reduce its variance.
+        winsorised: metric → its capped sums.
+        repairs: counts, by the names of ``summary.REPAIRS``.
         warnings: sentences.
-        first, last: seconds: the first exposure and the last outcome.
-        settings: as they were given.
+        first, last: time of the first exposure and of the last outcome, seconds since 1970.
+        settings: the given settings.
     """
 
     control: str
@@ -71,35 +77,38 @@ def analyse_experiment(
     *,
     now: int | None = None,
 ) -> Readout:
-    """Read an experiment.
+    """Compare the arms of an experiment.
 
     Args:
-        exposures: table of user_id, arm, timestamp; and cohort and covariates, if there are.
+        exposures: table of user_id, arm, timestamp; optionally cohort and covariates.
         outcomes: table of user_id, timestamp, metric, value.
-        config: what is compared, and how.
-        progress: called with the steps done.
-        now: the time in seconds after which rows are in the future; the clock's by default.
+        config: the settings; None: the defaults.
+        progress: called with the number of steps done.
+        now: current time, seconds since 1970; later outcomes are dropped. None: the clock.
+
+    Returns:
+        Comparisons of all arms with the control.
 
     Raises:
-        UsageError: there is no such table, arm, metric or covariate.
-        DataError: a table cannot be used, or an arm has nobody.
+        UsageError: a table, arm, metric or covariate does not exist.
+        DataError: a table cannot be used, or an arm has no users.
         MissingError: memory or disk ran out.
     """
     config = config or ReadoutConfig()
     with experiment_engine(config) as connection:
         users = load_users(connection, exposures, outcomes, config, progress, now)
-        users_of = arm_sizes(connection, users)
-        control = control_arm(config.control, users_of)
-        srm = assignment.check_sample_ratio(users_of, target_shares(config, users_of))
-        found = _measure(connection, users, config, control, progress)
+        sizes = arm_sizes(connection, users)
+        control = control_arm(config.control, sizes)
+        sample_ratio = check_sample_ratio(sizes, target_shares(config, sizes))
+        measured = _measure(connection, users, config, control, progress)
     return Readout(
         control=control,
-        sample_ratio=srm,
-        metrics=_nest(compare_family(found.all_users, config.tightest_at)).get(ALL_USERS, {}),
-        cohorts=_nest(compare_family(found.cohorts, config.tightest_at)),
-        days=_nest(compare_family(found.days, config.tightest_at)),
-        covariates=found.covariates,
-        winsorised=found.winsorised,
+        sample_ratio=sample_ratio,
+        metrics=_nest(compare_family(measured.all_users, config.tightest_at)).get(ALL_USERS, {}),
+        cohorts=_nest(compare_family(measured.cohorts, config.tightest_at)),
+        days=_nest(compare_family(measured.days, config.tightest_at)),
+        covariates=measured.covariates,
+        winsorised=measured.winsorised,
         repairs=users.repairs,
         warnings=users.warnings,
         first=users.exposures.first,
@@ -109,7 +118,7 @@ def analyse_experiment(
 
 
 class _Measurements(NamedTuple):
-    """What was measured, by whose it is (everybody, a cohort, some days), metric and arm."""
+    """Lifts by group of users (all, a cohort, those with some days), metric and arm; and how they were measured."""
 
     all_users: dict[tuple[str, str, str], Lift | UndefinedLift]
     cohorts: dict[tuple[str, str, str], Lift | UndefinedLift]
@@ -121,25 +130,26 @@ class _Measurements(NamedTuple):
 def _measure(
     connection: DuckDBEngine, users: Users, config: ReadoutConfig, control: str, progress: Progress
 ) -> _Measurements:
-    found = _Measurements({}, {}, {}, {}, {})
+    measured = _Measurements({}, {}, {}, {}, {})
     arms = [arm for arm in users.exposures.arms if arm != control]
     for done, metric in enumerate(users.metrics):
-        progress(LOAD_STEPS + done, LOAD_STEPS + len(users.metrics), metric.name)
-        of, cuts = winsorise(connection, "total", _variables(users, metric, config), config.winsorise)
-        found.winsorised[metric.name] = [one._replace(of=_column_label(users, one.of)) for one in cuts]
-        found.covariates[metric.name] = _covariate_labels(users, config, metric)
-        groups = group_moments(connection, "total", of)
+        name = metric.name
+        progress(LOAD_STEPS + done, LOAD_STEPS + len(users.metrics), name)
+        variables, capped = winsorise(connection, "total", _variables(users, metric, config), config.winsorise)
+        measured.winsorised[name] = [one._replace(of=_column_label(users, one.of)) for one in capped]
+        measured.covariates[name] = _covariate_labels(users, config, metric)
+        groups = group_moments(connection, "total", variables)
         for arm in arms:
-            found.all_users[ALL_USERS, metric.name, arm] = _group_lift(groups, control, arm)
+            measured.all_users[ALL_USERS, name, arm] = _group_lift(groups, control, arm)
             for cohort in users.exposures.cohorts:
-                found.cohorts[cohort, metric.name, arm] = _group_lift(groups, control, arm, cohort)
+                measured.cohorts[cohort, name, arm] = _group_lift(groups, control, arm, cohort)
         for period in users.sums.periods:
             relation = period_relation(period, users.names, users.scan.last)
-            of, _ = winsorise(connection, relation, _variables(users, metric, config), config.winsorise)
-            groups = group_moments(connection, relation, of)
+            variables, _ = winsorise(connection, relation, _variables(users, metric, config), config.winsorise)
+            groups = group_moments(connection, relation, variables)
             for arm in arms if groups[None, None].n else ():
-                found.days[period_days(period), metric.name, arm] = _group_lift(groups, control, arm)
-    return found
+                measured.days[period_days(period), name, arm] = _group_lift(groups, control, arm)
+    return measured
 
 
 def _group_lift(
@@ -155,21 +165,18 @@ def _variables(users: Users, metric: Metric, config: ReadoutConfig) -> Variables
 
 def _covariate_labels(users: Users, config: ReadoutConfig, metric: Metric) -> list[str]:
     days = users.sums.covariate_s / DAY_S
-    earlier = [f"{part} of the {days:.3g} days before" for part in metric.terms] if config.cuped and days else []
+    earlier = [f"{term} of the {days:.3g} days before" for term in metric.terms] if config.cuped and days else []
     return [*earlier, *config.covariates]
 
 
 def _column_label(users: Users, column: str) -> str:
-    """Return after_0 or before_0 in words."""
-    when, place = column.split("_")
-    return f"{users.names[int(place)]} {'since' if when == 'after' else 'before'} the exposure"
+    """Return a label of column after_j or before_j."""
+    when, number = column.split("_")
+    return f"{users.names[int(number)]} {'since' if when == 'after' else 'before'} the exposure"
 
 
-W = TypeVar("W", bound=Hashable)
-
-
-def _nest(found: Mapping[tuple[W, str, str], Comparison]) -> dict[W, dict[str, dict[str, Comparison]]]:
+def _nest(comparisons: Mapping[tuple[W, str, str], Comparison]) -> dict[W, dict[str, dict[str, Comparison]]]:
     nested: dict[W, dict[str, dict[str, Comparison]]] = {}
-    for (whose, metric, arm), comparison in found.items():
-        nested.setdefault(whose, {}).setdefault(metric, {})[arm] = comparison
+    for (group, metric, arm), comparison in comparisons.items():
+        nested.setdefault(group, {}).setdefault(metric, {})[arm] = comparison
     return nested

@@ -1,9 +1,4 @@
-"""What is repaired in the tables of an experiment rather than refused: counted, and said in every readout.
-
-A readout in plain words: what moved, for whom, and what cannot be said yet.
-
-A readout as JSON has it.
-"""
+"""A readout in sentences and as JSON: what moved, for which users, what cannot be said yet, and what was repaired."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -13,8 +8,9 @@ import numpy as np
 from scipy.stats import norm
 
 from multitudes.experiments.comparison import Comparison, heterogeneity_p_value, novelty_trend
+from multitudes.experiments.confidence_sequence import LEVEL
 from multitudes.experiments.interleaving import InterleavingResult, SignTest
-from multitudes.experiments.lift import CRITICAL_Z, LEVEL
+from multitudes.experiments.lift import CRITICAL_Z
 from multitudes.experiments.power import POWER
 from multitudes.experiments.readout import Comparisons, Readout
 from multitudes.metrics.significance import adjust_holm
@@ -36,12 +32,11 @@ REPAIRS: Mapping[str, str] = {
     "outcomes_after_the_window": "outcomes after the window: left out",
 }
 
-
-_DETECTABLE_Z = CRITICAL_Z + float(norm.ppf(POWER))  # standard errors of a lift that is found four times in five
+_DETECTABLE_Z = CRITICAL_Z + float(norm.ppf(POWER))  # a lift of so many standard errors is detected 4 times in 5
 
 
 def verdict(readout: Readout) -> list[str]:
-    """Return sentences, the most important first."""
+    """Return sentences about a readout, the most important first."""
     return [
         *_sample_ratio_sentences(readout),
         *_metric_sentences(readout),
@@ -51,100 +46,103 @@ def verdict(readout: Readout) -> list[str]:
 
 
 def interleaving_verdict(result: InterleavingResult) -> list[str]:
-    """Return what interleaved lists say, a sentence for each metric and arm."""
+    """Return a sentence for each metric and arm of interleaved lists."""
     return [
-        f"{metric}, {arm} against {result.control}: {_comparison_sentence(found)} {_sign_test_sentence(result.sides[metric][arm], arm, result.control)}"
+        f"{metric}, {arm} against {result.control}: {_comparison_sentence(comparison)}"
+        f" {_sign_test_sentence(result.sides[metric][arm], arm, result.control)}"
         for metric, arms in result.metrics.items()
-        for arm, found in arms.items()
+        for arm, comparison in arms.items()
     ]
 
 
 def _sign_test_sentence(test: SignTest, arm: str, control: str) -> str:
-    return f"{test.arm:,} users credit {arm} more, {test.control:,} {control}, {test.alike:,} both alike (p = {test.p:.2g})."
+    return (
+        f"{test.arm:,} users credit {arm} more, {test.control:,} {control}, {test.alike:,} both alike"
+        f" (p = {test.p:.2g})."
+    )
 
 
 def format_lift(share: float | None) -> str:
-    """Return a lift as ``+1.23 %``; a dash where there is none."""
+    """Return a lift as ``+1.23 %``; a dash for None."""
     return "–" if share is None else f"{100 * share:+.2f} %"
 
 
 def format_lift_interval(low: float | None, high: float | None) -> str:
-    """Return ``[-0.10, +2.40]`` in percent."""
+    """Return an interval as ``[-0.10, +2.40]``, in percent."""
     return "[–∞, ∞]" if low is None or high is None else f"[{100 * low:+.2f}, {100 * high:+.2f}]"
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Return in a word or two how much can be said."""
+    """Return the conclusion in a word or two."""
     if comparison.lift is None:
         return "no lift"
-    way = "up" if comparison.lift > 0 else "down"
+    direction = "up" if comparison.lift > 0 else "down"
     if comparison.significant and comparison.sequential.significant:
-        return f"{way}, at any look"
+        return f"{direction}, at any look"
     if comparison.significant:
-        return f"{way}, if planned"
+        return f"{direction}, if planned"
     return "not shown"
 
 
 def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:
-    if readout.sample_ratio.ok:
+    check = readout.sample_ratio
+    if check.ok:
         return
-    arms = ", ".join(
-        f"{arm} {n:,} (planned {readout.sample_ratio.expected[arm]:,.0f})"
-        for arm, n in readout.sample_ratio.users.items()
-    )
+    arms = ", ".join(f"{arm} {n:,} (planned {check.expected[arm]:,.0f})" for arm, n in check.users.items())
     yield (
-        f"Believe nothing below yet: the arms are not as large as planned (p = {readout.sample_ratio.p:.1e}): {arms}. Who is in an"
-        " arm is then not chance, and neither is what they do. Find out who is missing, and why."
+        "Sample ratio mismatch: do not trust the results below. The arms are not as large as planned"
+        f" (p = {check.p:.1e}): {arms}. So who is in an arm is not random. Find out which users are missing, and why."
     )
 
 
 def _metric_sentences(readout: Readout) -> Iterator[str]:
     for metric, arms in readout.metrics.items():
-        for arm, found in arms.items():
-            yield f"{metric}, {arm}: {_comparison_sentence(found)}"
+        for arm, comparison in arms.items():
+            yield f"{metric}, {arm}: {_comparison_sentence(comparison)}"
 
 
 def _comparison_sentence(comparison: Comparison) -> str:
     if comparison.lift is None or comparison.error is None:
-        return f"nothing can be said: {comparison.reason}."
+        return f"no lift can be computed: {comparison.reason}."
     figures = f"{format_lift(comparison.lift)} {format_lift_interval(comparison.low, comparison.high)}"
-    way = "up" if comparison.lift > 0 else "down"
+    direction = "up" if comparison.lift > 0 else "down"
     if comparison.significant and comparison.sequential.significant:
-        return f"{way}, {figures}, whenever one looks."
+        return f"{direction}, {figures}, at any number of looks."
     if comparison.significant:
+        interval = format_lift_interval(comparison.sequential.low, comparison.sequential.high)
         return (
-            f"{way}, {figures}, if this look was planned from the start. Who looks more often cannot say so yet:"
-            f" {format_lift_interval(comparison.sequential.low, comparison.sequential.high)}."
+            f"{direction}, {figures}, if this look was planned from the start. At any number of looks it is not"
+            f" significant yet: {interval}."
         )
     if comparison.low is None:
-        return "nothing can be said yet: the control is not told apart from 0."
-    beside = (
-        ""
-        if comparison.p is None or comparison.p > 1 - LEVEL
-        else ": one of so many comparisons is often that far from 0"
-    )
+        return "no interval yet: the control is not significantly different from 0."
+    is_extreme = comparison.p is not None and comparison.p <= 1 - LEVEL
+    note = ": among so many comparisons, one is often that far from 0" if is_extreme else ""
+    detectable = f"{100 * _DETECTABLE_Z * comparison.error:.2f} %"
     return (
-        f"not shown to move, {figures}{beside}. These users show a lift of {100 * _DETECTABLE_Z * comparison.error:.2f} % four times"
-        " in five; nothing can be said of smaller ones yet."
+        f"no significant change, {figures}{note}. With these users, a lift of {detectable} is detected four times in"
+        " five; smaller ones need more users."
     )
 
 
 def _cohort_sentences(readout: Readout) -> Iterator[str]:
-    parts = {
+    cohorts_by_key = {
         (metric, arm): {cohort: metrics[metric][arm] for cohort, metrics in readout.cohorts.items()}
         for metric, arms in readout.metrics.items()
         for arm in arms
         if readout.cohorts
     }
-    apart = _adjust_p_values({key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in parts.items()})
-    for (metric, arm), cohorts in parts.items():
-        moved = [f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items() if one.significant]
-        p = apart.get((metric, arm))
+    adjusted = _adjust_p_values(
+        {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in cohorts_by_key.items()}
+    )
+    for (metric, arm), cohorts in cohorts_by_key.items():
+        significant = [f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items() if one.significant]
+        p = adjusted.get((metric, arm))
         if p is not None and p <= 1 - LEVEL:
-            every = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
-            yield f"{metric}, {arm}: not the same for all cohorts (p = {p:.2g}): {every}."
-        elif moved:
-            yield f"{metric}, {arm}: {', '.join(moved)}; no cohort is shown to differ from the others."
+            lifts = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
+            yield f"{metric}, {arm}: the lift differs between cohorts (p = {p:.2g}): {lifts}."
+        elif significant:
+            yield f"{metric}, {arm}: {', '.join(significant)}; the cohorts do not differ significantly."
 
 
 def _novelty_sentences(readout: Readout) -> Iterator[str]:
@@ -155,27 +153,27 @@ def _novelty_sentences(readout: Readout) -> Iterator[str]:
         for metric, arms in readout.metrics.items()
         for arm in arms
     }
-    trends = {key: found for key, days in by_days.items() if (found := novelty_trend(days)) is not None}
-    corrected = _adjust_p_values({key: p for key, (_, p) in trends.items()})
+    trends = {key: trend for key, days in by_days.items() if (trend := novelty_trend(days)) is not None}
+    adjusted = _adjust_p_values({key: p for key, (_, p) in trends.items()})
     for (metric, arm), (slope, _) in trends.items():
-        p = corrected[metric, arm]
+        p = adjusted[metric, arm]
         if p > 1 - LEVEL:
             continue
         lifts = [one.lift for one in by_days[metric, arm].values() if one.lift is not None]
-        way = "shrinks toward what will stay" if slope * lifts[0] < 0 else "grows"
+        direction = "shrinks" if slope * lifts[0] < 0 else "grows"
         yield (
-            f"{metric}, {arm}: the lift {way} with the days since the exposure (p = {p:.2g}): {format_lift(lifts[0])} on"
-            f" the first, {format_lift(lifts[-1])} at last."
+            f"{metric}, {arm}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
+            f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
         )
 
 
 def _adjust_p_values(p_values: Mapping[tuple[str, str], float | None]) -> dict[tuple[str, str], float]:
-    asked = {key: one for key, one in p_values.items() if one is not None}
-    return dict(zip(asked, adjust_holm(np.array(list(asked.values()))).tolist(), strict=True))
+    defined = {key: p for key, p in p_values.items() if p is not None}
+    return dict(zip(defined, adjust_holm(np.array(list(defined.values()))).tolist(), strict=True))
 
 
 def readout_record(readout: Readout) -> dict[str, Any]:
-    """Return a readout as JSON has it; what is not defined is null."""
+    """Return a readout as a JSON object; undefined values are null."""
     return {
         "control": readout.control,
         "srm": asdict(readout.sample_ratio),

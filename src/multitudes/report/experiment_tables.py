@@ -9,7 +9,7 @@ from rich.text import Text
 
 from multitudes.data.repairs import repair_text
 from multitudes.experiments.comparison import Comparison
-from multitudes.experiments.lift import LEVEL
+from multitudes.experiments.confidence_sequence import LEVEL
 from multitudes.experiments.readout import Comparisons, Readout
 from multitudes.experiments.summary import REPAIRS, conclusion, format_lift_interval, verdict
 from multitudes.report.evaluation_tables import plain_table
