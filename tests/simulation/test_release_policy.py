@@ -101,7 +101,8 @@ def test_slates_are_what_the_retriever_answers_and_what_users_did_since_counts(l
             items == [one.item_id for one in answer]
             and sources == [one.source for one in answer]
             and candidates.score_BN[user] == pytest.approx([one.score for one in answer])  # asked together: last digits
-            and candidates.interest_BN[user].tolist() == [-1 if one.interest is None else one.interest for one in answer]
+            and candidates.interest_BN[user].tolist()
+            == [-1 if one.interest is None else one.interest for one in answer]
             and topics == [one.interest_name if one.source == "explicit" else None for one in answer]
         )
     assert all(same[True])
