@@ -24,15 +24,59 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
 
 def test_the_check_sees_a_heavy_import():
     """Control: the same question about a room that needs them."""
-    assert {"polars", "numpy"} <= loaded_after("from multitudes import Prepared")
+    assert {"polars", "numpy"} <= loaded_after("from multitudes import PreparedData")
 
 
 @pytest.mark.parametrize(
     "module",
-    ["retrieve.retriever", "bulk.run", "release.store", "index.build", "data.prepare", "metrics.ranking"],
+    ["retrieval.retriever", "batch_inference.runner", "release.store", "index.factory", "data.prepare", "metrics.ranking"],
 )
 def test_serving_and_preparing_load_no_torch(module):
     assert "torch" not in loaded_after(f"import multitudes.{module}")
+
+
+BASE_INSTALL = """
+import sys
+EXTRAS = {"altair", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors", "torch", "uvicorn"}
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in EXTRAS:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def base_install(statement: str) -> str:
+    """Return what a statement prints in a fresh interpreter that finds no package of an extra."""
+    call = [sys.executable, "-c", BASE_INSTALL + statement]
+    return subprocess.run(call, capture_output=True, text=True, check=True).stdout
+
+
+def test_all_public_names_are_there_in_a_base_install():
+    names = base_install("from multitudes import *; print(*dir())").split()
+    assert set(multitudes.__all__) <= set(names)
+    assert base_install("import multitudes; print(hasattr(multitudes, 'Client'))") == "True\n"
+    page = base_install("import pydoc, multitudes; print(pydoc.plain(pydoc.render_doc(multitudes)))")
+    assert "Retriever" in page
+    assert "pip install 'multitudes[client]'" in page
+
+
+@pytest.mark.parametrize(
+    ("use", "extra"), [("train('prepared')", "train"), ("TrainedRun.open('run')", "train"), ("Client('url')", "client")]
+)
+def test_a_name_whose_extra_is_missing_says_so_when_it_is_used(use, extra):
+    code = f"import multitudes\ntry: multitudes.{use}\nexcept multitudes.errors.MissingError as error: print(error)"
+    assert base_install(code).endswith(f"pip install 'multitudes[{extra}]'\n")
+
+
+@pytest.mark.parametrize("old", ["Prepared", "evaluate_run", "pinnersage_run", "publish_run", "train_run"])
+def test_an_old_name_works_with_one_warning(old, monkeypatch):
+    with pytest.warns(DeprecationWarning, match=f"multitudes.{old} is now multitudes.") as caught:
+        value = getattr(multitudes, old)
+    assert value is getattr(multitudes, old)
+    assert len(caught) == 1
+    assert old not in multitudes.__all__
+    monkeypatch.delitem(vars(multitudes), old)
 
 
 def test_the_exported_names_are_those_of_all_and_exist():

@@ -23,8 +23,19 @@ from multitudes.errors import RenamedWarning, UsageError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# One section per verb that takes a configuration.
-SECTIONS = ("prepare", "spark", "model", "train", "execution", "pinnersage", "evaluate", "index", "retrieve")
+# Section of multitudes.toml -> "module:class" of its configuration, which is imported only when it is used:
+# [model], [train] and [execution] need the extra `train`.
+SECTIONS = {
+    "prepare": "multitudes.data.prepare:PrepareConfig",
+    "spark": "multitudes.data.spark_session:SparkConfig",
+    "model": "multitudes.nn.user_tower_config:UserTowerConfig",
+    "train": "multitudes.training.config:TrainConfig",
+    "execution": "multitudes.training.execution:ExecutionConfig",
+    "pinnersage": "multitudes.pinnersage.clustering:PinnerSageConfig",
+    "evaluate": "multitudes.evaluation.config:EvaluateConfig",
+    "index": "multitudes.index.factory:IndexConfig",
+    "retrieve": "multitudes.retrieval.config:RetrieveConfig",
+}
 
 
 class Config(BaseModel):
@@ -103,7 +114,7 @@ def read_sections(path: Path) -> dict[str, Any]:
     tables = load_toml(path, "write one with: multitudes init DIR")
     for name in tables:
         if name not in SECTIONS:
-            raise UsageError(f"{path}: unknown section [{name}]{suggestion(name, SECTIONS)}")
+            raise UsageError(f"{path}: unknown section [{name}]{suggestion(name, tuple(SECTIONS))}")
     return tables
 
 

@@ -1,7 +1,4 @@
-"""The sections of ``multitudes.toml`` and the configuration behind each; also the file itself, written from them.
-
-Names only: a configuration is imported when it is asked for; [model], [train] and [execution] need the extra ``train``.
-"""
+"""The file ``multitudes.toml`` with every setting, generated from the configuration of each section."""
 
 import json
 from collections.abc import Iterator
@@ -9,40 +6,29 @@ from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
+from multitudes.config import SECTIONS, Config
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from multitudes.config import Config
-
-SECTION_CONFIGS = {
-    "prepare": "multitudes.data.prepare:PrepareConfig",
-    "spark": "multitudes.data.spark_session:SparkConfig",
-    "model": "multitudes.nn.user_tower_config:UserTowerConfig",
-    "train": "multitudes.training.config:TrainConfig",
-    "execution": "multitudes.training.execution:ExecutionConfig",
-    "pinnersage": "multitudes.pinnersage.clustering:PinnerSageConfig",
-    "evaluate": "multitudes.evaluation.config:EvaluateConfig",
-    "index": "multitudes.index.factory:IndexConfig",
-    "retrieve": "multitudes.retrieval.config:RetrieveConfig",
-}
 _LINE_WIDTH = 110
 
 
-def section_config(section: str) -> type["Config"]:
-    """Return the configuration of ``section``.
+def section_config(section: str) -> type[Config]:
+    """Return the configuration class of a section.
 
     Raises:
-        ModuleNotFoundError: it needs a package that is not installed.
+        ModuleNotFoundError: the section needs a package that is not installed.
     """
-    module, name = SECTION_CONFIGS[section].split(":")
+    module, name = SECTIONS[section].split(":")
     config: type[Config] = getattr(import_module(module), name)
     return config
 
 
 def config_template() -> str:
-    """Return a ``multitudes.toml`` with every section and field, its default and its meaning."""
+    """Return the text of a ``multitudes.toml`` with every section, and each setting with its default and meaning."""
     lines = ["# Settings of multitudes. Every value below is the default; a line may be removed or changed.", ""]
-    for section in SECTION_CONFIGS:
+    for section in SECTIONS:
         try:
             config = section_config(section)
         except ModuleNotFoundError as error:
@@ -52,8 +38,8 @@ def config_template() -> str:
     return "\n".join(lines)
 
 
-def _table_lines(name: str, config: type["Config"]) -> Iterator[str]:
-    """Yield the lines of a table, then those of the tables within it, as TOML wants it."""
+def _table_lines(name: str, config: type[Config]) -> Iterator[str]:
+    """Yield the lines of a table, then those of its nested tables: TOML requires this order."""
     yield f"[{name}]"
     for field_name, field in config.model_fields.items():
         if _nested_config(field) is None:
@@ -76,15 +62,13 @@ def _field_lines(name: str, field: "FieldInfo") -> Iterator[str]:
     yield f"# {name} =" if default is None else f"{name} = {_toml(default)}"
 
 
-def _nested_config(field: "FieldInfo") -> type["Config"] | None:
-    from multitudes.config import Config
-
+def _nested_config(field: "FieldInfo") -> type[Config] | None:
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, Config) else None
 
 
 def _toml(value: object) -> str:
-    """Return ``value`` in TOML's notation, which is JSON's for texts, numbers, flags and lists."""
+    """Return a value in TOML syntax, which equals JSON for strings, numbers, booleans and lists."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):

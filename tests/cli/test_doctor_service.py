@@ -46,12 +46,12 @@ def before(parts: Dependencies, base: str = HERE, date: datetime | None = None) 
     return reply
 
 
-def visited(reply: Reply, url: str = HERE, key: str | None = None, **how) -> list[Finding]:
-    visit = ServiceProbe(url, key, httpx.MockTransport(reply))
+def findings_of(reply: Reply, url: str = HERE, key: str | None = None, **how) -> list[Finding]:
+    probe = ServiceProbe(url, key, httpx.MockTransport(reply))
     try:
-        return examine_service(visit, **how)
+        return examine_service(probe, **how)
     finally:
-        visit.close()
+        probe.close()
 
 
 def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
@@ -61,10 +61,10 @@ def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
 def test_a_service_that_is_well_is_said_to_be(parts):  # noqa: F811
     parts.measures.families.processes.set(1)
     parts.measures.families.build_info.labels("0").set(1)
-    findings = visited(before(parts))
+    findings = findings_of(before(parts))
     assert {finding.level for finding in findings} == {"ok", "note"}, findings
-    assert of(findings, "door") == [("note", "no key is asked for, on this machine")]
-    assert of(findings, "ready") == [("ok", "serves release 0001 with 20 items; the user states answer")]
+    assert of(findings, "access") == [("note", "no key is required, on this machine")]
+    assert of(findings, "ready") == [("ok", "serves release 0001 with 20 items; the user state store answers")]
     assert of(findings, "release") == [("ok", "version 0001, joint, 0 hours old")]
     [(_, text)] = of(findings, "answers")
     assert text.startswith("p50 ")
@@ -78,11 +78,11 @@ def test_nobody_or_somebody_else_at_the_address_is_told():
     def nobody(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused")
 
-    [finding] = visited(nobody)
+    [finding] = findings_of(nobody)
     assert (finding.level, finding.exit_code) == ("unavailable", 6)
-    assert "nobody answers (connection refused)" in finding.text
-    [finding] = visited(lambda _: httpx.Response(200, text="<html>"))
-    assert (finding.exit_code, "something else answers" in finding.text) == (6, True)
+    assert "no answer (connection refused)" in finding.text
+    [finding] = findings_of(lambda _: httpx.Response(200, text="<html>"))
+    assert (finding.exit_code, "something that is not a multitudes service" in finding.text) == (6, True)
 
 
 @pytest.fixture
@@ -94,24 +94,24 @@ def keyed(parts, tmp_path):  # noqa: F811
 
 def test_the_doors_of_a_service_that_others_reach(parts, keyed):  # noqa: F811
     with_keys, key, _ = keyed
-    assert of(visited(before(with_keys, ELSEWHERE), ELSEWHERE, key), "door") == [
-        ("warning", "no TLS: keys and ids travel in the clear; put a proxy with TLS before it"),
-        ("ok", "who has no key is refused"),
+    assert of(findings_of(before(with_keys, ELSEWHERE), ELSEWHERE, key), "access") == [
+        ("warning", "no TLS: keys and ids are sent in clear text; put a TLS proxy in front of it"),
+        ("ok", "requests without a key are rejected"),
     ]
     over_tls = ELSEWHERE.replace("http:", "https:")
     open_to_all = replace(parts, settings=ServeConfig.model_validate({"server": {"host": "0.0.0.0"}}))
-    found = of(visited(before(open_to_all, ELSEWHERE), over_tls), "door")
+    found = of(findings_of(before(open_to_all, ELSEWHERE), over_tls), "access")
     assert [level for level, _ in found] == ["ok", "warning"]
-    assert "whoever reaches it may read, write and forget" in found[1][1]
-    [_, (level, text)] = of(visited(before(parts, ELSEWHERE), ELSEWHERE), "door")
+    assert "anyone who can reach it may read, write and erase" in found[1][1]
+    [_, (level, text)] = of(findings_of(before(parts, ELSEWHERE), ELSEWHERE), "access")
     assert (level, "to serve others, make keys" in text) == ("warning", True)
 
 
 def test_without_the_right_key_it_is_said_which_is_needed(keyed):
     with_keys, _, writer = keyed
-    [(level, text)] = of(visited(before(with_keys)), "key")
+    [(level, text)] = of(findings_of(before(with_keys)), "key")
     assert (level, text.endswith("give --key, or set MULTITUDES_KEY")) == ("unavailable", True)
-    [(level, text)] = of(visited(before(with_keys), key=writer), "key")
+    [(level, text)] = of(findings_of(before(with_keys), key=writer), "key")
     assert "needs a key of scope read" in text
     assert writer not in text
 
@@ -119,7 +119,7 @@ def test_without_the_right_key_it_is_said_which_is_needed(keyed):
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (-4, "ok"), (90, "warning"), (-90, "warning")])
 def test_clocks_that_do_not_agree_are_told(ahead_s, level, parts):  # noqa: F811
     now = datetime.now(UTC).replace(microsecond=0)
-    findings = visited(before(parts, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
+    findings = findings_of(before(parts, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
     [(found, text)] = of(findings, "clock")
     assert found == level
     assert level == "ok" or f"{abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this machine" in text
@@ -127,8 +127,8 @@ def test_clocks_that_do_not_agree_are_told(ahead_s, level, parts):  # noqa: F811
 
 def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever):  # noqa: F811
     later = datetime.now(UTC) + timedelta(days=40)
-    [(level, text)] = of(visited(before(parts), now=lambda: later), "release")
-    assert (level, text) == ("warning", "version 0001, joint, 40 days old; does publishing still run?")
+    [(level, text)] = of(findings_of(before(parts), now=lambda: later), "release")
+    assert (level, text) == ("warning", "version 0001, joint, 40 days old; check that publishing still runs")
     record = {
         "serving": "0001",
         "current": "0002",
@@ -142,8 +142,8 @@ def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever): 
     def newer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=record) if request.url.path == "/v1/releases" else reply(request)
 
-    found = of(visited(newer, now=lambda: later), "release")
-    assert ("warning", "CURRENT names 0002, and 0001 serves: manifest.json: damaged") in found
+    found = of(findings_of(newer, now=lambda: later), "release")
+    assert ("warning", "CURRENT names 0002, but 0001 is served: manifest.json: damaged") in found
 
 
 def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
@@ -153,9 +153,9 @@ def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
     families.breaker_open.set(1)
     families.log_lost_rows.labels("served").inc(3)
     families.log_lost_rows.labels("events").inc(4)
-    findings = visited(before(parts))
+    findings = findings_of(before(parts))
     [(level, text)] = of(findings, "ready")
-    assert (level, "user states: the store is away" in text) == ("warning", True)
+    assert (level, "user state store: the store is away" in text) == ("warning", True)
     warnings = [text for level, text in of(findings, "metrics") if level == "warning"]
     assert len(warnings) == 2
     assert "(log_lost_rows_total: 7)" in warnings[1]
@@ -164,16 +164,16 @@ def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
 
 def test_an_overload_a_defect_and_lesser_answers_are_told(parts):  # noqa: F811
     parts.engine.error = OverloadError("no time; come again later", 1.0)
-    [(level, text)] = of(visited(before(parts)), "answers")
+    [(level, text)] = of(findings_of(before(parts)), "answers")
     assert (level, text) == ("warning", "10 of 10 requests were not answered: no time; come again later")
     parts.engine.error = KeyError("a defect")
-    findings = visited(before(parts))
+    findings = findings_of(before(parts))
     assert of(findings, "answers")[0][0] == "unavailable"
     assert max(finding.exit_code for finding in findings) == 6
     parts.engine.error = None
     lesser = replace(parts, engine=Lesser(parts.engine))
-    found = of(visited(before(lesser)), "answers")
-    assert found[1] == ("warning", "9 of 9 were less than the full method can give: to be in time: popular items")
+    found = of(findings_of(before(lesser)), "answers")
+    assert found[1] == ("warning", "9 of 9 were degraded: to be in time: popular items")
 
 
 class Lesser:
@@ -193,7 +193,7 @@ def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811
     def shut(request: httpx.Request) -> httpx.Response:
         return httpx.Response(403, text="no") if request.url.path == "/metrics" else reply(request)
 
-    [(level, text)] = of(visited(shut), "metrics")
+    [(level, text)] = of(findings_of(shut), "metrics")
     assert (level, "status 403" in text) == ("note", True)
 
 

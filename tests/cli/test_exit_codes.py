@@ -107,7 +107,7 @@ def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["file/within", "n" * 300])
 def test_2_an_output_where_nothing_can_lie(arguments, name, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
-    assert "give another place" in refused([*arguments, str(tmp_path / name)], 2, capsys)
+    assert "choose another path" in refused([*arguments, str(tmp_path / name)], 2, capsys)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 

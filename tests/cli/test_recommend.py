@@ -54,8 +54,8 @@ def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Pat
     arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,Opera", "--n", "2"]
     assert run(arguments) == 0
     out = capsys.readouterr().out
-    assert "items of the history that this release does not know: 1" in out
-    assert "followed topics that this release does not know: 1" in out
+    assert "unknown items in the history: 1" in out
+    assert "unknown followed topics: 1" in out
 
 
 def test_everybody_goes_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):

@@ -10,7 +10,6 @@ import pytest
 from multitudes.cli import output
 from multitudes.cli.main import run
 from multitudes.cli.output import StudyProgressLine, duration_text, shorten
-from multitudes.cli.train import MethodName, run_config
 from tests.study.small import study_file
 from tests.worlds import planted
 
@@ -26,6 +25,7 @@ uniform = 32
 [evaluate]
 max_users = 30
 """
+from multitudes.training.run_config import load_run_config
 
 
 class Standing:
@@ -130,6 +130,6 @@ def test_tune_writes_settings_that_train_takes(tmp_path, capsys):
     settings = tomllib.loads(out.read_text())
     assert settings["model"] == {"width": 16, "history": 10, "dropout": best["settings"]["model.dropout"]}
     assert settings["train"]["learning_rate"] == best["settings"]["train.learning_rate"]
-    taken = run_config(MethodName.SINGLE, 0, out)  # as `multitudes train --config` reads it
+    taken = load_run_config("single", 0, out)  # as `multitudes train --config` reads it
     assert taken.train.learning_rate == best["settings"]["train.learning_rate"]
     assert taken.model.dropout == best["settings"]["model.dropout"]

@@ -165,6 +165,6 @@ def test_a_damaged_file_of_changes_stops_a_publish(run: PinnerSageRun, changed: 
 
 def test_the_commands_say_what_was_taken_over(run: PinnerSageRun, changed: Path, capsys: pytest.CaptureFixture[str]):
     assert command(["publish", str(run.path), "--to", str(changed)]) == 0
-    assert "taken over: 2 items that came, 2 that were removed" in capsys.readouterr().out
+    assert "taken over: 2 added items, 2 removed" in capsys.readouterr().out
     assert command(["doctor", str(changed)]) == 0
     assert "taken over: 2 added, 2 removed" in " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""Candidates and interests as tables that a person reads: narrow terminals get fewer columns, not broken ones."""
+"""Candidates and interests as tables on a terminal; a narrow terminal gets fewer columns."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -9,62 +9,64 @@ if TYPE_CHECKING:
 
     from multitudes.retrieval.response import Interest, Recommendation
 
-_WIDE = 110  # columns of a terminal from which on everything is shown
-_JOINER = "\u200d"  # makes one sign of several
+_WIDE = 110  # a terminal of this many columns or more shows everything
+_JOINER = "\u200d"  # zero-width joiner: several code points, one glyph
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
-def print_recommendation(answer: "Recommendation", explain: bool, console: "Console | None" = None) -> None:
+def print_recommendation(recommendation: "Recommendation", explain: bool, console: "Console | None" = None) -> None:
     """Print a recommendation to ``console``, by default the terminal."""
     from rich.console import Console
     from rich.text import Text
 
     console = console or Console()
-    who = "somebody" if answer.user_id is None else f"user {answer.user_id}"
-    line = Text.assemble((who, "bold"), f"  ·  {len(answer.candidates)} candidates  ·  release {answer.release}")
+    who = "anonymous user" if recommendation.user_id is None else f"user {recommendation.user_id}"
+    line = Text.assemble(
+        (who, "bold"), f"  ·  {len(recommendation.candidates)} candidates  ·  release {recommendation.release}"
+    )
     console.print(line)
-    for note in _notes(answer):
+    for note in _notes(recommendation):
         console.print(Text(note, style="yellow"))
-    if explain and answer.interests:
+    if explain and recommendation.interests:
         console.print()
-        _print_interests(console, answer)
+        _print_interests(console, recommendation)
     console.print()
-    _print_candidates(console, answer, explain)
+    _print_candidates(console, recommendation, explain)
 
 
-def _notes(answer: "Recommendation") -> list[str]:
-    notes = [answer.reason] if answer.reason else []
-    if answer.unknown_items:
-        notes.append(f"items of the history that this release does not know: {answer.unknown_items}")
-    if answer.unknown_topics:
-        notes.append(f"followed topics that this release does not know: {answer.unknown_topics}")
+def _notes(recommendation: "Recommendation") -> list[str]:
+    notes = [recommendation.reason] if recommendation.reason else []
+    if recommendation.unknown_items:
+        notes.append(f"unknown items in the history: {recommendation.unknown_items}")
+    if recommendation.unknown_topics:
+        notes.append(f"unknown followed topics: {recommendation.unknown_topics}")
     return notes
 
 
-def _print_interests(console: "Console", answer: "Recommendation") -> None:
+def _print_interests(console: "Console", recommendation: "Recommendation") -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
-    brought = Counter(candidate.interest for candidate in answer.candidates)
+    n_candidates = Counter(candidate.interest for candidate in recommendation.candidates)
     columns = [_Column("#", 2, right=True), _Column("interest", 28 if wide else 20)]
     columns += [_Column("kind", 13)] if wide else []
     columns += [_Column("share", 15 if wide else 5), _Column("brings", 6, right=True)]
     columns += [_Column("from the history", 0)]
     columns += [_Column("newest", 14, right=True)] if wide else []
     rows: list[list[Text]] = []
-    for interest in answer.interests:
+    for interest in recommendation.interests:
         colour = _colour(interest.number)
         row = [Text(str(interest.number), style=colour), Text(_one_line(interest.name), style=f"bold {colour}")]
         row += [Text(interest.kind, style="dim")] if wide else []
         bar = "█" * round(interest.share * 10) if wide else ""
-        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(brought[interest.number]))]
+        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(n_candidates[interest.number]))]
         row += [_origin(interest)]
         row += [Text(_age_text(interest.age_days))] if wide else []
         rows.append(row)
     _print_table(console, columns, rows)
 
 
-def _print_candidates(console: "Console", answer: "Recommendation", explain: bool) -> None:
+def _print_candidates(console: "Console", recommendation: "Recommendation", explain: bool) -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
@@ -75,7 +77,7 @@ def _print_candidates(console: "Console", answer: "Recommendation", explain: boo
     columns += [_Column("id", 12, right=True), _Column("score", 9, right=True)] if numbers else []
     columns += [_Column("found by", 16 if wide else 10)] if explain else []
     rows: list[list[Text]] = []
-    for candidate in answer.candidates:
+    for candidate in recommendation.candidates:
         colour = _colour(candidate.interest)
         row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
         row += [Text(_one_line(candidate.interest_name or candidate.source), style=colour)] if explain else []
@@ -87,7 +89,7 @@ def _print_candidates(console: "Console", answer: "Recommendation", explain: boo
 
 
 class _Column(NamedTuple):
-    """One column of a table; a width of 0 takes what the others leave."""
+    """One column of a table; width 0 takes the remaining space."""
 
     heading: str
     width: int
@@ -95,15 +97,15 @@ class _Column(NamedTuple):
 
 
 def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[Text]]") -> None:
-    """Print rows of fixed widths; what does not fit ends in an ellipsis."""
+    """Print rows of fixed widths; a text that does not fit ends in an ellipsis."""
     from rich.table import Table
 
-    left = console.width - sum(column.width + 2 for column in columns)
+    remaining = console.width - sum(column.width + 2 for column in columns)
     widest = max((row[i].cell_len for row in rows for i, c in enumerate(columns) if c.width == 0), default=1)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for column in columns:
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        width = column.width or max(8, len(column.heading), min(left, widest))
+        width = column.width or max(8, len(column.heading), min(remaining, widest))
         table.add_column(column.heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*row)
@@ -111,12 +113,12 @@ def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[
 
 
 def _origin(interest: "Interest") -> "Text":
-    """Say where an interest comes from: example items, or its kind where it has none."""
+    """Return the origin of an interest: example items, or its kind if it has none."""
     from rich.text import Text
 
     if interest.items:
         return Text(_one_line(_example_titles(interest.items, interest.n_items)))
-    origin = {"explicit": "a topic that the user follows", "unconditioned": "everything together"}
+    origin = {"explicit": "a topic that the user follows", "unconditioned": "the entire history"}
     return Text(origin.get(interest.kind, ""), style="dim")
 
 
@@ -126,7 +128,7 @@ def _example_titles(titles: tuple[str, ...], n_items: int) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return a name with spaces for what would break the row or tell the terminal something: line ends, escapes."""
+    """Return a text with spaces in place of line ends and terminal escapes."""
     return "".join(c if c.isprintable() or c == _JOINER else " " for c in text)
 
 

@@ -1,9 +1,4 @@
-"""The demo's folder: its settings, and that it is there as a whole or not at all.
-
-How the demo's joint model compares with what stands beside it, whatever came out.
-
-``multitudes demo``: the whole path on MovieLens-small, which is shipped with the package.
-"""
+"""``multitudes demo``: every step from tables to recommendations, on MovieLens-small, which the package contains."""
 
 import shutil
 import tempfile
@@ -16,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+
+if TYPE_CHECKING:
+    from multitudes.data.prepared import PreparedData
+    from multitudes.retrieval.response import Recommendation
 
 SETTINGS = """\
 # The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends within a minute.
@@ -43,25 +42,69 @@ in_batch = 256
 uniform = 256
 validate_users = 200
 """
-SETTINGS_FILE = "demo.toml"  # also tells that a folder was written by the demo
+SETTINGS_FILE = "demo.toml"  # its presence also marks a folder as written by the demo
 _UNFINISHED_FILE = ".unfinished"
+
+# The systems that joint is compared with, each with a short explanation.
+COMPARED_WITH = {
+    "single": "a model with one vector per user",
+    "round_robin": "joint's vectors blended turn by turn, as in the table above",
+    "random_partition": "joint's own tower, with a random partition of the history",
+    "averaged": "joint's vectors averaged into one query",
+    "covisit": "items that often occur together with the user's own, without training",
+    "popularity": "the same list for everyone",
+}
+
+_SAMPLE = "movielens-small"
+_METHODS = ("joint", "single")
+_CANDIDATES = 20
+_SVG_COLUMNS = 132
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Run all steps on the films of MovieLens-small.
+
+    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step.
+    """
+    from multitudes.extras import require_extra
+
+    require_extra("train", "report")
+    start = time.perf_counter()
+    with create_demo_folder(out, overwrite):
+        prepared = _prepare(out)
+        for method in _METHODS:
+            _train(out, prepared, method)
+        for method in _METHODS:
+            _evaluate(out, method)
+        _publish(out)
+        recommendation = _recommend(out)
+        _report(out)
+        block = print_comparison(out)
+    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s")
+    _print_next_steps(out, recommendation)
+    if json:
+        print_json({"out": str(out), "user_id": recommendation.user_id, **block})
 
 
 @contextmanager
 def create_demo_folder(out: Path, overwrite: bool) -> Iterator[None]:
-    """Make ``out``, and remove it again unless the block ends well.
+    """Create ``out``, and remove it again if the block fails.
 
-    The folder is written in its own place because runs remember where their data lies. A file marks it as unfinished,
-    so that what a killed demo left behind is replaced by the next one.
+    The folder is written in place, because runs record the path of their data. A marker file says that it is
+    unfinished, so the next demo replaces what a killed demo has left.
 
     Raises:
-        UsageError: ``out`` exists and is not a folder of the demo, or is one and ``overwrite`` is off.
+        UsageError: ``out`` exists and was not written by the demo, or was, and ``overwrite`` is off.
     """
     _remove_earlier_demo(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     try:
         (out / _UNFINISHED_FILE).touch()
-        (out / SETTINGS_FILE).write_text(SETTINGS, encoding="utf-8")
+        _settings_file(out).write_text(SETTINGS, encoding="utf-8")
         yield
         (out / _UNFINISHED_FILE).unlink()
     except BaseException:
@@ -75,121 +118,22 @@ def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     unfinished = (out / _UNFINISHED_FILE).is_file()
-    if not unfinished and not (out / SETTINGS_FILE).is_file():
+    if not unfinished and not _settings_file(out).is_file():
         raise UsageError(f"{out}: exists and was not written by the demo; choose another folder with --out")
     if not unfinished and not overwrite:
         raise UsageError(f"{out}: holds an earlier demo; replace it with --overwrite, or choose another with --out")
-    # Moved aside first: a half-deleted folder under this name would not be recognised as the demo's.
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as aside:
-        out.rename(Path(aside) / out.name)
-
-
-# What joint is set beside, with a word on each.
-COMPARED_WITH = {
-    "single": "a model with one vector per user",
-    "round_robin": "joint's vectors blended turn by turn, as in the table above",
-    "random_partition": "joint's own tower, the history parted at random",
-    "averaged": "joint's vectors averaged into one query",
-    "covisit": "items that were often visited together with a user's own, nothing learned",
-    "popularity": "the same list for everyone",
-}
-
-
-def print_comparison(out: Path) -> dict[str, Any]:
-    """Print how joint compares, whatever came out, and return the figures."""
-    from rich.console import Console
-
-    from multitudes.report.evaluation_tables import methods_table
-
-    block = comparison(out)
-    console = Console()
-    console.print()
-    console.print(methods_table(block, "joint", console.width))
-    for sentence in comparison_sentences(block):
-        typer.echo(sentence)
-    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
-    return block
-
-
-def comparison(out: Path) -> dict[str, Any]:
-    """Return joint's block of figures with the separately trained single among the methods."""
-    from multitudes.evaluation.compare import compare, read_result
-
-    joint, single = (read_result(out / method, "test") for method in ("joint", "single"))
-    kind = joint["targets"]
-    against = compare([out / "joint"], [out / "single"])["differences"][kind]
-    methods = joint["methods"] | {"single": single["methods"]["single"]}
-    differences = joint["differences"] | {"single": against}
-    return {
-        "targets": kind,
-        "budget": joint["budget"],
-        "users": joint["users"],
-        "methods": {name: methods[name] for name in ("joint", *COMPARED_WITH)},
-        "differences": {name: differences[name] for name in COMPARED_WITH},
-    }
-
-
-def comparison_sentences(block: dict[str, Any]) -> list[str]:
-    """Say for each comparison what the interval allows to say, and no more."""
-    from multitudes.report.formatting import excludes_zero, format_difference
-
-    found = []
-    for name, meaning in COMPARED_WITH.items():
-        gain = block["differences"][name][f"hr@{block['budget']}"]
-        verdict = "is not shown to differ from"
-        if excludes_zero(gain):
-            verdict = "finds more than" if gain["mean"] > 0 else "finds less than"
-        found.append(f"joint {verdict} {name}, {meaning}: {format_difference(gain)}")
-    return found
-
-
-if TYPE_CHECKING:
-    from multitudes.data.prepared import PreparedData
-    from multitudes.retrieval.response import Recommendation
-
-_SAMPLE = "movielens-small"
-_METHODS = ("joint", "single")
-_CANDIDATES = 20
-_SVG_COLUMNS = 132
-
-
-def demo_command(
-    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Show the whole path on the films of MovieLens-small.
-
-    Prepare, train, evaluate, publish, recommend, report: each step with the command that does the same.
-    """
-    from multitudes.cli.extras import require_report, require_torch
-
-    require_torch()
-    require_report()
-    began = time.perf_counter()
-    with create_demo_folder(out, overwrite):
-        prepared = _prepare(out)
-        for method in _METHODS:
-            _train(out, prepared, method)
-        for method in _METHODS:
-            _evaluate(out, method)
-        _publish(out)
-        answer = _recommend(out)
-        _report(out)
-        block = print_comparison(out)
-    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - began:.0f} s")
-    _print_next_steps(out, answer)
-    if json:
-        print_json({"out": str(out), "user_id": answer.user_id, **block})
-
-
-def _print_step(call: str) -> None:
-    """Print the command that does the same as the step that follows."""
-    typer.secho(f"\n$ multitudes {call}", bold=True)
+    # Renamed before it is deleted: a half-deleted folder with this name would no longer be known as the demo's.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as trash:
+        out.rename(Path(trash) / out.name)
 
 
 def _settings_file(out: Path) -> Path:
     return out / SETTINGS_FILE
+
+
+def _print_step(call: str) -> None:
+    """Print the command that does the same as the next step."""
+    typer.secho(f"\n$ multitudes {call}", bold=True)
 
 
 def _prepare(out: Path) -> "PreparedData":
@@ -198,23 +142,23 @@ def _prepare(out: Path) -> "PreparedData":
     from multitudes.data.prepare import PrepareConfig, prepare
     from multitudes.data.sample import sample_path
 
-    data = sample_path(_SAMPLE)
-    _print_step(f"prepare {data} --out {out}/prepared --config {_settings_file(out)}")
+    data, settings = sample_path(_SAMPLE), _settings_file(out)
+    _print_step(f"prepare {data} --out {out}/prepared --config {settings}")
     with progress_bar("prepare") as progress:
-        prepared = prepare(
-            data, out / "prepared", load_section(_settings_file(out), "prepare", PrepareConfig), progress
-        )
+        prepared = prepare(data, out / "prepared", load_section(settings, "prepare", PrepareConfig), progress)
     print_prepared(prepared)
     return prepared
 
 
 def _train(out: Path, prepared: "PreparedData", method: str) -> None:
-    from multitudes.cli.train import MethodName, print_run, run_config
+    from multitudes.cli.train import print_run
     from multitudes.training.loop import train
+    from multitudes.training.run_config import load_run_config
 
-    _print_step(f"train {out}/prepared --method {method} --out {out}/{method} --config {_settings_file(out)}")
+    settings = _settings_file(out)
+    _print_step(f"train {out}/prepared --method {method} --out {out}/{method} --config {settings}")
     with progress_bar(f"train {method}") as progress:
-        train(prepared, run_config(MethodName(method), 0, _settings_file(out)), out / method, progress=progress)
+        train(prepared, load_run_config(method, 0, settings), out / method, progress=progress)
     print_run(out / method)
 
 
@@ -238,12 +182,12 @@ def _publish(out: Path) -> None:
 
     _print_step(f"publish {out}/joint --to {out}/releases")
     with progress_bar("publish") as progress:
-        done = publish(out / "joint", out / "releases", progress=progress)
-    print_published(out / "releases", done)
+        published = publish(out / "joint", out / "releases", progress=progress)
+    print_published(out / "releases", published)
 
 
 def _recommend(out: Path) -> "Recommendation":
-    """Recommend to the first user of the evaluation's sample, who was drawn and not chosen."""
+    """Recommend to the first user of the evaluation's random sample, so the example is not hand-picked."""
     from multitudes.cli.candidates_table import print_recommendation
     from multitudes.config import load_section
     from multitudes.evaluation.compare import read_result
@@ -254,14 +198,14 @@ def _recommend(out: Path) -> "Recommendation":
     call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
     _print_step(f"{call} --config {_settings_file(out)}")
     retriever = Retriever.open(out / "releases", load_section(_settings_file(out), "retrieve", RetrieveConfig))
-    answer = retriever.recommend(user, n=_CANDIDATES)
-    print_recommendation(answer, explain=True)
-    (out / "recommend.svg").write_text(_table_svg(answer, f"multitudes {call}"), encoding="utf-8")
-    return answer
+    recommendation = retriever.recommend(user, n=_CANDIDATES)
+    print_recommendation(recommendation, explain=True)
+    (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {call}"), encoding="utf-8")
+    return recommendation
 
 
-def _table_svg(answer: "Recommendation", title: str) -> str:
-    """Return the table as the picture of a terminal, which asks the network for nothing."""
+def _table_svg(recommendation: "Recommendation", title: str) -> str:
+    """Return the printed table as an SVG of a terminal, without references to the network."""
     import re
     from io import StringIO
 
@@ -270,8 +214,8 @@ def _table_svg(answer: "Recommendation", title: str) -> str:
     from multitudes.cli.candidates_table import print_recommendation
 
     console = Console(record=True, width=_SVG_COLUMNS, file=StringIO(), force_terminal=True)
-    print_recommendation(answer, explain=True, console=console)
-    # rich names web fonts; without them the reader's own fixed-width font is taken.
+    print_recommendation(recommendation, explain=True, console=console)
+    # rich links web fonts; without them the browser takes its own fixed-width font.
     return re.sub(r"@font-face {.*?}\s*", "", console.export_svg(title=title, unique_id="table"), flags=re.DOTALL)
 
 
@@ -283,10 +227,59 @@ def _report(out: Path) -> None:
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
 
 
-def _print_next_steps(out: Path, answer: "Recommendation") -> None:
-    films = ",".join(str(candidate.item_id) for candidate in answer.candidates[:2])
+def print_comparison(out: Path) -> dict[str, Any]:
+    """Print how joint compares with the other systems, whatever the outcome, and return the figures."""
+    from rich.console import Console
+
+    from multitudes.report.evaluation_tables import methods_table
+
+    block = comparison(out)
+    console = Console()
+    console.print()
+    console.print(methods_table(block, "joint", console.width))
+    for sentence in comparison_sentences(block):
+        typer.echo(sentence)
+    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
+    return block
+
+
+def comparison(out: Path) -> dict[str, Any]:
+    """Return joint's figures, with the separately trained single among the methods."""
+    from multitudes.evaluation.compare import compare, read_result
+
+    joint, single = (read_result(out / method, "test") for method in ("joint", "single"))
+    kind = joint["targets"]
+    joint_minus_single = compare([out / "joint"], [out / "single"])["differences"][kind]
+    methods = joint["methods"] | {"single": single["methods"]["single"]}
+    differences = joint["differences"] | {"single": joint_minus_single}
+    return {
+        "targets": kind,
+        "budget": joint["budget"],
+        "users": joint["users"],
+        "methods": {name: methods[name] for name in ("joint", *COMPARED_WITH)},
+        "differences": {name: differences[name] for name in COMPARED_WITH},
+    }
+
+
+def comparison_sentences(block: dict[str, Any]) -> list[str]:
+    """Return one sentence for each comparison; none claims more than its interval shows."""
+    from multitudes.report.formatting import excludes_zero, format_difference
+
+    sentences = []
+    for name, meaning in COMPARED_WITH.items():
+        difference = block["differences"][name][f"hr@{block['budget']}"]
+        verdict = "is not shown to differ from"
+        if excludes_zero(difference):
+            verdict = "finds more than" if difference["mean"] > 0 else "finds less than"
+        sentences.append(f"joint {verdict} {name}, {meaning}: {format_difference(difference)}")
+    return sentences
+
+
+def _print_next_steps(out: Path, recommendation: "Recommendation") -> None:
+    films = ",".join(str(candidate.item_id) for candidate in recommendation.candidates[:2])
+    call = f"multitudes recommend {out}/releases --history {films} --followed-topics Horror,Comedy --explain --n 20"
     typer.echo("try next:")
     typer.echo(f"  open {out}/report.html in a browser")
-    typer.echo(f"  multitudes recommend {out}/releases --history {films} --follows Horror,Comedy --explain --n 20")
+    typer.echo(f"  {call}")
     typer.echo(f"  multitudes evaluate {out}/joint --against {out}/single")
     typer.echo("  multitudes init my-data   (your own events: a commented configuration and example tables)")

@@ -1,6 +1,5 @@
-"""``multitudes doctor``: is the release sound, are the settings safe, is the service well, what is missing?"""
+"""``multitudes doctor``: check a release, the settings of a service, a running service and the installed extras."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,36 +10,26 @@ from multitudes.cli.output import print_json
 if TYPE_CHECKING:
     from multitudes.release.inspection import Finding
 
-_EXTRA_MODULES = {
-    "train": ("torch", "safetensors", "onnx", "onnxscript"),
-    "report": ("altair", "vl_convert"),
-    "study": ("optuna",),
-    "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client"),
-    "client": ("httpx",),
-    "milvus": ("pymilvus",),
-}
 _LEVEL_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow"}
 
 
 def doctor_command(
     releases: Annotated[Path | None, typer.Argument(help="Folder of releases.")] = None,
-    version: Annotated[str | None, typer.Option(help="Version; by default the one that serves.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version; default: the current release.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings of the service to look at, see docs/service.md.")
+        Path | None, typer.Option(help="Settings file of a service to check, see docs/service.md.")
     ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="A running service to look at, such as http://127.0.0.1:8000.")
-    ] = None,
+    url: Annotated[str | None, typer.Option(help="URL of a running service, such as http://127.0.0.1:8000.")] = None,
     key: Annotated[
         str | None,
-        typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for it; better from MULTITUDES_KEY."),
+        typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for --url; better given as MULTITUDES_KEY."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Examine a release, the settings of a service, or a service.
+    """Check a release, the settings of a service, or a service.
 
-    Of a release: every byte, its index, its items. One line for each finding. The exit code is that of the worst:
-    4 damaged, 5 something missing, 6 an index server or a service that does not answer.
+    Of a release it checks every file, the index and the items. It prints one line for each finding. The exit code is
+    that of the worst: 4 damaged, 5 something missing, 6 an index server or a service that does not answer.
     """
     from multitudes.errors import UsageError
 
@@ -50,13 +39,13 @@ def doctor_command(
         *_release_findings(releases, version),
         *_settings_findings(config, releases, version),
         *_service_findings(url, key),
-        *_extras_findings(),
+        _extras_finding(),
     ]
     code = max(finding.exit_code for finding in findings)
     _print_findings(findings)
     if json:
-        looked_at = {"releases": releases and str(releases), "config": config and str(config), "url": url}
-        print_json(looked_at | {"exit_code": code, "findings": [f._asdict() for f in findings]})
+        subjects = {"releases": releases and str(releases), "config": config and str(config), "url": url}
+        print_json(subjects | {"exit_code": code, "findings": [finding._asdict() for finding in findings]})
     if code:
         raise typer.Exit(code)
 
@@ -71,21 +60,20 @@ def _release_findings(releases: Path | None, version: str | None) -> "list[Findi
 def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
     import os
 
-    from multitudes.cli.extras import require_serve
+    from multitudes.extras import require_extra
 
     if config is None:
         return []
-    require_serve()
+    require_extra("serve")
     from multitudes.service.settings import load_settings
     from multitudes.service.settings_audit import audit_settings
 
-    return audit_settings(
-        load_settings(config, os.environ, {}), config, None if releases is None else _history_length(releases, version)
-    )
+    history_length = None if releases is None else _history_length(releases, version)
+    return audit_settings(load_settings(config, os.environ, {}), config, history_length)
 
 
 def _history_length(releases: Path, version: str | None) -> int | None:
-    """Return how many events the release reads of a user; None where it cannot tell."""
+    """Return how many events of a user the release reads; None if its manifest cannot be read."""
     from multitudes.errors import ArtefactError
     from multitudes.release import manifest
     from multitudes.release.store import ReleaseStore
@@ -99,27 +87,27 @@ def _history_length(releases: Path, version: str | None) -> int | None:
 def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
     if url is None:
         return []
-    from multitudes.cli.extras import require_client
+    from multitudes.extras import require_extra
 
-    require_client()
+    require_extra("client")
     from multitudes.cli.doctor_service import ServiceProbe, examine_service
 
-    visit = ServiceProbe(url, key)
+    probe = ServiceProbe(url, key)
     try:
-        return examine_service(visit)
+        return examine_service(probe)
     finally:
-        visit.close()
+        probe.close()
 
 
-def _extras_findings() -> "list[Finding]":
+def _extras_finding() -> "Finding":
+    from multitudes.extras import missing_extras
     from multitudes.release.inspection import Finding
 
-    lacking = [extra for extra, names in _EXTRA_MODULES.items() if not all(find_spec(name) for name in names)]
-    if not lacking:
-        return [Finding("ok", "extras", "all are installed")]
-    return [
-        Finding("note", "extras", f"not installed: {', '.join(lacking)}; pip install 'multitudes[{','.join(lacking)}]'")
-    ]
+    missing = missing_extras()
+    if not missing:
+        return Finding("ok", "extras", "all are installed")
+    install = f"pip install 'multitudes[{','.join(missing)}]'"
+    return Finding("note", "extras", f"not installed: {', '.join(missing)}; {install}")
 
 
 def _print_findings(findings: "list[Finding]") -> None:

@@ -1,4 +1,4 @@
-"""A running service, looked at from outside, as a client and as whoever has no key would see it."""
+"""Checks of a running service from outside: what a client sees, with a key and without."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -18,34 +18,39 @@ if TYPE_CHECKING:
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _N_REQUESTS: Final = 10
 _TIMEOUT_S: Final = 10.0
-_MAX_SKEW_S: Final = 5.0  # the time of an answer is told in whole seconds
+_MAX_SKEW_S: Final = 5.0  # the Date header counts whole seconds
 _MAX_AGE_DAYS: Final = 30
 
 
 class HttpResponse(NamedTuple):
-    """What came back."""
+    """A response of the service, or status 0 if there was none."""
 
     status: int
-    record: Any  # the body as JSON, None where it is none
+    record: Any  # the body as JSON; None if it is not JSON
     text: str
     date: str | None
     seconds: float
 
     @property
     def message(self) -> str:
-        """What is said where something was refused."""
+        """The error message of the service, or the status if it sent none."""
         error = self.record.get("error") if isinstance(self.record, dict) else None
         return str(error["message"]) if isinstance(error, dict) else f"status {self.status}"
 
 
 class ServiceProbe:
-    """Asks one service, with a key or without; every request has a deadline."""
+    """Sends requests to one service, with or without a key; each has a timeout."""
 
     def __init__(self, url: str, key: str | None, transport: "httpx.BaseTransport | None" = None) -> None:
-        """Set up.
+        """Open a connection pool; nothing is sent yet.
+
+        Args:
+            url: of the service.
+            key: API key; None: without.
+            transport: replaces the network in tests.
 
         Raises:
-            UsageError: the address is none, or the key.
+            UsageError: the URL or the key is malformed.
         """
         import httpx
 
@@ -60,7 +65,7 @@ class ServiceProbe:
         self._http = httpx.Client(base_url=url, transport=transport, timeout=_TIMEOUT_S)
 
     def request(self, path: str, body: dict[str, Any] | None = None, *, send_key: bool = True) -> HttpResponse:
-        """Ask once; status 0 and the reason as text where nobody answers."""
+        """Send one request: GET, or POST with a JSON body; without a response, the status is 0 and the text says why."""
         import httpx
 
         headers = self._auth_headers if send_key else {}
@@ -84,137 +89,138 @@ class ServiceProbe:
 
 
 def examine_service(probe: ServiceProbe, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "list[Finding]":
-    """Look at a service from all sides; it is asked for ten answers to nobody in particular."""
+    """Return findings about a service; ten requests of an anonymous user are part of the check."""
     alive = probe.request("/healthz")
     if alive.status == 0:
-        return [
-            _finding("unavailable", "reach", f"nobody answers ({alive.text}); is it running, is the address right?")
-        ]
-    if not isinstance(alive.record, dict) or "checks" not in alive.record:
-        text = f"something else answers, with status {alive.status}; is this the address of a multitudes service?"
+        text = f"no answer ({alive.text}); check that the service runs, and the URL"
         return [_finding("unavailable", "reach", text)]
-    found = [
+    if not isinstance(alive.record, dict) or "checks" not in alive.record:
+        text = f"status {alive.status} from something that is not a multitudes service; check the URL"
+        return [_finding("unavailable", "reach", text)]
+    findings = [
         _finding("ok", "reach", f"answers in {alive.seconds * 1e3:.0f} ms"),
         *_check_access(probe),
         _check_clock(alive, now()),
+        _check_readiness(probe.request("/readyz")),
     ]
-    found.append(_check_readiness(probe.request("/readyz")))
     releases = probe.request("/v1/releases")
     if releases.status != 200:
         advice = "" if probe.has_key else "; give --key, or set MULTITUDES_KEY"
-        return [*found, _finding("unavailable", "key", f"{releases.message}{advice}")]
+        return [*findings, _finding("unavailable", "key", f"{releases.message}{advice}")]
     return [
-        *found,
+        *findings,
         *_check_releases(releases.record, now()),
         *_check_recommendations(probe),
         *_check_metrics(probe.request("/metrics")),
     ]
 
 
-def _check_access(visit: ServiceProbe) -> "Iterator[Finding]":
-    if visit.tls:
-        yield _finding("ok", "door", "TLS, with a certificate that is good")
-    elif not visit.is_local:
-        yield _finding("warning", "door", "no TLS: keys and ids travel in the clear; put a proxy with TLS before it")
-    stranger = visit.request("/v1/releases", send_key=False)
-    if stranger.status in {401, 403}:
-        yield _finding("ok", "door", "who has no key is refused")
-    elif stranger.status == 421:
-        yield _finding("warning", "door", f"{stranger.message}; to serve others, make keys with `multitudes key`")
-    elif visit.is_local:
-        yield _finding("note", "door", "no key is asked for, on this machine")
+def _check_access(probe: ServiceProbe) -> "Iterator[Finding]":
+    if probe.tls:
+        yield _finding("ok", "access", "TLS with a valid certificate")
+    elif not probe.is_local:
+        yield _finding(
+            "warning", "access", "no TLS: keys and ids are sent in clear text; put a TLS proxy in front of it"
+        )
+    without_key = probe.request("/v1/releases", send_key=False)
+    if without_key.status in {401, 403}:
+        yield _finding("ok", "access", "requests without a key are rejected")
+    elif without_key.status == 421:
+        yield _finding("warning", "access", f"{without_key.message}; to serve others, make keys with `multitudes key`")
+    elif probe.is_local:
+        yield _finding("note", "access", "no key is required, on this machine")
     else:
-        text = "no key is asked for: whoever reaches it may read, write and forget; make keys with `multitudes key`"
-        yield _finding("warning", "door", text)
+        text = "no key is required: anyone who can reach it may read, write and erase; make keys with `multitudes key`"
+        yield _finding("warning", "access", text)
 
 
-def _check_clock(answer: HttpResponse, now: datetime) -> "Finding":
-    if answer.date is None:
-        return _finding("note", "clock", "the service does not tell the time")
-    skew_s = (parsedate_to_datetime(answer.date) - now).total_seconds()
+def _check_clock(response: HttpResponse, now: datetime) -> "Finding":
+    if response.date is None:
+        return _finding("note", "clock", "the service sends no Date header")
+    skew_s = (parsedate_to_datetime(response.date) - now).total_seconds()
     if abs(skew_s) <= _MAX_SKEW_S:
         return _finding("ok", "clock", f"agrees with this machine within {_MAX_SKEW_S:g} s")
-    text = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} this machine; times of events will not agree"
-    return _finding("warning", "clock", f"{text}; let both follow one time server")
+    text = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} this machine; times of events will be wrong"
+    return _finding("warning", "clock", f"{text}; synchronise both clocks")
 
 
-def _check_readiness(answer: HttpResponse) -> "Finding":
-    if answer.status != 200 or not isinstance(answer.record, dict):
-        return _finding("unavailable", "ready", f"not ready: {answer.message}")
-    checks = answer.record["checks"]
+def _check_readiness(response: HttpResponse) -> "Finding":
+    if response.status != 200 or not isinstance(response.record, dict):
+        return _finding("unavailable", "ready", f"not ready: {response.message}")
+    checks = response.record["checks"]
     text = f"serves release {checks['release']} with {checks['items']:,} items"
     if checks["state"] == "ok":
-        return _finding("ok", "ready", f"{text}; the user states answer")
-    return _finding("warning", "ready", f"{text}; user states: {checks['state']}")
+        return _finding("ok", "ready", f"{text}; the user state store answers")
+    return _finding("warning", "ready", f"{text}; user state store: {checks['state']}")
 
 
 def _check_releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":
     serving, current = record["serving"], record["current"]
-    own = next((one for one in record["versions"] if one["serves"]), None)
-    if own is not None and own["created_at"] is not None:
-        days = (now - datetime.fromisoformat(own["created_at"])).total_seconds() / 86_400
+    release = next((version for version in record["versions"] if version["serves"]), None)
+    if release is not None and release["created_at"] is not None:
+        days = (now - datetime.fromisoformat(release["created_at"])).total_seconds() / 86_400
         age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
-        text = f"version {serving}, {own['method']}, {age} old"
-        old = days > _MAX_AGE_DAYS
-        yield _finding("warning" if old else "ok", "release", f"{text}; does publishing still run?" if old else text)
+        text = f"version {serving}, {release['method']}, {age} old"
+        if days > _MAX_AGE_DAYS:
+            yield _finding("warning", "release", f"{text}; check that publishing still runs")
+        else:
+            yield _finding("ok", "release", text)
     if current is not None and current != serving:
-        problem = next((one["problem"] for one in record["versions"] if one["version"] == current), None)
-        why = problem or "it is being opened, or was refused; the journal says which"
-        yield _finding("warning", "release", f"CURRENT names {current}, and {serving} serves: {why}")
+        problem = next((version["problem"] for version in record["versions"] if version["version"] == current), None)
+        why = problem or "it is being opened, or was rejected; see the journal"
+        yield _finding("warning", "release", f"CURRENT names {current}, but {serving} is served: {why}")
 
 
-def _check_recommendations(visit: ServiceProbe) -> "Iterator[Finding]":
-    """Ask for somebody without a past, and then for somebody who likes what that one got."""
-    name, history, answers = f"doctor-{uuid4().hex[:8]}", list[object](), list[HttpResponse]()
+def _check_recommendations(probe: ServiceProbe) -> "Iterator[Finding]":
+    """Send one request without a history, then requests whose history is the top of the first response."""
+    name, history, responses = f"doctor-{uuid4().hex[:8]}", list[object](), list[HttpResponse]()
     for n in range(_N_REQUESTS):
-        answer = visit.request("/v1/recommend", {"history": history, "n": 20, "request_id": f"{name}-{n}"})
-        answers.append(answer)
-        if n == 0 and answer.status == 200:
-            history = [candidate["item_id"] for candidate in answer.record["candidates"][:5]]
-    good = [answer for answer in answers if answer.status == 200]
+        response = probe.request("/v1/recommend", {"history": history, "n": 20, "request_id": f"{name}-{n}"})
+        responses.append(response)
+        if n == 0 and response.status == 200:
+            history = [candidate["item_id"] for candidate in response.record["candidates"][:5]]
+    good = [response for response in responses if response.status == 200]
     if len(good) < _N_REQUESTS:
-        wrong = next(answer for answer in answers if answer.status != 200)
-        level: Level = "warning" if wrong.status == 429 else "unavailable"
-        why = wrong.message if wrong.status else wrong.text
-        yield _finding(
-            level, "answers", f"{_N_REQUESTS - len(good)} of {_N_REQUESTS} requests were not answered: {why}"
-        )
+        failed = next(response for response in responses if response.status != 200)
+        level: Level = "warning" if failed.status == 429 else "unavailable"
+        why = failed.message if failed.status else failed.text
+        text = f"{_N_REQUESTS - len(good)} of {_N_REQUESTS} requests were not answered: {why}"
+        yield _finding(level, "answers", text)
     if good:
-        ms = sorted(answer.seconds * 1e3 for answer in good)
-        yield _finding(
-            "ok", "answers", f"p50 {median(ms):.1f} ms, p99 {ms[-1]:.1f} ms (the slowest of {len(ms)}), from here"
-        )
-    lesser = [answer.record["reason"] for answer in answers[1:] if answer.status == 200 and answer.record["degraded"]]
-    if lesser:
-        text = f"{len(lesser)} of {_N_REQUESTS - 1} were less than the full method can give: {lesser[0]}"
-        yield _finding("warning", "answers", text)
+        ms = sorted(response.seconds * 1e3 for response in good)
+        text = f"p50 {median(ms):.1f} ms, p99 {ms[-1]:.1f} ms (the slowest of {len(ms)}), from here"
+        yield _finding("ok", "answers", text)
+    with_history = [response.record for response in responses[1:] if response.status == 200]
+    degraded = [record["reason"] for record in with_history if record["degraded"]]
+    if degraded:
+        yield _finding("warning", "answers", f"{len(degraded)} of {_N_REQUESTS - 1} were degraded: {degraded[0]}")
 
 
-def _check_metrics(answer: HttpResponse) -> "Iterator[Finding]":
-    page = answer.text
-    if answer.status != 200 or "multitudes_build_info" not in page:
-        text = f"cannot be read from here (status {answer.status}); Prometheus must reach them with a key of scope read"
+def _check_metrics(response: HttpResponse) -> "Iterator[Finding]":
+    page = response.text
+    if response.status != 200 or "multitudes_build_info" not in page:
+        text = f"not readable from here (status {response.status}); Prometheus needs a key of scope read"
         yield _finding("note", "metrics", text)
         return
-    made, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')
-    share = f", {popular / made:.0%} of them popular items" if made else ""
-    yield _finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {made:,.0f} answers{share}")
+    answers, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')
+    share = f", {popular / answers:.0%} of them popular items" if answers else ""
+    yield _finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {answers:,.0f} answers{share}")
     for name, text in (
-        ("state_breaker_open", "the user states failed and are not asked; look at the store"),
-        ("release_refused", "what CURRENT names was refused; run: multitudes doctor RELEASES"),
-        ("log_lost_rows_total", "rows of the logs were lost since the start; is the disk full?"),
+        ("state_breaker_open", "the user state store failed and is not asked; check the store"),
+        ("release_refused", "the release that CURRENT names was rejected; run: multitudes doctor RELEASES"),
+        ("log_lost_rows_total", "rows of the logs were lost since the start; check whether the disk is full"),
         ('setbacks_total{kind="failed"}', "searches failed since the start; the journal has the reason"),
-        ('requests_total{status="500"}', "requests ended in a defect since the start; the journal has it"),
+        ('requests_total{status="500"}', "requests failed with status 500 since the start; the journal has the reason"),
     ):
         if (count := _metric_sum(page, name)) > 0:
             yield _finding("warning", "metrics", f"{text} ({name.partition('{')[0]}: {count:,.0f})")
 
 
 def _metric_sum(page: str, name: str) -> float:
-    """Return the sum of the samples of a name, of those with a label where one is given."""
+    """Return the sum of the samples of a metric, such as ``requests_total`` or ``requests_total{status="500"}``."""
     name, _, label = name.partition("{")
-    found = re.findall(rf"^multitudes_{name}(?:\{{([^}}]*)\}})? (\S+)$", page, re.MULTILINE)
-    return sum(float(value) for labels, value in found if label.rstrip("}") in labels)
+    samples = re.findall(rf"^multitudes_{name}(?:\{{([^}}]*)\}})? (\S+)$", page, re.MULTILINE)
+    return sum(float(value) for labels, value in samples if label.rstrip("}") in labels)
 
 
 def _finding(level: "Level", subject: str, text: str) -> "Finding":

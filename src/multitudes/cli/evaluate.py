@@ -1,7 +1,4 @@
-"""``multitudes evaluate``: what a run finds at equal budget, beside its controls and the baselines.
-
-``multitudes report``: an evaluated run as one HTML file.
-"""
+"""``multitudes evaluate`` and ``report``: metrics of a run beside its controls and baselines, and their HTML page."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,14 +10,14 @@ from multitudes.cli.output import print_json, progress_bar
 
 
 class SplitName(StrEnum):
-    """The held-out parts of the data."""
+    """The held-out splits."""
 
     TEST = "test"
     VALIDATION = "validation"
 
 
 class TargetName(StrEnum):
-    """What should be found."""
+    """The kinds of targets."""
 
     NEW = "new"
     ALL = "all"
@@ -29,22 +26,22 @@ class TargetName(StrEnum):
 
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Run folder written by `multitudes train`.")],
-    split: Annotated[SplitName | None, typer.Option(help="Held-out part; default: test.")] = None,
+    split: Annotated[SplitName | None, typer.Option(help="Held-out split; default: test.")] = None,
     targets: Annotated[TargetName | None, typer.Option(help="First-time targets, all, or both (default).")] = None,
     max_users: Annotated[int | None, typer.Option(min=1, help="Random sample of this many users.")] = None,
-    against: Annotated[list[Path] | None, typer.Option(help="Another evaluated run; may be given again.")] = None,
-    prepared: Annotated[Path | None, typer.Option(help="Where the run's data lies now, if it was moved.")] = None,
+    against: Annotated[list[Path] | None, typer.Option(help="Compare with this evaluated run; repeatable.")] = None,
+    prepared: Annotated[Path | None, typer.Option(help="Prepared folder of the run, if it was moved.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Measure a run beside its controls and baselines.
+    """Evaluate a run beside its controls and baselines.
 
-    All are asked for equally many candidates out of the full corpus. The figures, with intervals, are printed and
-    written into the run's folder.
+    All get the same number of candidates from the full corpus. The metrics, with intervals, are printed and written
+    into the run's folder.
     """
-    from multitudes.cli.extras import require_torch_for
+    from multitudes.cli.train import require_extra_for
 
-    require_torch_for(run)
+    require_extra_for(run)
     from rich.console import Console
 
     from multitudes.config import load_section
@@ -59,10 +56,10 @@ def evaluate_command(
     settings = load_section(config, "evaluate", EvaluateConfig)
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     for other in against or []:
-        read_result(other, settings.split)  # refuse before the long work, not after it
+        read_result(other, settings.split)  # a missing evaluation is an error before the long work
     with progress_bar(f"evaluate {run}") as progress:
-        opened = open_run(run, prepared)
-        evaluation = evaluate(opened, settings, load_section(config, "retrieve", RetrieveConfig), progress)
+        retrieve = load_section(config, "retrieve", RetrieveConfig)
+        evaluation = evaluate(open_run(run, prepared), settings, retrieve, progress)
     save(evaluation, run)
     console = Console()
     console.print(evaluation_tables(evaluation.result, console.width))
@@ -76,14 +73,14 @@ def evaluate_command(
 
 
 def report_command(
-    run: Annotated[Path, typer.Argument(help="Run folder that `multitudes evaluate` was run on.")],
+    run: Annotated[Path, typer.Argument(help="Run folder, after `multitudes evaluate`.")],
     out: Annotated[Path | None, typer.Option(help="HTML file to write; default: RUN/report.html.")] = None,
-    split: Annotated[SplitName, typer.Option(help="Which evaluation is shown.")] = SplitName.TEST,
+    split: Annotated[SplitName, typer.Option(help="Split whose evaluation is shown.")] = SplitName.TEST,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Write an evaluated run as one self-contained HTML file.
+    """Write the evaluation of a run as one HTML file.
 
-    It holds figures, segments, sample users and training curves.
+    It holds metrics, segments, sample users and training curves, and loads nothing from the network.
     """
     from multitudes.report.evaluation_page import write_evaluation_page
 

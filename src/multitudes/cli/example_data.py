@@ -1,7 +1,4 @@
-"""``multitudes init``: a folder to start from.
-
-``multitudes synth``: tables of any size whose truth is known, to try how the rest scales.
-"""
+"""``multitudes init`` and ``synth``: a configuration with small example tables, and synthetic tables of any size."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +8,10 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 
-def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; new or empty.")]) -> None:
-    """Write a commented multitudes.toml and a small example.
+def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
+    """Write a commented multitudes.toml and example tables.
 
-    The example is in the canonical tables: events, items and users.
+    The tables are events, items and users, in the columns that `multitudes prepare` reads.
     """
     from multitudes.config_template import config_template
     from multitudes.data.location import reject_url
@@ -34,27 +31,27 @@ def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Fol
 
 
 def synth_command(
-    out: Annotated[Path, typer.Argument(help="Folder to write: events in parts, items, users, the truth.")],
-    events: Annotated[int, typer.Option(help="How many events.")] = 1_000_000,
-    users: Annotated[int | None, typer.Option(help="How many users; default: one for 50 events.")] = None,
-    items: Annotated[int | None, typer.Option(help="How many items; default: one for 100 events.")] = None,
-    topics: Annotated[int | None, typer.Option(help="How many topics; default: 200, or as many as items.")] = None,
-    days: Annotated[int, typer.Option(help="Length of time.")] = 90,
-    tastes: Annotated[int, typer.Option(help="Topics that each user likes; 1 is the control.")] = 3,
+    out: Annotated[Path, typer.Argument(help="Folder to write: events, items, users and their true tastes.")],
+    events: Annotated[int, typer.Option(help="Number of events.")] = 1_000_000,
+    users: Annotated[int | None, typer.Option(help="Number of users; default: one for 50 events.")] = None,
+    items: Annotated[int | None, typer.Option(help="Number of items; default: one for 100 events.")] = None,
+    topics: Annotated[int | None, typer.Option(help="Number of topics; default: 200, or as many as items.")] = None,
+    days: Annotated[int, typer.Option(help="Days that the events span.")] = 90,
+    tastes: Annotated[int, typer.Option(help="Topics that each user likes; 1: the control.")] = 3,
     zipf: Annotated[float, typer.Option(help="Exponent of the items' popularity; 0: all are equal.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that synth wrote.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Make tables of any size whose truth is known.
+    """Write synthetic tables of any size with known tastes.
 
-    Each user holds a few tastes, some items are far more popular than others, some users do far more than others.
+    Each user has a few tastes. Items differ in popularity, and users in activity.
     """
     from multitudes.config import parse
     from multitudes.data.synthetic import SynthConfig, write_synthetic_tables
 
     n_items = max(1, events // 100) if items is None else items
-    given = {
+    settings = {
         "events": events,
         "users": max(1, events // 50) if users is None else users,
         "items": n_items,
@@ -65,11 +62,11 @@ def synth_command(
         "seed": seed,
     }
     with progress_bar("synth") as progress:
-        world = write_synthetic_tables(out, parse(SynthConfig, given, "options"), progress, overwrite=overwrite)
+        world = write_synthetic_tables(out, parse(SynthConfig, settings, "options"), progress, overwrite=overwrite)
     config = world.config
     typer.echo(
-        f"{out}: {config.events:,} events in {world.n_shards:,} parts, {config.users:,} users with {config.tastes} tastes"
-        f" each, {config.items:,} items of {config.topics:,} topics"
+        f"{out}: {config.events:,} events in {world.n_shards:,} files, {config.users:,} users with {config.tastes}"
+        f" tastes each, {config.items:,} items of {config.topics:,} topics"
     )
     if json:
         print_json({"out": str(out), "parts": world.n_shards, **config.model_dump(mode="json")})

@@ -1,9 +1,4 @@
-"""``multitudes outcomes``: the logs of a service as the outcomes of an experiment.
-
-``multitudes readout``: what a real experiment says.
-
-``multitudes preference``: which of several interleaved arms users prefer.
-"""
+"""``multitudes outcomes``, ``readout`` and ``preference``: from service logs to what an experiment changed."""
 
 from datetime import datetime
 from pathlib import Path
@@ -13,28 +8,32 @@ import typer
 
 from multitudes.cli.output import print_json, progress_bar
 
+if TYPE_CHECKING:
+    from multitudes.experiments.interleaving import InterleavingResult
+    from multitudes.experiments.readout import Readout
+
 
 def outcomes_command(
-    logs: Annotated[Path, typer.Argument(help="Folder of a service's logs: served and events within it.")],
+    logs: Annotated[Path, typer.Argument(help="Folder of the logs of a service, with served/ and events/.")],
     out: Annotated[Path, typer.Argument(help="Table to write, .parquet; `multitudes readout` reads it.")],
-    items: Annotated[Path | None, typer.Option(help="Items table, for the metrics of topics.")] = None,
-    save: Annotated[list[str] | None, typer.Option(help="Action that counts as a save; may be given again.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Items table, for metrics of topics.")] = None,
+    save: Annotated[list[str] | None, typer.Option(help="Action that counts as a save; repeatable.")] = None,
     adopted: Annotated[int, typer.Option(min=1, help="Saves of a topic that make it adopted.")] = 3,
     since: Annotated[
         datetime | None,
         typer.Option(
-            help="When the test began, UTC: adoption and activity count from then, and days begin at its hour; default:"
-            " the first row, and midnight."
+            help="Start of the experiment, UTC: adoption and activity count from then, and days begin at its hour;"
+            " default: the first row, and midnight."
         ),
     ] = None,
-    memory_limit: Annotated[str, typer.Option(help="Of the engine; more is spilled to the disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,
+    memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn the logs of a service into outcomes.
 
-    A row for each user, day and metric: visits, saves, saves in the feed and by what brought them, every other action,
-    topics served, topics adopted.
+    The table has a row for each user, day and metric: visits, saves, saves in the feed and by source, every other
+    action, topics served, topics adopted.
     """
     from datetime import UTC
 
@@ -43,77 +42,70 @@ def outcomes_command(
     from multitudes.experiments.log_outcomes import OutcomesConfig, write_log_outcomes
 
     reject_url(out)
-    given = {
+    settings = {
         "saves": tuple(save) if save else ("save",),
         "adopted": adopted,
         "since": None if since is None else int(since.replace(tzinfo=since.tzinfo or UTC).timestamp()),
         "memory_limit": memory_limit,
         "threads": threads,
     }
-    written = write_log_outcomes(logs / "served", logs / "events", items, out, parse(OutcomesConfig, given, "outcomes"))
-    typer.echo(f"{out}: {written.rows:,} outcomes of {written.users:,} users: {', '.join(written.metrics)}")
-    if written.repeated:
-        typer.echo(f"{written.repeated:,} events were sent again; each counts once")
+    config = parse(OutcomesConfig, settings, "outcomes")
+    summary = write_log_outcomes(logs / "served", logs / "events", items, out, config)
+    typer.echo(f"{out}: {summary.rows:,} outcomes of {summary.users:,} users: {', '.join(summary.metrics)}")
+    if summary.repeated:
+        typer.echo(f"{summary.repeated:,} events were sent more than once; each counts once")
     if json:
-        print_json({"outcomes": str(out), **written._asdict()})
-
-
-if TYPE_CHECKING:
-    from multitudes.experiments.readout import Readout
+        print_json({"outcomes": str(out), **summary._asdict()})
 
 
 def readout_command(
     exposures: Annotated[
-        Path, typer.Argument(help="Table of user_id, arm, timestamp; cohort and covariates, if there are.")
+        Path, typer.Argument(help="Table of user_id, arm, timestamp; optionally cohort and covariates.")
     ],
     outcomes: Annotated[Path, typer.Argument(help="Table of user_id, timestamp, metric, value.")],
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            help="saves: its sum per user; saves/sessions: a ratio of sums; may be given again. Default: all."
-        ),
+        typer.Option(help="saves: its sum per user; saves/sessions: a ratio of sums; repeatable. Default: all."),
     ] = None,
-    control: Annotated[
-        str | None, typer.Option(help="The arm that others are compared with; default: control.")
-    ] = None,
+    control: Annotated[str | None, typer.Option(help="Name of the control arm; default: control.")] = None,
     ratio: Annotated[
-        str | None, typer.Option(metavar="ARM=SHARE,…", help="Planned size of the arms, in any unit; default: equal.")
+        str | None, typer.Option(metavar="ARM=SHARE,…", help="Planned sizes of the arms, in any unit; default: equal.")
     ] = None,
     covariate: Annotated[
         list[str] | None,
-        typer.Option(help="Column of EXPOSURES with numbers known before the exposure; may be given again."),
+        typer.Option(help="Numeric column of EXPOSURES that is known before the exposure; repeatable."),
     ] = None,
     cuped: Annotated[
-        bool, typer.Option("--cuped/--no-cuped", help="Take off what the metric before the exposure explains.")
+        bool, typer.Option("--cuped/--no-cuped", help="Adjust for the same metric before the exposure (CUPED).")
     ] = True,
     winsorise: Annotated[
-        float | None, typer.Option(help="Cut a user's sums to this quantile of all users, such as 0.999.")
+        float | None, typer.Option(help="Clip the sums of users at this quantile of all users, such as 0.999.")
     ] = None,
     window: Annotated[
-        int | None, typer.Option(min=1, help="Count this many days since the exposure, of users who had them all.")
+        int | None, typer.Option(min=1, help="Count this many days since exposure, of users observed for all of them.")
     ] = None,
     tightest_at: Annotated[
         int, typer.Option(min=2, help="Users, both arms together, at which sequential intervals are tightest.")
     ] = 10_000,
-    keep_negative: Annotated[bool, typer.Option("--keep-negative", help="Values below zero count.")] = False,
-    memory_limit: Annotated[str, typer.Option(help="Of the engine; more is spilled to the disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,
-    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write it as one HTML file too.")] = None,
+    keep_negative: Annotated[bool, typer.Option("--keep-negative", help="Count values below zero.")] = False,
+    memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
+    report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write one HTML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Say what an experiment moved, and for whom.
+    """Report what an experiment changed, and for whom.
 
-    Also what cannot be said yet: lifts with intervals for one planned look and for any number of looks, with users as
-    units; whether the arms are as large as planned; cohorts; days since the exposure. A table is a file (.parquet,
-    .csv, .jsonl, .duckdb) or a folder of Parquet parts.
+    It reports lifts with intervals for one planned look and for any number of looks, with users as units; whether the
+    arms have their planned sizes; cohorts; days since the exposure; and what is not shown yet. A table is a file
+    (.parquet, .csv, .jsonl, .duckdb) or a folder of Parquet files.
     """
-    from multitudes.cli.extras import require_report
     from multitudes.config import parse
     from multitudes.experiments.config import ReadoutConfig
     from multitudes.experiments.readout import analyse_experiment
     from multitudes.experiments.summary import readout_record
+    from multitudes.extras import require_extra
 
-    given = {
+    settings = {
         "control": control,
         "metrics": tuple(metric or ()),
         "planned": _parse_shares(ratio) if ratio else {},
@@ -126,29 +118,29 @@ def readout_command(
         "memory_limit": memory_limit,
         "threads": threads,
     }
-    config = parse(ReadoutConfig, given, "readout")
+    config = parse(ReadoutConfig, settings, "readout")
     if report is not None:
-        require_report()  # before the long work, not after it
+        require_extra("report")  # before the long work
     with progress_bar(f"readout {exposures.name}") as progress:
-        found = analyse_experiment(exposures, outcomes, config, progress)
-    _print_readout(found)
+        readout = analyse_experiment(exposures, outcomes, config, progress)
+    _print_readout(readout)
     if report is not None:
-        _write_report(found, report)
+        _write_report(readout, report)
     if json:
-        print_json(readout_record(found))
+        print_json(readout_record(readout))
 
 
 def _parse_shares(text: str) -> dict[str, float]:
-    """Return ``control=9,new=1`` as a mapping.
+    """Parse a text such as ``control=9,new=1``.
 
     Raises:
-        UsageError: it is not written like that.
+        UsageError: the text has another form.
     """
     from multitudes.errors import UsageError
 
     shares = {}
-    for part in text.split(","):
-        arm, _, share = part.rpartition("=")
+    for pair in text.split(","):
+        arm, _, share = pair.rpartition("=")
         try:
             shares[arm.strip()] = float(share)
         except ValueError:
@@ -156,52 +148,46 @@ def _parse_shares(text: str) -> dict[str, float]:
     return shares
 
 
-def _print_readout(found: "Readout") -> None:
+def _print_readout(readout: "Readout") -> None:
     from rich.console import Console
 
     from multitudes.report.experiment_tables import experiment_tables
 
     console = Console()
-    console.print(experiment_tables(found, console.width))
+    console.print(experiment_tables(readout, console.width))
 
 
-def _write_report(found: "Readout", file: Path) -> None:
+def _write_report(readout: "Readout", file: Path) -> None:
     from multitudes.report.experiment_page import write_experiment_page
 
-    write_experiment_page(found, file)
+    write_experiment_page(readout, file)
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
-
-
-if TYPE_CHECKING:
-    from multitudes.experiments.interleaving import InterleavingResult
 
 
 def preference_command(
     credited: Annotated[
-        Path, typer.Argument(help="Table of user_id, timestamp, arm (whose pick it was), metric, value.")
+        Path, typer.Argument(help="Table of user_id, timestamp, arm (that picked the item), metric, value.")
     ],
     metric: Annotated[
-        list[str] | None, typer.Option(help="Such as saves; may be given again. Default: all that rows have.")
+        list[str] | None, typer.Option(help="Metric, such as saves; repeatable. Default: all in the table.")
     ] = None,
-    control: Annotated[
-        str | None, typer.Option(help="The arm that others are compared with; default: control.")
-    ] = None,
-    tightest_at: Annotated[int, typer.Option(min=2, help="As for `readout`; a user is in both arms.")] = 10_000,
-    memory_limit: Annotated[str, typer.Option(help="Of the engine; more is spilled to the disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="0 takes every core.")] = 0,
+    control: Annotated[str | None, typer.Option(help="Name of the control arm; default: control.")] = None,
+    tightest_at: Annotated[int, typer.Option(min=2, help="As for `readout`; each user is in both arms.")] = 10_000,
+    memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Say which of several interleaved arms users prefer.
+    """Report which of several interleaved arms users prefer.
 
-    Lists in which each item is the pick of one arm (team draft) need far fewer users than arms of different users. A
-    row credits the arm whose pick a user saved, clicked or hid. The lift is of credit: it has the sign of an A/B test,
-    not its size. Users are the units.
+    In an interleaved list (team draft) each item is the pick of one arm. This needs far fewer users than an A/B test.
+    A row credits the arm whose pick a user saved, clicked or hid. The lift is of credit: it has the sign of the lift in
+    an A/B test, not its size. Users are the units.
     """
     from multitudes.config import parse
     from multitudes.experiments.config import ReadoutConfig
     from multitudes.experiments.interleaving import analyse_interleaving
 
-    given = {
+    settings = {
         "control": control,
         "metrics": tuple(metric or ()),
         "tightest_at": tightest_at,
@@ -209,23 +195,23 @@ def preference_command(
         "threads": threads,
     }
     with progress_bar(f"preference {credited.name}") as progress:
-        found = analyse_interleaving(credited, parse(ReadoutConfig, given, "preference"), progress)
-    _print_preference(found)
+        result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)
+    _print_preference(result)
     if json:
         from dataclasses import asdict
 
-        print_json(asdict(found))
+        print_json(asdict(result))
 
 
-def _print_preference(found: "InterleavingResult") -> None:
+def _print_preference(result: "InterleavingResult") -> None:
     from textwrap import fill
 
     from multitudes.data.repairs import repair_text
     from multitudes.experiments.summary import REPAIRS, interleaving_verdict
 
-    for line in interleaving_verdict(found):
+    for line in interleaving_verdict(result):
         typer.echo(fill(line, 80, subsequent_indent="  "))
-    for warning in found.warnings:
+    for warning in result.warnings:
         typer.echo(f"warning: {warning}")
-    for name, count in found.repairs.items():
+    for name, count in result.repairs.items():
         typer.echo(f"repair: {repair_text(name, count, REPAIRS)}")

@@ -1,4 +1,4 @@
-"""``multitudes items``: items come to the release that serves and leave it, without a new release."""
+"""``multitudes items``: add items to the current release, or remove some, without a new release."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class ItemsAction(StrEnum):
-    """What happens to the items."""
+    """What to do with the items."""
 
     ADD = "add"
     REMOVE = "remove"
 
 
 def items_command(
-    action: Annotated[ItemsAction, typer.Argument(help="Add the items, or replace those there; or remove them.")],
+    action: Annotated[ItemsAction, typer.Argument(help="Add or replace the items, or remove them.")],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
-    file: Annotated[Path, typer.Argument(help="Items as in a data set; to remove: a table with item_id.")],
+    file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Add items to the release that serves, or remove some.
+    """Add items to the current release, or remove some.
 
-    Whoever serves it sees them within a second. The next publish takes them over.
+    A service that runs sees the update within a second. The next publish takes it over.
     """
     from multitudes.retrieval.item_updates import add_items, remove_items
 
@@ -41,7 +41,7 @@ def items_command(
         typer.echo(f"{releases}: release {removed.version}, {removed.removed:,} items removed")
         record, cut_bytes = removed._asdict(), removed.cut_bytes
     if cut_bytes:
-        typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished change were cut off", err=True)
+        typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished update were cut off", err=True)
     if json:
         print_json({"action": action.value, "releases": str(releases), **record})
 
@@ -56,9 +56,9 @@ def _print_added_items(releases: Path, added: "AddedItems") -> None:
         typer.echo(f"{added.unknown_topics:,} topics are unknown to this release; the next one may know them")
     if added.unread_columns:
         names = ", ".join(added.unread_columns)
-        typer.echo(f"this release also reads {names}, of which the file says nothing: unknown for all its items")
+        typer.echo(f"this release also reads {names}; the file lacks it, so it is unknown for all items")
     if added.undescribed:
         typer.echo(
-            f"{added.undescribed:,} items have no topic and no embedding that this release reads: little tells them"
-            " apart, and a history does not count them"
+            f"{added.undescribed:,} items have neither a topic nor an embedding that this release reads: their vectors"
+            " hardly differ, and they are not used in histories"
         )

@@ -1,11 +1,13 @@
-"""The command ``multitudes``: one verb per file; every error that a person can cause is one line with an exit code."""
+"""The command ``multitudes``: its verbs by group; an error that a person can cause is one line and an exit code."""
 
 import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import typer
+import typer.core
 
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
@@ -17,48 +19,65 @@ from multitudes.errors import (
     is_permission_error,
 )
 
-# Verb -> its module, which has the function `VERB_command`; in the order in which a person meets them. A module imports
-# nothing heavy before its command runs, which keeps `multitudes --help` fast.
-VERBS = {
-    "demo": "demo",
-    "init": "example_data",
-    "synth": "example_data",
-    "validate": "prepare",
-    "prepare": "prepare",
-    "train": "train",
-    "publish": "publish",
-    "releases": "publish",
-    "rollback": "publish",
-    "doctor": "doctor",
-    "items": "items",
-    "load-state": "serve",
-    "recommend": "recommend",
-    "export": "recommend",
-    "serve": "serve",
-    "key": "serve",
-    "evaluate": "evaluate",
-    "report": "evaluate",
-    "study": "study",
-    "tune": "study",
-    "simulate": "simulate",
-    "plan": "plan",
-    "power": "power",
-    "outcomes": "experiment",
-    "readout": "experiment",
-    "preference": "experiment",
+# Group of the help -> verb -> the module of this package that holds the function `VERB_command`, in the order in which
+# a person needs them. A module imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
+GROUPS: dict[str, dict[str, str]] = {
+    "Start": {"demo": "demo", "init": "example_data"},
+    "Data": {"synth": "example_data", "validate": "prepare", "prepare": "prepare"},
+    "Train": {"train": "train", "tune": "study"},
+    "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
+    "Serve": {
+        "publish": "publish",
+        "releases": "publish",
+        "rollback": "publish",
+        "items": "items",
+        "recommend": "recommend",
+        "export": "recommend",
+        "serve": "serve",
+        "key": "serve",
+        "load-state": "serve",
+        "doctor": "doctor",
+        "plan": "plan",
+    },
+    "Experiment": {
+        "simulate": "simulate",
+        "power": "power",
+        "outcomes": "experiment",
+        "readout": "experiment",
+        "preference": "experiment",
+    },
 }
+VERBS: dict[str, str] = {verb: module for verbs in GROUPS.values() for verb, module in verbs.items()}
 
-# What Typer raises for a wrong call; its click may be its own copy, so the class is reached through Typer.
+# Verb -> old name of an option -> new name. The next version removes the old names.
+_RENAMED_OPTIONS: dict[str, dict[str, str]] = {
+    "recommend": {"--follows": "--followed-topics", "--more": "--extra-users", "--request": "--request-id"},
+}
+_OUTPUT_OPTIONS = ("--out", "--to", "--report")  # they name what a verb writes
+
+# What Typer raises for a wrong call. Typer may bring its own copy of click, so the class is found through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
-_OUTPUT_OPTIONS = ("--out", "--to", "--report")  # where a verb writes
+
+class _GroupedHelp(typer.core.TyperGroup):
+    """The command with its verbs; its help lists them by group."""
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Write a section for each group; ``formatter`` is the HelpFormatter of Typer's click."""
+        del ctx
+        width = formatter.width - 6 - max(map(len, VERBS))
+        for group, verbs in GROUPS.items():
+            with formatter.section(group):
+                formatter.write_dl([(verb, self.commands[verb].get_short_help_str(width)) for verb in verbs])
+
 
 app = typer.Typer(
     name="multitudes",
+    cls=_GroupedHelp,
     help="Multi-embedding retrieval: several vectors per user, one per interest, at one vector's budget.",
     context_settings={"max_content_width": 110},
     add_completion=False,
-    rich_markup_mode=None,  # its markup would swallow the names of sections, such as [train]
+    rich_markup_mode=None,  # rich would read the name of a section, such as [train], as markup
     pretty_exceptions_enable=False,
 )
 
@@ -77,10 +96,9 @@ def _root(
 
 
 def command_of(verb: str) -> Callable[..., None]:
-    """Return what the verb calls: `VERB_command` in its module."""
-    command: Callable[..., None] = getattr(
-        import_module(f"multitudes.cli.{VERBS[verb]}"), f"{verb.replace('-', '_')}_command"
-    )
+    """Return the function of a verb: `VERB_command` in its module."""
+    module = import_module(f"multitudes.cli.{VERBS[verb]}")
+    command: Callable[..., None] = getattr(module, f"{verb.replace('-', '_')}_command")
     return command
 
 
@@ -101,7 +119,7 @@ def main() -> None:
 
 
 def _exit_immediately(code: int) -> None:
-    """End one of several ranks without unloading, which threads of gloo do not survive (``train.rendezvous``)."""
+    """End one of several ranks without unloading modules: threads of gloo crash then (``training.rendezvous``)."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
@@ -111,7 +129,7 @@ def run(arguments: list[str]) -> int:
     """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
     try:
         _reject_remote_output(arguments)
-        result = app(arguments, standalone_mode=False)
+        result = app(_with_new_options(arguments), standalone_mode=False)
     except MultitudesError as error:
         return _print_error(str(error), error.exit_code)
     except _CALL_ERROR as error:
@@ -121,8 +139,8 @@ def run(arguments: list[str]) -> int:
         return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         return _handle_closed_pipe()
-    except SystemExit as left:  # how Typer itself leaves a closed pipe
-        if not isinstance(left.__context__, BrokenPipeError):
+    except SystemExit as exit_:  # Typer itself exits when a pipe is closed
+        if not isinstance(exit_.__context__, BrokenPipeError):
             raise
         return _handle_closed_pipe()
     except MemoryError as error:
@@ -131,42 +149,54 @@ def run(arguments: list[str]) -> int:
         )
     except Exception as error:
         return _report_disk_error(error) or _report_unexpected(error)
-    if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer make an exit code of Ctrl-C themselves
+    if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer turn Ctrl-C into an exit code
         return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     return result if isinstance(result, int) else 0
 
 
+def _with_new_options(arguments: list[str]) -> list[str]:
+    """Return the arguments with old names of options replaced; each is reported once."""
+    renamed = _RENAMED_OPTIONS.get(arguments[0], {}) if arguments else {}
+    result, reported = [], set[str]()
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
+        if option in renamed and option not in reported:
+            new = renamed[option]
+            typer.echo(f"multitudes: warning: {option} is now {new}; the next version removes the old name", err=True)
+            reported.add(option)
+        result.append(f"{renamed[option]}{equals}{value}" if option in renamed else argument)
+    return result
+
+
 def _reject_remote_output(arguments: list[str]) -> None:
-    """Refuse an address for an output, whichever verb it is of: as a path it would be a folder here named ``s3:``."""
+    """Reject a URL as an output of any verb: taken as a path, it would become a local folder named ``s3:``."""
     from multitudes.data.location import reject_url
 
-    for place, argument in enumerate(arguments):
-        option, equals, given = argument.partition("=")
+    for number, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
         if option in _OUTPUT_OPTIONS:
-            reject_url(given if equals else "".join(arguments[place + 1 : place + 2]))
+            reject_url(value if equals else "".join(arguments[number + 1 : number + 2]))
 
 
 def _print_error(message: str, code: int) -> int:
-    if message:  # of several ranks that train one model, one says why they end
+    if message:  # empty on all but one of the ranks that train one model
         print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
     return code
 
 
 def _report_disk_error(error: Exception) -> int | None:
-    """Say that a disk has no room, a file is not this user's, or a path leads nowhere; None: nothing of the kind."""
+    """Report a full disk, a missing permission or an invalid path; return None for any other error."""
     where = getattr(error, "filename", None) or "output"
     if is_disk_full(error):
         _discard_stdout()
-        return _print_error(
-            f"no space left on the disk ({where}); make room there and try again", MissingError.exit_code
-        )
+        message = f"no space left on the disk ({where}); make room there and try again"
+        return _print_error(message, MissingError.exit_code)
     reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
     if is_permission_error(error):
-        return _print_error(
-            f"{where}: {reason}; let this user read and write it, or give another place", MissingError.exit_code
-        )
+        message = f"{where}: {reason}; let this user read and write it, or choose another path"
+        return _print_error(message, MissingError.exit_code)
     if is_invalid_path(error):
-        return _print_error(f"{where}: {reason}; give another place", UsageError.exit_code)
+        return _print_error(f"{where}: {reason}; choose another path", UsageError.exit_code)
     return None
 
 
@@ -178,13 +208,13 @@ def _report_unexpected(error: Exception) -> int:
 
 
 def _handle_closed_pipe() -> int:
-    # The reader (head, less) has left: there is nobody to tell.
+    # The reader (head, less) has ended and wants no more.
     _discard_stdout()
     return 0
 
 
 def _discard_stdout() -> None:
-    """Let go of output that cannot be written: Python would try once more at exit, complain, and end with 120."""
+    """Drop output that cannot be written: Python would write it again at exit, print an error and exit with 120."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,6 +1,6 @@
-"""What commands print: results to stdout, progress to stderr and only on a terminal, JSON as the last line.
+"""What commands print: results on stdout, progress on stderr, JSON as the last line of stdout.
 
-How a study shows where it stands: one line that is drawn over on a terminal, plain lines elsewhere.
+On a terminal, progress is a bar or, for a study, one line that is redrawn; elsewhere a study prints plain lines.
 """
 
 import json
@@ -15,15 +15,17 @@ import typer
 
 from multitudes.progress import Progress
 
+_REDRAW_INTERVAL_S = 0.2
+
 
 def print_json(record: dict[str, Any]) -> None:
-    """Print ``record`` as one line of JSON, which is the last line of every ``--json`` verb."""
+    """Print ``record`` as one line of JSON, the last line of a verb with ``--json``."""
     typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Yield a progress callback that draws a bar with rate and time left; silent where stderr is no terminal."""
+    """Yield a progress callback that draws a bar with the time left; it draws nothing if stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -35,7 +37,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        # It takes what the others leave: on a narrow terminal a long note or title pushed out the count.
+        # The note takes the remaining width, so that a long note does not push out the count on a narrow terminal.
         TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
     with Bar(*columns, console=console, disable=not console.is_terminal, transient=True, expand=True) as bar:
@@ -47,48 +49,45 @@ def progress_bar(title: str) -> Iterator[Progress]:
         yield report
 
 
-_REDRAW_INTERVAL_S = 0.2
-
-
 class StudyProgress(Protocol):
-    """What is shown of a study; ``study.state.Standing`` is one."""
+    """The progress of a study, as ``study.scheduler.StudyProgress`` reports it."""
 
     @property
     def done(self) -> int:
-        """The cells that are over."""
+        """Number of cells that are done or failed."""
         ...
 
     @property
     def total(self) -> int:
-        """All cells."""
+        """Number of all cells."""
         ...
 
     def seconds_left(self) -> float | None:
-        """Return how long the rest will take; None: unknown."""
+        """Return an estimate of the time left; None: unknown."""
         ...
 
     def running_notes(self) -> list[tuple[str, str]]:
-        """Return what runs now, and what it is at."""
+        """Return the label and the current step of each running cell."""
         ...
 
 
 class StudyProgressLine:
-    """Listens to a study and writes to stderr."""
+    """Shows the progress of a study on stderr."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         self._stream, self._terminal = stream, stream.isatty()
         self._drawn_s, self._done = 0.0, -1
 
-    def __call__(self, standing: StudyProgress) -> None:
-        """Show where the study stands."""
+    def __call__(self, progress: StudyProgress) -> None:
+        """Show the progress."""
         if self._terminal:
-            self._draw(progress_text(standing), last=standing.done == standing.total)
-        elif standing.done != self._done:
-            self._done = standing.done
-            print(progress_text(standing, detail=False), file=self._stream, flush=True)
+            self._draw(progress_text(progress), last=progress.done == progress.total)
+        elif progress.done != self._done:
+            self._done = progress.done
+            print(progress_text(progress, detail=False), file=self._stream, flush=True)
 
     def show_preparation(self, done: int, total: int, note: str = "") -> None:
-        """Show how far the preparation of the data is; elsewhere than on a terminal it is too short to tell of."""
+        """Show the progress of preparing data, on a terminal only: it is short."""
         if self._terminal:
             self._draw(f"preparing data {done}/{total} {note}")
 
@@ -97,24 +96,24 @@ class StudyProgressLine:
         if now_s - self._drawn_s < _REDRAW_INTERVAL_S and not last:
             return
         self._drawn_s = now_s
-        width = shutil.get_terminal_size().columns - 1  # a full line would wrap, and be drawn on the next one
+        width = shutil.get_terminal_size().columns - 1  # a line of the full width would wrap
         self._stream.write(f"\r\x1b[K{shorten(line, width)}")
         self._stream.flush()
 
     def close(self) -> None:
-        """Leave the line clean for what comes after it."""
+        """Clear the line."""
         if self._terminal:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
 
-def progress_text(standing: StudyProgress, *, detail: bool = True) -> str:
-    """Return what there is to say; the most important first, since a narrow terminal shows the beginning."""
-    parts = [f"{standing.done}/{standing.total} cells"]
-    left_s = standing.seconds_left()
-    if left_s is not None and standing.done < standing.total:
+def progress_text(progress: StudyProgress, *, detail: bool = True) -> str:
+    """Return the progress as one line, most important first, since a narrow terminal shows only the beginning."""
+    parts = [f"{progress.done}/{progress.total} cells"]
+    left_s = progress.seconds_left()
+    if left_s is not None and progress.done < progress.total:
         parts.append(f"{duration_text(left_s)} left")
-    running = [f"{label} {note}".rstrip() if detail else label for label, note in standing.running_notes()]
+    running = [f"{label} {note}".rstrip() if detail else label for label, note in progress.running_notes()]
     return ", ".join([*parts, *running])
 
 
@@ -124,7 +123,7 @@ def shorten(line: str, width: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as a person says it."""
+    """Return a duration in seconds, minutes or hours."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{max(1, round(seconds))} s"

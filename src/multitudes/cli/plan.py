@@ -1,4 +1,4 @@
-"""``multitudes plan``: what a service of some size needs, stage by stage, from measured unit costs."""
+"""``multitudes plan``: estimate memory, machines and time of each stage from measured unit costs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,34 +13,38 @@ if TYPE_CHECKING:
 
 
 def plan_command(
-    users: Annotated[int, typer.Option(help="How many users.")],
-    items: Annotated[int, typer.Option(help="How many items.")],
-    events_per_day: Annotated[int, typer.Option(help="Events of all users in a day.")],
-    qps: Annotated[float, typer.Option(help="Answers a second at the peak.")],
-    days: Annotated[int, typer.Option(help="Days of events that a training reads.")] = 90,
+    users: Annotated[int, typer.Option(help="Number of users.")],
+    items: Annotated[int, typer.Option(help="Number of items.")],
+    events_per_day: Annotated[int, typer.Option(help="Events per day, of all users.")],
+    qps: Annotated[float, typer.Option(help="Requests per second at peak load.")],
+    days: Annotated[int, typer.Option(help="Days of events for training.")] = 90,
     width: Annotated[int, typer.Option(help="Width of the vectors.")] = 64,
-    vectors: Annotated[int, typer.Option(help="Vectors of a user.")] = 12,
-    n: Annotated[int, typer.Option("--n", help="Candidates of an answer.")] = 100,
-    replicas: Annotated[int, typer.Option(help="Least number of services, and copies of a remote index.")] = 2,
-    cores: Annotated[int, typer.Option(help="Cores of a machine.")] = 16,
-    memory_gib: Annotated[float, typer.Option(help="Memory of a machine.")] = 64,
-    utilisation: Annotated[float, typer.Option(help="Share of the cores that the peak may use.")] = 0.5,
-    price_per_core_hour: Annotated[float | None, typer.Option(help="For costs, in any currency.")] = None,
-    price_per_gib_hour: Annotated[float | None, typer.Option(help="Of memory, for costs.")] = None,
+    vectors: Annotated[int, typer.Option(help="Vectors per user.")] = 12,
+    n: Annotated[int, typer.Option("--n", help="Candidates per response.")] = 100,
+    replicas: Annotated[
+        int, typer.Option(help="Minimum number of service replicas, and of copies of a remote index.")
+    ] = 2,
+    cores: Annotated[int, typer.Option(help="Cores per machine.")] = 16,
+    memory_gib: Annotated[float, typer.Option(help="Memory per machine.")] = 64,
+    utilisation: Annotated[float, typer.Option(help="Share of the cores that may be busy at peak load.")] = 0.5,
+    price_per_core_hour: Annotated[
+        float | None, typer.Option(help="Price of a core, in any currency, for costs.")
+    ] = None,
+    price_per_gib_hour: Annotated[float | None, typer.Option(help="Price of memory, for costs.")] = None,
     unit_costs: Annotated[
-        Path | None, typer.Option(help="JSON of your machine, by `python -m benchmarks.unit_costs`.")
+        Path | None, typer.Option(help="JSON measured on your machine by `python -m benchmarks.unit_costs`.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Say what a service of some size needs.
+    """Estimate what a service of a given size needs.
 
-    Memory, disk, cores, machines and time of each stage, reckoned from unit costs that were measured on one machine.
+    It estimates memory, disk, cores, machines and time of each stage from unit costs measured on one machine.
     """
     from multitudes.capacity.plan import CapacityConfig, plan_capacity
     from multitudes.capacity.unit_costs import load_unit_costs
     from multitudes.config import parse
 
-    given = {
+    settings = {
         "users": users,
         "items": items,
         "events_per_day": events_per_day,
@@ -56,49 +60,47 @@ def plan_command(
         "price_per_core_hour": price_per_core_hour,
         "price_per_gib_hour": price_per_gib_hour,
     }
-    asked, costs = parse(CapacityConfig, given, "options"), load_unit_costs(unit_costs)
-    stages = plan_capacity(asked, costs)
+    config, costs = parse(CapacityConfig, settings, "options"), load_unit_costs(unit_costs)
+    stages = plan_capacity(config, costs)
     if json:
-        print_json({"asked": asked.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
+        print_json({"asked": config.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
         return
-    for line in plan_lines(stages, asked, costs):
+    for line in plan_lines(stages, config, costs):
         typer.echo(line)
 
 
-def plan_lines(stages: "list[StageRequirements]", asked: "CapacityConfig", costs: "UnitCosts") -> list[str]:
+def plan_lines(stages: "list[StageRequirements]", config: "CapacityConfig", costs: "UnitCosts") -> list[str]:
     """Return the plan in lines of at most 80 columns."""
     from textwrap import wrap
 
-    priced = any(stage.cost is not None for stage in stages)
-    head = f"{'stage':8}{'memory GiB':>11}{'disk GiB':>10}{'cores':>7}{'machines':>9}{'time':>16}  basis"
-    shown = [
-        f"{asked.users:,} users, {asked.items:,} items, {asked.events_per_day:,} events a day, {asked.qps:g}/s",
+    header = f"{'stage':8}{'memory GiB':>11}{'disk GiB':>10}{'cores':>7}{'machines':>9}{'time':>16}  basis"
+    lines = [
+        f"{config.users:,} users, {config.items:,} items, {config.events_per_day:,} events a day, {config.qps:g}/s",
         "",
+        header,
     ]
-    shown.append(head)
-    shown += [
-        f"{stage.name:8}{_number_text(stage.memory_gib):>11}{_number_text(stage.disk_gib):>10}{_number_text(stage.cores):>7}"
-        f"{stage.machines:>9,}{stage.time:>16}  {stage.basis}"
-        for stage in stages
-    ]
-    shown.append("")
-    if priced:
-        shown += [
-            f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.runs_always else 'a run'}"
-            for stage in stages
-            if stage.cost is not None
-        ]
-        shown.append("")
     for stage in stages:
-        shown += wrap(f"{stage.name}: {stage.note}.", 80, subsequent_indent="  ")
-    assumed = (
-        f"Machines of {asked.cores} cores and {asked.memory_gib:g} GiB, of which 80 % may be used; the peak uses"
-        f" {asked.utilisation:.0%} of the cores. {asked.days} days of events, vectors of {asked.width} numbers,"
-        f" {asked.vectors} of a user, {asked.n} candidates. Work is taken to spread over the cores of a machine, and"
-        " time to grow with the size as between the two largest sizes that were measured."
+        memory, disk, cores = map(_number_text, (stage.memory_gib, stage.disk_gib, stage.cores))
+        lines.append(
+            f"{stage.name:8}{memory:>11}{disk:>10}{cores:>7}{stage.machines:>9,}{stage.time:>16}  {stage.basis}"
+        )
+    lines.append("")
+    costs_lines = [
+        f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.runs_always else 'a run'}"
+        for stage in stages
+        if stage.cost is not None
+    ]
+    lines += [*costs_lines, ""] if costs_lines else []
+    for stage in stages:
+        lines += wrap(f"{stage.name}: {stage.note}.", 80, subsequent_indent="  ")
+    assumptions = (
+        f"Machines of {config.cores} cores and {config.memory_gib:g} GiB, of which 80 % may be used; the peak uses"
+        f" {config.utilisation:.0%} of the cores. {config.days} days of events, vectors of width {config.width},"
+        f" {config.vectors} per user, {config.n} candidates. The estimate assumes that work spreads over all cores of a"
+        " machine, and that time grows with size as it does between the two largest measured sizes."
     )
-    shown += ["", *wrap(assumed, 80), *wrap(f"Unit costs measured on: {costs.machine}.", 80)]
-    return shown
+    lines += ["", *wrap(assumptions, 80), *wrap(f"Unit costs measured on: {costs.machine}.", 80)]
+    return lines
 
 
 def _number_text(value: float) -> str:

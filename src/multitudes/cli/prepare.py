@@ -1,7 +1,4 @@
-"""``multitudes prepare``: tables become the arrays that everything else reads.
-
-``multitudes validate``: what is in a folder of tables, and what is wrong with it.
-"""
+"""``multitudes validate`` and ``prepare``: check tables, and turn them into the arrays that training reads."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +14,11 @@ if TYPE_CHECKING:
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.prepared import PreparedData
     from multitudes.data.spark_session import SparkConfig
+    from multitudes.data.validate import ValidationReport
 
 
 class SplitRule(StrEnum):
-    """The rules by which events are held out."""
+    """Rules to hold out events for validation and test."""
 
     TIME = "time"
     USER = "user"
@@ -28,144 +26,17 @@ class SplitRule(StrEnum):
 
 
 class EngineName(StrEnum):
-    """What runs the SQL."""
+    """Engines that run the SQL."""
 
     DUCKDB = "duckdb"
     SPARK = "spark"
 
 
 class TieRule(StrEnum):
-    """The orders of a user's events of one time."""
+    """Orders for events of a user with equal timestamps."""
 
     FILE = "file"
     SHUFFLE = "shuffle"
-
-
-def prepare_command(
-    data: Annotated[
-        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
-    ] = None,
-    split: Annotated[SplitRule | None, typer.Option(help="How events are held out.")] = None,
-    follows_from_share: Annotated[
-        float | None, typer.Option(help="First share of each user's events that gave the follows.")
-    ] = None,
-    ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events of one time.")] = None,
-    events: Annotated[
-        Path | None, typer.Option(help="More events: the folder of a service's events log, or any events table.")
-    ] = None,
-    served: Annotated[
-        Path | None, typer.Option(help="Folder of a service's served log: tells which topic sourced an engagement.")
-    ] = None,
-    served_within_s: Annotated[
-        int, typer.Option(min=0, help="An engagement comes of what was served at most so many seconds before.")
-    ] = 86_400,
-    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
-        EngineName.DUCKDB
-    ),
-    master: Annotated[
-        str | None, typer.Option(help="Where Spark runs: local[2], spark://host:7077 …; implies --engine spark.")
-    ] = None,
-    append: Annotated[
-        Path | None,
-        typer.Option(help="Prepared folder of earlier days: the events given are later ones, put behind them."),
-    ] = None,
-    appendable: Annotated[
-        bool, typer.Option("--appendable", help="Keep what a later --append needs; what was appended always does.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Turn tables into the arrays that training reads.
-
-    The events are split, numbered and ordered; equal input gives equal bytes.
-    """
-    from multitudes.data.clean.attribution import FeedbackLogs
-    from multitudes.data.prepare import prepare
-
-    settings = _prepare_config(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
-    with progress_bar("prepare") as progress:
-        logs = FeedbackLogs(events, served, served_within_s)
-        spark = spark_config(config, engine, master)
-        prepared = prepare(
-            data,
-            out,
-            settings,
-            progress,
-            logs=logs,
-            spark=spark,
-            append=append,
-            appendable=appendable,
-            overwrite=overwrite,
-        )
-    print_prepared(prepared)
-    for warning in prepared.manifest["warnings"]:
-        typer.echo(f"multitudes: warning: {warning}", err=True)
-    if json:
-        print_json({"prepared": str(out), **prepared.manifest})
-
-
-def spark_config(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
-    """Return how Spark runs, or None where DuckDB does."""
-    from multitudes.config import load_section, parse
-    from multitudes.data.spark_session import SparkConfig
-
-    from_file = load_section(config, "spark", SparkConfig)
-    if engine is EngineName.DUCKDB and master is None:
-        return None
-    return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
-
-
-def _prepare_config(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
-    from multitudes.config import load_section, parse
-    from multitudes.data.prepare import PrepareConfig
-
-    given = {name: str(value) if isinstance(value, StrEnum) else value for name, value in options.items()}
-    given = {name: value for name, value in given.items() if value is not None}
-    from_file = load_section(config, "prepare", PrepareConfig)
-    return parse(PrepareConfig, {**from_file.model_dump(), **given}, "options")
-
-
-def print_prepared(prepared: "PreparedData") -> None:
-    """Print what was prepared, and every repair."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from multitudes.data.repairs import repair_text
-
-    counts = prepared.manifest["counts"]
-    typer.echo(
-        f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"
-        f" {counts['events']:,} events"
-    )
-    table = Table(box=None, pad_edge=False)
-    for column in (f"split '{prepared.manifest['config']['split']}'", "events", "users", "targets", "cold", "tied"):
-        table.add_column(column, justify="left" if column.startswith("split") else "right")
-    for part in ("train", "validation", "test"):
-        cells = [counts[f"{part}_{name}"] for name in ("events", "users", "targets", "cold_targets", "tied_targets")]
-        table.add_row(part, *(f"{cell:,}" for cell in cells))
-    Console().print(table)
-    conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
-    typer.echo(f"training targets with a topic as condition: {conditions}")
-    if "sources" in prepared.manifest:
-        typer.echo(_sources_sentence(prepared.manifest["sources"]))
-    for name, count in prepared.manifest["repairs"].items():
-        typer.echo(f"repair: {repair_text(name, count)}")
-
-
-def _sources_sentence(counts: "Mapping[str, int]") -> str:
-    """Return which events found their source in what was served."""
-    return (
-        f"events that were served: {counts['by_request']:,} by the answer they name, {counts['by_newest']:,} by the"
-        f" newest before them, {counts['not_served']:,} not at all; {counts['with_topic']:,} have a topic for source"
-    )
-
-
-if TYPE_CHECKING:
-    from multitudes.data.validate import ValidationReport
 
 
 def validate_command(
@@ -173,17 +44,17 @@ def validate_command(
         Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
     ],
     config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
-    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark: the result is the same.")] = (
+    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark; the result is the same.")] = (
         EngineName.DUCKDB
     ),
     master: Annotated[
-        str | None, typer.Option(help="Where Spark runs: local[2], spark://host:7077 …; implies --engine spark.")
+        str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Check tables and report on them; nothing is written.
+    """Check tables and report on them, without writing.
 
-    Counts, spans, what is missing and what would be repaired.
+    The report has counts, time spans, missing values, and the repairs that `multitudes prepare` would make.
     """
     from dataclasses import asdict
 
@@ -220,7 +91,7 @@ def _print_report(data: str, report: "ValidationReport") -> None:
 
 
 def _report_lines(report: "ValidationReport", span: str) -> list[tuple[str, str]]:
-    counts, spread, shares = report.counts, report.events_per_user, report.shares
+    counts, per_user, shares = report.counts, report.events_per_user, report.shares
     lines = [
         ("rows", ", ".join(f"{table} {rows:,}" for table, rows in report.rows.items())),
         ("ids", ", ".join(f"{column} {kind}" for column, kind in report.id_kinds.items())),
@@ -230,7 +101,7 @@ def _report_lines(report: "ValidationReport", span: str) -> list[tuple[str, str]
         ("topics", f"{counts['topics']:,}; {counts['follows']:,} follows"),
         ("embeddings", f"{counts['items_with_embedding']:,} items"),
         ("events", f"{counts['events']:,}; {counts['usable_events']:,} usable, {counts['negative_events']:,} negative"),
-        ("per user", ", ".join(f"{name} {number:,.0f}" for name, number in spread.items())),
+        ("per user", ", ".join(f"{name} {number:,.0f}" for name, number in per_user.items())),
         ("actions", ", ".join(f"{action} {count:,}" for action, count in report.actions.items())),
         ("of a topic", f"{shares['events_with_topics']:.1%} of events"),
         ("of a followed topic", f"{shares['events_of_followed_topics']:.1%} of events"),
@@ -239,3 +110,130 @@ def _report_lines(report: "ValidationReport", span: str) -> list[tuple[str, str]
     for table, nulls in report.missing.items():
         lines.append((f"nulls in {table}", ", ".join(f"{column} {count:,}" for column, count in nulls.items())))
     return lines
+
+
+def prepare_command(
+    data: Annotated[
+        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
+    ] = None,
+    split: Annotated[SplitRule | None, typer.Option(help="Rule to hold out events.")] = None,
+    follows_from_share: Annotated[
+        float | None, typer.Option(help="Derive followed topics from this first share of each user's events.")
+    ] = None,
+    ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events with equal timestamps.")] = None,
+    events: Annotated[
+        Path | None, typer.Option(help="More events: the events log of a service, or any events table.")
+    ] = None,
+    served: Annotated[
+        Path | None,
+        typer.Option(help="Served log of a service: attributes engagements to the topic that sourced them."),
+    ] = None,
+    served_within_s: Annotated[
+        int, typer.Option(min=0, help="Attribute an engagement to an item served at most this many seconds before.")
+    ] = 86_400,
+    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark; the result is the same.")] = (
+        EngineName.DUCKDB
+    ),
+    master: Annotated[
+        str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
+    ] = None,
+    append: Annotated[
+        Path | None,
+        typer.Option(help="Prepared folder of earlier days; the events of DATA are later ones and are appended."),
+    ] = None,
+    appendable: Annotated[
+        bool,
+        typer.Option(
+            "--appendable", help="Keep the files that a later --append needs; after --append they are always kept."
+        ),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Turn tables into the arrays that training reads.
+
+    It splits, numbers and orders the events. Equal input gives equal bytes.
+    """
+    from multitudes.data.clean.attribution import FeedbackLogs
+    from multitudes.data.prepare import prepare
+
+    settings = _prepare_config(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
+    with progress_bar("prepare") as progress:
+        logs = FeedbackLogs(events, served, served_within_s)
+        spark = spark_config(config, engine, master)
+        prepared = prepare(
+            data,
+            out,
+            settings,
+            progress,
+            logs=logs,
+            spark=spark,
+            append=append,
+            appendable=appendable,
+            overwrite=overwrite,
+        )
+    print_prepared(prepared)
+    for warning in prepared.manifest["warnings"]:
+        typer.echo(f"multitudes: warning: {warning}", err=True)
+    if json:
+        print_json({"prepared": str(out), **prepared.manifest})
+
+
+def spark_config(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
+    """Return the configuration of Spark; None: the engine is DuckDB."""
+    from multitudes.config import load_section, parse
+    from multitudes.data.spark_session import SparkConfig
+
+    from_file = load_section(config, "spark", SparkConfig)
+    if engine is EngineName.DUCKDB and master is None:
+        return None
+    return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
+
+
+def _prepare_config(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
+    from multitudes.config import load_section, parse
+    from multitudes.data.prepare import PrepareConfig
+
+    settings = {name: value for name, value in options.items() if value is not None}
+    settings = {name: str(value) if isinstance(value, StrEnum) else value for name, value in settings.items()}
+    from_file = load_section(config, "prepare", PrepareConfig)
+    return parse(PrepareConfig, from_file.model_dump() | settings, "options")
+
+
+def print_prepared(prepared: "PreparedData") -> None:
+    """Print the counts of a prepared folder, and every repair."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from multitudes.data.repairs import repair_text
+
+    counts = prepared.manifest["counts"]
+    typer.echo(
+        f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"
+        f" {counts['events']:,} events"
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in (f"split '{prepared.manifest['config']['split']}'", "events", "users", "targets", "cold", "tied"):
+        table.add_column(column, justify="left" if column.startswith("split") else "right")
+    for split in ("train", "validation", "test"):
+        cells = [counts[f"{split}_{name}"] for name in ("events", "users", "targets", "cold_targets", "tied_targets")]
+        table.add_row(split, *(f"{cell:,}" for cell in cells))
+    Console().print(table)
+    conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
+    typer.echo(f"training targets with a topic as condition: {conditions}")
+    if "sources" in prepared.manifest:
+        typer.echo(_sources_sentence(prepared.manifest["sources"]))
+    for name, count in prepared.manifest["repairs"].items():
+        typer.echo(f"repair: {repair_text(name, count)}")
+
+
+def _sources_sentence(counts: "Mapping[str, int]") -> str:
+    """Return how many events were attributed to a served item, and how."""
+    return (
+        f"attribution of events: {counts['by_request']:,} by request id, {counts['by_newest']:,} by the newest response"
+        f" before them, {counts['not_served']:,} not served; {counts['with_topic']:,} have a topic as source"
+    )

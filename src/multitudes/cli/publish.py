@@ -1,9 +1,4 @@
-"""``multitudes publish``: a run becomes the release that serves.
-
-``multitudes releases``: what was published, and which version serves.
-
-``multitudes rollback``: let an older version serve.
-"""
+"""``multitudes publish``, ``releases`` and ``rollback``: publish a run, list releases, return to an older one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,17 +13,17 @@ if TYPE_CHECKING:
 
 def publish_command(
     run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
-    to: Annotated[Path, typer.Option(help="Folder of releases; made when missing.")],
+    to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
     config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Make a run the release that serves.
+    """Publish a run as the current release.
 
-    The release is written aside, checked against the model and made visible by one switch.
+    The release is written to a temporary folder, checked against the model, and made current in one atomic step.
     """
-    from multitudes.cli.extras import require_torch_for
+    from multitudes.cli.train import require_extra_for
 
-    require_torch_for(run)
+    require_extra_for(run)
     from multitudes.config import load_section
     from multitudes.index.factory import IndexConfig
     from multitudes.publishing.publish import publish
@@ -36,40 +31,41 @@ def publish_command(
 
     retrieve, index = load_section(config, "retrieve", RetrieveConfig), load_section(config, "index", IndexConfig)
     with progress_bar("publish") as progress:
-        done = publish(run, to, retrieve=retrieve, index=index, progress=progress)
-    print_published(to, done)
+        published = publish(run, to, retrieve=retrieve, index=index, progress=progress)
+    print_published(to, published)
     if json:
         print_json(
             {
-                "version": done.version,
+                "version": published.version,
                 "releases": str(to),
-                "index": done.index_info,
-                "checked_users": done.checked_users,
-                "largest_difference": done.largest_difference,
-                "carried_items": done.carried_items,
-                "waiting_items": done.waiting_items,
-                "removed_items": done.removed_items,
+                "index": published.index_info,
+                "checked_users": published.checked_users,
+                "largest_difference": published.largest_difference,
+                "carried_items": published.carried_items,
+                "waiting_items": published.waiting_items,
+                "removed_items": published.removed_items,
             }
         )
 
 
-def print_published(to: Path, done: "PublishResult") -> None:
-    """Print what serves now, and how near its tower is to the model."""
+def print_published(to: Path, published: "PublishResult") -> None:
+    """Print the new version, and how much the vectors of its user tower differ from those of the model."""
+    index, added, removed = published.index_info, published.carried_items, published.removed_items
     typer.echo(
-        f"{to}: version {done.version} serves; {done.index_info['kind']} index of {done.index_info['items']:,} items;"
-        f" tower equal to the model within {done.largest_difference:.0e} on {done.checked_users:,} users"
+        f"{to}: version {published.version} serves; {index['kind']} index of {index['items']:,} items;"
+        f" tower equal to the model within {published.largest_difference:.0e} on {published.checked_users:,} users"
     )
-    if done.carried_items or done.removed_items:
-        typer.echo(f"taken over: {done.carried_items:,} items that came, {done.removed_items:,} that were removed")
-    if done.waiting_items:
-        typer.echo(f"{done.waiting_items:,} items that came have no vector in this release; a later one may take them")
+    if added or removed:
+        typer.echo(f"taken over: {added:,} added items, {removed:,} removed")
+    if published.waiting_items:
+        typer.echo(f"{published.waiting_items:,} added items have no vector in this release; a later one may have them")
 
 
 def releases_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """List the releases; the one that serves is marked."""
+    """List the releases and mark the current one."""
     from multitudes.errors import ArtefactError
     from multitudes.release import manifest
     from multitudes.release.store import ReleaseStore
@@ -79,12 +75,12 @@ def releases_command(
     current, problem = None, None
     try:
         current = store.current()
-    except ArtefactError as error:  # a listing must work where a rollback is needed
+    except ArtefactError as error:  # the list must work when a rollback is needed
         problem = str(error)
     rows: list[dict[str, Any]] = []
     for version in versions:
         try:
-            described = manifest.read_manifest(store.folder(version))
+            release = manifest.read_manifest(store.folder(version))
         except ArtefactError as error:
             rows.append({"version": version, "serves": version == current, "problem": str(error)})
             continue
@@ -92,10 +88,10 @@ def releases_command(
             {
                 "version": version,
                 "serves": version == current,
-                "method": described.method,
-                "created_at": described.created_at.isoformat(),
-                "index": described.index.get("kind", ""),
-                **described.counts,
+                "method": release.method,
+                "created_at": release.created_at.isoformat(),
+                "index": release.index.get("kind", ""),
+                **release.counts,
             }
         )
     _print_releases(rows, problem)
@@ -129,12 +125,12 @@ def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
 
 def rollback_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
-    to: Annotated[str | None, typer.Option(help="Version; by default the one before the current.")] = None,
+    to: Annotated[str | None, typer.Option(help="Version; default: the one before the current release.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Let an older version serve, by one switch.
+    """Make an older release current again.
 
-    Its files are verified before. Where its index is on a server, the alias moves too.
+    Its files are verified first. If its index is on a server, the alias there moves too.
     """
     from multitudes.index.factory import activate_index
     from multitudes.release.release import Release

@@ -1,7 +1,4 @@
-"""``multitudes recommend``: candidates for a user, for somebody described, or for everybody.
-
-``multitudes export``: results for the next system, as JSON lines or flat Parquet.
-"""
+"""``multitudes recommend`` and ``export``: candidates for one user or all users, and their export to other systems."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,83 +15,89 @@ if TYPE_CHECKING:
     from multitudes.ids import Id
     from multitudes.retrieval.retriever import Retriever
 
-_MAX_COUNT = 10**9  # beyond it a number is a slip
+_MAX_COUNT = 10**9  # a larger number is a typing error
+
+
+class ExportKind(StrEnum):
+    """What can be exported."""
+
+    RESULTS = "results"
 
 
 def recommend_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
-    user: Annotated[str | None, typer.Option(help="Id of a user of the data.")] = None,
-    history: Annotated[str | None, typer.Option(help="ITEM,ITEM: ids, newest last, of somebody else.")] = None,
-    follows: Annotated[str | None, typer.Option(help="TOPIC,TOPIC that somebody else follows.")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="Every user of the release; needs --out.")] = False,
-    more: Annotated[
+    user: Annotated[str | None, typer.Option(help="Id of a user of the release.")] = None,
+    history: Annotated[str | None, typer.Option(help="ITEM,ITEM: history of an anonymous user, newest last.")] = None,
+    followed_topics: Annotated[str | None, typer.Option(help="TOPIC,TOPIC that an anonymous user follows.")] = None,
+    all_users: Annotated[bool, typer.Option("--all", help="All users of the release; needs --out.")] = False,
+    extra_users: Annotated[
         Path | None,
-        typer.Option(help="With --all: Parquet of others: user_id, history, followed_topics."),
+        typer.Option(help="With --all: Parquet of further users: user_id, history, followed_topics."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for --all; what is done there is kept. See `multitudes export`.")
+        Path | None, typer.Option(help="Folder for --all; finished shards are kept. See `multitudes export`.")
     ] = None,
-    vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the users' vectors too.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="With --all: that answer side by side.")] = 1,
-    shard_users: Annotated[int, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users of a file.")] = 10_000,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: begin the folder anew.")] = False,
-    n: Annotated[int, typer.Option("--n", min=1, max=_MAX_COUNT, help="How many candidates.")] = 100,
-    exclude: Annotated[str, typer.Option(help="ITEM,ITEM that must not come back.")] = "",
-    request: Annotated[str, typer.Option(help="Name of the request; the same name draws the same topics.")] = "",
-    config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], in place of the release's.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the interests and what each brought.")] = False,
+    vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the user vectors too.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="With --all: number of parallel processes.")] = 1,
+    shard_users: Annotated[int, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users per file.")] = 10_000,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: empty the folder first.")] = False,
+    n: Annotated[int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates.")] = 100,
+    exclude: Annotated[str, typer.Option(help="ITEM,ITEM to leave out.")] = "",
+    request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
+    config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the interests, and the candidates of each.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Recommend to a user, to somebody described, or to all.
+    """Recommend to one user, an anonymous user, or all users.
 
-    Somebody is described by a history and followed topics; all users are answered into a folder of shards.
+    A history and followed topics describe an anonymous user. With --all, results are written to a folder of shards.
     """
     from multitudes.config import load_section
     from multitudes.errors import UsageError
     from multitudes.retrieval.config import RetrieveConfig
 
-    described = history is not None or follows is not None
-    if sum((user is not None, described, everybody)) != 1:
-        raise UsageError("say for whom: --user ID, or --history and --follows, or --all")
-    if everybody != (out is not None):
+    anonymous = history is not None or followed_topics is not None
+    if sum((user is not None, anonymous, all_users)) != 1:
+        raise UsageError("say for whom: --user ID, or --history and --followed-topics, or --all")
+    if all_users != (out is not None):
         raise UsageError("--all and --out FOLDER belong together")
-    if (more is not None or vectors) and not everybody:
-        raise UsageError("--more and --vectors are for --all")
-    if everybody and explain:
+    if (extra_users is not None or vectors) and not all_users:
+        raise UsageError("--extra-users and --vectors are for --all")
+    if all_users and explain:
         raise UsageError("--explain is for one user; --vectors writes the interests of all")
-    if everybody and exclude:
-        raise UsageError("--exclude is for one user; nobody of --all gets an item again in any case")
+    if all_users and exclude:
+        raise UsageError("--exclude is for one user; --all never repeats an item that a user has seen")
     settings = load_section(config, "retrieve", RetrieveConfig) if config else None
     if out is not None:
         from multitudes.batch_inference.recommender import BatchConfig
 
-        asked = BatchConfig(n=n, request=request, vectors=vectors, retrieve=settings)
-        _recommend_all(releases, out, asked, more, shard_users, processes, overwrite, json)
+        batch = BatchConfig(n=n, request=request_id, vectors=vectors, retrieve=settings)
+        _recommend_all(releases, out, batch, extra_users, shard_users, processes, overwrite, json)
         return
     from multitudes.retrieval.retriever import Retriever
 
     retriever = Retriever.open(releases, settings)
-    answer = retriever.recommend(
+    recommendation = retriever.recommend(
         None if user is None else _parse_id(user, retriever.release.user_ids, "user"),
-        history=_item_ids(history, retriever) if described else None,
-        followed_topics=_split_list(follows) if described else None,
+        history=_item_ids(history, retriever) if anonymous else None,
+        followed_topics=_split_list(followed_topics) if anonymous else None,
         n=n,
         exclude=_item_ids(exclude, retriever),
-        request_id=request,
+        request_id=request_id,
     )
     if json:
-        print_json(answer.to_dict(explain))
+        print_json(recommendation.to_dict(explain))
         return
     from multitudes.cli.candidates_table import print_recommendation
 
-    print_recommendation(answer, explain)
+    print_recommendation(recommendation, explain)
 
 
 def _recommend_all(
     releases: Path,
     out: Path,
-    asked: "BatchConfig",
-    more: Path | None,
+    batch: "BatchConfig",
+    extra_users: Path | None,
     shard_users: int,
     processes: int,
     overwrite: bool,
@@ -103,20 +106,20 @@ def _recommend_all(
     from multitudes.batch_inference.runner import recommend_all
 
     with progress_bar("recommend") as progress:
-        done = recommend_all(
+        counts = recommend_all(
             releases,
             out,
-            asked,
-            extra_users=more,
+            batch,
+            extra_users=extra_users,
             shard_users=shard_users,
             processes=processes,
             overwrite=overwrite,
             progress=progress,
         )
-    filled = f"{done.degraded:,} users filled with popular items"
-    typer.echo(f"{out}: {done.users:,} users, {done.candidates:,} candidates, {filled}")
+    filled = f"{counts.degraded:,} users filled with popular items"
+    typer.echo(f"{out}: {counts.users:,} users, {counts.candidates:,} candidates, {filled}")
     if json:
-        print_json({"out": str(out), **done._asdict()})
+        print_json({"out": str(out), **counts._asdict()})
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":
@@ -130,25 +133,21 @@ def _parse_id(text: str, ids: "pl.Series", what: str) -> "Id":
 
 
 def _split_list(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-class ExportKind(StrEnum):
-    """What can be exported."""
-
-    RESULTS = "results"
+    return [value.strip() for value in (text or "").split(",") if value.strip()]
 
 
 def export_command(
     what: Annotated[ExportKind, typer.Argument(help="What to export.")],
     source: Annotated[Path, typer.Argument(help="Folder written by `multitudes recommend --all --out`.")],
-    to: Annotated[Path, typer.Option(help=".jsonl: one user a line; .parquet: one candidate a row.")],
+    to: Annotated[
+        Path, typer.Option(help="File to write: .jsonl, one user per line; or .parquet, one candidate per row.")
+    ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Write results as JSON lines or flat Parquet.
+    """Write batch results as JSON lines or flat Parquet.
 
-    JSON lines hold one user a line, Parquet one candidate a row.
+    JSON lines hold one user per line, Parquet one candidate per row.
     """
     from multitudes.batch_inference.results import export_results
     from multitudes.errors import UsageError

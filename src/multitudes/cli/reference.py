@@ -1,4 +1,4 @@
-"""``python -m multitudes.cli.reference``: docs/cli.md, written from the commands themselves."""
+"""``python -m multitudes.cli.reference``: write docs/cli.md from the commands."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,16 +10,16 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from multitudes import errors
-from multitudes.cli.main import VERBS, command_of
+from multitudes.cli.main import GROUPS, command_of
 
 _HEAD = """\
 # Commands
 
 <!-- Written by `python -m multitudes.cli.reference > docs/cli.md`; a test compares. -->
 
-Results go to stdout, messages to stderr, progress to stderr and only where it is a terminal. With `--json` the last
-line of stdout is one JSON object. What is no option is a setting in the TOML file given as `--config`;
-`multitudes init` writes one with every setting, its default and its meaning.
+Results go to stdout, messages to stderr, and progress to stderr if it is a terminal. With `--json` the last line of
+stdout is one JSON object. Everything else is a setting in the TOML file given as `--config`; `multitudes init` writes
+one with every setting, its default and its meaning.
 """
 _EXIT_CODES = (
     (0, "done"),
@@ -31,13 +31,13 @@ _EXIT_CODES = (
         errors.MissingError.exit_code,
         "something missing: an extra, disk space, memory, a port, the right to read or write a file",
     ),
-    (errors.UnavailableError.exit_code, "a remote engine that does not answer, or refuses who asks"),
-    (errors.INTERRUPTED_EXIT_CODE, "interrupted by Ctrl-C; training goes on with `--resume`"),
+    (errors.UnavailableError.exit_code, "a remote server that does not answer, or rejects the credentials"),
+    (errors.INTERRUPTED_EXIT_CODE, "interrupted by Ctrl-C; `--resume` continues training"),
 )
 
 
 class Parameter(NamedTuple):
-    """An argument or option of a command, as a person reads about it."""
+    """An argument or option of a command, as the page shows it."""
 
     name: str
     kind: str
@@ -49,12 +49,22 @@ class Parameter(NamedTuple):
 
 def reference() -> str:
     """Return the page."""
-    parts = [_HEAD, *(_verb_section(verb) for verb in VERBS), _exit_codes()]
-    return "\n".join(parts)
+    sections = [_HEAD, _overview()]
+    sections += [_verb_section(verb) for verbs in GROUPS.values() for verb in verbs]
+    return "\n".join([*sections, _exit_codes()])
+
+
+def _overview() -> str:
+    """Return a table with the verbs of each group."""
+    rows = [
+        f"| {group} | {' · '.join(f'[{verb}](#multitudes-{verb})' for verb in verbs)} |"
+        for group, verbs in GROUPS.items()
+    ]
+    return "\n".join(["| group | verbs |\n|---|---|", *rows, ""])
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:
-    """Return the parameters of a command, in the order of its call."""
+    """Return the parameters of a command, in the order of its signature."""
     hints = get_type_hints(command, include_extras=True)
     return [_parameter(p, hints[p.name]) for p in inspect.signature(command).parameters.values()]
 
@@ -64,7 +74,7 @@ def _parameter(parameter: inspect.Parameter, hint: object) -> Parameter:
     kind, info = get_args(hint)[:2]
     assert isinstance(info, (ArgumentInfo, OptionInfo))
     positional = isinstance(info, ArgumentInfo)
-    # Within Annotated, the first name that is declared stands in the place of the default.
+    # Within Annotated, Typer keeps the first declared name in the field of the default.
     option = info.default if isinstance(info.default, str) else f"--{parameter.name.replace('_', '-')}"
     return Parameter(
         name=info.metavar or parameter.name.upper() if positional else option,
@@ -77,9 +87,9 @@ def _parameter(parameter: inspect.Parameter, hint: object) -> Parameter:
 
 
 def _kind(kind: object) -> str:
-    """Return the type in words: choices, or text, path, int, float; nothing for a flag."""
+    """Return the type as text: the choices, or text, path, int, float, flag."""
     if get_origin(kind) in (UnionType, list):
-        inner = next(part for part in get_args(kind) if part is not NoneType)
+        inner = next(argument for argument in get_args(kind) if argument is not NoneType)
         return f"{_kind(inner)}, repeatable" if get_origin(kind) is list else _kind(inner)
     assert isinstance(kind, type)
     if issubclass(kind, Enum):
@@ -98,15 +108,15 @@ def _verb_section(verb: str) -> str:
 
 
 def _section_lines(verb: str, command: Callable[..., None]) -> Iterator[str]:
-    found = parameters(command)
+    all_parameters = parameters(command)
     yield f"## multitudes {verb}\n"
     yield f"{inspect.getdoc(command)}\n"
-    call = [p.name for p in found if p.positional]
-    call += [f"{p.name} {p.kind.upper()}" for p in found if not p.positional and p.required]
-    call += ["[OPTIONS]"] if any(not p.required for p in found) else []
+    call = [p.name for p in all_parameters if p.positional]
+    call += [f"{p.name} {p.kind.upper()}" for p in all_parameters if not p.positional and p.required]
+    call += ["[OPTIONS]"] if any(not p.required for p in all_parameters) else []
     yield f"```\nmultitudes {' '.join([verb, *call])}\n```\n"
     yield "| argument or option | type | default | meaning |\n|---|---|---|---|"
-    for p in found:
+    for p in all_parameters:
         default = "required" if p.required else p.default
         yield f"| `{p.name}` | {p.kind} | {default} | {p.help} |"
     yield ""

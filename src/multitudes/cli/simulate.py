@@ -1,4 +1,4 @@
-"""``multitudes simulate``: an online test in a world whose truth is known."""
+"""``multitudes simulate``: an online experiment in a simulated world with known tastes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ControlWorld(StrEnum):
-    """Worlds in which a reason for several vectors is gone; of ``CONTROLS``."""
+    """Control worlds, each without one of the reasons for several vectors."""
 
     ONE_TASTE = "one-taste"
     EMPTY_FOLLOWS = "empty-follows"
@@ -24,23 +24,24 @@ def simulate_command(
         Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/simulation.md.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder of the experiment; default: simulated-NAME.")] = None,
-    arm: Annotated[list[str] | None, typer.Option(help="Only this arm; may be given again.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Simulate only this arm; repeatable.")] = None,
     control_world: Annotated[
         ControlWorld | None,
-        typer.Option(help="A world in which users have one taste, or follows say nothing: a lift must vanish there."),
+        typer.Option(
+            help="A world where users have one taste, or followed topics carry no information: no lift is expected."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Try arms in a simulated world.
+    """Run an experiment in a simulated world.
 
-    Users of known tastes come day by day; each arm retrieves for them with a release that it trained on the logs, a
-    common ranker shows the best, and what users do becomes the next logs. What is lived already is not lived again:
-    after Ctrl-C the same command goes on.
+    Users with known tastes visit day by day. Each arm retrieves candidates with a release that it trained on its logs,
+    a common ranker shows the best of them, and the reactions of users become the next logs. Finished days are not
+    repeated: after Ctrl-C, the same command goes on.
     """
-    from multitudes.cli.extras import require_report, require_torch
+    from multitudes.extras import require_extra
 
-    require_torch()
-    require_report()
+    require_extra("train", "report")
     from multitudes.simulation.config import read_experiment
     from multitudes.simulation.results import collect_results
     from multitudes.simulation.retraining import prepare_warnings
@@ -50,22 +51,22 @@ def simulate_command(
     folder = out or Path(f"simulated-{config.name}")
     with progress_bar(config.name) as progress:
         simulate(config, folder, progress)
-        found = collect_results(config, folder, progress)
-    _write_result(found, folder)
+        result = collect_results(config, folder, progress)
+    _write_result(result, folder)
     for warning in prepare_warnings(folder):
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
-        print_json(found.to_json() | {"folder": str(folder)})
+        print_json(result.to_json() | {"folder": str(folder)})
 
 
-def _write_result(found: "SimulationResult", folder: Path) -> None:
+def _write_result(result: "SimulationResult", folder: Path) -> None:
     from multitudes.atomic import write_json
     from multitudes.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
 
-    write_simulation_page(found, folder / "report.html")
-    write_json(folder / "result.json", found.to_json())
-    typer.echo(describe_simulation(found))
-    for line in lift_sentences(found):
+    write_simulation_page(result, folder / "report.html")
+    write_json(folder / "result.json", result.to_json())
+    typer.echo(describe_simulation(result))
+    for line in lift_sentences(result):
         typer.echo(line)
-    typer.echo(f"{folder}/report.html: what moved, for whom, and where it came from")
-    typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: what a test would have seen; multitudes readout")
+    typer.echo(f"{folder}/report.html: what changed, for whom, and why")
+    typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: tables of the experiment, for multitudes readout")

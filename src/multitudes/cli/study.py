@@ -1,7 +1,4 @@
-"""``multitudes study``: methods × data sets × seeds on equal terms, from one file.
-
-``multitudes tune``: a search for the settings of one method, judged on validation.
-"""
+"""``multitudes study`` and ``tune``: compare methods on equal terms, and search the settings of one method."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -13,39 +10,48 @@ from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
+    from multitudes.study.tuning import TuningResult
     from multitudes.study.run import StudyResult
 
 
+class MetricName(StrEnum):
+    """The metrics that can be maximised, at the main budget."""
+
+    HR = "hr"
+    RECALL = "recall"
+    NDCG = "ndcg"
+    TOPICS = "topics"
+
+
 def study_command(
-    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="What is compared; see docs/study.md.")],
+    study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The comparison; see docs/study.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default: study-NAME.")] = None,
     open_test: Annotated[
-        bool, typer.Option("--open-test", help="Then ask the chosen settings about the test split; this is recorded.")
+        bool, typer.Option("--open-test", help="Evaluate the chosen settings on the test split; this is recorded.")
     ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do cells again that were done by other code.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Repeat cells that another version of the code has done.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Compare methods on equal terms, as one file says.
+    """Compare methods on equal terms, as described in one file.
 
-    The same data, seeds, tuning trials and budgets for all.
-
-    What is done already is not done again: after Ctrl-C, a crash or a change of the file, the same command goes on.
-    Figures are of the validation split until --open-test.
+    All methods get the same data, seeds, tuning trials and budgets. Finished cells are not repeated: after Ctrl-C, a
+    crash or a change of the file, the same command goes on. Metrics are of the validation split until --open-test.
     """
-    from multitudes.cli.extras import require_report, require_study
+    from multitudes.extras import require_extra
 
-    require_study()
-    require_report()
+    require_extra("train", "study", "report")
     from multitudes.study.config import read_study
 
     config = read_study(study)
     folder = out or Path(f"study-{config.name}")
-    ended = _run_study(config, folder, study, open_test, fresh)
-    _write_report(ended)
-    _print_study(ended)
+    result = _run_study(config, folder, study, open_test, fresh)
+    _write_report(result)
+    _print_study(result)
     if json:
-        print_json(_study_record(ended))
-    _raise_failures(ended, open_test)
+        print_json(_study_record(result))
+    _raise_failures(result, open_test)
 
 
 def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "StudyResult":
@@ -67,110 +73,97 @@ def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool
         line.close()
 
 
-def _write_report(ended: "StudyResult") -> None:
-    """Write the report, unless there is nothing to report."""
+def _write_report(result: "StudyResult") -> None:
+    """Write the report, unless no cell is done."""
     from multitudes.report.study_page import write_study_page
     from multitudes.study.summary import summarise, write_summary
 
-    if not ended.n_done:
+    if not result.n_done:
         return
     with progress_bar("report") as progress:
-        summary = summarise(ended.folder, progress=progress)
-    write_summary(ended.folder, summary)
-    write_study_page(summary, ended.folder / "report.html")
-    typer.echo(f"{ended.folder}/report.html: which method wins, by how much, for whom, at what cost")
+        summary = summarise(result.folder, progress=progress)
+    write_summary(result.folder, summary)
+    write_study_page(summary, result.folder / "report.html")
+    typer.echo(f"{result.folder}/report.html: which method wins, by how much, for whom, at what cost")
 
 
-def _print_study(ended: "StudyResult") -> None:
-    cells, record = ended.record["cells"], ended.record
-    if ended.n_done:
-        typer.echo(f"{ended.folder}/outcomes.parquet: what each user got from {ended.n_done} cells")
-    typer.echo(f"{ended.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
+def _print_study(result: "StudyResult") -> None:
+    cells, record = result.record["cells"], result.record
+    if result.n_done:
+        typer.echo(f"{result.folder}/outcomes.parquet: what each user got from {result.n_done} cells")
+    typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
     typer.echo(f"split: {record['split']}; the test split was opened {record['opened_test']} times")
 
-    for note in ended.notes:
+    for note in result.notes:
         typer.echo(f"multitudes: warning: {note}", err=True)
-    if ended.n_outdated:
+    if result.n_outdated:
         typer.echo(
-            f"multitudes: warning: {ended.n_outdated} cells were done by other code than is installed now;"
-            " --fresh does them again",
+            f"multitudes: warning: {result.n_outdated} cells were done by another version of the code;"
+            " --fresh repeats them",
             err=True,
         )
 
 
-def _study_record(ended: "StudyResult") -> dict[str, Any]:
-    record = ended.record
+def _study_record(result: "StudyResult") -> dict[str, Any]:
+    record = result.record
     return {
-        "study": str(ended.folder),
+        "study": str(result.folder),
         "split": record["split"],
         "opened_test": record["opened_test"],
         "cells": len(record["cells"]),
-        "failed": [{key: one[key] for key in ("data", "method", "seed", "error")} for one in ended.failed],
+        "failed": [{key: cell[key] for key in ("data", "method", "seed", "error")} for cell in result.failed],
     }
 
 
-def _raise_failures(ended: "StudyResult", open_test: bool) -> None:
+def _raise_failures(result: "StudyResult", open_test: bool) -> None:
     from multitudes.errors import MultitudesError
 
-    if not ended.failed:
+    if not result.failed:
         return
-    for one in ended.failed:
-        typer.echo(f"failed: {one['data']} {one['method']} seed {one['seed']}: {one['error']}", err=True)
+    for cell in result.failed:
+        typer.echo(f"failed: {cell['data']} {cell['method']} seed {cell['seed']}: {cell['error']}", err=True)
     raise MultitudesError(
         (
-            f"{len(ended.failed)} of {len(ended.record['cells'])} cells have no result; the tables hold the others."
+            f"{len(result.failed)} of {len(result.record['cells'])} cells have no result; the tables hold the others."
             " Run the same command again to try the missing ones, or take them out of the study"
-            if ended.n_done
+            if result.n_done
             else "no cell has a result, so there is nothing to compare."
-            " Mend what is said above, and run the same command again"
+            " Fix the errors above, and run the same command again"
         )
-        + ("; the test split stays closed until each has one" if open_test and ended.record["split"] != "test" else "")
+        + ("; the test split stays closed until each has one" if open_test and result.record["split"] != "test" else "")
     )
-
-
-if TYPE_CHECKING:
-    from multitudes.study.tuning import TuningResult
-
-
-class MetricName(StrEnum):
-    """What can be maximised, at the main budget."""
-
-    HR = "hr"
-    RECALL = "recall"
-    NDCG = "ndcg"
-    TOPICS = "topics"
 
 
 def tune_command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(metavar="FILE.toml", help="File to write, for `multitudes train --config`.")],
     method: Annotated[str, typer.Option(help="As in `multitudes train --method`.")] = "joint",
-    trials: Annotated[int, typer.Option(min=1, help="Trainings to try; the first is with the settings as given.")] = 20,
-    metric: Annotated[MetricName, typer.Option(help="What is maximised.")] = MetricName.HR,
+    trials: Annotated[int, typer.Option(min=1, help="Number of trainings; the first uses the settings as given.")] = 20,
+    metric: Annotated[MetricName, typer.Option(help="Metric to maximise.")] = MetricName.HR,
     seed: Annotated[int, typer.Option(help="Seed of the search and of each training.")] = 0,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with the settings to begin with: [model], [train], [retrieve].")
+        Path | None, typer.Option(help="TOML file with the initial settings: [model], [train], [retrieve].")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Search for the settings of one method.
+    """Search the settings of one method.
 
-    Every trial is one training, judged by first-time targets of the validation split; the test split is not looked at.
-    Trials are kept in FILE.trials beside the file: after Ctrl-C or a crash the same command goes on.
+    Each trial is one training, scored on the first-time targets of the validation split; the test split is not used.
+    Trials are kept in FILE.trials beside the file: after Ctrl-C or a crash, the same command goes on.
     """
-    from multitudes.cli.extras import require_study
+    from multitudes.extras import require_extra
 
-    require_study()
+    require_extra("train", "study")
     from multitudes.errors import UsageError
 
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
-    found = _search_settings(prepared, out, method, trials, metric.value, seed, config)
+    result = _search_settings(prepared, out, method, trials, metric.value, seed, config)
     from multitudes.study.tuning import write_settings
 
-    write_settings(found, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
-    before, after = found.scores
+    write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
+    before, after = result.scores
     typer.echo(
         f"{out}: {metric.value} {_score_text(before)} with the settings as given, {_score_text(after)} with these"
     )
@@ -181,8 +174,8 @@ def tune_command(
                 "settings": str(out),
                 "method": method,
                 "metric": metric.value,
-                "best": found.search.best,
-                "trials": [trial._asdict() for trial in found.search.trials],
+                "best": result.search.best,
+                "trials": [trial._asdict() for trial in result.search.trials],
             }
         )
 
@@ -198,11 +191,11 @@ def _search_settings(
 
     sections = read_sections(config) if config else {}
     settings = {"method": method} | {name: sections.get(name, {}) for name in SECTIONS}
-    asked = load_section(config, "evaluate", EvaluateConfig)
+    evaluate = load_section(config, "evaluate", EvaluateConfig)
     tuning = TuningConfig.model_validate({"trials": trials, "metric": metric, "seed": seed})
     line = StudyProgressLine()
     try:
-        return tune_method(prepared, settings, asked, tuning, out.with_suffix(".trials"), line)
+        return tune_method(prepared, settings, evaluate, tuning, out.with_suffix(".trials"), line)
     finally:
         line.close()
 

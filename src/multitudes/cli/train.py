@@ -1,4 +1,4 @@
-"""``multitudes train``: a prepared data set becomes a run."""
+"""``multitudes train``: train a model on prepared data, or make a run from existing item vectors."""
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -12,11 +12,10 @@ from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
-    from multitudes.training.config import RunConfig
 
 
 class MethodName(StrEnum):
-    """The methods; the last one, over item vectors that exist already, needs no training."""
+    """The methods; the last one clusters existing item vectors and needs no training."""
 
     SINGLE = "single"
     TRANSFORMER = "transformer"
@@ -32,57 +31,61 @@ class MethodName(StrEnum):
     PINNERSAGE = "pinnersage"
 
 
-METHOD_HELP = f"Which vectors a user gets: {', '.join(MethodName)}. Left out: {MethodName.JOINT}, or as in RUN."
+METHOD_HELP = f"How user vectors are made: {', '.join(MethodName)}. Default: {MethodName.JOINT}, or that of RUN."
 
 
 def train_command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=METHOD_HELP)] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random draws.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
     ] = None,
     refit: Annotated[
-        Path | None, typer.Option(help="A run whose settings and epochs are taken, to train on validation too.")
+        Path | None, typer.Option(help="Take settings and epochs of this run, and train on validation events too.")
     ] = None,
     continues: Annotated[
-        Path | None, typer.Option("--continue", help="A finished run to go on from, with newer data.")
+        Path | None, typer.Option("--continue", help="Continue this finished run with newer data.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Train a model; Ctrl-C saves and --resume goes on.
+    """Train a model; after Ctrl-C, --resume goes on.
 
-    A resumed run ends with the identical weights. The method pinnersage clusters item vectors that exist already: there
-    is nothing to train, and the run is made at once. --refit RUN trains once more what RUN's validation has chosen, on
-    the validation events too: a last fit before publishing. --continue RUN goes on with RUN's weights and its
-    optimiser's state on the events that came since, for one epoch or as many as [train] of --config says. Several
-    processes train one model under torchrun: docs/training.md.
+    A resumed run ends with the same weights to the byte. The method pinnersage clusters existing item vectors: there is
+    nothing to train. --refit RUN trains a final model with the settings and the number of epochs that RUN's validation
+    chose, on the validation events too. --continue RUN starts from RUN's weights and optimiser state and trains on the
+    events that came since, for one epoch, or as many as [train] of --config says. Under torchrun several processes
+    train one model: docs/training.md.
     """
     if method is MethodName.PINNERSAGE and refit is None and continues is None:
-        make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
+        _make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
         return
-    from multitudes.cli.extras import require_torch
+    from multitudes.extras import require_extra
 
-    require_torch()
+    require_extra("train")
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.training.distributed import is_restart, join_ranks, report_error_once
     from multitudes.training.execution import ExecutionConfig
     from multitudes.training.loop import fit
+    from multitudes.training.run_config import continue_config, load_run_config, refit_config
 
     with report_error_once():
-        check_one_origin(method, refit, continues)
-        settings = run_config(method, seed, config) if refit is None else refit_config(refit, seed)
-        if continues is not None:
+        _check_one_origin(method, refit, continues)
+        if refit is not None:
+            settings = refit_config(refit, seed)
+        elif continues is not None:
             settings = continue_config(continues, seed, config)
+        else:
+            settings = load_run_config((method or MethodName.JOINT).value, seed, config)
         execution = load_section(config, "execution", ExecutionConfig)
         data = PreparedData.open(prepared)
         if continues is not None:
-            print_known_items(continues, data)
-        # Ranks that were started anew go on where they were, and replace nothing.
+            _print_known_items(continues, data)
+        # Ranks that torchrun has started again resume from their checkpoint and replace nothing.
         how = {"resume": resume or is_restart(), "overwrite": overwrite and not is_restart()}
         with (
             join_ranks(execution.timeout_s) as ranks,
@@ -104,14 +107,32 @@ def train_command(
         )
 
 
+def require_extra_for(run: Path) -> None:
+    """Check that the extra [train] is installed, unless ``run`` was made without training.
+
+    Raises:
+        MissingError: a package is missing; the message holds the pip command.
+    """
+    from multitudes.errors import ArtefactError
+    from multitudes.extras import require_extra
+    from multitudes.run_record import read_record
+
+    try:
+        method = read_record(run)["config"].get("method")
+    except ArtefactError:
+        method = None  # opening the run reports what is wrong with it
+    if method != MethodName.PINNERSAGE:
+        require_extra("train")
+
+
 def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
     return progress_bar(title) if shown else nullcontext(silent)
 
 
-def make_pinnersage(
+def _make_pinnersage(
     prepared: Path, out: Path, seed: int, config: Path | None, resume: bool, overwrite: bool, json: bool
 ) -> None:
-    """Make a run of item vectors that exist already; needs no torch."""
+    """Make a run from existing item vectors; needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.pinnersage.clustering import PinnerSageConfig
@@ -129,8 +150,8 @@ def make_pinnersage(
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
 
 
-def check_one_origin(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
-    """Refuse options of which each says what to begin with.
+def _check_one_origin(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
+    """Reject a combination of --method, --refit and --continue: each says what training starts from.
 
     Raises:
         UsageError: more than one of them was given.
@@ -144,11 +165,11 @@ def check_one_origin(method: MethodName | None, refit: Path | None, continues: P
             raise UsageError(f"--method {method.value}: {option} takes the method of {run}; leave --method out")
 
 
-def print_known_items(run: Path, data: "PreparedData") -> None:
-    """Say of how much of ``data`` the run knows, and where the optimiser begins anew.
+def _print_known_items(run: Path, data: "PreparedData") -> None:
+    """Print how many items of ``data`` the run knows, and whether its optimiser state is missing.
 
     Raises:
-        UsageError: it knows nothing of it.
+        UsageError: the run knows no item of ``data``.
     """
     from multitudes.run_record import open_prepared, read_record
     from multitudes.training.distributed import is_first_rank
@@ -163,58 +184,8 @@ def print_known_items(run: Path, data: "PreparedData") -> None:
         typer.echo(f"{run}: kept no state ({STATE_FILE}); the optimiser begins anew", err=True)
 
 
-def run_config(method: MethodName | None, seed: int, config: Path | None) -> "RunConfig":
-    """Return the settings of a run, with [model] and [train] of the file ``config``."""
-    from multitudes.config import load_section
-    from multitudes.nn.user_tower_config import UserTowerConfig
-    from multitudes.training.config import RunConfig, TrainConfig
-
-    return RunConfig(
-        method=(method or MethodName.JOINT).value,
-        seed=seed,
-        model=load_section(config, "model", UserTowerConfig),
-        train=load_section(config, "train", TrainConfig),
-    )
-
-
-def refit_config(run: Path, seed: int) -> "RunConfig":
-    """Return the settings of a last fit: those of ``run``, for as many epochs as were best there."""
-    from multitudes.config import parse
-    from multitudes.errors import UsageError
-    from multitudes.run_record import read_record
-    from multitudes.training.config import RunConfig
-
-    record = read_record(run)
-    if not record["finished"] or record["config"]["method"] == MethodName.PINNERSAGE:
-        raise UsageError(f"--refit {run}: expected a run whose training is finished")
-    settings = record["config"]
-    train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
-    return parse(RunConfig, settings | {"seed": seed, "train": train, "shares": record["shares"]}, f"{run}/run.json")
-
-
-def continue_config(run: Path, seed: int, config: Path | None) -> "RunConfig":
-    """Return the settings of a run that goes on from ``run``: its own, for one epoch, under [train] of ``config``."""
-    from multitudes.config import deep_merge, parse, read_sections
-    from multitudes.nn.user_tower_config import UserTowerConfig
-    from multitudes.training.config import RunConfig, TrainConfig
-    from multitudes.training.trained_run import TrainedRun
-    from multitudes.training.warm_start import warm_start_config
-
-    before = TrainedRun.open(run)
-    given = {} if config is None else read_sections(config)
-    train = deep_merge(before.config.train.model_dump(), {"epochs": 1}, given.get("train", {}))
-    model = deep_merge(before.config.model.model_dump(), given.get("model", {}))
-    settings = RunConfig(
-        method=before.config.method,
-        seed=seed,
-        model=parse(UserTowerConfig, model, f"{config}: [model]"),
-        train=parse(TrainConfig, train, f"{config}: [train]"),
-    )
-    return warm_start_config(settings, before)
-
-
 def print_run(run: Path) -> dict[str, Any]:
-    """Print how training ended, and return the run's record."""
+    """Print the outcome of a training, and return the run's record."""
     from multitudes.run_record import read_record
 
     record = read_record(run)
@@ -231,6 +202,6 @@ def print_run(run: Path) -> dict[str, Any]:
 
 
 def _validation_metric(record: dict[str, Any]) -> str:
-    """Return the name of the figure by which the best epoch was chosen."""
+    """Return the name of the metric that chose the best epoch."""
     train = record["config"]["train"]
     return f"hr@{train.get('eval_k', train.get('validate_at'))}"  # validate_at: runs of version 0.1
