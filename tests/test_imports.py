@@ -29,7 +29,14 @@ def test_the_check_sees_a_heavy_import():
 
 @pytest.mark.parametrize(
     "module",
-    ["retrieval.retriever", "batch_inference.runner", "release.store", "index.factory", "data.prepare", "metrics.ranking"],
+    [
+        "retrieval.retriever",
+        "batch_inference.runner",
+        "release.store",
+        "index.factory",
+        "data.prepare",
+        "metrics.ranking",
+    ],
 )
 def test_serving_and_preparing_load_no_torch(module):
     assert "torch" not in loaded_after(f"import multitudes.{module}")

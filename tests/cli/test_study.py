@@ -10,6 +10,7 @@ import pytest
 from multitudes.cli import output
 from multitudes.cli.main import run
 from multitudes.cli.output import StudyProgressLine, duration_text, shorten
+from multitudes.training.run_config import load_run_config
 from tests.study.small import study_file
 from tests.worlds import planted
 
@@ -25,7 +26,6 @@ uniform = 32
 [evaluate]
 max_users = 30
 """
-from multitudes.training.run_config import load_run_config
 
 
 class Standing:

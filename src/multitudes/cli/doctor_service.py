@@ -65,7 +65,7 @@ class ServiceProbe:
         self._http = httpx.Client(base_url=url, transport=transport, timeout=_TIMEOUT_S)
 
     def request(self, path: str, body: dict[str, Any] | None = None, *, send_key: bool = True) -> HttpResponse:
-        """Send one request: GET, or POST with a JSON body; without a response, the status is 0 and the text says why."""
+        """Send a GET, or a POST with a JSON body; without a response, the status is 0 and the text says why."""
         import httpx
 
         headers = self._auth_headers if send_key else {}

@@ -2,7 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +15,7 @@ from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
     MultitudesError,
+    RenamedWarning,
     UsageError,
     is_disk_full,
     is_invalid_path,
@@ -129,7 +132,8 @@ def run(arguments: list[str]) -> int:
     """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
     try:
         _reject_remote_output(arguments)
-        result = app(_with_new_options(arguments), standalone_mode=False)
+        with _renamed_warnings_as_lines():
+            result = app(_with_new_options(arguments), standalone_mode=False)
     except MultitudesError as error:
         return _print_error(str(error), error.exit_code)
     except _CALL_ERROR as error:
@@ -155,17 +159,34 @@ def run(arguments: list[str]) -> int:
 
 
 def _with_new_options(arguments: list[str]) -> list[str]:
-    """Return the arguments with old names of options replaced; each is reported once."""
+    """Return the arguments with old names of options replaced, and warn of each."""
     renamed = _RENAMED_OPTIONS.get(arguments[0], {}) if arguments else {}
-    result, reported = [], set[str]()
+    result = []
     for argument in arguments:
         option, equals, value = argument.partition("=")
-        if option in renamed and option not in reported:
-            new = renamed[option]
-            typer.echo(f"multitudes: warning: {option} is now {new}; the next version removes the old name", err=True)
-            reported.add(option)
-        result.append(f"{renamed[option]}{equals}{value}" if option in renamed else argument)
+        if option in renamed:
+            message = f"the option {option} is now called {renamed[option]}; the old name works in this version only"
+            warnings.warn(message, RenamedWarning, stacklevel=2)
+        result.append(f"{renamed.get(option, option)}{equals}{value}")
     return result
+
+
+@contextmanager
+def _renamed_warnings_as_lines() -> Iterator[None]:
+    """Print each warning of an old name as one line, once; other warnings stay as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", RenamedWarning)
+        show, printed = warnings.showwarning, set[str]()
+
+        def print_once(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
+            if not issubclass(category, RenamedWarning):
+                show(message, category, *where, **options)
+            elif str(message) not in printed:
+                printed.add(str(message))
+                typer.echo(f"multitudes: warning: {message}", err=True)
+
+        warnings.showwarning = print_once
+        yield
 
 
 def _reject_remote_output(arguments: list[str]) -> None:
