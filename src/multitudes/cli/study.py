@@ -10,8 +10,8 @@ from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
-    from multitudes.study.tuning import TuningResult
     from multitudes.study.run import StudyResult
+    from multitudes.study.tuning import TuningResult
 
 
 class MetricName(StrEnum):
