@@ -91,4 +91,4 @@ def test_the_exported_names_are_those_of_all_and_exist():
     for name in multitudes.__all__:
         assert getattr(multitudes, name) is not None
     with pytest.raises(AttributeError, match="'Retreiver'"):
-        _ = multitudes.Retreiver
+        _ = multitudes.Retreiver  # type: ignore[attr-defined]

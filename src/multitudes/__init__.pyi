@@ -29,4 +29,5 @@ from .training.runs import make_pinnersage_run as make_pinnersage_run
 from .training.runs import open_run as open_run
 from .training.trained_run import TrainedRun as TrainedRun
 
+__all__: list[str]
 __version__: str
