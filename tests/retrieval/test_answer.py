@@ -66,8 +66,8 @@ def test_together_as_alone(releases: Path, blend, effort):
 def test_a_list_is_an_answer_without_what_only_a_person_reads(retriever: Retriever):
     for one, answer in zip(retriever.id_lists(CROWD), retriever.answer(CROWD), strict=True):
         assert one.item_ids == [candidate.item_id for candidate in answer.candidates]
-        assert one.found.sources == [candidate.source for candidate in answer.candidates]
-        assert one.found.score_N.tolist() == [candidate.score for candidate in answer.candidates]
+        assert one.candidates.sources == [candidate.source for candidate in answer.candidates]
+        assert one.candidates.score_N.tolist() == [candidate.score for candidate in answer.candidates]
         assert (one.degraded, one.unknown_topics) == (answer.degraded, answer.unknown_topics)
         named = {interest.number: interest.name for interest in answer.interests if interest.kind == "explicit"}
         assert {k: one.topics[k] for k in named} == named

@@ -1,7 +1,7 @@
-"""How many of the N candidates each vector may bring (method §5). Pure functions.
+"""The division of a list of N candidates among the vectors of a user (paper §5). Pure functions.
 
-Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit). A leading ``...`` is any number of
-further axes, so that one user and thousands take the same path.
+Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit). A leading ``...`` stands for any
+number of further axes, for one user and for thousands.
 """
 
 from functools import lru_cache
@@ -12,77 +12,91 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.retrieval.config import RetrieveConfig, resolve_shares
 
-# Who takes the share that a kind cannot use, in order: followed topics that a user does not have go to the implicit
-# interests, a history that cannot be read leaves its place to the followed topics.
+# The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
+# get their share; without a usable history, the followed topics get its share.
 _FALLBACK_KINDS: dict[InterestKind, tuple[InterestKind, ...]] = {
     "unconditioned": ("implicit", "explicit"),
     "implicit": ("explicit", "unconditioned"),
     "explicit": ("implicit", "unconditioned", "explicit"),
 }
 
-# A vector is searched for so many times its share of the list, and for this part of the list in any case.
-_DEEPER, _AT_LEAST = 3.0, 0.1
+# The search depth of a vector: its share of the list times a factor, plus a minimum part of the list.
+_DEPTH_FACTOR, _MIN_DEPTH = 3.0, 0.1
 
 
 def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
-    """Divide ``budget`` places in proportion to weights by largest remainder; ties go to the earlier vector.
+    """Divide places in proportion to weights, by the largest-remainder method; ties go to the earlier vector.
 
     Args:
-        weight_K: (..., K), at least 0.
-        budget: (...), whole numbers at least 0.
+        weight_K: weights (..., K), at least 0.
+        budget: number of places (...), at least 0.
 
     Returns:
-        Places (..., K) that sum to the budget exactly, or zeros where every weight is zero.
+        Places (..., K) that sum to the budget, or zeros where all weights are zero.
     """
     weight = np.asarray(weight_K, dtype=np.float64)
     places = np.asarray(budget, dtype=np.int64)[..., None]
     largest = weight.max(axis=-1, keepdims=True, initial=0.0)
-    weight = weight / np.where(largest > 0, largest, 1.0)  # denormal weights would lose their proportions in the sum
+    weight = weight / np.where(largest > 0, largest, 1.0)  # the sum of denormal weights would lose their proportions
     total = weight.sum(axis=-1, keepdims=True)
     exact = places * weight / np.where(total > 0, total, 1.0)
     quota = np.floor(exact).astype(np.int64)
-    left = np.where(total > 0, places - quota.sum(axis=-1, keepdims=True), 0)
+    remaining = np.where(total > 0, places - quota.sum(axis=-1, keepdims=True), 0)
     order = np.argsort(quota - exact, axis=-1, kind="stable")
     rank = np.argsort(order, axis=-1, kind="stable")
-    return np.asarray(quota + (rank < left), dtype=np.int64)
+    return np.asarray(quota + (rank < remaining), dtype=np.int64)
 
 
 def allocate_evenly(mask_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
-    """Divide ``budget`` places evenly among the vectors that exist; what does not divide goes to the earlier ones."""
+    """Divide places evenly among the vectors that exist; the remainder goes to the earlier ones."""
     return allocate_by_weight(np.asarray(mask_K, dtype=np.float64), budget)
 
 
 def kind_shares(
     kinds: tuple[InterestKind, ...], mask_BK: NDArray[np.bool_], config: RetrieveConfig
 ) -> NDArray[np.float64]:
-    """Return the share of the list that each kind gets (B, G), in the order of ``INTEREST_KINDS``.
+    """Return the share of the list of each kind of vectors.
 
-    The explicit share counts in full when ``topics_per_request`` conditions exist and in proportion below. What a kind
-    cannot use flows to the kinds that exist. Rows sum to one, or are zero for a user without any vector.
+    The explicit share counts in full with ``topics_per_request`` conditions, and in proportion with fewer. A share that
+    a kind cannot use goes to the kinds that exist.
+
+    Args:
+        kinds: kind of each vector.
+        mask_BK: which vectors exist.
+        config: settings of retrieval.
+
+    Returns:
+        Shares (B, G), in the order of ``INTEREST_KINDS``. Rows sum to one, or are zero for a user without a vector.
     """
     count_BG = mask_BK.astype(np.int64) @ _kind_masks(kinds).T
     exists_BG = count_BG > 0
-    asked_G = np.array(resolve_shares(config))
+    configured_G = np.array(resolve_shares(config))
     used_BG = exists_BG.astype(np.float64)
     used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
-    share_BG = asked_G * used_BG
-    left_BG = asked_G - share_BG
-    for g in np.flatnonzero(left_BG.any(axis=0)).tolist():
-        left_B = left_BG[:, g]
-        for heir in _FALLBACK_KINDS[INTEREST_KINDS[g]]:
-            h = INTEREST_KINDS.index(heir)
-            given_B = np.where(exists_BG[:, h], left_B, 0)
-            share_BG[:, h] += given_B
-            left_B = left_B - given_B
+    share_BG = configured_G * used_BG
+    unused_BG = configured_G - share_BG
+    for g in np.flatnonzero(unused_BG.any(axis=0)).tolist():
+        unused_B = unused_BG[:, g]
+        for fallback in _FALLBACK_KINDS[INTEREST_KINDS[g]]:
+            h = INTEREST_KINDS.index(fallback)
+            moved_B = np.where(exists_BG[:, h], unused_B, 0)
+            share_BG[:, h] += moved_B
+            unused_B = unused_B - moved_B
     return share_BG
 
 
 def vector_shares(
     vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the share of the list that each vector gets (B, K): implicit by importance, the other kinds evenly.
+    """Return the share of the list of each vector: implicit ones by importance, the other kinds evenly.
 
-    Each then counts ``boost_BK`` times. Rows sum to one, or are zero for a user without any vector.
+    Args:
+        vectors: of the users.
+        config: settings of retrieval.
+        boost_BK: factors that multiply the shares; None: no boosts.
+
+    Returns:
+        Shares (B, K). Rows sum to one, or are zero for a user without a vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
@@ -93,51 +107,51 @@ def vector_shares(
         return share_BK
     boosted_BK = share_BK * boost_BK
     total_B1 = boosted_BK.sum(axis=1, keepdims=True)
-    whole_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
-    return np.asarray(np.where(_has_boost(boost_BK), whole_BK, share_BK))
+    boosted_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
+    return np.asarray(np.where(_has_boost(boost_BK), boosted_BK, share_BK))
 
 
 def vector_quotas(
     vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
-    """Return how many of ``n`` candidates each vector may bring (B, K); first divided by kind, then within it."""
+    """Return how many of ``n`` candidates each vector may bring (B, K): divided by kind, then within each kind."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
     if boost_BK is not None:
         share_GBK = np.where(_kind_masks(vectors.kinds)[:, None], vector_shares(vectors, config, boost_BK), 0.0)
-        boosted_B1 = _has_boost(boost_BK)
-        weight_GBK = np.where(boosted_B1, share_GBK, weight_GBK)
-        share_BG = np.where(boosted_B1, share_GBK.sum(axis=2).T, share_BG)
+        has_boost_B1 = _has_boost(boost_BK)
+        weight_GBK = np.where(has_boost_B1, share_GBK, weight_GBK)
+        share_BG = np.where(has_boost_B1, share_GBK.sum(axis=2).T, share_BG)
     budget_BG = allocate_by_weight(share_BG, np.full(len(share_BG), n))
     return np.asarray(allocate_by_weight(weight_GBK, budget_BG.T).sum(axis=0))
 
 
 def search_depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return how many items each vector is searched for (B, K), so that ``n`` can be taken of them together.
+    """Return how many items to retrieve for each vector (B, K), for a blended list of ``n``.
 
-    A vector with a small share of the list rarely places an item that is far down in its own. The best scores of all
-    lists (``global_top``) may all come from one vector, so there each is searched in full.
+    A vector with a small share rarely contributes an item from far down its list. With ``global_top``, all items may
+    come from one vector, so each vector retrieves ``n``.
     """
     if config.depth == "full" or config.blend == "global_top":
         return np.full(share_BK.shape, n, dtype=np.int64)
-    deep_BK = np.ceil(_DEEPER * share_BK * n) + np.ceil(_AT_LEAST * n)
-    return np.asarray(np.minimum(n, deep_BK), dtype=np.int64)
+    depth_BK = np.ceil(_DEPTH_FACTOR * share_BK * n) + np.ceil(_MIN_DEPTH * n)
+    return np.asarray(np.minimum(n, depth_BK), dtype=np.int64)
 
 
 def _has_boost(boost_BK: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which users boost anything (B, 1); the others are divided to the last bit as they would be alone."""
+    """Return which users boost anything (B, 1); the boosts of a batch change no bit of the other users' shares."""
     return np.asarray((boost_BK != 1).any(axis=1, keepdims=True))
 
 
 def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
-    """Return for each kind its weights (G, B, K), zero in the columns of other kinds and where masked."""
+    """Return the weights of the vectors by kind (G, B, K), zero where masked and in columns of other kinds."""
     mask_GBK = vectors.mask_BK & _kind_masks(vectors.kinds)[:, None]
     weight_GBK = mask_GBK.astype(np.float64)
     if config.importance == "weight":
         g = INTEREST_KINDS.index("implicit")
         weight_GBK[g] = np.where(mask_GBK[g], vectors.weight_BK, 0.0)
-    without_GB1 = ~(weight_GBK > 0).any(axis=2, keepdims=True)
-    return np.where(without_GB1, mask_GBK, weight_GBK).astype(np.float64)
+    no_weight_GB1 = ~(weight_GBK > 0).any(axis=2, keepdims=True)
+    return np.where(no_weight_GB1, mask_GBK, weight_GBK).astype(np.float64)
 
 
 @lru_cache

@@ -1,12 +1,10 @@
-"""Several ranked lists of one user become one: pure functions, chosen by ``[retrieve] blend``.
+"""Blends of the ranked lists of a user's vectors into one list, chosen by ``[retrieve] blend``.
 
-Legend: B users · K lists (one for each vector) · U distinct items of all lists · N candidates · F findings. A leading
-``...`` is any number of further axes, so that one user and many take the same path.
+A new blend is a function here, a name in ``config.Blend`` and a call in ``search``.
 
-The mixture for many users at once: what each of their vectors says of every item that any of them found.
-
-Legend: B users · K vectors · Q lists, one for each vector that exists · U distinct items of a user's lists · D width ·
-N candidates.
+Legend: B users · K vectors, with one list each · Q lists of all users, one for each vector that exists · U distinct
+items of a user's lists · N candidates · F entries of all lists · D width. A leading ``...`` stands for any number of
+further axes, for one user and for many.
 """
 
 from collections.abc import Iterator
@@ -21,19 +19,22 @@ from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import pair_keys
 from multitudes.retrieval.catalogue import Catalogue
 
+_USERS_PER_CHUNK = 16  # their items' vectors fit into the processor's cache: 64 take a tenth longer
+_TABLE_SPEEDUP = 8  # a table of flags is this many times faster for one item than a binary search
+
 
 class MergedLists(NamedTuple):
-    """The distinct items of K lists, ascending, and what each list says of them.
+    """The distinct items of K lists, ascending, with their scores in each list.
 
-    Of many users, those who have fewer items than another end in ``NO_ID``, which no list found.
+    For several users, the rows of users with fewer items end in ``NO_ID``, which is in no list.
     """
 
     item_U: NDArray[np.int64]  # (..., U)
-    score_KU: NDArray[np.float32]  # (..., K, U); minus infinity where list k did not find the item
+    score_KU: NDArray[np.float32]  # (..., K, U); minus infinity where list k does not have the item
 
 
 class BlendedList(NamedTuple):
-    """One list, best first, without repeats; of many users, one each (..., N), which may end in ``NO_ID``."""
+    """One list without repeats, best first; for several users, one each (..., N), which may end in ``NO_ID``."""
 
     item_N: NDArray[np.int64]
     score_N: NDArray[np.float32]
@@ -46,13 +47,16 @@ EMPTY_LIST = BlendedList(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float
 def merge_lists(
     lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], shape: tuple[int, int]
 ) -> MergedLists:
-    """Return the distinct items of all lists of each user (B, U), by id (equal scores do not make two items one).
+    """Return the distinct items of all lists of each user.
 
     Args:
         lists: of all users.
-        user_Q: whose each list is, ascending.
-        column_Q: which of the user's lists it is.
+        user_Q: the user of each list, ascending.
+        column_Q: the vector of each list.
         shape: B, K.
+
+    Returns:
+        Items (B, U) and scores (B, K, U).
     """
     query_F, rank_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
     user_F, item_F = user_Q[query_F], lists.id_QN[query_F, rank_F]
@@ -61,23 +65,30 @@ def merge_lists(
     new_F = np.ones(len(order_F), dtype=np.bool_)
     new_F[1:] = (item_F[1:] != item_F[:-1]) | (user_F[1:] != user_F[:-1])
     first_B = np.searchsorted(user_F, np.arange(shape[0] + 1))
-    nth_F = np.concatenate([[0], np.cumsum(new_F)])  # distinct items before each finding
-    place_F = nth_F[1:] - 1 - nth_F[first_B][user_F]
+    nth_F = np.concatenate([[0], np.cumsum(new_F)])  # distinct items before each entry
+    position_F = nth_F[1:] - 1 - nth_F[first_B][user_F]
     width = int(np.diff(nth_F[first_B]).max(initial=0))
     item_BU = np.full((shape[0], width), NO_ID, dtype=np.int64)
-    item_BU[user_F, place_F] = item_F
+    item_BU[user_F, position_F] = item_F
     score_BKU = np.full((*shape, width), -np.inf, dtype=np.float32)
     query_F, rank_F = query_F[order_F], rank_F[order_F]
-    score_BKU[user_F, column_Q[query_F], place_F] = lists.score_QN[query_F, rank_F]
+    score_BKU[user_F, column_Q[query_F], position_F] = lists.score_QN[query_F, rank_F]
     return MergedLists(item_BU, score_BKU)
 
 
 def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
-    """Take turns: in each turn every list with places left gives its best item that is not taken yet (paper §5).
+    """Take items in turns: in each turn, every list with quota left adds its best item that is not taken (paper §5).
 
-    A place that a list loses to another's item goes to its next deeper neighbour. Where lists end before their quota,
-    the others go on turn by turn until ``n`` are found. The score is the inner product with the vector that brought
-    the item.
+    A list whose best item was taken by another list adds its next one. If lists end before their quota, the others
+    continue in turns.
+
+    Args:
+        lists: of one user.
+        quota_K: number of items that each list may add.
+        n: number of items to take.
+
+    Returns:
+        Candidates with the inner product of item and vector as the score.
     """
     remaining: list[Iterator[tuple[int, float]]] = [
         zip(lists.ids(k).tolist(), lists.scores(k).tolist(), strict=True) for k in range(len(quota_K))
@@ -95,62 +106,62 @@ def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
 def _take_turns(
     remaining: list[Iterator[tuple[int, float]]], places: list[int], n: int, taken: dict[int, tuple[float, int]]
 ) -> None:
-    """Let the lists give items in turn until ``n`` are taken or nobody has both places and items left."""
-    playing = [k for k, left in enumerate(places) if left > 0]
-    while playing and len(taken) < n:
-        for k in playing[: n - len(taken)]:
+    """Take items in turns until ``n`` are taken or no list has both places and items left."""
+    active = [k for k, count in enumerate(places) if count > 0]
+    while active and len(taken) < n:
+        for k in active[: n - len(taken)]:
             item, score = next((pair for pair in remaining[k] if pair[0] not in taken), (None, 0.0))
             if item is None:
                 places[k] = 0
             else:
                 taken[item] = (score, k)
                 places[k] -= 1
-        playing = [k for k in playing if places[k] > 0]
+        active = [k for k in active if places[k] > 0]
 
 
-def global_top(found: MergedLists, n: int) -> BlendedList:
-    """Take the ``n`` items of the best score under any vector that found them."""
-    return _take_best(found.item_U, found.score_KU.max(axis=-2), found.score_KU, n)
+def global_top(merged: MergedLists, n: int) -> BlendedList:
+    """Take the ``n`` items with the largest scores in any list."""
+    return _take_best(merged.item_U, merged.score_KU.max(axis=-2), merged.score_KU, n)
 
 
 def mixture(
-    found: MergedLists,
+    merged: MergedLists,
     logit_KU: NDArray[np.float32],
     share_K: NDArray[np.float64],
     log_normaliser_K: NDArray[np.float32],
     n: int,
 ) -> BlendedList:
-    """Take the ``n`` most probable items: log Σ_k share_k · exp(logit_ku − log_normaliser_k).
+    """Take the ``n`` most probable items, with probability Σ_k share_k · exp(logit_ku − log_normaliser_k).
 
     Args:
-        found: the items of all lists; every argument may be of many users (..., K), (..., K, U).
-        logit_KU: inner products of every item with every vector, also of those that did not find it; minus infinity
-            where the vector may not bring the item.
-        share_K: probability of each vector, summing to one.
-        log_normaliser_K: log Σ exp(logit) over all items that the vector may bring.
-        n: how many to take.
+        merged: the items of all lists. All arguments may be of several users: (..., K) and (..., K, U).
+        logit_KU: inner products of all items with all vectors, also where the vector's list does not have the item;
+            minus infinity where the vector is restricted to another topic.
+        share_K: probability of each vector; they sum to one.
+        log_normaliser_K: log Σ exp(logit) over all items of the vector's topic.
+        n: number of items to take.
 
     Returns:
-        Candidates whose score is the log-probability of the item; each is credited to the vector with the largest
-        part in it among those that found it.
+        Candidates with the log-probability as the score. ``interest_N`` is, among the vectors whose lists have the
+        item, the one with the largest term of the sum.
     """
-    able_K = np.isfinite(log_normaliser_K)  # not a topic without items
-    with np.errstate(divide="ignore"):  # a share of zero is a log of minus infinity, as it should be
-        prior_K = np.where(able_K, np.log(share_K) - np.where(able_K, log_normaliser_K, 0), -np.inf)
-    part_KU = logit_KU + prior_K.astype(np.float32)[..., None]
-    largest_U = part_KU.max(axis=-2, initial=np.finfo(np.float32).min)
+    has_items_K = np.isfinite(log_normaliser_K)  # not so for a topic without items
+    with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
+        prior_K = np.where(has_items_K, np.log(share_K) - np.where(has_items_K, log_normaliser_K, 0), -np.inf)
+    term_KU = logit_KU + prior_K.astype(np.float32)[..., None]
+    largest_U = term_KU.max(axis=-2, initial=np.finfo(np.float32).min)
     with np.errstate(divide="ignore"):
-        score_U = np.log(np.exp(part_KU - largest_U[..., None, :]).sum(axis=-2)) + largest_U
-    # The least finite number keeps a vector without share, where it alone found the item, above those that did not.
-    np.maximum(part_KU, np.finfo(np.float32).min, out=part_KU)
-    np.copyto(part_KU, -np.inf, where=np.isneginf(found.score_KU))
-    return _take_best(found.item_U, score_U, part_KU, n)
+        score_U = np.log(np.exp(term_KU - largest_U[..., None, :]).sum(axis=-2)) + largest_U
+    # The smallest finite number ranks a vector without a share above vectors whose lists do not have the item.
+    np.maximum(term_KU, np.finfo(np.float32).min, out=term_KU)
+    np.copyto(term_KU, -np.inf, where=np.isneginf(merged.score_KU))
+    return _take_best(merged.item_U, score_U, term_KU, n)
 
 
 def _take_best(
     item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int
 ) -> BlendedList:
-    """Take the best; items ascend, so ties go to the smaller id, and what is none comes last."""
+    """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
     score_U = np.where(item_U == NO_ID, -np.inf, score_U)
     best_N = np.argsort(-score_U, axis=-1, kind="stable")[..., :n]
     credit_KN = np.take_along_axis(credit_KU, best_N[..., None, :], axis=-1)
@@ -158,12 +169,8 @@ def _take_best(
     return BlendedList(item_N, score_N, credit_KN.argmax(axis=-2))
 
 
-_USERS_PER_CHUNK = 16  # whose items' vectors stay in the cache: 64 take a tenth longer
-_TABLE_SPEEDUP = 8  # to mark an item in a table takes so much less than to look one up by halving
-
-
 def blend_mixture(
-    found: MergedLists,
+    merged: MergedLists,
     vectors: UserVectors,
     topic_BK: NDArray[np.int64],
     share_BK: NDArray[np.float64],
@@ -171,50 +178,53 @@ def blend_mixture(
     catalogue: Catalogue,
     n: int,
 ) -> Iterator[BlendedList]:
-    """Yield the list of each user, whose ``interest_N`` are columns of its vectors.
+    """Blend the lists of many users by ``mixture``.
 
     Args:
-        found: the distinct items of the lists of every user (B, U).
+        merged: the distinct items of the lists of each user (B, U).
         vectors: of the users.
-        topic_BK: the topic that a vector is restricted to, or ``ANY_TOPIC``: it has no say on other items.
+        topic_BK: the topic to which a vector is restricted, or ``ANY_TOPIC``.
         share_BK: probability of each vector.
         log_normaliser_BK: minus infinity where there is no vector.
-        catalogue: knows the vectors and topics of the items.
-        n: how many candidates.
+        catalogue: has the vectors and topics of the items.
+        n: number of candidates.
+
+    Yields:
+        The list of each user; ``interest_N`` are columns of ``vectors``.
     """
-    count_B = (found.item_U != NO_ID).sum(axis=1)
-    barred_BKU = _outside_topic(found.item_U, topic_BK, catalogue)
-    # What stands in the place of a vector that does not exist has no say, whatever it is.
+    count_B = (merged.item_U != NO_ID).sum(axis=1)
+    outside_BKU = _outside_topic(merged.item_U, topic_BK, catalogue)
+    # The values of a masked vector are arbitrary and must not affect the result.
     vectors_BKD = np.where(vectors.mask_BK[:, :, None], vectors.vectors_BKD, 0)
     for start in range(0, len(count_B), _USERS_PER_CHUNK):
-        part = slice(start, start + _USERS_PER_CHUNK)
-        width = int(count_B[part].max())
+        chunk = slice(start, start + _USERS_PER_CHUNK)
+        width = int(count_B[chunk].max())
         if width == 0:
-            yield from [EMPTY_LIST] * len(count_B[part])
+            yield from [EMPTY_LIST] * len(count_B[chunk])
             continue
-        item_BU = found.item_U[part, :width]
+        item_BU = merged.item_U[chunk, :width]
         known_BU = np.where(item_BU == NO_ID, item_BU.max(), item_BU)
         item_BUD = catalogue.index.vectors(known_BU.ravel()).reshape(*known_BU.shape, -1)
-        logit_BKU = vectors_BKD[part] @ item_BUD.transpose(0, 2, 1)
-        np.copyto(logit_BKU, -np.inf, where=barred_BKU[part, :, :width])
-        some = MergedLists(item_BU, found.score_KU[part, :, :width])
-        blended = mixture(some, logit_BKU, share_BK[part], log_normaliser_BK[part], n)
-        for b, count in enumerate(np.minimum(n, count_B[part]).tolist()):
+        logit_BKU = vectors_BKD[chunk] @ item_BUD.transpose(0, 2, 1)
+        np.copyto(logit_BKU, -np.inf, where=outside_BKU[chunk, :, :width])
+        chunk_lists = MergedLists(item_BU, merged.score_KU[chunk, :, :width])
+        blended = mixture(chunk_lists, logit_BKU, share_BK[chunk], log_normaliser_BK[chunk], n)
+        for b, count in enumerate(np.minimum(n, count_B[chunk]).tolist()):
             yield BlendedList(blended.item_N[b, :count], blended.score_N[b, :count], blended.interest_N[b, :count])
 
 
 def _outside_topic(item_BU: NDArray[np.int64], topic_BK: NDArray[np.int64], catalogue: Catalogue) -> NDArray[np.bool_]:
-    """Say of each vector and item (B, K, U) whether the item is of another topic than the vector is restricted to."""
-    barred_BKU = np.zeros((*topic_BK.shape, item_BU.shape[1]), dtype=np.bool_)
-    of_topic_I = np.zeros(item_BU.max(initial=0) + 2, dtype=np.bool_)  # the last stands for no item
+    """Return for each vector and item (B, K, U) whether the vector is restricted to a topic that the item lacks."""
+    outside_BKU = np.zeros((*topic_BK.shape, item_BU.shape[1]), dtype=np.bool_)
+    has_topic_I = np.zeros(item_BU.max(initial=0) + 2, dtype=np.bool_)  # the last entry is for NO_ID
     for topic in np.unique(topic_BK[topic_BK > 0]).tolist():
         user, k = np.nonzero(topic_BK == topic)
-        items, wanted = catalogue.index.items_of(topic), item_BU[user]
-        if len(items) > _TABLE_SPEEDUP * wanted.size:
-            barred_BKU[user, k] = ~find_rows(items, wanted)[1]
+        topic_items, items = catalogue.index.items_of(topic), item_BU[user]
+        if len(topic_items) > _TABLE_SPEEDUP * items.size:
+            outside_BKU[user, k] = ~find_rows(topic_items, items)[1]
             continue
-        items = items[: np.searchsorted(items, len(of_topic_I) - 1)]
-        of_topic_I[items] = True
-        barred_BKU[user, k] = ~of_topic_I.take(wanted, mode="wrap")
-        of_topic_I[items] = False
-    return barred_BKU
+        topic_items = topic_items[: np.searchsorted(topic_items, len(has_topic_I) - 1)]
+        has_topic_I[topic_items] = True
+        outside_BKU[user, k] = ~has_topic_I.take(items, mode="wrap")
+        has_topic_I[topic_items] = False
+    return outside_BKU

@@ -1,4 +1,4 @@
-"""How a list of candidates is divided among the interests and put together: section ``[retrieve]``."""
+"""Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
@@ -14,43 +14,43 @@ Importance = Literal["weight", "even"]
 
 
 class RetrieveConfig(Config):
-    """Settings of retrieval. What is left of the list after the two shares belongs to the implicit interests."""
+    """Settings of retrieval. The implicit interests get the part of the list that the two shares leave."""
 
     blend: Blend = Field(
         "mixture",
-        description="mixture: by the probability of an item over all interests; round_robin: turn by turn, each"
-        " interest up to its quota (the paper); global_top: the best scores of all lists. Unset, a run of pinnersage is"
-        " served by round_robin.",
+        description="mixture: by the probability of an item over all interests; round_robin: the interests take turns,"
+        " each up to its quota (the paper); global_top: the best scores of all lists. The default for a run of"
+        " pinnersage is round_robin.",
     )
     unconditioned_share: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Share of the list that the vector of the whole history brings. None: as training fitted it.",
+        description="Share of the list for the unconditioned vector. None: as fitted in training.",
     )
     explicit_share: float | None = Field(
         None,
         ge=0,
         le=1,
         validate_default=True,
-        description="Share of the list that followed topics bring. None: as training fitted it.",
+        description="Share of the list for followed topics. None: as fitted in training.",
     )
     importance: Importance = Field(
         "weight",
-        description="How the implicit interests divide their part: weight: by what each has of the history (the paper);"
-        " even: alike (ablation).",
+        description="How the implicit interests divide their share: weight: by the part of the history that each has"
+        " (the paper); even: equally (ablation).",
     )
-    topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for one request.")
+    topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for a request.")
     relevance_filter: bool = Field(
         True, description="A followed topic brings only items of that topic (not used in training)."
     )
     depth: Depth = Field(
         "share",
-        description="How deep each vector is searched: share: about as deep as its share of the list needs; full: for"
-        " as many items as the list has, which costs more with many vectors and hardly changes the list.",
+        description="How many items are retrieved for each vector: share: about as many as its share of the list"
+        " needs; full: as many as the list has, which costs more with many vectors and hardly changes the list.",
     )
-    boost: float = Field(3.0, ge=1, description="What a request boosts gets so many times the share of the list.")
-    seed: int = Field(0, description="Of the draw of followed topics, which is replayable by user and request.")
+    boost: float = Field(3.0, ge=1, description="Factor by which a request's boosts multiply a share of the list.")
+    seed: int = Field(0, description="Seed of the draw of followed topics, which depends on user and request alone.")
 
     @field_validator("explicit_share")
     @classmethod
@@ -62,47 +62,63 @@ class RetrieveConfig(Config):
 
 
 class Shares(NamedTuple):
-    """The division of the list among the kinds of vectors; sums to one."""
+    """The shares of the list of the three kinds of vectors; they sum to one."""
 
     unconditioned: float
     implicit: float
     explicit: float
 
 
-DEFAULT_SHARES = Shares(0.5, 0.4, 0.1)  # where nothing was fitted, as for vectors that training did not make
+DEFAULT_SHARES = Shares(0.5, 0.4, 0.1)  # where training fitted none
 
 
 def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> Shares:
-    """Return the shares that ``config`` asks for; what it leaves open is as fitted, in proportion."""
+    """Return the shares of a configuration.
+
+    Args:
+        config: settings of retrieval, of which one share or both may be None.
+        fitted: the shares that training fitted. A missing share keeps its fitted proportion to the implicit share.
+
+    Returns:
+        The shares.
+    """
     unconditioned, explicit = config.unconditioned_share, config.explicit_share
     if unconditioned is None and explicit is None:
         return fitted
     if unconditioned is None:
         assert explicit is not None
-        rest = fitted.unconditioned / max(fitted.unconditioned + fitted.implicit, 1e-12)
-        unconditioned = (1 - explicit) * rest
+        proportion = fitted.unconditioned / max(fitted.unconditioned + fitted.implicit, 1e-12)
+        unconditioned = (1 - explicit) * proportion
     elif explicit is None:
         explicit = (1 - unconditioned) * fitted.explicit / max(fitted.implicit + fitted.explicit, 1e-12)
     return Shares(unconditioned, max(0.0, 1 - unconditioned - explicit), explicit)
 
 
 def with_shares(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
-    """Return ``config`` with the shares that it leaves open set in proportion to ``shares``."""
-    whole = resolve_shares(config, shares)
-    # Shares that training fitted in float32 sum to a little more than one at times, and would be refused when read.
-    explicit = min(whole.explicit, 1 - whole.unconditioned)
-    return config.model_copy(update={"unconditioned_share": whole.unconditioned, "explicit_share": explicit})
+    """Return ``config`` with its missing shares set in proportion to ``shares``."""
+    resolved = resolve_shares(config, shares)
+    # Shares fitted in float32 may sum to a little more than one, which would be rejected when they are read again.
+    explicit = min(resolved.explicit, 1 - resolved.unconditioned)
+    return config.model_copy(update={"unconditioned_share": resolved.unconditioned, "explicit_share": explicit})
 
 
 def with_blend(config: RetrieveConfig, blend: Blend) -> RetrieveConfig:
-    """Return ``config`` with this blend, unless it says which."""
+    """Return ``config`` with this blend, unless it sets one."""
     return config if "blend" in config.model_fields_set else config.model_copy(update={"blend": blend})
 
 
 def with_run_defaults(
     config: RetrieveConfig, shares: Mapping[InterestKind, float], blend: Blend = "mixture"
 ) -> RetrieveConfig:
-    """Return ``config`` with what it leaves open set for a run: its shares as fitted, the blend that suits it."""
-    known = sum(shares.values()) > 0
-    config = with_blend(config, blend)
-    return with_shares(config, Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if known else DEFAULT_SHARES)
+    """Return ``config`` with its missing settings set for a run.
+
+    Args:
+        config: settings of retrieval.
+        shares: as training fitted them; ``DEFAULT_SHARES`` if it fitted none.
+        blend: the default blend of the run's method.
+
+    Returns:
+        Settings without a missing share.
+    """
+    fitted = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
+    return with_shares(with_blend(config, blend), fitted)

@@ -1,10 +1,6 @@
-"""Which followed topics condition a request: drawn at random, and the same again for the same request.
+"""The topics that condition a request, and the topics and interests that it mutes or boosts.
 
-Legend: B users · F followed topics · C conditions.
-
-What a request prefers and what it will not have: which topics are drawn, which vectors speak, which items go.
-
-Legend: B users · K vectors · F follows · C conditions.
+Legend: B users · K vectors · F followed topics · C conditions.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,64 +16,21 @@ from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request
 from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
-
-def draw_topics(
-    follow_BF: NDArray[np.int64],
-    topics: int,
-    seed: int,
-    user_B: NDArray[np.int64],
-    request_id: str | Sequence[str] = "",
-    first_BF: NDArray[np.bool_] | None = None,
-) -> NDArray[np.int64]:
-    """Draw at most ``topics`` distinct followed topics of each user, every one with equal chance (method §4).
-
-    A function of (seed, user, request) alone: a request can be replayed, and a user's draw does not depend on the batch
-    or on the order of the follows.
-
-    Args:
-        follow_BF: followed topics, 0 = padding.
-        topics: C, conditions per request.
-        seed: of the retrieval configuration.
-        user_B: numbers of the users; any fixed number for someone without one.
-        request_id: name of the request, or of each user's.
-        first_BF: topics that come before all others; None: no topic does.
-
-    Returns:
-        Topics (B, C), 0 = none, at the end.
-    """
-    names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
-    seeds = {name: stream_seed(seed, "conditions", name) for name in set(names)}
-    base_B = np.array([seeds[name] for name in names], dtype=np.uint64)
-    key_BF = _next_splitmix64(
-        _next_splitmix64(base_B + user_B.astype(np.uint64))[:, None] + follow_BF.astype(np.uint64)
-    )
-    key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
-    later_BF = np.zeros(follow_BF.shape, dtype=np.bool_) if first_BF is None else ~first_BF
-    order_BC = np.lexsort((key_BF, later_BF), axis=1)[:, :topics]
-    topic_BC = np.take_along_axis(follow_BF, order_BC, axis=1)
-    missing = topics - topic_BC.shape[1]
-    return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC
-
-
-def _next_splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return splitmix64(state + GOLDEN_GAMMA)
-
-
-FEWER_VECTORS = 3  # vectors that are left where there is time for few
+FEWER_VECTORS = 3  # vectors of a user with ``Degradation.FEWER``
 
 
 class Preferences(NamedTuple):
-    """The wishes of one request, by the numbers of a release."""
+    """What one request mutes and boosts, with the numbers of a release."""
 
-    muted_topics: frozenset[int]  # topics
-    boosted_topics: tuple[int, ...]  # topics, without the muted ones
-    unknown_topics: int  # names of topics that the release does not know
+    muted_topics: frozenset[int]
+    boosted_topics: tuple[int, ...]  # without the muted ones
+    unknown_topics: int  # number of topic names that the release does not know
     muted_interests: frozenset[int]
-    boosted_interests: frozenset[int]
+    boosted_interests: frozenset[int]  # without the muted ones
 
     @classmethod
     def of(cls, request: Request, release: Release) -> "Preferences":
-        """Read the wishes of a request; muting goes before boosting."""
+        """Return the preferences of a request; what is both muted and boosted is muted."""
         number = release.topic_number
         muted = frozenset(number.get(topic, 0) for topic in request.mute_topics)
         boosted = dict.fromkeys(number.get(topic, 0) for topic in request.boost_topics)
@@ -99,9 +52,21 @@ def draw_conditions(
     request_ids: Sequence[str],
     config: RetrieveConfig,
 ) -> NDArray[np.int64]:
-    """Return the topics that condition each request (B, columns): boosted ones first, never a muted one; 0 = none."""
+    """Draw the topics that condition each request: boosted ones first, never a muted one.
+
+    Args:
+        follow_BF: followed topics, 0 = padding.
+        preferences: of each request; none: no request has any.
+        columns: C, explicit vectors of the user tower.
+        user_B: numbers of the users.
+        request_ids: of each request.
+        config: settings of retrieval.
+
+    Returns:
+        Topics (B, C), 0 = none, at the end.
+    """
     drawn, first_BF = min(columns, config.topics_per_request), None
-    if any(wish.muted_topics or wish.boosted_topics for wish in preferences):
+    if any(one.muted_topics or one.boosted_topics for one in preferences):
         follow_BF, first_BF = _apply_preferences(follow_BF, preferences)
     topic_BC = draw_topics(follow_BF, drawn, config.seed, user_B, request_ids, first_BF)
     return np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
@@ -111,22 +76,63 @@ def _apply_preferences(
     follow_BF: NDArray[np.int64], preferences: Sequence[Preferences]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the topics to draw from, and which of them come first."""
-    most = max(len(wish.boosted_topics) for wish in preferences)
-    offered_BF = np.pad(follow_BF, ((0, 0), (0, most)))
-    first_BF = np.zeros(offered_BF.shape, dtype=np.bool_)
-    for b, wish in enumerate(preferences):
-        offered_BF[b, np.isin(offered_BF[b], [*wish.muted_topics, *wish.boosted_topics])] = 0
-        boosted = slice(follow_BF.shape[1], follow_BF.shape[1] + len(wish.boosted_topics))
-        offered_BF[b, boosted], first_BF[b, boosted] = wish.boosted_topics, True
-    return offered_BF, first_BF
+    most_boosted = max(len(one.boosted_topics) for one in preferences)
+    topic_BF = np.pad(follow_BF, ((0, 0), (0, most_boosted)))
+    first_BF = np.zeros(topic_BF.shape, dtype=np.bool_)
+    for b, one in enumerate(preferences):
+        topic_BF[b, np.isin(topic_BF[b], [*one.muted_topics, *one.boosted_topics])] = 0
+        boosted = slice(follow_BF.shape[1], follow_BF.shape[1] + len(one.boosted_topics))
+        topic_BF[b, boosted], first_BF[b, boosted] = one.boosted_topics, True
+    return topic_BF, first_BF
+
+
+def draw_topics(
+    follow_BF: NDArray[np.int64],
+    topics: int,
+    seed: int,
+    user_B: NDArray[np.int64],
+    request_id: str | Sequence[str] = "",
+    first_BF: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Draw at most ``topics`` distinct followed topics of each user, with equal chances (docs/methods/conditional.md).
+
+    The draw is a function of seed, user and request: a request can be replayed, and neither the other users of a batch
+    nor the order of the followed topics matter.
+
+    Args:
+        follow_BF: followed topics, 0 = padding.
+        topics: C, conditions per request.
+        seed: of the settings of retrieval.
+        user_B: numbers of the users; any fixed number for a user without one.
+        request_id: of all users, or of each.
+        first_BF: topics that come before all others; None: no topic does.
+
+    Returns:
+        Topics (B, C), 0 = none, at the end.
+    """
+    names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
+    seeds = {name: stream_seed(seed, "conditions", name) for name in set(names)}
+    base_B = np.array([seeds[name] for name in names], dtype=np.uint64)
+    user_key_B = _next_splitmix64(base_B + user_B.astype(np.uint64))
+    key_BF = _next_splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64))
+    key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
+    later_BF = np.zeros(follow_BF.shape, dtype=np.bool_) if first_BF is None else ~first_BF
+    order_BC = np.lexsort((key_BF, later_BF), axis=1)[:, :topics]
+    topic_BC = np.take_along_axis(follow_BF, order_BC, axis=1)
+    missing = topics - topic_BC.shape[1]
+    return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC
+
+
+def _next_splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    return splitmix64(state + GOLDEN_GAMMA)
 
 
 def mask_muted(vectors: UserVectors, preferences: Sequence[Preferences]) -> UserVectors:
     """Return the vectors without the muted ones."""
-    if not any(wish.muted_topics or wish.muted_interests for wish in preferences):
+    if not any(one.muted_topics or one.muted_interests for one in preferences):
         return vectors
     muted_BK = [
-        _matching_vectors(vectors, b, wish.muted_topics, wish.muted_interests) for b, wish in enumerate(preferences)
+        _matching_vectors(vectors, b, one.muted_topics, one.muted_interests) for b, one in enumerate(preferences)
     ]
     return _restrict_to(vectors, vectors.mask_BK & ~np.stack(muted_BK))
 
@@ -134,11 +140,11 @@ def mask_muted(vectors: UserVectors, preferences: Sequence[Preferences]) -> User
 def boost_factors(
     vectors: UserVectors, preferences: Sequence[Preferences], config: RetrieveConfig
 ) -> NDArray[np.float64] | None:
-    """Return how many times each vector counts (B, K); None: nobody boosts anything."""
-    if not any(wish.boosted_topics or wish.boosted_interests for wish in preferences):
+    """Return the factor by which the share of each vector is multiplied (B, K); None if no request boosts anything."""
+    if not any(one.boosted_topics or one.boosted_interests for one in preferences):
         return None
     boosted_BK = [
-        _matching_vectors(vectors, b, wish.boosted_topics, wish.boosted_interests) for b, wish in enumerate(preferences)
+        _matching_vectors(vectors, b, one.boosted_topics, one.boosted_interests) for b, one in enumerate(preferences)
     ]
     return np.where(np.stack(boosted_BK), config.boost, 1.0)
 
@@ -149,7 +155,7 @@ def keep_strongest(
     boost_BK: NDArray[np.float64] | None = None,
     count: int = FEWER_VECTORS,
 ) -> UserVectors:
-    """Return the ``count`` vectors of each user that have the largest shares; ties go to the earlier vector."""
+    """Return the ``count`` vectors of each user with the largest shares; ties go to the earlier vector."""
     share_BK = vector_shares(vectors, config, boost_BK)
     order_BK = np.argsort(-share_BK, axis=1, kind="stable")
     rank_BK = np.argsort(order_BK, axis=1, kind="stable")
@@ -157,13 +163,13 @@ def keep_strongest(
 
 
 def _restrict_to(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVectors:
-    """Return the vectors of which only those in ``mask_BK`` exist."""
+    """Return the vectors with another mask."""
     return vectors._replace(mask_BK=mask_BK, weight_BK=np.where(mask_BK, vectors.weight_BK, 0))
 
 
 def _matching_vectors(
     vectors: UserVectors, b: int, topics: Collection[int], interests: Collection[int]
 ) -> NDArray[np.bool_]:
-    """Return which vectors of user ``b`` stand for one of the topics, or are one of the interests by number (K)."""
+    """Return which vectors of user ``b`` have one of the topics or one of the interest numbers (K)."""
     number_K = np.arange(len(vectors.kinds))
     return np.isin(vectors.topic_BK[b], list(topics)) | np.isin(number_K, list(interests))

@@ -1,12 +1,8 @@
-"""The release that serves now: whatever ``CURRENT`` names, opened beside the one that serves until then.
+"""Follow the current release of a folder of releases and switch to a new one without an interruption.
 
-A new release is opened, checked and warmed while the old one answers, and then takes its place at once; whoever began
-with the old one ends with it, and it is freed when the last of them ends. A release that is damaged is refused, and
-the old one stays. Going back is no other thing: ``CURRENT`` names an earlier version.
-
-A release is warmed before it serves: everything that is loaded or computed when first used is used once.
-
-From then on the release needs nothing more of its folder, which may be removed while it serves.
+A new release is opened, checked and warmed up while the old one answers. Then one assignment switches to it: requests
+that have begun with the old release finish with it, and it is freed with the last of them. A damaged release is
+rejected, and the old one stays. A rollback works the same way: ``CURRENT`` names an earlier version.
 """
 
 import logging
@@ -18,43 +14,51 @@ import numpy as np
 from multitudes.batches.histories import MAX_FOLLOWED_TOPICS
 from multitudes.errors import MultitudesError
 from multitudes.periodic import FileWatch, PeriodicTask
-from multitudes.release import manifest as manifests
+from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request, time_shortfall
 from multitudes.retrieval.retriever import Retriever
 
 _POLL_INTERVAL_S = 0.5
-_POLLS_UNTIL_RETRY = (
-    60  # of something that was refused: what is damaged stays so, what failed for another reason may not
-)
+_POLLS_UNTIL_RETRY = 60  # of a rejected release: a damaged one stays damaged, another failure may pass
+_WARM_UP_USERS = 8
+_WARM_UP_CANDIDATES = 100
+_WARM_UP_TOPICS = 64  # the catalogue caches no more normalisers
 
 
 class WatcherState(NamedTuple):
-    """How the following goes."""
+    """The state of a watcher."""
 
-    version: str  # that serves
+    version: str  # of the release that answers
     switches: int  # to another release since the start
     rejections: int  # of another release, each counted once
-    problem: str  # why what CURRENT names does not serve, or empty
+    problem: str  # why the release that CURRENT names was rejected, or empty
 
 
 class ReleaseWatcher:
-    """Follows the current release of a folder of releases; threads may share it."""
+    """Provides the retriever of the current release; safe for use by several threads.
+
+    ::
+
+        watcher = ReleaseWatcher("RELEASES")
+        watcher.start()
+        retriever = watcher()  # one call for each request, which uses this retriever until it is answered
+    """
 
     def __init__(self, folder: str | Path, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> None:
-        """Open and warm what serves now; ``start`` begins to follow.
+        """Open the current release and warm it up; ``start`` begins to watch.
 
         Args:
-            folder: of releases; or one version's own folder, which never changes.
-            config: how to retrieve, in place of what was published with each release.
+            folder: a folder of releases; or the folder of one version, which never changes.
+            config: settings of retrieval; by default those that were published with each release.
             cached_users: see ``Retriever``.
 
         Raises:
-            ArtefactError: nothing is released there, or the release is damaged or of another version.
+            ArtefactError: nothing is released there, or the release is damaged or of another format version.
         """
         folder = Path(folder)
-        self._store = None if (folder / manifests.MANIFEST).exists() else ReleaseStore(folder)
+        self._store = None if (folder / MANIFEST).exists() else ReleaseStore(folder)
         self._config, self._cached_users = config, cached_users
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
         self._has_changed()  # before the release is opened, so that a later change is noticed
@@ -64,24 +68,24 @@ class ReleaseWatcher:
         self._poller = PeriodicTask(_POLL_INTERVAL_S, self.poll, "releases")
 
     def __call__(self) -> Retriever:
-        """Return what serves now; a request asks once, and keeps it until it is answered."""
+        """Return the retriever of the current release."""
         return self._retriever
 
     def start(self) -> None:
-        """Begin to follow, in a thread of its own."""
+        """Begin to watch, in a background thread."""
         if self._store is not None:
             self._poller.start()
 
     def close(self) -> None:
-        """End the following; what serves goes on."""
+        """Stop watching; the retriever stays usable."""
         self._poller.close()
 
     def state(self) -> WatcherState:
-        """Describe how it goes."""
+        """Return the state of the watcher."""
         return WatcherState(self._retriever.release.version, self._switches, self._rejections, self._problem)
 
     def poll(self) -> bool:
-        """Look once whether another release is current, and switch to it; return whether that was so."""
+        """Check once whether another release is current, switch to it, and return whether it switched."""
         try:
             if not self._has_changed() and not self._should_retry():
                 return False
@@ -89,7 +93,7 @@ class ReleaseWatcher:
             return self._switch()
         except (MultitudesError, OSError) as error:
             self._reject(str(error))
-        except Exception as error:  # a defect while opening: what serves must go on, and be followed on
+        except Exception as error:  # a defect must neither end the watching nor the answers
             logging.getLogger(__name__).exception("following the releases failed")
             self._reject(str(error))
         return False
@@ -100,10 +104,10 @@ class ReleaseWatcher:
         if folder == self._retriever.release.path:
             self._problem = ""
             return False
-        fresh = self._open(folder)
-        self._retriever = fresh  # one assignment: everybody sees the old one or the new one
+        retriever = self._open(folder)
+        self._retriever = retriever  # one assignment: every thread sees the old one or the new one
         self._switches, self._problem = self._switches + 1, ""
-        logging.getLogger(__name__).info("release %s serves", fresh.release.version)
+        logging.getLogger(__name__).info("release %s serves", retriever.release.version)
         return True
 
     def _open(self, folder: Path) -> Retriever:
@@ -124,27 +128,22 @@ class ReleaseWatcher:
         return self._watch is not None and self._watch.poll()
 
 
-_WARM_UP_USERS = 8
-_WARM_UP_CANDIDATES = 100
-_WARM_UP_TOPICS = 64  # more are not kept ready anyway
-
-
 def warm_up(retriever: Retriever) -> None:
-    """Answer a few requests of users, and of people who follow one topic or another.
+    """Answer a few requests, so that everything that is loaded or computed on first use is ready.
+
+    Afterwards the release does not read its folder any more: the folder may be deleted while the release serves.
 
     Raises:
-        ArtefactError: the release cannot answer: it is damaged, or its parts do not fit each other.
+        ArtefactError: the release cannot answer: it is damaged, or its files do not fit together.
     """
     release = retriever.release
     _ = release.identity, release.user_numbers, release.item_names.number(0)
     users = np.unique(np.linspace(0, max(0, release.n_users - 1), _WARM_UP_USERS).astype(np.int64))[: release.n_users]
-    asks = [Request(release.user_ids[int(number)], n=_WARM_UP_CANDIDATES, state_error="warming") for number in users]
-    for ask in asks:
-        retriever.recommend_popular(ask, time_shortfall("popular items"))
-        retriever.answer([ask])
-    topics, step = (
-        release.topics[1:_WARM_UP_TOPICS],
-        max(1, min(MAX_FOLLOWED_TOPICS, retriever.config.topics_per_request)),
-    )
+    for number in users.tolist():
+        request = Request(release.user_ids[number], n=_WARM_UP_CANDIDATES, state_error="warming")
+        retriever.recommend_popular(request, time_shortfall("popular items"))
+        retriever.answer([request])
+    topics = release.topics[1:_WARM_UP_TOPICS]
+    step = max(1, min(MAX_FOLLOWED_TOPICS, retriever.config.topics_per_request))
     for start in range(0, len(topics), step):
         retriever.recommend(followed_topics=topics[start : start + step], n=_WARM_UP_CANDIDATES)

@@ -1,12 +1,8 @@
-"""What a person or a program gets back: candidates, the interests behind them, and what fell short.
-
-From numbers to what a person understands: ids, titles, names of interests.
-
-Legend: B users · L history · K vectors.
-
-An answer for a program that asks for thousands: ids and numbers, and nothing that only a person reads.
+"""The answer to a request: for a person with titles and named interests, or for a program as a plain list of ids.
 
 Titles, names and examples of interests cost a third of an answer.
+
+Legend: B users · L history · K vectors · N candidates.
 """
 
 from dataclasses import asdict, dataclass
@@ -23,9 +19,13 @@ from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.search import POPULAR, Candidates, Source, popular_candidates
 from multitudes.retrieval.user_context import ResolvedRequest
 
+_MAX_EXAMPLES = 3  # history items shown for an interest
+_DAY_S = 86_400
+T_co = TypeVar("T_co", covariant=True)
+
 
 class Candidate(NamedTuple):
-    """One retrieved item; a tuple, of which a long list is made in a third of the time."""
+    """One retrieved item. A tuple: a long list of tuples is built in a third of the time of dataclasses."""
 
     item_id: Id
     title: str | None
@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Interest:
-    """One vector of the user, as a person may understand it."""
+    """One vector of the user, described for people."""
 
     number: int
     kind: InterestKind
@@ -47,39 +47,50 @@ class Interest:
     share: float  # of the list
     items: tuple[str, ...]  # titles (or ids) of history items that belong to it, newest first
     n_items: int
-    age_days: float | None  # of its newest item when it was asked (``Ask.time_s``); None where times are unknown
+    age_days: float | None  # of its newest item at the time of the request; None where times are unknown
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer to one request."""
+    """The answer to one request.
+
+    Attributes:
+        user_id: the user; None for an anonymous one.
+        release: version of the release that answered.
+        candidates: best first.
+        interests: the vectors that were searched.
+        shortfalls: why the answer is less than the full method would give; metrics count the first.
+        unknown_items: items of the history that the release does not know.
+        unknown_topics: followed, muted and boosted topics that the release does not know.
+        degradation: what was left out to save time.
+    """
 
     user_id: Id | None
     release: str
     candidates: tuple[Candidate, ...]
     interests: tuple[Interest, ...]
-    shortfalls: tuple[Shortfall, ...] = ()  # why less than the full method served this user; the first is counted
-    unknown_items: int = 0  # of the given history, which this release does not know
-    unknown_topics: int = 0  # of the follows, and of what was to be muted or boosted
-    degradation: Degradation = Degradation.NONE  # that was made
+    shortfalls: tuple[Shortfall, ...] = ()
+    unknown_items: int = 0
+    unknown_topics: int = 0
+    degradation: Degradation = Degradation.NONE
 
     @property
     def degraded(self) -> bool:
-        """True when less than the full method served this user; ``reason`` says why."""
+        """Whether the answer is less than the full method would give; ``reason`` says why."""
         return bool(self.shortfalls)
 
     @property
     def reason(self) -> str:
-        """Why less than the full method served this user, in a line for people; empty where all of it did."""
-        return "; ".join(short.reason for short in self.shortfalls)
+        """Why the answer falls short, in one line for people; empty if it does not."""
+        return "; ".join(shortfall.reason for shortfall in self.shortfalls)
 
     @property
     def cause(self) -> Cause | None:
-        """The first cause of that, for programs."""
+        """The first cause of a shortfall, for programs."""
         return self.shortfalls[0].cause if self.shortfalls else None
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the candidates as JSON has them; ``_asdict`` of each would take twice the time."""
+        """Return the candidates as JSON objects; ``_asdict`` of each would take twice the time."""
         return [
             {
                 "item_id": item_id,
@@ -95,7 +106,11 @@ class Recommendation:
         ]
 
     def to_dict(self, explain: bool = False) -> dict[str, Any]:
-        """Return the answer as JSON has it; ``explain`` adds the interests, the titles and what fell short."""
+        """Return the answer as a JSON object.
+
+        Args:
+            explain: add the interests, the titles, the reason and the counts of unknown items and topics.
+        """
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
         candidates = self.records()
         if explain:
@@ -107,8 +122,41 @@ class Recommendation:
         return record | {"candidates": candidates}
 
 
-_MAX_EXAMPLES = 3  # history items shown for an interest
-_DAY_S = 86_400
+class ResponseBuilder(Protocol[T_co]):
+    """Builds the answer to a request from its candidates, in one of several forms."""
+
+    def build(
+        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
+    ) -> T_co:
+        """Build an answer from retrieved candidates.
+
+        Args:
+            resolved: the request and its user.
+            b: row of the user in ``vectors``.
+            vectors: of all users of the batch.
+            candidates: of this user.
+            unknown_topics: muted and boosted topics that the release does not know.
+
+        Returns:
+            The answer.
+        """
+        ...
+
+    def build_popular(
+        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
+    ) -> T_co:
+        """Build an answer from popular items.
+
+        Args:
+            resolved: the request and its user.
+            item_N: item numbers, most popular first.
+            count_N: positive events of each item.
+            unknown_topics: muted and boosted topics that the release does not know.
+
+        Returns:
+            The answer.
+        """
+        ...
 
 
 class _InterestHistory(NamedTuple):
@@ -122,130 +170,125 @@ class _InterestHistory(NamedTuple):
 _NO_HISTORY = _InterestHistory([], [], [])
 
 
-def interest_namer(release: Release) -> InterestNamer:
-    """Return the names of a release, and how common its topics are."""
-    return InterestNamer.build(
-        release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
-    )
-
-
 class RecommendationBuilder:
-    """Knows the names of one release."""
+    """Builds recommendations, with the names of one release."""
 
     def __init__(self, release: Release) -> None:
         self._version = release.version
         self._names = release.item_names
-        self._interest_namer = interest_namer(release)
+        self._namer = interest_namer(release)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, found: Candidates, unknown_topics: int
+        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
     ) -> Recommendation:
-        """Return the answer to a request.
-
-        Args:
-            resolved: who asks.
-            b: their row in ``vectors``.
-            vectors: of all who were answered together.
-            found: what was found.
-            unknown_topics: topics of the request's wishes that the release does not know.
-        """
-        numbers = np.flatnonzero(vectors.mask_BK[b]).tolist()
-        own = self._histories_by_interest(resolved.context.histories.item_BL[0], vectors.assignment_BL[b])
+        """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
+        histories = self._histories_by_interest(resolved.context.histories.item_BL[0], vectors.assignment_BL[b])
         interests = tuple(
             self._interest(
                 resolved,
                 k,
                 vectors.kinds[k],
                 int(vectors.topic_BK[b, k]),
-                float(found.share_K[k]),
-                own.get(k, _NO_HISTORY),
+                float(candidates.share_K[k]),
+                histories.get(k, _NO_HISTORY),
             )
-            for k in numbers
+            for k in np.flatnonzero(vectors.mask_BK[b]).tolist()
         )
-        return self._recommendation(resolved, found, interests, unknown_topics)
+        return self._recommendation(resolved, candidates, interests, unknown_topics)
 
     def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], events_N: NDArray[np.int64], unknown_topics: int
+        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
     ) -> Recommendation:
-        """Return popular items as an answer, with how often each was liked."""
-        return self._recommendation(resolved, popular_candidates(item_N, events_N), (), unknown_topics)
+        """Build a recommendation from popular items; see ``ResponseBuilder``."""
+        return self._recommendation(resolved, popular_candidates(item_N, count_N), (), unknown_topics)
 
     def _recommendation(
-        self, resolved: ResolvedRequest, found: Candidates, interests: tuple[Interest, ...], unknown_topics: int
+        self,
+        resolved: ResolvedRequest,
+        candidates: Candidates,
+        interests: tuple[Interest, ...],
+        unknown_topics: int,
     ) -> Recommendation:
         return Recommendation(
             user_id=resolved.context.user_ids[0],
             release=self._version,
-            candidates=self._candidates(found, {interest.number: interest.name for interest in interests}),
+            candidates=self._candidates(candidates, {interest.number: interest.name for interest in interests}),
             interests=interests,
-            shortfalls=(*resolved.shortfalls, *found.shortfalls),
+            shortfalls=(*resolved.shortfalls, *candidates.shortfalls),
             unknown_items=resolved.context.unknown_items_B[0],
             unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
             degradation=resolved.degradation,
         )
 
     def _histories_by_interest(
-        self, item_L: NDArray[np.int64], cluster_L: NDArray[np.int64]
+        self, item_L: NDArray[np.int64], assignment_L: NDArray[np.int64]
     ) -> dict[int, _InterestHistory]:
-        """Return what belongs to each interest that has any history of its own."""
-        own: dict[int, _InterestHistory] = {}
-        if (cluster_L >= 0).any():
-            rows = zip(cluster_L.tolist(), item_L.tolist(), self._interest_namer.topics_of(item_L), strict=True)
-            for place, (k, item, topics) in enumerate(rows):
+        """Return the history of each interest that has one."""
+        histories: dict[int, _InterestHistory] = {}
+        if (assignment_L >= 0).any():
+            rows = zip(assignment_L.tolist(), item_L.tolist(), self._namer.topics_of(item_L), strict=True)
+            for position, (k, item, topics) in enumerate(rows):
                 if item > 0:
-                    mine = own.setdefault(k, _InterestHistory([], [], []))
-                    mine.positions.append(place)
-                    mine.items.append(item)
-                    mine.topics.append(topics)
-        return own
+                    history = histories.setdefault(k, _InterestHistory([], [], []))
+                    history.positions.append(position)
+                    history.items.append(item)
+                    history.topics.append(topics)
+        return histories
 
     def _interest(
-        self, resolved: ResolvedRequest, k: int, kind: InterestKind, topic: int, share: float, own: _InterestHistory
+        self, resolved: ResolvedRequest, k: int, kind: InterestKind, topic: int, share: float, history: _InterestHistory
     ) -> Interest:
         return Interest(
             number=k,
             kind=kind,
-            name=self._interest_namer.name(kind, topic, own.items, own.topics),
+            name=self._namer.name(kind, topic, history.items, history.topics),
             share=share,
-            items=tuple(map(self._names.label, list(dict.fromkeys(own.items))[:_MAX_EXAMPLES])),
-            n_items=len(own.items),
-            age_days=self._age_days(resolved, own.positions[0]) if own.positions else None,
+            items=tuple(map(self._names.label, list(dict.fromkeys(history.items))[:_MAX_EXAMPLES])),
+            n_items=len(history.items),
+            age_days=self._age_days(resolved, history.positions[0]) if history.positions else None,
         )
 
-    def _age_days(self, resolved: ResolvedRequest, newest: int) -> float | None:
-        """Return how old an event of a history was when it was asked; positions have no age, and nothing is younger."""
+    def _age_days(self, resolved: ResolvedRequest, position: int) -> float | None:
+        """Return the age of a history event at the time of the request, at least 0; None if its time is unknown."""
         if resolved.context.time_BL is None or self._newest_s is None:
             return None
         now_s = self._newest_s if resolved.request.time_s is None else resolved.request.time_s
-        return max(0, now_s - int(resolved.context.time_BL[0, newest])) / _DAY_S
+        return max(0, now_s - int(resolved.context.time_BL[0, position])) / _DAY_S
 
-    def _candidates(self, found: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
-        # An index that many processes share may hold items that have come since this state was taken.
-        known_N = found.item_N <= len(self._names)
+    def _candidates(self, candidates: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
+        # An index shared by several processes may hold items that were added after this snapshot of the release.
+        known_N = candidates.item_N <= len(self._names)
         if not known_N.all():
             arrays = (
-                found.item_N[known_N],
-                found.score_N[known_N],
-                found.interest_N[known_N],
-                found.found_by_NK[known_N],
+                candidates.item_N[known_N],
+                candidates.score_N[known_N],
+                candidates.interest_N[known_N],
+                candidates.found_by_NK[known_N],
             )
-            found = Candidates(*arrays, found.kinds, found.share_K)
-        interests = found.interest_N.tolist()
+            candidates = Candidates(*arrays, candidates.kinds, candidates.share_K)
+        interests = candidates.interest_N.tolist()
         columns = (
-            *self._names.columns(found.item_N),
-            found.score_N.tolist(),
+            *self._names.columns(candidates.item_N),
+            candidates.score_N.tolist(),
             range(1, len(interests) + 1),
-            found.sources,
+            candidates.sources,
             [None if k == POPULAR else k for k in interests],
             [names.get(k) for k in interests],
-            _true_columns(found.found_by_NK),
+            _true_columns(candidates.found_by_NK),
         )
         return tuple(map(Candidate, *columns))
 
 
+def interest_namer(release: Release) -> InterestNamer:
+    """Return a namer of interests with the names of a release and the frequencies of its topics."""
+    return InterestNamer.build(
+        release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
+    )
+
+
 def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
-    """Return for each row the columns in which it is true; most rows of an answer are alike, so each is read once."""
+    """Return the true columns of each row; most rows of an answer are equal, so each distinct row is read once."""
     length, width = found_by_NK.shape
     flat = found_by_NK.tobytes()
     rows = [flat[n * width : (n + 1) * width] for n in range(length)]
@@ -253,55 +296,42 @@ def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     return [columns[row] for row in rows]
 
 
-T_co = TypeVar("T_co", covariant=True)
-
-
-class ResponseBuilder(Protocol[T_co]):
-    """What is made of what was found for a request: a recommendation to be read, or a list."""
-
-    def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, found: Candidates, unknown_topics: int
-    ) -> T_co:
-        """Return the answer to the request whose vectors are in row ``b``."""
-        ...
-
-    def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], events_N: NDArray[np.int64], unknown_topics: int
-    ) -> T_co:
-        """Return popular items as an answer, with how often each was liked."""
-        ...
-
-
 class IdList(NamedTuple):
-    """What one request gets: the candidates, whose items have these ids."""
+    """The candidates of one request as ids and arrays, for a program that sends thousands of requests."""
 
     item_ids: list[Id]
-    found: Candidates
-    topics: list[str]  # of each vector: what an explicit one is conditioned on
+    candidates: Candidates
+    topics: list[str]  # of each vector: the condition of an explicit one
     degraded: bool
-    unknown_topics: int  # of the follows and the wishes, which this release does not know
+    unknown_topics: int  # followed, muted and boosted topics that the release does not know
 
 
 class IdListBuilder:
-    """Makes lists of what was found in one release."""
+    """Builds id lists, with the item ids of one release."""
 
     def __init__(self, release: Release) -> None:
         self._names, self._topics = release.item_names, release.topics
 
     def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, found: Candidates, unknown_topics: int
+        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
     ) -> IdList:
-        """Return what the retriever found."""
+        """Build a list from retrieved candidates; see ``ResponseBuilder``."""
         topics = [self._topics[topic] for topic in vectors.topic_BK[b].tolist()]
-        return self._id_list(resolved, found, topics, unknown_topics)
+        return self._id_list(resolved, candidates, topics, unknown_topics)
 
     def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], events_N: NDArray[np.int64], unknown_topics: int
+        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
     ) -> IdList:
-        """Return popular items."""
-        return self._id_list(resolved, popular_candidates(item_N, events_N), [], unknown_topics)
+        """Build a list from popular items; see ``ResponseBuilder``."""
+        return self._id_list(resolved, popular_candidates(item_N, count_N), [], unknown_topics)
 
-    def _id_list(self, resolved: ResolvedRequest, found: Candidates, topics: list[str], unknown: int) -> IdList:
-        degraded = bool(resolved.shortfalls or found.shortfalls)
-        unknown_topics = resolved.context.unknown_topics_B[0] + unknown
-        return IdList(self._names.ids(found.item_N), found, topics, degraded, unknown_topics)
+    def _id_list(
+        self, resolved: ResolvedRequest, candidates: Candidates, topics: list[str], unknown_topics: int
+    ) -> IdList:
+        return IdList(
+            item_ids=self._names.ids(candidates.item_N),
+            candidates=candidates,
+            topics=topics,
+            degraded=bool(resolved.shortfalls or candidates.shortfalls),
+            unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
+        )

@@ -1,14 +1,21 @@
-"""The neighbours of an item: those whose vectors have the largest inner product with its own.
+"""The retriever: from requests to recommendations, with one release.
 
-From a release to recommendations: users of the data, people who are not in it, or everybody in batch.
+A request passes through these steps, for all requests of a batch together:
 
-Legend: B requests that are answered together.
+1. ``user_context``: the user's history, followed topics and seen items, as numbers of the release.
+2. ``user_vectors``: the vectors of the user's interests, from the user tower; ``preferences`` mutes and boosts them.
+3. ``search``: search the index, blend the lists of the vectors, fill up with popular items.
+4. ``response``: names, titles and ids.
+
+Legend: B requests of a batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,54 +33,48 @@ from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
 from multitudes.retrieval.search import Candidates, StageTimer, find_candidates, no_timing
 from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
-from multitudes.retrieval.user_context import CachedUser, ResolvedRequest, VectorCache, resolve_request
+from multitudes.retrieval.user_context import ResolvedRequest, resolve_request
 from multitudes.retrieval.user_vectors import vectors_for_requests
-
-
-@dataclass(frozen=True)
-class SimilarItem:
-    """One item near another."""
-
-    item_id: Id
-    title: str | None
-    score: float
-    rank: int  # from 1
-
-
-def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:
-    """Return the ``n`` nearest items, nearest first, without the item itself; None: the release has no such item."""
-    number = np.array([release.item_names.number(item_id)])
-    try:
-        vector_1D = release.index.vectors(number)
-    except UsageError:  # unknown, or it has gone
-        return None
-    hits = release.index.search(vector_1D, n, excluded=[number])
-    known = [
-        (release.item_names.name(item), score)
-        for item, score in zip(hits.ids(0).tolist(), hits.scores(0).tolist(), strict=True)
-        if item <= len(release.item_names)  # an index that many processes share may hold items that have come since
-    ]
-    return [SimilarItem(name.id, name.title, score, rank) for rank, (name, score) in enumerate(known, start=1)]
-
+from multitudes.retrieval.vector_cache import CachedUser, VectorCache
 
 _USERS_PER_BATCH = 256
 _NO_ITEMS = np.zeros(0, dtype=np.int64)
-T = TypeVar("T")  # the form of an answer
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _accept_old_names(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Accept old names of keyword arguments for one version, with a ``DeprecationWarning``."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            keywords: dict[str, Any] = kwargs
+            for old in renamed.keys() & keywords.keys():
+                warn(f"{function.__qualname__}: '{old}' is now '{renamed[old]}'", DeprecationWarning, stacklevel=2)
+                keywords[renamed[old]] = keywords.pop(old)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 class Retriever:
-    """Recommends from one release. Needs no torch.
+    """Recommends items with one release; needs no torch.
 
-    Items that come and go are seen within a second, without a restart; threads may share a retriever.
+    Items that are added to the release or removed from it are taken into account within a second. Safe for use by
+    several threads.
     """
 
+    @_accept_old_names(remember="cached_users")
     def __init__(self, release: Release, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> None:
-        """Answer from ``release``.
+        """Create a retriever.
 
         Args:
-            release: what to answer from.
-            config: how to retrieve, in place of what was published with the release.
-            cached_users: the vectors of so many users are kept for ``Effort.CACHED``.
+            release: the release to recommend from.
+            config: settings of retrieval; by default those that were published with the release.
+            cached_users: size of the cache of user vectors, for requests with ``Degradation.CACHED``.
         """
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
         self.config = with_shares(with_blend(config or published, published.blend), resolve_shares(published))
@@ -82,7 +83,7 @@ class Retriever:
 
     @property
     def release(self) -> Release:
-        """What is served: the release with the items that came and went until now."""
+        """The release with all item updates until now."""
         return self._latest().release
 
     @property
@@ -91,19 +92,24 @@ class Retriever:
         return self._latest().catalogue
 
     @classmethod
+    @_accept_old_names(remember="cached_users")
     def open(cls, path: str | Path, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> "Retriever":
-        """Open the current release of a folder of releases, or one version's own folder.
+        """Open a release and return a retriever.
 
         Args:
-            path: the folder.
-            config: how to retrieve, in place of what was published with the release.
-            cached_users: the vectors of so many users are kept for ``Effort.CACHED``.
+            path: a folder of releases, of which the current one is opened, or the folder of one version.
+            config: settings of retrieval; by default those that were published with the release.
+            cached_users: size of the cache of user vectors, for requests with ``Degradation.CACHED``.
+
+        Returns:
+            The retriever.
 
         Raises:
-            ArtefactError: nothing is released there, or the release is damaged or of another version.
+            ArtefactError: nothing is released there, or the release is damaged or of another format version.
         """
         return cls(Release.open(path), config, cached_users=cached_users)
 
+    @_accept_old_names(follows="followed_topics", request="request_id")
     def recommend(
         self,
         user_id: Id | None = None,
@@ -114,97 +120,129 @@ class Retriever:
         exclude: Sequence[Id] = (),
         request_id: str = "",
     ) -> Recommendation:
-        """Recommend to a user of the data, or to somebody described by a history and followed topics.
+        """Recommend items to a user of the release, or to an anonymous user with a history and followed topics.
 
         Args:
-            user_id: a user of the data. One who is not known gets popular items, marked as degraded.
-            history: item ids, newest last, in place of a user of the data.
-            followed_topics: topic names, in place of a user of the data.
-            n: how many candidates.
-            exclude: item ids that must not come back, beside those already seen.
-            request_id: name of the request; decides which followed topics are drawn, so that it can be replayed.
+            user_id: a user of the release. An unknown user gets popular items, and the answer is marked as degraded.
+            history: item ids of an anonymous user, newest last.
+            followed_topics: topic names of an anonymous user.
+            n: number of candidates.
+            exclude: item ids that are not returned, beside those that the user has seen.
+            request_id: determines which followed topics are drawn, so a request can be replayed.
+
+        Returns:
+            The candidates, best first, and the interests that brought them. It has fewer than ``n`` candidates only
+            if the release has no other items.
 
         Raises:
             UsageError: neither or both of a user and a description are given, or ``n`` is below 1.
+            ArtefactError: the user tower does not fit the release.
         """
-        ask = Request(
+        request = Request(
             user_id, history=history, followed_topics=followed_topics, n=n, exclude=exclude, request_id=request_id
         )
-        return self.answer([ask])[0]
+        return self.answer([request])[0]
 
+    @_accept_old_names(request="request_id")
     def recommend_all(
         self, *, n: int = 100, request_id: str = "", progress: Progress = silent
     ) -> Iterator[Recommendation]:
-        """Recommend to every user of the release, in the order of their numbers, from the items that are there now.
+        """Recommend items to every user of the release.
+
+        Args:
+            n: number of candidates of each user.
+            request_id: determines which followed topics are drawn.
+            progress: called with the number of users that are done.
+
+        Yields:
+            One recommendation for each user, by user number. All come from the items that the release has at the
+            beginning.
 
         Raises:
             UsageError: ``n`` is below 1.
         """
-        serving = self._latest()
-        users = serving.release.user_ids
+        snapshot = self._latest()
+        users = snapshot.release.user_ids
         for start in range(0, len(users), _USERS_PER_BATCH):
-            some = users[start : start + _USERS_PER_BATCH].to_list()
-            asks = [Request(user, n=n, request_id=request_id) for user in some]
-            yield from self._respond(serving, serving.recommendations, asks, Degradation.NONE)
-            progress(start + len(some), len(users))
+            batch = users[start : start + _USERS_PER_BATCH].to_list()
+            requests = [Request(user, n=n, request_id=request_id) for user in batch]
+            yield from self._respond(snapshot, snapshot.recommendations, requests, Degradation.NONE)
+            progress(start + len(batch), len(users))
 
     def answer(
         self, requests: Sequence[Request], *, degradation: Degradation = Degradation.NONE, timer: StageTimer = no_timing
     ) -> list[Recommendation]:
-        """Answer several requests together, each as it would be alone: one call of the tower, one search.
+        """Answer a batch of requests with one call of the user tower and one search.
+
+        The batch does not affect the answers: each is the same as alone.
 
         Args:
-            requests: the requests; those for equally many candidates share a search.
-            degradation: how much is done for each at most; less than full is said in the answer's ``reason``.
-            timer: is told when each stage ends.
+            requests: the requests. Requests for the same number of candidates share a search.
+            degradation: the least degradation of each answer; its ``reason`` says what was left out.
+            timer: called at the end of each stage.
+
+        Returns:
+            One answer for each request, in their order.
 
         Raises:
-            UsageError: a request cannot be answered; see ``Ask.check``.
+            ArtefactError: the user tower does not fit the release.
         """
-        serving = self._latest()
-        return self._respond(serving, serving.recommendations, requests, degradation, timer)
+        snapshot = self._latest()
+        return self._respond(snapshot, snapshot.recommendations, requests, degradation, timer)
 
     def id_lists(self, requests: Sequence[Request]) -> list[IdList]:
-        """Answer several requests as ``answer`` does, in ids and numbers: for a program that asks for thousands.
+        """Answer a batch of requests with ids and arrays only, for a program that sends thousands.
+
+        Args:
+            requests: the requests.
+
+        Returns:
+            One list for each request, in their order, with the candidates that ``answer`` gives.
 
         Raises:
-            UsageError: a request cannot be answered; see ``Ask.check``.
+            ArtefactError: the user tower does not fit the release.
         """
-        serving = self._latest()
-        return self._respond(serving, IdListBuilder(serving.release), requests, Degradation.NONE)
+        snapshot = self._latest()
+        return self._respond(snapshot, IdListBuilder(snapshot.release), requests, Degradation.NONE)
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
-        """Recommend popular items, without tower and search; ``shortfall`` is the reason given."""
-        request.check()
-        serving = self._latest()
-        found = self._resolve(serving, request, Degradation.NONE)
-        if request.state_error:  # what is outside of the retrieval comes first
+        """Recommend popular items, without the user tower and without a search.
+
+        Args:
+            request: the request.
+            shortfall: why the answer has nothing better.
+
+        Returns:
+            The answer, without interests.
+        """
+        snapshot = self._latest()
+        resolved = self._resolve(snapshot, request, Degradation.NONE)
+        if request.state_error:  # a cause outside of the retrieval comes first
             shortfall = shortfall._replace(cause="state")
-        return self._respond_popular(
-            serving, serving.recommendations, found._replace(degradation=Degradation.POPULAR, shortfalls=(shortfall,))
-        )
+        resolved = resolved._replace(degradation=Degradation.POPULAR, shortfalls=(shortfall,))
+        return self._respond_popular(snapshot, snapshot.recommendations, resolved)
 
     def forget(self, user_id: Id) -> None:
-        """Forget what is remembered of a user."""
+        """Remove a user from the cache of user vectors."""
         self.vector_cache.remove(user_id)
 
     def _respond(
         self,
         snapshot: Snapshot,
-        builder: ResponseBuilder[T],
+        builder: ResponseBuilder[R],
         requests: Sequence[Request],
         degradation: Degradation,
         timer: StageTimer = no_timing,
-    ) -> list[T]:
-        for ask in requests:
-            ask.check()
-        cases = [self._resolve(snapshot, ask, degradation) for ask in requests]
+    ) -> list[R]:
+        """Answer a batch of requests in the form of ``builder``."""
+        resolved = [self._resolve(snapshot, request, degradation) for request in requests]
         timer("people")
-        spoken_for = [b for b, one in enumerate(cases) if one.degradation < Degradation.POPULAR]
-        retrieved = self._retrieve(snapshot, builder, [cases[b] for b in spoken_for], degradation, timer)
-        answers = dict(zip(spoken_for, retrieved, strict=True))
+        with_vectors = [b for b, one in enumerate(resolved) if one.degradation < Degradation.POPULAR]
+        retrieved = self._retrieve(snapshot, builder, [resolved[b] for b in with_vectors], degradation, timer)
+        responses = dict(zip(with_vectors, retrieved, strict=True))
         return [
-            answers[b] if b in answers else self._respond_popular(snapshot, builder, one) for b, one in enumerate(cases)
+            responses[b] if b in responses else self._respond_popular(snapshot, builder, one)
+            for b, one in enumerate(resolved)
         ]
 
     def _resolve(self, snapshot: Snapshot, request: Request, degradation: Degradation) -> ResolvedRequest:
@@ -215,27 +253,31 @@ class Retriever:
     def _retrieve(
         self,
         snapshot: Snapshot,
-        builder: ResponseBuilder[T],
+        builder: ResponseBuilder[R],
         requests: Sequence[ResolvedRequest],
         degradation: Degradation,
         timer: StageTimer,
-    ) -> list[T]:
-        """Answer those for whom vectors can speak."""
+    ) -> list[R]:
+        """Answer requests by a search with the vectors of their users."""
         if not requests:
             return []
-        wishes = [Preferences.of(one.request, snapshot.release) for one in requests]
-        made = vectors_for_requests(snapshot.release, requests, wishes, self.config)
-        self._cache_vectors(requests, made)
-        vectors, boost_BK = mask_muted(made, wishes), boost_factors(made, wishes, self.config)
+        preferences = [Preferences.of(one.request, snapshot.release) for one in requests]
+        all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+        self._cache_vectors(requests, all_vectors)
+        vectors = mask_muted(all_vectors, preferences)
+        boost_BK = boost_factors(all_vectors, preferences, self.config)
         if degradation > Degradation.NONE:
             vectors = keep_strongest(vectors, self.config, boost_BK)
         timer("tower")
-        left_out = [self._excluded_items(snapshot, *row) for row in zip(requests, wishes, strict=True)]
+        excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
         n_B = np.array([one.request.n for one in requests])
-        found = self._search(snapshot.catalogue, vectors, boost_BK, n_B, left_out, timer)
-        answers = [builder.build(one, b, vectors, found[b], wishes[b].unknown_topics) for b, one in enumerate(requests)]
+        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
+        responses = [
+            builder.build(one, b, vectors, candidates[b], preferences[b].unknown_topics)
+            for b, one in enumerate(requests)
+        ]
         timer("names")
-        return answers
+        return responses
 
     def _search(
         self,
@@ -246,28 +288,31 @@ class Retriever:
         excluded: list[NDArray[np.int64]],
         timer: StageTimer,
     ) -> list[Candidates]:
-        """Search for all at once; those who ask for another number of candidates are searched for apart.
+        """Search once for all users with the same number of candidates.
 
-        (The best of more candidates are not the candidates that would have been best of fewer.)
+        The first candidates of a longer list are not those of a shorter list, so each length has its own search.
         """
-        found: dict[int, Candidates] = {}
+        candidates: dict[int, Candidates] = {}
         for n in np.unique(n_B).tolist():
             rows = np.flatnonzero(n_B == n)
-            some = vectors if len(rows) == len(n_B) else vectors.select(rows)
+            vectors_of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
             boost = None if boost_BK is None else boost_BK[rows]
-            lists = find_candidates(some, catalogue, n, [excluded[b] for b in rows], self.config, timer, boost)
-            found |= zip(rows.tolist(), lists, strict=True)
-        return [found[b] for b in range(len(n_B))]
+            found = find_candidates(vectors_of_n, catalogue, n, [excluded[b] for b in rows], self.config, timer, boost)
+            candidates |= zip(rows.tolist(), found, strict=True)
+        return [candidates[b] for b in range(len(n_B))]
 
-    def _respond_popular(self, snapshot: Snapshot, builder: ResponseBuilder[T], resolved: ResolvedRequest) -> T:
-        wishes = Preferences.of(resolved.request, snapshot.release)
-        item_N = popular_items(snapshot.catalogue, resolved.request.n, self._excluded_items(snapshot, resolved, wishes))
-        return builder.build_popular(resolved, item_N, snapshot.catalogue.event_counts(item_N), wishes.unknown_topics)
+    def _respond_popular(self, snapshot: Snapshot, builder: ResponseBuilder[R], resolved: ResolvedRequest) -> R:
+        """Answer a request with popular items."""
+        preferences = Preferences.of(resolved.request, snapshot.release)
+        excluded = self._excluded_items(snapshot, resolved, preferences)
+        item_N = popular_items(snapshot.catalogue, resolved.request.n, excluded)
+        count_N = snapshot.catalogue.event_counts(item_N)
+        return builder.build_popular(resolved, item_N, count_N, preferences.unknown_topics)
 
     def _excluded_items(
         self, snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences
     ) -> NDArray[np.int64]:
-        """Return the item numbers that must not come back: seen, excluded, or of a muted topic."""
+        """Return the item numbers that are not returned: seen, excluded, or of a muted topic."""
         seen, exclude = resolved.context.seen[0], resolved.request.exclude
         excluded = snapshot.contexts.item_numbers(exclude) if exclude else _NO_ITEMS
         muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(preferences.muted_topics)]
@@ -279,3 +324,38 @@ class Retriever:
         for b, one in enumerate(requests):
             if one.request.user_id is not None and one.cached_vectors is None and not one.request.state_error:
                 self.vector_cache.put(one.request.user_id, CachedUser(one.context, vectors.select(slice(b, b + 1))))
+
+
+@dataclass(frozen=True)
+class SimilarItem:
+    """An item near another one."""
+
+    item_id: Id
+    title: str | None
+    score: float  # inner product of the two vectors
+    rank: int  # from 1
+
+
+def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:
+    """Return the items whose vectors have the largest inner products with the vector of an item.
+
+    Args:
+        release: the release to search.
+        item_id: the item.
+        n: number of items to return.
+
+    Returns:
+        The nearest items, nearest first, without the item itself; None if the release does not have the item.
+    """
+    number = np.array([release.item_names.number(item_id)])
+    try:
+        vector_1D = release.index.vectors(number)
+    except UsageError:  # unknown, or removed
+        return None
+    hits = release.index.search(vector_1D, n, excluded=[number])
+    known = [
+        (release.item_names.name(item), score)
+        for item, score in zip(hits.ids(0).tolist(), hits.scores(0).tolist(), strict=True)
+        if item <= len(release.item_names)  # a shared index may hold items that were added after this snapshot
+    ]
+    return [SimilarItem(name.id, name.title, score, rank) for rank, (name, score) in enumerate(known, start=1)]

@@ -1,4 +1,4 @@
-"""One state of a release with all that answers from it; a request is answered from one state alone."""
+"""A release at one moment, with everything that answers from it; each request uses one snapshot."""
 
 import logging
 from threading import Lock
@@ -16,7 +16,7 @@ _RETRY_AFTER_ERROR_S = 5.0
 
 
 class Snapshot(NamedTuple):
-    """What answers from one state of a release."""
+    """A release with the item updates until some moment."""
 
     release: Release
     catalogue: Catalogue
@@ -25,31 +25,27 @@ class Snapshot(NamedTuple):
 
     @classmethod
     def of(cls, release: Release) -> "Snapshot":
-        """Make what answers from a release."""
-        return cls(
-            release,
-            Catalogue(release.index, release.item_count),
-            UserContextBuilder(release),
-            RecommendationBuilder(release),
-        )
+        """Return the snapshot of a release."""
+        catalogue = Catalogue(release.index, release.item_count)
+        return cls(release, catalogue, UserContextBuilder(release), RecommendationBuilder(release))
 
 
 class LatestSnapshot:
-    """The newest state of a release; threads may share it."""
+    """Provides the latest snapshot of a release; safe for use by several threads."""
 
     def __init__(self, release: Release) -> None:
         self._snapshot = Snapshot.of(release)
         self._refreshing, self._next_refresh_s = Lock(), 0.0
 
     def __call__(self) -> Snapshot:
-        """Return the newest state; looks for another at most a few times a second, and in one thread."""
+        """Return the latest snapshot; one thread looks for item updates, at most four times a second."""
         if monotonic() >= self._next_refresh_s and self._refreshing.acquire(blocking=False):
             try:
                 self._next_refresh_s = monotonic() + _REFRESH_INTERVAL_S
                 release = self._snapshot.release.latest()
                 if release is not self._snapshot.release:
                     self._snapshot = Snapshot.of(release)
-            except ArtefactError as error:  # who serves goes on with what is good; who opens is refused
+            except ArtefactError as error:  # the snapshot stays usable; only opening a release fails on this
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
                 logging.getLogger(__name__).error("%s; serving without its changes", error)
             finally:

@@ -142,11 +142,8 @@ class Engine:
         """Take requests that come together, and promise an answer to each.
 
         Raises:
-            UsageError: one of the requests cannot be answered.
             OverloadError: there is no time for an answer.
         """
-        for ask in asks:
-            ask.check()
         now = self._clock()
         with self._changed:
             load = self._load(priority, len(asks))

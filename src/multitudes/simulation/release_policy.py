@@ -60,7 +60,7 @@ class ReleasePolicy:
         return Request(user, UserState(user, events), n=self._n, request_id=f"{day}-{user}", time_s=time_s)
 
     def _fill(self, slates: CandidateLists, b: int, answer: IdList) -> None:
-        found, n = answer.found, len(answer.item_ids)
+        found, n = answer.candidates, len(answer.item_ids)
         explicit_K, implicit_K = (
             np.array([kind == name for kind in found.kinds], dtype=np.bool_) for name in ("explicit", "implicit")
         )
