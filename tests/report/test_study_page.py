@@ -108,8 +108,8 @@ def test_another_summary_gives_another_page(summary, page):
 
 def test_the_headlines_count_what_was_planted(summary):
     first, second = headlines(summary)
-    assert "Shown better than single: joint on 2 of 2 data sets." in first
-    assert "Shown worse than single: <odd> on 2 of 2 data sets." in first
+    assert "Significantly better than single: joint on 2 of 2 data sets." in first
+    assert "Significantly worse than single: <odd> on 2 of 2 data sets." in first
     assert second.endswith("joint on 2 of 2 data sets.")
 
     def level(copy):
@@ -123,7 +123,7 @@ def test_a_baseline_that_beats_the_reference_is_said_before_the_interests(summar
         copy["data"]["first"]["methods"]["popularity"]["minus"]["hr"]["verdict"] = "better"
 
     spoiled = headlines(changed(summary, ahead))
-    assert spoiled[1] == "Learning nothing is shown better than single: popularity on 1 of 2 data sets."
+    assert spoiled[1] == "An untrained baseline beats single: popularity on 1 of 2 data sets."
     assert len(spoiled) == 3
 
 
@@ -148,7 +148,7 @@ def test_interests_have_won_only_where_both_controls_are_beaten():
 def test_too_few_data_sets_are_named_with_how_many_it_takes(summary, page):
     said = conclusion(summary["overall"], 0.05)
     assert said.startswith(
-        "Too few data sets to conclude: to tell any two of 3 methods apart takes at least 7 data sets"
+        "Too few data sets for a conclusion: a significant difference between any two of 3 methods takes at least 7"
     )
     assert said in text_of(page)
     enough: dict[str, Any] = summary["overall"] | {
@@ -157,16 +157,19 @@ def test_too_few_data_sets_are_named_with_how_many_it_takes(summary, page):
         "ranks": {"a": 1, "b": 2},
     }
     assert conclusion(enough, 0.05) == "On 2 data sets a is ahead of b."
-    assert conclusion(enough | {"p": {"a": {"b": 0.2}}}, 0.05) == "On 2 data sets no two methods are told apart."
+    assert conclusion(enough | {"p": {"a": {"b": 0.2}}}, 0.05) == "On 2 data sets no two methods differ significantly."
 
 
 def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary):
-    assert "validation split, which early stopping and tuning have seen too; test was never opened" in describe_split(
-        summary
+    assert (
+        "validation split, which early stopping and tuning also use; the test set was never accessed"
+        in describe_split(summary)
     )
-    assert "test split; test was opened 3 times" in describe_split(summary | {"split": "test", "opened_test": 3})
-    assert "other training seeds." in explain_verdicts(summary)
-    assert "not what another training seed would change" in explain_verdicts(summary | {"seeds": [0]})
+    assert "test split; the test set was accessed 3 times" in describe_split(
+        summary | {"split": "test", "opened_test": 3}
+    )
+    assert "and of training seeds." in explain_verdicts(summary)
+    assert "not the variation between training seeds" in explain_verdicts(summary | {"seeds": [0]})
     methods = {"a": {"seeds": [0]}, "b": {"seeds": [-1]}}
     part = {"users": 5, "targets": 9, "kind": "new", "budget": 10, "methods": methods, "few_users": False}
     assert "One seed" in describe_data(part)
@@ -177,8 +180,8 @@ def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary)
 def test_a_missing_reference_is_said_and_nothing_is_compared(tmp_path):
     data = {"first": outcomes(np.random.default_rng(1), {"joint": 0.0, "equal": 0.0})}
     shown = text_of(study_page(summarise(write_study(tmp_path, data), Resampling(100, 100))))
-    assert "single, the reference, has no figure here." in shown
-    assert "Nothing is compared" in shown
+    assert "The reference single has no figure here." in shown
+    assert "No comparison" in shown
 
 
 def test_an_empty_study_has_a_page_that_names_what_failed(tmp_path):

@@ -200,10 +200,10 @@ def test_a_study_without_its_reference_has_figures_and_no_differences(tmp_path):
 def test_cells_that_asked_different_users_are_refused(tmp_path):
     frame = outcomes(np.random.default_rng(6), {"joint": 0.0, "single": 0.0})
     other = frame.with_columns(user_id=pl.when(method="joint").then("user_id" + pl.lit("x")).otherwise("user_id"))
-    with pytest.raises(ArtefactError, match="first: methods or seeds were asked about different users"):
+    with pytest.raises(ArtefactError, match="first: methods or seeds were evaluated on different users"):
         summarise(write_study(tmp_path / "other", {"first": other}), FAST)
     fewer = frame.filter((pl.col("method") == "joint") | (pl.col("user_id") != "u3"))
-    with pytest.raises(ArtefactError, match="first: methods or seeds were asked about different users"):
+    with pytest.raises(ArtefactError, match="first: methods or seeds were evaluated on different users"):
         summarise(write_study(tmp_path / "fewer", {"first": fewer}), FAST)
     more = frame.with_columns(targets=pl.when(method="joint").then(pl.col("targets") + 1).otherwise("targets"))
     with pytest.raises(ArtefactError, match="different users or targets"):

@@ -1,1 +1,1 @@
-"""Tables, figures and the one-file HTML report."""
+"""Terminal tables, figures and self-contained HTML reports."""

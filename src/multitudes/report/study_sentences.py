@@ -1,12 +1,12 @@
-"""What a study says, in sentences: the same on the HTML page and in the documentation."""
+"""Conclusions of a study in sentences, for the HTML page and the documentation."""
 
 from typing import Any
 
 from multitudes.report.formatting import TARGET_LABELS
 
 TRAINED_CONTROL = "trained_control"
-# What interests have to beat, and how it is called beside a method: a method of the study that was trained as a control
-# of this one, where there is one, and two ways of asking the method's own models.
+# What a method has to beat if its interests matter: a control trained for it, if the study has one, and two ways of
+# querying its own models.
 CONTROL_LABELS = {
     TRAINED_CONTROL: "its trained control",
     "random_partition": "its random partition",
@@ -15,74 +15,74 @@ CONTROL_LABELS = {
 
 
 def headlines(summary: dict[str, Any]) -> list[str]:
-    """Return the answer to both questions, who beats the reference and have interests won; and what spoils it."""
+    """Return who beats the reference, which baselines beat it, and which methods beat their controls."""
     return [_reference_sentence(summary), *_baseline_sentences(summary), *_interest_sentences(summary)]
 
 
 def describe_split(summary: dict[str, Any]) -> str:
-    """Return which split the figures are of, and how often test was looked at."""
-    often = count_times(summary["opened_test"])
-    opened = f"test was {'never opened' if often == 'never' else f'opened {often}'}"
+    """Return the split of the figures, and how often the test set was accessed."""
+    times = count_times(summary["opened_test"])
+    accesses = f"the test set was {'never accessed' if times == 'never' else f'accessed {times}'}"
     if summary["split"] == "validation":
-        return f"figures of the validation split, which early stopping and tuning have seen too; {opened}"
-    return f"figures of the {summary['split']} split; {opened}"
+        return f"figures of the validation split, which early stopping and tuning also use; {accesses}"
+    return f"figures of the {summary['split']} split; {accesses}"
 
 
-def describe_data(part: dict[str, Any]) -> str:
-    """Return who was asked for what on a data set, and what its intervals do not cover."""
-    alone = all(len(found["seeds"]) == 1 for found in part["methods"].values())
+def describe_data(data_set: dict[str, Any]) -> str:
+    """Return the users, targets and budget on a data set, and the limits of its intervals."""
+    one_seed = all(len(entry["seeds"]) == 1 for entry in data_set["methods"].values())
     return (
-        f"{part['users']:,} users with {part['targets']:,} {TARGET_LABELS[part['kind']]},"
-        f" {part['budget']} candidates each."
-        + (" One seed: intervals cover other users only." if alone else "")
-        + (" So few users give intervals that are too narrow." if part["few_users"] else "")
+        f"{data_set['users']:,} users with {data_set['targets']:,} {TARGET_LABELS[data_set['kind']]},"
+        f" {data_set['budget']} candidates each."
+        + (" One seed: intervals cover only the choice of users." if one_seed else "")
+        + (" With so few users, intervals are too narrow." if data_set["few_users"] else "")
     )
 
 
 def explain_verdicts(summary: dict[str, Any]) -> str:
-    """Return what better, level and worse mean, and what the intervals cover."""
-    covered = (
-        "Intervals (95 %) cover other users and other training seeds."
+    """Return the meaning of better, level and worse, and what the intervals cover."""
+    coverage = (
+        "Intervals (95 %) cover the choice of users and of training seeds."
         if len(summary["seeds"]) > 1
-        else "There is one seed: intervals (95 %) cover other users, not what another training seed would change."
+        else "There is one seed: intervals (95 %) cover the choice of users, not the variation between training seeds."
     )
     return (
         "Better and worse: the difference in HR at the main budget, paired by user, has p <"
         f" {summary['level']:g} after Holm's correction over all such comparisons of the study."
-        f" Level: not shown to differ, which is not the same as equal. {covered}"
+        f" Level: no significant difference, which does not mean equal. {coverage}"
     )
 
 
 def conclusion(overall: dict[str, Any], level: float) -> str:
-    """Return what the data sets together allow to say of who wins."""
+    """Return what the average ranks over the data sets show."""
     n_methods, n_sets = len(overall["ranks"]), len(overall["sets"])
     if n_methods < 2:
-        return "Fewer than two methods have a figure on every data set: there is nothing to rank."
+        return "Fewer than two methods have a figure on every data set, so there is nothing to rank."
     if not overall["enough"]:
         return (
-            f"Too few data sets to conclude: to tell any two of {n_methods} methods apart takes at least"
-            f" {overall['needed']} data sets, however clear the figures; this study has {n_sets}. The ranks describe"
-            " what was measured here; they do not say who wins elsewhere."
+            f"Too few data sets for a conclusion: a significant difference between any two of {n_methods} methods takes"
+            f" at least {overall['needed']} data sets, however clear the figures; this study has {n_sets}."
+            " The ranks describe these data sets only."
         )
     ranks = overall["ranks"]
-    told = [
+    differences = [
         f"{ahead} is ahead of {behind}"
         for ahead, others in overall["p"].items()
         for behind, p in others.items()
         if p < level and ranks[ahead] < ranks[behind]
     ]
-    return f"On {count_data_sets(n_sets)} " + ("; ".join(told) if told else "no two methods are told apart") + "."
+    return f"On {count_data_sets(n_sets)} " + ("; ".join(differences) or "no two methods differ significantly") + "."
 
 
 def beats_controls(gains: dict[str, Any]) -> bool | None:
-    """Return whether a method is better than its controls on a data set; None where one was not asked.
+    """Return whether a method is better than all its controls on a data set; None if one was not evaluated.
 
-    A control that was trained is not in every study; where there is one, it has to be beaten too.
+    Only some methods have a trained control.
     """
-    asked = [control for control in CONTROL_LABELS if control != TRAINED_CONTROL or control in gains]
-    if any("verdict" not in gains.get(control, {}) for control in asked):
+    controls = [control for control in CONTROL_LABELS if control != TRAINED_CONTROL or control in gains]
+    if any("verdict" not in gains.get(control, {}) for control in controls):
         return None
-    return all(gains[control]["verdict"] == "better" for control in asked)
+    return all(gains[control]["verdict"] == "better" for control in controls)
 
 
 def count_times(number: int) -> str:
@@ -97,43 +97,41 @@ def count_data_sets(number: int) -> str:
 
 def _reference_sentence(summary: dict[str, Any]) -> str:
     reference = summary["reference"]
-    verdicts = {m: list(found["reference"].values()) for m, found in summary["wins"].items() if "reference" in found}
+    verdicts = {m: list(wins["reference"].values()) for m, wins in summary["wins"].items() if "reference" in wins}
     if not verdicts:
-        return f"Nothing is compared: {reference}, the reference, has no figures, or there is no other method."
+        return f"No comparison: the reference {reference} has no figures, or there is no other method."
     sentences = []
     for word in ("better", "worse"):
-        found = [f"{m} on {v.count(word)} of {count_data_sets(len(v))}" for m, v in verdicts.items() if word in v]
-        shown = ", ".join(found) if found else "no method"
-        sentences.append(f"Shown {word} than {reference}: {shown}.")
+        methods = [f"{m} on {v.count(word)} of {count_data_sets(len(v))}" for m, v in verdicts.items() if word in v]
+        sentences.append(f"Significantly {word} than {reference}: {', '.join(methods) or 'no method'}.")
     return " ".join(sentences)
 
 
 def _baseline_sentences(summary: dict[str, Any]) -> list[str]:
-    """Return which baselines beat the reference: a method that does not reach them is not worth its training."""
+    """Return the untrained baselines that beat the reference, if any."""
     ahead: dict[str, int] = {}
-    for part in summary["data"].values():
-        for name, found in part["methods"].items():
-            if found["role"] == "baseline" and found["minus"].get("hr", {}).get("verdict") == "better":
+    for data_set in summary["data"].values():
+        for name, entry in data_set["methods"].items():
+            if entry["role"] == "baseline" and entry["minus"].get("hr", {}).get("verdict") == "better":
                 ahead[name] = ahead.get(name, 0) + 1
     if not ahead:
         return []
-    where = ", ".join(
-        f"{name} on {number} of {count_data_sets(len(summary['data']))}" for name, number in ahead.items()
-    )
-    return [f"Learning nothing is shown better than {summary['reference']}: {where}."]
+    n_sets = count_data_sets(len(summary["data"]))
+    where = ", ".join(f"{name} on {number} of {n_sets}" for name, number in ahead.items())
+    return [f"An untrained baseline beats {summary['reference']}: {where}."]
 
 
 def _interest_sentences(summary: dict[str, Any]) -> list[str]:
-    """Return whether interests have won, for the methods that were asked against their controls."""
-    found: dict[str, list[bool]] = {}
-    for part in summary["data"].values():
-        for method, gains in part["controls"].items():
-            if (yes := beats_controls(gains)) is not None:
-                found.setdefault(method, []).append(yes)
-    if not found:
+    """Return on how many data sets each method beats all its controls, if any were evaluated."""
+    results: dict[str, list[bool]] = {}
+    for data_set in summary["data"].values():
+        for method, gains in data_set["controls"].items():
+            if (beats := beats_controls(gains)) is not None:
+                results.setdefault(method, []).append(beats)
+    if not results:
         return []
-    where = [f"{method} on {sum(yes)} of {count_data_sets(len(yes))}" for method, yes in found.items()]
+    where = [f"{method} on {sum(beats)} of {count_data_sets(len(beats))}" for method, beats in results.items()]
     return [
-        "Interests have won where a method beats its random partition, its average and, where it has one, its trained"
-        f" control: {', '.join(where)}."
+        "Methods whose interests beat all their controls (random partition, average and, if there is one, trained"
+        f" control): {', '.join(where)}."
     ]

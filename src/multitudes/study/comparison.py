@@ -1,12 +1,8 @@
-"""What a study's cells gave each user, read back from its files as arrays that are paired by user.
+"""Comparison of methods on one data set of a study: figures and differences with intervals, overall and by segment.
 
-Legend: S seeds · B users.
+The per-user outcomes of all methods and seeds are read from the study's files and paired by user.
 
-One data set of a study: every method's figures with intervals, and its difference to the reference.
-
-Legend: S seeds · B users · M methods.
-
-For whom: the difference to the reference in every segment of users, and for head, torso and tail targets.
+Legend: S seeds · B users · R resamples · M methods.
 """
 
 import json
@@ -35,24 +31,29 @@ from multitudes.report.study_sentences import CONTROL_LABELS, TRAINED_CONTROL
 from multitudes.seeding import generator
 
 OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
-# The columns that say who a user is; a study of a log that carries order only has no activity.
+# Segmentations of the users. Activity is absent if the log has no timestamps.
 SEGMENTS = ("activity", "history", "tastes")
-# What is read of the measures of an evaluation; the others stay in the file.
+# The measures that are read; the file has more.
 _MEASURES = ("hits", "ndcg", "topics", "candidate_topics", "head_hits", "torso_hits", "tail_hits")
 _USER_COLUMNS = ("user_id", "targets", "head_targets", "torso_targets", "tail_targets", *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
+# Figures and the per-user measure of each. HR pools all targets; the others are means over users.
+FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
+MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
+_POPULARITY = ("head", "torso", "tail")
+_ACTIVITY = ("core", "casual", "new")
 
 
 class PairedOutcomes(NamedTuple):
-    """All outcomes on one data set, of one kind of targets, at one budget; every array is in the order of ``users``."""
+    """All outcomes on one data set for one kind of targets and one budget; arrays are in the order of ``users``."""
 
-    users: pl.DataFrame  # (B): user_id, targets and those of the head, torso and tail, segments
+    users: pl.DataFrame  # (B): user_id, number of targets, of head, torso and tail targets, segments
     cells: dict[str, list[int]]  # seeds of each method
-    measures: dict[str, NDArray[np.float64]]  # (cells, B), the cells in the order of ``cells``
+    measures: dict[str, NDArray[np.float64]]  # (cells, B), in the order of ``cells``
 
-    def outcomes(self, method: str, measure: str) -> SeedOutcomes:
-        """Return what each user got from each seed of a method."""
+    def measure(self, method: str, measure: str) -> SeedOutcomes:
+        """Return a measure of a method for each seed and user."""
         start = 0
         for name, seeds in self.cells.items():
             if name == method:
@@ -66,12 +67,12 @@ class PairedOutcomes(NamedTuple):
 
 
 def method_role(method: str, seeds: list[int]) -> Role:
-    """Return what a method is: ``joint/averaged`` is a control, and what has no seed learned nothing."""
+    """Return the role of a method: ``joint/averaged`` is a control, and a method without a seed is a baseline."""
     return "control" if "/" in method else "baseline" if seeds == [-1] else "method"
 
 
 def read_cells(study: Path) -> dict[str, Any]:
-    """Read what a study did.
+    """Read the record of a study, ``cells.json``.
 
     Raises:
         ArtefactError: the file is missing or damaged.
@@ -81,7 +82,7 @@ def read_cells(study: Path) -> dict[str, Any]:
         cells = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ArtefactError(
-            f"{study}: no study here ({CELLS_FILE} is missing); make one with: multitudes study"
+            f"{study}: no study here ({CELLS_FILE} is missing); create one with: multitudes study"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ArtefactError(f"{file}: damaged; run multitudes study again") from None
@@ -91,84 +92,83 @@ def read_cells(study: Path) -> dict[str, Any]:
 
 
 def read_outcomes(study: Path, data: str) -> Iterator[tuple[str, int, PairedOutcomes]]:
-    """Yield the outcomes on a data set, by kind of targets and budget.
+    """Yield kind of targets, budget and outcomes on a data set, in this order.
 
     Raises:
-        ArtefactError: the file is missing or damaged, or its cells asked different users.
+        ArtefactError: the file is missing or damaged, or its cells were evaluated on different users.
     """
     file = study / OUTCOMES_FILE
     try:
-        wanted = cs.by_name("kind", "budget", *_KEY_COLUMNS, *_USER_COLUMNS, *_MEASURES, require_all=False)
-        frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(wanted).collect()
+        columns = cs.by_name("kind", "budget", *_KEY_COLUMNS, *_USER_COLUMNS, *_MEASURES, require_all=False)
+        frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(columns).collect()
     except FileNotFoundError:
         raise ArtefactError(f"{study}: {OUTCOMES_FILE} is missing; run multitudes study again") from None
     except pl.exceptions.PolarsError as error:
         raise ArtefactError(f"{file}: cannot be read ({error}); run multitudes study again") from None
     if missing := [name for name in _REQUIRED_COLUMNS if name not in frame.columns]:
         raise ArtefactError(f"{file}: no column '{missing[0]}'; run multitudes study again")
-    for (kind, budget), part in sorted(frame.partition_by("kind", "budget", as_dict=True).items()):
-        yield str(kind), int(budget), pair_by_user(part, f"{file}: {data}")
+    for (kind, budget), outcomes in sorted(frame.partition_by("kind", "budget", as_dict=True).items()):
+        yield str(kind), int(budget), pair_by_user(outcomes, f"{file}: {data}")
 
 
-def pair_by_user(part: pl.DataFrame, where: str) -> PairedOutcomes:
-    """Return the outcomes of one data set, kind and budget; ``where`` names them in the error.
+def pair_by_user(outcomes: pl.DataFrame, where: str) -> PairedOutcomes:
+    """Return the outcomes of one data set, kind and budget, paired by user.
+
+    Args:
+        outcomes: a row for each method, seed and user.
+        where: prefix of error texts.
 
     Raises:
-        ArtefactError: the cells asked different users.
+        ArtefactError: the cells were evaluated on different users or targets.
     """
-    ordered = part.sort(*_KEY_COLUMNS, "user_id")
-    question = pl.struct("user_id", "targets").hash().sum().alias("question")
-    asked = ordered.group_by(*_KEY_COLUMNS, maintain_order=True).agg(pl.len(), question)
-    if asked["len"].n_unique() > 1 or asked["question"].n_unique() > 1:
+    ordered = outcomes.sort(*_KEY_COLUMNS, "user_id")
+    users_hash = pl.struct("user_id", "targets").hash().sum().alias("users_hash")
+    cells = ordered.group_by(*_KEY_COLUMNS, maintain_order=True).agg(pl.len(), users_hash)
+    if cells["len"].n_unique() > 1 or cells["users_hash"].n_unique() > 1:
         raise ArtefactError(
-            f"{where}: methods or seeds were asked about different users or targets; run multitudes study again"
+            f"{where}: methods or seeds were evaluated on different users or targets; run multitudes study again"
         )
-    n_users = len(ordered) // max(len(asked), 1)
-    measured = [name for name in _MEASURES if name in ordered.columns]
+    n_users = len(ordered) // max(len(cells), 1)
+    measures = [name for name in _MEASURES if name in ordered.columns]
     return PairedOutcomes(
         users=ordered.head(n_users).select([name for name in _USER_COLUMNS if name in ordered.columns]),
-        cells={str(m): s for m, s in asked.group_by("method", maintain_order=True).agg("seed").iter_rows()},
-        measures={name: ordered[name].to_numpy().astype(np.float64).reshape(-1, n_users) for name in measured},
+        cells={str(m): s for m, s in cells.group_by("method", maintain_order=True).agg("seed").iter_rows()},
+        measures={name: ordered[name].to_numpy().astype(np.float64).reshape(-1, n_users) for name in measures},
     )
 
 
-# Figures and the per-user measure behind each. HR is pooled over targets; the others are means over users.
-FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
-
-
 class Resampling(NamedTuple):
-    """How intervals are made. The same seed draws the same users, so that figures made apart are paired."""
+    """The bootstrap behind intervals. The same seed draws the same users, so separately computed figures are paired."""
 
     resamples: int = 2000
-    verdict_resamples: int = 2000  # resamples where a p-value is to survive Holm's correction
+    verdict_resamples: int = 2000  # for p-values that Holm's correction multiplies
     seed: int = 0
 
     def __call__(
         self, methods: Sequence[SeedOutcomes], weight_B: NDArray[np.float64], *, for_verdict: bool = False
     ) -> Estimates:
-        """Return the estimates of all methods on the same resamples."""
+        """Return the estimates of all methods on the same resamples; ``weight_B`` are the weights of the users."""
         streams = [generator(self.seed, "study", name) for name in ("users", "seeds")]
         return bootstrap_users_and_seeds(
             methods, weight_B, self.verdict_resamples if for_verdict else self.resamples, *streams
         )
 
 
-def compare_methods(answers: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
-    """Return each method's figures, with ``minus``: its figures less those of the reference, paired by user.
+def compare_methods(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
+    """Return each method's figures, and in ``minus`` its figures less those of the reference, paired by user.
 
-    A p-value stands with the difference in HR, which alone is judged: a study that tests each figure has more ways to
-    win by chance.
+    Only the difference in HR gets a verdict: testing every figure would give more chances of a false positive.
     """
     table: dict[str, Any] = {
-        method: {"role": answers.outcomes(method, "hits").role, "seeds": seeds, "figures": {}, "minus": {}}
-        for method, seeds in answers.cells.items()
+        method: {"role": outcomes.measure(method, "hits").role, "seeds": seeds, "figures": {}, "minus": {}}
+        for method, seeds in outcomes.cells.items()
     }
-    order = list(answers.cells)
+    order = list(outcomes.cells)
     for figure, measure in FIGURES.items():
-        if measure not in answers.measures:
+        if measure not in outcomes.measures:
             continue
-        weight_B = figure_weights(answers, figure)
-        methods = [answers.outcomes(method, measure) for method in order]
+        weight_B = figure_weights(outcomes, figure)
+        methods = [outcomes.measure(method, measure) for method in order]
         estimates = resampling(methods, weight_B, for_verdict=figure == "hr")
         for number, method in enumerate(order):
             table[method]["figures"][figure] = rate_interval(estimates, number)
@@ -181,45 +181,48 @@ def compare_methods(answers: PairedOutcomes, reference: str, resampling: Resampl
 
 
 def compare_with_controls(
-    answers: PairedOutcomes, resampling: Resampling, trained: Mapping[str, str]
+    outcomes: PairedOutcomes, resampling: Resampling, trained: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Return each method's HR less that of its controls, paired by user and by seed.
 
-    Its own controls are the same models asked otherwise. Those of ``trained``, by method, are other models, which share
-    nothing with it but the seed: their pairs by seed are as good as any.
+    Args:
+        outcomes: outcomes at the main budget.
+        resampling: the bootstrap.
+        trained: control of each method that has a trained one. Such a control is another model that shares only the
+            seed, so any pairing of the seeds is equally valid. All other controls query the method's own models.
     """
-    found: dict[str, dict[str, Any]] = {}
+    differences: dict[str, dict[str, Any]] = {}
     for control in CONTROL_LABELS:
-        others = trained if control == TRAINED_CONTROL else {method: f"{method}/{control}" for method in answers.cells}
+        others = trained if control == TRAINED_CONTROL else {method: f"{method}/{control}" for method in outcomes.cells}
         gains = {
             method: SeedOutcomes(own - other)
             for method, opponent in others.items()
-            if method in answers.cells
-            and opponent in answers.cells
-            and len(own := _hits(answers, method)) == len(other := _hits(answers, opponent))
+            if method in outcomes.cells
+            and opponent in outcomes.cells
+            and len(own := _hits(outcomes, method)) == len(other := _hits(outcomes, opponent))
         }
         if gains:
-            estimates = resampling(list(gains.values()), figure_weights(answers, "hr"), for_verdict=True)
+            estimates = resampling(list(gains.values()), figure_weights(outcomes, "hr"), for_verdict=True)
             for number, method in enumerate(gains):
                 p = round(p_value(estimates.draw_RM[:, number]), 6)
-                found.setdefault(method, {})[control] = as_json(estimates.interval(number)) | {"p": p}
-    return found
+                differences.setdefault(method, {})[control] = as_json(estimates.interval(number)) | {"p": p}
+    return differences
 
 
 def hit_rates(
-    answers: PairedOutcomes, resampling: Resampling, reference: str | None = None, prefix: str = ""
+    outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None, prefix: str = ""
 ) -> dict[str, Any]:
-    """Return every method's HR with its interval, beside the reference's where one is named.
+    """Return every method's HR with its interval, and relative to the reference if one is given.
 
     Args:
-        answers: outcomes at one budget.
-        resampling: how intervals are made.
-        reference: the method of which each HR is also given as a share, if it is there.
-        prefix: which targets: all, or ``head_``, ``torso_`` or ``tail_``.
+        outcomes: outcomes at one budget.
+        resampling: the bootstrap.
+        reference: also return ``relative``, each HR as a share of this method's, less one.
+        prefix: of the targets: ``head_``, ``torso_`` or ``tail_``; empty: all.
     """
-    order = list(answers.cells)
+    order = list(outcomes.cells)
     estimates = resampling(
-        [answers.outcomes(m, f"{prefix}hits") for m in order], answers.user_column(f"{prefix}targets")
+        [outcomes.measure(m, f"{prefix}hits") for m in order], outcomes.user_column(f"{prefix}targets")
     )
     rates: dict[str, Any] = {method: rate_interval(estimates, number) for number, method in enumerate(order)}
     if reference in order:
@@ -231,83 +234,87 @@ def hit_rates(
 
 
 def rate_interval(estimates: Estimates, method: int) -> dict[str, Any]:
-    """Return a figure with its interval; no figure is negative, which the noise of the seeds does not know."""
+    """Return a figure with its interval. The noise of the seeds can push the lower end below 0, so it is clipped."""
     mean, low, high = estimates.interval(method)
     return as_json(Interval(mean, max(low, 0.0), high))
 
 
 def difference_interval(estimates: Estimates, method: int, reference: int) -> dict[str, Any]:
-    """Return the difference of two methods: absolute with its p-value, and as a share of the reference."""
+    """Return the difference of two methods: absolute, its p-value, and relative to the reference."""
     draw_R = estimates.draw_RM[:, method] - estimates.draw_RM[:, reference]
     relative = as_json(estimates.relative(method, reference))
     return as_json(estimates.difference(method, reference)) | {"p": round(p_value(draw_R), 6), "relative": relative}
 
 
-def figure_weights(answers: PairedOutcomes, figure: str) -> NDArray[np.float64]:
-    """Return what a figure is a share of: all targets for HR, each user once for the others; shape (B,)."""
-    return answers.user_column("targets") if figure == "hr" else np.ones(len(answers.users))
+def figure_weights(outcomes: PairedOutcomes, figure: str) -> NDArray[np.float64]:
+    """Return the weights of the users in a figure, shape (B,): their targets for HR, 1 for the other figures."""
+    return outcomes.user_column("targets") if figure == "hr" else np.ones(len(outcomes.users))
 
 
-def _hits(answers: PairedOutcomes, method: str) -> NDArray[np.float64]:
-    return answers.outcomes(method, "hits").value_SB
+def _hits(outcomes: PairedOutcomes, method: str) -> NDArray[np.float64]:
+    return outcomes.measure(method, "hits").value_SB
 
 
-MIN_USERS = 20  # below, the bootstrap knows too little of its users to give an interval
-_POPULARITY = ("head", "torso", "tail")
-_ACTIVITY = ("core", "casual", "new")
-
-
-def compare_by_segment(answers: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
-    """Return HR less that of the reference, by segmentation and segment, for the methods (not controls, baselines)."""
-    methods = [m for m in answers.cells if answers.outcomes(m, "hits").role == "method"]
+def compare_by_segment(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
+    """Return each method's HR less that of the reference, by segment; without controls and baselines."""
+    methods = [m for m in outcomes.cells if outcomes.measure(m, "hits").role == "method"]
     if reference not in methods:
         return {}
-    found: dict[str, Any] = {}
+    segments: dict[str, Any] = {}
     for name in SEGMENTS:
-        if name in answers.users.columns and answers.users[name].drop_nulls().n_unique() > 1:
-            label_B = answers.users[name]
-            found[name] = {
+        if name in outcomes.users.columns and outcomes.users[name].drop_nulls().n_unique() > 1:
+            label_B = outcomes.users[name]
+            segments[name] = {
                 label: _compare_segment(
-                    answers, methods, reference, resampling, (label_B == label).fill_null(False).to_numpy()
+                    outcomes, methods, reference, resampling, (label_B == label).fill_null(False).to_numpy()
                 )
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
-    found["popularity"] = {
-        label: _compare_segment(answers, methods, reference, resampling, None, f"{label}_") for label in _POPULARITY
+    segments["popularity"] = {
+        label: _compare_segment(outcomes, methods, reference, resampling, None, f"{label}_") for label in _POPULARITY
     }
-    return found
+    return segments
 
 
-def rates_by_popularity(answers: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
+def rates_by_popularity(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
     """Return every method's HR for head, torso and tail targets."""
-    return {label: hit_rates(answers, resampling, prefix=f"{label}_") for label in _POPULARITY}
+    return {label: hit_rates(outcomes, resampling, prefix=f"{label}_") for label in _POPULARITY}
 
 
 def sort_labels(labels: list[str]) -> list[str]:
-    """Return the labels in the order in which people read them: core before new, 2 before 10-49."""
+    """Return the labels in reading order: core before new, 2 before 10-49."""
     if set(labels) <= set(_ACTIVITY):
         return [label for label in _ACTIVITY if label in labels]
     return sorted(labels, key=lambda label: (float((re.findall(r"[\d.]+", label) or ["0"])[0]), label))
 
 
 def _compare_segment(
-    answers: PairedOutcomes,
+    outcomes: PairedOutcomes,
     methods: list[str],
     reference: str,
     resampling: Resampling,
-    inside_B: NDArray[np.bool_] | None,
+    member_B: NDArray[np.bool_] | None,
     prefix: str = "",
 ) -> dict[str, Any]:
-    """Return the size of a part and the differences in it; none where it has too few users."""
-    wanted_B = answers.user_column(f"{prefix}targets")
-    asked_B = wanted_B > 0 if inside_B is None else inside_B
-    part: dict[str, Any] = {"users": int(asked_B.sum()), "targets": int(wanted_B[asked_B].sum()), "minus": {}}
-    if part["users"] < MIN_USERS:
-        return part
-    chosen = [answers.outcomes(method, f"{prefix}hits") for method in methods]
-    estimates = resampling([SeedOutcomes(o.value_SB[:, asked_B], o.role) for o in chosen], wanted_B[asked_B])
+    """Return the size of a segment, and the differences in it unless it has fewer than ``MIN_USERS`` users.
+
+    Args:
+        outcomes: of all users.
+        methods: the methods to compare.
+        reference: one of them.
+        resampling: the bootstrap.
+        member_B: whether each user belongs to the segment; None: all users with such targets do.
+        prefix: of the targets, see ``hit_rates``.
+    """
+    targets_B = outcomes.user_column(f"{prefix}targets")
+    member_B = targets_B > 0 if member_B is None else member_B
+    segment: dict[str, Any] = {"users": int(member_B.sum()), "targets": int(targets_B[member_B].sum()), "minus": {}}
+    if segment["users"] < MIN_USERS:
+        return segment
+    hits = [outcomes.measure(method, f"{prefix}hits") for method in methods]
+    estimates = resampling([SeedOutcomes(one.value_SB[:, member_B], one.role) for one in hits], targets_B[member_B])
     own = methods.index(reference)
-    part["minus"] = {
+    segment["minus"] = {
         m: difference_interval(estimates, number, own) for number, m in enumerate(methods) if number != own
     }
-    return part
+    return segment

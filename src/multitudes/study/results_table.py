@@ -1,16 +1,14 @@
-"""Who the users of a study are: how active, with how long a history, of how many tastes.
-
-Legend: B users · T topics.
-
-The two files of a study: what each user got from each cell, and what each cell was and cost.
+"""The two result files of a study: per-user outcomes of each cell, and a record of each cell.
 
 ::
 
-    STUDY/outcomes.parquet   data, method, seed, user_id, kind, budget, the measures of evaluate.outcomes, segments
+    STUDY/outcomes.parquet   data, method, seed, user_id, kind, budget, measures of evaluation.outcomes, segments
           cells.json         name, split, opened_test, machine, versions, reference, cells, tuning
-          test/              both again, of the test split, once it was opened
+          test/              the same two files for the test split, once the study has accessed it
 
-A control is called METHOD/CONTROL; what learns nothing stands once for each data set, with seed −1.
+A control is called METHOD/CONTROL. A baseline appears once for each data set, with seed −1.
+
+Legend: B users · T topics.
 """
 
 from collections.abc import Iterable
@@ -28,131 +26,72 @@ from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.targets import COHORT, HISTORY, Segment, user_segments
 from multitudes.metrics import diversity
 from multitudes.study.cells import Cell, outcomes_file, read_result
+from multitudes.study.comparison import SEGMENTS
 from multitudes.study.config import StudyConfig
 from multitudes.study.grid import changed_settings
 
-ACTIVITY = {"core": "core", "non-core": "casual", "new": "new"}  # by the name of the cohort
-
-
-def segment_users(prepared: PreparedData, split: Split, core_days: int) -> pl.DataFrame:
-    """Return user_id (as text), activity, history and tastes of every user with targets in ``split``.
-
-    Activity is null in logs that carry order only.
-    """
-    held = held_out_users(prepared, split)
-    parts = user_segments(prepared, held, split, core_days)
-    cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
-    activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
-    return pl.DataFrame(
-        {
-            "user_id": prepared.user_ids[held.user_B].cast(pl.String),
-            "activity": _segment_labels(activity),
-            "history": _segment_labels(Segment(HISTORY, parts["history"].label_B)),
-            "tastes": tercile_labels(effective_topics(prepared, held)),
-        },
-        schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
-    )
-
-
-def tercile_labels(value_B: NDArray[np.float64]) -> list[str]:
-    """Return for each user the part of the users that it falls into, named by the values at its ends: 2.0-4.1.
-
-    Data sets differ too much for one scale: where items have many topics everybody has many tastes. Equal users stay
-    together, so the parts are thirds only roughly.
-    """
-    edges = np.unique(np.quantile(value_B, [1 / 3, 2 / 3])) if len(value_B) else np.empty(0)
-    part_B = np.searchsorted(edges, value_B)
-    names = {part: _range_label(value_B[part_B == part]) for part in np.unique(part_B).tolist()}
-    return [names[part] for part in part_B.tolist()]
-
-
-def _range_label(value_B: NDArray[np.float64]) -> str:
-    return f"{value_B.min():.1f}-{value_B.max():.1f}"
-
-
-def effective_topics(prepared: PreparedData, held: HeldOut) -> NDArray[np.float64]:
-    """Return exp(entropy) of the topics of each user's history, shape (B,); k equally frequent topics count k."""
-    effective_B = np.empty(len(held))
-    for b, (user, end) in enumerate(zip(held.user_B, held.end_B, strict=True)):
-        item = prepared.event_item[prepared.event_offset[user] : end].astype(np.int64)
-        count_1T = diversity.topic_counts(
-            np.zeros(len(item), dtype=np.int64),
-            item,
-            prepared.item_topic_offset,
-            prepared.item_topic,
-            (1, prepared.n_topics + 1),
-        )
-        # Rounded: two equal topics are two, whatever the logarithm made of them.
-        effective_B[b] = round(float(np.exp(diversity.entropy(count_1T)[0])), 9) if count_1T.any() else 0.0
-    return effective_B
-
-
-def _segment_labels(segment: Segment) -> list[str | None]:
-    return [segment.names[label] if label >= 0 else None for label in segment.label_B.tolist()]
-
-
 NO_SEED = -1
 _KEYS = ("data", "method", "seed", "user_id", "kind", "budget")
-_SEGMENTS = ("activity", "history", "tastes")
+ACTIVITY = {"core": "core", "non-core": "casual", "new": "new"}  # cohort of evaluation.targets → its name here
 
 
 class FinishedCell(NamedTuple):
-    """A cell that was tried: ``error`` says why it has no result."""
+    """A cell that has run."""
 
     cell: Cell
     tuned_settings: dict[str, Any]
-    error: str | None
-    trials: int
+    error: str | None  # why it has no result
+    trials: int  # of tuning
 
 
-def outcomes_table(done: Iterable[FinishedCell], cells: Path, split: Split, config: StudyConfig) -> pl.DataFrame:
-    """Return the table of outcomes of all cells that have a result."""
+def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split, config: StudyConfig) -> pl.DataFrame:
+    """Return the per-user outcomes of all cells that have a result."""
     by_data: dict[str, list[Cell]] = {}
-    for one in done:
+    for one in finished:
         if one.error is None:
             by_data.setdefault(one.cell.data, []).append(one.cell)
-    parts = []
+    tables = []
     for group in by_data.values():
         frames = [_cell_outcomes(cell, cells, split, baselines=number == 0) for number, cell in enumerate(group)]
         users = segment_users(PreparedData.open(group[0].prepared), split, config.evaluate.core_days)
-        parts.append(pl.concat(frames).join(users, on="user_id", how="left", validate="m:1"))
-    if not parts:
-        return pl.DataFrame(schema=dict.fromkeys((*_KEYS, *_SEGMENTS), pl.String))
-    table = pl.concat(parts)
-    measures = [name for name in table.columns if name not in (*_KEYS, *_SEGMENTS)]
-    return table.select(*_KEYS, *measures, *_SEGMENTS).sort(_KEYS)
+        tables.append(pl.concat(frames).join(users, on="user_id", how="left", validate="m:1"))
+    if not tables:
+        return pl.DataFrame(schema=dict.fromkeys((*_KEYS, *SEGMENTS), pl.String))
+    table = pl.concat(tables)
+    measures = [name for name in table.columns if name not in (*_KEYS, *SEGMENTS)]
+    return table.select(*_KEYS, *measures, *SEGMENTS).sort(_KEYS)
 
 
 def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) -> pl.DataFrame:
-    """Return the outcomes of a cell under the study's names; the baselines are the same in every cell of a set."""
+    """Return the outcomes of a cell under the names of the study; all cells of a data set have the same baselines."""
     file = outcomes_file(cell.folder(cells), split)
     try:
         frame = pl.read_parquet(file)
     except pl.exceptions.PolarsError:
         raise ArtefactError(
-            f"{file}: damaged; remove it, and run the same command again: it asks this cell anew"
+            f"{file}: damaged; remove it, and run the same command again, which evaluates this cell again"
         ) from None
     own, system = cell.run.method, pl.col("method")
-    learned_nothing = system.is_in(BASELINES)
-    named = (
-        pl.when(learned_nothing)
+    is_baseline = system.is_in(BASELINES)
+    name = (
+        pl.when(is_baseline)
         .then(system)
         .when(system == own)
         .then(pl.lit(cell.method))
         .otherwise(pl.lit(f"{cell.method}/") + system)
     )
-    frame = frame if baselines else frame.filter(~learned_nothing)
+    frame = frame if baselines else frame.filter(~is_baseline)
     return frame.with_columns(
         pl.lit(cell.data).alias("data"),
-        named.alias("method"),
-        pl.when(learned_nothing).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32).alias("seed"),
+        name.alias("method"),
+        pl.when(is_baseline).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32).alias("seed"),
         pl.col("user_id").cast(pl.String),
     )
 
 
-def cell_records(done: Iterable[FinishedCell], cells: Path, split: Split) -> list[dict[str, Any]]:
-    """Return what cells.json says of every cell."""
-    return [_cell_record(one, read_result(one.cell.folder(cells), split) or {}) for one in done]
+def cell_records(finished: Iterable[FinishedCell], cells: Path, split: Split) -> list[dict[str, Any]]:
+    """Return the records of all cells for cells.json."""
+    return [_cell_record(one, read_result(one.cell.folder(cells), split) or {}) for one in finished]
 
 
 def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
@@ -171,3 +110,60 @@ def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
         "trials": one.trials,
         **{name: result.get(name) for name in measured},
     }
+
+
+def segment_users(prepared: PreparedData, split: Split, core_days: int) -> pl.DataFrame:
+    """Return user_id (as text), activity, history and tastes of every user with targets in ``split``.
+
+    Activity is null if the log has no timestamps.
+    """
+    held = held_out_users(prepared, split)
+    parts = user_segments(prepared, held, split, core_days)
+    cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
+    activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
+    return pl.DataFrame(
+        {
+            "user_id": prepared.user_ids[held.user_B].cast(pl.String),
+            "activity": _segment_labels(activity),
+            "history": _segment_labels(Segment(HISTORY, parts["history"].label_B)),
+            "tastes": tercile_labels(effective_topics(prepared, held)),
+        },
+        schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
+    )
+
+
+def tercile_labels(value_B: NDArray[np.float64]) -> list[str]:
+    """Return each user's tercile, labelled by its lowest and highest value: 2.0-4.1.
+
+    The boundaries depend on the data set: if items have many topics, all users have many tastes. Users with equal
+    values share a tercile, so the three are only roughly of equal size.
+    """
+    edges = np.unique(np.quantile(value_B, [1 / 3, 2 / 3])) if len(value_B) else np.empty(0)
+    tercile_B = np.searchsorted(edges, value_B)
+    labels = {tercile: _range_label(value_B[tercile_B == tercile]) for tercile in np.unique(tercile_B).tolist()}
+    return [labels[tercile] for tercile in tercile_B.tolist()]
+
+
+def _range_label(value_B: NDArray[np.float64]) -> str:
+    return f"{value_B.min():.1f}-{value_B.max():.1f}"
+
+
+def effective_topics(prepared: PreparedData, held: HeldOut) -> NDArray[np.float64]:
+    """Return exp(entropy) of the topics in each user's history, shape (B,); k equally frequent topics give k."""
+    effective_B = np.empty(len(held))
+    for b, (user, end) in enumerate(zip(held.user_B, held.end_B, strict=True)):
+        item = prepared.event_item[prepared.event_offset[user] : end].astype(np.int64)
+        count_1T = diversity.topic_counts(
+            np.zeros(len(item), dtype=np.int64),
+            item,
+            prepared.item_topic_offset,
+            prepared.item_topic,
+            (1, prepared.n_topics + 1),
+        )
+        # Rounded, so that two equally frequent topics give exactly 2.
+        effective_B[b] = round(float(np.exp(diversity.entropy(count_1T)[0])), 9) if count_1T.any() else 0.0
+    return effective_B
+
+
+def _segment_labels(segment: Segment) -> list[str | None]:
+    return [segment.names[label] if label >= 0 else None for label in segment.label_B.tolist()]

@@ -22,6 +22,7 @@ from multitudes.locks import lock
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.progress import Progress, silent
 from multitudes.study.cells import Cell, prepared_digest
+from multitudes.study.comparison import CELLS_FILE, OUTCOMES_FILE
 from multitudes.study.config import StudyConfig
 from multitudes.study.grid import Dataset, GridEntry, grid_entries, prepare_dataset, seed_cell
 from multitudes.study.provenance import code_digest, machine_info, package_versions
@@ -185,8 +186,8 @@ class _StudySession:
             "cells": cell_records(cells, self._cells, split),
             "tuning": [_tuning_record(entry, search) for entry, search in zip(self._entries, searches, strict=True)],
         }
-        write_outcomes(outcomes_table(cells, self._cells, split, self._config), folder / "outcomes.parquet")
-        write_json(folder / "cells.json", record)
+        write_outcomes(outcomes_table(cells, self._cells, split, self._config), folder / OUTCOMES_FILE)
+        write_json(folder / CELLS_FILE, record)
         return StudyResult(folder, record)
 
     def _notes(self) -> list[str]:

@@ -1,14 +1,15 @@
-"""Who wins over the data sets: verdicts with Holm's correction, average ranks, and what too few sets cannot show.
-
-Legend: G data sets · M methods.
-
-``STUDY_OUT/summary.json``: every figure of a study's report, made from its two files and nothing else.
+"""Summary of a study: every figure of its report, computed from its two result files alone.
 
 ::
 
     STUDY_OUT/outcomes.parquet   one row for each data set, method, seed, user, kind of targets and budget
               cells.json         what was run, tuned and measured, and what failed
               summary.json       written here
+
+Verdicts carry Holm's correction over all comparisons of a kind. Methods are ranked over the data sets, with the number
+of data sets that a conclusion would need.
+
+Legend: G data sets · M methods.
 """
 
 import json
@@ -36,95 +37,15 @@ from multitudes.study.comparison import (
     read_outcomes,
 )
 
-Verdict = Literal["better", "level", "worse"]
+Verdict = Literal["better", "level", "worse"]  # level: no significant difference
 SIGNIFICANCE_LEVEL = 0.05
-
-
-def assign_verdicts(comparisons: list[dict[str, Any]], level: float = SIGNIFICANCE_LEVEL) -> None:
-    """Write into each comparison its adjusted p-value and verdict: one family, so one error for all of them together.
-
-    Level means: not shown to differ.
-    """
-    made = [found for found in comparisons if np.isfinite(found["p"])]
-    for found, adjusted in zip(made, adjust_holm(np.array([found["p"] for found in made])), strict=True):
-        found["adjusted"] = round(float(adjusted), 6)
-        found["verdict"] = verdict(found["mean"], float(adjusted), level)
-
-
-def verdict(gain: float | None, adjusted: float, level: float = SIGNIFICANCE_LEVEL) -> Verdict:
-    """Return what a difference shows."""
-    if gain is None or adjusted >= level:
-        return "level"
-    return "better" if gain > 0 else "worse"
-
-
-def reference_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the HR differences of methods and baselines to the reference, on all data sets: the first question."""
-    return [
-        found["minus"]["hr"]
-        for part in data.values()
-        for found in part["methods"].values()
-        if found["role"] != "control" and "hr" in found["minus"]
-    ]
-
-
-def control_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the HR differences of methods to their own controls, on all data sets: do interests matter?"""
-    return [gain for part in data.values() for gains in part["controls"].values() for gain in gains.values()]
-
-
-def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dict[str, Any]:
-    """Return average ranks of the methods that have a figure on every data set, and which of them are told apart."""
-    per_set = [_hit_rates(part) for part in data.values()]
-    everywhere = [m for m in (per_set[0] if per_set else []) if all(m in rates for rates in per_set)]
-    left_out = sorted({m for rates in per_set for m in rates} - set(everywhere))
-    result: dict[str, Any] = {"sets": list(data), "left_out": left_out, "ranks": {}, "cliques": [], "p": {}}
-    needed = min_data_sets(len(everywhere), level)
-    result |= {"needed": needed, "enough": len(data) >= needed and len(everywhere) > 1}
-    if len(everywhere) < 2:
-        return result
-    score_GM = np.array([[rates[m] for m in everywhere] for rates in per_set])
-    rank_M, p_MM = average_ranks(score_GM), pairwise_p_values(score_GM)
-    order = np.argsort(rank_M, kind="stable")
-    result["ranks"] = {everywhere[m]: round(float(rank_M[m]), 4) for m in order}
-    result["cliques"] = [[everywhere[m] for m in bar] for bar in cliques(rank_M, p_MM < level)]
-    result["p"] = {everywhere[a]: {everywhere[b]: round(float(p_MM[a, b]), 6) for b in order if a != b} for a in order}
-    return result
-
-
-def collect_verdicts(data: dict[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return, for each method and opponent (the reference and its own controls), the verdict on each data set."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
-    for name, part in data.items():
-        for method, opponent, gain in _iter_verdicts(part):
-            found.setdefault(method, {}).setdefault(opponent, {})[name] = gain["verdict"]
-    return found
-
-
-def _iter_verdicts(part: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for method, found in part["methods"].items():
-        if found["role"] == "method" and "verdict" in found["minus"].get("hr", {}):
-            yield method, "reference", found["minus"]["hr"]
-    for method, gains in part["controls"].items():
-        for control, gain in gains.items():
-            if "verdict" in gain:
-                yield method, control, gain
-
-
-def _hit_rates(part: dict[str, Any]) -> dict[str, float]:
-    return {
-        method: found["figures"]["hr"]["mean"]
-        for method, found in part["methods"].items()
-        if found["role"] == "method" and found["figures"]["hr"]["mean"] is not None
-    }
-
-
 SUMMARY_FILE = "summary.json"
-# What a cell costs, averaged over its seeds.
+# Costs of a cell, averaged over the seeds.
 COSTS = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_per_s")
-# A p-value cannot be below 2 / resamples, and Holm multiplies it by the number of comparisons: with so many resamples
-# for each comparison, the clearest difference still reaches .02.
+# A p-value is at least 2 / resamples, and Holm multiplies it by the number of comparisons. With so many resamples for
+# each comparison, the clearest difference still reaches .02.
 _RESAMPLES_PER_COMPARISON = 100
+_SHARES = ("candidate_share", "hit_share")
 
 
 def summarise(study: Path, resampling: Resampling | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -132,12 +53,11 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
 
     Args:
         study: folder of the study.
-        resampling: how intervals are made; None: the defaults, with more resamples where many comparisons need
-            them.
-        progress: told of the data sets done.
+        resampling: the bootstrap; None: the default one, with more resamples if there are many comparisons.
+        progress: receives the number of finished data sets.
 
     Raises:
-        ArtefactError: a file of the study is missing or damaged, or its cells asked different users.
+        ArtefactError: a file of the study is missing or damaged, or its cells were evaluated on different users.
     """
     cells = read_cells(study)
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
@@ -172,58 +92,57 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
 
 
 def write_summary(study: Path, summary: dict[str, Any]) -> Path:
-    """Write the summary into the study's folder; it appears whole or not at all."""
+    """Write the summary atomically into the study's folder; return the file."""
     file = study / SUMMARY_FILE
     write_text(file, json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1))
     return file
 
 
 def _count_comparisons(cells: dict[str, Any]) -> int:
-    """Return about how many verdicts there will be: each method on each data set meets the reference and controls."""
+    """Return roughly the number of verdicts: each method on each data set against the reference and its controls."""
     return 3 * len({(cell["data"], cell["method"]) for cell in cells["cells"]})
 
 
-def _group_by_kind(parts: Iterable[tuple[str, int, PairedOutcomes]]) -> dict[str, dict[int, PairedOutcomes]]:
-    found: dict[str, dict[int, PairedOutcomes]] = {}
-    for kind, budget, answers in parts:
-        found.setdefault(kind, {})[budget] = answers
-    return found
+def _group_by_kind(groups: Iterable[tuple[str, int, PairedOutcomes]]) -> dict[str, dict[int, PairedOutcomes]]:
+    by_kind: dict[str, dict[int, PairedOutcomes]] = {}
+    for kind, budget, outcomes in groups:
+        by_kind.setdefault(kind, {})[budget] = outcomes
+    return by_kind
 
 
 def _summarise_data_set(
     by_kind: dict[str, dict[int, PairedOutcomes]], reference: str, resampling: Resampling, trained: dict[str, str]
 ) -> dict[str, Any]:
-    """Return all that is said of one data set: first-time targets, and in brief all targets."""
+    """Return the figures of one data set: all of them for first-time targets, the hit rates for all targets."""
     kind = "new" if "new" in by_kind else next(iter(by_kind))
     budgets = by_kind[kind]
     budget = main_budget(tuple(budgets))
-    answers = budgets[budget]
-    methods = compare_methods(answers, reference, resampling)
+    outcomes = budgets[budget]
+    methods = compare_methods(outcomes, reference, resampling)
     curves = {n: hit_rates(budgets[n], resampling, reference) for n in sorted(budgets) if n != budget}
+    all_targets = by_kind.get("all", {})
     return {
         "kind": kind,
         "budget": budget,
         "budgets": sorted(budgets),
-        "users": len(answers.users),
-        "few_users": len(answers.users) < MIN_USERS,
-        "targets": int(answers.user_column("targets").sum()),
+        "users": len(outcomes.users),
+        "few_users": len(outcomes.users) < MIN_USERS,
+        "targets": int(outcomes.user_column("targets").sum()),
         "methods": methods,
-        "controls": compare_with_controls(answers, resampling, trained),
+        "controls": compare_with_controls(outcomes, resampling, trained),
         "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
-        "segments": compare_by_segment(answers, reference, resampling),
-        "tails": rates_by_popularity(answers, resampling),
-        "all": hit_rates(by_kind["all"][budget], resampling)
-        if kind == "new" and budget in by_kind.get("all", {})
-        else {},
+        "segments": compare_by_segment(outcomes, reference, resampling),
+        "tails": rates_by_popularity(outcomes, resampling),
+        "all": hit_rates(all_targets[budget], resampling) if kind == "new" and budget in all_targets else {},
     }
 
 
 def _main_budget_point(methods: dict[str, Any]) -> dict[str, Any]:
-    """Return the main budget's point of each curve: what the table says, so that both show one interval."""
+    """Return each curve's point at the main budget, taken from the table so that both show the same interval."""
     return {
-        method: found["figures"]["hr"]
-        | ({"relative": found["minus"]["hr"]["relative"]} if "hr" in found["minus"] else {})
-        for method, found in methods.items()
+        method: entry["figures"]["hr"]
+        | ({"relative": entry["minus"]["hr"]["relative"]} if "hr" in entry["minus"] else {})
+        for method, entry in methods.items()
     }
 
 
@@ -232,7 +151,7 @@ def _costs_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _health_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the figures of interest health, averaged over seeds: means, and shares of the sources."""
+    """Return the interest health averaged over the seeds, and the mean shares of each kind of vector."""
     return _by_method(cells, lambda done: _mean_health([cell["interests"] for cell in done if cell.get("interests")]))
 
 
@@ -241,31 +160,104 @@ def _settings_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
     return _by_method(cells, lambda done: {key: done[0].get(key) for key in keys})
 
 
-def _by_method(cells: list[dict[str, Any]], of: Callable[[list[dict[str, Any]]], Any]) -> dict[str, Any]:
-    """Return ``of`` the done cells of each data set and method."""
+def _by_method(cells: list[dict[str, Any]], aggregate: Callable[[list[dict[str, Any]]], Any]) -> dict[str, Any]:
+    """Apply ``aggregate`` to the successful cells of each data set and method."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for cell in cells:
         if cell["status"] == "done":
             groups.setdefault(cell["data"], {}).setdefault(cell["method"], []).append(cell)
-    return {data: {method: of(done) for method, done in methods.items()} for data, methods in groups.items()}
+    return {data: {method: aggregate(done) for method, done in methods.items()} for data, methods in groups.items()}
 
 
 def _mean_health(blocks: list[dict[str, Any]]) -> dict[str, Any]:
     if not blocks:
         return {}
     names = [name for name in blocks[0] if name != "sources"]
-    found: dict[str, Any] = {name: _mean([block[name]["mean"] for block in blocks if name in block]) for name in names}
-    found["sources"] = [
+    health: dict[str, Any] = {name: _mean([block[name]["mean"] for block in blocks if name in block]) for name in names}
+    health["sources"] = [
         {"source": source["source"], "number": source["number"]}
         | {share: _mean([block["sources"][n][share]["mean"] for block in blocks]) for share in _SHARES}
         for n, source in enumerate(blocks[0]["sources"])
     ]
-    return found
-
-
-_SHARES = ("candidate_share", "hit_share")
+    return health
 
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(fmean(known), 6) if known else None
+
+
+def assign_verdicts(comparisons: list[dict[str, Any]], level: float = SIGNIFICANCE_LEVEL) -> None:
+    """Add ``adjusted``, the p-value after Holm's correction, and ``verdict`` to each comparison of a family."""
+    tested = [one for one in comparisons if np.isfinite(one["p"])]
+    for one, adjusted in zip(tested, adjust_holm(np.array([one["p"] for one in tested])), strict=True):
+        one["adjusted"] = round(float(adjusted), 6)
+        one["verdict"] = verdict(one["mean"], float(adjusted), level)
+
+
+def verdict(gain: float | None, adjusted: float, level: float = SIGNIFICANCE_LEVEL) -> Verdict:
+    """Return the verdict on a difference with an adjusted p-value."""
+    if gain is None or adjusted >= level:
+        return "level"
+    return "better" if gain > 0 else "worse"
+
+
+def reference_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the HR differences of methods and baselines to the reference on all data sets: one family."""
+    return [
+        entry["minus"]["hr"]
+        for data_set in data.values()
+        for entry in data_set["methods"].values()
+        if entry["role"] != "control" and "hr" in entry["minus"]
+    ]
+
+
+def control_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the HR differences of methods to their controls on all data sets: the other family."""
+    return [gain for data_set in data.values() for gains in data_set["controls"].values() for gain in gains.values()]
+
+
+def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dict[str, Any]:
+    """Return average ranks of the methods that have a figure on every data set, and which of them differ."""
+    per_set = [_hit_rates(data_set) for data_set in data.values()]
+    everywhere = [m for m in (per_set[0] if per_set else []) if all(m in rates for rates in per_set)]
+    left_out = sorted({m for rates in per_set for m in rates} - set(everywhere))
+    result: dict[str, Any] = {"sets": list(data), "left_out": left_out, "ranks": {}, "cliques": [], "p": {}}
+    needed = min_data_sets(len(everywhere), level)
+    result |= {"needed": needed, "enough": len(data) >= needed and len(everywhere) > 1}
+    if len(everywhere) < 2:
+        return result
+    score_GM = np.array([[rates[m] for m in everywhere] for rates in per_set])
+    rank_M, p_MM = average_ranks(score_GM), pairwise_p_values(score_GM)
+    order = np.argsort(rank_M, kind="stable")
+    result["ranks"] = {everywhere[m]: round(float(rank_M[m]), 4) for m in order}
+    result["cliques"] = [[everywhere[m] for m in clique] for clique in cliques(rank_M, p_MM < level)]
+    result["p"] = {everywhere[a]: {everywhere[b]: round(float(p_MM[a, b]), 6) for b in order if a != b} for a in order}
+    return result
+
+
+def collect_verdicts(data: dict[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the verdict for each method, opponent (the reference or a control) and data set."""
+    verdicts: dict[str, dict[str, dict[str, str]]] = {}
+    for name, data_set in data.items():
+        for method, opponent, gain in _iter_verdicts(data_set):
+            verdicts.setdefault(method, {}).setdefault(opponent, {})[name] = gain["verdict"]
+    return verdicts
+
+
+def _iter_verdicts(data_set: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for method, entry in data_set["methods"].items():
+        if entry["role"] == "method" and "verdict" in entry["minus"].get("hr", {}):
+            yield method, "reference", entry["minus"]["hr"]
+    for method, gains in data_set["controls"].items():
+        for control, gain in gains.items():
+            if "verdict" in gain:
+                yield method, control, gain
+
+
+def _hit_rates(data_set: dict[str, Any]) -> dict[str, float]:
+    return {
+        method: entry["figures"]["hr"]["mean"]
+        for method, entry in data_set["methods"].items()
+        if entry["role"] == "method" and entry["figures"]["hr"]["mean"] is not None
+    }
