@@ -1,15 +1,15 @@
-"""The pages of the methods name settings that exist, with the defaults that they have."""
+"""The pages of the methods name existing settings with their defaults, and their table is that of the registry."""
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from multitudes.config import Config
 from multitudes.data.prepare import PrepareConfig
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.nn.methods import Method
+from multitudes.nn.methods import DEFAULT_METHOD, METHOD_NAMES, METHODS
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.training.config import RunConfig
@@ -33,7 +33,7 @@ def stated(page: Path) -> list[tuple[str, str, str]]:
 def settings(section: str, method: str) -> Config:
     """Return the settings of a section as they stand for a method."""
     name, _, inner = section.partition(".")
-    run = RunConfig.model_validate({"method": method if method in get_args(Method) else "joint"})
+    run = RunConfig.model_validate({"method": method if method in METHODS else DEFAULT_METHOD})
     tables: dict[str, Config] = {
         "model": run.model,
         "train": run.train,
@@ -62,6 +62,27 @@ def differs(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.md")), ids=lambda page: page.stem)
 def test_every_setting_has_the_default_that_its_page_states(page: Path) -> None:
     assert differs(page) == []
+
+
+def methods_table() -> list[str]:
+    """Return the rows of the table in README.md for the methods of the registry."""
+    rows = []
+    for name, spec in METHODS.items():
+        title = f"[{name}]({name}.md)" + (f" ({spec.paper})" if spec.paper else "")
+        title += ", the default" if name == DEFAULT_METHOD else ""
+        vectors = " + ".join(["1"] + ["K"] * bool(spec.implicit) + ["C"] * spec.explicit)
+        rows.append(f"| {title} | {vectors} | {spec.interests} |")
+    return rows
+
+
+def test_the_table_of_methods_is_that_of_the_registry() -> None:
+    lines = (PAGES / "README.md").read_text().splitlines()
+    first = lines.index(methods_table()[0])
+    assert lines[first : first + len(METHODS)] == methods_table()
+
+
+def test_every_method_has_a_page() -> None:
+    assert {page.stem for page in PAGES.glob("*.md")} >= set(METHOD_NAMES)
 
 
 def test_the_pages_state_settings_and_a_wrong_one_is_seen(tmp_path: Path) -> None:

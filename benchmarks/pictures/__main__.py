@@ -4,7 +4,6 @@ import argparse
 import re
 import tempfile
 from pathlib import Path
-from typing import cast
 
 import altair as alt
 
@@ -16,7 +15,7 @@ from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.protocol import average_vectors
 from multitudes.evaluation.scorer import Scorer
 from multitudes.evaluation.targets import seen_items
-from multitudes.nn.methods import METHODS, Method
+from multitudes.nn.methods import METHODS
 from multitudes.report.html_elements import svg
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 
@@ -64,7 +63,7 @@ class Studio:
 
     def _run(self, name: str) -> Scorer:
         if name != PINNERSAGE:
-            return trained(self.person.prepared, cast("Method", name), self.work)
+            return trained(self.person.prepared, name, self.work)
         self._run("single")
         return clustered(self.person.prepared, self.work / "single", self.work)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from multitudes import __version__
 from multitudes.atomic import write_text
+from multitudes.config import C, current_names, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 
@@ -79,6 +80,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not {"config", "finished", "prepared", "prepared_digest"} <= record.keys():
         raise ArtefactError(f"{folder}/run.json: damaged; train again")
     return record
+
+
+def parse_config(model: type[C], record: dict[str, Any], folder: Path) -> C:
+    """Return the settings of a run; settings that were renamed since are accepted without a warning.
+
+    Raises:
+        UsageError: a key is unknown or a value has the wrong type or range.
+    """
+    return parse(model, current_names(model, record["config"], warn=False), f"{folder}/run.json")
 
 
 def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | None = None) -> PreparedData:

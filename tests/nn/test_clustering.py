@@ -15,7 +15,7 @@ from tests.nn.worlds import WIDTH, agreement, tastes
 
 def test_three_planted_tastes_come_back_as_three_interests() -> None:
     item_BLD, taste_BL = tastes()
-    found = Clustering(ClusteringConfig(), 3)(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
     assert agreement(found.assignment_BL, taste_BL) > 0.9
     assert found.interests.mask_BK.all()
 
@@ -33,7 +33,7 @@ def test_a_random_partition_finds_no_tastes() -> None:
 def test_noise_has_no_tastes_to_find() -> None:
     _, taste_BL = tastes()
     noise_BLD = torch.randn(*taste_BL.shape, 16, generator=torch.Generator().manual_seed(1))
-    found = Clustering(ClusteringConfig(), 3)(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 3, WIDTH)(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
     assert agreement(found.assignment_BL, taste_BL) < 0.1
 
 
@@ -73,7 +73,7 @@ def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interest
     item_BLD, taste_BL = tastes(users=8)
     valid_BL = torch.zeros_like(taste_BL, dtype=torch.bool)
     valid_BL[:, [4, 9]] = True
-    found = Clustering(ClusteringConfig(), 5)(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(), 5, WIDTH)(item_BLD, valid_BL)
     assert (found.interests.mask_BK.sum(dim=1) <= 2).all()
     assert (found.interests.weight_BK[~found.interests.mask_BK] == 0).all()
     assert torch.equal(found.assignment_BL >= 0, valid_BL)
@@ -81,7 +81,7 @@ def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interest
 
 def test_one_item_many_times_is_one_interest() -> None:
     item_BLD = torch.ones(3, 10, 4)
-    found = Clustering(ClusteringConfig(), 4)(item_BLD, torch.ones(3, 10, dtype=torch.bool))
+    found = Clustering(ClusteringConfig(), 4, WIDTH)(item_BLD, torch.ones(3, 10, dtype=torch.bool))
     assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
 
 
@@ -93,8 +93,8 @@ def test_copies_of_an_item_are_one_seed_whatever_the_last_bit_says() -> None:
     for item_BLD in (history[None], rounded[None]):
         valid_BL = torch.ones(1, 5, dtype=torch.bool)
         assert farthest_points(item_BLD, valid_BL, 4, None)[1].tolist() == [[True, True, True, False]]
-        found = Clustering(ClusteringConfig(), 4)(item_BLD, valid_BL)
-        three = Clustering(ClusteringConfig(), 3)(item_BLD, valid_BL)
+        found = Clustering(ClusteringConfig(), 4, WIDTH)(item_BLD, valid_BL)
+        three = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL)
         torch.testing.assert_close(found.interests.weight_BK[:, :3], three.interests.weight_BK)
     near = torch.stack([a, a + 0.01 * b, b])
     assert farthest_points(near[None], torch.ones(1, 3, dtype=torch.bool), 3, None)[1].all()
@@ -121,7 +121,7 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
         share_BLK = single_assignment(logit_BLK, participation_mask(valid_BL, distinct_BK))
         accumulated_BLK = accumulated_BLK + logit_BLK
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-    found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3)(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3, WIDTH)(item_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
     assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
 
@@ -137,10 +137,8 @@ def test_gradient_flows_through_the_assignment() -> None:
 def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
     item_BLD, taste_BL = tastes(k=7)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    filled = {
-        norm: Clustering(ClusteringConfig(item_norm=norm), 7)(item_BLD, valid_BL).interests.mask_BK.float().mean()
-        for norm in (0.3, 4.0)
-    }
+    found = {norm: Clustering(ClusteringConfig(item_norm=norm), 7, WIDTH)(item_BLD, valid_BL) for norm in (0.3, 4.0)}
+    filled = {norm: clusters.interests.mask_BK.float().mean() for norm, clusters in found.items()}
     assert filled[4.0] > 0.95
     assert filled[0.3] < filled[4.0] - 0.1
 
@@ -150,11 +148,11 @@ def test_without_both_halves_it_is_minds_routing() -> None:
     valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
     neither = ClusteringConfig(seeds="random", assignment="soft", by_user=True)
     mind = Routing(RoutingConfig(), 3, WIDTH)(item_BLD, valid_BL)  # its shared map starts as the identity
-    found = Clustering(neither, 3)(item_BLD, valid_BL)
+    found = Clustering(neither, 3, WIDTH)(item_BLD, valid_BL)
     torch.testing.assert_close([*found.interests], [*mind.interests])
     assert torch.equal(found.assignment_BL, mind.assignment_BL)
     for half in ({"seeds": "farthest"}, {"assignment": "single"}):
-        other = Clustering(neither.model_copy(update=half), 3)(item_BLD, valid_BL)
+        other = Clustering(neither.model_copy(update=half), 3, WIDTH)(item_BLD, valid_BL)
         assert not torch.allclose(other.interests.vectors_BKD, mind.interests.vectors_BKD, atol=0.1)
 
 
@@ -165,7 +163,7 @@ def test_each_half_helps_to_find_seven_planted_tastes() -> None:
 
     def found(seeds: str, assignment: str) -> tuple[float, float]:
         config = ClusteringConfig.model_validate({"seeds": seeds, "assignment": assignment})
-        clusters = Clustering(config, 7)(item_BLD, valid_BL)
+        clusters = Clustering(config, 7, WIDTH)(item_BLD, valid_BL)
         return agreement(clusters.assignment_BL, taste_BL), clusters.interests.mask_BK.float().mean().item()
 
     both, no_seeds, neither = found("farthest", "single"), found("random", "single"), found("random", "soft")
@@ -173,14 +171,14 @@ def test_each_half_helps_to_find_seven_planted_tastes() -> None:
     assert max(no_seeds) < 0.9
     assert neither[0] < 0.6
     noise_BLD = torch.randn(item_BLD.shape, generator=torch.Generator().manual_seed(1))
-    assert agreement(Clustering(ClusteringConfig(), 7)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1
+    assert agreement(Clustering(ClusteringConfig(), 7, WIDTH)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1
 
 
 def test_k_by_user_gives_a_short_history_fewer_clusters() -> None:
     item_BLD = 2 * torch.eye(WIDTH).expand(2, -1, -1)  # no two events are alike
     valid_BL = torch.arange(WIDTH) < torch.tensor([[5], [16]])
     for by_user, expected in ((True, [2, 4]), (False, [4, 4])):
-        found = Clustering(ClusteringConfig(by_user=by_user), 4)(item_BLD, valid_BL)
+        found = Clustering(ClusteringConfig(by_user=by_user), 4, WIDTH)(item_BLD, valid_BL)
         assert found.interests.mask_BK.sum(dim=1).tolist() == expected
 
 

@@ -54,7 +54,7 @@ def test_interests_of_a_random_start_collapse_where_those_of_distinct_seeds_do_n
     """The paper's reason for VA-FPI. In noise there is nothing to tell apart, for either."""
     item_BLD, taste_BL = tastes()
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    mind, dcm = Routing(RoutingConfig(by_user=False), 3, WIDTH), Clustering(ClusteringConfig(), 3)
+    mind, dcm = Routing(RoutingConfig(by_user=False), 3, WIDTH), Clustering(ClusteringConfig(), 3, WIDTH)
     random_start, distinct_seeds = mind(item_BLD, valid_BL), dcm(item_BLD, valid_BL)
     assert likeness(random_start.interests) > 0.4
     assert likeness(distinct_seeds.interests) < 0.1

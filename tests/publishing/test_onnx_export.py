@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from multitudes.nn.methods import MethodSpec, build_implicit
-from multitudes.nn.user_tower_config import ImplicitName, UserTowerConfig
+from multitudes.nn.methods import ImplicitName
+from multitudes.nn.user_tower import build_implicit
+from multitudes.nn.user_tower_config import UserTowerConfig
 
 LENGTH, WIDTH = 12, 8
 WITHOUT_HALVES = {"seeds": "random", "assignment": "soft", "by_user": True}
@@ -26,8 +27,8 @@ class AllModules(nn.Module):
         config = UserTowerConfig.model_validate({"width": WIDTH, "interests": 3})
         mind_like = UserTowerConfig.model_validate({"width": WIDTH, "interests": 3, "clustering": WITHOUT_HALVES})
         torch.manual_seed(0)
-        named = [build_implicit(MethodSpec(name, explicit=False), config) for name in get_args(ImplicitName)[1:]]
-        built = [*named, build_implicit(MethodSpec("clustering", explicit=False), mind_like)]  # itself: in test_publish
+        named = [build_implicit(name, config) for name in get_args(ImplicitName)[1:]]
+        built = [*named, build_implicit("clustering", mind_like)]  # itself: in test_publish
         self.parts = nn.ModuleList(module for module in built if module is not None)
 
     def forward(self, item_BLD: Tensor, valid_BL: Tensor) -> tuple[Tensor, ...]:

@@ -8,30 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.nn.methods import DEFAULT_METHOD, METHOD_NAMES, PINNERSAGE
 from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
 
 
-class MethodName(StrEnum):
-    """The methods; the last one clusters existing item vectors and needs no training."""
-
-    SINGLE = "single"
-    TRANSFORMER = "transformer"
-    CLUSTERING = "clustering"
-    CONDITIONAL = "conditional"
-    JOINT = "joint"
-    ROUTING = "routing"
-    DYNAMIC_ROUTING = "dynamic_routing"
-    SELF_ATTENTION = "self_attention"
-    TOKENS = "tokens"
-    SUBSEQUENCE = "subsequence"
-    RANDOM_PARTITION = "random_partition"
-    PINNERSAGE = "pinnersage"
-
-
-METHOD_HELP = f"How user vectors are made: {', '.join(MethodName)}. Default: {MethodName.JOINT}, or that of RUN."
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = StrEnum("MethodName", {name: name for name in METHOD_NAMES})
+METHOD_HELP = f"How user vectors are made: {', '.join(METHOD_NAMES)}. Default: {DEFAULT_METHOD}, or that of RUN."
 
 
 def train_command(
@@ -60,7 +48,7 @@ def train_command(
     events that came since, for one epoch, or as many as [train] of --config says. Under torchrun several processes
     train one model: docs/training.md.
     """
-    if method is MethodName.PINNERSAGE and refit is None and continues is None:
+    if method == PINNERSAGE and refit is None and continues is None:
         _make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
         return
     from multitudes.extras import require_extra
@@ -80,7 +68,7 @@ def train_command(
         elif continues is not None:
             settings = continue_config(continues, seed, config)
         else:
-            settings = load_run_config((method or MethodName.JOINT).value, seed, config)
+            settings = load_run_config(str(method or DEFAULT_METHOD), seed, config)
         execution = load_section(config, "execution", ExecutionConfig)
         data = PreparedData.open(prepared)
         if continues is not None:
@@ -121,7 +109,7 @@ def require_extra_for(run: Path) -> None:
         method = read_record(run)["config"].get("method")
     except ArtefactError:
         method = None  # opening the run reports what is wrong with it
-    if method != MethodName.PINNERSAGE:
+    if method != PINNERSAGE:
         require_extra("train")
 
 
@@ -150,7 +138,7 @@ def _make_pinnersage(
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
 
 
-def _check_one_origin(method: MethodName | None, refit: Path | None, continues: Path | None) -> None:
+def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:
     """Reject a combination of --method, --refit and --continue: each says what training starts from.
 
     Raises:
@@ -162,7 +150,7 @@ def _check_one_origin(method: MethodName | None, refit: Path | None, continues: 
         raise UsageError("--refit and --continue: each says what to begin with; give one of them")
     for option, run in (("--refit", refit), ("--continue", continues)):
         if method is not None and run is not None:
-            raise UsageError(f"--method {method.value}: {option} takes the method of {run}; leave --method out")
+            raise UsageError(f"--method {method}: {option} takes the method of {run}; leave --method out")
 
 
 def _print_known_items(run: Path, data: "PreparedData") -> None:

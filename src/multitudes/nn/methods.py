@@ -1,95 +1,87 @@
-"""The methods by name: which kinds of interest each has, and which module finds its implicit ones."""
+"""The registry of methods. A new method is a file in ``nn/interests`` and one line in ``METHODS``.
+
+The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of the settings, the module that a model
+is built with, the choices of ``--method``, the table in ``docs/methods/README.md`` and the parameters of the contract
+tests. A method that finds implicit interests with a module of its own has the module in ``nn/interests/NAME.py``. That
+file defines a class with the name of the method in CamelCase, constructed with (settings, interests, width), and, if it
+has settings, a class with that name and the suffix ``Config``.
+
+Nothing here imports torch: the file of a method is imported when a model is built or its settings are read.
+"""
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
-from multitudes.nn.interest_assignment import ImplicitInterests
-from multitudes.nn.interests.clustering import Clustering
-from multitudes.nn.interests.dynamic_routing import DynamicRouting
-from multitudes.nn.interests.random_partition import RandomPartition
-from multitudes.nn.interests.routing import Routing
-from multitudes.nn.interests.self_attention import SelfAttention
-from multitudes.nn.interests.subsequence import Subsequence
-from multitudes.nn.interests.tokens import Tokens
-from multitudes.nn.user_tower_config import ImplicitName, UserTowerConfig
-
-Method = Literal[
-    "single",
-    "transformer",
-    "clustering",
-    "conditional",
-    "joint",
-    "routing",
-    "dynamic_routing",
-    "self_attention",
-    "tokens",
-    "subsequence",
-    "random_partition",
-]
+PINNERSAGE: Final = "pinnersage"  # needs no training: see the room ``pinnersage``
+DEFAULT_METHOD: Final = "joint"
 
 
 class MethodSpec(NamedTuple):
-    """What a method is made of, beside the unconditioned vector."""
+    """What a method is made of."""
 
-    implicit: ImplicitName | Literal["chosen"] | None = None  # finds interests in the history; chosen: by setting
-    explicit: bool = False  # whether topics condition vectors (CR)
-    defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that this method brings
+    interests: str  # what an interest is, in a few words
+    paper: str = ""  # its name in the literature
+    # The module that finds implicit interests: the method's own, or the one chosen by [model] implicit.
+    implicit: Literal["own", "chosen"] | None = None
+    explicit: bool = False  # has explicit interests: vectors conditioned on topics
+    always_unconditioned: bool = False  # has the unconditioned vector whatever [model] unconditioned says
+    defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that the method changes
 
 
-METHODS: dict[Method, MethodSpec] = {
-    "single": MethodSpec(),
+METHODS: Final[dict[str, MethodSpec]] = {
+    "single": MethodSpec("none: one vector for everything", always_unconditioned=True),
     # The strongest single vector: the state of the encoder itself, as in SASRec and eSASRec.
-    "transformer": MethodSpec(defaults={"crossing": {"hidden": 0}}),
-    "clustering": MethodSpec("clustering"),
-    "conditional": MethodSpec(explicit=True),
-    "joint": MethodSpec("chosen", explicit=True),
-    "routing": MethodSpec("routing"),
-    "dynamic_routing": MethodSpec("dynamic_routing"),
-    "self_attention": MethodSpec("self_attention"),
-    "tokens": MethodSpec("tokens"),
-    "subsequence": MethodSpec("subsequence"),
-    "random_partition": MethodSpec("random_partition"),
+    "transformer": MethodSpec(
+        "none: the strongest single vector here", always_unconditioned=True, defaults={"crossing": {"hidden": 0}}
+    ),
+    "clustering": MethodSpec("clusters of the user's own history", "DCM", implicit="own"),
+    "conditional": MethodSpec("topics that the user follows", "CR", explicit=True),
+    "joint": MethodSpec("both, over one index", implicit="chosen", explicit=True, always_unconditioned=True),
+    "routing": MethodSpec("capsules with a random start", "MIND", implicit="own"),
+    "dynamic_routing": MethodSpec("capsules, each with its own map", "ComiRec-DR", implicit="own"),
+    "self_attention": MethodSpec("learned attention heads over the history", "ComiRec-SA", implicit="own"),
+    "tokens": MethodSpec("learned query vectors", implicit="own"),
+    "subsequence": MethodSpec("the concepts, shared by all users, with most events", "PFS", implicit="own"),
+    "random_partition": MethodSpec("none: a random partition of the history, the control", implicit="own"),
 }
-ALWAYS_SINGLE: tuple[Method, ...] = ("single", "transformer", "joint")  # whatever ``unconditioned`` says
+METHOD_NAMES: Final = (*METHODS, PINNERSAGE)  # what ``multitudes train --method`` accepts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from multitudes.config import Config
+
+    Method = str
+    ImplicitName = str
+else:
+    Method = Literal[tuple(METHODS)]  # a method that is trained
+    ImplicitName = Literal[tuple(name for name, spec in METHODS.items() if spec.implicit == "own")]
 
 
-class ImplicitModule(Protocol):
-    """Finds K interests in a history; K is fixed, those that a user lacks are masked."""
-
-    def __call__(
-        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
-    ) -> ImplicitInterests:
-        """Return the interests of B users.
-
-        Args:
-            item_BLD: history item vectors, column 0 the most recent.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: random draws of training. None (evaluation, serving): deterministic, whoever shares the batch.
-        """
-        ...
+def interest_class(method: str) -> "Callable[..., nn.Module]":
+    """Return the class of interests that the file of ``method`` defines; needs torch."""
+    found: Callable[..., nn.Module] = getattr(_interest_file(method), _class_name(method))
+    return found
 
 
-def build_implicit(parts: MethodSpec, config: UserTowerConfig) -> nn.Module | None:
-    """Return the module (an ``ImplicitModule``) that finds implicit interests; None where the method has none."""
-    k, width = config.interests, config.width
-    match config.implicit if parts.implicit == "chosen" else parts.implicit:
-        case None:
-            return None
-        case "clustering":
-            return Clustering(config.clustering, k)
-        case "routing":
-            return Routing(config.routing, k, width)
-        case "dynamic_routing":
-            return DynamicRouting(config.dynamic_routing, k, width)
-        case "self_attention":
-            return SelfAttention(config.self_attention, k, width)
-        case "tokens":
-            return Tokens(config.tokens, k, width)
-        case "subsequence":
-            return Subsequence(config.subsequence, k, width)
-        case "random_partition":
-            return RandomPartition(k)
+def settings_classes() -> "dict[str, type[Config]]":
+    """Return the settings class of every method whose file defines one, in the order of the registry; needs torch."""
+    found = {}
+    for name, spec in METHODS.items():
+        if spec.implicit == "own" or (spec.explicit and not spec.implicit):
+            settings = getattr(_interest_file(name), f"{_class_name(name)}Config", None)
+            if settings is not None:
+                found[name] = settings
+    return found
+
+
+def _interest_file(method: str) -> ModuleType:
+    return import_module(f"multitudes.nn.interests.{method}")
+
+
+def _class_name(method: str) -> str:
+    return "".join(word.capitalize() for word in method.split("_"))

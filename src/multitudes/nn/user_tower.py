@@ -16,7 +16,7 @@ from multitudes.nn.interest_assignment import ImplicitInterests, Interests
 from multitudes.nn.interests.conditional import Conditional, is_topic
 from multitudes.nn.interests.random_partition import random_partition
 from multitudes.nn.interests.unconditioned import Unconditioned
-from multitudes.nn.methods import ALWAYS_SINGLE, METHODS, Method, build_implicit
+from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
 from multitudes.nn.primitives import l2_normalize, mean_where
 from multitudes.nn.sequence_encoder import build_sequence_encoder
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -70,9 +70,10 @@ class UserTower(nn.Module):
         self.history = mlp(2 * width, config.crossing.hidden, width, dropout)
         self.sequence = build_sequence_encoder(config.sequence, width, config.history, dropout)
         self.single = Unconditioned(width)
-        self.implicit = build_implicit(METHODS[method], config)
-        self.conditional = Conditional(width) if METHODS[method].explicit else None
-        self.has_unconditioned = method in ALWAYS_SINGLE or config.unconditioned
+        spec = METHODS[method]
+        self.implicit = build_implicit(implicit_method(method, config), config)
+        self.conditional = Conditional(width) if spec.explicit else None
+        self.has_unconditioned = spec.always_unconditioned or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
         # condition, what the interest reads, the whole history, the follows, the user's features
         fields = 4 + (n_features > 0)
@@ -248,6 +249,25 @@ class UserTower(nn.Module):
         alike = [field.unsqueeze(1).expand_as(carried) if carried.dim() > field.dim() else field for field in fields]
         vectors: Tensor = carried + crossing_(torch.stack(alike, dim=-2))
         return l2_normalize(vectors) / self.config.temperature if self.config.similarity == "cosine" else vectors
+
+
+def implicit_method(method: Method, config: UserTowerConfig) -> ImplicitName | None:
+    """Return the method whose module finds the implicit interests; None if there are none."""
+    match METHODS[method].implicit:
+        case "own":
+            return method
+        case "chosen":
+            return config.implicit
+        case _:
+            return None
+
+
+def build_implicit(name: ImplicitName | None, config: UserTowerConfig) -> nn.Module | None:
+    """Return the ``ImplicitModule`` of a method, untrained; None for None."""
+    if name is None:
+        return None
+    module: nn.Module = interest_class(name)(getattr(config, name, None), config.interests, config.width)
+    return module
 
 
 def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:

@@ -1,28 +1,20 @@
 """Settings of the user tower, section [model]."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from multitudes.config import Config
 from multitudes.nn.crossing import CrossingConfig
-from multitudes.nn.interests.clustering import ClusteringConfig
 from multitudes.nn.interests.conditional import ConditionalConfig
-from multitudes.nn.interests.dynamic_routing import DynamicRoutingConfig
-from multitudes.nn.interests.routing import RoutingConfig
-from multitudes.nn.interests.self_attention import SelfAttentionConfig
-from multitudes.nn.interests.subsequence import SubsequenceConfig
-from multitudes.nn.interests.tokens import TokensConfig
+from multitudes.nn.methods import METHODS, ImplicitName, settings_classes
 from multitudes.nn.sequence_encoder import SequenceConfig
 
 Similarity = Literal["dot", "cosine"]
-ImplicitName = Literal[
-    "clustering", "routing", "dynamic_routing", "self_attention", "tokens", "subsequence", "random_partition"
-]
 
 
-class UserTowerConfig(Config):
-    """Settings of the user tower."""
+class _TowerConfig(Config):
+    """Settings that are not those of one method."""
 
     width: int = Field(64, ge=4, le=4096, description="D, width of every vector")
     interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
@@ -31,36 +23,48 @@ class UserTowerConfig(Config):
     similarity: Similarity = Field("dot", description="dot: plain inner product; cosine: both sides of unit length")
     temperature: float = Field(0.07, gt=0, description="cosine: divides the similarity")
     unconditioned: bool = Field(
-        True, description="clustering, conditional: keep the unconditioned vector beside the interests"
+        True, description="keep the unconditioned vector beside the interests; single, transformer and joint always do"
     )
     reads: Literal["interest", "history"] = Field(
         "interest", description="what an implicit interest reads: its own events only, or the whole history (the paper)"
     )
     cluster_on: Literal["items", "sequence"] = Field(
-        "items", description="what is clustered: item vectors (the paper), or the sequence encoder's output"
+        "items",
+        description="input of the implicit interests: item vectors (the paper), or the sequence encoder's output",
     )
     implicit: ImplicitName = Field(
-        "clustering", description="joint: what finds the implicit interests; random_partition is the control"
+        "clustering", description="joint: the method that finds the implicit interests; random_partition is the control"
     )
     validity: bool = Field(
-        True, description="usable events alone make implicit interests; off: hides and the like do too (ablation)"
+        True, description="implicit interests use usable events only; off: also hides and the like (ablation)"
     )
     isolate: bool = Field(
-        False, description="interests learn on top of the unconditioned tower and leave it as it is without them"
+        False, description="stop the gradient of the interests: the unconditioned tower is then trained as if alone"
     )
-    clustering: ClusteringConfig = Field(ClusteringConfig(), description="implicit interests by clustering (DCM)")
-    conditional: ConditionalConfig = Field(ConditionalConfig(), description="explicit interests (CR)")
-    routing: RoutingConfig = Field(RoutingConfig(), description="implicit interests by routing (MIND)")
-    dynamic_routing: DynamicRoutingConfig = Field(
-        DynamicRoutingConfig(), description="implicit interests by routing with a map each (ComiRec-DR)"
-    )
-    self_attention: SelfAttentionConfig = Field(
-        SelfAttentionConfig(), description="implicit interests by self-attention (ComiRec-SA)"
-    )
-    tokens: TokensConfig = Field(TokensConfig(), description="implicit interests by learned query tokens")
-    subsequence: SubsequenceConfig = Field(
-        SubsequenceConfig(), description="implicit interests as subsequences of shared concepts (PFS)"
-    )
+
+
+def _method_fields() -> dict[str, Any]:
+    """Return a field [model.NAME] for each method with settings, from the registry."""
+    fields = {}
+    for name, settings in settings_classes().items():
+        spec = METHODS[name]
+        kind = "implicit" if spec.implicit else "explicit"
+        paper = f" ({spec.paper})" if spec.paper else ""
+        fields[name] = (settings, Field(settings(), description=f"{kind} interests: {spec.interests}{paper}"))
+    return fields
+
+
+if TYPE_CHECKING:
+
+    class _MethodConfigs(_TowerConfig):
+        conditional: ConditionalConfig = ConditionalConfig()
+else:
+    _MethodConfigs = create_model("_MethodConfigs", __base__=_TowerConfig, **_method_fields())
+
+
+class UserTowerConfig(_MethodConfigs):
+    """Settings of the user tower; each method with settings has a table in it."""
+
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
-from multitudes.config import Config, parse
+from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig, l2_normalize
-from multitudes.run_record import new_record, open_prepared, read_record, write_record
+from multitudes.run_record import new_record, open_prepared, parse_config, read_record, write_record
 
 METHOD: Final = "pinnersage"
 _VECTORS = "vectors.npy"
@@ -60,7 +60,7 @@ class PinnerSageRun:
         """
         folder = Path(path)
         record = read_record(folder)
-        config = parse(PinnerSageRunConfig, record["config"], f"{folder}/run.json")
+        config = parse_config(PinnerSageRunConfig, record, folder)
         data = open_prepared(record, folder, prepared)
         vectors_ID = open_array(folder / _VECTORS, np.float32, "make the run again")
         if len(vectors_ID) != data.n_items + 1:

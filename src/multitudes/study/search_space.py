@@ -1,13 +1,13 @@
 """Hyperparameter search spaces: for each method the few settings that matter, each as a range or a list of choices."""
 
-from typing import Any, cast
+from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, parse, suggestion
 from multitudes.errors import UsageError
 from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.nn.methods import METHODS, Method, MethodSpec
+from multitudes.nn.methods import METHODS
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 
 
@@ -60,7 +60,7 @@ def default_space(method: str) -> SearchSpace:
         return _PINNERSAGE
     if method == PAIR:
         return {}
-    spec = METHODS.get(cast("Method", method), MethodSpec(None, explicit=False))
+    spec = METHODS.get(method, METHODS["single"])
     return _COMMON | (_IMPLICIT if spec.implicit else {}) | (_EXPLICIT if spec.explicit else {})
 
 

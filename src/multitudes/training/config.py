@@ -1,18 +1,25 @@
 """Settings of a training run."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import Config, deep_merge
-from multitudes.nn.methods import METHODS, Method
+from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 
 
 class TrainConfig(Config):
     """Settings of the training loop, section [train]."""
+
+    renamed: ClassVar[Mapping[str, str]] = {
+        "forget_share": "history_dropout",
+        "validate_at": "eval_k",
+        "single_weight": "unconditioned_weight",
+    }
 
     epochs: int = Field(20, ge=1, description="most epochs; early stopping usually ends before")
     epoch_batches: int = Field(200, ge=0, description="most batches between two validations; 0: always the whole data")
@@ -68,7 +75,7 @@ class TrainConfig(Config):
 class RunConfig(Config):
     """Everything that decides a run, together with the prepared data."""
 
-    method: Method = "joint"
+    method: Method = DEFAULT_METHOD
     seed: int = 0
     model: UserTowerConfig = UserTowerConfig()
     train: TrainConfig = TrainConfig()
@@ -83,9 +90,9 @@ class RunConfig(Config):
         """Lay what was set over the defaults of the method."""
         if not isinstance(values, dict):
             return values
-        parts = METHODS.get(values.get("method", "joint"))
-        if parts is None or not parts.defaults:
+        spec = METHODS.get(values.get("method", DEFAULT_METHOD))
+        if spec is None or not spec.defaults:
             return values
         model = values.get("model", {})
         own = model.model_dump(exclude_unset=True) if isinstance(model, UserTowerConfig) else model
-        return values | {"model": deep_merge(parts.defaults, own)}
+        return values | {"model": deep_merge(spec.defaults, own)}

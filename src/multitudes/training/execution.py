@@ -8,8 +8,8 @@ memory mapped and zeroed again: a sixth of the processor time of training on a C
 
 import ctypes
 import platform
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +22,8 @@ from multitudes.nn.two_tower import TwoTower
 
 class ExecutionConfig(Config):
     """How training is carried out, section [execution]; may be another when a run goes on."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"parts": "gradient_accumulation"}
 
     checkpoint_steps: int = Field(
         0, ge=0, description="steps between two checkpoints within an epoch; 0: at the end of each epoch alone"

@@ -21,7 +21,7 @@ from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError, UsageError
-from multitudes.nn.methods import METHODS
+from multitudes.nn.user_tower import implicit_method
 from multitudes.progress import Progress, silent
 from multitudes.run_record import append_metrics
 from multitudes.training import checkpoint
@@ -273,8 +273,7 @@ def _check_divisible(prepared: PreparedData, config: RunConfig, shares: int, ran
             f"{ranks.size} ranks, each in {shares // ranks.size} parts, for a batch of {config.train.batch_size} rows:"
             " each part needs some; start fewer ranks, or lower [execution] parts"
         )
-    finds = METHODS[config.method].implicit
-    if shares > 1 and "subsequence" in (finds, config.model.implicit if finds == "chosen" else None):
+    if shares > 1 and implicit_method(config.method, config.model) == "subsequence":
         raise UsageError(
             "subsequences are of concepts that follow the items of a whole batch: train them with one rank and"
             " [execution] parts = 1"

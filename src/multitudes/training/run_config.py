@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from multitudes.config import deep_merge, load_section, parse, read_sections
+from multitudes.config import current_names, deep_merge, load_section, parse, read_sections
 from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -34,7 +34,7 @@ def refit_config(run: Path, seed: int) -> RunConfig:
         UsageError: its training is not finished, or its method is not trained.
     """
     record = read_record(run)
-    settings = record["config"]
+    settings = current_names(RunConfig, record["config"], warn=False)
     if not record["finished"] or "train" not in settings:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
@@ -50,7 +50,8 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
     """
     previous = TrainedRun.open(run)
     sections = {} if file is None else read_sections(file)
-    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, sections.get("train", {}))
+    changes = current_names(TrainConfig, sections.get("train", {}))
+    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, changes)
     model = deep_merge(previous.config.model.model_dump(), sections.get("model", {}))
     config = RunConfig(
         method=previous.config.method,

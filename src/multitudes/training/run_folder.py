@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
+from multitudes.config import current_names
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError
 from multitudes.locks import lock
@@ -63,7 +64,8 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
     if not resume:
         raise UsageError(f"{out}: exists; give another --out, go on with --resume, or replace it with --overwrite")
     record = read_record(out)
-    if record["config"] != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
+    begun_with = current_names(RunConfig, record["config"], warn=False)
+    if begun_with != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was begun with other settings or data; resume with the same, or use --overwrite")
     return not record["finished"]
 

@@ -26,14 +26,13 @@ from torch import Tensor
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
-from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
-from multitudes.run_record import open_prepared, read_record
+from multitudes.run_record import open_prepared, parse_config, read_record
 from multitudes.training.config import RunConfig
 
 
@@ -94,7 +93,7 @@ class TrainedRun:
         if not record.get("finished"):
             raise ArtefactError(f"{folder}: training is not finished; go on with: multitudes train … --resume")
         data = open_prepared(record, folder, prepared)
-        config = parse(RunConfig, record["config"], f"{folder}/run.json")
+        config = parse_config(RunConfig, record, folder)
         model = build_model(data, config.method, config.model)
         load_weights(model, folder / WEIGHTS)
         return cls(folder, data, config, model)

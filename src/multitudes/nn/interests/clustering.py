@@ -58,8 +58,9 @@ class Clustering(nn.Module):
 
     noise_PK: Tensor
 
-    def __init__(self, config: ClusteringConfig, interests: int) -> None:
+    def __init__(self, config: ClusteringConfig, interests: int, width: int) -> None:
         super().__init__()
+        del width  # nothing to learn
         self.config = config
         self.interests = interests
         self.register_buffer("noise_PK", fixed_noise(interests), persistent=False)

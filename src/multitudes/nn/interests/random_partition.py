@@ -23,8 +23,9 @@ class RandomPartition(nn.Module):
 
     noise_P1: Tensor
 
-    def __init__(self, interests: int) -> None:
+    def __init__(self, config: None, interests: int, width: int) -> None:
         super().__init__()
+        del config, width  # no settings, nothing to learn
         self.interests = interests
         self.register_buffer("noise_P1", fixed_noise(1), persistent=False)
 
