@@ -23,7 +23,7 @@ def planted(tmp_path_factory) -> Readout:
 def test_it_says_the_verdict_and_draws_everybody_cohorts_and_days(planted):
     page = experiment_page(planted)
     assert all(line.split(":")[0] in page for line in verdict(planted))
-    assert "not the same for all cohorts" in page
+    assert "the lift differs between cohorts" in page
     assert page.count("<svg") == 3
     assert "class=better" in page
 

@@ -23,7 +23,7 @@ def simulated(*moved: ArmLift, seeds: tuple[int, ...] = (0,)) -> SimulationResul
     [
         ("feed_saves", 0.1, 0.2, "better"),
         ("feed_saves", -0.2, -0.1, "worse"),
-        ("feed_saves", -0.1, 0.2, "not shown"),
+        ("feed_saves", -0.1, 0.2, "not significant"),
         ("hide", 0.1, 0.2, "worse"),  # of hides, less is better
         ("hide", -0.2, -0.1, "better"),
     ],
@@ -35,7 +35,7 @@ def test_a_metric_moved_for_the_better_or_the_worse_where_its_interval_leaves_ze
 def test_what_is_not_shown_is_not_said_to_have_moved():
     shown, not_shown = (lift_sentences(simulated(moved("feed_saves", low, 0.2)))[0] for low in (0.1, -0.1))
     assert shown == "new: saves in the feed +15.00 % [+10.00, +20.00]"
-    assert not_shown == "new: saves in the feed +5.00 % [-10.00, +20.00], not shown to move"
+    assert not_shown == "new: saves in the feed +5.00 % [-10.00, +20.00], not significant"
 
 
 def test_whose_the_intervals_are_is_said():
@@ -51,7 +51,7 @@ def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
     assert_well_formed(page)
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
     assert "a &lt;test&gt;" in page
-    assert page.index("made up") < page.index("Saves in the feed, for whom") < page.index("What was shown")
+    assert page.index("simulated:") < page.index("Saves in the feed by cohort") < page.index("What was shown")
     assert "<span class=better>+15.00 % [+10.00, +20.00]" in page
     assert "<span class=worse>+15.00 % [+10.00, +20.00]" in page
     assert "25.0 %" in page

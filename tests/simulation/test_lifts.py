@@ -95,7 +95,7 @@ def test_a_cohort_of_one_user_has_a_lift_and_no_interval(tmp_path):
     for arm, value in (("a", 1), ("b", 2)):
         write(tmp_path, 0, arm, np.full(1, value))
     one = lift_of(config.model_copy(update={"world": world}), tmp_path)
-    assert (one.lift, one.low, one.high, one.verdict) == (1.0, None, None, "not shown")
+    assert (one.lift, one.low, one.high, one.verdict) == (1.0, None, None, "not significant")
 
 
 def test_what_one_user_alone_moved_has_no_interval_and_what_is_alike_is_zero(tmp_path):
@@ -104,7 +104,7 @@ def test_what_one_user_alone_moved_has_no_interval_and_what_is_alike_is_zero(tmp
     write(tmp_path, 0, "a", alone)
     write(tmp_path, 0, "b", alone * 5 // 4)
     one = lift_of(config, tmp_path)
-    assert (one.lift, one.low, one.high, one.verdict) == (pytest.approx(0.25), None, None, "not shown")
+    assert (one.lift, one.low, one.high, one.verdict) == (pytest.approx(0.25), None, None, "not significant")
     write(tmp_path, 0, "b", np.where(np.arange(USERS) == 8, 1, alone))  # control: a second user has a spread
     two = lift_of(config, tmp_path)
     assert two.low < 0.25 < two.high

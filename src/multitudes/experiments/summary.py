@@ -81,7 +81,7 @@ def conclusion(comparison: Comparison) -> str:
         return f"{direction}, at any look"
     if comparison.significant:
         return f"{direction}, if planned"
-    return "not shown"
+    return "not significant"
 
 
 def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The figures of a report: pure functions from a result to an Altair chart, or None where there is nothing to show."""
+"""Charts of an evaluation: pure functions from a result to an Altair chart, or None without data."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import polars as pl
 from multitudes.errors import missing_extra
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.report.formatting import SEGMENTATION_LABELS, source_name
+from multitudes.report.html_elements import PLOT_WIDTH
 
 try:
     import altair as alt
@@ -15,18 +16,17 @@ except ImportError:
 
 OWN, CONTROL, BASELINE = "this run", "control from the same run", "baseline"
 COLOURS = {OWN: "#b3261e", CONTROL: "#2f5d8a", BASELINE: "#8a8f98"}
-# Told apart in print and by people who see few colours: both by colour and by shape.
+# Roles differ in colour and shape, for print and for readers with colour blindness.
 SHAPES = {OWN: "circle", CONTROL: "diamond", BASELINE: "square"}
-WIDTH = 300  # of the plots, without labels: two stand side by side on a page
 
 
 def method_role(method: str, own: str) -> str:
-    """Return what a method is in a comparison."""
+    """Return the role of a method in a comparison."""
     return OWN if method == own else BASELINE if method in BASELINES else CONTROL
 
 
 def hit_rate_chart(block: dict[str, Any], own: str) -> alt.LayerChart:
-    """Show the hit rate of every method with its interval, best first."""
+    """Return the hit rate of every method with its interval, best first."""
     key = f"hr@{block['budget']}"
     rows = [
         {"method": m, "role": method_role(m, own)} | figures[key]
@@ -37,20 +37,20 @@ def hit_rate_chart(block: dict[str, Any], own: str) -> alt.LayerChart:
 
 
 def gain_chart(block: dict[str, Any], own: str) -> alt.LayerChart | None:
-    """Show what the run gains over every other system, paired by user; beyond the line of zero it is shown."""
+    """Return the difference of the run to every other system, paired by user, with a line at zero."""
     key = f"hr@{block['budget']}"
-    found = {m: figures[key] for m, figures in block["differences"].items() if key in figures}
-    if not found:
+    differences = {m: figures[key] for m, figures in block["differences"].items() if key in figures}
+    if not differences:
         return None
-    rows = [{"method": method, "role": method_role(method, own)} | figure for method, figure in found.items()]
+    rows = [{"method": method, "role": method_role(method, own)} | gain for method, gain in differences.items()]
     order = _best_first(rows)
     zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#444", strokeDash=[3, 3]).encode(x="zero:Q")
-    drawn: alt.LayerChart = zero + _intervals(pl.DataFrame(rows), f"{own} minus the other, HR@{block['budget']}", order)
-    return drawn
+    chart: alt.LayerChart = zero + _intervals(pl.DataFrame(rows), f"{own} minus the other, HR@{block['budget']}", order)
+    return chart
 
 
 def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
-    """Show the hit rate against the number of candidates, for the methods that were asked for several."""
+    """Return the hit rate against the number of candidates, for methods with several budgets."""
     rows = [
         {"method": method, "role": method_role(method, own), "budget": budget, "mean": figures[f"hr@{budget}"]["mean"]}
         for method, figures in block["methods"].items()
@@ -71,32 +71,32 @@ def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
             domain=methods, range=_dashes(methods, own)
         ),
     )
-    drawn: alt.LayerChart = base.mark_line(strokeWidth=2) + base.mark_point(filled=True, size=30)
-    return drawn.properties(width=WIDTH, height=240)
+    chart: alt.LayerChart = base.mark_line(strokeWidth=2) + base.mark_point(filled=True, size=30)
+    return chart.properties(width=PLOT_WIDTH, height=240)
 
 
 def segment_charts(block: dict[str, Any], own: str) -> list[tuple[str, alt.LayerChart]]:
-    """Show the hit rate by segment of the run, of one vector and of popularity; one chart for each segmentation."""
+    """Return the hit rate by segment, of the run and the main controls and baselines: a chart per segmentation."""
     key = f"hr@{block['budget']}"
-    shown = [
+    methods = [
         m for m in dict.fromkeys((own, "unconditioned", "random_partition", "popularity")) if m in block["methods"]
     ]
     charts = []
-    for name, parts in block["segments"].items():
+    for name, segments in block["segments"].items():
         rows = [
-            {"segment": f"{label} ({part['targets']:,})", "method": method, "role": method_role(method, own)}
-            | part["methods"][method][key]
-            for label, part in parts.items()
-            if part["targets"]
-            for method in shown
+            {"segment": f"{label} ({segment['targets']:,})", "method": method, "role": method_role(method, own)}
+            | segment["methods"][method][key]
+            for label, segment in segments.items()
+            if segment["targets"]
+            for method in methods
         ]
         if rows:
-            charts.append((SEGMENTATION_LABELS[name], _segment_chart(pl.DataFrame(rows), shown, key)))
+            charts.append((SEGMENTATION_LABELS[name], _segment_chart(pl.DataFrame(rows), methods, key)))
     return charts
 
 
 def source_chart(result: dict[str, Any]) -> alt.Chart:
-    """Show what each vector brings: its share of the candidates beside its share of the hits."""
+    """Return the share of the candidates and of the hits of each vector."""
     rows = [
         {"vector": source_name(source), "of": of, "share": source[key]["mean"] or 0.0}
         for source in result["interests"]["sources"]
@@ -106,7 +106,7 @@ def source_chart(result: dict[str, Any]) -> alt.Chart:
     frame = pl.DataFrame(rows)
     order = frame["vector"].unique(maintain_order=True).to_list()
     bars = alt.Chart(frame).mark_bar()
-    drawn: alt.Chart = bars.encode(
+    chart: alt.Chart = bars.encode(
         y=alt.Y("vector:N", sort=order, title=None),
         yOffset=alt.YOffset("of:N", sort=["candidates", "hits"]),
         x=alt.X("share:Q", title="share").axis(format=".0%"),
@@ -114,11 +114,11 @@ def source_chart(result: dict[str, Any]) -> alt.Chart:
             domain=["candidates", "hits"], range=[COLOURS[BASELINE], COLOURS[OWN]]
         ),
     )
-    return drawn.properties(width=WIDTH, height=alt.Step(11))
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(11))
 
 
 def training_charts(epochs: list[dict[str, Any]]) -> list[tuple[str, alt.LayerChart]]:
-    """Show the loss by kind of vector, and the validation hit rate, epoch by epoch."""
+    """Return the loss by kind of vector, and the validation hit rate, by epoch."""
     losses = [
         {"epoch": line["epoch"], "kind": kind, "value": value}
         for line in epochs
@@ -142,36 +142,36 @@ def _curve(rows: list[dict[str, Any]], title: str) -> alt.LayerChart:
         color=alt.Color("kind:N", title=None).scale(domain=kinds, range=colours),
         shape=alt.Shape("kind:N", title=None).scale(domain=kinds, range=list(SHAPES.values())[: len(kinds)]),
     )
-    drawn: alt.LayerChart = base.mark_line() + base.mark_point(filled=True, size=35)
-    return drawn.properties(width=WIDTH, height=180)
+    chart: alt.LayerChart = base.mark_line() + base.mark_point(filled=True, size=35)
+    return chart.properties(width=PLOT_WIDTH, height=180)
 
 
 def _intervals(frame: pl.DataFrame, title: str, order: list[str]) -> alt.LayerChart:
     base = alt.Chart(frame).encode(y=alt.Y("method:N", sort=order, title=None), color=_colour())
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="mean:Q", shape=_shape())
-    drawn: alt.LayerChart = bars + points
-    return drawn.properties(width=WIDTH, height=alt.Step(21))
+    chart: alt.LayerChart = bars + points
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(21))
 
 
-def _segment_chart(frame: pl.DataFrame, shown: list[str], title: str) -> alt.LayerChart:
+def _segment_chart(frame: pl.DataFrame, methods: list[str], title: str) -> alt.LayerChart:
     order = frame["segment"].unique(maintain_order=True).to_list()
     palette = [COLOURS[OWN], COLOURS[CONTROL], "#6ba3cf", COLOURS[BASELINE]]
     base = alt.Chart(frame).encode(
         y=alt.Y("segment:N", sort=order, title=None),
-        yOffset=alt.YOffset("method:N", sort=shown),
-        color=alt.Color("method:N", sort=shown, title=None).scale(domain=shown, range=palette[: len(shown)]),
+        yOffset=alt.YOffset("method:N", sort=methods),
+        color=alt.Color("method:N", sort=methods, title=None).scale(domain=methods, range=palette[: len(methods)]),
     )
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title.upper()), x2="high:Q")
     points = base.mark_point(filled=True, size=50, opacity=1).encode(
-        x="mean:Q", shape=alt.Shape("method:N", sort=shown, title=None).scale(domain=shown)
+        x="mean:Q", shape=alt.Shape("method:N", sort=methods, title=None).scale(domain=methods)
     )
-    drawn: alt.LayerChart = bars + points
-    return drawn.properties(width=WIDTH, height=alt.Step(13))
+    chart: alt.LayerChart = bars + points
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(13))
 
 
 def _dashes(methods: list[str], own: str) -> list[list[int]]:
-    """Return a stroke for each method: the run is solid, others of its role differ by their dashes."""
+    """Return a dash pattern for each method: methods of one role differ in theirs."""
     strokes = [[1, 0], [6, 2], [2, 2], [8, 3, 2, 3]]
     seen: dict[str, int] = {}
     dashes = []

@@ -21,20 +21,20 @@ from multitudes.report.formatting import (
     source_name,
 )
 
-WIDE = 120  # columns from which intervals of all figures fit
+WIDE = 120  # terminal columns that fit the intervals of all figures
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
-    """Return everything that a person wants to see of a result, for a terminal of ``width`` columns."""
+    """Return all tables of a result, for a terminal of ``width`` columns."""
     blocks = [result] + ([result["all_targets"]] if result["all_targets"] else [])
-    parts: list[RenderableType] = [heading(result), ""]
-    parts += [methods_table(block, result["method"], width) for block in blocks]
-    parts += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result)]
-    return Group(*parts, footnotes(result))
+    tables: list[RenderableType] = [heading(result), ""]
+    tables += [methods_table(block, result["method"], width) for block in blocks]
+    tables += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result)]
+    return Group(*tables, footnotes(result))
 
 
 def heading(result: dict[str, Any]) -> Text:
-    """Return one line that says what was evaluated on what."""
+    """Return a line with the method, the data and the numbers of users, targets and items."""
     data = result["data"]
     return Text.assemble(
         (f"{result['method']}", "bold"),
@@ -44,9 +44,9 @@ def heading(result: dict[str, Any]) -> Text:
 
 
 def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
-    """Return the figures of every method at the main budget, and what the run gains over each."""
+    """Return the figures of every method at the main budget, and the difference of the run to each."""
     budget, wide = block["budget"], width >= WIDE
-    title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from everybody"
+    title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     table = plain_table(title)
     table.add_column("method", no_wrap=True)
     for name in (f"HR@{budget}", "recall", "NDCG"):
@@ -74,14 +74,14 @@ def _method_row(block: dict[str, Any], method: str, own: str, wide: bool) -> Ite
     yield Text("") if method == own else _gain(block["differences"][method][f"hr@{budget}"])
 
 
-def _gain(figure: Estimate) -> Text:
-    """Return a difference, coloured where its interval excludes zero: green where the run is better."""
-    style = "" if not excludes_zero(figure) else "green" if (figure["mean"] or 0) > 0 else "red"
-    return Text(format_difference(figure), style=style)
+def _gain(gain: Estimate) -> Text:
+    """Return a difference, coloured if its interval excludes zero: green if the run is better."""
+    style = "" if not excludes_zero(gain) else "green" if (gain["mean"] or 0) > 0 else "red"
+    return Text(format_difference(gain), style=style)
 
 
 def budgets_table(result: dict[str, Any]) -> Table:
-    """Return the hit rate of every method at every budget that it was asked for."""
+    """Return the hit rate of every method at every budget at which it was evaluated."""
     table = plain_table("HR by budget")
     table.add_column("method", no_wrap=True)
     for budget in result["budgets"]:
@@ -95,30 +95,30 @@ def budgets_table(result: dict[str, Any]) -> Table:
 
 
 def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
-    """Return the hit rate by segment, of the run beside what it is measured against."""
+    """Return the hit rate by segment, of the run and of the main controls and baselines."""
     budget = block["budget"]
     wanted = (own, "unconditioned", *(("random_partition",) if width >= WIDE else ()), "popularity")
-    shown = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
+    methods = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])
     table = plain_table(f"HR@{budget} by segment")
     for name, justify in (("segment", "left"), ("targets", "right")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for method in shown:
+    for method in methods:
         table.add_column(method, justify="right", no_wrap=True)
-    for segment, parts in block["segments"].items():
-        for label, part in ((label, part) for label, part in parts.items() if part["targets"]):
-            first, *others = (part["methods"][method][f"hr@{budget}"] for method in shown)
+    for segmentation, segments in block["segments"].items():
+        for label, segment in ((label, segment) for label, segment in segments.items() if segment["targets"]):
+            first, *others = (segment["methods"][method][f"hr@{budget}"] for method in methods)
             rates = format_interval(first), *(show(figure) for figure in others)
-            table.add_row(f"{SEGMENT_PREFIXES[segment]}{label}", f"{part['targets']:,}", *rates)
+            table.add_row(f"{SEGMENT_PREFIXES[segmentation]}{label}", f"{segment['targets']:,}", *rates)
         table.add_section()
     return table
 
 
 def interests_table(result: dict[str, Any]) -> Group:
-    """Return the health of the interests: a line of figures, and what each vector brings."""
+    """Return the interest health: figures, and the shares of candidates and hits of each vector."""
     interests = result["interests"]
     facts = [f"{format_interval(interests[key], 2)}  {text}" for key, text in HEALTH_LABELS.items() if key in interests]
-    table = plain_table("What each vector brings")
+    table = plain_table("Candidates and hits by vector")
     table.add_column("vector", no_wrap=True)
     for name in ("candidates", "hits"):
         table.add_column(f"share of {name}", justify="right", no_wrap=True)
@@ -132,14 +132,14 @@ def interests_table(result: dict[str, Any]) -> Group:
 
 
 def plain_table(title: str) -> Table:
-    """Return an empty table in the one look of all tables."""
+    """Return an empty table in the style of all tables."""
     return Table(
         title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
     )
 
 
 def footnotes(result: dict[str, Any]) -> Text:
-    """Return what the names in the tables mean."""
+    """Return the meaning of the figures and of the systems in the tables."""
     meanings = [f"{name}: {SYSTEM_MEANINGS[name]}" for name in result["methods"] if name in SYSTEM_MEANINGS]
     resamples, budget = result["settings"]["evaluate"]["resamples"], result["budget"]
     text = (
@@ -151,7 +151,7 @@ def footnotes(result: dict[str, Any]) -> Text:
 
 
 def comparison_table(comparison: dict[str, Any]) -> Table:
-    """Return the differences of two sides, by kind of targets and budget."""
+    """Return the differences between two sides, by kind of targets and budget."""
     sides = (" + ".join(comparison[key]) for key in ("runs", "against"))
     table = plain_table(" − ".join(sides))
     table.add_column("targets", no_wrap=True)

@@ -1,7 +1,4 @@
-"""The figures of an experiment in a simulated world: pure functions from its record to a chart.
-
-An experiment in a simulated world as one HTML file: its limits first, then what moved, for whom, and from where.
-"""
+"""The HTML report of a simulated experiment: its limits, then lifts, cohorts, days and what the arms showed."""
 
 from html import escape
 from pathlib import Path
@@ -17,50 +14,8 @@ try:
 except ImportError:
     raise missing_extra("altair", "report") from None
 
-_VERDICT_SHAPES = {"better": "diamond", "not shown": "circle", "worse": "square"}
-
-
-def lifts_by_arm_chart(of: SimulationResult, metric: str) -> alt.LayerChart | None:
-    """Show what each arm moved of one metric."""
-    return _lift_chart([(one.arm, one) for one in of.lifts_of(metric)])
-
-
-def lifts_by_cohort_chart(
-    of: SimulationResult, metric: str, arm: str, cohorts: tuple[str, ...]
-) -> alt.LayerChart | None:
-    """Show what one arm moved of one metric, for whom."""
-    return _lift_chart(
-        [(cohort, one) for cohort in (ALL_USERS, *cohorts) for one in of.lifts_of(metric, cohort) if one.arm == arm]
-    )
-
-
-def saves_by_day_chart(of: SimulationResult) -> alt.Chart:
-    """Show the saves of a user on each day of the test, by arm."""
-    chart: alt.Chart = (
-        alt.Chart(of.by_day)
-        .mark_line(strokeWidth=2)
-        .encode(
-            x=alt.X("day:Q", title="day of the test").axis(tickMinStep=1, format="d"),
-            y=alt.Y("feed_saves:Q", title="saves in the feed, a user").scale(zero=False),
-            color=alt.Color("arm:N", title=None, sort=list(of.arms)),
-        )
-        .properties(width=2 * PLOT_WIDTH, height=220)
-    )
-    return chart
-
-
-def _lift_chart(named: list[tuple[str, ArmLift]]) -> alt.LayerChart | None:
-    rows = [
-        {"name": name, "lift": 100 * one.lift, "low": 100 * one.low, "high": 100 * one.high, "verdict": one.verdict}
-        for name, one in named
-        if one.lift is not None and one.low is not None and one.high is not None
-    ]
-    return forest_plot(
-        rows, _VERDICT_SHAPES, [("low", "high", 3)], alt.X("low:Q", title="lift, %").axis(format="+.3~f")
-    )
-
-
-_METRIC_TITLES = {  # metric → what a person calls it, in the order of the page
+_VERDICT_SHAPES = {"better": "diamond", "not significant": "circle", "worse": "square"}
+_METRIC_TITLES = {  # metric → title, in the order of the page
     "feed_saves": "Saves in the feed",
     "saves": "Saves anywhere",
     "saves/active": "Saves anywhere, of an active user",
@@ -70,64 +25,71 @@ _METRIC_TITLES = {  # metric → what a person calls it, in the order of the pag
     "hide": "Hides",
 }
 _LIMITS = (
-    "A world that was made up: users who like what they like by its rules. It says whether a method finds what is there"
-    " to be found, not what it would move for you. The ranker sees what users want, through noise; yours does not."
+    "This world is simulated: its rules define the users' tastes. It shows whether a method finds tastes that exist,"
+    " not the effect on your users. The ranker observes the tastes with noise; a real one does not observe them."
 )
 _SHARES_NOTE = (
-    "Catalogue: of the items, those that anybody was shown. Top 1 %: of what was shown, the hundredth shown most."
-    " Tastes: how much of what a user likes, by weight, a visit touched. Degraded: answers that were less than whole."
-    " Candidates, shown, saves: from which source. Overlap: explicit candidates that an implicit interest had too."
+    "Catalogue: share of items shown to any user. Top 1 %: share of impressions that the most shown hundredth of the"
+    " items has. Tastes: share of a user's tastes, by weight, that a visit covers. Degraded: share of degraded"
+    " responses. Candidates, shown, saves: by source. Overlap: explicit candidates that an implicit interest also"
+    " found."
 )
 
 
-def write_simulation_page(of: SimulationResult, out: Path) -> None:
-    """Write the page; it appears whole or not at all."""
+def write_simulation_page(result: SimulationResult, out: Path) -> None:
+    """Write the report of a simulated experiment atomically to ``out``."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, simulation_page(of))
+    write_text(out, simulation_page(result))
 
 
-def simulation_page(of: SimulationResult) -> str:
-    """Return the page; every number in it comes from the record."""
-    shown = {metric: title for metric, title in _METRIC_TITLES.items() if of.lifts_of(metric)}
-    head = (
-        f"<h1>{escape(of.name)}</h1>\n<p class=soft>{escape(describe_simulation(of))}</p>\n<p>{escape(_LIMITS)}</p>\n"
+def simulation_page(result: SimulationResult) -> str:
+    """Return the page. All its figures come from the result."""
+    titles = {metric: title for metric, title in _METRIC_TITLES.items() if result.lifts_of(metric)}
+    setup = escape(describe_simulation(result))
+    head = f"<h1>{escape(result.name)}</h1>\n<p class=soft>{setup}</p>\n<p>{escape(_LIMITS)}</p>\n"
+    headlines = "".join(f"<p class=headline>{escape(line)}</p>\n" for line in lift_sentences(result))
+    body = f"<h2>Against {escape(result.control)}</h2>\n" + _figure_row(
+        [(lifts_by_arm_chart(result, m), t) for m, t in titles.items()]
     )
-    said = "".join(f"<p class=headline>{escape(line)}</p>\n" for line in lift_sentences(of))
-    body = f"<h2>Against {escape(of.control)}</h2>\n" + _figure_row(
-        [(lifts_by_arm_chart(of, m), t) for m, t in shown.items()]
+    body += _lift_table([one for metric in titles for one in result.lifts_of(metric)], titles)
+    cohorts = tuple(dict.fromkeys(one.cohort for one in result.lifts if one.cohort != ALL_USERS))
+    body += "<h2>Saves in the feed by cohort</h2>\n" + _figure_row(
+        [
+            (lifts_by_cohort_chart(result, "feed_saves", arm, cohorts), arm)
+            for arm in result.arms
+            if arm != result.control
+        ]
     )
-    body += _lift_table([one for metric in shown for one in of.lifts_of(metric)], shown)
-    cohorts = tuple(dict.fromkeys(one.cohort for one in of.lifts if one.cohort != ALL_USERS))
-    body += "<h2>Saves in the feed, for whom</h2>\n" + _figure_row(
-        [(lifts_by_cohort_chart(of, "feed_saves", arm, cohorts), arm) for arm in of.arms if arm != of.control]
-    )
-    body += f"<h2>Day by day</h2>\n<figure>{svg(saves_by_day_chart(of))}</figure>\n"
-    body += f"<h2>What was shown</h2>\n<p class=soft>{escape(_SHARES_NOTE)}</p>\n" + _spread_table(of)
-    return html_document(of.name, head + said + body)
+    body += f"<h2>Day by day</h2>\n<figure>{svg(saves_by_day_chart(result))}</figure>\n"
+    body += f"<h2>What was shown</h2>\n<p class=soft>{escape(_SHARES_NOTE)}</p>\n" + _spread_table(result)
+    return html_document(result.name, head + headlines + body)
 
 
-def describe_simulation(of: SimulationResult) -> str:
-    """Return what was done, in a line."""
-    worlds = f"{len(of.seeds)} worlds" if len(of.seeds) > 1 else "one world"
-    held = "seeds" if len(of.seeds) > 1 else "users of that one world and training"
+def describe_simulation(result: SimulationResult) -> str:
+    """Return the setup of the simulation in one line."""
+    worlds = f"{len(result.seeds)} worlds" if len(result.seeds) > 1 else "one world"
+    coverage = "seeds" if len(result.seeds) > 1 else "users of that one world and training"
     return (
-        f"{worlds} of {of.users:,} users and {of.items:,} items, {of.days} days; every arm has all users, who react"
-        f" alike to what is alike; intervals of 95 % over {held}"
+        f"{worlds} of {result.users:,} users and {result.items:,} items, {result.days} days;"
+        " every arm has all users, who react in the same way to the same list;"
+        f" intervals of 95 % over {coverage}"
     )
 
 
-def lift_sentences(of: SimulationResult) -> list[str]:
-    """Return what moved of the first metric, an arm a line."""
+def lift_sentences(result: SimulationResult) -> list[str]:
+    """Return the lift of the first metric, one line per arm."""
     return [
         f"{one.arm}: saves in the feed {format_lift(one.lift)} {format_lift_interval(one.low, one.high)}"
-        + ("" if one.significant else ", not shown to move")
-        for one in of.lifts_of("feed_saves")
+        + ("" if one.significant else ", not significant")
+        for one in result.lifts_of("feed_saves")
     ]
 
 
 def _figure_row(charts: list[tuple[Chart | None, str]]) -> str:
-    drawn = "".join(f"<figure><h3>{escape(t)}</h3>{svg(chart)}</figure>\n" for chart, t in charts if chart is not None)
-    return f"<div class=row>{drawn}</div>\n"
+    figures = "".join(
+        f"<figure><h3>{escape(t)}</h3>{svg(chart)}</figure>\n" for chart, t in charts if chart is not None
+    )
+    return f"<div class=row>{figures}</div>\n"
 
 
 def _lift_table(rows: list[ArmLift], titles: dict[str, str]) -> str:
@@ -145,15 +107,55 @@ def _verdict_class(one: ArmLift) -> str:
     return {"better": " class=better", "worse": " class=worse"}.get(one.verdict, "")
 
 
-def _spread_table(of: SimulationResult) -> str:
-    table = of.spread.pivot(on="arm", index="measure", values="value", maintain_order=True)
-    head = "".join(f"<th class=number>{escape(arm)}</th>" for arm in of.arms)
+def _spread_table(result: SimulationResult) -> str:
+    table = result.spread.pivot(on="arm", index="measure", values="value", maintain_order=True)
+    head = "".join(f"<th class=number>{escape(arm)}</th>" for arm in result.arms)
     body = ""
     for row in table.iter_rows(named=True):
-        cells = "".join(f"<td class=number>{_format_share(row.get(arm))}</td>" for arm in of.arms)
+        cells = "".join(f"<td class=number>{_format_share(row.get(arm))}</td>" for arm in result.arms)
         body += f"<tr><td>{escape(row['measure'])}</td>{cells}</tr>"
     return f'<div class="scroll"><table><tr><th>share</th>{head}</tr>{body}</table></div>\n'
 
 
 def _format_share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def lifts_by_arm_chart(result: SimulationResult, metric: str) -> alt.LayerChart | None:
+    """Return the lift of one metric in each arm."""
+    return _lift_chart([(one.arm, one) for one in result.lifts_of(metric)])
+
+
+def lifts_by_cohort_chart(
+    result: SimulationResult, metric: str, arm: str, cohorts: tuple[str, ...]
+) -> alt.LayerChart | None:
+    """Return the lift of one metric in one arm, for all users and each cohort."""
+    return _lift_chart(
+        [(cohort, one) for cohort in (ALL_USERS, *cohorts) for one in result.lifts_of(metric, cohort) if one.arm == arm]
+    )
+
+
+def saves_by_day_chart(result: SimulationResult) -> alt.Chart:
+    """Return the saves per user on each day of the test, by arm."""
+    chart: alt.Chart = (
+        alt.Chart(result.by_day)
+        .mark_line(strokeWidth=2)
+        .encode(
+            x=alt.X("day:Q", title="day of the test").axis(tickMinStep=1, format="d"),
+            y=alt.Y("feed_saves:Q", title="saves in the feed per user").scale(zero=False),
+            color=alt.Color("arm:N", title=None, sort=list(result.arms)),
+        )
+        .properties(width=2 * PLOT_WIDTH, height=220)
+    )
+    return chart
+
+
+def _lift_chart(lifts: list[tuple[str, ArmLift]]) -> alt.LayerChart | None:
+    rows = [
+        {"name": name, "lift": 100 * one.lift, "low": 100 * one.low, "high": 100 * one.high, "verdict": one.verdict}
+        for name, one in lifts
+        if one.lift is not None and one.low is not None and one.high is not None
+    ]
+    return forest_plot(
+        rows, _VERDICT_SHAPES, [("low", "high", 3)], alt.X("low:Q", title="lift, %").axis(format="+.3~f")
+    )

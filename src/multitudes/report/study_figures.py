@@ -1,7 +1,4 @@
-"""The critical-difference picture: average ranks on a line, bars over methods that are not told apart.
-
-The figures of a study: pure functions from its summary to a chart, or None where there is nothing to show.
-"""
+"""Charts of a study: pure functions from its summary to an Altair chart, or None without data."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -10,6 +7,7 @@ import polars as pl
 
 from multitudes.errors import missing_extra
 from multitudes.report.formatting import SEGMENTATION_LABELS
+from multitudes.report.html_elements import GREY, PLOT_WIDTH, zero_line
 from multitudes.report.study_sentences import CONTROL_LABELS
 
 try:
@@ -17,15 +15,220 @@ try:
 except ImportError:
     raise missing_extra("altair", "report") from None
 
+VERDICT_COLOURS = {"better": "#1a8a4a", "level": GREY, "worse": "#c4392f"}
+# Distinguishable with colour blindness, on white and on black (Okabe and Ito); beyond seven methods the shapes differ.
+PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", GREY)
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
+DASHES = ([1, 0], [6, 2], [2, 2], [8, 3, 2, 3])
+STUDY_SEGMENTATION_LABELS = SEGMENTATION_LABELS | {
+    "activity": "activity of the user",
+    "tastes": "number of tastes of the user",
+}
 _RANKS_WIDTH, _RANKS_ROW = 420, 22  # pixels
-_INK = "#8a8f98"
+
+
+class MethodStyles(NamedTuple):
+    """Colour, shape and dash of each method, the same in all charts of a page."""
+
+    position: dict[str, int]  # of each method among all methods of the study
+
+    def subset(self, methods: Iterable[str]) -> "MethodStyles":
+        """Return the same styles of some methods only, so that a legend lists no others."""
+        subset = set(methods)
+        return MethodStyles({method: place for method, place in self.position.items() if method in subset})
+
+    def colour(self) -> alt.Color:
+        """Return the colour encoding, with its legend."""
+        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
+        colours = [PALETTE[place % len(PALETTE)] for place in self.position.values()]
+        return alt.Color("method:N", sort=self.order).scale(domain=self.order, range=colours).legend(legend)
+
+    def shape(self) -> alt.Shape:
+        """Return the shape encoding, which distinguishes methods of equal colour."""
+        shapes = [SHAPES[place % len(SHAPES)] for place in self.position.values()]
+        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
+        return alt.Shape("method:N", sort=self.order).scale(domain=self.order, range=shapes).legend(legend)
+
+    def dash(self) -> alt.StrokeDash:
+        """Return the dash encoding of lines."""
+        dashes = [list(DASHES[place % len(DASHES)]) for place in self.position.values()]
+        return alt.StrokeDash("method:N", sort=self.order).scale(domain=self.order, range=dashes).legend(None)
+
+    @property
+    def order(self) -> list[str]:
+        """The methods in the order of the study."""
+        return list(self.position)
+
+
+def difference_chart(data_set: dict[str, Any], reference: str) -> alt.LayerChart | None:
+    """Return HR less that of the reference with intervals: methods by verdict, and their controls."""
+    rows = [
+        {"method": method, "verdict": gain.get("verdict", "control")} | gain
+        for method, found in data_set["methods"].items()
+        if (gain := found["minus"].get("hr")) and _is_comparable(method, found["role"])
+    ]
+    if not rows:
+        return None
+    order = [row["method"] for row in sorted(rows, key=lambda row: -(row["mean"] or 0))]
+    domain = [*VERDICT_COLOURS, "control"]
+    colours = [*VERDICT_COLOURS.values(), "#2f7fc1"]
+    base = alt.Chart(pl.DataFrame([_scalar_values(row) for row in rows])).encode(
+        y=_name_axis("method", order),
+        color=alt.Color("verdict:N", title=None).scale(domain=domain, range=colours),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=_difference_axis(f"HR@{data_set['budget']} − {reference}"), x2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x="mean:Q",
+        shape=alt.Shape("verdict:N", title=None).scale(
+            domain=domain, range=["circle", "square", "triangle-down", "diamond"]
+        ),
+    )
+    chart: alt.LayerChart = zero_line("x") + bars + points
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(20))
+
+
+def budget_chart(data_set: dict[str, Any], styles: MethodStyles) -> alt.LayerChart | None:
+    """Return HR against the number of candidates, of methods and popularity; both axes logarithmic."""
+    rows = [
+        _scalar_values({"method": method, "budget": int(budget)} | found[method])
+        for budget, found in data_set["curves"].items()
+        for method in styles.position
+        if method in found and (found[method]["mean"] or 0) > 0
+    ]
+    if len(data_set["budgets"]) < 2 or not rows:
+        return None
+    own = styles.subset(row["method"] for row in rows)
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        x=alt.X("budget:Q", title="candidates, N")
+        .scale(type="log")
+        .axis(values=data_set["budgets"], grid=False, format="d"),
+        y=alt.Y("mean:Q", title="HR@N").scale(type="log", nice=False, padding=8).axis(titlePadding=14),
+        color=own.colour(),
+    )
+    lines = base.mark_line(strokeWidth=2).encode(strokeDash=own.dash())
+    points = base.mark_point(filled=True, size=35, opacity=1).encode(shape=own.shape())
+    chart: alt.LayerChart = lines + points
+    return chart.properties(width=PLOT_WIDTH, height=220)
+
+
+def gain_by_budget_chart(data_set: dict[str, Any], reference: str, styles: MethodStyles) -> alt.LayerChart | None:
+    """Return HR relative to the reference at each budget, a difference too small for the curves to show."""
+    rows = [
+        {"method": method, "budget": int(budget)} | found[method]["relative"]
+        for budget, found in data_set["curves"].items()
+        for method in styles.position
+        if "relative" in found.get(method, {}) and data_set["methods"][method]["role"] == "method"
+    ]
+    if len(data_set["budgets"]) < 2 or not rows:
+        return None
+    own = styles.subset(row["method"] for row in rows)
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        x=alt.X("budget:O", title="candidates, N").axis(labelAngle=0, grid=False),
+        xOffset=alt.XOffset("method:N", sort=own.order),
+        color=own.colour(),
+    )
+    title = f"HR@N / that of {reference} − 1"
+    bars = base.mark_rule(strokeWidth=2).encode(
+        y=alt.Y("low:Q", title=title).axis(format="+.0%", titlePadding=14), y2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(y="mean:Q", shape=own.shape())
+    zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color=GREY, strokeDash=[3, 3]).encode(y="zero:Q")
+    chart: alt.LayerChart = zero + bars + points
+    return chart.properties(width=PLOT_WIDTH, height=220)
+
+
+def segment_charts(data_set: dict[str, Any], reference: str, styles: MethodStyles) -> list[tuple[str, alt.LayerChart]]:
+    """Return HR less that of the reference in every segment: a chart per segmentation."""
+    charts = []
+    for name, labels in data_set["segments"].items():
+        rows = [
+            _scalar_values({"segment": f"{label} ({sizes['targets']:,})", "method": method} | gain)
+            for label, sizes in labels.items()
+            for method, gain in sizes["minus"].items()
+        ]
+        if rows:
+            title = f"HR@{data_set['budget']} − {reference}"
+            charts.append(
+                (
+                    STUDY_SEGMENTATION_LABELS.get(name, name),
+                    _segment_chart(rows, title, styles.subset(row["method"] for row in rows)),
+                )
+            )
+    return charts
+
+
+def source_chart(health: dict[str, dict[str, Any]]) -> alt.Chart | None:
+    """Return the share of hits of each method by kind of vector: unconditioned, implicit, explicit, or popularity."""
+    rows = [
+        {"method": method, "source": kind, "share": share}
+        for method, figures in health.items()
+        for kind, share in _hit_shares(figures.get("sources", [])).items()
+    ]
+    if not rows:
+        return None
+    kinds = ["unconditioned", "implicit", "explicit", "popular"]
+    chart: alt.Chart = (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_bar()
+        .encode(
+            y=_name_axis("method", list(health)),
+            x=alt.X("share:Q", title="share of hits").axis(format=".0%").scale(domain=[0, 1]),
+            color=alt.Color("source:N", title=None).scale(domain=kinds, range=[GREY, "#0072b2", "#e69f00", "#cc79a7"]),
+            order=alt.Order("rank:Q"),
+        )
+        .transform_calculate(rank=f"indexof({kinds}, datum.source)")
+        .properties(width=PLOT_WIDTH, height=alt.Step(20))
+    )
+    return chart
+
+
+def _hit_shares(found: list[dict[str, Any]]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for source in found:
+        shares[source["source"]] = shares.get(source["source"], 0.0) + (source["hit_share"] or 0.0)
+    return {kind: share for kind, share in shares.items() if share}
+
+
+def _segment_chart(rows: list[dict[str, Any]], title: str, look: MethodStyles) -> alt.LayerChart:
+    order = list(dict.fromkeys(row["segment"] for row in rows))
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        y=_name_axis("segment", order),
+        yOffset=alt.YOffset("method:N", sort=look.order),
+        color=look.colour(),
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(x=_difference_axis(title), x2="high:Q")
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(x="mean:Q", shape=look.shape())
+    chart: alt.LayerChart = zero_line("x") + bars + points
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(12))
+
+
+def _name_axis(field: str, order: list[str]) -> alt.Y:
+    """Return the axis of names, with room for wide fonts."""
+    longest = max(map(len, order), default=0)
+    return alt.Y(f"{field}:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * longest)
+
+
+def _difference_axis(title: str) -> alt.X:
+    """Return the axis of a difference: few ticks, because their labels are long."""
+    return alt.X("low:Q", title=title).axis(tickCount=4, format="+.3~f")
+
+
+def _is_comparable(method: str, role: str) -> bool:
+    """Return whether a method fits on the scale of the chart: baselines often do not, and are only in the table."""
+    return role == "method" or method.partition("/")[2] in CONTROL_LABELS
+
+
+def _scalar_values(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if not isinstance(value, dict)}
 
 
 def critical_difference_diagram(overall: dict[str, Any]) -> alt.LayerChart | None:
-    """Return the picture (Demšar 2006) of average ranks, the best on the left; None for fewer than two methods.
+    """Return the critical-difference diagram (Demšar 2006) of average ranks; None for fewer than two methods.
 
-    Each method hangs on a line from its rank: the better half to the left, the others to the right. A thick bar joins
-    methods of which no pair is shown to differ.
+    A line leads from each rank to the method's name: on the left for the better half, on the right for the others. A
+    thick bar joins methods without a significant difference between any two.
     """
     ranks: dict[str, float] = overall["ranks"]
     if len(ranks) < 2:
@@ -33,8 +236,8 @@ def critical_difference_diagram(overall: dict[str, Any]) -> alt.LayerChart | Non
     scale = alt.Scale(domain=[1, len(ranks)], nice=False)
     bars = _bars(ranks, overall["cliques"])
     depth = max((bar["y"] for bar in bars), default=0.0)
-    hung = _label_rows(ranks, depth)
-    height = _RANKS_ROW * (max(row["y"] for row in hung) + 0.6)
+    labels = _label_rows(ranks, depth)
+    height = _RANKS_ROW * (max(row["y"] for row in labels) + 0.6)
     tall = alt.Scale(domain=[0, height / _RANKS_ROW], reverse=True, nice=False)
     x = (
         alt.X("rank:Q", title="average rank of the hit rate")
@@ -42,25 +245,25 @@ def critical_difference_diagram(overall: dict[str, Any]) -> alt.LayerChart | Non
         .axis(orient="top", grid=False, values=list(range(1, len(ranks) + 1)), format="d")
     )
     y = alt.Y("y:Q", axis=None).scale(tall)
-    base = alt.Chart(pl.DataFrame(hung)).encode(x=x, y=y)
+    base = alt.Chart(pl.DataFrame(labels)).encode(x=x, y=y)
     layers = [
-        base.mark_rule(color=_INK).encode(y=alt.Y("top:Q", axis=None).scale(tall), y2="y:Q"),
-        base.mark_rule(color=_INK).encode(x2="edge:Q"),
+        base.mark_rule(color=GREY).encode(y=alt.Y("top:Q", axis=None).scale(tall), y2="y:Q"),
+        base.mark_rule(color=GREY).encode(x2="edge:Q"),
         base.mark_point(filled=True, size=45, opacity=1, color="#d55e00").encode(
             y=alt.Y("top:Q", axis=None).scale(tall)
         ),
-        _labels(hung, "left", x, y),
-        _labels(hung, "right", x, y),
+        _labels(labels, "left", x, y),
+        _labels(labels, "right", x, y),
     ]
     if bars:
         thick = alt.Chart(pl.DataFrame(bars)).mark_rule(strokeWidth=5, color="#0072b2", strokeCap="round")
         layers.append(thick.encode(x=alt.X("first:Q").scale(scale), x2="last:Q", y=y))
-    drawn = alt.LayerChart(layer=[layer for layer in layers if layer is not None])
-    return drawn.properties(width=_RANKS_WIDTH, height=height)
+    chart = alt.LayerChart(layer=[layer for layer in layers if layer is not None])
+    return chart.properties(width=_RANKS_WIDTH, height=height)
 
 
 def _bars(ranks: dict[str, float], cliques: list[list[str]]) -> list[dict[str, float]]:
-    """Return where each bar begins and ends, one below the other."""
+    """Return the ends of each bar; the bars are stacked."""
     margin = 0.02 * (len(ranks) - 1)
     return [
         {"first": ranks[bar[0]] - margin, "last": ranks[bar[-1]] + margin, "y": 0.5 + 0.45 * number}
@@ -69,7 +272,7 @@ def _bars(ranks: dict[str, float], cliques: list[list[str]]) -> list[dict[str, f
 
 
 def _label_rows(ranks: dict[str, float], depth: float) -> list[dict[str, Any]]:
-    """Return where each method's line ends: the outermost are the shortest, so that no lines cross."""
+    """Return where each method's line ends; outer lines are shorter, so none cross."""
     names = sorted(ranks, key=lambda name: ranks[name])
     half = (len(names) + 1) // 2
     rows = []
@@ -96,227 +299,5 @@ def _labels(rows: list[dict[str, Any]], side: str, x: alt.X, y: alt.Y) -> alt.Ch
         return None
     base = alt.Chart(pl.DataFrame(own))
     text = base.mark_text(align="right", dx=-6) if side == "left" else base.mark_text(align="left", dx=6)
-    drawn: alt.Chart = text.encode(x=x, y=y, text="name:N")
-    return drawn
-
-
-try:
-    import altair as alt
-except ImportError:
-    raise missing_extra("altair", "report") from None
-
-VERDICT_COLOURS = {"better": "#1a8a4a", "level": "#8a8f98", "worse": "#c4392f"}
-# Told apart by people who see few colours (Okabe and Ito), on white and on black; with more methods, shapes go on.
-PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a8f98")
-SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down")
-DASHES = ([1, 0], [6, 2], [2, 2], [8, 3, 2, 3])
-WIDTH = 300  # of a plot without its labels: two stand side by side on a page
-
-
-class MethodStyles(NamedTuple):
-    """One colour, shape and dash for each method, the same in all figures of a page."""
-
-    position: dict[str, int]  # of each method among all of the study
-
-    def subset(self, methods: Iterable[str]) -> "MethodStyles":
-        """Return the same look of some methods only, so that a legend names no others."""
-        wanted = set(methods)
-        return MethodStyles({method: place for method, place in self.position.items() if method in wanted})
-
-    def colour(self) -> alt.Color:
-        """Return the encoding by colour, with its legend."""
-        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
-        colours = [PALETTE[place % len(PALETTE)] for place in self.position.values()]
-        return alt.Color("method:N", sort=self.order).scale(domain=self.order, range=colours).legend(legend)
-
-    def shape(self) -> alt.Shape:
-        """Return the encoding by shape; among more methods than colours, it tells apart those of one colour."""
-        shapes = [SHAPES[place % len(SHAPES)] for place in self.position.values()]
-        legend = alt.Legend(columns=4, title=None, symbolStrokeWidth=0)
-        return alt.Shape("method:N", sort=self.order).scale(domain=self.order, range=shapes).legend(legend)
-
-    def dash(self) -> alt.StrokeDash:
-        """Return the encoding of lines by dashes."""
-        dashes = [list(DASHES[place % len(DASHES)]) for place in self.position.values()]
-        return alt.StrokeDash("method:N", sort=self.order).scale(domain=self.order, range=dashes).legend(None)
-
-    @property
-    def order(self) -> list[str]:
-        """Return the methods, in the order of the study."""
-        return list(self.position)
-
-
-def difference_chart(part: dict[str, Any], reference: str) -> alt.LayerChart | None:
-    """Show HR less that of the reference with intervals: methods by verdict, their two controls beside them."""
-    rows = [
-        {"method": method, "verdict": gain.get("verdict", "control")} | gain
-        for method, found in part["methods"].items()
-        if (gain := found["minus"].get("hr")) and _is_comparable(method, found["role"])
-    ]
-    if not rows:
-        return None
-    order = [row["method"] for row in sorted(rows, key=lambda row: -(row["mean"] or 0))]
-    domain = [*VERDICT_COLOURS, "control"]
-    colours = [*VERDICT_COLOURS.values(), "#2f7fc1"]
-    base = alt.Chart(pl.DataFrame([_scalar_values(row) for row in rows])).encode(
-        y=_name_axis("method", order),
-        color=alt.Color("verdict:N", title=None).scale(domain=domain, range=colours),
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(x=_difference_axis(f"HR@{part['budget']} − {reference}"), x2="high:Q")
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(
-        x="mean:Q",
-        shape=alt.Shape("verdict:N", title=None).scale(
-            domain=domain, range=["circle", "square", "triangle-down", "diamond"]
-        ),
-    )
-    drawn: alt.LayerChart = _zero_line() + bars + points
-    return drawn.properties(width=WIDTH, height=alt.Step(20))
-
-
-def budget_chart(part: dict[str, Any], styles: MethodStyles) -> alt.LayerChart | None:
-    """Show HR against the number of candidates, methods and popularity; both axes logarithmic."""
-    rows = [
-        _scalar_values({"method": method, "budget": int(budget)} | found[method])
-        for budget, found in part["curves"].items()
-        for method in styles.position
-        if method in found and (found[method]["mean"] or 0) > 0
-    ]
-    if len(part["budgets"]) < 2 or not rows:
-        return None
-    own = styles.subset(row["method"] for row in rows)
-    base = alt.Chart(pl.DataFrame(rows)).encode(
-        x=alt.X("budget:Q", title="candidates, N")
-        .scale(type="log")
-        .axis(values=part["budgets"], grid=False, format="d"),
-        y=alt.Y("mean:Q", title="HR@N").scale(type="log", nice=False, padding=8).axis(titlePadding=14),
-        color=own.colour(),
-    )
-    lines = base.mark_line(strokeWidth=2).encode(strokeDash=own.dash())
-    points = base.mark_point(filled=True, size=35, opacity=1).encode(shape=own.shape())
-    drawn: alt.LayerChart = lines + points
-    return drawn.properties(width=WIDTH, height=220)
-
-
-def gain_by_budget_chart(part: dict[str, Any], reference: str, styles: MethodStyles) -> alt.LayerChart | None:
-    """Show by how much HR exceeds that of the reference at each budget, where the curves would lie on each other."""
-    rows = [
-        {"method": method, "budget": int(budget)} | found[method]["relative"]
-        for budget, found in part["curves"].items()
-        for method in styles.position
-        if "relative" in found.get(method, {}) and part["methods"][method]["role"] == "method"
-    ]
-    if len(part["budgets"]) < 2 or not rows:
-        return None
-    own = styles.subset(row["method"] for row in rows)
-    base = alt.Chart(pl.DataFrame(rows)).encode(
-        x=alt.X("budget:O", title="candidates, N").axis(labelAngle=0, grid=False),
-        xOffset=alt.XOffset("method:N", sort=own.order),
-        color=own.colour(),
-    )
-    title = f"HR@N / that of {reference} − 1"
-    bars = base.mark_rule(strokeWidth=2).encode(
-        y=alt.Y("low:Q", title=title).axis(format="+.0%", titlePadding=14), y2="high:Q"
-    )
-    points = base.mark_point(filled=True, size=45, opacity=1).encode(y="mean:Q", shape=own.shape())
-    zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(y="zero:Q")
-    drawn: alt.LayerChart = zero + bars + points
-    return drawn.properties(width=WIDTH, height=220)
-
-
-def segment_charts(part: dict[str, Any], reference: str, styles: MethodStyles) -> list[tuple[str, alt.LayerChart]]:
-    """Show HR less that of the reference in every segment; one chart for each segmentation."""
-    charts = []
-    for name, labels in part["segments"].items():
-        rows = [
-            _scalar_values({"segment": f"{label} ({sizes['targets']:,})", "method": method} | gain)
-            for label, sizes in labels.items()
-            for method, gain in sizes["minus"].items()
-        ]
-        if rows:
-            title = f"HR@{part['budget']} − {reference}"
-            charts.append(
-                (
-                    STUDY_SEGMENTATION_LABELS.get(name, name),
-                    _segment_chart(rows, title, styles.subset(row["method"] for row in rows)),
-                )
-            )
-    return charts
-
-
-STUDY_SEGMENTATION_LABELS = SEGMENTATION_LABELS | {
-    "activity": "activity of the user",
-    "tastes": "number of tastes of the user",
-}
-
-
-def source_chart(health: dict[str, dict[str, Any]]) -> alt.Chart | None:
-    """Show which vectors bring the hits of each method: the unconditioned one, interests, topics, or popularity."""
-    rows = [
-        {"method": method, "source": kind, "share": share}
-        for method, figures in health.items()
-        for kind, share in _hit_shares(figures.get("sources", [])).items()
-    ]
-    if not rows:
-        return None
-    kinds = ["unconditioned", "implicit", "explicit", "popular"]
-    drawn: alt.Chart = (
-        alt.Chart(pl.DataFrame(rows))
-        .mark_bar()
-        .encode(
-            y=_name_axis("method", list(health)),
-            x=alt.X("share:Q", title="share of hits").axis(format=".0%").scale(domain=[0, 1]),
-            color=alt.Color("source:N", title=None).scale(
-                domain=kinds, range=["#8a8f98", "#0072b2", "#e69f00", "#cc79a7"]
-            ),
-            order=alt.Order("rank:Q"),
-        )
-        .transform_calculate(rank=f"indexof({kinds}, datum.source)")
-        .properties(width=WIDTH, height=alt.Step(20))
-    )
-    return drawn
-
-
-def _hit_shares(found: list[dict[str, Any]]) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for source in found:
-        shares[source["source"]] = shares.get(source["source"], 0.0) + (source["hit_share"] or 0.0)
-    return {kind: share for kind, share in shares.items() if share}
-
-
-def _segment_chart(rows: list[dict[str, Any]], title: str, look: MethodStyles) -> alt.LayerChart:
-    order = list(dict.fromkeys(row["segment"] for row in rows))
-    base = alt.Chart(pl.DataFrame(rows)).encode(
-        y=_name_axis("segment", order),
-        yOffset=alt.YOffset("method:N", sort=look.order),
-        color=look.colour(),
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(x=_difference_axis(title), x2="high:Q")
-    points = base.mark_point(filled=True, size=45, opacity=1).encode(x="mean:Q", shape=look.shape())
-    drawn: alt.LayerChart = _zero_line() + bars + points
-    return drawn.properties(width=WIDTH, height=alt.Step(12))
-
-
-def _name_axis(field: str, order: list[str]) -> alt.Y:
-    """Return the axis of names, with room for fonts that are wider than the one it was measured with."""
-    longest = max(map(len, order), default=0)
-    return alt.Y(f"{field}:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * longest)
-
-
-def _difference_axis(title: str) -> alt.X:
-    """Return the axis of a difference: few ticks, for their labels are long."""
-    return alt.X("low:Q", title=title).axis(tickCount=4, format="+.3~f")
-
-
-def _zero_line() -> alt.Chart:
-    base = alt.Chart(pl.DataFrame({"zero": [0.0]}))
-    drawn: alt.Chart = base.mark_rule(color="#8a8f98", strokeDash=[3, 3]).encode(x="zero:Q")
-    return drawn
-
-
-def _is_comparable(method: str, role: str) -> bool:
-    """Return True for what can be compared on one scale: baselines are often far off, and stand in the table."""
-    return role == "method" or method.partition("/")[2] in CONTROL_LABELS
-
-
-def _scalar_values(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if not isinstance(value, dict)}
+    chart: alt.Chart = text.encode(x=x, y=y, text="name:N")
+    return chart

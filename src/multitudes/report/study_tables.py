@@ -1,4 +1,4 @@
-"""The tables of a study as HTML: every cell comes from the summary."""
+"""The HTML tables of a study. All their figures come from the summary."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -8,7 +8,7 @@ from multitudes.report.formatting import Estimate, format_difference, format_int
 from multitudes.report.study_sentences import CONTROL_LABELS, beats_controls
 
 _OPPONENTS = ("reference", *CONTROL_LABELS)
-_WON = {True: "yes", False: "no", None: "–"}
+_BEATS = {True: "yes", False: "no", None: "–"}
 _HEALTH = {
     "effective": "effective number",
     "cosine": "mean cosine",
@@ -18,17 +18,17 @@ _HEALTH = {
 }
 
 
-def row_order(part: dict[str, Any]) -> list[str]:
-    """Return the rows of a data set: methods, the best first, each followed by its two controls; then baselines."""
-    methods, rows = part["methods"], []
-    for method in _best_first(part, "method"):
+def row_order(data_set: dict[str, Any]) -> list[str]:
+    """Return the rows of a data set: methods, best first, each followed by its controls; then baselines."""
+    methods, rows = data_set["methods"], []
+    for method in _best_first(data_set, "method"):
         rows += [method, *(f"{method}/{c}" for c in CONTROL_LABELS if f"{method}/{c}" in methods)]
-    return rows + _best_first(part, "baseline")
+    return rows + _best_first(data_set, "baseline")
 
 
-def methods_table(part: dict[str, Any], reference: str, rows: Sequence[str]) -> str:
-    """Return a row for each method: its figures with intervals, and its difference to the reference."""
-    budget = part["budget"]
+def methods_table(data_set: dict[str, Any], reference: str, rows: Sequence[str]) -> str:
+    """Return a table of the methods: figures with intervals, and differences to the reference."""
+    budget = data_set["budget"]
     head = [
         "",
         f"HR@{budget}",
@@ -40,7 +40,7 @@ def methods_table(part: dict[str, Any], reference: str, rows: Sequence[str]) -> 
         "HR by seed",
     ]
     return html_table(
-        head, [_method_row(method, part["methods"][method], reference) for method in rows], numbers_from=1
+        head, [_method_row(method, data_set["methods"][method], reference) for method in rows], numbers_from=1
     )
 
 
@@ -61,9 +61,11 @@ def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str
     return style, [shown, *cells]
 
 
-def other_controls_table(part: dict[str, Any], reference: str) -> str:
-    """Return the controls that the first table leaves out: the same models, asked otherwise."""
-    left_out = [m for m, found in part["methods"].items() if found["role"] == "control" and m not in row_order(part)]
+def other_controls_table(data_set: dict[str, Any], reference: str) -> str:
+    """Return a table of the controls that ``methods_table`` leaves out: the same models, queried differently."""
+    left_out = [
+        m for m, found in data_set["methods"].items() if found["role"] == "control" and m not in row_order(data_set)
+    ]
     rows = [
         (
             "",
@@ -75,36 +77,38 @@ def other_controls_table(part: dict[str, Any], reference: str) -> str:
             ],
         )
         for method in left_out
-        if (found := part["methods"][method])
+        if (found := data_set["methods"][method])
     ]
     return (
-        html_table(["", f"HR@{part['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1)
+        html_table(["", f"HR@{data_set['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1)
         if rows
         else ""
     )
 
 
-def controls_table(part: dict[str, Any], reference: str) -> str:
-    """Return whether interests have won: each method against the reference and against its own two controls."""
-    rows, controls = [], [one for one in CONTROL_LABELS if any(one in gains for gains in part["controls"].values())]
-    for method, gains in part["controls"].items():
-        gain = part["methods"][method]["minus"].get("hr")
+def controls_table(data_set: dict[str, Any], reference: str) -> str:
+    """Return a table of each method against the reference and its controls, and whether it beats all controls."""
+    rows, controls = [], [one for one in CONTROL_LABELS if any(one in gains for gains in data_set["controls"].values())]
+    for method, gains in data_set["controls"].items():
+        gain = data_set["methods"][method]["minus"].get("hr")
         against = "reference" if method == reference else _difference_cell(gain)
         cells = [against, *(_difference_cell(gains.get(control)) for control in controls)]
-        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _WON[beats_controls(gains)]]))
-    head = ["HR of", f"− {reference}", *(f"− {CONTROL_LABELS[one]}" for one in controls), "interests have won"]
+        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _BEATS[beats_controls(gains)]]))
+    head = ["HR of", f"− {reference}", *(f"− {CONTROL_LABELS[one]}" for one in controls), "beats its controls"]
     return html_table(head, rows, numbers_from=1) if rows else ""
 
 
-def all_targets_table(part: dict[str, Any]) -> str:
-    """Return the hit rates where repeats count too, the best first; own_history is what there is to beat."""
-    best = sorted((m for m in part["all"] if "/" not in m), key=lambda method: -(part["all"][method]["mean"] or 0))
-    rows = [("", [f"<td>{escape(m)}</td>", format_interval(part["all"][m])]) for m in best]
-    return html_table(["", f"HR@{part['budget']}"], rows, numbers_from=1) if rows else ""
+def all_targets_table(data_set: dict[str, Any]) -> str:
+    """Return a table of hit rates for all targets, best first; ``own_history`` is the baseline to beat."""
+    best = sorted(
+        (m for m in data_set["all"] if "/" not in m), key=lambda method: -(data_set["all"][method]["mean"] or 0)
+    )
+    rows = [("", [f"<td>{escape(m)}</td>", format_interval(data_set["all"][m])]) for m in best]
+    return html_table(["", f"HR@{data_set['budget']}"], rows, numbers_from=1) if rows else ""
 
 
 def wins_table(summary: dict[str, Any]) -> str:
-    """Return on how many data sets each method is better, level or worse than the reference and its own controls."""
+    """Return a table of verdicts: on how many data sets each method is better, level or worse than its opponents."""
     rows, ranks = [], summary["overall"]["ranks"]
     opponents = [one for one in _OPPONENTS if any(one in found for found in summary["wins"].values())]
     for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
@@ -116,13 +120,13 @@ def wins_table(summary: dict[str, Any]) -> str:
     return html_table(head, rows, numbers_from=1) if rows else ""
 
 
-def diversity_table(part: dict[str, Any]) -> str:
-    """Return what the lists reach, hits or not, and what of the tail is found."""
+def diversity_table(data_set: dict[str, Any]) -> str:
+    """Return a table of the topics among hits and candidates, and of HR by popularity of the target."""
     shown = {"topics": "topics among hits", "candidate_topics": "topics among candidates"}
-    tails = part["tails"]
+    tails = data_set["tails"]
     rows = []
-    for method in _best_first(part, "method") + _best_first(part, "baseline"):
-        figures = part["methods"][method]["figures"]
+    for method in _best_first(data_set, "method") + _best_first(data_set, "baseline"):
+        figures = data_set["methods"][method]["figures"]
         cells = [_interval_cell(figures, key, 2) for key in shown]
         cells += [format_interval(tails[name][method]) for name in tails]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
@@ -130,7 +134,7 @@ def diversity_table(part: dict[str, Any]) -> str:
 
 
 def health_table(health: dict[str, dict[str, Any]]) -> str:
-    """Return the health of the interests of each method that has any, averaged over its seeds."""
+    """Return a table of the interest health of each method that has interests, averaged over its seeds."""
     keys = [key for key in _HEALTH if any(key in figures for figures in health.values())]
     rows = [
         ("", [f"<td>{escape(method)}</td>", *(format_number(figures.get(key), 2) for key in keys)])
@@ -140,11 +144,11 @@ def health_table(health: dict[str, dict[str, Any]]) -> str:
     return html_table(["interests", *(_HEALTH[key] for key in keys)], rows, numbers_from=1) if rows else ""
 
 
-def costs_table(costs: dict[str, dict[str, Any]], part: dict[str, Any]) -> str:
-    """Return what each method costs, the mean over its seeds, beside what it finds."""
+def costs_table(costs: dict[str, dict[str, Any]], data_set: dict[str, Any]) -> str:
+    """Return a table of the costs of each method, averaged over its seeds, and its HR."""
     rows = []
     for method, cost in costs.items():
-        found = part["methods"].get(method)
+        found = data_set["methods"].get(method)
         cells = [
             format_integer(cost["train_seconds"]),
             format_integer(cost["targets_per_s"]),
@@ -154,12 +158,26 @@ def costs_table(costs: dict[str, dict[str, Any]], part: dict[str, Any]) -> str:
             format_number(found["figures"]["hr"]["mean"]) if found else "–",
         ]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
-    head = ["", "training, s", "targets/s", "parameters", "vectors per user", "request, p90 ms", f"HR@{part['budget']}"]
+    head = [
+        "",
+        "training, s",
+        "targets/s",
+        "parameters",
+        "vectors per user",
+        "request, p90 ms",
+        f"HR@{data_set['budget']}",
+    ]
     return html_table(head, rows, numbers_from=1)
 
 
 def html_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_from: int) -> str:
-    """Return a table; a cell that is not yet ``<td>`` becomes a number, as are the heads from ``numbers_from`` on."""
+    """Return an HTML table.
+
+    Args:
+        head: column titles.
+        rows: attributes of each ``<tr>``, and its cells; a cell that is not a ``<td>`` becomes one with a number.
+        numbers_from: first column with numbers.
+    """
     heads = "".join(f"<th{' class=number' if n >= numbers_from else ''}>{escape(h)}</th>" for n, h in enumerate(head))
     body = "".join(
         f"<tr{style}>{''.join(c if c.startswith('<td') else f'<td class=number>{c}</td>' for c in cells)}</tr>"
@@ -169,12 +187,12 @@ def html_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbe
 
 
 def verdict_span(word: str | None) -> str:
-    """Return a verdict in its colour; nothing where nothing was judged."""
+    """Return a verdict in its colour; empty without one."""
     return f'<span class="{word}">{word}</span>' if word else ""
 
 
 def format_percent(figure: Estimate) -> str:
-    """Return ``+3 [1, 5]``: a difference in per cent of the reference."""
+    """Return ``+3 [1, 5]``: a difference in percent of the reference."""
     if figure["mean"] is None or figure["low"] is None or figure["high"] is None:
         return "–"
     mean, low, high = (round(100 * figure[key]) for key in ("mean", "low", "high"))  # type: ignore[operator]
@@ -182,12 +200,12 @@ def format_percent(figure: Estimate) -> str:
 
 
 def format_integer(value: float | None) -> str:
-    """Return a whole number with its thousands parted."""
+    """Return an integer with thousands separators."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def _difference_cell(gain: dict[str, Any] | None) -> str:
-    """Return a difference with its verdict, if one was given; small gains need a digit more than rates."""
+    """Return a difference and its verdict, if there is one; differences need one digit more than rates."""
     return f"{format_difference(gain, 4).removesuffix(' *')} {verdict_span(gain.get('verdict'))}" if gain else ""
 
 
@@ -197,9 +215,9 @@ def _count_verdicts(verdicts: dict[str, str]) -> str:
     return " / ".join(str(list(verdicts.values()).count(word)) for word in ("better", "level", "worse"))
 
 
-def _best_first(part: dict[str, Any], role: str) -> list[str]:
-    own = [method for method, found in part["methods"].items() if found["role"] == role]
-    return sorted(own, key=lambda method: -(part["methods"][method]["figures"]["hr"]["mean"] or 0))
+def _best_first(data_set: dict[str, Any], role: str) -> list[str]:
+    own = [method for method, found in data_set["methods"].items() if found["role"] == role]
+    return sorted(own, key=lambda method: -(data_set["methods"][method]["figures"]["hr"]["mean"] or 0))
 
 
 def _interval_cell(figures: dict[str, Estimate], name: str, digits: int = 3) -> str:
