@@ -20,7 +20,7 @@ from benchmarks.index.engines import Bare, at_level, bare, bare_search, level
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import told
 from multitudes.index import files
-from multitudes.index.tuning import Level
+from multitudes.index.engine import Level
 
 _USERS = 60  # of 12 vectors each: enough for a point
 _EFFORTS = {"inverted": (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384), "hnsw": (0, 32, 64, 128, 256, 512, 768)}

@@ -15,14 +15,14 @@ from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import hnsw, inverted
-from multitudes.index.approximate import ApproximateIndex, StoredEngine
+from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.engine import Level, StoredEngine, tuning_from_record
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
 from multitudes.index.files import load_item_table, read_description
 from multitudes.index.hnsw import HNSWGraph
 from multitudes.index.inverted import InvertedLists
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
-from multitudes.index.tuning import Level, tuning_from_record
 from multitudes.progress import Progress, silent
 
 ENGINES = ("exact", "inverted", "hnsw")

@@ -23,14 +23,13 @@ from benchmarks.machine import ROOT
 from benchmarks.timing import clocked, figure
 from multitudes.index import inverted
 from multitudes.index.approximate import ApproximateIndex
+from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, no_exclusions, tuning_from_record
 from multitudes.index.exact import ExactIndex
-from multitudes.index.exclusions import no_exclusions
 from multitudes.index.factory import load_embedded
 from multitudes.index.files import checksum, read_description
 from multitudes.index.hits import sort_keys
 from multitudes.index.inverted import FAISS_FILE, InvertedLists
 from multitudes.index.live import LiveIndex
-from multitudes.index.tuning import DEFAULT_TARGET, Level, QueryLevels, tuning_from_record
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
@@ -128,7 +127,7 @@ def lists(world: World, folder: Path) -> Figures:
     promise, divided, ways = DEFAULT_TARGET._replace(deepest=_ALONE), shared_limits(), dict[str, Way]()
     for of_root in _LISTS_OF_ROOT:
         count = 2 ** round(np.log2(of_root * len(world.item_nD) ** 0.5))
-        index = inverted.build(world.ids(), world.item_nD, queries=world.tuning_QD, lists=count, promise=promise)
+        index = inverted.build(world.ids(), world.item_nD, queries=world.tuning_QD, lists=count, target=promise)
         ways[f"{count}, shared"] = _asking(index, world.user_BKD, divided)
         ways[f"{count}, one"] = _asking(index, world.user_BKD[:, :1], np.full(1, _ALONE))
     return _medians(ways, len(world.user_BKD))

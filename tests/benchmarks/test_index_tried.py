@@ -7,8 +7,8 @@ from benchmarks.index.tried import EXPERIMENTS
 from benchmarks.index.world import World, make
 
 from multitudes.index import inverted
+from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.live import LiveIndex
-from multitudes.index.tuning import DEFAULT_TARGET
 
 ITEMS = 4_000
 
@@ -20,7 +20,7 @@ def world(tmp_path_factory) -> World:
     opened = World.open(folder)
     (folder / "inverted").mkdir()
     promise = DEFAULT_TARGET._replace(deepest=200)
-    LiveIndex(inverted.build(opened.ids(), opened.item_nD, queries=opened.tuning_QD, promise=promise)).save(
+    LiveIndex(inverted.build(opened.ids(), opened.item_nD, queries=opened.tuning_QD, target=promise)).save(
         folder / "inverted"
     )
     return opened

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from multitudes.index.approximate import ApproximateSearch
+from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
 from multitudes.index.hits import empty_hits
 from multitudes.index.item_table import make_item_table
 from multitudes.index.request import check_request
-from multitudes.index.tuning import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
 from tests.index.tuned_worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i

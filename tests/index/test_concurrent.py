@@ -87,7 +87,7 @@ def test_the_control_without_the_lock_a_change_is_lost(monkeypatch: pytest.Monke
             index.add([waiting.pop()], np.ones((1, D)))
         return folded(layers)
 
-    monkeypatch.setattr(index, "_writing", nullcontext())
+    monkeypatch.setattr(index, "_write_lock", nullcontext())
     monkeypatch.setattr(live, "_compact", interrupted)
     index.add([1_000], np.ones((1, D)))
     assert index.ids()[N:].tolist() == [1_000]

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from numpy.typing import NDArray
 
 from multitudes.index import scan
+from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
 from multitudes.index.hnsw import build as build_hnsw
 from multitudes.index.inverted import build as build_inverted
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, Index, Topics
-from multitudes.index.tuning import RecallTarget
 from tests.index import worlds
 from tests.index.worlds import Build, World, ask, changed, clustered, copied, latent, plain_world
 
@@ -44,11 +44,11 @@ def exact(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vec
 def inverted(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
     """Build an inverted index, of a few lists where Hypothesis makes a small corpus."""
     lists = min(4, len(ids)) if len(ids) < 100 else None
-    return LiveIndex(build_inverted(ids, vectors, topics, queries=queries, lists=lists, promise=PROMISE))
+    return LiveIndex(build_inverted(ids, vectors, topics, queries=queries, lists=lists, target=PROMISE))
 
 
 def hnsw(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
-    return LiveIndex(build_hnsw(ids, vectors, topics, queries=queries, promise=PROMISE))
+    return LiveIndex(build_hnsw(ids, vectors, topics, queries=queries, target=PROMISE))
 
 
 ENGINES = {"exact": exact, "inverted": inverted, "hnsw": hnsw}

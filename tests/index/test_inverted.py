@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from multitudes.index import hnsw, inverted
+from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
-from multitudes.index.tuning import DEFAULT_TARGET
 from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
 
 engines = pytest.mark.parametrize("engine", [inverted, hnsw])
@@ -31,7 +31,7 @@ def test_the_recall_that_was_asked_for_holds_at_every_depth_on_queries_it_never_
 
 def test_the_control_least_effort_is_not_enough_where_there_are_no_clusters():
     vectors, queries = latent(np.random.default_rng(2))
-    index = inverted.build(np.arange(N), vectors, queries=queries, promise=DEFAULT_TARGET._replace(recall=0.01))
+    index = inverted.build(np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01))
     assert {level["effort"] for level in index.info()["tuning"]["levels"][:2]} == {1}
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
@@ -55,7 +55,7 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query(eng
     vectors, queries = latent(np.random.default_rng(4))
     far = vectors @ queries[:100].mean(axis=0) < 0
     topics = by_topic(np.arange(N) % 4 == 0, far, np.arange(N) < 50)
-    index = engine.build(np.arange(N), vectors, topics, queries=queries[100:], promise=NARROW)
+    index = engine.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
     assert [topic["topic"] for topic in index.info()["tuning"]["topics"]] == [1, 2], "the third is scanned anyway"
     best = exact(vectors).search(queries[:100], 200)
     seen = [best.ids(q) for q in range(100)]
@@ -74,7 +74,7 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query(eng
 @engines
 def test_queries_with_limits_of_their_own_are_answered_as_alone(engine: Any):
     vectors, queries = latent(np.random.default_rng(5))
-    index = engine.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, promise=NARROW)
+    index = engine.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, target=NARROW)
     limits, topics = np.array([0, 3, 40, 900, 4_000]), np.array([0, 1, 0, 1, 0])
     together = index.search(queries[:5], limits, topic_Q=topics)
     assert together.count_Q.tolist() == [0, 3, 40, 900, 4_000]
@@ -87,7 +87,7 @@ def test_queries_with_limits_of_their_own_are_answered_as_alone(engine: Any):
 def test_deeper_than_it_was_tuned_every_item_is_scored():
     vectors, queries = latent(np.random.default_rng(4))
     index = inverted.build(
-        np.arange(N), vectors, queries=queries, promise=DEFAULT_TARGET._replace(recall=0.01, deepest=50)
+        np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01, deepest=50)
     )
     found, wanted = (i.search(queries[:3], 51) for i in (index, exact(vectors)))
     assert (found.id_QN == wanted.id_QN).all()
@@ -96,7 +96,7 @@ def test_deeper_than_it_was_tuned_every_item_is_scored():
 
 def test_without_user_vectors_the_tuning_says_what_it_stood_on():
     vectors, _ = latent(np.random.default_rng(5))
-    assert inverted.build(np.arange(N), vectors, promise=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
+    assert inverted.build(np.arange(N), vectors, target=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
 
 
 def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
@@ -115,7 +115,7 @@ def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
 def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: Any, tmp_path: Any):
     vectors, queries = latent(np.random.default_rng(7))
     topics = by_topic(np.arange(N) % 2 == 0)
-    index = engine.build(np.arange(N), vectors, topics, queries=queries, promise=SHALLOW)
+    index = engine.build(np.arange(N), vectors, topics, queries=queries, target=SHALLOW)
     index.save(tmp_path)
     again = load_embedded(tmp_path).segment
     seen, topic_Q = [np.arange(0, N, 7)] * 20, np.arange(20) % 2
@@ -127,7 +127,7 @@ def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: A
 
 def test_excluding_only_ids_that_are_not_held_changes_nothing():
     vectors, queries = latent(np.random.default_rng(5))
-    index = inverted.build(np.arange(N), vectors, queries=queries, promise=SHALLOW)
+    index = inverted.build(np.arange(N), vectors, queries=queries, target=SHALLOW)
     plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
     assert (plain.id_QN == excluded.id_QN).all()
 
@@ -135,7 +135,7 @@ def test_excluding_only_ids_that_are_not_held_changes_nothing():
 def test_lists_that_are_found_through_a_graph_when_they_are_many_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inverted, "_GRAPH_FROM_LISTS", 64)
     vectors, queries = latent(np.random.default_rng(8))
-    index = inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, promise=SHALLOW)
+    index = inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, target=SHALLOW)
     found, wanted = (i.search(queries[:100], 20) for i in (index, exact(vectors)))
     assert recall(found, wanted) >= 0.96
 
@@ -147,7 +147,7 @@ def test_few_queries_are_walked_in_another_way_than_many_and_find_the_same():
     asked = np.concatenate([queries[:150], vectors[500:501]])
     excluded = [np.arange(10 * q, 10 * q + 300) for q in range(len(asked))]
     together = index.search(asked, 30, excluded=excluded)
-    assert len(asked) > 2 * inverted._FEW
+    assert len(asked) > 2 * inverted._FEW_QUERIES
     for q in (0, 75, 149, 150):
         alone = index.search(asked[q : q + 1], 30, excluded=excluded[q : q + 1])
         assert alone.ids(0).tolist() == together.ids(q).tolist()

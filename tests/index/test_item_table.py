@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.errors import DataError
-from multitudes.index.item_table import TopicCache, load_postings, make_postings, save_postings, select_topics
+from multitudes.index.files import load_postings, save_postings
+from multitudes.index.item_table import cache_by_topic, make_postings, select_topics
 from multitudes.index.protocol import Topics
 from tests.index.worlds import csr
 
@@ -62,10 +63,10 @@ def test_what_was_asked_for_lately_is_kept_within_the_budget():
         made.append(topic)
         return np.full(topic, topic, dtype=np.int8)
 
-    kept = TopicCache(make, budget=10)
+    kept = cache_by_topic(make, max_bytes=10)
     for topic in (4, 5, 4, 5, 6, 4, 11, 11):
-        assert kept.get(topic).tolist() == [topic] * topic
+        assert kept(topic).tolist() == [topic] * topic
     # 6 takes the place of 4, then 4 that of 5; 11 is larger than the budget, so nothing gives way to it.
     assert made == [4, 5, 6, 4, 11, 11]
-    assert kept.get(6).tolist() == [6] * 6
+    assert kept(6).tolist() == [6] * 6
     assert made == [4, 5, 6, 4, 11, 11]

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from multitudes.index import search_depth as module
+from multitudes.index.engine import Level
 from multitudes.index.item_table import make_item_table
-from multitudes.index.score_distribution import ScoreDistribution
-from multitudes.index.search_depth import ExcludedScores
-from multitudes.index.tuning import Level
+from multitudes.index.search_depth import ExcludedScores, ScoreDistribution
 
 ITEMS = 10_000
 MARGIN = module._MARGIN
@@ -46,7 +45,7 @@ def test_the_best_stand_above_and_the_worst_never(rows):
 
 def test_of_many_that_are_excluded_some_are_enough_to_guess_by(rows, monkeypatch):
     best, worst = (np.sort(np.argsort(sign * (rows.vectors_nD @ QUERY[0]))[:400]) for sign in (-1, 1))
-    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
     assert guess(rows, 50, best) == pytest.approx(MARGIN * 850, rel=0.15)
     assert guess(rows, 50, worst) == 50
 
@@ -67,7 +66,7 @@ def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(ro
     scores = (rows.vectors_nD[found] @ QUERY[0])[None]
     limit = np.array([len(found)])
     every = ExcludedScores.compute(rows, QUERY, [left_out]).search_depth(scores, limit)
-    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
     some = ExcludedScores.compute(rows, QUERY, [left_out])
     assert some.step_Q.tolist() == [5]
     assert some.score_QE.shape == (1, 100)
@@ -76,7 +75,7 @@ def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(ro
 
 
 def test_each_query_has_the_step_of_what_it_excludes_itself(rows, monkeypatch):
-    monkeypatch.setattr(module, "_SAMPLED_EXCLUDED", 100)
+    monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
     many, few = np.arange(0, 1_000, 2), np.arange(5)
     both = ExcludedScores.compute(rows, np.repeat(QUERY, 2, axis=0), [many, few])
     assert both.step_Q.tolist() == [5, 1]

@@ -37,7 +37,7 @@ def test_of_copies_the_smaller_ids_are_found_however_a_product_rounds(monkeypatc
         score_Qn = inner_products(query_QD, vectors_nD)
         return score_Qn * (1 + np.finfo(np.float32).eps * rng.integers(-1, 2, score_Qn.shape)).astype(np.float32)
 
-    monkeypatch.setattr(module, "products", rounded)
+    monkeypatch.setattr(module, "inner_products", rounded)
     monkeypatch.setattr(module, "_BLOCK", 16)
     np.testing.assert_array_equal(
         scan_in_blocks(query_QD, IDS, vectors_nD, 20).id_QN, scan(query_QD, IDS, vectors_nD, 20).id_QN
@@ -50,9 +50,9 @@ def test_what_fell_behind_is_dropped_on_the_way(monkeypatch: pytest.MonkeyPatch)
 
     def watched(one: module._TopCandidates, score_n: np.ndarray, start: int) -> None:
         take(one, score_n, start)
-        held.append(one._held)
+        held.append(one._size)
 
-    monkeypatch.setattr(module._TopCandidates, "take", watched)
+    monkeypatch.setattr(module._TopCandidates, "add_block", watched)
     monkeypatch.setattr(module, "_BLOCK", 10)
     query_QD, vectors_nD = world(ties=False)
     scan_in_blocks(query_QD, IDS, vectors_nD, 5)

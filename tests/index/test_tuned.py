@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import approximate, hnsw, inverted
+from multitudes.index import hnsw, inverted, tuning
+from multitudes.index.engine import DEFAULT_TARGET, QueryLevels, RecallTarget
 from multitudes.index.item_table import make_item_table
-from multitudes.index.tuning import DEFAULT_TARGET, QueryLevels, RecallTarget
 from tests.index.tuned_worlds import N, by_topic, exact, latent
 
 ITEMS = 2_000
@@ -21,7 +21,7 @@ class Blind:
     def __init__(self, vectors_nD, blind_n) -> None:
         self._vectors_nD, self._blind_n, self.asked = vectors_nD, blind_n, 0
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         return {}
 
     def efforts(self) -> list[int]:
@@ -44,9 +44,7 @@ def test_a_large_topic_whose_search_falls_short_of_the_promise_is_scanned_and_an
     topics = by_topic(seen, poor)
     engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
     promise = RecallTarget(recall=0.9, deepest=200, scanned=100)
-    index = approximate.build_tuned(
-        make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], promise
-    )
+    index = tuning.build_tuned(make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], promise)
     searched, scanned = index.info()["tuning"]["topics"]
     assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
     assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)
@@ -63,7 +61,7 @@ def test_the_seed_draws_what_lists_are_trained_on():
     vectors, queries = latent(np.random.default_rng(9), 60)
     first, again, other = (
         inverted.build(
-            np.arange(N), vectors, queries=queries, lists=16, seed=seed, promise=DEFAULT_TARGET._replace(deepest=10)
+            np.arange(N), vectors, queries=queries, lists=16, seed=seed, target=DEFAULT_TARGET._replace(deepest=10)
         )
         for seed in (0, 0, 1)
     )

@@ -3,20 +3,11 @@
 import numpy as np
 import pytest
 
+from multitudes.index.engine import Level, RecallTarget, Tuning, tuning_from_record
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
-from multitudes.index.tuning import (
-    Level,
-    ParameterGrid,
-    RecallTarget,
-    Sample,
-    Tuning,
-    sample_queries,
-    tune,
-    tuned_depths,
-    tuning_from_record,
-)
+from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune, tuned_depths
 
 EFFORTS = [2**power for power in range(12)]
 CHOICE = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])

@@ -1,6 +1,8 @@
-"""Which embedded index a corpus gets, and how a saved one is opened; ``place.py`` knows those on a server too.
+"""Build and open an index of any kind, and activate it for its release.
 
-Where an index is: embedded, in the folder of its release, or on a server, of which the folder says which.
+The kinds ``exact``, ``inverted`` and ``hnsw`` are embedded: the index is in the folder of its release. A ``milvus``
+index is on a server, and the folder says where. The Milvus modules need an extra, so they are imported only for that
+kind.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,15 +16,16 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
-from multitudes.index import exact, files, hnsw, inverted, live
+from multitudes.index import exact, files, hnsw, inverted
+from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex
+from multitudes.index.live import LiveIndex, load_layers
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.protocol import Index, Segment, Topics
-from multitudes.index.tuning import RecallTarget
 from multitudes.progress import Progress, silent
 
-# A verified folder and its description → what lies there.
+_MILVUS = "milvus"
+# verified folder, its description → segment
 _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
     inverted.KIND: inverted.open_saved,
@@ -50,67 +53,6 @@ class IndexConfig(Config):
     milvus: MilvusConfig = Field(MilvusConfig(), description='The server, where kind = "milvus".')
 
 
-def build_embedded(
-    ids: ArrayLike,
-    vectors: ArrayLike,
-    config: IndexConfig,
-    *,
-    topics: Topics | None = None,
-    queries: NDArray[np.float32] | None = None,
-    progress: Progress = silent,
-) -> LiveIndex:
-    """Build the index that suits the size of the corpus.
-
-    Args:
-        ids: integers, distinct.
-        vectors: one row for each id.
-        config: which index, and how good.
-        topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors to tune on.
-        progress: told while it works.
-
-    Raises:
-        DataError: vectors not finite, or ids repeated.
-    """
-    assert config.kind != "milvus", "built by place.build"
-    kind = config.kind
-    if kind == "auto":
-        kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
-    if kind == "exact":
-        return LiveIndex(ExactIndex.build(ids, vectors, topics))
-    promise = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
-    if kind == "hnsw":
-        return LiveIndex(hnsw.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
-    return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, promise=promise, progress=progress))
-
-
-def load_embedded(folder: Path) -> LiveIndex:
-    """Open an index of any kind, with the changes that were saved with it.
-
-    Raises:
-        ArtefactError: missing, changed, cut, or of a kind or version that is not known.
-    """
-    return open_embedded(folder, files.read_description(folder))
-
-
-def open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
-    """Open the index that ``record``, read from its folder, describes; every file is verified before.
-
-    Raises:
-        ArtefactError: of a kind that is not known, or a file is missing, changed or cut.
-    """
-    kind = record["kind"]
-    if kind not in _SEGMENT_OPENERS:
-        raise ArtefactError(
-            f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
-        )
-    files.verify_all(folder, record)
-    return LiveIndex.from_layers(live.load_layers(folder, _SEGMENT_OPENERS[kind](folder, record), record["files"]))
-
-
-_MILVUS = "milvus"  # its modules are imported when it is asked for: they need the extra
-
-
 def build_index(
     ids: ArrayLike,
     vectors: ArrayLike,
@@ -120,11 +62,22 @@ def build_index(
     queries: NDArray[np.float32] | None = None,
     progress: Progress = silent,
 ) -> Index:
-    """Build an index of any kind; arguments are as in ``multitudes.index.factory.build``.
+    """Build an index of any kind.
+
+    Args:
+        ids: integers, distinct (n).
+        vectors: one row for each id (n, D).
+        config: the kind of index, and the recall to reach.
+        topics: of the items, in the order of ``ids``.
+        queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
+        progress: called during the build.
+
+    Returns:
+        The index; items can be added and removed.
 
     Raises:
-        DataError: vectors not finite, or ids repeated.
-        MissingError: an engine that is not installed.
+        DataError: a vector is not finite, or ids are repeated.
+        MissingError: the engine is not installed.
         UnavailableError: a server did not answer in time.
     """
     if config.kind != _MILVUS:
@@ -137,26 +90,71 @@ def build_index(
 
 
 def load_index(folder: Path) -> Index:
-    """Open an index of any kind.
+    """Open an index of any kind, with the changes that were saved with it.
 
     Raises:
-        ArtefactError: missing, changed, cut, or of a kind or version that is not known.
-        MissingError: an engine that is not installed.
+        ArtefactError: the index is missing, damaged, or of an unknown kind or version.
+        MissingError: the engine is not installed.
         UnavailableError: a server did not answer in time.
     """
     record = files.read_description(folder)
     if record["kind"] != _MILVUS:
-        return open_embedded(folder, record)
+        return _open_embedded(folder, record)
     from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
 
     return MilvusIndex.open(folder, record)
 
 
+def build_embedded(
+    ids: ArrayLike,
+    vectors: ArrayLike,
+    config: IndexConfig,
+    *,
+    topics: Topics | None = None,
+    queries: NDArray[np.float32] | None = None,
+    progress: Progress = silent,
+) -> LiveIndex:
+    """Build an embedded index; the arguments and errors are those of ``build_index``."""
+    assert config.kind != _MILVUS, "built by build_index"
+    kind = config.kind
+    if kind == "auto":
+        kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
+    if kind == "exact":
+        return LiveIndex(ExactIndex.build(ids, vectors, topics))
+    build = hnsw.build if kind == "hnsw" else inverted.build
+    target = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
+    return LiveIndex(build(ids, vectors, topics, queries=queries, target=target, progress=progress))
+
+
+def load_embedded(folder: Path) -> LiveIndex:
+    """Open an embedded index, with the changes that were saved with it.
+
+    Raises:
+        ArtefactError: the index is missing, damaged, or of an unknown kind or version.
+    """
+    return _open_embedded(folder, files.read_description(folder))
+
+
+def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
+    """Verify every file of the index that ``record`` describes, and open it."""
+    kind = record["kind"]
+    if kind not in _SEGMENT_OPENERS:
+        raise ArtefactError(
+            f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
+        )
+    files.verify_all(folder, record)
+    segment = _SEGMENT_OPENERS[kind](folder, record)
+    return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))
+
+
 @contextmanager
 def activate_on_success(index: Index) -> Iterator[None]:
-    """Make a release of an index within: if that ends well others are told of it, else it is taken away.
+    """Make a release of ``index`` in a ``with`` block: activate the index if the block succeeds, else discard it.
 
-    An embedded index needs neither: it appears and vanishes with the folder of its release.
+    An embedded index needs neither: it appears and disappears with the folder of its release.
+
+    Raises:
+        UnavailableError: the server did not answer in time.
     """
     if isinstance(index, LiveIndex):
         yield
@@ -174,7 +172,7 @@ def activate_on_success(index: Index) -> Iterator[None]:
 
 
 def activate_index(index: Index) -> None:
-    """Tell others that this index serves now: on a server, by the alias.
+    """Point a server's alias to this index; an embedded index needs no activation.
 
     Raises:
         UnavailableError: the server did not answer in time.

@@ -1,29 +1,24 @@
-"""Posting lists: which rows of an index belong to a topic.
+"""The items of an index: ids, vectors and posting lists, validated once on entry.
 
-Legend: n rows · T distinct topics · M pairs of a row and a topic.
+Rows are sorted by id, so ties by the smaller id are ties by row. A posting list has the rows of a topic; its length
+decides whether a topic is scanned or searched with the engine.
 
-They decide how a topic is searched: by their number, not by the hope that a filtered search finds enough. The vectors
-of short lists are copied side by side when they are asked for, and stay there while there is room: a scan of a copy
-takes half the time of one that gathers rows first.
-
-The vectors of an index in the order of their ids, with their posting lists, checked once at the border.
-
-Legend: n items · Q queries · D dimensions. Rows are sorted by id, so that "ties by the smaller id" is "ties by row".
+Legend: n items · T distinct topics · M pairs of a row and a topic · D dimensions.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
 from multitudes.index.protocol import Hits, Topics
 
+_LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 _CACHE_BYTES = 256 * 2**20
 
 
@@ -36,18 +31,18 @@ class Postings:
     row_M: NDArray[np.int32]
 
     def rows(self, topic: int) -> NDArray[np.int32]:
-        """Return the rows of a topic; none where it is not known."""
+        """Return the rows of a topic; empty for an unknown topic."""
         t = int(np.searchsorted(self.topic_T, topic))
-        known = t < len(self.topic_T) and self.topic_T[t] == topic
-        return self.row_M[self.offset[t] : self.offset[t + 1]] if known else self.row_M[:0]
+        is_known = t < len(self.topic_T) and self.topic_T[t] == topic
+        return self.row_M[self.offset[t] : self.offset[t + 1]] if is_known else self.row_M[:0]
 
     def longer_than(self, rows: int) -> list[int]:
-        """Return the topics of more than so many rows."""
+        """Return the topics of more than ``rows`` rows."""
         longer: list[int] = self.topic_T[np.diff(self.offset) > rows].tolist()
         return longer
 
     def topics(self, n: int) -> Topics:
-        """Return the same the other way round: the topics of each of n rows."""
+        """Return the inverse: the topics of each of n rows."""
         topic_M = np.repeat(self.topic_T, np.diff(self.offset))
         order = np.argsort(self.row_M, kind="stable")  # topics ascend within a row
         count_n = np.bincount(self.row_M, minlength=n)
@@ -58,14 +53,14 @@ NO_POSTINGS = Postings(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64),
 
 
 def make_postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
-    """Turn topics of items into rows of topics.
+    """Return the posting lists of items.
 
     Args:
         topics: of n items.
-        row_n: the row that each of those items has in the index.
+        row_n: the row of each of those items in the index.
 
     Raises:
-        DataError: the topics are no integers, not those of n items, or a topic is below 1.
+        DataError: the topics are not integers, not those of n items, or a topic is below 1.
     """
     if topics is None:
         return NO_POSTINGS
@@ -82,74 +77,36 @@ def make_postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
         raise DataError(f"topic {topic_M.min()} is given; topics are numbered from 1, an item without one has none")
     topic_T, t_M = np.unique(topic_M, return_inverse=True)
     n = max(1, int(row_n.max(initial=0)) + 1)
-    # By topic, then by row; a topic that an item names twice is named once.
+    # By topic, then by row; a topic that an item has twice counts once.
     t_M, row_M = np.divmod(np.unique(t_M * n + np.repeat(row_n, np.diff(offset))), n)
     first_T = np.searchsorted(t_M, np.arange(len(topic_T) + 1))
     return Postings(topic_T, first_T.astype(np.int64), row_M.astype(np.int32))
 
 
-def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], chosen: NDArray[np.int64]) -> Topics:
-    """Return the topics of some rows of a table of topics, in the order of ``chosen``."""
-    first = offset[chosen]
-    length = offset[chosen + 1] - first
+def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], rows: NDArray[np.int64]) -> Topics:
+    """Return the topics of some rows of a table of topics, in the order of ``rows``."""
+    first = offset[rows]
+    length = offset[rows + 1] - first
     end = np.cumsum(length)
-    place = np.arange(end[-1] if len(end) else 0) + np.repeat(first - (end - length), length)
-    return Topics(np.concatenate([[0], end]).astype(np.int64), np.asarray(topic[place], dtype=np.int64))
+    position = np.arange(end[-1] if len(end) else 0) + np.repeat(first - (end - length), length)
+    return Topics(np.concatenate([[0], end]).astype(np.int64), np.asarray(topic[position], dtype=np.int64))
 
 
-def save_postings(folder: Path, lists: Postings) -> None:
-    """Write the lists beside the vectors."""
-    np.save(folder / "topics.npy", lists.topic_T, allow_pickle=False)
-    np.save(folder / "topic_offset.npy", lists.offset, allow_pickle=False)
-    np.save(folder / "topic_row.npy", lists.row_M, allow_pickle=False)
+def cache_by_topic(
+    function: Callable[[int], NDArray[Any]], max_bytes: int = _CACHE_BYTES
+) -> Callable[[int], NDArray[Any]]:
+    """Cache the arrays of recently used topics, up to ``max_bytes``. Safe in threads.
 
-
-def load_postings(folder: Path) -> Postings:
-    """Open the lists of a verified folder; the rows stay on disk until they are read."""
-    return Postings(
-        np.load(folder / "topics.npy", allow_pickle=False),
-        np.load(folder / "topic_offset.npy", allow_pickle=False),
-        np.load(folder / "topic_row.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray),
-    )
-
-
-class TopicCache:
-    """What was made for topics used lately, within a budget of bytes; the rest is made again. Safe in threads."""
-
-    def __init__(self, make: Callable[[int], NDArray[Any]], budget: int = _CACHE_BYTES) -> None:
-        self._make = make
-        self._budget = budget
-        self._bytes = 0
-        self._entries: OrderedDict[int, NDArray[Any]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, topic: int) -> NDArray[Any]:
-        """Return what belongs to a topic."""
-        with self._lock:
-            kept = self._entries.get(topic)
-            if kept is not None:
-                self._entries.move_to_end(topic)
-                return kept
-        made = self._make(topic)  # outside the lock: two threads may both make it, and both are right
-        if made.nbytes <= self._budget:
-            self._store(topic, made)
-        return made
-
-    def _store(self, topic: int, made: NDArray[Any]) -> None:
-        with self._lock:
-            if topic not in self._entries:
-                self._bytes += made.nbytes
-            self._entries[topic] = made
-            while self._bytes > self._budget:
-                self._bytes -= self._entries.popitem(last=False)[1].nbytes
-
-
-_LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
+    A scan of contiguous vectors takes half the time of one that gathers rows first.
+    """
+    cache: LRUCache[int, NDArray[Any]] = LRUCache(max_bytes, getsizeof=lambda array: array.nbytes)
+    wrapper: Callable[[int], NDArray[Any]] = cached(cache, key=lambda topic: topic, lock=Lock())(function)
+    return wrapper
 
 
 @dataclass(frozen=True)
 class ItemTable:
-    """Sorted ids, their vectors and topics. Built by ``make_item_table``; a loaded index has it from verified files."""
+    """Sorted ids with their vectors and topics, made by ``make_item_table`` or loaded from verified files."""
 
     ids: NDArray[np.int64]
     vectors_nD: NDArray[np.float32]
@@ -168,27 +125,27 @@ class ItemTable:
         """Return the vectors of ``ids``.
 
         Raises:
-            UsageError: an id is not held.
-            DataError: the ids are no integers.
+            UsageError: an id is not in the table.
+            DataError: the ids are not integers.
         """
         id_n = check_ids(ids)
-        row, held = find_rows(self.ids, id_n)
-        if not held.all():
-            raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
+        row, is_held = find_rows(self.ids, id_n)
+        if not is_held.all():
+            raise UsageError(f"id {id_n[~is_held][0]} is not in the index of {len(self)} items")
         return self.vectors_at(row)
 
     def vectors_at(self, row: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Return the vectors of some rows, in any shape; −1 is the last. Indexing does the same in twice the time."""
+        """Return the vectors of rows, in any shape; −1 is the last row. Indexing with ``[]`` takes twice the time."""
         return self.vectors_nD.take(row, axis=0)
 
     def rows_of_ids(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those ids that are held, ascending, once each."""
-        row, held = find_rows(self.ids, ids)
-        row = row[held]
+        """Return the rows of those ids that are in the table, ascending and distinct."""
+        row, is_held = find_rows(self.ids, ids)
+        row = row[is_held]
         return row if (row[1:] > row[:-1]).all() else np.unique(row)
 
     def rows_to_ids(self, hits: Hits) -> Hits:
-        """Put the ids in the place of the rows that were found."""
+        """Replace the rows in ``hits`` by their ids, in place."""
         found_QN = hits.id_QN >= 0
         hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
         return hits
@@ -198,22 +155,22 @@ class ItemTable:
         return self.ids[self.postings.rows(topic)]
 
     def topic_vectors(self, topic: int) -> NDArray[np.float32]:
-        """Return the vectors of a topic, in the order of ``items_of``, side by side in memory."""
+        """Return a contiguous copy of the vectors of a topic, in the order of ``items_of``."""
         return self.vectors_at(self.postings.rows(topic))
 
     def topic_mask(self, topic: int) -> NDArray[np.bool_]:
-        """Say of each row whether it belongs to a topic."""
+        """Return for each row whether it belongs to a topic."""
         mask_n = np.zeros(len(self), dtype=np.bool_)
         mask_n[self.postings.rows(topic)] = True
         return mask_n
 
 
 def make_item_table(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> ItemTable:
-    """Return the rows of an index, sorted by id; ``topics`` are in the order of ``ids`` as given.
+    """Return the table of items, sorted by id; ``topics`` are in the order of ``ids`` as given.
 
     Raises:
-        DataError: no vectors, not finite after the cast to float32, so long that a score could overflow, ids that are
-            no integers, repeated, or of another number than the vectors or the topics.
+        DataError: there are no vectors, a vector is not finite as float32 or so long that a score could overflow, or
+            ids are not integers, repeated, or of another number than the vectors or the topics.
     """
     id_n = check_ids(ids)
     vectors_nD = as_float32(vectors, "an item")
@@ -233,7 +190,7 @@ def check_ids(ids: ArrayLike) -> NDArray[np.int64]:
     """Return ids as int64.
 
     Raises:
-        DataError: they are no integers, or too large for 64 bits with a sign.
+        DataError: they are not integers, or do not fit int64.
     """
     id_n = np.asarray(ids)
     if id_n.dtype.kind not in "iu" or id_n.ndim != 1:
@@ -244,10 +201,10 @@ def check_ids(ids: ArrayLike) -> NDArray[np.int64]:
 
 
 def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
-    """Return vectors as a contiguous float32 matrix; the check comes after the cast, since 1e39 becomes infinite there.
+    """Return vectors as a contiguous float32 matrix. It is checked after the cast, which turns 1e39 into infinity.
 
     Raises:
-        DataError: not numbers, not a matrix, or a value is not finite or too long for a float32 inner product.
+        DataError: not numbers, not a matrix, or a value is not finite or too large for a float32 inner product.
     """
     given = np.asarray(vectors)
     if given.dtype.kind not in "fiu":
@@ -256,25 +213,25 @@ def as_float32(vectors: ArrayLike, what: str) -> NDArray[np.float32]:
         matrix = np.ascontiguousarray(given, dtype=np.float32)
     if matrix.ndim != 2:
         raise DataError(f"vectors have the shape {matrix.shape}; expected a matrix with one row for each vector")
-    wrong = np.flatnonzero(~are_valid_vectors(matrix))
-    if len(wrong):
-        raise DataError(f"the vector of {what} (row {wrong[0]} of {len(matrix)}) is not finite or longer than 1e19")
+    invalid = np.flatnonzero(~are_valid_vectors(matrix))
+    if len(invalid):
+        raise DataError(f"the vector of {what} (row {invalid[0]} of {len(matrix)}) is not finite or longer than 1e19")
     return matrix
 
 
 def are_valid_vectors(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Say of each row whether it is finite and at most 1e19 long, as vectors of an index must be."""
-    # The squared length of both sides bounds every inner product, so no score can overflow into infinity.
+    """Return for each row whether it is finite and at most 1e19 long, as vectors of an index must be."""
+    # The squared lengths of both sides bound every inner product, so no score can overflow into infinity.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.vecdot(matrix_nD, matrix_nD) <= _LARGEST_SCORE)
 
 
 def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the row of each wanted id in the sorted ``ids``, and whether it is there at all."""
+    """Return the row of each wanted id in the sorted ``ids``, and whether it is there."""
     if len(ids) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
     first, last = int(ids[0]), int(ids[-1])
-    if last - first == len(ids) - 1:  # without gaps, as item numbers are: no search needed
+    if last - first == len(ids) - 1:  # no gaps, as with item numbers: no search needed
         row = np.minimum(np.maximum(wanted, first), last) - first
     else:
         row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)

@@ -1,11 +1,14 @@
-"""The seam between retrieval and nearest-neighbour engines: what every index promises.
+"""What every index promises: the seam between retrieval and nearest-neighbour engines.
+
+``tests/index/test_contract.py`` holds every implementation to this:
+
+* Results are best first, with ties by the smaller id. The score is the inner product.
+* A search returns as many results as asked for, if the index holds that many after exclusion and topic; never an
+  excluded id, and never an item of another topic.
+* A query gets the same answer alone and in a batch.
+* The recall is the one that ``info()`` states, with and without filters.
 
 Legend: Q queries · N results asked for · D dimensions · n items held.
-
-The promise, tested on every implementation by ``tests/index/test_contract.py``: best first, ties by the smaller id; as
-many as asked for whenever the index holds them after exclusion and topic; never a hole, never an excluded id, never an
-item of another topic; equal answers for a query alone and in a batch; the recall that ``info()`` states, with filters
-as without. The score is the inner product.
 """
 
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NO_ID = -1  # fills a row of Hits beyond its count
-ANY_TOPIC = 0  # in place of a topic: all items; topics are numbered from 1
+ANY_TOPIC = 0  # as a topic: all items; topics are numbered from 1
 
 
 class Topics(NamedTuple):
@@ -27,34 +30,34 @@ class Topics(NamedTuple):
 
     @classmethod
     def from_counts(cls, length_n: NDArray[np.int64], topic: NDArray[np.int64]) -> "Topics":
-        """Return the topics of items that have so many each, named one after the other."""
+        """Return the topics of items with ``length_n`` topics each, given one item after the other."""
         return cls(np.concatenate([[0], np.cumsum(length_n)]).astype(np.int64), topic)
 
 
 class Hits(NamedTuple):
-    """What Q queries found, best first. A row that found fewer than N ends in ``NO_ID`` and minus infinity."""
+    """The results of Q queries, best first. A row with fewer than N results ends in ``NO_ID`` and minus infinity."""
 
     id_QN: NDArray[np.int64]
     score_QN: NDArray[np.float32]
     count_Q: NDArray[np.int64]
-    log_sum_Q: NDArray[np.float32] | None = None  # where it was asked for: log Σ exp(score); NaN: not known
+    log_sum_Q: NDArray[np.float32] | None = None  # log Σ exp(score) if requested; NaN: unknown
 
     def ids(self, query: int) -> NDArray[np.int64]:
-        """Return the ids that one query found, without the fill."""
+        """Return the ids that a query found, without the fill."""
         return self.id_QN[query, : self.count_Q[query]]
 
     def scores(self, query: int) -> NDArray[np.float32]:
         """Return the scores of ``ids(query)``."""
         return self.score_QN[query, : self.count_Q[query]]
 
-    def select(self, chosen: slice | NDArray[np.int64]) -> "Hits":
-        """Return what some of the queries found."""
-        log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[chosen]
-        return Hits(self.id_QN[chosen], self.score_QN[chosen], self.count_Q[chosen], log_sum_Q)
+    def select(self, queries: slice | NDArray[np.int64]) -> "Hits":
+        """Return the hits of some of the queries."""
+        log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[queries]
+        return Hits(self.id_QN[queries], self.score_QN[queries], self.count_Q[queries], log_sum_Q)
 
 
 class Searchable(Protocol):
-    """Holds vectors under int64 ids and finds those of the largest inner product."""
+    """Holds vectors under int64 ids, and finds those with the largest inner product."""
 
     def search(
         self,
@@ -68,14 +71,18 @@ class Searchable(Protocol):
         """Find the best ids of each query.
 
         Args:
-            query_QD: the queries; the vectors of a request go in one call.
-            limit: N, how many ids: for all queries, or one number for each (Q,). Hits are as wide as the largest.
-            excluded: one array of ids for each query that must not come back. Ids that the index does not hold are
-                ignored; the same array may serve several queries.
-            topic_Q: one topic for each query, to which its items are restricted; ``ANY_TOPIC``: all items. A topic that
-                the index does not know has no items.
-            log_sums: ask for ``log_sum_Q``, over all items of the query's topic, also the excluded ones; an index that
-                does not compute every score of a query says NaN.
+            query_QD: the queries. Pass all vectors of a request in one call.
+            limit: N, the number of results: for all queries, or one number for each (Q,). Hits are as wide as the
+                largest.
+            excluded: for each query an array of ids that must not be returned. Ids that the index does not hold are
+                ignored; several queries may share one array.
+            topic_Q: for each query the topic to which its items are restricted; ``ANY_TOPIC``: all items. An unknown
+                topic has no items.
+            log_sums: whether to return ``log_sum_Q``, over all items of the query's topic including the excluded ones.
+                It is NaN if the index does not compute every score of a query.
+
+        Returns:
+            The hits of each query (Q, N).
 
         Raises:
             UsageError: the queries have another width than the index, or ``limit``, ``excluded`` or ``topic_Q`` another
@@ -98,7 +105,7 @@ class Searchable(Protocol):
         ...
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending; none where the topic is not known."""
+        """Return the ids of a topic, ascending; empty for an unknown topic."""
         ...
 
     def __len__(self) -> int:
@@ -106,7 +113,7 @@ class Searchable(Protocol):
         ...
 
     def info(self) -> dict[str, Any]:
-        """Describe the index for people and manifests: kind, items, dimension, and what was tuned on what."""
+        """Describe the index for people and manifests: kind, items, dimension, and how it was tuned."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -115,42 +122,52 @@ class Searchable(Protocol):
 
 
 class Index(Searchable, Protocol):
-    """What can be searched, and whose items come and go."""
+    """A searchable index to which items can be added and from which they can be removed."""
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
-        """Add items, or replace those that are held already. The next search sees them, all of them or none.
+        """Add items, or replace those that the index holds already. The next search sees all of them or none.
+
+        Args:
+            ids: integers, distinct (n).
+            vectors: one row for each id (n, D).
+            topics: of the items, in the order of ``ids``; None: the items have no topics.
 
         Raises:
-            DataError: as in a build: not finite, another width, ids repeated or no integers. Nothing is added then.
+            DataError: a vector is not finite or has another width, or ids are repeated or not integers. Nothing is
+                added then.
         """
         ...
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove items. The next search does not find them.
 
+        Args:
+            ids: of items that the index holds.
+
         Raises:
-            UsageError: an id is not held. Nothing is removed then.
+            UsageError: the index does not hold an id. Nothing is removed then.
         """
         ...
 
 
 class Segment(Searchable, Protocol):
-    """An index that never changes: all of ``Index`` but ``add`` and ``remove``."""
+    """An index that never changes: everything of ``Index`` but ``add`` and ``remove``."""
 
     def topics(self) -> Topics:
         """Return the topics of every item, in the order of ``ids()``."""
         ...
 
     def without(self, ids: NDArray[np.int64]) -> Searchable:
-        """Return the segment for searches that find none of some items, which are looked up once.
+        """Return a view whose searches do not find some items; they are looked up once, not in each search.
 
-        Sums are still those of all items; ``ids`` ascend.
+        Args:
+            ids: ascending. ``log_sum_Q`` of the view still includes these items.
         """
         ...
 
 
 class Items(NamedTuple):
-    """Items as a build takes them."""
+    """Items as an index is built from them."""
 
     ids: NDArray[np.int64]
     vectors_nD: NDArray[np.float32]

@@ -1,6 +1,6 @@
-"""What is asked of an index, checked once at the border, and answered topic by topic.
+"""The arguments of a search, validated once on entry, and split into queries that can be searched together.
 
-Legend: Q queries · N results asked for · D dimensions.
+Legend: Q queries · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ from multitudes.index.item_table import ItemTable, as_float32
 from multitudes.index.protocol import ANY_TOPIC, Hits
 
 Key = TypeVar("Key")
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 class SearchRequest(NamedTuple):
-    """Q queries with what is asked of each; see ``Index.search``."""
+    """Q queries with their arguments; see ``Searchable.search``."""
 
     query_QD: NDArray[np.float32]
     limit_Q: NDArray[np.int64]
@@ -33,22 +33,22 @@ class SearchRequest(NamedTuple):
         """The largest limit."""
         return int(self.limit_Q.max(initial=0))
 
-    def select(self, where: NDArray[np.int64]) -> "SearchRequest":
-        """Return what is asked of some of the queries."""
+    def select(self, queries: NDArray[np.int64]) -> "SearchRequest":
+        """Return the request of some of the queries."""
         return SearchRequest(
-            self.query_QD[where],
-            self.limit_Q[where],
-            None if self.excluded is None else [self.excluded[q] for q in where.tolist()],
-            None if self.topic_Q is None else self.topic_Q[where],
+            self.query_QD[queries],
+            self.limit_Q[queries],
+            None if self.excluded is None else [self.excluded[q] for q in queries.tolist()],
+            None if self.topic_Q is None else self.topic_Q[queries],
             self.log_sums,
         )
 
-    def with_row_exclusions(self, rows: ItemTable) -> "SearchRequest":
-        """Return the request with the rows of what it excludes, ascending, in the place of their ids."""
-        return self if self.excluded is None else self._replace(excluded=map_distinct(self.excluded, rows.rows_of_ids))
+    def with_row_exclusions(self, table: ItemTable) -> "SearchRequest":
+        """Return the request with the rows of the excluded ids, ascending, in place of the ids."""
+        return self if self.excluded is None else self._replace(excluded=map_distinct(self.excluded, table.rows_of_ids))
 
     def exclude_also(self, ids: NDArray[np.int64]) -> "SearchRequest":
-        """Return the request with some ids more that must not come back."""
+        """Return the request with further ids excluded for every query."""
         if len(ids) == 0:
             return self
         if self.excluded is None:
@@ -71,11 +71,11 @@ def check_request(
     dimension: int,
     items: int,
 ) -> SearchRequest:
-    """Return a request that fits an index of ``items`` vectors of width ``dimension``.
+    """Return a valid request for an index of ``items`` vectors of ``dimension`` dimensions.
 
     Raises:
-        UsageError: the queries have another width than the index, something has another length than the queries, or
-            an exclusion is no row of integers.
+        UsageError: the queries have another width than the index, another argument has another length than the
+            queries, or an exclusion is not a row of integers.
         DataError: a query is not finite.
     """
     query_QD = as_float32(query_QD, "a query")
@@ -95,29 +95,16 @@ def check_request(
 
 
 def _check_exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
-    """Return each exclusion as int64; what is int64 already stays the array that it is.
+    """Return each exclusion as int64; an int64 array stays the same object.
 
     Raises:
-        UsageError: an exclusion is no row of integers: float ids name other items beyond 2^53.
+        UsageError: an exclusion is not a row of integers: beyond 2^53, float ids mean other items.
     """
     if excluded is None:
         return None
     return [
         a if isinstance(a, np.ndarray) and a.dtype == np.int64 and a.ndim == 1 else _check_integers(a) for a in excluded
     ]
-
-
-def map_distinct(arrays: Sequence[NDArray[np.int64]], make: Callable[[NDArray[np.int64]], Made]) -> list[Made]:
-    """Return what each array becomes; one that serves several queries becomes one, so that its cost stays shared."""
-    distinct = {id(array): array for array in arrays}
-    made = {key: make(array) for key, array in distinct.items()}
-    return [made[id(array)] for array in arrays]
-
-
-def identity_runs(values: Sequence[Made]) -> list[tuple[Made, slice]]:
-    """Return successive values that are one object, as all that one user excludes is, and where they stand."""
-    starts = [q for q in range(len(values)) if q == 0 or values[q] is not values[q - 1]]
-    return [(values[a], slice(a, b)) for a, b in pairwise([*starts, len(values)])]
 
 
 def _check_integers(ids: ArrayLike) -> NDArray[np.int64]:
@@ -136,23 +123,39 @@ def _one_per_query(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArr
     return number_Q.astype(np.int64) if number_Q.ndim else np.full(n, number_Q, dtype=np.int64)
 
 
-def search_by_topic(request: SearchRequest, answer: Callable[[int, SearchRequest], Hits]) -> Hits:
-    """Answer a request topic by topic; ``answer`` gets a topic and the queries that it restricts."""
+def map_distinct(arrays: Sequence[NDArray[np.int64]], function: Callable[[NDArray[np.int64]], T]) -> list[T]:
+    """Apply a function to each array, once per distinct object: queries of one user share their exclusion."""
+    distinct = {id(array): array for array in arrays}
+    results = {key: function(array) for key, array in distinct.items()}
+    return [results[id(array)] for array in arrays]
+
+
+def identity_runs(values: Sequence[T]) -> list[tuple[T, slice]]:
+    """Return each run of successive values that are the same object, with its positions."""
+    starts = [q for q in range(len(values)) if q == 0 or values[q] is not values[q - 1]]
+    return [(values[a], slice(a, b)) for a, b in pairwise([*starts, len(values)])]
+
+
+def search_by_topic(request: SearchRequest, search: Callable[[int, SearchRequest], Hits]) -> Hits:
+    """Search topic by topic; ``search`` gets a topic and the request of its queries."""
     if len(request.query_QD) == 0:
         return empty_hits(0, request.max_limit, request.log_sums)
     if request.topic_Q is None:
-        return answer(ANY_TOPIC, request)
+        return search(ANY_TOPIC, request)
     topic_Q = request.topic_Q
-    return search_in_groups(request, [(t, np.flatnonzero(topic_Q == t)) for t in sorted(set(topic_Q.tolist()))], answer)
+    groups = [(topic, np.flatnonzero(topic_Q == topic)) for topic in sorted(set(topic_Q.tolist()))]
+    return search_in_groups(request, groups, search)
 
 
 def search_in_groups(
-    request: SearchRequest, parts: Sequence[tuple[Key, NDArray[np.int64]]], answer: Callable[[Key, SearchRequest], Hits]
+    request: SearchRequest,
+    groups: Sequence[tuple[Key, NDArray[np.int64]]],
+    search: Callable[[Key, SearchRequest], Hits],
 ) -> Hits:
-    """Answer a request in parts, each of which has a key and the queries that share it."""
-    if len(parts) == 1:
-        return answer(parts[0][0], request)
+    """Search groups of queries; a group is a key and the queries that share it."""
+    if len(groups) == 1:
+        return search(groups[0][0], request)
     hits = empty_hits(len(request.query_QD), request.max_limit, request.log_sums)
-    for key, where in parts:
-        write_hits(hits, where, answer(key, request.select(where)))
+    for key, queries in groups:
+        write_hits(hits, queries, search(key, request.select(queries)))
     return hits

@@ -1,20 +1,16 @@
-"""The exact search: every inner product, then the best few of each row.
+"""Exact search: compute every inner product, then select the best of each query.
 
-Legend: Q queries · n items · D dimensions · N results · G groups of a row.
+``scan`` is for a request: it takes a few queries through all items. Measured at n = 10,000, D = 64, N = 100 on one
+core: 24 µs a query, 15 of them for the product; ``faiss.knn`` takes 78 µs and ``argpartition`` 93 µs for the same
+answer, because they select among all n scores. Here the maxima of G groups give a bound that at least N scores reach,
+and only the scores above it are sorted. Computing their scores so that they do not depend on their position
+(``paired_inner_products``) costs 10 µs more.
 
-Measured at n = 10,000, D = 64, N = 100 on one core: 24 µs a query, of which 15 are the product; ``faiss.knn`` takes
-78 µs and ``argpartition`` 93 µs for the same answer, because they select among all n scores. Here the maxima of G
-groups give a bound that at least N scores reach, and only those few are sorted; that their scores are the same to the
-last bit wherever they stand (``paired_inner_products``) costs some 10 µs more.
+``scan_in_blocks`` is for the exact answer of hundreds of queries: it reads each item once for all queries, and holds a
+block of scores and the candidates so far. (1 M × 64, 256 queries of 10,000 results on one core: 4.1 s with ``scan``,
+2.1 s with ``scan_in_blocks``, and the same answer to the last bit.)
 
-The exact answer of many queries at once: all of them against a block of items, and on to the next block.
-
-``scan`` takes a query, or a few, through all items, which a request of one user wants. What is measured against the
-exact answer of hundreds wants the other order: each item is read once, for all queries, and what is held besides is a
-block of scores and what may still be among the best. (1 M × 64, 256 queries of 10,000 results on one core: 4.1 s
-by ``scan``, 2.1 s here, with the same answer to the last bit.)
-
-Legend: Q queries · n items · D dimensions · N results.
+Legend: Q queries · n items · D dimensions · N results · G groups of a row · E excluded items · R pairs.
 """
 
 from collections.abc import Sequence
@@ -31,7 +27,9 @@ from multitudes.progress import Progress, silent
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
 _GROUPS_PER_RESULT = 4
 _FEW_QUERIES = 16
-_ROUNDING_STEPS = 4  # of a sum of D products, as a rule below √D times the precision of the scores
+_ROUNDING_STEPS = 4  # the rounding error of D products is usually below √D times the precision of the scores
+_BLOCK = 16_384  # items at once
+_BUFFER_FACTOR = 4  # candidates are pruned when there are this many times the limit
 
 Scores = TypeVar("Scores", np.float32, NDArray[np.float32])
 
@@ -44,34 +42,34 @@ def scan(
     excluded: Sequence[NDArray[np.int64]] | None = None,
     log_sums: bool = False,
 ) -> Hits:
-    """Return the best of the items ``ids`` for each query, as ``Index.search`` promises.
+    """Return the best of the items ``ids`` for each query, with the guarantees of ``Searchable.search``.
 
-    Where something is excluded, ids are rows or other numbers from zero on; those that a query excludes ascend.
+    With ``excluded``, ids must be rows or other numbers from zero on, and the excluded ids of each query ascend.
     """
     limit_Q = np.clip(np.broadcast_to(limit, len(query_QD)), 0, len(ids))
     width = int(limit_Q.max(initial=0))
     if len(ids) == 0 or len(query_QD) == 0:
         return empty_hits(len(query_QD), width, log_sums)
-    rows = max(1, _CHUNK_BYTES // (4 * len(ids)))
-    parts = []
-    for start in range(0, len(query_QD), rows):
-        score_Qn = inner_products(query_QD[start : start + rows], vectors_nD)
+    step = max(1, _CHUNK_BYTES // (4 * len(ids)))
+    chunks = []
+    for start in range(0, len(query_QD), step):
+        queries = slice(start, start + step)
+        score_Qn = inner_products(query_QD[queries], vectors_nD)
         log_sum_Q = log_sum_exp(score_Qn) if log_sums else None
         if excluded is None:
             query, row = _candidates(score_Qn, width, query_QD.shape[1])
         else:
-            some = slice(start, start + rows)
-            query, row = _candidates_not_excluded(score_Qn, ids, limit_Q[some], excluded[some], query_QD.shape[1])
+            query, row = _candidates_not_excluded(score_Qn, ids, limit_Q[queries], excluded[queries], query_QD.shape[1])
         scores = paired_inner_products(query_QD[start + query], vectors_nD.take(row, axis=0))
-        parts.append(rank_candidates(len(score_Qn), query, ids[row], scores, width)._replace(log_sum_Q=log_sum_Q))
-    return truncate_hits(concatenate_hits(parts), limit_Q)
+        chunks.append(rank_candidates(len(score_Qn), query, ids[row], scores, width)._replace(log_sum_Q=log_sum_Q))
+    return truncate_hits(concatenate_hits(chunks), limit_Q)
 
 
 def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return every inner product (Q, n).
 
-    BLAS rearranges the matrix on the right before it multiplies. For the vectors of one user that costs more than the
-    product, so the few stand on the right then: half the time at Q = 5, n = 10,000.
+    BLAS rearranges the right matrix before it multiplies. For a few queries that costs more than the product, so then
+    they are the right matrix: half the time at Q = 5, n = 10,000.
     """
     if 1 < len(query_QD) <= _FEW_QUERIES:
         return np.ascontiguousarray((vectors_nD @ query_QD.T).T)
@@ -79,28 +77,28 @@ def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32
 
 
 def paired_inner_products(query_RD: NDArray[np.float32], vectors_RD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the inner product of each of R pairs (any shapes that fit), the same to the last bit wherever it stands.
+    """Return the inner products of R pairs (any shapes that fit); each is the same to the last bit at every position.
 
-    The sums of BLAS are rounded otherwise for other shapes and places: a query would not get the same answer alone and
-    in a batch, and copies of one vector would not tie. So the answers of every index are ranked by these products.
+    BLAS rounds differently for other shapes and positions: a query would not get the same answer alone and in a batch,
+    and copies of one vector would not tie. So every index ranks its results by these products.
     """
     return np.asarray(np.vecdot(query_RD, vectors_RD))
 
 
 def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return log Σ exp(score) of each row; minus infinity where no score is finite."""
+    """Return log Σ exp(score) of each row; minus infinity if no score is finite."""
     largest_Q1 = score_Qn.max(axis=1, keepdims=True, initial=np.finfo(np.float32).min)
-    part_Qn = score_Qn - largest_Q1
-    np.exp(part_Qn, out=part_Qn)
-    with np.errstate(divide="ignore"):  # nothing finite: the log of zero
-        return np.asarray(np.log(part_Qn.sum(axis=1)) + largest_Q1[:, 0])
+    exp_Qn = score_Qn - largest_Q1
+    np.exp(exp_Qn, out=exp_Qn)
+    with np.errstate(divide="ignore"):  # no finite score: the log of zero
+        return np.asarray(np.log(exp_Qn.sum(axis=1)) + largest_Q1[:, 0])
 
 
 def mask_excluded(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
     """Set the scores of each query's excluded ids to minus infinity, in place; ``ids`` are those of the columns."""
     query = np.repeat(np.arange(len(excluded)), [len(array) for array in excluded])
-    row, held = find_rows(ids, np.concatenate(excluded))
-    score_Qn[query[held], row[held]] = -np.inf
+    row, is_held = find_rows(ids, np.concatenate(excluded))
+    score_Qn[query[is_held], row[is_held]] = -np.inf
 
 
 def _candidates(
@@ -110,7 +108,7 @@ def _candidates(
     if limit == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     bound_Q = _score_bound(score_Qn, limit, dimension)
-    # Every row has at least `limit` scores that reach its bound, unless the exclusion left fewer.
+    # In every row at least `limit` scores reach its bound, unless the exclusion left fewer.
     flat = np.flatnonzero((score_Qn >= bound_Q[:, None]) & (score_Qn > -np.inf))
     return np.divmod(flat, score_Qn.shape[1])
 
@@ -122,52 +120,48 @@ def _candidates_not_excluded(
     excluded: Sequence[NDArray[np.int64]],
     dimension: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return candidates that are not excluded; scores of queries that exclude many of their best are overwritten.
+    """Return the candidates that are not excluded; overwrites the scores of queries that exclude many of their best.
 
-    To look a few candidates up among what is excluded takes a seventh of looking that up among the items.
+    Looking up a few candidates in the exclusions takes a seventh of the time of looking up the exclusions in the items.
     """
     key_E = pair_keys(np.repeat(np.arange(len(excluded)), [len(array) for array in excluded]), np.concatenate(excluded))
     twice = min(2 * int(limit_Q.max()), len(ids))
 
-    def left() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def remaining() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         query, row = _candidates(score_Qn, twice, dimension)
-        _, out = find_rows(key_E, pair_keys(query, ids[row]))
-        return query[~out], row[~out]
+        _, is_excluded = find_rows(key_E, pair_keys(query, ids[row]))
+        return query[~is_excluded], row[~is_excluded]
 
-    query, row = left()
+    query, row = remaining()
     short_Q = np.bincount(query, minlength=len(limit_Q)) < limit_Q
     if twice == len(ids) or not short_Q.any():
         return query, row
     mask_excluded(
         score_Qn, ids, [array if short else array[:0] for array, short in zip(excluded, short_Q, strict=True)]
     )
-    return left()
+    return remaining()
 
 
 def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a number for each pair of a query and an id, in their order; ids are below 2^40."""
+    """Return a number for each pair of a query and an id, ordered as the pairs; ids are below 2^40."""
     return query << 40 | ids
 
 
 def _score_bound(score_Qn: NDArray[np.float32], limit: int, dimension: int) -> NDArray[np.float32]:
-    """Return for each row a bound that its best ``limit`` scores reach however they are rounded, and few others do."""
+    """Return for each row a bound that its best ``limit`` scores reach despite rounding, and few others do."""
     groups = limit * _GROUPS_PER_RESULT
     size = score_Qn.shape[1] // groups
-    # The largest of each group: `limit` of them reach the bound, hence at least `limit` scores do.
+    # The maxima of `limit` groups reach the bound, so at least `limit` scores do.
     score_QG = score_Qn[:, : size * groups].reshape(-1, size, groups).max(axis=1) if size > 1 else score_Qn
-    place = score_QG.shape[1] - limit
-    part_QG = np.partition(score_QG, place, axis=1)
-    bound_Q, largest_Q = part_QG[:, place], part_QG[:, place:].max(axis=1)
+    first = score_QG.shape[1] - limit
+    partitioned_QG = np.partition(score_QG, first, axis=1)
+    bound_Q, largest_Q = partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
     return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
 
 
 def subtract_rounding(bound: Scores, largest: Scores, dimension: int) -> Scores:
-    """Return what scores that reach a bound reach however they are rounded; the ``largest`` of them rounds most."""
+    """Return a bound lowered by the largest rounding error; the score ``largest`` has the largest error."""
     return bound - np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
-
-
-_BLOCK = 16_384  # items at once
-_BUFFER_FACTOR = 4  # times as many rows as are wanted are held before the worst are dropped
 
 
 def scan_in_blocks(
@@ -177,19 +171,19 @@ def scan_in_blocks(
     limit: int,
     progress: Progress = silent,
 ) -> Hits:
-    """Return the best of the items ``ids`` (ascending) for each query, as ``scan`` does; told after each block."""
+    """Return the best of the items ``ids`` (ascending) for each query, as ``scan`` does; for many queries."""
     limit = min(limit, len(ids))
     hits = empty_hits(len(query_QD), limit)
     if limit == 0:
         return hits
-    best = [_TopCandidates(limit, query_QD.shape[1]) for _ in query_QD]
+    candidates = [_TopCandidates(limit, query_QD.shape[1]) for _ in query_QD]
     for start in range(0, len(ids), _BLOCK):
         score_Qn = inner_products(query_QD, vectors_nD[start : start + _BLOCK])
-        for one, score_n in zip(best, score_Qn, strict=True):
-            one.add_block(score_n, start)
+        for top, score_n in zip(candidates, score_Qn, strict=True):
+            top.add_block(score_n, start)
         progress(min(start + _BLOCK, len(ids)), len(ids), "items compared")
-    for query, one in enumerate(best):
-        row = one.prune()
+    for query, top in enumerate(candidates):
+        row = top.prune()
         score = paired_inner_products(query_QD[query], vectors_nD[row])
         order_N = np.argsort(-score, kind="stable")[:limit]
         hits.id_QN[query], hits.score_QN[query] = ids[row[order_N]], score[order_N]
@@ -197,29 +191,29 @@ def scan_in_blocks(
 
 
 class _TopCandidates:
-    """The rows that may be among the best of one query, however their scores are rounded."""
+    """The rows that may be among the best of one query, allowing for rounding."""
 
     def __init__(self, limit: int, dimension: int) -> None:
         self._limit, self._dimension, self._capacity = limit, dimension, _BUFFER_FACTOR * limit
         self._row, self._score = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
-        self._held = 0
-        self._bound = np.float32(-np.inf)  # a lower score is not among the best
+        self._size = 0
+        self._bound = np.float32(-np.inf)  # lower scores are not among the best
 
     def add_block(self, score_n: NDArray[np.float32], start: int) -> None:
-        """Add those of a block, whose first row is ``start``, that reach the bound."""
+        """Add the scores that reach the bound, of a block whose first row is ``start``."""
         row = np.flatnonzero(score_n >= self._bound)
         self._row.append(row + start)
         self._score.append(score_n[row])
-        self._held += len(row)
-        if self._held > self._capacity:
+        self._size += len(row)
+        if self._size > self._capacity:
             self.prune()
 
     def prune(self) -> NDArray[np.int64]:
-        """Return the rows, ascending, after those are dropped that fell behind."""
+        """Raise the bound, drop the rows below it, and return the remaining rows, ascending."""
         row, score = np.concatenate(self._row), np.concatenate(self._score)
-        part = np.partition(score, len(score) - self._limit)[-self._limit :]
-        self._bound = subtract_rounding(part[0], np.abs(part).max(), self._dimension)
-        among = score >= self._bound
-        self._row, self._score, self._held = [row[among]], [score[among]], int(among.sum())
-        self._capacity = max(self._capacity, 2 * self._held)  # many may be equal
+        best = np.partition(score, len(score) - self._limit)[-self._limit :]
+        self._bound = subtract_rounding(best[0], np.abs(best).max(), self._dimension)
+        reaches = score >= self._bound
+        self._row, self._score, self._size = [row[reaches]], [score[reaches]], int(reaches.sum())
+        self._capacity = max(self._capacity, 2 * self._size)  # many scores may be equal
         return self._row[0]

@@ -1,259 +1,158 @@
-"""How hard an approximate engine has to try for so many results: measured when it is built, depth by depth.
+"""Tune an approximate engine: find the least effort for each depth at which its recall reaches the target.
+
+Few results need little effort and many need much, so a request that divides its limit among many vectors pays less for
+each. The effort of a depth is the least whose recall reaches the target with 95 % confidence on half of the queries.
+The other half measures the recall of the result. No query is an item of the index.
 
 Legend: Q queries · n items · D dimensions · M proposals.
-
-Few results need little effort and many need much, so a request that divides its places among many vectors pays less
-for each. The effort of a depth is the least whose recall reaches what was asked, with 95 % confidence, on half of the
-queries; the other half says what it came to. None of the queries is in the index.
 """
 
 import functools
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.approximate import ApproximateIndex, ApproximateSearch
+from multitudes.index.engine import Level, QueryLevels, RecallTarget, StoredEngine, TopicLevel, Tuning
 from multitudes.index.item_table import ItemTable, as_float32
 from multitudes.index.protocol import Hits
+from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan_in_blocks
-from multitudes.index.score_distribution import ScoreDistribution
+from multitudes.index.search_depth import ScoreDistribution
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-_QUERIES = 256  # on which a depth is tuned; as many more check it
-_MIN_DEPTH = 10  # the least depth that is tuned; above a tenth of the corpus a scan is as fast
-_SCREENING_QUERIES = 32  # queries on which it is seen that no effort is enough
-_MIN_PROPOSAL_CAP = 1_000  # proposals, however few the items
-_RERANK_BUDGET = 2_000_000  # vectors in one measurement: deep results are measured on fewer queries
-_SIMILAR, _FEW = 12, 128  # times as many proposals in one call; of so many queries
-_QUERIES_PER_CALL = 256  # queries in a call: what FAISS keeps of each stays in the cache (2,048 take a tenth longer)
+_QUERIES = 256  # to tune a depth on; as many more validate it
+_MIN_DEPTH = 10  # the least depth that is tuned
+_SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
+_MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
+_RERANK_BUDGET = 2_000_000  # vectors rescored in one measurement: deep results are measured on fewer queries
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
+_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
 
 
-class RecallTarget(NamedTuple):
-    """What an index is tuned to."""
+def build_tuned(
+    table: ItemTable,
+    engine: StoredEngine,
+    queries: NDArray[np.float32] | None,
+    target: RecallTarget,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ApproximateIndex:
+    """Return an index of an engine tuned on user vectors; see ``sample_queries`` and ``tune``."""
+    sample = sample_queries(queries, table, seed)
+    untuned = ApproximateSearch(table, engine, Tuning((), target, sample.name, 0, 0))
 
-    recall: float  # share of the exact answer that a search finds
-    deepest: int  # up to so many results, what is filtered out included; deeper searches are scans
-    scanned: int  # topics of up to so many items are scanned
+    def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
+        levels = QueryLevels.from_levels([level] * len(query_QD))
+        return untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits
 
-
-DEFAULT_TARGET = RecallTarget(recall=0.97, deepest=10_000, scanned=100_000)
-
-
-class Level(NamedTuple):
-    """What it takes to find ``depth`` results."""
-
-    depth: int
-    effort: int  # lists to probe, or the width of the walk through a graph
-    proposals: int  # candidates that are ranked by their full vectors
-    recall: float  # on the queries that were tuned on
-    at_least: float  # with 95 % confidence
-    checked: float  # recall on the queries that were held out from tuning
-    height: float | None = None  # standard deviations that the last of the exact results stands above the mean score
-
-
-class TopicLevel(NamedTuple):
-    """How a topic of more items than are scanned is searched."""
-
-    topic: int
-    items: int
-    recall: float  # of the search, on queries that were held out from tuning
-    scanned: bool  # since that recall is too low
+    tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
+    tuned = ApproximateSearch(table, engine, tuning)
+    large_topics = table.postings.longer_than(target.scanned)
+    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD) for topic in large_topics)
+    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
 
 
-class QueryLevels(NamedTuple):
-    """How each of Q queries is searched: what its level says."""
-
-    depth_Q: NDArray[np.int64]
-    effort_Q: NDArray[np.int64]
-    proposals_Q: NDArray[np.int64]
-
-    @classmethod
-    def from_levels(cls, level_Q: Sequence[Level]) -> "QueryLevels":
-        """Return the levels of the queries as columns."""
-        return cls(*np.array([(level.depth, level.effort, level.proposals) for level in level_Q], dtype=np.int64).T)
-
-
-class Tuning(NamedTuple):
-    """The levels of an engine, the shallowest first, and on what they were measured."""
-
-    levels: tuple[Level, ...]
-    promise: RecallTarget
-    tuned_on: str
-    queries: int
-    checked_on: int  # queries
-    topics: tuple[TopicLevel, ...] = ()
-
-    def level_positions(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the place of the level that is deep enough; behind the last where none is."""
-        return np.searchsorted([level.depth for level in self.levels], depth_Q)
-
-    def group_queries(
-        self, depth_Q: NDArray[np.int64], waiting_W: NDArray[np.int64]
-    ) -> Iterator[tuple["QueryLevels | None", NDArray[np.int64]]]:
-        """Yield queries that are searched in one call, at most so many, and how; None where no level is deep enough.
-
-        An engine reads once what several queries of a call look at, but makes room for as many proposals of each as of
-        the one that has most. Many queries look at the same things anyway.
-        """
-        at_W = self.level_positions(depth_Q[waiting_W])
-        times = _SIMILAR if len(at_W) <= _FEW else 1
-        calls: list[list[int]] = []
-        for at in sorted(set(at_W.tolist())):
-            known = at < len(self.levels)
-            if calls and known and self.levels[at].proposals <= times * self.levels[calls[-1][0]].proposals:
-                calls[-1].append(at)
-            else:
-                calls.append([at])
-        for places in calls:
-            chosen = np.flatnonzero((at_W >= places[0]) & (at_W <= places[-1]))
-            for start in range(0, len(chosen), _QUERIES_PER_CALL):
-                some = chosen[start : start + _QUERIES_PER_CALL]
-                walk = (
-                    QueryLevels.from_levels([self.levels[at] for at in at_W[some]])
-                    if places[0] < len(self.levels)
-                    else None
-                )
-                yield walk, waiting_W[some]
-
-    def scans_topic(self, topic: int, items: int) -> bool:
-        """Say whether a topic of so many items is scanned."""
-        return items <= self.promise.scanned or any(one.scanned for one in self.topics if one.topic == topic)
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the same as JSON has it."""
-        return {
-            **self._asdict(),
-            "levels": [level._asdict() for level in self.levels],
-            "promise": self.promise._asdict(),
-            "topics": [topic._asdict() for topic in self.topics],
-        }
-
-
-def tuning_from_record(record: dict[str, Any]) -> Tuning:
-    """Return what ``Tuning.record`` returned."""
-    return Tuning(
-        tuple(Level(**level) for level in record["levels"]),
-        RecallTarget(**record["promise"]),
-        record["tuned_on"],
-        record["queries"],
-        record["checked_on"],
-        tuple(TopicLevel(**topic) for topic in record["topics"]),
-    )
+def _measure_topic(search: ApproximateSearch, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
+    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
+    table, target = search.table, search.tuning.target
+    request = unfiltered_request(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest))
+    request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
+    hits = search.search(request)
+    truth = scan_in_blocks(request.query_QD, table.items_of(topic), table.topic_vectors(topic), request.max_limit)
+    recalls = [np.isin(truth.ids(q), hits.ids(q)).mean() for q in range(len(truth.count_Q))]
+    recall = round(float(np.mean(recalls)), 4)
+    return TopicLevel(topic, len(table.postings.rows(topic)), recall, recall < target.recall)
 
 
 class Sample(NamedTuple):
     """User vectors that are not in the index."""
 
     tuning_QD: NDArray[np.float32]
-    validation_QD: NDArray[np.float32]  # held out from tuning
+    validation_QD: NDArray[np.float32]
     name: str
 
 
-def sample_queries(queries: NDArray[np.float32] | None, rows: ItemTable, seed: int) -> Sample:
-    """Draw the queries to tune and to check on.
+def sample_queries(queries: NDArray[np.float32] | None, table: ItemTable, seed: int) -> Sample:
+    """Draw the queries for tuning and validation.
 
-    Without any, items with added noise stand in, and the name says so: they sit closer to their neighbours than users
-    do, so the recall for users may be lower.
+    Without ``queries``, items with added noise replace them, and the name says so: they are closer to their neighbours
+    than users are, so the recall for users may be lower.
     """
     if queries is None or len(queries) < 2:
-        drawn_QD, name = _noisy_items(rows, seed), "items with noise"
+        drawn_QD, name = _noisy_items(table, seed), "items with noise"
     else:
-        # The first users are not like the others.
+        # A random order, because the first users differ from the others.
         drawn = generator(seed, "index", "tuning queries").permutation(len(queries))[: 2 * _QUERIES]
         drawn_QD, name = as_float32(queries[drawn], "a query"), "queries"
     half = (len(drawn_QD) + 1) // 2
     return Sample(drawn_QD[:half], drawn_QD[half:], name)
 
 
-def _noisy_items(rows: ItemTable, seed: int) -> NDArray[np.float32]:
-    """Return stand-in queries: items, each moved by noise as long as itself; no fewer than two."""
+def _noisy_items(table: ItemTable, seed: int) -> NDArray[np.float32]:
+    """Return items, each plus noise of its own length; at least two."""
     rng = generator(seed, "index", "tune")
-    base_QD = rows.vectors_nD[rng.choice(len(rows), 2 * min(len(rows), _QUERIES), replace=len(rows) < 2 * _QUERIES)]
+    base_QD = table.vectors_nD[rng.choice(len(table), 2 * min(len(table), _QUERIES), replace=len(table) < 2 * _QUERIES)]
     noise_QD = rng.standard_normal(base_QD.shape, dtype=np.float32)
-    length_Q1 = np.linalg.norm(base_QD, axis=1, keepdims=True) / np.sqrt(rows.dimension)
+    length_Q1 = np.linalg.norm(base_QD, axis=1, keepdims=True) / np.sqrt(table.dimension)
     return np.asarray(base_QD + noise_QD * length_Q1, dtype=np.float32)
 
 
-class Engine(Protocol):
-    """Proposes candidates; how well depends on the effort."""
-
-    def efforts(self) -> Sequence[int]:
-        """Return the efforts to try, ascending."""
-        ...
-
-    def proposals(self, depth: int) -> Sequence[int]:
-        """Return the numbers of proposals to try for so many results, ascending.
-
-        What the codes misplace lies just below the last result: the coarser they are, the more there is of it.
-        """
-        ...
-
-    def propose(
-        self,
-        query_QD: NDArray[np.float32],
-        walk: QueryLevels,
-        wanted_Q: NDArray[np.int64],
-        among: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.int64]:
-        """Return the rows of each query's best ``wanted_Q`` candidates (Q, M), once each, in any order; −1 for no more.
-
-        They are ``among`` some, named by a bit for each row from the lowest of the first byte on. Neither that nor how
-        many are wanted changes which part of the corpus is looked at: that is the walk's. What a query gets does not
-        depend on the others.
-        """
-        ...
-
-
-SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries, and the level to search them at
+SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries (Q, D) and their level → hits
 
 
 class ParameterGrid(NamedTuple):
-    """What a level is chosen from; see ``Engine``."""
+    """The parameters that tuning chooses from; see ``Engine``."""
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
 
 
 def tune(
-    choice: ParameterGrid,
-    ranked: SearchAtLevel,
-    rows: ItemTable,
-    some: Sample,
-    promise: RecallTarget,
+    grid: ParameterGrid,
+    search: SearchAtLevel,
+    table: ItemTable,
+    sample: Sample,
+    target: RecallTarget,
     progress: Progress = silent,
 ) -> Tuning:
     """Find the least effort for each depth.
 
     Args:
-        choice: of efforts and proposals.
-        ranked: searches all items at a level.
-        rows: the items.
-        some: queries to tune and to check on.
-        promise: what is to be reached.
-        progress: told before each depth.
+        grid: efforts and proposals to choose from.
+        search: searches all items at a level.
+        table: the items.
+        sample: queries for tuning and validation.
+        target: the recall to reach.
+        progress: called before each depth.
+
+    Returns:
+        The levels. A depth that no effort reaches has none: a deeper level serves it, or a scan.
     """
-    wanted = tuned_depths(min(promise.deepest, max(_MIN_DEPTH, len(rows) // 10), len(rows)))
-    truth, check = (
-        scan_in_blocks(part_QD, rows.ids, rows.vectors_nD, wanted[-1], progress)
-        for part_QD in (some.tuning_QD, some.validation_QD)
+    depths = tuned_depths(min(target.deepest, max(_MIN_DEPTH, len(table) // 10), len(table)))
+    truth, validation_truth = (
+        scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress)
+        for query_QD in (sample.tuning_QD, sample.validation_QD)
     )
     levels: list[Level] = []
-    mean_Q, deviation_Q = ScoreDistribution(rows).mean_and_deviation(some.tuning_QD)
+    mean_Q, deviation_Q = ScoreDistribution(table).mean_and_deviation(sample.tuning_QD)
     start = 0
-    for place, depth in enumerate(wanted):
-        progress(place, len(wanted), f"depth {depth:,}")
-        found = _least_effort(_Trial(ranked, some.tuning_QD, truth, depth, promise.recall), choice, start, len(rows))
-        if found is None:
-            continue  # a deeper level serves this depth too, and a scan where none is left
-        start, level = found
-        shares_Q = _recalls(ranked, some.validation_QD, check, level)
+    for i, depth in enumerate(depths):
+        progress(i, len(depths), f"depth {depth:,}")
+        trial = _Trial(search, sample.tuning_QD, truth, depth, target.recall)
+        least = _least_effort(trial, grid, start, len(table))
+        if least is None:
+            continue
+        start, level = least
+        recall_Q = _recalls(search, sample.validation_QD, validation_truth, level)
         height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
-        levels.append(level._replace(checked=round(float(shares_Q.mean()), 4), height=round(height, 4)))
-    return Tuning(tuple(levels), promise, some.name, len(some.tuning_QD), len(some.validation_QD))
+        levels.append(level._replace(checked=round(float(recall_Q.mean()), 4), height=round(height, 4)))
+    return Tuning(tuple(levels), target, sample.name, len(sample.tuning_QD), len(sample.validation_QD))
 
 
 def tuned_depths(deepest: int) -> list[int]:
@@ -263,7 +162,7 @@ def tuned_depths(deepest: int) -> list[int]:
 
 
 class _Trial(NamedTuple):
-    """Measures one depth."""
+    """Measures parameters at one depth."""
 
     search: SearchAtLevel
     query_QD: NDArray[np.float32]
@@ -274,46 +173,46 @@ class _Trial(NamedTuple):
     def measure(self, effort: int, proposals: int) -> Level:
         """Return a level with its recall."""
         level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
-        share_Q = _recalls(self.search, self.query_QD, self.truth, level)
-        mean, error = float(share_Q.mean()), float(share_Q.std()) / max(1, len(share_Q)) ** 0.5
+        recall_Q = _recalls(self.search, self.query_QD, self.truth, level)
+        mean, error = float(recall_Q.mean()), float(recall_Q.std()) / max(1, len(recall_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
     def reaches(self, level: Level) -> bool:
-        """Say whether a level is good enough."""
+        """Return whether the recall of a level is high enough."""
         return level.at_least >= self.required
 
 
-def _least_effort(trial: _Trial, choice: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
-    """Return the place of the least effort that reaches the recall, looked for from ``start`` on, and its level."""
-    few = trial._replace(query_QD=trial.query_QD[:_SCREENING_QUERIES])
-    for proposals in (min(items, wanted) for wanted in choice.proposals(trial.depth)):
+def _least_effort(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
+    """Return the position of the least effort that reaches the recall, searched from ``start``, and its level."""
+    screening = trial._replace(query_QD=trial.query_QD[:_SCREENING_QUERIES])
+    for proposals in (min(items, count) for count in grid.proposals(trial.depth)):
         if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
-        if few.measure(choice.efforts[-1], proposals).recall < trial.required:
+        if screening.measure(grid.efforts[-1], proposals).recall < trial.required:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
-        place, level = _first_sufficient(trial, choice.efforts, start, proposals)
+        position, level = _first_sufficient(trial, grid.efforts, start, proposals)
         if trial.reaches(level):
-            return place, level
+            return position, level
     return None
 
 
 def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
-    """Return the first place that reaches the recall, looked for from ``start`` on; the last place where none does."""
-    level = functools.cache(lambda place: trial.measure(efforts[place], proposals))
-    low, high, step = 0, start, 1  # by strides first: the great efforts are the slow ones
-    while high < len(efforts) - 1 and not trial.reaches(level(high)):
+    """Return the first position that reaches the recall, searched from ``start``; the last if none does."""
+    level_at = functools.cache(lambda position: trial.measure(efforts[position], proposals))
+    low, high, step = 0, start, 1  # double the steps first: the large efforts are the slow ones
+    while high < len(efforts) - 1 and not trial.reaches(level_at(high)):
         low, high, step = high + 1, min(len(efforts) - 1, high + step), 2 * step
-    place = low + bisect_left(range(low, high), True, key=lambda place: trial.reaches(level(place)))
-    return place, level(place)
+    position = low + bisect_left(range(low, high), True, key=lambda position: trial.reaches(level_at(position)))
+    return position, level_at(position)
 
 
-def _recalls(ranked: SearchAtLevel, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
+def _recalls(search: SearchAtLevel, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
     """Return the share of its exact answer that each query finds."""
-    some = slice(0, max(32, _RERANK_BUDGET // level.proposals))
-    found = ranked(query_QD[some], level)
+    measured = slice(0, max(32, _RERANK_BUDGET // level.proposals))
+    hits = search(query_QD[measured], level)
     return np.array(
         [
-            np.isin(truth.id_QN[q, : level.depth], found.id_QN[q], assume_unique=True).mean()
-            for q in range(len(found.count_Q))
+            np.isin(truth.id_QN[q, : level.depth], hits.id_QN[q], assume_unique=True).mean()
+            for q in range(len(hits.count_Q))
         ]
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UnavailableError
+from multitudes.index.engine import RecallTarget
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.milvus.client_library import MilvusClient
 from multitudes.index.milvus.collection import Collection, create_collection, insert_batches, make_identity
@@ -24,7 +25,6 @@ from multitudes.index.milvus.index import MilvusIndex
 from multitudes.index.milvus.search import SearchParameters
 from multitudes.index.milvus.tuning import tune_collection
 from multitudes.index.protocol import Topics
-from multitudes.index.tuning import RecallTarget
 from multitudes.progress import Progress, silent
 
 _POLL_S = 0.2

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.engine import Tuning, tuning_from_record
 from multitudes.index.hits import empty_hits, rank_candidates, truncate_hits, write_hits
 from multitudes.index.milvus.collection import (
     BUCKETS,
@@ -29,7 +30,6 @@ from multitudes.index.milvus.collection import (
 )
 from multitudes.index.protocol import Hits
 from multitudes.index.request import SearchRequest
-from multitudes.index.tuning import Tuning, tuning_from_record
 
 MIN_DEPTH = 100  # fewer results are searched as hard as so many: the vectors of a request go in one call
 

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.errors import UnavailableError
+from multitudes.index.engine import Level, RecallTarget, Tuning
 from multitudes.index.item_table import ItemTable
 from multitudes.index.milvus.collection import Collection
 from multitudes.index.milvus.search import MIN_DEPTH, SearchParameters, TopicParameters, search_topic
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan
-from multitudes.index.tuning import Level, ParameterGrid, RecallTarget, Sample, Tuning, sample_queries, tune
+from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
 from multitudes.progress import Progress
 
 _EFFORTS = [int(16 * 1.25**step) for step in range(33)]  # 16 … 20,194 candidates; the server takes 32,768
@@ -77,7 +78,7 @@ def _tune_topic(
         hits = search_topic(
             collection, SearchParameters(effort.tuning, {topic: found}), topic, unfiltered_request(query_QD, depth)
         )
-        if _recall(hits, truth) >= effort.tuning.promise.recall:
+        if _recall(hits, truth) >= effort.tuning.target.recall:
             return found
         if pieces <= _MAX_PIECES:
             break

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from multitudes.index import hnsw, inverted
-from multitudes.index.exclusions import no_exclusions
-from multitudes.index.tuning import Level, QueryLevels
+from multitudes.index.engine import Level, QueryLevels, no_exclusions
 
 ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
 VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
