@@ -6,8 +6,8 @@ Legend: U users · S places.
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.simulate.simple_feed import blank_repeats, popularity_lists
 from multitudes.simulation import draws
-from multitudes.simulation.simple_feed import blank_repeats, popularity_lists
 from multitudes.simulation.world import SAVE, World
 
 Niches = NDArray[np.int64]

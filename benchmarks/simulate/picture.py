@@ -7,9 +7,9 @@ from typing import Any, Literal
 import altair as alt
 import polars as pl
 
+from benchmarks.simulate.calibration import SHARES
 from benchmarks.simulate.sets import WORLD
 from multitudes.report.html_elements import svg
-from multitudes.simulation.calibration import SHARES
 
 # Told apart by people who see few colours (Okabe and Ito), and sets of one source by their dashes.
 _LOOKS = {

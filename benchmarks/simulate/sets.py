@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from benchmarks import SEED
+from benchmarks.simulate.calibration import marginals
+from benchmarks.simulate.simple_feed import simulate_feed
 from benchmarks.timing import figure
 from multitudes.data.sample import SAMPLES, sample_path
-from multitudes.simulation.calibration import marginals
-from multitudes.simulation.simple_feed import simulate_feed
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
 

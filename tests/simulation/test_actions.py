@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from benchmarks.simulate.calibration import gini
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
-from multitudes.simulation.calibration import gini
 from multitudes.simulation.world import SAVE
 from tests.simulation.worlds import organic, small
 

@@ -60,7 +60,7 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
     for arms, said in ((("singel",), "did you mean 'single'"), (("single", "turns"), "give --arm dcm too")):
         with pytest.raises(UsageError, match=said):
             read_experiment(file, arms=arms)
-    with pytest.raises(UsageError, match="control = 'single' is no arm"):
+    with pytest.raises(UsageError, match="control = 'single': no such arm"):
         read_experiment(file, arms=("followed",))
 
 
@@ -69,12 +69,12 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
     [
         ("", r"no \[arms\.NAME\]"),
         ("[arms.singel]", "did you mean 'single'"),
-        ("[arms.a]\npolicy = 'popular'\nmethod = 'joint'", "learns nothing"),
+        ("[arms.a]\npolicy = 'popular'\nmethod = 'joint'", "is not trained"),
         ("[arms.a]\npolicy = 'best'", "did you mean|Input should|input should"),
-        ("[arms.a]\nlike = 'b'\n[arms.joint]", "no arm with a training"),
+        ("[arms.a]\nlike = 'b'\n[arms.joint]", "no arm that is trained"),
         ("[arms.joint]\n[arms.a]\nlike = 'joint'\n[arms.a.model]\nwidth = 8", "only \\[retrieve\\] can differ"),
         ("[arms.a]\nmehtod = 'joint'", "arms.a.mehtod.; did you mean 'method'"),
-        ("control = 'x'\n[arms.joint]", "no arm of it"),
+        ("control = 'x'\n[arms.joint]", "no such arm"),
         ("[arms.joint]\n[arms.joint.model]\nwidht = 8", "did you mean 'width'"),
         ("[arms.joint]\n[loop]\nslots = 200", "at most as many"),
         ("[arms.joint]\n[loop]\ndays = 0", "greater than or equal to 1"),

@@ -1,12 +1,12 @@
 """Any world that is not refused can be lived in, whatever is at its end."""
 
 import numpy as np
+from benchmarks.simulate.simple_feed import simulate_feed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
-from multitudes.simulation.simple_feed import simulate_feed
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import COHORTS, WorldConfig
 

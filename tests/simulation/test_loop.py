@@ -170,7 +170,7 @@ def test_a_world_to_which_nobody_comes_is_said_in_its_own_terms(tmp_path):
             simulate(config, out)
             continue
         for _ in range(2):  # gone on with, it says the same
-            with pytest.raises(UsageError, match="nobody came to the feed in the 1 days of the bootstrap"):
+            with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
                 simulate(config, out)
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from benchmarks.simulate.simple_feed import simulate_feed
 
 from multitudes.data.planted import START_S
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.schemas import first_schema_error
 from multitudes.data.timestamps import DAY_S
-from multitudes.simulation.simple_feed import simulate_feed
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
 

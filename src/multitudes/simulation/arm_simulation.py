@@ -1,14 +1,9 @@
-"""The ranker that all arms share: it sees what users want through noise, the same noise in every arm.
+"""One arm of a simulated experiment: it trains, serves a day, adds new items, and trains again.
 
-Legend: B visitors · N candidates · S slots.
+``ArmSimulation`` is the state of an arm's users. It is rebuilt from the logged days, so an interrupted arm continues as
+if nothing had happened.
 
-One arm's life in the world: day by day, from the same state whether it was interrupted or not.
-
-Legend: S slots · U users.
-
-How far a whole experiment is, in days, while trainings in between say how far they are.
-
-One arm from its first morning to its last: learns, serves a day, lets new items in, learns again.
+Legend: B visitors · N candidates · S slots · U users.
 """
 
 from collections.abc import Callable
@@ -24,13 +19,12 @@ from multitudes.progress import Progress
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.retriever import Retriever
 from multitudes.simulation import day_log, retraining
-from multitudes.simulation import policy as inverted
 from multitudes.simulation.actions import Actions
 from multitudes.simulation.config import ExperimentConfig, LoopConfig
 from multitudes.simulation.day_log import DayRecord, Visits, day_file_name
 from multitudes.simulation.draws import normal
 from multitudes.simulation.history import History, ImpressionCounts
-from multitudes.simulation.policy import Policy
+from multitudes.simulation.policy import InvertedIndexPolicy, Policy, popularity_policy
 from multitudes.simulation.release_policy import ReleasePolicy
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import day_start_s
@@ -45,31 +39,33 @@ def rank_candidates(
     slots: int,
     noise: float,
 ) -> NDArray[np.int64]:
-    """Return which candidates are shown, best first (B, S): positions in N, empty candidates last.
+    """Return which candidates are shown, best first (B, S): places among the N candidates, empty ones last.
+
+    All arms share this ranker. It sees the appeal through noise, which is the same in every arm.
 
     Args:
-        seed: of the world.
+        seed: seed of the world.
         day: the noise is drawn anew each day.
-        user_B: who looks.
+        user_B: the visitors.
         item_BN: the candidates.
-        appeal_BN: what each is worth to them; -inf where there is none.
+        appeal_BN: appeal of each candidate to its visitor; -inf for an empty place.
         slots: S.
-        noise: deviation of what the ranker does not see.
+        noise: standard deviation of the noise.
     """
-    unseen_BN = noise * normal(seed, "ranker", day, user_B[:, None], item_BN)
-    return np.argsort(-(appeal_BN + unseen_BN), axis=1, kind="stable")[:, :slots]
+    noise_BN = noise * normal(seed, "ranker", day, user_B[:, None], item_BN)
+    return np.argsort(-(appeal_BN + noise_BN), axis=1, kind="stable")[:, :slots]
 
 
 class ArmSimulation:
-    """The users of an arm: what they did, what they were shown, and how they feel about it."""
+    """The users of an arm: their history, what was shown to them, and their mood."""
 
     def __init__(self, world: World, loop: LoopConfig, logs: Path) -> None:
         """Begin after the past, in which there was no feed.
 
         Args:
-            world: whose users they are.
-            loop: how many candidates and slots there are.
-            logs: folder of the days.
+            world: the world.
+            loop: numbers of candidates and slots.
+            logs: folder of the logged days.
         """
         self.history = History(world.users)
         self._world, self._loop, self._logs = world, loop, logs
@@ -78,20 +74,24 @@ class ArmSimulation:
         self.history.add(*(world.organic_actions(day) for day in range(-loop.past_days, 0)))
 
     def simulate_day(self, day: int, policy: Callable[[], Policy]) -> int:
-        """Live a day and write it down, or be as after it where it was lived before; ``policy`` is asked then alone.
+        """Simulate and log a day, or restore the state after it if it is logged.
+
+        Args:
+            day: the day after the last one.
+            policy: returns the policy; called only if the day is not logged.
 
         Returns:
-            How many users were shown anything.
+            The number of users that were shown an item.
         """
         organic = self._world.organic_actions(day)
-        self.history.add(organic)  # what was saved before a visit of the day is known at the visit
+        self.history.add(organic)  # an organic save before a visit of the same day is known at the visit
         if day_log.is_written(self._logs, day):
             visits = day_log.read_visits(self._logs, day, self._loop.slots)
         else:
-            lived = self._new_day(day, policy(), organic)
-            day_log.write_day(self._logs, lived, self._world.topics)
-            visits = lived.visits
-        served_B = (visits.item_BS >= 0).any(axis=1)  # who was shown nothing is in no log
+            record = self._new_day(day, policy(), organic)
+            day_log.write_day(self._logs, record, self._world.topics)
+            visits = record.visits
+        served_B = (visits.item_BS >= 0).any(axis=1)  # visitors who were shown nothing are in no log
         self._impressions.add(visits.user_B, visits.item_BS)
         self._mood_U = self._world.update_mood(self._mood_U, visits.user_B[served_B], visits.action_BS[served_B])
         self.history.add(visits.actions)
@@ -101,31 +101,31 @@ class ArmSimulation:
         world, loop = self._world, self._loop
         user_B = world.visitors(day, self._mood_U)
         time_B = world.visit_times(day, user_B)
-        slates = policy.retrieve(day, user_B, time_B, self.history)
-        appeal_BN = world.appeal(day, user_B, slates.item_BN)
+        candidates = policy.retrieve(day, user_B, time_B, self.history)
+        appeal_BN = world.appeal(day, user_B, candidates.item_BN)
         place_BS = rank_candidates(
-            world.config.seed, day, user_B, slates.item_BN, appeal_BN, loop.slots, loop.ranker_noise
+            world.config.seed, day, user_B, candidates.item_BN, appeal_BN, loop.slots, loop.ranker_noise
         )
-        item_BS = np.take_along_axis(slates.item_BN, place_BS, axis=1)
+        item_BS = np.take_along_axis(candidates.item_BN, place_BS, axis=1)
         appeal_BS = np.take_along_axis(appeal_BN, place_BS, axis=1)
         action_BS = world.draw_reactions(day, user_B, item_BS, appeal_BS, self._impressions.counts(user_B, item_BS))
-        return DayRecord(day, Visits(user_B, time_B, item_BS, action_BS), slates, place_BS, organic, policy.name)
+        return DayRecord(day, Visits(user_B, time_B, item_BS, action_BS), candidates, place_BS, organic, policy.name)
 
 
 class SimulationProgress:
-    """Counts the days of all arms and seeds."""
+    """Progress in days over all arms and seeds."""
 
     def __init__(self, progress: Progress, days: int) -> None:
-        """Tell ``progress`` of ``days`` in all."""
+        """Report to ``progress`` with ``days`` as the total."""
         self._progress, self._days, self._done = progress, days, 0
 
     def finish_day(self, note: str) -> None:
-        """One more day is lived."""
+        """Count one more day."""
         self._done += 1
         self._progress(self._done, self._days, note)
 
     def training_progress(self, title: str) -> Progress:
-        """Return what work between two days tells how far it is: that is said, and no day is counted."""
+        """Return a callback for a training between two days: it reports the training and counts no day."""
 
         def report(done: int, total: int, note: str = "") -> None:
             self._progress(self._done, self._days, f"{title}, training {done}/{total} {note}".rstrip())
@@ -137,19 +137,19 @@ class Arm:
     """One arm in one world."""
 
     def __init__(self, name: str, config: ExperimentConfig, world: World, seed: Path) -> None:
-        """Go on with an arm, or begin it.
+        """Begin or continue an arm.
 
         Args:
-            name: of the arm.
+            name: name of the arm.
             config: the experiment.
-            world: of this seed.
-            seed: folder of everything of this seed.
+            world: the world of the seed.
+            seed: folder of the seed.
         """
         self._name, self._config, self._world, self._seed = name, config, world, seed
         self._folder = seed / "arms" / name
         self._releases = self._folder / "releases"
         self._logs = self._folder / "logs"
-        self._items_day = self._first  # the day whose items the release knows
+        self._items_day = self._first  # the day up to which the release knows all items
         self._policy: Policy | None = None
 
     @property
@@ -157,23 +157,23 @@ class Arm:
         return self._config.loop.bootstrap_days
 
     def run(self, progress: SimulationProgress, *, wait: bool = False) -> bool:
-        """Live every day of the test that is not lived yet; return False where another process does.
+        """Simulate every day of the test that is not logged; return False if another process runs this arm.
 
         Args:
-            progress: told after each day.
-            wait: for the other process, and do what it left.
+            progress: called after each day.
+            wait: wait for the other process, and do what it left.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        with lock(self._folder / ".lock", wait=wait) as had:
-            if had:
+        with lock(self._folder / ".lock", wait=wait) as is_ours:
+            if is_ours:
                 self._run(progress)
-        return had
+        return is_ours
 
     def _run(self, progress: SimulationProgress) -> None:
         _link_days(self._seed / "bootstrap", self._logs, range(self._first))
-        loop, life = self._config.loop, ArmSimulation(self._world, self._config.loop, self._logs)
+        loop, simulation = self._config.loop, ArmSimulation(self._world, self._config.loop, self._logs)
         for day in range(self._first + loop.days):
-            life.simulate_day(day, partial(self._policy_on, day, progress))
+            simulation.simulate_day(day, partial(self._policy_on, day, progress))
             if day >= self._first:
                 progress.finish_day(f"{self._title}, day {day}")
 
@@ -182,50 +182,46 @@ class Arm:
         return f"seed {self._world.config.seed}, {self._name}"
 
     def _policy_on(self, day: int, progress: SimulationProgress) -> Policy:
-        """Return what serves on a day, with the items that have appeared until then."""
-        morning = self._training_day(day)
-        if self._policy is None or morning == day:
-            self._policy = self._new_policy(morning, progress)
+        """Return the policy of a day, which knows the items that exist by then."""
+        training_day = self._training_day(day)
+        if self._policy is None or training_day == day:
+            self._policy = self._new_policy(training_day, progress)
         if isinstance(self._policy, ReleasePolicy):
             self._add_new_items(day, self._policy)
         return self._policy
 
     def _training_day(self, day: int) -> int:
-        """Return the morning on which what serves on ``day`` was learned."""
+        """Return the day on whose morning the policy of ``day`` was trained."""
         every = self._config.loop.retrain_every
         return self._first + ((day - self._first) // every * every if every else 0)
 
-    def _new_policy(self, morning: int, progress: SimulationProgress) -> Policy:
-        own, n = self._config.arms[self._name], self._config.loop.candidates
-        if own.policy is not None:
-            return (
-                inverted.popularity_policy(self._world, n)
-                if own.policy == "popular"
-                else inverted.InvertedIndexPolicy(self._world, n)
-            )
-        run = self._train(morning, progress)
+    def _new_policy(self, training_day: int, progress: SimulationProgress) -> Policy:
+        arm, n = self._config.arms[self._name], self._config.loop.candidates
+        if arm.policy is not None:
+            return popularity_policy(self._world, n) if arm.policy == "popular" else InvertedIndexPolicy(self._world, n)
+        run = self._train(training_day, progress)
         retrieve = self._config.retrieve_config(self._name)
-        retraining.publish_release(run, self._releases, morning, retrieve, self._config.index)
-        self._items_day = morning
-        return ReleasePolicy(Retriever.open(self._releases), n, self._world.topics, day_start_s(morning))
+        retraining.publish_release(run, self._releases, training_day, retrieve, self._config.index)
+        self._items_day = training_day
+        return ReleasePolicy(Retriever.open(self._releases), n, self._world.topics, day_start_s(training_day))
 
-    def _train(self, morning: int, progress: SimulationProgress) -> Path:
-        """Return what is trained for a morning: the first time on the logs that all arms have in common."""
+    def _train(self, training_day: int, progress: SimulationProgress) -> Path:
+        """Return the run trained on the morning of a day; the first one learns from the logs that all arms share."""
         past, run = self._config.loop.past_days, self._config.run_config(self._name, self._world.config.seed)
-        folder, logs, name = self._folder / f"learned-{morning:05d}", self._logs, self._name
-        if morning == self._first:
+        folder, logs, name = self._folder / f"learned-{training_day:05d}", self._logs, self._name
+        if training_day == self._first:
             folder, logs, name = self._seed / "learned", self._seed / "bootstrap", self._config.arms[name].like or name
         folder.mkdir(exist_ok=True)
         with lock(folder / ".lock"):
-            prepared = retraining.prepare_arm(self._world, morning, past, logs, folder)
+            prepared = retraining.prepare_arm(self._world, training_day, past, logs, folder)
         with lock(folder / f".{name}.lock"):
             return retraining.train_run(prepared, run, folder / "runs" / name, progress.training_progress(self._title))
 
     def _add_new_items(self, day: int, policy: ReleasePolicy) -> None:
         """Add the items that appeared since the last day to the release, as ``multitudes items add`` does."""
-        there = self._world.items_table(day)
-        born = self._world.created_I[there["item_id"].to_numpy()]
-        new = there.filter(pl.Series(born > self._items_day))
+        items = self._world.items_table(day)
+        created = self._world.created_I[items["item_id"].to_numpy()]
+        new = items.filter(pl.Series(created > self._items_day))
         self._items_day = day
         if len(new):
             file = self._folder / "new-items.parquet"
@@ -235,7 +231,7 @@ class Arm:
 
 
 def _link_days(source: Path, target: Path, days: range) -> None:
-    """Have the days of one folder of logs in another one too."""
+    """Hard-link the days of one folder of logs into another."""
     for log in ("served", "events"):
         (target / log).mkdir(parents=True, exist_ok=True)
         for day in days:

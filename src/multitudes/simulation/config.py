@@ -1,4 +1,4 @@
-"""WORLD.toml: a world, the arms that are tried in it, and for how long."""
+"""WORLD.toml: a world, the arms compared in it, and the length of the test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,48 +15,48 @@ from multitudes.simulation.world import World
 from multitudes.simulation.world_config import CONTROLS, WorldConfig
 from multitudes.training.config import RunConfig
 
-Settings = dict[str, Any]  # a section of multitudes.toml, or a part of one
+Settings = dict[str, Any]  # a section of multitudes.toml, or some of its settings
 PolicyName = Literal["popular", "followed"]
 
 
 class ArmConfig(Config):
-    """One arm, [arms.NAME]: a method that is trained in the world, or a policy that learns nothing."""
+    """One arm, [arms.NAME]: a method that is trained in the world, or a policy without training."""
 
     method: Method | None = Field(None, description="as in `multitudes train --method`; default: NAME")
     policy: PolicyName | None = Field(
         None, description="popular, or followed (an inverted index from topics to items): nothing is trained"
     )
-    like: str | None = Field(None, description="the arm whose training this one shares; it differs in [retrieve] alone")
+    like: str | None = Field(None, description="the arm whose training this one shares; only [retrieve] may differ")
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
 
 
 class LoopConfig(Config):
-    """Section [loop]: how long, how much is shown, how often is learned."""
+    """Section [loop]: length of the test, size of the lists, and how often arms train again."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    past_days: int = Field(30, ge=1, description="days before day 0, in which users saved what they found themselves")
-    bootstrap_days: int = Field(14, ge=1, description="days in which everybody is served without a model, and logged")
+    past_days: int = Field(30, ge=1, description="days before day 0, with organic saves and no feed")
+    bootstrap_days: int = Field(14, ge=1, description="days in which all users are served without a model, and logged")
     days: int = Field(14, ge=1, description="days of the test")
-    retrain_every: int = Field(0, ge=0, description="days after which each arm learns from its own logs; 0: never")
-    candidates: int = Field(100, ge=1, description="N, retrieved for a visit, in every arm")
-    slots: int = Field(30, ge=1, description="shown at a visit, of the candidates, as the ranker has them")
+    retrain_every: int = Field(0, ge=0, description="days after which each arm trains on its own logs; 0: never")
+    candidates: int = Field(100, ge=1, description="N, candidates retrieved for a visit, in every arm")
+    slots: int = Field(30, ge=1, description="candidates shown at a visit, chosen by the ranker")
     ranker_noise: float = Field(
-        1.0, ge=0, description="what the ranker, common to all arms, does not see: deviation, in units of appeal"
+        1.0, ge=0, description="standard deviation of the noise of the ranker that all arms share, in units of appeal"
     )
 
 
 class ExperimentConfig(Config):
-    """An experiment in a world."""
+    """An experiment in a simulated world."""
 
-    name: Name = Field("experiment", description="what it is called in its report")
-    seeds: Seeds = Field((0,), min_length=1, description="each is a world and trainings of its own")
+    name: Name = Field("experiment", description="name in the report")
+    seeds: Seeds = Field((0,), min_length=1, description="each has its own world and trainings")
     control: str | None = Field(None, description="the arm that others are compared with; default: the first")
     world: WorldConfig = Field(WorldConfig(), description="the world; its seed is that of the experiment")
-    loop: LoopConfig = Field(LoopConfig(), description="how long, how much, how often")
-    arms: dict[str, ArmConfig] = Field({}, description="what is tried")
+    loop: LoopConfig = Field(LoopConfig(), description="length of the test, size of the lists")
+    arms: dict[str, ArmConfig] = Field({}, description="the arms")
     model: Settings = Field({}, description="settings of every method")
     train: Settings = Field({}, description="settings of every method")
     retrieve: Settings = Field({}, description="settings of every method")
@@ -80,37 +80,37 @@ class ExperimentConfig(Config):
         return World(self.world.model_copy(update={"seed": seed}))
 
     def run_config(self, arm: str, seed: int) -> RunConfig:
-        """Return what is trained for a learning arm, or for the one whose training it shares."""
-        own = self.arms[arm]
-        if own.like is not None:
-            return self.run_config(own.like, seed)
-        table = {section: deep_merge(getattr(self, section), getattr(own, section)) for section in ("model", "train")}
-        return parse(RunConfig, table | {"method": own.method or arm, "seed": seed}, f"[arms.{arm}]")
+        """Return the run to train for an arm, or for the arm whose training it shares."""
+        config = self.arms[arm]
+        if config.like is not None:
+            return self.run_config(config.like, seed)
+        table = {name: deep_merge(getattr(self, name), getattr(config, name)) for name in ("model", "train")}
+        return parse(RunConfig, table | {"method": config.method or arm, "seed": seed}, f"[arms.{arm}]")
 
     def retrieve_config(self, arm: str) -> RetrieveConfig:
-        """Return how an arm retrieves; what is left open is as its training fitted it."""
-        own = self.arms[arm]
-        return parse(RetrieveConfig, deep_merge(self.retrieve, own.retrieve), f"[arms.{arm}.retrieve]")
+        """Return the retrieval settings of an arm; what they leave open is as its training fitted it."""
+        settings = deep_merge(self.retrieve, self.arms[arm].retrieve)
+        return parse(RetrieveConfig, settings, f"[arms.{arm}.retrieve]")
 
 
 def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | None = None) -> ExperimentConfig:
-    """Read an experiment; whatever can be refused is refused here, before the work.
+    """Read and check an experiment, before any work begins.
 
     Args:
         file: WORLD.toml.
-        arms: only these, in the order of the file; none: all.
-        control_world: of ``CONTROLS``, with a hyphen for a blank: laid over the world of the file.
+        arms: use only these arms, in the order of the file; empty: all.
+        control_world: a key of ``CONTROLS`` with a hyphen for the blank; its settings replace those of the file.
 
     Raises:
-        UsageError: the file is missing, is no TOML, or names something that does not exist.
+        UsageError: the file is missing, is not TOML, or names something that does not exist.
     """
     tables = load_toml(file, "examples/world.toml shows one")
     if "seed" in tables.get("world", {}):
-        raise UsageError(f"{file}: [world] seed: an experiment may have several worlds; give seeds = [0] above it")
+        raise UsageError(f"{file}: [world] seed: an experiment has one world per seed; give seeds = [0] at the top")
     if control_world is not None:
         name = tables.get("name", ExperimentConfig.model_fields["name"].default)
-        laid_under = deep_merge(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])
-        tables |= {"name": f"{name}-{control_world}", "world": laid_under}
+        world = deep_merge(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])
+        tables |= {"name": f"{name}-{control_world}", "world": world}
     config = parse(ExperimentConfig, tables, str(file))
     if not config.arms:
         raise UsageError(f"{file}: no [arms.NAME]; an experiment needs at least one")
@@ -118,11 +118,11 @@ def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | N
         config = _select_arms(config, arms, file)
     if config.control_arm not in config.arms:
         known = tuple(config.arms)
-        raise UsageError(f"{file}: control = '{config.control}' is no arm of it{suggestion(config.control_arm, known)}")
+        raise UsageError(f"{file}: control = '{config.control}': no such arm{suggestion(config.control_arm, known)}")
     if config.loop.slots > config.loop.candidates:
         raise UsageError(
-            f"{file}: [loop] slots = {config.loop.slots}, candidates = {config.loop.candidates}; what is shown is of"
-            " the candidates: expected at most as many"
+            f"{file}: [loop] slots = {config.loop.slots}, candidates = {config.loop.candidates}; slots show candidates:"
+            " expected at most as many slots"
         )
     for name in config.arms:
         _check_arm(config, name, f"{file}: [arms.{name}]")
@@ -130,32 +130,31 @@ def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | N
 
 
 def _select_arms(config: ExperimentConfig, arms: Sequence[str], file: Path) -> ExperimentConfig:
-    """Return the experiment with some of its arms."""
+    """Return the experiment with only some of its arms."""
     for name in arms:
         if name not in config.arms:
-            raise UsageError(f"{file}: --arm {name} is no arm of it{suggestion(name, tuple(config.arms))}")
+            raise UsageError(f"{file}: --arm {name}: no such arm{suggestion(name, tuple(config.arms))}")
         like = config.arms[name].like
         if like is not None and like not in arms:
             raise UsageError(f"{file}: --arm {name} shares the training of {like}; give --arm {like} too")
-    chosen = {name: own for name, own in config.arms.items() if name in arms}
-    return config.model_copy(update={"arms": chosen, "control": config.control_arm})
+    selected = {name: arm for name, arm in config.arms.items() if name in arms}
+    return config.model_copy(update={"arms": selected, "control": config.control_arm})
 
 
 def _check_arm(config: ExperimentConfig, name: str, where: str) -> None:
-    own = config.arms[name]
-    if own.policy is not None:
-        if own.method or own.like or own.model or own.train or own.retrieve:
-            raise UsageError(f"{where}: policy = '{own.policy}' learns nothing; leave out its other settings")
+    """Check the settings of one arm; ``where`` names it in errors."""
+    arm = config.arms[name]
+    if arm.policy is not None:
+        if arm.method or arm.like or arm.model or arm.train or arm.retrieve:
+            raise UsageError(f"{where}: policy = '{arm.policy}' is not trained; leave out its other settings")
         return
-    if own.like is not None:
-        trained = tuple(arm for arm, other in config.arms.items() if not other.policy and not other.like)
-        if own.like not in trained:
-            raise UsageError(
-                f"{where}: like = '{own.like}' is no arm with a training of its own{suggestion(own.like, trained)}"
-            )
-        if own.method or own.model or own.train:
-            raise UsageError(f"{where}: it shares the training of {own.like}; only [retrieve] can differ")
-    elif (own.method or name) not in METHODS:
+    if arm.like is not None:
+        trained = tuple(other for other, own in config.arms.items() if not own.policy and not own.like)
+        if arm.like not in trained:
+            raise UsageError(f"{where}: like = '{arm.like}': no arm that is trained{suggestion(arm.like, trained)}")
+        if arm.method or arm.model or arm.train:
+            raise UsageError(f"{where}: it shares the training of {arm.like}; only [retrieve] can differ")
+    elif (arm.method or name) not in METHODS:
         raise UsageError(
             f"{where}: no method of this name{suggestion(name, tuple(METHODS))}; set method, or policy = 'followed' or"
             " 'popular'"

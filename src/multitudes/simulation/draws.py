@@ -1,8 +1,8 @@
-"""Random numbers that are a function of what they are for: of (seed, name, keys), and of no draw before them.
+"""Random numbers that are a function of (seed, name, keys), independent of any draw before them.
 
-So the reaction of user 7 to item 3 on day 5 is drawn alike in every arm, in any order and any batch: arms differ by
-what they show alone (common random numbers). The keys are mixed one after the other by the finaliser of splitmix64
-(Steele, Lea and Flood 2014), whose output passes the usual batteries of tests.
+So the reaction of user 7 to item 3 on day 5 is the same in every arm, in any order and any batch: arms differ only by
+what they show (common random numbers). Each key is mixed into the state by the finaliser of splitmix64 (Steele, Lea and
+Flood 2014), whose output passes the usual batteries of tests.
 """
 
 import numpy as np
@@ -13,25 +13,25 @@ from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
 Key = NDArray[np.integer] | int
 Bits = NDArray[np.uint64]
-_TAIL = np.uint64(11)  # 64 bits → the 53 of a float64
+_TAIL = np.uint64(11)  # bits beyond the 53 of a float64
 _STEP = 2.0**-53
 
 
 def uniform(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
-    """Return one number in [0, 1) for each broadcast row of ``keys``, which are integers of any sign.
+    """Return a number in [0, 1) for each broadcast row of ``keys``, which are integers of any sign.
 
-    Keys that vary least come first: what is mixed of them is mixed once, not for each row.
+    Pass keys that vary least first: their mixing is computed once, not once per row.
     """
     return np.asarray((_bits(seed, name, keys) >> _TAIL) * _STEP, dtype=np.float64)
 
 
 def normal(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
-    """Return one standard normal number for each broadcast row of ``keys``."""
+    """Return a standard normal number for each broadcast row of ``keys``."""
     return np.asarray(ndtri(uniform(seed, name, *keys) + _STEP / 2))
 
 
 def exponential(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
-    """Return one exponential number of mean 1 for each broadcast row of ``keys``."""
+    """Return an exponential number of mean 1 for each broadcast row of ``keys``."""
     return np.asarray(-np.log1p(-uniform(seed, name, *keys)))
 
 

@@ -1,10 +1,6 @@
-"""How often users were shown an item: what tires them.
+"""The state of an arm's users: their actions so far, and how often each item was shown to them.
 
-Legend: B users · S slots.
-
-What every user of an arm did so far, by user and time.
-
-Legend: E actions · B visitors · U users.
+Legend: B users · S slots · E actions.
 """
 
 import numpy as np
@@ -14,39 +10,39 @@ from multitudes.simulation.actions import Actions
 
 
 class ImpressionCounts:
-    """How often each user was shown each item: sorted keys with counts, as pairs are few of all that could be."""
+    """How often each item was shown to each user: sorted keys with counts, as only few pairs occur."""
 
     def __init__(self, items: int) -> None:
-        self._items, self._key, self._times = items, np.empty(0, np.int64), np.empty(0, np.int64)
+        self._items, self._key, self._count = items, np.empty(0, np.int64), np.empty(0, np.int64)
 
     def counts(self, user_B: NDArray[np.int64], item_BS: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the counts; 0 for negative items."""
+        """Return the counts (B, S); 0 for negative items."""
         if not len(self._key):
             return np.zeros(item_BS.shape, dtype=np.int64)
         key_BS = user_B[:, None] * self._items + item_BS
-        at_BS = np.minimum(np.searchsorted(self._key, key_BS), len(self._key) - 1)
-        return np.where((self._key[at_BS] == key_BS) & (item_BS >= 0), self._times[at_BS], 0)
+        row_BS = np.minimum(np.searchsorted(self._key, key_BS), len(self._key) - 1)
+        return np.where((self._key[row_BS] == key_BS) & (item_BS >= 0), self._count[row_BS], 0)
 
     def add(self, user_B: NDArray[np.int64], item_BS: NDArray[np.int64]) -> None:
-        """Count what was shown."""
+        """Count the items shown to each user; negative items are empty slots."""
         key_BS = (user_B[:, None] * self._items + item_BS)[item_BS >= 0]
         keys = np.concatenate([self._key, key_BS])
-        times = np.concatenate([self._times, np.ones(len(key_BS), dtype=np.int64)])
-        self._key, place = np.unique(keys, return_inverse=True)
-        self._times = np.bincount(place, weights=times, minlength=len(self._key)).astype(np.int64)
+        counts = np.concatenate([self._count, np.ones(len(key_BS), dtype=np.int64)])
+        self._key, row = np.unique(keys, return_inverse=True)
+        self._count = np.bincount(row, weights=counts, minlength=len(self._key)).astype(np.int64)
 
 
 class History:
-    """All that users did; grows by a day at a time."""
+    """All actions of users; grows by a day at a time."""
 
     def __init__(self, users: int) -> None:
-        nothing = np.zeros(0, dtype=np.int64)
+        empty = np.zeros(0, dtype=np.int64)
         self._users = users
-        self._all = Actions(nothing, nothing, nothing, nothing.astype(np.int8))
+        self._all = Actions(empty, empty, empty, empty.astype(np.int8))
         self._offset = np.zeros(users + 1, dtype=np.int64)
 
     def add(self, *more: Actions) -> None:
-        """Write down what was done; no day before the newest one."""
+        """Add actions of the newest day or of later days."""
         user, item, time, action = (np.concatenate(column) for column in zip(self._all, *more, strict=True))
         order = np.lexsort((time, user))
         self._all = Actions(user[order], item[order], time[order], action[order])
@@ -58,7 +54,7 @@ class History:
         return self._all
 
     def user_actions(self, user: int, before_s: int, since_s: int = -(2**62)) -> Actions:
-        """Return what one user did from ``since_s`` until just before ``before_s``, oldest first."""
-        mine = slice(self._offset[user], self._offset[user + 1])
-        lo, hi = self._offset[user] + np.searchsorted(self._all.time_E[mine], [since_s, before_s])
-        return self._all.select(slice(lo, hi))
+        """Return the actions of one user from ``since_s`` until before ``before_s``, oldest first."""
+        rows = slice(self._offset[user], self._offset[user + 1])
+        first, end = self._offset[user] + np.searchsorted(self._all.time_E[rows], [since_s, before_s])
+        return self._all.select(slice(first, end))

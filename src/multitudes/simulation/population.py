@@ -1,8 +1,9 @@
-"""What users like on a day: several niches for long, which grow, fade and give way, and at times one in a burst.
+"""The users of a world: their tastes over time, their cohort and activity, and the topics that they follow.
 
-All of it is a function of the day, so any day can be asked for, in any order.
+A user has several long-term tastes, which grow, fade and are replaced, and at times a short burst of another one.
+Tastes are a function of the day, so any day can be computed, in any order.
 
-Who the users of a world are: their cohort, how often they come, since when, and what they follow.
+Legend: U users · B some users · K tastes · E follows.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from multitudes.simulation import draws
 from multitudes.simulation.catalogue import category_at
 from multitudes.simulation.world_config import COHORTS, WorldConfig
 
+INFORMATIVE, STALE, ASPIRATIONAL = range(3)
+
 
 class TasteWeights(NamedTuple):
-    """What users like on a day. The last column is the burst; its weight is 0 where there is none."""
+    """The niches that users like on a day, and how much. The last column is the burst; weight 0: no burst."""
 
     niche_BK: NDArray[np.int16]
     weight_BK: NDArray[np.float32]  # sums to 1
@@ -32,66 +35,63 @@ class Tastes:
     niche_cdf: NDArray[np.float64]
 
     def at_day(self, day: int, user_B: NDArray[np.int64]) -> TasteWeights:
-        """Return what users like on ``day``."""
+        """Return the tastes of users on ``day``."""
         config = self.config
-        held_BK, age_BK, slot_K = self._taste_cycle(day, user_B)
+        cycle_BK, age_BK, slot_K = self._taste_cycle(day, user_B)
         own_BK = draws.exponential(config.seed, "taste weight", user_B[:, None], slot_K)
-        grown_BK = np.sin(np.pi * age_BK) ** 2 if config.tastes > 1 else np.ones_like(age_BK)
-        weight_BK = own_BK * grown_BK + 1e-9
+        growth_BK = np.sin(np.pi * age_BK) ** 2 if config.tastes > 1 else np.ones_like(age_BK)
+        weight_BK = own_BK * growth_BK + 1e-9
         weight_BK /= weight_BK.sum(axis=1, keepdims=True)
-        burst_B, is_on_B = self._bursts(day, user_B)
-        taken_B = np.where(is_on_B, config.burst_weight, 0.0)[:, None]
+        burst_B, has_burst_B = self._bursts(day, user_B)
+        burst_weight_B1 = np.where(has_burst_B, config.burst_weight, 0.0)[:, None]
         return TasteWeights(
-            np.column_stack([self._niches(user_B, held_BK), burst_B]).astype(np.int16),
-            np.column_stack([weight_BK * (1 - taken_B), taken_B]).astype(np.float32),
+            np.column_stack([self._niches(user_B, cycle_BK), burst_B]).astype(np.int16),
+            np.column_stack([weight_BK * (1 - burst_weight_B1), burst_weight_B1]).astype(np.float32),
         )
 
     def previous_niches(self, user_B: NDArray[np.int64], taste_B: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the niche that somebody had in the place of each taste before the one of day 0."""
-        held_BK, _, _ = self._taste_cycle(0, user_B)
-        return self._niches(user_B, held_BK - 1)[np.arange(len(user_B)), taste_B]
+        """Return the niche that each user liked in slot ``taste_B`` before the taste of day 0."""
+        cycle_BK, _, _ = self._taste_cycle(0, user_B)
+        return self._niches(user_B, cycle_BK - 1)[np.arange(len(user_B)), taste_B]
 
     def _taste_cycle(
         self, day: int, user_B: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return how many tastes each place has had, the age of the present one as a share, and the places."""
+        """Return the number of the present taste in each slot, its age as a share of its life, and the slots."""
         slot_K = np.arange(self.config.tastes)
         phase_BK = draws.uniform(self.config.seed, "taste phase", user_B[:, None], slot_K)
-        at_BK = day / self.config.taste_life_days + phase_BK
-        held_BK = np.floor(at_BK)
-        return held_BK.astype(np.int64), at_BK - held_BK, slot_K
+        time_BK = day / self.config.taste_life_days + phase_BK
+        cycle_BK = np.floor(time_BK)
+        return cycle_BK.astype(np.int64), time_BK - cycle_BK, slot_K
 
-    def _niches(self, user_B: NDArray[np.int64], held_BK: NDArray[np.int64]) -> NDArray[np.int64]:
-        slot_K = np.arange(held_BK.shape[1])
-        return category_at(self.niche_cdf, draws.uniform(self.config.seed, "taste", user_B[:, None], slot_K, held_BK))
+    def _niches(self, user_B: NDArray[np.int64], cycle_BK: NDArray[np.int64]) -> NDArray[np.int64]:
+        slot_K = np.arange(cycle_BK.shape[1])
+        return category_at(self.niche_cdf, draws.uniform(self.config.seed, "taste", user_B[:, None], slot_K, cycle_BK))
 
     def _bursts(self, day: int, user_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the niche of the burst that may be on, and whether it is."""
+        """Return the niche of each user's burst, and whether the burst is on."""
         phase_B = draws.uniform(self.config.seed, "burst phase", user_B)
         number_B = np.floor(day / self.config.burst_days + phase_B).astype(np.int64)
         is_on_B = draws.uniform(self.config.seed, "burst is on", user_B, number_B) < self.config.burst_share
         return category_at(self.niche_cdf, draws.uniform(self.config.seed, "burst", user_B, number_B)), is_on_B
 
 
-INFORMATIVE, STALE, ASPIRATIONAL = range(3)
-
-
 class Activity(NamedTuple):
-    """How often users are there, if the mood is neutral."""
+    """How often users visit in a neutral mood."""
 
     cohort_U: NDArray[np.int8]
-    visit_U: NDArray[np.float64]  # chance on a day on which they are there at all
-    ready_U: NDArray[np.float32]  # how readily they save, as log-odds; 0 on average
-    left_U: NDArray[np.int64]  # the day on which they went away
-    back_U: NDArray[np.int64]  # the day from which on they are there (again)
+    visit_U: NDArray[np.float64]  # probability of a visit on a day between arrival and departure
+    ready_U: NDArray[np.float32]  # readiness to save, in log-odds; 0 on average
+    left_U: NDArray[np.int64]  # the first day without visits
+    back_U: NDArray[np.int64]  # the first day with visits (again)
 
     def chance(self, day: int) -> NDArray[np.float64]:
-        """Return each user's chance of being active on ``day``."""
+        """Return each user's probability of activity on ``day``."""
         return np.where((day < self.left_U) | (day >= self.back_U), self.visit_U, 0.0)
 
 
 class Follows(NamedTuple):
-    """What users follow, sorted by user and topic: pairs without repeats."""
+    """The topics that users follow, sorted by user and topic, without repeats."""
 
     offset: NDArray[np.int64]  # U + 1
     topic: NDArray[np.int64]
@@ -99,55 +99,55 @@ class Follows(NamedTuple):
 
 
 def draw_activity(config: WorldConfig) -> Activity:
-    """Draw who comes how often, and since when."""
+    """Draw cohort, visit probability, readiness and arrival of each user."""
     seed, user_U = config.seed, np.arange(config.users)
     cohort_U = category_at(np.cumsum(config.cohort_share), draws.uniform(seed, "cohort", user_U))
-    usual_U = logit(np.asarray(config.cohort_visits))[cohort_U]
-    visit_U = expit(usual_U + config.visits_spread * draws.normal(seed, "visits", user_U))
+    cohort_logit_U = logit(np.asarray(config.cohort_visits))[cohort_U]
+    visit_U = expit(cohort_logit_U + config.visits_spread * draws.normal(seed, "visits", user_U))
     ready_U = config.readiness_spread * draws.normal(seed, "readiness", user_U)
-    arrive_U = (draws.uniform(seed, "arrival", user_U) * config.horizon).astype(np.int64)
+    arrival_U = (draws.uniform(seed, "arrival", user_U) * config.horizon).astype(np.int64)
     never, always = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     left_U = np.full(config.users, always)
     back_U = np.full(config.users, never)
     for name, left in (("resurrected", -config.lapse_days), ("new", never)):
-        of_U = cohort_U == COHORTS.index(name)
-        left_U[of_U], back_U[of_U] = left, arrive_U[of_U]
+        in_cohort_U = cohort_U == COHORTS.index(name)
+        left_U[in_cohort_U], back_U[in_cohort_U] = left, arrival_U[in_cohort_U]
     return Activity(cohort_U.astype(np.int8), visit_U, ready_U.astype(np.float32), left_U, back_U)
 
 
 def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.int64]) -> Follows:
-    """Draw what users follow. Nothing but the informative ones knows what they like now."""
+    """Draw the topics that users follow. Only informative follows depend on what a user likes now."""
     seed, users = config.seed, config.users
     count_U = geometric_counts(draws.uniform(seed, "follows", np.arange(users)), np.full(users, config.follows))
     user_E = np.repeat(np.arange(users), count_U)
     number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
     kind_E = _follow_kinds(config, draws.uniform(seed, "follow kind", user_E, number_E))
     liked = tastes.at_day(0, np.arange(users))
-    place_E, has_E = _taste_places(config, user_E, kind_E, liked.weight_BK[:, : config.tastes])
-    anywhere_E = category_at(tastes.niche_cdf, draws.uniform(seed, "follow of any", user_E, number_E))
+    place_E, has_taste_E = _taste_places(config, user_E, kind_E, liked.weight_BK[:, : config.tastes])
+    any_niche_E = category_at(tastes.niche_cdf, draws.uniform(seed, "follow of any", user_E, number_E))
     niche_E = np.select(
         [kind_E == INFORMATIVE, kind_E == STALE],
         [liked.niche_BK[user_E, place_E].astype(np.int64), tastes.previous_niches(user_E, place_E)],
-        anywhere_E,
+        any_niche_E,
     )
     topic_E = niche_topic[niche_E]
-    _, first = np.unique((user_E * config.topics + topic_E)[has_E], return_index=True)
-    kept = np.flatnonzero(has_E)[first]
-    offset = np.append(0, np.cumsum(np.bincount(user_E[kept], minlength=users)))
-    return Follows(offset, topic_E[kept], kind_E[kept].astype(np.int8))
+    _, first = np.unique((user_E * config.topics + topic_E)[has_taste_E], return_index=True)
+    rows = np.flatnonzero(has_taste_E)[first]
+    offset = np.append(0, np.cumsum(np.bincount(user_E[rows], minlength=users)))
+    return Follows(offset, topic_E[rows], kind_E[rows].astype(np.int8))
 
 
 def _follow_kinds(config: WorldConfig, draw_E: NDArray[np.float64]) -> NDArray[np.int64]:
-    stale_upto = config.informative_follows + (1 - config.informative_follows) * config.stale_share
-    return category_at(np.array([config.informative_follows, stale_upto, 1.0]), draw_E)
+    stale_end = config.informative_follows + (1 - config.informative_follows) * config.stale_share
+    return category_at(np.array([config.informative_follows, stale_end, 1.0]), draw_E)
 
 
 def _taste_places(
     config: WorldConfig, user_E: NDArray[np.int64], kind_E: NDArray[np.int64], weight_UK: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the place of the taste that each follow is of, or was, and whether there is one left.
+    """Return the slot of the taste behind each follow, and whether any taste is left for it.
 
-    The follows of one kind have distinct places, those of large weight first (Efraimidis and Spirakis 2006).
+    The follows of one kind have distinct slots, drawn without replacement by weight (Efraimidis and Spirakis 2006).
     """
     users, tastes = weight_UK.shape
     waiting_UK = draws.exponential(config.seed, "follow of taste", np.arange(users)[:, None], np.arange(tastes))
@@ -161,6 +161,6 @@ def _taste_places(
 
 
 def geometric_counts(draw: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return geometric numbers 0, 1, 2 … of these means from uniform draws: people spread more than Poisson has it."""
+    """Return geometric numbers 0, 1, 2 … with these means from uniform draws; they spread more than Poisson numbers."""
     with np.errstate(divide="ignore"):
         return np.floor(np.log1p(-draw) / np.log(mean / (1 + mean))).astype(np.int64)

@@ -1,13 +1,10 @@
-"""From the logs of every arm to the tables of an experiment: outcomes, and what was shown.
+"""The results of a simulated experiment: tables of outcomes, lifts, and what each arm showed.
 
-Each arm has all users, so arms can be compared user by user: the truth. A test in production has every user in one arm
-alone; ``exposures.parquet`` and ``outcomes.parquet`` of a seed are what it would have seen, for ``multitudes readout``.
+Each arm serves all users, so arms can be compared user by user: the truth. A test in production has every user in one
+arm. ``exposures.parquet`` and ``outcomes.parquet`` of a seed are what such a test would observe, for
+``multitudes readout``.
 
-What each arm showed: how much of the catalogue, of each user's tastes, from where.
-
-Legend: U users · K tastes · I items · R shown, a row each.
-
-What a whole experiment says, from what is written of it.
+Legend: U users · K tastes · B visitors · R shown items, a row each.
 """
 
 from pathlib import Path
@@ -29,9 +26,32 @@ from multitudes.simulation.run import seed_folder
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import day_start_s
 
+_TOP_SHARE = 0.01  # of the items
+
+
+def collect_results(config: ExperimentConfig, out: Path, progress: Progress = silent) -> SimulationResult:
+    """Write the tables of an experiment whose days are simulated, and return its results.
+
+    Processes that finish together take turns, as each writes and reads the same tables.
+    """
+    with lock(out / ".collect.lock"):
+        write_outcomes(config, out, progress)
+        return SimulationResult(
+            name=config.name,
+            control=config.control_arm,
+            arms=tuple(config.arms),
+            seeds=config.seeds,
+            users=config.world.users,
+            items=config.world.items,
+            days=config.loop.days,
+            lifts=tuple(arm_lifts(config, out)),
+            by_day=daily_feed_saves(config, out),
+            spread=impression_metrics(config, out),
+        )
+
 
 def write_outcomes(config: ExperimentConfig, out: Path, progress: Progress = silent) -> None:
-    """Write what each user of each arm did, from the logs, as for a real service."""
+    """Write the outcomes of each user of each arm from the logs, as for a real service."""
     first = config.loop.bootstrap_days
     done = 0
     for seed in config.seeds:
@@ -54,36 +74,33 @@ def write_outcomes(config: ExperimentConfig, out: Path, progress: Progress = sil
 
 
 def write_ab_test(config: ExperimentConfig, world: World, folder: Path) -> None:
-    """Write what a test would have seen in which each user is in one arm, drawn by a hash of the user."""
+    """Write what an A/B test would observe: each user is in one arm, drawn by a hash of the user."""
     arms, first_s = list(config.arms), day_start_s(config.loop.bootstrap_days)
     arm_U = (uniform(world.config.seed, "arm", np.arange(world.users)) * len(arms)).astype(np.int64)
-    exposed, outcomes = [], []
+    exposures, outcomes = [], []
     for number, arm in enumerate(arms):
-        mine = pl.DataFrame({"user_id": np.flatnonzero(arm_U == number)})
-        rows = pl.read_parquet(folder / "arms" / arm / "outcomes.parquet").join(mine, on="user_id", how="semi")
+        users = pl.DataFrame({"user_id": np.flatnonzero(arm_U == number)})
+        rows = pl.read_parquet(folder / "arms" / arm / "outcomes.parquet").join(users, on="user_id", how="semi")
         visits = rows.filter((pl.col("metric") == "visits") & (pl.col("timestamp") >= first_s))
         first = visits.group_by("user_id").agg(pl.col("timestamp").min())
-        exposed.append(first.with_columns(arm=pl.lit(arm)))
+        exposures.append(first.with_columns(arm=pl.lit(arm)))
         outcomes.append(rows)
     cohorts = pl.Series(world.cohorts)
-    table = pl.concat(exposed).sort("user_id")
+    table = pl.concat(exposures).sort("user_id")
     table = table.with_columns(cohort=cohorts.gather(world.cohort_U[table["user_id"].to_numpy()].astype(np.uint32)))
     table.write_parquet(folder / "exposures.parquet")
     pl.concat(outcomes).sort("timestamp", "user_id", "metric").write_parquet(folder / "outcomes.parquet")
 
 
-_TOP_SHARE = 0.01  # of the items
-
-
 def impression_metrics(config: ExperimentConfig, out: Path) -> pl.DataFrame:
-    """Return (arm, measure, value), the mean over seeds, of the days of the test.
+    """Return (arm, measure, value) over the days of the test, mean over seeds.
 
-    * catalogue: share of the items that are there which were shown to anybody;
-    * top 1 %: share of what was shown that is of the hundredth of items that was shown most;
-    * tastes: how much of what a user likes, by weight, had an item among those shown at a visit; mean over visits;
-    * candidates, shown, saves by source: shares, of each source that any arm has;
-    * overlap: share of the explicit candidates that an implicit interest had among its own best too;
-    * degraded: share of the answers.
+    * catalogue: share of the existing items that were shown to any user;
+    * top 1 %: share of the impressions that went to the most shown hundredth of the items;
+    * tastes: share of a user's tastes, by weight, with an item among those shown at a visit; mean over visits;
+    * candidates, shown, saves by source: shares, for each source that any arm has;
+    * overlap: share of the explicit candidates that are also among the best of an implicit interest;
+    * degraded: share of degraded responses.
     """
     rows: list[dict[str, Any]] = []
     for seed in config.seeds:
@@ -103,11 +120,11 @@ def _arm_metrics(config: ExperimentConfig, world: World, logs: Path) -> dict[str
         for day in range(first, end)
     )
     shown = served.drop_nulls("slot")
-    there = int((world.created_I < end).sum())
+    n_items = int((world.created_I < end).sum())
     count_I = np.sort(np.bincount(shown["item_id"].to_numpy(), minlength=world.items))[::-1]
     measures = {
-        "catalogue": float((count_I > 0).sum()) / there,
-        "top 1 %": float(count_I[: max(1, round(_TOP_SHARE * there))].sum() / max(count_I.sum(), 1)),
+        "catalogue": float((count_I > 0).sum()) / n_items,
+        "top 1 %": float(count_I[: max(1, round(_TOP_SHARE * n_items))].sum() / max(count_I.sum(), 1)),
         "tastes": _taste_coverage(world, shown),
         "degraded": float(served["degraded"].mean() or 0),  # type: ignore[arg-type]
     }
@@ -121,39 +138,14 @@ def _arm_metrics(config: ExperimentConfig, world: World, logs: Path) -> dict[str
 
 
 def _taste_coverage(world: World, shown: pl.DataFrame) -> float:
-    """Return how much of what its user likes a visit touched, by weight; the mean over visits."""
+    """Return the share of a user's tastes, by weight, that a visit covers; mean over visits."""
     total, visits = 0.0, 0
     for (day,), rows in shown.group_by("day"):
         niche_UK, weight_UK = world.tastes(int(day))
         user_B, b_R = np.unique(rows["user_id"].to_numpy(), return_inverse=True)
         niche_R = world.niche_I[rows["item_id"].to_numpy()]
-        touched_BK = np.zeros((len(user_B), niche_UK.shape[1]), dtype=np.bool_)
-        np.logical_or.at(touched_BK, b_R, niche_UK[user_B][b_R] == niche_R[:, None])
-        total += float((weight_UK[user_B] * touched_BK).sum())
+        covered_BK = np.zeros((len(user_B), niche_UK.shape[1]), dtype=np.bool_)
+        np.logical_or.at(covered_BK, b_R, niche_UK[user_B][b_R] == niche_R[:, None])
+        total += float((weight_UK[user_B] * covered_BK).sum())
         visits += len(user_B)
     return total / max(visits, 1)
-
-
-def collect_results(config: ExperimentConfig, out: Path, progress: Progress = silent) -> SimulationResult:
-    """Write the tables of an experiment whose days are lived, and return what they say.
-
-    Processes that ended together take turns: each writes the same tables, and reads them.
-    """
-    with lock(out / ".collect.lock"):
-        return _collect(config, out, progress)
-
-
-def _collect(config: ExperimentConfig, out: Path, progress: Progress) -> SimulationResult:
-    write_outcomes(config, out, progress)
-    return SimulationResult(
-        name=config.name,
-        control=config.control_arm,
-        arms=tuple(config.arms),
-        seeds=config.seeds,
-        users=config.world.users,
-        items=config.world.items,
-        days=config.loop.days,
-        lifts=tuple(arm_lifts(config, out)),
-        by_day=daily_feed_saves(config, out),
-        spread=impression_metrics(config, out),
-    )

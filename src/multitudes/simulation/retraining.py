@@ -1,6 +1,6 @@
-"""From the logs of an arm to the release that serves it, by the verbs that everybody else uses.
+"""From the logs of an arm to the release that serves it, by the same functions as a real service.
 
-prepare → train → publish; each is done once, and goes on where it was interrupted.
+prepare → train → publish; each step is done once, and continues after an interruption.
 """
 
 import json
@@ -23,12 +23,12 @@ from multitudes.simulation.world_config import day_start_s
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 
-# A save is what a feed is for. Clicks stand in the history; hides are no interest.
+# A save is the positive action of a feed. Clicks are in the history only; hides are not an interest.
 _PREPARE = PrepareConfig(split="time", positive_actions={"save": 1.0}, validation_share=0.05, test_share=0.01)
 
 
 def write_tables(world: World, day: int, past_days: int, folder: Path) -> None:
-    """Write the canonical tables of a world as they are on a day; events are those of the past, before any feed."""
+    """Write the canonical tables of a world as of a day; the events are those of the past, before any feed."""
     folder.mkdir(parents=True, exist_ok=True)
     world.items_table(day).write_parquet(folder / "items.parquet")
     world.users_table().write_parquet(folder / "users.parquet")
@@ -37,27 +37,27 @@ def write_tables(world: World, day: int, past_days: int, folder: Path) -> None:
 
 
 def prepare_arm(world: World, day: int, past_days: int, logs: Path, folder: Path) -> PreparedData:
-    """Prepare what is known on the morning of a day: the past, and the logs until then."""
+    """Prepare the data known on the morning of a day: the past, and the logs since."""
     if not (folder / "prepared").exists():
         write_tables(world, day, past_days, folder / "tables")
-        what = FeedbackLogs(logs / "events", logs / "served")
-        prepare(folder / "tables", folder / "prepared", _PREPARE, logs=what, now=day_start_s(day))
+        feedback = FeedbackLogs(logs / "events", logs / "served")
+        prepare(folder / "tables", folder / "prepared", _PREPARE, logs=feedback, now=day_start_s(day))
     return PreparedData.open(folder / "prepared")
 
 
 def prepare_warnings(out: Path) -> list[str]:
-    """Return what ``prepare`` warned of anywhere in an experiment, each once."""
-    places = sorted([*out.glob("seed-*/learned/prepared"), *out.glob("seed-*/arms/*/learned-*/prepared")])
-    return list(dict.fromkeys(said for place in places for said in PreparedData.open(place).manifest["warnings"]))
+    """Return the warnings of all prepared folders of an experiment, each once."""
+    folders = sorted([*out.glob("seed-*/learned/prepared"), *out.glob("seed-*/arms/*/learned-*/prepared")])
+    return list(dict.fromkeys(text for path in folders for text in PreparedData.open(path).manifest["warnings"]))
 
 
 def train_run(prepared: PreparedData, config: RunConfig, run: Path, progress: Progress = silent) -> Path:
-    """Train a run, or the rest of it."""
+    """Train a run, or resume it."""
     return train(prepared, config, run, resume=run.exists(), progress=progress).path
 
 
 def publish_release(run: Path, releases: Path, day: int, retrieve: RetrieveConfig, index: IndexConfig) -> None:
-    """Publish a run as what serves from the morning of ``day`` on, once."""
+    """Publish a run, once, as the release that serves from the morning of ``day``."""
     note = releases.parent / f"released-{day:05d}.json"
     if not note.exists():
         version = _recover_release(releases) or publish(run, releases, retrieve=retrieve, index=index).version
@@ -65,9 +65,12 @@ def publish_release(run: Path, releases: Path, day: int, retrieve: RetrieveConfi
 
 
 def _recover_release(releases: Path) -> str | None:
-    """Let a version serve that was published just before an interruption, and return it: another would log its name."""
+    """Activate a release that was published just before an interruption, and return its version.
+
+    Publishing again would give the release another name in the logs.
+    """
     store = ReleaseStore(releases)
     notes = releases.parent.glob("released-*.json")
-    noted = {json.loads(note.read_text(encoding="utf-8"))["version"] for note in notes}
-    left = [version for version in store.versions() if version not in noted] if any(releases.glob("*")) else []
-    return store.rollback(left[-1]) if left else None
+    recorded = {json.loads(note.read_text(encoding="utf-8"))["version"] for note in notes}
+    rest = [version for version in store.versions() if version not in recorded] if any(releases.glob("*")) else []
+    return store.rollback(rest[-1]) if rest else None

@@ -1,6 +1,6 @@
-"""An experiment from its file to its days: for every seed a world, a bootstrap, and each arm's life.
+"""A simulated experiment from its configuration to its logs: for each seed a world, a bootstrap, and the arms.
 
-Several processes may run one experiment: each takes an arm that no other one has, and in the end waits for the others.
+Several processes may run one experiment: each takes arms that no other process runs, and finally waits for the others.
 """
 
 import json
@@ -15,38 +15,39 @@ from multitudes.simulation.config import ExperimentConfig
 from multitudes.simulation.policy import bootstrap_policy
 from multitudes.simulation.world import World
 
-_CHANGEABLE = ("name", "seeds", "arms", "control")
+_CHANGEABLE = ("name", "seeds", "arms", "control")  # settings that may change between runs
 
 
 def simulate(config: ExperimentConfig, out: Path, progress: Progress = silent) -> None:
-    """Live every day of an experiment that is not lived yet.
+    """Simulate every day of an experiment that is not simulated yet.
 
     Args:
         config: the experiment.
-        out: its folder; made, or gone on with.
-        progress: told after each day.
+        out: the experiment's folder; new, or of an earlier run, which continues.
+        progress: called after each day.
 
     Raises:
-        UsageError: ``out`` was begun with other settings, or nobody comes to the feed of its world.
+        UsageError: ``out`` has an experiment with other settings, or the world has no visitors.
     """
     out.mkdir(parents=True, exist_ok=True)
     with lock(out / ".lock"):
         _check_settings(config, out)
     loop, of_others = config.loop, []
-    whole = SimulationProgress(progress, len(config.seeds) * (loop.bootstrap_days + len(config.arms) * loop.days))
+    n_days = len(config.seeds) * (loop.bootstrap_days + len(config.arms) * loop.days)
+    days = SimulationProgress(progress, n_days)
     for seed in config.seeds:
         world, folder = config.build_world(seed), seed_folder(out, seed)
-        _run_bootstrap(config, world, folder, whole)
+        _run_bootstrap(config, world, folder, days)
         for name in config.arms:
             arm = Arm(name, config, world, folder)
-            if not arm.run(whole):
+            if not arm.run(days):
                 of_others.append(arm)
     for arm in of_others:
-        arm.run(whole, wait=True)
+        arm.run(days, wait=True)
 
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """Return the folder of everything of one seed."""
+    """Return the folder of a seed."""
     return out / f"seed-{seed}"
 
 
@@ -54,29 +55,29 @@ def _run_bootstrap(config: ExperimentConfig, world: World, folder: Path, progres
     loop, policy = config.loop, bootstrap_policy(world, config.loop.candidates)
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock"):
-        life, came = ArmSimulation(world, loop, folder / "bootstrap"), 0
+        simulation, n_visitors = ArmSimulation(world, loop, folder / "bootstrap"), 0
         for day in range(loop.bootstrap_days):
-            came += life.simulate_day(day, lambda: policy)
+            n_visitors += simulation.simulate_day(day, lambda: policy)
             progress.finish_day(f"seed {world.config.seed}, bootstrap, day {day}")
 
-    if not came:
+    if not n_visitors:
         raise UsageError(
-            f"seed {world.config.seed}: nobody came to the feed in the {loop.bootstrap_days} days of the bootstrap;"
+            f"seed {world.config.seed}: no user visited the feed in the {loop.bootstrap_days} days of the bootstrap;"
             " raise [world] users or cohort_visits, or [loop] bootstrap_days"
         )
 
 
 def _check_settings(config: ExperimentConfig, out: Path) -> None:
-    """Refuse to go on with what was begun under other settings; arms and seeds may be added."""
-    file, now = out / "experiment.json", config.model_dump(mode="json")
+    """Reject a folder that was begun with other settings; arms and seeds may be added."""
+    file, settings = out / "experiment.json", config.model_dump(mode="json")
     if file.exists():
-        then = json.loads(file.read_text(encoding="utf-8"))
-        changed = [key for key in now if key not in _CHANGEABLE and now[key] != then.get(key)]
-        arms = now["arms"].keys() & then["arms"].keys()
-        changed += [f"arms.{arm}" for arm in sorted(arms) if now["arms"][arm] != then["arms"][arm]]
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key in settings if key not in _CHANGEABLE and settings[key] != earlier.get(key)]
+        arms = settings["arms"].keys() & earlier["arms"].keys()
+        changed += [f"arms.{arm}" for arm in sorted(arms) if settings["arms"][arm] != earlier["arms"][arm]]
         if changed:
             raise UsageError(
-                f"{out}: was begun with other settings of {', '.join(changed)}; choose another --out, or set them back"
+                f"{out}: was begun with other settings of {', '.join(changed)}; choose another --out, or restore them"
             )
-        now["arms"] = then["arms"] | now["arms"]
-    write_json(file, now)
+        settings["arms"] = earlier["arms"] | settings["arms"]
+    write_json(file, settings)

@@ -1,10 +1,10 @@
 """The feed of the calibration: popular items and those of followed topics, none twice, learned from nobody."""
 
 import numpy as np
+from benchmarks.simulate.calibration import gini
+from benchmarks.simulate.simple_feed import popularity_lists, simulate_feed
 
-from multitudes.simulation.calibration import gini
 from multitudes.simulation.history import ImpressionCounts
-from multitudes.simulation.simple_feed import popularity_lists, simulate_feed
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
 from tests.simulation.worlds import everybody, organic, small

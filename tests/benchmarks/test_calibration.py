@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-
-from multitudes.simulation.calibration import SHARES, gini, marginals, topics_in_ten
+from benchmarks.simulate.calibration import SHARES, gini, marginals, topics_in_ten
 
 DAY_S = 86_400
 ITEMS = pl.DataFrame({"item_id": [1, 2, 3, 4], "topics": [["a"], ["b"], ["a", "b"], []]})
