@@ -1,1 +1,1 @@
-"""The offline protocol: full corpus, equal budgets, segments, intervals."""
+"""The offline protocol: all items are ranked, all systems have the same budget, figures have intervals."""

@@ -1,7 +1,8 @@
-"""Systems that only count, and stand beside every result: popularity, topics, co-visits, a user's own history.
+"""Baselines without training: popularity, followed topics, co-visitation, and a user's own history.
 
-Legend: B users · I items · N places. A list ends in zeros where the corpus has no more items. All lists are such that
-the first n places are the answer to a budget of n.
+The first n places of a list are the answer to a budget of n. A list ends in zeros if there are too few items.
+
+Legend: B users · I items · N places.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,17 +19,18 @@ from multitudes.evaluation import co_visitation
 from multitudes.evaluation.targets import TargetKind, items_to_exclude
 
 Items = NDArray[np.int64]
-# What the systems that learn nothing are called, wherever they stand beside others.
+# Names of the baselines wherever they are beside other systems.
 BASELINES = ("popularity", "recent_popularity", "followed_topics", "covisit", "own_history")
+_NO_ITEMS = np.empty(0, dtype=np.int64)
 
 
 class Baselines:
-    """The orders that the baselines share, made once for a data set."""
+    """The baselines of a data set; what all users share is computed once."""
 
     def __init__(self, prepared: PreparedData) -> None:
         self._prepared = prepared
         self._popular = items_by_popularity(prepared.item_count)
-        # A log that carries order only has no «recent».
+        # Without timestamps, nothing is recent.
         self._recent = (
             None if prepared.ordered_only else items_by_popularity(prepared.item_recent_count, prepared.item_count)
         )
@@ -41,21 +43,21 @@ class Baselines:
 
         Args:
             held: the users.
-            past: distinct items of each user's history, newest first; kept out of the lists for first-time targets.
+            past: distinct items of each user's history, newest first; excluded for first-time targets.
             kind: ``new`` or ``all``.
             length: N.
         """
         seen = items_to_exclude(past, kind)
         known_B = followed_topics_known(self._prepared, held.end_B)
         followed = [
-            self._followed_topic_items(user, length + len(mine)) if known else _NO_ITEMS
-            for user, known, mine in zip(held.user_B, known_B, seen, strict=True)
+            self._followed_topic_items(user, length + len(excluded)) if known else _NO_ITEMS
+            for user, known, excluded in zip(held.user_B, known_B, seen, strict=True)
         ]
         lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), self._popular, seen, length)}
         if self._recent is not None:
             lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent, seen, length)
-        near = co_visitation.co_visitation_candidates(self._co_visitation, past, length)
-        lists["covisit"] = fill_lists(near, self._popular, seen, length)
+        co_visited = co_visitation.co_visitation_candidates(self._co_visitation, past, length)
+        lists["covisit"] = fill_lists(co_visited, self._popular, seen, length)
         lists["followed_topics"] = fill_lists(followed, self._popular, seen, length)
         if kind == "all":
             lists["own_history"] = fill_lists(past, self._popular, seen, length)
@@ -69,9 +71,6 @@ class Baselines:
         return interleave([self._by_topic[topic][:depth] for topic in self._prepared.followed_topics(user)])
 
 
-_NO_ITEMS = np.empty(0, dtype=np.int64)
-
-
 def items_by_popularity(count: NDArray[np.int64], tie_count: NDArray[np.int64] | None = None) -> Items:
     """Return all items from 1, most popular first; ties by ``tie_count`` if given, then by item number."""
     keys = (-count[1:],) if tie_count is None else (-tie_count[1:], -count[1:])
@@ -79,7 +78,7 @@ def items_by_popularity(count: NDArray[np.int64], tie_count: NDArray[np.int64] |
 
 
 def items_by_topic(prepared: PreparedData, order: Items) -> list[Items]:
-    """Return the items of each topic in the given order, by topic number: the inverted index topic → items."""
+    """Return the items of each topic, by topic number, in the given order: the inverted index topic → items."""
     place = np.empty(prepared.n_items + 1, dtype=np.int64)
     place[order] = np.arange(len(order))
     item = np.repeat(np.arange(prepared.n_items + 1), np.diff(prepared.item_topic_offset))
@@ -90,7 +89,7 @@ def items_by_topic(prepared: PreparedData, order: Items) -> list[Items]:
 
 
 def interleave(lists: Iterable[Items]) -> Items:
-    """Return the lists merged turn by turn; an item of several lists comes several times."""
+    """Return the lists merged in turns; an item of several lists comes several times."""
     rows = [row for row in lists if len(row)]
     if not rows:
         return _NO_ITEMS
@@ -108,12 +107,12 @@ def unique_items(items: Items) -> Items:
 
 
 def fill_lists(first: Sequence[Items], fallback: Items, seen: Sequence[Items], length: int) -> NDArray[np.int64]:
-    """Return for each user ``first``, filled up from ``fallback``, without the seen items, cut at ``length``."""
+    """Return each user's list ``first``, filled up from ``fallback``, without seen items, cut at ``length``."""
     lists = np.zeros((len(seen), length), dtype=np.int64)
-    for row, mine, left_out in zip(lists, first, seen, strict=True):
-        # As many of the filler as can be wanted, were all others of it repeats or seen.
-        enough = fallback[: length + len(mine) + len(left_out)]
-        found = unique_items(np.concatenate([mine, enough])) if len(mine) else enough
-        found = found[~np.isin(found, left_out)][:length] if len(left_out) else found[:length]
-        row[: len(found)] = found
+    for row, start, excluded in zip(lists, first, seen, strict=True):
+        # Enough of the fallback even if all other items are repeats or seen.
+        rest = fallback[: length + len(start) + len(excluded)]
+        items = unique_items(np.concatenate([start, rest])) if len(start) else rest
+        items = items[~np.isin(items, excluded)][:length] if len(excluded) else items[:length]
+        row[: len(items)] = items
     return lists

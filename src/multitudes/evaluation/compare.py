@@ -1,4 +1,4 @@
-"""Two runs, or two methods of several seeds each, on the same users: differences paired user by user."""
+"""Comparison of two evaluated runs, or of two methods with several seeds each: differences paired by user."""
 
 import json
 from collections.abc import Sequence
@@ -20,17 +20,27 @@ def compare(
 ) -> dict[str, Any]:
     """Return each figure of ``runs`` minus that of ``against``, with intervals, by kind of targets.
 
-    Several runs on a side are seeds of one method: each user's outcome is their mean, so the interval is one over users
-    and does not cover what another seed would change.
+    Several runs on a side are seeds of one method: each user's outcome is their mean. The interval is then one over
+    users and does not cover the variance between seeds.
+
+    Args:
+        runs: folders of evaluated runs.
+        against: folders of the evaluated runs to compare with.
+        split: split on which they were evaluated.
+        resamples: bootstrap resamples of users.
+        seed: seed of the bootstrap.
+
+    Returns:
+        A JSON object: runs, against, and differences by kind of targets and figure@budget.
 
     Raises:
-        ArtefactError: a run has not been evaluated on this split.
+        ArtefactError: a run was not evaluated on this split.
         UsageError: the runs were not evaluated on the same users and targets.
     """
     ours, theirs = _mean_outcomes(runs, split), _mean_outcomes(against, split)
     both = ours.join(theirs, on=_KEYS, how="inner", suffix="_against", validate="1:1").sort(_KEYS)
-    alike = (both["targets"] == both["targets_against"]).all()
-    if len(both) == 0 or len(both) != len(ours) or len(both) != len(theirs) or not alike:
+    same_targets = (both["targets"] == both["targets_against"]).all()
+    if len(both) == 0 or len(both) != len(ours) or len(both) != len(theirs) or not same_targets:
         raise UsageError(
             f"{runs[0]} and {against[0]} were evaluated on different users, targets or budgets;"
             " evaluate both on the same prepared data with the same [evaluate] settings"
@@ -39,19 +49,19 @@ def compare(
         "runs": [str(run) for run in runs],
         "against": [str(run) for run in against],
         "differences": {
-            str(kind): _differences(part, Bootstrap(resamples, seed))
-            for (kind,), part in both.partition_by("kind", as_dict=True, maintain_order=True).items()
+            str(kind): _differences(users, Bootstrap(resamples, seed))
+            for (kind,), users in both.partition_by("kind", as_dict=True, maintain_order=True).items()
         },
     }
 
 
 def outcomes_file(run: Path, split: Split) -> Path:
-    """Return where a run keeps what each user got."""
+    """Return the path of a run's outcomes per user."""
     return run / f"outcomes-{split}.parquet"
 
 
 def result_file(run: Path, split: Split) -> Path:
-    """Return where a run keeps the figures of its evaluation."""
+    """Return the path of the figures of a run's evaluation."""
     return run / f"evaluation-{split}.json"
 
 
@@ -59,7 +69,7 @@ def read_result(run: Path, split: Split) -> dict[str, Any]:
     """Read the figures of an evaluation.
 
     Raises:
-        ArtefactError: the run has not been evaluated on this split, or the file is damaged.
+        ArtefactError: the run was not evaluated on this split, or the file is damaged.
     """
     file = result_file(run, split)
     try:
@@ -75,7 +85,7 @@ def read_result(run: Path, split: Split) -> dict[str, Any]:
 
 
 def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
-    """Return what the runs' own methods gave each user, averaged over the runs."""
+    """Return the outcomes of each user with the runs' own methods, averaged over the runs."""
     frames = [_own_outcomes(run, split) for run in runs]
     mean = pl.concat(frames).group_by(_KEYS).agg(pl.len().alias("runs"), pl.col("targets", *_MEASURES).mean())
     return mean.filter(pl.col("runs") == len(runs))
@@ -93,10 +103,10 @@ def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
 def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
     """Return the differences of one kind of targets at every budget."""
     differences: dict[str, Any] = {}
-    for (budget,), part in users.partition_by("budget", as_dict=True, maintain_order=True).items():
-        targets = {"targets": part["targets"].to_numpy()}
+    for (budget,), rows in users.partition_by("budget", as_dict=True, maintain_order=True).items():
+        targets = {"targets": rows["targets"].to_numpy()}
         sides = [
-            list_ratios({name: part[name + suffix].to_numpy() for name in _MEASURES}, targets)
+            list_ratios({name: rows[name + suffix].to_numpy() for name in _MEASURES}, targets)
             for suffix in ("", "_against")
         ]
         pairs: list[Ratio] = [side[figure] for figure in COMPARED_FIGURES for side in sides]

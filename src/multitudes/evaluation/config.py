@@ -13,20 +13,20 @@ Controls = Literal["none", "main_budget", "all_budgets"]
 class EvaluateConfig(Config):
     """Settings of the offline protocol, section [evaluate]."""
 
-    split: Split = Field("test", description="which held-out part is asked about: validation or test")
+    split: Split = Field("test", description="held-out split that is evaluated: validation or test")
     targets: Literal["new", "all", "both"] = Field(
         "both", description="new: first-time targets, history excluded; all: repeats too, nothing excluded; both"
     )
     budgets: tuple[int, ...] = Field(
-        (10, 100, 1000), description="N, candidates that every system may return; N beyond half the corpus is left out"
+        (10, 100, 1000), description="N, candidates of every system; N above half the items is left out"
     )
-    max_users: int | None = Field(None, ge=1, description="most users, drawn at random by the seed; none: all users")
-    resamples: int = Field(1000, ge=1, description="bootstrap resamples of users behind the 95 % intervals")
+    max_users: int | None = Field(None, ge=1, description="maximum number of users, sampled by the seed; none: all")
+    resamples: int = Field(1000, ge=1, description="bootstrap resamples of users for the 95 % intervals")
     core_days: int = Field(4, ge=1, description="active days in the last 28 that make a user core")
     controls: Controls = Field(
         "main_budget",
-        description="where a run of several vectors is compared with its controls; those of one vector are cheap and"
-        " asked at every budget, unless none",
+        description="where a run with several vectors is compared with its controls; controls with one vector are cheap"
+        " and evaluated at every budget, unless none",
     )
     seed: int = Field(0, description="seed of the sample of users and of the bootstrap")
 
@@ -39,13 +39,13 @@ class EvaluateConfig(Config):
 
 
 def feasible_budgets(budgets: tuple[int, ...], n_items: int) -> tuple[int, ...]:
-    """Return the budgets below half the corpus; a corpus too small for any is asked for half of it.
+    """Return the budgets below half the items; half the items if no budget is that small.
 
-    Beyond half the corpus a list tells little: chance alone finds every second target.
+    Above half the items a list says little: chance alone finds every second target.
     """
     return tuple(n for n in budgets if n < n_items / 2) or (max(1, n_items // 2),)
 
 
 def main_budget(budgets: tuple[int, ...]) -> int:
-    """Return the budget of segments and headlines: 100, or the nearest below it, or the smallest there is."""
+    """Return the budget of segments and headlines: 100, or the nearest one below it, or the smallest one."""
     return max((n for n in budgets if n <= 100), default=min(budgets))

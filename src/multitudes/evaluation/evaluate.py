@@ -1,4 +1,4 @@
-"""``evaluate``: a run becomes figures that can be trusted, and the per-user outcomes behind them.
+"""``evaluate``: the figures of a run by the offline protocol, and the outcomes of each user behind them.
 
 ::
 
@@ -35,7 +35,7 @@ from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 
 
 class Evaluation(NamedTuple):
-    """The result as JSON knows it, and what each user got."""
+    """The result as a JSON object, and the outcomes of each user."""
 
     result: dict[str, Any]
     outcomes: pl.DataFrame
@@ -47,16 +47,19 @@ def evaluate(
     retrieve: RetrieveConfig | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Evaluate a run by the offline protocol (method §9); nothing is written.
+    """Evaluate a run by the offline protocol (Fan et al., KDD 2025; docs/evaluation.md). Writes nothing.
 
     Args:
         run: an opened run, such as ``TrainedRun.open(path)``.
-        config: what is asked; None: the defaults.
-        retrieve: how the run is served; what it leaves open of the shares is as training fitted them.
-        progress: told of the users done.
+        config: settings of the protocol; None: the defaults.
+        retrieve: how the run is served; shares and blend that it leaves open are those fitted in training.
+        progress: called with the number of users done.
+
+    Returns:
+        Figures with 95 % intervals over users, and the outcomes of each user.
 
     Raises:
-        DataError: nobody has a target of the kinds asked for.
+        DataError: no user has a target of the chosen kinds.
     """
     config = config or EvaluateConfig()
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend)
@@ -64,25 +67,26 @@ def evaluate(
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
     kinds = target_kinds(config, held)
-    judged = Evaluator(run, retrieve, budgets, config.controls).evaluate(held, kinds, progress)
-    if not judged:
+    measurements = Evaluator(run, retrieve, budgets, config.controls).evaluate(held, kinds, progress)
+    if not measurements:
         raise DataError(
             f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
-            " prepare with larger shares or another split, or ask for --targets all"
+            " prepare with larger shares or another split, or give --targets all"
         )
-    blocks = {kind: _figures(run, config, kind, found, budgets) for kind, found in judged.items()}
-    first = next(iter(blocks.values()))
-    kind, found = next(iter(judged.items()))
-    people = sample_users(run, found.held, kind, retrieve, first["budget"], config.seed)
-    result = _metadata(run, config, retrieve) | first | {"all_targets": blocks.get("all"), "samples": people}
-    return Evaluation(result, pl.concat([_table(prepared, kind, found) for kind, found in judged.items()]))
+    figures = {kind: _figures(run, config, kind, measured, budgets) for kind, measured in measurements.items()}
+    kind, measured = next(iter(measurements.items()))
+    samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"], config.seed)
+    result = _metadata(run, config, retrieve) | figures[kind]
+    result |= {"all_targets": figures.get("all"), "samples": samples}
+    tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
+    return Evaluation(result, pl.concat(tables))
 
 
 def target_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
-    """Return the kinds of targets that are asked about."""
+    """Return the kinds of targets to evaluate."""
     if config.targets != "both":
         return (config.targets,)
-    # Where nothing is ever repeated, all targets are first-time targets and there is nothing else to ask.
+    # Without repeats all targets are first-time targets, and one kind is enough.
     return ("new",) if held.target_is_first_time.all() else ("new", "all")
 
 
@@ -95,7 +99,7 @@ def save(evaluation: Evaluation, run: Path) -> None:
 
 
 def _metadata(run: Scorer, config: EvaluateConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
-    """Return what the figures are about: the run, the data, the settings."""
+    """Return what the figures are about: the run, the data and the settings."""
     manifest = run.prepared.manifest
     return {
         "method": run.config.method,

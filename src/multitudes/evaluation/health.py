@@ -1,6 +1,6 @@
-"""Health of the interests of a run: are they there, are they different, do they bring hits.
+"""Health of a run's interests: how many are in use, how much they differ, how many hits they find.
 
-Legend: B users · K vectors · N candidates · T targets.
+Legend: B users · K vectors · N candidates · T targets · X hits · P candidates, flat.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
 from multitudes.metrics import interests, ranking
 
-POPULAR = "popular"  # the source of candidates that no vector brought
+POPULAR = "popular"  # source of candidates that no vector found
 
 
 def vector_measures(vectors: UserVectors) -> Measures:
-    """Return what the vectors of each user tell: NaN is avoided by a count of the users for whom a figure exists."""
+    """Return measures of the vectors of each user. Undefined values are 0, and a has_… measure counts defined ones."""
     implicit_K = np.array([kind == "implicit" for kind in vectors.kinds], dtype=np.bool_)
     explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
     effective_B = interests.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
@@ -38,16 +38,16 @@ def vector_measures(vectors: UserVectors) -> Measures:
 def source_measures(
     ranked_BN: NDArray[np.int64], interest_BN: NDArray[np.int64], held: HeldOut, n_columns: int
 ) -> Measures:
-    """Return how many candidates and hits of each user each column brought; column −1 is popularity."""
+    """Return how many candidates and hits of each user come from each column of vectors; column −1 is popularity."""
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
-    hit_T = np.isfinite(rank_T)
-    owner_X = ranking.target_rows(held.target_offset)[hit_T]
-    column_X = interest_BN[owner_X, rank_T[hit_T].astype(np.int64) - 1]
+    is_hit_T = np.isfinite(rank_T)
+    user_X = ranking.target_rows(held.target_offset)[is_hit_T]
+    column_X = interest_BN[user_X, rank_T[is_hit_T].astype(np.int64) - 1]
     user_P, place_P = np.nonzero(ranked_BN > 0)
     column_P = interest_BN[user_P, place_P]
     measures: Measures = {}
     for column in range(-1, n_columns):
-        hits_B = np.bincount(owner_X[column_X == column], minlength=len(held))
+        hits_B = np.bincount(user_X[column_X == column], minlength=len(held))
         candidates_B = np.bincount(user_P[column_P == column], minlength=len(held))
         measures[f"hits_of_{column}"] = hits_B.astype(np.float64)
         measures[f"candidates_of_{column}"] = candidates_B.astype(np.float64)
@@ -55,13 +55,13 @@ def source_measures(
 
 
 def overlap_measures(implicit_BN: NDArray[np.int64], explicit_BN: NDArray[np.int64]) -> Measures:
-    """Return the overlap of what implicit and explicit vectors alone would return, where both return something."""
+    """Return the overlap of the lists of implicit and of explicit vectors alone, for users with both."""
     overlap_B = interests.overlap(implicit_BN, explicit_BN)
     return {"overlap": np.nan_to_num(overlap_B), "has_overlap": np.isfinite(overlap_B).astype(np.float64)}
 
 
 def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> dict[str, Any]:
-    """Return the block «interests» of a result: figures with intervals, and what each column of vectors brings."""
+    """Return the section ``interests`` of a result: figures with intervals, and the share of each column of vectors."""
     users_B = np.ones(len(measures["effective"]))
     figures: dict[str, Ratio] = {}
     if "implicit" in kinds:
@@ -80,19 +80,19 @@ def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootst
 
 
 def _source_shares(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> list[dict[str, Any]]:
-    """Return for every column, and for popularity (−1), its share of the candidates and of the hits."""
+    """Return the share of the candidates and of the hits of each column, and of popularity (column −1)."""
     columns = range(-1, len(kinds))
     figures: dict[str, Ratio] = {}
     for noun in ("candidates", "hits"):
         total_B = np.sum([measures[f"{noun}_of_{column}"] for column in columns], axis=0)
         figures |= {f"{noun}_of_{column}": Ratio(measures[f"{noun}_of_{column}"], total_B) for column in columns}
-    found = intervals_by_name(figures, bootstrap)
+    intervals = intervals_by_name(figures, bootstrap)
     return [
         {
             "source": kinds[column] if column >= 0 else POPULAR,
             "number": kinds[: column + 1].count(kinds[column]) if column >= 0 else 0,
-            "candidate_share": found[f"candidates_of_{column}"],
-            "hit_share": found[f"hits_of_{column}"],
+            "candidate_share": intervals[f"candidates_of_{column}"],
+            "hit_share": intervals[f"hits_of_{column}"],
         }
         for column in columns
     ]

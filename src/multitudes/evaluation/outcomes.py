@@ -1,10 +1,8 @@
-"""What each user got from each system: the one table from which every figure of an evaluation is made.
+"""The outcomes of each user from each system, and the figures with intervals made from them.
 
-Legend: B users · N places of a list · T targets, flat by user.
+Every figure is a ratio of two sums over users.
 
-From per-user outcomes to figures with intervals: every figure is a ratio of two sums over users.
-
-Legend: B users · M figures.
+Legend: B users · N places of a list · T targets, flat by user · P pairs of user and item · M figures.
 """
 
 from collections.abc import Callable
@@ -23,19 +21,20 @@ from multitudes.metrics import diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator
 
-# Per-user arrays of shape (B,) by name.
-Measures = dict[str, NDArray[np.float64]]
+Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
+Column = NDArray[np.float64]
+COMPARED_FIGURES = ("hr", "recall", "ndcg", "topics")  # figures whose differences are reported
 
 
 class ListKey(NamedTuple):
-    """Which list a measure is about: ``budget`` candidates by ``method``."""
+    """The list that a measure is about: ``budget`` candidates by ``method``."""
 
     method: str
     budget: int
 
 
 class ItemFacts(NamedTuple):
-    """What a measure needs to know of the items; the popularity class is 0 head, 1 torso, 2 tail."""
+    """Facts about the items that measures need; the popularity class is 0 head, 1 torso, 2 tail."""
 
     topic_offset: NDArray[np.int64]
     topic: NDArray[np.int32]
@@ -50,10 +49,11 @@ class ItemFacts(NamedTuple):
 
 
 def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts) -> Measures:
-    """Return what each user got from lists of N candidates; zeros at the end of a list are no candidates.
+    """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
-    hits, recall, ndcg; head_hits, torso_hits, tail_hits; topics: distinct topics among the hits; candidates: length of
-    the list; candidate_topics and candidate_entropy (nats): spread of the list over topics.
+    Returns:
+        hits, recall, ndcg; head_hits, torso_hits, tail_hits; topics: distinct topics among the hits; candidates: length
+        of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics.
     """
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
     hit_T = np.isfinite(rank_T)
@@ -74,7 +74,7 @@ def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts)
 
 
 def target_measures(held: HeldOut, items: ItemFacts) -> Measures:
-    """Return how many targets each user has: all, and by popularity class."""
+    """Return the number of targets of each user: all, and by popularity class."""
     every_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
@@ -83,33 +83,33 @@ def target_measures(held: HeldOut, items: ItemFacts) -> Measures:
 
 
 def concatenate_measures(chunks: list[Measures]) -> Measures:
-    """Return the measures of consecutive parts of the users as one."""
-    return {name: np.concatenate([part[name] for part in chunks]) for name in chunks[0]}
+    """Return the measures of consecutive chunks of the users as one."""
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def outcome_table(user_id: pl.Series, kind: str, targets: Measures, lists: dict[ListKey, Measures]) -> pl.DataFrame:
-    """Return one row for each user and answer, with the kind of targets that was asked for."""
+    """Return one row for each user and list, with the kind of targets."""
     frames = [
         pl.DataFrame({"user_id": user_id, **targets, **measures}).with_columns(
             pl.lit(kind).alias("kind"),
-            pl.lit(answer.method).alias("method"),
-            pl.lit(answer.budget, dtype=pl.Int32).alias("budget"),
+            pl.lit(key.method).alias("method"),
+            pl.lit(key.budget, dtype=pl.Int32).alias("budget"),
         )
-        for answer, measures in lists.items()
+        for key, measures in lists.items()
     ]
     return pl.concat(frames)
 
 
 def write_outcomes(frame: pl.DataFrame, file: Path) -> None:
-    """Create or replace the file of the table at once, so that no reader sees half of it."""
+    """Write the table; the file appears whole or not at all."""
     with replace_file(file) as partial:
         frame.write_parquet(partial)
 
 
-def _counts_by_class(held: HeldOut, items: ItemFacts, counted_T: NDArray[np.bool_], noun: str) -> Measures:
+def _counts_by_class(held: HeldOut, items: ItemFacts, is_counted_T: NDArray[np.bool_], noun: str) -> Measures:
     class_T = items.popularity_class[held.target]
     return {
-        f"{name}_{noun}": ranking.sum_per_user(counted_T & (class_T == number), held.target_offset)
+        f"{name}_{noun}": ranking.sum_per_user(is_counted_T & (class_T == number), held.target_offset)
         for number, name in enumerate(POPULARITY)
     }
 
@@ -121,10 +121,6 @@ def _topic_counts(
     return diversity.topic_counts(user_P, item_P, items.topic_offset, items.topic, shape)
 
 
-Column = NDArray[np.float64]
-COMPARED_FIGURES = ("hr", "recall", "ndcg", "topics")  # figures of which differences are reported
-
-
 class Ratio(NamedTuple):
     """A figure: Σ numerator / Σ denominator over users."""
 
@@ -133,7 +129,7 @@ class Ratio(NamedTuple):
 
 
 class Bootstrap(NamedTuple):
-    """How intervals are made. The same seed draws the same users every time, so all figures are paired."""
+    """Settings of the intervals. The same seed draws the same users every time, so all figures are paired."""
 
     resamples: int
     seed: int
@@ -148,7 +144,7 @@ class Bootstrap(NamedTuple):
 
 
 def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
-    """Return the figures of one list, by name: hr is pooled over targets, the others but tail_share are user means."""
+    """Return the figures of one list: hr is pooled over targets, tail_share over hits, all others are user means."""
     users_B = np.ones(len(targets["targets"]))
     return {
         "hr": Ratio(measures["hits"], targets["targets"]),
@@ -165,14 +161,24 @@ def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
 def methods_and_differences(
     lists: dict[ListKey, Measures], targets: Measures, own: str, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of every method, and of the run's method minus every other, paired by user."""
-    # In the order of the systems: the run, its controls, the baselines.
-    methods: dict[str, Any] = {answer.method: {} for answer in lists}
+    """Return the figures of each method, and the figures of the run's method minus those of each other, paired by user.
+
+    Args:
+        lists: measures of each list.
+        targets: from ``target_measures``.
+        own: the run's method.
+        bootstrap: settings of the intervals.
+
+    Returns:
+        method → figure@budget → interval, for the figures and for the differences. Methods are in the order of the
+        systems: the run, its controls, the baselines.
+    """
+    methods: dict[str, Any] = {key.method: {} for key in lists}
     differences: dict[str, Any] = {method: {} for method in methods if method != own}
-    for budget in sorted({answer.budget for answer in lists}):
-        named = {a.method: list_ratios(m, targets) for a, m in lists.items() if a.budget == budget}
-        keys = [(method, figure) for method, figures in named.items() for figure in figures]
-        estimates = bootstrap([named[method][figure] for method, figure in keys])
+    for budget in sorted({key.budget for key in lists}):
+        ratios = {key.method: list_ratios(m, targets) for key, m in lists.items() if key.budget == budget}
+        keys = [(method, figure) for method, figures in ratios.items() for figure in figures]
+        estimates = bootstrap([ratios[method][figure] for method, figure in keys])
         place = {key: number for number, key in enumerate(keys)}
         for (method, figure), number in place.items():
             methods[method][f"{figure}@{budget}"] = as_json(estimates.interval(number))
@@ -189,8 +195,8 @@ def hit_rates_by_segment(
     budget: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Return the hit rate of every method in every segment of users, and for targets of the head, torso and tail."""
-    at_budget = {a.method: measures for a, measures in lists.items() if a.budget == budget}
+    """Return the hit rate of every method in every segment of users, and for head, torso and tail targets."""
+    at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
     for name, segment in segments.items():
         result[name] = {}
@@ -201,15 +207,15 @@ def hit_rates_by_segment(
             result[name][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
     result["popularity"] = {}
     for label in POPULARITY:
-        wanted_B = targets[f"{label}_targets"]
-        figures = {m: Ratio(v[f"{label}_hits"], wanted_B) for m, v in at_budget.items()}
-        sizes = {"users": int((wanted_B > 0).sum()), "targets": int(wanted_B.sum())}
+        targets_B = targets[f"{label}_targets"]
+        figures = {m: Ratio(v[f"{label}_hits"], targets_B) for m, v in at_budget.items()}
+        sizes = {"users": int((targets_B > 0).sum()), "targets": int(targets_B.sum())}
         result["popularity"][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
     return result
 
 
 def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[str, Any]:
-    """Return each figure with its interval, under its name."""
+    """Return the interval of each figure, by name."""
     if not figures:
         return {}
     estimates = bootstrap(list(figures.values()))
@@ -217,9 +223,9 @@ def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[s
 
 
 def as_json(interval: Interval) -> dict[str, float | None]:
-    """Return an interval as JSON knows it: what is not a number is null."""
-    rounded: Callable[[float], float | None] = lambda value: round(value, 6) if np.isfinite(value) else None  # noqa: E731
-    return {"mean": rounded(interval.mean), "low": rounded(interval.low), "high": rounded(interval.high)}
+    """Return an interval as a JSON object; values that are not finite are null."""
+    finite: Callable[[float], float | None] = lambda value: round(value, 6) if np.isfinite(value) else None  # noqa: E731
+    return {"mean": finite(interval.mean), "low": finite(interval.low), "high": finite(interval.high)}
 
 
 def _hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap) -> dict[str, Any]:

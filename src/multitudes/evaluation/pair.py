@@ -1,7 +1,7 @@
-"""Two runs as one system: two models, two indexes, one list. What one joint model has to be worth more than.
+"""Two runs as one system: two models, two indexes, one list. A joint model has to beat it to be worth its training.
 
-Each run brings its share of the N places, served as it is served alone; the two take turns, an item that both found
-counts once, and a place lost to the other goes to the next deeper candidate.
+Each run fills its share of the N places, served as it is alone. The two take turns. An item that both found counts
+once, and a place lost to the other run goes to the next candidate.
 
 Legend: B users · N candidates.
 """
@@ -48,11 +48,11 @@ _BATCH_SIZE = 256
 class PairConfig(Config):
     """Settings of a pair."""
 
-    share: float = Field(0.5, ge=0, le=1, description="of the places that the first of the two brings")
+    share: float = Field(0.5, ge=0, le=1, description="share of the places that the first run fills")
 
 
 class PairRunConfig(Config):
-    """What decides a pair beside its two runs; named as the settings of a trained run are."""
+    """The settings of a pair beside its two runs; the names are those of a trained run's settings."""
 
     method: Literal["pair"] = METHOD
     seed: int = 0
@@ -60,7 +60,7 @@ class PairRunConfig(Config):
 
 
 class Member(NamedTuple):
-    """One of the two: a run, its items, and how it is served."""
+    """One run of a pair: its items, and how it is served."""
 
     run: Scorer
     items: Catalogue
@@ -80,34 +80,37 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
 
     Args:
         pair: two runs on the same data.
-        share: of the places that the first one brings.
-        config: what is asked; a pair has no controls.
-        progress: told of the users done.
+        share: share of the places that the first run fills.
+        config: settings of the protocol; a pair has no controls.
+        progress: called with the number of users done.
+
+    Returns:
+        Figures of the pair and the baselines, and the outcomes of each user.
 
     Raises:
-        DataError: nobody has a target of the kinds asked for.
+        DataError: no user has a target of the chosen kinds.
     """
     prepared = pair[0].run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
-    judge = _PairEvaluator(pair, share, budgets)
+    evaluator = _PairEvaluator(pair, share, budgets)
     bootstrap = Bootstrap(config.resamples, config.seed)
-    blocks, frames = [], []
+    figures, tables = [], []
     for kind in target_kinds(config, held):
-        asked = targets_of_kind(held, kind)
-        if len(asked):
-            targets, answers = target_measures(asked, judge.facts), judge.evaluate(asked, kind, progress)
-            methods, _ = methods_and_differences(answers, targets, METHOD, bootstrap)
-            blocks.append({"targets": kind, "users": len(asked), "methods": methods})
-            frames.append(outcome_table(prepared.user_ids[asked.user_B], kind, targets, answers))
-    if not blocks:
+        users = targets_of_kind(held, kind)
+        if len(users):
+            targets, lists = target_measures(users, evaluator.facts), evaluator.evaluate(users, kind, progress)
+            methods, _ = methods_and_differences(lists, targets, METHOD, bootstrap)
+            figures.append({"targets": kind, "users": len(users), "methods": methods})
+            tables.append(outcome_table(prepared.user_ids[users.user_B], kind, targets, lists))
+    if not figures:
         raise DataError(f"{prepared.path}: no user has a target of this kind in the {config.split} split")
     heading = {"method": METHOD, "budget": main_budget(budgets), "budgets": list(budgets), "interests": {"sources": []}}
-    return Evaluation(heading | blocks[0], pl.concat(frames))
+    return Evaluation(heading | figures[0], pl.concat(tables))
 
 
 class _PairEvaluator:
-    """Asks a pair and the baselines."""
+    """Evaluates a pair and the baselines."""
 
     def __init__(self, pair: Pair, share: float, budgets: tuple[int, ...]) -> None:
         self._pair, self._share, self._budgets = pair, share, budgets
@@ -115,56 +118,56 @@ class _PairEvaluator:
         self._baselines = Baselines(self._prepared)
         self.facts = ItemFacts.of(self._prepared)
 
-    def evaluate(self, asked: HeldOut, kind: TargetKind, progress: Progress) -> dict[ListKey, Measures]:
-        """Return what each user got, at every budget."""
-        parts = []
-        for start in range(0, len(asked), _BATCH_SIZE):
-            progress(start, len(asked), "users")
-            parts.append(
-                self._evaluate_users(select_users(asked, np.arange(start, min(start + _BATCH_SIZE, len(asked)))), kind)
-            )
-        return {answer: concatenate_measures([one[answer] for one in parts]) for answer in parts[0]}
+    def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> dict[ListKey, Measures]:
+        """Return the measures of the pair and of each baseline, at every budget."""
+        batches = []
+        for start in range(0, len(held), _BATCH_SIZE):
+            progress(start, len(held), "users")
+            users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
+            batches.append(self._evaluate_users(users, kind))
+        return {key: concatenate_measures([batch[key] for batch in batches]) for key in batches[0]}
 
     def _evaluate_users(self, users: HeldOut, kind: TargetKind) -> dict[ListKey, Measures]:
         past = seen_items(self._prepared, users)
-        lists = pair_lists(self._pair, self._share, users, items_to_exclude(past, kind), self._budgets)
-        found = {ListKey(METHOD, n): item_BN for n, item_BN in lists.items()}
+        of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(past, kind), self._budgets)
+        lists = {ListKey(METHOD, n): item_BN for n, item_BN in of_pair.items()}
         for name, item_BN in self._baselines.lists(users, past, kind, max(self._budgets)).items():
-            found |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
-        return {answer: list_measures(item_BN, users, self.facts) for answer, item_BN in found.items()}
+            lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
+        return {key: list_measures(item_BN, users, self.facts) for key, item_BN in lists.items()}
 
 
 def pair_lists(
     pair: Pair, share: float, users: HeldOut, seen: Sequence[NDArray[np.int64]], budgets: tuple[int, ...]
 ) -> dict[int, NDArray[np.int64]]:
-    """Return the lists (B, N) at each budget N; zeros at the end of a list are no candidates."""
+    """Return the lists (B, N) of a pair at each budget N; zeros at the end of a list are not candidates."""
     vectors = [user_vectors(member.run, users, member.retrieve) for member in pair]
-    found = {}
+    lists = {}
     for n in budgets:
         places = allocate_by_weight([share, 1 - share], n)
-        # Each as it answers to its own places, and how it would go on.
-        asked = [
+        # Of each run, the answer to its own places, and a longer one to go on with.
+        found = [
             [find_candidates(vectors[k], member.items, size, seen, member.retrieve) for size in (int(places[k]), n)]
             for k, member in enumerate(pair)
         ]
-        found[n] = np.zeros((len(users), n), dtype=np.int64)
+        lists[n] = np.zeros((len(users), n), dtype=np.int64)
         for b in range(len(users)):
-            lists = [[deeper[b] for deeper in answers] for answers in asked]
-            item = merge_lists([_vector_items(*list_) for list_ in lists], places, _popular_items(lists[0][1]), n)
-            found[n][b, : len(item)] = item
-    return found
+            of_user = [[candidates[b] for candidates in sizes] for sizes in found]
+            ranked = [_vector_items(own, longer) for own, longer in of_user]
+            item = merge_lists(ranked, places, _popular_items(of_user[0][1]), n)
+            lists[n][b, : len(item)] = item
+    return lists
 
 
 def merge_lists(
     lists: list[NDArray[np.int64]], places: NDArray[np.int64], popular: NDArray[np.int64], n: int
 ) -> NDArray[np.int64]:
-    """Let two lists take turns until each has had its places, then both go on; popular items fill what is short.
+    """Return two lists merged in turns until each has filled its places, then in turns; popular items fill the rest.
 
     Args:
-        lists: the items that each found, best first.
-        places: how many each may bring.
-        popular: what stands in where both lists end; items in the lists may be among them.
-        n: how many are wanted.
+        lists: the items of each run, best first.
+        places: number of places of each run.
+        popular: fills places after both lists end; may repeat items of the lists.
+        n: number of items to return.
     """
     hits = empty_hits(len(lists), max(map(len, lists)))
     for k, item in enumerate(lists):
@@ -174,12 +177,12 @@ def merge_lists(
     return np.concatenate([blended_N, rest])[:n]
 
 
-def _vector_items(own: Candidates, deeper: Candidates) -> NDArray[np.int64]:
-    """Return what vectors found: first the answer to the run's own places, then what is further down."""
-    item = np.concatenate([one.item_N[one.interest_N != POPULAR] for one in (own, deeper)])
+def _vector_items(own: Candidates, longer: Candidates) -> NDArray[np.int64]:
+    """Return the items that vectors found: first those for the run's own places, then those of the longer list."""
+    item = np.concatenate([one.item_N[one.interest_N != POPULAR] for one in (own, longer)])
     return np.array(list(dict.fromkeys(item.tolist())), dtype=np.int64)
 
 
-def _popular_items(deeper: Candidates) -> NDArray[np.int64]:
-    popular: NDArray[np.int64] = deeper.item_N[deeper.interest_N == POPULAR]
+def _popular_items(candidates: Candidates) -> NDArray[np.int64]:
+    popular: NDArray[np.int64] = candidates.item_N[candidates.interest_N == POPULAR]
     return popular

@@ -1,27 +1,22 @@
-"""The systems that one run is asked as: its own method, and the controls that say what its gain comes from.
+"""The offline protocol (Fan et al., KDD 2025): all systems, at the same budget, over all items, for the same users.
 
-Legend: B users · K vectors · D dimensions.
+A run is evaluated as several systems: its own method, and controls that show where its gain comes from.
 
 ============================ ======================================================================
 system                       the question that it answers
 ============================ ======================================================================
 the run's method             how good is the run, served as configured?
 unconditioned                is one vector enough? All N candidates come from it
-implicit, explicit           what does each kind bring alone?
+implicit, explicit           what does each kind of vector find alone?
 averaged                     do K searches beat one search with the weighted mean of the K vectors?
-random_partition             do *interests* matter, or would any parts of the history do?
+random_partition             do *interests* matter, or would any division of the history do?
 round_robin, global_top, …   does the blend matter?
 ============================ ======================================================================
 
-The paper's offline figure: an item's score is the best over the user's vectors, and all items are ranked by it.
+Beside these is the paper's offline figure: the score of an item is the maximum over the user's vectors, and all items
+are ranked by it. It is not at equal budget, as every vector scores all items.
 
-It is not at equal budget (every vector scores the whole corpus), so it stands beside the equal-budget figures.
-
-Legend: B users · K vectors · D dimensions · I items · T targets.
-
-The offline protocol: every system, at the same budget, over the full corpus, for the same users (method §9).
-
-Legend: B users · K vectors · N candidates · D dimensions · I items.
+Legend: B users · K vectors · N candidates · D dimensions · I items · T targets.
 """
 
 from collections.abc import Sequence
@@ -54,7 +49,7 @@ from multitudes.retrieval.search import find_candidates
 
 
 class System(NamedTuple):
-    """Vectors of B users and how they are served."""
+    """Vectors of B users, and how they are served."""
 
     name: str
     vectors: UserVectors
@@ -62,7 +57,7 @@ class System(NamedTuple):
 
     @property
     def one_query(self) -> bool:
-        """True when one vector brings all candidates."""
+        """True if all candidates come from one vector."""
         return len(self.vectors.kinds) == 1
 
 
@@ -73,8 +68,8 @@ def systems(
 
     Args:
         method: name of the run's method.
-        vectors: the vectors that the run makes.
-        random_vectors: the same from a random partition of the history; None where there are no implicit interests.
+        vectors: the vectors of the run.
+        random_vectors: the same from a random partition of the history; None without implicit interests.
         config: how the run is served.
     """
     found = [System(method, vectors, config)]
@@ -83,7 +78,7 @@ def systems(
     kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     found += [System(kind, vectors_of_kind(vectors, kind), config) for kind in kinds]
     found.append(System("averaged", average_vectors(vectors, config), config))
-    if random_vectors is not None and method != "random_partition":  # which is that control, trained
+    if random_vectors is not None and method != "random_partition":  # that method is this control, trained
         found.append(System("random_partition", random_vectors, config))
     for blend in get_args(Blend):
         if blend != config.blend:
@@ -92,7 +87,7 @@ def systems(
 
 
 def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
-    """Return the vectors of one kind only."""
+    """Return only the vectors of one kind."""
     columns = [k for k, name in enumerate(vectors.kinds) if name == kind]
     return UserVectors(
         kinds=(kind,) * len(columns),
@@ -100,12 +95,12 @@ def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
         weight_BK=vectors.weight_BK[:, columns],
         mask_BK=vectors.mask_BK[:, columns],
         topic_BK=vectors.topic_BK[:, columns],
-        assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events point at columns that may be gone
+        assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events may point at removed columns
     )
 
 
 def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors:
-    """Return one vector per user: the mean of its vectors, weighted as the blend weighs them."""
+    """Return one vector per user: the mean of the user's vectors, with the weights of the blend."""
     share_BK = vector_shares(vectors, config)
     mean_BD = np.einsum("bk,bkd->bd", share_BK, vectors.vectors_BKD).astype(np.float32)
     exists_B1 = (vectors.mask_BK.sum(axis=1) > 0)[:, None]
@@ -122,13 +117,16 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
 def max_score_ranks(
     vectors: UserVectors, item_ID: NDArray[np.float32], held: HeldOut, seen: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.float64]:
-    """Return the middle rank of each target, shape (T,); infinite for all targets of a user without vectors.
+    """Return the middle rank of each target by the maximum score over the user's vectors.
 
     Args:
         vectors: K vectors of each user.
         item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not ranked.
         held: the users and their targets.
-        seen: items that are kept out of each user's ranking.
+        seen: items excluded from each user's ranking.
+
+    Returns:
+        Ranks, shape (T,); infinite for all targets of a user without vectors.
     """
     score_BI = np.full((len(held), len(item_ID)), -np.inf, dtype=np.float32)
     for k in range(len(vectors.kinds)):
@@ -142,12 +140,12 @@ def max_score_ranks(
     return ranking.ranks_by_score(score_BI, held.target_offset, held.target)
 
 
-_BATCH_SIZE = 256
+_BATCH_SIZE = 256  # users evaluated together
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured for one kind of targets; every array has one entry for each user of ``held``."""
+    """Measures for one kind of targets; every array has one entry for each user of ``held``."""
 
     held: HeldOut
     kinds: tuple[InterestKind, ...]  # of the run's vectors
@@ -158,7 +156,7 @@ class Measurements:
 
 
 class Evaluator:
-    """Asks one run and the baselines; what all users share is made once."""
+    """Evaluates one run and the baselines; what all users share is computed once."""
 
     def __init__(
         self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], controls: Controls = "main_budget"
@@ -172,47 +170,47 @@ class Evaluator:
     def evaluate(
         self, held: HeldOut, kinds: Sequence[TargetKind], progress: Progress = silent
     ) -> dict[TargetKind, Measurements]:
-        """Return what every system found of the targets of each kind; a kind of which nobody has targets is absent."""
-        parts: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
+        """Return the measures of all systems for each kind of targets; kinds without targets are absent."""
+        batches: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
         for start in range(0, len(held), _BATCH_SIZE):
             progress(start, len(held), "users")
             users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
-            vectors, at_random = self._vectors(users)
+            vectors, random_vectors = self._vectors(users)
             for kind in kinds:
-                asked = targets_of_kind(users, kind)
-                row_B = np.searchsorted(users.user_B, asked.user_B)
-                if len(asked):
-                    random_rows = None if at_random is None else at_random.select(row_B)
-                    parts[kind].append(self._evaluate_users(asked, kind, vectors.select(row_B), random_rows))
+                of_kind = targets_of_kind(users, kind)
+                row_B = np.searchsorted(users.user_B, of_kind.user_B)
+                if len(of_kind):
+                    random_rows = None if random_vectors is None else random_vectors.select(row_B)
+                    batches[kind].append(self._evaluate_users(of_kind, kind, vectors.select(row_B), random_rows))
         progress(len(held), len(held), "users")
-        return {kind: _concatenate(targets_of_kind(held, kind), judged) for kind, judged in parts.items() if judged}
+        return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
     def _vectors(self, users: HeldOut) -> tuple[UserVectors, UserVectors | None]:
-        """Return the users' vectors, and those of a random partition where there are interests to compare with."""
+        """Return the users' vectors, and those of a random partition if the run has implicit interests."""
         vectors = user_vectors(self._run, users, self._retrieve)
         if self._controls == "none" or "implicit" not in vectors.kinds:
             return vectors, None
         return vectors, user_vectors(self._run, users, self._retrieve, "random")
 
     def _evaluate_users(
-        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, at_random: UserVectors | None
+        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, random_vectors: UserVectors | None
     ) -> Measurements:
         past = seen_items(self._run.prepared, held)
         seen = items_to_exclude(past, kind)
-        own, *others = systems(self._run.config.method, vectors, at_random, self._retrieve)
+        own, *controls = systems(self._run.config.method, vectors, random_vectors, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
-        for system in others if self._controls != "none" else ():
+        for system in controls if self._controls != "none" else ():
             everywhere = self._controls == "all_budgets" or system.one_query
             lists |= self._serve(system, self._budgets if everywhere else (main_budget(self._budgets),), seen)
-        answers = {answer: list_measures(found.item_BN, held, self._facts) for answer, found in lists.items()}
+        measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
         for name, ranked_BN in self._baselines.lists(held, past, kind, max(self._budgets)).items():
             for budget in self._budgets:
-                answers[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
+                measures[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
         return Measurements(
             held=held,
             kinds=vectors.kinds,
             targets=target_measures(held, self._facts),
-            lists=answers,
+            lists=measures,
             max_score=self._max_score(held, vectors, seen),
             interests=self._interests(held, vectors, lists),
         )
@@ -220,13 +218,14 @@ class Evaluator:
     def _serve(
         self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
     ) -> dict[ListKey, RankedLists]:
-        """Return what a system answers to each budget: never the beginning of a longer list, unless it is the same."""
-        # One query gives one order, of which every budget takes the beginning; a blend divides every budget anew.
-        asked = budgets[-1:] if system.one_query else budgets
+        """Return the lists of a system at each budget: never the top of a longer list, unless it is the same."""
+        # One query gives one order, and every budget is its top; a blend divides every budget anew.
+        searched = budgets[-1:] if system.one_query else budgets
         found = {
-            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n) for n in asked
+            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n)
+            for n in searched
         }
-        return {ListKey(system.name, n): found.get(n, found[asked[-1]]).top(n) for n in budgets}
+        return {ListKey(system.name, n): found.get(n, found[searched[-1]]).top(n) for n in budgets}
 
     def _max_score(self, held: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:
         rank_T = max_score_ranks(vectors, self._item_ID, held, seen)
@@ -243,12 +242,12 @@ class Evaluator:
         return measures
 
 
-def _concatenate(held: HeldOut, parts: list[Measurements]) -> Measurements:
+def _concatenate(held: HeldOut, batches: list[Measurements]) -> Measurements:
     return Measurements(
         held=held,
-        kinds=parts[0].kinds,
-        targets=concatenate_measures([p.targets for p in parts]),
-        lists={answer: concatenate_measures([p.lists[answer] for p in parts]) for answer in parts[0].lists},
-        max_score=concatenate_measures([p.max_score for p in parts]),
-        interests=concatenate_measures([p.interests for p in parts]),
+        kinds=batches[0].kinds,
+        targets=concatenate_measures([batch.targets for batch in batches]),
+        lists={key: concatenate_measures([batch.lists[key] for batch in batches]) for key in batches[0].lists},
+        max_score=concatenate_measures([batch.max_score for batch in batches]),
+        interests=concatenate_measures([batch.interests for batch in batches]),
     )

@@ -1,10 +1,8 @@
-"""What an evaluation asks of a run: vectors for items and users, nothing else.
+"""The protocol of a run that can be evaluated, and its vectors in the form that retrieval takes.
 
-``train.run.TrainedRun`` and ``train.pinnersage.PinnerSageRun`` answer it.
+``training.trained_run.TrainedRun`` and ``pinnersage.run.PinnerSageRun`` implement the protocol.
 
-A run as retrieval takes it: the vectors of its users, its items behind the exact index, lists as arrays.
-
-Legend: B users · C conditions · D dimensions · I items · N candidates.
+Legend: B users · L history · C conditions · D dimensions · I items · N candidates.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,18 +23,20 @@ from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.search import Candidates
 
+_REQUEST_ID = "evaluate"  # keys the draw of followed topics, so every evaluation draws the same
+
 
 class ScorerModel(Protocol):
-    """The setting of a model that its evaluation needs."""
+    """The setting of a model that an evaluation needs."""
 
     @property
     def history(self) -> int:
-        """Number of most recent events that the user tower reads."""
+        """Number of most recent events that the user tower reads, L."""
         ...
 
 
 class ScorerConfig(Protocol):
-    """The settings of a run that its evaluation names."""
+    """The settings of a run that an evaluation reports."""
 
     @property
     def method(self) -> str:
@@ -45,7 +45,7 @@ class ScorerConfig(Protocol):
 
     @property
     def seed(self) -> int:
-        """Seed with which the run was trained."""
+        """Seed of the training."""
         ...
 
     @property
@@ -55,7 +55,7 @@ class ScorerConfig(Protocol):
 
 
 class Scorer(Protocol):
-    """A trained run. Legend: B users · C conditions · D dimensions · I items."""
+    """A run that can be evaluated: it makes vectors of items and users."""
 
     @property
     def prepared(self) -> PreparedData:
@@ -69,18 +69,19 @@ class Scorer(Protocol):
 
     @property
     def shares(self) -> Mapping[InterestKind, float]:
-        """What share of the budget each kind of vector earned in validation; empty: unknown."""
+        """Share of the budget that each kind of vector earned in validation; empty: unknown."""
         ...
 
     @property
     def blend(self) -> Literal["mixture", "round_robin", "global_top"]:
-        """How the run is served unless the settings say otherwise."""
+        """Blend with which the run is served unless the settings name one."""
         ...
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vectors of all items, shape (I + 1, D); row 0 is the unknown item.
+        """Return the vectors of all items.
 
-        An item whose vector is all zeros has none: it is never a candidate.
+        Returns:
+            Shape (I + 1, D); row 0 is the unknown item. An item whose vector is zero has none and is never a candidate.
         """
         ...
 
@@ -94,32 +95,32 @@ class Scorer(Protocol):
         """Return the vectors of B users.
 
         Args:
-            histories: what is known of the users.
-            topic_BC: the conditions of explicit vectors, 0 = none.
-            partition: random: the history is parted at random in place of by interest.
-            time_BL: of the history's events, seconds or positions; None: nobody knows them.
+            histories: the users' histories.
+            topic_BC: conditions of the explicit vectors, shape (B, C); 0: none.
+            partition: interests: divide the history by interest; random: divide it at random (a control).
+            time_BL: times of the history's events, seconds or positions, shape (B, L); None: unknown.
+
+        Returns:
+            K vectors of each user, with weights and masks.
         """
         ...
 
 
-_REQUEST_ID = "evaluate"  # names the draw of followed topics, so that every evaluation draws the same
-
-
 class RankedLists(NamedTuple):
-    """What one system returned to B users: item numbers and the column that brought each; zeros at the end."""
+    """The lists of B users from one system: items, and the column of the vector behind each; zeros at the end."""
 
     item_BN: NDArray[np.int64]
     interest_BN: NDArray[np.int64]
 
     def top(self, n: int) -> "RankedLists":
-        """Return the first ``n`` of each list."""
+        """Return the first ``n`` places of each list."""
         return RankedLists(self.item_BN[:, :n], self.interest_BN[:, :n])
 
 
 def user_vectors(
     run: Scorer, users: HeldOut, config: RetrieveConfig, partition: Partition = "interests"
 ) -> UserVectors:
-    """Return the vectors of the users as known at their cut."""
+    """Return the vectors of users as of their cut."""
     histories = held_out_histories(run.prepared, users.user_B, users.end_B, run.config.model.history)
     topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST_ID)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
@@ -127,14 +128,14 @@ def user_vectors(
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
-    """Return the items of a run as retrieval takes them, behind the exact index."""
+    """Return the items of a run as a catalogue with the exact index."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
     return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), run.prepared.item_count)
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:
-    """Return candidates as rectangular arrays (B, N)."""
+    """Return candidates as arrays of shape (B, N)."""
     lists = RankedLists(*(np.zeros((len(found), budget), dtype=np.int64) for _ in range(2)))
     for b, candidates in enumerate(found):
         n = len(candidates.item_N)

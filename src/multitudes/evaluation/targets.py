@@ -1,10 +1,9 @@
-"""Who the users are (history length, cohort) and what their targets are (head, torso, tail).
+"""The users of an evaluation, their targets, and the segments of both.
 
-Legend: B users. A label of −1 belongs to no segment.
+Targets are first-time targets or all of them. Users are segmented by history length and cohort, targets by the
+popularity of the item: head, torso, tail.
 
-Which users are asked about and what should be found: first-time targets or all of them, all users or a sample.
-
-Legend: B users · T targets, flat by user.
+Legend: B users · T targets, flat by user. A label of −1 belongs to no segment.
 """
 
 from collections.abc import Sequence
@@ -15,23 +14,62 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, select_targets, select_users
 from multitudes.data.prepared import SPLIT_CODE, PreparedData, Split
+from multitudes.data.timestamps import DAY_S
 from multitudes.seeding import generator
 
-DAY_S = 86_400
+TargetKind = Literal["new", "all"]
 HISTORY = ("0", "1-9", "10-49", "50+")
 COHORT = ("core", "non-core", "new")
 POPULARITY = ("head", "torso", "tail")
 
 
+def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
+    """Return the users that have targets of a kind, with only those targets.
+
+    ``new``: items that are not in the user's history; the history is then excluded from the candidates too.
+    """
+    if kind == "all":
+        return held
+    return select_targets(held, held.target_is_first_time)
+
+
+def subsample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
+    """Return at most ``max_users`` users, drawn at random: files are often sorted, so not the first ones."""
+    if max_users is None or len(held) <= max_users:
+        return held
+    rows = generator(seed, "evaluate", "users").choice(len(held), size=max_users, replace=False)
+    return select_users(held, np.sort(rows))
+
+
+def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]:
+    """Return the distinct known items of each user's entire history, newest event first."""
+    return [
+        _newest_first(prepared.event_item[prepared.event_offset[user] : end])
+        for user, end in zip(held.user_B, held.end_B, strict=True)
+    ]
+
+
+def items_to_exclude(past: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
+    """Return the items that may not be candidates: for first-time targets all of the history, for all targets none."""
+    return past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(past)
+
+
+def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
+    newest_first = item[::-1]
+    distinct, first = np.unique(newest_first, return_index=True)
+    in_order = newest_first[np.sort(first[distinct > 0])]
+    return in_order.astype(np.int64)
+
+
 class Segment(NamedTuple):
-    """One way to part the users: ``label_B`` numbers the ``names``."""
+    """One segmentation of the users: ``label_B`` indexes ``names``."""
 
     names: tuple[str, ...]
     label_B: NDArray[np.int64]
 
 
 def user_segments(prepared: PreparedData, held: HeldOut, split: Split, core_days: int) -> dict[str, Segment]:
-    """Return the partitions of the users; cohorts are left out of logs that carry order only."""
+    """Return the segmentations by history length and, unless events have only an order, by cohort."""
     length_B = held.end_B - prepared.event_offset[held.user_B]
     segments = {"history": Segment(HISTORY, np.searchsorted([1, 10, 50], length_B, side="right"))}
     if not prepared.ordered_only:
@@ -42,10 +80,10 @@ def user_segments(prepared: PreparedData, held: HeldOut, split: Split, core_days
 def cohorts(
     prepared: PreparedData, held: HeldOut, split: Split, core_days: int, window_days: int = 28
 ) -> NDArray[np.int64]:
-    """Return 0 for core, 1 for non-core and 2 for new users, shape (B,).
+    """Return the cohort of each user: 0 core, 1 non-core, 2 new; shape (B,).
 
     Core: active on at least ``core_days`` distinct days within the ``window_days`` before the cut. New: not core, and
-    the whole history (it may be empty) lies within that window. Non-core: all others (casual, marginal, resurrected).
+    the entire history (it may be empty) is within that window. Non-core: all others (casual, marginal, resurrected).
     """
     cut_B = cut_times(prepared, held, split)
     label_B = np.empty(len(held), dtype=np.int64)
@@ -60,49 +98,8 @@ def cohorts(
 
 
 def cut_times(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
-    """Return the time at which each user's future begins: one for all in a time split, else the user's own."""
+    """Return the time at which each user's targets begin: one for all in a time split, else the user's own."""
     own_B = np.asarray(prepared.event_time[held.end_B])
     if prepared.manifest["config"].get("split") != "time":
         return own_B
     return np.full(len(held), prepared.event_time[prepared.event_split == SPLIT_CODE[split]].min())
-
-
-TargetKind = Literal["new", "all"]
-
-
-def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
-    """Return the users that have targets of this kind, with those targets only.
-
-    ``new``: items that are not in the user's history; the history is then kept out of the candidates too.
-    """
-    if kind == "all":
-        return held
-    return select_targets(held, held.target_is_first_time)
-
-
-def subsample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
-    """Return at most ``max_users`` users, drawn at random: files are often ordered, so never the first ones."""
-    if max_users is None or len(held) <= max_users:
-        return held
-    chosen = generator(seed, "evaluate", "users").choice(len(held), size=max_users, replace=False)
-    return select_users(held, np.sort(chosen))
-
-
-def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]:
-    """Return the distinct known items of each user's whole past, newest event first."""
-    return [
-        _newest_first(prepared.event_item[prepared.event_offset[user] : end])
-        for user, end in zip(held.user_B, held.end_B, strict=True)
-    ]
-
-
-def items_to_exclude(past: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
-    """Return the items that may not be candidates: the whole past for first-time targets, nothing for all targets."""
-    return past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(past)
-
-
-def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
-    newest_first = item[::-1]
-    distinct, first = np.unique(newest_first, return_index=True)
-    in_order = newest_first[np.sort(first[distinct > 0])]
-    return in_order.astype(np.int64)
