@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitudes import Client
-from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, Request
-from multitudes.client.answers import Candidate, from_record
+from multitudes.api import Candidate, from_record, to_body
+from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
 from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.service.app import create_app
@@ -55,17 +55,19 @@ def service(parts):  # noqa: F811
 
 
 def test_every_method_speaks_to_the_service(service, parts):  # noqa: F811
-    answer = service.recommend(Request(user_id="ann", n=3, exclude=[105], context={"page": "home"}))
+    answer = service.recommend(RecommendRequest(user_id="ann", n=3, exclude=[105], context={"page": "home"}))
     assert [c.rank for c in answer.candidates] == [1, 2, 3]
     assert (answer.user_id, answer.release, answer.degraded) == ("ann", "0001", False)
     assert answer.interests[0].name == "whole history"
     assert isinstance(answer.candidates[0].found_by, tuple)
-    described = service.recommend_batch([Request(history=[101], n=1), Request(follows=["Crime"], n=2)])
+    described = service.recommend_batch(
+        [RecommendRequest(history=[101], n=1), RecommendRequest(followed_topics=["Crime"], n=2)]
+    )
     assert [len(one.candidates) for one in described] == [1, 2]
     event = Event("ann", 106, action="view", time_s=1_700_000_000, request_id=answer.request_id)
     assert service.events([event, event]).new == 1
     assert parts.logs.events[0].request_id == answer.request_id
-    assert service.follow("ann", ["Drama"]).follows == ("Drama",)
+    assert service.follow("ann", ["Drama"]).followed_topics == ("Drama",)
     (kept,) = service.user("ann").events
     assert (kept.event_id, kept.item_id, kept.action) == (event.event_id, 106, "view")
     assert service.forget("ann") is True
@@ -79,10 +81,10 @@ def test_the_line_of_the_service_is_the_line_of_the_error(service):
         service.similar(999)
     assert (caught.value.status, caught.value.code, caught.value.exit_code) == (404, "not_found", 2)
     with pytest.raises(CallError, match=r"body\.n = 0: input should be greater than or equal to 1") as wrong:
-        service.recommend(Request(user_id="ann", n=0))
+        service.recommend(RecommendRequest(user_id="ann", n=0))
     assert wrong.value.request_id
-    with pytest.raises(CallError, match="either user_id, or history and follows"):
-        service.recommend(Request())
+    with pytest.raises(CallError, match="either user_id, or history and followed_topics"):
+        service.recommend(RecommendRequest())
 
 
 def test_a_busy_service_is_asked_again_when_it_said_under_the_same_name():
@@ -108,7 +110,9 @@ def test_a_request_has_a_name_before_it_is_sent_and_keeps_it():
         return httpx.Response(503, json=REFUSED)
 
     with pytest.raises(BusyError):
-        client(reply).recommend_batch([Request("ann"), Request("ann"), Request("ann", request_id="r")])
+        client(reply).recommend_batch(
+            [RecommendRequest("ann"), RecommendRequest("ann"), RecommendRequest("ann", request_id="r")]
+        )
     assert len(seen) >= 6, "sent again"
     assert seen == seen[:3] * (len(seen) // 3)
     assert len(set(seen)) == 3
@@ -134,7 +138,7 @@ def test_what_does_not_fit_before_the_deadline_is_not_tried():
         return httpx.Response(503, headers={"retry-after": "9"}, json=REFUSED)
 
     with pytest.raises(BusyError, match="no time") as caught:
-        client(reply, clock).recommend(Request(user_id="ann"))
+        client(reply, clock).recommend(RecommendRequest(user_id="ann"))
     assert (len(tried), clock.slept, caught.value.retry_after_s) == (1, [], 9.0)
     assert isinstance(caught.value, UnavailableError)
 
@@ -161,7 +165,7 @@ def test_a_wrong_call_is_not_sent_again(status, kind):
         return httpx.Response(status, json={"error": {"code": "c", "message": "wrong"}, "request_id": "r"})
 
     with pytest.raises(kind, match="wrong"):
-        client(reply).recommend(Request(user_id="ann"))
+        client(reply).recommend(RecommendRequest(user_id="ann"))
     assert len(tried) == 1
 
 
@@ -208,7 +212,7 @@ def test_a_deadline_that_cannot_be_is_refused(deadline_s):
     with pytest.raises(UsageError, match="3600 at most"):
         Client("http://127.0.0.1", deadline_s=deadline_s)
     with pytest.raises(UsageError, match="3600 at most"):
-        client(lambda _: httpx.Response(200, json={})).recommend(Request(user_id="ann"), deadline_s=deadline_s)
+        client(lambda _: httpx.Response(200, json={})).recommend(RecommendRequest(user_id="ann"), deadline_s=deadline_s)
 
 
 @pytest.mark.parametrize(
@@ -270,14 +274,16 @@ def test_an_answer_that_is_whole_at_its_deadline_is_an_answer():
 
 def test_integers_of_numpy_are_ids_like_any_other():
     items = np.array([7, 2**60])
-    ask = Request(history=items, exclude=items, n=np.int64(5))  # type: ignore[arg-type]
+    ask = RecommendRequest(history=items, exclude=items, n=np.int64(5))  # type: ignore[arg-type]
     sent = json.loads(recommend(ask).content() or b"")
     assert (sent["history"], sent["exclude"], sent["n"]) == ([7, 2**60], [7, 2**60], 5)
     assert follow(np.int64(7), ["Drama"]).path == "/v1/users/7"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "ask", [Request("\ud800"), Request("ann", context={"score": float("nan")})], ids=["surrogate", "nan"]
+    "ask",
+    [RecommendRequest("\ud800"), RecommendRequest("ann", context={"score": float("nan")})],
+    ids=["surrogate", "nan"],
 )
 def test_what_cannot_be_sent_is_said_in_a_line(ask):
     with pytest.raises(UsageError, match="this cannot be sent"):
@@ -285,13 +291,13 @@ def test_what_cannot_be_sent_is_said_in_a_line(ask):
 
 
 def test_a_text_in_place_of_a_list_is_refused():
-    with pytest.raises(UsageError, match=r"follows = 'Drama': expected a list; give \['Drama'\]"):
+    with pytest.raises(UsageError, match=r"followed_topics = 'Drama': expected a list; give \['Drama'\]"):
         follow("ann", "Drama")
     with pytest.raises(UsageError, match=r"exclude = 'm1': expected a list"):
-        recommend(Request("ann", exclude="m1"))
+        recommend(RecommendRequest("ann", exclude="m1"))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers(-(2**63), 2**63 - 1))
 def test_ids_are_sent_exactly_as_given(user_id):
-    sent = Request(user_id=user_id).body()["user_id"]
+    sent = to_body(RecommendRequest(user_id=user_id))["user_id"]
     assert (type(sent), sent) == (type(user_id), user_id)

@@ -106,7 +106,7 @@ def check_described(description: dict[str, Any], method: str, path: str, respons
     assert "server" not in response.headers
     if not response.headers["content-type"].startswith("application/json") or path == "/openapi.json":
         return
-    schema: dict[str, Any] = {"$ref": "#/components/schemas/Refused"}
+    schema: dict[str, Any] = {"$ref": "#/components/schemas/ErrorResponse"}
     for template, methods in description["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", ".+", template), path) and method.lower() in methods:
             answer = methods[method.lower()]["responses"][str(response.status_code)]

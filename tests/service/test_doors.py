@@ -23,7 +23,7 @@ from tests.service.fakes import DictStates, ListLogs, PlainEngine
 Asked = tuple[str, str, dict[str, Any]]
 # An address of each scope, with a body where one is needed.
 READ: Asked = ("POST", "/v1/recommend", {"json": {"history": []}})
-WRITE: Asked = ("PUT", "/v1/users/ann", {"json": {"follows": []}})
+WRITE: Asked = ("PUT", "/v1/users/ann", {"json": {"followed_topics": []}})
 ADMIN: Asked = ("DELETE", "/v1/users/ann", {})
 
 

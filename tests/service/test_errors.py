@@ -5,7 +5,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from multitudes.service import schemas
+from multitudes import api
+from multitudes.service.schemas import request_model
 from tests.service.conftest import refusal
 
 JSON = {"content-type": "application/json"}
@@ -20,10 +21,10 @@ MALFORMED = {
     "an integer of 10,000 digits": b'{"user_id": ' + b"9" * 10_000 + b"}",
 }
 INVALID = {
-    "nobody": ({}, "user_id, or history and follows"),
-    "two people": ({"user_id": "ann", "history": [101]}, "user_id, or history and follows"),
+    "nobody": ({}, "user_id, or history and followed_topics"),
+    "two people": ({"user_id": "ann", "history": [101]}, "user_id, or history and followed_topics"),
     "an unknown field": (ASK | {"usr": 1}, "body.usr: no such field"),
-    "n too large": (ASK | {"n": schemas.MAX_N + 1}, "body.n = 1001"),
+    "n too large": (ASK | {"n": api.MAX_N + 1}, "body.n = 1001"),
     "n of none": (ASK | {"n": 0}, "body.n = 0"),
     "n as a text": (ASK | {"n": "1"}, "body.n = '1'"),
     "n as a fraction": (ASK | {"n": 1.0}, "body.n = 1.0"),
@@ -82,33 +83,33 @@ def test_the_same_body_without_its_fault_is_answered(plain_call):
 @pytest.mark.parametrize(
     "body",
     [
-        {"requests": [{"history": [[]] * 50, "follows": [1] * 50, "exclude": [{}] * 50}] * 50},
+        {"requests": [{"history": [[]] * 50, "followed_topics": [1] * 50, "exclude": [{}] * 50}] * 50},
         {"requests": [{"user_id": "ann", "mute_topics": [1] * 50}] * 50},
         {"requests": [{"user_id": "ann", "boost_topics": [1] * 50}] * 50},
         {"requests": [{"user_id": "ann", "mute_interests": ["1"] * 50, "boost_interests": [-1] * 50}] * 50},
         {"events": [{}] * 50},
-        {"follows": [1] * 50},
+        {"followed_topics": [1] * 50},
     ],
     ids=["described", "muted", "boosted", "interests", "events", "follows"],
 )
 def test_of_a_list_of_faults_only_the_first_is_found(body):
     """The event loop has better to do: a body of a megabyte holds hundreds of thousands."""
-    models: dict[str, type[schemas.Body]] = {
-        "requests": schemas.Batch,
-        "events": schemas.Events,
-        "follows": schemas.User,
+    models = {
+        "requests": api.RecommendBatchRequest,
+        "events": api.EventsRequest,
+        "followed_topics": api.FollowRequest,
     }
     with pytest.raises(ValidationError) as refused:
-        models[next(iter(body))].model_validate(body)
-    assert refused.value.error_count() <= len(schemas.Ask.model_fields)
+        request_model(models[next(iter(body))]).model_validate(body)
+    assert refused.value.error_count() <= len(api.field_types(api.RecommendRequest))
 
 
 def test_a_million_ids_are_refused(plain_call, parts):
     body = json.dumps({"history": [], "exclude": list(range(10**6))}).encode()
     assert refusal(plain_call("POST", "/v1/recommend", content=body, headers=JSON))[:2] == (413, "too_large")
-    fewer = {"history": [], "exclude": [1] * (schemas.MAX_EXCLUDED + 1)}
+    fewer = {"history": [], "exclude": [1] * (api.MAX_EXCLUDED + 1)}
     assert "at most 10000 items" in refusal(plain_call("POST", "/v1/recommend", json=fewer))[2]
-    most = {"history": [], "exclude": [1] * schemas.MAX_EXCLUDED}
+    most = {"history": [], "exclude": [1] * api.MAX_EXCLUDED}
     assert plain_call("POST", "/v1/recommend", json=most).status_code == 200
 
 

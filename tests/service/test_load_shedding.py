@@ -105,8 +105,8 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, parts, 
         assert response.headers["x-request-id"] == "mine"
         assert "connection" not in response.headers, "a refused client need not connect again"
     page = parts.measures.page()
-    assert b'multitudes_shed_total{reason="door",work="interactive"} 1.0' in page
-    assert b'multitudes_shed_total{reason="door",work="batch"} 1.0' in page
+    assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 1.0' in page
+    assert b'multitudes_shed_total{reason="in_flight",work="batch"} 1.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 1.0' in page
     assert '"route": "/v1/recommend/batch"' in written.getvalue()
     assert parts.engine.asked == []

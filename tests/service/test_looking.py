@@ -80,7 +80,7 @@ def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path)
         publish_small(tmp_path)
     retriever = Retriever.open(tmp_path)
     (ReleaseStore(tmp_path).folder("0001") / "manifest.json").write_text("{")
-    record = ask(create_app(replace(parts, current=lambda: retriever)), "GET", "/v1/releases").json()
+    record = ask(create_app(replace(parts, get_retriever=lambda: retriever)), "GET", "/v1/releases").json()
     assert (record["serving"], record["current"]) == ("0002", "0002")
     damaged, good = record["versions"]
     assert (damaged["version"], damaged["serves"]) == ("0001", False)

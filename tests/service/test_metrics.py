@@ -88,7 +88,7 @@ def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriev
 
 
 def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):
-    body = {"history": [101, 999], "follows": ["Nothing"], "n": 2}
+    body = {"history": [101, 999], "followed_topics": ["Nothing"], "n": 2}
     record = call("POST", "/v1/recommend", json=body).json()
     measures = parts.measures
     assert (record["unknown_items"], record["unknown_topics"]) == (1, 1)

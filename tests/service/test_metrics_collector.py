@@ -29,7 +29,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def real(root: Path) -> Iterator[Dependencies]:
     """The parts as they are opened to serve, with a store that is given up at its first failure."""
-    with open_dependencies(root, ServeConfig.model_validate({"guard": {"failures": 1, "rest_s": 60}})) as parts:
+    with open_dependencies(
+        root, ServeConfig.model_validate({"guard": {"failures": 1, "reset_timeout_s": 60}})
+    ) as parts:
         yield parts
 
 

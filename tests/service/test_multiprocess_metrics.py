@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from multitudes import Client
-from multitudes.client import Request
+from multitudes.client import RecommendRequest
 from multitudes.service import multiprocess_metrics
 from tests.release.small_release import publish_small
 from tests.service.test_server import PATIENCE_S, children, serving, until
@@ -110,7 +110,7 @@ def test_two_workers_are_measured_as_one_whichever_answers_and_also_after_one_is
         until(lambda: sample(page(), "processes") == 2)
         for _ in range(12):
             with Client(running.url, deadline_s=PATIENCE_S) as client:  # so that either may be asked
-                client.recommend(Request(user_id="ann", n=2))
+                client.recommend(RecommendRequest(user_id="ann", n=2))
         assert {slots() for _ in range(8)} == {24}
         until(lambda: sample(page(), 'release_info{release="0001"}') == 2)  # each says so when it next looks
         began = sample(page(), "process_start_timestamp_seconds")

@@ -81,9 +81,9 @@ def test_every_refusal_is_described_everywhere(description):
 
 
 def test_the_bounds_are_published(description):
-    ask_schema = description["components"]["schemas"]["Ask"]["properties"]
+    ask_schema = description["components"]["schemas"]["RecommendRequest"]["properties"]
     assert ask_schema["n"]["maximum"] == 1_000
     assert ask_schema["exclude"]["maxItems"] == 10_000
-    assert description["components"]["schemas"]["Ask"]["additionalProperties"] is False
+    assert description["components"]["schemas"]["RecommendRequest"]["additionalProperties"] is False
     assert description["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
     assert description["security"] == [{"key": []}]

@@ -28,10 +28,10 @@ def test_every_wish_reaches_the_engine(call, parts):
         "mute_interests": [0],
         "boost_interests": [1],
     }
-    call("POST", "/v1/recommend", json={"history": [101], "follows": ["Drama"], "request_id": "r-7", **wishes})
+    call("POST", "/v1/recommend", json={"history": [101], "followed_topics": ["Drama"], "request_id": "r-7", **wishes})
     asked = parts.engine.asked[0][0]
     assert {name: getattr(asked, name) for name in wishes} == wishes
-    assert (asked.user_id, asked.history, asked.follows, asked.request) == (None, [101], ["Drama"], "r-7")
+    assert (asked.user_id, asked.history, asked.followed_topics, asked.request_id) == (None, [101], ["Drama"], "r-7")
 
 
 def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(call, parts):
@@ -104,7 +104,7 @@ def test_a_state_that_hangs_leaves_time_for_an_answer_without_it(parts, monkeypa
 
 
 def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
-    app = create_app(with_settings(parts, deadlines={"default_ms": 100, "most_ms": 1_000, "batch_ms": 500}))
+    app = create_app(with_settings(parts, deadlines={"default_ms": 100, "max_ms": 1_000, "batch_ms": 500}))
     one: dict[str, list[int]] = {"history": []}
     batch = {"requests": [one]}
     ask(app, "POST", "/v1/recommend", json=one)

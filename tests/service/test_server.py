@@ -21,7 +21,7 @@ import pytest
 from fastapi import FastAPI
 
 from multitudes import Client
-from multitudes.client import Event, Request
+from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
@@ -82,13 +82,13 @@ def releases(tmp_path: Path) -> Path:
 def test_it_serves_follows_releases_and_ends_with_everything_written_down(releases):
     with serving(releases) as running, Client(running.url, deadline_s=PATIENCE_S) as client:
         assert running.line.endswith(" · release 0001 · 20 items · 3 users\n")
-        before = client.recommend(Request(user_id="ann", n=3))
+        before = client.recommend(RecommendRequest(user_id="ann", n=3))
         assert client.events([Event("ann", 105), Event("ann", 106)]).new == 2
-        after = client.recommend(Request(user_id="ann", n=3))
+        after = client.recommend(RecommendRequest(user_id="ann", n=3))
         assert not {105, 106} & {c.item_id for c in after.candidates}, "just seen"
         assert before.candidates != after.candidates
         publish_small(releases)
-        until(lambda: client.recommend(Request(user_id="ann")).release == "0002")
+        until(lambda: client.recommend(RecommendRequest(user_id="ann")).release == "0002")
         code, err = running.end()
     assert (code, err.count("Traceback")) == (0, 0)
     assert all(isinstance(json.loads(line), dict) for line in err.splitlines())
@@ -230,12 +230,12 @@ def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases
     with serving(releases, "--workers", "2", "--json") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
         said = json.loads(running.line)
         assert said == {"url": running.url, "release": "0001", "workers": 2, "items": 20, "users": 3}
-        client.recommend(Request(user_id="ann"))
+        client.recommend(RecommendRequest(user_id="ann"))
         until(lambda: len(children(running.process.pid)) == 2)
         before = children(running.process.pid)
         os.kill(min(before), signal.SIGKILL)
         until(lambda: len(children(running.process.pid) - before) == 1)
-        client.recommend(Request(user_id="ann"))
+        client.recommend(RecommendRequest(user_id="ann"))
         assert client.events([Event("ann", 105, event_id="e")]).new == 1
         assert client.events([Event("ann", 105, event_id="e")]).new == 0, "whichever worker is asked"
         left = children(running.process.pid)
@@ -254,7 +254,7 @@ def children(pid: int) -> set[int]:
 @pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(releases):
     with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
-        client.recommend(Request(user_id="ann"))
+        client.recommend(RecommendRequest(user_id="ann"))
         until(lambda: len(children(running.process.pid)) == 2)
         left = children(running.process.pid)
         running.process.kill()

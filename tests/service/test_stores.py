@@ -117,7 +117,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     store: Store, measured: Calls, guarded: Guard
 ):
     now_s = [0.0]
-    config = {"failures": 2, "rest_s": 5, "read_s": PATIENCE}
+    config = {"failures": 2, "reset_timeout_s": 5, "read_s": PATIENCE}
     states = guarded(store, measured, CircuitBreaker(GuardConfig(**config), lambda: now_s[0]), **config)
     store.going.clear()
     for _ in range(2):
@@ -238,7 +238,7 @@ def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_st
     from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
 
     server = RedisServer(tmp_path).start()
-    states = guarded(RedisStateStore(server.url, StateConfig(timeout_s=0.3)), failures=1, rest_s=0.01)
+    states = guarded(RedisStateStore(server.url, StateConfig(timeout_s=0.3)), failures=1, reset_timeout_s=0.01)
     ann = Event("a", "ann", 1, 0)
     try:
         assert run(states.append([ann])).new == [True]

@@ -91,9 +91,14 @@ def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(a
 
 
 def test_follows_replace_those_of_before(call, parts):
-    assert call("GET", "/v1/users/ann").json() == {"user_id": "ann", "follows": None, "events": [], "forgotten": False}
-    call("PUT", "/v1/users/ann", json={"follows": ["Drama", "Crime"]})
-    assert call("PUT", "/v1/users/ann", json={"follows": []}).json()["follows"] == []
+    assert call("GET", "/v1/users/ann").json() == {
+        "user_id": "ann",
+        "followed_topics": None,
+        "events": [],
+        "forgotten": False,
+    }
+    call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]})
+    assert call("PUT", "/v1/users/ann", json={"followed_topics": []}).json()["follows"] == []
     assert call("GET", "/v1/users/ann").json()["follows"] == []
 
 
@@ -101,7 +106,12 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
     call("POST", "/v1/events", json={"events": [EVENT]})
     assert call("DELETE", "/v1/users/ann").json() == {"user_id": "ann", "known": True}
     assert parts.logs.forgotten == ["ann"]
-    assert call("GET", "/v1/users/ann").json() == {"user_id": "ann", "follows": None, "events": [], "forgotten": True}
+    assert call("GET", "/v1/users/ann").json() == {
+        "user_id": "ann",
+        "followed_topics": None,
+        "events": [],
+        "forgotten": True,
+    }
     assert call("DELETE", "/v1/users/ann").json()["known"] is False
     assert parts.logs.forgotten == ["ann", "ann"], "one that was interrupted is done again"
     parts.states.error = StateError("the store is away")
@@ -115,7 +125,7 @@ def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatc
     for user in ("ann", "bob"):
         call("POST", "/v1/recommend", json={"user_id": user, "n": 1})
     assert len(remembering.vector_cache) == 2
-    app = create_app(replace(parts, current=lambda: remembering))
+    app = create_app(replace(parts, get_retriever=lambda: remembering))
     assert ask(app, "DELETE", "/v1/users/ann").status_code == 200
     assert (remembering.vector_cache.get("ann"), len(remembering.vector_cache)) == (None, 1)
 
@@ -140,7 +150,7 @@ def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, pa
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "42", "é", "a?b#c", 'q"q', "%2F", " "])
 def test_any_name_is_a_user(name, call, parts):
-    call("PUT", f"/v1/users/{path_segment(name)}", json={"follows": ["Drama"]})
+    call("PUT", f"/v1/users/{path_segment(name)}", json={"followed_topics": ["Drama"]})
     assert parts.states.follows == {(str, name): ("Drama",)}
     assert call("GET", f"/v1/users/{path_segment(name)}").json()["user_id"] == name
 

@@ -1,10 +1,10 @@
-"""A typed client of the service; it knows ids and errors, and nothing of how an answer is made.
+"""A typed client of the service, which needs nothing of the library but ids, errors and the schema (``multitudes.api``).
 
-``Client`` itself is ``multitudes.Client``: it alone needs httpx.
+``Client`` is ``multitudes.Client``: it alone needs httpx.
 """
 
-from multitudes.client.calls import Event as Event
-from multitudes.client.calls import Request as Request
+from multitudes.api import Event as Event
+from multitudes.api import RecommendRequest as RecommendRequest
 from multitudes.client.errors import AuthError as AuthError
 from multitudes.client.errors import BusyError as BusyError
 from multitudes.client.errors import CallError as CallError

@@ -1,21 +1,21 @@
-"""What a call to the service can end in.
+"""The errors of a call to the service.
 
 ::
 
     UsageError
-    └── CallError            the call is wrong: status and code say how
-        ├── AuthError  no key, or one that may not do this
-        └── NotFoundError    the item is not there
+    └── CallError          the call is wrong; status and code say how
+        ├── AuthError      no key, or one without the scope
+        └── NotFoundError  the item does not exist
     UnavailableError
-    └── NoAnswerError        nobody answers, or not in time
-        └── BusyError        the service has no time; ``retry_after_s`` says when it may
+    └── NoAnswerError      no answer, or not in time
+        └── BusyError      the service has no time; ``retry_after_s`` says when to retry
 """
 
 from multitudes.errors import UnavailableError, UsageError
 
 
 class CallError(UsageError):
-    """The service refused the call; the message is its own."""
+    """The service rejected the call; the message is that of the service."""
 
     def __init__(self, message: str, status: int, code: str, request_id: str) -> None:
         super().__init__(message)
@@ -23,11 +23,11 @@ class CallError(UsageError):
 
 
 class AuthError(CallError):
-    """The service asks for a key, or for one that may do this."""
+    """The service requires a key, or a key with another scope."""
 
 
 class NotFoundError(CallError):
-    """What the call is about is not there."""
+    """The subject of the call does not exist."""
 
 
 class NoAnswerError(UnavailableError):
@@ -35,7 +35,7 @@ class NoAnswerError(UnavailableError):
 
 
 class BusyError(NoAnswerError):
-    """The service answered that it has no time, or that it cannot do its work now."""
+    """The service has no time, or cannot do its work now."""
 
     def __init__(self, message: str, retry_after_s: float, request_id: str) -> None:
         super().__init__(message)
@@ -43,7 +43,13 @@ class BusyError(NoAnswerError):
 
 
 def error_from_response(status: int, record: object, retry_after: str | None) -> CallError | NoAnswerError:
-    """Return what a refusal of the service means; ``record`` is its body, or what stood in its place."""
+    """Return the error that an error response stands for.
+
+    Args:
+        status: of the response, not 200.
+        record: its body as JSON, whatever that is.
+        retry_after: its header of that name.
+    """
     error = record.get("error") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(error, dict):
         return NoAnswerError(f"something other than the service answered, with status {status}; is the address right?")

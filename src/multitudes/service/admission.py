@@ -21,7 +21,7 @@ from multitudes.retrieval.request import Degradation
 
 Priority = Literal["interactive", "batch"]
 RejectionReason = Literal[
-    "door", "time", "queue", "closing"
+    "in_flight", "time", "queue", "closing"
 ]  # why a request is refused: unread, no time, no place, the end
 OVERLOADED: Final = "more is asked than can be answered in time; ask again later, or with a longer deadline"
 _QUEUED_LEVELS: Final = (Degradation.NONE, Degradation.FEWER, Degradation.CACHED)  # popular items need no queue

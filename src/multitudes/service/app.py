@@ -1,4 +1,4 @@
-"""The service as one ASGI application: the frame around every request, the doors, the routers."""
+"""The service as one ASGI application: the middlewares in the order in which a request passes them, and the routes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,55 +7,76 @@ from importlib.metadata import version
 from time import monotonic
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
-from multitudes.service import recommend_routes, status_routes, user_routes
 from multitudes.service.auth import LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.load_shedding import InFlightMiddleware, LoadSheddingMiddleware, in_flight_requests
 from multitudes.service.openapi import openapi_builder
+from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
+from multitudes.service.status_routes import health_router, releases_router
+from multitudes.service.user_routes import events_router, users_router
 
 
 def do_nothing() -> None:
-    """Do nothing at the end."""
+    """Do nothing: the default at shutdown."""
 
 
-def create_app(parts: Dependencies, at_end: Callable[[], None] = do_nothing) -> FastAPI:
+def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing) -> FastAPI:
     """Return the application.
 
     Args:
-        parts: what it works with, open.
-        at_end: called when the server has answered everything, to close them; by default who opened them does.
+        deps: what the routes work with, open.
+        on_shutdown: called after the last answer, to close ``deps``; by default the caller closes them.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        parts.loop_lag.start()
+        deps.loop_lag.start()
         yield
-        parts.loop_lag.stop()
-        await asyncio.to_thread(at_end)
+        deps.loop_lag.stop()
+        await asyncio.to_thread(on_shutdown)
 
     app = FastAPI(
         title="multitudes",
         version=version("multitudes"),
         summary="Candidates for a person, from several vectors, one per interest.",
         lifespan=lifespan,
-        docs_url=None,  # its page loads scripts from elsewhere
+        middleware=middlewares(deps),
+        docs_url=None,  # its page loads scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,
     )
-    settings, crowd = parts.settings, in_flight_requests(parts.settings)
-    # The outermost is added last: nothing is read of a body before the door has opened, and there is time for it.
-    app.add_middleware(InFlightMiddleware, crowd=crowd, clock=monotonic)
-    app.add_middleware(RequestLimitsMiddleware, http=settings.http)
-    app.add_middleware(LoadSheddingMiddleware, crowd=crowd, settings=settings, measures=parts.metrics)
-    own_hosts = LOOPBACK_HOSTS if parts.keys is None and settings.server.host in LOOPBACK_HOSTS else None
-    app.add_middleware(AuthMiddleware, keys=parts.keys, own_hosts=own_hosts)
-    app.add_middleware(RequestContextMiddleware, measures=parts.metrics, journal=parts.journal)
-    for room in (recommend_routes, user_routes, recommend_routes, user_routes, status_routes, status_routes):
-        app.include_router(room.router(parts))
+    app.include_router(recommend_router(deps))
+    app.include_router(events_router(deps))
+    app.include_router(similar_router(deps))
+    app.include_router(users_router(deps))
+    app.include_router(releases_router(deps))
+    app.include_router(health_router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]
     return app
+
+
+def middlewares(deps: Dependencies) -> list[Middleware]:
+    """Return the middlewares, outermost first: a request passes them from top to bottom, its answer from bottom to top.
+
+    No byte of a body is read before the key is checked and there is time for the request.
+    """
+    settings, in_flight = deps.settings, in_flight_requests(deps.settings)
+    own_hosts = LOOPBACK_HOSTS if deps.keys is None and settings.server.host in LOOPBACK_HOSTS else None
+    return [
+        # Gives the request its id and its clock, counts and logs it; answers 500 if the code below fails.
+        Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
+        # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
+        Middleware(AuthMiddleware, keys=deps.keys, own_hosts=own_hosts),
+        # 429: so many requests are in flight that this one would miss its deadline.
+        Middleware(LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics),
+        # 408, 413, 415: the body is too slow, too large or no JSON.
+        Middleware(RequestLimitsMiddleware, http=settings.http),
+        # Counts what is in flight. A client that sends its body slowly has not arrived here yet, and blocks nobody.
+        Middleware(InFlightMiddleware, in_flight=in_flight, clock=monotonic),
+    ]

@@ -1,44 +1,47 @@
-"""Who may come in: an API key of the right scope, and where none is asked for, a client that means this machine."""
+"""Authentication and authorization: an API key with the right scope; without keys, requests to this machine only."""
 
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from multitudes.service.api_keys import ApiKeys
-from multitudes.service.api_keys import KeyScope as KeyScope
+from multitudes.service.api_keys import ApiKeys, KeyScope
 from multitudes.service.errors import ApiError, error_response
 
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # what a load balancer asks, which has no key
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+class AuthMiddleware:
+    """Answers 401 or 403 to a request without a key of the right scope, and 421 to one that names another host."""
+
+    def __init__(self, app: ASGIApp, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
+        """Wrap ``app``.
+
+        Args:
+            app: the next middleware.
+            keys: the keys that are accepted; None: no key is required.
+            own_hosts: the values of the Host header that are accepted; None: all. Without keys, a service on loopback
+                accepts its own names only: a page in a browser could otherwise reach it under the page's own name (DNS
+                rebinding).
+        """
+        self._app, self._keys, self._own_hosts = app, keys, own_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an authorized request on; the name of its key is in ``scope["state"]``."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+            try:
+                _authorize(scope, self._keys, self._own_hosts)
+            except ApiError as error:
+                await error_response(error, scope["state"]["request_id"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 def required_scope(method: str, path: str) -> KeyScope:
-    """Return the scope that a request needs; what is no address of the service needs one too, and tells nothing."""
+    """Return the scope that a request needs; an unknown path needs one too, so that 404 reveals nothing."""
     if method in {"GET", "HEAD"} or path.startswith("/v1/recommend"):
         return "read"
     return "admin" if method == "DELETE" else "write"
-
-
-def AuthMiddleware(app: ASGIApp, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> ASGIApp:
-    """Return the app behind a door.
-
-    Args:
-        app: what is behind it.
-        keys: who may come in; None: everybody.
-        own_hosts: the names that a request may call this service by, or None for any. Without keys on loopback, a page
-            in somebody's browser could otherwise reach it under a name of its own.
-    """
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            try:
-                _authorize(scope, keys, own_hosts)
-            except ApiError as refusal:
-                await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
-                return
-        await app(scope, receive, send)
-
-    return run
 
 
 def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
@@ -47,8 +50,8 @@ def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | N
         raise ApiError(421, "the host of this request is not this machine; call it by 127.0.0.1 or localhost")
     if keys is None:
         return
-    kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if kind.lower() != "bearer" or not given:
+    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not given:
         raise ApiError(401, "no API key; send the header authorization: Bearer KEY")
     key = keys.find(given.strip())
     if key is None:
@@ -60,6 +63,6 @@ def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | N
 
 
 def _host(header: bytes) -> str:
-    """Return the name without its port."""
+    """Return the host of a Host header without its port."""
     text = header.decode("latin-1").lower()
     return text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]

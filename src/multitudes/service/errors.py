@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from multitudes.errors import DataError, UnavailableError, UsageError
 from multitudes.service.admission import OverloadError
-from multitudes.service.schemas import TEXT_CHARACTERS
+from multitudes.api import TEXT_CHARACTERS
 
 # What a status means when nobody said more, and the code that programs tell it by.
 ERROR_CODES: Final[dict[int, str]] = {

@@ -17,7 +17,7 @@ from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError
-from multitudes.service.schemas import ID_CHARACTERS, INT64
+from multitudes.api import ID_CHARACTERS, INT64
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _EXPECTED_FORM: Final = 'an integer as 42, a text as "42" in quotes, percent-encoded'

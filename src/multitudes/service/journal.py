@@ -56,7 +56,7 @@ class Journal:
             status=status,
             ms=round(seconds * 1e3, 2),
             key=state.get("key"),
-            **state.get("told", {}),
+            **state.get("summary", {}),
         )
 
     def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The crowd in the service, and whether one more may come in: decided before anything of a request is read.
+"""Load shedding: requests that would miss their deadline are rejected before their body is read.
 
-By Little's law a request is inside as long as all who are there take to come out: their number, times the seconds from
-one to the next. So nobody comes in who would be late, whatever holds the others up: the loop, the engine, or another
-program. What is turned away here costs a small part of an answer; what ``admission`` refuses has been read by then, and
-its user looked up.
+Little's law: a request stays in the service for the number of requests in flight times the seconds between two
+completions, whatever causes the delay: the event loop, the engine or another program. A request that would stay too long
+is answered with 429 at once, which costs a small part of an answer. ``admission`` decides later, when the body has been
+read and the user has been looked up.
 """
 
 from collections.abc import Callable
@@ -18,28 +18,36 @@ from multitudes.service.request_context import DEADLINE_HEADER, time_limit_s
 from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
-_ADMITTED_BATCHES: Final = 2  # of the engine, for which there is always place: one is answered while the other gathers
-_DECAY: Final = 0.99  # of older measurements with each new one; they come in bunches, of which this is several
+_ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one gathers
+_DECAY: Final = 0.99  # of older measurements at each new one; completions come in bunches, and this averages several
 
 
 class InFlightRequests:
-    """Who is inside, and how fast they come out; of one event loop. All of it is arithmetic: the time is passed in."""
+    """The requests in flight in one event loop, and the mean time between two completions.
+
+    Pure arithmetic: callers pass the time in.
+    """
 
     def __init__(self, config: AdmissionConfig, always_admitted: int) -> None:
-        """Begin with nobody; for ``always_admitted`` there is always place."""
+        """Start empty.
+
+        Args:
+            config: the share of its time that a request may be in flight.
+            always_admitted: below this number of requests in flight, none is rejected.
+        """
         self._config, self._always_admitted = config, always_admitted
         self._in_flight = 0
-        self._last_change_s = 0.0  # when the last one came out, or the first one in
-        self._total_s = self._completed = 0.0  # fading sums
+        self._last_change_s = 0.0  # the last completion, or the first arrival after the service was empty
+        self._total_s = self._completed = 0.0  # decaying sums
 
     def enter(self, now_s: float) -> None:
-        """Count one in."""
+        """Count an arrival."""
         if not self._in_flight:
             self._last_change_s = now_s
         self._in_flight += 1
 
     def leave(self, now_s: float, priority: Priority) -> None:
-        """Count one out; a batch takes as long as it is large, which says nothing of others."""
+        """Count a completion; that of a batch is not timed, since it depends on the size of the batch."""
         self._in_flight -= 1
         if priority == "interactive":
             self._total_s = _DECAY * self._total_s + now_s - self._last_change_s
@@ -47,11 +55,11 @@ class InFlightRequests:
         self._last_change_s = now_s
 
     def excess_s(self, priority: Priority, time_limit_s: float) -> float:
-        """Return by how much one more would be inside too long; not above 0: it may come in.
+        """Return by how many seconds one more request would stay too long; 0 or less: admit it.
 
         Args:
-            priority: batch work comes in only while those who wait themselves have time to spare.
-            time_limit_s: that an interactive request has.
+            priority: batch requests are admitted only while interactive ones have time to spare.
+            time_limit_s: the time that the request has.
         """
         if self._in_flight < self._always_admitted:
             return 0.0
@@ -60,61 +68,68 @@ class InFlightRequests:
 
 
 def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
-    """Return the crowd of a service that begins."""
+    """Return the counter of a service that starts."""
     return InFlightRequests(settings.admission, _ADMITTED_BATCHES * settings.engine.batch)
 
 
-def LoadSheddingMiddleware(app: ASGIApp, crowd: InFlightRequests, settings: ServeConfig, measures: Metrics) -> ASGIApp:
-    """Return the app behind a door that is shut to recommendations while there is no time for them.
+class LoadSheddingMiddleware:
+    """Rejects recommendation requests that would miss their deadline, before their body is read."""
 
-    Args:
-        app: what is behind it.
-        crowd: who is inside, counted by ``InFlightMiddleware``.
-        settings: of the service.
-        measures: who is turned away is counted there.
-    """
-    deadlines = settings.deadlines
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, settings: ServeConfig, metrics: Metrics) -> None:
+        """Wrap ``app``.
 
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        Args:
+            app: the next middleware.
+            in_flight: the requests in flight, as ``InFlightMiddleware`` counts them.
+            settings: of the service.
+            metrics: count what is rejected.
+        """
+        self._app, self._in_flight, self._metrics = app, in_flight, metrics
+        self._deadlines, self._body_bytes = settings.deadlines, settings.http.body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 429."""
         priority = _priority(scope)
         if priority is None:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
-        time_s = time_limit_s(int(given) if given.isdigit() else None, deadlines.default_ms, deadlines)
-        excess_s = crowd.excess_s(priority, time_s)
+        excess_s = self._in_flight.excess_s(priority, self._time_limit_s(headers, priority))
         if excess_s <= 0:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        measures.count_shed(priority, "door")
+        self._metrics.count_shed(priority, "in_flight")
         scope["state"]["route"] = scope["path"]
-        # The server reads past a body that nobody took, and the connection serves on; but not past one without end.
+        # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
-        endless = not length.isdigit() or int(length[:20]) > settings.http.body_bytes
-        response = error_response(ApiError(429, OVERLOADED, excess_s), scope["state"]["request_id"], close=endless)
+        close = not length.isdigit() or int(length[:20]) > self._body_bytes
+        response = error_response(ApiError(429, OVERLOADED, excess_s), scope["state"]["request_id"], close=close)
         await response(scope, receive, send)
 
-    return run
+    def _time_limit_s(self, headers: dict[bytes, bytes], priority: Priority) -> float:
+        given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
+        return time_limit_s(int(given) if given.isdigit() else None, self._deadlines.default_ms, self._deadlines)
 
 
-def InFlightMiddleware(app: ASGIApp, crowd: InFlightRequests, clock: Callable[[], float]) -> ASGIApp:
-    """Return the app, and count who is in it. It stands behind the bound of bodies: who sends slowly takes no place."""
+class InFlightMiddleware:
+    """Counts the recommendation requests in flight; it runs after the body has been read."""
 
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, clock: Callable[[], float]) -> None:
+        self._app, self._in_flight, self._clock = app, in_flight, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on and count it until it is answered."""
         priority = _priority(scope)
         if priority is None:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
-        crowd.enter(clock())
+        self._in_flight.enter(self._clock())
         try:
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
         finally:
-            crowd.leave(clock(), priority)
-
-    return run
+            self._in_flight.leave(self._clock(), priority)
 
 
 def _priority(scope: Scope) -> Priority | None:
-    """Return who gives way; None: this is never turned away."""
+    """Return the priority of a recommendation request; None for other requests, which are never rejected here."""
     return _PRIORITY.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None

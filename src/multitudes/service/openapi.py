@@ -1,46 +1,16 @@
-"""What ``/openapi.json`` says beside the schemas: an example of every answer, and what each refusal means."""
+"""``/openapi.json`` beyond the schemas: an example of every answer, and the meaning of every error."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
 
+from multitudes import api
 from multitudes.service.errors import ERROR_CODES
-from multitudes.service.schemas import Refused
+from multitudes.service.schemas import answer_model
 
 Responses = dict[int | str, dict[str, Any]]
 
-_CANDIDATE: Final = {
-    "item_id": 112,
-    "title": "Film 112",
-    "score": 4.5,
-    "rank": 1,
-    "source": "explicit",
-    "interest": 2,
-    "interest_name": "Crime",
-    "found_by": [1, 2],
-}
-_INTEREST: Final = {
-    "number": 1,
-    "kind": "implicit",
-    "name": "Drama",
-    "share": 0.45,
-    "items": ["Film 111", "Film 104"],
-    "n_items": 4,
-    "age_days": 0.5,
-}
-_RECOMMENDED: Final = {
-    "request_id": "r-1",
-    "user_id": "ann",
-    "release": "0001",
-    "degraded": False,
-    "reason": "",
-    "candidates": [_CANDIDATE],
-    "interests": [_INTEREST],
-    "unknown_items": 0,
-    "unknown_topics": 0,
-    "timings_ms": {"state": 0.3, "wait": 0.1, "people": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
-}
 _MESSAGES: Final = {
     400: "the body is no JSON: expected value; send one JSON object in UTF-8",
     401: "no API key; send the header authorization: Bearer KEY",
@@ -55,68 +25,80 @@ _MESSAGES: Final = {
     500: "the service failed on this request; its journal has the reason under the request_id",
     503: "the store of user states does not answer; come again in 1 s",
 }
-_EXAMPLES: Final[dict[str, Any]] = {
-    "recommend": _RECOMMENDED,
-    "batch": {"answers": [_RECOMMENDED]},
-    "events": {"new": 1, "repeated": 0, "cut": 0},
-    "user": {
-        "user_id": "ann",
-        "follows": ["Drama"],
-        "events": [{"event_id": "e-1", "item_id": 105, "time_s": 1_750_000_000, "action": "view"}],
-        "forgotten": False,
-    },
-    "forgotten": {"user_id": "ann", "known": True},
-    "similar": {
-        "item_id": 101,
-        "release": "0001",
-        "candidates": [{"item_id": 102, "title": "Film 102", "score": 0.9, "rank": 1}],
-    },
-    "releases": {
-        "serving": "0001",
-        "current": "0001",
-        "versions": [
-            {
-                "version": "0001",
-                "serves": True,
-                "created_at": "2026-01-01T00:00:00+00:00",
-                "method": "joint",
-                "counts": {"users": 3, "items": 20, "topics": 2},
-            }
-        ],
-    },
-    "health": {"status": "ok", "checks": {"release": "0001"}},
+_RECOMMENDATION: Final = api.RecommendResponse(
+    request_id="r-1",
+    user_id="ann",
+    release="0001",
+    degraded=False,
+    reason="",
+    candidates=(api.Candidate(112, "Film 112", 4.5, 1, "explicit", 2, "Crime", (1, 2)),),
+    interests=(api.Interest(1, "implicit", "Drama", 0.45, ("Film 111", "Film 104"), 4, 0.5),),
+    unknown_items=0,
+    unknown_topics=0,
+    timings_ms={"state": 0.3, "wait": 0.1, "people": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
+)
+_VERSION: Final = api.ReleaseVersion(
+    "0001",
+    serves=True,
+    counts={"users": 3, "items": 20, "topics": 2},
+    created_at="2026-01-01T00:00:00+00:00",
+    method="joint",
+)
+_EXAMPLES: Final[dict[type[Any], Any]] = {
+    type(example): example
+    for example in (
+        _RECOMMENDATION,
+        api.RecommendBatchResponse((_RECOMMENDATION,)),
+        api.EventsResponse(new=1, repeated=0, cut=0),
+        api.UserResponse(
+            user_id="ann",
+            followed_topics=("Drama",),
+            events=(api.StoredEvent("e-1", 105, 1_750_000_000, "view"),),
+            forgotten=False,
+        ),
+        api.ForgetResponse(user_id="ann", known=True),
+        api.SimilarResponse(101, "0001", (api.SimilarItem(102, "Film 102", 0.9, 1),)),
+        api.ReleasesResponse("0001", "0001", (_VERSION,)),
+        api.HealthResponse("ok", {"release": "0001"}),
+    )
 }
 
 
-def responses(example: str) -> Responses:
-    """Return how an endpoint answers: its example, and every refusal."""
-    return {200: {"content": _json_example(_EXAMPLES[example])}, **error_responses()}
+def responses(kind: type[Any]) -> Responses:
+    """Return the responses of an endpoint that answers with a ``kind``: an example, and every error."""
+    return {200: {"content": _json_example(api.to_record(_EXAMPLES[kind]))}, **error_responses()}
 
 
 def error_responses() -> Responses:
-    """Return every refusal: a door or a bound may close before any address."""
+    """Return every error: the middlewares may answer with one before any route is known."""
     return {
-        status: {"model": Refused, "description": ERROR_CODES[status], "content": _json_example(_error_example(status))}
+        status: {
+            "model": answer_model(api.ErrorResponse),
+            "description": ERROR_CODES[status],
+            "content": _json_example(_error_example(status)),
+        }
         for status in _MESSAGES
     }
 
 
 def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return what makes the description of an application; the framework's own, and how a key is sent."""
-    plain = app.openapi
+    """Return a function that builds the description of an application: FastAPI's, and how a key is sent."""
+    build_plain = app.openapi
 
-    def describe() -> dict[str, Any]:
-        description = plain()  # made once, and kept by the application
+    def build() -> dict[str, Any]:
+        description = build_plain()  # built once; the application keeps it
         scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes key`."}
         description["components"]["securitySchemes"] = {"key": scheme}
         description["security"] = [{"key": []}]
         return description
 
-    return describe
+    return build
 
 
 def _error_example(status: int) -> dict[str, Any]:
-    return {"error": {"code": ERROR_CODES[status], "message": _MESSAGES[status]}, "request_id": "r-1"}
+    detail = api.ErrorDetail(ERROR_CODES[status], _MESSAGES[status])
+    record: dict[str, Any] = api.to_record(api.ErrorResponse(detail, "r-1"))
+    return record
 
 
 def _json_example(example: object) -> dict[str, Any]:

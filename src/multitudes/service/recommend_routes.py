@@ -1,6 +1,6 @@
-"""``POST /v1/recommend`` and ``/v1/recommend/batch``: state → engine → log → answer.
+"""``POST /v1/recommend``, ``POST /v1/recommend/batch`` and ``GET /v1/items/{id}/similar``.
 
-``GET /v1/items/{id}/similar``: the neighbours of an item.
+A recommendation: read the user states → ask the engine → log → answer.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from multitudes import api
 from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
@@ -29,85 +30,136 @@ from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
 from multitudes.state.protocol import UserState
 
-_STATE_SHARE = 0.5  # share of the time left that reading the state may take: the rest is for an answer without it
+_STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
+_SEARCH_THREADS = 2  # for neighbours of items; the engine has the other processors
 
 
 class StateLookup(NamedTuple):
-    """What the state says of the users of some requests."""
+    """The user states of the users of some requests."""
 
     users: Mapping[Id, UserState]
-    failure: str  # why it says nothing, or empty
+    failure: str  # why there are none, or empty
     ms: float
 
 
-def recommend_router(parts: Dependencies) -> APIRouter:
-    """Return the routes."""
+def recommend_router(deps: Dependencies) -> APIRouter:
+    """Return the routes that recommend."""
     routes = APIRouter(tags=["recommend"])
-    deadlines = parts.settings.deadlines
+    deadlines = deps.settings.deadlines
 
-    @routes.post("/v1/recommend", response_model=schemas.Recommended, responses=responses("recommend"))
-    async def recommend(body: schemas.Ask, request: Request, deadline_ms: DeadlineHeader = None) -> Response:
-        """Recommend to a user, or to somebody described by a history and followed topics."""
-        name = request.state.request_id = body.request_id or request.state.request_id
-        check_id_types(parts, *_ids(body))
+    @routes.post(
+        "/v1/recommend",
+        response_model=schemas.answer_model(api.RecommendResponse),
+        responses=responses(api.RecommendResponse),
+    )
+    async def recommend(
+        body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None
+    ) -> Response:
+        """Recommend to a user, or to an anonymous user with a history and followed topics."""
+        request_id = request.state.request_id = body.request_id or request.state.request_id
+        check_id_types(deps, *_ids(body))
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        known = await _look_up_states(parts, [body], deadline.remaining_s())
+        lookup = await _look_up_states(deps, [body], deadline.remaining_s())
         try:
-            answered = await parts.engine.answer(
-                _retrieval_request(body, name, known), deadline.remaining_s(), "interactive"
+            answer = await deps.engine.answer(
+                _retrieval_request(body, request_id, lookup), deadline.remaining_s(), "interactive"
             )
         except OverloadError as error:
-            parts.metrics.count_shed("interactive", error.reason)
+            deps.metrics.count_shed("interactive", error.reason)
             raise
-        record = _log_and_count(parts, body, answered, name, known)
-        return _respond(parts, request, [record], record)
+        record = _log_and_count(deps, body, answer, request_id, lookup)
+        return _respond(deps, request, [record], record)
 
-    @routes.post("/v1/recommend/batch", response_model=schemas.BatchAnswer, responses=responses("batch"))
-    async def recommend_batch(body: schemas.Batch, request: Request, deadline_ms: DeadlineHeader = None) -> Response:
-        """Recommend to several people, all or none; a batch gives way to those who ask for one person."""
+    @routes.post(
+        "/v1/recommend/batch",
+        response_model=schemas.answer_model(api.RecommendBatchResponse),
+        responses=responses(api.RecommendBatchResponse),
+    )
+    async def recommend_batch(
+        body: schemas.RecommendBatchRequest, request: Request, deadline_ms: DeadlineHeader = None
+    ) -> Response:
+        """Recommend to several users, all or none; single requests take precedence."""
         for one in body.requests:
-            check_id_types(parts, *_ids(one))
-        names = [one.request_id or uuid4().hex for one in body.requests]
+            check_id_types(deps, *_ids(one))
+        request_ids = [one.request_id or uuid4().hex for one in body.requests]
         deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
-        known = await _look_up_states(parts, body.requests, deadline.remaining_s())
-        asks = [_retrieval_request(one, name, known) for one, name in zip(body.requests, names, strict=True)]
+        lookup = await _look_up_states(deps, body.requests, deadline.remaining_s())
+        requests = [
+            _retrieval_request(one, request_id, lookup)
+            for one, request_id in zip(body.requests, request_ids, strict=True)
+        ]
         try:
-            answered = await parts.engine.answer_batch(asks, deadline.remaining_s(), "batch")
+            answers = await deps.engine.answer_batch(requests, deadline.remaining_s(), "batch")
         except OverloadError as error:
-            parts.metrics.count_shed("batch", error.reason, len(asks))
+            deps.metrics.count_shed("batch", error.reason, len(requests))
             raise
-        rows = zip(body.requests, answered, names, strict=True)
-        records = [_log_and_count(parts, *row, known) for row in rows]
-        return _respond(parts, request, records, {"answers": records})
+        rows = zip(body.requests, answers, request_ids, strict=True)
+        records = [_log_and_count(deps, *row, lookup) for row in rows]
+        return _respond(deps, request, records, {"answers": records})
 
     return routes
 
 
-def _ids(body: schemas.Ask) -> tuple[Sequence[Id], Sequence[Id]]:
-    """Return the ids of users and those of items in a request."""
+def similar_router(deps: Dependencies) -> APIRouter:
+    """Return the route of an item's neighbours."""
+    routes = APIRouter(tags=["items"])
+    # A search whose request has timed out goes on to its end, and keeps its thread until then.
+    deadlines, threads = deps.settings.deadlines, ThreadPoolExecutor(_SEARCH_THREADS, "similar")
+
+    @routes.get(
+        "/v1/items/{id:path}/similar",
+        response_model=schemas.answer_model(api.SimilarResponse),
+        responses=responses(api.SimilarResponse),
+    )
+    async def similar_items(
+        id: str,  # noqa: A002
+        request: Request,
+        n: Annotated[int, Query(ge=1, le=api.MAX_N, description="How many neighbours.")] = 20,
+        deadline_ms: DeadlineHeader = None,
+    ) -> Response:
+        """Return the nearest neighbours of an item, nearest first."""
+        item_id = parse_id(id)
+        check_id_types(deps, (), [item_id])
+        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
+        try:
+            async with asyncio.timeout(deadline.remaining_s()):
+                search = asyncio.get_running_loop().run_in_executor(threads, _find_similar, deps, item_id, n)
+                version, neighbours = await search
+        except TimeoutError:
+            deps.metrics.count_shed("similar", "time")
+            raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
+        if neighbours is None:
+            raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
+        return json_response({"item_id": item_id, "release": version, "candidates": neighbours})
+
+    return routes
+
+
+def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
+    """Return the user ids and the item ids of a request."""
     return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude]
 
 
-async def _look_up_states(parts: Dependencies, asks: Sequence[schemas.Ask], time_s: float) -> StateLookup:
-    """Read the state of all users that are asked for in one call; without it, an answer is still possible."""
-    users = list({ask.user_id: None for ask in asks if ask.user_id is not None})
+async def _look_up_states(deps: Dependencies, bodies: Sequence[api.RecommendRequest], time_s: float) -> StateLookup:
+    """Read the user states of all users in one call; without them, an answer is still possible."""
+    user_ids = list({body.user_id: None for body in bodies if body.user_id is not None})
     start_s = perf_counter()
-    persons, why = list[UserState](), ""
-    if users:
+    states, failure = list[UserState](), ""
+    if user_ids:
         try:
-            persons = await parts.states.read(users, _STATE_SHARE * time_s)
+            states = await deps.states.read(user_ids, _STATE_SHARE * time_s)
         except StateError as error:
-            why = str(error)
-            persons = [UserState(user, erased=True) for user in users if parts.states.is_erased(user)]
-    return StateLookup({person.user_id: person for person in persons}, why, (perf_counter() - start_s) * 1e3)
+            failure = str(error)
+            states = [UserState(user_id, erased=True) for user_id in user_ids if deps.states.is_erased(user_id)]
+    return StateLookup({state.user_id: state for state in states}, failure, (perf_counter() - start_s) * 1e3)
 
 
-def _retrieval_request(body: schemas.Ask, request_id: str, known: StateLookup) -> retrieval.Request:
+def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> retrieval.Request:
     return retrieval.Request(
         user_id=body.user_id,
-        user_state=None if body.user_id is None else known.users.get(body.user_id),
+        user_state=None if body.user_id is None else lookup.users.get(body.user_id),
         history=body.history,
-        followed_topics=body.follows,
+        followed_topics=body.followed_topics,
         n=body.n,
         exclude=body.exclude,
         mute_topics=body.mute_topics,
@@ -116,102 +168,67 @@ def _retrieval_request(body: schemas.Ask, request_id: str, known: StateLookup) -
         boost_interests=body.boost_interests,
         request_id=request_id,
         time_s=int(time.time()),
-        state_error="" if body.user_id is None else known.failure,
+        state_error="" if body.user_id is None else lookup.failure,
     )
 
 
 def _log_and_count(
-    parts: Dependencies, body: schemas.Ask, answered: EngineAnswer, request_id: str, known: StateLookup
+    deps: Dependencies, body: api.RecommendRequest, answer: EngineAnswer, request_id: str, lookup: StateLookup
 ) -> dict[str, Any]:
-    """Log and count an answer, and return it as it goes out."""
-    answer, start_s = answered.recommendation, perf_counter()
-    if not _erased_meanwhile(parts, body.user_id, known) and not parts.logs.log_served(
-        _served_record(answered, request_id)
-    ):
-        parts.metrics.count_unlogged()  # a full disk must not keep an answer from a person
+    """Log and count an answer, and return it as a ``RecommendResponse`` in JSON."""
+    recommendation, start_s = answer.recommendation, perf_counter()
+    erased = _erased_meanwhile(deps, body.user_id, lookup)
+    if not erased and not deps.logs.log_served(_served_record(answer, request_id)):
+        deps.metrics.count_unlogged()  # a full disk does not cost the user their answer
     if body.context:
-        parts.journal.log_context(request_id, body.context)
+        deps.journal.log_context(request_id, body.context)
     log_s = perf_counter() - start_s
-    stages = {"state": known.ms / 1e3, "wait": answered.waited_s, **answered.stage_s, "log": log_s}
-    parts.metrics.record_stages(stages)
-    parts.metrics.record_answer(answer, body.n)
+    stages = {"state": lookup.ms / 1e3, "wait": answer.waited_s, **answer.stage_s, "log": log_s}
+    deps.metrics.record_stages(stages)
+    deps.metrics.record_answer(recommendation, body.n)
     return {
         "request_id": request_id,
-        "user_id": answer.user_id,
-        "release": answer.release,
-        "degraded": answer.degraded,
-        "reason": answer.reason,
-        "candidates": answer.records(),
-        "interests": answer.interests,
-        "unknown_items": answer.unknown_items,
-        "unknown_topics": answer.unknown_topics,
-        "timings_ms": {name: round(s * 1e3, 3) for name, s in stages.items()},
+        "user_id": recommendation.user_id,
+        "release": recommendation.release,
+        "degraded": recommendation.degraded,
+        "reason": recommendation.reason,
+        "candidates": recommendation.records(),
+        "interests": recommendation.interests,
+        "unknown_items": recommendation.unknown_items,
+        "unknown_topics": recommendation.unknown_topics,
+        "timings_ms": {stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
     }
 
 
-def _erased_meanwhile(parts: Dependencies, user_id: Id | None, known: StateLookup) -> bool:
-    """Tell whether a user asked to be forgotten after their state was read: no row may come behind that."""
-    if user_id is None or not parts.states.is_erased(user_id):
+def _erased_meanwhile(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:
+    """Return whether a user asked to be forgotten after their state was read: nothing may be logged for them then."""
+    if user_id is None or not deps.states.is_erased(user_id):
         return False
-    person = known.users.get(user_id)
-    return person is None or not person.erased
+    state = lookup.users.get(user_id)
+    return state is None or not state.erased
 
 
-def _respond(parts: Dependencies, request: Request, records: Sequence[Mapping[str, Any]], content: object) -> Response:
-    """Return answers as JSON, and note what the journal says of them."""
-    request.state.told = parts.journal.summary(records)
+def _respond(deps: Dependencies, request: Request, records: Sequence[Mapping[str, Any]], content: object) -> Response:
+    """Return answers as JSON, and pass their summary on to the journal."""
+    request.state.summary = deps.journal.summary(records)
     start_s = perf_counter()
     response = json_response(content)
-    parts.metrics.record_stages({"json": perf_counter() - start_s})
+    deps.metrics.record_stages({"json": perf_counter() - start_s})
     return response
 
 
-def _served_record(answered: EngineAnswer, request_id: str) -> ServedResponse:
-    answer = answered.recommendation
+def _served_record(answer: EngineAnswer, request_id: str) -> ServedResponse:
+    recommendation = answer.recommendation
     return ServedResponse.from_candidates(
-        answer.candidates,
+        recommendation.candidates,
         request_id=request_id,
-        user_id=answer.user_id,
+        user_id=recommendation.user_id,
         time_s=int(time.time()),
-        release=answer.release,
-        degraded=answer.degraded,
+        release=recommendation.release,
+        degraded=recommendation.degraded,
     )
 
 
-_SEARCH_THREADS = 2  # searches beside those of the engine, which has the machine
-
-
-def similar_router(parts: Dependencies) -> APIRouter:
-    """Return the routes."""
-    routes = APIRouter(tags=["items"])
-    # A search that nobody waits for any more goes on to its end, and keeps its thread until then.
-    deadlines, threads = parts.settings.deadlines, ThreadPoolExecutor(_SEARCH_THREADS, "similar")
-
-    @routes.get("/v1/items/{id:path}/similar", response_model=schemas.Similar, responses=responses("similar"))
-    async def similar_items(
-        id: str,  # noqa: A002
-        request: Request,
-        n: Annotated[int, Query(ge=1, le=schemas.MAX_N, description="How many neighbours.")] = 20,
-        deadline_ms: DeadlineHeader = None,
-    ) -> Response:
-        """Return the items that lie nearest to one, nearest first."""
-        item_id = parse_id(id)
-        check_id_types(parts, (), [item_id])
-        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        try:
-            async with asyncio.timeout(deadline.remaining_s()):
-                search = asyncio.get_running_loop().run_in_executor(threads, _find_similar, parts, item_id, n)
-                version, found = await search
-        except TimeoutError:
-            parts.metrics.count_shed("similar", "time")
-            raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
-        if found is None:
-            raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
-        return json_response({"item_id": item_id, "release": version, "candidates": found})
-
-    return routes
-
-
-def _find_similar(parts: Dependencies, item_id: Id, n: int) -> tuple[str, list[SimilarItem] | None]:
-    release = parts.get_retriever().release
+def _find_similar(deps: Dependencies, item_id: Id, n: int) -> tuple[str, list[SimilarItem] | None]:
+    release = deps.get_retriever().release
     return release.version, similar_items(release, item_id, n)

@@ -1,7 +1,4 @@
-"""How much time a request has: what its header says, or the default, counted from when its head had arrived.
-
-The frame of every request: its name, its clock, its measures, and an answer also where the code behind it failed.
-"""
+"""The context of a request: its id, its clock and its deadline, the metrics and the journal line that it ends in."""
 
 import re
 from time import perf_counter
@@ -17,6 +14,14 @@ from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import DeadlineConfig
 
+_VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
+_SECURITY_HEADERS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
 DEADLINE_HEADER: Final = b"x-deadline-ms"
 DeadlineHeader = Annotated[
     int | None,
@@ -29,8 +34,54 @@ DeadlineHeader = Annotated[
 ]
 
 
+class RequestContextMiddleware:
+    """Gives a request its id and its clock, and counts and logs it; answers 500 if the code behind it fails."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, journal: Journal) -> None:
+        self._app, self._metrics, self._journal = app, metrics, journal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on; its id and the time of its arrival are in ``scope["state"]``."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start_s, status = perf_counter(), 0
+        request_id = _request_id(scope)
+        self._metrics.start_request()
+        scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                final_id = scope["state"]["request_id"].encode("utf-8", "replace")  # a body may name the request itself
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *_SECURITY_HEADERS,
+                    (b"x-request-id", _header_safe(final_id)),
+                ]
+            await send(message)
+
+        try:
+            if not is_utf8(scope.get("raw_path") or b""):
+                error = ApiError(
+                    400, "the address is no UTF-8 once decoded; encode ids as UTF-8 before percent-encoding"
+                )
+                await error_response(error, request_id)(scope, receive, send_with_headers)
+            else:
+                await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            self._journal.log_defect(scope["state"], error)
+            if status == 0:
+                await error_response(to_api_error(RuntimeError()), request_id)(scope, receive, send_with_headers)
+        finally:
+            seconds = perf_counter() - start_s
+            self._metrics.finish_request(_route(scope), scope["method"], status, seconds)
+            self._journal.log_request(scope, _route(scope), status, seconds)
+
+
 class Deadline:
-    """When a request must be answered."""
+    """The time by which a request must be answered, counted from the arrival of its head."""
 
     def __init__(self, request: Request, given_ms: int | None, default_ms: int, config: DeadlineConfig) -> None:
         self._due_s = float(request.state.start_s) + time_limit_s(given_ms, default_ms, config)
@@ -41,62 +92,17 @@ class Deadline:
 
 
 def time_limit_s(given_ms: int | None, default_ms: int, config: DeadlineConfig) -> float:
-    """Return the seconds that a request has in all."""
+    """Return the seconds that a request has in all: those of its header, or the default; bounded by the settings."""
     return min(default_ms if given_ms is None else given_ms, config.max_ms) / 1e3
 
 
-_VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-_SECURITY_HEADERS: Final = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-]
-
-
-def RequestContextMiddleware(app: ASGIApp, measures: Metrics, journal: Journal) -> ASGIApp:
-    """Return the app within the frame."""
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await app(scope, receive, send)
-            return
-        start_s, status = perf_counter(), 0
-        request_id = _request_id(scope)
-        measures.start_request()
-        scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
-
-        async def framed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                name = scope["state"]["request_id"].encode("utf-8", "replace")
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    *_SECURITY_HEADERS,
-                    (b"x-request-id", _header_safe(name)),
-                ]
-            await send(message)
-
-        try:
-            if not is_utf8(scope.get("raw_path") or b""):
-                refusal = ApiError(
-                    400, "the address is no UTF-8 once decoded; encode ids as UTF-8 before percent-encoding"
-                )
-                await error_response(refusal, request_id)(scope, receive, framed)
-            else:
-                await app(scope, receive, framed)
-        except Exception as error:
-            journal.log_defect(scope["state"], error)
-            if status == 0:
-                await error_response(to_api_error(RuntimeError()), request_id)(scope, receive, framed)
-        finally:
-            seconds = perf_counter() - start_s
-            measures.finish_request(_route(scope), scope["method"], status, seconds)
-            journal.log_request(scope, _route(scope), status, seconds)
-
-    return run
+def is_utf8(raw_path: bytes) -> bool:
+    """Return whether a percent-decoded path is UTF-8; the server replaces other bytes, which would change an id."""
+    try:
+        unquote_to_bytes(raw_path.partition(b"?")[0]).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _request_id(scope: Scope) -> str:
@@ -105,20 +111,11 @@ def _request_id(scope: Scope) -> str:
 
 
 def _header_safe(name: bytes) -> bytes:
-    """Return a name as a header may carry it."""
+    """Return a name with each byte that a header cannot carry replaced by ``?``."""
     return re.sub(rb"[^\x21-\x7e]", b"?", name)
 
 
 def _route(scope: Scope) -> str:
-    """Return the pattern of the address, never an id; what is no address of the service has one name for all."""
+    """Return the pattern of the path, never an id; all unknown paths share the name ``none``."""
     route: str = scope["state"].get("route") or getattr(scope.get("route"), "path", "none")
     return route
-
-
-def is_utf8(raw_path: bytes) -> bool:
-    """Tell whether an address is UTF-8 once decoded; a server that replaces what is not would change an id."""
-    try:
-        unquote_to_bytes(raw_path.partition(b"?")[0]).decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True

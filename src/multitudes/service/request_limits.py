@@ -1,10 +1,7 @@
-"""The head of a request is bounded: the server itself takes one of any size, before anybody is asked for a key.
+"""Limits on a request: the size of its head, the size and the duration of its body, and idle connections.
 
-The size and the pace of a body are bounded before it is read, whatever its head says of it.
-
-Connections on which nobody asks anything are closed: those whose head never ends, and those that never begin.
-
-The server itself ends one that lies idle *after* an answer; without this, one that sent half a head would stay.
+The HTTP server itself accepts a head of any size, and waits for ever for one that never ends; both happen before
+anybody is asked for a key.
 """
 
 import asyncio
@@ -19,57 +16,31 @@ from multitudes.service.errors import ApiError, error_response
 from multitudes.service.settings import HttpConfig
 
 MAX_HEAD_BYTES: Final = 65_536
+_METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
-class HeadLimitProtocol(HttpToolsProtocol):
-    """The server's protocol; a head, or what trails a body in pieces, of more than ``MAX_HEAD_BYTES`` ends the connection.
+class RequestLimitsMiddleware:
+    """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or no JSON."""
 
-    What arrived with one read is parsed before it is counted, so a head may be larger by that.
-    """
+    def __init__(self, app: ASGIApp, http: HttpConfig) -> None:
+        self._app, self._http = app, http
 
-    _unfinished = 0  # bytes since the last piece of a body, or end of a request
-
-    def data_received(self, data: bytes) -> None:
-        """Take in what arrived."""
-        self._unfinished += len(data)
-        super().data_received(data)
-        if self._unfinished > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes; send less.")
-
-    def on_body(self, body: bytes) -> None:
-        """Go on: a piece of a body is here."""
-        self._unfinished = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Go on: a request is complete."""
-        self._unfinished = 0
-        super().on_message_complete()
-
-
-_WITH_BODY = {"POST", "PUT", "PATCH"}
-
-
-def RequestLimitsMiddleware(app: ASGIApp, http: HttpConfig) -> ASGIApp:
-    """Return the app behind a door that lets only whole, small JSON bodies through."""
-
-    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its body, unless the client leaves before the end."""
         if scope["type"] != "http":
-            await app(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         try:
-            body = await _read_within_limits(scope, receive, http)
-        except ApiError as refusal:
-            await error_response(refusal, scope["state"]["request_id"])(scope, receive, send)
+            body = await _read_within_limits(scope, receive, self._http)
+        except ApiError as error:
+            await error_response(error, scope["state"]["request_id"])(scope, receive, send)
             return
         if body is not None:
-            await app(scope, _replay(body, receive), send)
-
-    return run
+            await self._app(scope, _replay(body, receive), send)
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes | None:
-    """Return the body; None where the client left before its end."""
+    """Return the body, or None if the client left before its end; the limits hold whatever its headers say."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > http.body_bytes:
@@ -79,24 +50,24 @@ async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) 
             body = await _read_chunks(receive, http)
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {http.body_s:g} s; send it faster") from None
-    if body and scope["method"] in _WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
+    if body and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
         raise ApiError(415, "the body is not said to be JSON; send the header content-type: application/json")
     return body
 
 
 async def _read_chunks(receive: Receive, http: HttpConfig) -> bytes | None:
-    parts, size = [], 0
+    chunks, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        part = message.get("body", b"")
-        size += len(part)
+        chunk = message.get("body", b"")
+        size += len(chunk)
         if size > http.body_bytes:
             raise _too_large(http)
-        parts.append(part)
+        chunks.append(chunk)
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return b"".join(chunks)
 
 
 def _too_large(http: HttpConfig) -> ApiError:
@@ -108,25 +79,52 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receiver that gives the body once, and then what the client does next."""
-    given = False
+    """Return a receiver that yields the body once, and then whatever the client sends next."""
+    sent = False
 
-    async def again() -> Message:
-        nonlocal given
-        if given:
+    async def receive_body_first() -> Message:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return again
+    return receive_body_first
+
+
+class HeadLimitProtocol(HttpToolsProtocol):
+    """The server's protocol with a limit on heads and on chunked trailers.
+
+    More than ``MAX_HEAD_BYTES`` end the connection with status 400. Bytes that arrive with one read are parsed before
+    they are counted, so a head may exceed the limit by one read.
+    """
+
+    _head_bytes = 0  # since the last piece of a body or the end of a request
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, and end the connection if the head is too large."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes; send less.")
+
+    def on_body(self, body: bytes) -> None:
+        """Restart the count at a piece of a body."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Restart the count at the end of a request."""
+        self._head_bytes = 0
+        super().on_message_complete()
 
 
 class _Connection(Protocol):
-    """What is read of the server's protocol."""
+    """The part of the server's protocol that ``_close_if_idle`` reads."""
 
     transport: asyncio.Transport | None
-    cycle: Any  # the request that is being answered, or was last; None: there was none
-    timeout_keep_alive_task: asyncio.TimerHandle | None  # there while the connection lies idle after an answer
+    cycle: Any  # the request that is being answered, or the last one; None: no request yet
+    timeout_keep_alive_task: asyncio.TimerHandle | None  # set while the server itself times an idle connection
 
 
 def protocol_with_idle_timeout(
@@ -136,24 +134,26 @@ def protocol_with_idle_timeout(
     app_state: dict[str, Any],
     _loop: asyncio.AbstractEventLoop | None = None,
 ) -> asyncio.Protocol:
-    """Make the server's protocol for one connection, and close it when ``head_s`` pass without a request.
+    """Return the server's protocol for one connection, which closes if no request is complete within ``head_s``.
 
-    It is looked at once in ``head_s``, so a client has between one and two times that. The other arguments are those
-    that the server gives.
+    The server itself times a connection that is idle *after* an answer; without this, one that sends half a head, or
+    nothing, would stay for ever. The connection is checked every ``head_s``, so a client has between one and two times
+    that. The other arguments are those that the server passes.
     """
-    make = cast("Any", HeadLimitProtocol)
-    connection = make(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+    protocol = cast("Any", HeadLimitProtocol)
+    connection = protocol(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
     asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, None)
     return cast("asyncio.Protocol", connection)
 
 
-def _close_if_idle(connection: _Connection, head_s: float, before: object) -> None:
-    transport, now = connection.transport, connection.cycle
+def _close_if_idle(connection: _Connection, head_s: float, last_cycle: object) -> None:
+    """Close a connection that has had no request since the last check; otherwise check again later."""
+    transport, cycle = connection.transport, connection.cycle
     if transport is None or transport.is_closing():
         return
-    answering = now is not None and not now.response_complete
-    resting = connection.timeout_keep_alive_task is not None
-    if not answering and not resting and now is before:
+    is_answering = cycle is not None and not cycle.response_complete
+    server_times_it = connection.timeout_keep_alive_task is not None
+    if not is_answering and not server_times_it and cycle is last_cycle:
         transport.close()
         return
-    asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, now)
+    asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, cycle)

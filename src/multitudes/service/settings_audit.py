@@ -76,10 +76,10 @@ def _audit_deadlines(settings: ServeConfig) -> Iterator[Finding]:
     deadlines, guard = settings.deadlines, settings.guard
     for name, given_ms in (("default_ms", deadlines.default_ms), ("batch_ms", deadlines.batch_ms)):
         if given_ms > deadlines.max_ms:
-            yield _warning(f"[deadlines] {name} = {given_ms} is cut to most_ms = {deadlines.max_ms}; raise that")
+            yield _warning(f"[deadlines] {name} = {given_ms} is cut to max_ms = {deadlines.max_ms}; raise that")
     if deadlines.max_ms > settings.server.drain_s * 1e3:
         yield _warning(
-            f"[deadlines] most_ms = {deadlines.max_ms} is more than [server] drain_s = {settings.server.drain_s} s:"
+            f"[deadlines] max_ms = {deadlines.max_ms} is more than [server] drain_s = {settings.server.drain_s} s:"
             " an answer may be cut off at the end of the service"
         )
     if guard.read_s * 1e3 > deadlines.default_ms / 2:
@@ -93,7 +93,9 @@ def _audit_deadlines(settings: ServeConfig) -> Iterator[Finding]:
             f" default_ms = {deadlines.default_ms} left; give less"
         )
     if settings.releases.vector_cache == 0:
-        yield Finding("note", "settings", "[releases] remember = 0: under load there are no last answers to go back to")
+        yield Finding(
+            "note", "settings", "[releases] vector_cache = 0: under load there are no last answers to go back to"
+        )
 
 
 def _audit_stores(settings: ServeConfig, file: Path | None) -> Iterator[Finding]:

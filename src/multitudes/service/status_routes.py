@@ -1,7 +1,4 @@
-"""``/healthz``: the process lives. ``/readyz``: it can answer. ``/metrics``: how it did, for Prometheus.
-
-``GET /v1/releases``: what was published, and what answers here.
-"""
+"""``/healthz``: the process is alive. ``/readyz``: it can answer. ``/metrics``: for Prometheus. ``/v1/releases``."""
 
 import asyncio
 from pathlib import Path
@@ -10,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from multitudes import api
 from multitudes.errors import ArtefactError, StateError
 from multitudes.release import manifest
 from multitudes.release.store import ReleaseStore
@@ -21,26 +19,27 @@ from multitudes.service.openapi import error_responses, responses
 _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_total{route="/healthz"} 1.0'}}}
 
 
-def health_router(parts: Dependencies) -> APIRouter:
-    """Return the routes."""
+def health_router(deps: Dependencies) -> APIRouter:
+    """Return the routes of health and metrics."""
     routes = APIRouter(tags=["health"])
+    model, described = schemas.answer_model(api.HealthResponse), responses(api.HealthResponse)
 
-    @routes.get("/healthz", response_model=schemas.Health, responses=responses("health"))
+    @routes.get("/healthz", response_model=model, responses=described)
     async def alive() -> Response:
-        """Answer at once: whoever gets no answer may start this process again."""
+        """Answer at once: a process that does not answer may be restarted."""
         return json_response({"status": "ok", "checks": {}})
 
-    @routes.get("/readyz", response_model=schemas.Health, responses=responses("health"))
+    @routes.get("/readyz", response_model=model, responses=described)
     async def ready() -> Response:
-        """Say which release answers.
+        """Report which release answers.
 
-        A store of user states that does not answer is told, and is no reason to take the service away: all replicas
+        A store of user states that does not answer is reported, and does not make the service unready: all replicas
         share the store, and without it they answer from the release.
         """
-        release = parts.get_retriever().release
+        release = deps.get_retriever().release
         checks = {"release": release.version, "items": len(release.index)}
         try:
-            await parts.states.ping()
+            await deps.states.ping()
             state = "ok"
         except StateError as error:
             state = str(error)
@@ -48,32 +47,36 @@ def health_router(parts: Dependencies) -> APIRouter:
 
     @routes.get("/metrics", response_class=Response, responses={200: _METRICS_RESPONSE, **error_responses()})
     async def metrics() -> Response:
-        """Return the measures of all processes that serve here."""
-        page = await asyncio.to_thread(parts.metrics.render)
+        """Return the metrics of all processes of this service."""
+        page = await asyncio.to_thread(deps.metrics.render)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
 
 
-def releases_router(parts: Dependencies) -> APIRouter:
-    """Return the routes."""
+def releases_router(deps: Dependencies) -> APIRouter:
+    """Return the route of releases."""
     routes = APIRouter(tags=["releases"])
 
-    @routes.get("/v1/releases", response_model=schemas.Releases, responses=responses("releases"))
+    @routes.get(
+        "/v1/releases",
+        response_model=schemas.answer_model(api.ReleasesResponse),
+        responses=responses(api.ReleasesResponse),
+    )
     async def releases() -> Response:
-        """List the releases. The folder's CURRENT is followed: publish or roll back, and the service switches."""
-        return json_response(await asyncio.to_thread(_list_versions, parts.get_retriever().release.path))
+        """List the releases. The service follows the folder's CURRENT: it switches after a publish or a rollback."""
+        return json_response(await asyncio.to_thread(_list_versions, deps.get_retriever().release.path))
 
     return routes
 
 
 def _list_versions(serving: Path) -> dict[str, Any]:
-    """Describe the versions beside the one that serves; one alone where it lies in no folder of releases."""
+    """Return the versions beside the one that serves; only that one if it is in no folder of releases."""
     store, current = ReleaseStore(serving.parent.parent), None
     try:
         versions = store.versions()
         current = store.current()
-    except ArtefactError:  # nobody publishes here, or CURRENT is damaged; what serves goes on
+    except ArtefactError:  # no folder of releases, or a damaged CURRENT; the release that serves goes on
         versions = [serving.name]
     return {
         "serving": serving.name,
@@ -83,11 +86,12 @@ def _list_versions(serving: Path) -> dict[str, Any]:
 
 
 def _version_record(folder: Path, serving: str) -> dict[str, Any]:
+    """Return a version as a ``ReleaseVersion`` in JSON."""
     record: dict[str, Any] = {"version": folder.name, "serves": folder.name == serving}
     try:
         found = manifest.read_manifest(folder)
     except ArtefactError as error:
-        problem = str(error).replace(f"{folder}/", "")  # where it lies is nobody's business outside
+        problem = str(error).replace(f"{folder}/", "")  # paths of this machine are not for clients
         return record | {"created_at": None, "method": None, "counts": {}, "problem": problem}
-    described = {"created_at": found.created_at.isoformat(), "method": found.method, "counts": found.counts}
-    return record | described | {"problem": None}
+    details = {"created_at": found.created_at.isoformat(), "method": found.method, "counts": found.counts}
+    return record | details | {"problem": None}

@@ -1,0 +1,444 @@
+"""The schema of requests and answers over HTTP, written once.
+
+Every record here is a plain dataclass or named tuple. From these are made:
+
+* the service's models, which check requests, and ``/openapi.json`` (``service.schemas``); ``Field`` holds the bounds and
+  the descriptions;
+* the client's requests and answers, which are these records;
+* the requests and recommendations of ``retrieval``, and what the command line prints with ``--json``.
+
+An answer of a newer service may have more fields; ``from_record`` ignores them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from uuid import uuid4
+
+from pydantic import Field
+
+from multitudes.errors import UsageError
+from multitudes.ids import reject_text
+
+INT64: Final = 2**63 - 1
+ID_CHARACTERS: Final = 512
+TEXT_CHARACTERS: Final = 256
+MAX_N: Final = 1_000
+MAX_HISTORY: Final = 10_000
+MAX_EXCLUDED: Final = 10_000
+MAX_FOLLOWED_TOPICS: Final = 200
+MAX_PREFERENCES: Final = 100  # muted or boosted topics or interests
+MAX_BATCH: Final = 256
+MAX_EVENTS: Final = 1_000
+MAX_CONTEXT: Final = 32
+# Old name of a field -> its name. The old one is accepted for one version.
+DEPRECATED_FIELDS: Final = {"follows": "followed_topics"}
+
+Integer64 = Annotated[int, Field(ge=-INT64 - 1, le=INT64)]
+IdText = Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS)]
+AnyId = Annotated[
+    Integer64 | IdText, Field(description='Exactly as in the data: an integer or a text; 1 and "1" are different ids.')
+]
+Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
+InterestNumber = Annotated[int, Field(ge=0, le=INT64)]
+Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | float | None
+T = TypeVar("T")
+R = TypeVar("R")
+# Validation of a list stops at its first wrong item: a list of wrong items alone would hold the event loop for a second.
+Several = Annotated[Sequence[T], Field(fail_fast=True)]
+
+Source = Literal["unconditioned", "implicit", "explicit", "popular"]  # what brought a candidate
+InterestKind = Literal["unconditioned", "implicit", "explicit"]
+
+
+# Requests
+
+
+@dataclass(frozen=True)
+class RecommendRequest:
+    """A request for candidates: for a user of the data, or for an anonymous user with a history and followed topics."""
+
+    user_id: Annotated[
+        AnyId | None, Field(description="A user: their history is read from the release and from the user states.")
+    ] = None
+    history: Annotated[
+        Annotated[Several[AnyId], Field(max_length=MAX_HISTORY)] | None,
+        Field(description="Item ids, newest last, in place of a user."),
+    ] = None
+    followed_topics: Annotated[
+        Annotated[Several[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
+        Field(description="Topic names, in place of a user."),
+    ] = None
+    n: Annotated[int, Field(ge=1, le=MAX_N, description="How many candidates.")] = 100
+    exclude: Annotated[
+        Several[AnyId], Field(max_length=MAX_EXCLUDED, description="Item ids that must not be returned.")
+    ] = ()
+    mute_topics: Annotated[
+        Several[Text], Field(max_length=MAX_PREFERENCES, description="Topics whose items are not returned.")
+    ] = ()
+    boost_topics: Annotated[
+        Several[Text], Field(max_length=MAX_PREFERENCES, description="Topics that get a larger share.")
+    ] = ()
+    mute_interests: Annotated[
+        Several[InterestNumber],
+        Field(
+            max_length=MAX_PREFERENCES,
+            description="Interests that bring no candidates, by their numbers in the last answer.",
+        ),
+    ] = ()
+    boost_interests: Annotated[
+        Several[InterestNumber],
+        Field(
+            max_length=MAX_PREFERENCES,
+            description="Interests that get a larger share, by their numbers in the last answer.",
+        ),
+    ] = ()
+    context: Annotated[
+        Mapping[Text, Scalar],
+        Field(max_length=MAX_CONTEXT, description="Anything; it is logged and not used otherwise."),
+    ] = field(default_factory=dict)
+    request_id: Annotated[
+        Text | None,
+        Field(description="Name of the request: the same name draws the same topics. Generated if it is missing."),
+    ] = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the request describes its user by a history or followed topics, and names none."""
+        return self.history is not None or self.followed_topics is not None
+
+    def check(self) -> None:
+        """Check what a type cannot say.
+
+        Raises:
+            UsageError: neither or both of a user and a description are given, ``n`` is below 1, or a list is a text.
+        """
+        if self.is_anonymous == (self.user_id is not None):
+            raise UsageError("expected either user_id, or history and followed_topics; give one of the two")
+        if self.n < 1:
+            raise UsageError(f"{self.n} candidates were asked for; ask for at least 1")
+        for name in list_fields(RecommendRequest):
+            reject_text(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class RecommendBatchRequest:
+    """Requests for several users, which give way to those for one."""
+
+    requests: Annotated[Several[RecommendRequest], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a user did with an item."""
+
+    user_id: AnyId
+    item_id: AnyId
+    action: Annotated[
+        Text | None, Field(description="One of the actions of the data, such as view; null: the default one.")
+    ] = None
+    time_s: Annotated[
+        int | None, Field(ge=0, le=2**40, description="Seconds since 1970; by default the time of arrival.")
+    ] = None
+    request_id: Annotated[Text | None, Field(description="The request whose answer brought the item, if known.")] = None
+    event_id: Annotated[Text, Field(description="Name of the event; a repeated one is ignored.")] = field(
+        default_factory=lambda: uuid4().hex
+    )
+
+
+@dataclass(frozen=True)
+class EventsRequest:
+    """Events, in any order."""
+
+    events: Annotated[Several[Event], Field(min_length=1, max_length=MAX_EVENTS)]
+
+
+@dataclass(frozen=True)
+class FollowRequest:
+    """The topics that a user follows."""
+
+    followed_topics: Annotated[
+        Several[Text], Field(max_length=MAX_FOLLOWED_TOPICS, description="Topic names; they replace the former ones.")
+    ]
+
+
+# Answers
+
+
+class Candidate(NamedTuple):
+    """One retrieved item."""
+
+    # A tuple: a long list of tuples is built in a third of the time that dataclasses take.
+
+    item_id: AnyId
+    title: str | None
+    score: float
+    rank: Annotated[int, Field(description="From 1.")]
+    source: Source
+    interest: Annotated[
+        int | None, Field(description="Number of the interest that brought it; null for a popular item.")
+    ]
+    interest_name: str | None
+    found_by: Annotated[
+        tuple[int, ...], Field(description="Numbers of all interests that have it among their own best.")
+    ]
+
+
+@dataclass(frozen=True)
+class Interest:
+    """One vector of the user, in words."""
+
+    number: int
+    kind: InterestKind
+    name: str
+    share: Annotated[float, Field(description="Of the list.")]
+    items: Annotated[
+        tuple[str, ...],
+        Field(description="Titles of history items that belong to it, newest first; ids without title."),
+    ]
+    n_items: int
+    age_days: Annotated[
+        float | None, Field(description="Of its newest item, at the time of the request; null without times.")
+    ]
+
+
+@dataclass(frozen=True)
+class RecommendResponse:
+    """The answer to one request."""
+
+    request_id: str
+    user_id: AnyId | None
+    release: str
+    degraded: Annotated[bool, Field(description="Less than the full method served this user; reason says why.")]
+    reason: str
+    candidates: tuple[Candidate, ...]
+    interests: tuple[Interest, ...]
+    unknown_items: Annotated[int, Field(description="Items of the history that this release does not know.")]
+    unknown_topics: Annotated[int, Field(description="Topics of the request that this release does not know.")]
+    timings_ms: Annotated[Mapping[str, float], Field(description="Milliseconds by stage.")]
+
+
+@dataclass(frozen=True)
+class RecommendBatchResponse:
+    """One answer for each request, in order."""
+
+    answers: tuple[RecommendResponse, ...]
+
+
+@dataclass(frozen=True)
+class EventsResponse:
+    """How many events were new."""
+
+    new: int
+    repeated: Annotated[int, Field(description="Events that were known already.")]
+    cut: Annotated[int, Field(description="New events whose time was in the future and was set to now.")]
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """One event in the user state."""
+
+    event_id: str
+    item_id: AnyId
+    time_s: int
+    action: str | None
+
+
+@dataclass(frozen=True)
+class UserResponse:
+    """What the user state holds of a user, beside the release."""
+
+    user_id: AnyId
+    followed_topics: Annotated[tuple[str, ...] | None, Field(description="null: never stated here.")]
+    events: Annotated[tuple[StoredEvent, ...], Field(description="Oldest first.")]
+    forgotten: Annotated[bool, Field(description="They asked to be forgotten: nothing of a release is used for them.")]
+
+
+@dataclass(frozen=True)
+class ForgetResponse:
+    """The outcome of forgetting a user."""
+
+    user_id: AnyId
+    known: Annotated[bool, Field(description="The user state held something of them.")]
+
+
+@dataclass(frozen=True)
+class SimilarItem:
+    """A neighbour of an item."""
+
+    item_id: AnyId
+    title: str | None
+    score: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class SimilarResponse:
+    """The neighbours of an item."""
+
+    item_id: AnyId
+    release: str
+    candidates: tuple[SimilarItem, ...]
+
+
+@dataclass(frozen=True)
+class ReleaseVersion:
+    """One published version."""
+
+    version: str
+    serves: bool
+    counts: Mapping[str, int]
+    created_at: str | None = None
+    method: str | None = None
+    problem: Annotated[str | None, Field(description="Why it cannot serve.")] = None
+
+
+@dataclass(frozen=True)
+class ReleasesResponse:
+    """The published versions, and the one that answers here."""
+
+    serving: str
+    current: Annotated[
+        str | None, Field(description="What CURRENT names; it differs from serving while that version is being opened.")
+    ]
+    versions: tuple[ReleaseVersion, ...]
+
+
+@dataclass(frozen=True)
+class HealthResponse:
+    """The health of the service."""
+
+    status: Literal["ok"]
+    checks: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """Why a request was rejected."""
+
+    code: Annotated[str, Field(description="For programs.")]
+    message: Annotated[str, Field(description="For people: what was given, what was expected, what to do.")]
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """The answer to a request that was rejected or failed."""
+
+    error: ErrorDetail
+    request_id: str
+
+
+# From records to JSON and back
+
+
+def candidate_records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Return candidates as JSON objects; ``to_record`` would take more than twice the time."""
+    return [
+        {
+            "item_id": item_id,
+            "title": title,
+            "score": score,
+            "rank": rank,
+            "source": source,
+            "interest": interest,
+            "interest_name": interest_name,
+            "found_by": found_by,
+        }
+        for item_id, title, score, rank, source, interest, interest_name, found_by in candidates
+    ]
+
+
+def to_record(value: Any) -> Any:  # noqa: ANN401
+    """Return a record as JSON: objects for dataclasses and named tuples, lists for tuples."""
+    if is_dataclass(value):
+        return {name: to_record(getattr(value, name)) for name in field_types(type(value))}
+    if isinstance(value, tuple):
+        names = getattr(value, "_fields", None)
+        values = [to_record(one) for one in value]
+        return values if names is None else dict(zip(names, values, strict=True))
+    return {key: to_record(one) for key, one in value.items()} if isinstance(value, Mapping) else value
+
+
+def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
+    """Return a ``kind`` from a JSON object: lists become tuples, unknown fields are ignored, old names are accepted.
+
+    Raises:
+        KeyError: a field without a default is missing.
+        TypeError: ``record`` is no object.
+    """
+    if not isinstance(record, Mapping):
+        raise TypeError(f"expected an object, got {type(record).__name__}")
+    types, given = field_types(kind), dict(record)
+    for old, new in DEPRECATED_FIELDS.items():
+        if new in types and new not in given and old in given:
+            given[new] = given[old]
+    missing = {name for name, default in field_defaults(kind).items() if default is MISSING} - given.keys()
+    if missing:
+        raise KeyError(*sorted(missing))
+    return kind(**{name: _value(record_type(hint), given[name]) for name, hint in types.items() if name in given})
+
+
+def _value(kind: type[Any] | None, value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return tuple(_value(kind, one) for one in value)
+    return from_record(kind, value) if kind is not None and isinstance(value, Mapping) else value
+
+
+def to_body(request: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a request as the JSON object that is sent: without the fields that have their default.
+
+    Raises:
+        UsageError: a text is given in place of a list.
+    """
+    body = {}
+    for name, default in field_defaults(type(request)).items():
+        value = getattr(request, name)
+        if name in list_fields(type(request)) and value is not None:
+            reject_text(name, value)
+            if len(value) or default != ():
+                body[name] = [to_body(one) if is_dataclass(one) else one for one in value]
+        elif isinstance(value, Mapping):
+            body |= {name: dict(value)} if value else {}
+        elif value is not None and (default is MISSING or value != default):
+            body[name] = value
+    return body
+
+
+@cache
+def field_types(kind: type[Any]) -> dict[str, Any]:
+    """Return the type hints of a record by field, with bounds and descriptions."""
+    return get_type_hints(kind, include_extras=True)
+
+
+@cache
+def field_defaults(kind: type[Any]) -> dict[str, Any]:
+    """Return the defaults of a record by field; ``MISSING``: none, or one that is made for each record."""
+    if is_dataclass(kind):
+        return {one.name: one.default for one in fields(kind)}
+    return {name: kind._field_defaults.get(name, MISSING) for name in kind._fields}  # type: ignore[attr-defined]
+
+
+@cache
+def list_fields(kind: type[Any]) -> frozenset[str]:
+    """Return the fields of a request that are lists."""
+    return frozenset(name for name, hint in field_types(kind).items() if Sequence in origins(hint))
+
+
+def record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401
+    """Return the record that a type hint holds, alone, in a list or as a choice; None: none."""
+    if is_record(hint):
+        return hint  # type: ignore[no-any-return]
+    found = (record_type(inner) for inner in get_args(hint))
+    return next((kind for kind in found if kind is not None), None)
+
+
+def is_record(hint: Any) -> bool:  # noqa: ANN401
+    """Return whether a type is a dataclass or a named tuple."""
+    return isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields"))
+
+
+def origins(hint: Any) -> set[Any]:  # noqa: ANN401
+    """Return the generic types that a type hint is made of, such as ``Sequence``."""
+    origin = getattr(hint, "__origin__", None)
+    return {origin, *(found for inner in get_args(hint) for found in origins(inner))}
