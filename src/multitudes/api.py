@@ -2,8 +2,7 @@
 
 Every record here is a plain dataclass or named tuple. From these are made:
 
-* the service's models, which check requests, and ``/openapi.json`` (``service.schemas``); ``Field`` holds the bounds and
-  the descriptions;
+* the service's pydantic models, which check requests, and ``/openapi.json`` (``service.schemas``);
 * the client's requests and answers, which are these records;
 * the requests and recommendations of ``retrieval``, and what the command line prints with ``--json``.
 
@@ -15,8 +14,6 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 from uuid import uuid4
-
-from pydantic import Field
 
 from multitudes.errors import UsageError
 from multitudes.ids import reject_text
@@ -34,6 +31,19 @@ MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
 # Old name of a field -> its name. The old one is accepted for one version.
 DEPRECATED_FIELDS: Final = {"follows": "followed_topics"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """The bounds and the description of a field, as pydantic's ``Field`` takes them; the client needs no pydantic."""
+
+    ge: int | None = None
+    le: int | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    fail_fast: bool | None = None  # of a list: report the first wrong item alone
+    description: str | None = None
+
 
 Integer64 = Annotated[int, Field(ge=-INT64 - 1, le=INT64)]
 IdText = Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS)]

@@ -166,7 +166,7 @@ def test_what_clients_make_up_never_becomes_a_name_of_a_measure(call, parts):
         call("GET", f"/made-up-{n}")
         call(f"MADEUP{n}", "/v1/events")
         call("GET", f"/v1/users/user-{n}")
-    page = parts.measures.page().decode()
+    page = parts.metrics.render().decode()
     assert "made-up" not in page
     assert "MADEUP" not in page
     assert "user-" not in page

@@ -104,7 +104,7 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, parts, 
         assert response.headers["retry-after"] == "3", "not before there is time"
         assert response.headers["x-request-id"] == "mine"
         assert "connection" not in response.headers, "a refused client need not connect again"
-    page = parts.measures.page()
+    page = parts.metrics.render()
     assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 1.0' in page
     assert b'multitudes_shed_total{reason="in_flight",work="batch"} 1.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 1.0' in page
@@ -164,8 +164,8 @@ def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(parts)
 def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(parts, monkeypatch):
     seen = list[int]()
     made = InFlightRequests(AdmissionConfig(), 1)
-    monkeypatch.setattr("multitudes.service.app.crowd_of", lambda _: made)
-    parts.engine.answer_all = watching(parts.engine.answer_all, made, seen)
+    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda _: made)
+    parts.engine.answer_batch = watching(parts.engine.answer_batch, made, seen)
     app = create_app(with_settings(parts))
     assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
     assert ask(app, "POST", "/v1/recommend/batch", json={"requests": [ONE]}).status_code == 200
@@ -175,9 +175,9 @@ def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_
     assert made._in_flight == 0
 
 
-def watching(answer_all, made: InFlightRequests, seen: list[int]):
+def watching(answer_batch, made: InFlightRequests, seen: list[int]):
     async def watched(*args):
         seen.append(made._in_flight)
-        return await answer_all(*args)
+        return await answer_batch(*args)
 
     return watched

@@ -24,21 +24,21 @@ def value(measures: Metrics, name: str, **labels: str) -> float:
 
 def test_an_answer_is_counted_by_what_it_holds(parts, retriever):
     [answer] = retriever.answer([Request("ann", n=30)])
-    parts.measures.answered(answer, 30)
+    parts.metrics.record_answer(answer, 30)
     sources = Counter(candidate.source for candidate in answer.candidates)
     assert len(sources) > 1, "else nothing is told apart"
     for source, count in sources.items():
-        assert value(parts.measures, "candidates_total", source=source) == count
-    assert value(parts.measures, "slots_total") == 30
-    assert value(parts.measures, "empty_slots_total") == 30 - len(answer.candidates) > 0, "the world has 20 items"
+        assert value(parts.metrics, "candidates_total", source=source) == count
+    assert value(parts.metrics, "slots_total") == 30
+    assert value(parts.metrics, "empty_slots_total") == 30 - len(answer.candidates) > 0, "the world has 20 items"
     kinds = {interest.number: interest.kind for interest in answer.interests}
     both = [c for c in answer.candidates if {kinds[k] for k in c.found_by} >= {"implicit", "explicit"}]
-    assert value(parts.measures, "overlapping_candidates_total") == len(both)
+    assert value(parts.metrics, "overlapping_candidates_total") == len(both)
     for kind in set(kinds.values()):
         interests = [number for number in kinds if kinds[number] == kind]
         brought = sum(candidate.interest in interests for candidate in answer.candidates)
-        assert value(parts.measures, "interest_candidates_count", kind=kind) == len(interests)
-        assert value(parts.measures, "interest_candidates_sum", kind=kind) == brought
+        assert value(parts.metrics, "interest_candidates_count", kind=kind) == len(interests)
+        assert value(parts.metrics, "interest_candidates_sum", kind=kind) == brought
 
 
 def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
@@ -49,24 +49,24 @@ def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
     one = answer.candidates[0]._replace(interest=0)
     found = [one._replace(found_by=by) for by in ((0,), (0, 1), (1, 2), (0, 1, 2), ())]
     odd = replace(answer, interests=(first, second, third), candidates=tuple(found))
-    parts.measures.answered(odd, 5)
-    assert value(parts.measures, "overlapping_candidates_total") == 2
+    parts.metrics.record_answer(odd, 5)
+    assert value(parts.metrics, "overlapping_candidates_total") == 2
 
 
 def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriever):
     for effort in (Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR):
-        [answer] = retriever.answer([Request("ann", n=2)], effort=effort)
-        parts.measures.answered(answer, 2)
-    efforts = {label: value(parts.measures, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
+        [answer] = retriever.answer([Request("ann", n=2)], degradation=effort)
+        parts.metrics.record_answer(answer, 2)
+    efforts = {label: value(parts.metrics, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
     assert efforts == {"full": 1, "fewer": 1, "popular": 2}, "nobody was remembered, so cached is popular"
-    assert value(parts.measures, "degraded_total", cause="time") == 3
+    assert value(parts.metrics, "degraded_total", cause="time") == 3
 
 
 def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(parts, retriever):
     for history, effort in (((), "popular"), ((101,), "full")):
         [answer] = retriever.answer([Request(history=history, n=2)])
-        parts.measures.answered(answer, 2)
-        assert value(parts.measures, "answers_total", effort=effort) == 1
+        parts.metrics.record_answer(answer, 2)
+        assert value(parts.metrics, "answers_total", effort=effort) == 1
 
 
 def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriever):
@@ -76,21 +76,21 @@ def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriev
         "few": (Request(history=(), followed_topics=("Drama",), n=15), Degradation.NONE),
         "state": (Request("ann", state_error="the store is away"), Degradation.NONE),
     }
-    answers = {cause: retriever.answer([one], effort=effort)[0] for cause, (one, effort) in asked.items()}
+    answers = {cause: retriever.answer([one], degradation=effort)[0] for cause, (one, effort) in asked.items()}
     answers["failed"] = retriever.popular(Request("ann"), FAILED)
     assert set(answers) == set(CAUSES)
     for cause, answer in answers.items():
-        parts.measures.answered(answer, 2)
-        assert value(parts.measures, "degraded_total", cause=cause) == 1, answer.reason
+        parts.metrics.record_answer(answer, 2)
+        assert value(parts.metrics, "degraded_total", cause=cause) == 1, answer.reason
     [whole] = retriever.answer([Request("ann", n=2)])
-    parts.measures.answered(whole, 2)
-    assert sum(value(parts.measures, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
+    parts.metrics.record_answer(whole, 2)
+    assert sum(value(parts.metrics, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
 
 
 def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):
     body = {"history": [101, 999], "followed_topics": ["Nothing"], "n": 2}
     record = call("POST", "/v1/recommend", json=body).json()
-    measures = parts.measures
+    measures = parts.metrics
     assert (record["unknown_items"], record["unknown_topics"]) == (1, 1)
     assert (value(measures, "unknown_items_total"), value(measures, "unknown_topics_total")) == (1, 1)
     for stage in [*record["timings_ms"], "json"]:
@@ -106,7 +106,7 @@ def test_states_that_do_not_answer_are_a_cause_of_their_own(call, parts):
     parts.states.error = StateError("the store is away")
     assert call("POST", "/v1/recommend", json=USER).json()["degraded"]
     call("POST", "/v1/recommend", json={"history": [101], "n": 2})
-    assert value(parts.measures, "degraded_total", cause="state") == 1, "who is described needs no state"
+    assert value(parts.metrics, "degraded_total", cause="state") == 1, "who is described needs no state"
 
 
 def test_a_request_that_is_answered_counts_as_in_flight(parts):
@@ -114,7 +114,7 @@ def test_a_request_that_is_answered_counts_as_in_flight(parts):
     answer = parts.engine.answer
 
     async def looking(*given):
-        seen.append(value(parts.measures, "requests_in_flight"))
+        seen.append(value(parts.metrics, "requests_in_flight"))
         return await answer(*given)
 
     parts.engine.answer = looking

@@ -47,7 +47,7 @@ def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Depende
     assert value(measures, "release_created_timestamp_seconds") == created
     assert (value(measures, "release_items"), value(measures, "processes")) == (20, 1)
     publish_small(root)
-    real.current.look()  # type: ignore[attr-defined]
+    real.get_retriever.poll()  # type: ignore[attr-defined]
     measures = looked(real)
     assert (value(measures, "release_info", release="0001"), value(measures, "release_info", release="0002")) == (0, 1)
     assert (value(measures, "release_switches_total"), value(measures, "release_refused")) == (1, 0)
@@ -58,7 +58,7 @@ def test_a_release_that_is_refused_is_told(real: Dependencies, root: Path, caplo
     publish_small(root)
     (ReleaseStore(root).folder("0002") / "manifest.json").write_text("{")
     with caplog.at_level(logging.CRITICAL):
-        real.current.look()  # type: ignore[attr-defined]
+        real.get_retriever.poll()  # type: ignore[attr-defined]
     measures = looked(real)
     assert (value(measures, "release_refused"), value(measures, "release_info", release="0001")) == (1, 1)
 

@@ -43,7 +43,7 @@ def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(ca
     assert names[:2] == ["r-1", "h-1"]
     assert len(set(names)) == 4
     assert [r.headers["x-request-id"] for r in (both, header, *made)] == names
-    assert [ask.request for ask, *_ in parts.engine.asked] == names
+    assert [ask.request_id for ask, *_ in parts.engine.asked] == names
     assert [answer.request_id for answer in parts.logs.answers] == names
 
 
@@ -61,7 +61,7 @@ def test_a_served_answer_is_in_the_log_with_the_topic_that_brought_each_item(cal
 def test_a_full_disk_keeps_no_answer_from_a_person(call, parts):
     parts.logs.full = True
     assert call("POST", "/v1/recommend", json={"user_id": "ann"}).status_code == 200
-    assert b"multitudes_unlogged_total 1.0" in parts.measures.page()
+    assert b"multitudes_unlogged_total 1.0" in parts.metrics.render()
 
 
 def test_the_state_of_a_user_is_read_and_goes_to_the_engine(call, parts):
@@ -69,8 +69,8 @@ def test_the_state_of_a_user_is_read_and_goes_to_the_engine(call, parts):
     call("POST", "/v1/recommend", json={"user_id": "ann"})
     call("POST", "/v1/recommend", json={"history": []})
     (known, *_), (described, *_) = parts.engine.asked
-    assert [event.item_id for event in known.person.events] == [105]
-    assert described.person is None
+    assert [event.item_id for event in known.user_state.events] == [105]
+    assert described.user_state is None
 
 
 def test_without_the_state_the_engine_is_told_why(call, parts):
@@ -78,8 +78,8 @@ def test_without_the_state_the_engine_is_told_why(call, parts):
     call("POST", "/v1/recommend", json={"user_id": "ann"})
     call("POST", "/v1/recommend", json={"history": []})
     (known, *_), (described, *_) = parts.engine.asked
-    assert (known.person, known.stateless) == (None, "the store is away")
-    assert described.stateless == ""
+    assert (known.user_state, known.state_error) == (None, "the store is away")
+    assert described.state_error == ""
 
 
 def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
@@ -88,7 +88,7 @@ def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
     assert "zoe" in record["reason"]
     assert {c["source"] for c in record["candidates"]} == {"popular"}
     assert parts.logs.answers[0].degraded
-    assert b'multitudes_degraded_total{cause="unknown"} 1.0' in parts.measures.page()
+    assert b'multitudes_degraded_total{cause="unknown"} 1.0' in parts.metrics.render()
 
 
 def test_a_state_that_hangs_leaves_time_for_an_answer_without_it(parts, monkeypatch):
@@ -133,7 +133,7 @@ def test_overload_is_told_with_when_to_come_again(call, parts):
         response = call("POST", f"/v1/recommend{path}", json=body)
         assert refusal(response) == (429, "overloaded", "no time; come again later")
         assert response.headers["retry-after"] == "3", "not before there is time"
-    assert b'multitudes_shed_total{reason="time",work="batch"} 2.0' in parts.measures.page()
+    assert b'multitudes_shed_total{reason="time",work="batch"} 2.0' in parts.metrics.render()
 
 
 def test_a_batch_is_answered_in_order_and_reads_each_user_once(call, parts):

@@ -45,7 +45,7 @@ def test_settings_as_they_come_risk_nothing():
             {"state": {"store": "redis://states.example.org:6379"}},
             "states.example.org: user states travel in the clear",
         ),
-        ({"logs": {"keep_days": 0, "most_gb": 0}}, "the logs grow until the disk is full"),
+        ({"logs": {"keep_days": 0, "max_gb": 0}}, "the logs grow until the disk is full"),
         ({"journal": {"users": True}}, "who is forgotten stays in the journal"),
         ({"keys": {"file": "/nowhere/keys"}}, "cannot be looked at; is it there?"),
     ],

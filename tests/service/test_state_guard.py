@@ -24,11 +24,11 @@ def test_failures_in_a_row_open_it_and_one_success_closes_it():
     assert not breaker.allow()
     assert breaker.open
     clock.now_s = 4.9
-    assert not breaker.passes()
+    assert not breaker.allow()
     clock.now_s = 5
-    assert [breaker.passes() for _ in range(3)] == [True, False, False], "one tries for all"
+    assert [breaker.allow() for _ in range(3)] == [True, False, False], "one tries for all"
     breaker.succeeded()
-    assert [breaker.passes() for _ in range(3)] == [True] * 3
+    assert [breaker.allow() for _ in range(3)] == [True] * 3
     assert not breaker.open
 
 

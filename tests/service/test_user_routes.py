@@ -63,7 +63,7 @@ def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, par
 
     async def overtaken(events):
         appended = await append(events)
-        await parts.states.forget("ann")
+        await parts.states.erase("ann")
         return appended
 
     monkeypatch.setattr(parts.states, "append", overtaken)
@@ -75,13 +75,13 @@ def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, par
 @pytest.mark.parametrize("away", [None, StateError("the store is away")], ids=["store", "no store"])
 def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, parts, monkeypatch):
     ann, parts.states.error = {"user_id": "ann", "n": 2}, away
-    answer_all = parts.engine.answer_all
+    answer_batch = parts.engine.answer_batch
 
     async def overtaken(*args):
         parts.states.forgotten.add((str, "ann"))
-        return await answer_all(*args)
+        return await answer_batch(*args)
 
-    monkeypatch.setattr(parts.engine, "answer_all", overtaken)
+    monkeypatch.setattr(parts.engine, "answer_batch", overtaken)
     assert call("POST", "/v1/recommend", json=ann).status_code == 200
     parts.states.forgotten.clear()
     call("POST", "/v1/recommend/batch", json={"requests": [ann, ann | {"user_id": "bob"}]})
@@ -98,8 +98,8 @@ def test_follows_replace_those_of_before(call, parts):
         "forgotten": False,
     }
     call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]})
-    assert call("PUT", "/v1/users/ann", json={"followed_topics": []}).json()["follows"] == []
-    assert call("GET", "/v1/users/ann").json()["follows"] == []
+    assert call("PUT", "/v1/users/ann", json={"followed_topics": []}).json()["followed_topics"] == []
+    assert call("GET", "/v1/users/ann").json()["followed_topics"] == []
 
 
 def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
@@ -120,7 +120,7 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
 
 
 def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatch):
-    remembering = Retriever(parts.current().release, cached_users=9)
+    remembering = Retriever(parts.get_retriever().release, cached_users=9)
     monkeypatch.setattr(parts.engine, "retriever", remembering)
     for user in ("ann", "bob"):
         call("POST", "/v1/recommend", json={"user_id": user, "n": 1})
@@ -133,7 +133,7 @@ def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatc
 @pytest.mark.parametrize("room", ["states", "logs"])
 def test_who_cannot_be_forgotten_for_want_of_disk_is_told_to_come_again(room, call, parts, monkeypatch, caplog):
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(getattr(parts, room), "forget", Mock(side_effect=full))
+    monkeypatch.setattr(getattr(parts, room), {"states": "erase", "logs": "erase_user"}[room], Mock(side_effect=full))
     response = call("DELETE", "/v1/users/ann")
     assert refusal(response)[:2] == (503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1

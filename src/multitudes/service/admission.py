@@ -1,17 +1,19 @@
-"""Whether a request is taken, and with how much effort: what it would wait and cost, against the time that it has.
+"""Admission control: how much work a request gets, from its expected wait and cost and the time that it has.
 
-Work that waits, times what a unit of it was measured to cost, is the wait; so a queue never grows beyond what can still
-be answered in time. A request takes the greatest effort that fits; where none does, it is refused at once, which costs
-little. All of it is arithmetic: the time is passed in. Before it stands ``crowd``, where too many are refused unread.
+The expected wait is the queued work times its measured cost, so the queue never grows beyond what can be answered in
+time. A request gets the least degraded answer that fits into its time; if none fits, it is rejected at once, which costs
+little. Everything is arithmetic: callers pass the time in. ``load_shedding`` comes before: it rejects requests whose body
+has not been read yet.
 
 ::
 
-    full → fewer → cached → popular → refused            interactive: somebody waits, so something is answered
-    full → refused                                       batch: who asks can come again, so it gives way first
+    full → fewer → cached → popular → rejected           interactive: a person waits, so something is answered
+    full → rejected                                      batch: the caller can retry, so batches give way first
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -20,47 +22,48 @@ from multitudes.errors import UnavailableError
 from multitudes.retrieval.request import Degradation
 
 Priority = Literal["interactive", "batch"]
-RejectionReason = Literal[
-    "in_flight", "time", "queue", "closing"
-]  # why a request is refused: unread, no time, no place, the end
+# Why a request is rejected: too many in flight (before its body is read), no time, a full queue, the service stops.
+RejectionReason = Literal["in_flight", "time", "queue", "closing"]
 OVERLOADED: Final = "more is asked than can be answered in time; ask again later, or with a longer deadline"
 _QUEUED_LEVELS: Final = (Degradation.NONE, Degradation.FEWER, Degradation.CACHED)  # popular items need no queue
-_UNMEASURED_SHARE: Final = 0.5  # of the effort above it
+_UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a share of the level above it
 
 
 class AdmissionConfig(Config):
     """Section [admission] of the service."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"door": "load_shedding_share", "memory": "smoothing"}
+
     headroom: float = Field(
         0.7,
         gt=0,
         le=1,
-        description="Share of its time that a request may be expected to take; the rest is for surprise.",
+        description="Share of its time that a request may be expected to take; the rest absorbs surprises.",
     )
     load_shedding_share: float = Field(
         0.4,
         gt=0,
         le=1,
-        description="Share of its time that a request may be expected to be inside; beyond, it is refused unread.",
+        description="Share of its time that a request may be expected to be in flight; beyond, it is rejected unread.",
     )
     batch_share: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Batch work is taken only while it is expected to be done in this share of its time.",
+        description="Batch requests are admitted only if they are expected to be done in this share of their time.",
     )
     smoothing: float = Field(
-        0.1, gt=0, le=1, description="How fast older measurements of costs fade: this share with each new one."
+        0.1, gt=0, le=1, description="Weight of a new measurement of costs: older ones fade by this share."
     )
     probe_every_s: float = Field(
         1.0,
         ge=0,
-        description="So often one request is answered in full although that seems too dear, to measure again.",
+        description="Seconds after which one request is answered in full although that seems too slow, to measure again.",
     )
 
 
 class OverloadError(UnavailableError):
-    """More is asked than can be answered in time."""
+    """The service cannot answer this request in time."""
 
     def __init__(self, message: str, retry_after_s: float, reason: RejectionReason = "time") -> None:
         super().__init__(message)
@@ -68,91 +71,90 @@ class OverloadError(UnavailableError):
 
 
 class Decision(NamedTuple):
-    """What becomes of a request."""
+    """How a request is answered, if at all."""
 
-    degradation: Degradation | None  # None: refused
-    retry_after_s: float = 0.0  # when it may be worth to come again
+    degradation: Degradation | None  # None: rejected
+    retry_after_s: float = 0.0  # when a retry may succeed
     probe: bool = False
 
 
 @dataclass
 class Costs:
-    """Seconds of one request at each effort, of what was measured lately: a large batch says more than a small one."""
+    """Seconds of one request at each level, from recent batches; a large batch weighs more than a small one."""
 
     smoothing: float = 0.1
-    _recent: dict[Degradation, tuple[float, float]] = field(default_factory=dict)  # seconds and requests, fading
+    _recent: dict[Degradation, tuple[float, float]] = field(default_factory=dict)  # decaying sums: seconds, requests
 
     def record(self, degradation: Degradation, requests: int, seconds: float, *, reset: bool = False) -> None:
-        """Take in that so many requests were answered together in so much time; ``reset``: what was before is over."""
-        before_s, before = (0.0, 0.0) if reset else self._recent.get(degradation, (0.0, 0.0))
-        fading = 1 - self.smoothing
-        self._recent[degradation] = fading * before_s + seconds, fading * before + requests
+        """Record that ``requests`` were answered together in ``seconds``; ``reset``: drop older measurements."""
+        old_s, old_requests = (0.0, 0.0) if reset else self._recent.get(degradation, (0.0, 0.0))
+        decay = 1 - self.smoothing
+        self._recent[degradation] = decay * old_s + seconds, decay * old_requests + requests
 
     def cost_s(self, degradation: Degradation) -> float:
-        """Return what one request costs: never more than with more effort, however old the measurement.
+        """Return the seconds of one request: at most those of a less degraded level, however old the measurement.
 
-        An effort that was never made is guessed from the one above it. Popular items cost next to nothing.
+        A level that was never measured is estimated from the one above it. Popular items cost next to nothing.
         """
         if degradation in (Degradation.NONE, Degradation.POPULAR):
             return self._mean_s(degradation, 0.0)
         above_s = self.cost_s(Degradation(degradation - 1))
         return min(above_s, self._mean_s(degradation, _UNMEASURED_SHARE * above_s))
 
-    def _mean_s(self, effort: Degradation, unmeasured_s: float) -> float:
-        seconds, requests = self._recent.get(effort, (0.0, 0.0))
+    def _mean_s(self, degradation: Degradation, unmeasured_s: float) -> float:
+        seconds, requests = self._recent.get(degradation, (0.0, 0.0))
         return seconds / requests if requests else unmeasured_s
 
 
 class Load(NamedTuple):
-    """What stands before a request, in seconds."""
+    """The work before a request, in seconds."""
 
-    backlog_s: float  # work that is done first, what runs now among it
-    lag_s: float = 0.0  # how late the door itself is: it passes on what arrives, and writes what goes out
-    queue_full: bool = False  # no more requests may wait
+    backlog_s: float  # of the requests that are answered first, including the running batch
+    lag_s: float = 0.0  # of the event loop, which reads requests and writes answers
+    queue_full: bool = False
 
 
 @dataclass
 class AdmissionController:
-    """Decides about one request after another; remembers when it last probed."""
+    """Decides about one request after another, and remembers when it last probed."""
 
     config: AdmissionConfig
     costs: Costs
     _probed_s: float = float("-inf")
 
     def decide(self, load: Load, left_s: float, priority: Priority, now_s: float, requests: int = 1) -> Decision:
-        """Decide about ``requests`` that come together.
+        """Decide about ``requests`` that arrive together.
 
         Args:
-            load: what stands before them.
-            left_s: time until they must be answered.
-            priority: who gives way.
+            load: the work before them.
+            left_s: seconds until they must be answered.
+            priority: batch requests give way to interactive ones.
             now_s: the time by any steady clock.
             requests: how many.
         """
         cost_s = requests * self.costs.cost_s(Degradation.NONE)
         if priority == "batch":
             fits = not load.queue_full and load.backlog_s + load.lag_s + cost_s <= self.config.batch_share * left_s
-            return (
-                Decision(Degradation.NONE) if fits else self._rejection(load, cost_s, self.config.batch_share * left_s)
-            )
+            if fits:
+                return Decision(Degradation.NONE)
+            return self._rejection(load, cost_s, self.config.batch_share * left_s)
         usable_s = self.config.headroom * left_s - load.lag_s
-        for effort in () if load.queue_full else _QUEUED_LEVELS:
-            if load.backlog_s + requests * self.costs.cost_s(effort) <= usable_s:
-                return Decision(effort)
-            if effort == Degradation.NONE and self._should_probe(load, usable_s, now_s):
-                return Decision(effort, probe=True)
+        for degradation in () if load.queue_full else _QUEUED_LEVELS:
+            if load.backlog_s + requests * self.costs.cost_s(degradation) <= usable_s:
+                return Decision(degradation)
+            if degradation == Degradation.NONE and self._should_probe(load, usable_s, now_s):
+                return Decision(degradation, probe=True)
         if usable_s > 0:
             return Decision(Degradation.POPULAR)
         return self._rejection(load, cost_s, usable_s)
 
     def least_degradation(self, degradation: Degradation, left_s: float) -> Degradation:
-        """Return the greatest effort up to ``degradation`` that is expected to be done in the time that is left."""
-        return next(
-            (e for e in _QUEUED_LEVELS if e >= degradation and self.costs.cost_s(e) <= left_s), Degradation.POPULAR
-        )
+        """Return the least degraded level, from ``degradation`` on, that is expected to be done in ``left_s``."""
+        levels = (level for level in _QUEUED_LEVELS if level >= degradation and self.costs.cost_s(level) <= left_s)
+        return next(levels, Degradation.POPULAR)
 
     def _should_probe(self, load: Load, usable_s: float, now_s: float) -> bool:
-        """Tell whether to look if full answers are still too dear: else one hiccup would end them for good."""
+        """Return whether to measure the cost of full answers again; otherwise one hiccup would end them for good."""
         if 2 * load.backlog_s > usable_s or now_s < self._probed_s + self.config.probe_every_s:
             return False
         self._probed_s = now_s
@@ -164,8 +166,8 @@ class AdmissionController:
 
 
 def expected_remaining_s(expected_s: float, elapsed_s: float) -> float:
-    """Return how much longer running work is expected to take.
+    """Return the seconds that running work is expected to take from now on.
 
-    Work that is late already is expected to be as late again: what hangs is soon known to hang.
+    Work that is late is expected to be as late again, so work that hangs is soon known to hang.
     """
     return abs(expected_s - elapsed_s)

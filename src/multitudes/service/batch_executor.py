@@ -1,4 +1,4 @@
-"""What becomes of one batch of requests: each gets an answer, whatever goes wrong."""
+"""Answers one batch of requests: every request gets an answer or an error, whatever fails."""
 
 import logging
 from collections import Counter
@@ -18,38 +18,51 @@ FAILED = Shortfall("failed", "the retrieval failed: popular items")
 
 
 class Recommender(Protocol):
-    """What the engine needs of a retriever."""
+    """The part of ``Retriever`` that the engine uses."""
 
     def answer(
         self, requests: Sequence[Request], *, degradation: Degradation, timer: StageTimer
     ) -> list[Recommendation]:
-        """Answer several requests together."""
+        """Answer several requests together.
+
+        Args:
+            requests: checked requests.
+            degradation: how much is left out, for all of them.
+            timer: called at the end of each stage, with its name.
+
+        Returns:
+            One recommendation for each request, in order.
+
+        Raises:
+            UsageError: a request cannot be answered.
+            UnavailableError: a remote index does not answer.
+        """
         ...
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
-        """Answer with popular items."""
+        """Answer a request with popular items, marked with ``shortfall``: without a tower or a search."""
         ...
 
 
 class OutcomeCounter:
-    """How many requests came to what end; threads may share it."""
+    """Counts requests by outcome. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock, self._counts = Lock(), Counter[str]()
 
-    def add(self, what: str, requests: int = 1) -> None:
+    def add(self, outcome: str, requests: int = 1) -> None:
         """Count requests."""
         with self._lock:
-            self._counts[what] += requests
+            self._counts[outcome] += requests
 
     def totals(self) -> dict[str, int]:
-        """Return the counts until now."""
+        """Return the counts since the start, by outcome."""
         with self._lock:
             return dict(self._counts)
 
 
 class BatchExecutor:
-    """Answers batches, measures what they cost, and counts."""
+    """Answers batches, measures what they cost, and counts their outcomes."""
 
     def __init__(
         self,
@@ -58,92 +71,103 @@ class BatchExecutor:
         on_answer: Callable[[Request, Recommendation], None],
         clock: Callable[[], float],
     ) -> None:
+        """Set up.
+
+        Args:
+            get_retriever: returns the retriever that serves now; called once for each batch.
+            admission: decides how much there is time for, and is told what batches cost.
+            on_answer: called with each answer that is not popular, after it was given.
+            clock: any steady clock, in seconds.
+        """
         self.counts = OutcomeCounter()
         self._get_retriever, self._admission, self._on_answer, self._clock = get_retriever, admission, on_answer, clock
 
     def execute(self, batch: Batch) -> None:
-        """Answer a batch; every ticket has its answer, or its error, when this returns."""
+        """Answer a batch; when this returns, every request has its answer or its error."""
         try:
             self._execute_by_level(batch)
-        except Exception as error:  # a defect: whoever waits is told, and the next batch is answered
+        except Exception as error:  # a defect: the callers are told, and the next batch is answered
             logging.getLogger(__name__).exception("a batch failed")
-            for ticket in batch.requests:
-                if not ticket.future.done():
-                    ticket.future.set_exception(error)
+            for queued in batch.requests:
+                if not queued.future.done():
+                    queued.future.set_exception(error)
 
-    def answer_popular(self, ask: Request) -> EngineAnswer:
+    def answer_popular(self, request: Request) -> EngineAnswer:
         """Answer with popular items, in the calling thread."""
-        began = self._clock()
-        answer = self._get_retriever().recommend_popular(ask, TOO_LITTLE_TIME)
-        self._admission.costs.record(Degradation.POPULAR, 1, self._clock() - began)
+        start_s = self._clock()
+        recommendation = self._get_retriever().recommend_popular(request, TOO_LITTLE_TIME)
+        self._admission.costs.record(Degradation.POPULAR, 1, self._clock() - start_s)
         self.counts.add(Degradation.POPULAR.label)
-        return EngineAnswer(answer, 0.0, {})
+        return EngineAnswer(recommendation, 0.0, {})
 
     def _execute_by_level(self, batch: Batch) -> None:
-        # The release is held by this call alone: one that was replaced is free as soon as its last batch is answered.
-        retriever, now = self._get_retriever(), self._clock()
-        efforts = [self._level_in_time(ticket, batch.expected_s, now) for ticket in batch.requests]
-        for effort in sorted(set(efforts)):
-            self._answer_together(
-                retriever, effort, [t for t, e in zip(batch.requests, efforts, strict=True) if e == effort]
-            )
+        # Only this call holds the retriever, so a replaced release is freed as soon as its last batch is answered.
+        retriever, now_s = self._get_retriever(), self._clock()
+        levels = [self._level_in_time(queued, batch.expected_s, now_s) for queued in batch.requests]
+        for level in sorted(set(levels)):
+            same_level = [queued for queued, own in zip(batch.requests, levels, strict=True) if own == level]
+            self._answer_together(retriever, level, same_level)
 
-    def _level_in_time(self, ticket: QueuedRequest, expected_s: float, now_s: float) -> Degradation:
-        """Return how much there is still time for; the answer comes when the whole batch is done."""
-        if ticket.probe:
-            return ticket.degradation
-        others_s = expected_s - self._admission.costs.cost_s(ticket.degradation)
-        return self._admission.least_degradation(ticket.degradation, ticket.due_s - now_s - others_s)
+    def _level_in_time(self, queued: QueuedRequest, expected_s: float, now_s: float) -> Degradation:
+        """Return the least degraded level that still fits, given that answers arrive when the whole batch is done."""
+        if queued.probe:
+            return queued.degradation
+        others_s = expected_s - self._admission.costs.cost_s(queued.degradation)
+        return self._admission.least_degradation(queued.degradation, queued.due_s - now_s - others_s)
 
-    def _answer_together(self, retriever: Recommender, effort: Degradation, tickets: Sequence[QueuedRequest]) -> None:
-        """Answer those who get the same effort; what fails together is tried one by one, unless nobody can help it."""
-        began, stages = self._clock(), _StageTimer(self._clock)
+    def _answer_together(self, retriever: Recommender, level: Degradation, requests: Sequence[QueuedRequest]) -> None:
+        """Answer requests of the same level.
+
+        If that fails, they are answered one by one, since one wrong request must not cost the others their answers; not
+        if a service that all of them need is unavailable.
+        """
+        start_s, stages = self._clock(), _StageTimer(self._clock)
         try:
-            answers = self._retrieve(retriever, effort, tickets, stages)
+            answers = self._retrieve(retriever, level, requests, stages)
         except Exception as error:
-            if len(tickets) == 1 or isinstance(error, UnavailableError):
-                for ticket in tickets:
-                    self._answer_failure(retriever, ticket, error)
+            if len(requests) == 1 or isinstance(error, UnavailableError):
+                for queued in requests:
+                    self._answer_failure(retriever, queued, error)
             else:
-                for ticket in tickets:
-                    self._answer_together(retriever, effort, [ticket])
+                for queued in requests:
+                    self._answer_together(retriever, level, [queued])
             return
-        finally:  # what failed took its time too: a remote index that hangs soon seems too dear to be asked
-            anew = any(ticket.probe for ticket in tickets)
-            self._admission.costs.record(effort, len(tickets), self._clock() - began, reset=anew)
-        self.counts.add(effort.label, len(tickets))
-        for ticket, answer in zip(tickets, answers, strict=True):
-            ticket.future.set_result(EngineAnswer(answer, began - ticket.enqueued_s, stages.seconds))
-        if effort < Degradation.POPULAR:
-            self._notify(tickets, answers)
+        finally:  # failures count too: a remote index that hangs soon seems too slow to be asked
+            reset = any(queued.probe for queued in requests)
+            self._admission.costs.record(level, len(requests), self._clock() - start_s, reset=reset)
+        self.counts.add(level.label, len(requests))
+        for queued, answer in zip(requests, answers, strict=True):
+            queued.future.set_result(EngineAnswer(answer, start_s - queued.enqueued_s, stages.seconds))
+        if level < Degradation.POPULAR:
+            self._notify(requests, answers)
 
     @staticmethod
     def _retrieve(
-        retriever: Recommender, effort: Degradation, tickets: Sequence[QueuedRequest], stages: "_StageTimer"
+        retriever: Recommender, level: Degradation, requests: Sequence[QueuedRequest], stages: "_StageTimer"
     ) -> list[Recommendation]:
-        if effort == Degradation.POPULAR:
-            return [retriever.recommend_popular(ticket.request, TOO_LITTLE_TIME) for ticket in tickets]
-        return retriever.answer([ticket.request for ticket in tickets], degradation=effort, timer=stages)
+        if level == Degradation.POPULAR:
+            return [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
+        return retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
 
-    def _notify(self, tickets: Sequence[QueuedRequest], answers: Sequence[Recommendation]) -> None:
+    def _notify(self, requests: Sequence[QueuedRequest], answers: Sequence[Recommendation]) -> None:
         try:
-            for ticket, answer in zip(tickets, answers, strict=True):
-                self._on_answer(ticket.request, answer)
-        except Exception:  # who looks at answers must not harm them
-            logging.getLogger(__name__).exception("looking at answers failed")
+            for queued, answer in zip(requests, answers, strict=True):
+                self._on_answer(queued.request, answer)
+        except Exception:  # an observer must not harm the answers
+            logging.getLogger(__name__).exception("the observer of answers failed")
 
-    def _answer_failure(self, retriever: Recommender, ticket: QueuedRequest, error: Exception) -> None:
-        """Answer a request whose retrieval failed: a wrong request is told so, anybody else gets popular items."""
+    def _answer_failure(self, retriever: Recommender, queued: QueuedRequest, error: Exception) -> None:
+        """Answer a request whose retrieval failed: a wrong request with its error, any other with popular items."""
         if isinstance(error, UsageError):
-            ticket.future.set_exception(error)
+            queued.future.set_exception(error)
             return
         self.counts.add("failed")
         logging.getLogger(__name__).error("retrieval failed", exc_info=error)
-        ticket.future.set_result(EngineAnswer(retriever.recommend_popular(ticket.request, FAILED), 0.0, {}))
+        queued.future.set_result(EngineAnswer(retriever.recommend_popular(queued.request, FAILED), 0.0, {}))
 
 
 class _StageTimer:
-    """Notes when each stage of a batch ends."""
+    """Measures the seconds of each stage of a batch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._last_s = clock, clock()

@@ -1,17 +1,17 @@
-"""The engine: one thread that answers whatever waits, together, with the release that serves at that moment.
+"""The engine: a worker thread that answers queued requests in batches, with the release that serves at that moment.
 
-What gathers while one batch is answered is the next batch, so a lone request never waits for company and a crowd
-shares one call of the tower and one search. How much effort a request gets is decided when it comes (``admission``),
-and looked at again when its turn comes; at the door a clock runs, so that nobody waits beyond the deadline for a search
-that hangs.
+Requests that arrive while one batch is answered form the next batch. So a lone request never waits for others, and many
+requests share one call of the tower and one search. ``admission`` decides the degradation of a request when it arrives,
+and again when its turn comes. The caller waits with a timeout, so a search that hangs makes nobody wait beyond the
+deadline.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
 from time import monotonic
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -35,37 +35,39 @@ from multitudes.service.request_queue import EngineAnswer, QueuedRequest, Reques
 class EngineConfig(Config):
     """Section [engine] of the service."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"patience": "fallback_share"}
+
     queue: int = Field(
-        1_000, ge=1, description="Requests that may wait; beyond, they get popular items or are refused."
+        1_000, ge=1, description="Requests that may wait; further ones get popular items or are rejected."
     )
     batch: int = Field(16, ge=1, description="Requests that are answered together at most.")
     batch_s: float = Field(
         0.05,
         gt=0,
-        description="They are expected to take so many seconds at most: all wait until the last is answered. Nobody is"
-        " answered together with others who would make them late.",
+        description="Expected seconds of a batch at most: all of it are answered when the last one is done. A request"
+        " joins no batch that would make another request late.",
     )
     fallback_share: float = Field(
-        0.9, gt=0, le=1, description="Share of its time after which a request that is not answered gets popular items."
+        0.9, gt=0, le=1, description="Share of its time after which an unanswered request gets popular items."
     )
 
 
 class EngineState(NamedTuple):
-    """What an operator wants to know."""
+    """The state of the engine, for metrics."""
 
     queued: int
     backlog_s: float  # expected wait of an interactive request
-    cost_s: dict[str, float]  # of one request, by effort
-    counts: dict[str, int]  # answered by effort; refused, cancelled, late, failed
+    cost_s: dict[str, float]  # of one request, by level
+    counts: dict[str, int]  # answered, by level; refused, cancelled, late, failed
 
 
-def ignore_answer(ask: Request, recommendation: Recommendation) -> None:
-    """Look at no answer: the default."""
-    del ask, recommendation
+def ignore_answer(request: Request, recommendation: Recommendation) -> None:
+    """Do nothing: the default observer of answers."""
+    del request, recommendation
 
 
 class Engine:
-    """Answers requests of any thread or event loop, in one thread of its own."""
+    """Answers requests of any thread or event loop, in one thread."""
 
     def __init__(
         self,
@@ -77,14 +79,14 @@ class Engine:
         on_answer: Callable[[Request, Recommendation], None] = ignore_answer,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Set up; ``start`` begins to answer.
+        """Set up; ``start`` starts the thread.
 
         Args:
-            get_retriever: gives the retriever that serves now; asked once for each batch, which is answered by it alone.
+            get_retriever: returns the retriever that serves now; called once for each batch.
             config: of the queue.
-            admission: of what is taken.
-            lag_s: how late the door is.
-            on_answer: looks at every answer that is not popular, once it was given, in the engine's thread.
+            admission: of admission control.
+            lag_s: returns the lag of the event loop in seconds.
+            on_answer: called with each answer that is not popular, after it was given, in the engine's thread.
             clock: any steady clock, in seconds.
         """
         self.config = config or EngineConfig()
@@ -93,86 +95,86 @@ class Engine:
         self._executor = BatchExecutor(get_retriever, self.admission, on_answer, clock)
         self._lag_s, self._clock = lag_s, clock
         self._queue, self._changed = RequestQueue(), Condition()
-        self._running: tuple[float, float] | None = None  # when it began, how long it is expected to take
+        self._running: tuple[float, float] | None = None  # start and expected seconds of the batch
         self._closing = False
         self._thread = Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Answer what was accepted, and stop; whoever comes later is refused."""
+        """Answer the accepted requests and stop; later requests are rejected."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join()
 
-    async def answer(self, ask: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
-        """Answer a request within ``deadline_s`` from now, with as much effort as there is time for.
+    async def answer(self, request: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
+        """Answer a request within ``deadline_s`` seconds, as little degraded as the time allows.
 
         Raises:
             UsageError: the request cannot be answered.
             OverloadError: there is no time for any answer.
         """
-        return (await self.answer_batch([ask], deadline_s, priority))[0]
+        return (await self.answer_batch([request], deadline_s, priority))[0]
 
     async def answer_batch(
-        self, asks: Sequence[Request], deadline_s: float, priority: Priority = "batch"
+        self, requests: Sequence[Request], deadline_s: float, priority: Priority = "batch"
     ) -> list[EngineAnswer]:
-        """Answer several requests that came together: all of them, or none.
+        """Answer several requests that arrive together: all of them, or none.
 
         Raises:
-            UsageError: one of the requests cannot be answered.
+            UsageError: a request cannot be answered.
             OverloadError: there is no time for an answer.
         """
-        futures = [asyncio.wrap_future(future) for future in self.submit(asks, deadline_s, priority)]
+        futures = [asyncio.wrap_future(future) for future in self.submit(requests, deadline_s, priority)]
         try:
             async with asyncio.timeout(self.config.fallback_share * deadline_s):
                 return list(await asyncio.gather(*futures))
         except TimeoutError:
-            self._executor.counts.add("late", len(asks))
+            self._executor.counts.add("late", len(requests))
             return [
-                future.result() if _is_successful(future) else self._executor.answer_popular(ask)
-                for ask, future in zip(asks, futures, strict=True)
+                future.result() if _is_successful(future) else self._executor.answer_popular(request)
+                for request, future in zip(requests, futures, strict=True)
             ]
 
-    def submit(self, asks: Sequence[Request], deadline_s: float, priority: Priority) -> list["Future[EngineAnswer]"]:
-        """Take requests that come together, and promise an answer to each.
+    def submit(
+        self, requests: Sequence[Request], deadline_s: float, priority: Priority
+    ) -> list["Future[EngineAnswer]"]:
+        """Accept requests that arrive together, and return a future of each answer.
 
         Raises:
             OverloadError: there is no time for an answer.
         """
-        now = self._clock()
+        now_s = self._clock()
         with self._changed:
-            load = self._load(priority, len(asks))
-            decision = self.admission.decide(load, deadline_s, priority, now, len(asks))
+            load = self._load(priority, len(requests))
+            decision = self.admission.decide(load, deadline_s, priority, now_s, len(requests))
             if decision.degradation is None or self._closing:
-                self._executor.counts.add("refused", len(asks))
-                raise OverloadError(
-                    OVERLOADED,
-                    decision.retry_after_s,
-                    "closing" if self._closing else "queue" if load.queue_full else "time",
-                )
-            tickets = [QueuedRequest(ask, now + deadline_s, decision.degradation, decision.probe, now) for ask in asks]
+                self._executor.counts.add("refused", len(requests))
+                reason = "closing" if self._closing else "queue" if load.queue_full else "time"
+                raise OverloadError(OVERLOADED, decision.retry_after_s, reason)
+            due_s = now_s + deadline_s
+            queued = [QueuedRequest(one, due_s, decision.degradation, decision.probe, now_s) for one in requests]
             if decision.degradation < Degradation.POPULAR:
-                self._queue.put(tickets, priority)
+                self._queue.put(queued, priority)
                 self._changed.notify()
         if decision.degradation == Degradation.POPULAR:
-            for ticket in tickets:
-                ticket.future.set_result(self._executor.answer_popular(ticket.request))
-        return [ticket.future for ticket in tickets]
+            for one in queued:
+                one.future.set_result(self._executor.answer_popular(one.request))
+        return [one.future for one in queued]
 
     def state(self) -> EngineState:
-        """Describe what goes on."""
+        """Return the state now."""
         with self._changed:
-            waiting, load = len(self._queue), self._load("interactive", 0)
-            costs = {effort.label: self.admission.costs.cost_s(effort) for effort in Degradation}
-            return EngineState(waiting, load.backlog_s, costs, self._executor.counts.totals())
+            queued, load = len(self._queue), self._load("interactive", 0)
+            costs = {level.label: self.admission.costs.cost_s(level) for level in Degradation}
+            return EngineState(queued, load.backlog_s, costs, self._executor.counts.totals())
 
     def step(self) -> int:
-        """Answer one batch of what waits, in the calling thread; return how many requests it had."""
+        """Answer one batch in the calling thread; return its number of requests."""
         with self._changed:
             now_s, config = self._clock(), self.config
             batch = self._queue.take(config.batch, self.admission.costs.cost_s, config.batch_s, now_s)
@@ -192,14 +194,14 @@ class Engine:
                     return
             self.step()
 
-    def _load(self, priority: Priority, more: int) -> Load:
-        """Return what stands before ``more`` requests of that priority; called with the lock held."""
+    def _load(self, priority: Priority, new_requests: int) -> Load:
+        """Return the work before ``new_requests`` of that priority; the caller holds the lock."""
         before = self._queue.count_before(priority)
-        ahead_s = sum(count * self.admission.costs.cost_s(effort) for effort, count in before.items())
+        backlog_s = sum(count * self.admission.costs.cost_s(level) for level, count in before.items())
         if self._running is not None:
-            began, expected_s = self._running
-            ahead_s += expected_remaining_s(expected_s, self._clock() - began)
-        return Load(ahead_s, self._lag_s(), len(self._queue) + more > self.config.queue)
+            start_s, expected_s = self._running
+            backlog_s += expected_remaining_s(expected_s, self._clock() - start_s)
+        return Load(backlog_s, self._lag_s(), len(self._queue) + new_requests > self.config.queue)
 
 
 def _is_successful(future: "asyncio.Future[EngineAnswer]") -> bool:

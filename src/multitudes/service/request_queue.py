@@ -1,4 +1,4 @@
-"""Requests that wait for the engine: interactive ones before batch ones, each kind in the order in which it came."""
+"""The queue of the engine: interactive requests before batch requests, each kind first in, first out."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,21 +12,21 @@ from multitudes.service.admission import Priority
 
 
 class EngineAnswer(NamedTuple):
-    """An answer, and where its time went."""
+    """A recommendation, and the time that it took."""
 
     recommendation: Recommendation
-    waited_s: float  # before its batch began
+    waited_s: float  # before its batch started
     stage_s: Mapping[str, float]  # of its batch, by stage
 
 
 @dataclass(eq=False, slots=True)
 class QueuedRequest:
-    """A request that waits."""
+    """A request in the queue."""
 
     request: Request
     due_s: float
     degradation: Degradation
-    probe: bool  # made in full, to see what that costs now
+    probe: bool  # answered in full to measure what that costs
     enqueued_s: float
     future: "Future[EngineAnswer]" = field(default_factory=Future)
 
@@ -35,49 +35,55 @@ class Batch(NamedTuple):
     """Requests that are answered together."""
 
     requests: list[QueuedRequest]
-    expected_s: float  # that they take
-    cancelled: int  # others that nobody waits for any more
+    expected_s: float  # to answer them
+    cancelled: int  # other requests, removed from the queue because their callers are gone
 
 
 class RequestQueue:
-    """The requests that wait; whoever shares it brings the lock."""
+    """The requests that wait. Not thread-safe: callers hold a lock."""
 
     def __init__(self) -> None:
         self._queues: dict[Priority, deque[QueuedRequest]] = {"interactive": deque(), "batch": deque()}
         self._levels: dict[Priority, Counter[Degradation]] = {"interactive": Counter(), "batch": Counter()}
 
     def __len__(self) -> int:
-        """Return how many wait."""
+        """Return the number of requests."""
         return sum(map(len, self._queues.values()))
 
-    def put(self, tickets: Sequence[QueuedRequest], priority: Priority) -> None:
-        """Let requests wait."""
-        self._queues[priority].extend(tickets)
-        self._levels[priority].update(ticket.degradation for ticket in tickets)
+    def put(self, requests: Sequence[QueuedRequest], priority: Priority) -> None:
+        """Append requests."""
+        self._queues[priority].extend(requests)
+        self._levels[priority].update(request.degradation for request in requests)
 
     def count_before(self, priority: Priority) -> Counter[Degradation]:
-        """Return how many requests of each effort are answered before the next one of that priority."""
-        first = self._levels["interactive"]
-        return first if priority == "interactive" else first + self._levels["batch"]
+        """Return, by level, how many requests are answered before the next one of that priority."""
+        interactive = self._levels["interactive"]
+        return interactive if priority == "interactive" else interactive + self._levels["batch"]
 
     def take(self, max_requests: int, cost_s: Callable[[Degradation], float], max_s: float, now_s: float) -> Batch:
-        """Take the next requests: one at least, ``max_requests`` at most, and no more than are done in ``max_s``.
+        """Remove and return the next requests.
 
-        All are answered when the last is done, so nobody gets company with whom they would be late.
+        All of a batch are answered when the last one is done, so a request joins only if it makes no other one late.
+
+        Args:
+            max_requests: at most so many.
+            cost_s: the expected seconds of a request, by level.
+            max_s: the expected seconds of the batch; its first request may exceed them.
+            now_s: the time by the clock of ``due_s``.
         """
-        taken: list[QueuedRequest] = []
-        dropped, expected_s = 0, 0.0
-        for priority, tickets in self._queues.items():
-            while tickets and len(taken) < max_requests:
-                next_s = cost_s(tickets[0].degradation)
-                if taken and expected_s + next_s > min(max_s, tickets[0].due_s - now_s):
-                    return Batch(taken, expected_s, dropped)
-                ticket = tickets.popleft()
-                self._levels[priority][ticket.degradation] -= 1
-                if ticket.future.set_running_or_notify_cancel():
-                    taken.append(ticket)
+        batch: list[QueuedRequest] = []
+        cancelled, expected_s = 0, 0.0
+        for priority, queue in self._queues.items():
+            while queue and len(batch) < max_requests:
+                next_s = cost_s(queue[0].degradation)
+                if batch and expected_s + next_s > min(max_s, queue[0].due_s - now_s):
+                    return Batch(batch, expected_s, cancelled)
+                request = queue.popleft()
+                self._levels[priority][request.degradation] -= 1
+                if request.future.set_running_or_notify_cancel():
+                    batch.append(request)
                     expected_s += next_s
-                    max_s = min(max_s, ticket.due_s - now_s)
+                    max_s = min(max_s, request.due_s - now_s)
                 else:
-                    dropped += 1
-        return Batch(taken, expected_s, dropped)
+                    cancelled += 1
+        return Batch(batch, expected_s, cancelled)

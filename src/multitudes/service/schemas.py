@@ -11,7 +11,7 @@ from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from multitudes import api
 from multitudes.errors import UsageError
@@ -104,7 +104,7 @@ def _json_type(hint: Any, nested: Any) -> Any:  # noqa: ANN401
         return nested(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return Annotated[(_json_type(inner[0], nested), *inner[1:])]
+        return Annotated[(_json_type(inner[0], nested), *map(_pydantic_field, inner[1:]))]
     if origin is tuple or origin is Sequence:
         return list[_json_type(inner[0], nested)]  # type: ignore[misc]
     if origin is Mapping:
@@ -112,6 +112,10 @@ def _json_type(hint: Any, nested: Any) -> Any:  # noqa: ANN401
     if origin in {Union, UnionType}:
         return Union[tuple(_json_type(one, nested) for one in inner)]  # noqa: UP007
     return hint
+
+
+def _pydantic_field(field: api.Field) -> Any:  # noqa: ANN401
+    return Field(**{name: value for name, value in vars(field).items() if value is not None})
 
 
 @cache

@@ -107,7 +107,7 @@ def _audit_stores(settings: ServeConfig, file: Path | None) -> Iterator[Finding]
             file, stat.S_IRGRP | stat.S_IROTH, "it holds the password of the store, and others may read it"
         )
     if settings.logs.keep_days == 0 and settings.logs.max_gb == 0:
-        yield _warning("[logs] keep_days = 0 and most_gb = 0: the logs grow until the disk is full; bound one of them")
+        yield _warning("[logs] keep_days = 0 and max_gb = 0: the logs grow until the disk is full; bound one of them")
 
 
 def _audit_mode(file: Path, unwanted: int, why: str) -> Iterator[Finding]:
