@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from benchmarks.service.releases import STORE
 from benchmarks.timing import spread
@@ -58,6 +59,7 @@ class _Parts:
         self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Metrics()
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._last_s = 0.0
+        self._body = TypeAdapter(schemas.RecommendRequest)
         self.answer_bytes = 0
 
     def mean_ms(self, users: Sequence[Id], n: int) -> dict[str, float]:
@@ -70,7 +72,7 @@ class _Parts:
     def answer(self, user: Id, n: int) -> None:
         """Answer one request as the service does."""
         self._last_s = time.thread_time()
-        body = schemas.Ask.model_validate_json(f'{{"user_id": {user}, "n": {n}}}')
+        body = self._body.validate_json(f'{{"user_id": {user}, "n": {n}}}')
         self._ended("body")
         (person,) = self._states.read([user])
         self._ended("state")

@@ -10,13 +10,13 @@ An answer of a newer service may have more fields; ``from_record`` ignores them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from uuid import uuid4
 
 from multitudes.errors import UsageError
 from multitudes.ids import reject_text
+from multitudes.records import Field, list_fields
 
 INT64: Final = 2**63 - 1
 ID_CHARACTERS: Final = 512
@@ -29,20 +29,6 @@ MAX_PREFERENCES: Final = 100  # muted or boosted topics or interests
 MAX_BATCH: Final = 256
 MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
-# Old name of a field -> its name. The old one is accepted for one version.
-DEPRECATED_FIELDS: Final = {"follows": "followed_topics"}
-
-
-@dataclass(frozen=True)
-class Field:
-    """The bounds and the description of a field, as pydantic's ``Field`` takes them; the client needs no pydantic."""
-
-    ge: int | None = None
-    le: int | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    fail_fast: bool | None = None  # of a list: report the first wrong item alone
-    description: str | None = None
 
 
 Integer64 = Annotated[int, Field(ge=-INT64 - 1, le=INT64)]
@@ -54,8 +40,7 @@ Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
 InterestNumber = Annotated[int, Field(ge=0, le=INT64)]
 Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | float | None
 T = TypeVar("T")
-R = TypeVar("R")
-# Validation of a list stops at its first wrong item: a list of wrong items alone would hold the event loop for a second.
+# Validation of a list stops at its first wrong item: a long list of wrong ones would block the event loop for a second.
 Several = Annotated[Sequence[T], Field(fail_fast=True)]
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]  # what brought a candidate
@@ -67,7 +52,7 @@ InterestKind = Literal["unconditioned", "implicit", "explicit"]
 
 @dataclass(frozen=True)
 class RecommendRequest:
-    """A request for candidates: for a user of the data, or for an anonymous user with a history and followed topics."""
+    """A request for candidates: for a user of the data, or for an anonymous one with a history and followed topics."""
 
     user_id: Annotated[
         AnyId | None, Field(description="A user: their history is read from the release and from the user states.")
@@ -339,9 +324,6 @@ class ErrorResponse:
     request_id: str
 
 
-# From records to JSON and back
-
-
 def candidate_records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
     """Return candidates as JSON objects; ``to_record`` would take more than twice the time."""
     return [
@@ -357,98 +339,3 @@ def candidate_records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
         }
         for item_id, title, score, rank, source, interest, interest_name, found_by in candidates
     ]
-
-
-def to_record(value: Any) -> Any:  # noqa: ANN401
-    """Return a record as JSON: objects for dataclasses and named tuples, lists for tuples."""
-    if is_dataclass(value):
-        return {name: to_record(getattr(value, name)) for name in field_types(type(value))}
-    if isinstance(value, tuple):
-        names = getattr(value, "_fields", None)
-        values = [to_record(one) for one in value]
-        return values if names is None else dict(zip(names, values, strict=True))
-    return {key: to_record(one) for key, one in value.items()} if isinstance(value, Mapping) else value
-
-
-def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
-    """Return a ``kind`` from a JSON object: lists become tuples, unknown fields are ignored, old names are accepted.
-
-    Raises:
-        KeyError: a field without a default is missing.
-        TypeError: ``record`` is no object.
-    """
-    if not isinstance(record, Mapping):
-        raise TypeError(f"expected an object, got {type(record).__name__}")
-    types, given = field_types(kind), dict(record)
-    for old, new in DEPRECATED_FIELDS.items():
-        if new in types and new not in given and old in given:
-            given[new] = given[old]
-    missing = {name for name, default in field_defaults(kind).items() if default is MISSING} - given.keys()
-    if missing:
-        raise KeyError(*sorted(missing))
-    return kind(**{name: _value(record_type(hint), given[name]) for name, hint in types.items() if name in given})
-
-
-def _value(kind: type[Any] | None, value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, list):
-        return tuple(_value(kind, one) for one in value)
-    return from_record(kind, value) if kind is not None and isinstance(value, Mapping) else value
-
-
-def to_body(request: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return a request as the JSON object that is sent: without the fields that have their default.
-
-    Raises:
-        UsageError: a text is given in place of a list.
-    """
-    body = {}
-    for name, default in field_defaults(type(request)).items():
-        value = getattr(request, name)
-        if name in list_fields(type(request)) and value is not None:
-            reject_text(name, value)
-            if len(value) or default != ():
-                body[name] = [to_body(one) if is_dataclass(one) else one for one in value]
-        elif isinstance(value, Mapping):
-            body |= {name: dict(value)} if value else {}
-        elif value is not None and (default is MISSING or value != default):
-            body[name] = value
-    return body
-
-
-@cache
-def field_types(kind: type[Any]) -> dict[str, Any]:
-    """Return the type hints of a record by field, with bounds and descriptions."""
-    return get_type_hints(kind, include_extras=True)
-
-
-@cache
-def field_defaults(kind: type[Any]) -> dict[str, Any]:
-    """Return the defaults of a record by field; ``MISSING``: none, or one that is made for each record."""
-    if is_dataclass(kind):
-        return {one.name: one.default for one in fields(kind)}
-    return {name: kind._field_defaults.get(name, MISSING) for name in kind._fields}  # type: ignore[attr-defined]
-
-
-@cache
-def list_fields(kind: type[Any]) -> frozenset[str]:
-    """Return the fields of a request that are lists."""
-    return frozenset(name for name, hint in field_types(kind).items() if Sequence in origins(hint))
-
-
-def record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401
-    """Return the record that a type hint holds, alone, in a list or as a choice; None: none."""
-    if is_record(hint):
-        return hint  # type: ignore[no-any-return]
-    found = (record_type(inner) for inner in get_args(hint))
-    return next((kind for kind in found if kind is not None), None)
-
-
-def is_record(hint: Any) -> bool:  # noqa: ANN401
-    """Return whether a type is a dataclass or a named tuple."""
-    return isinstance(hint, type) and (is_dataclass(hint) or hasattr(hint, "_fields"))
-
-
-def origins(hint: Any) -> set[Any]:  # noqa: ANN401
-    """Return the generic types that a type hint is made of, such as ``Sequence``."""
-    origin = getattr(hint, "__origin__", None)
-    return {origin, *(found for inner in get_args(hint) for found in origins(inner))}

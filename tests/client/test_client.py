@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitudes import Client
-from multitudes.api import Candidate, from_record, to_body
+from multitudes.api import Candidate
 from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
 from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
+from multitudes.records import from_record, to_body
 from multitudes.service.app import create_app
 from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
 

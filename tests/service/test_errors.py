@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from multitudes import api
+from multitudes.records import field_types
 from multitudes.service.schemas import request_model
 from tests.service.conftest import refusal
 
@@ -101,7 +102,7 @@ def test_of_a_list_of_faults_only_the_first_is_found(body):
     }
     with pytest.raises(ValidationError) as refused:
         request_model(models[next(iter(body))]).model_validate(body)
-    assert refused.value.error_count() <= len(api.field_types(api.RecommendRequest))
+    assert refused.value.error_count() <= len(field_types(api.RecommendRequest))
 
 
 def test_a_million_ids_are_refused(plain_call, parts):

@@ -13,7 +13,7 @@ import pytest
 from multitudes.errors import DataError
 from multitudes.service.app import create_app
 from multitudes.service.journal import Journal, configure_logging, is_sampled
-from multitudes.service.queue_handler import QueuedStream
+from multitudes.service.queued_stream import QueuedStream
 from multitudes.service.settings import JournalConfig
 from tests.service.conftest import ask
 
@@ -177,7 +177,7 @@ class Hanging(StringIO):
 
 def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
     stream = Hanging()
-    outlet = QueuedStream(stream, most=3)
+    outlet = QueuedStream(stream, max_lines=3)
     log = Journal(JournalConfig(), outlet)
     log.log_context("r-0", {})
     assert stream.writing.wait(60)
@@ -192,7 +192,7 @@ def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
 
 def test_lines_that_come_together_are_written_together(monkeypatch):
     all_there, written = Event(), list[str]()
-    monkeypatch.setattr("multitudes.service.queue_handler.sleep", lambda _: all_there.wait(60))
+    monkeypatch.setattr("multitudes.service.queued_stream.sleep", lambda _: all_there.wait(60))
     stream = StringIO()
     monkeypatch.setattr(stream, "write", written.append)
     outlet = QueuedStream(stream)

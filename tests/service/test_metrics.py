@@ -10,8 +10,7 @@ from multitudes.errors import StateError
 from multitudes.retrieval.request import CAUSES, Degradation, Request
 from multitudes.service.app import create_app
 from multitudes.service.batch_executor import FAILED
-from multitudes.service.metric_families import MetricFamilies
-from multitudes.service.metrics import Metrics
+from multitudes.service.metrics import MetricFamilies, Metrics
 from tests.service.conftest import ask
 
 USER = {"user_id": "ann", "n": 4}
@@ -77,7 +76,7 @@ def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriev
         "state": (Request("ann", state_error="the store is away"), Degradation.NONE),
     }
     answers = {cause: retriever.answer([one], degradation=effort)[0] for cause, (one, effort) in asked.items()}
-    answers["failed"] = retriever.popular(Request("ann"), FAILED)
+    answers["failed"] = retriever.recommend_popular(Request("ann"), FAILED)
     assert set(answers) == set(CAUSES)
     for cause, answer in answers.items():
         parts.metrics.record_answer(answer, 2)

@@ -21,7 +21,7 @@ from tests.service.test_server import PATIENCE_S, children, serving, until
 COUNTING = """
 import sys
 from prometheus_client import CollectorRegistry
-from multitudes.service.metric_families import MetricFamilies
+from multitudes.service.metrics import MetricFamilies
 families = MetricFamilies(CollectorRegistry())
 families.answers.labels("full").inc(int(sys.argv[1]))
 families.request_seconds.labels("/v1/recommend").observe(0.003)

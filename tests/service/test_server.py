@@ -25,7 +25,7 @@ from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
-from multitudes.service.id_types import id_kinds
+from multitudes.service.id_types import release_id_types
 from multitudes.service.server import call_when_ready, duplicate_socket, listen, serve_single
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
@@ -279,4 +279,4 @@ def test_a_worker_that_cannot_begin_ends_the_service_with_its_reason(releases):
 
 
 def test_kinds_are_those_of_the_release(releases):
-    assert id_kinds(Release.open(releases)) == IdTypes("string", "int64")
+    assert release_id_types(Release.open(releases)) == IdTypes("string", "int64")

@@ -26,11 +26,11 @@ def test_settings_as_they_come_risk_nothing():
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"server": {"host": "0.0.0.0"}}, "without keys: the service will not begin"),
-        ({"server": {"host": "0.0.0.0"}, **WITHOUT_KEYS}, "who reaches it may read, write and forget"),
-        (WITHOUT_KEYS, "whoever a proxy lets through may read"),
-        ({"server": {"host": "10.0.0.7"}}, "let a proxy with TLS stand before it"),
-        ({"server": {"proxies": "127.0.0.1, *"}}, "anybody may say where they come from"),
+        ({"server": {"host": "0.0.0.0"}}, "without keys: the service will not start"),
+        ({"server": {"host": "0.0.0.0"}, **WITHOUT_KEYS}, "everybody who reaches it may read, write and forget"),
+        (WITHOUT_KEYS, "everybody whom a proxy lets through may read"),
+        ({"server": {"host": "10.0.0.7"}}, "put a proxy with TLS in front of it"),
+        ({"server": {"proxies": "127.0.0.1, *"}}, "any client may claim any address"),
         ({"http": {"body_bytes": 100_000_000}}, "body_bytes = 100,000,000"),
         ({"http": {"head_s": 300}}, "head_s = 300: slow clients hold connections"),
         ({"http": {"body_s": 300}}, "body_s = 300: slow clients hold connections"),
@@ -39,15 +39,15 @@ def test_settings_as_they_come_risk_nothing():
         ({"deadlines": {"batch_ms": 40_000}}, "batch_ms = 40000 is cut"),
         ({"server": {"drain_s": 5}}, "more than [server] drain_s = 5 s"),
         ({"guard": {"read_s": 0.4}}, "read_s = 0.4: a store that hangs takes more than half"),
-        ({"engine": {"batch_s": 0.4}}, "batch_s = 0.4: those who come while a batch runs"),
-        ({"releases": {"vector_cache": 0}}, "no last answers to go back to"),
+        ({"engine": {"batch_s": 0.4}}, "batch_s = 0.4: requests that arrive while a batch runs"),
+        ({"releases": {"vector_cache": 0}}, "no cached vectors to use"),
         (
             {"state": {"store": "redis://states.example.org:6379"}},
-            "states.example.org: user states travel in the clear",
+            "states.example.org: user states are sent in plain text",
         ),
         ({"logs": {"keep_days": 0, "max_gb": 0}}, "the logs grow until the disk is full"),
-        ({"journal": {"users": True}}, "who is forgotten stays in the journal"),
-        ({"keys": {"file": "/nowhere/keys"}}, "cannot be looked at; is it there?"),
+        ({"journal": {"users": True}}, "forgotten users stay in the journal"),
+        ({"keys": {"file": "/nowhere/keys"}}, "cannot be examined; does it exist?"),
     ],
 )
 def test_each_risk_is_named(sections, said):
@@ -85,6 +85,6 @@ def test_files_that_others_may_read_or_write_are_named(tmp_path):
     keys.chmod(0o666)
     config.chmod(0o644)
     found = told(config, **sections)
-    assert [f"{keys}: others may write" in found[0], f"{config}: it holds the password" in found[1]] == [True, True]
+    assert [f"{keys}: others may add" in found[0], f"{config}: it contains the password" in found[1]] == [True, True]
     assert os.fspath(keys) in found[0]
     assert "secret" not in " ".join(found)

@@ -74,7 +74,7 @@ def test_a_failure_is_counted_and_stays_in_the_shadow(caplog):
 def test_what_there_is_no_time_for_is_dropped_at_once():
     played = Played(1)
     played.go.clear()
-    shadow = Shadow(played, queue=2, rest=0)
+    shadow = Shadow(played, queue=2, pause=0)
     shadow.start()
     shadow.offer(Request("ann"), shown(1))
     assert played.began.wait(20)
@@ -116,7 +116,7 @@ def test_the_same_release_overlaps_wholly_and_another_one_not_at_all(tmp_path: P
 def test_the_thread_compares_until_it_is_closed(tmp_path: Path):
     publish_small(tmp_path)
     retriever = Retriever.open(tmp_path)
-    shadow = Shadow(retriever, rest=0)
+    shadow = Shadow(retriever, pause=0)
     shadow.start()
     shadow.offer(Request("ann", n=5), retriever.recommend("ann", n=5))
     while not shadow.totals().requests:

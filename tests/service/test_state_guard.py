@@ -27,7 +27,7 @@ def test_failures_in_a_row_open_it_and_one_success_closes_it():
     assert not breaker.allow()
     clock.now_s = 5
     assert [breaker.allow() for _ in range(3)] == [True, False, False], "one tries for all"
-    breaker.succeeded()
+    breaker.record_success()
     assert [breaker.allow() for _ in range(3)] == [True] * 3
     assert not breaker.open
 

@@ -1,4 +1,4 @@
-"""A typed client of the service, which needs nothing of the library but ids, errors and the schema (``multitudes.api``).
+"""A typed client of the service. Of the library it needs ids, errors and the schema (``multitudes.api``) alone.
 
 ``Client`` is ``multitudes.Client``: it alone needs httpx.
 """

@@ -23,11 +23,10 @@ from multitudes.api import (
     SimilarItem,
     SimilarResponse,
     UserResponse,
-    from_record,
-    to_body,
 )
 from multitudes.errors import UsageError
 from multitudes.ids import Id
+from multitudes.records import from_record, to_body
 
 T = TypeVar("T")
 

@@ -36,8 +36,8 @@ _MAX_DEADLINE_S = 3_600.0  # the longest that the service accepts
 class Client:
     """A client of one service. Threads may share it; use it as a context manager, or call ``close``.
 
-    Every method raises ``CallError`` if the call is wrong, and ``NoAnswerError`` if the service does not answer in time;
-    see ``multitudes.client.errors``.
+    Every method raises ``CallError`` if the call is wrong, and ``NoAnswerError`` if the service does not answer in
+    time; see ``multitudes.client.errors``.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""HTTP: one router a file, doors before them, the engine behind them. Knows no torch."""
+"""The HTTP service: middlewares, routes, and the engine that answers batches. It needs no torch."""

@@ -1,9 +1,9 @@
 """Admission control: how much work a request gets, from its expected wait and cost and the time that it has.
 
 The expected wait is the queued work times its measured cost, so the queue never grows beyond what can be answered in
-time. A request gets the least degraded answer that fits into its time; if none fits, it is rejected at once, which costs
-little. Everything is arithmetic: callers pass the time in. ``load_shedding`` comes before: it rejects requests whose body
-has not been read yet.
+time. A request gets the least degraded answer that fits into its time; if none fits, it is rejected at once, which
+costs little. Everything is arithmetic: callers pass the time in. ``load_shedding`` comes before: it rejects requests
+whose body has not been read yet.
 
 ::
 
@@ -58,7 +58,7 @@ class AdmissionConfig(Config):
     probe_every_s: float = Field(
         1.0,
         ge=0,
-        description="Seconds after which one request is answered in full although that seems too slow, to measure again.",
+        description="Seconds after which one request is answered in full although that seems too slow: to measure it.",
     )
 
 

@@ -1,11 +1,11 @@
-"""API keys: a file of digests, one key a line; what is in it is no secret, and a key is shown once, when it is made.
+"""API keys: a file of digests, one key a line. The file is no secret; a key is shown once, when it is made.
 
 ::
 
     # name  scopes       SHA-256 of the key
     shop    read,write   2f0c…
 
-A key is 32 random bytes, so its plain SHA-256 cannot be guessed back and a slow digest would only slow the service.
+A key is 32 random bytes, so nobody can guess it from its SHA-256; a slow digest would only slow the service.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from multitudes.periodic import FileWatch
 
 KeyScope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
-KEY_PREFIX: Final = "mult_"  # so that scanners of source code know a key that leaked
+KEY_PREFIX: Final = "mult_"  # secret scanners recognize a leaked key by it
 _NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RELOAD_INTERVAL_S: Final = 1.0
@@ -38,7 +38,7 @@ class ApiKey:
 
 
 def key_digest(key: str) -> str:
-    """Return what the file holds of a key."""
+    """Return the digest of a key that the file holds."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -46,8 +46,8 @@ def read_keys(file: Path) -> list[ApiKey]:
     """Read a file of keys.
 
     Raises:
-        UsageError: a line is not as in the module's example, or a name stands twice.
-        MissingError: no such file.
+        UsageError: a line is not as in the module's example, or two lines have the same name.
+        MissingError: the file does not exist.
     """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -58,26 +58,26 @@ def read_keys(file: Path) -> list[ApiKey]:
     keys = [_parse_line(file, number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
     names = [key.name for key in keys]
     if len(set(names)) < len(names):
-        raise UsageError(f"{file}: a name stands on two lines; give each key its own")
+        raise UsageError(f"{file}: two lines have the same name; give each key its own")
     return keys
 
 
 def _parse_line(file: Path, number: int, line: str) -> ApiKey:
-    parts = line.split()
-    scopes = set(parts[1].split(",")) if len(parts) == 3 else set()
-    sound = scopes and scopes <= set(SCOPES) and _NAME.fullmatch(parts[0]) and _DIGEST.fullmatch(parts[2])
-    if not sound:
+    fields = line.split()
+    scopes = set(fields[1].split(",")) if len(fields) == 3 else set()
+    is_valid = scopes and scopes <= set(SCOPES) and _NAME.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2])
+    if not is_valid:
         raise UsageError(
             f"{file}: line {number} is no key; expected NAME SCOPE,SCOPE SHA256 with scopes of {', '.join(SCOPES)}"
         )
-    return ApiKey(parts[0], frozenset(cast("set[KeyScope]", scopes)), parts[2])
+    return ApiKey(fields[0], frozenset(cast("set[KeyScope]", scopes)), fields[2])
 
 
 def make_key(file: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
-    """Add a key to a file, which is made where there is none, and return it: it is nowhere else.
+    """Add a new key to a file, which is created if necessary, and return the key: it is stored nowhere.
 
     Raises:
-        UsageError: the name is taken or no name, or the file is no file of keys.
+        UsageError: the name is taken or invalid, or the file is no file of keys.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"key name {name!r}: expected up to 64 letters, digits, dots and dashes")
@@ -92,14 +92,14 @@ def make_key(file: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
 
 
 class ApiKeys:
-    """The keys of a file; a line that is added or removed counts within a second, without a restart."""
+    """The keys of a file; added and removed lines take effect within a second, without a restart."""
 
     def __init__(self, file: Path) -> None:
         """Read the file.
 
         Raises:
             UsageError: it is no file of keys, or it is empty.
-            MissingError: there is none.
+            MissingError: it does not exist.
         """
         self._file = file
         self._watch = FileWatch(file, interval_s=_RELOAD_INTERVAL_S)
@@ -109,7 +109,7 @@ class ApiKeys:
             raise UsageError(f"{file}: holds no key; make one with: multitudes key NAME --to {file}")
 
     def find(self, given: str) -> ApiKey | None:
-        """Return the key that was given, or None; the time it takes does not tell how near a wrong one is."""
+        """Return the line of a key, or None; the time it takes does not reveal how similar a wrong key is."""
         try:
             self._reload_if_changed()
         except (UsageError, MissingError, OSError):

@@ -1,4 +1,4 @@
-"""What the routers work with: the seams behind HTTP, each of which a test can put something small into."""
+"""The dependencies of the routes: each is a seam, so a test can put something small behind it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,43 +19,101 @@ from multitudes.state.protocol import AppendResult, Event, UserState
 
 
 class Engine(Protocol):
-    """Answers requests in their time, or with less, or refuses them; ``service.engine`` is the real one."""
+    """Answers requests in time, degraded if necessary; ``service.engine.Engine`` is the real one."""
 
-    async def answer(self, ask: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer: ...  # noqa: D102
-    async def answer_batch(  # noqa: D102
-        self, asks: Sequence[Request], deadline_s: float, priority: Priority = "batch"
-    ) -> list[EngineAnswer]: ...
+    async def answer(self, request: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
+        """Answer a request.
+
+        Args:
+            request: what to answer.
+            deadline_s: seconds from now.
+            priority: batch requests give way to interactive ones.
+
+        Raises:
+            UsageError: the request cannot be answered.
+            OverloadError: there is no time for any answer.
+        """
+        ...
+
+    async def answer_batch(
+        self, requests: Sequence[Request], deadline_s: float, priority: Priority = "batch"
+    ) -> list[EngineAnswer]:
+        """Answer several requests that arrive together: all of them, in order, or none.
+
+        Args:
+            requests: what to answer.
+            deadline_s: seconds from now, for all of them.
+            priority: batch requests give way to interactive ones.
+
+        Raises:
+            UsageError: a request cannot be answered.
+            OverloadError: there is no time for an answer.
+        """
+        ...
 
 
 class StateStore(Protocol):
-    """The user states, asked without holding up anybody else; StateError where the store does not answer."""
+    """The user states; no call blocks the event loop. Each raises ``StateError`` if the store does not answer."""
 
-    async def append(self, events: Sequence[Event]) -> AppendResult: ...  # noqa: D102
-    async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]: ...  # noqa: D102
-    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None: ...  # noqa: D102
-    async def erase(self, user_id: Id) -> bool: ...  # noqa: D102
-    def is_erased(self, user_id: Id) -> bool: ...  # noqa: D102
-    async def ping(self) -> None: ...  # noqa: D102
+    async def append(self, events: Sequence[Event]) -> AppendResult:
+        """Store events; they are durable when this returns. Repeated events change nothing.
+
+        Raises:
+            DataError: an id or a time cannot be stored exactly.
+        """
+        ...
+
+    async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]:
+        """Return the state of each user, in order, within ``within_s`` seconds."""
+        ...
+
+    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
+        """Set the topics that a user follows, in place of the former ones."""
+        ...
+
+    async def erase(self, user_id: Id) -> bool:
+        """Erase a user; return whether the store held anything of them."""
+        ...
+
+    def is_erased(self, user_id: Id) -> bool:
+        """Return whether a user asked on this machine to be erased, without asking the store."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers."""
+        ...
 
 
 class Logs(Protocol):
-    """What was served and what came of it, written down; ``logs.logs`` is the real one."""
+    """The logs of answers and events; ``logs.logs.Logs`` is the real one."""
 
-    def log_served(self, answer: ServedResponse) -> bool: ...  # noqa: D102
-    def log_events(self, events: Sequence[LoggedEvent]) -> bool: ...  # noqa: D102
-    def erase_user(self, user_id: Id) -> int: ...  # noqa: D102
+    def log_served(self, answer: ServedResponse) -> bool:
+        """Log an answer; return whether it is written."""
+        ...
+
+    def log_events(self, events: Sequence[LoggedEvent]) -> bool:
+        """Log events; return whether they are written."""
+        ...
+
+    def erase_user(self, user_id: Id) -> int:
+        """Remove the rows of a user; return how many.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Dependencies:
-    """All that the routers need."""
+    """What the routes work with."""
 
     settings: ServeConfig
-    get_retriever: Callable[[], Retriever]  # what serves now; whoever asked keeps it until they are done
+    get_retriever: Callable[[], Retriever]  # the one that serves now; a caller may keep it until it is done
     engine: Engine
     states: StateStore
     logs: Logs
     metrics: Metrics
     journal: Journal
-    keys: ApiKeys | None = None  # None: no key is asked for
+    keys: ApiKeys | None = None  # None: no key is required
     loop_lag: LoopLagMonitor = field(default_factory=LoopLagMonitor)

@@ -26,6 +26,7 @@ from multitudes.service.admission import (
     Load,
     OverloadError,
     Priority,
+    RejectionReason,
     expected_remaining_s,
 )
 from multitudes.service.batch_executor import BatchExecutor, Recommender
@@ -154,7 +155,7 @@ class Engine:
             decision = self.admission.decide(load, deadline_s, priority, now_s, len(requests))
             if decision.degradation is None or self._closing:
                 self._executor.counts.add("refused", len(requests))
-                reason = "closing" if self._closing else "queue" if load.queue_full else "time"
+                reason: RejectionReason = "closing" if self._closing else "queue" if load.queue_full else "time"
                 raise OverloadError(OVERLOADED, decision.retry_after_s, reason)
             due_s = now_s + deadline_s
             queued = [QueuedRequest(one, due_s, decision.degradation, decision.probe, now_s) for one in requests]

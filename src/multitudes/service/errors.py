@@ -1,4 +1,4 @@
-"""What is refused, as JSON: a code for programs, one line for people, and the request that it belongs to."""
+"""Error responses: a code for programs, one line for people, and the id of the request."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -10,11 +10,11 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from multitudes.api import TEXT_CHARACTERS
 from multitudes.errors import DataError, UnavailableError, UsageError
 from multitudes.service.admission import OverloadError
-from multitudes.api import TEXT_CHARACTERS
 
-# What a status means when nobody said more, and the code that programs tell it by.
+# The code of each status: what programs compare, and the description in ``/openapi.json``.
 ERROR_CODES: Final[dict[int, str]] = {
     400: "malformed",
     401: "no_key",
@@ -30,12 +30,12 @@ ERROR_CODES: Final[dict[int, str]] = {
     500: "defect",
     503: "unavailable",
 }
-_CHOICE = ("constrained-", "function-")
+_TYPES_OF_CHOICE = ("constrained-", "function-")  # how pydantic names a type in the location of an error
 _MAX_SHOWN = 80  # characters of a wrong value that a message repeats
 
 
 class ApiError(Exception):
-    """A request that is not answered; the message is one line: given, expected, what to do."""
+    """A request that is answered with an error; the message is one line: given, expected, what to do."""
 
     def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -44,35 +44,41 @@ class ApiError(Exception):
 
 
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a response of JSON: dataclasses and tuples are written as they are."""
+    """Return a JSON response; dataclasses become objects, tuples lists."""
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-def error_response(refusal: ApiError, request_id: str, *, close: bool = False) -> Response:
-    """Return the response that says no; ``close``: the connection ends with it, as where a body was not read whole."""
-    record = {"code": ERROR_CODES[refusal.status], "message": " ".join(str(refusal).split())}
+def error_response(error: ApiError, request_id: str, *, close: bool = False) -> Response:
+    """Return the response of an error.
+
+    Args:
+        error: what to answer.
+        request_id: of the request.
+        close: end the connection, since the body was not read to its end.
+    """
+    detail = {"code": ERROR_CODES[error.status], "message": " ".join(str(error).split())}
     headers = {}
-    if refusal.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, ceil(refusal.retry_after_s)))
-    if refusal.status == 401:
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
+    if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    if close or refusal.status in {408, 413}:  # the rest of the body is not read
+    if close or error.status in {408, 413}:  # the rest of the body is not read
         headers["connection"] = "close"
-    return json_response({"error": record, "request_id": request_id}, refusal.status, headers)
+    return json_response({"error": detail, "request_id": request_id}, error.status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Give every error that a request can cause the one shape; any other is a defect, see ``attend``."""
+    """Answer every error that a request can cause; ``RequestContextMiddleware`` answers all others with 500."""
 
-    async def refusal(request: Request, error: Exception) -> Response:
+    async def respond(request: Request, error: Exception) -> Response:
         return error_response(to_api_error(error), request.state.request_id)
 
     for kind in (ApiError, RequestValidationError, HTTPException, UsageError, DataError, UnavailableError):
-        app.add_exception_handler(kind, refusal)
+        app.add_exception_handler(kind, respond)
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Return how an error is answered; one that nobody foresaw tells nothing of the inside."""
+    """Return how an error is answered; an unexpected one reveals nothing of the service."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
@@ -99,11 +105,11 @@ def _from_http(error: HTTPException) -> ApiError:
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
-    """Name the first thing that is wrong."""
+    """Return an error that names the first problem."""
     problem = error.errors()[0]
-    # A place within a choice of types is named by pydantic's word for the type, which no caller knows.
-    parts = [str(part) for part in problem["loc"]]
-    where = ".".join(part for part in parts if not part.startswith(_CHOICE))
+    # In a choice of types, pydantic adds the name of the type to the location; callers do not know these names.
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(part for part in location if not part.startswith(_TYPES_OF_CHOICE))
     if problem["type"] == "json_invalid":
         return ApiError(400, f"the body is no JSON: {problem['ctx']['error'].lower()}; send one JSON object in UTF-8")
     if problem["type"] == "extra_forbidden":
@@ -113,10 +119,10 @@ def _from_validation(error: RequestValidationError) -> ApiError:
     given = ascii(problem["input"])
     shown = given if len(given) <= _MAX_SHOWN else given[: _MAX_SHOWN - 3] + "..."
     message = problem["msg"].removeprefix("Value error, ")
-    if parts[:2] == ["body", "context"] and len(parts) > 3:
+    if location[:2] == ["body", "context"] and len(location) > 3:
         message = (
             f"expected a text of up to {TEXT_CHARACTERS} characters, an int64, a finite number, true, false or null"
         )
-    elif any(part.startswith("constrained-") for part in parts):
+    elif any(part.startswith("constrained-") for part in location):
         message = "expected an integer within int64, or a text that is neither empty nor too long"
     return ApiError(422, f"{where} = {shown}: {message[0].lower()}{message[1:]}")

@@ -1,7 +1,7 @@
-"""The journal of the service: a line for each request and for what goes wrong, JSON with the request it belongs to.
+"""The journal of the service: a JSON line for each request and for each failure, with the id of the request.
 
-Who asked is not in it unless the settings say so (``users``, and ``debug`` with the words of any error): who forgets a
-user need not look here.
+It contains no user ids unless the settings say so (``users``; and ``debug``, which writes the messages of all errors),
+so forgetting a user need not touch it.
 """
 
 import logging
@@ -18,24 +18,24 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from multitudes.errors import MultitudesError
-from multitudes.service.queue_handler import stderr_stream
+from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.settings import JournalConfig
 
 _LEVELS: Final = logging.getLevelNamesMapping()
 
 
 class Stream(Protocol):
-    """What lines are written to."""
+    """A stream that takes lines."""
 
     def write(self, text: str, /) -> int: ...  # noqa: D102
     def flush(self) -> None: ...  # noqa: D102
 
 
 class Journal:
-    """Writes the lines."""
+    """Writes the journal."""
 
     def __init__(self, config: JournalConfig, stream: Stream | None = None) -> None:
-        """Write to a stream; by default to standard error, without ever waiting for it."""
+        """Write to ``stream``; by default to standard error, which never blocks the writer."""
         self._config = config
         self._log = structlog.wrap_logger(
             structlog.WriteLogger(stream or stderr_stream()),  # type: ignore[arg-type]
@@ -44,11 +44,11 @@ class Journal:
         )
 
     def log_request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
-        """Write that a request was answered: a share of them, and all of status 500 and more."""
-        state, wrong = scope["state"], status >= 500
-        if not wrong and not is_sampled(state["request_id"], self._config.requests):
+        """Write a line for an answered request: for a share of them, and for all of status 500 and above."""
+        state, failed = scope["state"], status >= 500
+        if not failed and not is_sampled(state["request_id"], self._config.requests):
             return
-        (self._log.error if wrong else self._log.info)(
+        (self._log.error if failed else self._log.info)(
             "request",
             request_id=state["request_id"],
             method=scope["method"],
@@ -60,49 +60,53 @@ class Journal:
         )
 
     def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what the line of a request says of its answers: what they have in common, and where the time went."""
-        told = {
+        """Return the fields of a request's line that describe its answers.
+
+        Args:
+            records: the answers as JSON, one or more.
+        """
+        fields = {
             "release": records[0]["release"],
             "answers": len(records),
             "degraded": sum(record["degraded"] for record in records),
             "candidates": sum(len(record["candidates"]) for record in records),
             "stages_ms": records[0]["timings_ms"],
         }
-        return told | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
+        return fields | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
 
     def log_context(self, request_id: str, context: Mapping[str, object]) -> None:
-        """Write what a request said of itself."""
+        """Write the context that a request carries."""
         self._log.info("context", request_id=request_id, context=dict(context))
 
     def log_defect(self, state: Mapping[str, Any], error: Exception) -> None:
-        """Write where the code failed."""
+        """Write an unexpected error, with its place in the code."""
         self._log.error("defect", request_id=state["request_id"], exc_info=error)
 
 
 def configure_logging(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
-    """Write what other rooms and the server say in the form of the journal; done once, by the process that serves."""
+    """Write the records of ``loggers`` in the form of the journal; a process that serves calls this once."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or stderr_stream())
-    known: list[Processor] = [
+    processors: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         *_base_processors(config),
     ]
     handler.setFormatter(
         ProcessorFormatter(
-            processors=[ProcessorFormatter.remove_processors_meta, _renderer(config)], foreign_pre_chain=known
+            processors=[ProcessorFormatter.remove_processors_meta, _renderer(config)], foreign_pre_chain=processors
         )
     )
     level = _LEVELS[config.level.upper()]
     for name in loggers:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
-        # The server tells at INFO that it begins and ends, once for each process: of use to who looks into it alone.
+        # At INFO, uvicorn writes when each process starts and ends; that is of use only to debug uvicorn.
         quiet = name != "multitudes" and level == logging.INFO
         logger.setLevel(logging.WARNING if quiet else level)
 
 
 def is_sampled(request_id: str, share: float) -> bool:
-    """Tell whether a request is among ``share`` of all; the same everywhere, so that a trace is whole or not there."""
+    """Return whether a request is in the sample; every process decides alike, so a trace is complete or absent."""
     return zlib.crc32(request_id.encode("utf-8", "replace")) < share * 2**32
 
 
@@ -117,7 +121,7 @@ def _renderer(config: JournalConfig) -> Processor:
 
 
 class _ErrorFields:
-    """Says of an error what it is, what caused it and where, in a line each; the whole trace where it is asked for."""
+    """Adds an error, its cause and its place to a record, each in one line; with ``traces`` the traceback too."""
 
     def __init__(self, *, traces: bool) -> None:
         self._traces = traces
@@ -137,13 +141,13 @@ class _ErrorFields:
         return record
 
     def _line(self, error: BaseException) -> str:
-        # Our own words, and the system's, name no user. What others say may: a KeyError is the key that was not there.
-        told = self._traces or isinstance(error, (MultitudesError, OSError))
-        return " ".join(f"{type(error).__name__}: {error}".split()) if told else type(error).__name__
+        # Messages of this package and of the system contain no user ids. Others may: a KeyError contains the key.
+        show_message = self._traces or isinstance(error, (MultitudesError, OSError))
+        return " ".join(f"{type(error).__name__}: {error}".split()) if show_message else type(error).__name__
 
 
 def _where(trace: TracebackType | None) -> str:
-    """Return the last line of this package that took part."""
+    """Return the innermost line of this package in a traceback."""
     frames = traceback.extract_tb(trace)
     own = [frame for frame in frames if "multitudes" in Path(frame.filename).parts] or list(frames)
     if not own:

@@ -1,6 +1,7 @@
-"""How late the event loop is: a beat that should come every few milliseconds, and by how much it comes too late.
+"""The lag of the event loop: a timer should fire every few milliseconds, and the lag is by how much it is late.
 
-Requests wait there before anybody can measure how long, so it is what else they will have waited.
+Requests wait in the event loop before any code can measure for how long, so admission control adds the lag to their
+wait.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ _INTERVAL_S = 0.02
 
 
 class LoopLagMonitor:
-    """Beats in the running event loop from ``start`` to ``stop``; ``lag_s`` may be asked from any thread."""
+    """Measures the lag of the running event loop from ``start`` to ``stop``; any thread may call ``lag_s``."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -20,18 +21,18 @@ class LoopLagMonitor:
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to beat; called in the loop."""
+        """Start the timer; call this in the event loop."""
         self._due_s = self._clock() + _INTERVAL_S
         self._handle = asyncio.get_running_loop().call_later(_INTERVAL_S, self._tick)
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the timer."""
         self._due_s = None
         if self._handle is not None:
             self._handle.cancel()
 
     def lag_s(self) -> float:
-        """Return how late the last beat was, or how late the next one is already, if that is more; 0: it is stopped."""
+        """Return the lag of the last tick, or of the next one if that is already more; 0 if stopped."""
         if self._due_s is None:
             return 0.0
         return max(self._late_s, self._clock() - self._due_s, 0.0)

@@ -1,26 +1,164 @@
-"""What is counted and timed as it happens: a method for each thing that happens."""
+"""The metrics of the service: all of them by name, and a method for each thing that happens.
 
-from collections import Counter
+Names and units are those of Prometheus: seconds and bytes, ``_total`` for what only grows, times in seconds since 1970.
+No label is an id or anything else that a client chooses. If several processes serve together, counters and histograms
+are summed, and the ``multiprocess_mode`` of a gauge says how those of the processes are combined
+(``service.multiprocess_metrics``).
+"""
+
+from collections import Counter as Tally
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from multitudes.retrieval.request import CAUSES, Degradation
 from multitudes.retrieval.response import Candidate, Recommendation
 from multitudes.service import multiprocess_metrics
 from multitudes.service.admission import RejectionReason
-from multitudes.service.metric_families import MetricFamilies, start_at_zero
 
-Work = Literal["interactive", "batch", "similar"]  # what a request wants
-_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # anything else a client makes up has one name
-_KINDS: Final = {"implicit", "explicit"}
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the page
+
+Work = Literal["interactive", "batch", "similar"]  # the kind of a request
+_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
+_INTEREST_KINDS: Final = {"implicit", "explicit"}
 _ORIGIN: Final = attrgetter("source", "interest", "found_by")
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_STAGE_SECONDS: Final = (0.0001, 0.00025, 0.0005, *_SECONDS[:-1])
+_CANDIDATES: Final = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+class MetricFamilies:
+    """All metrics. Series whose labels are known start at 0, so that the first failure is an increase."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._add_requests()
+        self._add_answers()
+        self._add_engine()
+        self._add_stores()
+        self._add_releases()
+        self._add_processes()
+
+    def _add_requests(self) -> None:
+        self.requests = self._counter("requests", "Requests, by route and status.", "route", "method", "status")
+        self.request_seconds = self._histogram("request_seconds", "From head to answer.", _SECONDS, "route")
+        self.in_flight = self._gauge("requests_in_flight", "Requests that are being answered.", "livesum")
+        self.shed = self._counter("shed", "Requests rejected because there was no time for them.", "work", "reason")
+        for work in ("interactive", "batch", "similar"):
+            self.shed.labels(work, "time")
+
+    def _add_answers(self) -> None:
+        self.stage_seconds = self._histogram(
+            "stage_seconds",
+            "Time of an answer by stage; requests that are answered together share it.",
+            _STAGE_SECONDS,
+            "stage",
+        )
+        self.answers = self._counter("answers", "Recommendations, by how much was done for them.", "effort")
+        start_at_zero(self.answers, *(level.label for level in Degradation))
+        self.degraded = self._counter("degraded", "Recommendations by less than the full method, by cause.", "cause")
+        self.slots = self._counter("slots", "Candidates that were asked for.")
+        self.empty_slots = self._counter("empty_slots", "Candidates that were asked for and not found.")
+        self.candidates = self._counter("candidates", "Candidates, by the kind of vector that brought them.", "source")
+        start_at_zero(self.candidates, "unconditioned", "implicit", "explicit", "popular")
+        self.overlapping = self._counter(
+            "overlapping_candidates", "Candidates found by an implicit and by an explicit interest."
+        )
+        self.interest_candidates = self._histogram(
+            "interest_candidates", "Candidates that an interest brought to an answer.", _CANDIDATES, "kind"
+        )
+        self.unknown_items = self._counter("unknown_items", "Items of histories that the release does not know.")
+        self.unknown_topics = self._counter("unknown_topics", "Topics of requests that the release does not know.")
+        self.unlogged = self._counter("unlogged", "Answers that could not be written to the log.")
+
+    def _add_engine(self) -> None:
+        self.queue_length = self._gauge("queue_length", "Requests that wait for the engine.", "livesum")
+        self.queue_seconds = self._gauge("queue_seconds", "Expected wait of the next request.", "livemax")
+        self.cost_seconds = self._gauge(
+            "cost_seconds", "Measured cost of one request, by how much is done for it.", "livemax", "effort"
+        )
+        self.loop_lag_seconds = self._gauge("loop_lag_seconds", "Lag of the event loop.", "livemax")
+        self.setbacks = self._counter(
+            "setbacks",
+            "Requests that were late or failed and got popular items, or whose caller had gone.",
+            "kind",
+        )
+        start_at_zero(self.setbacks, "late", "failed", "cancelled")
+        self.cached_users = self._gauge("remembered_users", "Users whose last vectors are cached.", "livesum")
+        self.cache_lookups = self._counter("recalls", "Lookups of a user's last vectors.", "outcome")
+        start_at_zero(self.cache_lookups, "hit", "miss")
+
+    def _add_stores(self) -> None:
+        self.state_seconds = self._histogram("state_seconds", "Calls of the user states.", _STAGE_SECONDS, "call")
+        self.state_errors = self._counter("state_errors", "Calls of the user states that failed.", "call")
+        start_at_zero(self.state_errors, "append", "read", "follow", "forget", "ping")
+        self.breaker_open = self._gauge(
+            "state_breaker_open", "1: the circuit breaker is open, the user states are not asked.", "livemax"
+        )
+        self.log_rows = self._counter("log_rows", "Rows appended to a log.", "log")
+        self.log_lost_rows = self._counter("log_lost_rows", "Rows that could not be appended to a log.", "log")
+        self.log_torn_lines = self._counter("log_torn_lines", "Lines that a killed process left unfinished.", "log")
+        self.log_segments = self._counter("log_parts", "Parquet segments made of a log.", "log")
+        self.log_failures = self._counter("log_failures", "Attempts to make a segment that failed.", "log")
+        for family in (self.log_rows, self.log_lost_rows, self.log_torn_lines, self.log_segments, self.log_failures):
+            start_at_zero(family, "served", "events")
+        self.journal_lost_lines = self._counter("journal_lost_lines", "Lines of the journal that were dropped.")
+
+    def _add_releases(self) -> None:
+        self.release_info = self._gauge(
+            "release_info", "Processes that serve this release; 0: none any more.", "livesum", "release"
+        )
+        self.release_created = self._gauge(
+            "release_created_timestamp_seconds", "When the release that serves was published.", "livemin"
+        )
+        self.release_items = self._gauge("release_items", "Items that can be retrieved.", "livemin")
+        self.release_refused = self._gauge(
+            "release_refused", "1: the release that CURRENT names was rejected; the former one still serves.", "livemax"
+        )
+        self.release_switches = self._counter("release_switches", "Changes to another release, of each process.")
+        self.shadow = self._counter("shadow_requests", "Requests to the shadow release, by outcome.", "outcome")
+        start_at_zero(self.shadow, "compared", "dropped", "failed")
+        self.shadow_candidates = self._counter("shadow_candidates", "Candidates shown in compared answers.")
+        self.shadow_common = self._counter("shadow_common_candidates", "Of these, those that the shadow has too.")
+        self.shadow_seconds = self._counter("shadow_seconds", "Time that the shadow took.")
+
+    def _add_processes(self) -> None:
+        self.processes = self._gauge("processes", "Processes that serve.", "livesum")
+        self.started = self._gauge(
+            "process_start_timestamp_seconds", "When the youngest process started; changes if one died.", "livemax"
+        )
+        self.resident_bytes = self._gauge(
+            "resident_bytes", "Memory of all processes; shared pages of the index count for each.", "livesum"
+        )
+        self.build_info = self._gauge("build_info", "Always 1; the version of multitudes.", "livemax", "version")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"multitudes_{name}", meaning, labels, registry=self._registry)
+
+    def _gauge(self, name: str, meaning: str, mode: Literal["livesum", "livemax", "livemin"], *labels: str) -> Gauge:
+        return Gauge(f"multitudes_{name}", meaning, labels, registry=self._registry, multiprocess_mode=mode)
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(f"multitudes_{name}", meaning, labels, buckets=buckets, registry=self._registry)
+
+
+def start_at_zero(family: Counter, *values: str) -> None:
+    """Create a series at 0 for each value of the only label of a family."""
+    for value in values:
+        family.labels(value)
 
 
 class Metrics:
-    """The measures of one process; its page is that of all processes that serve together."""
+    """Counts what happens in one process; ``render`` covers all processes that serve together."""
 
     def __init__(self) -> None:
         self._folder = multiprocess_metrics.shared_folder()
@@ -32,7 +170,7 @@ class Metrics:
         self._refresh: Callable[[], None] | None = None
 
     def start_request(self) -> None:
-        """Count a request that is being answered."""
+        """Count a request in flight."""
         self.families.in_flight.inc()
 
     def finish_request(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -42,81 +180,81 @@ class Metrics:
         self.families.request_seconds.labels(route).observe(seconds)
 
     def count_shed(self, work: Work, reason: RejectionReason, requests: int = 1) -> None:
-        """Count requests that were refused because there was no time for them."""
+        """Count requests that were rejected because there was no time for them."""
         self.families.shed.labels(work, reason).inc(requests)
 
     def record_stages(self, stage_s: Mapping[str, float]) -> None:
-        """Take in where the time of an answer went."""
+        """Record the seconds of an answer by stage."""
         for stage, seconds in stage_s.items():
             self.families.stage_seconds.labels(stage).observe(seconds)
 
-    def record_answer(self, answer: Recommendation, asked: int) -> None:
-        """Count what an answer holds.
+    def record_answer(self, answer: Recommendation, n: int) -> None:
+        """Count an answer and its candidates.
 
         Args:
             answer: to one request.
-            asked: for how many candidates.
+            n: how many candidates the request asked for.
         """
         families, candidates = self.families, answer.candidates
-        made = (
-            answer.degradation if answer.interests else Degradation.POPULAR
-        )  # no vector spoke for them, whatever was tried
-        families.answers.labels(made.label).inc()
+        level = answer.degradation if answer.interests else Degradation.POPULAR  # without a vector, whatever was tried
+        families.answers.labels(level.label).inc()
         if answer.cause is not None:
             families.degraded.labels(answer.cause).inc()
-        families.slots.inc(asked)
-        families.empty_slots.inc(max(0, asked - len(candidates)))
+        families.slots.inc(n)
+        families.empty_slots.inc(max(0, n - len(candidates)))
         families.unknown_items.inc(answer.unknown_items)
         families.unknown_topics.inc(answer.unknown_topics)
         kinds = {interest.number: interest.kind for interest in answer.interests}
-        counted = count_candidates(candidates, kinds)
-        for source, found in counted.by_source.items():
-            families.candidates.labels(source).inc(found)
-        families.overlapping.inc(counted.overlapping)
+        counts = count_candidates(candidates, kinds)
+        for source, count in counts.by_source.items():
+            families.candidates.labels(source).inc(count)
+        families.overlapping.inc(counts.overlapping)
         for number, kind in kinds.items():
-            families.interest_candidates.labels(kind).observe(counted.by_interest[number])
+            families.interest_candidates.labels(kind).observe(counts.by_interest[number])
 
     def count_unlogged(self) -> None:
-        """Count an answer that the log does not have."""
+        """Count an answer that could not be logged."""
         self.families.unlogged.inc()
 
     def record_state_call(self, call: str, seconds: float, *, failed: bool) -> None:
-        """Take in a call of the user states."""
+        """Record a call of the user states."""
         self.families.state_seconds.labels(call).observe(seconds)
         if failed:
             self.families.state_errors.labels(call).inc()
 
     def refresh_with(self, refresh: Callable[[], None]) -> None:
-        """Let ``refresh`` bring the gauges up to date whenever they are asked for."""
+        """Call ``refresh`` before each page, to bring the gauges up to date."""
         self._refresh = refresh
 
     def render(self) -> bytes:
-        """Return all of it as Prometheus reads it; with several processes, files are read."""
+        """Return the page for Prometheus; with several processes, this reads their files."""
         if self._refresh is not None:
             self._refresh()
-        return generate_latest(self.registry) if self._folder is None else multiprocess_metrics.render(self._folder)
+        if self._folder is None:
+            return generate_latest(self.registry)
+        return multiprocess_metrics.render(self._folder)
 
 
 class CandidateCounts(NamedTuple):
-    """How many candidates of an answer came from where."""
+    """The candidates of an answer, by what brought them."""
 
-    by_source: Counter[str]
-    by_interest: Counter[int | None]
+    by_source: Tally[str]
+    by_interest: Tally[int | None]
     overlapping: int  # found by an implicit and by an explicit interest
 
 
 def count_candidates(candidates: Sequence[Candidate], kinds: Mapping[int, str]) -> CandidateCounts:
-    """Count the candidates of an answer in one pass: most are like others in all that is asked here.
+    """Count the candidates of an answer in one pass, since most are alike in what is counted.
 
     Args:
         candidates: of the answer.
         kinds: kind of each interest by its number.
     """
-    counted = CandidateCounts(Counter(), Counter(), 0)
+    counts = CandidateCounts(Tally(), Tally(), 0)
     overlapping = 0
-    for (source, interest, found_by), times in Counter(map(_ORIGIN, candidates)).items():
-        counted.by_source[source] += times
-        counted.by_interest[interest] += times
-        if len(found_by) > 1 and {kinds[k] for k in found_by} >= _KINDS:
+    for (source, interest, found_by), times in Tally(map(_ORIGIN, candidates)).items():
+        counts.by_source[source] += times
+        counts.by_interest[interest] += times
+        if len(found_by) > 1 and {kinds[k] for k in found_by} >= _INTEREST_KINDS:
             overlapping += times
-    return counted._replace(overlapping=overlapping)
+    return counts._replace(overlapping=overlapping)

@@ -1,8 +1,8 @@
-"""The measures of several processes as those of one service, whichever of them is asked.
+"""The metrics of several processes as those of one service, whichever process is asked.
 
-Each process keeps its figures in files of its own in one folder (the way of ``prometheus_client``), so one that is
-killed loses none. What dead processes have counted is folded into one file of each kind, so that a worker that dies
-all night does not fill the folder; their gauges go.
+Each process keeps its counts in files in one folder, as ``prometheus_client`` does, so a process that is killed loses
+none. The counts of dead processes are folded into one file of each kind, so that a worker that dies again and again
+does not fill the folder; the gauges of dead processes are removed.
 """
 
 import os
@@ -20,27 +20,27 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from multitudes.locks import lock
 
-_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # read by the library when it is imported
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
 _PREFIX: Final = "multitudes-measures-"
 _SUMMED_KINDS: Final = ("counter", "histogram")
-_DEAD: Final = "dead"  # in place of the number of a process
-_LOCK: Final = "lock"  # shared by who reads, held alone by who folds
+_DEAD: Final = "dead"  # replaces the process id in the name of a folded file
+_LOCK: Final = "lock"  # shared by readers, exclusive for folding
 _ATTEMPTS: Final = 5
 
 
 def shared_folder() -> Path | None:
-    """Return the folder of the processes that serve together; None: this one is alone."""
-    found = os.environ.get(_FOLDER)
-    return None if found is None else Path(found)
+    """Return the folder of the processes that serve together; None: this process serves alone."""
+    folder = os.environ.get(_FOLDER)
+    return None if folder is None else Path(folder)
 
 
 @contextmanager
 def share_metrics() -> Iterator[None]:
-    """Let the processes that are started within the block count together."""
-    for left in Path(gettempdir()).glob(f"{_PREFIX}*"):  # by a service that was killed
-        number = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if number.isdigit() and not _is_alive(int(number)):
-            rmtree(left, ignore_errors=True)
+    """Let the processes that are started within the block share their metrics."""
+    for leftover in Path(gettempdir()).glob(f"{_PREFIX}*"):  # of a service that was killed
+        process_id = leftover.name.removeprefix(_PREFIX).partition("-")[0]
+        if process_id.isdigit() and not _is_alive(int(process_id)):
+            rmtree(leftover, ignore_errors=True)
     with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
         os.environ[_FOLDER] = folder
         try:
@@ -50,7 +50,7 @@ def share_metrics() -> Iterator[None]:
 
 
 def render(folder: Path) -> bytes:
-    """Return the measures of all processes as Prometheus reads them."""
+    """Return the metrics of all processes as Prometheus reads them."""
     fold_dead_processes(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
@@ -58,13 +58,13 @@ def render(folder: Path) -> bytes:
         for _ in range(_ATTEMPTS):
             try:
                 return generate_latest(registry)
-            except struct.error:  # a process that begins has made its file and not yet its head
+            except struct.error:  # a process that starts has created its file, but not written its head
                 continue
         return generate_latest(registry)
 
 
 def fold_dead_processes(folder: Path) -> None:
-    """Fold what dead processes have counted, and let their gauges go."""
+    """Fold the counts of dead processes into one file of each kind, and remove their gauges."""
     if not _files_of_dead(folder):
         return
     with lock(folder / _LOCK):
@@ -76,28 +76,28 @@ def fold_dead_processes(folder: Path) -> None:
 
 
 def _fold(folder: Path, kind: str, files: list[Path]) -> None:
-    """Add the figures of files to those that were folded before; the sum takes their place by one switch."""
-    folded, fresh = folder / f"{kind}_{_DEAD}.db", folder / f"{kind}.new"
-    fresh.unlink(missing_ok=True)
+    """Add the counts of ``files`` to the folded file of their kind, which is replaced at once."""
+    folded, new_file = folder / f"{kind}_{_DEAD}.db", folder / f"{kind}.new"
+    new_file.unlink(missing_ok=True)
     sums: dict[str, float] = {}
     for file in [folded, *files] if folded.exists() else files:
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):  # type: ignore[no-untyped-call]
             sums[key] = sums.get(key, 0.0) + value
-    written = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
+    mapped = MmapedDict(str(new_file))  # type: ignore[no-untyped-call]
     for key, value in sums.items():
-        written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
-    written.close()  # type: ignore[no-untyped-call]
-    fresh.rename(folded)
+        mapped.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    mapped.close()  # type: ignore[no-untyped-call]
+    new_file.rename(folded)
 
 
 def _files_of_dead(folder: Path) -> list[Path]:
-    numbers = {file: file.stem.rpartition("_")[2] for file in folder.glob("*.db")}
-    return [file for file, number in numbers.items() if number != _DEAD and not _is_alive(int(number))]
+    process_ids = {file: file.stem.rpartition("_")[2] for file in folder.glob("*.db")}
+    return [file for file, text in process_ids.items() if text != _DEAD and not _is_alive(int(text))]
 
 
-def _is_alive(process: int) -> bool:
+def _is_alive(process_id: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from multitudes import api
+from multitudes.records import to_record
 from multitudes.service.errors import ERROR_CODES
 from multitudes.service.schemas import answer_model
 
@@ -66,7 +67,7 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
 
 def responses(kind: type[Any]) -> Responses:
     """Return the responses of an endpoint that answers with a ``kind``: an example, and every error."""
-    return {200: {"content": _json_example(api.to_record(_EXAMPLES[kind]))}, **error_responses()}
+    return {200: {"content": _json_example(to_record(_EXAMPLES[kind]))}, **error_responses()}
 
 
 def error_responses() -> Responses:
@@ -97,7 +98,7 @@ def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 def _error_example(status: int) -> dict[str, Any]:
     detail = api.ErrorDetail(ERROR_CODES[status], _MESSAGES[status])
-    record: dict[str, Any] = api.to_record(api.ErrorResponse(detail, "r-1"))
+    record: dict[str, Any] = to_record(api.ErrorResponse(detail, "r-1"))
     return record
 
 

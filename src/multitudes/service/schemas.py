@@ -1,6 +1,7 @@
 """Pydantic models of the requests and answers in ``multitudes.api``: they check bodies, and describe ``/openapi.json``.
 
-Requests are strict: no unknown field, no number in a text, no NaN. A field under its old name is accepted for one version.
+Requests are strict: no unknown field, no number in a text, no NaN. A field is accepted under its old name for one
+version.
 """
 
 import logging
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from multitudes import api
+from multitudes import api, records
 from multitudes.errors import UsageError
 
 # The old names of fields in the request that is being answered, for the header that tells its client.
@@ -40,7 +41,7 @@ class RequestModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _accept_old_names(cls, body: Any) -> Any:  # noqa: ANN401
-        for old, new in api.DEPRECATED_FIELDS.items():
+        for old, new in records.DEPRECATED_FIELDS.items():
             if isinstance(body, dict) and old in body and new in cls.model_fields and new not in body:
                 body = {new if name == old else name: value for name, value in body.items()}
                 _warn_of_old_name(old, new)
@@ -68,39 +69,39 @@ class AnswerModel(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-@cache
-def request_model(kind: type[Any]) -> type[BaseModel]:
+@records.cache_by_type
+def request_model(kind: Any) -> type[BaseModel]:  # noqa: ANN401
     """Return the strict model of a request, under the name of its record."""
     base = _RecommendModel if kind is api.RecommendRequest else RequestModel
     model = _model(kind, base, request_model, {"event_id"})
-    model.model_config["json_schema_extra"] = {"examples": [api.to_body(one) for one in _EXAMPLES.get(kind, ())]}
+    model.model_config["json_schema_extra"] = {"examples": [records.to_body(one) for one in _EXAMPLES.get(kind, ())]}
     return model
 
 
-@cache
-def answer_model(kind: type[Any]) -> type[BaseModel]:
+@records.cache_by_type
+def answer_model(kind: Any) -> type[BaseModel]:  # noqa: ANN401
     """Return the model of an answer, under the name of its record."""
     return _model(kind, AnswerModel, answer_model, set())
 
 
 def _model(kind: type[Any], base: type[BaseModel], nested: Any, required: set[str]) -> type[BaseModel]:  # noqa: ANN401
-    defaults = api.field_defaults(kind)
+    defaults = records.field_defaults(kind)
     definitions = {
         name: (_json_type(hint, nested), _default(name, hint, defaults[name], required))
-        for name, hint in api.field_types(kind).items()
+        for name, hint in records.field_types(kind).items()
     }
     return create_model(kind.__name__, __base__=base, __doc__=kind.__doc__, **definitions)  # type: ignore[call-overload, no-any-return]
 
 
 def _default(name: str, hint: Any, default: Any, required: set[str]) -> Any:  # noqa: ANN401
     if default is MISSING:
-        return {} if Mapping in api.origins(hint) and name not in required else ...
+        return {} if Mapping in records.origins(hint) and name not in required else ...
     return [] if default == () else default
 
 
 def _json_type(hint: Any, nested: Any) -> Any:  # noqa: ANN401
     """Return a type hint as JSON has it: lists for sequences and tuples, dicts for mappings, models for records."""
-    if api.is_record(hint):
+    if records.is_record(hint):
         return nested(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -114,7 +115,7 @@ def _json_type(hint: Any, nested: Any) -> Any:  # noqa: ANN401
     return hint
 
 
-def _pydantic_field(field: api.Field) -> Any:  # noqa: ANN401
+def _pydantic_field(field: records.Field) -> Any:  # noqa: ANN401
     return Field(**{name: value for name, value in vars(field).items() if value is not None})
 
 

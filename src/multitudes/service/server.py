@@ -1,4 +1,4 @@
-"""A process that serves, alone or as one of several: it opens its own parts, and ends when its parent is no more."""
+"""The HTTP server: one process, or several workers on one address, which are replaced when they die."""
 
 import errno
 import gc
@@ -28,27 +28,29 @@ from multitudes.errors import MissingError, MultitudesError, UsageError
 from multitudes.service.app import create_app
 from multitudes.service.journal import configure_logging
 from multitudes.service.multiprocess_metrics import share_metrics
-from multitudes.service.queue_handler import stderr_stream
+from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
 
-_WORKER_ENV: Final = "MULTITUDES_SERVING"  # in the environment of a worker: what it serves
+_WORKER_ENV: Final = "MULTITUDES_SERVING"  # environment variable that tells a worker what to serve
 _LOGGERS: Final = ("multitudes", "uvicorn")
-# uvloop takes one new connection in a turn of its loop from each socket that listens. Under load, when turns are long,
-# those who connect would wait a turn for each before them: beyond any deadline, and where nobody can refuse them.
+# uvloop accepts one connection per listening socket in each turn of its loop. Under load, turns are long: with one
+# socket, a connection would wait a turn for each one before it, beyond any deadline, and nothing could reject it.
 _LISTENING_SOCKETS: Final = 32
-_GC_THRESHOLD: Final = 10_000  # an answer makes thousands, nearly all of them freed without a search for cycles
-_READY_POLL_S: Final = 0.05  # whether a worker answers, where one was there and did not
-_STARTUP_FAILED: Final = 3  # exit code of a worker that the server does not start again
+_GC_THRESHOLD: Final = (
+    10_000  # objects; an answer creates thousands, and nearly all are freed without a search for cycles
+)
+_READY_POLL_S: Final = 0.05  # between two attempts to reach a worker that did not answer
+_STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 
 
 def listen(host: str, port: int) -> socket:
-    """Take the address.
+    """Return a socket that listens on an address.
 
     Raises:
         MissingError: the port is in use.
-        UsageError: this machine has no such address, or may not take such a port.
+        UsageError: this machine has no such address, or the process may not use the port.
     """
     listening = socket(AF_INET6 if ":" in host else AF_INET)
     listening.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
@@ -65,18 +67,18 @@ def listen(host: str, port: int) -> socket:
 
 
 def duplicate_socket(listening: socket) -> list[socket]:
-    """Return sockets that listen at the same address, so that many who connect at once are taken in at once."""
+    """Return a socket and its duplicates, so that the server accepts many connections in one turn of its loop."""
     return [listening, *(listening.dup() for _ in range(_LISTENING_SOCKETS - 1))]
 
 
 def socket_url(listening: socket) -> str:
-    """Return where a service is reached that listens there."""
+    """Return the URL of a service that listens on a socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
-    """Serve until SIGTERM, and return when what was accepted is answered."""
+    """Serve until SIGTERM, and return when the accepted requests are answered."""
     configure_logging(settings.journal, *_LOGGERS)
     _raise_gc_threshold()
     with _ignore_sigterm():
@@ -88,13 +90,13 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, read
     """Serve with several processes; one that dies or hangs is replaced.
 
     Args:
-        releases: what to serve from.
+        releases: folder of releases, or one version's folder.
         settings: of the service.
-        listening: the socket that all of them share.
-        ready: called once, from another thread, when one of them answers.
+        listening: the socket that the processes share.
+        ready: called once, from another thread, when a process answers.
 
     Raises:
-        MissingError: a worker could not begin; it has said why.
+        MissingError: a worker could not start; it has written why.
     """
     os.environ[_WORKER_ENV] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
     configure_logging(settings.journal, *_LOGGERS)
@@ -109,7 +111,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, read
 
 
 def call_when_ready(listening: socket, ready: Callable[[], None]) -> None:
-    """Call ``ready`` when somebody answers who listens there; until then a connection waits to be taken."""
+    """Call ``ready`` when the service behind a socket answers; until it accepts, a connection waits."""
     host, port = listening.getsockname()[:2]
     while True:
         with closing(HTTPConnection(host, port)) as connection, suppress(OSError, HTTPException):
@@ -117,28 +119,29 @@ def call_when_ready(listening: socket, ready: Callable[[], None]) -> None:
             if connection.getresponse().status == HTTPStatus.OK:
                 break
         sleep(_READY_POLL_S)
-    with suppress(OSError):  # nobody reads it
+    with suppress(OSError):  # the reader of stdout is gone
         ready()
 
 
 def worker() -> FastAPI:
-    """Make the application of a worker from what its parent handed over."""
-    handed_over = json.loads(os.environ[_WORKER_ENV])
-    settings = parse(ServeConfig, handed_over["settings"], "settings of the service")
+    """Return the application of a worker, from the environment that its parent set; uvicorn calls this by name."""
+    task = json.loads(os.environ[_WORKER_ENV])
+    settings = parse(ServeConfig, task["settings"], "settings of the service")
     configure_logging(settings.journal, *_LOGGERS)
     _exit_with_parent()
     _raise_gc_threshold()
-    parts = ExitStack()
+    stack = ExitStack()
     try:
-        parts.callback(stderr_stream().drain)  # the last of all
-        return create_app(parts.enter_context(open_dependencies(Path(handed_over["releases"]), settings)), parts.close)
+        stack.callback(stderr_stream().drain)  # runs last
+        deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
+        return create_app(deps, stack.close)
     except MultitudesError as error:
         print(f"multitudes: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(_STARTUP_FAILED)
 
 
 def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
-    """Return what the server is told."""
+    """Return the options of uvicorn."""
     http, server = settings.http, settings.server
     return {
         "http": partial(protocol_with_idle_timeout, http.head_s),
@@ -154,18 +157,18 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
 
 
 def _raise_gc_threshold() -> None:
-    """Let the interpreter search for cyclic garbage every few answers, and no longer several times in each."""
+    """Search for cyclic garbage every few answers; by default Python would do so several times in each answer."""
     gc.set_threshold(_GC_THRESHOLD)
 
 
 @contextmanager
 def _ignore_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the service well: the server, when it has ended, raises the signal again."""
+    """Exit with 0 after SIGTERM: when uvicorn has shut down, it raises the signal again."""
 
-    def noted(number: int, frame: FrameType | None) -> None:
+    def ignore(number: int, frame: FrameType | None) -> None:
         del number, frame
 
-    before = signal.signal(signal.SIGTERM, noted)
+    before = signal.signal(signal.SIGTERM, ignore)
     try:
         yield
     finally:
@@ -173,7 +176,7 @@ def _ignore_sigterm() -> Iterator[None]:
 
 
 def _exit_with_parent() -> None:
-    """End this worker when its parent dies, which else would leave it with the address, watched by nobody."""
+    """End this worker when its parent dies; it would otherwise keep the address, and nothing would replace it."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

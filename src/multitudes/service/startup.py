@@ -1,4 +1,4 @@
-"""What the service is made of, opened in order and closed in the other: releases, engine, states, logs, keys."""
+"""Opens the dependencies of the service in order, and closes them in reverse."""
 
 import gc
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from multitudes.service.api_keys import ApiKeys
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.engine import Engine, ignore_answer
-from multitudes.service.id_types import id_kinds
+from multitudes.service.id_types import release_id_types
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
@@ -28,10 +28,10 @@ from multitudes.state.store import open_state_store
 
 
 def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
-    """Return the keys that are asked for; refuse to serve without where others can reach the service.
+    """Return the keys that requests must have; None: no key is required.
 
     Raises:
-        UsageError: that is what the settings say, or the file of keys is none.
+        UsageError: others can reach the service without a key, or the file of keys is damaged.
         MissingError: there is no file of keys.
     """
     host = settings.server.host
@@ -45,51 +45,50 @@ def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
 
 @contextmanager
 def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Dependencies]:
-    """Open all parts; they are closed at the end, when what was accepted has been answered.
+    """Open the dependencies until the end of the block; closing answers the accepted requests first.
+
+    Args:
+        releases: folder of releases, or one version's folder.
+        settings: of the service.
 
     Raises:
-        UsageError: the settings do not go together, or a path cannot be used.
+        UsageError: the settings contradict each other, or a path cannot be used.
         ArtefactError: nothing is released, or the release, the states or the logs are damaged.
         MissingError: a file of keys or a package is missing.
         StateError: the store of user states does not answer.
     """
     keys = load_api_keys(settings)
     with ExitStack() as stack:
-        # What the modules made stays. A full collection that walks through it stops every request for 65 ms.
+        # Objects of the imports stay for ever. A full garbage collection that walks them stops every request for 65 ms.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        current = stack.enter_context(closing(ReleaseWatcher(releases, cached_users=settings.releases.vector_cache)))
+        watcher = stack.enter_context(closing(ReleaseWatcher(releases, cached_users=settings.releases.vector_cache)))
         folder = data_folder(releases, settings)
-        measures, heartbeat = Metrics(), LoopLagMonitor()
-        marks = ErasureRequests(folder / "forgotten")
-        states = GuardedStates(_open_store(folder, settings), marks, measures.record_state_call, settings.guard)
+        metrics, loop_lag = Metrics(), LoopLagMonitor()
+        erasure_requests = ErasureRequests(folder / "forgotten")
+        store = _open_store(folder, settings)
+        states = GuardedStates(store, erasure_requests, metrics.record_state_call, settings.guard)
         stack.enter_context(closing(states))
-        logs = stack.enter_context(closing(Logs(folder / "logs", id_kinds(current().release), settings.logs)))
+        logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
         shadow = _open_shadow(releases, settings.releases.shadow)
         if shadow is not None:
             stack.enter_context(closing(shadow)).start()
-        after = ignore_answer if shadow is None else shadow.offer
-        engine = Engine(current, settings.engine, settings.admission, lag_s=heartbeat.lag_s, on_answer=after)
+        on_answer = ignore_answer if shadow is None else shadow.offer
+        engine = Engine(watcher, settings.engine, settings.admission, lag_s=loop_lag.lag_s, on_answer=on_answer)
         stack.enter_context(closing(engine))
-        watched = MetricSources(current, engine, states, logs, heartbeat, shadow)
-        watch = stack.enter_context(closing(MetricsCollector(measures.families, watched)))
-        measures.refresh_with(watch.collect)
-        for part in (current, logs, engine, watch):
-            part.start()
-        yield Dependencies(
-            settings, current, engine, states, logs, measures, Journal(settings.journal), keys, heartbeat
-        )
-
-
-def _open_shadow(releases: Path, version: str | None) -> Shadow | None:
-    return None if version is None else Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
+        sources = MetricSources(watcher, engine, states, logs, loop_lag, shadow)
+        collector = stack.enter_context(closing(MetricsCollector(metrics.families, sources)))
+        metrics.refresh_with(collector.collect)
+        for component in (watcher, logs, engine, collector):
+            component.start()
+        yield Dependencies(settings, watcher, engine, states, logs, metrics, Journal(settings.journal), keys, loop_lag)
 
 
 def data_folder(releases: Path, settings: ServeConfig) -> Path:
-    """Return the folder that the service writes into; made where it is not there.
+    """Return the folder that the service writes into; create it if necessary.
 
     Raises:
-        UsageError: it cannot be made.
+        UsageError: it cannot be created.
     """
     folder = settings.data.folder or releases.resolve().with_name(f"{releases.resolve().name}.service")
     try:
@@ -97,6 +96,10 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made ({error.strerror}); give another as [data] folder") from None
     return folder
+
+
+def _open_shadow(releases: Path, version: str | None) -> Shadow | None:
+    return None if version is None else Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
 
 
 def _open_store(folder: Path, settings: ServeConfig) -> UserStateStore:

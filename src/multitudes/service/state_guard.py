@@ -1,19 +1,13 @@
-"""A circuit breaker: after failures in a row nothing is tried for a while, then one call tries for all.
-
-A few threads for calls that may never return: they are not waited for, not even when the process ends.
-
-The store of user states behind a deadline and a circuit breaker: one that hangs, or is gone, holds nobody up.
-"""
+"""The store of user states behind deadlines and a circuit breaker: a store that hangs or is gone delays no request."""
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -23,53 +17,65 @@ from multitudes.ids import Id
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 
+T = TypeVar("T")
+_MAX_PENDING = 256  # calls that run or wait for a thread; a store that keeps up needs a handful
+_TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
+
 
 class BreakerConfig(Config):
     """Settings of a circuit breaker."""
 
-    failures: int = Field(5, ge=1, description="failures in a row after which nothing is tried for a while")
-    reset_timeout_s: float = Field(1.0, gt=0, description="how long nothing is tried; then one call tries for all")
+    renamed: ClassVar[Mapping[str, str]] = {"rest_s": "reset_timeout_s"}
+
+    failures: int = Field(5, ge=1, description="failures in a row that open the circuit breaker: no call is made")
+    reset_timeout_s: float = Field(
+        1.0, gt=0, description="seconds that the circuit breaker stays open; then one call decides whether it closes"
+    )
 
 
 class CircuitBreaker:
-    """Closed: calls pass. Open: none does. Half open, after a rest: one passes, and its outcome decides for all."""
+    """A circuit breaker.
 
-    def __init__(self, config: BreakerConfig | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    Closed: calls are allowed. Open, after failures in a row: none is. Half open, after a time: one is, and its outcome
+    closes or opens it.
+    """
+
+    def __init__(self, config: BreakerConfig | None = None, clock: Callable[[], float] = monotonic) -> None:
         self._config, self._clock = config or BreakerConfig(), clock
         self._lock, self._failures, self._open_until_s = Lock(), 0, 0.0
 
     @property
     def open(self) -> bool:
-        """Whether nothing is tried now."""
+        """Whether calls are not allowed now."""
         return self._failures >= self._config.failures and self._clock() < self._open_until_s
 
     def allow(self) -> bool:
-        """Return whether a call may be made; whoever makes it reports ``record_success`` or ``record_failure``."""
+        """Return whether a call is allowed; its caller then calls ``record_success`` or ``record_failure``."""
         with self._lock:
             if self._failures < self._config.failures:
                 return True
             if self._clock() < self._open_until_s:
                 return False
-            self._open_until_s = self._clock() + self._config.reset_timeout_s  # nobody else, until this one reports
+            self._open_until_s = self._clock() + self._config.reset_timeout_s  # no other call until this one ends
             return True
 
     def record_success(self) -> None:
-        """Close."""
+        """Close the circuit."""
         with self._lock:
             self._failures = 0
 
     def record_failure(self) -> None:
-        """Count a failure; open, or stay open, if there were enough."""
+        """Count a failure; open the circuit, or keep it open, after enough of them."""
         with self._lock:
             self._failures += 1
             self._open_until_s = self._clock() + self._config.reset_timeout_s
 
 
-R = TypeVar("R")
-
-
 class DaemonThreads:
-    """Makes ``count`` calls at a time, in the order in which they come; one that is cancelled in time is not made."""
+    """Threads for calls that may never return: nothing waits for them, not even the end of the process.
+
+    Calls run in the order of ``submit``, ``count`` at a time; a call that is cancelled before it runs is skipped.
+    """
 
     def __init__(self, count: int, name: str) -> None:
         self._work = SimpleQueue[Callable[[], None] | None]()
@@ -77,9 +83,9 @@ class DaemonThreads:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, call: Callable[[], R]) -> "Future[R]":
+    def submit(self, call: Callable[[], T]) -> "Future[T]":
         """Return the future of ``call``."""
-        future: Future[R] = Future()
+        future: Future[T] = Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
@@ -95,7 +101,7 @@ class DaemonThreads:
         return future
 
     def close(self) -> None:
-        """Let the threads end when they are done with what was submitted."""
+        """Let the threads end after the calls that were submitted."""
         for _ in self._threads:
             self._work.put(None)
 
@@ -104,93 +110,97 @@ class DaemonThreads:
             work()
 
 
-T = TypeVar("T")
-_MAX_PENDING = 256  # calls that may be under way or wait for a thread; a store that keeps up needs a handful
-_TOTAL_DEADLINES = 2  # times the deadline of a call: waiting for a thread, and then for the store
-
-
 class GuardConfig(BreakerConfig):
     """Settings of the guard around a store."""
 
     read_s: float = Field(0.05, gt=0, description="deadline of a read; a request goes on without it")
-    write_s: float = Field(1.0, gt=0, description="deadline of a write; whoever sent it may send it again")
+    write_s: float = Field(1.0, gt=0, description="deadline of a write; its sender may repeat it")
     threads: int = Field(8, ge=1, description="calls at a time; further ones wait in line")
 
 
 class RecordCall(Protocol):
-    """Takes in how long a call took, and whether the store failed."""
+    """Records a call of the store: its name, its seconds, and whether the store failed."""
 
     def __call__(self, call: str, seconds: float, *, failed: bool) -> None: ...  # noqa: D102
 
 
 class GuardedStates:
-    """Answers in time or raises StateError, whatever becomes of the store within it; what it does is measured.
+    """A store whose calls end in time, or raise ``StateError``; every call is measured.
 
-    A burst waits in line for a thread, and that is no failure of the store; that a call then takes too long is one. A
-    write that was given up may still take place: it may be sent again, since an event counts once.
+    Waiting for a thread in a burst of calls is no failure of the store; a call that takes too long is one. A write that
+    was given up may still take place, and may be repeated, since an event counts once.
     """
 
     def __init__(
         self,
         store: UserStateStore,
-        marks: ErasureRequests,
-        measure: RecordCall,
+        erasure_requests: ErasureRequests,
+        record: RecordCall,
         config: GuardConfig | None = None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """Take a store, which is closed with this, and the marks of who asked to be forgotten on this machine."""
-        self._store, self._marks, self._record, self._config = store, marks, measure, config or GuardConfig()
+        """Guard a store.
+
+        Args:
+            store: the store, which ``close`` closes.
+            erasure_requests: the users who asked on this machine to be erased.
+            record: called after every call.
+            config: deadlines and threads.
+            breaker: a circuit breaker; by default one by ``config``.
+        """
+        self._store, self._erasure_requests, self._record = store, erasure_requests, record
+        self._config = config or GuardConfig()
         self._breaker = breaker or CircuitBreaker(self._config)
         self._threads = DaemonThreads(self._config.threads, "user-states")
         self._pending = 0
 
     @property
     def open(self) -> bool:
-        """Whether the circuit is open: the store failed, and is not asked for a while."""
+        """Whether the circuit breaker is open: the store failed, and is not called for a while."""
         return self._breaker.open
 
     async def append(self, events: Sequence[Event]) -> AppendResult:
-        """Take events in; they are durable when this returns."""
+        """Store events; they are durable when this returns."""
         return await self._call("append", lambda: self._store.append(events), self._config.write_s)
 
     async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]:
-        """Return what is known of users, or give up after ``within_s``."""
+        """Return the state of each user, within ``within_s`` seconds."""
         return await self._call("read", lambda: self._store.read(user_ids), self._config.read_s, within_s)
 
     async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """State what a user follows."""
+        """Set the topics that a user follows."""
         await self._call(
             "follow", lambda: self._store.set_followed_topics(user_id, followed_topics), self._config.write_s
         )
 
     async def erase(self, user_id: Id) -> bool:
-        """Forget a user; from the first moment, and whatever becomes of the store, ``is_erased`` knows it."""
-        await asyncio.to_thread(self._marks.add, user_id)
+        """Erase a user; ``is_erased`` is true from the start, even if the store fails."""
+        await asyncio.to_thread(self._erasure_requests.add, user_id)
         return await self._call("forget", lambda: self._store.erase(user_id), self._config.write_s)
 
     def is_erased(self, user_id: Id) -> bool:
-        """Tell whether a user asked on this machine to be forgotten, without asking the store."""
-        return user_id in self._marks
+        """Return whether a user asked on this machine to be erased, without calling the store."""
+        return user_id in self._erasure_requests
 
     async def ping(self) -> None:
-        """Return where the store answers."""
+        """Return if the store answers."""
         await self._call("ping", self._store.ping, self._config.read_s)
 
     def close(self) -> None:
-        """Close the store, where it does not hang."""
+        """Close the store, unless it hangs."""
         self._threads.close()
         closing = DaemonThreads(1, "user-states-close")
-        done = closing.submit(self._store.close)
+        closed = closing.submit(self._store.close)
         closing.close()
         try:
-            done.result(self._config.write_s)
+            closed.result(self._config.write_s)
         except TimeoutError:
             return
 
-    async def _call(self, name: str, do: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
+    async def _call(self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
         start_s, failed = monotonic(), False
         try:
-            return await self._call_guarded(_TimedCall(do), deadline_s, min(within_s, _TOTAL_DEADLINES * deadline_s))
+            return await self._call_guarded(_TimedCall(call), deadline_s, min(within_s, _TOTAL_DEADLINES * deadline_s))
         except StateError:
             failed = True
             raise
@@ -206,16 +216,16 @@ class GuardedStates:
         try:
             answer = await self._await_in_time(call, deadline_s, within_s)
         except TimeoutError:
-            if hangs := call.running_s() >= deadline_s:  # somebody in a greater hurry proves nothing against the store
+            if hangs := call.running_s() >= deadline_s:  # a caller with less time proves nothing about the store
                 self._breaker.record_failure()
             given_s = deadline_s if hangs else within_s
             raise StateError(f"the store of user states gave no answer within {given_s * 1e3:.0f} ms") from None
         except DataError:
-            self._breaker.record_success()  # it was refused, so the store is there
+            self._breaker.record_success()  # the store answered, and rejected the data
             raise
         except Exception as error:
             self._breaker.record_failure()
-            # The store's own words name its place: they are for the journal, and nobody's business outside.
+            # The error names the place of the store: that is for the journal, not for clients.
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:
@@ -227,7 +237,7 @@ class GuardedStates:
         """Return the answer of a call.
 
         Raises:
-            TimeoutError: it took longer than ``deadline_s``, or than ``within_s`` with its time in the line.
+            TimeoutError: it ran longer than ``deadline_s``, or longer than ``within_s`` with its wait for a thread.
         """
         answer = asyncio.wrap_future(self._threads.submit(call))
         until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
@@ -239,19 +249,19 @@ class GuardedStates:
                 raise TimeoutError
             return answer.result()
         finally:
-            answer.cancel()  # what still waits in the line is not done for nobody
+            answer.cancel()  # a call that still waits for a thread is not made
 
 
 class _TimedCall(Generic[T]):
-    """A call that knows since when it has been under way."""
+    """A call that knows when it started."""
 
-    def __init__(self, do: Callable[[], T]) -> None:
-        self._do, self._start_s = do, float("inf")
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call, self._start_s = call, float("inf")
 
     def __call__(self) -> T:
         self._start_s = monotonic()
-        return self._do()
+        return self._call()
 
     def running_s(self) -> float:
-        """Return for how long; 0: it waits in the line."""
+        """Return for how long it has run; 0: it waits for a thread."""
         return max(0.0, monotonic() - self._start_s)

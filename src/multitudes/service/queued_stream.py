@@ -1,7 +1,8 @@
-"""A stream that never makes its writer wait: a reader of the journal that hangs must not hold a request.
+"""A stream that never blocks its writer: if the reader of the journal hangs, requests do not.
 
-A thread writes what was given to it, a little later, since to wake it for each line would cost more than the line. What
-does not fit is dropped and counted: the service goes on without its journal.
+A thread writes the queued lines a little later and many at a time, since waking it for each line would cost more than
+the line. Lines that do not fit into the queue are dropped and counted: the service goes on without its journal.
+``logging.handlers.QueueHandler`` with a ``QueueListener`` wakes and flushes for each record, so it is not used.
 """
 
 import sys
@@ -11,26 +12,26 @@ from threading import Condition, Thread
 from time import sleep
 from typing import TextIO
 
-_MAX_LINES = 10_000  # lines
+_MAX_LINES = 10_000
 _LINES_PER_WRITE = 2_500
 _BATCH_DELAY_S = 0.02
-_DRAIN_S = 1.0  # at the end
+_DRAIN_S = 1.0
 
 
 class QueuedStream:
-    """Takes lines as a stream does; any thread may write."""
+    """A text stream that queues lines for another stream. Thread-safe."""
 
-    def __init__(self, stream: TextIO, most: int = _MAX_LINES) -> None:
-        self._stream, self._most = stream, most
+    def __init__(self, stream: TextIO, max_lines: int = _MAX_LINES) -> None:
+        self._stream, self._max_lines = stream, max_lines
         self._lines, self._changed = deque[str](), Condition()
         self._writing = False
         self.lost = 0
         Thread(target=self._run, name="journal", daemon=True).start()
 
     def write(self, text: str) -> int:
-        """Take a text, to be written soon; returns at once."""
+        """Queue a text, and return at once."""
         with self._changed:
-            if len(self._lines) < self._most:
+            if len(self._lines) < self._max_lines:
                 self._lines.append(text)
                 self._changed.notify_all()
             else:
@@ -38,10 +39,10 @@ class QueuedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: nobody waits."""
+        """Do nothing: a writer never waits."""
 
     def drain(self, within_s: float = _DRAIN_S) -> bool:
-        """Wait until everything is written, but not for ever; return whether it is."""
+        """Wait until all lines are written, at most ``within_s`` seconds; return whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._writing, within_s)
 
@@ -51,13 +52,13 @@ class QueuedStream:
                 self._changed.wait_for(lambda: len(self._lines) > 0)
             sleep(_BATCH_DELAY_S)
             with self._changed:
-                some = [self._lines.popleft() for _ in range(min(_LINES_PER_WRITE, len(self._lines)))]
+                lines = [self._lines.popleft() for _ in range(min(_LINES_PER_WRITE, len(self._lines)))]
                 self._writing = True
             try:
-                self._stream.write("".join(some))
+                self._stream.write("".join(lines))
                 self._stream.flush()
-            except (OSError, ValueError):  # nobody reads any more
-                self.lost += len(some)
+            except (OSError, ValueError):  # the reader is gone
+                self.lost += len(lines)
             with self._changed:
                 self._writing = False
                 self._changed.notify_all()
@@ -65,5 +66,5 @@ class QueuedStream:
 
 @cache
 def stderr_stream() -> QueuedStream:
-    """Return the one outlet of this process to its standard error."""
+    """Return the one queued stream of this process to its standard error."""
     return QueuedStream(sys.stderr)
