@@ -44,7 +44,7 @@ def test_ids_of_a_csv_are_what_those_of_the_data_are(tmp_path: Path):
 def test_integers_elsewhere_are_not_taken_for_text(tmp_path: Path):
     pl.DataFrame({"item_id": [7, 7, None]}).write_parquet(tmp_path / "ids.parquet")
     assert read_item_ids(tmp_path / "ids.parquet", pl.Int64())["item_id"].to_list() == [7]
-    with pytest.raises(DataError, match="is integers; the ids of this release are text"):
+    with pytest.raises(DataError, match="is integers; expected text, as in this release"):
         read_item_ids(tmp_path / "ids.parquet", pl.String())
 
 

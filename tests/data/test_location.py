@@ -50,7 +50,7 @@ def test_a_path_stays_one(given):
 
 
 def test_an_address_that_arrow_cannot_read_is_refused_without_its_key():
-    with pytest.raises(UsageError, match=r"^s3://shop/a day: no address") as refused:
+    with pytest.raises(UsageError, match=r"^s3://shop/a day: a URL that cannot be read") as refused:
         parse_location("s3://KEY:SECRET@shop/a day")
     assert "SECRET" not in str(refused.value)
 
@@ -101,10 +101,10 @@ def test_the_engine_reads_a_copy_and_names_the_address(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("s3://", r"^s3://: names no bucket"),
-        ("s3://KEY:SECRET@/day", r"^s3://: names no bucket"),
+        ("s3://", r"^s3://: has no bucket"),
+        ("s3://KEY:SECRET@/day", r"^s3://: has no bucket"),
         ("s3://shop/a day", r"' ' in a name is written %20"),
-        ("s3://shop/day#1", r"^s3://shop/day: no address that can be read: '#' in a name is written %23"),
+        ("s3://shop/day#1", r"^s3://shop/day: a URL that cannot be read: '#' in a name is written %23"),
     ],
 )
 def test_an_address_that_would_be_read_as_another_is_refused(given, said):

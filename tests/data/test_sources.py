@@ -172,7 +172,7 @@ def test_a_log_that_is_not_there_or_of_other_ids_is_refused(tmp_path, what):
     strings = put(tmp_path / "text", text.with_columns(pl.col("user_id").cast(pl.String)))
     for path, error, message in (
         (tmp_path / "none", UsageError, "no such table"),
-        (tmp_path / "empty", DataError, "no Parquet part"),
+        (tmp_path / "empty", DataError, "no Parquet file"),
         (strings, DataError, "string in text"),
         (data / "items.parquet", DataError, "is missing"),
     ):

@@ -17,7 +17,7 @@ def test_a_fitting_java_is_taken():
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        (None, "there is no java"),
+        (None, "java was not found"),
         (GOOD.replace("17.0.21", "11.0.2"), "this is Java 11"),
         ("java.base@17.0.21\n", "lacks"),
         ("", "this is Java 0"),

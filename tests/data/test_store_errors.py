@@ -34,9 +34,9 @@ class Deaf(fs.FileSystemHandler):  # type: ignore[misc]
             "When listing objects under key 'curl' in bucket 'b': AWS Error INVALID_ACCESS_KEY_ID during ListObjectsV2"
             " operation: The key does not exist. (Request ID: x)",
             UnavailableError,
-            r"refuses who asks \(The key does not exist\)",
+            r"rejects the credentials \(The key does not exist\)",
         ),
-        ("google::cloud::Status(PERMISSION_DENIED: no)", UnavailableError, "refuses who asks"),
+        ("google::cloud::Status(PERMISSION_DENIED: no)", UnavailableError, "rejects the credentials"),
         ("google::cloud::Status(UNAVAILABLE: Retry policy exhausted)", UnavailableError, "does not answer"),
         ("AWS Error NO_SUCH_BUCKET during ListObjectsV2 operation: x", UsageError, "no such bucket"),
         ("something else", UnavailableError, "cannot be read: something else"),

@@ -175,7 +175,7 @@ def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, pa
 
 def test_a_file_in_place_of_the_folder_is_called_a_file(tmp_path):
     (tmp_path / "events.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
-    with pytest.raises(UsageError, match=r"events\.csv: a file, and expected is the folder that holds it"):
+    with pytest.raises(UsageError, match=r"events\.csv: expected the folder of the tables, got a file"):
         tables.find_tables(tmp_path / "events.csv")
 
 
@@ -184,5 +184,5 @@ def test_a_part_of_another_format_is_refused_and_not_left_out(tmp_path, look):
     (tmp_path / "events").mkdir()
     (tmp_path / "events" / "part-0.parquet").touch()
     (tmp_path / "events" / "part-1.csv").touch()
-    with pytest.raises(DataError, match=r"events: part-1\.csv is no Parquet"):
+    with pytest.raises(DataError, match=r"events: part-1\.csv is not Parquet"):
         look(tmp_path)

@@ -112,7 +112,7 @@ def refusal(capsys, *arguments):
     [
         ("s3://no-such/shop", 2, "s3://no-such/shop: no such bucket"),
         ("s3://shop/nothing", 2, "s3://shop/nothing: no such folder"),
-        ("s3://shop/few/events.parquet", 2, "a file, and expected is the folder that holds it"),
+        ("s3://shop/few/events.parquet", 2, "expected the folder of the tables, got a file"),
         ("s3://shop/few?endpoint=1", 2, "Unexpected query parameter in S3 URI: 'endpoint'"),
         ("ftp://shop/few", 2, "expected one of s3://, gs://, abfs://, hdfs:// and file:///"),
         ("hdfs://127.0.0.1:1/few", 5, "hdfs:// is read by Hadoop's own library"),

@@ -1,1 +1,1 @@
-"""Tables in: reading, checking, splitting, numbering; the planted world."""
+"""Data sets: read, check, split and number tables; generate data with known tastes."""

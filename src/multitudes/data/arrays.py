@@ -1,8 +1,7 @@
-"""From query results to files, batch by batch: memory stays flat however many events there are.
+"""Array files: query results written batch by batch, and lists of different lengths as offsets and values.
 
-The files are written as streams, not as memory maps: a full disk is then an error, not a crash of the process.
-
-Lists of numbers, one a row, as offsets and values.
+Memory does not grow with the number of rows. The files are written as streams and not as memory maps, so that a full
+disk is an error and not a crash of the process.
 """
 
 import io
@@ -20,34 +19,40 @@ from numpy.typing import NDArray
 from multitudes.data.engine import Engine
 from multitudes.errors import ArtefactError
 
-BATCH_ROWS = 262_144  # per batch
+BATCH_ROWS = 262_144
 
 
 def write_columns(
     folder: Path, dtypes: Mapping[str, type[np.generic]], rows: int, chunks: Iterable[Mapping[str, NDArray[Any]]]
 ) -> None:
-    """Write columns, which come part by part, as ``<column>.npy`` of their dtypes, ``rows`` rows in all.
+    """Write columns chunk by chunk as ``<column>.npy``.
+
+    Args:
+        folder: an existing folder.
+        dtypes: the columns and their types.
+        rows: the number of rows of all chunks together.
+        chunks: the columns of some rows each.
 
     Raises:
-        ArtefactError: rows got lost on the way.
+        ArtefactError: the chunks have another number of rows.
     """
     written = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in dtypes}
         for name, dtype in dtypes.items():
             _write_header(files[name], dtype, (rows,))
-        for part in chunks:
+        for chunk in chunks:
             for name, dtype in dtypes.items():
-                files[name].write(part[name].astype(dtype, copy=False).tobytes())
-            written += len(part[next(iter(dtypes))])
-    if written != rows:  # shards that vanished between their writing and their reading
+                files[name].write(chunk[name].astype(dtype, copy=False).tobytes())
+            written += len(chunk[next(iter(dtypes))])
+    if written != rows:  # such as shards that were deleted before they were read
         raise ArtefactError(f"{folder}: {written:,} of {rows:,} rows came back from the engine; run the command again")
 
 
 def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield columns that were written, so many rows at a time, from the first on.
+    """Yield written columns from the first row on, in chunks of ``counts`` rows.
 
-    They are read, not mapped: of a map the system counts as ours whatever it keeps in memory.
+    They are read and not mapped: a map would count as memory of this process as long as the system caches it.
     """
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("rb")) for name in names}
@@ -57,9 +62,9 @@ def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> I
 
 
 def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -> None:
-    """Write the one column of ``sql``, lists of ``width`` numbers, as a matrix (rows + 1, width).
+    """Write the single column of ``sql``, lists of ``width`` numbers, as a matrix (rows + 1, width).
 
-    Row 0 is zero, and so is that of a null.
+    Row 0 is zero, and so is the row of a null.
     """
     with file.open("wb") as out:
         _write_header(out, np.float32, (rows + 1, width))
@@ -67,15 +72,15 @@ def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -
         for batch in engine.batches(sql, BATCH_ROWS // max(1, width // 8)):
             vectors = batch.column(0)
             matrix = np.zeros((len(vectors), width), dtype=np.float32)
-            known = vectors.is_valid().to_numpy(zero_copy_only=False)
-            matrix[known] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+            is_known = vectors.is_valid().to_numpy(zero_copy_only=False)
+            matrix[is_known] = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
             out.write(matrix.tobytes())
 
 
 def write_ragged(
     engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Write what ``sql`` selects, (row, value) ordered by row, as offsets and values of ``rows`` rows; return both."""
+    """Write the pairs (row, value) of ``sql``, ordered by row, as offsets (rows + 1) and values; return both."""
     pairs = engine.frame(sql)
     offset, values = row_offsets(pairs["row"].to_numpy(), rows), pairs["value"].to_numpy().astype(np.int32)
     write_array(offset_file, offset)
@@ -84,22 +89,22 @@ def write_ragged(
 
 
 def row_offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
-    """Return where each of ``rows`` rows begins, given the row of each value in ascending order (rows + 1)."""
+    """Return the index at which each row begins (rows + 1), given the row of each value in ascending order."""
     count = np.bincount(row.astype(np.int64), minlength=rows)
     return np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
 
 
 def write_array(file: Path, array: NDArray[Any]) -> None:
-    """Write an array that is in memory."""
+    """Write an array."""
     with file.open("wb") as out:
         _write_header(out, array.dtype, array.shape)
-        out.write(np.ascontiguousarray(array).tobytes())  # NumPy's own writer does not say that a disk is full
+        out.write(np.ascontiguousarray(array).tobytes())  # NumPy's own writer does not report a full disk
 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:
-    """Write a table as Parquet, through memory: a full disk is then told as one.
+    """Write a table as Parquet, by way of memory, so that a full disk is reported as such.
 
-    Equal tables become equal bytes, however many pieces the engine gave them in: a row group follows the pieces.
+    Equal tables give equal bytes, however many chunks they have: the chunks would decide the row groups.
     """
     content = io.BytesIO()
     table.rechunk().write_parquet(content)
@@ -113,7 +118,7 @@ def _write_header(out: BinaryIO, dtype: np.dtype[Any] | type[np.generic], shape:
 
 
 def read_header(file: BinaryIO) -> np.dtype[Any]:
-    """Read up to where the values of an array begin, and return their type."""
+    """Read the header of an array file, after which its values begin, and return their type."""
     np.lib.format.read_magic(file)
     dtype: np.dtype[Any] = np.lib.format.read_array_header_1_0(file)[2]
     return dtype
@@ -121,7 +126,13 @@ def read_header(file: BinaryIO) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class RaggedArray:
-    """Row ``r`` has ``value[offset[r] : offset[r + 1]]``; values are from 0, below ``width``."""
+    """Lists of different lengths: row ``r`` is ``value[offset[r] : offset[r + 1]]``.
+
+    Attributes:
+        offset: the index of each row's first value, and the number of values (rows + 1).
+        value: the values of all rows, from 0 to ``width`` - 1.
+        width: a bound of the values.
+    """
 
     offset: NDArray[np.int64]
     value: NDArray[np.int32]
@@ -133,18 +144,18 @@ class RaggedArray:
 
     @cached_property
     def count(self) -> NDArray[np.int64]:
-        """How many values each row has."""
+        """The number of values of each row (rows)."""
         return np.diff(self.offset)
 
     def gather(self, row_N: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the values of some rows, one row after the other, each with its position in ``row_N``."""
-        place_V, value_V = expand_ranges(self.offset[row_N], self.offset[row_N + 1])
-        return place_V, self.value[value_V]
+        """Return the values of the rows ``row_N``: for each value the index of its row in ``row_N``, and the value."""
+        index_V, position_V = expand_ranges(self.offset[row_N], self.offset[row_N + 1])
+        return index_V, self.value[position_V]
 
 
 def expand_ranges(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the row and the value of every whole number in the half-open ranges [low, high), range by range."""
+    """Return the integers in half-open ranges [low, high): for each the index of its range, and the integer."""
     count_B = high_B - low_B
     row_T = np.repeat(np.arange(len(low_B)), count_B)
-    begins_B = np.cumsum(count_B) - count_B
-    return row_T, np.arange(len(row_T)) - begins_B[row_T] + low_B[row_T]
+    start_B = np.cumsum(count_B) - count_B
+    return row_T, np.arange(len(row_T)) - start_B[row_T] + low_B[row_T]

@@ -1,4 +1,4 @@
-"""DuckDB as the engine on one machine: bounded memory, a spill folder, and errors that a person can act on."""
+"""DuckDB as the engine on one machine: memory is limited, and tables beyond the limit are spilled to the disk."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -20,17 +20,22 @@ from multitudes.data.table_files import list_shards
 from multitudes.errors import DataError, MissingError, UsageError, is_disk_full
 from multitudes.progress import Progress, silent
 
-# A sum is finite only if every number is. An empty list is no embedding.
+# A sum is finite only if every number is. The sum of an empty list is null.
 _FUNCTIONS = """
     CREATE MACRO all_finite(numbers) AS
     isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers);
     CREATE MACRO hash_of_three(a, b, c) AS hash(a, b, c)"""
 
-_NO_SPILL = "failed to offload"  # it spills to nine tenths of what the disk has free, and no further
+_NO_SPILL = "failed to offload"  # DuckDB spills until nine tenths of the free disk space are used
 
 
 class Advice(NamedTuple):
-    """What to do where memory or disk is too small, which depends on who asks."""
+    """What to do if memory or disk space runs out, which differs between commands.
+
+    Attributes:
+        memory: the end of a sentence about memory.
+        disk: the end of a sentence about disk space.
+    """
 
     memory: str
     disk: str
@@ -43,27 +48,27 @@ PREPARE_ADVICE = Advice("raise it under [prepare]", "free some, or choose anothe
 def open_engine(
     scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARE_ADVICE
 ) -> Iterator["DuckDBEngine"]:
-    """Yield an engine whose tables live in memory and, beyond the limit, in the folder ``scratch``.
+    """Yield an engine whose tables are in memory and, beyond the limit, in the folder ``scratch``.
 
     Args:
-        scratch: an existing folder; the caller removes it.
+        scratch: an existing folder; the caller deletes it.
         memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
-        threads: number of threads; 0 takes every core.
-        advice: the end of the sentence that says what ran out.
+        threads: number of threads; 0: one for each core.
+        advice: ends the error about memory or disk space.
 
     Raises:
         MissingError: memory or disk space ran out.
-        UsageError: the engine refuses a setting.
+        UsageError: the engine rejects a setting.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
         "temp_directory": str(scratch / "spill"),
-        "preserve_insertion_order": True,  # the order of rows in a file decides between events of one moment
-        "autoinstall_known_extensions": False,  # reading tables never asks the network
+        "preserve_insertion_order": True,  # the order of rows in a file decides between events of one time
+        "autoinstall_known_extensions": False,  # reading tables must not use the network
     }
     if threads:
         settings["threads"] = threads
-    if memory_limit.strip().startswith("-"):  # which the engine would take for no limit
+    if memory_limit.strip().startswith("-"):  # for the engine, that means no limit
         raise UsageError(f"memory_limit = '{memory_limit}'; expected a size, such as '4GB'")
     try:
         connection = duckdb.connect(":memory:", config=settings)
@@ -77,7 +82,7 @@ def open_engine(
             raise
         raise explained from error
     except RuntimeError as error:
-        # What the engine makes of Ctrl-C while a query runs.
+        # This is how the engine reports Ctrl-C during a query.
         if "interrupted" in str(error):
             raise KeyboardInterrupt from None
         raise
@@ -87,7 +92,15 @@ def open_engine(
 
 @contextmanager
 def translate_read_errors(file: Location, copies: Mapping[str, Path] | None = None) -> Iterator[None]:
-    """Turn what the engine says about an unreadable ``file`` into one line that names it, and not its copy."""
+    """Turn DuckDB's errors about an unreadable ``file`` into a ``DataError`` of one line.
+
+    Args:
+        file: named in the error.
+        copies: local copies by URL; the error has the URL in place of its copy.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -95,23 +108,23 @@ def translate_read_errors(file: Location, copies: Mapping[str, Path] | None = No
     except duckdb.Error as error:
         if is_disk_full(error):
             raise
-        said = first_line(error)
-        for address, copy in (copies or {}).items():
-            said = said.replace(str(copy), address)
-        raise DataError(f"{file}: cannot be read: {said}") from None
+        reason = first_line(error)
+        for url, copy in (copies or {}).items():
+            reason = reason.replace(str(copy), url)
+        raise DataError(f"{file}: cannot be read: {reason}") from None
 
 
 class DuckDBEngine:
-    """The engine on one machine; the methods are those of ``Engine``."""
+    """The engine on one machine; implements ``Engine``."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._connection, self._scratch = connection, scratch
-        self._relation_types: dict[str, str] = {}  # of what has a name: a table or a view
-        self._copies: dict[str, Path] = {}  # of what lies at an address
+        self._relation_types: dict[str, str] = {}  # by name: TABLE or VIEW
+        self._copies: dict[str, Path] = {}  # local copies by URL
         connection.execute(_FUNCTIONS)
 
     def fetch(self, file: Location, progress: Progress = silent) -> Path:
-        """Fetch what lies at an address into the scratch folder."""
+        """Copy a remote file into the scratch folder."""
         if isinstance(file, Path):
             return file
         if str(file) not in self._copies:
@@ -120,11 +133,11 @@ class DuckDBEngine:
         return self._copies[str(file)]
 
     def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
-        """Run any statement of DuckDB's; who uses it runs on no other engine."""
+        """Run any DuckDB statement; a caller of this works with DuckDB only."""
         return self._connection.execute(sql)
 
     def create_table(self, name: str, sql: str) -> None:
-        """Keep what ``sql`` selects as a table."""
+        """Store the result of ``sql`` as a table."""
         self._connection.execute(f"CREATE TABLE making AS {sql}")
         if name in self._relation_types:
             self.drop(name)
@@ -132,14 +145,14 @@ class DuckDBEngine:
         self._relation_types[name] = "TABLE"
 
     def load(self, name: str, sql: str, file: Location) -> None:
-        """Give ``sql`` a name; Parquet stays where it lies, since its columns are smaller and read one by one."""
+        """Give ``sql`` a name; Parquet is not copied, since its columns are compressed and read one by one."""
         if file.is_dir() or file.suffix == ".parquet":
             self.create_view(name, sql)
         else:
             self.create_table(name, sql)
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
-        """Keep a frame as a table."""
+        """Store a frame as a table."""
         self._connection.register("putting", frame.to_arrow())
         self.create_table(name, "SELECT * FROM putting")
         self._connection.unregister("putting")
@@ -150,40 +163,40 @@ class DuckDBEngine:
         self._relation_types[name] = "VIEW"
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Give ``sql`` a name: on one machine every row is in one place."""
+        """Create a view; on one machine all rows are on one node."""
         del column
         self.create_view(name, sql)
 
     def drop(self, *names: str) -> None:
-        """Forget tables and views."""
+        """Delete tables and views."""
         for name in names:
             self._connection.execute(f"DROP {self._relation_types.pop(name)} {name}")
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return what ``sql`` selects."""
+        """Return the rows of a result."""
         return self._connection.execute(sql).fetchall()
 
     def frame(self, sql: str) -> pl.DataFrame:
-        """Return what ``sql`` selects as a Polars frame."""
+        """Return a result as a Polars frame."""
         result: pl.DataFrame = self._connection.sql(sql).pl()
         return result
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield what ``sql`` selects, batch by batch."""
+        """Yield a result batch by batch."""
         del extent
         yield from self._connection.sql(sql).to_arrow_reader(rows)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the value; the literal is a decimal, which the engine counts with exactly."""
+        """Return the quantile; ``share`` is written as a decimal, with which the engine computes exactly."""
         return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
-        """Return whether the column never falls: rows come in their order, so this is one reading of it."""
+        """Return whether the column never decreases; rows come in their order, so it is read once."""
         above = f"SELECT {column}, lag({column}) OVER () AS above FROM {relation} WHERE {where}"
         return bool(self.rows(f"SELECT coalesce(bool_and({column} >= above), true) FROM ({above})")[0][0])
 
     def file_relation(self, name: str, file: Location) -> str:
-        """Return the SQL relation that reads ``file``, every row of it before a type is inferred."""
+        """Return the relation; CSV and JSON are read completely before a type is inferred."""
         file = self.fetch(file)
         if file.is_dir():
             return f"read_parquet([{_shard_list(file)}], union_by_name = true)"
@@ -199,19 +212,19 @@ class DuckDBEngine:
         return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
 
     def _csv(self, name: str, path: str) -> str:
-        plain = f"read_csv({path}, header = true, sample_size = -1"
-        present = self.column_types(plain + ")")
-        # Ids as text: '007' is not 7. Lists as text: their notation is ours to read.
+        untyped = f"read_csv({path}, header = true, sample_size = -1"
+        present = self.column_types(untyped + ")")
+        # Ids as text: '007' is not 7. Lists as text: `canonical_columns` parses them.
         text = [
             c
             for c, role in COLUMN_ROLES[name].items()
             if role in {"id", "key", "text", "texts", "vector"} and c in present
         ]
         as_text = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in text)
-        return f"{plain}, types = {{{as_text}}})" if as_text else plain + ")"
+        return f"{untyped}, types = {{{as_text}}})" if as_text else untyped + ")"
 
     def file_row_sql(self, name: str, file: Location) -> str:
-        """Return the SQL; Parquet knows the rows of a file, so that its parts can be read at once."""
+        """Return the expression; Parquet has row numbers of its own, so that its shards can be read in parallel."""
         file = self.fetch(file)
         relation = self.file_relation(name, file)
         if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(
@@ -225,7 +238,7 @@ class DuckDBEngine:
         return f"{before[:-1]}[CAST(file_index AS BIGINT) + 1] + file_row_number + 1"
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix: every file is read as it is."""
+        """Return the suffix of the file, which is not converted."""
         return file.suffix
 
     def column_types(self, relation: str) -> dict[str, str]:
@@ -234,7 +247,7 @@ class DuckDBEngine:
         return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
-        """Turn what the engine says about an unreadable ``file`` into one line."""
+        """Turn errors about an unreadable ``file`` into one line."""
         return translate_read_errors(file, self._copies)
 
 
@@ -243,7 +256,7 @@ def _shard_list(folder: Path) -> str:
 
 
 def _explain(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
-    """Return what the engine's error means to a person; None where it is a defect of ours."""
+    """Return the error that says what to do; None if DuckDB's error is a defect of multitudes."""
     if is_disk_full(error) or _NO_SPILL in str(error):
         return MissingError(f"no space left on the disk; {advice.disk}")
     if isinstance(error, duckdb.OutOfMemoryException):

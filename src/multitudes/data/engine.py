@@ -1,8 +1,8 @@
-"""What this room asks of an engine: one SQL, in DuckDB's dialect, whoever runs it.
+"""What this room asks of an SQL engine; the SQL is in DuckDB's dialect.
 
-The SQL of this room keeps to what both engines have (no row is changed in place, no order is left to the engine), and
-what has no common form is one of the few functions that ``spark_sql`` renders. Two engines run it: DuckDB on one
-machine (``duck``), and Spark on a cluster (``spark``).
+It uses only what both engines have: rows are not updated, and every order is explicit. The few functions without a
+common form are translated by ``spark_sql``. The engines are DuckDB on one machine (``duck``) and Spark on a cluster
+(``spark``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from multitudes.progress import Progress, silent
 
 
 class Extent(NamedTuple):
-    """How far an ordered result reaches, known before it is made.
+    """The size of an ordered result, known before the query runs.
 
     Attributes:
-        rows: how many there are, about.
-        numbers: what orders them first is a whole number from 0 on and below this, about evenly spread.
+        rows: the approximate number of rows.
+        n_keys: the first sort key is an integer from 0 to ``n_keys`` - 1, with about as many rows for each.
     """
 
     rows: int
@@ -29,77 +29,93 @@ class Extent(NamedTuple):
 
 
 class Engine(Protocol):
-    """Named tables, made of SQL and read by SQL."""
+    """Holds named tables that are created and read by SQL."""
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
-        """Fetch ``file``, once, unless it is read where it lies; return where its bytes are."""
+        """Copy a remote ``file`` once, unless the engine reads it where it is.
+
+        Args:
+            file: the file of a table, or the folder of its shards.
+            progress: called with the MiB that have been fetched.
+
+        Returns:
+            Where the engine reads it.
+
+        Raises:
+            DataError: the file was changed while it was fetched.
+            MissingError: there is not enough disk space.
+            UnavailableError: the store does not answer.
+        """
         ...
 
     def create_table(self, name: str, sql: str) -> None:
-        """Keep what ``sql`` selects as the table ``name``; one of that name is replaced, and may be read for it."""
+        """Store the result of ``sql`` as the table ``name``; it may read the table ``name`` that it replaces."""
         ...
 
     def load(self, name: str, sql: str, file: Location) -> None:
-        """Give what ``sql`` selects of ``file`` a name; kept as a table unless it is as quick to read each time."""
+        """Give a name to ``sql``, which selects from ``file``; stored only if that is faster than reading it again."""
         ...
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
-        """Keep ``frame`` as the table ``name``."""
+        """Store ``frame`` as the table ``name``."""
         ...
 
     def create_view(self, name: str, sql: str) -> None:
-        """Give ``sql`` a name; it is read anew by each query."""
+        """Give a name to ``sql``, which runs again in each query that uses it."""
         ...
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Give ``sql`` a name, as ``create_view`` does; rows of one value of ``column`` are then found in one place."""
+        """Create a view whose rows with equal values of ``column`` are on one node."""
         ...
 
     def drop(self, *names: str) -> None:
-        """Forget tables and views, and take back what they hold."""
+        """Delete tables and views, and free their space."""
         ...
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return what ``sql`` selects, which is little."""
+        """Return the rows of a small result."""
         ...
 
     def frame(self, sql: str) -> pl.DataFrame:
-        """Return what ``sql`` selects as a Polars frame; for results that fit in memory."""
+        """Return a result that fits in memory as a Polars frame."""
         ...
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield what ``sql`` selects in its order, about ``rows`` at a time; for results of any size.
+        """Yield a result of any size in its order.
 
-        With the ``extent`` an engine need not look at the rows before it can part them.
+        Args:
+            sql: the query.
+            rows: the approximate number of rows of a batch.
+            extent: the size of the result; with it, an engine can partition the rows without reading them first.
         """
         ...
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the smallest value of a column at or below which are at least ``share`` of its values, exactly."""
+        """Return the smallest value of a column such that at least ``share`` of the values are at most that; exact."""
         ...
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
-        """Return whether a column never falls from row to row; False also where that is not cheap to say."""
+        """Return whether a column never decreases from row to row; False if that is expensive to find out."""
         ...
 
     def file_relation(self, name: str, file: Location) -> str:
-        """Return the relation that reads ``file``, the table ``name``, as it is."""
+        """Return the SQL relation that reads ``file``, which holds the table ``name``, without conversions."""
         ...
 
     def file_row_sql(self, name: str, file: Location) -> str:
-        """Return the SQL of a row's number in the relation that ``file_relation`` gives for ``file``, from 1."""
+        """Return the SQL expression for the row number, from 1, in ``file_relation(name, file)``."""
         ...
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix of the format that ``file_relation`` reads; an engine may have converted it to Parquet."""
+        """Return the suffix of the format that ``file_relation`` reads; the engine may convert a file to Parquet."""
         ...
 
     def column_types(self, relation: str) -> Mapping[str, str]:
-        """Return the columns of a relation with their types in DuckDB's words, without ``file_row``."""
+        """Return the columns of a relation, except ``file_row``, with DuckDB's names of their types."""
         ...
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
-        """Turn what the engine says about an unreadable ``file`` into a ``DataError`` of one line that names it."""
+        """Turn the engine's errors about an unreadable ``file`` into a ``DataError`` of one line that names it."""
         ...
 
 
@@ -124,11 +140,11 @@ def string_literal(text: str) -> str:
 
 
 def double_literal(number: float) -> str:
-    """Return ``number`` as an SQL double: without an exponent it is a decimal, which each engine rounds its own way."""
+    """Return ``number`` as an SQL double; without an exponent it is a decimal, which engines round their own way."""
     text = repr(float(number))
     return text if "e" in text else f"{text}e0"
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an engine's message: the rest is a listing or advice about the engine."""
+    """Return the first line of an engine's message; the rest is a listing, or advice about the engine."""
     return str(error).strip().splitlines()[0].rstrip(" .")

@@ -1,14 +1,13 @@
-"""Numbers in place of names: the SQL that gives a user's events in their final order, and the numbers themselves.
+"""The event arrays, written in three passes over all users: ordered, split, and with the numbers of items.
+
+The engine orders the events once. What depends on all events (the cuts of the split ``time``, and which items have
+enough training events) is known after a pass, so the next pass reads the arrays again. Memory is that of one chunk of
+users. In the engine, names get numbers:
 
 ============= ======================================================================================================
 action_number action, number (from 1, by name)
 item_number   item_id, number (from 1, by id): items with enough training events
 ============= ======================================================================================================
-
-The event arrays, in three passes over whole users: in order, parted, and numbered; each in the memory of one part.
-
-The engine orders the events once. What hangs on all of them, where ``time`` parts them and which items have enough
-training events, is known after a pass, so the next one reads again what the one before it wrote.
 
 Legend: E events · U users · I items.
 """
@@ -29,90 +28,16 @@ from multitudes.data.user_batches import Columns, UserEvents, iter_user_batches
 from multitudes.errors import DataError
 
 TieOrder = Literal["file", "shuffle"]
-MAX_ACTIONS, MAX_ITEMS = 255, 2**31 - 1  # what the arrays' types hold
-
-
-def number_actions(engine: Engine) -> list[str]:
-    """Build ``action_number`` and return the actions in the order of their numbers.
-
-    Raises:
-        DataError: there are more than the arrays can number.
-    """
-    engine.create_table("action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM acted")
-    found: list[str] = engine.frame("SELECT action FROM action_number ORDER BY number")["action"].to_list()
-    if len(found) > MAX_ACTIONS:
-        raise DataError(f"column 'action' has {len(found):,} distinct values; expected at most {MAX_ACTIONS}")
-    return found
-
-
-def ordered_events_sql(
-    ties: TieOrder, seed: int, positive_actions: Mapping[str, float], min_rating: float | None
-) -> str:
-    """Return the SQL of the events in a total order: by user and time, then by the rule for ties, then by file row.
-
-    Its columns are number (of the user), time, item (among all items; 0 = unknown), action, weight as a positive
-    example (0 = it is none), valid, source (topic; 0 = none) and after (the follows are known).
-    """
-    tie = f"md5_number_lower('{seed}:' || file_row), " if ties == "shuffle" else ""
-    return f"""
-        SELECT member.number AS number, event.time AS time, event.item AS item, action_number.number AS action,
-               {_weight_sql(positive_actions, min_rating)} AS weight, valid, coalesce(topic.number, 0) AS source,
-               coalesce(event.time > known_from.time, true) AS after
-        FROM event JOIN (SELECT user_id, number FROM member) AS member USING (user_id)
-        JOIN action_number USING (action)
-        LEFT JOIN topic ON topic.topic = event.source
-        LEFT JOIN known_from USING (user_id)
-        ORDER BY member.number, event.time, {tie}file_row"""
-
-
-def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: int) -> NDArray[np.int32]:
-    """Build ``item_number`` and return the number of each of all items; 0 = it has none, as has the unknown item 0.
-
-    Args:
-        engine: that has ``known_item``.
-        trained_I: how many training events each of them has; that of item 0 is not asked for.
-        min_item_count: how many are enough.
-
-    Raises:
-        DataError: no item has enough, or more than the arrays can number.
-    """
-    kept_I = trained_I >= min_item_count
-    kept_I[0] = False
-    kept = int(kept_I.sum())
-    if not 0 < kept <= MAX_ITEMS:
-        raise DataError(
-            f"{kept:,} items have at least min_item_count = {min_item_count} training events; expected between 1 and"
-            f" {MAX_ITEMS:,}. Check that item ids agree between events and items"
-        )
-    number_I = np.where(kept_I, np.cumsum(kept_I), 0)
-    engine.insert_frame("kept_item", pl.DataFrame({"item": np.flatnonzero(kept_I), "number": number_I[kept_I]}))
-    engine.create_table("item_number", "SELECT item_id, number FROM known_item JOIN kept_item USING (item)")
-    engine.drop("kept_item")
-    return number_I.astype(np.int32)
-
-
-def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None) -> str:
-    never = "negative OR flagged OR NOT known"
-    if min_rating is not None:
-        never += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
-    weight = "1"
-    if positive_actions:
-        cases = " ".join(
-            f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
-        )
-        weight = f"CASE action {cases} ELSE 0 END"
-    return f"CAST(CASE WHEN {never} THEN 0 ELSE {weight} END AS FLOAT)"
-
-
+MAX_ACTIONS, MAX_ITEMS = 255, 2**31 - 1  # the largest numbers that the arrays hold
 _ORDERED_COLUMNS = ("item", "time", "action", "weight", "valid", "past", "first", "source", "after_follows")
 
 
 class TrainingEvents(NamedTuple):
-    """What the training events are.
+    """A summary of the training events.
 
     Attributes:
-        events_I: how many there are of each of all items; 0 = those of unknown items.
-        last: time of the last; None without any.
+        events_I: the number of training events of each item; entry 0 is that of unknown items.
+        last_time: the time of the last one; None if there is none.
     """
 
     events_I: NDArray[np.int64]
@@ -120,19 +45,22 @@ class TrainingEvents(NamedTuple):
 
 
 class EventArrays:
-    """The arrays in a folder that is being made; of ``users`` users."""
+    """Writes the arrays of all events into a folder."""
 
     def __init__(self, folder: Path, users: int) -> None:
+        """Write into ``folder`` the events of ``users`` users, some of whom may have none."""
         self._folder = folder
         self._events_U = np.zeros(users, dtype=np.int64)
 
     def write_ordered(self, engine: Engine, sql: str) -> None:
-        """Write what each event is by itself and among its user's; ``sql`` is that of ``numbering.ordered``.
+        """Write all arrays but ``event_split``; until ``write_items``, ``event_item`` has the numbers among all items.
 
-        ``event_item`` holds the numbers among all items meanwhile.
+        Args:
+            engine: has ``active``.
+            sql: see ``ordered_events_sql``.
 
         Raises:
-            ArtefactError: rows got lost on the way.
+            ArtefactError: the engine returned fewer rows than it has.
         """
         rows = int(query_value(engine, "SELECT coalesce(sum(events), 0) FROM active"))
         write_columns(self._folder, _dtypes(*_ORDERED_COLUMNS), rows, self._ordered_columns(engine, sql, rows))
@@ -145,10 +73,10 @@ class EventArrays:
             yield users.time_E
 
     def write_splits(self, split: SplitFunction, items: int) -> TrainingEvents:
-        """Write ``event_split``, and return what the training events are; ``items`` is the number of all items."""
+        """Write ``event_split``, and return a summary of the training events; ``items`` is the number of all items."""
         events_I, last = np.zeros(items + 1, dtype=np.int64), None
 
-        def parted() -> Iterator[Columns]:
+        def split_columns() -> Iterator[Columns]:
             nonlocal last
             for users, columns in self.read("item"):
                 split_E = split(users)
@@ -158,11 +86,11 @@ class EventArrays:
                     last = max(int(users.time_E[train_E].max()), users.time_E.min() if last is None else last)
                 yield {"event_split": split_E}
 
-        write_columns(self._folder, _dtypes("split"), int(self._events_U.sum()), parted())
+        write_columns(self._folder, _dtypes("split"), int(self._events_U.sum()), split_columns())
         return TrainingEvents(events_I, last)
 
     def write_items(self, number_I: NDArray[np.int32]) -> Iterator[tuple[UserEvents, Columns]]:
-        """Write the final ``event_item``, and yield all columns as it is written, with ``known`` and ``tied``."""
+        """Write the final ``event_item``, and yield the columns of each chunk, with ``known`` and ``tied``."""
         with (self._folder / "event_item.npy").open("r+b") as file:
             read_header(file)
             for users, columns in self.read("item", "weight", "valid", "split", "source", "after_follows"):
@@ -172,18 +100,18 @@ class EventArrays:
                 yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.is_tied}
 
     def read(self, *names: str) -> Iterator[tuple[UserEvents, Columns]]:
-        """Yield the events of some users at a time, with the columns of these names."""
-        parts = list(self._user_chunks())
-        counts = [int(self._events_U[part].sum()) for part in parts]
+        """Yield the events of a chunk of users at a time, with the given columns."""
+        chunks = list(self._user_chunks())
+        counts = [int(self._events_U[chunk].sum()) for chunk in chunks]
         files = ["event_time", *(f"event_{name}" for name in names)]
-        for part, columns in zip(parts, read_columns(self._folder, files, counts), strict=True):
-            active = np.flatnonzero(self._events_U[part])
-            events_U = self._events_U[part][active]
+        for chunk, columns in zip(chunks, read_columns(self._folder, files, counts), strict=True):
+            active = np.flatnonzero(self._events_U[chunk])
+            events_U = self._events_U[chunk][active]
             if len(active):
-                yield UserEvents(active + part.start, events_U, columns["event_time"]), columns
+                yield UserEvents(active + chunk.start, events_U, columns["event_time"]), columns
 
     def _user_chunks(self) -> Iterator[slice]:
-        """Yield users whose events are about so many as are worked on at a time."""
+        """Yield ranges of users with about ``BATCH_ROWS`` events."""
         end_U = np.cumsum(self._events_U)
         start = 0
         while start < len(end_U):
@@ -204,5 +132,88 @@ class EventArrays:
             }
 
 
+def number_actions(engine: Engine) -> list[str]:
+    """Create ``action_number``, and return the actions in the order of their numbers.
+
+    Raises:
+        DataError: there are more actions than numbers.
+    """
+    engine.create_table("action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM acted")
+    actions: list[str] = engine.frame("SELECT action FROM action_number ORDER BY number")["action"].to_list()
+    if len(actions) > MAX_ACTIONS:
+        raise DataError(f"column 'action' has {len(actions):,} distinct values; expected at most {MAX_ACTIONS}")
+    return actions
+
+
+def ordered_events_sql(
+    ties: TieOrder, seed: int, positive_actions: Mapping[str, float], min_rating: float | None
+) -> str:
+    """Return the SQL of all events in a total order: by user and time, then by the rule for ties, then by file row.
+
+    Args:
+        ties: the order of a user's events of one time: as in the file, or shuffled.
+        seed: of the shuffle.
+        positive_actions: weight of each action as a positive; empty: 1 for all.
+        min_rating: events rated below it are no positives; None: no such limit.
+
+    Returns:
+        SQL with the columns number (of the user), time, item (number among all items; 0 = unknown), action, weight (as
+        a positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the
+        follows are known).
+    """
+    tie = f"md5_number_lower('{seed}:' || file_row), " if ties == "shuffle" else ""
+    return f"""
+        SELECT member.number AS number, event.time AS time, event.item AS item, action_number.number AS action,
+               {_weight_sql(positive_actions, min_rating)} AS weight, valid, coalesce(topic.number, 0) AS source,
+               coalesce(event.time > known_from.time, true) AS after
+        FROM event JOIN (SELECT user_id, number FROM member) AS member USING (user_id)
+        JOIN action_number USING (action)
+        LEFT JOIN topic ON topic.topic = event.source
+        LEFT JOIN known_from USING (user_id)
+        ORDER BY member.number, event.time, {tie}file_row"""
+
+
+def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: int) -> NDArray[np.int32]:
+    """Create ``item_number``, and return the number of each item in the vocabulary.
+
+    Args:
+        engine: has ``known_item``.
+        trained_I: the number of training events of each item; the entry of the unknown item 0 is ignored.
+        min_item_count: the number of training events that an item needs.
+
+    Returns:
+        The number of each item (I); 0 for items without a number and for the unknown item.
+
+    Raises:
+        DataError: no item has enough training events, or there are more items than numbers.
+    """
+    kept_I = trained_I >= min_item_count
+    kept_I[0] = False
+    kept = int(kept_I.sum())
+    if not 0 < kept <= MAX_ITEMS:
+        raise DataError(
+            f"{kept:,} items have at least min_item_count = {min_item_count} training events; expected between 1 and"
+            f" {MAX_ITEMS:,}. Check that item ids agree between events and items"
+        )
+    number_I = np.where(kept_I, np.cumsum(kept_I), 0)
+    engine.insert_frame("kept_item", pl.DataFrame({"item": np.flatnonzero(kept_I), "number": number_I[kept_I]}))
+    engine.create_table("item_number", "SELECT item_id, number FROM known_item JOIN kept_item USING (item)")
+    engine.drop("kept_item")
+    return number_I.astype(np.int32)
+
+
 def _dtypes(*names: str) -> Mapping[str, type[np.generic]]:
     return {f"event_{name}": EVENT_ARRAYS[f"event_{name}"] for name in names}
+
+
+def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None) -> str:
+    is_no_positive = "negative OR flagged OR NOT known"
+    if min_rating is not None:
+        is_no_positive += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
+    weight = "1"
+    if positive_actions:
+        cases = " ".join(
+            f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
+        )
+        weight = f"CASE action {cases} ELSE 0 END"
+    return f"CAST(CASE WHEN {is_no_positive} THEN 0 ELSE {weight} END AS FLOAT)"

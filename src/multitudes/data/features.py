@@ -1,4 +1,4 @@
-"""Feature columns of items and users as numbers: standardised numbers, and one-hot categories."""
+"""Features of items and users from the columns of their tables: standardised numbers and one-hot categories."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,16 +7,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-MAX_CATEGORIES = 32  # the most frequent values of a column; others are all zeros
-MAX_DISTINCT = 1_000  # a text column with more is a name or an id, not a category
+MAX_CATEGORIES = 32  # the most frequent values of a column; all others are zeros
+MAX_DISTINCT = 1_000  # a text column with more values is a name or an id, not a category
 _NAME_COLUMNS = {"title", "name", "description", "url", "image", "image_url"}
 
 
 class Features(NamedTuple):
-    """A matrix (rows, F), the name of each of its columns, and the columns of the table that were left out.
+    """The features of a table.
 
-    ``encoding`` says how each column that was taken became numbers, as JSON knows it: ``{"column", "mean", "spread"}``
-    or ``{"column", "categories"}``. Rows that come later are read by it.
+    Attributes:
+        matrix: (rows, F).
+        names: of the columns of the matrix (F).
+        skipped: columns of the table that are no features, with the reason.
+        encoding: how each other column became numbers, as JSON: ``{"column", "mean", "spread"}`` or ``{"column",
+            "categories"}``. Later rows are encoded with it.
     """
 
     matrix: NDArray[np.float32]
@@ -26,10 +30,10 @@ class Features(NamedTuple):
 
 
 def encode(frame: pl.DataFrame) -> Features:
-    """Turn every column of ``frame`` into features, or say why not.
+    """Turn the columns of a table into features, and give the reason for each column that is skipped.
 
-    A number is standardised over the rows (null becomes 0, the mean); a flag or a text becomes one column for each of
-    its most frequent values (null is all zeros).
+    Numbers are standardised over the rows (null becomes 0, the mean). A flag or a text becomes one column for each of
+    its most frequent values (null becomes zeros).
     """
     skipped = {series.name: reason for series in frame.iter_columns() if (reason := _reason_to_skip(series))}
     encoding = [_column_encoding(series) for series in frame.iter_columns() if series.name not in skipped]
@@ -37,22 +41,22 @@ def encode(frame: pl.DataFrame) -> Features:
 
 
 def apply_encoding(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
-    """Return the features of rows by an encoding that was made of others (rows, F).
+    """Return the features of rows with the encoding of other rows (rows, F).
 
-    A column that ``frame`` lacks or that can be no feature, and a text where numbers are expected, count as null.
+    A column that ``frame`` lacks or that cannot be a feature, and a text in place of a number, count as null.
     """
     columns = [column for entry in encoding for column in _columns(frame, entry)]
     return np.stack(columns, axis=1) if columns else np.zeros((frame.height, 0), dtype=np.float32)
 
 
 def unreadable_columns(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of an encoding that ``frame`` lacks, or in which no row has a value that can be read."""
+    """Return the columns of an encoding that ``frame`` lacks, or in which no row has a usable value."""
 
-    def is_read(entry: dict[str, Any]) -> bool:
+    def is_readable(entry: dict[str, Any]) -> bool:
         series = _series(frame, entry["column"])
         return bool(series.is_not_null().any() if "categories" in entry else np.isfinite(_numbers(series)).any())
 
-    return [entry["column"] for entry in encoding if not is_read(entry)]
+    return [entry["column"] for entry in encoding if not is_readable(entry)]
 
 
 def can_be_feature(dtype: pl.DataType) -> bool:
@@ -63,8 +67,8 @@ def can_be_feature(dtype: pl.DataType) -> bool:
 def _column_encoding(series: pl.Series) -> dict[str, Any]:
     if series.dtype.is_numeric():
         numbers = _numbers(series)
-        known = numbers[np.isfinite(numbers)]
-        mean, spread = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
+        finite = numbers[np.isfinite(numbers)]
+        mean, spread = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 0.0)
         return {"column": series.name, "mean": mean, "spread": spread}
     return {"column": series.name, "categories": _categories(series)}
 
@@ -87,7 +91,7 @@ def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.floa
 
 
 def _series(frame: pl.DataFrame, name: str) -> pl.Series:
-    """Return a column; one that is not there, or can be no feature, as nulls."""
+    """Return a column; nulls if it is missing or cannot be a feature."""
     if name in frame.columns and can_be_feature(frame[name].dtype):
         return frame[name]
     return pl.Series(name, [None] * frame.height, dtype=pl.String)
@@ -111,13 +115,13 @@ def _numbers(series: pl.Series) -> NDArray[np.float64]:
 def _standardise(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
     numbers = _numbers(series)
     centred = np.where(np.isfinite(numbers), numbers, mean) - mean
-    with np.errstate(over="ignore"):  # what becomes infinite is seen in the vector that is made of it
+    with np.errstate(over="ignore"):  # an infinite value is found in the vector that is computed from it
         standardised: NDArray[np.float32] = (centred / (spread if spread > 0 else 1.0)).astype(np.float32)
     return standardised
 
 
 def _categories(series: pl.Series) -> list[str]:
-    """Return the most frequent values; equal counts go by name."""
+    """Return the most frequent values; those of equal count in the order of their names."""
     text = series.cast(pl.String).alias("category")
     counts = text.drop_nulls().value_counts(name="rows").sort(["rows", "category"], descending=[True, False])
     return counts["category"].head(MAX_CATEGORIES).to_list()

@@ -1,8 +1,8 @@
-"""Tables come from a store once, to be read here as often as it takes.
+"""Copy a table from a store to the local disk once, so that it can be read as often as necessary.
 
-DuckDB reads Parquet where it lies, again for each query: by the whole network each time, were it an object. Through
-Python's file systems it would also wait for one request after the other. Eight requests at once, a disk and a check of
-what came are simpler, quicker from the second reading on, and give the digest in the manifest a file to be made of.
+DuckDB would read a remote Parquet file again for each query, and through Python's file systems one request after the
+other. Eight parallel requests to a local copy with a check of its version are simpler, faster from the second reading
+on, and give a file of which the manifest has the digest.
 """
 
 import os
@@ -17,7 +17,7 @@ from multitudes.data.table_files import SHARD_PATTERN
 from multitudes.errors import DataError, MissingError
 from multitudes.progress import Progress, silent
 
-_RANGE_BYTES = 8 << 20  # bytes of one request: as many as make its delay small beside its time
+_RANGE_BYTES = 8 << 20  # bytes of one request: enough that its latency matters little
 _PARALLEL_REQUESTS = 8
 _MIB = 1 << 20
 
@@ -33,37 +33,40 @@ class _ByteRange(NamedTuple):
 
 
 def fetch(table: RemotePath, folder: Path, progress: Progress = silent) -> Path:
-    """Copy a table, a file or all parts of a folder, into the existing ``folder``; return the copy, of the same name.
+    """Copy a table, a file or all shards of a folder, into ``folder``.
 
     Args:
-        table: where it lies.
-        folder: where the copy shall be; the caller takes it away, also what came of it when this ends badly.
-        progress: told the MiB that came.
+        table: the table in the store.
+        folder: an existing local folder; the caller deletes it, also the incomplete copy after an error.
+        progress: called with the MiB that have been fetched.
+
+    Returns:
+        The copy, of the same name.
 
     Raises:
-        DataError: it was changed or cut while it came.
-        MissingError: there is no room for it.
-        UnavailableError: its store does not answer, or no longer.
+        DataError: the table was changed or cut while it was fetched.
+        MissingError: there is not enough disk space.
+        UnavailableError: the store does not answer.
     """
     copy = folder / table.name
     copies = {table: copy}
     if table.is_dir():
         copy.mkdir()
-        copies = {part: copy / part.name for part in table.glob(SHARD_PATTERN)}
+        copies = {shard: copy / shard.name for shard in table.glob(SHARD_PATTERN)}
     total = sum(source.size for source in copies)
     _check_free_space(table, total, folder)
     for path in copies.values():
         path.touch()
-    version: dict[RemotePath, bytes] = {}
-    note, come = f"fetching {table.name}", 0
+    versions: dict[RemotePath, bytes] = {}
+    note, fetched = f"fetching {table.name}", 0
     progress(0, total // _MIB, note)
-    for piece, of in _run_parallel(_fetch_range, _byte_ranges(copies)):
-        if version.setdefault(piece.source, of) != of:
-            raise _changed_error(piece.source)
-        come += piece.length
-        progress(come // _MIB, total // _MIB, note)
-    for source, of in _run_parallel(_read_version, version):
-        if version[source] != of:
+    for byte_range, version in _run_parallel(_fetch_range, _byte_ranges(copies)):
+        if versions.setdefault(byte_range.source, version) != version:
+            raise _changed_error(byte_range.source)
+        fetched += byte_range.length
+        progress(fetched // _MIB, total // _MIB, note)
+    for source, version in _run_parallel(_read_version, versions):
+        if versions[source] != version:
             raise _changed_error(source)
     return copy
 
@@ -74,28 +77,28 @@ def _byte_ranges(copies: Mapping[RemotePath, Path]) -> Iterator[_ByteRange]:
             yield _ByteRange(source, copy, start, min(_RANGE_BYTES, source.size - start))
 
 
-def _run_parallel(work: Callable[[T], R], on: Iterable[T]) -> Iterator[R]:
-    """Yield what ``work`` makes of each as soon as it is made; the first that fails ends the others."""
+def _run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> Iterator[R]:
+    """Yield the results of a function as they are ready; the first error cancels the remaining calls."""
     with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
         try:
-            for done in as_completed([pool.submit(work, one) for one in on]):
-                yield done.result()
+            for future in as_completed([pool.submit(function, argument) for argument in arguments]):
+                yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _fetch_range(piece: _ByteRange) -> tuple[_ByteRange, bytes]:
-    """Put a piece into its place in the copy; return it with the version of the object that it is of."""
-    came = b""
-    with piece.source.open() as stream, translate_store_errors(str(piece.source)):
+def _fetch_range(byte_range: _ByteRange) -> tuple[_ByteRange, bytes]:
+    """Write a byte range into the copy; return it with the version of the object that it was read from."""
+    content = b""
+    with byte_range.source.open() as stream, translate_store_errors(str(byte_range.source)):
         version = _etag(stream)
-        if stream.size() == piece.source.size:
-            came = stream.read_at(piece.length, piece.start)
-    if len(came) != piece.length:
-        raise _changed_error(piece.source)
-    with piece.copy.open("r+b") as copy:
-        os.pwrite(copy.fileno(), came, piece.start)
-    return piece, version
+        if stream.size() == byte_range.source.size:
+            content = stream.read_at(byte_range.length, byte_range.start)
+    if len(content) != byte_range.length:
+        raise _changed_error(byte_range.source)
+    with byte_range.copy.open("r+b") as copy:
+        os.pwrite(copy.fileno(), content, byte_range.start)
+    return byte_range, version
 
 
 def _read_version(source: RemotePath) -> tuple[RemotePath, bytes]:
@@ -104,9 +107,9 @@ def _read_version(source: RemotePath) -> tuple[RemotePath, bytes]:
 
 
 def _etag(stream: Any) -> bytes:  # noqa: ANN401 (pyarrow has no types)
-    """Return what changes when an object is written anew: stores have it, file systems do not."""
-    named = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
-    return named.get("etag", b"")
+    """Return the ETag, which differs when an object is written again; empty in file systems, which have none."""
+    metadata = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
+    return metadata.get("etag", b"")
 
 
 def _changed_error(source: RemotePath) -> DataError:
@@ -120,6 +123,6 @@ def _check_free_space(table: RemotePath, total: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if total > free:
         raise MissingError(
-            f"{table}: {total / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}; make room, or give a place"
-            " on a larger disk (prepare: --out or [spark] scratch; others: TMPDIR)"
+            f"{table}: {total / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}; make room, or choose a larger"
+            " disk (prepare: --out or [spark] scratch; others: TMPDIR)"
         )

@@ -1,12 +1,12 @@
-"""A new day behind the earlier ones: what a prepared folder keeps for that, and when it may be used.
+"""Append later days to a prepared folder: what the folder keeps for that, and the checks before it is used.
 
-``sound.parquet`` holds the events of a run after their cleaning and before anything that hangs on all of them: one row
-for each, with its row in the file, and whether its action is negative and it was flagged. A later run reads it in place
-of the earlier tables. Numbers, splits and counts are made anew of all events, so its result is that of one run over all
-tables, byte for byte: ``inputs`` in the manifest alone says that there were several.
+``sound.parquet`` holds the events of a run after the repairs of single rows, and before anything that depends on all
+events: one row for each event, with its row number in the file, whether its action is negative, and whether it was
+flagged invalid. A later run reads it in place of the earlier tables. It computes numbers, splits and counts from all
+events, so its result equals that of one run over all tables, byte for byte; only ``inputs`` in the manifest differs.
 
-That holds because every new event is later than every earlier one. So no copy and no order goes across days, and what
-was counted adds up. Whatever would need the earlier rows again is refused.
+This holds because every new event is later than every earlier one: no duplicate and no order goes across runs, and
+the counts of repairs add up. Whatever would need the earlier rows again is rejected.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ from multitudes.data.tables import Table
 from multitudes.errors import ArtefactError, DataError, UsageError
 
 EVENTS_FILE = "sound.parquet"
-MANIFEST_KEY = "appendable"  # in the manifest
+MANIFEST_KEY = "appendable"
 EVENT_COLUMNS = "row, user_id, item_id, time, action, rating, source, request_id, event_id, negative, flagged"
-# Repairs of rows, which were made before and are not found again; the others are counted anew over all events.
+# Repairs of single rows, which only the run that read them sees; the others are counted again over all events.
 _SUMMED_REPAIRS = (
     "events_with_nulls",
     "duplicate_events",
@@ -33,54 +33,59 @@ _SUMMED_REPAIRS = (
     "repeated_events",
 )
 _CHUNK_ROWS = 262_144
-_MANIFEST_FIELDS = {"rows", "columns", "last"}  # what the manifest says
+_MANIFEST_FIELDS = {"rows", "columns", "last"}  # of the manifest's entry
 _ADVICE = "prepare all tables in one run"
 
 
 class BaseData(NamedTuple):
-    """The earlier days of a data set."""
+    """A prepared folder to which later events are appended."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
     @property
     def events_file(self) -> Path:
-        """Their sound events."""
+        """The file of its events."""
         return self.folder / EVENTS_FILE
 
     @property
     def n_events(self) -> int:
-        """How many these are."""
+        """The number of its events."""
         return int(self.manifest["counts"]["events"])
 
     @property
     def n_rows(self) -> int:
-        """The rows of their events tables, behind which the new rows are numbered."""
+        """The number of rows of its events tables; the numbers of new rows begin after it."""
         return int(self.manifest[MANIFEST_KEY]["rows"])
 
 
 def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> BaseData:
-    """Open a prepared folder to put new events behind it.
+    """Open a prepared folder to append events to it.
+
+    Args:
+        folder: the prepared folder.
+        config: the settings of the new run, which must be those of the folder.
+        logs: the logs of the new run.
 
     Raises:
-        ArtefactError: it is damaged.
-        UsageError: it kept no events, was made with other settings, or what is asked for needs the earlier rows.
+        ArtefactError: the folder is damaged.
+        UsageError: it was prepared without --appendable or with other settings, or the run would need earlier rows.
     """
     manifest = PreparedData.open(folder).manifest
     if MANIFEST_KEY not in manifest:
-        raise UsageError(f"{folder}: keeps no events to append to; prepare its tables once more, with --appendable")
+        raise UsageError(f"{folder}: cannot be appended to; prepare its tables again, with --appendable")
     for key, given in config.items():
         before = manifest["config"].get(key)
         if before != given:
             raise UsageError(f"{folder}: was prepared with {key} = {before!r}, not {given!r}; give the same settings")
     if logs.served is not None:
         raise UsageError(f"--served explains events of all days, so it cannot be appended; {_ADVICE}")
-    for reason, there in (
+    for reason, applies in (
         ("follows_from_share: the first share of a history grows with it", config["follows_from_share"] > 0),
         ("an order without times, so there is no later day", manifest["ordered_only"]),
-        ("events in the future, which were dropped and may have come to pass", "future_events" in manifest["repairs"]),
+        ("events in the future, which were dropped and may be past by now", "future_events" in manifest["repairs"]),
     ):
-        if there:
+        if applies:
             raise UsageError(f"{folder}: cannot be appended to ({reason}); {_ADVICE}")
     if not manifest[MANIFEST_KEY].keys() >= _MANIFEST_FIELDS:
         raise ArtefactError(f"{folder}/manifest.json: damaged, or of an earlier version; {_ADVICE}")
@@ -88,29 +93,36 @@ def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> Ba
     return BaseData(folder, manifest)
 
 
-def reject_other_tables(earlier: BaseData, tables: Mapping[str, Table], kinds: Mapping[str, str]) -> None:
-    """Refuse tables that do not continue the earlier ones.
+def reject_other_tables(earlier: BaseData, tables: Mapping[str, Table], id_types: Mapping[str, str]) -> None:
+    """Check that new tables fit the earlier ones.
+
+    Args:
+        earlier: the earlier data.
+        tables: the new tables by name.
+        id_types: the type of each id column in them.
 
     Raises:
-        DataError: ids of another kind, other columns of events, or no items.
+        DataError: ids have another type, events have other columns, or there is no items table.
     """
-    events, known = tables["events"], earlier.manifest[MANIFEST_KEY]["columns"]
-    if sorted(events.columns) != known:
+    events, columns = tables["events"], earlier.manifest[MANIFEST_KEY]["columns"]
+    if sorted(events.columns) != columns:
         raise DataError(
-            f"{events.file}: has the columns {', '.join(sorted(events.columns))}; expected {', '.join(known)}"
+            f"{events.file}: has the columns {', '.join(sorted(events.columns))}; expected {', '.join(columns)}"
         )
-    for column, kind in kinds.items():
+    for column, id_type in id_types.items():
         before = earlier.manifest["id_kinds"][column]
-        if kind != before:
-            raise DataError(f"{events.file}: '{column}' is {kind}; the earlier days have {before}. Write it so")
+        if id_type != before:
+            raise DataError(
+                f"{events.file}: '{column}' is {id_type}; the earlier days have {before}. Write it as {before}"
+            )
     if "items" not in tables:
         raise DataError(
-            f"{events.file}: no items table beside it; expected the items of all days, the earlier ones too"
+            f"{events.file}: no items table beside it; expected the items of all days, including the earlier ones"
         )
 
 
 def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, past: str) -> None:
-    """Refuse new events that are no later than all earlier ones.
+    """Check that all new events are later than all earlier ones.
 
     Raises:
         DataError: one is not.
@@ -120,18 +132,18 @@ def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, past: 
     if first <= last:
         raise DataError(
             f"{table.file}: the first event is at {first}; expected events later than {last}, the last one of"
-            f" {earlier.folder}. Leave out what is there already, or {_ADVICE}"
+            f" {earlier.folder}. Leave out events that it already has, or {_ADVICE}"
         )
 
 
 def total_repairs(repairs: Mapping[str, int], earlier: BaseData) -> dict[str, int]:
-    """Return the repairs of all days."""
+    """Return the counts of repairs over the earlier and the new events."""
     before = earlier.manifest["repairs"]
     return {name: count + (before.get(name, 0) if name in _SUMMED_REPAIRS else 0) for name, count in repairs.items()}
 
 
 def write_events(engine: Engine, folder: Path) -> None:
-    """Write ``sound`` into a folder, in the order of the rows."""
+    """Write the relation ``sound`` into a folder, in the order of its rows."""
     batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM sound ORDER BY row", _CHUNK_ROWS)
     first = next(batches)
     with parquet.ParquetWriter(
@@ -143,21 +155,23 @@ def write_events(engine: Engine, folder: Path) -> None:
 
 
 def manifest_entry(engine: Engine, rows: int, table: Table) -> dict[str, Any]:
-    """Return what the manifest says for a later day: rows, columns, and the time of the last event."""
+    """Return the manifest's entry for a later run: rows, columns, and the time of the last event."""
     return {"rows": rows, "columns": sorted(table.columns), "last": query_value(engine, "SELECT max(time) FROM sound")}
 
 
 def _check_file(file: Path, events: int) -> None:
     try:
-        with parquet.ParquetFile(file, page_checksum_verification=True) as opened:
-            found, columns = opened.metadata.num_rows, opened.schema_arrow.names
-            for _ in opened.iter_batches(_CHUNK_ROWS):  # each page against its checksum: the engines do not look
+        with parquet.ParquetFile(file, page_checksum_verification=True) as parquet_file:
+            rows, columns = parquet_file.metadata.num_rows, parquet_file.schema_arrow.names
+            for _ in parquet_file.iter_batches(
+                _CHUNK_ROWS
+            ):  # compares each page with its checksum, which the engines do not
                 pass
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_ADVICE}") from None
     except (ArrowInvalid, OSError):
         raise ArtefactError(f"{file}: damaged or cut short; {_ADVICE}") from None
-    if found != events:
-        raise ArtefactError(f"{file}: {found:,} events; expected {events:,} as in the manifest; {_ADVICE}")
+    if rows != events:
+        raise ArtefactError(f"{file}: {rows:,} events; expected {events:,} as in the manifest; {_ADVICE}")
     if columns != EVENT_COLUMNS.split(", "):
         raise ArtefactError(f"{file}: has the columns {', '.join(columns)}; expected {EVENT_COLUMNS}; {_ADVICE}")

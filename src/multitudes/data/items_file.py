@@ -1,4 +1,4 @@
-"""One file of items, or of item ids, that comes after its data set was prepared: read and checked as the first ones."""
+"""Read a file of items or of item ids for an existing release, with the same checks as the tables of a data set."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,22 +17,28 @@ from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 
 _MEMORY = "2GB"
-_ADVICE = Advice("give fewer items in one file", "free some, or let TMPDIR name a folder on a larger disk")
+_ADVICE = Advice("give fewer items in one file", "free some, or set TMPDIR to a folder on a larger disk")
 
 
 class ItemsFile(NamedTuple):
-    """The items of a file, one row for each id, ascending, and what was repaired."""
+    """The items of a file and the repairs.
 
-    items: pl.DataFrame  # item_id, title, topics (each once, in the order given), embedding, and the other columns
+    Attributes:
+        items: one row for each id, ascending: item_id, title, topics (each once, in the order given), embedding, and
+            the other columns.
+        repairs: the count of each repair, without zeros.
+    """
+
+    items: pl.DataFrame
     repairs: dict[str, int]
 
 
 def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
-    """Read an items table in the canonical form; ``id_type`` is what the ids of the data set are.
+    """Read a canonical items table; ``id_type`` is the type of the ids of the data set.
 
     Raises:
         DataError: the file cannot be read, lacks a column, or its ids are of another type.
-        UsageError: no such file, or not of a kind that is read.
+        UsageError: there is no such file, or not of a format that is read.
     """
     with _load(file, "items") as (engine, table):
         repairs, _ = items_and_users.clean_items(engine, table)
@@ -49,11 +55,11 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
 
 
 def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
-    """Read the column item_id of any table, each id once, ascending.
+    """Read the column item_id of a table, each id once, ascending.
 
     Raises:
         DataError: the file cannot be read, has no such column or no id, or its ids are of another type.
-        UsageError: no such file, or not of a kind that is read.
+        UsageError: there is no such file, or not of a format that is read.
     """
     with _load(file, "item_ids") as (engine, _):
         sql = "SELECT DISTINCT item_id FROM item_ids_raw WHERE item_id IS NOT NULL ORDER BY item_id"
@@ -67,8 +73,8 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 def _load(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
     file = parse_location(given)
     if not file.is_file():
-        found = "is a folder" if file.is_dir() else "no such file"
-        raise UsageError(f"{file}: {found}; give one file, a table with the column item_id")
+        problem = "is a folder" if file.is_dir() else "no such file"
+        raise UsageError(f"{file}: {problem}; give one file, a table with the column item_id")
     if file.suffix not in tables.SUFFIXES:
         raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
     with (
@@ -79,14 +85,14 @@ def _load(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
 
 
 def _cast_ids(found: pl.DataFrame, id_type: pl.DataType, file: Path) -> pl.DataFrame:
-    """Return the rows with ids of the data set's type: in CSV, where all is text, '7' may be meant as either."""
+    """Return the rows with ids of the data set's type; 7 in a CSV file may be either type."""
     given = found["item_id"].dtype
     if given == id_type:
         return found
     if file.suffix == ".csv" and id_type == pl.String:
         return found.with_columns(pl.col("item_id").cast(pl.String)).sort("item_id")
-    kinds = {True: "integers", False: "text"}
+    type_names = {True: "integers", False: "text"}
     raise DataError(
-        f"{file}: column 'item_id' is {kinds[given.is_integer()]}; the ids of this release are"
-        f" {kinds[id_type.is_integer()]}. Write them so"
+        f"{file}: column 'item_id' is {type_names[given.is_integer()]}; expected {type_names[id_type.is_integer()]},"
+        " as in this release"
     )

@@ -1,8 +1,6 @@
-"""The counts that a prepared folder holds: of users, items, events, targets and their conditions.
+"""The manifest of a prepared folder: settings, inputs, counts, repairs and warnings.
 
-Legend: E events · U users · I items of the vocabulary.
-
-What the manifest of a prepared folder says of how it came to be: settings, inputs, counts, repairs and warnings.
+Legend: E events of a batch · U users of a batch · I items of the vocabulary.
 """
 
 from collections import Counter
@@ -22,12 +20,12 @@ from multitudes.data.table_files import table_sha256
 from multitudes.data.tables import Table
 from multitudes.data.user_batches import Columns, UserEvents
 
-FEW_USERS = 100  # fewer test users give intervals too wide to compare methods
+FEW_USERS = 100  # with fewer test users, intervals are too wide to compare methods
 _SPLITS = ("train", *SPLIT_CODE)
 
 
 def count_entities(engine: Engine) -> dict[str, int]:
-    """Return how many users, items, topics and follows there are."""
+    """Return the numbers of users, items, topics and follows."""
     return query_row(
         engine,
         """
@@ -37,29 +35,30 @@ def count_entities(engine: Engine) -> dict[str, int]:
 
 
 class EventCounter:
-    """Counts that are taken of some users after the other.
+    """Counts events in batches of users.
 
-    A target is a positive event of an item in the vocabulary, later than the moment at which the follows are known.
+    A target is a positive event of an item in the vocabulary, later than the time at which the follows are known.
 
     Attributes:
-        events: events and targets, in all and for each part; users with targets in a part, and those of them who have
-            an event before it: those whom a history can help.
-        conditions: training targets that have a condition of each kind, which make triples (condition, user, item).
-            ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the
-            item has a topic that the user follows.
         positives_I: positive training events of each item (0 for the unknown one).
-        recent_I: those of them later than ``recent_after``; all, where that is None.
+        recent_I: those of them later than ``recent_after``; all of them if that is None.
     """
 
     def __init__(self, follows: RaggedArray, topics: RaggedArray, recent_after: int | None) -> None:
-        """Begin with nothing; ``follows`` are the topics of users, ``topics`` those of items."""
+        """Start at zero.
+
+        Args:
+            follows: the topics that each user follows.
+            topics: the topics of each item.
+            recent_after: the time after which an event is recent; None: every event is.
+        """
         self._follows, self._topics, self._recent_after = follows, topics, recent_after
         self._counts: Counter[str] = Counter()
         self.positives_I = np.zeros(len(topics), dtype=np.int64)
         self.recent_I = np.zeros(len(topics), dtype=np.int64)
 
     def add(self, users: UserEvents, columns: Columns) -> None:
-        """Count the events of users: ``event_arrays.EventArrays.number`` has their columns."""
+        """Count the events of a batch; ``EventArrays.write_items`` yields its columns."""
         positive_E = columns["event_weight"] > 0
         named_E = columns["event_item"] > 0
         later_E = positive_E & columns["event_after_follows"]
@@ -70,31 +69,38 @@ class EventCounter:
         count("valid_events", columns["event_valid"])
         count("events_of_rare_items", columns["known"] & ~named_E)
         earliest_U = np.minimum.reduceat(columns["event_split"], users.starts)
-        for code, part in enumerate(_SPLITS):
+        for code, split in enumerate(_SPLITS):
             within_E = columns["event_split"] == code
             held_E = target_E & within_E
             held_U = users.any_event(held_E)
-            count(f"{part}_events", within_E)
-            count(f"{part}_users", held_U)
-            count(f"{part}_targets", held_E)
-            count(f"{part}_cold_targets", later_E & within_E & ~named_E)
-            count(f"{part}_tied_targets", held_E & columns["tied"])
-            count(f"{part}_users_with_history", held_U & (earliest_U < code))
+            count(f"{split}_events", within_E)
+            count(f"{split}_users", held_U)
+            count(f"{split}_targets", held_E)
+            count(f"{split}_cold_targets", later_E & within_E & ~named_E)
+            count(f"{split}_tied_targets", held_E & columns["tied"])
+            count(f"{split}_users_with_history", held_U & (earliest_U < code))
         train_E = columns["event_split"] == TRAIN
         self._add_items(users, columns["event_item"], positive_E & train_E)
         self._add_conditions(users, columns, np.flatnonzero(target_E & train_E))
 
     @property
     def events(self) -> dict[str, int]:
-        """See the class."""
+        """Events and targets, in total and in each split; users with targets, and those with an event before the split.
+
+        Only the latter have a history that can help.
+        """
         names = ["events", "positives", "valid_events", "events_of_rare_items"]
-        kinds = ("events", "users", "targets", "cold_targets", "tied_targets")
-        names += [f"{part}_{kind}" for part in _SPLITS for kind in kinds]
-        return {name: self._counts[name] for name in [*names, *(f"{part}_users_with_history" for part in SPLIT_CODE)]}
+        counted = ("events", "users", "targets", "cold_targets", "tied_targets")
+        names += [f"{split}_{name}" for split in _SPLITS for name in counted]
+        return {name: self._counts[name] for name in [*names, *(f"{split}_users_with_history" for split in SPLIT_CODE)]}
 
     @property
     def conditions(self) -> dict[str, int]:
-        """See the class."""
+        """Training targets with a condition of each kind, which make triples (condition, user, item).
+
+        ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the
+        item has a topic that the user follows.
+        """
         return {name: self._counts[name] for name in ("source", "item", "match")}
 
     def _count(self, name: str, true: NDArray[np.bool_]) -> None:
@@ -108,7 +114,7 @@ class EventCounter:
         self.recent_I += np.bincount(item_E[counted_E], minlength=len(self.recent_I))
 
     def _add_conditions(self, users: UserEvents, columns: Columns, row_N: NDArray[np.int64]) -> None:
-        """Count those of the events at some rows."""
+        """Count the conditions of the targets at ``row_N``."""
         item_N = columns["event_item"][row_N]
         user_N = users.per_event(np.arange(len(users.number_U)))[row_N]
         self._count("source", columns["event_source"][row_N] > 0)
@@ -117,11 +123,11 @@ class EventCounter:
         follower_F, followed_F = self._follows.gather(users.number_U)
         width = self._topics.width
         follow_F = np.sort(follower_F * width + followed_F)
-        asked_P = user_N[owner_P] * width + topic_P
-        place_P = np.searchsorted(follow_F, asked_P)
-        found_P = np.append(follow_F, -1)[place_P] == asked_P
+        pair_P = user_N[owner_P] * width + topic_P
+        position_P = np.searchsorted(follow_F, pair_P)
+        is_followed_P = np.append(follow_F, -1)[position_P] == pair_P
         matched_N = np.zeros(len(row_N), dtype=np.bool_)
-        matched_N[owner_P[found_P]] = True
+        matched_N[owner_P[is_followed_P]] = True
         self._count("match", matched_N)
 
 
@@ -141,27 +147,27 @@ def build_manifest(
     cleaned: CleanData,
     config: Mapping[str, Any],
     actions: list[str],
-    tally: EventCounter,
+    counter: EventCounter,
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
-    """Return it.
+    """Return the manifest.
 
     Args:
-        engine: with the tables that were written.
-        cleaned: what was read, and repaired.
+        engine: has the tables that were written.
+        cleaned: the tables after their repairs.
         config: the settings that can change the result.
-        actions: in the order of their numbers.
-        tally: what was counted of the events.
-        features: of items and of users.
+        actions: the actions in the order of their numbers.
+        counter: has counted all events.
+        features: of "items" and of "users".
     """
-    counts = count_entities(engine) | tally.events
+    counts = count_entities(engine) | counter.events
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "config": dict(config),
         "inputs": {name: _describe_input(engine, table) for name, table in cleaned.inputs.items()},
         "counts": counts,
-        "conditions": tally.conditions,
+        "conditions": counter.conditions,
         **({"sources": dict(cleaned.attribution)} if cleaned.attribution else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,
@@ -181,9 +187,9 @@ def build_manifest(
 
 
 def _describe_input(engine: Engine, table: Table) -> dict[str, Any]:
-    """Return what tells a table from another; of one that was fetched, where it lies."""
-    known = {"sha256": table_sha256(engine.fetch(table.file)), "rows": table.rows}
-    return known | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
+    """Return the digest and size of a table, and the URL of a remote one."""
+    description = {"sha256": table_sha256(engine.fetch(table.file)), "rows": table.rows}
+    return description | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
 
 
 def _unknown_actions(config: Mapping[str, Any], actions: list[str]) -> list[str]:

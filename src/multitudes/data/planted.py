@@ -1,12 +1,12 @@
-"""A planted world: tables in which the tastes behind every event are known, so that a method can be held to them.
+"""A planted world: synthetic tables in which the taste behind every event is known, so that methods can be tested.
 
-Every item belongs to a niche and every niche to a topic. Every user holds ``tastes`` niches with weights of their own
-and engages with items of these niches, now and then with something else (noise). Users follow some topics of their
-tastes and some stale ones; a part of the events was sourced by a followed topic and says so. With more niches than a
-model is wide, one vector cannot stand for any three of them; ``tastes = 1`` is the control, where it can.
+Every item belongs to a niche and every niche to a topic. Every user has ``tastes`` niches with individual weights and
+engages with items of these niches, and sometimes with any item (noise). Users follow some topics of their tastes and
+some stale ones; a part of the events logs the followed topic that sourced it. If there are more niches than a model is
+wide, one vector cannot represent any three of them; ``tastes = 1`` is the control, in which it can.
 
 Legend: U users · I items · E events · K tastes. Events are sorted by user and time, and the times of a user strictly
-increase, so that the events of the prepared folder come in the same order.
+increase, so the prepared folder has them in the same order.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ from multitudes.errors import UsageError
 from multitudes.seeding import generator
 
 NOISE = -1
-START_S = 1_700_000_000  # 2023-11-14; a fixed date, so that no file depends on the clock
+START_S = 1_700_000_000  # 2023-11-14; fixed, so that no file depends on the clock
 _MIN_EVENTS = 3
 
 
 class PlantedConfig(Config):
-    """The size and the texture of a planted world."""
+    """The size and the properties of a planted world."""
 
     users: int = Field(2_000, gt=0, description="users")
     items: int = Field(3_000, gt=0, description="items")
     events: int = Field(100_000, gt=0, description="events; every user has at least 3")
-    niches: int = Field(60, gt=0, description="groups of items that a taste is for")
+    niches: int = Field(60, gt=0, description="groups of items; a taste is for one of them")
     topics: int = Field(20, gt=0, description="topics; every niche belongs to one")
-    tastes: int = Field(3, gt=0, description="niches that each user holds; 1 is the control world")
-    days: int = Field(90, gt=0, description="length of time")
+    tastes: int = Field(3, gt=0, description="niches that each user likes; 1 is the control world")
+    days: int = Field(90, gt=0, description="length of time in days")
     noise_share: float = Field(0.05, ge=0, le=1, description="events that follow no taste")
     hide_share: float = Field(0.02, ge=0, le=1, description="events that are hides of items that follow no taste")
     featureless_share: float = Field(0.02, ge=0, le=1, description="items without topics and embedding")
@@ -49,11 +49,11 @@ class PlantedConfig(Config):
 
 @dataclass(frozen=True)
 class PlantedWorld:
-    """A planted world with its truth. Ids of users and items are their positions."""
+    """A planted world with its ground truth. Ids of users and items are their positions."""
 
     config: PlantedConfig
     user_taste_UK: NDArray[np.int64]  # the niches of each user
-    user_weight_UK: NDArray[np.float64]  # how much of the user each is; sums to 1
+    user_weight_UK: NDArray[np.float64]  # the weight of each niche; sums to 1
     user_follow_offset: NDArray[np.int64]  # U + 1
     user_follow: NDArray[np.int64]  # topics
     item_niche: NDArray[np.int64]
@@ -62,13 +62,13 @@ class PlantedWorld:
     event_user: NDArray[np.int64]
     event_item: NDArray[np.int64]
     event_time: NDArray[np.int64]  # seconds
-    event_taste: NDArray[np.int64]  # the column of user_taste_UK behind the event; -1 = noise or a hide
+    event_taste: NDArray[np.int64]  # column of user_taste_UK behind the event; -1 = noise or a hide
     event_hide: NDArray[np.bool_]
     event_source: NDArray[np.int64]  # topic, -1 = not logged
 
 
 def plant(config: PlantedConfig | None = None) -> PlantedWorld:
-    """Return the world of ``config``; the same configuration gives the same world.
+    """Return the world of ``config``; equal configurations give equal worlds.
 
     Raises:
         UsageError: there are fewer niches than tastes, fewer items than niches, or too few events.
@@ -103,7 +103,7 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
 
 
 def write_world(world: PlantedWorld, folder: Path) -> None:
-    """Write the canonical tables of ``world`` into ``folder``, which is made if it is missing."""
+    """Write the canonical tables of ``world`` into ``folder``, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     names = pl.Series([f"topic-{topic:03d}" for topic in range(world.config.topics)])
     _events_table(world, names).write_parquet(folder / "events.parquet")
@@ -122,21 +122,21 @@ def _check_feasible(config: PlantedConfig) -> None:
 
 
 def sample_distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
-    """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repeat are drawn again."""
+    """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repetition are drawn again."""
     drawn = rng.integers(kinds, size=(rows, columns))
     while True:
         in_order = np.sort(drawn, axis=1)
         repeated = np.flatnonzero((in_order[:, 1:] == in_order[:, :-1]).any(axis=1))
         if len(repeated) == 0:
             return drawn
-        if columns * 2 > kinds or columns**2 > 4 * kinds:  # repeats would be the rule: shuffle instead
+        if columns * 2 > kinds or columns**2 > 4 * kinds:  # most rows would have a repetition: shuffle instead
             drawn[repeated] = rng.permuted(np.tile(np.arange(kinds), (len(repeated), 1)), axis=1)[:, :columns]
         else:
             drawn[repeated] = rng.integers(kinds, size=(len(repeated), columns))
 
 
 def _followed_topics(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which topics each user follows (U, topics): some of the tastes' and some stale ones."""
+    """Return which topics each user follows (U, topics): some topics of the tastes and some stale ones."""
     rng = generator(config.seed, "follows")
     followed_UT = np.zeros((config.users, config.topics), dtype=np.bool_)
     row_U = np.arange(config.users)
@@ -150,11 +150,11 @@ def _followed_topics(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDAr
 
 
 def _activity(config: PlantedConfig) -> NDArray[np.int64]:
-    """Return the number of events of each user: a few have many, all have some."""
+    """Return the number of events of each user: few have many, all have at least ``_MIN_EVENTS``."""
     rng = generator(config.seed, "activity")
-    eagerness_U = rng.lognormal(sigma=0.8, size=config.users)
+    activity_U = rng.lognormal(sigma=0.8, size=config.users)
     spare = config.events - _MIN_EVENTS * config.users
-    return np.asarray(_MIN_EVENTS + rng.multinomial(spare, eagerness_U / eagerness_U.sum()), dtype=np.int64)
+    return np.asarray(_MIN_EVENTS + rng.multinomial(spare, activity_U / activity_U.sum()), dtype=np.int64)
 
 
 def _tastes(
@@ -181,7 +181,7 @@ def _niches(
 
 
 def _items(config: PlantedConfig, niche: NDArray[np.int64], item_niche: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return an item of each event's niche, the popular ones more often."""
+    """Return an item of each event's niche, popular items more often."""
     by_niche = np.argsort(item_niche, kind="stable")
     size = np.bincount(item_niche, minlength=config.niches)
     start = np.append(0, size.cumsum()[:-1])
@@ -190,7 +190,7 @@ def _items(config: PlantedConfig, niche: NDArray[np.int64], item_niche: NDArray[
 
 
 def _times(config: PlantedConfig, user: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return times that strictly increase within a user: sorted draws, plus one second per event."""
+    """Return times that strictly increase within a user: sorted draws, plus one second for each event before."""
     span_s = config.days * 86_400
     draw = generator(config.seed, "times").integers(span_s, size=len(user))
     in_order = np.sort(user * span_s + draw) - user * span_s
@@ -225,22 +225,22 @@ def _items_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
     topic = pl.DataFrame(
         {"row": np.arange(len(world.item_niche)), "topics": _topic_names(names, world.niche_topic[world.item_niche])}
     )
-    has = pl.Series(world.item_has_features)
+    has_features = pl.Series(world.item_has_features)
     table = pl.DataFrame(
         {
             "item_id": np.arange(len(world.item_niche)),
             "topics": topic.group_by("row", maintain_order=True).agg("topics")["topics"],
             "title": [f"item {item} of niche {niche}" for item, niche in enumerate(world.item_niche.tolist())],
         }
-    ).with_columns(topics=pl.when(has).then("topics").otherwise(pl.lit([], dtype=pl.List(pl.String))))
+    ).with_columns(topics=pl.when(has_features).then("topics").otherwise(pl.lit([], dtype=pl.List(pl.String))))
     if world.config.embedding_width == 0:
         return table
     embedding = pl.Series(_embeddings(world), dtype=pl.Array(pl.Float32, world.config.embedding_width))
-    return table.with_columns(embedding=pl.when(has).then(embedding.cast(pl.List(pl.Float32))))
+    return table.with_columns(embedding=pl.when(has_features).then(embedding.cast(pl.List(pl.Float32))))
 
 
 def _embeddings(world: PlantedWorld) -> NDArray[np.float32]:
-    """Return a vector per item: that of its niche, and a little of its own."""
+    """Return a vector for each item: the vector of its niche plus noise."""
     rng = generator(world.config.seed, "embeddings")
     centre = rng.standard_normal((world.config.niches, world.config.embedding_width))
     own = rng.standard_normal((len(world.item_niche), world.config.embedding_width))
@@ -258,6 +258,6 @@ def _users_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
 
 
 def _topic_names(names: pl.Series, number: NDArray[np.int64]) -> pl.Series:
-    """Return the names of ``number``; null where it is -1."""
+    """Return the names of topics by number; null for -1."""
     known = pl.Series(number)
     return names.gather(pl.select(pl.when(known >= 0).then(known)).to_series())

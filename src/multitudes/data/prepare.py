@@ -1,4 +1,4 @@
-"""From tables to the prepared folder: read, judge, order, split, number, write."""
+"""Prepare a data set: read and clean its tables, order, split and number events, and write the prepared folder."""
 
 import json
 import tempfile
@@ -34,7 +34,7 @@ from multitudes.progress import Progress, silent
 
 
 class PrepareConfig(Config):
-    """How tables become a prepared folder."""
+    """Settings of ``prepare``."""
 
     split: SplitRule = Field(
         "time", description="time: cuts common to all users; user: each user's last events; leave_one_out: the last two"
@@ -46,13 +46,13 @@ class PrepareConfig(Config):
     )
     seed: int = Field(0, ge=0, description="seed of the shuffle of ties")
     min_item_count: int = Field(
-        1, ge=0, description="training events that an item needs to be numbered; the others become the unknown item"
+        1, ge=0, description="training events that an item needs for the vocabulary; the others become the unknown item"
     )
     positive_actions: dict[str, float] = Field(
         default_factory=dict, description="weight of each action as a positive; empty: 1 for all but the negative ones"
     )
     negative_actions: tuple[str, ...] = Field(
-        ("hide", "dislike", "block", "report"), description="actions that are no interest: unusable in a history"
+        ("hide", "dislike", "block", "report"), description="actions that show no interest: unusable in a history"
     )
     min_rating: float | None = Field(
         None, description="events rated below stay in the history but are no positives; unset: all are positives"
@@ -65,7 +65,7 @@ class PrepareConfig(Config):
     threads: int = Field(0, ge=0, le=1024, description="threads of the engine; 0: every core. Never changes the result")
 
 
-# What cannot change the result is not part of it.
+# Settings that cannot change the result are not in the manifest.
 _NOT_RECORDED = {"memory_limit", "threads"}
 _STEPS = 10
 
@@ -83,32 +83,35 @@ def prepare(
     overwrite: bool = False,
     now: int | None = None,
 ) -> PreparedData:
-    """Prepare the tables in the folder ``data`` as the new folder ``out``, whose format ``prepared`` describes.
+    """Prepare the tables in the folder ``data`` as the new folder ``out``.
 
-    Equal tables and configuration give equal bytes.
+    Equal tables and settings give equal bytes. ``multitudes.data.prepared`` describes the format.
 
     Args:
-        data: folder with events, items and users; a path, or an address such as ``s3://bucket/shop``.
-        out: the folder to make.
-        config: see ``PrepareConfig``.
+        data: folder with events, items and users; a path, or a URL such as ``s3://bucket/shop``.
+        out: the folder to create.
+        config: the settings; the defaults if None.
         progress: called with the steps done.
-        logs: what a service has written, which adds events and tells the topics that sourced them.
-        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
-        append: the prepared folder of earlier days, whose events stand before these; it stays as it is.
-        appendable: keep the sound events, so that later days can be appended; what was appended always is.
+        logs: the logs of a service, which add events and the topics that sourced them.
+        spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
+        append: the prepared folder of earlier days, whose events come before these; it is not changed.
+        appendable: whether later days can be appended; always true with ``append``.
         overwrite: replace ``out`` if it is a prepared folder.
-        now: the time in seconds after which events are in the future; the clock's by default.
+        now: the time in seconds after which events are in the future; by default the time of the clock.
+
+    Returns:
+        The prepared folder, opened.
 
     Raises:
         DataError: the data cannot be used, or cannot be split as asked.
-        UsageError: ``data`` is no folder, or ``out`` exists.
+        UsageError: ``data`` is not a folder, or ``out`` exists.
         MissingError: memory or disk space ran out.
-        UnavailableError: the store of an address does not answer, or refuses who asks.
+        UnavailableError: the store of a URL does not answer, or rejects the credentials.
     """
     data, out, config = Path(data), Path(out), config or PrepareConfig()
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
     earlier = None if append is None else open_base(Path(append), recorded, logs)
-    keeps = appendable or earlier is not None
+    appendable = appendable or earlier is not None
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     reject_url(out)
     with create_folder(out, "manifest.json", overwrite) as folder:
@@ -120,18 +123,18 @@ def prepare(
                 lambda done, _, note="": progress(done, _STEPS, note),
                 logs,
                 earlier,
-                keep=keeps,
+                keep=appendable,
             )
-            kept = _write_base_events(engine, cleaned, earlier, folder) if keeps else {}
+            base_entry = _write_base_events(engine, cleaned, earlier, folder) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
                 raise _no_times_error(cleaned.tables["events"].file)
             actions = event_arrays.number_actions(engine)
-            tally = _write_events(engine, cleaned, config, folder, progress)
-            if not tally.positives_I.any():
+            counter = _write_events(engine, cleaned, config, folder, progress)
+            if not counter.positives_I.any():
                 raise _no_positives_error(cleaned.tables["events"].file, actions)
             progress(9, _STEPS, "writing features")
             features = _write_features(engine, cleaned, folder)
-            record = manifest.build_manifest(engine, cleaned, recorded, actions, tally, features) | kept
+            record = manifest.build_manifest(engine, cleaned, recorded, actions, counter, features) | base_entry
             if earlier is not None:
                 record["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
@@ -140,18 +143,24 @@ def prepare(
 
 
 def _write_base_events(engine: Engine, cleaned: CleanData, earlier: BaseData | None, folder: Path) -> dict[str, Any]:
-    """Write the sound events, and return what the manifest says of them."""
+    """Write the events to which later ones can be appended, and return their entry in the manifest."""
     events = cleaned.tables["events"]
     write_events(engine, folder)
-    kept = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
-    return {MANIFEST_KEY: kept}
+    entry = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
+    return {MANIFEST_KEY: entry}
 
 
 @contextmanager
 def open_configured_engine(
     config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None
 ) -> Iterator[Engine]:
-    """Yield the engine that was asked for, and take what it spills away; ``beside`` is the folder for that."""
+    """Yield DuckDB or Spark.
+
+    Args:
+        config: limits of DuckDB.
+        spark: settings of Spark; None: DuckDB.
+        beside: the folder for temporary files, which are deleted at the end; by default the system's.
+    """
     folder = beside
     if spark is not None and spark.scratch is not None:
         reject_url(spark.scratch)
@@ -182,7 +191,7 @@ def _no_positives_error(events: Location, actions: list[str]) -> DataError:
 def _write_events(
     engine: Engine, cleaned: CleanData, config: PrepareConfig, folder: Path, progress: Progress
 ) -> summary.EventCounter:
-    """Write the events, and the names and topics of what they are numbered by; return what was counted of them."""
+    """Write the events, and the ids and topics of users and items; return the counts of events."""
     arrays = EventArrays(folder, query_value(engine, "SELECT count(*) FROM member"))
     progress(5, _STEPS, "ordering events")
     with engine.translate_read_errors(cleaned.tables["events"].file):
@@ -200,12 +209,12 @@ def _write_events(
     follows, topics = _write_topics(engine, folder)
     progress(8, _STEPS, "numbering events")
     recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - config.recent_s
-    tally = summary.EventCounter(follows, topics, recent_after)
+    counter = summary.EventCounter(follows, topics, recent_after)
     for users, columns in arrays.write_items(number_I):
-        tally.add(users, columns)
-    write_array(folder / "item_count.npy", tally.positives_I)
-    write_array(folder / "item_recent_count.npy", tally.recent_I)
-    return tally
+        counter.add(users, columns)
+    write_array(folder / "item_count.npy", counter.positives_I)
+    write_array(folder / "item_recent_count.npy", counter.recent_I)
+    return counter
 
 
 def _write_names(engine: Engine, folder: Path) -> None:
@@ -219,11 +228,11 @@ def _write_names(engine: Engine, folder: Path) -> None:
 
 
 def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArray]:
-    """Write the topics that users follow and those of items, and return both."""
-    of_users = """
+    """Write the topics that users follow and those of items; return both."""
+    user_topics_sql = """
         SELECT member.number AS row, topic.number AS value
         FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
-    of_items = """
+    item_topics_sql = """
         SELECT item_number.number AS row, topic.number AS value
         FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
     users = query_value(engine, "SELECT count(*) FROM member")
@@ -231,10 +240,13 @@ def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArra
     width = query_value(engine, "SELECT count(*) FROM topic") + 1
     return (
         RaggedArray(
-            *write_ragged(engine, of_users, folder / "follow_offset.npy", folder / "follow_topic.npy", users), width
+            *write_ragged(engine, user_topics_sql, folder / "follow_offset.npy", folder / "follow_topic.npy", users),
+            width,
         ),
         RaggedArray(
-            *write_ragged(engine, of_items, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1),
+            *write_ragged(
+                engine, item_topics_sql, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1
+            ),
             width,
         ),
     )

@@ -4,12 +4,12 @@ Legend: U users · I items of the vocabulary · E events · T topics.
 
 Events lie flat, sorted by user, then time, then the tie order; user ``u`` owns the positions
 ``event_offset[u] : event_offset[u + 1]``. Items and topics are numbered from 1; **0 is the unknown item or topic**,
-so it also serves as padding. Arrays are ``.npy`` files opened as memory maps: nothing is read before it is used.
+which is also the padding. Arrays are ``.npy`` files that are opened as memory maps.
 
 ============================ ========= ======= ======================================================================
 file                         shape     dtype   meaning
 ============================ ========= ======= ======================================================================
-event_offset                 U+1       int64   where each user's events begin
+event_offset                 U+1       int64   index of each user's first event
 event_item                   E         int32   item number, 0 = not in the vocabulary
 event_time                   E         int64   seconds (or positions, for logs that carry order only)
 event_action                 E         uint8   number of the action in ``manifest.actions``, from 1; 0 is padding
@@ -19,7 +19,7 @@ event_split                  E         uint8   0 train, 1 validation, 2 test
 event_past                   E         int32   number of the user's events strictly before this one's time
 event_first                  E         bool    first positive event of this user with this item
 event_source                 E         int32   topic that sourced the impression (logged), 0 = none
-event_after_follows          E         bool    later than the moment at which the follows are known
+event_after_follows          E         bool    later than the time at which the follows are known
 follow_offset, follow_topic  U+1, ·    int64, int32  topics that each user follows
 item_topic_offset, item_topic I+2, ·   int64, int32  topics of each item (row 0: none)
 item_count                   I+1       int64   positive training events (row 0: 0)
@@ -80,7 +80,7 @@ _ADVICE = "run multitudes prepare again"
 
 @dataclass(frozen=True)
 class PreparedData:
-    """A prepared data set, opened as memory maps. Attributes are as in the module's table."""
+    """A prepared data set, opened as memory maps. Its arrays are described in the table of this module."""
 
     path: Path
     manifest: dict[str, Any]
@@ -109,6 +109,9 @@ class PreparedData:
     def open(cls, path: str | Path) -> "PreparedData":
         """Open a folder written by ``multitudes prepare``.
 
+        Args:
+            path: the prepared folder.
+
         Raises:
             ArtefactError: the folder is missing, incomplete, or of another format version.
         """
@@ -136,17 +139,17 @@ class PreparedData:
 
     @property
     def n_actions(self) -> int:
-        """Number of distinct actions; codes run from 1 to this number."""
+        """Number of distinct actions, which are numbered from 1."""
         return len(self.manifest["actions"])
 
     @property
     def ordered_only(self) -> bool:
-        """True when the timestamps are positions, not times."""
+        """Whether timestamps are positions instead of times."""
         return bool(self.manifest["ordered_only"])
 
     @cached_property
     def user_ids(self) -> pl.Series:
-        """Ids of the users in the order of their numbers, int64 or string as given."""
+        """Ids of the users in the order of their numbers, int64 or string as given (U)."""
         return _read_names(self.path / "users.parquet", "user_id")["user_id"]
 
     @cached_property
@@ -160,7 +163,7 @@ class PreparedData:
         return ["", *_read_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
 
     def users_of(self, position: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the number of the user, from 0, whose the event at each flat position is; in the same shape."""
+        """Return the number of the user, from 0, of the event at each flat position; in the same shape."""
         return np.searchsorted(self.event_offset, position, side="right") - 1
 
     def followed_topics(self, user: int) -> NDArray[np.int32]:
@@ -181,12 +184,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
         ) from None
-    except ValueError:  # no JSON, no text, or not an object
+    except ValueError:  # not JSON, not text, or not an object
         raise ArtefactError(f"{folder}/manifest.json: damaged; {_ADVICE}") from None
-    found = (manifest.get("format"), manifest.get("version"))
-    if found != (FORMAT, FORMAT_VERSION):
+    given_format = (manifest.get("format"), manifest.get("version"))
+    if given_format != (FORMAT, FORMAT_VERSION):
         raise ArtefactError(
-            f"{folder}/manifest.json: format {found[0]} version {found[1]}; expected {FORMAT} version"
+            f"{folder}/manifest.json: format {given_format[0]} version {given_format[1]}; expected {FORMAT} version"
             f" {FORMAT_VERSION}; {_ADVICE}"
         )
     return manifest
@@ -202,7 +205,12 @@ def _read_names(file: Path, *columns: str) -> pl.DataFrame:
 
 
 def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:
-    """Open an array as a memory map; ``repair`` says what to do where it cannot be.
+    """Open an array as a memory map.
+
+    Args:
+        file: a ``.npy`` file.
+        dtype: the expected type.
+        repair: what to do if it cannot be opened; ends the error.
 
     Raises:
         ArtefactError: the file is missing, damaged, or of another dtype.

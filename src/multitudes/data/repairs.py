@@ -1,11 +1,11 @@
-"""What is repaired rather than refused: one name and one sentence each, counted in every report and manifest."""
+"""The repairs of data: a name and a sentence for each, counted in every report and manifest."""
 
 from collections.abc import Mapping
 
 REPAIRS: Mapping[str, str] = {
     "events_with_nulls": "events without user_id, item_id or timestamp: dropped",
     "duplicate_events": "events equal to another in every column: dropped",
-    "repeated_events": "events whose event_id came before, of the same user and item: dropped",
+    "repeated_events": "events with an earlier event_id of the same user and item: dropped",
     "future_events": "events more than a day later than now: dropped",
     "unsorted_events": "events earlier than the one above them of the same user: sorted",
     "events_without_action": "events with a null action: kept, as action 'unknown'",
@@ -20,11 +20,11 @@ REPAIRS: Mapping[str, str] = {
     "duplicate_users": "users equal to another in every column: dropped",
     "users_not_in_table": "users of events that the users table lacks: kept, follow nothing",
     "users_without_events": "users without any event: kept, known by their follows only",
-    "users_with_only_invalid_events": "users none of whose events is usable: kept, without implicit interests",
+    "users_with_only_invalid_events": "users without a usable event: kept, without implicit interests",
     "follows_of_unknown_topics": "follows of a topic that no item has: dropped",
 }
 
 
 def repair_text(name: str, count: int, texts: Mapping[str, str] = REPAIRS) -> str:
-    """Return the repair ``name`` as a person reads it; ``texts`` has the sentences."""
+    """Return a repair with its count, for people; ``texts`` has the sentence of each name."""
     return f"{count:,} {texts[name]}"

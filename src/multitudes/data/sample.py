@@ -1,4 +1,4 @@
-"""Data sets that are shipped with the package, each with its licence beside it."""
+"""Data sets that are part of the package, each with its licence."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -9,10 +9,16 @@ SAMPLES = ("movielens-small",)
 
 
 def sample_path(name: str) -> Path:
-    """Return the folder with the canonical tables and LICENSE.txt of the data set ``name``.
+    """Return the folder of a data set that is part of the package.
+
+    Args:
+        name: one of ``SAMPLES``.
+
+    Returns:
+        The folder with its canonical tables and LICENSE.txt.
 
     Raises:
-        UsageError: no data set of this name is shipped.
+        UsageError: there is no data set of this name.
     """
     if name not in SAMPLES:
         raise UsageError(f"sample '{name}': not shipped; expected one of {', '.join(SAMPLES)}")

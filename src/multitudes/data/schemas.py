@@ -1,13 +1,15 @@
-"""What the columns of the canonical tables are for, and so which types they may come in.
+"""The canonical tables: their columns, the role of each, and so the types in which a column may come.
 
-The canonical tables as schemas: which columns there are and of which type, checked on a frame without rows.
+A role decides the type after reading, the SQL that converts to it, and the advice if a column has another type.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import pandera.polars as pa
 import polars as pl
+
+if TYPE_CHECKING:
+    import pandera.polars as pa
 
 ColumnRole = Literal["id", "key", "time", "text", "number", "flag", "texts", "vector"]
 COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
@@ -24,7 +26,7 @@ COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
     },
     "items": {"item_id": "id", "topics": "texts", "title": "text", "embedding": "vector"},
     "users": {"user_id": "id", "followed_topics": "texts"},
-    # No tables of a data set: what a service served, and items that leave a release.
+    # Not part of a data set: what a service served, and items to remove from a release.
     "served": {
         "request_id": "key",
         "user_id": "id",
@@ -34,9 +36,18 @@ COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
         "condition": "text",
     },
     "item_ids": {"item_id": "id"},
-    # Nor are these: who was shown which arm of an experiment, and what they did before and after.
+    # Of an experiment: who was shown which arm, and what users did before and after.
     "exposures": {"user_id": "id", "arm": "key", "timestamp": "time", "cohort": "key"},
     "outcomes": {"user_id": "id", "timestamp": "time", "metric": "key", "value": "number"},
+}
+REQUIRED_COLUMNS: Mapping[str, frozenset[str]] = {
+    "events": frozenset({"user_id", "item_id", "timestamp"}),
+    "items": frozenset({"item_id", "topics"}),
+    "users": frozenset({"user_id", "followed_topics"}),
+    "served": frozenset({"user_id", "item_id", "timestamp", "condition"}),
+    "item_ids": frozenset({"item_id"}),
+    "exposures": frozenset({"user_id", "arm", "timestamp"}),
+    "outcomes": frozenset({"user_id", "timestamp", "metric", "value"}),
 }
 SQL_TYPE: Mapping[ColumnRole, str] = {
     "key": "VARCHAR",
@@ -46,6 +57,15 @@ SQL_TYPE: Mapping[ColumnRole, str] = {
     "flag": "BOOLEAN",
     "texts": "VARCHAR[]",
     "vector": "FLOAT[]",
+}
+_POLARS_TYPE: Mapping[ColumnRole, pl.DataType] = {
+    "key": pl.String(),
+    "time": pl.Int64(),
+    "text": pl.String(),
+    "number": pl.Float64(),
+    "flag": pl.Boolean(),
+    "texts": pl.List(pl.String),
+    "vector": pl.List(pl.Float32),
 }
 EXPECTED_TYPES: Mapping[ColumnRole, str] = {
     "id": "int64 or string, because a number with a fraction cannot tell large ids apart. Write the ids as integers or"
@@ -65,117 +85,20 @@ def short_expectation(role: ColumnRole) -> str:
     return EXPECTED_TYPES[role].split(". ", maxsplit=1)[0].split(", because", maxsplit=1)[0]
 
 
-Schema = pa.DataFrameSchema
-
-
-def _optional(dtype: type[pl.DataType] | pl.DataType) -> pa.Column:
-    return pa.Column(dtype, nullable=True, required=False)
-
-
-def _id(columns: pl.Schema, name: str) -> pa.Column:
-    """Return the column of an id: int64 or string, whichever the table has."""
-    return pa.Column(pl.String if columns.get(name) == pl.String else pl.Int64)
-
-
-def events(columns: pl.Schema) -> Schema:
-    """Return the schema of the events table, whose columns are ``columns``."""
-    return Schema(
-        {
-            "user_id": _id(columns, "user_id"),
-            "item_id": _id(columns, "item_id"),
-            "timestamp": pa.Column(pl.Int64),
-            "action": _optional(pl.String),
-            "rating": _optional(pl.Float64),
-            "source_interest": _optional(pl.String),
-            "valid": _optional(pl.Boolean),
-            "event_id": _optional(pl.String),
-            "request_id": _optional(pl.String),
-        }
-    )
-
-
-def items(columns: pl.Schema) -> Schema:
-    """Return the schema of the items table, whose columns are ``columns``."""
-    return Schema(
-        {
-            "item_id": _id(columns, "item_id"),
-            "topics": pa.Column(pl.List(pl.String), nullable=True),
-            "title": _optional(pl.String),
-            "embedding": _optional(pl.List(pl.Float32)),
-        }
-    )
-
-
-def users(columns: pl.Schema) -> Schema:
-    """Return the schema of the users table, whose columns are ``columns``."""
-    return Schema(
-        {
-            "user_id": _id(columns, "user_id"),
-            "followed_topics": pa.Column(pl.List(pl.String), nullable=True),
-        }
-    )
-
-
-def served(columns: pl.Schema) -> Schema:
-    """Return the schema of what a service served, whose columns are ``columns``."""
-    return Schema(
-        {
-            "request_id": _optional(pl.String),
-            "user_id": _id(columns, "user_id"),
-            "item_id": _id(columns, "item_id"),
-            "timestamp": pa.Column(pl.Int64),
-            "rank": _optional(pl.Float64),
-            "condition": pa.Column(pl.String, nullable=True),
-        }
-    )
-
-
-def item_ids(columns: pl.Schema) -> Schema:
-    """Return the schema of a table of item ids, whose columns are ``columns``."""
-    return Schema({"item_id": _id(columns, "item_id")})
-
-
-def exposures(columns: pl.Schema) -> Schema:
-    """Return the schema of the exposures of an experiment, whose columns are ``columns``."""
-    return Schema(
-        {
-            "user_id": _id(columns, "user_id"),
-            "arm": pa.Column(pl.String),
-            "timestamp": pa.Column(pl.Int64),
-            "cohort": _optional(pl.String),
-        }
-    )
-
-
-def outcomes(columns: pl.Schema) -> Schema:
-    """Return the schema of the outcomes of an experiment, whose columns are ``columns``."""
-    return Schema(
-        {
-            "user_id": _id(columns, "user_id"),
-            "timestamp": pa.Column(pl.Int64),
-            "metric": pa.Column(pl.String),
-            "value": pa.Column(pl.Float64),
-        }
-    )
-
-
-SCHEMAS = {
-    "events": events,
-    "items": items,
-    "users": users,
-    "served": served,
-    "item_ids": item_ids,
-    "exposures": exposures,
-    "outcomes": outcomes,
-}
-
-
 def first_schema_error(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:
-    """Return the first column of ``empty`` that breaks the schema of ``table``, with the type that was expected.
+    """Check the columns of a table after reading.
 
-    A missing column is returned as its name with the type "missing".
+    Args:
+        table: a name in ``COLUMN_ROLES``.
+        empty: the table without its rows.
+
+    Returns:
+        The first wrong column and the type that was expected, "missing" for a column that is absent; None if all are
+        right.
     """
-    schema = SCHEMAS[table](empty.schema)
+    import pandera.polars as pa  # noqa: PLC0415 (slow to import, and a service does not check tables)
+
+    schema = _schema(table, empty.schema)
     try:
         schema.validate(empty, lazy=True)
     except pa.errors.SchemaErrors as error:
@@ -184,3 +107,22 @@ def first_schema_error(table: str, empty: pl.DataFrame) -> tuple[str, str] | Non
             return case["failure_case"], "missing"
         return case["column"], str(schema.columns[case["column"]].dtype)
     return None
+
+
+def _schema(table: str, columns: pl.Schema) -> "pa.DataFrameSchema":
+    import pandera.polars as pa  # noqa: PLC0415 (as above)
+
+    required = REQUIRED_COLUMNS[table]
+    return pa.DataFrameSchema(
+        {
+            name: pa.Column(_column_type(role, columns.get(name)), nullable=True, required=name in required)
+            for name, role in COLUMN_ROLES[table].items()
+        }
+    )
+
+
+def _column_type(role: ColumnRole, present: pl.DataType | None) -> pl.DataType:
+    """Return the expected type; an id is int64 or string, whichever the table has."""
+    if role == "id":
+        return pl.String() if present == pl.String else pl.Int64()
+    return _POLARS_TYPE[role]

@@ -1,13 +1,12 @@
-"""What executors read where it lies in a store: what Hadoop's file systems reach, as Arrow's reach it for the driver.
+"""Spark as the engine on a cluster: the same SQL, with tables kept by executors as Parquet shards.
 
-Arrow lists and digests, Hadoop reads, so both must mean the same objects: names and sizes are compared before anything
-is read. An address with settings of its own (an endpoint, a key) is left to Arrow, since Hadoop does not take them.
+The driver holds no table. A result in order is written as one shard for each range of the order, and read shard by
+shard. If an executor is lost, its partitions are computed again with the same result, since the position of every row
+follows from its values.
 
-Spark as the engine on a cluster: the same SQL, tables kept by executors, large results written by them as shards.
-
-The driver holds no table. What a query selects in order is written as Parquet, one shard for each range of the order,
-and read again shard by shard. A lost executor costs the work on its partitions, which are made anew: every row's place
-comes from its values, never from where it was.
+Executors read a remote table themselves if Hadoop knows its store. Arrow lists it and computes its digest, and Hadoop
+reads it, so the names and sizes that both see are compared first. A URL with options (an endpoint, a key) is fetched by
+Arrow, since Hadoop does not take them.
 """
 
 import re
@@ -35,101 +34,48 @@ from multitudes.data.table_files import SHARD_PATTERN, list_shards
 from multitudes.errors import DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
 
-_HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # of Arrow, and as Hadoop calls them
-
-
-def hadoop_uri(file: RemotePath) -> str:
-    """Return an address as Hadoop writes it."""
-    scheme, _, rest = str(file).partition(":")
-    return f"{_HADOOP_SCHEMES.get(scheme, scheme)}:{rest}"
-
-
-def is_readable_in_place(session: SparkSession, file: Location) -> bool:
-    """Return whether executors read a table themselves: Parquet, of a kind of store that their Hadoop knows.
-
-    Raises:
-        UnavailableError: Hadoop knows the kind, and does not see there what Arrow sees.
-    """
-    if not isinstance(file, RemotePath) or not file.without_options or not (file.is_dir() or file.suffix == ".parquet"):
-        return False
-    seen = _hadoop_sizes(session, file)
-    if seen is None:
-        return False
-    expected = {
-        part.name: part.size
-        for part in (list_shards(file) if file.is_dir() else [file])
-        if isinstance(part, RemotePath)
-    }
-    if seen != expected:
-        raise UnavailableError(
-            f"{file}: Hadoop sees {len(seen)} files at {hadoop_uri(file)} that are not the {len(expected)} here; set"
-            " its store under [spark] conf, such as spark.hadoop.fs.s3a.endpoint"
-        )
-    return True
-
-
-def _hadoop_sizes(session: SparkSession, file: RemotePath) -> dict[str, int] | None:
-    """Return the sizes of the files of a table by name; None where Hadoop does not know this kind of store."""
-    gateway: Any = session.sparkContext
-    jvm, conf = gateway._jvm.org.apache.hadoop.fs, gateway._jsc.hadoopConfiguration()
-    uri = hadoop_uri(file)
-    try:
-        jvm.FileSystem.getFileSystemClass(uri.partition(":")[0], conf)
-    except JOB_ERRORS:  # not installed, on the driver at least
-        return None
-    path = jvm.Path(uri)
-    try:
-        found = path.getFileSystem(conf).listStatus(path)
-    except JOB_ERRORS as error:
-        raise UnavailableError(
-            f"{file}: Hadoop cannot list {uri} ({first_line(error)}); set its store and credentials under [spark] conf,"
-            " such as spark.hadoop.fs.s3a.endpoint"
-        ) from None
-    ending = SHARD_PATTERN.removeprefix("*")
-    return {one.getPath().getName(): one.getLen() for one in found if one.getPath().getName().endswith(ending)}
-
-
+_HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # Arrow's name of a scheme → Hadoop's
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
-_SORTED_ROWS = 1_000_000  # in one task: some hundred MB
+_SORTED_ROWS = 1_000_000  # per task: a few hundred MB
 _SHARD_PATH = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
 class SparkEngine:
-    """The engine on a cluster; the methods are those of ``Engine``."""
+    """The engine on a cluster; implements ``Engine``."""
 
     def __init__(self, session: SparkSession, scratch: Path, reader: DuckDBEngine) -> None:
-        """Run on ``session``.
+        """Run on a Spark session.
 
         Args:
-            session: of Spark.
-            scratch: a folder that driver and executors share.
-            reader: reads what is no Parquet, on the driver.
+            session: the session.
+            scratch: a folder that the driver and the executors share.
+            reader: converts files that are not Parquet, on the driver.
         """
         self._session, self._scratch, self._reader = session, scratch, reader
         self._tables: dict[str, Path] = {}
-        self._in_place: dict[str, list[Location]] = {}  # the files of what is read where it lies
+        self._in_place: dict[str, list[Location]] = {}  # the files of tables that were not copied
         self._files: dict[Location, list[Location]] = {}
         self._results = 0
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
-        """Fetch what executors cannot read where it lies into the folder that they share."""
+        """Copy a table that executors cannot read where it is into the shared folder."""
         return file if is_readable_in_place(self._session, file) else self._reader.fetch(file, progress)
 
     def create_table(self, name: str, sql: str) -> None:
-        """Keep what ``sql`` selects as a table, in files that the executors write.
+        """Store the result of ``sql`` in files that the executors write.
 
-        One that is kept in memory brings along the plan of all before it, and plans of plans take longer than the work.
+        A table in memory would carry the query plans of all tables before it, which take longer than the work itself.
         """
         self._register(name, self._write_shards(self._query(sql)))
 
     def load(self, name: str, sql: str, file: Location) -> None:
-        """Give ``sql`` a name: each query reads the columns that it asks for, of files that ``file_relation`` gave."""
+        """Give ``sql`` a name; each query reads the columns that it needs from the files of ``file_relation``."""
         self.create_view(name, sql)
         self._in_place[name] = self._files[file]
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
-        """Keep a frame as a table, in a file that the driver writes."""
+        """Store a frame in a file that the driver writes."""
         self._results += 1
         folder = self._scratch / f"result-{self._results}"
         folder.mkdir()
@@ -137,18 +83,18 @@ class SparkEngine:
         self._register(name, folder)
 
     def create_view(self, name: str, sql: str) -> None:
-        """Give ``sql`` a name."""
+        """Create a view."""
         self._query(sql).createOrReplaceTempView(name)
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Give ``sql`` a name, each value of ``column`` in one partition.
+        """Create a view with each value of ``column`` in one partition.
 
-        Grouping by what hardly repeats is then done once, where Spark would first group within each partition.
+        A column with few repeats is then grouped once; Spark would first group within each partition.
         """
         self._query(sql).repartition(column).createOrReplaceTempView(name)
 
     def drop(self, *names: str) -> None:
-        """Forget tables and views."""
+        """Delete tables and views."""
         for name in names:
             self._in_place.pop(name, None)
             self._session.catalog.dropTempView(name)
@@ -156,17 +102,17 @@ class SparkEngine:
                 rmtree(self._tables.pop(name))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return what ``sql`` selects."""
+        """Return the rows of a result."""
         return self.frame(sql).rows()
 
     def frame(self, sql: str) -> pl.DataFrame:
-        """Return what ``sql`` selects as a Polars frame."""
-        found = pl.from_arrow(self._query(sql).toArrow())
-        assert isinstance(found, pl.DataFrame)
-        return found
+        """Return a result as a Polars frame."""
+        frame = pl.from_arrow(self._query(sql).toArrow())
+        assert isinstance(frame, pl.DataFrame)
+        return frame
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield what ``sql`` selects from the shards that the executors wrote."""
+        """Yield a result from the shards that the executors wrote."""
         folder = self._write_shards(self._query(sql) if extent is None else self._partition_by_range(sql, extent))
         for shard in sorted(folder.glob(SHARD_PATTERN)):
             yield from table_files.read_batches(shard, rows)
@@ -174,7 +120,7 @@ class SparkEngine:
         rmtree(folder)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the value, counted along the distinct ones: Spark's own would hold all of them in one task."""
+        """Return the quantile by counting distinct values; Spark's own function would hold all values in one task."""
         counted = f"SELECT {column} AS v, count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column}"
         total = self.rows(f"SELECT coalesce(sum(n), 0) FROM ({counted})")[0][0]
         rank = max(1, int((Decimal(repr(share)) * int(total)).to_integral_value(ROUND_CEILING)))
@@ -182,26 +128,26 @@ class SparkEngine:
         return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
-        """Return whether it rises in the files where they lie, whatever ``where`` leaves out: the driver reads it.
+        """Return whether the column never decreases in its files, all rows included; the driver reads them.
 
-        Partitions know nothing of each other, and to bring each row to the one before it costs a sort of all.
+        Partitions do not know each other, so that comparing each row with the one before it would need a full sort.
         """
         del where
         return relation in self._in_place and table_files.is_sorted(self._in_place[relation], column)
 
     def file_relation(self, name: str, file: Location) -> str:
-        """Return the view that reads ``file``: Parquet where it lies, anything else after it was made Parquet."""
-        asked, file = file, self.fetch(file)
+        """Return a view of ``file``; a file that is not Parquet is converted first."""
+        given, file = file, self.fetch(file)
         if file.is_dir():
-            parts = list_shards(file)
-            table = self._read_shards(parts)
+            shards = list_shards(file)
+            table = self._read_shards(shards)
         elif file.suffix == ".parquet":
-            parts = [file]
-            table = self._read_shards(parts)
+            shards = [file]
+            table = self._read_shards(shards)
         else:
-            parts = [self._convert_to_parquet(name, file)]
-            table = self._session.read.parquet(_uri(parts[0]))
-        self._files[asked] = parts
+            shards = [self._convert_to_parquet(name, file)]
+            table = self._session.read.parquet(_uri(shards[0]))
+        self._files[given] = shards
         view = f"source_{self._results}"
         table.createOrReplaceTempView(view)
         return view
@@ -212,26 +158,26 @@ class SparkEngine:
         return _FILE_ROW
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix of Parquet: anything else was brought to it, in the canonical types."""
+        """Return the suffix of Parquet, to which other formats were converted with the canonical types."""
         del file
         return ".parquet"
 
     def column_types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
-        found = self._session.table(relation).dtypes
-        return {name: duckdb_type(kind) for name, kind in found if name != _FILE_ROW}
+        types = self._session.table(relation).dtypes
+        return {name: duckdb_type(spark_type) for name, spark_type in types if name != _FILE_ROW}
 
     @contextmanager
     def translate_read_errors(self, file: Location) -> Iterator[None]:
-        """Turn what the engine says about an unreadable ``file``, or a part of it, into one line."""
+        """Turn errors about an unreadable ``file``, or a shard of it, into one line."""
         try:
             with self._reader.translate_read_errors(file):
                 yield
         except JOB_ERRORS as error:
             if is_disk_full(error) or is_connection_lost(error):
                 raise
-            part = _SHARD_PATH.search(unquote(str(error)))
-            raise DataError(f"{part[1] if part else file}: cannot be read: {first_line(error)}") from None
+            shard = _SHARD_PATH.search(unquote(str(error)))
+            raise DataError(f"{shard[1] if shard else file}: cannot be read: {first_line(error)}") from None
 
     def _register(self, name: str, folder: Path) -> None:
         earlier = self._tables.get(name)
@@ -245,47 +191,47 @@ class SparkEngine:
         return self._session.sql(render(sql))
 
     def _partition_by_range(self, sql: str, extent: Extent) -> DataFrame:
-        """Return what ``sql`` selects in ranges of the number that orders it first, each in order.
+        """Return a result partitioned by ranges of its first sort key, each partition in order.
 
-        Spark would run the query twice: once to learn from a sample where ranges should begin.
+        Spark's own range partitioning would run the query twice, first to sample the bounds of the ranges.
         """
         select, keys = render_with_keys(sql)
         ranges = max(self._session.sparkContext.defaultParallelism, -(-extent.rows // _SORTED_ROWS))
-        number = f.expr(f"CAST({keys[0]} * {ranges} DIV {extent.n_keys} AS INT)")
-        ranged = self._session.sql(select).repartitionById(ranges, number)
+        range_number = f.expr(f"CAST({keys[0]} * {ranges} DIV {extent.n_keys} AS INT)")
+        ranged = self._session.sql(select).repartitionById(ranges, range_number)
         return ranged.sortWithinPartitions(*keys).drop(*keys)
 
     def _write_shards(self, table: DataFrame) -> Path:
-        """Return a folder of shards with the rows of a table, written by the executors."""
+        """Let the executors write a table as shards, and return their folder."""
         self._results += 1
         folder = self._scratch / f"result-{self._results}"
         table.write.parquet(_uri(folder))
         return folder
 
-    def _read_shards(self, parts: list[Location]) -> DataFrame:
-        """Return the rows of files, numbered in the order of the files and of the rows in them."""
+    def _read_shards(self, shards: list[Location]) -> DataFrame:
+        """Return the rows of shards, numbered in the order of the shards and of the rows in them."""
         self._results += 1
-        table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, parts))
-        place = f.col("_metadata.row_index") + 1
-        if len(parts) == 1:
-            return table.withColumn(_FILE_ROW, place)
-        rows = table_files.row_counts(parts)
-        before = dict(zip((part.name for part in parts), accumulate(rows, initial=0), strict=False))
+        table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, shards))
+        number_in_shard = f.col("_metadata.row_index") + 1
+        if len(shards) == 1:
+            return table.withColumn(_FILE_ROW, number_in_shard)
+        rows = table_files.row_counts(shards)
+        rows_before = dict(zip((shard.name for shard in shards), accumulate(rows, initial=0), strict=False))
         quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
-        places = self._session.createDataFrame(
-            pa.table({"part": quoted_names, "before": [before[unquote(name)] for name in quoted_names]})
+        offsets = self._session.createDataFrame(
+            pa.table({"part": quoted_names, "before": [rows_before[unquote(name)] for name in quoted_names]})
         )
-        # One row for each part, as the plan can tell: where nobody asks for the number, nothing is joined.
-        places = places.groupBy("part").agg(f.min("before").alias("before"))
-        numbered = table.withColumn("part", f.col("_metadata.file_name")).withColumn(_FILE_ROW, place)
+        # The grouping tells the planner that each shard has one row, so that it omits the join if the number is unused.
+        offsets = offsets.groupBy("part").agg(f.min("before").alias("before"))
+        numbered = table.withColumn("part", f.col("_metadata.file_name")).withColumn(_FILE_ROW, number_in_shard)
         return (
-            numbered.join(f.broadcast(places), "part", "left")
+            numbered.join(f.broadcast(offsets), "part", "left")
             .withColumn(_FILE_ROW, f.col(_FILE_ROW) + f.col("before"))
             .drop("part", "before")
         )
 
     def _convert_to_parquet(self, name: str, file: Location) -> Path:
-        """Bring a table to its canonical types on the driver, row by row, and number its rows."""
+        """Convert a table to Parquet with the canonical types and row numbers, on the driver."""
         self._results += 1
         columns, select = canonical_columns.canonical_select(self._reader, name, file, numbered=True)
         selected = ", ".join(["file_row", *map(quote_identifier, columns)])
@@ -296,6 +242,57 @@ class SparkEngine:
         return converted
 
 
-def _uri(place: Location) -> str:
-    """Return ``place`` as Spark takes it literally: on a cluster a bare path may be another file system's."""
-    return _GLOB.sub(r"\\\1", f"file:{place.resolve()}" if isinstance(place, Path) else hadoop_uri(place))
+def _uri(location: Location) -> str:
+    """Return a URI that Spark does not interpret: wildcards are escaped, and a local path says that it is local."""
+    return _GLOB.sub(r"\\\1", f"file:{location.resolve()}" if isinstance(location, Path) else hadoop_uri(location))
+
+
+def hadoop_uri(file: RemotePath) -> str:
+    """Return the URL of a remote file in Hadoop's notation."""
+    scheme, _, rest = str(file).partition(":")
+    return f"{_HADOOP_SCHEMES.get(scheme, scheme)}:{rest}"
+
+
+def is_readable_in_place(session: SparkSession, file: Location) -> bool:
+    """Return whether executors read a table themselves: it is Parquet, in a kind of store that Hadoop knows.
+
+    Raises:
+        UnavailableError: Hadoop knows the store, but sees other files than Arrow.
+    """
+    if not isinstance(file, RemotePath) or not file.without_options or not (file.is_dir() or file.suffix == ".parquet"):
+        return False
+    sizes = _hadoop_sizes(session, file)
+    if sizes is None:
+        return False
+    expected = {
+        shard.name: shard.size
+        for shard in (list_shards(file) if file.is_dir() else [file])
+        if isinstance(shard, RemotePath)
+    }
+    if sizes != expected:
+        raise UnavailableError(
+            f"{file}: Hadoop sees {len(sizes)} files at {hadoop_uri(file)} that are not the {len(expected)} here; set"
+            " its store under [spark] conf, such as spark.hadoop.fs.s3a.endpoint"
+        )
+    return True
+
+
+def _hadoop_sizes(session: SparkSession, file: RemotePath) -> dict[str, int] | None:
+    """Return the sizes of the files of a table by name; None if Hadoop does not know this kind of store."""
+    gateway: Any = session.sparkContext
+    jvm, conf = gateway._jvm.org.apache.hadoop.fs, gateway._jsc.hadoopConfiguration()
+    uri = hadoop_uri(file)
+    try:
+        jvm.FileSystem.getFileSystemClass(uri.partition(":")[0], conf)
+    except JOB_ERRORS:  # its library is not installed, at least on the driver
+        return None
+    path = jvm.Path(uri)
+    try:
+        files = path.getFileSystem(conf).listStatus(path)
+    except JOB_ERRORS as error:
+        raise UnavailableError(
+            f"{file}: Hadoop cannot list {uri} ({first_line(error)}); set its store and credentials under [spark] conf,"
+            " such as spark.hadoop.fs.s3a.endpoint"
+        ) from None
+    suffix = SHARD_PATTERN.removeprefix("*")
+    return {one.getPath().getName(): one.getLen() for one in files if one.getPath().getName().endswith(suffix)}

@@ -1,4 +1,4 @@
-"""What Spark says when something goes wrong, as a person can act on it."""
+"""Turn Spark's errors into errors of one line that say what to do."""
 
 import re
 
@@ -18,29 +18,29 @@ _LOST = (
     "Master removed our application",
     "Answer from Java side is empty",
 )
-_OTHER_VERSION = "InvalidClassException"  # what one Spark says of what another one sent
+_OTHER_VERSION = "InvalidClassException"  # Java's error if driver and cluster have different versions of Spark
 _CAUSE = re.compile(r"^(?:: |Caused by: |Exception in thread \"\w+\" )(?:\w+\.)*([\w$]+: .+)$", re.MULTILINE)
 
 
 def start_error(error: Exception, log: str, master: str) -> MultitudesError:
-    """Return what it means that Spark did not start: of traces in its log, or in the error, the innermost cause."""
+    """Return the error for a Spark that did not start, with the innermost cause in its log or in ``error``."""
     if is_disk_full(error):
         return _no_space_error()
-    found = _CAUSE.findall(log) or _CAUSE.findall(str(error)) or [first_line(error)]
-    return UnavailableError(f"master = '{master}': Spark does not start: {found[-1].rstrip(' .')}")
+    causes = _CAUSE.findall(log) or _CAUSE.findall(str(error)) or [first_line(error)]
+    return UnavailableError(f"master = '{master}': Spark does not start: {causes[-1].rstrip(' .')}")
 
 
 def is_connection_lost(error: BaseException) -> bool:
-    """Tell whether an error means that the cluster, or the driver's own JVM, is gone."""
+    """Return whether an error means that the cluster, or the driver's own JVM, is gone."""
     return any(words in str(error) for words in _LOST)
 
 
 def explain_error(error: Exception, master: str, memory: str) -> MultitudesError | None:
-    """Return what an error means to a person; None where it is a defect of ours."""
+    """Return the error that says what to do; None if Spark's error is a defect of multitudes."""
     if is_disk_full(error):
         return _no_space_error()
     if is_connection_lost(error):
-        return UnavailableError(f"master = '{master}': the cluster does not answer any more: {first_line(error)}")
+        return UnavailableError(f"master = '{master}': the cluster does not answer any longer: {first_line(error)}")
     if _OTHER_VERSION in str(error):
         return UnavailableError(
             f"master = '{master}': its Spark is of another version than this pyspark, {version}; install the same"

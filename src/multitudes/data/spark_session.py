@@ -1,7 +1,4 @@
-"""Where Spark runs and what it may use.
-
-A session of Spark for one command: found to be possible, opened, and stopped with it.
-"""
+"""A Spark session for one command: its settings, the checks before it, its start and its stop."""
 
 import os
 import shutil
@@ -19,9 +16,24 @@ from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine
 from multitudes.errors import MissingError, missing_extra
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_JAVA_MODULE = "jdk.incubator.vector"
+_MIN_JAVA = 17  # of Java for Spark 4
+_INSTALL = "install one, such as Debian's openjdk-17-jre-headless, and set JAVA_HOME"
+# The driver only converts files that are not Parquet and holds no table, so little memory is enough.
+_READER_MEMORY = "1GB"
+_RESULT_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # without it, a table with such a column cannot be read
+}
+
 
 class SparkConfig(Config):
-    """Spark as the engine of ``prepare`` and ``validate``; nothing here changes the result."""
+    """Spark as the engine of ``prepare`` and ``validate``. No setting changes the result."""
 
     master: str = Field(
         "local[*]", description="local[2]: two cores of this machine; spark://host:7077, yarn, k8s://…: a cluster"
@@ -30,33 +42,21 @@ class SparkConfig(Config):
     scratch: Path | None = Field(
         None, description="folder that driver and executors share, for shards; unset: beside the output"
     )
-    conf: dict[str, str] = Field(default_factory=dict, description="any settings of Spark's own, by their full names")
-
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-_JAVA_MODULE = "jdk.incubator.vector"
-_MIN_JAVA = 17  # of Java, for Spark 4
-_INSTALL = "install one, such as Debian's openjdk-17-jre-headless, and let JAVA_HOME name it"
-# The driver reads what is no Parquet; it holds no table, so this is little and never spilled far.
-_READER_MEMORY = "1GB"
-_RESULT_SETTINGS = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.ansi.enabled": "true",
-    "spark.sql.caseSensitive": "false",
-    "spark.sql.legacy.parquet.nanosAsLong": "true",  # else a table with one cannot be read at all
-}
+    conf: dict[str, str] = Field(default_factory=dict, description="any Spark settings, by their full names")
 
 
 @contextmanager
 def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
-    """Yield Spark as an engine, whose shards lie in the folder ``scratch``.
+    """Yield Spark as an engine.
 
-    A session that runs already in this process is used, and left as it is.
+    A session that already runs in this process is used, and not stopped.
+
+    Args:
+        scratch: an existing folder for shards that the driver and the executors share.
+        config: where Spark runs and what it may use.
 
     Raises:
-        MissingError: pyspark or a fitting Java is not installed; memory or disk space ran out.
+        MissingError: pyspark or a suitable Java is not installed; memory or disk space ran out.
         UnavailableError: the cluster does not answer.
     """
     for module in ("pyspark", "sqlglot"):
@@ -69,26 +69,26 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
     with _open_session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
         try:
             yield SparkEngine(session, scratch, reader)
-        except (*JOB_ERRORS, OSError) as error:  # pyspark writes tables of the driver's to the scratch folder too
-            known = explain_error(error, config.master, config.memory)
-            if known is None:
+        except (*JOB_ERRORS, OSError) as error:  # pyspark also writes the driver's tables to the scratch folder
+            explained = explain_error(error, config.master, config.memory)
+            if explained is None:
                 raise
-            raise known from error
+            raise explained from error
 
 
 def check_java(modules: str | None) -> None:
-    """Check what ``java --list-modules`` printed; None: there is no Java.
+    """Check the output of ``java --list-modules``; None: there is no Java.
 
     Raises:
-        MissingError: there is none, or none that Spark 4 runs on.
+        MissingError: there is no Java, or Spark 4 does not run on it.
     """
     if modules is None:
-        raise MissingError(f"Spark needs Java {_MIN_JAVA}, and there is no java; {_INSTALL}")
-    found = dict(line.split("@") for line in modules.splitlines() if "@" in line)
-    version = found.get("java.base", "0").split(".")[0]
+        raise MissingError(f"Spark needs Java {_MIN_JAVA}, and java was not found; {_INSTALL}")
+    versions = dict(line.split("@") for line in modules.splitlines() if "@" in line)
+    version = versions.get("java.base", "0").split(".")[0]
     if int(version) < _MIN_JAVA:
         raise MissingError(f"Spark needs Java {_MIN_JAVA} or newer, and this is Java {version}; {_INSTALL}")
-    if _JAVA_MODULE not in found:
+    if _JAVA_MODULE not in versions:
         raise MissingError(f"Spark needs a Java with the module {_JAVA_MODULE}, which this one lacks; {_INSTALL}")
 
 
@@ -119,9 +119,9 @@ def _open_session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"
     try:
         with _redirect_stderr(log):
             session = builder.getOrCreate()
-    except Exception as error:  # whatever a JVM, a socket or Spark itself says of a start that failed
-        said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        raise start_error(error, said, config.master) from error
+    except Exception as error:  # raised by the JVM, a socket or Spark
+        output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        raise start_error(error, output, config.master) from error
     try:
         _configure(session, config)
         yield session
@@ -130,8 +130,8 @@ def _open_session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"
 
 
 def _configure(session: "SparkSession", config: SparkConfig) -> None:
-    """Set what the result hangs on, and what can be known of the cluster only now."""
-    # Spark makes one of small ones, and a large one that does not fit is spilled.
+    """Set what the result depends on, and what depends on the size of the cluster."""
+    # Spark merges small partitions, and spills a large one that does not fit.
     partitions = max(64, 4 * session.sparkContext.defaultParallelism)
     for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _RESULT_SETTINGS).items():
         if session.conf.isModifiable(name):
@@ -139,18 +139,18 @@ def _configure(session: "SparkSession", config: SparkConfig) -> None:
 
 
 def _settings(scratch: Path, config: SparkConfig) -> dict[str, str]:
-    here = {
+    local = {
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",  # pauses hurt nobody here; G1 takes thrice its time
+        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",  # pauses do not matter; G1 takes three times as long
     }
     return {
-        **(here if config.master.startswith("local") else {}),
+        **(local if config.master.startswith("local") else {}),
         "spark.driver.memory": config.memory,
         "spark.executor.memory": config.memory,
-        "spark.sql.autoBroadcastJoinThreshold": "64m",  # a million items: events need not be brought to them
-        "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",  # what groups take in memory is several times that
-        "spark.driver.maxResultSize": "0",  # the names of users and items, which are many and fit
+        "spark.sql.autoBroadcastJoinThreshold": "64m",  # a million items: events need not be shuffled to join them
+        "spark.sql.adaptive.advisoryPartitionSizeInBytes": "16m",  # groups take several times that in memory
+        "spark.driver.maxResultSize": "0",  # unlimited: the ids of users and items are many, and fit
         "spark.local.dir": str(scratch / "spark"),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.ui.enabled": "false",
@@ -160,12 +160,12 @@ def _settings(scratch: Path, config: SparkConfig) -> dict[str, str]:
 
 @contextmanager
 def _redirect_stderr(log: Path) -> Iterator[None]:
-    """Let what is started meanwhile write its errors to a file: a JVM speaks of itself before it can be told not to."""
-    kept = os.dup(2)
+    """Send the errors of started processes to a file; a JVM prints before it is configured."""
+    saved = os.dup(2)
     with log.open("w") as file:
         os.dup2(file.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved, 2)
+        os.close(saved)

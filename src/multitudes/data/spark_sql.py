@@ -1,6 +1,6 @@
-"""DuckDB's SQL as Spark's: sqlglot translates, and the few functions that Spark lacks are written out here.
+"""Translate SQL from DuckDB's dialect to Spark's with sqlglot, and the few functions that Spark lacks.
 
-What has no exact counterpart is an error, never a guess. That both give equal tables is what ``tests/cluster`` shows.
+SQL without an exact counterpart is an error. ``tests/cluster`` shows that both engines give equal tables.
 """
 
 from functools import lru_cache
@@ -10,11 +10,11 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel
 
 _FUNCTIONS = {
-    # The lower half of an MD5 as a number has its bytes in reverse, and bytes as Latin letters keep their order.
+    # The lower half of an MD5 as a number, byte order reversed; as Latin-1 text it sorts like the number.
     "md5_number_lower": "reverse(decode(unhex(substr(md5({0}), 17)), 'ISO-8859-1'))",
     "hash_of_three": "xxhash64({0}, {1}, {2})",
     "epoch_us": "unix_micros(CAST({0} AS TIMESTAMP))",
-    # Null for an empty list and for none, as in DuckDB.
+    # Null for an empty list and for null, as in DuckDB.
     "all_finite": "CASE WHEN size({0}) > 0 THEN forall({0}, x -> x IS NOT NULL AND NOT isnan(x)"
     " AND abs(x) < double('infinity')) END",
 }
@@ -32,23 +32,23 @@ _TYPES = {
     "timestamp": "TIMESTAMP WITH TIME ZONE",
     "timestamp_ntz": "TIMESTAMP",
     "void": "NULL",
-    "decimal(20,0)": "UBIGINT",  # what Spark reads an unsigned number of 64 bits as
+    "decimal(20,0)": "UBIGINT",  # Spark's type for an unsigned 64-bit integer
 }
 
 
 @lru_cache(maxsize=256)
 def render(sql: str) -> str:
-    """Return a query of DuckDB's as a query of Spark's."""
+    """Return a DuckDB query as a Spark query."""
     return _to_spark(sqlglot.parse_one(sql, read="duckdb"))
 
 
 def render_with_keys(sql: str) -> tuple[str, list[str]]:
-    """Return a query of DuckDB's without its order, as one of Spark's, and the columns added to it that order it."""
+    """Return an ordered DuckDB query as an unordered Spark query with its sort keys as columns, and their names."""
     query = sqlglot.parse_one(sql, read="duckdb")
     assert isinstance(query, exp.Select)
-    keys = [ordered.this for ordered in query.args["order"].expressions]
+    keys = [term.this for term in query.args["order"].expressions]
     query.set("order", None)
-    names = [f"order_{place}" for place in range(len(keys))]
+    names = [f"order_{index}" for index in range(len(keys))]
     return _to_spark(query.select(*(exp.alias_(key, name) for key, name in zip(keys, names, strict=True)))), names
 
 
@@ -57,7 +57,7 @@ def _to_spark(query: exp.Expr) -> str:
 
 
 def duckdb_type(name: str) -> str:
-    """Return the name of a type of Spark's as DuckDB has it."""
+    """Return DuckDB's name of a Spark type."""
     if name.startswith("array<"):
         return duckdb_type(name.removeprefix("array<").removesuffix(">")) + "[]"
     return _TYPES.get(name, name.upper())

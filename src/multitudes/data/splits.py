@@ -1,6 +1,6 @@
-"""Which event is for training, for validation and for testing: three rules.
+"""Three rules that assign each event to training, validation or test.
 
-Every rule yields 0 (train), 1 (validation) or 2 (test) for each event. Legend: E events · U users.
+Every rule returns 0 (train), 1 (validation) or 2 (test) for each event. Legend: E events · U users.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,20 +20,20 @@ _BUCKETS = 2**16
 def split_function(
     name: SplitRule, validation_share: float, test_share: float, times: Callable[[], Iterable[NDArray[np.int64]]]
 ) -> SplitFunction:
-    """Return the rule of a name; the shares do not matter to leave-one-out.
+    """Return the function that splits the events of users by one of three rules.
 
-    * ``time``: two moments, the same for every user, chosen so that the shares hold over all events.
-    * ``user``: the last shares of each user's own events; users with fewer than 3 distinct times only train.
+    * ``time``: at two times, the same for every user, chosen so that the shares hold over all events.
+    * ``user``: the last shares of each user's own events; users with fewer than 3 distinct times are for training.
     * ``leave_one_out``: the last event is for testing, the one before it for validation; users with fewer than 3
-      events only train.
+      events are for training. It ignores the shares.
 
-    Events of one time are never parted by ``time`` and ``user``.
+    ``time`` and ``user`` keep a user's events of one time together.
 
     Args:
-        name: of the rule.
-        validation_share: of the events.
-        test_share: of the events.
-        times: yields those of all events, array by array, each time it is called; asked by ``time`` alone.
+        name: the rule.
+        validation_share: share of the events for validation.
+        test_share: share of the events for testing.
+        times: yields the times of all events, array by array, at each call; used by ``time`` only.
     """
     if name == "time":
         train_until = exact_quantile(times, 1.0 - validation_share - test_share)
@@ -45,48 +45,49 @@ def split_function(
 
 
 def by_time(users: UserEvents, train_until: int, validation_until: int) -> NDArray[np.uint8]:
-    """Part at two moments; what happens at a cut belongs to the earlier part."""
+    """Split at two times; an event at exactly one of them belongs to the earlier split."""
     return _split_codes(users.time_E > train_until, users.time_E > validation_until)
 
 
 def by_user(users: UserEvents, validation_share: float, test_share: float) -> NDArray[np.uint8]:
-    """Part each user's events, counted backwards over the user's distinct times.
+    """Split each user's events, counted backwards over the user's distinct times.
 
-    A part takes whole moments until it has its share of the events (at least one), but leaves one moment each to the
-    parts before it.
+    A split takes all events of a time, and further times until it has its share of the events (at least one). It leaves
+    at least one time to each split before it.
     """
     past_E = users.past
-    moment_E = np.cumsum(users.is_new_time, dtype=np.int64)
-    nth_E = moment_E - users.per_event(moment_E[users.starts]) + 1  # among those of the user, from 1
-    moments_U = _max_per_user(users, nth_E)
-    full_E = users.per_event(users.events_U)
+    time_number_E = np.cumsum(users.is_new_time, dtype=np.int64)
+    nth_E = time_number_E - users.per_event(time_number_E[users.starts]) + 1  # of the times of the user, from 1
+    times_U = _max_per_user(users, nth_E)
+    total_E = users.per_event(users.events_U)
 
-    enough_E = full_E - past_E >= users.per_event(_target_count(users.events_U, test_share))
+    enough_E = total_E - past_E >= users.per_event(_target_count(users.events_U, test_share))
     test_E = users.per_event(np.maximum(3, _max_per_user(users, np.where(enough_E, nth_E, 0))))
     before_test_E = users.per_event(_max_per_user(users, np.where(nth_E == test_E, past_E, 0)))
     enough_E = before_test_E - past_E >= users.per_event(_target_count(users.events_U, validation_share))
     enough_E &= nth_E < test_E
     validation_E = users.per_event(np.maximum(2, _max_per_user(users, np.where(enough_E, nth_E, 0))))
 
-    held_E = users.per_event(moments_U >= 3)
+    held_E = users.per_event(times_U >= 3)
     return _split_codes(held_E & (nth_E >= validation_E), held_E & (nth_E >= test_E))
 
 
 def leave_one_out(users: UserEvents) -> NDArray[np.uint8]:
     """Hold out the last two events of users who have three."""
-    left_E = users.per_event(users.events_U) - users.position  # 1 = the last
+    from_end_E = users.per_event(users.events_U) - users.position  # 1 = the last
     held_E = users.per_event(users.events_U >= 3)
-    return _split_codes(held_E & (left_E <= 2), held_E & (left_E == 1))
+    return _split_codes(held_E & (from_end_E <= 2), held_E & (from_end_E == 1))
 
 
 def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) -> int:
-    """Return the smallest value at or below which are at least ``share`` of all, exactly.
+    """Return the smallest value such that at least ``share`` of all values are at most that; exact.
 
-    They are counted in buckets, then those of the bucket that has it in finer ones: memory is that of the buckets.
+    It counts the values in buckets, then those in the bucket of the result in finer buckets, and so on. Memory does not
+    grow with the number of values.
 
     Args:
-        values: yields them, array by array, each time it is called; at least one.
-        share: as it is written, so 0.8 of 10 is 8.
+        values: yields the values, array by array, at each call; at least one.
+        share: taken as its decimal text, so that 0.8 of 10 is 8.
     """
     low, high, total = _value_range(values())
     rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
@@ -95,25 +96,25 @@ def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: flo
         counts = np.zeros(_BUCKETS, dtype=np.int64)
         for array in values():
             within = array[(array >= low) & (array <= high)]
-            # Differences of integers of 64 bits fit when they have no sign.
+            # A difference of 64-bit integers fits into an unsigned one.
             bucket = (within.astype(np.uint64) - np.uint64(low % 2**64)) // np.uint64(width)
             counts += np.bincount(bucket.astype(np.int64), minlength=_BUCKETS)
         until = np.cumsum(counts)
-        found = int(np.searchsorted(until, rank))
-        rank -= int(until[found] - counts[found])
-        low, high = low + found * width, min(high, low + (found + 1) * width - 1)
+        hit = int(np.searchsorted(until, rank))
+        rank -= int(until[hit] - counts[hit])
+        low, high = low + hit * width, min(high, low + (hit + 1) * width - 1)
     return low
 
 
 def _value_range(arrays: Iterable[NDArray[np.int64]]) -> tuple[int, int, int]:
-    found = [(int(array.min()), int(array.max()), len(array)) for array in arrays if len(array)]
-    return min(low for low, _, _ in found), max(high for _, high, _ in found), sum(n for _, _, n in found)
+    ranges = [(int(array.min()), int(array.max()), len(array)) for array in arrays if len(array)]
+    return min(low for low, _, _ in ranges), max(high for _, high, _ in ranges), sum(n for _, _, n in ranges)
 
 
 def _target_count(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:
-    """Return the events that a part takes at least, halves rounded up."""
-    wanted_U: NDArray[np.float64] = np.maximum(1, np.floor(events_U * share + 0.5))
-    return wanted_U
+    """Return the number of events that a split takes at least, halves rounded up (U)."""
+    target_U: NDArray[np.float64] = np.maximum(1, np.floor(events_U * share + 0.5))
+    return target_U
 
 
 def _max_per_user(users: UserEvents, value_E: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -121,5 +122,5 @@ def _max_per_user(users: UserEvents, value_E: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _split_codes(held_E: NDArray[np.bool_], test_E: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the parts, where what is for testing is held out too."""
+    """Return the code of each event's split; test events are held out too."""
     return held_E.astype(np.uint8) + test_E

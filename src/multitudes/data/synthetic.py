@@ -1,16 +1,16 @@
-"""Tables of any size whose truth is known: written part by part, in the memory of one part and of what users are.
+"""Synthetic tables of any size with known tastes, written shard by shard.
 
-What is planted: every user holds a few tastes, which are topics, with weights of their own; events are of items of
-these topics, the popular ones by Zipf's law, and now and then of anything (noise, hides). Some users do ten times as
-much as others. Users follow most topics of their tastes and some without any taste for them; a part of the events says
-which followed topic it came of. Events come in the order of their times, as a log has them, users mixed.
+Memory is that of one shard and of the users. Every user has a few tastes, which are topics, with individual weights.
+Events are of items of these topics, popular ones more often by Zipf's law, and sometimes of any item (noise, hides).
+Some users are ten times as active as others. Users follow most topics of their tastes and some others; a part of the
+events logs the followed topic that sourced it. Events are in the order of their times, as in a log.
 
-``data.planted`` makes small worlds for tests, of which every event's taste is known and whose items have niches within
-topics and embeddings; it holds all of it in memory. Here a taste is a topic, and the users' tastes alone are written.
+``data.planted`` makes small worlds for tests: the taste of every event is known, items have niches within topics and
+embeddings, and everything is in memory. Here a taste is a topic, and only the users' tastes are written.
 
-Every draw of a part is a function of (seed, what it is for, number of the part), so parts can be made in any order.
+Every draw of a shard is a function of (seed, purpose, number of the shard), so shards can be made in any order.
 
-Legend: U users · I items · T topics · E events of a part · K tastes · F topics that a user may follow.
+Legend: U users · I items · T topics · E events of a shard · K tastes · F topics that a user may follow.
 """
 
 from collections.abc import Iterator
@@ -33,21 +33,21 @@ from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
 MARKER = "synth.json"
-SHARD_EVENTS = 1_000_000  # of each file of events; decides the draws
-_CHUNK_ROWS = 100_000  # of users and items
-_MAX = 10**12  # beyond it a number is a slip, and its seconds leave the whole numbers
+SHARD_EVENTS = 1_000_000  # the draws depend on it
+_CHUNK_ROWS = 100_000  # of the tables of users and items
+_MAX = 10**12  # a larger number is a mistake, and its seconds would overflow
 _NONE = -1
 _ACTIONS = ("save", "hide")
 
 
 class SynthConfig(Config):
-    """The size and the texture of the tables."""
+    """The size and the properties of the tables."""
 
     events: int = Field(1_000_000, gt=0, le=_MAX, description="events")
     users: int = Field(20_000, gt=0, le=_MAX, description="users; some may come without any event")
     items: int = Field(10_000, gt=0, le=_MAX, description="items, each of one topic")
     topics: int = Field(200, gt=0, le=10_000_000, description="topics, all equally large")
-    days: int = Field(90, gt=0, le=_MAX, description="length of time")
+    days: int = Field(90, gt=0, le=_MAX, description="length of time in days")
     seed: int = Field(0, ge=0, description="seed of every draw")
     tastes: int = Field(3, gt=0, le=20, description="topics that each user likes")
     zipf: float = Field(1.0, ge=0, le=3, description="exponent of the items' popularity in a topic; 0: all are equal")
@@ -64,7 +64,7 @@ class SynthConfig(Config):
 
 
 class EventShard(NamedTuple):
-    """Some events, by the numbers of users, items and topics."""
+    """The events of a shard, by the numbers of users, items and topics."""
 
     user_E: NDArray[np.int64]
     item_E: NDArray[np.int64]
@@ -75,12 +75,12 @@ class EventShard(NamedTuple):
 
 @dataclass(frozen=True)
 class SynthWorld:
-    """What users and items are; everything that a part of the events is drawn from."""
+    """Users and items, from which the events are drawn."""
 
     config: SynthConfig
     taste_UK: NDArray[np.int64]
     weight_UK: NDArray[np.float32]  # sums to 1
-    follow_UF: NDArray[np.int64]  # the tastes' topics, then others; -1 where they are not followed
+    follow_UF: NDArray[np.int64]  # the topics of the tastes, then others; -1 = not followed
     activity_U: NDArray[np.float64]  # cumulative share of the events
     ranked_I: NDArray[np.int64]  # item of topic t and rank r in it, at r · T + t
 
@@ -97,20 +97,20 @@ class SynthWorld:
                 " <= items, since tastes are distinct topics and every topic has an item"
             )
         taste_UK = sample_distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.topics)
-        eager_U = generator(config.seed, "activity").lognormal(sigma=config.activity, size=config.users).cumsum()
+        activity_U = generator(config.seed, "activity").lognormal(sigma=config.activity, size=config.users).cumsum()
         weight_UK = generator(config.seed, "weights").standard_gamma(5.0, taste_UK.shape, dtype=np.float32)
         return cls(
             config,
             taste_UK,
             weight_UK / weight_UK.sum(axis=1, keepdims=True),
             _follows(config, taste_UK),
-            eager_U / eager_U[-1],
+            activity_U / activity_U[-1],
             generator(config.seed, "items").permutation(config.items),
         )
 
     @property
     def n_shards(self) -> int:
-        """How many files of events there are."""
+        """The number of files of events."""
         return -(-self.config.events // SHARD_EVENTS)
 
     @property
@@ -121,11 +121,11 @@ class SynthWorld:
         return topic_I
 
     def shard(self, number: int) -> EventShard:
-        """Draw the events of a part: those of its own stretch of time."""
+        """Draw the events of a shard, which has a period of time of its own."""
         config, rng = self.config, generator(self.config.seed, "events", number)
         before = number * SHARD_EVENTS
         n = min(SHARD_EVENTS, config.events - before)
-        # Looked up in order, which spares the cache, and mixed again.
+        # Looked up in order, which is faster (cache), and then shuffled.
         user_E = rng.permutation(np.searchsorted(self.activity_U, np.sort(rng.random(n)), side="right"))
         time_E = np.sort(((before + n * rng.random(n)) * (config.days * 86_400 / config.events)).astype(np.int64))
         kind_E, draw_E = rng.random(n), rng.random(n, dtype=np.float32)
@@ -142,9 +142,14 @@ class SynthWorld:
 
 
 def zipf_ranks(draw_E: NDArray[np.float64], size_E: NDArray[np.int64], exponent: float) -> NDArray[np.int64]:
-    """Return ranks from 0, one of ``size`` each, whose chances fall with the power of the rank.
+    """Draw ranks from 0 to ``size_E`` - 1 whose probabilities fall with a power of the rank.
 
-    The inverse of a continuous power law on [1, size + 1), cut to whole ranks: no table for each size is needed.
+    The inverse of a continuous power law on [1, size + 1), rounded down; it needs no table for each size.
+
+    Args:
+        draw_E: uniform draws from [0, 1).
+        size_E: the number of ranks.
+        exponent: of the power law.
     """
     last_E = size_E + 1.0
     if exponent == 1:
@@ -158,18 +163,21 @@ def zipf_ranks(draw_E: NDArray[np.float64], size_E: NDArray[np.int64], exponent:
 def write_synthetic_tables(
     out: str | Path, config: SynthConfig | None = None, progress: Progress = silent, *, overwrite: bool = False
 ) -> SynthWorld:
-    """Write the tables as the new folder ``out``, and beside them ``truth/users.parquet`` and what was asked for.
+    """Write synthetic tables as the new folder ``out``, with ``truth/users.parquet`` and the configuration.
 
     Equal configurations give equal tables.
 
     Args:
-        out: the folder to make, as ``prepare`` reads it.
-        config: see ``SynthConfig``.
-        progress: called with the events written.
-        overwrite: replace ``out`` if it was written by this.
+        out: the folder to create; ``prepare`` reads it.
+        config: the settings; the defaults if None.
+        progress: called with the number of events written.
+        overwrite: replace ``out`` if it is such a folder.
+
+    Returns:
+        The users and items.
 
     Raises:
-        UsageError: the sizes do not go together, or ``out`` exists.
+        UsageError: the sizes do not fit each other, or ``out`` exists.
     """
     config = config or SynthConfig()
     reject_url(out)
@@ -200,15 +208,15 @@ def _follows(config: SynthConfig, taste_UK: NDArray[np.int64]) -> NDArray[np.int
     return np.concatenate([follow_UK, stale_US], axis=1)
 
 
-def _event_table(part: EventShard, names: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
+def _event_table(shard: EventShard, names: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
     return pa.table(
         {
-            "user_id": part.user_E,
-            "item_id": part.item_E,
-            "timestamp": part.time_E,
-            "action": pa.DictionaryArray.from_arrays(part.hide_E.astype(np.int8), pa.array(_ACTIONS)),
+            "user_id": shard.user_E,
+            "item_id": shard.item_E,
+            "timestamp": shard.time_E,
+            "action": pa.DictionaryArray.from_arrays(shard.hide_E.astype(np.int8), pa.array(_ACTIONS)),
             "source_interest": pa.DictionaryArray.from_arrays(
-                pa.array(part.source_E, mask=part.source_E == _NONE), names
+                pa.array(shard.source_E, mask=shard.source_E == _NONE), names
             ),
         }
     )
@@ -217,20 +225,20 @@ def _event_table(part: EventShard, names: Any) -> Any:  # noqa: ANN401 (pyarrow 
 def _item_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
     topic_I = world.item_topic
     for start in range(0, len(topic_I), _CHUNK_ROWS):
-        some = topic_I[start : start + _CHUNK_ROWS]
-        yield pa.table({"item_id": np.arange(start, start + len(some)), "topics": _lists(some[:, None], names)})
+        chunk = topic_I[start : start + _CHUNK_ROWS]
+        yield pa.table({"item_id": np.arange(start, start + len(chunk)), "topics": _lists(chunk[:, None], names)})
 
 
 def _user_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
     for start in range(0, world.config.users, _CHUNK_ROWS):
-        some = world.follow_UF[start : start + _CHUNK_ROWS]
-        yield pa.table({"user_id": np.arange(start, start + len(some)), "followed_topics": _lists(some, names)})
+        chunk = world.follow_UF[start : start + _CHUNK_ROWS]
+        yield pa.table({"user_id": np.arange(start, start + len(chunk)), "followed_topics": _lists(chunk, names)})
 
 
 def _truth_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
     for start in range(0, world.config.users, _CHUNK_ROWS):
-        some = slice(start, start + _CHUNK_ROWS)
-        taste, weight = world.taste_UK[some], world.weight_UK[some]
+        chunk = slice(start, start + _CHUNK_ROWS)
+        taste, weight = world.taste_UK[chunk], world.weight_UK[chunk]
         ends = np.arange(len(taste) + 1, dtype=np.int32) * world.config.tastes
         weights = pa.ListArray.from_arrays(ends, weight.ravel())
         rows = np.arange(start, start + len(taste))
@@ -238,14 +246,14 @@ def _truth_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN4
 
 
 def _lists(number_RC: NDArray[np.int64], names: Any) -> Any:  # noqa: ANN401
-    """Return the names of the numbers of each row as a list; -1 has none."""
+    """Return the names of the numbers of each row as a list; -1 is left out."""
     named_RC = number_RC != _NONE
     ends = np.append(0, named_RC.sum(axis=1).cumsum()).astype(np.int32)
     return pa.ListArray.from_arrays(ends, names.take(pa.array(number_RC[named_RC])))
 
 
 def _write(file: Path, tables: Iterator[Any]) -> None:
-    """Write a table in pieces. The kinds of its columns are Parquet's own: a name that comes often is just a text."""
+    """Write a table chunk by chunk, with Parquet's types only: a dictionary of names is read as text."""
     first = next(tables)
     with pq.ParquetWriter(file, first.schema, compression="zstd", store_schema=False) as writer:
         writer.write_table(first)

@@ -1,8 +1,8 @@
-"""The canonical tables in: Parquet, CSV or JSON lines are found, read and brought to the canonical types.
+"""Find the canonical tables in Parquet, CSV or JSON lines, and read them with the canonical types.
 
 A table becomes ``<table>_raw`` in the engine: ``file_row`` (the number of the row in the file), the columns of the
-file, and the optional columns that it lacks, as nulls. Nothing is repaired here: what cannot be brought to the
-canonical type without loss is refused.
+file, and the optional columns that it lacks, as nulls. Nothing is repaired here: a column that cannot be converted to
+its canonical type without loss is rejected.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,20 +19,20 @@ from multitudes.ids import IdType
 
 TABLES = ("events", "items", "users")
 SUFFIXES = (".parquet", ".csv", ".jsonl", ".ndjson")
-_SINGLE_TABLE_SUFFIXES = (*SUFFIXES, canonical_columns.DUCKDB_SUFFIX)  # of a table that is named by its path
+_SINGLE_TABLE_SUFFIXES = (*SUFFIXES, canonical_columns.DUCKDB_SUFFIX)  # for a table that is given by its own path
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table as it was read.
+    """A table as it was read.
 
     Attributes:
         name: events, items or users.
-        file: where it was found; a folder of Parquet parts is one table.
-        rows: its number of rows.
+        file: its file, or the folder of its Parquet shards.
+        rows: the number of rows.
         missing: the number of nulls in each column that has any.
         columns: the columns of the file, in order.
-        extra: those beyond the canonical ones.
+        extra: the columns that are not canonical.
     """
 
     name: str
@@ -48,81 +48,86 @@ class Table:
 
 
 def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, Location]:
-    """Return the file of each table in a folder, or the folder of its parts; items and users may be absent.
+    """Return the file of each table in a folder, or the folder of its shards; items and users are optional.
 
     Args:
-        folder: a path, or an address (``address``).
-        events_needed: whether the events may be absent too.
+        folder: a path or a URL.
+        events_needed: whether the events table is required.
 
     Raises:
         UsageError: there is no such folder.
-        DataError: events are missing though they are needed, a table is there twice, or a folder has parts of another
-            format.
+        DataError: the events are missing, a table is there twice, or a folder has shards of another format.
     """
     data = parse_location(folder)
     if not data.is_dir():
         missing = data.describe_missing() if isinstance(data, RemotePath) else "no such folder"
-        missing = "a file, and expected is the folder that holds it" if data.is_file() else missing
+        missing = "expected the folder of the tables, got a file" if data.is_file() else missing
         raise UsageError(f"{data}: {missing}; give a folder with events.parquet, items.parquet and users.parquet")
-    found: dict[str, Location] = {}
+    tables: dict[str, Location] = {}
     for table in TABLES:
         files = [data / f"{table}{suffix}" for suffix in SUFFIXES if (data / f"{table}{suffix}").is_file()]
-        files += [parts for parts in (data / table,) if _has_shards(parts)]
+        files += [shards for shards in (data / table,) if _has_shards(shards)]
         if len(files) > 1:
             raise DataError(f"{data}: {files[0].name} and {files[1].name} are both there; keep one of them")
         if files:
-            found[table] = files[0]
-    if events_needed and "events" not in found:
+            tables[table] = files[0]
+    if events_needed and "events" not in tables:
         raise DataError(
-            f"{data}: no events.parquet, .csv, .jsonl or .ndjson, and no folder events of Parquet parts; expected at"
+            f"{data}: no events.parquet, .csv, .jsonl or .ndjson, and no folder events of Parquet files; expected at"
             " least the events table"
         )
-    return found
+    return tables
 
 
 def resolve_table(given: str | Path) -> Location:
-    """Return the place of a table's file, of a DuckDB database that has the table, or of the folder of its parts.
+    """Check the location of one table: its file, a DuckDB database that has it, or the folder of its shards.
 
     Raises:
-        UsageError: there is nothing, or nothing that can be read.
-        DataError: the folder has no part, or parts of another format.
+        UsageError: there is no such file or folder, or not of a format that is read.
+        DataError: the folder has no shard, or shards of another format.
     """
     path = parse_location(given)
     if path.is_dir():
         if not _has_shards(path):
             raise DataError(
-                f"{path}: no Parquet part in this folder; expected at least one. A service makes one every few minutes"
+                f"{path}: no Parquet file in this folder; expected at least one. A service writes one every few minutes"
                 " and when it stops"
             )
     elif not path.is_file() or path.suffix not in _SINGLE_TABLE_SUFFIXES:
         raise UsageError(
-            f"{path}: no such table; give a folder of Parquet parts, or a file in {', '.join(_SINGLE_TABLE_SUFFIXES)}"
+            f"{path}: no such table; give a folder of Parquet files, or a file in {', '.join(_SINGLE_TABLE_SUFFIXES)}"
         )
     return path
 
 
 def _has_shards(folder: Location) -> bool:
-    """Return whether it is a folder with Parquet parts.
+    """Return whether it is a folder with Parquet files.
 
     Raises:
-        DataError: it has tables of another format, which would be left out without a word.
+        DataError: it also has files of another format, which would be ignored silently.
     """
     if not folder.is_dir():
         return False
-    strange = sorted(file.name for suffix in SUFFIXES[1:] for file in folder.glob(f"*{suffix}"))
-    if strange:
+    others = sorted(file.name for suffix in SUFFIXES[1:] for file in folder.glob(f"*{suffix}"))
+    if others:
         raise DataError(
-            f"{folder}: {strange[0]} is no Parquet, and parts of a folder are all Parquet; write it as Parquet, or take"
-            " it out of the folder"
+            f"{folder}: {others[0]} is not Parquet; expected Parquet files only. Write it as Parquet, or move it out of"
+            " the folder"
         )
     return any(folder.glob(SHARD_PATTERN))
 
 
 def load_table(engine: Engine, name: str, file: Location, into: str | None = None) -> Table:
-    """Read ``file`` as the table ``name`` into the engine, as ``<into>_raw`` in the canonical types.
+    """Read a table into the engine with the canonical types.
+
+    Args:
+        engine: gets the relation ``<into>_raw``.
+        name: of the table, which decides its columns.
+        file: its file, or the folder of its shards.
+        into: the first part of the relation's name; by default ``name``.
 
     Raises:
-        DataError: the file cannot be read, is empty, or a column is missing or of a type that would lose something.
+        DataError: the file cannot be read, is empty, or a column is missing or cannot be converted without loss.
     """
     into = into or name
     with engine.translate_read_errors(file):
@@ -134,7 +139,7 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
 
 
 def view_table(engine: Engine, name: str, file: Location) -> Table:
-    """Read ``file`` as ``load_table`` does, but leave it where it is: ``<name>_raw`` is read anew by each query.
+    """Give the relation ``<name>_raw`` to a table as ``load_table`` does, but read its file again in each query.
 
     Raises:
         DataError: as ``load_table``.
@@ -162,29 +167,37 @@ def _count_nulls(engine: Engine, name: str, columns: Iterable[str]) -> dict[str,
 
 
 def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> IdType:
-    """Return the kind of the id ``column``, which must be the same in every table that has it.
+    """Return the type of the id ``column``, which must be the same in every table that has it.
 
     Raises:
-        DataError: integers in one table and text in another: 7 and '7' or '007' would be confused.
+        DataError: the ids are integers in one table and text in another, where 7 may be '7' or '007'.
     """
-    kinds: dict[Location, IdType] = {}
+    types: dict[Location, IdType] = {}
     for name, table in tables.items():
         if column in table:
-            found = engine.column_types(f"{name}_raw")[column]
-            kinds[table.file] = "int64" if found == "BIGINT" else "string"
-    if len(set(kinds.values())) > 1:
-        listed = ", ".join(f"{kind} in {file.name}" for file, kind in kinds.items())
+            column_type = engine.column_types(f"{name}_raw")[column]
+            types[table.file] = "int64" if column_type == "BIGINT" else "string"
+    if len(set(types.values())) > 1:
+        listed = ", ".join(f"{id_type} in {file.name}" for file, id_type in types.items())
         raise DataError(f"'{column}' is {listed}; expected one type in every table. Write it as text or as integers")
-    return next(iter(kinds.values()))
+    return next(iter(types.values()))
 
 
 def append_table(engine: Engine, name: str, first: Table, more: Table, behind: str) -> Table:
-    """Put the rows of ``<behind>_raw``, the table ``more``, behind those of ``<name>_raw``; return both as one table.
+    """Append the rows of one relation to another; their ids must have the same type.
 
-    Their ids must be of one kind.
+    Args:
+        engine: has ``<name>_raw``, which gets the rows, and ``<behind>_raw``, which is dropped.
+        name: see above.
+        first: the table ``<name>_raw``.
+        more: the table ``<behind>_raw``.
+        behind: see above.
+
+    Returns:
+        Both as one table.
 
     Raises:
-        DataError: a column that is not canonical is of types that do not go together.
+        DataError: a column that is not canonical has two types that cannot be combined.
     """
     with engine.translate_read_errors(more.file):
         engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{behind}_raw", first.rows))
@@ -200,7 +213,7 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, behind: s
 
 
 def _union_sql(engine: Engine, first: str, behind: str, rows: int) -> str:
-    """Return the SQL of both relations as one, by the names of their columns; what one of them lacks is null."""
+    """Return the SQL that selects both relations by the names of their columns; a column that one lacks is null."""
     present = {relation: engine.column_types(relation) for relation in (first, behind)}
     columns = dict.fromkeys([*present[first], *present[behind]])
     selected = {

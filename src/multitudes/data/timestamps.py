@@ -1,22 +1,27 @@
-"""What a column of times can be mistaken for: the future, and seconds that are something smaller."""
+"""Timestamps: how far ahead one may be, and the check that a column holds seconds."""
 
 from multitudes.data.engine import Engine, query_value
 from multitudes.data.location import Location
 from multitudes.errors import DataError
 
 DAY_S = 86_400
-FUTURE_TOLERANCE_S = DAY_S  # clocks and zones differ; a day ahead is not yet the future
-# A median beyond the year 5138 in seconds is a time of our days in a smaller unit.
+FUTURE_TOLERANCE_S = DAY_S  # clocks and zones differ, so a day ahead is accepted
+# A median that would be after the year 5138 in seconds is a recent time in a smaller unit.
 _UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
 
 
 def reject_small_units(engine: Engine, relation: str, file: Location) -> None:
-    """Refuse ``timestamp`` of a relation, which came from ``file``, where it is no number of seconds.
+    """Check that the column ``timestamp`` of a relation holds seconds.
+
+    Args:
+        engine: has the relation.
+        relation: its name.
+        file: where it was read from, for the error.
 
     Raises:
         DataError: times are in a unit smaller than seconds.
     """
-    # About the median will do, and an exact one would hold every row in memory.
+    # An approximate median is enough; an exact one would hold every row in memory.
     middle = query_value(engine, f"SELECT approx_quantile(timestamp, 0.5) FROM {relation}")
     for floor, unit, per_second in _UNITS:
         if middle is not None and middle > floor:

@@ -1,4 +1,4 @@
-"""What a folder of tables holds, and what would be repaired, without preparing it."""
+"""Check the tables of a data set and report on them, without preparing them."""
 
 import time
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ from multitudes.data.prepare import PrepareConfig, open_configured_engine
 from multitudes.data.spark_session import SparkConfig
 from multitudes.progress import Progress, silent
 
-OUTLIER_FACTOR = 50  # a user with this many times the median number of events is odd: a robot, or a shared account
+OUTLIER_FACTOR = 50  # a user with this many times the median number of events may be a robot or a shared account
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What ``validate`` found. Counts are those of the sound tables, after the repairs.
+    """The result of ``validate``. Counts are those after the repairs.
 
     Attributes:
-        rows: rows of each table, as in the files.
+        rows: rows of each table in its files.
         id_kinds: "int64" or "string", of user_id and item_id.
-        counts: users, items, topics, events, and how many of them have what.
-        first, last: times of the first and last event in seconds; positions if ``ordered_only``.
-        ordered_only: the timestamps are positions, not times.
+        counts: of users, items, topics and events, and of events and items with certain properties.
+        first, last: times of the first and the last event in seconds; positions if ``ordered_only``.
+        ordered_only: whether timestamps are positions instead of times.
         events_per_user: minimum, median, 90th percentile and maximum.
         actions: events per action.
         missing: nulls in each column of each table.
-        shares: coverages between 0 and 1.
-        odd_users: ids of users with very many events, at most 5, the busiest first.
-        repairs: what ``prepare`` would repair, by name.
-        warnings: sentences.
+        shares: coverages from 0 to 1.
+        odd_users: ids of at most 5 users with very many events, the most active first.
+        repairs: the count of each repair that ``prepare`` would make.
+        warnings: sentences for people.
     """
 
     rows: dict[str, int]
@@ -62,16 +62,19 @@ def validate(
     """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
 
     Args:
-        data: folder with events, items and users; a path, or an address.
-        config: the negative actions decide which events are usable.
+        data: folder with events, items and users; a path or a URL.
+        config: its negative actions decide which events are usable.
         progress: called with the steps done.
-        spark: run on Spark as it says, with the same result; None: on this machine, by DuckDB.
-        now: the time in seconds after which events are in the future; the clock's by default.
+        spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
+        now: the time in seconds after which events are in the future; by default the time of the clock.
+
+    Returns:
+        The report.
 
     Raises:
         DataError: something cannot be repaired.
-        UsageError: ``data`` is no folder.
-        UnavailableError: the store of an address does not answer, or refuses who asks.
+        UsageError: ``data`` is not a folder.
+        UnavailableError: the store of a URL does not answer, or rejects the credentials.
     """
     config = config or PrepareConfig()
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
@@ -80,27 +83,27 @@ def validate(
 
 
 def time_range_text(report: ValidationReport) -> str:
-    """Return the first and the last time as a person reads them."""
+    """Return the times of the first and the last event for people."""
     if report.ordered_only:
         return f"positions {report.first} to {report.last}"
-    # Python's own times end at the year 9999 and do not begin before the year 1.
+    # NumPy, because Python's times are limited to the years 1 to 9999.
     moments = np.array([report.first, report.last], dtype="datetime64[s]")
     first, last = (str(moment).replace("T", " ") for moment in np.datetime_as_string(moments, unit="m"))
     return f"{first} to {last} UTC ({(report.last - report.first) / 86_400:.1f} days)"
 
 
 def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
-    spread = _spread(engine)
-    odd = _outlier_users(engine, spread["median"])
+    events_per_user = _events_per_user(engine)
+    outliers = _outlier_users(engine, events_per_user["median"])
     warnings = list(cleaned.warnings)
     if cleaned.ordered_only:
         warnings.append(
             "the timestamps of every user are the positions 0 to n - 1: an order without times. Use the split"
-            " leave_one_out or user; nothing that needs an age or a moment makes sense"
+            " leave_one_out or user; nothing that needs an age or a time of day makes sense"
         )
-    if odd:
+    if outliers:
         warnings.append(
-            f"some users have more than {OUTLIER_FACTOR} times the median number of events, such as {odd[0]!r}"
+            f"some users have more than {OUTLIER_FACTOR} times the median number of events, such as {outliers[0]!r}"
         )
     return ValidationReport(
         rows={name: table.rows for name, table in cleaned.tables.items()},
@@ -108,11 +111,11 @@ def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
         counts=_counts(engine),
         **query_row(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
         ordered_only=cleaned.ordered_only,
-        events_per_user=spread,
+        events_per_user=events_per_user,
         actions=_actions(engine),
         missing={name: dict(table.nulls) for name, table in cleaned.tables.items() if table.nulls},
         shares=_shares(engine),
-        odd_users=odd,
+        odd_users=outliers,
         repairs=dict(cleaned.repairs),
         warnings=warnings,
     )
@@ -132,7 +135,7 @@ def _counts(engine: Engine) -> dict[str, int]:
     )
 
 
-def _spread(engine: Engine) -> dict[str, float]:
+def _events_per_user(engine: Engine) -> dict[str, float]:
     engine.create_view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
     return query_row(
         engine,
@@ -144,12 +147,12 @@ def _spread(engine: Engine) -> dict[str, float]:
 
 
 def _outlier_users(engine: Engine, median: float) -> list[int | str]:
-    odd: list[int | str] = engine.frame(
+    outliers: list[int | str] = engine.frame(
         f"""
         SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
         WHERE n > {OUTLIER_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""",
     )["user_id"].to_list()
-    return odd
+    return outliers
 
 
 def _actions(engine: Engine) -> dict[str, int]:
@@ -158,7 +161,7 @@ def _actions(engine: Engine) -> dict[str, int]:
 
 
 def _shares(engine: Engine) -> dict[str, float]:
-    """Return coverages: of users by follows, of items and events by topics, of events by what their user follows."""
+    """Return the shares of users with follows, of items and events with topics, and of events of followed topics."""
     return query_row(
         engine,
         """

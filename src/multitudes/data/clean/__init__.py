@@ -1,1 +1,1 @@
-"""The tables made sound: the one place where data are judged, for ``validate`` and ``prepare`` alike."""
+"""Check and repair the tables of a data set, for ``validate`` and ``prepare``."""

@@ -1,8 +1,8 @@
-"""Which topic sourced an engagement: from what a service served, the source interest of CR's training triples.
+"""Attribute engagements to the topics that a service served: the source interest of training triples.
 
-An engagement is explained by the answer that it names (``request_id``), if that one held the item; else by the newest
-answer that brought the item to the user before. An answer that came later explains nothing: what the user did cannot
-have come of it. Only by name may it be a little later, because the clocks of users and services differ.
+An engagement is attributed to the answer that it names (``request_id``), if that has the item; else to the newest
+earlier answer that brought the item to the user. A later answer cannot be the cause. Only an answer that is named may
+be a little later, because the clocks of users and services differ.
 """
 
 from pathlib import Path
@@ -11,36 +11,50 @@ from typing import NamedTuple
 from multitudes.data.engine import Engine, query_row
 from multitudes.data.tables import Table
 
-CLOCK_SKEW_S = 300  # how far clocks may differ between the two ends of one request
+CLOCK_SKEW_S = 300  # largest difference between the clocks of the two ends of a request
 
 
 class FeedbackLogs(NamedTuple):
-    """What a service has written, or anybody in the same columns: files, or folders of Parquet parts."""
+    """The logs of a service, or tables with the same columns; each a file, or a folder of Parquet files.
 
-    events: Path | None = None  # more events, behind those of the data
+    Attributes:
+        events: events to append to those of the data set.
+        served: what the service served.
+        attribution_window_s: an engagement is attributed to an answer at most so many seconds before it.
+    """
+
+    events: Path | None = None
     served: Path | None = None
-    attribution_window_s: int = 86_400  # an engagement comes of the newest answer at most so long before it
+    attribution_window_s: int = 86_400
 
 
 NO_LOGS = FeedbackLogs()
 
 
 def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, int]:
-    """Fill the source of each ``event`` that has none from ``served_raw``; return how many found theirs in which way.
+    """Fill the source of each ``event`` that has none from ``served_raw``.
 
-    What was served is read twice and never held: memory grows with the events alone.
+    What was served is read twice and not stored, so memory grows with the events only.
+
+    Args:
+        engine: has ``event``, which is replaced, and ``served_raw``.
+        served: the table ``served_raw``.
+        within_s: see ``FeedbackLogs.attribution_window_s``.
+
+    Returns:
+        The window, and the number of events by how they were attributed.
 
     Raises:
-        DataError: a part cannot be read, or has been removed meanwhile.
+        DataError: a file cannot be read, or was deleted while it was read.
     """
     engine.create_table(
-        "unexplained",
+        "unattributed",
         """
         SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''""",
     )
     with engine.translate_read_errors(served.file):
         engine.create_table(
-            "explained",
+            "attributed",
             f"""
             SELECT file_row, max(serve) AS serve
             FROM ({_by_request_sql()} UNION ALL {_by_newest_sql(within_s)}) GROUP BY file_row""",
@@ -49,37 +63,37 @@ def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, 
         "event",
         """
         SELECT event.* EXCLUDE (source), coalesce(serve.condition, source) AS source
-        FROM event LEFT JOIN explained ON explained.file_row = event.file_row""",
+        FROM event LEFT JOIN attributed ON attributed.file_row = event.file_row""",
     )
     counts = query_row(
         engine,
         """
         SELECT count(*) FILTER (serve.named) AS by_request, count(*) FILTER (NOT serve.named) AS by_newest,
-               (SELECT count(*) FROM unexplained) - count(*) AS not_served,
+               (SELECT count(*) FROM unattributed) - count(*) AS not_served,
                count(serve.condition) AS with_topic
-        FROM explained""",
+        FROM attributed""",
     )
-    engine.drop("unexplained", "explained")
+    engine.drop("unattributed", "attributed")
     return {"within_s": within_s, **counts}
 
 
-# The greatest serve explains: a named one first, then one that was not later, then the newest. The rest makes it one
-# and the same whatever the order of the rows: the higher rank, then the names.
+# The greatest struct wins: a named answer first, then one that was not later, then the newest. The other fields make
+# the result independent of the order of rows: the better rank, then the names.
 _SERVED_SQL = """
     SELECT file_row, {{
         'named': {named}, 'earlier': served_raw.timestamp <= time, 'time': served_raw.timestamp,
         'nearness': -coalesce(rank, 0), 'request_id': coalesce(served_raw.request_id, ''),
         'silent': condition IS NULL, 'condition': condition
     }} AS serve
-    FROM unexplained JOIN served_raw ON {on}"""
+    FROM unattributed JOIN served_raw ON {on}"""
 
 
 def _by_request_sql() -> str:
-    same = "served_raw.request_id = unexplained.request_id AND served_raw.item_id = unexplained.item_id"
-    user = "coalesce(served_raw.user_id = unexplained.user_id, true)"  # somebody described has no name in the log
+    same = "served_raw.request_id = unattributed.request_id AND served_raw.item_id = unattributed.item_id"
+    user = "coalesce(served_raw.user_id = unattributed.user_id, true)"  # an anonymous user has no id in the log
     return _SERVED_SQL.format(named="true", on=f"{same} AND {user} AND served_raw.timestamp <= time + {CLOCK_SKEW_S}")
 
 
 def _by_newest_sql(within_s: int) -> str:
-    same = "served_raw.user_id = unexplained.user_id AND served_raw.item_id = unexplained.item_id"
+    same = "served_raw.user_id = unattributed.user_id AND served_raw.item_id = unattributed.item_id"
     return _SERVED_SQL.format(named="false", on=f"{same} AND served_raw.timestamp BETWEEN time - {within_s} AND time")

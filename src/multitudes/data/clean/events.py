@@ -1,4 +1,4 @@
-"""Events: whole, in the past, once each, and judged usable or not."""
+"""Clean events: complete, in the past, without duplicates, and marked as usable or not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NU
 
 @dataclass(frozen=True)
 class EventRules:
-    """What the caller decides about events.
+    """How events are judged.
 
     Attributes:
         negative_actions: actions that make an event unusable.
         follows_from_share: share of each user's events from which the follows were derived; 0 = they were stated.
-        now: seconds; events later than a day after it are dropped.
+        now: seconds; events more than a day later are dropped.
     """
 
     negative_actions: Sequence[str]
@@ -30,14 +30,14 @@ class EventRules:
 def clean_events(
     engine: Engine, table: Table, rules: EventRules, earlier: BaseData | None = None, *, keep: bool = False
 ) -> dict[str, int]:
-    """Build ``event`` and ``known_from`` (``known_item`` stands already) and return the repairs.
+    """Create ``event`` and ``known_from``, and return the count of each repair.
 
     Args:
-        engine: that has ``events_raw``.
-        table: the events.
-        rules: how they are judged.
-        earlier: days whose sound events stand before them.
-        keep: leave ``sound`` there for a later day.
+        engine: has ``events_raw`` and ``known_item``.
+        table: the events table.
+        rules: how events are judged.
+        earlier: data whose events come before them.
+        keep: whether to keep the relation ``sound``, to which later events can be appended.
 
     Raises:
         DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
@@ -83,9 +83,9 @@ def clean_events(
 
 
 def aggregate_events(engine: Engine) -> dict[str, int]:
-    """Build ``active`` and ``acted``, and return how many events are of items, or have a source, in no items table.
+    """Create ``active`` and ``acted``, and count events whose item or source is not in the items table.
 
-    Both are sums of one reading of the events, by user and action.
+    Both are sums over ``done``, for which the events are read once.
     """
     engine.create_table(
         "done",
@@ -119,17 +119,17 @@ def aggregate_events(engine: Engine) -> dict[str, int]:
 
 
 def is_order_only(engine: Engine) -> bool:
-    """Return whether the times of every user are the positions 0, 1, …, n - 1: an order, not a time."""
-    # The cheap test first: distinct counts cost a sort.
+    """Return whether the timestamps of every user are the positions 0, 1, …, n - 1: an order without times."""
+    # The cheap test first: counting distinct values needs a sort.
     within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM active"
     distinct = "SELECT count(DISTINCT time) = count(*) AS so FROM event GROUP BY user_id"
     return bool(query_value(engine, within)) and bool(query_value(engine, f"SELECT bool_and(so) FROM ({distinct})"))
 
 
 def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
-    """Build ``copy``: the rows that say in every column what an earlier row says; return how many there are."""
-    # Few rows share user, item and time, and only these are compared as a whole: one number is grouped faster. Two that
-    # share the number alone are compared as well, and found to differ.
+    """Create ``copy``, the rows that equal an earlier row in every column, and return their number."""
+    # Few rows have the same user, item and time, and only these are compared in all columns. Grouping by one hash is
+    # faster than by three columns; rows with the same hash by chance are compared too, and differ.
     key, columns = (
         "hash_of_three(user_id, item_id, timestamp)",
         ", ".join(quote_identifier(column) for column in table.columns),
@@ -148,7 +148,7 @@ def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
 
 
 def _clean_events_sql(once: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
-    """Return the SQL of the events ``once``, which are whole and past, with what is known of each by itself."""
+    """Return the SQL of the clean events, with all that follows from an event alone; ``once`` has the raw ones."""
     negative = (
         f"action IN ({', '.join(string_literal(action) for action in negative_actions)})"
         if negative_actions
@@ -163,7 +163,7 @@ def _clean_events_sql(once: str, table: Table, negative_actions: Sequence[str], 
 
 
 def _create_event_view(engine: Engine, sound: str) -> None:
-    """Give sound events the name ``event``: their items are known or not, and they are usable or not."""
+    """Create ``event``: the clean events, with the number of their item and whether they are usable."""
     unusable = not query_value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
     engine.create_view(
         "event",
@@ -177,7 +177,7 @@ def _create_event_view(engine: Engine, sound: str) -> None:
 
 
 def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
-    """Drop from ``events_raw`` what was sent again: the first row of each user's event_id with an item stays."""
+    """Drop events that were sent again from ``events_raw``: of one event_id, user and item, the first row stays."""
     of_one = "PARTITION BY event_id, user_id, item_id ORDER BY file_row"
     again = f"""
         SELECT file_row FROM (
@@ -195,7 +195,7 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
 
 
 def _create_known_from(engine: Engine, past: str, share: float) -> None:
-    """Build ``known_from`` before copies are dropped: the share was taken of the rows as they are in the file."""
+    """Create ``known_from``; duplicates count, because the share is of the rows in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
     engine.create_table(
         "known_from",

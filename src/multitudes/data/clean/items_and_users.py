@@ -1,42 +1,21 @@
-"""Rows of the items and users tables: without null ids, without copies, one per id.
-
-Items: their topics, their embeddings, and whether they carry anything by which a history could be understood.
-
-Users of either table, numbered, and the topics they follow.
-"""
+"""Clean the items and users tables: one row for each id, sound embeddings, topics and follows."""
 
 from multitudes.data.engine import Engine, query_row, query_value
 from multitudes.data.tables import Table
 from multitudes.errors import DataError
 
-
-def deduplicate_rows(engine: Engine, name: str, column: str, table: Table | None) -> dict[str, int]:
-    """Build ``<name>_rows`` from ``<name>_raw`` and return what was dropped.
-
-    Raises:
-        DataError: two rows of one id say different things.
-    """
-    rows = query_row(engine, f"SELECT count(*) AS total, count({column}) AS named FROM {name}_raw")
-    engine.create_table(
-        f"{name}_rows", f"SELECT DISTINCT * EXCLUDE (file_row) FROM {name}_raw WHERE {column} IS NOT NULL"
-    )
-    kept = query_value(engine, f"SELECT count(*) FROM {name}_rows")
-    twice = query_value(
-        engine, f"SELECT min({column}) FROM (SELECT {column} FROM {name}_rows GROUP BY {column} HAVING count(*) > 1)"
-    )
-    if twice is not None and table is not None:
-        raise DataError(f"{table.file}: {column} {twice!r} has several rows that differ; expected one row per {column}")
-    engine.drop(f"{name}_raw")
-    return {f"{name}_with_nulls": rows["total"] - rows["named"], f"duplicate_{name}": rows["named"] - kept}
-
-
-_FINITE = "all_finite(embedding)"  # null for an empty list, which is no embedding
+_FINITE = "all_finite(embedding)"  # null for an empty list, which is not an embedding
 
 
 def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
-    """Build ``item``, ``known_item``, ``item_topic`` and ``topic``; return the repairs and the embeddings' width.
+    """Create ``item``, ``known_item``, ``item_topic`` and ``topic``.
 
-    The width is 0 where there are none.
+    Args:
+        engine: has ``items_raw``, or ``events_raw`` if there is no items table.
+        table: the items table, if there is one.
+
+    Returns:
+        The count of each repair, and the width of the embeddings, 0 without embeddings.
 
     Raises:
         DataError: embeddings differ in width, or rows of one item differ.
@@ -108,7 +87,14 @@ def _embedding_width(engine: Engine, table: Table | None) -> int:
 
 
 def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
-    """Build ``member`` and ``follow`` (``active`` and ``topic`` stand already) and return the repairs.
+    """Create ``member`` and ``follow``.
+
+    Args:
+        engine: has ``active`` and ``topic``, and ``users_raw`` if there is a users table.
+        table: the users table, if there is one.
+
+    Returns:
+        The count of each repair.
 
     Raises:
         DataError: rows of one user differ.
@@ -161,3 +147,28 @@ def _activity_repairs(engine: Engine) -> dict[str, int]:
                count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events
         FROM member LEFT JOIN (SELECT user_id, any_valid FROM active) USING (user_id)""",
     )
+
+
+def deduplicate_rows(engine: Engine, name: str, column: str, table: Table | None) -> dict[str, int]:
+    """Create ``<name>_rows`` from ``<name>_raw``: without null ids and duplicates, one row for each id.
+
+    Returns:
+        The count of each repair.
+
+    Raises:
+        DataError: two rows of one id differ.
+    """
+    rows = query_row(engine, f"SELECT count(*) AS total, count({column}) AS named FROM {name}_raw")
+    engine.create_table(
+        f"{name}_rows", f"SELECT DISTINCT * EXCLUDE (file_row) FROM {name}_raw WHERE {column} IS NOT NULL"
+    )
+    kept = query_value(engine, f"SELECT count(*) FROM {name}_rows")
+    repeated_id = query_value(
+        engine, f"SELECT min({column}) FROM (SELECT {column} FROM {name}_rows GROUP BY {column} HAVING count(*) > 1)"
+    )
+    if repeated_id is not None and table is not None:
+        raise DataError(
+            f"{table.file}: {column} {repeated_id!r} has several rows that differ; expected one row per {column}"
+        )
+    engine.drop(f"{name}_raw")
+    return {f"{name}_with_nulls": rows["total"] - rows["named"], f"duplicate_{name}": rows["named"] - kept}
