@@ -1,10 +1,11 @@
-"""The paper's figure on a corpus of four items, rank by rank."""
+"""The systems of a run, and ranks by maximum score."""
 
 import numpy as np
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.protocol import max_score_ranks
+from multitudes.evaluation.protocol import average_vectors, max_score_ranks, systems, vectors_of_kind
+from multitudes.retrieval.config import RetrieveConfig
 
 # Scores of items 0 to 4 under vector (1, 0) are 9, 3, 0, 0, 0; under (0, 1) they are 9, 0, 2, 1, 1.
 ITEMS = np.array([[9, 9], [3, 0], [0, 2], [0, 1], [0, 1]], dtype=np.float32)
@@ -49,3 +50,60 @@ def test_a_user_without_vectors_misses_everything():
 def test_an_item_without_a_vector_is_not_ranked(monkeypatch):
     monkeypatch.setitem(globals(), "ITEMS", np.array([[9, 9], [0, 0], [-1, 2], [-2, 1], [0, 0]], dtype=np.float32))
     assert ranks([True, False], [2, 3, 1]) == [1, 2, np.inf]  # items 1 and 4 would tie at zero, before both
+
+
+CONFIG = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.0)
+
+
+def vectors(kinds=("unconditioned", "implicit", "implicit"), masked=()):
+    """Return one user's vectors: the first unit vectors, implicit ones of weight 3/4 and 1/4."""
+    mask = np.array([[k not in masked for k in range(len(kinds))]])
+    weight = np.array([[1, 0.75, 0.25]], dtype=np.float32)[:, : len(kinds)] * mask
+    return UserVectors(
+        kinds=kinds,
+        vectors_BKD=np.eye(3, dtype=np.float32)[None, : len(kinds)],
+        weight_BK=weight.astype(np.float32),
+        mask_BK=mask,
+        topic_BK=np.zeros(mask.shape, dtype=np.int64),
+        assignment_BL=np.zeros((1, 4), dtype=np.int64),
+    )
+
+
+def test_the_average_weighs_the_vectors_as_the_blend_does():
+    mean = average_vectors(vectors(), CONFIG)
+    assert mean.kinds == ("unconditioned",)
+    assert np.allclose(mean.vectors_BKD[0, 0], [0.5, 0.375, 0.125])
+
+
+def test_a_user_without_vectors_has_no_average_either():
+    assert not average_vectors(vectors(masked=(0, 1, 2)), CONFIG).mask_BK.any()
+
+
+def test_a_kind_alone_leaves_the_others_out():
+    alone = vectors_of_kind(vectors(), "implicit")
+    assert alone.kinds == ("implicit", "implicit")
+    assert np.array_equal(alone.vectors_BKD[0], np.eye(3)[1:])
+
+
+def test_a_run_of_several_vectors_is_asked_with_every_control():
+    names = [system.name for system in systems("clustering", vectors(), vectors(), CONFIG)]
+    assert names == [
+        "clustering",
+        "unconditioned",
+        "implicit",
+        "averaged",
+        "random_partition",
+        "round_robin",
+        "global_top",
+    ]
+
+
+def test_a_run_of_one_vector_needs_no_control():
+    assert [s.name for s in systems("single", vectors(("unconditioned",)), None, CONFIG)] == ["single"]
+
+
+def test_a_blend_control_differs_in_the_blend_only():
+    own, *others = systems("clustering", vectors(), None, CONFIG)
+    top = next(system for system in others if system.name == "global_top")
+    assert top.config == CONFIG.model_copy(update={"blend": "global_top"})
+    assert top.vectors is own.vectors

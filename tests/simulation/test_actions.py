@@ -1,4 +1,4 @@
-"""What users save by themselves: the past that a model learns from, of items that were there."""
+"""Actions: organic saves follow tastes, and reactions depend on position, fatigue and saturation."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ from benchmarks.simulate.calibration import gini
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
-from multitudes.simulation.world import SAVE
-from tests.simulation.worlds import organic, small
+from multitudes.simulation.actions import draw_actions, same_niche_above
+from multitudes.simulation.world import CLICK, HIDE, NOTHING, SAVE
+from tests.simulation.worlds import SMALL, everybody, organic, react, small, some_items
 
 
 def test_it_is_sorted_lies_in_its_day_and_is_of_items_that_are_there():
@@ -64,3 +65,128 @@ def test_quality_and_popularity_go_together_as_far_as_is_set():
         known = np.log(np.diff(shelf.popularity_cdf))
         found = np.corrcoef(known, quality[shelf.item_I])[0, 1]
         assert found == pytest.approx(correlation, abs=0.07)
+
+
+ENDLESS = 1e9  # a depth at which everything is examined
+PLAIN = {"saturation": 0.0, "fatigue": 0.0, "hide_share": 0.0, "aspiration": 0.0}
+
+
+def test_the_same_appeal_lower_down_is_saved_less():
+    world = small(**PLAIN, depth=10.0)
+    by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
+    chance = np.exp(-1) / (1 + np.exp(-1))
+    expected = chance * 0.9 ** np.arange(30)
+    assert by_place == pytest.approx(expected, abs=0.035)  # five standard errors
+    assert by_place[:3].mean() > 3 * by_place[-10:].mean()
+
+
+def test_without_position_bias_the_place_does_not_matter():
+    world = small(**PLAIN, depth=ENDLESS)
+    by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
+    assert np.ptp(by_place) < 0.06
+
+
+def test_what_was_shown_often_is_saved_less():
+    world = small(**PLAIN | {"fatigue": 0.5}, depth=ENDLESS)
+    items = some_items(world, 30)
+    saved = [(react(world, items, appeal=-3.0, seen=seen) == SAVE).mean() for seen in (0, 4)]
+    assert saved[0] / saved[1] == pytest.approx(3, rel=0.1)  # the odds are divided by 1 + 0.5 · 4
+    rested = small(**PLAIN, depth=ENDLESS)
+    assert (react(rested, items, seen=4) == react(rested, items, seen=0)).all()
+
+
+def test_many_items_of_one_niche_are_too_many():
+    world = small(**PLAIN | {"saturation": 0.2}, depth=ENDLESS)
+    of_niche = np.flatnonzero(world.niche_I == 0)[:20]
+    alike = np.tile(of_niche, (world.users, 1))
+    varied = np.tile([np.flatnonzero(world.niche_I == niche)[0] for niche in range(20)], (world.users, 1))
+    last = slice(15, 20)
+    bored, awake = ((react(world, items, appeal=-3.0) == SAVE)[:, last].mean() for items in (alike, varied))
+    assert awake / bored == pytest.approx(1 + 0.2 * 17, rel=0.15)
+    patient = small(**PLAIN, depth=ENDLESS)
+    bored, awake = ((react(patient, items, appeal=-3.0) == SAVE)[:, last].mean() for items in (alike, varied))
+    assert awake / bored == pytest.approx(1, rel=0.1)
+
+
+def test_items_of_the_niche_above_are_counted():
+    assert same_niche_above(np.array([[3, 1, 3, 3, 1], [2, 2, 2, 2, 2]], dtype=np.int16)).tolist() == [
+        [0, 0, 1, 2, 1],
+        [0, 1, 2, 3, 4],
+    ]
+
+
+def test_the_unloved_is_hidden_and_the_loved_is_not():
+    world = small(hide_share=0.05, depth=ENDLESS, saturation=0.0)
+    unloved, loved = ((react(world, some_items(world, 30), appeal=a) == HIDE).mean() for a in (-6.0, 1.0))
+    assert unloved == pytest.approx(0.05, rel=0.1)
+    assert loved < 0.005
+    kind = small(hide_share=0.0, depth=ENDLESS)
+    assert not (react(kind, some_items(kind, 30), appeal=-6.0) == HIDE).any()
+
+
+def test_more_appeal_never_makes_less_of_an_item():
+    world = small()
+    items = some_items(world, 30)
+    rank = np.array([1, 2, 3, 0])  # hide < nothing < click < save
+    less, more = (rank[react(world, items, appeal=a)] for a in (-3.0, -2.0))
+    assert (more >= less).all()
+    assert (more > less).any()
+    again = rank[react(world, items, appeal=-2.0, day=4)]
+    assert (again < less).any()  # control: other draws
+
+
+def test_another_day_is_another_chance():
+    world = small()
+    items = some_items(world, 30)
+    saved = [react(world, items, day=day) == SAVE for day in (3, 4)]
+    share = saved[0].mean()
+    assert (saved[0] & saved[1]).mean() == pytest.approx(share**2, rel=0.5)  # share, if a day were like another
+
+
+def test_what_else_is_in_a_list_below_does_not_matter_nor_who_else_is_there():
+    world = small()
+    items = some_items(world, 30)
+    whole = react(world, items)
+    other = items.copy()
+    other[:, 10:] = (other[:, 10:] + 1) % world.items
+    assert (react(world, other)[:, :10] == whole[:, :10]).all()
+    assert (react(world, other)[:, 10:] != whole[:, 10:]).any()
+
+
+def test_an_empty_place_has_no_appeal_and_nothing_is_done_with_it():
+    world = small(hide_share=1.0, depth=ENDLESS)
+    items = some_items(world, 8)
+    items[:, 1::2] = -1
+    appeal = world.appeal(3, everybody(world), items)
+    assert np.isneginf(appeal[:, 1::2]).all()
+    assert np.isfinite(appeal[:, ::2]).all()
+    action = world.draw_reactions(3, everybody(world), items, appeal, np.zeros_like(items))
+    assert (action[:, 1::2] == NOTHING).all()
+    assert (action[:, ::2] == HIDE).mean() > 0.8
+
+
+def test_there_are_more_clicks_than_saves_and_none_where_none_are_wanted():
+    world = small(clicks_per_save=3.0, depth=ENDLESS, saturation=0.0)
+    action = react(world, some_items(world, 30), appeal=-4.0)
+    assert (action == CLICK).sum() / (action == SAVE).sum() == pytest.approx(3, rel=0.1)
+    silent = small(clicks_per_save=0.0)
+    assert not (react(silent, some_items(silent, 30)) == CLICK).any()
+
+
+def test_a_world_without_visitors_answers_with_nothing():
+    world = small()
+    nobody, nothing = np.empty(0, dtype=np.int64), np.empty((0, 30), dtype=np.int64)
+    appeal = world.appeal(0, nobody, nothing)
+    assert appeal.shape == (0, 30)
+    assert world.draw_reactions(0, nobody, nothing, appeal, nothing).shape == (0, 30)
+    assert world.appeal(0, np.array([1]), np.empty((1, 0), dtype=np.int64)).shape == (1, 0)
+
+
+def test_who_would_rather_touch_an_item_hides_it_less_and_by_the_square():
+    config = SMALL.model_copy(update={"hide_share": 0.5})
+    draw = (np.arange(10_000)[None] + 0.5) / 10_000
+    for touch in (0.0, 0.5):
+        odds = np.full(draw.shape, touch / (1 - touch))
+        action = draw_actions(config, draw, odds, np.zeros(draw.shape))  # no clicks: all touches are saves
+        assert (action == HIDE).mean() == pytest.approx(0.5 * (1 - touch) ** 2, abs=1e-3)
+        assert (action == SAVE).mean() == pytest.approx(touch, abs=1e-3)

@@ -16,7 +16,7 @@ from multitudes.experiments import confidence_sequence
 from multitudes.experiments.confidence_sequence import LEVEL
 from multitudes.experiments.lift import Lift, UndefinedLift
 from multitudes.experiments.moments import Vector
-from multitudes.metrics.significance import adjust_holm
+from multitudes.metrics.significance import adjust_holm_by_key
 
 
 @dataclass(frozen=True)
@@ -76,17 +76,13 @@ def compare_family(lifts: Mapping[K, Lift | UndefinedLift], tightest_at: int) ->
     defined = {key: lift for key, lift in lifts.items() if isinstance(lift, Lift)}
     p = {key: lift.p for key, lift in defined.items()}
     p_seq = {key: confidence_sequence.p_value(lift.z, sum(lift.users), tightest_at) for key, lift in defined.items()}
-    p_holm, p_seq_holm = _adjust_p_values(p), _adjust_p_values(p_seq)
+    p_holm, p_seq_holm = adjust_holm_by_key(p), adjust_holm_by_key(p_seq)
     return {
         key: _lift_comparison(lift, p_holm[key], p_seq[key], p_seq_holm[key], tightest_at)
         if isinstance(lift, Lift)
         else _empty_comparison(lift)
         for key, lift in lifts.items()
     }
-
-
-def _adjust_p_values(p: Mapping[K, float]) -> dict[K, float]:
-    return dict(zip(p, adjust_holm(np.array(list(p.values()))).tolist(), strict=True))
 
 
 def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float, tightest_at: int) -> Comparison:

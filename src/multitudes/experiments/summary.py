@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from scipy.stats import norm
 
 from multitudes.experiments.comparison import Comparison, heterogeneity_p_value, novelty_trend
@@ -13,7 +12,7 @@ from multitudes.experiments.interleaving import InterleavingResult, SignTest
 from multitudes.experiments.lift import CRITICAL_Z
 from multitudes.experiments.power import POWER
 from multitudes.experiments.readout import Comparisons, Readout
-from multitudes.metrics.significance import adjust_holm
+from multitudes.metrics.significance import adjust_holm_by_key
 
 REPAIRS: Mapping[str, str] = {
     "exposures_with_nulls": "exposures without user_id, arm or timestamp: dropped",
@@ -132,9 +131,8 @@ def _cohort_sentences(readout: Readout) -> Iterator[str]:
         for arm in arms
         if readout.cohorts
     }
-    adjusted = _adjust_p_values(
-        {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in cohorts_by_key.items()}
-    )
+    p_values = {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in cohorts_by_key.items()}
+    adjusted = adjust_holm_by_key({key: p for key, p in p_values.items() if p is not None})
     for (metric, arm), cohorts in cohorts_by_key.items():
         significant = [f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items() if one.significant]
         p = adjusted.get((metric, arm))
@@ -154,7 +152,7 @@ def _novelty_sentences(readout: Readout) -> Iterator[str]:
         for arm in arms
     }
     trends = {key: trend for key, days in by_days.items() if (trend := novelty_trend(days)) is not None}
-    adjusted = _adjust_p_values({key: p for key, (_, p) in trends.items()})
+    adjusted = adjust_holm_by_key({key: p for key, (_, p) in trends.items()})
     for (metric, arm), (slope, _) in trends.items():
         p = adjusted[metric, arm]
         if p > 1 - LEVEL:
@@ -165,11 +163,6 @@ def _novelty_sentences(readout: Readout) -> Iterator[str]:
             f"{metric}, {arm}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
             f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
         )
-
-
-def _adjust_p_values(p_values: Mapping[tuple[str, str], float | None]) -> dict[tuple[str, str], float]:
-    defined = {key: p for key, p in p_values.items() if p is not None}
-    return dict(zip(defined, adjust_holm(np.array(list(defined.values()))).tolist(), strict=True))
 
 
 def readout_record(readout: Readout) -> dict[str, Any]:

@@ -1,9 +1,7 @@
-"""The calendar of a world: day 0 is the first with a feed; before it is the past.
-
-What a simulated world is made of, and why each number is what it is.
+"""The settings of a simulated world and the reason for each number, and the calendar of its days.
 
 *Calibrated* numbers place the world within the range of the public data sets (``python -m benchmarks.simulate``,
-docs/simulation.md); a *choice* has no public figure behind it, and says what it is for.
+docs/simulation.md). A *choice* has no public figure behind it; its description says what it is for.
 """
 
 from typing import Any, Self
@@ -14,59 +12,63 @@ from multitudes.config import Config
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
 
-
-def day_start_s(day: int) -> int:
-    """Return the second at which a day begins, since 1970."""
-    return START_S + day * DAY_S
-
-
 COHORTS = ("core", "casual", "marginal", "resurrected", "new")
 PerCohort = tuple[float, float, float, float, float]
 
-# Worlds in which the reason for several vectors, or for explicit ones, is gone: there a lift must vanish.
+# Worlds without a reason for several vectors, or for explicit ones: a lift must vanish there.
 CONTROLS: dict[str, dict[str, Any]] = {
     "one taste": {"tastes": 1, "taste_life_days": 1e6, "burst_share": 0.0},
     "empty follows": {"informative_follows": 0.0},
 }
 
 
+def day_start_s(day: int) -> int:
+    """Return the start of a day in seconds since 1970. Day 0 is the first with a feed; negative days are the past."""
+    return START_S + day * DAY_S
+
+
 class WorldConfig(Config):
-    """A world: its size, what users like, how often they come, what they do with what they are shown."""
+    """A world: its size, the tastes of its users, their visits, and their reactions to what is shown."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    seed: int = Field(0, ge=0, description="seed of every draw; equal in all arms of a test")
-    users: int = Field(20_000, gt=0, le=2**31, description="users; as many as a laptop trains on in minutes; a choice")
+    seed: int = Field(0, ge=0, description="seed of every draw; the same in all arms of a test")
+    users: int = Field(20_000, gt=0, le=2**31, description="users; a laptop trains on so many in minutes; a choice")
     items: int = Field(
-        10_000, gt=0, le=2**31, description="items; enough that nobody sees them all in a month; a choice"
+        10_000, gt=0, le=2**31, description="items; enough that no user sees them all in a month; a choice"
     )
 
-    # What there is.
+    # Size and items.
     topics: int = Field(60, gt=0, description="topics that can be followed; 19 (MovieLens) to 304 in the public sets")
     niches: int = Field(
         300,
         gt=0,
         lt=2**15,
-        description="groups of items that a taste is for; five to a topic, so that a topic is coarse; a choice",
+        description="groups of items that tastes are for; five per topic, so that topics are coarse; a choice",
     )
     niche_skew: float = Field(
         0.3,
         ge=0,
         le=10,
-        description="exponent of Zipf's law over niches, for what users like and what there is; calibrated",
+        description="exponent of Zipf's law over niches, for tastes and for items; calibrated",
     )
     second_topic_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="items with a second topic, which says nothing; 1 to 4.8 topics an item are public; calibrated",
+        description="items with a second, uninformative topic; public sets have 1 to 4.8 topics per item; calibrated",
     )
-    featureless_share: float = Field(0.02, ge=0, le=1, description="items without topics and embedding; a choice")
+    featureless_share: float = Field(
+        0.02, ge=0, le=1, description="share of items without topics and embedding; a choice"
+    )
     new_items_share: float = Field(
-        0.15, ge=0, le=1, description="items that appear during ``horizon``, evenly; about 0.5 % a day, a choice"
+        0.15,
+        ge=0,
+        le=1,
+        description="share of items that appear during ``horizon``, evenly; about 0.5 % a day; a choice",
     )
     embedding_width: int = Field(
-        0, ge=0, le=4_096, description="width of the item embeddings; 0: none, ids and topics do"
+        0, ge=0, le=4_096, description="width of the item embeddings; 0: none, only ids and topics"
     )
     quality_spread: float = Field(
         0.5, ge=0, le=10, description="standard deviation of the log-odds of a save between items of a niche; a choice"
@@ -75,21 +77,26 @@ class WorldConfig(Config):
         1.4,
         ge=0,
         le=10,
-        description="standard deviation of log popularity, by which items are found without the feed; calibrated",
+        description="standard deviation of log popularity, by which users find items outside the feed; calibrated",
     )
     quality_popularity: float = Field(
         0.4,
         ge=-1,
         le=1,
-        description="correlation of quality and log popularity: what is known is a little better; a choice",
+        description="correlation of quality and log popularity: popular items are a little better; a choice",
     )
 
-    # What users like.
+    # Tastes.
     tastes: int = Field(
-        8, gt=0, le=32, description="niches held for long, half of them with little weight; 1 is a control; calibrated"
+        8,
+        gt=0,
+        le=32,
+        description="long-term tastes of a user, half of them with little weight; 1 is a control; calibrated",
     )
     taste_life_days: float = Field(
-        365.0, ge=1, description="how long a taste grows and fades, then another takes its place: slow drift; a choice"
+        365.0,
+        ge=1,
+        description="days in which a taste grows and fades before another replaces it: slow drift; a choice",
     )
     burst_share: float = Field(0.3, ge=0, le=1, description="share of the time with a short-term taste; a choice")
     burst_days: float = Field(7.0, ge=1, description="length of a burst: a trip, a party, a week; a choice")
@@ -97,23 +104,23 @@ class WorldConfig(Config):
         0.4,
         ge=0,
         lt=1,
-        description="share of somebody's interest that a burst takes from what they like for long; a choice",
+        description="share of a user's weight that a burst takes from the long-term tastes; a choice",
     )
     pair_spread: float = Field(
         0.5,
         ge=0,
         le=10,
-        description="standard deviation of the log-odds of a save that is of this user and item alone; a choice",
+        description="standard deviation of the log-odds of a save that is specific to a user and an item; a choice",
     )
 
-    # Who they are, in the order core, casual, marginal, resurrected, new.
+    # Cohorts, in the order core, casual, marginal, resurrected, new.
     cohort_share: PerCohort = Field(
         (0.2, 0.3, 0.3, 0.08, 0.12),
         description="share of the users; a fifth is core, as activity is long-tailed; a choice",
     )
     cohort_visits: PerCohort = Field(
         (0.7, 0.2, 0.06, 0.2, 0.3),
-        description="chance of a visit on a day: most days, weekly, twice a month; calibrated",
+        description="probability of a visit on a day: most days, weekly, twice a month; calibrated",
     )
     visits_spread: float = Field(
         0.6,
@@ -131,44 +138,44 @@ class WorldConfig(Config):
         21,
         ge=0,
         le=36_500,
-        description="resurrected users did nothing for so long before day 0, and until their return; a choice",
+        description="days before day 0 in which resurrected users did nothing, as until their return; a choice",
     )
 
-    # What they follow.
+    # Followed topics.
     follows: float = Field(
         4.0,
         ge=0,
         le=1_000,
-        description="topics that users follow, on average, spread geometrically: a fifth follows none; a choice",
+        description="mean number of followed topics, geometrically distributed: a fifth follows none; a choice",
     )
     informative_follows: float = Field(
         0.65,
         ge=0,
         le=1,
-        description="share of the follows that is of a long-term taste, each of another; 0 is a control; a choice",
+        description="share of the follows that match a long-term taste, each another one; 0 is a control; a choice",
     )
     stale_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="of the other follows, the share of a taste they had before; the rest is aspirational; a choice",
+        description="share of the other follows that match a former taste; the rest is aspirational; a choice",
     )
 
-    # What they do with what they see.
+    # Reactions to what is shown.
     readiness_spread: float = Field(
         0.9,
         ge=0,
         le=10,
-        description="standard deviation of the log of how readily users save; calibrated (history, its tail)",
+        description="standard deviation of users' readiness to save, in log-odds; calibrated (history, its tail)",
     )
     loved_odds: float = Field(
         0.3,
         gt=0,
         le=1e6,
-        description="odds of a save of an average item by who likes nothing else: good feeds bring a save; a choice",
+        description="odds of a save of an average item by a user of only this taste: good feeds bring saves; a choice",
     )
     unloved_odds: float = Field(
-        0.004, gt=0, le=1e6, description="odds of a save of an item of no taste: one in 250; a choice"
+        0.004, gt=0, le=1e6, description="odds of a save of an item that matches no taste: one in 250; a choice"
     )
     kinship: float = Field(
         0.1,
@@ -180,64 +187,73 @@ class WorldConfig(Config):
         0.3,
         ge=-20,
         le=20,
-        description="log-odds that an item has more on its first day; wears off within a week; a choice",
+        description="extra log-odds of an item on its first day; wears off within a week; a choice",
     )
     clicks_per_save: float = Field(
-        3.0, ge=0, le=1e6, description="odds of a click in odds of a save; feeds see a few to one; a choice"
+        3.0,
+        ge=0,
+        le=1e6,
+        description="odds of a click, in units of the odds of a save; feeds see a few clicks per save; a choice",
     )
     aspiration: float = Field(
         2.0,
         ge=0,
         le=20,
-        description="log-odds of a click that an item of an aspirational follow has more, and of a save none; a choice",
+        description="extra log-odds of a click, and not of a save, on items of aspirational follows; a choice",
     )
     hide_share: float = Field(
-        0.01, ge=0, le=1, description="chance that an examined item of no appeal is hidden; a choice"
+        0.01, ge=0, le=1, description="probability that an examined item without appeal is hidden; a choice"
     )
     depth: float = Field(
         15.0,
         ge=1,
-        description="places examined from the top, on average, spread geometrically: position bias; a choice",
+        description="mean number of slots examined from the top, geometrically distributed: position bias; a choice",
     )
     fatigue: float = Field(
-        0.5, ge=0, le=1e6, description="odds are divided by 1 + fatigue × impressions before: half after two; a choice"
+        0.5, ge=0, le=1e6, description="odds are divided by 1 + fatigue × earlier impressions: half after two; a choice"
     )
     saturation: float = Field(
         0.1,
         ge=0,
         le=1e6,
-        description="odds are divided by 1 + saturation × items of the niche above in the list; a choice",
+        description="odds are divided by 1 + saturation × items of the same niche above; a choice",
     )
     mood_gain: float = Field(
-        0.3, ge=0, le=1, description="more visits at the best mood, as a share; fewer at the worst; a choice"
+        0.3, ge=0, le=1, description="relative increase of visits at the best mood, and decrease at the worst; a choice"
     )
     mood_memory: float = Field(
-        0.9, ge=0, le=1, description="mood that is left after a day: half after a week; a choice"
+        0.9, ge=0, le=1, description="share of the mood that is left after a day: half after a week; a choice"
     )
     mood_saves: float = Field(
         0.25,
         ge=0,
         le=1_000,
-        description="saves of a visit that leave the mood as it is, as the feed of the calibration brings them",
+        description="saves per visit that keep the mood, as many as the calibration feed brings",
     )
 
-    # What they do by themselves.
+    # Saves outside the feed.
     organic_share: float = Field(
         0.25,
         ge=0,
         le=1,
-        description="share of the active days with saves outside of the feed; calibrated (days active)",
+        description="share of the active days with saves outside the feed; calibrated (days active)",
     )
     organic_saves: float = Field(
-        3.0, ge=1, le=1_000, description="saves on such a day, on average, spread geometrically; calibrated (history)"
+        3.0,
+        ge=1,
+        le=1_000,
+        description="mean number of saves on such a day, geometrically distributed; calibrated (history)",
     )
     stray_share: float = Field(
-        0.1, ge=0, le=1, description="of these, saves that follow no taste, such as a present; a choice"
+        0.1, ge=0, le=1, description="share of these saves that follow no taste, such as a present; a choice"
     )
     return_share: float = Field(
-        0.15, ge=0, le=1, description="of these, returns to a favourite of the taste; 0 to 70 % are public; calibrated"
+        0.15,
+        ge=0,
+        le=1,
+        description="share of these saves that return to a favourite; public sets have 0 to 70 %; calibrated",
     )
-    favourites: int = Field(3, gt=0, le=1_000_000, description="items of a taste that somebody returns to; a choice")
+    favourites: int = Field(3, gt=0, le=1_000_000, description="items of a taste that a user returns to; a choice")
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
