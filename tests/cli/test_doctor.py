@@ -79,7 +79,7 @@ def test_what_came_and_went_is_counted_and_an_unfinished_change_is_noted(release
     assert run(["doctor", str(releases)]) == 0
     text = said(capsys)
     assert "0 added or replaced, 2 removed since" in text
-    assert "bytes of an unfinished change at the end" in text
+    assert "bytes of an unfinished update at the end" in text
     assert "18 items can be retrieved" in text
 
 

@@ -99,9 +99,9 @@ def test_a_changed_byte_is_refused_with_the_name_of_the_file(file: Path):
 @pytest.mark.parametrize(
     ("head", "message"),
     [
-        (b"multitudes-changes 1 other\n", "holds the changes of another release"),
+        (b"multitudes-changes 1 other\n", "belongs to another release"),
         (b"multitudes-changes 9 me\n", "version 9; expected version 1"),
-        (b"multitudes-release 1 me\n", "no file of changes"),
+        (b"multitudes-release 1 me\n", "not a delta log"),
         (b"multitudes-changes 1 me", "damaged"),
         (b"", "damaged"),
     ],

@@ -230,7 +230,7 @@ def test_a_column_that_the_release_reads_and_the_file_lacks_is_named(tmp_path: P
     call = ["items", "add", str(tmp_path / "releases"), str(table(tmp_path, price=[2.5]))]
     assert run([*call, "--json"]) == 0
     said = capsys.readouterr().out
-    assert "this release also reads year, of which the file says nothing: unknown for all its items" in said
+    assert "this release also reads year; the file lacks it, so it is unknown for all items" in said
     assert json.loads(said.splitlines()[-1])["unread_columns"] == ["year"]
     table(tmp_path, price=[2.5], year=[1999])
     assert run(call) == 0
@@ -402,6 +402,6 @@ def test_the_command_says_what_it_did(releases: Path, tmp_path: Path, capsys):
     log.write_bytes(log.read_bytes()[:-1])
     assert run(["items", "remove", str(releases), str(ids(tmp_path, 105)), "--json"]) == 0
     said = capsys.readouterr()
-    assert "bytes of an unfinished change were cut off" in said.err
+    assert "bytes of an unfinished update were cut off" in said.err
     assert json.loads(said.out.splitlines()[-1])["removed"] == 1
     assert 201 not in recommended(Retriever.open(releases)), "it was not acknowledged"

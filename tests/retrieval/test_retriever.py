@@ -175,7 +175,7 @@ def test_positions_are_not_ages(tmp_path: Path):
 
 def test_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
     publish_small(tmp_path, kinds=("implicit", "explicit", "explicit"))
-    with pytest.raises(ArtefactError, match="gives 4 vectors; the manifest names 3 kinds"):
+    with pytest.raises(ArtefactError, match="gives 4 vectors; expected 3, as in the manifest"):
         Retriever.open(tmp_path).recommend("ann")
     publish_small(tmp_path, history_length=9)
     with pytest.raises(ArtefactError, match=r"user_tower.onnx: does not take this input"):

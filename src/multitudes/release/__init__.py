@@ -1,1 +1,1 @@
-"""How a model, its index and its vocabulary lie on disk together and are loaded. No torch."""
+"""Releases: a model, its index and its vocabularies in one folder, versioned and checksummed. No torch."""

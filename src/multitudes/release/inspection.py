@@ -1,4 +1,4 @@
-"""What there is to say about a release: is every byte right, what is its index worth, what came and went since."""
+"""An inspection of a release: its checksums, the recall of its index, the item updates since it was published."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ _LEVEL: dict[type[MultitudesError], Level] = {MissingError: "missing", Unavailab
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: Level
     subject: str
@@ -32,33 +32,36 @@ class Finding(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """Exit code of a command that found nothing worse."""
+        """Exit code of a command whose worst finding is this."""
         return _EXIT_CODE.get(self.level, 0)
 
 
 def inspect_release(store: ReleaseStore, version: str | None = None, now: datetime | None = None) -> list[Finding]:
-    """Look at a release from all sides; what is damaged is said and does not end the examination.
+    """Inspect a release. Damage is a finding and does not end the inspection.
 
     Args:
-        store: the releases.
-        version: which; by default the one that serves.
-        now: the time from which the age counts.
+        store: the folder of releases.
+        version: the version to inspect; by default the current one.
+        now: time from which the age of the release counts; by default the present.
+
+    Returns:
+        The findings.
 
     Raises:
-        ArtefactError: nothing is released, or nothing serves.
-        UsageError: no such version.
+        ArtefactError: nothing is released, or there is no current version.
+        UsageError: the version does not exist.
     """
     folder = store.folder(version)
     try:
         manifest = manifests.read_manifest(folder)
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
-    found = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
-    found += _check_index(manifest.index)
-    found += _check_items(folder, manifest)
-    if any(finding.level == "damaged" for finding in found):
-        return found
-    return [*found, *_check_opening(folder)]
+    findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
+    findings += _check_index(manifest.index)
+    findings += _check_items(folder, manifest)
+    if any(finding.level == "damaged" for finding in findings):
+        return findings
+    return [*findings, *_check_opening(folder)]
 
 
 def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest, now: datetime) -> Finding:
@@ -78,39 +81,39 @@ def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest, now: d
 
 def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
     """Compare every file with its checksum."""
-    bad, count, size = [], 0, 0
+    damaged, count, size = [], 0, 0
     entries = {folder / name: entry.model_dump() for name, entry in manifest.files.items()}
     index = folder / "index"
     try:
         entries |= {index / name: entry for name, entry in checked.read_description(index)["files"].items()}
     except ArtefactError as error:
-        bad.append(Finding("damaged", "files", str(error)))
+        damaged.append(Finding("damaged", "files", str(error)))
     for path, entry in entries.items():
         try:
             checked.verify(path, entry["xxh3"], entry["bytes"])
         except ArtefactError as error:
-            bad.append(Finding("damaged", "files", str(error)))
+            damaged.append(Finding("damaged", "files", str(error)))
         count, size = count + 1, size + entry["bytes"]
-    return bad or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
+    return damaged or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
 
 
 def _check_index(info: dict[str, Any]) -> list[Finding]:
-    """Say what the index is, and what each depth was tuned to."""
-    what = f"{info.get('kind', 'unknown')}, {info.get('items', 0):,} items, {info.get('dimension', 0)} dimensions"
+    """Describe the index and the recall that it was tuned to."""
+    summary = f"{info.get('kind', 'unknown')}, {info.get('items', 0):,} items, {info.get('dimension', 0)} dimensions"
     tuning = info.get("tuning")
     if not tuning or "promise" not in tuning:
         exact = info.get("kind") == "exact"
-        return [Finding("ok", "index", what + ("; every score is computed" if exact else "; nothing was tuned"))]
-    asked = tuning["promise"]["recall"]
+        return [Finding("ok", "index", summary + ("; every score is computed" if exact else "; nothing was tuned"))]
+    target = tuning["promise"]["recall"]
     queries, others = f"{tuning['queries']:,} {tuning['tuned_on']}", f"{tuning['checked_on']:,} others"
-    on = f"tuned on {queries} to recall {asked}, checked on {others}"
-    return [Finding("ok", "index", f"{what}; {on}"), *_check_depths(tuning, asked), *_check_topics(tuning, asked)]
+    on = f"tuned on {queries} to recall {target}, checked on {others}"
+    return [Finding("ok", "index", f"{summary}; {on}"), *_check_depths(tuning, target), *_check_topics(tuning, target)]
 
 
-def _check_depths(tuning: dict[str, Any], asked: float) -> list[Finding]:
+def _check_depths(tuning: dict[str, Any], target: float) -> list[Finding]:
     return [
         Finding(
-            "ok" if level["checked"] >= asked else "warning",
+            "ok" if level["checked"] >= target else "warning",
             "recall",
             f"{level['checked']:.3f} at depth {level['depth']:,}: effort {level['effort']:,},"
             f" {level['proposals']:,} proposals",
@@ -119,43 +122,45 @@ def _check_depths(tuning: dict[str, Any], asked: float) -> list[Finding]:
     ]
 
 
-def _check_topics(tuning: dict[str, Any], asked: float) -> list[Finding]:
-    """Say how topics of many items are searched; those of fewer are scanned."""
+def _check_topics(tuning: dict[str, Any], target: float) -> list[Finding]:
+    """Describe the recall within topics of many items; topics of fewer items are scanned."""
     topics = tuning.get("topics", [])
     recalls = [topic["recall"] for topic in topics if not topic["scanned"]]
     if not recalls:
         return []
     worst, scanned = min(recalls), len(topics) - len(recalls)
     text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
-    return [Finding("ok" if worst >= asked else "warning", "recall", text)]
+    return [Finding("ok" if worst >= target else "warning", "recall", text)]
 
 
 def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
-    """Say what came and went since the release was published, and how new items get their vectors."""
-    how = {
+    """Describe the item updates since publishing, and how new items get their vectors."""
+    descriptions = {
         "tower": "the item tower makes the vectors of new items",
-        "embedding": "new items bring their own vectors",
+        "embedding": "new items have their own vectors",
         "run": "new items cannot be added: the vectors come from another run",
     }
-    vectors = how[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"
+    vectors = (
+        descriptions[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"
+    )
     file = delta_log.delta_log_file(folder)
     try:
         before = net_delta(delta_log.read_deltas(folder / CARRIED_LOG, CARRIED_OWNER).deltas)
-        since = (
-            delta_log.read_deltas(file, delta_log.release_identity(folder)) if file else delta_log.DeltaRead([], 0, 0)
-        )
+        since = delta_log.DeltaRead([], 0, 0)
+        if file:
+            since = delta_log.read_deltas(file, delta_log.release_identity(folder))
     except ArtefactError as error:
         return [Finding("damaged", "items", str(error))]
     net = net_delta(since.deltas)
     parts = [f"{len(net.added):,} added or replaced, {len(net.removed_s):,} removed since", vectors]
     if before.last_row or before.removed_s:
         parts.append(f"taken over: {len(before.added):,} added, {len(before.removed_s):,} removed")
-    torn = f"{since.torn_bytes:,} bytes of an unfinished change at the end of {file}; the next change cuts them off"
+    torn = f"{since.torn_bytes:,} bytes of an unfinished update at the end of {file}; the next update cuts them off"
     return [Finding("ok", "items", "; ".join(parts))] + ([Finding("note", "items", torn)] if since.torn_bytes else [])
 
 
 def _check_opening(folder: Path) -> list[Finding]:
-    """Open what serving opens."""
+    """Open the files that a service opens."""
     try:
         release = Release.open(folder)
         towers = [name for name in (USER_TOWER, ITEM_TOWER) if (folder / name).exists()]

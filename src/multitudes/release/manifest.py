@@ -1,4 +1,4 @@
-"""``manifest.json``: what a release is, and the checksum of every file in it."""
+"""``manifest.json``: the description of a release, with a checksum of every file in it."""
 
 import json
 from datetime import UTC, datetime
@@ -20,51 +20,52 @@ _REPAIR = "roll back to another version, or publish the run again"
 
 
 class FileEntry(Config):
-    """Size and checksum of one file."""
+    """Size and checksum of a file."""
 
     xxh3: str
     bytes: int
 
 
 class NewItems(Config):
-    """How an item that comes later gets its vector, without a new release."""
+    """How an item that is added after publishing gets its vector."""
 
     vectors: Literal["tower", "embedding", "run"] = Field(
-        description="The item tower makes it; it is the item's own column 'embedding'; only another run can make it."
+        description="tower: from the item tower; embedding: the item's own column 'embedding'; run: only from another"
+        " run, so no item can be added."
     )
     encoding: tuple[dict[str, Any], ...] = Field((), description="How feature columns become numbers.")
-    content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not read.")
+    content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not used.")
 
 
 class Manifest(Config):
-    """What a release is. Written last, so that a folder without it is no release."""
+    """The description of a release. It is written last, so a folder without it is not a release."""
 
     format: Literal["multitudes-release"] = FORMAT
     version: Literal[2] = FORMAT_VERSION
-    method: str = Field(description="How the interests are made, as in the run's configuration.")
+    method: str = Field(description="Method of the run.")
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
     kinds: tuple[Literal["unconditioned", "implicit", "explicit"], ...] = Field(description="Kind of each user vector.")
-    history_length: int = Field(ge=1, description="Events of the history that the user tower sees.")
+    history_length: int = Field(ge=1, description="Events of a history that the user tower reads.")
     actions: tuple[str, ...] = Field(description="Names of the actions; the code of the first is 1.")
-    default_action: int = Field(ge=1, description="Code of the action that a history without actions is read as.")
-    negative_actions: tuple[str, ...] = Field((), description="Actions whose events are unusable in a history.")
-    ordered_only: bool = Field(description="The times are positions, so ages mean nothing.")
+    default_action: int = Field(ge=1, description="Code of the action that is assumed for a history without actions.")
+    negative_actions: tuple[str, ...] = Field((), description="Actions whose events are not used in a history.")
+    ordered_only: bool = Field(description="The times are positions, so events have no ages.")
     counts: dict[str, int]
     retrieval: dict[str, Any] = Field(description="Defaults of section [retrieve].")
-    index: dict[str, Any] = Field(description="What the index is and how it was tuned.")
+    index: dict[str, Any] = Field(description="Kind, size and tuning of the index.")
     pinnersage: dict[str, Any] | None = Field(
         None,
-        description="Settings of the clustering that makes the user vectors. None: the file of the user tower does.",
+        description="Settings of the clustering that computes the user vectors. None: the user tower computes them.",
     )
-    new_items: NewItems | None = Field(None, description="None: published by a version that could take none.")
+    new_items: NewItems | None = Field(None, description="None: published by a version that accepts no new items.")
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``manifest.json`` with the checksums of all files that lie in ``folder``.
+    """Write ``manifest.json`` with the checksums of all files in ``folder``.
 
-    Files in ``index/`` are named by ``index/index.json``, which is named here: every byte is covered once. What the
-    manifest itself says has a checksum too: a changed length of histories would change answers without a word.
+    The files of ``index/`` are listed in ``index/index.json``, which is listed here: every byte is covered once. The
+    manifest has a checksum of its own content, because a changed history length would change answers unnoticed.
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     names.append("index/index.json")
@@ -78,13 +79,13 @@ def read_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
-        ArtefactError: missing, damaged, or of another format version.
+        ArtefactError: it is missing, damaged, or of another format version.
     """
     path = folder / MANIFEST
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         found = (record.get("format"), record.get("version"))
-        own = record.pop(_OWN_CHECKSUM, None)  # None: written before manifests had one
+        own = record.pop(_OWN_CHECKSUM, None)  # None: from a version that wrote none
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
     except OSError as error:
@@ -105,15 +106,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _checksum(record: dict[str, Any]) -> str:
-    """Return the checksum of what a manifest says."""
+    """Return the checksum of a manifest's content."""
     return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Refuse a release of which a file is not what was published.
+    """Check that every file of a release is as published.
 
     Raises:
-        ArtefactError: a file is missing, cut, or changed.
+        ArtefactError: a file is missing, truncated or changed.
     """
     for name, entry in manifest.files.items():
         checked.verify(folder / name, entry.xxh3, entry.bytes)

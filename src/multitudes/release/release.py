@@ -1,12 +1,12 @@
-"""A release opened for serving: model, index, vocabularies and the users' state at the time of publishing.
+"""A release: the model, its index, its vocabularies and the users' histories at the time of publishing.
 
-Legend: U users · I items · D width of the vectors · P user features. Items and topics are numbered from 1, as in the
-prepared folder, whose names and meanings the arrays keep; 0 is the unknown item or topic.
+Legend: U users · I items · D width of the vectors · P user features. The arrays have the names and meanings of the
+prepared folder; items and topics are numbered from 1, and 0 is the unknown item or topic.
 
 ============================ ======= ======= ==========================================================================
 file                         shape   dtype   meaning
 ============================ ======= ======= ==========================================================================
-item_input                   I+1, D' float32 what the user tower sees of an item in a history (row 0: zeros)
+item_input                   I+1, D' float32 input of the user tower for an item of a history (row 0: zeros)
 item_topic_offset, item_topic I+2, · int64, int32  topics of each item
 item_count                   I+1     int64   positive events until publishing
 item_usable                  I+1     bool    has a feature, so may take part in an interest
@@ -15,19 +15,17 @@ event_item                   ·       int32   item number, 0 = not in the vocabu
 event_time                   ·       int64   seconds, or positions
 event_action                 ·       uint8   code of the action, from 1
 event_valid                  ·       bool    usable in a history
-seen_offset, seen_item       U+1, ·  int64, int32  distinct items of the whole history: what is not recommended again
+seen_offset, seen_item       U+1, ·  int64, int32  distinct items of the entire history, which are not recommended again
 follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
 ============================ ======= ======= ==========================================================================
 
-Beside them: ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (none where PinnerSage makes the vectors),
-``index/`` (it holds the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title),
-``topics.parquet`` (topic) and ``carried.log`` (items that came and went before it was published, where any did).
+The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (not with PinnerSage), ``index/``
+(the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
+(topic) and, if items were carried over from the release before, ``carried.log`` (a delta log).
 
-Items that come and go later stand in a file beside the release (``release.changes``), which is laid over it when it is
-opened: an item that came gets the next number, one that went keeps its own, but leaves the index.
-
-Writing the files of a release; the reading side, with the meaning of each file, is ``release.release``.
+Items that are added or removed later are in a delta log beside the release (``delta_log``), which is applied when the
+release is opened: an added item gets the next number; a removed one keeps its number and leaves the index.
 """
 
 from collections.abc import Mapping
@@ -59,7 +57,7 @@ from multitudes.release.store import ReleaseStore
 USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
 CARRIED_LOG = "carried.log"
-CARRIED_OWNER = "carried"  # in place of a release's identity: the file lies in the release itself
+CARRIED_OWNER = "carried"  # instead of the identity of a release: the file is part of the release
 ARRAYS: dict[str, type[np.generic]] = {
     "item_input": np.float32,
     "item_topic_offset": np.int64,
@@ -81,7 +79,7 @@ ARRAYS: dict[str, type[np.generic]] = {
 
 @dataclass(frozen=True)
 class Release:
-    """One release, which never changes: see ``latest``. Attributes are as in the module's table, as memory maps."""
+    """An open release, which never changes: ``latest`` returns a new one. The arrays are memory maps."""
 
     path: Path
     manifest: Manifest
@@ -101,16 +99,21 @@ class Release:
     follow_offset: NDArray[np.int64]
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
-    since: AppliedDeltas
+    applied: AppliedDeltas
 
     @classmethod
     def open(cls, path: str | Path) -> "Release":
-        """Open the current release of a folder of releases, or one version's own folder, and verify every file.
+        """Open a release, verify every file, and apply the delta log.
 
-        Items that came and went since it was published are taken in.
+        Args:
+            path: a folder of releases, of which the current one is opened, or the folder of one version.
+
+        Returns:
+            The release.
 
         Raises:
-            ArtefactError: nothing is released there, or a file is missing, changed, cut or of another version.
+            ArtefactError: nothing is released there, or a file is missing, changed, truncated or of another format
+                version.
         """
         folder = Path(path)
         if not (folder / manifests.MANIFEST).exists():
@@ -118,57 +121,57 @@ class Release:
         manifest = manifests.read_manifest(folder)
         manifests.verify_files(folder, manifest)
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
-        since = AppliedDeltas.none(arrays["item_input"].shape[1])
+        applied = AppliedDeltas.none(arrays["item_input"].shape[1])
         index = indexes.load_index(folder / "index")
-        return cls(path=folder, manifest=manifest, index=index, since=since, **arrays).latest()
+        return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays).latest()
 
     def latest(self) -> "Release":
-        """Return the release with the items that came and went since this was opened; itself, where none did.
+        """Return the release with the item updates since it was opened; itself if there are none.
 
-        Cheap to ask: it looks at one file's size. This release stays as it is, so whoever uses it is not disturbed.
+        The check costs one look at the delta log's size and time. This release does not change while it is in use.
 
         Raises:
-            ArtefactError: the file of changes is damaged, or is not the one that was read before.
+            ArtefactError: the delta log is damaged, or is not the file that was read before.
         """
         file = delta_log.delta_log_file(self.path)
         signature = file_signature(file)
-        if file is None or signature == self.since.signature:
+        seen = self.applied.signature
+        if file is None or signature == seen:
             return self
-        if self.since.signature is not None and (signature is None or signature[0] != self.since.signature[0]):
+        if seen is not None and (signature is None or signature[0] != seen[0]):
             raise ArtefactError(f"{file}: was removed or replaced while in use; open the release again")
-        found = delta_log.read_deltas(file, self.identity, self.since.end)
-        changed = copy(self)  # what was loaded stays loaded
-        if found.deltas:
-            vars(changed).update(apply_deltas(self, found.deltas))
-        vars(changed)["since"] = replace(changed.since, end=found.end, signature=signature)
-        return changed
+        read = delta_log.read_deltas(file, self.identity, self.applied.end)
+        updated = copy(self)  # with the cached properties
+        if read.deltas:
+            vars(updated).update(apply_deltas(self, read.deltas))
+        vars(updated)["applied"] = replace(updated.applied, end=read.end, signature=signature)
+        return updated
 
     def sync_index(self) -> None:
-        """Bring an index that many processes share to what the file of changes says; who changed the file does that.
+        """Apply the delta log to an index that several processes share; does nothing for an index of this process.
 
-        How far it was brought is written down beside the file, so what a crash kept from the index is made up for by
-        the next change. An index of this process alone needs none of it.
+        Called by the process that wrote to the log. A file beside the log holds the byte up to which the index is
+        updated, so the next update repeats what a crash left out.
         """
         file = delta_log.delta_log_file(self.path)
         if isinstance(self.index, LiveIndex) or file is None:
             return
-        mark = file.with_suffix(".settled")
-        found = delta_log.read_deltas(
-            file, self.identity, int(mark.read_text(encoding="utf-8")) if mark.exists() else 0
-        )
-        net, names = net_delta(found.deltas), self.latest().item_names
+        progress_file = file.with_suffix(".settled")
+        start = int(progress_file.read_text(encoding="utf-8")) if progress_file.exists() else 0
+        read = delta_log.read_deltas(file, self.identity, start)
+        net, names = net_delta(read.deltas), self.latest().item_names
         ids = (*net.last_row, *net.removed_s)
         apply_to_index(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
-        write_text(mark, f"{found.end}\n")
+        write_text(progress_file, f"{read.end}\n")
 
     @cached_property
     def identity(self) -> str:
-        """What tells this release from another of the same name."""
+        """Digest that identifies this release among releases with the same version."""
         return delta_log.release_identity(self.path)
 
     @property
     def version(self) -> str:
-        """The version's name."""
+        """Name of the version."""
         return self.path.name
 
     @property
@@ -183,7 +186,7 @@ class Release:
 
     @cached_property
     def user_ids(self) -> pl.Series:
-        """Ids of the users in the order of their numbers."""
+        """User ids, by user number."""
         return pl.read_parquet(self.path / "users.parquet")["user_id"]
 
     @cached_property
@@ -193,12 +196,12 @@ class Release:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """Columns item_id and title of what was published; row ``i`` is item number ``i + 1``."""
+        """Columns item_id and title of the published items; row ``i`` is item number ``i + 1``."""
         return pl.read_parquet(self.path / "items.parquet").rechunk()
 
     @cached_property
     def item_names(self) -> ItemNames:
-        """Ids and titles of all items, those that came since among them."""
+        """Ids and titles of all items, also of those added since."""
         return ItemNames(PublishedNames(self.items))
 
     @cached_property
@@ -213,25 +216,25 @@ class Release:
 
     @cached_property
     def user_tower(self) -> Session:
-        """The user tower; loaded when first used.
+        """The user tower; loaded on first use.
 
         Raises:
-            ArtefactError: the file is no model that this ONNX Runtime can run.
+            ArtefactError: this ONNX Runtime cannot load the file.
         """
         return open_tower(self.path / USER_TOWER)
 
     def input_vectors(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what the user tower sees of items by number (any shape, then D')."""
-        return self.since.inputs.rows(self.item_input, item)
+        """Return the user tower's inputs of items by number (any shape, then D')."""
+        return self.applied.inputs.rows(self.item_input, item)
 
     def seen_items(self, user: int) -> NDArray[np.int64]:
-        """Return the distinct items of the whole history of user number ``user``."""
+        """Return the distinct items of the entire history of user number ``user``."""
         items = self.seen_item[self.seen_offset[user] : self.seen_offset[user + 1]]
         return np.asarray(items, dtype=np.int64)
 
 
 def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    # Still on the disk; the subclass of a memory map costs a microsecond at every slice.
+    # A plain array over the memory map: a slice of np.memmap costs a microsecond more.
     return open_array(file, dtype, "publish the run again").view(np.ndarray)
 
 
@@ -244,15 +247,15 @@ def write_release(
     items: pl.DataFrame,
     topics: list[str],
 ) -> None:
-    """Write everything but the towers, which lie in ``folder`` already if there are any; the manifest comes last.
+    """Write all files of a release but the towers, which are in ``folder`` already if it has any; the manifest last.
 
     Args:
         folder: a staged release.
-        manifest: without its checksums, which are taken here.
-        arrays: every array of ``ARRAYS``, by name.
-        index: holds the item vectors under the item numbers.
-        user_ids: in the order of the user numbers.
-        items: columns item_id and title, in the order of the item numbers.
+        manifest: without checksums, which this function adds.
+        arrays: all arrays of ``ARRAYS``, by name.
+        index: holds the item vectors, by item number.
+        user_ids: by user number.
+        items: columns item_id and title, by item number.
         topics: names by topic number; entry 0, the unknown topic, is not written.
     """
     for name, dtype in ARRAYS.items():

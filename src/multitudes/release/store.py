@@ -1,17 +1,17 @@
-"""Where releases lie, and how one becomes visible: all at once, or not at all.
+"""A folder of releases: versions that appear complete or not at all, and the one that serves.
 
 ::
 
     RELEASES/
       CURRENT             the name of the version that serves, for example 0007
-      versions/0007/…     one complete release each; never changed after it appeared
-      .stage-…            a release being written, invisible to readers
-      changes/0007.log    items that came and went since that version was published; see ``release.changes``
-      .lock               held by whoever publishes, rolls back or changes items
+      versions/0007/…     complete releases; never changed after they appear
+      .stage-…            a release that is being written, invisible to readers
+      changes/0007.log    items that were added and removed since that version was published; see ``delta_log``
+      .lock               held by a process that publishes, rolls back or updates items
 
-A version appears by one rename of a folder whose files are already on the disk, and serves from one replacement of
-``CURRENT``. A crash before the first leaves the old release, between the two a complete version that does not serve
-yet, after the second the new release: never a mixture. (Needs a local POSIX file system.)
+A version appears by one rename of a folder whose files are on the disk, and serves after one replacement of
+``CURRENT``. A crash before the rename leaves the old release; between the two, the old release and a complete version
+that does not serve yet; after the replacement, the new release. Needs a local POSIX file system.
 """
 
 import re
@@ -33,17 +33,17 @@ _NAME = re.compile(r"\d{4,}")
 
 
 class ReleaseStore:
-    """The releases under one folder."""
+    """A folder of releases."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
-        """Give a hidden folder to write a release into; removed at the end unless ``commit`` took it.
+        """Yield a hidden folder for a new release, which is deleted at the end unless ``commit`` has moved it.
 
         Raises:
-            UsageError: another process publishes here, or the path is a file.
+            UsageError: another process publishes to this folder, or the path is a file.
         """
         try:
             (self.root / _VERSIONS).mkdir(parents=True, exist_ok=True)
@@ -61,9 +61,9 @@ class ReleaseStore:
         """Make a staged release the current one and return its version.
 
         Raises:
-            OSError: the disk is full or broken; the release that served before still does.
+            OSError: the disk is full or broken; the release that served before still serves.
         """
-        stage.chmod(0o755)  # mkdtemp's folders are for their owner alone; a release is read by services
+        stage.chmod(0o755)  # mkdtemp makes a folder that only its owner can read; services read releases
         version = f"{self._newest_number() + 1:04d}"
         move_folder_into_place(stage, self._folder(version))
         self._switch(version)
@@ -73,11 +73,11 @@ class ReleaseStore:
         """Return the complete versions, oldest first.
 
         Raises:
-            ArtefactError: no store here.
+            ArtefactError: this is not a folder of releases.
         """
         if (self.root / MANIFEST).exists():
             raise ArtefactError(
-                f"{self.root}: is the folder of one version; give the folder of releases in which it lies"
+                f"{self.root}: is the folder of one version; give the folder of releases that contains it"
             )
         if not (self.root / _VERSIONS).is_dir():
             raise ArtefactError(
@@ -89,7 +89,7 @@ class ReleaseStore:
         """Return the version that serves.
 
         Raises:
-            ArtefactError: nothing was released yet, or ``CURRENT`` is damaged.
+            ArtefactError: nothing is released, or ``CURRENT`` is damaged.
         """
         versions = self.versions()
         try:
@@ -97,21 +97,21 @@ class ReleaseStore:
         except FileNotFoundError:
             raise ArtefactError(f"{self.root}/{CURRENT}: missing; publish a run, or roll back to a version") from None
         except OSError as error:
-            raise ArtefactError(f"{self.root}/{CURRENT}: cannot be read ({error.strerror}); it is a file") from None
+            raise ArtefactError(f"{self.root}/{CURRENT}: cannot be read ({error.strerror}); expected a file") from None
         except UnicodeDecodeError:
             version = "?"
         if version not in versions:
             raise ArtefactError(
-                f"{self.root}/{CURRENT}: names '{version}', which is not a version here; roll back --to one"
+                f"{self.root}/{CURRENT}: names '{version}', which is not a version here; roll back to another with --to"
             )
         return version
 
     def folder(self, version: str | None = None) -> Path:
-        """Return the folder of ``version``, by default of the current one.
+        """Return the folder of a version, by default of the current one.
 
         Raises:
-            ArtefactError: nothing was released yet.
-            UsageError: no such version.
+            ArtefactError: nothing is released.
+            UsageError: the version does not exist.
         """
         if version is None:
             return self._folder(self.current())
@@ -124,20 +124,23 @@ class ReleaseStore:
 
         Raises:
             UsageError: the current version is the oldest.
-            ArtefactError: nothing was released yet, or ``CURRENT`` is damaged.
+            ArtefactError: nothing is released, or ``CURRENT`` is damaged.
         """
         versions, current = self.versions(), self.current()
         earlier = versions[: versions.index(current)]
         if not earlier:
-            raise UsageError(f"{self.root}: {current} is the oldest version; there is none to go back to")
+            raise UsageError(f"{self.root}: {current} is the oldest version; there is no earlier one")
         return earlier[-1]
 
     def rollback(self, to: str | None = None) -> str:
-        """Let ``to`` serve, by default the version before the current one; return it.
+        """Make another version the current one and return it.
+
+        Args:
+            to: the version; by default the one before the current one.
 
         Raises:
-            UsageError: no such version, nothing before the current one, or another process publishes here.
-            ArtefactError: nothing was released yet.
+            UsageError: the version does not exist, the current one is the oldest, or another process publishes here.
+            ArtefactError: nothing is released.
         """
         self.versions()
         with self.lock():
@@ -148,16 +151,14 @@ class ReleaseStore:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only one who writes into the folder.
+        """Hold the lock of the folder while the block runs.
 
         Raises:
-            UsageError: another process does.
+            UsageError: another process holds it.
         """
-        with lock(self.root / ".lock", wait=False) as mine:
-            if not mine:
-                raise UsageError(
-                    f"{self.root}: another process publishes here or changes items; try again when it is done"
-                )
+        with lock(self.root / ".lock", wait=False) as acquired:
+            if not acquired:
+                raise UsageError(f"{self.root}: another process publishes here or changes items; try again later")
             yield
 
     def _folder(self, version: str) -> Path:
@@ -171,6 +172,6 @@ class ReleaseStore:
         write_text(self.root / CURRENT, version + "\n")
 
     def _remove_abandoned_stages(self) -> None:
-        # Under the lock no other publisher lives, so whatever is staged was left by one that died.
+        # The caller holds the lock, so any stage was left by a process that died.
         for folder in self.root.glob(f"{_STAGE}*"):
             shutil.rmtree(folder)

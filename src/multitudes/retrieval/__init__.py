@@ -1,1 +1,1 @@
-"""A user becomes candidates: allocate, search, filter, blend. No torch, no HTTP."""
+"""From a request to candidates: user context, user vectors, search, blend, response. No torch, no HTTP."""

@@ -1,6 +1,6 @@
-"""What to call an interest, so that a person recognises it.
+"""Names of interests for people: the topic of an explicit one, the typical topics of an implicit one.
 
-Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests with any.
+Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests with an event.
 """
 
 from collections import Counter
@@ -18,18 +18,18 @@ from multitudes.release.id_mapping import ItemNames
 
 WHOLE_HISTORY_LABEL = "whole history"
 _MAX_TOPICS_PER_NAME = 2
-_MIN_TOPIC_SHARE = 0.25  # of an interest's items that must have a topic for it to name the interest
+_MIN_TOPIC_SHARE = 0.25  # of an interest's items, that a topic in its name must have
 
 
 @dataclass(frozen=True)
 class InterestNamer:
-    """Topic and item names by number; topic 0 is the unknown one."""
+    """Names interests with the topics and items of a release. Topic 0 is the unknown topic."""
 
     topics: list[str]
     items: ItemNames
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
-    topic_base_T: NDArray[np.float64]  # share of all engagements whose item has the topic
+    topic_base_T: NDArray[np.float64]  # share of all positive events whose item has the topic
 
     @classmethod
     def build(
@@ -40,26 +40,34 @@ class InterestNamer:
         item_topic: NDArray[np.int32],
         item_count: NDArray[np.int64],
     ) -> "InterestNamer":
-        """Count how common each topic is among engagements; every item counts once more, so that none counts zero."""
+        """Count how frequent each topic is among positive events.
+
+        Args:
+            topics: topic names by number.
+            items: item names by number.
+            item_topic_offset: where the topics of each item begin.
+            item_topic: topic numbers.
+            item_count: positive events of each item; one is added, so that no topic has frequency 0.
+        """
         item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
         weight = item_count.astype(np.float64) + 1
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
     def topics_of(self, items: NDArray[np.int64]) -> list[list[int]]:
-        """Return the topics of each item: of a whole history at once, which costs as little as of one interest."""
+        """Return the topics of each item. One call for a history costs as little as one for an interest."""
         offset, topic = select_topics(self.item_topic_offset, self.item_topic, items)
         flat = topic.tolist()
         return [flat[start:stop] for start, stop in pairwise(offset.tolist())]
 
     def name(self, kind: InterestKind, topic: int, items: Sequence[int], topics: Sequence[Sequence[int]]) -> str:
-        """Name an interest.
+        """Return the name of an interest.
 
         Args:
             kind: of its vector.
-            topic: what an explicit interest is conditioned on.
+            topic: condition of an explicit interest.
             items: numbers of the history items that belong to an implicit interest, newest first.
-            topics: of each of those items.
+            topics: of each of these items.
         """
         if kind == "explicit":
             return self.topics[topic]
@@ -71,56 +79,56 @@ class InterestNamer:
         return f"like {self.items.label(items[0])}" if items else "without items"
 
     def name_all(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
-        """Name the interests of many users as ``name`` does each, in arrays; None where there is no vector.
+        """Return the names that ``name`` gives, for many users at once.
 
         Args:
             vectors: of the users.
-            item_BL: their histories, newest first.
+            item_BL: histories of the users, newest first.
 
         Returns:
-            B × K names, user by user.
+            B × K names, user by user; None where there is no vector.
         """
         width = len(vectors.kinds)
-        user_E, place_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
-        item_E = item_BL[user_E, place_E]
-        pair_E = user_E * width + vectors.assignment_BL[user_E, place_E]
+        user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
+        item_E = item_BL[user_E, position_E]
+        pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
         pair_P, first_P = np.unique(pair_E, return_index=True)
         newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
         typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size)
-        named: list[str | None] = [None] * vectors.mask_BK.size
+        names: list[str | None] = [None] * vectors.mask_BK.size
         topic = vectors.topic_BK.ravel().tolist()
         for pair in np.flatnonzero(vectors.mask_BK).tolist():
             kind = vectors.kinds[pair % width]
             if kind == "implicit" and pair in typical:
-                named[pair] = self._join_topics(typical[pair])
+                names[pair] = self._join_topics(typical[pair])
             else:
-                named[pair] = self.name(kind, topic[pair], [newest[pair]] if pair in newest else [], [])
-        return named
+                names[pair] = self.name(kind, topic[pair], [newest[pair]] if pair in newest else [], [])
+        return names
 
     def _typical_topics_by_interest(
         self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int
     ) -> dict[int, list[int]]:
-        """Return what ``_typical_topics`` returns for each interest of many users that has any such topic."""
+        """Return the typical topics of each interest of many users that has any; see ``_typical_topics``."""
         offset, topic = select_topics(self.item_topic_offset, self.item_topic, item_E)
         key, count = np.unique(np.repeat(pair_E, np.diff(offset)) * len(self.topics) + topic, return_counts=True)
         pair, topic = np.divmod(key, len(self.topics))
         share = count / np.bincount(pair_E, minlength=pairs)[pair]
-        with np.errstate(divide="ignore"):  # the unknown topic has no base
+        with np.errstate(divide="ignore"):  # the unknown topic has frequency 0
             gain = share * np.log(share / self.topic_base_T[topic])
-        kept = np.flatnonzero((topic > 0) & (share >= _MIN_TOPIC_SHARE) & (gain > 0))
-        order = kept[np.lexsort((topic[kept], -gain[kept], pair[kept]))]
+        candidate = np.flatnonzero((topic > 0) & (share >= _MIN_TOPIC_SHARE) & (gain > 0))
+        order = candidate[np.lexsort((topic[candidate], -gain[candidate], pair[candidate]))]
         typical: dict[int, list[int]] = {}
-        for of_pair, its_topic in zip(pair[order].tolist(), topic[order].tolist(), strict=True):
-            found = typical.setdefault(of_pair, [])
-            if len(found) < _MAX_TOPICS_PER_NAME:
-                found.append(its_topic)
+        for pair_number, topic_number in zip(pair[order].tolist(), topic[order].tolist(), strict=True):
+            topics = typical.setdefault(pair_number, [])
+            if len(topics) < _MAX_TOPICS_PER_NAME:
+                topics.append(topic_number)
         return typical
 
     def _join_topics(self, topics: Sequence[int]) -> str:
         return " · ".join(self.topics[topic] for topic in topics)
 
     def _typical_topics(self, topics: Sequence[Sequence[int]]) -> list[int]:
-        """Return the topics that tell some items apart: frequent among them, and more so than everywhere."""
+        """Return the topics that are frequent among some items, and more frequent than among all events."""
         counts = Counter(chain.from_iterable(topics))
         gains = []
         for topic, count in counts.items():
