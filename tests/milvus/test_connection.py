@@ -32,7 +32,7 @@ class Server:
 
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
-    monkeypatch.setattr(Connection, "_connected", lambda _self: None)
+    monkeypatch.setattr(Connection, "_open_client", lambda _self: None)
     return Connection(MilvusConfig())
 
 

@@ -173,7 +173,7 @@ def test_a_request_of_plain_vectors_is_one_call(large: Large, monkeypatch: pytes
         calls.append(what)
         return ask(self, what, request, again=again)
 
-    monkeypatch.setattr(Connection, "ask", counted)
+    monkeypatch.setattr(Connection, "call", counted)
     large.milvus.search(large.query_QD, np.arange(6), excluded=[np.arange(9)] * 6)
     assert calls == ["search with 6 vectors"]
 
@@ -202,7 +202,7 @@ def test_a_forked_process_opens_a_connection_of_its_own(large: Large):
 
 def test_what_cannot_be_asked_is_refused_before_it_is_sent(large: Large, monkeypatch: pytest.MonkeyPatch):
     index, query_QD = large.milvus, large.query_QD
-    monkeypatch.setattr(Connection, "_connected", None)  # nothing can be sent
+    monkeypatch.setattr(Connection, "_open_client", None)  # nothing can be sent
     with pytest.raises(DataError, match="a query"):
         index.search(np.full((1, D), np.nan, np.float32), 1)
     with pytest.raises(UsageError, match=f"the index holds {D}"):

@@ -1,1 +1,1 @@
-"""The same index over a Milvus server, for corpora that one machine does not hold. Needs the extra ``milvus``."""
+"""An index on a Milvus server, for corpora that do not fit one machine. Needs the extra ``milvus``."""

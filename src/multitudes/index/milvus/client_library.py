@@ -1,4 +1,4 @@
-"""The client library, or the command that installs it."""
+"""Import the client library of Milvus, or raise the error that names the command that installs it."""
 
 import logging
 
@@ -10,6 +10,6 @@ try:
 except ImportError as error:
     raise missing_extra("pymilvus", "milvus") from error
 
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # every failure is raised; none needs its traceback logged
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # failures are raised, so their tracebacks need no log
 
 __all__ = ["DataType", "MilvusClient", "MilvusException", "grpc"]

@@ -1,4 +1,4 @@
-"""Where the server is and how long it may take."""
+"""The settings of a Milvus server and its collections."""
 
 from pydantic import Field
 

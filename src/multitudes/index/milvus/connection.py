@@ -1,10 +1,8 @@
-"""What a failure of the client library means, as one typed line: which server, what was asked, what to do.
+"""A connection to a Milvus server: every call has a deadline, and every failure is one ``UnavailableError``.
 
-One connection to a Milvus server: every request has one deadline, and every failure is one typed line.
-
-The client library repeats a failed call by itself, for up to twice the time that it was given, opens the channel anew
-meanwhile, and logs a traceback for each failure. The channel that it gets here raises an exception of ours instead,
-which it lets pass: nothing is repeated that this module did not decide to repeat, and nothing beyond the deadline.
+The client library retries a failed call itself, for up to twice its timeout, reopens the channel meanwhile, and logs a
+traceback for each failure. The channel made here raises ``CallFailedError`` instead, which the library does not catch:
+only this module decides what is retried, and nothing is retried after the deadline.
 """
 
 import os
@@ -19,73 +17,32 @@ from multitudes.errors import UnavailableError
 from multitudes.index.milvus.client_library import MilvusClient, MilvusException, grpc
 from multitudes.index.milvus.config import MilvusConfig
 
+T = TypeVar("T")
 _NO_COLLECTION, _NOT_LOADED = 100, 101  # the server's codes
 _STATE_MESSAGES = {
     _NO_COLLECTION: "the collection is gone; publish again, or roll back",
     _NOT_LOADED: "the collection is not loaded; load it, or publish again",
 }
+_RATE_LIMITED = 8  # a status of a reply; the library would wait and retry
+_PAUSE_S = 0.05  # before the one retry: a new collection may be searched before its node is known
+_CHANNEL_OPTIONS = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),  # by default a channel pauses for up to two minutes after failures
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+]
 
 
 class CallFailedError(Exception):
-    """The server, or the way to it, answered a call with a gRPC status that is not OK."""
+    """A call ended with a gRPC status other than OK. It never leaves this module."""
 
     def __init__(self, code: grpc.StatusCode, details: str | None) -> None:
         super().__init__(details or code.name)
         self.code = code
 
 
-def is_transient(error: Exception) -> bool:
-    """Return whether a failure may be over in a moment: a broken connection, or a collection not served yet."""
-    refusal = _find_failed_call(error)
-    if refusal is not None:
-        return bool(refusal.code == grpc.StatusCode.UNAVAILABLE)
-    return getattr(error, "code", None) not in _STATE_MESSAGES
-
-
-def unavailable_error(error: Exception, asked: str, timeout_s: float, variable: str) -> UnavailableError:
-    """Return the error for a person.
-
-    Args:
-        error: what the library raised.
-        asked: the server and the request in words.
-        timeout_s: the time that it was given.
-        variable: the environment variable of the token; its content is never shown.
-    """
-    refusal = _find_failed_call(error)
-    if refusal is None:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
-        state = _STATE_MESSAGES.get(getattr(error, "code", 0))
-        return UnavailableError(f"{asked}: {state or f'failed: {reason}; look into the log of the server'}")
-    if refusal.code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
-        return UnavailableError(f"{asked}: refused; the token in ${variable} is wrong, missing or may not do this")
-    if refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return UnavailableError(f"{asked}: no answer within {timeout_s:g} s; try again, or give more in [index.milvus]")
-    if refusal.code == grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(f"{asked}: cannot be reached; start the server, or correct uri in [index.milvus]")
-    return UnavailableError(f"{asked}: failed: {str(refusal).splitlines()[0]} ({refusal.code.name})")
-
-
-def _find_failed_call(error: BaseException | None) -> CallFailedError | None:
-    """Return the refusal that an exception of the library stands for."""
-    while error is not None and not isinstance(error, CallFailedError):
-        # The library raises errors from themselves, upon which only their context tells where they came from.
-        error = error.__context__ if error.__cause__ is error else error.__cause__
-    return error
-
-
-T = TypeVar("T")
-_RATE_LIMITED = 8  # answered with a status, upon which the library would wait and repeat
-_PAUSE_S = 0.05  # before the one retry: a new collection's first search may come before its node is known
-_CHANNEL_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),  # by default a channel rests for up to two minutes after failures
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
-
-
 class Deadline:
-    """``with within(seconds)``: what is asked inside ends by then, or by the deadline around it if that is sooner."""
+    """A time limit for the calls in a ``with Deadline(seconds)`` block; an enclosing deadline that is earlier holds."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
@@ -97,20 +54,20 @@ class Deadline:
         return self._end - time.monotonic()
 
     def __enter__(self) -> "Deadline":
-        around = _current_deadline.get()
-        sooner = self if around is None or self._end < around._end else around
-        self._before = _current_deadline.set(sooner)
-        return sooner
+        enclosing = _current_deadline.get()
+        earlier = self if enclosing is None or self._end < enclosing._end else enclosing
+        self._reset_token = _current_deadline.set(earlier)
+        return earlier
 
     def __exit__(self, *_: object) -> None:
-        _current_deadline.reset(self._before)
+        _current_deadline.reset(self._reset_token)
 
 
 _current_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 class _DeadlineInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpc has no types
-    """Gives every call what is left until the deadline, and turns its failure into ``CallFailedError``."""
+    """Limits every call to the time until the deadline, and raises ``CallFailedError`` if it fails."""
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:  # noqa: ANN401
         deadline = _current_deadline.get()
@@ -129,48 +86,49 @@ class _DeadlineInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[mi
 
 
 class Connection:
-    """Talks to one server as one user. Made when first used, and again in a process that was forked."""
+    """A connection to one server as one user. It opens on first use, and again in a forked process."""
 
     def __init__(self, config: MilvusConfig, timeout_s: float | None = None) -> None:
         self.config = config
         self.timeout_s = timeout_s or config.timeout_s
         self._client: MilvusClient | None = None
         self._pid = 0
-        self._opening = Lock()
+        self._lock = Lock()
 
     def call(self, what: str, request: Callable[[MilvusClient], T], *, again: bool = True) -> T:
-        """Return the answer to ``request``, within ``timeout_s`` or what is left of the ``Deadline`` around it.
+        """Return the result of ``request``, within ``timeout_s`` and the enclosing ``Deadline``.
 
         Args:
-            what: the request in words, for the error.
-            request: the calls to make.
-            again: repeat once what failed before the deadline; only for what may be done twice.
+            what: the request in words, for the error message.
+            request: makes the calls.
+            again: retry once if it failed before the deadline; only for requests that may be done twice.
 
         Raises:
-            UnavailableError: no answer in time, the server cannot be reached, or it refuses.
+            UnavailableError: the server did not answer in time, cannot be reached, or rejects the request.
         """
-        with Deadline(self.timeout_s) as limit:
-            for last in (False, True):
+        with Deadline(self.timeout_s) as deadline:
+            for is_last in (False, True):
                 try:
                     return request(self._open_client())
                 except (MilvusException, grpc.RpcError, CallFailedError) as error:
-                    if last or not again or not limit.remaining_s > _PAUSE_S or not is_transient(error):
-                        asked = f"{self.config.uri}: {what}"
-                        raise unavailable_error(error, asked, limit.timeout_s, self.config.token_variable) from None
+                    if is_last or not again or not deadline.remaining_s > _PAUSE_S or not is_transient(error):
+                        subject = f"{self.config.uri}: {what}"
+                        variable = self.config.token_variable
+                        raise unavailable_error(error, subject, deadline.timeout_s, variable) from None
                 time.sleep(_PAUSE_S)
         raise AssertionError("unreachable")
 
     def _open_client(self) -> MilvusClient:
-        with self._opening:
+        with self._lock:
             if self._client is None or self._pid != os.getpid():
                 uri, token = self.config.uri, os.environ.get(self.config.token_variable, "")
-                # The library keeps a channel that it is given, and closes it with a client that could not be made.
+                # The library keeps the channel, and closes it if the client cannot be made.
                 self._client = MilvusClient(uri, token=token, channel=_open_channel(uri), dedicated=True)
                 self._pid = os.getpid()
             return self._client
 
     def close(self) -> None:
-        """Give the connection back; the next request opens it again."""
+        """Close the connection; the next request opens it again."""
         if self._client is not None and self._pid == os.getpid():
             self._client.close()
         self._client = None
@@ -184,3 +142,44 @@ def _open_channel(uri: str) -> grpc.Channel:
     else:
         channel = grpc.insecure_channel(address, options=_CHANNEL_OPTIONS)
     return grpc.intercept_channel(channel, _DeadlineInterceptor())
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a failure may be over in a moment: a broken connection, or a collection not served yet."""
+    failed_call = _find_failed_call(error)
+    if failed_call is not None:
+        return bool(failed_call.code == grpc.StatusCode.UNAVAILABLE)
+    return getattr(error, "code", None) not in _STATE_MESSAGES
+
+
+def unavailable_error(error: Exception, subject: str, timeout_s: float, variable: str) -> UnavailableError:
+    """Return the error with cause and remedy.
+
+    Args:
+        error: raised by the library.
+        subject: the server and the request in words.
+        timeout_s: of the request.
+        variable: the environment variable of the token; its value is never shown.
+    """
+    failed_call = _find_failed_call(error)
+    if failed_call is None:
+        reason = str(getattr(error, "message", error)).splitlines()[0]
+        state = _STATE_MESSAGES.get(getattr(error, "code", 0))
+        return UnavailableError(f"{subject}: {state or f'failed: {reason}; look into the log of the server'}")
+    code = failed_call.code
+    if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
+        return UnavailableError(f"{subject}: refused; the token in ${variable} is wrong, missing or may not do this")
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        advice = "try again, or give more in [index.milvus]"
+        return UnavailableError(f"{subject}: no answer within {timeout_s:g} s; {advice}")
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return UnavailableError(f"{subject}: cannot be reached; start the server, or correct uri in [index.milvus]")
+    return UnavailableError(f"{subject}: failed: {str(failed_call).splitlines()[0]} ({code.name})")
+
+
+def _find_failed_call(error: BaseException | None) -> CallFailedError | None:
+    """Return the failed call that caused an exception of the library."""
+    while error is not None and not isinstance(error, CallFailedError):
+        # The library raises errors from themselves; then only the context has the cause.
+        error = error.__context__ if error.__cause__ is error else error.__cause__
+    return error

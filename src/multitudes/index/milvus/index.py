@@ -1,10 +1,9 @@
-"""The index over a Milvus server.
+"""The index on a Milvus server.
 
-An object of this class is bound to one collection by the collection's own name, which no other release ever gets, and
-never to the alias. One answer takes several calls (one for each topic, deeper ones, the reading of vectors), and the
-alias may be moved between two of them: through it, one answer could mix the items of two releases, and the same number
-means another item in each. By name that cannot happen, whatever is published meanwhile. The alias tells other programs
-which collection is the current one.
+A ``MilvusIndex`` uses a collection by its unique name, never through the alias. One answer takes several calls (for
+each topic, deeper searches, reading vectors), and a publish may move the alias between two of them. Through the alias,
+one answer could mix items of two releases, in which the same number means different items. The alias only tells other
+programs which collection is current.
 
 Legend: Q queries · N results · D dimensions.
 """
@@ -41,26 +40,26 @@ KIND = "milvus"
 
 
 class MilvusIndex:
-    """The whole ``Index``, on a server. Threads may share it.
+    """An ``Index`` on a server. Threads may share it.
 
-    Additions and removals are in the collection at once and for all who search it. The next search of this object sees
-    them (it waits for the server's clock, up to 0.2 s, measured); other processes see them a moment later. An addition
-    beyond some megabytes is sent in several messages, so that others may see a part of it for a moment.
+    Additions and removals change the collection for everyone who searches it. The next search of this object sees them
+    (it waits for the server's clock, up to 0.2 s, measured); other processes see them a moment later. A large addition
+    is sent in several messages, so other processes may see a part of it for a moment.
     """
 
-    def __init__(self, connection: Connection, name: str, identity: Identity, effort: SearchParameters) -> None:
+    def __init__(self, connection: Connection, name: str, identity: Identity, parameters: SearchParameters) -> None:
         self._collection = Collection(connection, name)
         self._identity = identity
-        self._parameters = effort
+        self._parameters = parameters
 
     @property
     def name(self) -> str:
-        """The collection's own name."""
+        """The unique name of the collection."""
         return self._collection.name
 
     @property
     def connection(self) -> Connection:
-        """The way to the server."""
+        """The connection to the server."""
         return self._collection.connection
 
     def search(
@@ -72,14 +71,15 @@ class MilvusIndex:
         topic_Q: NDArray[np.int64] | None = None,
         log_sums: bool = False,
     ) -> Hits:
-        """Find the best ids of each query; see ``Index.search``. Sums over all items are not known: NaN.
+        """Find the best ids of each query; see ``Searchable.search``. ``log_sum_Q`` is NaN.
 
         Raises:
-            UsageError: also where more than 16,384 ids are asked for, which the server does not give.
-            UnavailableError: the server did not answer in time; nothing was retried beyond that.
+            UsageError: also if more than 16,384 results are asked for, the server's maximum.
+            DataError: a query is not finite.
+            UnavailableError: the server did not answer in time.
         """
-        most = int(np.max(limit, initial=0))
-        items = len(self) if most >= MAX_RESULTS else most
+        max_limit = int(np.max(limit, initial=0))
+        items = len(self) if max_limit >= MAX_RESULTS else max_limit
         request = check_request(
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._identity.dimension, items=items
         )
@@ -87,24 +87,24 @@ class MilvusIndex:
             raise UsageError(
                 f"{request.max_limit} results are asked for; Milvus gives up to {MAX_RESULTS}: ask for fewer"
             )
-        with Deadline(self.connection.timeout_s):  # one deadline for all the calls of an answer
+        with Deadline(self.connection.timeout_s):  # for all calls of an answer
             return search_by_topic(
-                request, lambda topic, part: search_topic(self._collection, self._parameters, topic, part)
+                request, lambda topic, group: search_topic(self._collection, self._parameters, topic, group)
             )
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
-        """Add items, or replace those that are held already; see ``Index.add``. May be repeated after a failure."""
+        """Add items, or replace those that are held already; see ``Index.add``. It may be repeated after a failure."""
         if np.size(ids) == np.size(vectors) == 0:
             return
-        rows = make_item_table(ids, vectors, topics)
-        if rows.dimension != self._identity.dimension:
+        table = make_item_table(ids, vectors, topics)
+        if table.dimension != self._identity.dimension:
             expected = f"the index holds {self._identity.dimension}. Nothing was added"
-            raise DataError(f"the vectors to add have {rows.dimension} dimensions; {expected}")
-        most = max_topics_per_item(rows.postings.topics(len(rows)))
+            raise DataError(f"the vectors to add have {table.dimension} dimensions; {expected}")
+        most = max_topics_per_item(table.postings.topics(len(table)))
         if most > self._identity.capacity:
             raise DataError(f"an item has {most} topics; this collection takes up to {self._identity.capacity}")
-        for batch in insert_batches(rows, self._identity.length):
-            self._change(f"add {len(rows)} items", partial(MilvusClient.upsert, collection_name=self.name, data=batch))
+        for batch in insert_batches(table, self._identity.length):
+            self._change(f"add {len(table)} items", partial(MilvusClient.upsert, collection_name=self.name, data=batch))
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove items; see ``Index.remove``."""
@@ -119,17 +119,17 @@ class MilvusIndex:
         self._collection.wait_until_consistent()
 
     def _change(self, what: str, request: Callable[[MilvusClient], Any]) -> None:
-        self._collection.session = True  # before, since a change that failed here may have reached the server
+        self._collection.session = True  # before the call: a change that fails here may have reached the server
         self.connection.call(what, request)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the float32 vectors of ``ids``, one row each; see ``Index.vectors``."""
+        """Return the float32 vectors of ``ids``, one row each; see ``Searchable.vectors``."""
         id_n = np.asarray(ids, dtype=np.int64)
-        found, vectors_nD = self._collection.vectors(np.unique(id_n), self._identity.dimension)
-        order = np.argsort(found)
-        row, held = find_rows(found[order], id_n)
-        if not held.all():
-            raise UsageError(f"id {id_n[~held][0]} is not in the index of {len(self)} items")
+        found_n, vectors_nD = self._collection.vectors(np.unique(id_n), self._identity.dimension)
+        order = np.argsort(found_n)
+        row, is_held = find_rows(found_n[order], id_n)
+        if not is_held.all():
+            raise UsageError(f"id {id_n[~is_held][0]} is not in the index of {len(self)} items")
         return np.asarray(vectors_nD[order][row])
 
     def ids(self) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ class MilvusIndex:
         return self._collection.ids()
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending; none where the topic is not known."""
+        """Return the ids of a topic, ascending; empty for an unknown topic."""
         return self._collection.ids(f"array_contains(topics, {int(topic)})")
 
     def __len__(self) -> int:
@@ -145,7 +145,7 @@ class MilvusIndex:
         return self._collection.count()
 
     def info(self) -> dict[str, Any]:
-        """Describe the collection, where it is, and how it was tuned."""
+        """Describe the collection, its server, and how it was tuned."""
         return {
             "kind": KIND,
             "items": len(self),
@@ -156,29 +156,26 @@ class MilvusIndex:
         }
 
     def save(self, folder: Path) -> None:
-        """Write into ``folder`` where the collection is and what it was published with; items stay on the server."""
+        """Write the name, server and identity of the collection into ``folder``; the items stay on the server."""
         files.write_description(folder, {**self.info(), "identity": self._identity._asdict()})
 
     @classmethod
     def load(cls, folder: Path) -> "MilvusIndex":
-        """Open the collection of a release, and see that it is the one that was published with it.
+        """Open the collection of a release, and check that it is the one that was published with it.
 
         Raises:
-            ArtefactError: the description is damaged, or the collection is gone or another one.
-            UnavailableError: the server does not answer in time, or refuses who asks.
+            ArtefactError: the description is damaged, or the collection is missing or another one.
+            UnavailableError: the server does not answer in time, or rejects the token.
         """
         return cls.open(folder, files.read_description(folder))
 
     @classmethod
     def open(cls, folder: Path, record: dict[str, Any]) -> "MilvusIndex":
-        """Open the collection that ``record``, read from the folder of the release, describes; see ``load``."""
+        """Open the collection that ``record``, the description in ``folder``, describes; see ``load``."""
         files.verify_all(folder, record)
         try:
-            identity, name, effort = (
-                Identity(**record["identity"]),
-                record["collection"],
-                parameters_from_record(record["tuning"]),
-            )
+            identity, name = Identity(**record["identity"]), record["collection"]
+            parameters = parameters_from_record(record["tuning"])
             config = parse(MilvusConfig, record["server"], f"{folder}/{files.DESCRIPTION}")
         except (KeyError, TypeError, UsageError):
             raise ArtefactError(f"{folder}/{files.DESCRIPTION}: damaged; publish the run again") from None
@@ -188,4 +185,4 @@ class MilvusIndex:
         found = connection.call("describe the collection", lambda client: read_identity(client, name))
         if found != identity:
             raise ArtefactError(f"{config.uri}: collection {name} is not the one of {folder}; publish again")
-        return cls(connection, name, identity, effort)
+        return cls(connection, name, identity, parameters)

@@ -1,9 +1,9 @@
-"""From vectors to a collection that serves: built under a name of its own, tried, and only then found by the alias.
+"""Publish vectors as a collection: build it under a unique name, verify and tune it, then point the alias to it.
 
-A publish that fails, wherever it does, leaves the alias where it was and takes its own half-made collection away; one
-that is killed leaves that collection behind, and ``expire`` of a later publish drops it.
+A publish that fails leaves the alias unchanged and drops its unfinished collection. One that is killed leaves that
+collection behind, and ``expire`` of a later publish drops it.
 
-Legend: Q queries · D dimensions.
+Legend: Q queries · n items · D dimensions.
 """
 
 import re
@@ -28,7 +28,7 @@ from multitudes.index.protocol import Topics
 from multitudes.progress import Progress, silent
 
 _POLL_S = 0.2
-_RECALL_MARGIN = 0.02  # between the recall on the queries that were tuned on, and on others
+_RECALL_MARGIN = 0.02  # between the recall on the queries used for tuning, and on others
 _NAME = "{alias}_{time:%Y%m%dT%H%M%S%f}_{digest:.8}"
 
 
@@ -42,23 +42,23 @@ def publish_collection(
     recall: float = 0.97,
     progress: Progress = silent,
 ) -> MilvusIndex:
-    """Build a collection, load it, tune its search to ``recall``; the alias stays where it is.
+    """Build a collection, load it and tune its search to ``recall``; the alias is not changed.
 
     Args:
-        ids: integers, distinct.
-        vectors: one row for each id.
-        config: which server, and how it builds.
+        ids: integers, distinct (n).
+        vectors: one row for each id (n, D).
+        config: the server, and how it builds.
         topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors to tune on and to check the recall with.
-        recall: share of the exact answer to be found.
-        progress: told the number of rows that the server has, then of depths that are tuned.
+        queries: held-out user vectors for tuning and validation (Q, D).
+        recall: share of the exact answer to find.
+        progress: called with the number of rows sent, then for each depth that is tuned.
 
     Raises:
-        DataError: vectors not finite, ids repeated, or an item with too many topics.
+        DataError: a vector is not finite, ids are repeated, or an item has too many topics.
         UnavailableError: the server did not answer, or it took longer than ``publish_timeout_s``.
     """
-    rows = make_item_table(ids, vectors, topics)
-    identity = make_identity(rows)
+    table = make_item_table(ids, vectors, topics)
+    identity = make_identity(table)
     name = _NAME.format(alias=config.alias, time=datetime.now(UTC), digest=identity.digest)
     building = Connection(config, config.publish_timeout_s)
     try:
@@ -66,26 +66,26 @@ def publish_collection(
             building.call(
                 "make a collection", lambda client: create_collection(client, name, config, identity), again=False
             )
-            _fill(building, name, rows, identity.length, progress)
+            _fill(building, name, table, identity.length, progress)
             _index(building, name, config)
-            effort = _verify_and_tune(Collection(building, name), rows, queries, recall, progress)
+            parameters = _verify_and_tune(Collection(building, name), table, queries, recall, progress)
     except BaseException:
         discard(Connection(config), name)
         raise
     finally:
         building.close()
-    return MilvusIndex(Connection(config), name, identity, effort)
+    return MilvusIndex(Connection(config), name, identity, parameters)
 
 
-def _fill(connection: Connection, name: str, rows: ItemTable, length: float, progress: Progress) -> None:
+def _fill(connection: Connection, name: str, table: ItemTable, length: float, progress: Progress) -> None:
     sent = 0
-    for batch in insert_batches(rows, length):
-        progress(sent, len(rows), "sent to the server")
-        # Never again: were the first one received after all, every row would be there twice.
+    for batch in insert_batches(table, length):
+        progress(sent, len(table), "sent to the server")
+        # No retry: if the server received the first message after all, every row would be there twice.
         connection.call("insert items", partial(MilvusClient.insert, collection_name=name, data=batch), again=False)
         sent += len(batch)
     connection.call("flush", lambda client: client.flush(name))
-    progress(sent, len(rows), "indexing")
+    progress(sent, len(table), "indexing")
 
 
 def _index(connection: Connection, name: str, config: MilvusConfig) -> None:
@@ -99,30 +99,30 @@ def _index(connection: Connection, name: str, config: MilvusConfig) -> None:
 
 
 def _is_indexed(client: MilvusClient, name: str) -> bool:
-    """Return whether every row is in the index: "Finished" comes early, while rows are still being compacted."""
-    found = client.describe_index(name, "vector")
-    return bool(found["state"] == "Finished" and found["pending_index_rows"] == 0)
+    """Return whether every row is in the index: "Finished" is reported early, while rows are still being compacted."""
+    status = client.describe_index(name, "vector")
+    return bool(status["state"] == "Finished" and status["pending_index_rows"] == 0)
 
 
 def _verify_and_tune(
-    collection: Collection, rows: ItemTable, queries: NDArray[np.float32] | None, recall: float, progress: Progress
+    collection: Collection, table: ItemTable, queries: NDArray[np.float32] | None, recall: float, progress: Progress
 ) -> SearchParameters:
-    """Return the effort of a collection that was seen to hold every item and to find enough; it is warm then."""
-    held, uri = collection.count(), collection.connection.config.uri
-    if held != len(rows):
-        raise UnavailableError(f"{uri}: {held} of {len(rows)} items have arrived; look into the server's log")
-    promise = RecallTarget(recall, collection.connection.config.depth, scanned=0)
-    effort = tune_collection(collection, rows, queries, promise, progress)
-    least = min(level.checked for level in effort.tuning.levels)
-    if least < recall - _RECALL_MARGIN:
+    """Check that a collection has every item, tune its search, and check the recall; the collection is warm then."""
+    items, uri = collection.count(), collection.connection.config.uri
+    if items != len(table):
+        raise UnavailableError(f"{uri}: {items} of {len(table)} items have arrived; look into the server's log")
+    target = RecallTarget(recall, collection.connection.config.depth, scanned=0)
+    parameters = tune_collection(collection, table, queries, target, progress)
+    lowest = min(level.checked for level in parameters.tuning.levels)
+    if lowest < recall - _RECALL_MARGIN:
         raise UnavailableError(
-            f"{uri}: {least} of an exact answer is found, {recall} was asked for; raise construction"
+            f"{uri}: {lowest} of an exact answer is found, {recall} was asked for; raise construction"
         )
-    return effort
+    return parameters
 
 
 def activate(index: MilvusIndex) -> None:
-    """Let the alias point to the collection, and drop those that have expired.
+    """Point the alias to the collection, and drop expired collections.
 
     Raises:
         UnavailableError: the server did not answer in time, or the collection is not ready.
@@ -138,7 +138,7 @@ def activate(index: MilvusIndex) -> None:
 
 
 def serving_collection(connection: Connection) -> str | None:
-    """Return the name of the collection that the alias points to; none where there is no alias."""
+    """Return the name of the collection that the alias points to; None if there is no alias."""
     alias = connection.config.alias
     if not connection.call("look for the alias", lambda client: client.has_collection(alias)):
         return None
@@ -148,7 +148,7 @@ def serving_collection(connection: Connection) -> str | None:
 
 
 def discard(connection: Connection, name: str) -> None:
-    """Drop a collection to which no alias points; where the server cannot be asked any more, leave it to ``expire``."""
+    """Drop a collection unless an alias points to it; if the server does not answer, ``expire`` drops it later."""
     try:
         if not connection.call("ask for aliases", lambda client: _aliases(client, name)):
             connection.call("drop a collection", lambda client: client.drop_collection(name))
@@ -157,33 +157,31 @@ def discard(connection: Connection, name: str) -> None:
 
 
 def expire(connection: Connection) -> list[str]:
-    """Drop what no release needs any more; return the names.
+    """Drop the collections that no release needs; return their names.
 
-    Kept are the collection that the alias points to, the newest ones of the number in the settings, and those younger
-    than the time of grace, for somebody may still be searching in them, or building them.
+    It keeps the collection that the alias points to, the newest ``config.kept`` others, and those younger than
+    ``config.grace_s``, because other processes may still be searching or building them.
     """
     config = connection.config
-    serving, names = (
-        serving_collection(connection),
-        connection.call("list collections", lambda client: client.list_collections()),
-    )
+    serving = serving_collection(connection)
+    names = connection.call("list collections", lambda client: client.list_collections())
     age_s = {name: age for name in names if name != serving and (age := _age_s(name, config)) is not None}
     older = sorted(age_s, reverse=True)[config.kept :]  # names begin with the time
-    gone = [name for name in older if age_s[name] >= config.grace_s]
-    for name in gone:
+    expired = [name for name in older if age_s[name] >= config.grace_s]
+    for name in expired:
         discard(connection, name)
-    return gone
+    return expired
 
 
 def _aliases(client: MilvusClient, name: str) -> list[str]:
-    """Return the aliases of a collection. This server would drop one that has some, and its readers would fail."""
+    """Return the aliases of a collection. The server would drop it despite them, and its readers would fail."""
     return [str(alias) for alias in client.describe_collection(name)["aliases"]]
 
 
 def _age_s(name: str, config: MilvusConfig) -> float | None:
-    """Return the age of a collection of this alias by its name; none for any other collection."""
+    """Return the age of a collection of this alias, from its name; None for any other collection."""
     match = re.fullmatch(rf"{config.alias}_(\d{{8}}T\d{{12}})_[0-9a-f]{{8}}", name)
     if match is None:
         return None
-    made = datetime.strptime(match[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-    return (datetime.now(UTC) - made).total_seconds()
+    created = datetime.strptime(match[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    return (datetime.now(UTC) - created).total_seconds()

@@ -1,13 +1,11 @@
-"""How hard the server searches, as it was tuned when the collection was published.
+"""Search a collection: one call for the queries that share topic and exclusion, and more if that falls short.
 
-Searching a collection: one call for the queries that share topic and exclusion, and more where it falls short.
+One more result is fetched than asked for. If its score equals that of the last result, items of smaller ids may not
+have been fetched, so the search fetches more. Scores are the server's float32 inner products, because its graph keeps
+the full vectors. A graph search under a filter may return too few results. Then the matching items are counted, and the
+collection is searched in pieces, each so small a share that the server computes every score.
 
-Legend: Q queries · N results asked for · M results fetched.
-
-One more than asked for is fetched: if the last wanted score equals the next, the smaller ids may be among those that
-were not fetched, and the search goes deeper. Scores are the server's float32 inner products, for its graph keeps whole
-vectors. A graph search under a filter may come back short; how many there are is counted then, and the collection is
-searched piece by piece, each so small a share that the server computes every score.
+Legend: Q queries.
 """
 
 from collections import defaultdict
@@ -31,14 +29,16 @@ from multitudes.index.milvus.collection import (
 from multitudes.index.protocol import Hits
 from multitudes.index.request import SearchRequest
 
-MIN_DEPTH = 100  # fewer results are searched as hard as so many: the vectors of a request go in one call
+MIN_DEPTH = 100  # smaller limits use the parameters of this one, so that the vectors of a request share a call
+_FETCH_FACTOR = 4  # times as many results, if equal scores extend beyond those fetched
+_NO_IDS = np.zeros(0, dtype=np.int64)
 
 
 class TopicParameters(NamedTuple):
-    """How the items of a topic are searched that is so common that the graph is weak under its filter."""
+    """How a topic is searched that is so common that the graph is weak under its filter."""
 
-    pieces: int  # parts in which the collection is searched, each a scan; 1: by the graph
-    more: int  # candidates beyond those of a search without a filter
+    pieces: int  # of the collection, each of them scanned; 1: a graph search
+    more: int  # candidates (ef) in addition to those of an unfiltered search
 
 
 _DEFAULT_PARAMETERS = TopicParameters(1, 0)
@@ -46,79 +46,74 @@ _DEFAULT_PARAMETERS = TopicParameters(1, 0)
 
 @dataclass(frozen=True)
 class SearchParameters:
-    """Candidates that the graph search keeps (``ef``), by depth and by topic."""
+    """The candidates of a graph search (``ef``) by depth and topic, tuned when the collection was published."""
 
     tuning: Tuning
     topics: dict[int, TopicParameters]
 
     def for_topic(self, topic: int) -> TopicParameters:
-        """Return how a topic is searched."""
+        """Return the parameters of a topic."""
         return self.topics.get(topic, _DEFAULT_PARAMETERS)
 
     def ef_for(self, topic: int, limit_Q: NDArray[np.int64], excluded: int) -> NDArray[np.int64]:
-        """Return the candidates for so many results.
+        """Return ``ef`` for each limit, with ``excluded`` excluded ids.
 
-        In the worst case the results begin behind the excluded items, where more is missed than on average: the depth
-        is half as much again. Beyond what was tuned each further result takes one candidate more, for the surplus that
-        the recall needs does not grow with the depth; and there are never fewer candidates than results before the
-        exclusion. (Measured at 100,000 items, 1,000 excluded: 891 candidates find 0.93 of the best 100 behind them.)
+        In the worst case the excluded items are the best ones. The results after them are missed more often than
+        average, so the depth counts an excluded item one and a half times. Beyond the tuned depths each further result
+        takes one more candidate, because the surplus that the recall needs does not grow with the depth. There are
+        always more candidates than results before the exclusion. (Measured at 100,000 items, 1,000 excluded: 891
+        candidates find 0.93 of the best 100 after them.)
         """
         depth_Q = np.maximum(limit_Q, MIN_DEPTH) + excluded + excluded // 2
         levels = self.tuning.levels
-        place_Q = np.minimum(self.tuning.level_positions(depth_Q), len(levels) - 1)
-        effort_Q = np.array([level.effort for level in levels])[place_Q]
+        position_Q = np.minimum(self.tuning.level_positions(depth_Q), len(levels) - 1)
+        effort_Q = np.array([level.effort for level in levels])[position_Q]
         beyond_Q = np.maximum(0, depth_Q - levels[-1].depth)
         return np.asarray(np.maximum(effort_Q + beyond_Q, depth_Q + 1) + self.for_topic(topic).more)
 
     def to_record(self) -> dict[str, Any]:
-        """Return the same as JSON has it."""
-        common = {str(topic): effort._asdict() for topic, effort in self.topics.items()}
+        """Return the parameters as JSON values."""
+        common = {str(topic): parameters._asdict() for topic, parameters in self.topics.items()}
         return {**self.tuning.to_record(), "common_topics": common}
 
 
 def parameters_from_record(record: dict[str, Any]) -> SearchParameters:
-    """Return what ``Effort.record`` returned."""
-    common = {int(topic): TopicParameters(**effort) for topic, effort in record["common_topics"].items()}
+    """Return the parameters that ``SearchParameters.to_record`` wrote."""
+    common = {int(topic): TopicParameters(**parameters) for topic, parameters in record["common_topics"].items()}
     return SearchParameters(tuning_from_record(record), common)
 
 
-_DEEPER = 4  # times as many results, when equal scores reach beyond those fetched
-_NOTHING = np.zeros(0, dtype=np.int64)
-
-
-def search_topic(collection: Collection, effort: SearchParameters, topic: int, request: SearchRequest) -> Hits:
-    """Answer the queries of one topic, those with the same exclusion together."""
+def search_topic(collection: Collection, parameters: SearchParameters, topic: int, request: SearchRequest) -> Hits:
+    """Search one topic for all queries of a request; queries with the same exclusion share calls."""
     hits = empty_hits(len(request.query_QD), request.max_limit, request.log_sums)
     if hits.log_sum_Q is not None:
         hits.log_sum_Q[:] = np.nan
-    for excluded, where in _group_by_exclusion(request):
-        # Searched equally hard, no query answers otherwise than it would alone.
-        ef_Q = effort.ef_for(topic, request.limit_Q[where], len(excluded))
+    for excluded, queries in _group_by_exclusion(request):
+        # Queries of one call have the same ef, so that each gets the same answer alone and in a batch.
+        ef_Q = parameters.ef_for(topic, request.limit_Q[queries], len(excluded))
         for ef in np.unique(ef_Q).tolist():
-            alike = where[ef_Q == ef]
-            part = request.select(alike)
-            if part.max_limit:
-                group = _Group(
-                    collection, search_filter(topic, excluded), effort.for_topic(topic).pieces, ef, excluded, part
-                )
-                write_hits(hits, alike, group.search())
+            same_ef = queries[ef_Q == ef]
+            group_request = request.select(same_ef)
+            if group_request.max_limit:
+                expression, pieces = search_filter(topic, excluded), parameters.for_topic(topic).pieces
+                group = _Group(collection, expression, pieces, ef, excluded, group_request)
+                write_hits(hits, same_ef, group.search())
     return hits
 
 
 def _group_by_exclusion(request: SearchRequest) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Return each distinct exclusion with the queries that have it."""
-    everyone = np.arange(len(request.query_QD))
     if request.excluded is None:
-        return [(_NOTHING, everyone)]
+        return [(_NO_IDS, np.arange(len(request.query_QD)))]
     distinct = {id(array): np.unique(np.asarray(array, dtype=np.int64)) for array in request.excluded}
-    where: dict[bytes, list[int]] = defaultdict(list)
+    groups: dict[bytes, list[int]] = defaultdict(list)
     for q, array in enumerate(request.excluded):
-        where[distinct[id(array)].tobytes()].append(q)
-    return [(np.frombuffer(key, dtype=np.int64), np.array(queries)) for key, queries in where.items()]
+        groups[distinct[id(array)].tobytes()].append(q)
+    return [(np.frombuffer(key, dtype=np.int64), np.array(queries)) for key, queries in groups.items()]
 
 
 class _Group(NamedTuple):
-    """Queries that share topic, exclusion and effort."""
+    """Queries that share topic, exclusion and ``ef``."""
 
     collection: Collection
     expression: str
@@ -128,27 +123,26 @@ class _Group(NamedTuple):
     request: SearchRequest
 
     def search(self) -> Hits:
-        """Return what was found; where that is short of what there is, what a scan of every piece finds."""
+        """Search as tuned; if that finds fewer items than there are, scan every piece."""
         hits = self._search_pieces(self.pieces)
         if (hits.count_Q < self.request.limit_Q).any():
-            there = self.collection.count(self.expression)
-            if (hits.count_Q < np.minimum(self.request.limit_Q, there)).any():
+            matching = self.collection.count(self.expression)
+            if (hits.count_Q < np.minimum(self.request.limit_Q, matching)).any():
                 hits = self._search_pieces(BUCKETS)
         return hits
 
     def _search_pieces(self, count: int) -> Hits:
-        """Return the best of so many pieces, as deep as equal scores make it necessary."""
-        filters = (
-            [combine_filters(self.expression, piece) for piece in bucket_filters(count)]
-            if count > 1
-            else [self.expression]
-        )
+        """Return the best of ``count`` pieces; fetches more results while equal scores make it necessary."""
+        filters = [self.expression]
+        if count > 1:
+            filters = [combine_filters(self.expression, piece) for piece in bucket_filters(count)]
         fetched = min(self.request.max_limit + 1, MAX_RESULTS)
         while True:
-            found = [self._fetch(expression, fetched) for expression in filters]
-            if fetched == MAX_RESULTS or not any(_ends_in_tie(rows, fetched, self.request.limit_Q) for rows in found):
-                return self._merge(found)
-            fetched = min(fetched * _DEEPER, MAX_RESULTS)
+            pieces = [self._fetch(expression, fetched) for expression in filters]
+            is_cut = any(_ends_in_tie(piece, fetched, self.request.limit_Q) for piece in pieces)
+            if fetched == MAX_RESULTS or not is_cut:
+                return self._merge(pieces)
+            fetched = min(fetched * _FETCH_FACTOR, MAX_RESULTS)
 
     def _fetch(self, expression: str, fetched: int) -> "list[_QueryHits]":
         query_QD = self.request.query_QD
@@ -166,14 +160,14 @@ class _Group(NamedTuple):
         )
         return [_query_hits([(hit["id"], hit["distance"]) for hit in answer]) for answer in answers]
 
-    def _merge(self, found: "list[list[_QueryHits]]") -> Hits:
-        flat = [(q, rows) for part in found for q, rows in enumerate(part)]
-        query = np.concatenate([np.full(len(rows.ids), q) for q, rows in flat])
-        ids = np.concatenate([rows.ids for _, rows in flat])
-        scores = np.concatenate([rows.scores for _, rows in flat])
-        kept = ~np.isin(ids, self.excluded)  # the guarantee; the filter only saves work
+    def _merge(self, pieces: "list[list[_QueryHits]]") -> Hits:
+        flat = [(q, hits) for piece in pieces for q, hits in enumerate(piece)]
+        query = np.concatenate([np.full(len(hits.ids), q) for q, hits in flat])
+        ids = np.concatenate([hits.ids for _, hits in flat])
+        scores = np.concatenate([hits.scores for _, hits in flat])
+        is_allowed = ~np.isin(ids, self.excluded)  # guarantees the exclusion; the server's filter only saves work
         order = np.lexsort((ids, query))
-        order = order[kept[order]]
+        order = order[is_allowed[order]]
         hits = rank_candidates(
             len(self.request.query_QD), query[order], ids[order], scores[order], self.request.max_limit
         )
@@ -181,7 +175,7 @@ class _Group(NamedTuple):
 
 
 class _QueryHits(NamedTuple):
-    """What one query found, best first."""
+    """The results of one query in one piece, best first."""
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float32]
@@ -193,9 +187,9 @@ def _query_hits(pairs: list[tuple[int, float]]) -> _QueryHits:
     )
 
 
-def _ends_in_tie(rows: list[_QueryHits], fetched: int, limit_Q: NDArray[np.int64]) -> bool:
-    """Return whether some answer ends amid scores that equal its last wanted one."""
+def _ends_in_tie(piece: list[_QueryHits], fetched: int, limit_Q: NDArray[np.int64]) -> bool:
+    """Return whether the fetched results of some query end with the score of its last result."""
     return any(
-        len(row.scores) == fetched and 0 < limit < fetched and row.scores[limit - 1] == row.scores[-1]
-        for row, limit in zip(rows, limit_Q.tolist(), strict=True)
+        len(hits.scores) == fetched and 0 < limit < fetched and hits.scores[limit - 1] == hits.scores[-1]
+        for hits, limit in zip(piece, limit_Q.tolist(), strict=True)
     )
