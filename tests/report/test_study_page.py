@@ -168,8 +168,8 @@ def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary)
     assert "test split; the test set was accessed 3 times" in describe_split(
         summary | {"split": "test", "opened_test": 3}
     )
-    assert "and of training seeds." in explain_verdicts(summary)
-    assert "not the variation between training seeds" in explain_verdicts(summary | {"seeds": [0]})
+    assert "and between training seeds." in explain_verdicts(summary)
+    assert "not between training seeds" in explain_verdicts(summary | {"seeds": [0]})
     methods = {"a": {"seeds": [0]}, "b": {"seeds": [-1]}}
     part = {"users": 5, "targets": 9, "kind": "new", "budget": 10, "methods": methods, "few_users": False}
     assert "One seed" in describe_data(part)

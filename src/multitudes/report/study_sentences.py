@@ -34,7 +34,7 @@ def describe_data(data_set: dict[str, Any]) -> str:
     return (
         f"{data_set['users']:,} users with {data_set['targets']:,} {TARGET_LABELS[data_set['kind']]},"
         f" {data_set['budget']} candidates each."
-        + (" One seed: intervals cover only the choice of users." if one_seed else "")
+        + (" One seed: intervals cover only the variation between users." if one_seed else "")
         + (" With so few users, intervals are too narrow." if data_set["few_users"] else "")
     )
 
@@ -42,9 +42,9 @@ def describe_data(data_set: dict[str, Any]) -> str:
 def explain_verdicts(summary: dict[str, Any]) -> str:
     """Return the meaning of better, level and worse, and what the intervals cover."""
     coverage = (
-        "Intervals (95 %) cover the choice of users and of training seeds."
+        "Intervals (95 %) cover the variation between users and between training seeds."
         if len(summary["seeds"]) > 1
-        else "There is one seed: intervals (95 %) cover the choice of users, not the variation between training seeds."
+        else "There is one seed: intervals (95 %) cover the variation between users, not between training seeds."
     )
     return (
         "Better and worse: the difference in HR at the main budget, paired by user, has p <"
@@ -132,6 +132,6 @@ def _interest_sentences(summary: dict[str, Any]) -> list[str]:
         return []
     where = [f"{method} on {sum(beats)} of {count_data_sets(len(beats))}" for method, beats in results.items()]
     return [
-        "Methods whose interests beat all their controls (random partition, average and, if there is one, trained"
-        f" control): {', '.join(where)}."
+        "Where interests beat all their controls (random partition, average and, if there is one, trained control):"
+        f" {', '.join(where)}."
     ]
