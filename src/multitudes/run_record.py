@@ -1,4 +1,4 @@
-"""The records of a run: run.json, what it is, and metrics.jsonl, how each epoch went."""
+"""The records of a run: run.json (settings, data, versions, outcome) and metrics.jsonl (a line for each epoch)."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 
 
 def new_record(prepared: PreparedData, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what run.json says of a run that begins: settings, data, versions."""
+    """Return the record of a new run: settings, data, versions."""
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -31,7 +31,7 @@ def new_record(prepared: PreparedData, settings: dict[str, Any]) -> dict[str, An
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    """Return the versions of those that are installed; what needs no torch is made without it."""
+    """Return the versions of the installed packages; torch may be missing, since PinnerSage does not need it."""
     found = {}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -40,22 +40,22 @@ def _versions(*packages: str) -> dict[str, str]:
 
 
 def write_record(out: Path, record: dict[str, object]) -> None:
-    """Write run.json, whole or not at all."""
+    """Write run.json; it appears complete or not at all."""
     write_text(out / "run.json", json.dumps(record, indent=1, sort_keys=True))
 
 
 def append_metrics(file: Path, record: dict[str, object]) -> None:
-    """Add the line of an epoch; a line of the same epoch left by a killed session is replaced.
+    """Append the line of an epoch; replace a line of the same epoch that a killed process left behind.
 
     Raises:
         ArtefactError: the file is damaged.
     """
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     try:
-        kept = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
+        earlier = [line for line in lines if json.loads(line)["epoch"] < record["epoch"]]
     except (ValueError, KeyError, TypeError):
         raise ArtefactError(f"{file}: damaged; train again with --overwrite") from None
-    write_text(file, "\n".join([*kept, json.dumps(record)]) + "\n")
+    write_text(file, "\n".join([*earlier, json.dumps(record)]) + "\n")
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise ValueError
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
-    except ValueError:  # no JSON, no text, or not an object
+    except ValueError:  # not text, not JSON, or not an object
         raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
     found = (record.get("format"), record.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
@@ -92,10 +92,10 @@ def parse_config(model: type[C], record: dict[str, Any], folder: Path) -> C:
 
 
 def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | None = None) -> PreparedData:
-    """Open the data of the run in ``folder``; ``elsewhere``: where it lies now.
+    """Open the prepared data of the run in ``folder``; ``elsewhere`` is where the data is now, if it was moved.
 
     Raises:
-        ArtefactError: the data is missing, or another than the run was made on.
+        ArtefactError: the data is missing, or is not the data of the run.
     """
     data = PreparedData.open(elsewhere or record["prepared"])
     if data_digest(data) != record["prepared_digest"]:
@@ -104,5 +104,5 @@ def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | 
 
 
 def data_digest(prepared: PreparedData) -> str:
-    """Return a digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
+    """Return the digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
     return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()

@@ -6,7 +6,7 @@ import torch
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.nn.two_tower import HistoryInputs
-from multitudes.nn.user_tower import events_up_to_oldest_valid
+from multitudes.nn.user_tower import events_between_valid
 from multitudes.nn.user_tower_config import UserTowerConfig
 from tests.nn.small import CONDITIONS, inputs, model, vectors
 
@@ -58,7 +58,7 @@ def test_unusable_events_of_the_past_are_those_between_usable_ones() -> None:
     """What is newer than the past may be what has to be foreseen, and what is older lies beyond the history."""
     event_BL = torch.tensor([[True] * 6 + [False], [True] * 7])
     past_BL = torch.tensor([[False, False, True, False, True, False, False], [False] * 7])
-    assert events_up_to_oldest_valid(event_BL, past_BL).tolist() == [
+    assert events_between_valid(event_BL, past_BL).tolist() == [
         [False, False, True, True, True, False, False],
         [False] * 7,
     ]

@@ -334,7 +334,7 @@ def test_items_are_expected_among_the_negatives_by_their_share() -> None:
 
 
 def test_the_run_to_go_on_from_is_not_overwritten(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
-    with pytest.raises(UsageError, match="is the run to go on from; give another --out"):
+    with pytest.raises(UsageError, match="is the run to continue from; give another --out"):
         fit(days[1], warm_start_config(CONFIG, before), before.path, overwrite=True)
     assert (before.path / "weights.safetensors").exists()
 
@@ -345,7 +345,7 @@ def test_settings_that_going_on_does_not_take_are_refused(
     file = tmp_path / "other.toml"
     call = ["train", str(before.prepared.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
     for text, options, said in (
-        ("[model]\nwidth = 16\n", [], "goes on with that run's method and [model]"),
+        ("[model]\nwidth = 16\n", [], "continues with that run's method and [model]"),
         ("[model]\nwidht = 16\n", [], "unknown key 'widht'"),
         ("train = 3\n", [], "expected a table of settings"),
         ("", ["--refit", str(before.path)], "--refit and --continue"),

@@ -25,11 +25,11 @@ class Bitset:
         for block in blocks:
             self.size += len(block)
             rest = np.concatenate([rest, block])
-            whole = len(rest) // _WORD * _WORD
-            bits_R8 = np.packbits(rest[:whole]).reshape(-1, _BYTES)
+            full = len(rest) // _WORD * _WORD
+            bits_R8 = np.packbits(rest[:full]).reshape(-1, _BYTES)
             packed.append(bits_R8)
             counts.append(np.bitwise_count(bits_R8).sum(axis=1, dtype=np.uint8))
-            rest = rest[whole:].copy()
+            rest = rest[full:].copy()
         # The last word ends with zero bits, so that no index is out of bounds.
         last_R8 = np.packbits(np.pad(rest, (0, _WORD - len(rest)))).reshape(1, _BYTES)
         self._bits_R8 = np.concatenate([*packed, last_R8])

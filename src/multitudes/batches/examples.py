@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     follows_known_B: NDArray[np.bool_]  # whether the followed topics were known before the window
     dense: Dense
     target_BW: NDArray[np.int64]  # 0 = none
-    weight_BW: NDArray[np.float32]  # 0 where there is no target
+    weight_BW: NDArray[np.float32]  # 0 = no target
     condition_BC: NDArray[np.int64]  # the topics that explain the first C targets, 0 = none
 
 
@@ -175,10 +175,10 @@ class Examples:
     def _draws(self, windows: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
         """Draw for all rows of the batch and keep those of ``rows``, so that micro batches do not change the draws."""
         random = np.random.default_rng(windows.seed)
-        whole, row_T = len(windows.start_B), expand_ranges(windows.start_B, windows.stop_B)[0]
+        n_rows, row_T = len(windows.start_B), expand_ranges(windows.start_B, windows.stop_B)[0]
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
-        topic_BCG = random.random((whole, conditions, self.topics))
-        hidden_B = random.random(whole) < self.history_dropout
+        topic_BCG = random.random((n_rows, conditions, self.topics))
+        hidden_B = random.random(n_rows) < self.history_dropout
         earlier_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
         return _Draws(topic_BCG[rows], hidden_B[rows], earlier_T[np.isin(row_T, rows)])
 
@@ -193,7 +193,7 @@ class Examples:
     ) -> Dense:
         """Return the targets of the windows: each at the moment before it, or at the cut without dense training.
 
-        Events of the histories are not targets here, although their states are computed: each has a window of its own.
+        Events of the histories are not targets here, although their states are computed: each has its own window.
         Repeating them in every later window cost .02 of HR@100 on MovieLens.
         """
         nearest_BL = nearest_valid(valid_BL)

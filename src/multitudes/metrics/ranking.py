@@ -38,11 +38,11 @@ def ranks_in_list(
         return rank_T
     owner_T = target_rows(offset)
     for start in range(0, len(target), _TARGETS_PER_CHUNK):
-        part = slice(start, start + _TARGETS_PER_CHUNK)
-        equal = ranked_BN[owner_T[part]] == target[part, None]
+        chunk = slice(start, start + _TARGETS_PER_CHUNK)
+        equal = ranked_BN[owner_T[chunk]] == target[chunk, None]
         position = equal.argmax(axis=1)
-        found = equal[np.arange(len(position)), position] & (target[part] > 0)
-        rank_T[part] = np.where(found, position + 1.0, np.inf)
+        found = equal[np.arange(len(position)), position] & (target[chunk] > 0)
+        rank_T[chunk] = np.where(found, position + 1.0, np.inf)
     return rank_T
 
 

@@ -1,4 +1,4 @@
-"""Feature crossing: a condition and the user's other features become a user vector (paper §2; method §2).
+"""Feature crossing: a condition and the other features of a user become a user vector (Fan et al., KDD 2025).
 
 Legend: ... any leading dimensions (B, K) · F feature fields · D width. The same crossing serves every kind of interest.
 """
@@ -69,7 +69,7 @@ class DHENCrossing(nn.Module):
 
 
 class MaskBlock(nn.Module):
-    """A MaskNet block (Wang et al. 2021): the input is multiplied by a mask that the input itself makes."""
+    """A MaskNet block (Wang et al. 2021): the input is multiplied by a mask computed from the input itself."""
 
     def __init__(self, width: int, out: int, ratio: float = 0.5) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class MaskBlock(nn.Module):
 
 
 def mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
-    """Return inputs -> GELU(hidden) -> outputs; the last layer starts at zero: a residual starts as identity.
+    """Return inputs -> GELU(hidden) -> outputs; the last layer starts at zero, so that a residual starts as identity.
 
     Without a hidden layer it is a linear map.
     """

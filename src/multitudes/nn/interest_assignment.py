@@ -1,24 +1,17 @@
-"""The result that every interest module and the user tower share.
+"""What the interest modules share: their result, existing interests, assignment of events, routing, random starts.
 
-Slots: how many of the K interests a user has, and which of them each event belongs to.
+Every module of implicit interests ends in ``assign_events``, so that importance, existence and assignment mean the same
+for all methods. A slot is one of the K columns; users with few events have fewer interests than slots.
 
-Every module ends here, so that importance, existence and assignment mean the same whatever the method.
+Random starts are drawn in training and fixed in evaluation and serving, where fresh noise would give the same user
+other vectors on each call. The fixed noise depends only on the position of an event in the history, so other users of
+the batch and padding change nothing.
 
-Legend: B users · L history, column 0 the most recent · K interests · D width.
-
-Routing by agreement (Sabour et al. 2017), as MIND, ComiRec-DR and the clustering without SAR use it.
-
-Legend: B users · L history · K interests · D width.
-
-Random starts: drawn in training, fixed in evaluation and serving.
-
-Fresh noise in serving would give the same user other vectors on each call. The fixed noise depends on an event's place
-in the history and on nothing else, so batch mates and padding change nothing.
-
-Legend: B users · L history · K interests · P places with noise of their own.
+Legend: B users · L history, column 0 the most recent · K interests · D width · P positions
+with noise.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,11 +29,30 @@ class Interests(NamedTuple):
 
 
 class ImplicitInterests(NamedTuple):
-    """What a module that finds interests in a history returns."""
+    """The result of a module that finds interests in a history."""
 
     interests: Interests
     assignment_BL: Tensor  # int64, the interest that each history event belongs to, -1 = none
-    routing_BLK: Tensor  # how much each event counts in each interest, zero where it takes no part
+    routing_BLK: Tensor  # weight of each event in each interest, zero where the event or the interest is masked
+
+
+class ImplicitModule(Protocol):
+    """The seam of the methods: a module that finds K interests in a history; missing ones are masked."""
+
+    def __call__(
+        self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
+    ) -> ImplicitInterests:
+        """Return the interests of B users.
+
+        Args:
+            item_BLD: vectors of the history items, column 0 the most recent.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: random draws in training. None (evaluation, serving): deterministic, independent of other users.
+
+        Returns:
+            K conditions of B users, the interest of each event, and the weight of each event in each interest.
+        """
+        ...
 
 
 def slots_by_events(valid_BL: Tensor, k: int) -> Tensor:
@@ -51,7 +63,7 @@ def slots_by_events(valid_BL: Tensor, k: int) -> Tensor:
 def slots_by_log_events(valid_BL: Tensor, k: int) -> Tensor:
     """Return (B, K), True for the first max(1, min(K, log2 n)) slots of a user with n valid events, none for n = 0.
 
-    K by user, as MIND has it (arXiv 1904.08030). Counted in powers of two, since a logarithm of 8 may fall short of 3.
+    K depends on the user, as in MIND (arXiv 1904.08030). Computed with powers of two, since log2(8) may round below 3.
     """
     slot_K = torch.arange(k, device=valid_BL.device)
     fewest_K = torch.where(slot_K > 0, 2.0 ** (slot_K + 1), 1.0)
@@ -59,20 +71,20 @@ def slots_by_log_events(valid_BL: Tensor, k: int) -> Tensor:
 
 
 def participation_mask(valid_BL: Tensor, exists_BK: Tensor) -> Tensor:
-    """Return (B, L, K), True where a valid event meets an interest that exists."""
+    """Return (B, L, K), True where both the event is valid and the interest exists."""
     return valid_BL.unsqueeze(2) & exists_BK.unsqueeze(1)
 
 
 def assign_events(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | None = None) -> ImplicitInterests:
-    """Give each event to the interest in which it has the largest share.
+    """Assign each event to the interest in which it has the largest share.
 
-    The importance of an interest is the sum of its own events' shares, through which gradient flows. An interest
-    without events of its own is masked: it has nothing to read that another interest does not read.
+    The importance of an interest is the sum of the shares of its events; gradients flow through it. An interest without
+    events is masked: it has nothing to read that another interest does not read.
 
     Args:
         vectors_BKD: the conditions.
-        share_BLK: how an event is divided among the interests; zero at invalid events and absent interests.
-        routing_BLK: how much each event counts in each interest, where that is not the share.
+        share_BLK: division of each event among the interests; zero at invalid events and missing interests.
+        routing_BLK: weight of each event in each interest, if it differs from the share.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     largest_BL1 = share_BLK.gather(2, best_BL1)
@@ -86,10 +98,10 @@ def assign_events(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | 
 def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> ImplicitInterests:
     """Let each interest attend to the valid events: softmax over **events**, one distribution per interest.
 
-    An event's share in an interest is that interest's attention to it over the attention of all interests to it.
+    The share of an event in an interest is that interest's attention to it, divided by the attention of all interests.
     """
     valid_BL1 = valid_BL.unsqueeze(2)
-    # In logs: an event that no interest attends to much belongs to the one that attends to it most all the same.
+    # In logs, so that an event with little attention from all interests still belongs to the one with most.
     log_attention_BLK = mask_with_lowest(logit_BLK, valid_BL1).log_softmax(dim=1)
     attention_BLK = log_attention_BLK.exp() * valid_BL1
     share_BLK = log_attention_BLK.softmax(dim=2) * valid_BL1
@@ -97,40 +109,40 @@ def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> 
 
 
 def route_by_agreement(
-    vote_BLKD: Tensor, logit_BLK: Tensor, taking_part_BLK: Tensor, rounds: int
+    vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int
 ) -> tuple[Tensor, Tensor]:
-    """Divide each event among the interests by how much it agrees with them.
+    """Divide each event among the interests by agreement (Sabour et al. 2017), as MIND and ComiRec-DR do.
 
-    Each round adds the agreement of vote and interest to the logits. Gradient flows through the last round alone, and
+    Each round adds the agreement of vote and interest to the logits. Gradients flow only through the last round, and
     there through the votes, not through the shares.
 
     Args:
-        vote_BLKD: what each event says of each interest.
-        logit_BLK: where routing starts.
-        taking_part_BLK: True where a valid event meets an interest that exists.
-        rounds: how often events are divided.
+        vote_BLKD: vote of each event for each interest.
+        logit_BLK: initial logits.
+        participates_BLK: see ``participation_mask``.
+        rounds: number of rounds.
 
     Returns:
         The interests (B, K, D), shorter than one, and the shares of the last round (B, L, K): a softmax over
         **interests**, so that an event's shares sum to one.
     """
-    logit_BLK, held_BLKD = logit_BLK.detach(), vote_BLKD.detach()
+    logit_BLK, fixed_vote_BLKD = logit_BLK.detach(), vote_BLKD.detach()
     for _ in range(rounds - 1):
-        interest_BKD = _capsules(held_BLKD, _shares(logit_BLK, taking_part_BLK))
-        logit_BLK = logit_BLK + torch.einsum("bkd,blkd->blk", interest_BKD, held_BLKD)
-    share_BLK = _shares(logit_BLK, taking_part_BLK)
+        interest_BKD = _capsules(fixed_vote_BLKD, _shares(logit_BLK, participates_BLK))
+        logit_BLK = logit_BLK + torch.einsum("bkd,blkd->blk", interest_BKD, fixed_vote_BLKD)
+    share_BLK = _shares(logit_BLK, participates_BLK)
     return _capsules(vote_BLKD, share_BLK), share_BLK
 
 
-def _shares(logit_BLK: Tensor, taking_part_BLK: Tensor) -> Tensor:
-    return mask_with_lowest(logit_BLK, taking_part_BLK).softmax(dim=2) * taking_part_BLK
+def _shares(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
+    return mask_with_lowest(logit_BLK, participates_BLK).softmax(dim=2) * participates_BLK
 
 
 def _capsules(vote_BLKD: Tensor, share_BLK: Tensor) -> Tensor:
     return squash(torch.einsum("blk,blkd->bkd", share_BLK, vote_BLKD))
 
 
-NOISE_POSITIONS = 512  # older events repeat the noise of earlier places
+NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
 
 
 def fixed_noise(k: int) -> Tensor:
@@ -140,9 +152,9 @@ def fixed_noise(k: int) -> Tensor:
 
 
 def start_noise(valid_BL: Tensor, fixed_PK: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return standard normal numbers (B, L, K): drawn by ``generator``, or those of the places where it is None."""
+    """Return standard normal numbers (B, L, K): drawn by ``generator``, or fixed by position if it is None."""
     batch, length = valid_BL.shape
     if generator is not None:
         return torch.randn(batch, length, fixed_PK.shape[1], generator=generator).to(valid_BL.device)
-    place_L = torch.arange(length, device=valid_BL.device) % len(fixed_PK)
-    return fixed_PK[place_L].expand(batch, -1, -1)
+    position_L = torch.arange(length, device=valid_BL.device) % len(fixed_PK)
+    return fixed_PK[position_L].expand(batch, -1, -1)

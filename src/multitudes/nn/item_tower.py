@@ -1,4 +1,4 @@
-"""The item tower: features of an item -> its input on the history side and its vector on the target side (method §2).
+"""The item tower: the features of an item become its input on the history side and its vector on the target side.
 
 Legend: N items · D width · G topics per item (padded) · F features · E content width.
 """
@@ -11,7 +11,7 @@ from multitudes.nn.crossing import mlp
 
 
 class ItemFeatures(NamedTuple):
-    """What is known of each item; row 0 is the unknown item."""
+    """Features of each item; row 0 is the unknown item."""
 
     topic_NG: Tensor  # int64, 0 = padding
     feature_NF: Tensor  # float32, F may be 0
@@ -21,8 +21,8 @@ class ItemFeatures(NamedTuple):
 class ItemTower(nn.Module):
     """Sum of an id embedding, the mean of topic embeddings and projected features; then an MLP with a residual.
 
-    Deviation: the features are summed at equal width before the MLP, not concatenated, so that an item without topics
-    or without content lies in the same space; the residual lets an id-only item tower be a plain embedding.
+    Deviation: the features are summed at equal width before the MLP, not concatenated, so that items without topics or
+    content are in the same space; thanks to the residual, an id-only item tower is a plain embedding.
     """
 
     topic_NG: Tensor
@@ -51,7 +51,7 @@ class ItemTower(nn.Module):
         return self.inputs_from_features(self.id_embedding(item_N), known)
 
     def inputs_from_features(self, id_ND: Tensor, known: ItemFeatures) -> Tensor:
-        """Return the history-side input of items given by what is known of them, with ``id_ND`` as their embedding."""
+        """Return the history-side input of items, from their features and their id embeddings ``id_ND``."""
         topic_NG, feature_NF, content_NE = known
         count_N1 = (topic_NG > 0).sum(dim=1, keepdim=True).clamp(min=1)
         input_ND: Tensor = id_ND + self.topic_embedding(topic_NG).sum(dim=1) / count_N1
@@ -62,6 +62,6 @@ class ItemTower(nn.Module):
         return input_ND
 
     def vectors(self, input_ND: Tensor) -> Tensor:
-        """Return the target-side vector of each item (N, D), the one that the index holds."""
+        """Return the target-side vector of each item (N, D), as in the index."""
         vector_ND: Tensor = input_ND + self.layers(input_ND)
         return vector_ND

@@ -2,7 +2,7 @@
 
 The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of the settings, the module that a model
 is built with, the choices of ``--method``, the table in ``docs/methods/README.md`` and the parameters of the contract
-tests. A method that finds implicit interests with a module of its own has the module in ``nn/interests/NAME.py``. That
+tests. The module that finds the implicit interests of a method is in ``nn/interests/NAME.py``. That
 file defines a class with the name of the method in CamelCase, constructed with (settings, interests, width), and, if it
 has settings, a class with that name and the suffix ``Config``.
 
@@ -19,7 +19,7 @@ DEFAULT_METHOD: Final = "joint"
 
 
 class MethodSpec(NamedTuple):
-    """What a method is made of."""
+    """What a method consists of, and how it is described."""
 
     interests: str  # what an interest is, in a few words
     paper: str = ""  # its name in the literature

@@ -1,11 +1,7 @@
-"""Masks before a maximum or a softmax: the largest finite value, never 0 and never infinity.
+"""Small building blocks: masks, vector lengths that are defined at zero, and a cheap dropout.
 
-Multiplying by a 0/1 mask makes masked entries win where real scores are negative; infinity gives NaN gradients on rows
-that are masked entirely.
-
-Lengths of vectors, defined at zero alike in torch and in ONNX.
-
-Dropout that costs little on a CPU: one random byte per entry in place of one random float.
+Masked scores get the lowest (or highest) finite value, never 0 and never infinity. Multiplying by a 0/1 mask lets
+masked entries win if real scores are negative, and infinity gives NaN gradients on rows that are masked entirely.
 """
 
 import torch
@@ -19,22 +15,22 @@ def lowest_value(scores: Tensor) -> float:
 
 
 def mask_with_lowest(scores: Tensor, keep: Tensor) -> Tensor:
-    """Return ``scores`` with entries outside ``keep`` at the lowest finite value, so that no maximum picks them."""
+    """Return ``scores`` with entries outside ``keep`` at the lowest finite value, so that no maximum selects them."""
     return scores.masked_fill(~keep, lowest_value(scores))
 
 
 def mask_with_highest(scores: Tensor, keep: Tensor) -> Tensor:
-    """Return ``scores`` with entries outside ``keep`` at the highest finite value, so that no minimum picks them."""
+    """Return ``scores`` with entries outside ``keep`` at the highest finite value, so that no minimum selects them."""
     return scores.masked_fill(~keep, torch.finfo(scores.dtype).max)
 
 
 def mean_where(values_BLD: Tensor, keep_BL: Tensor) -> Tensor:
-    """Return the mean over L of the kept rows, shape (B, D); zeros where none is kept."""
+    """Return the mean over L of the kept rows, shape (B, D); zeros if none is kept."""
     keep_BL1 = keep_BL.unsqueeze(-1).to(values_BLD.dtype)
     return (values_BLD * keep_BL1).sum(dim=-2) / keep_BL1.sum(dim=-2).clamp(min=1.0)
 
 
-# Keeps zero at zero. A lower bound, not a summand: the ONNX exporter drops "+ 1e-12" as a no-op, and 0 / 0 is NaN.
+# Keeps zero at zero. A lower bound, not an added constant: the ONNX exporter drops "+ 1e-12", and 0 / 0 is NaN.
 _TINY = 1e-12
 
 
@@ -44,7 +40,7 @@ def l2_normalize(vector_D: Tensor) -> Tensor:
 
 
 def scale_to(vector_D: Tensor, length: float) -> Tensor:
-    """Return the vector at the given length along the last dimension; 0 leaves it as it is."""
+    """Return the vector scaled to a length along the last dimension; a length of 0 does not scale."""
     return l2_normalize(vector_D) * length if length > 0 else vector_D
 
 
@@ -55,9 +51,10 @@ def squash(vector_D: Tensor) -> Tensor:
 
 
 class Dropout(nn.Module):
-    """Zero entries with probability ``rate`` (to 1/256) while training and scale the others up.
+    """Dropout that is cheap on a CPU: one random byte per entry instead of one random float.
 
-    PyTorch draws a float per entry on the CPU, which took a third of a training step; eight entries share a draw here.
+    In training, entries are zeroed with probability ``rate`` (rounded to 1/256) and the others scaled up. PyTorch draws
+    a float per entry on the CPU, which took a third of a training step; here eight entries share one draw.
     """
 
     def __init__(self, rate: float) -> None:
@@ -78,7 +75,7 @@ class Dropout(nn.Module):
 
 
 class _Drop(torch.autograd.Function):
-    """Values times what is kept times a factor; on the way back a byte per entry is remembered, not a float."""
+    """Multiplies values by mask and factor; saves one byte per entry for the backward pass, not a float."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, values: Tensor, kept: Tensor, factor: float) -> Tensor:

@@ -1,16 +1,16 @@
-"""The encoder of a history: a causal transformer, or a causal mean, read group by group.
+"""The encoder of a history: a causal transformer, or a causal mean, applied group by group.
 
-Every event's state reads the older events **of its own group** and itself. With one group it reads the whole history;
-with one group per interest it reads each interest's own subsequence, all in one pass. A state depends on older events
-alone, and on how many events ago they were, never on what came later: so one pass gives the state of every moment of
-the history, and each can be trained on what followed it (dense training). Who reads few states asks for those alone
-(``at``): in the last block the others are computed no further than what is read of them.
+The state of every event reads the older events **of its group** and the event itself. With one group it reads the
+entire history; with one group per interest it reads each interest's subsequence, all in one pass. A state depends only
+on older events and on how many events ago they were, so one pass computes the state at every moment of the history, and
+each can be trained on what followed it (dense training). ``states_at`` computes only some states: the last block skips
+the others.
 
-Source: SASRec (Kang and McAuley 2018), pre-norm. Deviations: places enter as a learned bias of the attention by
-distance, in place of vectors added to the items, so that a moment in the middle of a history is encoded as if it were
-the last; the gated layer is that of LiGR (2502.03417) as eSASRec uses it.
+Source: SASRec (Kang and McAuley 2018), pre-norm. Deviations: positions enter as a learned attention bias by distance,
+instead of vectors added to the items, so that a moment in the middle of a history is encoded like the last one; the
+gated layer is that of LiGR (2502.03417) as eSASRec uses it.
 
-Legend: B users · L history, column 0 the most recent · R states that are read · H heads · D width.
+Legend: B users · L history, column 0 the most recent · R states to compute · H heads · D width.
 """
 
 from typing import Literal
@@ -34,12 +34,12 @@ class SequenceConfig(Config):
 def build_sequence_encoder(
     config: SequenceConfig, width: int, length: int, dropout: float
 ) -> "SequenceEncoder | CausalMean":
-    """Return a module (item_BLD, group_BL) -> state_BLD; groups are numbered from 0, -1 takes part in nothing."""
+    """Return a module (item_BLD, group_BL) -> state_BLD; groups are numbered from 0, events in -1 are ignored."""
     return SequenceEncoder(config, width, length, dropout) if config.blocks else CausalMean()
 
 
 class SequenceEncoder(nn.Module):
-    """Transformer blocks with a mask that keeps groups apart."""
+    """Transformer blocks with a mask that separates the groups."""
 
     def __init__(self, config: SequenceConfig, width: int, length: int, dropout: float) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class SequenceEncoder(nn.Module):
         return encoded
 
     def states_at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
-        """Return the state of the event at each place (B, R, D), as ``forward`` has it up to rounding."""
+        """Return the states of the events at R places (B, R, D), equal to those of ``forward`` up to rounding."""
         *earlier, last = self.blocks
         state_BLD = self.dropout(item_BLD)
         if earlier:
@@ -73,7 +73,7 @@ class SequenceEncoder(nn.Module):
         return encoded
 
     def _attention_bias(self, group_BL: Tensor) -> Tensor:
-        """Return what distance and mask add to the attention of every event (B, H, L, L)."""
+        """Return the attention bias of distance and mask for every event (B, H, L, L)."""
         place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
         distance_HLL = self.distance_HL[:, self._clamp_distance(place_L.unsqueeze(0) - place_L.unsqueeze(1))]
         return mask_with_lowest(distance_HLL.unsqueeze(0), causal_mask(group_BL).unsqueeze(1))
@@ -83,7 +83,7 @@ class SequenceEncoder(nn.Module):
 
 
 class CausalMean(nn.Module):
-    """The mean of an event and the older events of its group: what a two-tower model without an encoder reads."""
+    """The mean of an event and the older events of its group, as in a two-tower model without an encoder."""
 
     def forward(self, item_BLD: Tensor, group_BL: Tensor) -> Tensor:
         """Return the state of each event (B, L, D)."""
@@ -92,14 +92,14 @@ class CausalMean(nn.Module):
         return mean
 
     def states_at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
-        """Return the state of the event at each place (B, R, D)."""
+        """Return the states of the events at R places (B, R, D)."""
         reads_BRL = causal_mask_at(group_BL, place_BR).to(item_BLD.dtype)
         mean: Tensor = (reads_BRL / reads_BRL.sum(dim=2, keepdim=True)) @ item_BLD
         return mean
 
 
 def causal_mask(group_BL: Tensor) -> Tensor:
-    """Return which events each may read (B, L, L): older ones of its group, and itself, so that no row is empty."""
+    """Return which events each event reads (B, L, L): older ones of its group, and itself, so that no row is empty."""
     length = group_BL.shape[1]
     older_LL = torch.ones(length, length, dtype=torch.bool, device=group_BL.device).triu()
     same_BLL = (group_BL.unsqueeze(2) == group_BL.unsqueeze(1)) & (group_BL >= 0).unsqueeze(1)
@@ -108,7 +108,7 @@ def causal_mask(group_BL: Tensor) -> Tensor:
 
 
 def causal_mask_at(group_BL: Tensor, place_BR: Tensor) -> Tensor:
-    """Return which events those at some places may read (B, R, L): the rows of ``causal_mask``."""
+    """Return which events those at R places read (B, R, L): rows of ``causal_mask``."""
     place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
     group_BR1 = group_BL.gather(1, place_BR).unsqueeze(2)
     same_BRL = (group_BL.unsqueeze(1) == group_BR1) & (group_BR1 >= 0)
@@ -117,12 +117,12 @@ def causal_mask_at(group_BL: Tensor, place_BR: Tensor) -> Tensor:
 
 
 def rows_at(state_BLD: Tensor, place_BR: Tensor) -> Tensor:
-    """Return the rows at some places of each history (B, R, D)."""
+    """Return the states at R places of each history (B, R, D)."""
     return state_BLD.gather(1, place_BR.unsqueeze(2).expand(-1, -1, state_BLD.shape[2]))
 
 
 class Attention(nn.Module):
-    """Multi-head attention with a bias, which holds the mask too."""
+    """Multi-head attention with a bias, which contains the mask."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -131,22 +131,22 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
-        """Return what each event read, or each of those at some places (B, R, D)."""
+        """Return the output at every event, or only at R places (B, R, D)."""
         if place_BR is None:
             query, key, value = self._split_heads(self.qkv(state_BLD), 3)
         else:
             width, weight, bias = state_BLD.shape[2], self.qkv.weight, self.qkv.bias
-            asking_BRD = nn.functional.linear(rows_at(state_BLD, place_BR), weight[:width], bias[:width])
-            (query,) = self._split_heads(asking_BRD, 1)
+            reader_BRD = nn.functional.linear(rows_at(state_BLD, place_BR), weight[:width], bias[:width])
+            (query,) = self._split_heads(reader_BRD, 1)
             key, value = self._split_heads(nn.functional.linear(state_BLD, weight[width:], bias[width:]), 2)
         attended_BHRD = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias_BHRL)
         read_BRD: Tensor = self.out(attended_BHRD.transpose(1, 2).flatten(2))
         return read_BRD
 
-    def _split_heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Part a projection (B, L, parts × D) into its parts, head by head (B, H, L, D / H)."""
+    def _split_heads(self, projected: Tensor, n: int) -> tuple[Tensor, ...]:
+        """Split a projection (B, L, n × D) into n tensors of heads (B, H, L, D / H)."""
         batch, length, width = projected.shape
-        headed = projected.view(batch, length, parts, self.heads, width // (parts * self.heads))
+        headed = projected.view(batch, length, n, self.heads, width // (n * self.heads))
         return tuple(headed.permute(2, 0, 3, 1, 4).unbind(0))
 
 
@@ -158,12 +158,12 @@ class PlainBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads)
         self.feed_norm = nn.LayerNorm(width)
-        # As wide as the state, as in SASRec: four times wider costs most of a step and gained nothing on these data.
+        # As wide as the state, as in SASRec: four times wider takes most of a step and gained nothing on these data.
         self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(dropout), nn.Linear(width, width))
         self.dropout = Dropout(dropout)
 
     def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
-        """Return the next state of every event, or of those at some places (B, R, D)."""
+        """Return the next state of every event, or of those at R places (B, R, D)."""
         read_BRD = self.dropout(self.attention(self.attention_norm(state_BLD), bias_BHRL, place_BR))
         state_BRD = read_BRD + (state_BLD if place_BR is None else rows_at(state_BLD, place_BR))
         next_BRD: Tensor = state_BRD + self.dropout(self.feed(self.feed_norm(state_BRD)))
@@ -171,7 +171,7 @@ class PlainBlock(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """LiGR's block: what attention and feed-forward (SwiGLU) add is gated by what they are added to."""
+    """LiGR's block: the outputs of attention and feed-forward (SwiGLU) are gated by their inputs."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -185,7 +185,7 @@ class GatedBlock(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
-        """Return the next state of every event, or of those at some places (B, R, D)."""
+        """Return the next state of every event, or of those at R places (B, R, D)."""
         normed = self.attention_norm(state_BLD)
         read = self.dropout(self.attention(normed, bias_BHRL, place_BR))
         if place_BR is not None:

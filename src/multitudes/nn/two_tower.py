@@ -1,4 +1,4 @@
-"""The whole model: one item tower and one user tower, so one index serves every kind of interest (method §8)."""
+"""The model: one item tower and one user tower, so that one index serves every kind of interest."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 
 
 class DataSizes(NamedTuple):
-    """What of the data decides the shapes of the weights."""
+    """Sizes of the data that determine the shapes of the weights."""
 
     topics: int
     actions: int
@@ -21,7 +21,7 @@ class DataSizes(NamedTuple):
 
 
 class HistoryInputs(NamedTuple):
-    """B users, the inputs of their L history items looked up in the item tower."""
+    """B users, with the item tower's inputs of their L history items."""
 
     input_BLD: Tensor
     action_BL: Tensor
@@ -41,14 +41,14 @@ class TwoTower(nn.Module):
         self.similarity = config.similarity
 
     def item_vectors(self, input_ND: Tensor) -> Tensor:
-        """Return the vectors that user vectors are multiplied with; unit length when the similarity is cosine."""
+        """Return the item vectors that user vectors are multiplied with; of unit length if the similarity is cosine."""
         vector_ND = self.items.vectors(input_ND)
         return l2_normalize(vector_ND) if self.similarity == "cosine" else vector_ND
 
     def user_vectors(
         self, users: HistoryInputs, generator: torch.Generator | None = None, use_random_partition: bool = False
     ) -> TowerOutput:
-        """Return the user vectors from looked-up item inputs: the path of evaluation and serving."""
+        """Return the user vectors from item inputs, as evaluation and serving compute them."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
         inputs = UserInputs(
             item_BLD=item_BLD,

@@ -1,9 +1,10 @@
-"""The user tower: history, follows and features -> one vector per interest (paper §2; method §2, §8).
+"""The user tower: one vector per interest from history, followed topics and features (Fan et al., KDD 2025).
 
-The history is encoded once for the whole user and once interest by interest; each interest's condition then joins the
-same crossing. Columns of the result: [unconditioned] [implicit 1..K] [explicit 1..C].
+The history is encoded once for the entire history and once interest by interest; the condition of each interest then
+enters the same crossing. Columns of the result: [unconditioned] [implicit 1..K] [explicit 1..C].
 
-Legend: B users · L history, column 0 the most recent · K interests · C conditions · F follows · D width.
+Legend: B users · L history, column 0 the most recent · K interests · C conditions · F followed topics · P user features
+· S moments · R sets of events · D width.
 """
 
 from typing import NamedTuple
@@ -23,30 +24,30 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 
 
 class UserInputs(NamedTuple):
-    """What the user tower reads, after the items have been looked up."""
+    """Inputs of the user tower, with embedded items."""
 
     item_BLD: Tensor  # encoded history items, see UserTower.encode
     event_BL: Tensor  # True = an event, usable or not; False = padding
-    valid_BL: Tensor  # True = an event that is usable
-    past_BL: Tensor  # valid and before the moment for which vectors are asked: in serving, all that is valid
+    valid_BL: Tensor  # True = a usable event
+    past_BL: Tensor  # valid and before the moment of the vectors; in serving, all valid events
     follow_BF: Tensor
     topic_BC: Tensor  # conditions of the explicit interests, 0 = none
     feature_BP: Tensor
 
 
 class TowerOutput(NamedTuple):
-    """One vector per interest, and how the history's events were divided among the implicit ones."""
+    """One vector per interest, and the assignment of the history's events to the implicit ones."""
 
     interests: Interests
     assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
-    routing_BLK: Tensor  # how much each event counts in each of the K implicit interests
+    routing_BLK: Tensor  # weight of each event in each of the K implicit interests
 
 
 class _Conditions(NamedTuple):
     """The implicit and explicit conditions before the crossing."""
 
     interests: Interests
-    read_BKD: Tensor  # what each interest reads of the history
+    read_BKD: Tensor  # the state of the history that each interest reads
     assignment_BL: Tensor
     routing_BLK: Tensor
 
@@ -54,8 +55,8 @@ class _Conditions(NamedTuple):
 class UserTower(nn.Module):
     """One tower for every kind of interest.
 
-    Deviation: a residual carries (what the interest reads + its condition) past the crossing, so that with the
-    crossing at zero a user vector already lies among the items; on small corpora a tower without it learns little.
+    Deviation: a residual adds (the state that the interest reads + its condition) to the output of the crossing. With a
+    crossing of zero a user vector is then already among the items; on small corpora a tower without it learns little.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class UserTower(nn.Module):
         super().__init__()
         width, dropout = config.width, config.dropout
         self.config = config
-        self.topics = topics  # shared with the item tower: a followed topic and an item's topic are one thing
+        self.topics = topics  # shared with the item tower: followed topics and topics of items are the same
         self.action = nn.Embedding(n_actions + 1, width, padding_idx=0)
         nn.init.normal_(self.action.weight[1:], std=0.05)
         self.history = mlp(2 * width, config.crossing.hidden, width, dropout)
@@ -75,19 +76,19 @@ class UserTower(nn.Module):
         self.conditional = Conditional(width) if spec.explicit else None
         self.has_unconditioned = spec.always_unconditioned or config.unconditioned
         self.feature = nn.Linear(n_features, width, bias=False) if n_features else None
-        # condition, what the interest reads, the whole history, the follows, the user's features
+        # condition, state that the interest reads, state of the entire history, followed topics, user features
         fields = 4 + (n_features > 0)
-        self.crossing = build_crossing(config.crossing, fields, width, dropout)  # of the unconditioned vector
+        self.crossing = build_crossing(config.crossing, fields, width, dropout)  # for the unconditioned vector
         conditioned = self.implicit is not None or self.conditional is not None
         self.interest_crossing = build_crossing(config.crossing, fields, width, dropout) if conditioned else None
 
     @property
     def n_implicit(self) -> int:
-        """K, the number of columns of implicit interests; 0 where the method has none."""
+        """K, the number of implicit interests; 0 if the method has none."""
         return self.config.interests if self.implicit is not None else 0
 
     def encode(self, input_ND: Tensor, action_N: Tensor) -> Tensor:
-        """Return e_i = x + MLP(x, action), shape as ``input_ND``; x is the item tower's input (method §2)."""
+        """Return e_i = x + MLP(x, action), shape as ``input_ND``; x is the item tower's input."""
         action_ND = self.action(action_N)
         encoded: Tensor = input_ND + action_ND + self.history(torch.cat([input_ND, action_ND], dim=-1))
         return encoded
@@ -99,15 +100,14 @@ class UserTower(nn.Module):
 
         Args:
             inputs: see UserInputs.
-            generator: draws first seeds (training) or parts (``use_random_partition``). None: deterministic, as in
-                serving.
-            use_random_partition: replace the interests by a random partition of the history, the control of method §9.
+            generator: draws first seeds (training) or the random partition. None: deterministic, as in serving.
+            use_random_partition: replace the interests by a random partition of the history, the control.
         """
-        every = self.training or self.config.cluster_on == "sequence"
-        return self.vectors(inputs, self.states(inputs) if every else None, generator, use_random_partition)
+        needs_all = self.training or self.config.cluster_on == "sequence"
+        return self.vectors(inputs, self.states(inputs) if needs_all else None, generator, use_random_partition)
 
     def states(self, inputs: UserInputs) -> Tensor:
-        """Return the state of the whole history at every event (B, L, D)."""
+        """Return the state of the entire history at every event (B, L, D)."""
         state_BLD: Tensor = self.sequence(inputs.item_BLD, torch.where(inputs.valid_BL, 0, -1))
         return state_BLD
 
@@ -118,79 +118,79 @@ class UserTower(nn.Module):
         generator: torch.Generator | None = None,
         use_random_partition: bool = False,
     ) -> TowerOutput:
-        """Return the user vectors, given ``states``; None: those that are read are computed. Else as ``forward``."""
+        """Return the user vectors, see ``forward``, given ``states``; with None, only required states are computed."""
         if state_BLD is None:
             group_BL = torch.where(inputs.valid_BL, 0, -1)
-            whole_BD = self._newest_states(inputs.item_BLD, group_BL, inputs.past_BL.unsqueeze(1)).squeeze(1)
+            history_BD = self._newest_states(inputs.item_BLD, group_BL, inputs.past_BL.unsqueeze(1)).squeeze(1)
         else:
-            whole_BD = newest_state(state_BLD, inputs.past_BL)
-        follow_BD = self.mean_followed_topic(inputs.follow_BF)
+            history_BD = newest_state(state_BLD, inputs.past_BL)
+        topic_BD = self.mean_followed_topic(inputs.follow_BF)
         known_B = inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)
         columns = []
         if self.has_unconditioned:
-            single_B1D = self.unconditioned_vector(whole_BD, follow_BD, inputs.feature_BP).unsqueeze(1)
+            single_B1D = self.unconditioned_vector(history_BD, topic_BD, inputs.feature_BP).unsqueeze(1)
             columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
         assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
         if self.interest_crossing is not None:
             conditions, read_BKD, assignment_BL, routing_BLK = self._interest_conditions(
-                inputs, state_BLD, whole_BD, generator, use_random_partition
+                inputs, state_BLD, history_BD, generator, use_random_partition
             )
             shared = [
-                self.stop_gradient(field_BD) for field_BD in self._user_fields(whole_BD, follow_BD, inputs.feature_BP)
+                self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             ]
             fields = [self._crossing_conditions(conditions.vectors_BKD), read_BKD, *shared]
             vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return TowerOutput(concatenate_interests(columns), assignment_BL, routing_BLK)
 
-    def unconditioned_vector(self, whole_SD: Tensor, follow_SD: Tensor, feature_SP: Tensor) -> Tensor:
-        """Return the unconditioned vector of S moments (S, D): of one per user, or of many in dense training.
+    def unconditioned_vector(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> Tensor:
+        """Return the unconditioned vector at S moments (S, D): one per user, or many in dense training.
 
         Args:
-            whole_SD: the state of the history at that moment, zero where there is none.
-            follow_SD: the followed topics (see ``mean_followed_topic``), zero where they were not known yet.
+            history_SD: state of the history at each moment, zeros if there is none.
+            topic_SD: mean followed topic (see ``mean_followed_topic``), zeros if none was known yet.
             feature_SP: the user's features.
         """
-        condition_SD = self.single.condition_D.expand_as(whole_SD)
-        fields = [condition_SD, whole_SD, *self._user_fields(whole_SD, follow_SD, feature_SP)]
-        return self._cross(self.crossing, condition_SD + whole_SD, fields)
+        condition_SD = self.single.condition_D.expand_as(history_SD)
+        fields = [condition_SD, history_SD, *self._user_fields(history_SD, topic_SD, feature_SP)]
+        return self._cross(self.crossing, condition_SD + history_SD, fields)
 
     def mean_followed_topic(self, follow_BF: Tensor) -> Tensor:
-        """Return what the followed topics say of each user (B, D)."""
+        """Return the mean embedding of the followed topics of each user (B, D), zeros if there is none."""
         return mean_where(self.topics(follow_BF), is_topic(follow_BF))
 
-    def _user_fields(self, whole_SD: Tensor, follow_SD: Tensor, feature_SP: Tensor) -> list[Tensor]:
+    def _user_fields(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> list[Tensor]:
         """Return the feature fields that all of a user's vectors share."""
-        shared = [whole_SD, follow_SD]
+        shared = [history_SD, topic_SD]
         return shared if self.feature is None else [*shared, self.feature(feature_SP)]
 
     def _interest_conditions(
         self,
         inputs: UserInputs,
         state_BLD: Tensor | None,
-        whole_BD: Tensor,
+        history_BD: Tensor,
         generator: torch.Generator | None,
         use_random_partition: bool,
     ) -> _Conditions:
-        parts, reads = [], []
+        conditions, states = [], []
         assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
         if self.implicit is not None:
             implicit, assignment_BL, routing_BLK = self._implicit_interests(
                 inputs, state_BLD, generator, use_random_partition
             )
-            parts.append(implicit)
-            reads.append(self._interest_reads(inputs, whole_BD, assignment_BL))
+            conditions.append(implicit)
+            states.append(self._interest_reads(inputs, history_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.has_unconditioned), -1)
         if self.conditional is not None:
             topic_BCD = self.stop_gradient(self.topics(inputs.topic_BC))
-            parts.append(self.conditional(topic_BCD, is_topic(inputs.topic_BC)))
-            reads.append(whole_BD.unsqueeze(1).expand_as(topic_BCD))
+            conditions.append(self.conditional(topic_BCD, is_topic(inputs.topic_BC)))
+            states.append(history_BD.unsqueeze(1).expand_as(topic_BCD))
         return _Conditions(
-            concatenate_interests(parts), self.stop_gradient(torch.cat(reads, dim=1)), assignment_BL, routing_BLK
+            concatenate_interests(conditions), self.stop_gradient(torch.cat(states, dim=1)), assignment_BL, routing_BLK
         )
 
     def stop_gradient(self, values: Tensor) -> Tensor:
-        """Stop the gradient of the interests where they must leave the unconditioned tower as it is."""
+        """Detach the values if the interests must not train the unconditioned tower (``isolate``)."""
         return values.detach() if self._is_isolated else values
 
     @property
@@ -209,9 +209,7 @@ class UserTower(nn.Module):
         assert clustered_BLD is not None
         item_BLD = self.stop_gradient(clustered_BLD)
         first_seed = generator if self.training else None
-        source_BL = (
-            inputs.past_BL if self.config.validity else events_up_to_oldest_valid(inputs.event_BL, inputs.past_BL)
-        )
+        source_BL = inputs.past_BL if self.config.validity else events_between_valid(inputs.event_BL, inputs.past_BL)
         implicit: ImplicitInterests = self.implicit(item_BLD, source_BL, first_seed)
         if use_random_partition:
             assert generator is not None
@@ -219,11 +217,11 @@ class UserTower(nn.Module):
             return random_partition(item_BLD, source_BL, implicit.interests.mask_BK, order_L)
         return implicit
 
-    def _interest_reads(self, inputs: UserInputs, whole_BD: Tensor, assignment_BL: Tensor) -> Tensor:
-        """Return what each implicit interest reads (B, K, D)."""
+    def _interest_reads(self, inputs: UserInputs, history_BD: Tensor, assignment_BL: Tensor) -> Tensor:
+        """Return the state of the history that each implicit interest reads (B, K, D)."""
         k = self.config.interests
         if self.config.reads == "history":
-            return whole_BD.unsqueeze(1).expand(-1, k, -1)
+            return history_BD.unsqueeze(1).expand(-1, k, -1)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_isolated):
             if not self.training:
                 member_BKL = assignment_BL.unsqueeze(1) == torch.arange(k, device=assignment_BL.device).unsqueeze(1)
@@ -238,16 +236,16 @@ class UserTower(nn.Module):
         return state_BRD * member_BRL.any(dim=2, keepdim=True)
 
     def _crossing_conditions(self, condition_BKD: Tensor) -> Tensor:
-        """Return what the crossing sees of the conditions: with late fusion, nothing of the explicit ones."""
+        """Return the conditions that enter the crossing; with late fusion, zeros for the explicit ones."""
         if self.conditional is None or self.config.conditional.fusion == "early":
             return condition_BKD
         k = self.n_implicit
         return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
 
-    def _cross(self, crossing_: nn.Module, carried: Tensor, fields: list[Tensor]) -> Tensor:
-        """Let the fields meet and add what is carried past; (B, K, D), a user's own fields (B, D), or all (S, D)."""
-        alike = [field.unsqueeze(1).expand_as(carried) if carried.dim() > field.dim() else field for field in fields]
-        vectors: Tensor = carried + crossing_(torch.stack(alike, dim=-2))
+    def _cross(self, crossing: nn.Module, carried: Tensor, fields: list[Tensor]) -> Tensor:
+        """Return the crossing of the fields plus the residual (B, K, D) or (S, D); (B, D) is repeated."""
+        expanded = [field.unsqueeze(1).expand_as(carried) if carried.dim() > field.dim() else field for field in fields]
+        vectors: Tensor = carried + crossing(torch.stack(expanded, dim=-2))
         return l2_normalize(vectors) / self.config.temperature if self.config.similarity == "cosine" else vectors
 
 
@@ -271,24 +269,24 @@ def build_implicit(name: ImplicitName | None, config: UserTowerConfig) -> nn.Mod
 
 
 def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
-    """Return the state of each user's newest member event (B, D), zero where there is none."""
+    """Return the state of each user's newest member event (B, D), zeros if there is none."""
     newest_B = member_BL.to(torch.int64).argmax(dim=1)
     newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
     return newest_BD * member_BL.any(dim=1, keepdim=True)
 
 
 def no_assignment(past_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the assignment (B, L) and the routing (B, L, 0) of events where there is no implicit interest."""
+    """Return the assignment (B, L) and routing (B, L, 0) of events without implicit interests."""
     return torch.full_like(past_BL, -1, dtype=torch.int64), past_BL.new_zeros((*past_BL.shape, 0), dtype=torch.float32)
 
 
-def events_up_to_oldest_valid(event_BL: Tensor, past_BL: Tensor) -> Tensor:
-    """Return the events from each user's newest to the oldest usable one of the past, usable or not."""
+def events_between_valid(event_BL: Tensor, past_BL: Tensor) -> Tensor:
+    """Return the events between each user's newest and oldest valid event, valid or not."""
     not_newer_BL = past_BL.to(torch.int64).cumsum(dim=1) > 0
     not_older_BL = past_BL.to(torch.int64).flip(1).cumsum(dim=1).flip(1) > 0
     return event_BL & not_newer_BL & not_older_BL
 
 
-def concatenate_interests(parts: list[Interests]) -> Interests:
-    """Put interests of several kinds beside each other."""
-    return Interests(*(torch.cat(columns, dim=1) for columns in zip(*parts, strict=True)))
+def concatenate_interests(kinds: list[Interests]) -> Interests:
+    """Concatenate interests of several kinds column by column."""
+    return Interests(*(torch.cat(columns, dim=1) for columns in zip(*kinds, strict=True)))

@@ -26,7 +26,8 @@ class _TowerConfig(Config):
         True, description="keep the unconditioned vector beside the interests; single, transformer and joint always do"
     )
     reads: Literal["interest", "history"] = Field(
-        "interest", description="what an implicit interest reads: its own events only, or the whole history (the paper)"
+        "interest",
+        description="what an implicit interest reads: its own events only, or the entire history (the paper)",
     )
     cluster_on: Literal["items", "sequence"] = Field(
         "items",

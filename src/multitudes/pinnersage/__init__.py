@@ -1,1 +1,1 @@
-"""PinnerSage: interests by clustering item vectors, without training."""
+"""PinnerSage: interests by clustering item vectors that already exist. No training, no torch."""

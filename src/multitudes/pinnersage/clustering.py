@@ -1,14 +1,14 @@
-"""PinnerSage (Pal et al., KDD 2020): the interests of a user from item vectors that exist already; nothing is trained.
+"""PinnerSage (Pal et al., KDD 2020): the interests of a user, from item vectors that already exist; nothing is trained.
 
-The events of a history are clustered by Ward's method, each cluster is spoken for by its medoid, and a cluster matters
-as Σ exp(−decay · age) of its events. The K clusters that matter most are served.
+The events of a history are clustered by Ward's method. Each cluster is represented by its medoid, and its importance is
+Σ exp(−decay · age) over its events. The K most important clusters are served.
 
-Vectors are of unit length, so the medoid, the member with the least sum of squared distances to the others, is the
-member nearest to the direction of the cluster's sum. Where the vectors crowd together, as those of many text encoders
-do, every distance is small; distances therefore count in units of the typical distance between two items.
+Vectors have unit length, so the medoid (the member with the least sum of squared distances to the others) is the member
+nearest to the direction of the cluster's sum. Many text encoders put all vectors close together, so that every distance
+is small; distances are therefore in units of the typical distance between two items.
 
-Deviations: the K clusters that matter most instead of a draw of three by importance, so that equal requests get equal
-answers; ages count from the user's newest event, which leaves the proportions of the importances as they are.
+Deviations: the K most important clusters are served, instead of a sample of three by importance, so that equal requests
+get equal results; ages count from the user's newest event, which does not change the proportions of the importances.
 
 Legend: B users · L history · N usable events of one user, newest first · C clusters · K interests · I items ·
 D dimensions.
@@ -26,7 +26,7 @@ from multitudes.config import Config
 from multitudes.seeding import generator
 
 _DAY_S = 86_400
-_EQUAL = 1e-5  # sums of cosines that differ by less are equal
+_EQUAL = 1e-5  # sums of cosines that differ by less count as equal
 
 
 class PinnerSageConfig(Config):
@@ -47,19 +47,19 @@ class PinnerSageConfig(Config):
 class Clusters(NamedTuple):
     """Clusters of one user."""
 
-    label_N: NDArray[np.int64]  # cluster of each event, -1 = none of these
-    medoid_C: NDArray[np.int64]  # position of the event whose item speaks for the cluster
+    label_N: NDArray[np.int64]  # cluster of each event, -1 = none
+    medoid_C: NDArray[np.int64]  # position of the event whose item represents the cluster
     importance_C: NDArray[np.float64]
 
 
 def l2_normalize(vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the vectors at unit length; those of zeros, items without a vector, stay zeros."""
+    """Return the vectors at unit length; vectors of zeros (items without a vector) stay zeros."""
     length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
     return np.asarray(vectors_ID / np.where(length_I1 > 0, length_I1, 1), dtype=np.float32)
 
 
 def typical_distance(unit_ID: NDArray[np.float32]) -> float:
-    """Return the root mean square distance between two items, of those that have a vector."""
+    """Return the root mean square distance between two items that have a vector."""
     present_ID = unit_ID[unit_ID.any(axis=1)]
     mean_D = present_ID.mean(axis=0, dtype=np.float64)
     return float(np.sqrt(max(0.0, 2 * (1 - mean_D @ mean_D))))
@@ -68,10 +68,10 @@ def typical_distance(unit_ID: NDArray[np.float32]) -> float:
 def event_ages(
     time_BL: NDArray[np.int64] | None, item_BL: NDArray[np.int64], *, ordered_only: bool
 ) -> NDArray[np.float64]:
-    """Return how much older each event is than the user's newest (B, L): in days, or in events where times mean none.
+    """Return how much older each event is than the user's newest (B, L), in days, or in events if times are unknown.
 
     Args:
-        time_BL: seconds or positions; None: nobody knows them.
+        time_BL: seconds or positions; None: unknown.
         item_BL: the history, for its shape.
         ordered_only: the times are positions.
     """
@@ -91,19 +91,20 @@ def user_vectors(
     age_BL: NDArray[np.float64],
     unit_ID: NDArray[np.float32],
     config: PinnerSageConfig,
-    typical_distance_: float,
+    unit_distance: float,
     partition: Partition = "interests",
     seed: int = 0,
 ) -> UserVectors:
-    """Return the vectors of B users, each a function of that user alone.
+    """Return the vectors of B users; those of a user do not depend on the others.
 
     Args:
         histories: see ``batches.histories``; at most ``config.history`` events are read.
         age_BL: see ``event_ages``.
         unit_ID: item vectors of unit length, by item number; zeros: no vector.
         config: the settings.
-        typical_distance_: see ``typical_distance``.
-        partition: random: the events are dealt evenly to as many parts as the user has interests, the control.
+        unit_distance: see ``typical_distance``.
+        partition: "random" assigns the events evenly and at random to as many groups as the user has interests: the
+            control.
         seed: of the random partition.
     """
     item_BL, valid_BL = histories.item_BL[:, : config.history], histories.valid_BL[:, : config.history]
@@ -117,7 +118,7 @@ def user_vectors(
         if len(usable_N) == 0:
             continue
         vector_ND = unit_ID[item_BL[b, usable_N]]
-        label_N = ward_labels(vector_ND, config.distance * typical_distance_)
+        label_N = ward_labels(vector_ND, config.distance * unit_distance)
         if order_L is not None:
             label_N = random_labels(order_L[usable_N], min(k, int(label_N.max()) + 1))
         found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N], config.decay), k)
@@ -130,43 +131,43 @@ def user_vectors(
 
 
 def _partition_order(seed: int, history: int) -> NDArray[np.int64]:
-    """Return the order in which events are dealt: the same for all users, so nobody depends on who else is asked."""
+    """Return the random order of events in the random partition: the same for all users, so batches do not matter."""
     return generator(seed, "pinnersage", "partition").permutation(history)
 
 
 def ward_labels(vector_ND: NDArray[np.float32], distance: float) -> NDArray[np.int64]:
-    """Return the cluster of each event: merged by Ward's method as long as the distance is at most ``distance``."""
+    """Return the cluster of each event: Ward's method merges clusters up to ``distance``."""
     if len(vector_ND) == 1:
         return np.zeros(1, dtype=np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 (half a second that other methods save)
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 (takes half a second)
 
     return np.asarray(fcluster(linkage(vector_ND, "ward"), distance, "distance") - 1, dtype=np.int64)
 
 
 def random_labels(order_N: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Return the part of each event, dealt out in this order."""
+    """Return a random group of each event; ``order_N`` decides, and all groups have equal size up to one event."""
     return np.argsort(np.argsort(order_N)) % groups
 
 
 def summarise_clusters(
     vector_ND: NDArray[np.float32], label_N: NDArray[np.int64], age_N: NDArray[np.float64], decay: float
 ) -> Clusters:
-    """Return the clusters, the one with the newest event first; among equal members the newest is the medoid."""
+    """Return medoid and importance of each cluster, the one with the newest event first; ties go to newer medoids."""
     _, first_C, label_N = np.unique(label_N, return_index=True, return_inverse=True)
     label_N = np.argsort(np.argsort(first_C))[label_N]  # numbered by their newest event
     member_CN = label_N == np.arange(len(first_C))[:, None]
-    likeness_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
-    # The two members of a pair are always equally near: the rule decides, not the last bit.
-    medoid_C = (likeness_CN > likeness_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
-    importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: proportions are all that counts
+    similarity_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
+    # The two members of a pair are always equally near: the tolerance decides, not rounding.
+    medoid_C = (similarity_CN > similarity_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
+    importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: only proportions matter
     return Clusters(label_N, medoid_C, importance_C)
 
 
 def most_important_clusters(found: Clusters, most: int) -> Clusters:
-    """Return the clusters that matter most, at most ``most`` of them; ties go to the one with the newer event."""
-    # What is below this share of the whole cannot be told from nothing at the precision of a weight.
-    noticed = int((found.importance_C > 1e-30 * found.importance_C.sum()).sum())
-    kept_C = np.argsort(-found.importance_C, kind="stable")[: min(most, noticed)]
-    column_C = np.full(len(found.medoid_C), -1)
-    column_C[kept_C] = np.arange(len(kept_C))
-    return Clusters(column_C[found.label_N], found.medoid_C[kept_C], found.importance_C[kept_C])
+    """Return up to ``most`` clusters by importance; ties go to the one with the newer event."""
+    # A smaller share of the total is zero at the precision of a weight.
+    n_nonzero = int((found.importance_C > 1e-30 * found.importance_C.sum()).sum())
+    kept_C = np.argsort(-found.importance_C, kind="stable")[: min(most, n_nonzero)]
+    new_label_C = np.full(len(found.medoid_C), -1)
+    new_label_C[kept_C] = np.arange(len(kept_C))
+    return Clusters(new_label_C[found.label_N], found.medoid_C[kept_C], found.importance_C[kept_C])

@@ -1,11 +1,11 @@
-"""A run of PinnerSage: item vectors that exist already, and how histories over them become interests. No torch.
+"""A run of PinnerSage: existing item vectors, and the settings that cluster histories over them. Needs no torch.
 
 ::
 
     RUN/run.json      as of a trained run; config.method is "pinnersage"
         vectors.npy   vectors of all items (I + 1, d), at unit length; zeros: the item has none
 
-The run holds the vectors that it was made with, so it stays what it is when their source changes.
+The run has its own copy of the vectors, so it does not change when their source does.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _VECTORS = "vectors.npy"
 
 
 class PinnerSageRunConfig(Config):
-    """Everything that decides a run, together with the prepared data; named as the settings of a trained run are."""
+    """All settings of a run; together with the prepared data they determine it. Named like those of a trained run."""
 
     method: Literal["pinnersage"] = METHOD
     seed: int = 0
@@ -39,9 +39,9 @@ class PinnerSageRunConfig(Config):
 
 
 class PinnerSageRun:
-    """Item vectors with the data that they belong to, as evaluation and publishing use them."""
+    """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without training."""
 
-    blend: Literal["round_robin"] = "round_robin"  # turn by turn, with places by importance: nearest to the paper
+    blend: Literal["round_robin"] = "round_robin"  # by importance: closest to the paper
 
     def __init__(
         self, path: Path, prepared: PreparedData, config: PinnerSageRunConfig, vectors_ID: NDArray[np.float32]
@@ -53,10 +53,14 @@ class PinnerSageRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":
-        """Open a run folder; ``prepared`` overrides where its data lies (it must be the same data).
+        """Open a run.
+
+        Args:
+            path: the run folder.
+            prepared: where its prepared data is now, if it was moved; it must be the same data.
 
         Raises:
-            ArtefactError: no run of this method here, damaged, or its data changed since.
+            ArtefactError: the folder is no run of this method, is damaged, or its data has changed since.
         """
         folder = Path(path)
         record = read_record(folder)
@@ -71,25 +75,25 @@ class PinnerSageRun:
 
     @property
     def shares(self) -> dict[InterestKind, float]:
-        """All of the budget belongs to the interests."""
+        """Share of the budget of each kind of interest: all of it is for implicit interests."""
         return {"implicit": 1.0}
 
     @cached_property
     def typical_distance(self) -> float:
-        """The typical distance of two items, in which the setting ``distance`` counts."""
+        """The typical distance of two items: the unit of the setting ``distance``."""
         return clustering.typical_distance(self._vectors_ID)
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
-        """Return the kind of every column of the user vectors; topics condition none of them."""
+        """Return the kind of every column of the user vectors; none is conditioned on topics."""
         del topics
         return clustering.interest_kinds(self.config.model)
 
     def item_inputs(self) -> NDArray[np.float32]:
-        """Return what a history item is read as: its vector (I + 1, d)."""
+        """Return the history-side input of every item (I + 1, d), which is its vector."""
         return self._vectors_ID
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, d); zeros: the item has none and is never a candidate."""
+        """Return the vector of every item (I + 1, d); an item with a zero vector is never a candidate."""
         return self._vectors_ID
 
     def user_vectors(

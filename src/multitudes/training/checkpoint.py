@@ -1,19 +1,19 @@
-"""Where an interrupted run goes on: weights, optimiser state and counters as safetensors and JSON, swapped in at once.
+"""Checkpoints of an interrupted run: weights, optimiser state and counters, as safetensors and JSON, replaced at once.
 
-The order of examples, the negatives and the dropout of a step are functions of (seed, epoch, step), so no random state
-has to be kept for a resumed run to end with the identical weights.
+The order of examples, the negatives and the dropout of a step are functions of (seed, epoch, step). So no random state
+needs saving, and a resumed run still ends with identical weights.
 
-Each rank writes a file with its rows of the item table, and reads its rows from the files of however many ranks wrote
-them. (``torch.distributed.checkpoint`` does as much, and reads its index by pickle.) What the best epoch ended with is
-kept here alone: in memory its weights would be a third of what training takes. Its files are the same ones under a
-second name, where the file system has links, until a later epoch that is not better leaves them behind.
+Each rank writes a file with its rows of the item table, and reads its rows from the files of any number of ranks.
+(``torch.distributed.checkpoint`` does the same, but reads its index with pickle.) The state of the best epoch is only
+in the checkpoint: in memory its weights would be a third of what training takes. Its files are hard links to the same
+files, if the file system has links, until a later epoch that is not better writes its own.
 
 ::
 
-    checkpoint/position.json                   where training stands
-               shared.safetensors              what every rank has
-               rows-FROM-TO.safetensors        rows of the table and of what the optimiser knows of them
-               best-shared.safetensors         the same two of the best epoch so far, once there is one
+    checkpoint/position.json                   progress of the training
+               shared.safetensors              tensors that every rank has
+               rows-FROM-TO.safetensors        rows of the item table, with their optimiser state
+               best-shared.safetensors         the same of the best epoch so far, if there is one
                best-rows-FROM-TO.safetensors
 """
 
@@ -38,29 +38,31 @@ from multitudes.training.optimizer import Adam
 from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.trained_run import named_weights
 
-_TABLE_OPTIMIZER = "optimizer/1/"  # see train.step.fresh_state
+_TABLE_OPTIMIZER = "optimizer/1/"  # the number of the table's optimiser; see training.step.initial_state
 _BEST = "best-"
-_ROWS_PER_BLOCK = 65_536  # rows read at once
+_ROWS_PER_BLOCK = 65_536  # rows that are read at once
 _REPAIR = "train again with --overwrite"
 _DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass
 class Position:
-    """Where training stands."""
+    """Progress of a training. The names of the fields are those in position.json."""
 
     epoch: int = 0
     batch: int = 0  # batches done in this epoch
-    step: int = 0  # batches done in all
+    step: int = 0  # batches done in total
     best_hit_rate: float = -1.0
     best_epoch: int = -1
-    best_shares: dict[str, float] = field(default_factory=dict)  # of the budget, by kind, as fitted at that epoch
-    seconds: float = 0.0  # trained so far, over all sessions
+    best_shares: dict[str, float] = field(
+        default_factory=dict
+    )  # share of the budget of each kind of interest, fitted at that epoch
+    seconds: float = 0.0  # training time so far, over all sessions
 
 
 @dataclass
 class TrainingState:
-    """Everything that changes while training."""
+    """Everything that changes during training."""
 
     model: TwoTower
     optimizers: list[Adam]
@@ -70,17 +72,17 @@ class TrainingState:
 
 
 def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, best: bool = False) -> None:
-    """Write ``state``; a process killed at any moment, or a loss of power, leaves the earlier checkpoint or this one.
+    """Write a checkpoint; a process killed at any moment, or a power loss, leaves either the old one or the new one.
 
     Args:
-        state: of this rank.
-        folder: the checkpoint.
-        ranks: all of them call this.
-        best: this state is the best so far; else the one that was stays.
+        state: the state of this rank.
+        folder: the folder of the checkpoint.
+        ranks: all of them must call this.
+        best: this state is the best so far; otherwise the best one is kept.
 
     Raises:
-        OSError, SafetensorError: this rank could not write its part; what all had written gave its room back.
-        UnavailableError: without a word, as another rank could not, which says so itself.
+        OSError, SafetensorError: this rank could not write its files; the files of all ranks are deleted again.
+        UnavailableError: another rank could not write; without a message, since that rank reports it.
     """
     fresh, old = folder.with_name(folder.name + ".new"), _previous_folder(folder)
     if ranks.is_first:
@@ -95,13 +97,13 @@ def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, b
         _write_files(state, fresh, ranks, best=best)
     except (OSError, SafetensorError) as error:
         failed = error
-    if ranks.any(failed is not None):  # all know it, so that none waits for who has gone
+    if ranks.any(failed is not None):  # all ranks learn of it, so that none waits for one that has ended
         if ranks.is_first:
             shutil.rmtree(fresh, ignore_errors=True)
         raise failed or UnavailableError("")
     if ranks.is_first:
         move_folder_into_place(fresh, folder, aside=old)
-    ranks.barrier()  # who ends now has the others ended too, and the renames must be done by then
+    ranks.barrier()  # a rank that ends ends the others too: the renames must be done before
 
 
 def _write_files(state: TrainingState, fresh: Path, ranks: Ranks, *, best: bool) -> None:
@@ -118,36 +120,36 @@ def _write_files(state: TrainingState, fresh: Path, ranks: Ranks, *, best: bool)
 def _link_or_copy(file: Path, to: Path) -> None:
     try:
         to.hardlink_to(file)
-    except OSError:  # not every file system has links
+    except OSError:  # the file system has no links
         shutil.copyfile(file, to)
 
 
 def _write_tensors(tensors: dict[str, Tensor], folder: Path, own: slice, ranks: Ranks) -> list[Path]:
-    """Write what has a row for each item, each rank its own, and the rest once; return the files of this rank."""
-    of_table = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
-    files = {f"rows-{own.start}-{own.stop}.safetensors": of_table}
+    """Write this rank's rows of the tables, and on the first rank the other tensors; return the files written here."""
+    table_tensors = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
+    files = {f"rows-{own.start}-{own.stop}.safetensors": table_tensors}
     if ranks.is_first:
-        files["shared.safetensors"] = {name: tensor for name, tensor in tensors.items() if name not in of_table}
-    for name, some in files.items():
-        save_file(some, folder / name)
+        files["shared.safetensors"] = {name: tensor for name, tensor in tensors.items() if name not in table_tensors}
+    for name, tensors_of_file in files.items():
+        save_file(tensors_of_file, folder / name)
         fsync(folder / name)
     return [folder / name for name in files]
 
 
 def load_best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
-    """Return what the best epoch ended with, whole: of ``items`` rows, whoever wrote them.
+    """Return tensors of the best epoch, with all rows of the item table.
 
     Args:
-        folder: the checkpoint.
-        items: rows of the table.
-        prefix: which tensors: ``weight/``, ``optimizer/``, ``frequency/`` or ``steps``; names come without it.
+        folder: the folder of the checkpoint.
+        items: number of rows of the item table.
+        prefix: selects tensors: ``weight/``, ``optimizer/``, ``frequency/`` or ``steps``; it is removed from the names.
 
     Raises:
         ArtefactError: the checkpoint is damaged.
     """
     shared = folder / f"{_BEST}shared.safetensors"
-    with translate_read_errors(shared), safe_open(shared, "pt") as opened:
-        rest = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+    with translate_read_errors(shared), safe_open(shared, "pt") as file_tensors:
+        rest = {name: file_tensors.get_tensor(name) for name in file_tensors.keys() if name.startswith(prefix)}  # noqa: SIM118
     found = _with_prefix(prefix, rest | _read_rows(folder, slice(0, items), _BEST, under=prefix))
     if not found:
         raise ArtefactError(f"{shared}: damaged, or of another version (no {prefix}); {_REPAIR}")
@@ -155,14 +157,14 @@ def load_best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
 
 
 def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> None:
-    """Restore ``state`` in place; without a checkpoint it is left as it is.
+    """Restore ``state`` in place; without a checkpoint nothing changes.
 
     Raises:
         ArtefactError: the checkpoint is damaged or belongs to another model.
     """
     old = _previous_folder(folder)
     if ranks.is_first and old.exists() and not folder.exists():
-        old.replace(folder)  # a crash between the two renames of `save`: the next `save` would take it for a leftover
+        old.replace(folder)  # a crash between the two renames of `save`
     ranks.barrier()
     if not folder.exists():
         return
@@ -179,10 +181,10 @@ def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> N
 
 @contextmanager
 def translate_read_errors(file: Path, repair: str = _REPAIR) -> Iterator[None]:
-    """Say in one line, which ends with what to do, that ``file`` is not what was written or is of another model.
+    """Turn errors of reading ``file`` into one that says so in one line and ends with ``repair``: what to do.
 
     Raises:
-        ArtefactError: it is so.
+        ArtefactError: the file is missing, damaged, or belongs to another model.
     """
     try:
         yield
@@ -194,7 +196,7 @@ def translate_read_errors(file: Path, repair: str = _REPAIR) -> Iterator[None]:
 
 def _restore_state(state: TrainingState, tensors: dict[str, Tensor]) -> None:
     for name, tensor in named_weights(state.model).items():
-        if name != ITEM_TABLE:  # whose rows were read into their place
+        if name != ITEM_TABLE:  # its rows were read in place
             tensor.copy_(tensors[f"weight/{name}"])
     state.loss_sums = _with_prefix("loss/", tensors)
     state.frequency.last[:] = tensors["frequency/last"].numpy()
@@ -204,42 +206,42 @@ def _restore_state(state: TrainingState, tensors: dict[str, Tensor]) -> None:
 
 
 def _has_rows(name: str) -> bool:
-    """Return whether a tensor has a row for each item, of which a rank holds some."""
+    """Return whether a tensor has a row for each item, so that every rank holds some of its rows."""
     return name.endswith(ITEM_TABLE) or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
 
 
 def _read_rows(
     folder: Path, own: slice, prefix: str = "", *, under: str = "", into: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Read the rows ``own`` from the files that hold some of them, where there is one ``into`` a tensor.
+    """Read the rows ``own`` of all tensors whose names begin with ``under``, from the files of any ranks.
 
-    Of the tensors whose names begin with ``under``, a block at a time: whole, what is read would be in memory twice.
+    Rows are read in blocks, into the tensors ``into`` if given: otherwise they would be in memory twice.
     """
-    found, there = dict(into or {}), 0
+    found, n_read = dict(into or {}), 0
     for file in sorted(folder.glob(f"{prefix}rows-*"), key=_row_range):
         start, stop = _row_range(file)
         first, last = max(start, own.start), min(stop, own.stop)
         if first >= last:
             continue
-        there += last - first
-        with translate_read_errors(file), safe_open(file, "pt") as opened:
-            for name in filter(lambda name: name.startswith(under), opened.keys()):
-                rows = opened.get_slice(name)
+        n_read += last - first
+        with translate_read_errors(file), safe_open(file, "pt") as file_tensors:
+            for name in filter(lambda name: name.startswith(under), file_tensors.keys()):
+                rows = file_tensors.get_slice(name)
                 for at in range(first, last, _ROWS_PER_BLOCK):
                     block = rows[at - start : min(at + _ROWS_PER_BLOCK, last) - start]
                     if name not in found:
                         found[name] = block.new_empty(own.stop - own.start, *block.shape[1:])
                     found[name][at - own.start :][: len(block)].copy_(block)
-    if there != own.stop - own.start:
+    if n_read != own.stop - own.start:
         raise ArtefactError(
-            f"{folder}: a file {prefix}rows-FROM-TO.safetensors is missing: {there:,} of the rows {own.start:,} to"
+            f"{folder}: a file {prefix}rows-FROM-TO.safetensors is missing: {n_read:,} of the rows {own.start:,} to"
             f" {own.stop:,} are there; {_REPAIR}"
         )
     return found
 
 
 def _row_range(file: Path) -> tuple[int, int]:
-    """Return which rows of the table a file has, by its name."""
+    """Return the first row of a file, and one past its last, from its name."""
     start, stop = file.stem.split("-")[-2:]
     return int(start), int(stop)
 
@@ -261,12 +263,12 @@ def _state_tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
-    """Give ``optimizer`` the state that ``tensors`` hold under the number of a weight and a key."""
+    """Set the state of ``optimizer`` from tensors named NUMBER/KEY, NUMBER being that of a weight."""
     optimizer.state = {}
     for name, tensor in tensors.items():
         number, key = name.split("/")
-        lies = tensor if key == "step" else tensor.to(optimizer.weights[int(number)].device)
-        optimizer.state.setdefault(int(number), {})[key] = lies
+        placed = tensor if key == "step" else tensor.to(optimizer.weights[int(number)].device)
+        optimizer.state.setdefault(int(number), {})[key] = placed
 
 
 def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

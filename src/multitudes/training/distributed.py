@@ -1,15 +1,10 @@
-"""Training by several processes: who takes part, and what they tell each other.
+"""Training by several processes: how they find each other, and the collective operations between them.
 
 Each process, a rank, trains on its rows of the same batch. A model is written for one device and the loop for one
-process; the few places where ranks differ ask ``Ranks``, which does nothing where there is only one.
+process. The few places where ranks differ use ``Ranks``, which does nothing if there is only one. ``join_ranks``
+connects the ranks that ``torchrun`` has started; ``report_error_once`` makes one of them report an error for all.
 
-How they find each other is ``training/distributed.py``'s.
-
-Legend: N rows that all ranks have together, R of them here · D width.
-
-How the ranks that ``torchrun`` has started find each other, and which of them speaks for all.
-
-What they then tell each other is ``training/distributed.py``'s.
+Legend: N rows of all ranks together, R of them on this rank · D width.
 """
 
 import os
@@ -32,64 +27,70 @@ from multitudes.errors import MultitudesError, StoppedError, UnavailableError
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that train one model; by default there is one, and nothing is exchanged."""
+    """The processes that train one model; by default there is one, and no communication."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank is the one that judges, writes and speaks."""
+        """Whether this is the rank that validates, writes shared files and reports."""
         return self.rank == 0
 
     def own_rows(self, n: int) -> slice:
-        """Return which of ``n`` rows are this rank's: a stretch, as long as the others' or shorter."""
+        """Return the rows of this rank among ``n``: a contiguous range, as long as those of the others or shorter."""
         each = self.rows_per_rank(n)
         return slice(min(self.rank * each, n), min((self.rank + 1) * each, n))
 
     def rows_per_rank(self, n: int) -> int:
-        """Return the most rows of ``n`` that a rank has."""
+        """Return the largest number of rows among ``n`` that a rank has."""
         return -(-n // self.size)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum of all ranks' ``values``, which it overwrites."""
+        """Return the sum of the ``values`` of all ranks; overwrites them in place."""
         if self.size > 1:
             _communicate(lambda: dist.all_reduce(values))
         return values
 
     def any(self, here: bool) -> bool:
-        """Return whether it is so at any rank."""
+        """Return whether the flag is set on any rank."""
         return bool(self.sum(torch.tensor(float(here)))) if self.size > 1 else here
 
     def broadcast(self, values: Sequence[float]) -> list[float]:
-        """Return the first rank's ``values``; the others' must be as many."""
-        told = torch.tensor(values, dtype=torch.float64)
+        """Return the ``values`` of the first rank; all ranks must pass equally many."""
+        shared = torch.tensor(values, dtype=torch.float64)
         if self.size > 1:
-            _communicate(lambda: dist.broadcast(told, src=0))
-        return [float(value) for value in told]
+            _communicate(lambda: dist.broadcast(shared, src=0))
+        return [float(value) for value in shared]
 
     def barrier(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all ranks have called this."""
         self.any(False)
 
-    def all_gather(self, part_RD: Tensor, n: int) -> Tensor:
-        """Return all N rows, of which each rank has its ``own_rows``; gradients find their way back to it."""
-        gathered: Tensor = part_RD if self.size == 1 else _Gather.apply(part_RD, n, self)  # type: ignore[no-untyped-call]
+    def all_gather(self, own_RD: Tensor, n: int) -> Tensor:
+        """Return all N rows, of which each rank passes its own; gradients flow back to the rank of each row."""
+        gathered: Tensor = own_RD if self.size == 1 else _Gather.apply(own_RD, n, self)  # type: ignore[no-untyped-call]
         return gathered
 
     def all_to_all(self, rows_RD: Tensor, send: list[int], receive: list[int]) -> Tensor:
-        """Give each rank its rows, in the order of the ranks, and return what they give; gradients go the way back."""
+        """Send rows to each rank and return the received rows; gradients flow back the same way.
+
+        Args:
+            rows_RD: the rows to send, in the order of the ranks.
+            send: number of rows for each rank.
+            receive: number of rows from each rank.
+        """
         exchanged: Tensor = _Exchange.apply(rows_RD, send, receive)  # type: ignore[no-untyped-call]
         return exchanged
 
-    def gather_to_first(self, part_RD: Tensor, n: int) -> Tensor | None:
-        """Return all N rows to the first rank; None to the others, who need no room for them."""
+    def gather_to_first(self, own_RD: Tensor, n: int) -> Tensor | None:
+        """Return all N rows on the first rank, None on the others, which need no memory for them."""
         if self.size == 1:
-            return part_RD
-        padded = _pad_rows(part_RD, self.rows_per_rank(n))
-        pieces = [torch.empty_like(padded) for _ in range(self.size)] if self.is_first else None
-        _communicate(lambda: dist.gather(padded, pieces, dst=0))
-        return None if pieces is None else torch.cat(pieces)[:n]
+            return own_RD
+        padded = _pad_rows(own_RD, self.rows_per_rank(n))
+        gathered = [torch.empty_like(padded) for _ in range(self.size)] if self.is_first else None
+        _communicate(lambda: dist.gather(padded, gathered, dst=0))
+        return None if gathered is None else torch.cat(gathered)[:n]
 
 
 SINGLE_PROCESS = Ranks()
@@ -97,12 +98,12 @@ SINGLE_PROCESS = Ranks()
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, part_RD: Tensor, n: int, ranks: Ranks) -> Tensor:
+    def forward(ctx: FunctionCtx, own_RD: Tensor, n: int, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks  # type: ignore[attr-defined]
-        padded = _pad_rows(part_RD, ranks.rows_per_rank(n))
-        pieces = [torch.empty_like(padded) for _ in range(ranks.size)]
-        _communicate(lambda: dist.all_gather(pieces, padded))
-        return torch.cat(pieces)[:n]
+        padded = _pad_rows(own_RD, ranks.rows_per_rank(n))
+        gathered = [torch.empty_like(padded) for _ in range(ranks.size)]
+        _communicate(lambda: dist.all_gather(gathered, padded))
+        return torch.cat(gathered)[:n]
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad_ND: Tensor) -> tuple[Tensor, None, None]:
@@ -128,42 +129,42 @@ def _all_to_all(rows_RD: Tensor, send: list[int], receive: list[int]) -> Tensor:
     return taken
 
 
-def _pad_rows(part_RD: Tensor, rows: int) -> Tensor:
-    """Return the part with rows of zeros behind it: what is gathered must be equally long everywhere."""
-    padded = part_RD.new_zeros(rows, *part_RD.shape[1:])
-    padded[: len(part_RD)] = part_RD.detach()
+def _pad_rows(own_RD: Tensor, rows: int) -> Tensor:
+    """Return the rows followed by rows of zeros: gathered tensors must have equal length on all ranks."""
+    padded = own_RD.new_zeros(rows, *own_RD.shape[1:])
+    padded[: len(own_RD)] = own_RD.detach()
     return padded
 
 
 def _communicate(call: Callable[[], object]) -> None:
-    """Exchange something, and say in one line that it did not come to be."""
+    """Call a collective operation; report its failure as an error of one line."""
     try:
         call()
     except RuntimeError as error:
         rank, size = dist.get_rank(), dist.get_world_size()
         raise UnavailableError(
-            f"rank {rank} of {size}: another rank ended or does not answer ({str(error).splitlines()[0][:160]});"
-            " see what it said, and go on with --resume"
+            f"rank {rank} of {size}: another rank ended or does not respond ({str(error).splitlines()[0][:160]});"
+            " see its message, then continue with --resume"
         ) from None
 
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
-# Threads of gloo let go of the last message after whoever waited for it went on, and need the interpreter for that:
-# where it is ending by then, C++ aborts the process. While this one sleeps, it is theirs.
+# Threads of gloo release the last message after its receiver has continued, and need the interpreter to do so. If the
+# interpreter is already shutting down, C++ aborts the process. While this thread sleeps, they can finish.
 _GLOO_DRAIN_S = 0.2
 
 
 @contextmanager
 def join_ranks(timeout_s: float) -> Iterator[Ranks]:
-    """Join the ranks that ``torchrun`` started; alone where it did not.
+    """Join the ranks that ``torchrun`` started; without torchrun this is the only one.
 
     Args:
-        timeout_s: how long a rank waits for another before it gives up.
+        timeout_s: how long a rank waits for another rank before it fails.
 
     Raises:
-        UnavailableError: the others were not there in time, or a rank does not answer any more.
+        UnavailableError: the other ranks did not join in time, or a rank no longer responds.
     """
     size = world_size()
     if size == 1:
@@ -171,7 +172,7 @@ def join_ranks(timeout_s: float) -> Iterator[Ranks]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    # What is small and known to the processor goes by gloo, what lies on a GPU by NCCL.
+    # Gloo exchanges tensors on the CPU, NCCL those on a GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         rank = int(os.environ["RANK"])
@@ -180,36 +181,36 @@ def join_ranks(timeout_s: float) -> Iterator[Ranks]:
     except (RuntimeError, ValueError, KeyError) as error:
         raise UnavailableError(f"the ranks of this run did not meet: {str(error).splitlines()[0][:160]}") from None
     yield Ranks(rank, size)
-    dist.destroy_process_group()  # not after an error: it might wait for who is gone
+    dist.destroy_process_group()  # not after an error: it could wait for a rank that has ended
     time.sleep(_GLOO_DRAIN_S)
 
 
 def world_size() -> int:
-    """Return how many ranks ``torchrun`` started; 1 where it did not."""
+    """Return the number of ranks that ``torchrun`` started, 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_rank() -> bool:
-    """Return whether this is the rank that speaks, before it has joined the others."""
+    """Return whether this is the first rank; works before the ranks have joined."""
     return os.environ.get("RANK", "0") == "0" or world_size() == 1
 
 
 def is_restart() -> bool:
-    """Return whether ``torchrun`` has started the ranks anew after one of them was lost."""
+    """Return whether ``torchrun`` has restarted the ranks after one of them was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 @contextmanager
 def report_error_once() -> Iterator[None]:
-    """Let one rank say why all end; the others end with its exit code and no word.
+    """Report an error on one rank; the others end with the same exit code and no message.
 
-    An error is said by the first that finds out; that a person interrupted, which all are told, by the first rank.
+    The first rank that fails reports an error. An interrupt reaches all ranks, and rank 0 reports it.
     """
     try:
         yield
     except KeyboardInterrupt:
         if world_size() > 1:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun hands on what a terminal has sent already
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun forwards what the terminal has already sent
             if not is_first_rank():
                 raise StoppedError("") from None
         raise
@@ -221,19 +222,19 @@ def report_error_once() -> Iterator[None]:
 
 def _is_first_to_report() -> bool:
     try:
-        # Of a host that cannot be reached torch speaks in pages, each time that it tries again.
+        # Torch logs pages of errors for a host that it cannot reach, at every retry: try the connection first.
         socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=5).close()
         return int(_open_store(5.0).add("said", 1)) == 1
     except (OSError, RuntimeError, KeyError, ValueError):
-        return True  # nobody is left to ask
+        return True  # the store is gone, so no other rank has reported
 
 
 def _open_store(timeout_s: float, serve: bool = False) -> "Store":
-    """Return where the ranks leave notes for each other, of this start alone: those of an earlier one mislead them.
+    """Return the key-value store shared by the ranks of this start; keys of an earlier start would mislead them.
 
-    The store of a launcher outlives a start, so its notes are apart by how often that launcher has started the ranks. A
-    store of the first rank ends with it. There the count must not matter: a host that was lost comes back with a
-    launcher of its own, which begins to count anew.
+    The store of a launcher outlives a start, so its keys have the number of restarts as prefix. A store of the first
+    rank ends with it, and there the number must not be used: a host that was lost comes back with a new launcher, which
+    counts from zero.
     """
     store = dist.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],

@@ -1,9 +1,9 @@
-"""How a training is carried out: what is learned differs by rounding and by what is drawn for rows, by nothing else.
+"""How a training is carried out: memory, precision, checkpoints.
 
-The C library's allocator: what a step frees is kept for the next step.
+These settings change what is learned only by rounding, and by the random draws of micro batches.
 
-By default glibc gives large blocks back to the kernel when they are freed, and every step then pays for having the same
-memory mapped and zeroed again: a sixth of the processor time of training on a CPU.
+By default glibc returns large freed blocks to the kernel, and every step then pays for mapping and zeroing the same
+memory again: a sixth of the processor time of training on a CPU. ``keep_freed_memory`` prevents that.
 """
 
 import ctypes
@@ -21,31 +21,31 @@ from multitudes.nn.two_tower import TwoTower
 
 
 class ExecutionConfig(Config):
-    """How training is carried out, section [execution]; may be another when a run goes on."""
+    """How training is carried out, section [execution]; it may change when a run is resumed."""
 
     renamed: ClassVar[Mapping[str, str]] = {"parts": "gradient_accumulation"}
 
     checkpoint_steps: int = Field(
-        0, ge=0, description="steps between two checkpoints within an epoch; 0: at the end of each epoch alone"
+        0, ge=0, description="steps between two checkpoints within an epoch; 0: only at the end of each epoch"
     )
     keep_state: bool = Field(
         True,
-        description="a finished run keeps its optimiser's state for --continue: a file twice as large as the weights",
+        description="a finished run keeps the optimiser's state for --continue: a file twice as large as the weights",
     )
     gradient_accumulation: int = Field(
         1,
         ge=1,
-        description="a batch is gone through in this many parts: less memory, a third more time, equal gradient",
+        description="micro batches per step: less memory, a third more time, the same gradient",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the layers while training; weights, scores and losses stay float32"
+        "float32", description="precision of the layers in training; weights, scores and losses stay float32"
     )
     compile: bool = Field(False, description="compile the layers with torch.compile; the first steps take minutes")
     timeout_s: float = Field(
         1800.0,
         gt=0,
         le=1_000_000,
-        description="several ranks: the longest wait for another, a validation included, before all end",
+        description="several ranks: the longest wait for another rank, validation included, before all end",
     )
 
 
@@ -53,10 +53,10 @@ DEFAULT_EXECUTION = ExecutionConfig()
 
 
 def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
-    """Let the layers of ``model``, in place, compute as ``config`` says.
+    """Set precision and compilation of the layers of ``model``, in place.
 
     Raises:
-        UsageError: the device has no bfloat16.
+        UsageError: the device does not support bfloat16.
     """
     device = model.items.id_embedding.weight.device.type
     if config.precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
@@ -73,7 +73,7 @@ def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
 
 
 def _bfloat16_forward(module: nn.Module, forward: Callable[..., Tensor], device: str) -> Callable[..., Tensor]:
-    """Return ``forward`` that multiplies in bfloat16 while training and returns float32."""
+    """Return a ``forward`` that computes in bfloat16 in training and returns float32."""
 
     def forward_in_bfloat16(*values: Tensor) -> Tensor:
         with torch.autocast(device, dtype=torch.bfloat16, enabled=module.training):
@@ -84,13 +84,13 @@ def _bfloat16_forward(module: nn.Module, forward: Callable[..., Tensor], device:
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 _NEVER_TRIM = 2**31 - 1  # bytes
-_MAX_HEAP_BLOCK = 2**30  # bytes; larger blocks are mapped one by one, as before
+_MAX_HEAP_BLOCK = 2**30  # bytes; larger blocks are still mapped one by one
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees from now on, up to its peak; False where the C library is another.
+    """Let this process keep memory that it frees from now on; return False if the C library is not glibc.
 
-    What is free already goes back to the kernel.
+    Memory that is already free is returned to the kernel first.
     """
     if not trim_heap():
         return False
@@ -99,7 +99,7 @@ def keep_freed_memory() -> bool:
 
 
 def trim_heap() -> bool:
-    """Let go of what is free: what making ready took comes in other sizes than what a step takes, and would stay."""
+    """Return free memory to the kernel: steps cannot reuse blocks of other sizes. Return False without glibc."""
     if platform.libc_ver()[0] != "glibc":
         return False
     ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,4 @@
-"""What a run is trained on and by whom it is judged: parts of the prepared data, as the run's settings say.
-
-The training loop: epochs of batches, validation with early stopping, interruption and resumption.
-"""
+"""The training loop: epochs of batches, validation with early stopping, interruption and resumption."""
 
 import math
 import signal
@@ -44,7 +41,7 @@ from multitudes.training.warm_start import warm_start
 
 
 def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
-    """Return the examples of every epoch.
+    """Return the training examples that the settings of a run select.
 
     Raises:
         DataError: there is none.
@@ -65,7 +62,7 @@ def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
 
 
 def validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
-    """Return the users by whom an epoch is judged; what was trained on judges nothing."""
+    """Return the users of the validation of an epoch; none if validation events are trained on."""
     held = held_out_users(prepared, "validation")
     rows = sample_rows(held, config.train.validate_users, config.seed)
     return select_users(held, rows[:0] if config.train.final else rows)
@@ -80,7 +77,28 @@ def train(
     execution: ExecutionConfig = DEFAULT_EXECUTION,
     progress: Progress = silent,
 ) -> TrainedRun:
-    """Train as ``fit`` does, in this process alone, and open the run."""
+    """Train a model in this process and open the finished run.
+
+    Equal data, settings and machine give identical weights, whether or not training was interrupted.
+
+    Args:
+        prepared: the prepared data.
+        config: method, seed and settings.
+        out: the run folder to write.
+        resume: continue an interrupted training in ``out``; open it if it is finished.
+        execution: memory, precision and checkpoints.
+        progress: reports progress.
+
+    Returns:
+        The finished run with the weights of its best epoch.
+
+    Raises:
+        UsageError: ``out`` exists and ``resume`` is off, was begun with other settings or data, or another process
+            trains into it; or there is no such device.
+        DataError: there is no training example.
+        MultitudesError: the loss is no longer finite.
+        KeyboardInterrupt: after Ctrl-C, once the state is saved.
+    """
     fit(prepared, config, out, resume=resume, execution=execution, progress=progress)
     return TrainedRun.open(out)
 
@@ -96,48 +114,60 @@ def fit(
     ranks: Ranks = SINGLE_PROCESS,
     progress: Progress = silent,
 ) -> None:
-    """Train ``config.method`` on ``prepared`` and write the run folder ``out``, which all ranks must see.
+    """Train a model, on one or several ranks, and write its run folder.
 
-    Same data, configuration, machine and number of ranks give identical weights, whether or not training was
-    interrupted on the way. The process keeps the memory that it frees from then on (``training/execution.py``).
+    Equal data, settings, machine and number of ranks give identical weights, whether or not training was interrupted.
+    From then on, the process keeps the memory that it frees (``training/execution.py``).
+
+    Args:
+        prepared: the prepared data.
+        config: method, seed and settings.
+        out: the run folder to write; all ranks must see it.
+        resume: continue an interrupted training in ``out``; do nothing if it is finished.
+        overwrite: replace ``out`` if it is a run.
+        execution: memory, precision and checkpoints.
+        ranks: the processes that train together.
+        progress: reports progress.
 
     Raises:
         UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was begun with other settings or data,
-            another process trains into it, the method cannot be trained by several ranks or in parts, or there is no
-            such device.
-        UnavailableError: another rank ended, or did not answer in time.
+            another process trains into it, the method cannot be trained by several ranks or micro batches, or there
+            is no such device.
+        UnavailableError: another rank ended, or did not respond in time.
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     out = Path(out)
-    # Before a folder is begun: what cannot be trained leaves none.
+    # Checked first, so that no folder is left behind.
     _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
     training_device(config.train.device)
     with lock_run(out) if ranks.is_first else nullcontext():
-        left = needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
-        if not ranks.broadcast([left])[0]:
+        is_needed = (
+            needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
+        )
+        if not ranks.broadcast([is_needed])[0]:
             return
-        examples, judged = training_examples(prepared, config), validation_users(prepared, config)
+        examples, held = training_examples(prepared, config), validation_users(prepared, config)
         state = initial_state(prepared, config, ranks)
-        keep_freed_memory()  # but not what making the whole table took
+        keep_freed_memory()  # but not that of the initialisation, which has freed the whole table
         set_precision(state.model, execution)
         if config.continues:
             warm_start(state, prepared, config, ranks)
-        # Where there are no examples, or the run to go on from is damaged, no folder is begun.
+        # Created only now, since examples and warm start can fail.
         if ranks.is_first:
             create_run_folder(prepared, config, out, overwrite=overwrite)
         checkpoint.load(state, out / "checkpoint", ranks)
-        _Loop(examples, judged, config, out, state, execution, ranks, progress).run()
+        _Loop(examples, held, config, out, state, execution, ranks, progress).run()
         ranks.barrier()
 
 
 class _Loop:
-    """One training session: what it needs is fixed at its start, what changes is in ``state``."""
+    """One training session. Only ``state`` changes."""
 
     def __init__(
         self,
         examples: Examples,
-        validation_users_: HeldOut,
+        held_out: HeldOut,
         config: RunConfig,
         out: Path,
         state: TrainingState,
@@ -148,7 +178,7 @@ class _Loop:
         self.config, self.out, self.state, self.progress = config, out, state, progress
         self.execution, self.ranks = execution, ranks
         self._run = TrainedRun(out, examples.prepared, config, state.model)
-        self.examples, self.validation_users = examples, validation_users_
+        self.examples, self.validation_users = examples, held_out
 
     def run(self) -> None:
         position = self.state.position
@@ -168,15 +198,15 @@ class _Loop:
         return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self.config.train.patience
 
     def _epoch(self, interrupted: list[bool]) -> bool:
-        """Train one epoch from where it stands; return False if a person interrupted it."""
+        """Train the rest of the current epoch; return False if it was interrupted."""
         position, seed, settings = self.state.position, self.config.seed, self.config.train
         size, most = settings.batch_size, settings.epoch_batches or None
         epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, most)
-        trim_heap()  # what dealing took
+        trim_heap()  # frees the memory of shuffling
         clock, targets, seconds = _Clock(position), 0, position.seconds
-        for dealt in islice(epoch, position.batch, None):
-            self._step(dealt)
-            targets += int((dealt.stop_B - dealt.start_B).sum())
+        for windows in islice(epoch, position.batch, None):
+            self._step(windows)
+            targets += int((windows.stop_B - windows.start_B).sum())
             self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._note()}")
             clock.read()
             if self.ranks.any(bool(interrupted)):
@@ -186,11 +216,11 @@ class _Loop:
         self._end_of_epoch(targets / max(position.seconds - seconds, 1e-9))
         return True
 
-    def _step(self, dealt: WindowBatch) -> None:
+    def _step(self, windows: WindowBatch) -> None:
         state = self.state
         state.position.step += 1
         losses = compute_gradients(
-            state, self.examples, dealt, self.config, self.ranks, self.execution.gradient_accumulation
+            state, self.examples, windows, self.config, self.ranks, self.execution.gradient_accumulation
         )
         self._check_finite(sum(float(loss) for loss in losses.values()))
         optimizer_step(state)
@@ -207,7 +237,7 @@ class _Loop:
             )
 
     def _note(self) -> str:
-        """Return the mean losses of the epoch so far."""
+        """Return the mean losses of the epoch so far, as text."""
         done = self.state.position.batch
         return ", ".join(f"{kind} loss {float(s) / done:.3f}" for kind, s in self.state.loss_sums.items())
 
@@ -216,7 +246,7 @@ class _Loop:
         rate, shares = self._validate()
         best = rate > position.best_hit_rate or not len(
             self.validation_users
-        )  # nothing to judge by: the last epoch is kept
+        )  # without validation the last epoch is kept
         if best:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
@@ -237,7 +267,7 @@ class _Loop:
         self._save(best=best)
 
     def _validate(self) -> ValidationResult:
-        """Return what the first rank found, to all ranks."""
+        """Validate on the first rank, and return the result on all ranks."""
         found, state = [0.0] * (1 + len(INTEREST_KINDS)), self.state
         with gather_item_table(state.model, self.ranks):
             if self.ranks.is_first:
@@ -246,12 +276,12 @@ class _Loop:
                     self._run, self.validation_users, np.arange(len(self.validation_users)), self.config.train.eval_k
                 )
                 found = [rate, *(shares[kind] for kind in INTEREST_KINDS)]
-        rate, *told = self.ranks.broadcast(found)
-        return ValidationResult(rate, dict(zip(INTEREST_KINDS, told, strict=True)))
+        rate, *shared = self.ranks.broadcast(found)
+        return ValidationResult(rate, dict(zip(INTEREST_KINDS, shared, strict=True)))
 
 
 class _Clock:
-    """Adds the time that passes to the seconds of a position, at each reading."""
+    """Adds the elapsed time to the seconds of a position, at each reading."""
 
     def __init__(self, position: Position) -> None:
         self._position, self._last = position, time.perf_counter()
@@ -262,42 +292,43 @@ class _Clock:
         self._last = now
 
 
-def _check_divisible(prepared: PreparedData, config: RunConfig, shares: int, ranks: Ranks) -> None:
-    """Refuse what cannot be shared.
+def _check_divisible(prepared: PreparedData, config: RunConfig, pieces: int, ranks: Ranks) -> None:
+    """Check that a batch and the item table can be divided among the ranks and micro batches.
 
     Raises:
-        UsageError: the method, or the number of ranks and parts.
+        UsageError: there are too many ranks or micro batches, or the method needs whole batches.
     """
-    if shares > config.train.batch_size:
+    if pieces > config.train.batch_size:
         raise UsageError(
-            f"{ranks.size} ranks, each in {shares // ranks.size} parts, for a batch of {config.train.batch_size} rows:"
-            " each part needs some; start fewer ranks, or lower [execution] parts"
+            f"{ranks.size} ranks, each with {pieces // ranks.size} micro batches, for a batch of"
+            f" {config.train.batch_size} rows: each micro batch needs a row; start fewer ranks, or lower [execution]"
+            " gradient_accumulation"
         )
-    if shares > 1 and implicit_method(config.method, config.model) == "subsequence":
+    if pieces > 1 and implicit_method(config.method, config.model) == "subsequence":
         raise UsageError(
-            "subsequences are of concepts that follow the items of a whole batch: train them with one rank and"
-            " [execution] parts = 1"
+            "the concepts of subsequence are updated from the items of a whole batch: train with one rank and"
+            " [execution] gradient_accumulation = 1"
         )
     rows = prepared.n_items + 1
     if ranks.rows_per_rank(rows) * (ranks.size - 1) >= rows:
-        raise UsageError(f"{ranks.size} ranks for a table of {rows} rows: each needs some; start fewer")
+        raise UsageError(f"{ranks.size} ranks for a table of {rows} rows: each rank needs a row; start fewer")
 
 
 @contextmanager
 def _defer_interrupt() -> Iterator[list[bool]]:
-    """Turn Ctrl-C into an entry of the yielded list, so that the running step ends and its state can be saved."""
-    pressed: list[bool] = []
+    """Turn Ctrl-C into an entry of the yielded list, so that the current step ends and its state can be saved."""
+    interrupts: list[bool] = []
 
-    def remember(signum: int, frame: FrameType | None) -> None:
+    def record(signum: int, frame: FrameType | None) -> None:
         del signum, frame
-        pressed.append(True)
+        interrupts.append(True)
 
     try:
-        earlier = signal.signal(signal.SIGINT, remember)
-    except ValueError:  # not in the main thread: the caller handles interruption
-        yield pressed
+        previous = signal.signal(signal.SIGINT, record)
+    except ValueError:  # not in the main thread: the caller handles Ctrl-C
+        yield interrupts
         return
     try:
-        yield pressed
+        yield interrupts
     finally:
-        signal.signal(signal.SIGINT, earlier)
+        signal.signal(signal.SIGINT, previous)

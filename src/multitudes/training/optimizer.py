@@ -1,7 +1,7 @@
-"""Adam, by torch's own functions: its classes import torch's compiler, which takes 70 MiB and seconds of every start.
+"""Adam, by torch's functions. Its classes import torch's compiler, which costs 70 MiB and seconds at every start.
 
-Dense weights go down by AdamW. Of a table only the rows of a step do (SparseAdam): updating a whole large vocabulary
-would cost more than the step.
+Dense weights use AdamW. Embedding tables use SparseAdam, which updates only the rows of a step: updating a whole large
+vocabulary would cost more than the step.
 """
 
 from collections.abc import Sequence
@@ -16,37 +16,37 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Adam:
-    """Moments of the gradients of some weights, and steps by them.
+    """Adam for some weights.
 
-    ``state`` has those of each weight by its number, none before its first gradient: "exp_avg" and "exp_avg_sq", shaped
-    as the weight, and "step", how many steps it has taken.
+    ``state`` holds the moments of each weight by its number, nothing before its first gradient: "exp_avg" and
+    "exp_avg_sq" in the shape of the weight, and "step", the number of steps taken.
     """
 
     def __init__(self, weights: Sequence[Tensor], *, rate: float, decay: float = 0.0, sparse: bool = False) -> None:
-        """Begin at nothing.
+        """Start without moments.
 
         Args:
-            weights: all dense, or all tables.
+            weights: all dense, or all embedding tables.
             rate: the step size.
             decay: AdamW's, of dense weights.
-            sparse: these are tables, and their gradients sparse.
+            sparse: the weights are embedding tables with sparse gradients.
         """
         self.weights, self.rate, self.decay, self.sparse = weights, rate, decay, sparse
         self.state: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
-        """Let go of the gradients."""
+        """Drop the gradients."""
         for weight in self.weights:
             weight.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Go down the gradients that the weights hold."""
+        """Update the weights by their gradients."""
         moved = [number for number, weight in enumerate(self.weights) if weight.grad is not None]
-        known = [self.state.setdefault(number, {}) or self._init_moments(number) for number in moved]
+        moments = [self.state.setdefault(number, {}) or self._init_moments(number) for number in moved]
         weights = [self.weights[number] for number in moved]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        averages, squares, steps = ([one[name] for one in known] for name in ("exp_avg", "exp_avg_sq", "step"))
+        averages, squares, steps = ([one[name] for one in moments] for name in ("exp_avg", "exp_avg_sq", "step"))
         settings: dict[str, Any] = {"beta1": _BETA1, "beta2": _BETA2, "eps": _EPSILON, "lr": self.rate}
         if self.sparse:
             counts = [int(step.add_(1)) for step in steps]
@@ -56,7 +56,7 @@ class Adam:
             adamw(weights, gradients, averages, squares, [], steps, amsgrad=False, maximize=False, **settings)
 
     def _init_moments(self, number: int) -> dict[str, Tensor]:
-        weight, known = self.weights[number], self.state[number]
-        known["step"] = torch.tensor(0 if self.sparse else 0.0)
-        known["exp_avg"], known["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
-        return known
+        weight, moments = self.weights[number], self.state[number]
+        moments["step"] = torch.tensor(0 if self.sparse else 0.0)
+        moments["exp_avg"], moments["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+        return moments

@@ -1,7 +1,4 @@
-"""The run folder when training begins: new, to be gone on with, or finished already; and one training at a time.
-
-What stays of a run when it is trained: the weights of its best epoch, what its optimiser knew, and no checkpoint.
-"""
+"""The run folder at the begin and the end of a training: lock, create, finish. One training at a time."""
 
 import shutil
 from collections.abc import Iterator
@@ -24,10 +21,10 @@ from multitudes.training.trained_run import WEIGHTS, TrainedRun
 
 @contextmanager
 def lock_run(out: Path) -> Iterator[None]:
-    """Keep others from training into ``out``; the lock lies beside it, so that the folder can be replaced.
+    """Lock ``out`` for one training; the lock file is next to the folder, so that the folder can be replaced.
 
     Raises:
-        UsageError: somebody does already.
+        UsageError: another process trains into it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as had:
@@ -37,7 +34,7 @@ def lock_run(out: Path) -> Iterator[None]:
 
 
 def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, overwrite: bool) -> None:
-    """Make the run folder that is not there yet, or that shall be replaced."""
+    """Create the run folder with its record; ``overwrite`` deletes an existing one first."""
     if overwrite and out.exists():
         shutil.rmtree(out)
     if _is_empty(out):
@@ -47,41 +44,43 @@ def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, o
 
 
 def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resume: bool, overwrite: bool) -> bool:
-    """Check that training may begin in ``out``, or go on there; return False if it is finished already.
+    """Check that a training may begin or be resumed in ``out``; return False if it is already finished.
 
     Raises:
-        UsageError: it exists and neither ``resume`` nor ``overwrite`` is on, was begun with other settings or data, or
-            is the run to go on from.
-        ArtefactError: what exists is no run.
+        UsageError: it exists and neither ``resume`` nor ``overwrite`` is set, it was begun with other settings or
+            data, or it is the run that a warm start begins from.
+        ArtefactError: it exists and is not a run.
     """
     if config.continues and out.resolve() == Path(config.continues):
-        raise UsageError(f"{out}: is the run to go on from; give another --out")
+        raise UsageError(f"{out}: is the run to continue from; give another --out")
     if overwrite and out.exists():
-        read_record(out)  # refuse to delete a folder that is not a run
+        read_record(out)  # raises if the folder is not a run: only a run may be deleted
         return True
     if not out.exists() or (resume and _is_empty(out)):
         return True
     if not resume:
-        raise UsageError(f"{out}: exists; give another --out, go on with --resume, or replace it with --overwrite")
+        raise UsageError(
+            f"{out}: exists; give another --out, continue it with --resume, or replace it with --overwrite"
+        )
     record = read_record(out)
-    begun_with = current_names(RunConfig, record["config"], warn=False)
-    if begun_with != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
-        raise UsageError(f"{out}: was begun with other settings or data; resume with the same, or use --overwrite")
+    stored_config = current_names(RunConfig, record["config"], warn=False)
+    if stored_config != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
+        raise UsageError(f"{out}: was started with other settings or data; resume with the same, or use --overwrite")
     return not record["finished"]
 
 
 def _is_empty(out: Path) -> bool:
-    return not out.exists() or not any(out.iterdir())  # empty: killed before it had written a word
+    return not out.exists() or not any(out.iterdir())  # empty: killed before it wrote anything
 
 
 def finish_run(state: TrainingState, run: TrainedRun, n_validation_users: int, *, keep_state: bool) -> None:
-    """Write what stays of ``run``, whose record then says that it is finished.
+    """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Args:
-        state: at its end; its optimisers are let go of, as the room is needed for the weights.
-        run: with the folder ``checkpoint`` in its own.
-        n_validation_users: how many judged each epoch.
-        keep_state: whether what the optimiser knew stays too.
+        state: the state at the end; its optimisers are dropped, as the weights need the memory.
+        run: the run; its checkpoint is in the folder ``checkpoint`` of the run.
+        n_validation_users: number of users on whom each epoch was validated.
+        keep_state: also keep the state of the optimiser, for a warm start.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     state.optimizers.clear()

@@ -1,10 +1,10 @@
-"""The table of item embeddings, parted by rows among the ranks: each keeps its rows and their optimiser state.
+"""The item embedding table, sharded by rows among the ranks: each rank keeps its rows and their optimiser state.
 
-A rank asks the owners of the items of its batch for their rows, all at once, and gives the gradients back the same way;
-they are sparse, as those of a table in one piece. A stretch of rows is a rank's (``Ranks.part``), so that a checkpoint
-of any number of ranks can be read by any other.
+A rank requests the rows of its batch from their owners, all at once, and sends the gradients back the same way; they
+are sparse, like those of an unsharded table. The rows of a rank are a contiguous range (``Ranks.own_rows``), so a
+checkpoint of any number of ranks can be read by any other number.
 
-Legend: M items asked for · D width.
+Legend: M items requested · D width · W ranks.
 """
 
 from collections.abc import Iterator
@@ -21,30 +21,30 @@ _MODULE = "id_embedding"
 
 
 class ShardedEmbedding(nn.Module):
-    """This rank's rows of a table, called as ``nn.Embedding`` is; all ranks must call it together."""
+    """This rank's rows of an embedding table. It is called like ``nn.Embedding``, but by all ranks together."""
 
-    def __init__(self, whole: nn.Embedding, ranks: Ranks) -> None:
+    def __init__(self, table: nn.Embedding, ranks: Ranks) -> None:
         super().__init__()
-        self.num_embeddings = whole.num_embeddings
+        self.num_embeddings = table.num_embeddings
         self.ranks = ranks
-        self.weight = nn.Parameter(whole.weight.detach()[ranks.own_rows(whole.num_embeddings)].clone())
+        self.weight = nn.Parameter(table.weight.detach()[ranks.own_rows(table.num_embeddings)].clone())
 
     def forward(self, item_M: Tensor) -> Tensor:
         """Return the embeddings of any items (M, D)."""
         ranks = self.ranks
         owner_M = item_M // ranks.rows_per_rank(self.num_embeddings)
         order_M = owner_M.argsort(stable=True)
-        give = torch.bincount(owner_M, minlength=ranks.size)
+        send_W = torch.bincount(owner_M, minlength=ranks.size)
         ones = [1] * ranks.size
-        take = ranks.all_to_all(give, ones, ones)
-        sent, received = give.tolist(), take.tolist()
-        asked = ranks.all_to_all(item_M[order_M], sent, received) - ranks.own_rows(self.num_embeddings).start
-        rows = nn.functional.embedding(asked, self.weight, sparse=True)
+        receive_W = ranks.all_to_all(send_W, ones, ones)
+        sent, received = send_W.tolist(), receive_W.tolist()
+        requested_M = ranks.all_to_all(item_M[order_M], sent, received) - ranks.own_rows(self.num_embeddings).start
+        rows = nn.functional.embedding(requested_M, self.weight, sparse=True)
         return ranks.all_to_all(rows, received, sent).index_select(0, order_M.argsort())
 
 
 def shard_item_table(model: TwoTower, ranks: Ranks) -> TwoTower:
-    """Part the table of ``model`` among the ranks, in place; alone, it stays as it is."""
+    """Shard the item table of ``model`` among the ranks, in place; with one rank nothing changes."""
     table = model.items.id_embedding
     if ranks.size > 1:
         model.items.add_module(_MODULE, ShardedEmbedding(table, ranks))
@@ -53,16 +53,16 @@ def shard_item_table(model: TwoTower, ranks: Ranks) -> TwoTower:
 
 @contextmanager
 def gather_item_table(model: TwoTower, ranks: Ranks) -> Iterator[None]:
-    """Within, the first rank's model is one for one process: it is judged by what knows nothing of ranks."""
+    """Give the first rank the whole item table within the context, so that validation needs no ranks."""
     if ranks.size == 1:
         yield
         return
     own = model.items.id_embedding
-    whole = ranks.gather_to_first(own.weight, own.num_embeddings)
-    if whole is None:
+    weight = ranks.gather_to_first(own.weight, own.num_embeddings)
+    if weight is None:
         yield
         return
-    model.items.add_module(_MODULE, nn.Embedding(whole.shape[0], whole.shape[1], _weight=whole))
+    model.items.add_module(_MODULE, nn.Embedding(weight.shape[0], weight.shape[1], _weight=weight))
     try:
         yield
     finally:
@@ -70,7 +70,7 @@ def gather_item_table(model: TwoTower, ranks: Ranks) -> Iterator[None]:
 
 
 def all_reduce_gradients(weights: list[Tensor], ranks: Ranks) -> None:
-    """Add up the gradients of weights that every rank has, in one message."""
+    """Sum the gradients of weights that every rank has, in one message."""
     if ranks.size == 1:
         return
     gradients = [weight.grad for weight in weights if weight.grad is not None]

@@ -1,7 +1,7 @@
-"""One optimisation step: draw the pool of negatives, the loss of the batch, the gradient, the update.
+"""One optimisation step: draw the pool of negatives, compute loss and gradient, update the weights.
 
-Every random draw of a step is a function of (seed, step), so a resumed run repeats what an unbroken one does. Which
-examples and negatives a step has does not depend on how many ranks or parts share it; dropout and the first seeds of
+Every random draw of a step is a function of (seed, step), so a resumed run repeats what an uninterrupted one does. The
+examples and negatives of a step do not depend on the number of ranks or micro batches; dropout and the first seeds of
 interests do.
 """
 
@@ -26,11 +26,11 @@ from multitudes.training.optimizer import Adam
 from multitudes.training.sharded_embedding import all_reduce_gradients, shard_item_table
 from multitudes.training.trained_run import build_model
 
-MAX_GRADIENT_NORM = 5.0  # gradients of dense weights are cut to this length
+MAX_GRADIENT_NORM = 5.0  # gradients of dense weights are clipped to this norm
 
 
 def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SINGLE_PROCESS) -> TrainingState:
-    """Return the state before the first step; weights are a function of the seed, and of several ranks each has its."""
+    """Return the state before the first step; the weights are a function of the seed. Each rank has its rows only."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
     model = shard_item_table(build_model(prepared, config.method, config.model), ranks).to(
         training_device(config.train.device)
@@ -45,44 +45,45 @@ def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SING
 
 
 def dense_weights(model: TwoTower) -> list[Tensor]:
-    """Return all weights but the id embedding."""
+    """Return all weights except the item id embedding."""
     return [p for p in model.parameters() if p is not model.items.id_embedding.weight]
 
 
 def compute_gradients(
     state: TrainingState,
     examples: Examples,
-    dealt: WindowBatch,
+    windows: WindowBatch,
     config: RunConfig,
     ranks: Ranks = SINGLE_PROCESS,
     micro_batches: int = 1,
 ) -> dict[str, Tensor]:
-    """Leave the gradient of a batch's loss in the weights, and return the loss by kind.
+    """Compute the gradient of a batch's loss, in place on the weights, and return the loss by kind.
 
-    Both are of the whole batch, of which each of ``ranks`` goes through its rows, in ``micro_batches``. A mean over all
-    rows needs the sum of their weights before the first part goes back: more than one are read twice.
+    Both are those of the whole batch. Each rank computes its rows, in ``micro_batches``. A mean over all rows needs the
+    sum of their weights before the first backward pass, so several micro batches are computed twice.
     """
     for optimizer in state.optimizers:
         optimizer.zero_grad()
-    pool = _draw_negatives(state, examples.targets(dealt), examples.prepared.n_items, config)
-    shares = [MicroBatch(ranks.rank + part * ranks.size, ranks.size * micro_batches) for part in range(micro_batches)]
+    pool = _draw_negatives(state, examples.targets(windows), examples.prepared.n_items, config)
+    stride = ranks.size * micro_batches
+    own_batches = [MicroBatch(ranks.rank + number * ranks.size, stride) for number in range(micro_batches)]
 
-    def losses(share: MicroBatch) -> dict[str, WeightedLoss]:
-        return _losses(state, examples.batch(dealt, share), pool, share, config, ranks)
+    def losses(micro_batch: MicroBatch) -> dict[str, WeightedLoss]:
+        return _losses(state, examples.batch(windows, micro_batch), pool, micro_batch, config, ranks)
 
     with torch.set_grad_enabled(micro_batches == 1):
-        read = [losses(share) for share in shares]
-    whole = _sum_losses(read, ranks)
-    for share in shares:
-        own = read[0] if micro_batches == 1 else losses(share)
-        means = {kind: WeightedLoss(loss.sum, whole[kind].weight).mean() for kind, loss in own.items()}
+        weighed = [losses(micro_batch) for micro_batch in own_batches]
+    batch_losses = _sum_losses(weighed, ranks)
+    for micro_batch in own_batches:
+        own = weighed[0] if micro_batches == 1 else losses(micro_batch)
+        means = {kind: WeightedLoss(loss.sum, batch_losses[kind].weight).mean() for kind, loss in own.items()}
         total_loss(means, config.train).backward()  # type: ignore[no-untyped-call]
     all_reduce_gradients(dense_weights(state.model), ranks)
-    return {kind: loss.mean() for kind, loss in whole.items()}
+    return {kind: loss.mean() for kind, loss in batch_losses.items()}
 
 
 def optimizer_step(state: TrainingState) -> None:
-    """Take one step down the gradient that the weights hold."""
+    """Clip the gradients and update the weights."""
     torch.nn.utils.clip_grad_norm_(dense_weights(state.model), MAX_GRADIENT_NORM)
     for optimizer in state.optimizers:
         optimizer.step()
@@ -91,7 +92,7 @@ def optimizer_step(state: TrainingState) -> None:
 def _draw_negatives(
     state: TrainingState, positives: NDArray[np.int64], n_items: int, config: RunConfig
 ) -> NegativePool:
-    """Draw the negatives of the whole batch, the same at every rank; ``positives``: its targets."""
+    """Draw the negatives of the whole batch, the same on every rank; ``positives`` are its targets."""
     step, settings = state.position.step, config.train
     draws = generator(config.seed, "negatives", step)
     return draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
@@ -100,12 +101,10 @@ def _draw_negatives(
 def _losses(
     state: TrainingState, batch: Batch, pool: NegativePool, micro_batch: MicroBatch, config: RunConfig, ranks: Ranks
 ) -> dict[str, WeightedLoss]:
-    """Return the losses of some rows of a batch by kind, with their graph."""
+    """Return the losses of a micro batch by kind, with their graph."""
     step, seed, settings = state.position.step, config.seed, config.train
     n_items = len(state.frequency.last) - 1
-    own = (
-        () if micro_batch == WHOLE_BATCH else micro_batch
-    )  # who shares a batch draws other dropout and other first seeds
+    own = () if micro_batch == WHOLE_BATCH else micro_batch  # micro batches draw different dropout and first seeds
 
     def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
         pooled = settings.in_batch > 0
@@ -119,16 +118,16 @@ def _losses(
     return batch_loss(state.model, batch, pool, target_log_q, settings, routing, ranks)
 
 
-def _sum_losses(parts: list[dict[str, WeightedLoss]], ranks: Ranks) -> dict[str, WeightedLoss]:
-    """Return the sums over all parts and ranks, without a graph."""
-    kinds = list(parts[0])
-    values = [torch.stack([torch.stack(part[kind]) for kind in kinds]).detach().cpu().double() for part in parts]
-    added = ranks.sum(torch.stack(values).sum(dim=0)).float()
-    return {kind: WeightedLoss(*pair) for kind, pair in zip(kinds, added, strict=True)}
+def _sum_losses(losses: list[dict[str, WeightedLoss]], ranks: Ranks) -> dict[str, WeightedLoss]:
+    """Return the sums over all micro batches and ranks, without a graph."""
+    kinds = list(losses[0])
+    values = [torch.stack([torch.stack(one[kind]) for kind in kinds]).detach().cpu().double() for one in losses]
+    total = ranks.sum(torch.stack(values).sum(dim=0)).float()
+    return {kind: WeightedLoss(*pair) for kind, pair in zip(kinds, total, strict=True)}
 
 
 def training_device(name: str) -> torch.device:
-    """Return where to train.
+    """Return the device to train on; ``auto`` is a GPU if there is one.
 
     Raises:
         UsageError: there is no such device.

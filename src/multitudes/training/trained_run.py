@@ -1,14 +1,12 @@
-"""A model whose shapes fit a prepared data set.
-
-A run folder: what training writes, and how a trained model is opened again.
+"""A trained run: its folder, and the model opened from it.
 
 ::
 
-    RUN/run.json              method, seed, configuration, data, versions, best epoch, shares of the kinds of vectors
+    RUN/run.json              method, seed, settings, data, versions, best epoch, shares of the kinds of interests
         weights.safetensors   weights of the best epoch
-        state.safetensors     what the optimiser knew at its end, for a run that goes on from it; see train.kept
-        metrics.jsonl         one line per epoch: loss by kind, validation hit rate, rates
-        checkpoint/           where an interrupted run goes on; gone when it is finished
+        state.safetensors     optimiser state at the end of that epoch, for a warm start; see training.optimizer_state
+        metrics.jsonl         one line per epoch: loss by kind, validation hit rate, speed
+        checkpoint/           state of an interrupted run; deleted when the run is finished
 """
 
 from collections.abc import Iterator
@@ -43,7 +41,7 @@ def build_model(prepared: PreparedData, method: Method, config: UserTowerConfig)
 
 
 def item_features(prepared: PreparedData) -> ItemFeatures:
-    """Return the features of every item, row 0 being the unknown item."""
+    """Return the features of every item; row 0 is the unknown item."""
     rows = np.arange(prepared.n_items + 1)
     content = prepared.item_embedding
     return ItemFeatures(
@@ -54,9 +52,9 @@ def item_features(prepared: PreparedData) -> ItemFeatures:
 
 
 def _map_tensor(array: NDArray[np.float32]) -> Tensor:
-    """Return the values, of which no page is in memory before it is read: a map that nobody writes to.
+    """Return the values as a memory map, so that no page is in memory before it is read.
 
-    Mapped anew so that it could be written to (a page would be copied then), as torch warns of one that could not.
+    The map is copy-on-write, since torch warns about read-only arrays; nothing writes to it.
     """
     if not isinstance(array, np.memmap):
         return torch.from_numpy(np.array(array))
@@ -67,13 +65,13 @@ def _map_tensor(array: NDArray[np.float32]) -> Tensor:
 
 
 WEIGHTS = "weights.safetensors"
-USERS_PER_CHUNK = 1024  # users whose vectors are made at once
+USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
 
 
 class TrainedRun:
-    """A model with the data that it was trained on, as evaluation and publishing use it."""
+    """A trained model with its prepared data, as evaluation and publishing use it; a ``Scorer``."""
 
-    blend: Literal["mixture"] = "mixture"  # what the shares are fitted for
+    blend: Literal["mixture"] = "mixture"  # the blend for which the shares are fitted
 
     def __init__(self, path: Path, prepared: PreparedData, config: RunConfig, model: TwoTower) -> None:
         self.path = path
@@ -83,15 +81,22 @@ class TrainedRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
-        """Open a finished run folder; ``prepared`` overrides where its data lies (it must be the same data).
+        """Open a finished run.
+
+        Args:
+            path: the run folder.
+            prepared: where its prepared data is now, if it was moved; it must be the same data.
+
+        Returns:
+            The run with its weights loaded, on the CPU.
 
         Raises:
-            ArtefactError: no run here, unfinished, damaged, or its data changed since.
+            ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.
         """
         folder = Path(path)
         record = read_record(folder)
         if not record.get("finished"):
-            raise ArtefactError(f"{folder}: training is not finished; go on with: multitudes train … --resume")
+            raise ArtefactError(f"{folder}: training is not finished; resume it with: multitudes train … --resume")
         data = open_prepared(record, folder, prepared)
         config = parse_config(RunConfig, record, folder)
         model = build_model(data, config.method, config.model)
@@ -100,12 +105,12 @@ class TrainedRun:
 
     @cached_property
     def shares(self) -> dict[InterestKind, float]:
-        """What share of the budget each kind of vector earned on validation; see train.validation."""
+        """Share of the budget of each kind of interest, fitted on validation; see training.validation."""
         shares: dict[InterestKind, float] = read_record(self.path)["shares"]
         return shares
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
-        """Return the kind of every column of the user vectors when ``topics`` conditions are given."""
+        """Return the kind of every column of the user vectors for ``topics`` conditions."""
         user = self.model.user
         explicit = topics if user.conditional is not None else 0
         kinds: list[InterestKind] = ["unconditioned"] * user.has_unconditioned
@@ -118,7 +123,7 @@ class TrainedRun:
         return self._items[0]
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, D), as the index holds it; row 0, the unknown item, is zero."""
+        """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero."""
         return self._items[1]
 
     @cached_property
@@ -132,24 +137,24 @@ class TrainedRun:
         partition: Partition = "interests",
         time_BL: NDArray[np.int64] | None = None,
     ) -> UserVectors:
-        """Return the vectors of B users, deterministic and independent of who else is in the batch.
+        """Return the vectors of B users; they are deterministic and do not depend on the other users.
 
         Args:
-            histories: see batches.histories.
-            topic_BC: topics that condition the explicit interests, 0 = none; ignored by methods without them.
-            partition: "random" splits each history at random in place of its interests: the control (method §9).
-            time_BL: not read: the models know the order of events alone.
+            histories: histories of B users; see batches.histories.
+            topic_BC: topics that condition the explicit interests (B, C), 0 = none; ignored without explicit interests.
+            partition: "random" replaces the interests by a random partition of each history: the control.
+            time_BL: not used: the models read only the order of events.
         """
         del time_BL
-        parts = [
+        chunks = [
             self._user_vectors(
                 slice_histories(histories, slice(i, i + USERS_PER_CHUNK)), topic_BC[i : i + USERS_PER_CHUNK], partition
             )
             for i in range(0, len(topic_BC), USERS_PER_CHUNK)
         ]
-        if len(parts) == 1:
-            return parts[0]
-        return UserVectors(parts[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*parts, strict=True))[1:]))
+        if len(chunks) == 1:
+            return chunks[0]
+        return UserVectors(chunks[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*chunks, strict=True))[1:]))
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
@@ -158,10 +163,10 @@ class TrainedRun:
         action_BL, valid_BL, follow_BF, feature_BP, topics = (
             torch.from_numpy(array).to(device) for array in (*histories[1:], topic_BC)
         )
-        items, place_BL = np.unique(histories.item_BL, return_inverse=True)
-        input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(place_BL).to(device)]
+        items, row_BL = np.unique(histories.item_BL, return_inverse=True)
+        input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(row_BL).to(device)]
         users = HistoryInputs(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
-        generator = torch.Generator().manual_seed(self.config.seed)  # used by random partitions only
+        generator = torch.Generator().manual_seed(self.config.seed)  # used only by random partitions
         vectors, assignment_BL, _ = self.model.user_vectors(
             users, generator, use_random_partition=partition == "random"
         )
@@ -193,7 +198,7 @@ def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float3
 
 @torch.no_grad()
 def item_vector_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the vectors of all items in blocks of ``size``, where the model lies; that of the unknown item is some."""
+    """Yield the vectors of all items in blocks of ``size``, on the model's device; row 0 (unknown) is not zeroed."""
     for items, input_iD in _item_input_blocks(model, size):
         yield items, model.item_vectors(input_iD)
 
@@ -207,7 +212,7 @@ def _item_input_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tens
 
 
 def named_weights(model: TwoTower) -> dict[str, Tensor]:
-    """Return the weights by name, each once: the topic embedding belongs to both towers."""
+    """Return the weights by name, each once; the topic embedding is shared by both towers."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 

@@ -1,25 +1,17 @@
-"""What every item scores with every vector of some users, piece by piece; what a user may not get scores lowest.
+"""Validation of an epoch: full corpus, first-time targets, seen items excluded.
 
-Neither all scores nor the vectors of all items are ever held at once: judging a model takes next to no memory beside
-training it.
+User vectors are evaluated the way they are served by default, as a mixture: the score of an item is
+log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers. g are the kinds of interests and w the importance
+within a kind; explicit interests see only items of their topic. The normalisers leave out seen items, while those of
+serving do not, since they are a by-product of one search. **The shares s are fitted** on the same users, by expectation
+maximisation of the targets' likelihood: two free numbers per data set that measure the value of each kind of interest.
+They become the run's default division of the budget.
 
-Legend: B users · K vectors of each · i items of a block · T topics of an item · E explicit vectors · A topics asked for
-D width.
-
-The validation of an epoch: full corpus, first-time targets, seen items left out (method §9).
-
-The user's vectors are judged as they are served by default, as a mixture: an item's score is
-log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers, g being the kinds of vectors and w the importance
-within a kind; explicit vectors see the items of their topic only. The normalisers leave out what the user has seen,
-those of serving do not: they are one search's by-product there. **The shares s are fitted** on the same users, by
-expectation maximisation of the targets' likelihood: two numbers for a data set, which say what each kind of interest is
-worth there. They become the run's default division of the budget (method §8, budgets from calibrated rates).
-
-Items come block by block and twice, first for the normalisers and then for the best: neither their vectors nor their
-scores are ever held for all of them, so that judging takes no memory beside that of training.
+Items are scored in blocks and twice, first for the normalisers and then for the best items. Neither the vectors nor the
+scores of all items are ever in memory, so validation needs next to no memory besides that of training.
 
 Legend: B users · K vectors of each · G kinds (unconditioned, implicit, explicit) · i items of a block · M targets of
-all users · N best items.
+all users · N best items · T topics of an item · E explicit vectors · A distinct topics · D width.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,12 +30,12 @@ from multitudes.nn.primitives import lowest_value
 from multitudes.seeding import generator
 from multitudes.training.trained_run import TrainedRun, item_vector_blocks
 
-ITEMS_PER_BLOCK = 8_192  # items whose vectors are made at once
-SCORES_PER_BLOCK = 4_000_000  # scores made at once: they stay near the processor
+ITEMS_PER_BLOCK = 8_192  # items whose vectors are computed at once
+SCORES_PER_BLOCK = 4_000_000  # scores computed at once: they fit in the processor's cache
 
 
 class ScoreBlock(NamedTuple):
-    """The scores of a block of items for some of the users."""
+    """Scores of a block of items for some of the users; an item that a user may not get has the lowest score."""
 
     users: slice
     items: slice
@@ -51,10 +43,10 @@ class ScoreBlock(NamedTuple):
 
 
 class ItemScores:
-    """The scores of all items for the users of some rows, made anew each time they are iterated."""
+    """Scores of all items with every vector of some users, computed anew at each iteration."""
 
     def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int) -> None:
-        """Make the users' vectors; ``topics``: of those followed, how many make a vector."""
+        """Compute the users' vectors; ``topics`` is how many followed topics condition an explicit vector."""
         self._run = run
         user_B, end_B = held.user_B[rows], held.end_B[rows]
         histories = held_out_histories(run.prepared, user_B, end_B, run.config.model.history)
@@ -63,12 +55,12 @@ class ItemScores:
 
     @property
     def size(self) -> int:
-        """How many scores there are."""
+        """The number of scores."""
         users, vectors = self.users.mask_BK.shape
         return int(users * vectors * (self._run.prepared.n_items + 1))
 
     def __iter__(self) -> Iterator[ScoreBlock]:
-        """Yield all pieces: block after block of the items, each for all users."""
+        """Yield all scores: block after block of the items, each for all users."""
         users, vectors = self.users.mask_BK.shape
         at_once = max(1, SCORES_PER_BLOCK // (vectors * ITEMS_PER_BLOCK))
         for items, vector_iD in item_vector_blocks(self._run.model, ITEMS_PER_BLOCK):
@@ -82,21 +74,21 @@ class ItemScores:
                 yield ScoreBlock(some, items, score_BKi)
 
     def _mask_seen(self, score_BKi: Tensor, users: slice, items: slice) -> None:
-        """Let nobody get what they have seen, nor the unknown item."""
-        impossible = lowest_value(score_BKi)
+        """Exclude seen items and the unknown item."""
+        excluded = lowest_value(score_BKi)
         if items.start == 0:
-            score_BKi[:, :, 0] = impossible
+            score_BKi[:, :, 0] = excluded
         first, last = np.searchsorted(self._seen_item, [items.start, items.stop])
         user, item = self._seen_user[first:last], self._seen_item[first:last]
         own = (user >= users.start) & (user < users.stop)
         row, column = torch.from_numpy(user[own] - users.start), torch.from_numpy(item[own] - items.start)
-        score_BKi[row, :, column] = impossible
+        score_BKi[row, :, column] = excluded
 
 
 def _seen_items(
     run: TrainedRun, user_B: NDArray[np.int64], end_B: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return who has seen which item, by item."""
+    """Return pairs of user and seen item, ordered by item."""
     user, position = expand_ranges(run.prepared.event_offset[user_B], end_B)
     item = run.prepared.event_item[position].astype(np.int64)
     order = np.argsort(item, kind="stable")
@@ -104,39 +96,39 @@ def _seen_items(
 
 
 def _mask_other_topics(score_BKi: Tensor, users: UserVectors, topic_iT: NDArray[np.int64]) -> None:
-    """Let an explicit vector see the items of its topic only."""
+    """Exclude items of other topics from explicit vectors."""
     explicit = np.flatnonzero([kind == "explicit" for kind in users.kinds])
     if len(explicit) == 0:
         return
-    asked_A, which = np.unique(users.topic_BK[:, explicit], return_inverse=True)
+    topic_A, which = np.unique(users.topic_BK[:, explicit], return_inverse=True)
     which_BE = torch.from_numpy(which.reshape(len(users.topic_BK), len(explicit)))
-    off_topic_Ai = np.stack([(topic_iT != topic).all(axis=1) for topic in asked_A.tolist()])
+    off_topic_Ai = np.stack([(topic_iT != topic).all(axis=1) for topic in topic_A.tolist()])
     hidden_Ai = torch.from_numpy(off_topic_Ai).to(score_BKi.device)
     for e, k in enumerate(explicit.tolist()):
         score_BKi[:, k].masked_fill_(hidden_Ai[which_BE[:, e]], lowest_value(score_BKi))
 
 
-MAX_KEPT_SCORES = 50_000_000  # scores that are kept between the two readings
-EM_ROUNDS = 200  # of expectation maximisation; it converges long before
-_MIN_PROBABILITY = 1e-37  # what is less probable has underflowed
+MAX_KEPT_SCORES = 50_000_000  # scores that are kept between the two passes
+EM_ROUNDS = 200  # of expectation maximisation, which converges long before
+_MIN_PROBABILITY = 1e-37  # lower probabilities have underflowed
 
 
 class ValidationResult(NamedTuple):
-    """How good the model is, and what share of the probability each kind of vector earns."""
+    """Quality of the model, and the share of the probability of each kind of interest."""
 
-    hit_rate: float  # share of the targets among the user's n best items
-    shares: dict[InterestKind, float]  # sum to one; zero for kinds that the method does not have
+    hit_rate: float  # share of the targets that are among the user's n best items
+    shares: dict[InterestKind, float]  # sum to one; zero for kinds that the method lacks
 
 
 class _Targets(NamedTuple):
     """The first-time targets of all users."""
 
-    user_M: Tensor  # which of the users
+    user_M: Tensor  # row of the user
     item_M: Tensor
 
 
 def sample_rows(held: HeldOut, most: int, seed: int) -> NDArray[np.int64]:
-    """Return up to ``most`` rows, drawn once by the seed: the first users of a file are not like the others."""
+    """Return up to ``most`` random rows, drawn by the seed: the first users of a file differ from the others."""
     rows = np.arange(len(held))
     return np.sort(generator(seed, "validation users").permutation(rows)[:most])
 
@@ -148,14 +140,16 @@ def validate(
     if len(rows) == 0:
         return ValidationResult(0.0, dict.fromkeys(INTEREST_KINDS, 0.0))
     scores = ItemScores(run, held, rows, topics)
-    pieces: Iterable[ScoreBlock] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
+    blocks: Iterable[ScoreBlock] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
     targets = _targets(held, rows)
-    portion_BK = _importance(scores.users)
-    score_MK, normaliser_BK = _score_targets(pieces, targets, portion_BK.shape)
-    log_p_MG = _log_p_by_kind(score_MK - normaliser_BK[targets.user_M], portion_BK[targets.user_M], scores.users.kinds)
+    importance_BK = _importance(scores.users)
+    score_MK, normaliser_BK = _score_targets(blocks, targets, importance_BK.shape)
+    log_p_MG = _log_p_by_kind(
+        score_MK - normaliser_BK[targets.user_M], importance_BK[targets.user_M], scores.users.kinds
+    )
     shares_G = fit_shares(log_p_MG)
     share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in scores.users.kinds]]
-    best_BN = _top_items(pieces, (share_K * portion_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
+    best_BN = _top_items(blocks, (share_K * importance_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
     hits = int((best_BN[targets.user_M] == targets.item_M[:, None]).sum())
     return ValidationResult(
         hits / max(len(targets.item_M), 1), dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True))
@@ -163,9 +157,9 @@ def validate(
 
 
 def fit_shares(log_p_MG: Tensor) -> Tensor:
-    """Return the shares (G,) under which the targets are likeliest; -inf marks a kind that a user does not have.
+    """Return the maximum likelihood shares of the kinds (G,); -inf marks a kind that a user does not have.
 
-    A kind that is missing for a user leaves its share to the user's other kinds, as serving does.
+    The share of a missing kind goes to the other kinds of the user, as in serving.
     """
     exists_MG = log_p_MG > -torch.inf
     log_p_MG = log_p_MG.masked_fill(~exists_MG, lowest_value(log_p_MG))[exists_MG.any(dim=1)]
@@ -175,7 +169,7 @@ def fit_shares(log_p_MG: Tensor) -> Tensor:
         available_M1 = (shares_G * exists_MG).sum(dim=1, keepdim=True).clamp(min=1e-30)
         prior_MG = (shares_G * exists_MG / available_M1).clamp(min=1e-30)
         explained_MG = (log_p_MG + prior_MG.log()).softmax(dim=1) * exists_MG
-        # Divided by how often a kind could have explained a target: who lacks it says nothing against it.
+        # Divided by how often a kind could have explained a target: users without it are no evidence against it.
         shares_G = explained_MG.sum(dim=0) / (exists_MG / available_M1).sum(dim=0).clamp(min=1e-30)
         shares_G = shares_G / shares_G.sum().clamp(min=1e-30)
     return shares_G
@@ -194,18 +188,18 @@ def _targets(held: HeldOut, rows: NDArray[np.int64]) -> _Targets:
 
 
 def _importance(users: UserVectors) -> Tensor:
-    """Return the importance of each vector within its kind (B, K): zero for those that a user does not have."""
+    """Return the importance of each vector within its kind (B, K), zero for vectors that a user lacks."""
     kinds = np.array(users.kinds)
     weight_BK = torch.from_numpy(users.weight_BK * users.mask_BK)
-    same_KK = torch.from_numpy((kinds[:, None] == kinds[None, :]).astype(np.float32))
-    return weight_BK / (weight_BK @ same_KK).clamp(min=1e-30)
+    is_same_kind_KK = torch.from_numpy((kinds[:, None] == kinds[None, :]).astype(np.float32))
+    return weight_BK / (weight_BK @ is_same_kind_KK).clamp(min=1e-30)
 
 
-def _score_targets(pieces: Iterable[ScoreBlock], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Return what the targets score with each vector of their user (M, K), and log Σ exp of all items (B, K)."""
+def _score_targets(blocks: Iterable[ScoreBlock], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """Return the scores of the targets with each vector of their user (M, K), and log Σ exp over all items (B, K)."""
     score_MK = torch.zeros(len(targets.item_M), shape[1])
     highest_BK, sum_BK = torch.full(shape, lowest_value(score_MK)), torch.zeros(shape)
-    for users, items, score_BKi in pieces:
+    for users, items, score_BKi in blocks:
         before = highest_BK[users]
         highest = torch.maximum(before, score_BKi.amax(dim=2).cpu())
         added = (score_BKi - highest[:, :, None].to(score_BKi.device)).exp_().sum(dim=2).cpu()
@@ -218,22 +212,24 @@ def _score_targets(pieces: Iterable[ScoreBlock], targets: _Targets, shape: torch
     return score_MK, highest_BK + sum_BK.log()
 
 
-def _log_p_by_kind(log_p_MK: Tensor, portion_MK: Tensor, kinds: tuple[InterestKind, ...]) -> Tensor:
-    """Return the log-probability of the targets by kind (M, all kinds); -inf where the user has no vector of it."""
+def _log_p_by_kind(log_p_MK: Tensor, importance_MK: Tensor, kinds: tuple[InterestKind, ...]) -> Tensor:
+    """Return the log probability of the targets by kind (M, G); -inf where the user has no vector of the kind."""
     log_p_MG = torch.full((len(log_p_MK), len(INTEREST_KINDS)), -torch.inf)
     for g, kind in enumerate(INTEREST_KINDS):
         own = [k for k, of in enumerate(kinds) if of == kind]
         if own:
-            known_M = (log_p_MK[:, own] + portion_MK[:, own].log()).logsumexp(dim=1).clamp(min=np.log(_MIN_PROBABILITY))
-            log_p_MG[:, g] = known_M.masked_fill(portion_MK[:, own].sum(dim=1) == 0, -torch.inf)
+            known_M = (
+                (log_p_MK[:, own] + importance_MK[:, own].log()).logsumexp(dim=1).clamp(min=np.log(_MIN_PROBABILITY))
+            )
+            log_p_MG[:, g] = known_M.masked_fill(importance_MK[:, own].sum(dim=1) == 0, -torch.inf)
     return log_p_MG
 
 
-def _top_items(pieces: Iterable[ScoreBlock], log_factor_BK: Tensor, n: int) -> Tensor:
-    """Return the items (B, N) of which the vectors, each times its factor, make most together."""
+def _top_items(blocks: Iterable[ScoreBlock], log_factor_BK: Tensor, n: int) -> Tensor:
+    """Return the items (B, N) with the largest Σ_k exp(score + log factor), best first."""
     best_BN = torch.zeros(len(log_factor_BK), n, dtype=torch.int64)
     score_BN = torch.full(best_BN.shape, -1.0)
-    for users, items, score_BKi in pieces:
+    for users, items, score_BKi in blocks:
         factor = log_factor_BK[users, :, None].to(score_BKi.device)
         top = (score_BKi + factor).exp_().sum(dim=1).topk(min(n, items.stop - items.start), dim=1)
         score = torch.cat([score_BN[users], top.values.cpu()], dim=1)

@@ -1,10 +1,9 @@
-"""Going on from a finished run with data that is newer: daily training that does not begin at nothing.
+"""Warm start: train a finished run further on newer data, so that daily training need not begin from nothing.
 
-What the run before it knew of an item, a topic or an action is taken over by its name, whatever number it has now; what
-is new begins as in any training. So it is with what the optimiser knew, where that run kept it
-(``training/optimizer_state.py``). How often an item is among the negatives, which logQ needs, is what that run's steps
-have shown; of what is new, and where nothing was kept, it is the item's share of the training events until steps have
-shown it.
+Weights of items, topics and actions are matched by name, whatever their numbers are now; new ones start as in any
+training. The optimiser state is restored in the same way if the earlier run kept it (``training/optimizer_state.py``).
+The frequency of each item among the negatives, which logQ needs, comes from that state; for new items, and without a
+state, it starts as the item's share of the training events, until steps have measured it.
 """
 
 from pathlib import Path
@@ -31,29 +30,32 @@ def last_trained_time(run: TrainedRun) -> int:
     """Return the time of the last event that ``run`` was trained on, in seconds or positions."""
     settings, data = run.config.train, run.prepared
     trained = eligible_targets(data, first_time_only=settings.first_time_only, include_validation=settings.final)
-    parts = (trained.between(*data.event_offset[[users.start, users.stop]].tolist()) for users in user_chunks(data))
-    return max((int(data.event_time[part].max(initial=settings.since)) for part in parts), default=settings.since)
+    chunks = (trained.between(*data.event_offset[[users.start, users.stop]].tolist()) for users in user_chunks(data))
+    return max(
+        (int(data.event_time[positions].max(initial=settings.since)) for positions in chunks), default=settings.since
+    )
 
 
 def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
-    """Return ``config`` as that of a run that goes on from ``run``: on later events alone, and without a validation.
+    """Return the settings of a run that continues ``run``: only on later events, and without validation.
 
-    It is judged beforehand, by what comes after the data (progressive validation); kinds keep the shares they had.
+    Such a run is validated in advance, by the events after its data (progressive validation). The kinds of interests
+    keep their shares.
 
     Raises:
-        UsageError: the model is to be another.
+        UsageError: method or model differ from those of ``run``.
     """
     if (config.method, config.model) != (run.config.method, run.config.model):
-        raise UsageError(f"--continue {run.path}: goes on with that run's method and [model]; give no others")
+        raise UsageError(f"--continue {run.path}: continues with that run's method and [model]; give no others")
     train = config.train.model_copy(update={"final": True, "since": last_trained_time(run)})
     return config.model_copy(update={"train": train, "shares": run.shares, "continues": str(run.path.resolve())})
 
 
 def count_known_items(prepared: PreparedData, before: PreparedData) -> int:
-    """Return how many items of ``prepared`` stand in ``before`` too.
+    """Return how many items of ``prepared`` are also in ``before``.
 
     Raises:
-        UsageError: none does.
+        UsageError: there is none.
     """
     found = int((match_names(_item_ids(prepared), _item_ids(before))[1:] >= 0).sum())
     if not found:
@@ -64,10 +66,10 @@ def count_known_items(prepared: PreparedData, before: PreparedData) -> int:
 
 
 def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, ranks: Ranks) -> None:
-    """Take over, in place, what the run ``config.continues`` knew.
+    """Initialise ``state`` from the run ``config.continues``, in place.
 
     Raises:
-        ArtefactError: there is no such run any more, its features are others, or the state that it kept is damaged.
+        ArtefactError: the run does not exist any more, its features differ, or its optimiser state is damaged.
     """
     before = TrainedRun.open(Path(config.continues))
     own = ranks.own_rows(state.model.items.id_embedding.num_embeddings)
@@ -101,23 +103,25 @@ def _negative_sampling(config: RunConfig) -> tuple[int, int]:
 
 
 def match_names(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:
-    """Return where each name stood before, -1 where it is new; the first is the unknown, which stays the first."""
+    """Return the old position of each name, -1 if it is new; the first is the unknown, which stays the first."""
     old = _name_table(before).with_row_index("place", offset=1)
     found = _name_table(names).join(old, on="name", how="left", maintain_order="left")["place"]
     return np.concatenate([[0], found.cast(pl.Int64).fill_null(-1).to_numpy()])
 
 
 def _name_table(names: list[str] | pl.Series) -> pl.DataFrame:
-    return pl.DataFrame({"name": names[1:]}, schema={"name": pl.String})  # a name may be empty, as the unknown's is
+    return pl.DataFrame(
+        {"name": names[1:]}, schema={"name": pl.String}
+    )  # a name may be empty, like that of the unknown
 
 
 def init_frequency(frequency: StreamingFrequency, count_I: NDArray[np.int64], per_step: int) -> None:
-    """Begin as if each of ``per_step`` draws of a step met items by their share of the training events."""
+    """Start as if each of the ``per_step`` draws of a step drew items in proportion to their training events."""
     share_I = count_I / max(int(count_I.sum()), 1)
     met_I = -np.expm1(per_step * np.log1p(-np.minimum(share_I, 1 - 1e-9)))
     frequency.interval[:] = 1 / np.maximum(met_I, 1 / np.maximum(frequency.interval.max(), 1e6))
 
 
 def _item_ids(prepared: PreparedData) -> pl.Series:
-    """Return the ids of the items by number, as text; row 0 is the unknown item."""
+    """Return the ids of the items by number, as strings; row 0 is the unknown item."""
     return pl.concat([pl.Series([""]), prepared.items["item_id"].cast(pl.String)])

@@ -1,8 +1,8 @@
-"""Implicit interests: the differentiable clustering module, DCM (paper §3; method §3).
+"""Implicit interests: the differentiable clustering module, DCM (Fan et al., KDD 2025, section 3).
 
 Two steps. **VA-FPI** (validity-aware farthest-point initialisation) chooses K distinct valid history items as seeds,
-each as unlike the earlier ones as can be. **SAR** (single-assignment routing) then moves the seeds to the centre of the
-items that are nearest to them, T times: a soft K-means whose assignment keeps its softmax value, so gradient flows.
+each as dissimilar as possible from those before it. **SAR** (single-assignment routing) then moves each seed to the
+centre of its nearest items, T times: a soft K-means whose assignment keeps its softmax value, so that gradients flow.
 
 Either half can be switched off, as in the paper's ablation; without both it is MIND's routing (with S = identity).
 
@@ -29,7 +29,7 @@ from multitudes.nn.interest_assignment import (
 from multitudes.nn.primitives import mask_with_highest, mask_with_lowest, scale_to, squash
 
 _DUPLICATE_TOLERANCE = (
-    1e-8  # squared distance, of the squared length, up to which a vector is a copy: a hundred times its rounding
+    1e-8  # squared distance over squared length up to which two vectors are equal: 100 times the rounding error
 )
 
 
@@ -38,13 +38,13 @@ class ClusteringConfig(Config):
 
     rounds: int = Field(3, ge=1, le=10, description="T, rounds of routing")
     item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (the paper)"
+        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (the paper)"
     )
     seeds: Literal["farthest", "random"] = Field(
         "farthest", description="where clusters start: farthest points (VA-FPI), or random logits, as in MIND"
     )
     assignment: Literal["single", "soft"] = Field(
-        "single", description="an event counts in its nearest cluster alone (SAR), or in all by agreement, as in MIND"
+        "single", description="an event counts only in its nearest cluster (SAR), or in all by agreement, as in MIND"
     )
     by_user: bool = Field(False, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
 
@@ -53,7 +53,7 @@ class Clustering(nn.Module):
     """DCM: the condition vectors are cluster centres of the user's own history.
 
     Deviation: items may be scaled to one length before routing (``item_norm``). Short vectors make the routing softmax
-    flat, every cluster moves to the same mean and most slots end up empty; unit length starves small clusters too.
+    flat: every cluster moves to the same mean and most slots end up empty. Unit length is too short for small clusters.
     """
 
     noise_PK: Tensor
@@ -72,7 +72,7 @@ class Clustering(nn.Module):
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
+            valid_BL: True = real and usable; other events are ignored.
             generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
                 recent valid item (or a fixed start).
         """
@@ -80,14 +80,14 @@ class Clustering(nn.Module):
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
         if self.config.by_user:
             exists_BK = exists_BK & slots_by_log_events(valid_BL, self.interests)
-        taking_part_BLK = participation_mask(valid_BL, exists_BK)
+        participates_BLK = participation_mask(valid_BL, exists_BK)
         if self.config.assignment == "single":
-            return assign_events(*single_assignment_routing(item_BLD, logit_BLK, taking_part_BLK, self.config.rounds))
+            return assign_events(*single_assignment_routing(item_BLD, logit_BLK, participates_BLK, self.config.rounds))
         vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
-        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, taking_part_BLK, self.config.rounds))
+        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participates_BLK, self.config.rounds))
 
     def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return how near each event is to each cluster at first (B, L, K), and which clusters there are (B, K)."""
+        """Return the initial logits of events and clusters (B, L, K), and which clusters exist (B, K)."""
         if self.config.seeds == "random":
             return start_noise(valid_BL, self.noise_PK, generator), slots_by_events(valid_BL, self.interests)
         seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
@@ -100,7 +100,7 @@ def farthest_points(
     """Choose ``k`` seeds among the valid items (VA-FPI); no gradient flows through the choice.
 
     Returns:
-        The seeds (B, K, D) and a mask (B, K), False where no further valid item was left, or only copies of seeds.
+        The seeds (B, K, D) and a mask (B, K), False where no valid item was left, or only duplicates of seeds.
     """
     free_BL = valid_BL
     nearest_BL = torch.zeros_like(item_BLD[:, :, 0])
@@ -118,16 +118,16 @@ def farthest_points(
 
 
 def _is_distinct(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
-    """Return whether a seed is another vector than those before it (B).
+    """Return whether a seed differs from those before it (B,).
 
-    Twins tie for every event, and the last bit would decide: a runtime that rounds otherwise gave another cluster.
+    Duplicates tie for every event, and rounding would decide: another runtime gave another cluster.
     """
-    unlike_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
-    least_B = _DUPLICATE_TOLERANCE * (seed_BD * seed_BD).sum(dim=1).detach()
+    differs_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
+    tolerance_B = _DUPLICATE_TOLERANCE * (seed_BD * seed_BD).sum(dim=1).detach()
     for other_BD in earlier:
         apart_BD = (seed_BD - other_BD).detach()
-        unlike_B = unlike_B & ((apart_BD * apart_BD).sum(dim=1) > least_B)
-    return unlike_B
+        differs_B = differs_B & ((apart_BD * apart_BD).sum(dim=1) > tolerance_B)
+    return differs_B
 
 
 def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -138,29 +138,29 @@ def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def single_assignment_routing(
-    item_BLD: Tensor, logit_BLK: Tensor, taking_part_BLK: Tensor, rounds: int
+    item_BLD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int
 ) -> tuple[Tensor, Tensor]:
-    """Move each centre to the items that are nearest to it, ``rounds`` times (SAR).
+    """Move each centre to its nearest items, ``rounds`` times (SAR).
 
-    Logits are those of the current centres, not added up over the rounds as in routing by agreement.
+    The logits are those of the current centres; unlike in routing by agreement, they do not add up over the rounds.
 
     Returns:
         The centres (B, K, D) and the shares of the last round (B, L, K).
     """
-    share_BLK = single_assignment(logit_BLK, taking_part_BLK)
+    share_BLK = single_assignment(logit_BLK, participates_BLK)
     centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     for _ in range(rounds - 1):
-        share_BLK = single_assignment(item_BLD @ centre_BKD.transpose(1, 2), taking_part_BLK)
+        share_BLK = single_assignment(item_BLD @ centre_BKD.transpose(1, 2), participates_BLK)
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     return centre_BKD, share_BLK
 
 
-def single_assignment(logit_BLK: Tensor, taking_part_BLK: Tensor) -> Tensor:
-    """Return b (B, L, K): the softmax over interests, kept at its largest entry only and zero for invalid items (SAR).
+def single_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
+    """Return b (B, L, K): the softmax over interests with only its largest entry, zero for invalid items (SAR).
 
-    The softmax is over interests, not over items; the kept entry stays below one, so that gradient flows through it.
+    The softmax is over interests, not over items; the largest entry stays below one, so that gradients flow through it.
     """
-    logit_BLK = mask_with_lowest(logit_BLK, taking_part_BLK)
+    logit_BLK = mask_with_lowest(logit_BLK, participates_BLK)
     share_BLK = logit_BLK.softmax(dim=2)
     best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
-    return share_BLK * best_BLK * taking_part_BLK
+    return share_BLK * best_BLK * participates_BLK

@@ -1,7 +1,7 @@
-"""Explicit interests: conditional retrieval, CR (paper §4; method §4).
+"""Explicit interests: conditional retrieval, CR (Fan et al., KDD 2025, section 4).
 
-The condition is the learned embedding of a topic; it enters the user tower beside the user's other features (early
-fusion). In training the topic is the one that explains the example; in serving it is one that the user follows.
+The condition is the learned embedding of a topic; it enters the user tower together with the user's other features
+(early fusion). In training it is the topic that explains the example, in serving a topic that the user follows.
 """
 
 from typing import Literal
@@ -19,12 +19,12 @@ class ConditionalConfig(Config):
 
     fusion: Literal["early", "late"] = Field(
         "early",
-        description="early: the topic goes through the crossing (the paper); late: it is added to what comes out",
+        description="early: the topic goes through the crossing (the paper); late: it is added to the output",
     )
 
 
 class Conditional(nn.Module):
-    """One condition per topic; the importance is even, as every drawn topic gets the same budget."""
+    """One condition per topic; all have the same importance, since every topic gets the same budget."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class Conditional(nn.Module):
 
 
 def is_topic(topic_BC: Tensor) -> Tensor:
-    """Return where a topic is real: 0 is padding or unknown."""
+    """Return whether each entry is a topic: 0 is padding or unknown."""
     return torch.gt(topic_BC, 0)

@@ -1,4 +1,4 @@
-"""Implicit interests by routing with a map per interest, ComiRec-DR (Cen et al. 2020, arXiv 2005.09347; method §7).
+"""Implicit interests by routing with a map per interest, ComiRec-DR (Cen et al. 2020, arXiv 2005.09347).
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
@@ -23,20 +23,20 @@ class DynamicRoutingConfig(Config):
 
     rounds: int = Field(3, ge=1, le=10, description="rounds of routing")
     item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (ComiRec)"
+        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (ComiRec)"
     )
 
 
 class DynamicRouting(nn.Module):
-    """ComiRec-DR: events are divided among interests that see them through maps of their own.
+    """ComiRec-DR: events are divided among interests, each of which sees them through its own map.
 
-    It differs from MIND in three ways. Each interest has a map W_j in place of one shared S, so interests have learned
-    meanings that are the same for every user. Routing starts at zero in place of random numbers: the maps alone tell
-    interests apart. Every user has K interests, as far as the events go, in place of K by the length of the history.
+    It differs from MIND in three ways. Each interest has a map W_j instead of one shared S, so interests have learned
+    meanings that are the same for every user. Routing starts at zero instead of random numbers: only the maps
+    distinguish interests. Every user has K interests, if there are enough events; in MIND, K depends on the history.
 
-    Deviation: ComiRec's code learns a map for each (place, interest), ours for each interest: places then mean the
-    same at any length of the history, and L times fewer weights learn from L times more events each. Maps start halfway
-    between the identity and a random one, so that an interest lies among its items from the first step.
+    Deviation: ComiRec's code learns a map for each (position, interest), this one for each interest: positions then
+    mean the same at any length of the history, and L times fewer weights learn from L times more events each. Maps
+    start halfway between the identity and a random one, so that interests are close to their items from the first step.
     """
 
     def __init__(self, config: DynamicRoutingConfig, interests: int, width: int) -> None:
@@ -52,8 +52,8 @@ class DynamicRouting(nn.Module):
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: not used, nothing is drawn.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: not used.
         """
         del generator
         exists_BK = slots_by_events(valid_BL, self.interests)

@@ -1,7 +1,7 @@
-"""The control of every claim about interests: the history split at random into as many parts (method §9).
+"""The control of every claim about interests: a random partition of the history into as many groups.
 
-What a random split reaches too is the effect of having several vectors, not of having interests. It stands in for the
-interests of a trained model in evaluation (``random_partition``), and as a method that is trained on random parts.
+It measures the effect of several vectors as such. In evaluation it replaces the interests of a trained model
+(``random_partition``); as a method, it is trained on random groups.
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
@@ -19,7 +19,7 @@ from multitudes.nn.interest_assignment import (
 
 
 class RandomPartition(nn.Module):
-    """Deals the events at random to K parts: afresh in each step of training, by place in evaluation and serving."""
+    """Assigns events at random to K groups: anew in each training step, by fixed noise in evaluation and serving."""
 
     noise_P1: Tensor
 
@@ -32,12 +32,12 @@ class RandomPartition(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Part each history.
+        """Partition each history.
 
         Args:
             item_BLD: history item vectors.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: deals the events in training. None (evaluation, serving): fixed by place.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: draws the partition in training. None (evaluation, serving): fixed by position.
         """
         order_BL = start_noise(valid_BL, self.noise_P1, generator).squeeze(2)
         exists_BK = slots_by_events(valid_BL, self.interests)
@@ -45,24 +45,24 @@ class RandomPartition(nn.Module):
 
 
 def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> ImplicitInterests:
-    """Deal the valid items of each user at random to as many parts as the user has interests.
+    """Assign the valid items of each user at random to as many groups as the user has interests.
 
     Args:
         item_BLD: history item vectors.
         valid_BL: True = real and usable.
-        exists_BK: the mask of the interests that the control stands in for; the parts are of even size.
-        order: random numbers by which items are dealt, (B, L), or (L,) for all users alike: a user's parts then do
-            not depend on who else is in the batch.
+        exists_BK: mask of the interests that the control replaces; the groups have equal size up to one item.
+        order: random numbers that decide the assignment, (B, L), or (L,) for all users: the groups of a user then do
+            not depend on the other users of the batch.
 
     Returns:
-        The parts as interests (condition = mean of the part) and the part of each item.
+        The groups as interests (condition = mean of the group), and the group of each item.
     """
     earlier_BLL = (order.unsqueeze(-2) < order.unsqueeze(-1)) & valid_BL.unsqueeze(1)
     rank_BL = earlier_BLL.sum(dim=2)
-    part_BL = rank_BL % exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
-    # The p-th part goes to the p-th interest that exists.
+    group_BL = rank_BL % exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
+    # The p-th group is the p-th interest that exists.
     existing_BK = exists_BK.cumsum(dim=1) - 1
-    share_BLK = (part_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
+    share_BLK = (group_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
     share_BLK = share_BLK.to(item_BLD.dtype)
     mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
     return assign_events(mean_BKD, share_BLK)

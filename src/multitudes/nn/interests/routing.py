@@ -1,4 +1,4 @@
-"""Implicit interests by routing with one shared map, MIND (Li et al. 2019, arXiv 1904.08030; method §7).
+"""Implicit interests by routing with one shared map, MIND (Li et al. 2019, arXiv 1904.08030).
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
@@ -25,18 +25,18 @@ class RoutingConfig(Config):
     """Settings of MIND's routing."""
 
     rounds: int = Field(3, ge=1, le=10, description="rounds of routing")
-    by_user: bool = Field(True, description="K by user, max(1, min(K, log2 of the events)), as MIND has it; off: K")
+    by_user: bool = Field(True, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
     item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: as the encoder gives them (MIND)"
+        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (MIND)"
     )
 
 
 class Routing(nn.Module):
-    """MIND: events are divided among interests that start at random and differ by nothing else.
+    """MIND: events are divided among interests that differ only by their random start.
 
-    Deviations: in evaluation the random start is fixed by place in the history, the same for every user (MIND draws it
-    once and stores it, its public ports draw afresh on each call); items are scaled before routing (``item_norm``), as
-    in the clustering, so that both start on equal terms; no label-aware attention, whose limit is the hard argmax.
+    Deviations: in evaluation the random start is fixed by position in the history, the same for every user (MIND draws
+    it once and stores it; its public ports draw anew on each call); items are scaled before routing (``item_norm``), as
+    in the clustering, for a fair comparison; no label-aware attention, whose limit is the hard argmax.
     """
 
     noise_PK: Tensor
@@ -56,7 +56,7 @@ class Routing(nn.Module):
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
+            valid_BL: True = real and usable; other events are ignored.
             generator: draws the start in training. None (evaluation, serving): fixed.
         """
         count_slots = slots_by_log_events if self.config.by_user else slots_by_events

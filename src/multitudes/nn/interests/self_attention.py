@@ -1,4 +1,4 @@
-"""Implicit interests by self-attention, ComiRec-SA (Cen et al. 2020, arXiv 2005.09347; method §7).
+"""Implicit interests by self-attention, ComiRec-SA (Cen et al. 2020, arXiv 2005.09347).
 
     A = softmax over events of W2ᵀ tanh(W1 (E + positions))        interests = A·E, without the positions
 
@@ -17,25 +17,23 @@ from multitudes.nn.primitives import scale_to
 class SelfAttentionConfig(Config):
     """Settings of the self-attention."""
 
-    expansion: int = Field(4, ge=1, description="width of the hidden layer, in widths")
-    places: int = Field(
-        100, ge=1, description="places of a history with a learned position; older events share the last"
-    )
+    expansion: int = Field(4, ge=1, description="width of the hidden layer, in multiples of the model's width")
+    places: int = Field(100, ge=1, description="number of learned positions; older events share the last")
     item_norm: float = Field(
         4.0,
         ge=0,
-        description="length to which items are scaled for the attention; 0: as the encoder gives them (ComiRec)",
+        description="length to which items are scaled for the attention; 0: not scaled (ComiRec)",
     )
 
 
 class SelfAttention(nn.Module):
-    """ComiRec-SA: each interest is a learned question that is put to every history.
+    """ComiRec-SA: each interest is a learned attention head over the history.
 
-    Trained with the plain argmax, one interest takes all; the paper trains it by a straight-through Gumbel draw
-    (``association = "gumbel"``).
+    Trained with the plain argmax, one interest takes all events; the paper trains it with straight-through
+    Gumbel-softmax (``association = "gumbel"``).
 
-    Deviations: a position is the recency rank among the valid events, so that an unusable event moves nothing; items
-    are scaled where attention is computed (``item_norm``), since short vectors make it flat.
+    Deviations: a position is the recency rank among the valid events, so that unusable events shift nothing; items are
+    scaled for the attention (``item_norm``), since short vectors make it flat.
     """
 
     def __init__(self, config: SelfAttentionConfig, interests: int, width: int) -> None:
@@ -53,8 +51,8 @@ class SelfAttention(nn.Module):
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: not used, nothing is drawn.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: not used.
         """
         del generator
         rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=self.config.places - 1)

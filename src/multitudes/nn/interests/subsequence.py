@@ -1,7 +1,7 @@
-"""Implicit interests as subsequences of shared concepts, PFS (PinnerFormer subsequences; paper §5, method §7).
+"""Implicit interests as subsequences of shared concepts, PFS (PinnerFormer subsequences; Fan et al., KDD 2025).
 
-Item vectors are clustered into concepts that all users share. A history is parted by concept, and the concepts with
-most events are the interests; the sequence encoder then reads each part by itself.
+Item vectors are clustered into concepts that all users share. A history is divided by concept, and the concepts with
+most events are the interests; the sequence encoder then reads each subsequence separately.
 
 Legend: B users · L history, column 0 the most recent · K interests · M concepts · N items of a batch · D width.
 """
@@ -20,20 +20,22 @@ class SubsequenceConfig(Config):
     """Settings of the subsequences."""
 
     concepts: int = Field(32, ge=1, le=4096, description="M, clusters of item vectors that all users share (the paper)")
-    memory: float = Field(0.99, ge=0, lt=1, description="share of the centres that a training step leaves as it was")
+    memory: float = Field(
+        0.99, ge=0, lt=1, description="decay of the moving average by which concepts follow the items"
+    )
     restart: float = Field(
-        0.05, ge=0, lt=1, description="a concept with less than this share of an even part of the items starts anew"
+        0.05, ge=0, lt=1, description="a concept restarts if it has less than this share of the mean number of items"
     )
 
 
 class Subsequence(nn.Module):
-    """PFS: an interest is what a user has of a concept; its condition is the mean of those events.
+    """PFS: an interest is a user's events of one concept; its condition is the mean of those events.
 
-    Concepts are not learned by gradient: they start as k-means++ chooses them from the first training batch, and then
-    each moves to a running mean of the items nearest to it, as item vectors change while training.
+    Concepts are not learned by gradient. They are initialised by k-means++ from the first training batch; then each
+    follows the moving average of its nearest items, since item vectors change during training.
 
     Deviation: concepts follow the items during training (the paper clusters the vectors of an earlier model), and
-    nearness is the cosine.
+    similarity is the cosine.
     """
 
     def __init__(self, config: SubsequenceConfig, interests: int, width: int) -> None:
@@ -45,19 +47,19 @@ class Subsequence(nn.Module):
             )
         self.config = config
         self.interests = interests
-        # Weights, though no gradient reaches them: a run keeps, resumes and publishes them with the others.
+        # Parameters without a gradient, so that a run saves, resumes and publishes them like weights.
         self.sum_MD = nn.Parameter(torch.randn(config.concepts, width), requires_grad=False)
         self.count_M = nn.Parameter(torch.zeros(config.concepts), requires_grad=False)
 
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Part each history by concept.
+        """Divide each history by concept.
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: training: concepts follow the items, new ones are drawn. None (evaluation, serving): they stay.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: in training, updates the concepts and draws new ones. None (evaluation, serving): they are fixed.
         """
         if generator is not None:
             self._update_concepts(l2_normalize(item_BLD.detach()[valid_BL]), generator)
@@ -72,7 +74,7 @@ class Subsequence(nn.Module):
 
     @torch.no_grad()
     def _update_concepts(self, item_ND: Tensor, generator: torch.Generator) -> None:
-        """Move the concepts towards the items of a batch, and give those that are dead a new start."""
+        """Move the concepts towards the items of a batch, and restart dead ones."""
         if not len(item_ND):
             return
         if not self.count_M.any():
@@ -80,9 +82,9 @@ class Subsequence(nn.Module):
         near_NM = nn.functional.one_hot((item_ND @ l2_normalize(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(
             item_ND
         )
-        kept = self.config.memory if self.count_M.any() else 0.0
-        self.count_M.mul_(kept).add_(near_NM.sum(dim=0), alpha=1 - kept)
-        self.sum_MD.mul_(kept).add_(near_NM.T @ item_ND, alpha=1 - kept)
+        decay = self.config.memory if self.count_M.any() else 0.0
+        self.count_M.mul_(decay).add_(near_NM.sum(dim=0), alpha=1 - decay)
+        self.sum_MD.mul_(decay).add_(near_NM.T @ item_ND, alpha=1 - decay)
         even = self.count_M.sum() / len(self.count_M)
         dead_M = self.count_M < self.config.restart * even
         drawn_M = torch.randint(len(item_ND), (len(dead_M),), generator=generator).to(item_ND.device)
@@ -91,14 +93,14 @@ class Subsequence(nn.Module):
 
 
 def largest_concepts(member_BLM: Tensor, k: int) -> Tensor:
-    """Return the ``k`` concepts with most events of each user (B, K), of equals the one with the newest event."""
+    """Return the ``k`` concepts with most events of each user (B, K), ties go to the one with the newest event."""
     length = member_BLM.shape[1]
     newest_BM = torch.where(member_BLM.any(dim=1), member_BLM.to(torch.int64).argmax(dim=1), length)
     return (member_BLM.sum(dim=1) * (length + 1) - newest_BM).topk(k, dim=1).indices
 
 
 def kmeans_plus_plus(item_ND: Tensor, m: int, generator: torch.Generator) -> Tensor:
-    """Choose ``m`` of the items by k-means++: each with a probability that grows with its distance to those chosen."""
+    """Choose ``m`` items by k-means++, each in proportion to its squared distance to the nearest item chosen before."""
     chosen = [torch.randint(len(item_ND), (1,), generator=generator).to(item_ND.device)]
     distance_N = torch.full_like(item_ND[:, 0], torch.inf)
     for _ in range(m - 1):

@@ -1,4 +1,4 @@
-"""Implicit interests by learned tokens: cross-attention of K queries over the history (paper §5; method §7).
+"""Implicit interests by learned tokens: cross-attention of K queries over the history (Fan et al., KDD 2025).
 
 It is the virtual-kernel part of MVKE (Xu et al. 2022, arXiv 2106.07356) without its gate.
 
@@ -17,19 +17,17 @@ from multitudes.nn.primitives import scale_to
 class TokensConfig(Config):
     """Settings of the interest tokens."""
 
-    item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for the attention; 0: as the encoder gives them"
-    )
+    item_norm: float = Field(4.0, ge=0, description="length to which items are scaled for the attention; 0: not scaled")
 
 
 class Tokens(nn.Module):
     """K learned query tokens, the same for every user, with one head of attention.
 
-    Trained with the plain argmax, one interest takes all; the paper trains it by a straight-through Gumbel draw
-    (``association = "gumbel"``).
+    Trained with the plain argmax, one interest takes all events; the paper trains it with straight-through
+    Gumbel-softmax (``association = "gumbel"``).
 
     Deviation: items are scaled for the keys (``item_norm``), since short vectors make the attention flat; keys and
-    values start as the identity, so that an interest lies among its items from the first step.
+    values start as the identity, so that interests are close to their items from the first step.
     """
 
     def __init__(self, config: TokensConfig, interests: int, width: int) -> None:
@@ -48,8 +46,8 @@ class Tokens(nn.Module):
 
         Args:
             item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; others take part in nothing.
-            generator: not used, nothing is drawn.
+            valid_BL: True = real and usable; other events are ignored.
+            generator: not used.
         """
         del generator
         key_BLD = self.key(scale_to(item_BLD, self.config.item_norm))
