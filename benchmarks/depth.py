@@ -27,7 +27,7 @@ from multitudes.training.runs import open_run
 USERS, BUDGET = 600, 100
 
 
-class Answered(NamedTuple):
+class DepthResult(NamedTuple):
     """What one depth gave."""
 
     candidates: list[Candidates]
@@ -35,18 +35,18 @@ class Answered(NamedTuple):
     asked: float  # items that the vectors of one user were asked for, on average
 
 
-def answered(run: Scorer, users: HeldOut, depth: Depth) -> Answered:
+def answer_users(run: Scorer, users: HeldOut, depth: Depth) -> DepthResult:
     """Answer the users as the run is served, at one depth."""
     config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend)
     vectors = user_vectors(run, users, config)
     seen = items_to_exclude(seen_items(run.prepared, users), "new")
     found = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, config)
-    hit_rate_B = np.array([np.isin(targets(users, b), one.item_N).mean() for b, one in enumerate(found)])
+    hit_rate_B = np.array([np.isin(user_targets(users, b), one.item_N).mean() for b, one in enumerate(found)])
     limit_BK = search_depths(vector_shares(vectors, config), BUDGET, config) * vectors.mask_BK
-    return Answered(found, hit_rate_B, float(limit_BK.sum(axis=1).mean()))
+    return DepthResult(found, hit_rate_B, float(limit_BK.sum(axis=1).mean()))
 
 
-def targets(users: HeldOut, b: int) -> NDArray[np.int64]:
+def user_targets(users: HeldOut, b: int) -> NDArray[np.int64]:
     """Return what one user is to be given."""
     return users.target[users.target_offset[b] : users.target_offset[b + 1]]
 
@@ -59,7 +59,7 @@ def main(paths: list[str]) -> None:
         held = held_out_users(run.prepared, "validation")
         rows = np.sort(generator(0, "users of the depth benchmark").permutation(len(held))[:USERS])
         users = targets_of_kind(select_users(held, rows), "new")
-        full, share = answered(run, users, "full"), answered(run, users, "share")
+        full, share = answer_users(run, users, "full"), answer_users(run, users, "share")
         gain_B = share.hit_rate_B - full.hit_rate_B
         error = gain_B.std() / np.sqrt(len(gain_B))
         pairs = zip(full.candidates, share.candidates, strict=True)

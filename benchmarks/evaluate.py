@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import SEED
-from benchmarks.parts import Watched, watching
-from benchmarks.timing import both, clocked, figure, rates, settings
-from benchmarks.worlds import planted, trained
+from benchmarks.profiling import TimedFunction, profile
+from benchmarks.timing import rates, round_figure, settings, time_calls, wall_and_cpu
+from benchmarks.worlds import prepare_planted, train_with_defaults
 from multitudes.batches.held_out import held_out_users
 from multitudes.data.planted import PlantedConfig
 from multitudes.evaluation import evaluate as evaluation
@@ -16,17 +16,17 @@ from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 
 PARTS = (
-    Watched("user vectors", protocol, "user_vectors"),
-    Watched("retrieval of all systems", protocol, "find"),
-    Watched("max-score ranks", protocol, "max_score_ranks"),
-    Watched("baselines", Baselines, "lists"),
-    Watched("measures of lists", protocol, "list_measures"),
-    Watched("interest health", protocol.Evaluator, "_interests"),
-    Watched("bootstrap", evaluation, "methods_and_differences"),
-    Watched("bootstrap", evaluation, "by_segment"),
-    Watched("bootstrap", health, "summary"),
-    Watched("sample users", evaluation, "sample_users"),
-    Watched("table of outcomes", evaluation, "_table"),
+    TimedFunction("user vectors", protocol, "user_vectors"),
+    TimedFunction("retrieval of all systems", protocol, "find_candidates"),
+    TimedFunction("max-score ranks", protocol, "max_score_ranks"),
+    TimedFunction("baselines", Baselines, "lists"),
+    TimedFunction("measures of lists", protocol, "list_measures"),
+    TimedFunction("interest health", protocol.Evaluator, "_interests"),
+    TimedFunction("bootstrap", evaluation, "methods_and_differences"),
+    TimedFunction("bootstrap", evaluation, "hit_rates_by_segment"),
+    TimedFunction("bootstrap", health, "interest_summary"),
+    TimedFunction("sample users", evaluation, "sample_users"),
+    TimedFunction("table of outcomes", evaluation, "_table"),
 )
 
 
@@ -46,21 +46,23 @@ QUICK = Sizes(users=40, items=300, events=1_000, repeats=1, methods=("joint",))
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures of each method; an evaluation asks the run, its controls and the baselines."""
-    prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
+    prepared = prepare_planted(
+        folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
+    )
     users = len(held_out_users(prepared, "test"))
     measured: list[dict[str, Any]] = []
     for method in sizes.methods:
         progress(len(measured), len(sizes.methods), method)
-        run = trained(prepared, method, epochs=1, seed=SEED)
-        with watching(PARTS) as stopwatch:
-            readings = clocked(lambda run=run: evaluation.evaluate(run), sizes.repeats)  # type: ignore[misc]
+        run = train_with_defaults(prepared, method, epochs=1, seed=SEED)
+        with profile(PARTS) as stopwatch:
+            readings = time_calls(lambda run=run: evaluation.evaluate(run), sizes.repeats)  # type: ignore[misc]
         measured.append(
             {
                 "method": method,
                 "users": users,
                 "users_per_s": rates(readings, users),
-                "seconds": both(readings),
+                "seconds": wall_and_cpu(readings),
                 "parts": stopwatch.shares(sum(readings.wall)),
             }
         )
-    return {"settings": settings(sizes) | {"mean_events": figure(sizes.events / sizes.users)}, "runs": measured}
+    return {"settings": settings(sizes) | {"mean_events": round_figure(sizes.events / sizes.users)}, "runs": measured}

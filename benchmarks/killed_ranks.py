@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import SEED
-from benchmarks.machine import ROOT, Circumstances
+from benchmarks.machine import ROOT, MeasurementContext
 from multitudes.atomic import write_json
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -43,14 +43,14 @@ _EPOCHS_PER_KILL = 2
 _LAST_EPOCHS = 3  # in which nobody is killed: a rank that is about to end may be gone before its kill comes
 
 
-def world(folder: Path, epochs: int) -> None:
+def write_world_and_settings(folder: Path, epochs: int) -> None:
     """Write a small prepared world and its settings."""
     write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "data")
     prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
     (folder / "small.toml").write_text(_SETTINGS.format(epochs=epochs), encoding="utf-8")
 
 
-def started(
+def start_ranks(
     folder: Path, out: str, ranks: int, restarts: int = 0, options: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
     """Start ranks that train; they end with the process that is returned, and what they say lies in ``{out}.log``."""
@@ -73,7 +73,7 @@ def workers(launcher: int) -> list[int]:
     return [int(child) for child in file.read_text(encoding="ascii").split()] if file.exists() else []
 
 
-def step_of(run: Path) -> int:
+def checkpoint_step(run: Path) -> int:
     """Return the step of the last checkpoint; 0 where there is none, or none at this moment."""
     try:
         return int(json.loads((run / "checkpoint" / "position.json").read_text(encoding="utf-8"))["step"])
@@ -81,7 +81,7 @@ def step_of(run: Path) -> int:
         return 0
 
 
-def steps_of(run: Path) -> list[int]:
+def epoch_end_steps(run: Path) -> list[int]:
     """Return the step at which each epoch of a finished run ended."""
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return [int(json.loads(line)["step"]) for line in lines]
@@ -91,7 +91,7 @@ def kill_at(launcher: subprocess.Popen[bytes], run: Path, steps: Sequence[int], 
     """Kill a rank drawn at random when a checkpoint has reached each of ``steps``; return how many were killed."""
     killed = 0
     for step in steps:
-        while launcher.poll() is None and not (step_of(run) >= step and workers(launcher.pid)):
+        while launcher.poll() is None and not (checkpoint_step(run) >= step and workers(launcher.pid)):
             time.sleep(0.02)
         if launcher.poll() is not None:
             break
@@ -113,7 +113,7 @@ def same_weights(folder: Path, one: str, other: str) -> bool:
     return (folder / one / "weights.safetensors").read_bytes() == (folder / other / "weights.safetensors").read_bytes()
 
 
-def counted(asked: int, killed: int) -> dict[str, Any]:
+def kill_counts(asked: int, killed: int) -> dict[str, Any]:
     """Return how many kills were asked for and came; where they differ, with a note, as the run proves the less."""
     short = {"note": f"the run was done before {asked - killed} of {asked} kills"} if killed < asked else {}
     return {"asked": asked, "killed": killed} | short
@@ -121,26 +121,26 @@ def counted(asked: int, killed: int) -> dict[str, Any]:
 
 def measure(kills: int, ranks: int, folder: Path) -> dict[str, Any]:
     """Train undisturbed, with kills, and with another seed; return what came of it."""
-    world(folder, kills * _EPOCHS_PER_KILL + _LAST_EPOCHS)
-    seconds = {"whole": ended(started(folder, "whole", ranks), folder, "whole")}
-    ends = steps_of(folder / "whole")  # how many batches an epoch has is a matter of the data
+    write_world_and_settings(folder, kills * _EPOCHS_PER_KILL + _LAST_EPOCHS)
+    seconds = {"whole": wait_for_ranks(start_ranks(folder, "whole", ranks), folder, "whole")}
+    ends = epoch_end_steps(folder / "whole")  # how many batches an epoch has is a matter of the data
     steps = generator(SEED, "killed ranks").choice(ends[-_LAST_EPOCHS - 1], size=kills, replace=False)
-    began, launcher = time.monotonic(), started(folder, "killed", ranks, restarts=kills + 1)
+    began, launcher = time.monotonic(), start_ranks(folder, "killed", ranks, restarts=kills + 1)
     killed = kill_at(launcher, folder / "killed", sorted(steps.tolist()), generator(SEED, "ranks to kill"))
-    ended(launcher, folder, "killed")
+    wait_for_ranks(launcher, folder, "killed")
     seconds["killed"] = round(time.monotonic() - began, 1)
-    seconds["other"] = ended(started(folder, "other", ranks, options=("--seed", "1")), folder, "other")
+    seconds["other"] = wait_for_ranks(start_ranks(folder, "other", ranks, options=("--seed", "1")), folder, "other")
     return {
         "ranks": ranks,
         "steps": ends[-1],
-        **counted(kills, killed),
+        **kill_counts(kills, killed),
         "seconds": seconds,
         "same_weights": same_weights(folder, "whole", "killed"),
         "control_same_weights": same_weights(folder, "whole", "other"),
     }
 
 
-def ended(launcher: subprocess.Popen[bytes], folder: Path, out: str) -> float:
+def wait_for_ranks(launcher: subprocess.Popen[bytes], folder: Path, out: str) -> float:
     """Wait until ranks have trained to the end, and return the seconds that it took.
 
     Raises:
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--ranks", type=int, default=2)
     given = parser.parse_args()
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(given.kills, given.ranks, Path(folder))
     out = ROOT / "benchmarks" / "results" / "killed-ranks.json"

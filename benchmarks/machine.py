@@ -13,18 +13,18 @@ ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("multitudes", "numpy", "torch", "faiss-cpu", "onnxruntime", "duckdb", "polars")
 
 
-class Circumstances:
+class MeasurementContext:
     """When, where, with what and under which load something is measured: made before it, asked for after it."""
 
     def __init__(self) -> None:
-        self._began_s, self._load = time.time(), load()
+        self._began_s, self._load = time.time(), load_average()
 
     def head(self, packages: tuple[str, ...] = _PACKAGES) -> dict[str, Any]:
         """Return what every record begins with: the versions of ``packages`` too, and the seconds until now."""
         return {
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self._began_s)),
             "machine": machine(),
-            "load": {"before": self._load, "after": load()},
+            "load": {"before": self._load, "after": load_average()},
             "versions": versions(packages),
             "seconds": round(time.time() - self._began_s, 1),
         }
@@ -35,7 +35,7 @@ def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str | None]:
     return measured.package_versions(packages) | {"commit": _commit()}
 
 
-def load() -> float | None:
+def load_average() -> float | None:
     """Return how many processes wanted a core in the last minute: above the number of cores, times are not clean."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 

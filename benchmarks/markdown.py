@@ -9,21 +9,21 @@ def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number as people read it: three digits, thousands apart."""
     if abs(value) >= 100 or value == int(value):
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 
 
-def clocks(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
+def wall_and_cpu_cells(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return two cells: on the wall's clock and on the processors'."""
-    return [ranged(figure["wall"]), ranged(figure["cpu"])]
+    return [format_spread(figure["wall"]), format_spread(figure["cpu"])]
 
 
-def ranged(spread: Mapping[str, float]) -> str:
+def format_spread(spread: Mapping[str, float]) -> str:
     """Return the median, and the range where there were several repeats."""
-    middle = number(spread["median"])
+    middle = format_number(spread["median"])
     if spread["repeats"] == 1:
         return middle
-    return f"{middle} ({number(spread['min'])}–{number(spread['max'])})"
+    return f"{middle} ({format_number(spread['min'])}–{format_number(spread['max'])})"

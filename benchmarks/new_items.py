@@ -30,7 +30,7 @@ from multitudes.training.trained_run import TrainedRun
 DRAWS, HIDDEN_SHARE, BUDGET = 3, 0.05, 100
 
 
-def stand_ins(run: TrainedRun, known: NDArray[np.int64]) -> dict[str, Tensor]:
+def substitute_embeddings(run: TrainedRun, known: NDArray[np.int64]) -> dict[str, Tensor]:
     """Return what may stand in for the id embedding of an item that was not trained (1, D)."""
     weight_ID = run.model.items.id_embedding.weight.detach()
     events_I = np.where(np.isin(np.arange(run.prepared.n_items + 1), known), run.prepared.item_count, 0)
@@ -52,22 +52,24 @@ def worlds(
     known, number = np.setdiff1d(np.arange(1, run.prepared.n_items + 1), hidden), torch.from_numpy(hidden)
     yield "their own ids (trained)", own
     described = ItemFeatures(items.topic_NG[number], items.feature_NF[number], items.content_NE[number])
-    for name, id_1D in stand_ins(run, known).items():
+    for name, id_1D in substitute_embeddings(run, known).items():
         with torch.no_grad():
             input_ND = items.inputs_from_features(id_1D, described)
             vector_ND = run.model.item_vectors(input_ND)
         yield (
             name,
-            [replaced(array, hidden, new.numpy()) for array, new in zip(own, (input_ND, vector_ND), strict=True)],
+            [replace_rows(array, hidden, new.numpy()) for array, new in zip(own, (input_ND, vector_ND), strict=True)],
         )
     random = generator(draw, "new items", "control")
-    yield "vector of another item", (own[0], replaced(own[1], hidden, own[1][random.choice(known, len(hidden))]))
+    yield "vector of another item", (own[0], replace_rows(own[1], hidden, own[1][random.choice(known, len(hidden))]))
     direction = random.standard_normal(own[1][hidden].shape).astype(np.float32)
     length = np.linalg.norm(own[1][hidden], axis=1) / np.linalg.norm(direction, axis=1)
-    yield "random direction", (own[0], replaced(own[1], hidden, direction * length[:, None]))
+    yield "random direction", (own[0], replace_rows(own[1], hidden, direction * length[:, None]))
 
 
-def replaced(array: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.float32]:
+def replace_rows(
+    array: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Return a copy with other rows."""
     changed = array.copy()
     changed[rows] = values

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import clocks, number, ranged, table
+from benchmarks.markdown import format_number, format_spread, table, wall_and_cpu_cells
 from benchmarks.peers.section import section as peers
 
 Figures = Mapping[str, Any]
@@ -45,7 +45,7 @@ def _section(record: dict[str, Any], commit: str | None, title: str, body: Calla
 
 
 def _start(figures: Figures) -> list[str]:
-    rows = [[f"`{name}`", *clocks(ms)] for name, ms in figures["ms"].items()]
+    rows = [[f"`{name}`", *wall_and_cpu_cells(ms)] for name, ms in figures["ms"].items()]
     return ["A fresh interpreter each time.", "", *table(["program", "ms", "CPU ms"], rows)]
 
 
@@ -54,9 +54,9 @@ def _prepare(figures: Figures) -> list[str]:
         [
             f"{world['events']:,}",
             what,
-            *clocks(world[what]["rows_per_s"]),
-            *clocks(world[what]["seconds"]),
-            ranged(world[what]["peak_mib"]),
+            *wall_and_cpu_cells(world[what]["rows_per_s"]),
+            *wall_and_cpu_cells(world[what]["seconds"]),
+            format_spread(world[what]["peak_mib"]),
         ]
         for world in figures["worlds"]
         for what in ("plant", "prepare")
@@ -77,13 +77,13 @@ def _index(figures: Figures) -> list[str]:
             items,
             kind,
             f"{one['tuning']['probes']} of {one['tuning']['lists']}",
-            number(one["recall"]),
-            *clocks(one["queries_per_s"]),
-            ranged(one["exact_queries_per_s"]["cpu"]),
-            ranged(one["build_s"]["cpu"]),
-            number(one["size_mib"]["inverted.faiss"]),
-            number(sum(one["size_mib"].values())),
-            ranged(one["load_ms"]["cpu"]),
+            format_number(one["recall"]),
+            *wall_and_cpu_cells(one["queries_per_s"]),
+            format_spread(one["exact_queries_per_s"]["cpu"]),
+            format_spread(one["build_s"]["cpu"]),
+            format_number(one["size_mib"]["inverted.faiss"]),
+            format_number(sum(one["size_mib"].values())),
+            format_spread(one["load_ms"]["cpu"]),
         ]
         for items, kind, one in indexes
     ]
@@ -99,7 +99,8 @@ def _index(figures: Figures) -> list[str]:
     head += ["build CPU s", "codes MiB", "all files MiB", "load CPU ms"]
     shapes = list(indexes[0][2]["user_ms"])
     per_user = [
-        [items, kind, *(ranged(one["user_ms"][shape]["cpu"]) for shape in shapes)] for items, kind, one in indexes
+        [items, kind, *(format_spread(one["user_ms"][shape]["cpu"]) for shape in shapes)]
+        for items, kind, one in indexes
     ]
     return [
         f"Vectors of width {figures['settings']['width']}, one query a call, on queries that were not used for tuning."
@@ -120,11 +121,11 @@ def _train(figures: Figures) -> list[str]:
             run["case"],
             run["method"],
             *(f"{run[name]:,}" for name in ("width", "history", "batch_size", "window")),
-            number(run["mean_history"]),
-            ranged(run["targets_per_s"]),
-            number(run["step_ms"]),
-            number(run["step_cpu_ms"]),
-            number(run["peak_mib"]),
+            format_number(run["mean_history"]),
+            format_spread(run["targets_per_s"]),
+            format_number(run["step_ms"]),
+            format_number(run["step_cpu_ms"]),
+            format_number(run["peak_mib"]),
         ]
         for run in runs
     ]
@@ -155,7 +156,15 @@ def _train(figures: Figures) -> list[str]:
 
 def _evaluate(figures: Figures) -> list[str]:
     runs, world = figures["runs"], figures["settings"]
-    rows = [[run["method"], number(run["users"]), *clocks(run["users_per_s"]), *clocks(run["seconds"])] for run in runs]
+    rows = [
+        [
+            run["method"],
+            format_number(run["users"]),
+            *wall_and_cpu_cells(run["users_per_s"]),
+            *wall_and_cpu_cells(run["seconds"]),
+        ]
+        for run in runs
+    ]
     return [
         f"The default evaluation on a planted world of {world['items']:,} items: the run, its controls, the baselines,"
         " intervals and samples.",
@@ -176,23 +185,29 @@ def _recommend(figures: Figures) -> list[str]:
         where = f"{world['data']}, {world['items']:,} items, {world['index']['kind']} index"
         for method, ms in world["ms"].items():
             cpu = world["cpu_ms"][method]
-            cells = [*map(ranged, ms.values()), ranged(cpu["p50"]), ranged(cpu["p90"])]
+            cells = [*map(format_spread, ms.values()), format_spread(cpu["p50"]), format_spread(cpu["p90"])]
             rows.append(
-                [where, method, *cells, number(world["first_ms"][method]), ranged(world["open_ms"][method]["wall"])]
+                [
+                    where,
+                    method,
+                    *cells,
+                    format_number(world["first_ms"][method]),
+                    format_spread(world["open_ms"][method]["wall"]),
+                ]
             )
             labels.append(f"{world['data']}, {method}")
             parts.append(world["parts_ms"][method])
         wall, cpu = world["joint_over_single"]["ms"], world["joint_over_single"]["cpu_ms"]
-        cells = [*map(ranged, wall.values()), ranged(cpu["p50"]), ranged(cpu["p90"])]
+        cells = [*map(format_spread, wall.values()), format_spread(cpu["p50"]), format_spread(cpu["p90"])]
         rows.append([where, "joint ÷ single", *cells, "", ""])
     lines += table(["data", "release", "p50", "p90", "p99", "CPU p50", "CPU p90", "first request", "open"], rows)
     ratios = [world["joint_over_single"]["ms"]["p90"]["median"] for world in figures["worlds"]]
     met = "met" if max(ratios) <= GOAL_RATIO else "not met"
     lines += [
-        f"Goal: joint at most {GOAL_RATIO:.2f} × single at p90. Here {met}: {' and '.join(map(number, ratios))}.",
+        f"Goal: joint at most {GOAL_RATIO:.2f} × single at p90. Here {met}: {' and '.join(map(format_number, ratios))}.",
         "",
     ]
-    return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, number)]
+    return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, format_number)]
 
 
 def _parallel(figures: Figures) -> list[str]:
@@ -201,10 +216,10 @@ def _parallel(figures: Figures) -> list[str]:
     rows = [
         [
             str(run["ranks"]),
-            ranged(run["targets_per_s"]),
-            number(run["times_as_fast"]),
-            ranged(run["cpu_s"]),
-            ranged(run["peak_mib"]),
+            format_spread(run["targets_per_s"]),
+            format_number(run["times_as_fast"]),
+            format_spread(run["cpu_s"]),
+            format_spread(run["peak_mib"]),
         ]
         for run in runs
     ]

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import SEED
-from benchmarks.child import peak_mib
+from benchmarks.child_process import peak_mib
 from benchmarks.machine import ROOT
-from benchmarks.parts import Watched, watching
-from benchmarks.timing import cpu_clock, figure, settings, spread
+from benchmarks.profiling import TimedFunction, profile
+from benchmarks.timing import cpu_clock, round_figure, settings, spread
 from benchmarks.train import PARTS
-from benchmarks.worlds import planted
+from benchmarks.worlds import prepare_planted
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import PreparedData
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -28,7 +28,7 @@ from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.distributed import join_ranks
 from multitudes.training.loop import fit
 
-ALL_PARTS = (Watched("exchange and waiting", distributed, "_said"), *PARTS)
+ALL_PARTS = (TimedFunction("exchange and waiting", distributed, "_communicate"), *PARTS)
 
 
 class Sizes(NamedTuple):
@@ -50,12 +50,14 @@ QUICK = Sizes(users=20, items=300, events=1_000, batch_size=32, epochs=2, epoch_
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures by number of ranks, and how many times as fast each is as one."""
-    prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
+    prepared = prepare_planted(
+        folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
+    )
     seen: dict[int, list[dict[str, Any]]] = {ranks: [] for ranks in sizes.ranks}
     for turn in range(sizes.repeats):
         for ranks in sizes.ranks:
             progress(turn, sizes.repeats, f"{ranks} ranks")
-            seen[ranks].append(_turn(sizes, prepared.path, folder / f"{ranks}-{turn}", ranks))
+            seen[ranks].append(_train_once(sizes, prepared.path, folder / f"{ranks}-{turn}", ranks))
     rate = {ranks: spread([turn["targets_per_s"] for turn in turns]) for ranks, turns in seen.items()}
     return {
         "settings": settings(sizes) | {"torch_threads": 1},
@@ -63,7 +65,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
             {
                 "ranks": ranks,
                 "targets_per_s": rate[ranks],
-                "times_as_fast": figure(rate[ranks]["median"] / rate[sizes.ranks[0]]["median"]),
+                "times_as_fast": round_figure(rate[ranks]["median"] / rate[sizes.ranks[0]]["median"]),
                 "cpu_s": spread([sum(turn["cpu_s"]) for turn in turns]),
                 "peak_mib": spread([max(turn["peak_mib"]) for turn in turns]),
                 "parts": turns[-1]["parts"],
@@ -73,7 +75,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _turn(sizes: Sizes, prepared: Path, out: Path, ranks: int) -> dict[str, Any]:
+def _train_once(sizes: Sizes, prepared: Path, out: Path, ranks: int) -> dict[str, Any]:
     """Train once and return what the ranks saw; rates are of the epochs after the warm-up."""
     job = {"prepared": str(prepared), "out": str(out), "sizes": sizes._asdict()}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
@@ -90,7 +92,7 @@ def _turn(sizes: Sizes, prepared: Path, out: Path, ranks: int) -> dict[str, Any]
     }
 
 
-def rank_of(job: dict[str, Any]) -> None:
+def run_rank(job: dict[str, Any]) -> None:
     """Be one rank of a training."""
     torch.set_num_threads(1)
     sizes, out = Sizes(**job["sizes"]), Path(job["out"])
@@ -102,14 +104,14 @@ def rank_of(job: dict[str, Any]) -> None:
         validate_users=1,
     )
     config = RunConfig(method="joint", seed=SEED, model=UserTowerConfig(), train=train)
-    with join_ranks(timeout_s=600) as ranks, watching(ALL_PARTS) as stopwatch:
+    with join_ranks(timeout_s=600) as ranks, profile(ALL_PARTS) as stopwatch:
         began = cpu_clock()
         fit(PreparedData.open(job["prepared"]), config, out, ranks=ranks)
         used = cpu_clock() - began
     seconds = json.loads((out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["seconds"]
-    found = {"cpu_s": figure(used), "peak_mib": figure(peak_mib()), "parts": stopwatch.shares(seconds)}
+    found = {"cpu_s": round_figure(used), "peak_mib": round_figure(peak_mib()), "parts": stopwatch.shares(seconds)}
     out.with_suffix(f".rank{ranks.rank}").write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    rank_of(json.loads(sys.argv[1]))
+    run_rank(json.loads(sys.argv[1]))

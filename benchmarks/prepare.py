@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import SEED
-from benchmarks.child import Outcome, in_child
-from benchmarks.timing import Readings, both, figure, rates, settings, spread
+from benchmarks.child_process import ChildResult, run_in_child
+from benchmarks.timing import Readings, rates, round_figure, settings, spread, wall_and_cpu
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.progress import Progress
@@ -29,8 +29,8 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     for place, (events, repeats) in enumerate(zip(sizes.events, sizes.repeats, strict=True)):
         progress(place, len(sizes.events), f"{events:,} events")
         data, out = folder / f"data-{events}", folder / "prepared"
-        planted = in_child(plant_world, events=events, folder=str(data))
-        prepared = [in_child(prepare_world, data=str(data), out=str(out)) for _ in range(repeats)]
+        planted = run_in_child(plant_world, events=events, folder=str(data))
+        prepared = [run_in_child(prepare_world, data=str(data), out=str(out)) for _ in range(repeats)]
         measured.append(
             {
                 "events": events,
@@ -38,7 +38,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
                 "items": _world(events).items,
                 "plant": _figures(events, [planted]),
                 "prepare": _figures(events, prepared),
-                "prepared_mib": figure(prepared[0].value),
+                "prepared_mib": round_figure(prepared[0].value),
             }
         )
         shutil.rmtree(data)
@@ -51,11 +51,11 @@ def _world(events: int) -> PlantedConfig:
     )
 
 
-def _figures(events: int, outcomes: list[Outcome]) -> dict[str, Any]:
+def _figures(events: int, outcomes: list[ChildResult]) -> dict[str, Any]:
     readings = Readings([outcome.seconds for outcome in outcomes], [outcome.cpu_s for outcome in outcomes])
     return {
         "rows_per_s": rates(readings, events),
-        "seconds": both(readings),
+        "seconds": wall_and_cpu(readings),
         "peak_mib": spread([outcome.peak_mib for outcome in outcomes]),
     }
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import SEED
-from benchmarks.parts import Watched, watching
-from benchmarks.timing import both, clocked, figure, settings, spread
-from benchmarks.worlds import movielens, planted, trained
+from benchmarks.profiling import TimedFunction, profile
+from benchmarks.timing import round_figure, settings, spread, time_calls, wall_and_cpu
+from benchmarks.worlds import prepare_movielens, prepare_planted, train_with_defaults
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import PreparedData
 from multitudes.ids import Id
@@ -36,16 +36,16 @@ METHODS: tuple[Method, ...] = ("single", "joint")
 PERCENTILES = (50, 90, 99)
 Milliseconds = NDArray[np.float64]
 PARTS = (
-    Watched("history", UserContextBuilder, "known"),
-    Watched("tower", user_vectors, "user_vectors"),
-    Watched("draw and divide", user_vectors, "conditions"),
-    Watched("draw and divide", search, "shares"),
-    Watched("search", ExactIndex, "search"),
-    Watched("search", ApproximateIndex, "search"),
-    Watched("normaliser", Normaliser, "log_sum"),
-    Watched("blend", search, "_blend"),
-    Watched("candidates and who found them", search, "_completed"),
-    Watched("objects", RecommendationBuilder, "recommendation"),
+    TimedFunction("history", UserContextBuilder, "from_release"),
+    TimedFunction("tower", user_vectors, "user_vectors"),
+    TimedFunction("draw and divide", user_vectors, "draw_conditions"),
+    TimedFunction("draw and divide", search, "vector_shares"),
+    TimedFunction("search", ExactIndex, "search"),
+    TimedFunction("search", ApproximateIndex, "search"),
+    TimedFunction("normaliser", Normaliser, "log_sum"),
+    TimedFunction("blend", search, "_blend_lists"),
+    TimedFunction("candidates and who found them", search, "_fill_with_popular"),
+    TimedFunction("objects", RecommendationBuilder, "build"),
 )
 
 
@@ -75,19 +75,19 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     measured: list[dict[str, Any]] = []
     for name in sizes.data:
         progress(len(measured), len(sizes.data), name)
-        prepared = planted(folder / name, world) if name == "planted" else movielens(folder / name)
-        measured.append({"data": name, **_compared(prepared, sizes)})
+        prepared = prepare_planted(folder / name, world) if name == "planted" else prepare_movielens(folder / name)
+        measured.append({"data": name, **_compare_methods(prepared, sizes)})
     return {"settings": settings(sizes), "worlds": measured}
 
 
-def _compared(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
-    releases = {method: _released(prepared, method) for method in METHODS}
+def _compare_methods(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
+    releases = {method: _publish_release(prepared, method) for method in METHODS}
     drawn = generator(SEED, "requests").permutation(prepared.n_users)[: sizes.requests]
     user_ids: list[Id] = prepared.user_ids[np.sort(drawn)].to_list()
-    opened = {method: clocked(lambda path=path: Retriever.open(path), 3) for method, path in releases.items()}  # type: ignore[misc]
+    opened = {method: time_calls(lambda path=path: Retriever.open(path), 3) for method, path in releases.items()}  # type: ignore[misc]
     retrievers = {method: Retriever.open(path) for method, path in releases.items()}
     first = {
-        method: clocked(lambda asked=asked: asked.recommend(user_ids[0], n=sizes.n), 1).wall[0]  # type: ignore[misc]
+        method: time_calls(lambda asked=asked: asked.recommend(user_ids[0], n=sizes.n), 1).wall[0]  # type: ignore[misc]
         for method, asked in retrievers.items()
     }
     ms_RCMQ = 1000 * np.array([_round(retrievers, user_ids, sizes.n) for _ in range(sizes.rounds)])
@@ -97,8 +97,8 @@ def _compared(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
         "items": prepared.n_items,
         "requests": len(user_ids),
         "index": retrievers["joint"].release.index.info(),
-        "open_ms": {method: both(readings, 1000) for method, readings in opened.items()},
-        "first_ms": {method: figure(1000 * seconds) for method, seconds in first.items()},
+        "open_ms": {method: wall_and_cpu(readings, 1000) for method, readings in opened.items()},
+        "first_ms": {method: round_figure(1000 * seconds) for method, seconds in first.items()},
         "ms": {method: _percentiles(wall_MRQ[m]) for m, method in enumerate(METHODS)},
         "cpu_ms": {method: _percentiles(cpu_MRQ[m]) for m, method in enumerate(METHODS)},
         "joint_over_single": {"ms": _ratios(wall_MRQ), "cpu_ms": _ratios(cpu_MRQ)},
@@ -106,9 +106,9 @@ def _compared(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def _released(prepared: PreparedData, method: Method) -> Path:
+def _publish_release(prepared: PreparedData, method: Method) -> Path:
     folder = prepared.path.parent / f"releases-{method}"
-    publish(trained(prepared, method, epochs=1, seed=SEED).path, folder)
+    publish(train_with_defaults(prepared, method, epochs=1, seed=SEED).path, folder)
     return folder
 
 
@@ -141,7 +141,7 @@ def _ratios(ms_MRQ: Milliseconds) -> dict[str, Any]:
 
 def _parts(asked: Retriever, user_ids: list[Id], n: int) -> dict[str, float]:
     """Return the mean milliseconds of each part of a request."""
-    with watching(PARTS) as stopwatch:
-        total_s = clocked(lambda: [asked.recommend(user_id, n=n) for user_id in user_ids], 1).wall[0]
+    with profile(PARTS) as stopwatch:
+        total_s = time_calls(lambda: [asked.recommend(user_id, n=n) for user_id in user_ids], 1).wall[0]
     mean_ms = 1000 * total_s / len(user_ids)
-    return {part: figure(share * mean_ms) for part, share in stopwatch.shares(total_s).items()}
+    return {part: round_figure(share * mean_ms) for part, share in stopwatch.shares(total_s).items()}

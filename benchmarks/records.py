@@ -8,7 +8,7 @@ from typing import Any
 from multitudes.atomic import write_json
 
 
-def keep(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:
+def save_record(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:
     """Put a record into ``out``, in the place of an earlier one of the same part and name."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     kept.setdefault(part, {})[name] = record

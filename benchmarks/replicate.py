@@ -71,15 +71,15 @@ def main() -> int:
     record = {"machine": machine(), "versions": versions(), "seed": given.seed, "settings": SETTINGS, "sets": found}
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    gaps = {name: misses(figures["last_fit"], PUBLISHED[name]) for name, figures in found.items()}
+    gaps = {name: missed_goals(figures["last_fit"], PUBLISHED[name]) for name, figures in found.items()}
     for name, figures in found.items():
-        print(line(name, figures))
+        print(summary_line(name, figures))
         for gap in gaps[name]:
             print(f"  MISSED: {gap}")
     return 1 if any(gaps.values()) else 0
 
 
-def misses(figures: dict[str, Any], published: dict[str, tuple[float, float]]) -> list[str]:
+def missed_goals(figures: dict[str, Any], published: dict[str, tuple[float, float]]) -> list[str]:
     """Return what lies more than the tolerance below a published number."""
     found = []
     for model, numbers in published.items():
@@ -89,7 +89,7 @@ def misses(figures: dict[str, Any], published: dict[str, tuple[float, float]]) -
     return found
 
 
-def line(name: str, figures: dict[str, Any]) -> str:
+def summary_line(name: str, figures: dict[str, Any]) -> str:
     """Return one set's figures in words."""
 
     def both(methods: dict[str, Any], method: str) -> str:

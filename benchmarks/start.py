@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.timing import both, clocked, settings
+from benchmarks.timing import settings, time_calls, wall_and_cpu
 from multitudes.progress import Progress
 
 
@@ -32,7 +32,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     ms = {}
     for done, (name, program) in enumerate(_PROGRAMS.items()):
         progress(done, len(_PROGRAMS), name)
-        ms[name] = both(clocked(lambda program=program: _run(program), sizes.repeats), 1000)  # type: ignore[misc]
+        ms[name] = wall_and_cpu(time_calls(lambda program=program: _run(program), sizes.repeats), 1000)  # type: ignore[misc]
     return {"settings": settings(sizes), "ms": ms}
 
 

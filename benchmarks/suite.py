@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import SEED
-from benchmarks.child import in_child
-from benchmarks.machine import Circumstances, machine
+from benchmarks.child_process import run_in_child
+from benchmarks.machine import MeasurementContext, machine
 from multitudes.atomic import write_text
 
 # Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
@@ -32,16 +32,16 @@ def run(names: tuple[str, ...], out: Path, quick: bool, threads: int | None = No
     """
     for name in names:
         print(f"{name}: begins", file=sys.stderr, flush=True)
-        record = measured(name, quick, threads or SUBJECTS[name])
-        keep(record, out)
+        record = measure_subject(name, quick, threads or SUBJECTS[name])
+        save_record(record, out)
         print(f"{name}: {record['seconds']} s, in {out}", file=sys.stderr, flush=True)
 
 
-def measured(name: str, quick: bool, threads: int | None) -> dict[str, Any]:
+def measure_subject(name: str, quick: bool, threads: int | None) -> dict[str, Any]:
     """Return the record of a subject, measured in a process of its own."""
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
-        outcome = in_child(figures, threads, name=name, quick=quick, folder=folder)
+        outcome = run_in_child(subject_figures, threads, name=name, quick=quick, folder=folder)
     return {
         "name": name,
         "quick": quick,
@@ -53,16 +53,18 @@ def measured(name: str, quick: bool, threads: int | None) -> dict[str, Any]:
     }
 
 
-def figures(name: str, quick: bool, folder: str) -> dict[str, Any]:
+def subject_figures(name: str, quick: bool, folder: str) -> dict[str, Any]:
     """Return the figures of a subject."""
-    from benchmarks.timing import told  # noqa: PLC0415 (the parent stays small: it imports no numpy)
+    from benchmarks.timing import print_progress  # noqa: PLC0415 (the parent stays small: it imports no numpy)
 
     subject = import_module(f"benchmarks.{name}")
-    result: dict[str, Any] = subject.measure(subject.QUICK if quick else subject.FULL, Path(folder), told(name))
+    result: dict[str, Any] = subject.measure(
+        subject.QUICK if quick else subject.FULL, Path(folder), print_progress(name)
+    )
     return result
 
 
-def keep(record: dict[str, Any], out: Path) -> None:
+def save_record(record: dict[str, Any], out: Path) -> None:
     """Add a record to the file, in place of an earlier one of the same subject."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     kept = [other for other in kept if other["name"] != record["name"]] + [record]

@@ -10,7 +10,7 @@ import numpy as np
 
 from multitudes.progress import Progress
 
-_EVERY_S = 5.0  # between two lines of progress
+_PROGRESS_INTERVAL_S = 5.0  # between two lines of progress
 
 
 class Readings(NamedTuple):
@@ -20,7 +20,7 @@ class Readings(NamedTuple):
     cpu: list[float]
 
 
-def clocked(call: Callable[[], object], repeats: int) -> Readings:
+def time_calls(call: Callable[[], object], repeats: int) -> Readings:
     """Return the seconds of each of ``repeats`` calls."""
     readings = Readings([], [])
     for _ in range(repeats):
@@ -37,7 +37,7 @@ def cpu_clock() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def both(readings: Readings, scale: float = 1) -> dict[str, dict[str, float]]:
+def wall_and_cpu(readings: Readings, scale: float = 1) -> dict[str, dict[str, float]]:
     """Return the spread of the seconds on both clocks, times ``scale``."""
     return {"wall": spread([scale * s for s in readings.wall]), "cpu": spread([scale * s for s in readings.cpu])}
 
@@ -50,25 +50,25 @@ def rates(readings: Readings, amount: float) -> dict[str, dict[str, float]]:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Return the median of repeats with their minimum and maximum."""
     return {
-        "median": figure(float(np.median(values))),
-        "min": figure(min(values)),
-        "max": figure(max(values)),
+        "median": round_figure(float(np.median(values))),
+        "min": round_figure(min(values)),
+        "max": round_figure(max(values)),
         "repeats": len(values),
     }
 
 
-def figure(value: float) -> float:
+def round_figure(value: float) -> float:
     """Return four significant digits: more would be noise."""
     return float(f"{value:.4g}")
 
 
-def told(subject: str) -> Progress:
+def print_progress(subject: str) -> Progress:
     """Return a progress callback that writes a line to stderr now and then, and always at the end."""
     last = [0.0]
 
     def report(done: int, total: int, note: str = "") -> None:
         now = time.perf_counter()
-        if now - last[0] >= _EVERY_S or done >= total:
+        if now - last[0] >= _PROGRESS_INTERVAL_S or done >= total:
             last[0] = now
             print(f"{subject}: {done:,} of {total:,} {note}".rstrip(), file=sys.stderr, flush=True)
 

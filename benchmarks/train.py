@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import SEED
-from benchmarks.child import in_child
-from benchmarks.parts import Watched, watching
-from benchmarks.timing import clocked, figure, settings, spread
-from benchmarks.worlds import planted
+from benchmarks.child_process import run_in_child
+from benchmarks.profiling import TimedFunction, profile
+from benchmarks.timing import round_figure, settings, spread, time_calls
+from benchmarks.worlds import prepare_planted
 from multitudes.batches.examples import Examples
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import PreparedData
@@ -25,17 +25,17 @@ from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.optimizer import Adam
 
 PARTS = (
-    Watched("make batch", Examples, "_batch"),
-    Watched("draw negatives", step, "draw_pool"),
-    Watched("draw negatives", step, "log_inclusion"),
-    Watched("look-up and item tower", objective, "_look_up"),
-    Watched("sequence encoder", SequenceEncoder, "forward"),
-    Watched("clustering", Clustering, "forward"),
-    Watched("user tower", UserTower, "forward"),
-    Watched("loss", step, "batch_loss"),
-    Watched("backward", torch.Tensor, "backward"),
-    Watched("optimiser", torch.nn.utils, "clip_grad_norm_"),
-    Watched("optimiser", Adam, "step"),
+    TimedFunction("make batch", Examples, "_batch"),
+    TimedFunction("draw negatives", step, "draw_pool"),
+    TimedFunction("draw negatives", step, "log_inclusion_probability"),
+    TimedFunction("look-up and item tower", objective, "_embed_batch"),
+    TimedFunction("sequence encoder", SequenceEncoder, "forward"),
+    TimedFunction("clustering", Clustering, "forward"),
+    TimedFunction("user tower", UserTower, "forward"),
+    TimedFunction("loss", step, "batch_loss"),
+    TimedFunction("backward", torch.Tensor, "backward"),
+    TimedFunction("optimiser", torch.nn.utils, "clip_grad_norm_"),
+    TimedFunction("optimiser", Adam, "step"),
 )
 
 
@@ -80,7 +80,9 @@ QUICK = Sizes(
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures of each method, with one target per history and with the default settings."""
-    prepared = planted(folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED))
+    prepared = prepare_planted(
+        folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
+    )
     changes: dict[str, dict[str, Any]] = {
         "one target per history": {
             "model": {"history": sizes.history},
@@ -94,19 +96,23 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
             progress(len(measured), len(sizes.cases) * len(sizes.methods), f"{method}, {case}")
             train = changes[case]["train"] | {"epochs": sizes.epochs, "patience": sizes.epochs, "validate_users": 1}
             out = folder / f"run-{len(measured)}"
-            outcome = in_child(
-                train_run,
+            outcome = run_in_child(
+                train_and_measure,
                 prepared=str(prepared.path),
                 method=method,
                 model=changes[case]["model"],
                 train=train,
                 out=str(out),
             )
-            measured.append({"case": case, "method": method, "peak_mib": figure(outcome.peak_mib), **outcome.value})
+            measured.append(
+                {"case": case, "method": method, "peak_mib": round_figure(outcome.peak_mib), **outcome.value}
+            )
     return {"settings": settings(sizes) | {"torch_threads": torch.get_num_threads()}, "runs": measured}
 
 
-def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[str, Any], out: str) -> dict[str, Any]:
+def train_and_measure(
+    prepared: str, method: Method, model: dict[str, Any], train: dict[str, Any], out: str
+) -> dict[str, Any]:
     """Train and return rates by epoch, without the warm-up, and the parts of all steps."""
     config = RunConfig(
         method=method,
@@ -115,8 +121,8 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
         train=TrainConfig.model_validate(train),
     )
     data = PreparedData.open(prepared)
-    with watching(PARTS) as stopwatch:
-        readings = clocked(lambda: loop.train(data, config, Path(out)), 1)
+    with profile(PARTS) as stopwatch:
+        readings = time_calls(lambda: loop.train(data, config, Path(out)), 1)
     epochs = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     steps = epochs[-1]["step"]
     return {
@@ -124,10 +130,12 @@ def train_run(prepared: str, method: Method, model: dict[str, Any], train: dict[
         "history": config.model.history,
         "batch_size": config.train.batch_size,
         "window": config.train.window,
-        "mean_history": figure(_mean_history(data, config)),
+        "mean_history": round_figure(_mean_history(data, config)),
         "targets_per_s": spread([epoch["targets_per_s"] for epoch in epochs[1:]]),
-        "step_ms": figure(1000 * epochs[-1]["seconds"] / steps),
-        "step_cpu_ms": figure(1000 * readings.cpu[0] / steps),  # of the whole run, opening and validation included
+        "step_ms": round_figure(1000 * epochs[-1]["seconds"] / steps),
+        "step_cpu_ms": round_figure(
+            1000 * readings.cpu[0] / steps
+        ),  # of the whole run, opening and validation included
         "steps": steps,
         "parts": stopwatch.shares(epochs[-1]["seconds"]),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
 from multitudes.capacity.unit_costs import UnitCosts
 
@@ -29,10 +29,10 @@ def main() -> None:
         name: json.loads(getattr(given, name).read_text(encoding="utf-8"))
         for name in ("speed", "index", "service", "scale")
     }
-    write_json(given.out, collected(**read).model_dump(mode="json"))
+    write_json(given.out, collect_unit_costs(**read).model_dump(mode="json"))
 
 
-def collected(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
+def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
     """Return the unit costs that some records hold."""
     of = {record["name"]: record for record in speed}
     worlds = [record["figures"] for record in scale["growth"].values()]
@@ -92,12 +92,12 @@ def _steps(index: Any, part: str) -> list[dict[str, Any]]:  # noqa: ANN401
 
 
 def _curve(unit: str, by: str, source: str, rows: list[Any], value: Callable[[Any], float]) -> dict[str, Any]:
-    points = [(row["events" if by == "events" else "items"], figure(value(row))) for row in rows]
+    points = [(row["events" if by == "events" else "items"], round_figure(value(row))) for row in rows]
     return {"unit": unit, "by": by, "source": f"{source}.json", "points": points}
 
 
 def _point(unit: str, by: str, source: str, size: float, value: float) -> dict[str, Any]:
-    return {"unit": unit, "by": by, "source": f"{source}.json", "points": [(size, figure(value))]}
+    return {"unit": unit, "by": by, "source": f"{source}.json", "points": [(size, round_figure(value))]}
 
 
 if __name__ == "__main__":

@@ -14,18 +14,20 @@ from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 
 
-def planted(folder: Path, config: PlantedConfig) -> PreparedData:
+def prepare_planted(folder: Path, config: PlantedConfig) -> PreparedData:
     """Plant a world and prepare it, split by user; items without events stay in the vocabulary."""
     write_world(plant(config), folder / "data")
     return prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
 
 
-def movielens(folder: Path) -> PreparedData:
+def prepare_movielens(folder: Path) -> PreparedData:
     """Prepare MovieLens-small, split by user."""
     return prepare(sample_path("movielens-small"), folder / "prepared", PrepareConfig(split="user"))
 
 
-def trained(prepared: PreparedData, method: Method, epochs: int, seed: int, progress: Progress = silent) -> TrainedRun:
+def train_with_defaults(
+    prepared: PreparedData, method: Method, epochs: int, seed: int, progress: Progress = silent
+) -> TrainedRun:
     """Train by the defaults for a few epochs, judged on few users: what a request costs does not wait for quality."""
     settings = TrainConfig(epochs=epochs, validate_users=100)
     config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=settings)

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 
 
 class Claim(NamedTuple):
@@ -33,13 +33,13 @@ class Found(NamedTuple):
 def at_most(most: float, text: str, found: float, control: str, control_found: float) -> Claim:
     """Claim that a figure is at most ``most``."""
     bound = "0" if most == 0 else f"≤ {most:g}"
-    found, control_found = figure(found), figure(control_found)
+    found, control_found = round_figure(found), round_figure(control_found)
     return Claim(text, bound, found, found <= most, control, control_found, control_found <= most)
 
 
 def at_least(least: float, text: str, found: float, control: str, control_found: float) -> Claim:
     """Claim that a figure is at least ``least``."""
-    found, control_found = figure(found), figure(control_found)
+    found, control_found = round_figure(found), round_figure(control_found)
     return Claim(text, f"≥ {least:g}", found, found >= least, control, control_found, control_found >= least)
 
 

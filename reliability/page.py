@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 
 from reliability.suite import TRIALS
 
@@ -74,7 +74,7 @@ def _described(name: str) -> str:
 
 def _row(claim: dict[str, Any]) -> list[str]:
     shown = "yes" if claim["shown"] else "**no**"
-    figures = number(claim["figure"]), number(claim["control_figure"])
+    figures = format_number(claim["figure"]), format_number(claim["control_figure"])
     return [claim["text"], claim["bound"], figures[0], claim["control"], figures[1], shown]
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.child import in_child
-from benchmarks.machine import Circumstances
-from benchmarks.suite import keep
-from benchmarks.timing import told
+from benchmarks.child_process import run_in_child
+from benchmarks.machine import MeasurementContext
+from benchmarks.suite import save_record
+from benchmarks.timing import print_progress
 
 from reliability import SEED
 
@@ -43,16 +43,16 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool) -> bool
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
             record = made(name, scale)
-            keep(record, out)
+            save_record(record, out)
         shown &= report(record)
     return shown
 
 
 def made(name: str, scale: float) -> dict[str, Any]:
     """Return the record of a trial."""
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-reliability-") as folder:
-        outcome = in_child(found, 1, name=name, scale=scale, folder=folder)
+        outcome = run_in_child(found, 1, name=name, scale=scale, folder=folder)
     return {
         "name": name,
         "scale": scale,
@@ -66,7 +66,7 @@ def made(name: str, scale: float) -> dict[str, Any]:
 def found(name: str, scale: float, folder: str) -> dict[str, Any]:
     """Make a trial and return what it found, as JSON has it."""
     trial = import_module(f"reliability.{name}").trial
-    outcome = trial(scale, Path(folder), told(name))
+    outcome = trial(scale, Path(folder), print_progress(name))
     claims = [{**claim._asdict(), "shown": claim.shown} for claim in outcome.claims]
     return {"claims": claims, "figures": outcome.figures, "skipped": outcome.skipped}
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from benchmarks import SEED
 from benchmarks.daily.arms import measure
-from benchmarks.daily.days import days, planted
-from benchmarks.machine import ROOT, Circumstances
-from benchmarks.records import keep
+from benchmarks.daily.days import prepare_days, write_planted_world
+from benchmarks.machine import ROOT, MeasurementContext
+from benchmarks.records import save_record
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import TrainConfig
 
@@ -39,11 +39,11 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=TrainConfig().learning_rate)
     parser.add_argument("--name", help="of the record; the data's")
     given = parser.parse_args()
-    circumstances, length_s = Circumstances(), int(given.length_days * 86_400)
+    circumstances, length_s = MeasurementContext(), int(given.length_days * 86_400)
     source = Path(given.data)
     if given.data in WORLDS:
-        source = planted(given.work / given.data, given.days, length_s, moves=given.data == "moving")
-    data = days(source, given.work, given.days, length_s, given.users)
+        source = write_planted_world(given.work / given.data, given.days, length_s, moves=given.data == "moving")
+    data = prepare_days(source, given.work, given.days, length_s, given.users)
     runs = given.work / f"runs-{given.again}-{given.epochs}-{given.learning_rate:g}"
     model = UserTowerConfig(width=given.width)
     settings = TrainConfig(epochs=given.epochs, learning_rate=given.learning_rate)
@@ -51,7 +51,7 @@ def main() -> None:
     about = {"users": given.users or data[-1].n_users, "length_days": given.length_days, "width": given.width}
     about |= {"budget": given.budget, "most_epochs": given.epochs, "learning_rate": given.learning_rate}
     out = ROOT / "benchmarks" / "results" / "daily.json"
-    keep(out, "daily", given.name or source.name, circumstances.head() | {"seed": SEED} | about | found)
+    save_record(out, "daily", given.name or source.name, circumstances.head() | {"seed": SEED} | about | found)
     print(f"{out}: {found['all']}, {found['differences']}, {found['cost_of_continued']}")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks import SEED
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
@@ -72,8 +72,8 @@ def measure(
         "seeds": seeds,
         "epochs_anew": record["best_epoch"],
         "epochs_continued": again,
-        "cpu_s": {arm: figure(spent) for arm, spent in cpu_s.items()},
-        "cost_of_continued": figure(cpu_s["continued"] / cpu_s["anew"]),
+        "cpu_s": {arm: round_figure(spent) for arm, spent in cpu_s.items()},
+        "cost_of_continued": round_figure(cpu_s["continued"] / cpu_s["anew"]),
         "by_day": [{"day": day, **_rates(found.filter(pl.col("day") == day))} for day in range(1, len(data))],
         "all": _rates(found),
         "differences": {f"{arm} - {other}": _difference(found, arm, other) for arm, other in PAIRS},
@@ -85,18 +85,18 @@ def _chain(
 ) -> tuple[pl.DataFrame, dict[str, float]]:
     """Return what every arm of one seed found, day after day, and the CPU seconds of its trainings."""
     daily = anew.model_copy(update={"train": anew.train.model_copy(update={"epochs": again})})
-    first, _ = _trained(data[0], anew, work / "first")
-    before = {"continued": first, "weights": _weights_alone(first, work / "first-weights")}
+    first, _ = _train_or_load(data[0], anew, work / "first")
+    before = {"continued": first, "weights": _without_optimizer_state(first, work / "first-weights")}
     tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
     for day, prepared in enumerate(data[1:], start=1):
-        runs = {"left": _left_as(first, prepared, warm_start_config(daily, first))}
+        runs = {"left": _apply_to_new_data(first, prepared, warm_start_config(daily, first))}
         for arm in ARMS[:3]:
             config = anew if arm == "anew" else warm_start_config(daily, before[arm])
-            runs[arm], spent = _trained(prepared, config, work / f"{arm}-{day}")
+            runs[arm], spent = _train_or_load(prepared, config, work / f"{arm}-{day}")
             cpu_s[arm] += spent
         before = {
             "continued": runs["continued"],
-            "weights": _weights_alone(runs["weights"], work / f"weights-{day}-alone"),
+            "weights": _without_optimizer_state(runs["weights"], work / f"weights-{day}-alone"),
         }
         for arm, run in runs.items():
             found = _hits(run, work / f"{arm}-{day}-at-{budget}.parquet", budget)
@@ -104,7 +104,7 @@ def _chain(
     return pl.concat(tables), cpu_s
 
 
-def _trained(prepared: PreparedData, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
+def _train_or_load(prepared: PreparedData, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
     """Return the run and the CPU seconds that it took, whenever that was."""
     cost = out.with_name(f"{out.name}.json")
     if not cost.exists():
@@ -115,7 +115,7 @@ def _trained(prepared: PreparedData, config: RunConfig, out: Path) -> tuple[Trai
     return TrainedRun.open(out), float(json.loads(cost.read_text(encoding="utf-8"))["cpu_s"])
 
 
-def _weights_alone(run: TrainedRun, copy: Path) -> TrainedRun:
+def _without_optimizer_state(run: TrainedRun, copy: Path) -> TrainedRun:
     """Return ``run`` without what its optimiser knew."""
     if not copy.exists():
         shutil.copytree(run.path, copy)
@@ -123,7 +123,7 @@ def _weights_alone(run: TrainedRun, copy: Path) -> TrainedRun:
     return TrainedRun.open(copy)
 
 
-def _left_as(run: TrainedRun, prepared: PreparedData, config: RunConfig) -> TrainedRun:
+def _apply_to_new_data(run: TrainedRun, prepared: PreparedData, config: RunConfig) -> TrainedRun:
     """Return ``run`` as it would answer with what ``prepared`` knows, without any training."""
     state = initial_state(prepared, config)
     warm_start(state, prepared, config, SINGLE_PROCESS)
@@ -141,7 +141,7 @@ def _hits(run: TrainedRun, file: Path, budget: int) -> pl.DataFrame:
 
 def _rates(found: pl.DataFrame) -> dict[str, float]:
     rate = found.group_by("arm").agg(pl.col("hits").sum() / pl.col("targets").sum())
-    return {arm: figure(hit_rate) for arm, hit_rate in sorted(rate.iter_rows())}
+    return {arm: round_figure(hit_rate) for arm, hit_rate in sorted(rate.iter_rows())}
 
 
 def _difference(found: pl.DataFrame, arm: str, other: str) -> dict[str, float]:
@@ -152,4 +152,9 @@ def _difference(found: pl.DataFrame, arm: str, other: str) -> dict[str, float]:
     targets = wide[f"targets_{arm}"].to_numpy()
     drawn = generator(SEED, "bootstrap").integers(0, len(gain), size=(2000, len(gain)))
     low, high = np.percentile(gain[drawn].sum(axis=1) / targets[drawn].sum(axis=1), [2.5, 97.5])
-    return {"mean": figure(gain.sum() / targets.sum()), "low": figure(low), "high": figure(high), "users": len(gain)}
+    return {
+        "mean": round_figure(gain.sum() / targets.sum()),
+        "low": round_figure(low),
+        "high": round_figure(high),
+        "users": len(gain),
+    }

@@ -13,10 +13,10 @@ from multitudes.data.prepared import PreparedData
 from multitudes.seeding import generator
 
 WORLD = PlantedConfig(users=800, items=1_000, events=64_000, niches=60, topics=20, days=98)
-MOVED = 0.15  # of the items, each day
+MOVED_SHARE = 0.15  # of the items, each day
 
 
-def days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -> list[PreparedData]:
+def prepare_days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -> list[PreparedData]:
     """Return the data at the end of each day and before the first; the last day of each is its test.
 
     Args:
@@ -46,7 +46,7 @@ def days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -
     return made
 
 
-def planted(folder: Path, number: int, length_s: int, *, moves: bool) -> Path:
+def write_planted_world(folder: Path, number: int, length_s: int, *, moves: bool) -> Path:
     """Write a world in which each day some items move to another niche of their topic, or, the control, none does.
 
     What people like stays, and so do topics; what is liked by the same people changes. That is in the weights alone:
@@ -57,18 +57,18 @@ def planted(folder: Path, number: int, length_s: int, *, moves: bool) -> Path:
     if moves:
         file = folder / "events.parquet"
         events = pl.read_parquet(file)
-        moved = _moved(world, events["item_id"].to_numpy(), events["timestamp"].to_numpy(), number, length_s)
+        moved = _move_items(world, events["item_id"].to_numpy(), events["timestamp"].to_numpy(), number, length_s)
         events.with_columns(item_id=pl.Series(moved)).write_parquet(file)
     return folder
 
 
-def _moved(
+def _move_items(
     world: PlantedWorld, item_E: NDArray[np.int64], time_E: NDArray[np.int64], number: int, length_s: int
 ) -> NDArray[np.int64]:
     """Return the items of the events where, from day to day, further pairs of items have changed places."""
     first, second = _pairs(world)
     day_E = number - (time_E.max() - time_E) // length_s  # the first of those that are asked for is 1
-    upto = np.ceil(np.clip(day_E, 0, number) * MOVED * world.config.items / 2).astype(np.int64)
+    upto = np.ceil(np.clip(day_E, 0, number) * MOVED_SHARE * world.config.items / 2).astype(np.int64)
     order_I = np.full(world.config.items, world.config.items)  # when an item's pair has its turn
     partner_I = np.arange(world.config.items)
     order_I[first] = order_I[second] = np.arange(len(first))

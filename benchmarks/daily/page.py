@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 from multitudes.service.docs_tables import replace_table
 
 MARK = "<!-- daily: written by `python -m benchmarks.daily.page docs/training.md` -->"
@@ -43,7 +43,7 @@ def _rates(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def _gains(name: str, found: Mapping[str, Any]) -> list[str]:
     gains = [_gain(found["differences"][pair]) for pair in _DIFFERENCES]
-    spent = [number(found["cpu_s"][arm]) for arm in ("anew", "continued")]
+    spent = [format_number(found["cpu_s"][arm]) for arm in ("anew", "continued")]
     return [name, *gains, *spent, f"{found['cost_of_continued']:.1%}"]
 
 

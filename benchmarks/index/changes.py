@@ -16,7 +16,7 @@ from benchmarks.index.clock import Answer, Timed, Way, timed
 from benchmarks.index.corpus import Corpus, Kind, Vectors
 from benchmarks.index.truth import Ids, without
 from benchmarks.index.world import DEPTH, World
-from benchmarks.timing import Readings, both, clocked, told
+from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu
 from multitudes.index.factory import load_embedded
 from multitudes.index.live import LiveIndex
 from multitudes.seeding import generator
@@ -43,8 +43,8 @@ def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds:
     return {
         "changed": 2 * len(new_nD),
         "at_once": at_once,
-        "add_ms": both(added, 1000),
-        "remove_ms": both(removed, 1000),
+        "add_ms": wall_and_cpu(added, 1000),
+        "remove_ms": wall_and_cpu(removed, 1000),
         "before": clock.figures(before, [list(opened.best_of(user)[:, :DEPTH]) for user in range(users)]),
         "after": clock.figures(after, [best_after(opened, user, gone, new_nD) for user in range(users)]),
     }
@@ -63,10 +63,10 @@ def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
 
 def _asked(world: World, live: LiveIndex, what: str, users: int, rounds: int) -> Timed:
     ways: dict[str, Way] = {what: lambda user: live.search(world.user_BKD[user], DEPTH)}
-    return timed(ways, users, rounds, told(what))[what]
+    return timed(ways, users, rounds, print_progress(what))[what]
 
 
 def _take(readings: Readings, change: Callable[[], object]) -> None:
-    once = clocked(change, 1)
+    once = time_calls(change, 1)
     readings.wall.extend(once.wall)
     readings.cpu.extend(once.cpu)

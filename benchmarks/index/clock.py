@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.index.truth import Ids, share_found
-from benchmarks.timing import figure, spread
+from benchmarks.timing import round_figure, spread
 from multitudes.index.protocol import Hits
 from multitudes.progress import Progress, silent
 
@@ -63,7 +63,7 @@ def figures(timed: Timed, wanted: Sequence[Answer]) -> dict[str, Any]:
         "requests": timed.wall_RB.shape[1],
         "ms": _percentiles(timed.wall_RB),
         "cpu_ms": _percentiles(timed.cpu_RB),
-        "recall": figure(float(np.concatenate(shares).mean())),
+        "recall": round_figure(float(np.concatenate(shares).mean())),
         "short": short,
     }
 

@@ -18,7 +18,7 @@ from benchmarks.index.clock import Way
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.engines import Bare, at_level, bare, bare_search, level
 from benchmarks.index.world import DEPTH, World
-from benchmarks.timing import told
+from benchmarks.timing import print_progress
 from multitudes.index import files
 from multitudes.index.engine import Level
 
@@ -38,7 +38,7 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
     theirs = _usual(engine, folder, made.item_nD, info)
     wanted = [list(made.best_of(user)[:, :DEPTH]) for user in range(users)]
     points: dict[str, list[dict[str, Any]]] = {"ours": [], "faiss": []}
-    progress = told(f"{engine}: curve")
+    progress = print_progress(f"{engine}: curve")
     for place, effort in enumerate(_EFFORTS[engine]):
         progress(place, len(_EFFORTS[engine]), "efforts")
         ours = ours_at(Level(DEPTH, effort, spare, 0, 0, 0))

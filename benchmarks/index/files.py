@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.index.engines import built
 from benchmarks.index.world import DEPTH, World
-from benchmarks.timing import both, clocked, figure, told
+from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
 from multitudes.index import files
 from multitudes.index.factory import load_embedded
 
@@ -19,15 +19,15 @@ def build(world: str, index: str, engine: str) -> dict[str, Any]:
     """Build, tune and save an index; its seconds, its size, and what it says of itself."""
     opened, folder = World.open(Path(world)), Path(index)
     began, cpu_began = time.perf_counter(), time.process_time()
-    live = built(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, told(engine))
+    live = built(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, print_progress(engine))
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     folder.mkdir(parents=True, exist_ok=True)
-    saved = clocked(lambda: live.save(folder), 1)
+    saved = time_calls(lambda: live.save(folder), 1)
     return {
-        "seconds": figure(seconds),
-        "cpu_s": figure(cpu_s),
-        "save_s": figure(saved.wall[0]),
-        "mib": {file.name: figure(file.stat().st_size / 2**20) for file in sorted(folder.iterdir())},
+        "seconds": round_figure(seconds),
+        "cpu_s": round_figure(cpu_s),
+        "save_s": round_figure(saved.wall[0]),
+        "mib": {file.name: round_figure(file.stat().st_size / 2**20) for file in sorted(folder.iterdir())},
         "info": live.info(),
     }
 
@@ -38,16 +38,16 @@ def open_it(world: str, index: str, users: int) -> dict[str, Any]:
     with _unverified():
         live = load_embedded(folder)
         opened = resident_mib()
-        bare = clocked(lambda: load_embedded(folder), _LOADS)
-    verified = clocked(lambda: load_embedded(folder), _LOADS)
+        bare = time_calls(lambda: load_embedded(folder), _LOADS)
+    verified = time_calls(lambda: load_embedded(folder), _LOADS)
     user_BKD = World.open(Path(world)).user_BKD[:users]
     asked_before = resident_mib()
     for vectors_KD in user_BKD:
         live.search(vectors_KD, DEPTH)
     answered = resident_mib()
     return {
-        "ms": both(bare, 1000),
-        "verified_ms": both(verified, 1000),
+        "ms": wall_and_cpu(bare, 1000),
+        "verified_ms": wall_and_cpu(verified, 1000),
         "opened_mib": _growth(before, opened),
         "answered_mib": _growth(asked_before, answered),
         "requests": len(user_BKD),
@@ -62,7 +62,7 @@ def resident_mib() -> dict[str, float]:
 
 
 def _growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    return {name: figure(after[name] - before[name]) for name in before}
+    return {name: round_figure(after[name] - before[name]) for name in before}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.index.records import Parts
 from benchmarks.index.requests import ALL_DEEP, ALONE, BARE, IN_FULL, SHARED, UNSEEN
 from benchmarks.index.world import CASES
-from benchmarks.markdown import number
+from benchmarks.markdown import format_number
 
 CLOCKS = ("ms", "cpu_ms")
 LARGE = 10_000_000  # items from which the goal of memory holds, and that of a build below a minute does not
@@ -35,7 +35,9 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         """Say whether it was reached, and by how much it was missed."""
-        wall, cpu = (f"{said(self.goal, value)} ({number(value)}{self.goal.unit})" for value in self.values.values())
+        wall, cpu = (
+            f"{said(self.goal, value)} ({format_number(value)}{self.goal.unit})" for value in self.values.values()
+        )
         return wall if wall == cpu else f"{wall}; CPU {cpu}"
 
 

@@ -12,7 +12,7 @@ from benchmarks.index.records import Corpus, Record, corpora
 from benchmarks.index.requests import BARE
 from benchmarks.index.world import DEPTH
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, ranged, table
+from benchmarks.markdown import format_number, format_spread, table
 from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +67,7 @@ def _goals(corpus: Corpus) -> list[str]:
     rows = [
         [
             name,
-            f"{'≤' if goal.at_most else '≥'} {number(goal.limit)}{goal.unit}",
+            f"{'≤' if goal.at_most else '≥'} {format_number(goal.limit)}{goal.unit}",
             *(str(found[name]) if name in found else "" for found in by_engine.values()),
         ]
         for name, goal in goals.items()
@@ -93,12 +93,12 @@ def _requests(corpus: Corpus) -> list[str]:
 
 
 def _times(one: Record) -> list[str]:
-    wall = [number(one["ms"][p]["median"]) for p in ("p50", "p90", "p99")]
-    return [*wall, _ms(one), number(one["cpu_ms"]["p90"]["median"]), f"{one['recall']:.3f}"]
+    wall = [format_number(one["ms"][p]["median"]) for p in ("p50", "p90", "p99")]
+    return [*wall, _ms(one), format_number(one["cpu_ms"]["p90"]["median"]), f"{one['recall']:.3f}"]
 
 
 def _ms(one: Record) -> str:
-    return number(one["cpu_ms"]["p50"]["median"])
+    return format_number(one["cpu_ms"]["p50"]["median"])
 
 
 def _files(corpus: Corpus) -> list[str]:
@@ -111,16 +111,16 @@ def _files(corpus: Corpus) -> list[str]:
         rows.append(
             [
                 engine,
-                number(built["seconds"]),
-                number(built["cpu_s"]),
-                number(parts["record"]["build"]["peak_mib"]),
-                number(codes),
-                number(sum(built["mib"].values())),
-                ranged(opened["ms"]["wall"]),
-                ranged(opened["verified_ms"]["wall"]),
-                number(opened["opened_mib"]["own"]),
-                number(opened["answered_mib"]["own"]),
-                number(opened["answered_mib"]["files"]),
+                format_number(built["seconds"]),
+                format_number(built["cpu_s"]),
+                format_number(parts["record"]["build"]["peak_mib"]),
+                format_number(codes),
+                format_number(sum(built["mib"].values())),
+                format_spread(opened["ms"]["wall"]),
+                format_spread(opened["verified_ms"]["wall"]),
+                format_number(opened["opened_mib"]["own"]),
+                format_number(opened["answered_mib"]["own"]),
+                format_number(opened["answered_mib"]["files"]),
             ]
         )
     head = ["engine", "build s", "CPU s", "peak MiB", "codes MiB", "all files MiB", "open ms", "verified ms"]
@@ -142,13 +142,13 @@ def _changes(corpus: Corpus) -> list[str]:
         rows.append(
             [
                 engine,
-                ranged(one["add_ms"]["cpu"]),
-                ranged(one["remove_ms"]["cpu"]),
+                format_spread(one["add_ms"]["cpu"]),
+                format_spread(one["remove_ms"]["cpu"]),
                 *(
-                    f"{number(one[when]['cpu_ms']['p50']['median'])} ({one[when]['recall']:.3f})"
+                    f"{format_number(one[when]['cpu_ms']['p50']['median'])} ({one[when]['recall']:.3f})"
                     for when in ("before", "after")
                 ),
-                f"{number(threads['times'])} ({number(threads['cpu_times'])})",
+                f"{format_number(threads['times'])} ({format_number(threads['cpu_times'])})",
             ]
         )
     head = ["engine", f"add {at_once:,}, CPU ms", f"remove {at_once:,}, CPU ms", "search before, CPU ms (recall)"]

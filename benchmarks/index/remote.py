@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from benchmarks.index.world import World
-from benchmarks.timing import clocked, figure, told
+from benchmarks.timing import print_progress, round_figure, time_calls
 
 ENGINE = "milvus"
 PARTS = ("build", "requests", "topics")
@@ -33,14 +33,19 @@ def build(world: str, index: str, uri: str) -> dict[str, Any]:
     def publish() -> None:
         kept.append(
             publish_collection(
-                made.ids(), made.item_nD, config, topics=made.topics(), queries=made.tuning_QD, progress=told(ENGINE)
+                made.ids(),
+                made.item_nD,
+                config,
+                topics=made.topics(),
+                queries=made.tuning_QD,
+                progress=print_progress(ENGINE),
             )
         )
 
-    published = clocked(publish, 1)
+    published = time_calls(publish, 1)
     folder.mkdir(parents=True, exist_ok=True)
     kept[0].save(folder)
-    return {"seconds": figure(published.wall[0]), "cpu_s": figure(published.cpu[0]), "info": kept[0].info()}
+    return {"seconds": round_figure(published.wall[0]), "cpu_s": round_figure(published.cpu[0]), "info": kept[0].info()}
 
 
 def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)

@@ -18,7 +18,7 @@ from benchmarks.index.corpus import VECTORS_PER_USER as K
 from benchmarks.index.engines import Bare, bare, level, loaded
 from benchmarks.index.truth import Ids, without
 from benchmarks.index.world import CASES, DEPTH, EXCLUDED, N, World, first_distinct, topic_of
-from benchmarks.timing import told
+from benchmarks.timing import print_progress
 from multitudes.index.protocol import Index
 
 IN_FULL, SHARED, ALONE, ALL_DEEP = f"{K} x {DEPTH}", f"{K} x {N} shared", f"1 x {N}", f"{K} x {N}"
@@ -32,7 +32,7 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     theirs, info = bare(engine, Path(index), opened.item_nD), ours.info()
     seen = [first_distinct(opened.best_of(user), EXCLUDED) for user in range(users)]
     ways = {**_ways(opened, ours, seen), **_bare_ways(opened, theirs, info, seen)}
-    timings = clock.timed(ways, users, rounds, told(f"{engine}: requests"))
+    timings = clock.timed(ways, users, rounds, print_progress(f"{engine}: requests"))
     wanted = _wanted(opened, seen)
     return {
         name: clock.figures(timed, [wanted[name.removesuffix(BARE)](user) for user in range(users)])
@@ -105,7 +105,7 @@ def measure_topics(world: str, index: str, engine: str, users: int, rounds: int)
         wanted[f"{case}, excluded"] = [
             without(best_KM, [gone] * K, DEPTH) for best_KM, gone in zip(best_BKM, seen, strict=True)
         ]
-    timings = clock.timed(ways, users, rounds, told(f"{engine}: topics"))
+    timings = clock.timed(ways, users, rounds, print_progress(f"{engine}: topics"))
     return {name: clock.figures(timed, wanted[name]) for name, timed in timings.items()}
 
 

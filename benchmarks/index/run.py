@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import SEED
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 from benchmarks.index import changes, curve, files, remote, requests, threads, world
 from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
-from benchmarks.machine import Circumstances
-from benchmarks.timing import figure
+from benchmarks.machine import MeasurementContext
+from benchmarks.timing import round_figure
 from multitudes.atomic import write_text
 
 _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exact index: it is slow, and hardly varies
@@ -106,16 +106,16 @@ def read(out: Path) -> list[Record]:
 
 def measured(step: Step, plan: Plan, work: Path) -> Record:
     """Return the record of one step."""
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     function, arguments = _call(step, plan, work)
-    outcome = in_child(function, 1, **arguments)
+    outcome = run_in_child(function, 1, **arguments)
     return {
         "step": step._asdict(),
         "settings": _settings(step, plan),
         **circumstances.head(),
         "seeds": [SEED],
-        "seconds": figure(outcome.seconds),
-        "peak_mib": figure(outcome.peak_mib),
+        "seconds": round_figure(outcome.seconds),
+        "peak_mib": round_figure(outcome.peak_mib),
         "figures": outcome.value,
     }
 

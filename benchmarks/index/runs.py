@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import SEED
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.engines import built
 from benchmarks.index.truth import Ids, best, share_found, without
 from benchmarks.machine import versions
-from benchmarks.timing import figure, told
+from benchmarks.timing import print_progress, round_figure
 from multitudes.atomic import write_text
 from multitudes.batches.histories import event_times, followed_topics, gather_histories
 from multitudes.data.prepared import PreparedData
@@ -81,7 +81,7 @@ def keep_all(runs: Mapping[str, Path], out: Path) -> None:
     records = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     for number, (name, run) in enumerate(runs.items()):
         print(f"run {number + 1} of {len(runs)}: {name}", file=sys.stderr, flush=True)
-        new = {"name": name, **in_child(measure, 1, run=str(run)).value, "versions": versions(), "seeds": [SEED]}
+        new = {"name": name, **run_in_child(measure, 1, run=str(run)).value, "versions": versions(), "seeds": [SEED]}
         records = [old for old in records if old["name"] != name] + [new]
         write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
 
@@ -116,7 +116,7 @@ def questions(corpus: Corpus, asked: Asked, seen: list[Ids], rng: np.random.Gene
     """
     depths = [depth for depth in DEPTHS if depth <= len(corpus.item_I) // 2] or [1]
     most = depths[-1] + max(map(len, seen), default=0)
-    best_QM = corpus.item_I[best(asked.query_QD, corpus.vector_ID, most, told("exact answers"))]
+    best_QM = corpus.item_I[best(asked.query_QD, corpus.vector_ID, most, print_progress("exact answers"))]
     found = [Question(PLAIN, depth, None, None, list(best_QM[:, :depth])) for depth in depths]
     found += [Question(UNSEEN, depth, seen, None, without(best_QM, seen, depth)) for depth in depths]
     if len(corpus.topics.topic):
@@ -136,14 +136,14 @@ def recall(live: LiveIndex, asked: Asked, question: Question) -> dict[str, Any]:
     return {
         "question": question.name,
         "depth": depth,
-        "recall": figure(float(share_B.mean())),
-        "at_least": figure(float(share_B.mean()) - _ONE_SIDED * error),
+        "recall": round_figure(float(share_B.mean())),
+        "at_least": round_figure(float(share_B.mean()) - _ONE_SIDED * error),
     }
 
 
 def _figures(engine: str, corpus: Corpus, tuning: Asked, asked: Asked, wanted: list[Question]) -> dict[str, Any]:
     scanned = int(_SCANNED * len(corpus.item_I))
-    live = built(engine, *corpus, tuning.query_QD, told(engine), scanned)
+    live = built(engine, *corpus, tuning.query_QD, print_progress(engine), scanned)
     return {"info": live.info(), "found": [recall(live, asked, question) for question in wanted]}
 
 
@@ -171,7 +171,7 @@ def _mean_cosine(asked: Asked) -> float | None:
     unit_QD = asked.query_QD / np.linalg.norm(asked.query_QD, axis=1, keepdims=True)
     of_users = [unit_QD[asked.user_Q == user] for user in np.unique(asked.user_Q)]
     pairs = [(own_KD @ own_KD.T)[np.triu_indices(len(own_KD), 1)] for own_KD in of_users]
-    return figure(float(np.concatenate(pairs).mean())) if any(len(pair) for pair in pairs) else None
+    return round_figure(float(np.concatenate(pairs).mean())) if any(len(pair) for pair in pairs) else None
 
 
 def _seen(prepared: PreparedData, user_Q: Ids) -> list[Ids]:

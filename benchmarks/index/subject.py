@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 from benchmarks.index.corpus import KINDS, VECTORS_PER_USER, Corpus, Kind, Vectors
 from benchmarks.index.engines import built, level
-from benchmarks.timing import both, clocked, figure, rates, settings
+from benchmarks.timing import rates, round_figure, settings, time_calls, wall_and_cpu
 from multitudes.index.factory import load_embedded
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
@@ -41,8 +41,8 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
             progress(len(measured), len(sizes.items) * len(KINDS), f"{items:,} {kind} vectors")
             own = folder / f"{kind}-{items}"
             own.mkdir(parents=True)
-            outcome = in_child(measure_one, items=items, kind=kind, folder=str(own), **_rest(sizes))
-            measured.append(outcome.value | {"peak_mib": figure(outcome.peak_mib)})
+            outcome = run_in_child(measure_one, items=items, kind=kind, folder=str(own), **_rest(sizes))
+            measured.append(outcome.value | {"peak_mib": round_figure(outcome.peak_mib)})
     return {"settings": settings(sizes), "indexes": measured}
 
 
@@ -57,20 +57,20 @@ def measure_one(
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
     ids = np.arange(1, items + 1)
     kept: list[LiveIndex] = []
-    build = clocked(lambda: kept.append(built("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
+    build = time_calls(lambda: kept.append(built("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
     exact = built("exact", ids, vectors_nD, None, query_QD[queries:])
     kept[0].save(Path(folder))
-    opening = clocked(lambda: load_embedded(Path(folder)), repeats)
+    opening = time_calls(lambda: load_embedded(Path(folder)), repeats)
     index, asked_QD = load_embedded(Path(folder)), query_QD[:queries]
     info = index.info()
     return {
         "items": items,
         "vectors": kind,
         "tuning": {"lists": info["lists"], "probes": level(info, depth)["effort"]},
-        "build_s": both(build),
-        "size_mib": {file.name: figure(file.stat().st_size / 2**20) for file in sorted(Path(folder).iterdir())},
-        "load_ms": both(opening, 1000),
-        "recall": figure(_recall(index, exact, asked_QD, depth)),
+        "build_s": wall_and_cpu(build),
+        "size_mib": {file.name: round_figure(file.stat().st_size / 2**20) for file in sorted(Path(folder).iterdir())},
+        "load_ms": wall_and_cpu(opening, 1000),
+        "recall": round_figure(_recall(index, exact, asked_QD, depth)),
         "queries_per_s": _rates(index, asked_QD, depth, repeats),
         "exact_queries_per_s": _rates(exact, asked_QD[: max(24, queries // 10)], depth, 1),
         "user_ms": _of_a_user(index, asked_QD, repeats),
@@ -96,7 +96,7 @@ def _rates(index: Index, query_QD: NDArray[np.float32], depth: int, repeats: int
         for q in range(len(query_QD)):
             index.search(query_QD[q : q + 1], depth)
 
-    return rates(clocked(ask, repeats), len(query_QD))
+    return rates(time_calls(ask, repeats), len(query_QD))
 
 
 def _of_a_user(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dict[str, Any]:
@@ -115,6 +115,6 @@ def _of_a_user(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dic
             index.search(query_QD[first : first + count], limit)
 
     return {
-        name: both(clocked(lambda shape=shape: ask(*shape), repeats), 1000 / users)  # type: ignore[misc]
+        name: wall_and_cpu(time_calls(lambda shape=shape: ask(*shape), repeats), 1000 / users)  # type: ignore[misc]
         for name, shape in shapes.items()
     }

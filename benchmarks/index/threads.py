@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.index.world import DEPTH, World
-from benchmarks.timing import Readings, clocked, figure, rates, told
+from benchmarks.timing import Readings, print_progress, rates, round_figure, time_calls
 from multitudes.index.factory import load_embedded
 
 _WARM = 20
@@ -21,7 +21,7 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     other by the processor time of the same requests.
     """
     user_BKD, live = World.open(Path(world)).user_BKD[:users], load_embedded(Path(index))
-    progress = told(f"{engine}: threads")
+    progress = print_progress(f"{engine}: threads")
 
     def ask(chosen: Sequence[int]) -> None:
         for user in chosen:
@@ -33,13 +33,13 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     with ThreadPoolExecutor(2) as pool:
         for turn in range(rounds):
             progress(turn, rounds, "rounds")
-            _add(one, clocked(lambda: ask(range(users)), 1))
-            _add(two, clocked(lambda: list(pool.map(ask, halves)), 1))
+            _add(one, time_calls(lambda: ask(range(users)), 1))
+            _add(two, time_calls(lambda: list(pool.map(ask, halves)), 1))
     return {
         "one_per_s": rates(one, users),
         "two_per_s": rates(two, users),
-        "times": figure(median(one.wall) / median(two.wall)),
-        "cpu_times": figure(2 * median(one.cpu) / median(two.cpu)),
+        "times": round_figure(median(one.wall) / median(two.wall)),
+        "cpu_times": round_figure(2 * median(one.cpu) / median(two.cpu)),
     }
 
 

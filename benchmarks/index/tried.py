@@ -20,7 +20,7 @@ from benchmarks.index.clock import Way, timed
 from benchmarks.index.requests import shared_limits
 from benchmarks.index.world import EXCLUDED, World, first_distinct
 from benchmarks.machine import ROOT
-from benchmarks.timing import clocked, figure
+from benchmarks.timing import round_figure, time_calls
 from multitudes.index import inverted
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, no_exclusions, tuning_from_record
@@ -118,7 +118,7 @@ def opening(world: World, folder: Path) -> Figures:
         "checksums": lambda: [checksum(file) for file in folder.iterdir()],
         "codes": lambda: faiss.read_index(str(folder / FAISS_FILE)),
     }
-    return {name: 1000 * float(np.median(clocked(part, _LOADS).cpu)) for name, part in parts.items()}
+    return {name: 1000 * float(np.median(time_calls(part, _LOADS).cpu)) for name, part in parts.items()}
 
 
 def lists(world: World, folder: Path) -> Figures:
@@ -215,7 +215,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     figures = EXPERIMENTS[given.name](World.open(given.world), given.world / "inverted")
-    print(json.dumps({name: figure(value) for name, value in figures.items()}))
+    print(json.dumps({name: round_figure(value) for name, value in figures.items()}))
 
 
 if __name__ == "__main__":

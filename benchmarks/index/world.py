@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks import SEED
 from benchmarks.index.corpus import VECTORS_PER_USER, Corpus, Kind, Vectors, mean_cosine
 from benchmarks.index.truth import Ids, best
-from benchmarks.timing import figure, told
+from benchmarks.timing import print_progress, round_figure
 from multitudes.index.protocol import Topics
 from multitudes.seeding import generator
 
@@ -100,12 +100,16 @@ def make(folder: str, kind: Kind, items: int, width: int, users: int, related: b
     np.save(path / "users.npy", user_BKD)
     np.save(path / "tuning.npy", corpus.users(TUNING_USERS, "tuning", related).reshape(-1, width))
     query_QD = user_BKD.reshape(-1, width)
-    np.save(path / "best.npy", best(query_QD, item_nD, N + EXCLUDED, told("exact answers")))
+    np.save(path / "best.npy", best(query_QD, item_nD, N + EXCLUDED, print_progress("exact answers")))
     lists = _topic_rows(corpus, item_nD)
     _write_topics(path, lists, items)
     for number, case in enumerate(CASES):
         np.save(path / f"topic-{number}.npy", _best_in_topics(case, lists, item_nD, user_BKD))
-    return {"mean_cosine": figure(mean_cosine(user_BKD)), "topics": len(lists), "tuning_queries": TUNING_USERS * 12}
+    return {
+        "mean_cosine": round_figure(mean_cosine(user_BKD)),
+        "topics": len(lists),
+        "tuning_queries": TUNING_USERS * 12,
+    }
 
 
 def _written(file: Path, corpus: Corpus) -> Vectors:

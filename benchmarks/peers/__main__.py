@@ -6,13 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import ROOT, Circumstances
+from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.peers import PEERS
 from benchmarks.peers.compare import compare
 from benchmarks.peers.exchange import Settings
-from benchmarks.suite import keep
-from benchmarks.timing import told
-from benchmarks.worlds import movielens
+from benchmarks.suite import save_record
+from benchmarks.timing import print_progress
+from benchmarks.worlds import prepare_movielens
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError
 
@@ -23,12 +23,12 @@ def main() -> None:
     settings = Settings(
         batch_size=given.batch_size, window=given.window, epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed
     )
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     try:
-        sets = _compared(given, settings)
+        sets = _compare_sets(given, settings)
     except MultitudesError as error:
         sys.exit(str(error))
-    keep(
+    save_record(
         {
             "name": "peers",
             "quick": False,
@@ -65,10 +65,12 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _compared(given: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]:
+def _compare_sets(given: argparse.Namespace, settings: Settings) -> list[dict[str, Any]]:
     """Return the comparison of every set."""
     with TemporaryDirectory(prefix="multitudes-peers-") as temporary:
-        sets = [PreparedData.open(path) for path in given.prepared] or [movielens(Path(temporary) / "movielens-small")]
+        sets = [PreparedData.open(path) for path in given.prepared] or [
+            prepare_movielens(Path(temporary) / "movielens-small")
+        ]
         peers = [peer for peer in PEERS if peer.name in given.peers]
         compared: list[dict[str, Any]] = []
         for prepared in sets:
@@ -84,7 +86,7 @@ def _compared(given: argparse.Namespace, settings: Settings) -> list[dict[str, A
                 folder,
                 given.max_users,
                 given.threads,
-                told(f"peers on {name}"),
+                print_progress(f"peers on {name}"),
             )
             compared.append({"name": name} | figures)
     return compared

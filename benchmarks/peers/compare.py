@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.machine import ROOT
 from benchmarks.peers import Peer, ours
 from benchmarks.peers.exchange import Settings, write_task
-from benchmarks.peers.export import asked, task
-from benchmarks.peers.score import answers, course
-from benchmarks.timing import figure, spread
+from benchmarks.peers.export import evaluated_users, export_task
+from benchmarks.peers.score import learning_curve, list_outcomes
+from benchmarks.timing import round_figure, spread
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MissingError
 from multitudes.evaluation.outcomes import (
@@ -28,7 +28,7 @@ from multitudes.evaluation.outcomes import (
 from multitudes.progress import Progress, silent
 from multitudes.training.trained_run import TrainedRun
 
-KEPT = ("hr@10", "hr@100", "recall@100", "ndcg@10", "ndcg@100", "topics@100")
+METRICS = ("hr@10", "hr@100", "recall@100", "ndcg@10", "ndcg@100", "topics@100")
 RESAMPLES = 1000
 
 
@@ -62,15 +62,18 @@ def compare(
     """
     if not python.exists():
         raise MissingError(f"{python}: the peers' virtual environment is missing; make bench-peers makes it")
-    held, facts = asked(prepared, max_users, settings.seed), ItemFacts.of(prepared)
-    given = task(prepared, held)
+    held, facts = evaluated_users(prepared, max_users, settings.seed), ItemFacts.of(prepared)
+    given = export_task(prepared, held)
     systems: list[dict[str, Any]] = []
     got: dict[ListKey, Measures] = {}
     for method in methods:
         progress(len(systems), len(methods) + len(peers), method)
         run = folder / method
-        systems.append({"name": method, "ours": True} | _told(ours.trained(prepared, method, settings, run, threads)))
-        got |= ours.answers(TrainedRun.open(run), held)
+        systems.append(
+            {"name": method, "ours": True}
+            | _system_figures(ours.train_in_child(prepared, method, settings, run, threads))
+        )
+        got |= ours.user_outcomes(TrainedRun.open(run), held)
     for peer in peers:
         progress(len(systems), len(methods) + len(peers), peer.name)
         own = folder / peer.name.replace(" ", "-")
@@ -82,10 +85,10 @@ def compare(
             systems.append(row | {"failed": failure})
             continue
         report = json.loads((own / "report.json").read_text(encoding="utf-8"))
-        its = course(own, len(report["epochs"]), held, given.held, facts)
-        got |= answers(peer.name, its.list_BN, held, facts)
+        its = learning_curve(own, len(report["epochs"]), held, given.held, facts)
+        got |= list_outcomes(peer.name, its.list_BN, held, facts)
         report |= {"hit_rates": its.hit_rates, "best_epoch": its.best_epoch}
-        systems.append(row | {"versions": report["versions"]} | _told(report))
+        systems.append(row | {"versions": report["versions"]} | _system_figures(report))
     progress(len(systems), len(systems))
     bootstrap = Bootstrap(RESAMPLES, settings.seed)
     quality, differences = methods_and_differences(got, target_measures(held, facts), methods[0], bootstrap)
@@ -95,8 +98,8 @@ def compare(
         "asked": {"users": len(held), "targets": len(held.target)},
         "reference": methods[0],
         "systems": systems,
-        "quality": {name: _kept(figures) for name, figures in quality.items()},
-        "reference_minus": {name: _kept(figures) for name, figures in differences.items()},
+        "quality": {name: _select_metrics(figures) for name, figures in quality.items()},
+        "reference_minus": {name: _select_metrics(figures) for name, figures in differences.items()},
     }
 
 
@@ -115,7 +118,7 @@ def _run(peer: Peer, folder: Path, python: Path, threads: int) -> str | None:
     return f"ended with {done.returncode}: {lines[-1] if lines else 'no word'}"
 
 
-def _told(report: dict[str, Any]) -> dict[str, Any]:
+def _system_figures(report: dict[str, Any]) -> dict[str, Any]:
     """Return rates over the epochs without the first, which warms up, and the hit rate after every epoch."""
     epochs = report["epochs"]
     timed = epochs[1:] or epochs
@@ -129,12 +132,12 @@ def _told(report: dict[str, Any]) -> dict[str, Any]:
         },
         "pass_s": {clock: spread([epoch[f"{clock}_s"] for epoch in timed]) for clock in ("wall", "cpu")},
         "course": [
-            {"cpu_s": figure(seconds), "hr@100": round(rate, 4)}
+            {"cpu_s": round_figure(seconds), "hr@100": round(rate, 4)}
             for seconds, rate in zip(spent.tolist(), report["hit_rates"], strict=True)
         ],
-        "peak_mib": figure(report["peak_mib"]),
+        "peak_mib": round_figure(report["peak_mib"]),
     }
 
 
-def _kept(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: figures[name] for name in KEPT if name in figures}
+def _select_metrics(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: figures[name] for name in METRICS if name in figures}

@@ -144,7 +144,7 @@ def lists_file(folder: Path, epoch: int) -> Path:
 
 
 def peak_mib() -> float:
-    """Return the largest resident memory of this process so far; see ``benchmarks.child``."""
+    """Return the largest resident memory of this process so far; see ``benchmarks.child_process``."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
@@ -152,7 +152,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def best(score_BI: NDArray[np.float32], seen: Sequences, places: int) -> NDArray[np.int64]:
+def top_items(score_BI: NDArray[np.float32], seen: Sequences, places: int) -> NDArray[np.int64]:
     """Return the best items (B, N) by score, without item 0 and what each user has seen; changes ``score_BI``."""
     score_BI[:, 0] = -np.inf
     score_BI[seen.owners(), seen.item] = -np.inf

@@ -15,7 +15,7 @@ from multitudes.errors import DataError
 from multitudes.evaluation.targets import subsample, targets_of_kind
 
 
-def asked(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
+def evaluated_users(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
     """Return the validation users who are asked, with their first-time targets.
 
     Validation, since every system stops where it is best there, and the test part stays closed.
@@ -29,7 +29,7 @@ def asked(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
     return held
 
 
-def task(prepared: PreparedData, held: HeldOut) -> Task:
+def export_task(prepared: PreparedData, held: HeldOut) -> Task:
     """Return the training events of all users, and the whole past of those in ``held``."""
     known = prepared.event_item > 0
     positive = known & (prepared.event_weight > 0) & (prepared.event_split == TRAIN)

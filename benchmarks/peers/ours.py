@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 from benchmarks.peers.exchange import Settings
 from benchmarks.peers.score import BUDGETS
 from multitudes.batches.held_out import HeldOut
@@ -19,7 +19,7 @@ from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 
 
-def config(method: str, settings: Settings) -> RunConfig:
+def run_config(method: str, settings: Settings) -> RunConfig:
     """Return a run's settings; half of the negatives come from the batch, as they do by default."""
     in_batch = settings.negatives // 2
     model = {
@@ -42,17 +42,17 @@ def config(method: str, settings: Settings) -> RunConfig:
     return parse(RunConfig, run, f"benchmarks.peers, {method}")
 
 
-def trained(prepared: PreparedData, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
+def train_in_child(prepared: PreparedData, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
     """Train in a process of its own and return what a peer's report says."""
     given: dict[str, Any] = {"prepared": str(prepared.path), "method": method, "settings": settings._asdict()}
-    outcome = in_child(train_run, threads, out=str(out), **given)
+    outcome = run_in_child(train_and_report, threads, out=str(out), **given)
     return {**outcome.value, "peak_mib": outcome.peak_mib}
 
 
-def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
+def train_and_report(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
     """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
-    shares = Shares()
-    train(PreparedData.open(prepared), config(method, Settings(**settings)), Path(out), progress=shares)
+    shares = CpuShares()
+    train(PreparedData.open(prepared), run_config(method, Settings(**settings)), Path(out), progress=shares)
     lines = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     wall_s = [
         line["seconds"] - before for line, before in zip(lines, [0.0, *(e["seconds"] for e in lines)], strict=False)
@@ -67,7 +67,7 @@ def train_run(prepared: str, method: str, settings: dict[str, Any], out: str) ->
     }
 
 
-class Shares:
+class CpuShares:
     """The share of each epoch's seconds in which the processor worked, read off the progress that training reports."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Shares:
             self.of_epochs.append(cpu_s / wall_s if wall_s else 1.0)
 
 
-def answers(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
+def user_outcomes(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
     retrieve = with_run_defaults(RetrieveConfig(), run.shares)
     return Evaluator(run, retrieve, BUDGETS, "none").evaluate(held, ["new"])["new"].lists

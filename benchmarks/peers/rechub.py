@@ -16,7 +16,7 @@ from torch_rechub.models.matching import MIND, ComirecDR, ComirecSA
 from torch_rechub.trainers import MatchTrainer
 from torch_rechub.utils.data import MatchDataGenerator
 
-from benchmarks.peers.exchange import Clock, Report, Settings, Task, best, histories, read_task
+from benchmarks.peers.exchange import Clock, Report, Settings, Task, histories, read_task, top_items
 
 Rows = dict[str, NDArray[np.int64]]
 
@@ -28,7 +28,7 @@ def main(folder: Path, method: str) -> None:
     rows, model = training_rows(task, settings), build(task, settings, method)
     data = MatchDataGenerator(x=rows, y=np.zeros(len(rows["item_id"]), dtype=np.int64))  # the positive is column 0
     items = {"item_id": np.arange(task.n_items + 1)}
-    loaders = data.generate_dataloader(asked_rows(task, settings), items, settings.batch_size, num_workers=0)
+    loaders = data.generate_dataloader(held_out_rows(task, settings), items, settings.batch_size, num_workers=0)
     report, clock = Report(folder, ("torch-rechub", "torch", "numpy")), Clock()
     with TemporaryDirectory() as weights:
         trainer = MatchTrainer(
@@ -58,7 +58,7 @@ def training_rows(task: Task, settings: Settings) -> Rows:
     }
 
 
-def asked_rows(task: Task, settings: Settings) -> Rows:
+def held_out_rows(task: Task, settings: Settings) -> Rows:
     """Return a row for every held-out user."""
     offset = task.held.offset
     newest = histories(task.held.item, offset[:-1], offset[1:], settings.history)
@@ -98,7 +98,7 @@ def lists(
     score_BI = np.full((len(user_BKD), len(item_ID)), -np.inf, dtype=np.float32)
     for k in range(user_BKD.shape[1]):
         np.maximum(score_BI, user_BKD[:, k] @ item_ID.T, out=score_BI)
-    return best(score_BI, task.held, settings.places)
+    return top_items(score_BI, task.held, settings.places)
 
 
 @torch.no_grad()

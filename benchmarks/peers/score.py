@@ -17,7 +17,7 @@ from multitudes.evaluation.outcomes import ItemFacts, ListKey, Measures, list_me
 BUDGETS = (10, 100)
 
 
-class Course(NamedTuple):
+class LearningCurve(NamedTuple):
     """How a peer came along: the share of all targets in its lists after each epoch, and the lists of the best one."""
 
     hit_rates: list[float]
@@ -25,7 +25,7 @@ class Course(NamedTuple):
     list_BN: NDArray[np.int64]
 
 
-def course(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> Course:
+def learning_curve(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> LearningCurve:
     """Judge the lists of every epoch.
 
     Raises:
@@ -35,13 +35,13 @@ def course(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: Ite
     for epoch in range(1, epochs + 1):
         file = lists_file(folder, epoch)
         lists.append(np.load(file, allow_pickle=False))
-        check(lists[-1], seen, len(facts.popularity_class) - 1, str(file))
+        check_lists(lists[-1], seen, len(facts.popularity_class) - 1, str(file))
         hit_rates.append(float(list_measures(lists[-1], held, facts)["hits"].sum() / len(held.target)))
     best = int(np.argmax(hit_rates))
-    return Course(hit_rates, best + 1, lists[best])
+    return LearningCurve(hit_rates, best + 1, lists[best])
 
 
-def check(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:
+def check_lists(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:
     """Refuse lists that would be judged wrongly.
 
     Raises:
@@ -58,6 +58,6 @@ def check(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) 
             raise DataError(f"{name}: user {seen.user[row]} gets an item twice or one that is in the history")
 
 
-def answers(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[ListKey, Measures]:
+def list_outcomes(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[ListKey, Measures]:
     """Return what each user got from the beginning of each list, at every budget."""
     return {ListKey(name, n): list_measures(list_BN[:, :n], held, facts) for n in BUDGETS if n <= list_BN.shape[1]}

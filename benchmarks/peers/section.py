@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import number, ranged, table
+from benchmarks.markdown import format_number, format_spread, table
 
 GOAL = 5.0  # targets per second: ours to the fastest peer's, at equal quality
 SHOWN = ("hr@10", "hr@100", "ndcg@100", "topics@100")
@@ -51,19 +51,19 @@ def _speed(systems: list[dict[str, Any]]) -> list[str]:
     head = ["system", "licence", "targets a pass", "targets/s", "targets per CPU s", "CPU s a pass", "peak MiB"]
     rows = [
         [
-            _named(system),
+            _system_name(system),
             system.get("licence", ""),
             f"{system['targets_an_epoch']:,}",
-            *(ranged(system["targets_per_s"][clock]) for clock in ("wall", "cpu")),
-            ranged(system["pass_s"]["cpu"]),
-            number(system["peak_mib"]),
+            *(format_spread(system["targets_per_s"][clock]) for clock in ("wall", "cpu")),
+            format_spread(system["pass_s"]["cpu"]),
+            format_number(system["peak_mib"]),
         ]
         for system in systems
     ]
     return table(head, rows)
 
 
-def _named(system: Mapping[str, Any]) -> str:
+def _system_name(system: Mapping[str, Any]) -> str:
     if system["ours"]:
         return f"**{system['name']}**"
     library, number_ = next(iter(system["versions"].items()))
@@ -77,7 +77,7 @@ def _quality(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> list
     for name, quality in compared["quality"].items():
         system = by_name.get(name)
         passes = f"{system['best_epoch']} of {system['epochs']}" if system else ""
-        spent = number(system["course"][system["best_epoch"] - 1]["cpu_s"]) if system else ""
+        spent = format_number(system["course"][system["best_epoch"] - 1]["cpu_s"]) if system else ""
         gain = "" if name == reference else _interval(compared["reference_minus"][name]["hr@100"])
         shown = f"**{name}**" if system and system["ours"] else name
         rows.append(
@@ -107,7 +107,7 @@ def _verdict(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> str:
         verdict = f"{fast} in speed; equal quality is not shown, since {why}"
     return (
         f"Goal: {GOAL:g} × the fastest peer's targets per CPU second, and no less HR@100. {own['name']} to"
-        f" {fastest['name']}: {number(ratio)} × the targets, {number(passes)} × the passes."
+        f" {fastest['name']}: {format_number(ratio)} × the targets, {format_number(passes)} × the passes."
         f" {verdict}. {_cost_of_quality(own, fastest)}"
     )
 
@@ -123,8 +123,8 @@ def _cost_of_quality(own: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
     level = min(max(step["hr@100"] for step in system["course"]) for system in (own, peer))
     spent = [next(s["cpu_s"] for s in system["course"] if s["hr@100"] >= level) for system in (own, peer)]
     return (
-        f"To an HR@100 of {level:.3f}, the lower of their two best, {own['name']} took {number(spent[0])} CPU s and"
-        f" {peer['name']} {number(spent[1])}: {number(spent[1] / spent[0])} ×."
+        f"To an HR@100 of {level:.3f}, the lower of their two best, {own['name']} took {format_number(spent[0])} CPU s and"
+        f" {peer['name']} {format_number(spent[1])}: {format_number(spent[1] / spent[0])} ×."
     )
 
 

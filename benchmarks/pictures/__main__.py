@@ -8,8 +8,8 @@ from pathlib import Path
 import altair as alt
 
 from benchmarks.machine import ROOT
-from benchmarks.pictures.chart import list_picture, picture
-from benchmarks.pictures.user import PlantedUser, clustered, planted, trained
+from benchmarks.pictures.chart import lists_chart, user_chart
+from benchmarks.pictures.user import PlantedUser, cluster_embeddings, prepare_planted, train_method
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.protocol import average_vectors
@@ -38,7 +38,7 @@ def main() -> None:
         work = (given.work or Path(scratch)).resolve()
         studio = Studio(work)
         for name in given.names or NAMES:
-            (OUT / f"{name}.svg").write_text(rounded(studio.drawn(name)) + "\n", encoding="utf-8")
+            (OUT / f"{name}.svg").write_text(round_numbers(studio.drawn(name)) + "\n", encoding="utf-8")
             print(f"{OUT / name}.svg")
 
 
@@ -47,7 +47,7 @@ class Studio:
 
     def __init__(self, work: Path) -> None:
         self.work = work
-        self.person = PlantedUser(planted(work))
+        self.person = PlantedUser(prepare_planted(work))
 
     def drawn(self, name: str) -> str:
         """Return the picture ``name`` as SVG."""
@@ -58,19 +58,19 @@ class Studio:
         if name == AVERAGED:
             return svg(self._average(run, vectors))
         seen = self.person.seen(vectors, run.item_vectors())
-        heading = [f"{name}: {counted(seen.vectors)}", *self._agreement(vectors)]
-        return svg(picture(seen, self.person.topic_names(), heading))
+        heading = [f"{name}: {format_count(seen.vectors)}", *self._agreement(vectors)]
+        return svg(user_chart(seen, self.person.topic_names(), heading))
 
     def _run(self, name: str) -> Scorer:
         if name != PINNERSAGE:
-            return trained(self.person.prepared, name, self.work)
+            return train_method(self.person.prepared, name, self.work)
         self._run("single")
-        return clustered(self.person.prepared, self.work / "single", self.work)
+        return cluster_embeddings(self.person.prepared, self.work / "single", self.work)
 
     def _average(self, run: Scorer, vectors: UserVectors) -> alt.LayerChart:
         seen = self.person.seen(with_average(vectors, run), run.item_vectors())
         heading = ["averaged: the vectors of clustering as one query"]
-        return picture(seen, self.person.topic_names(), heading, single="their average")
+        return user_chart(seen, self.person.topic_names(), heading, single="their average")
 
     def _lists(self) -> alt.ConcatChart:
         """Return the chart of the systems that count, in the plane of single's item vectors."""
@@ -79,7 +79,7 @@ class Studio:
         past = seen_items(self.person.prepared, alone)
         found = Baselines(self.person.prepared).lists(alone, past, "new", LISTED)
         heading = [f"the first {LISTED} unseen items that each proposes", "in the plane of single's item vectors"]
-        return list_picture(seen, {name: items[0] for name, items in found.items()}, heading)
+        return lists_chart(seen, {name: items[0] for name, items in found.items()}, heading)
 
     def _agreement(self, vectors: UserVectors) -> list[str]:
         if "implicit" not in vectors.kinds:
@@ -89,12 +89,12 @@ class Studio:
         return [f"agreement with the tastes (adjusted Rand): {mine:.2f}; mean of all users: {mean:.2f}"]
 
 
-def rounded(element: str) -> str:
+def round_numbers(element: str) -> str:
     """Return an SVG whose coordinates have two decimals, which is all that can be seen: a third of the size."""
     return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", element)
 
 
-def counted(mine: UserVectors) -> str:
+def format_count(mine: UserVectors) -> str:
     """Return how many vectors of each kind one user has."""
     kinds = [kind for kind, exists in zip(mine.kinds, mine.mask_BK[0], strict=True) if exists]
     return " + ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.pictures.plane import Plane, plane_of
-from benchmarks.pictures.user import NOISE, Seen
+from benchmarks.pictures.plane import Plane, principal_plane
+from benchmarks.pictures.user import NOISE, UserPicture
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.pinnersage.clustering import l2_normalize
 
@@ -34,7 +34,9 @@ BARE = alt.Axis(labels=False, ticks=False, grid=False)
 Axes = tuple[alt.X, alt.Y]
 
 
-def picture(seen: Seen, topics: Mapping[int, str], heading: list[str], single: str = "whole history") -> alt.LayerChart:
+def user_chart(
+    seen: UserPicture, topics: Mapping[int, str], heading: list[str], single: str = "whole history"
+) -> alt.LayerChart:
     """Return the chart of one user.
 
     Args:
@@ -43,17 +45,17 @@ def picture(seen: Seen, topics: Mapping[int, str], heading: list[str], single: s
         heading: lines above the plot; the first is the largest.
         single: what the vector without a condition is called.
     """
-    plane = plane_of(l2_normalize(seen.item_ID[seen.item_L]))
-    called = names(seen.vectors, topics, single)
+    plane = principal_plane(l2_normalize(seen.item_ID[seen.item_L]))
+    called = vector_names(seen.vectors, topics, single)
     events, vectors = event_rows(seen, plane, called), vector_rows(seen, plane, called)
     items = rows_at(plane, seen.item_ID[1::THIN])
     axes = _axes(plane, [items, events, vectors])
     colour = _colour(seen.vectors, called, events, vectors)
     layers = [_corpus(items, axes), _events(events, axes, colour), *_crosses(vectors, axes, colour)]
-    return alt.LayerChart(layer=layers, width=SIZE, height=SIZE, title=titled(heading))
+    return alt.LayerChart(layer=layers, width=SIZE, height=SIZE, title=chart_title(heading))
 
 
-def list_picture(seen: Seen, lists: Mapping[str, NDArray[np.int64]], heading: list[str]) -> alt.ConcatChart:
+def lists_chart(seen: UserPicture, lists: Mapping[str, NDArray[np.int64]], heading: list[str]) -> alt.ConcatChart:
     """Return the chart of what systems that have no vectors propose: one plot for each.
 
     Args:
@@ -61,7 +63,7 @@ def list_picture(seen: Seen, lists: Mapping[str, NDArray[np.int64]], heading: li
         lists: the items of each system's list.
         heading: as of ``picture``.
     """
-    plane = plane_of(l2_normalize(seen.item_ID[seen.item_L]))
+    plane = principal_plane(l2_normalize(seen.item_ID[seen.item_L]))
     events, items = event_rows(seen, plane, ["history"]), rows_at(plane, seen.item_ID[1::THIN])
     listed = {name: rows_at(plane, seen.item_ID[numbers]) for name, numbers in lists.items()}
     axes = _axes(plane, [items, events, *listed.values()], titled=False)
@@ -70,15 +72,15 @@ def list_picture(seen: Seen, lists: Mapping[str, NDArray[np.int64]], heading: li
         mark = alt.Chart(rows).mark_point(aria=False, shape=X, size=45, strokeWidth=2, color=LISTED, opacity=1)
         layers = [_corpus(items, axes), _events(events, axes, alt.ColorValue(NONE)), mark.encode(*axes)]
         plots.append(alt.LayerChart(layer=layers, width=SIZE * 2 // 3, height=SIZE * 2 // 3, title=name))
-    return alt.ConcatChart(concat=plots, columns=2, title=titled(heading))
+    return alt.ConcatChart(concat=plots, columns=2, title=chart_title(heading))
 
 
-def titled(heading: list[str]) -> alt.TitleParams:
+def chart_title(heading: list[str]) -> alt.TitleParams:
     """Return a title with lines below it."""
     return alt.TitleParams(heading[0], subtitle=heading[1:], anchor="start", fontSize=13, subtitleFontSize=11)
 
 
-def names(vectors: UserVectors, topics: Mapping[int, str], single: str) -> list[str]:
+def vector_names(vectors: UserVectors, topics: Mapping[int, str], single: str) -> list[str]:
     """Return what each vector of one user is called; an interest with its share of the implicit ones."""
     found: list[str] = []
     for k, kind in enumerate(vectors.kinds):
@@ -92,7 +94,7 @@ def names(vectors: UserVectors, topics: Mapping[int, str], single: str) -> list[
     return found
 
 
-def colours(vectors: UserVectors) -> list[str]:
+def vector_colours(vectors: UserVectors) -> list[str]:
     """Return the colour of each vector of one user."""
     own = {"implicit": iter(IMPLICIT), "explicit": iter(EXPLICIT)}
     return [WHOLE if kind == "unconditioned" else next(own[kind]) for kind in vectors.kinds]
@@ -104,14 +106,14 @@ def rows_at(plane: Plane, vector_ND: NDArray[np.floating]) -> pl.DataFrame:
     return pl.DataFrame({"x": at_N2[:, 0], "y": at_N2[:, 1]})
 
 
-def vector_rows(seen: Seen, plane: Plane, called: list[str]) -> pl.DataFrame:
+def vector_rows(seen: UserPicture, plane: Plane, called: list[str]) -> pl.DataFrame:
     """Return one row for each vector that the user has."""
     rows = rows_at(plane, seen.vectors.vectors_BKD[0])
     named = rows.with_columns(vector=pl.Series(called), kind=pl.Series(seen.vectors.kinds))
     return named.filter(pl.Series(seen.vectors.mask_BK[0]))
 
 
-def event_rows(seen: Seen, plane: Plane, called: list[str]) -> pl.DataFrame:
+def event_rows(seen: UserPicture, plane: Plane, called: list[str]) -> pl.DataFrame:
     """Return one row for each event of the history."""
     vector = [called[column] if column != NOISE else IN_NONE for column in seen.column_L.tolist()]
     rows = rows_at(plane, seen.item_ID[seen.item_L])
@@ -144,7 +146,7 @@ def _axes(plane: Plane, rows: list[pl.DataFrame], *, titled: bool = True) -> Axe
 def _colour(vectors: UserVectors, called: list[str], *rows: pl.DataFrame) -> alt.Color:
     """Return the colours by vector; of those of which there is something to see."""
     there = set(pl.concat([part["vector"] for part in rows]))
-    by_name = dict(zip([*called, IN_NONE], [*colours(vectors), NONE], strict=True))
+    by_name = dict(zip([*called, IN_NONE], [*vector_colours(vectors), NONE], strict=True))
     shown = {name: colour for name, colour in by_name.items() if name in there}
     scale = alt.Scale(domain=list(shown), range=list(shown.values()))
     legend = alt.Legend(orient="right", symbolType="square")

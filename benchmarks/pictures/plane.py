@@ -21,7 +21,7 @@ class Plane(NamedTuple):
         return np.asarray((vector_ND - self.origin_D) @ self.axis_2D.T)
 
 
-def plane_of(vector_ND: NDArray[np.floating]) -> Plane:
+def principal_plane(vector_ND: NDArray[np.floating]) -> Plane:
     """Return the plane of the first two principal components; the first is turned so that most lies to its right."""
     vector_ND = vector_ND.astype(np.float64)
     origin_D = vector_ND.mean(axis=0)

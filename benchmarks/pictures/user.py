@@ -37,14 +37,14 @@ TOPICS = 5  # conditions of a request
 NOISE = -1  # an event of no taste; an event in no interest
 
 
-class Planted(NamedTuple):
+class PlantedData(NamedTuple):
     """A planted world and its prepared form; both hold the events in the same order."""
 
     world: PlantedWorld
     prepared: PreparedData
 
 
-class Seen(NamedTuple):
+class UserPicture(NamedTuple):
     """One user's history, and what a method makes of it."""
 
     item_L: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Seen(NamedTuple):
 class PlantedUser:
     """The user of the pictures, and everybody else for comparison."""
 
-    def __init__(self, planted: Planted, user: int | None = None) -> None:
+    def __init__(self, planted: PlantedData, user: int | None = None) -> None:
         self.world, self.prepared = planted
         self.user = chosen_user(planted) if user is None else user
 
@@ -83,13 +83,13 @@ class PlantedUser:
         times_BL = event_times(self.prepared.event_time, end_B, HISTORY)
         return run.user_vectors(histories, followed_topics(self.prepared, user_B)[:, :TOPICS], time_BL=times_BL)
 
-    def seen(self, vectors: UserVectors, item_ID: NDArray[np.float32]) -> Seen:
+    def seen(self, vectors: UserVectors, item_ID: NDArray[np.float32]) -> UserPicture:
         """Return what is drawn of this user; unusable events are left out."""
         histories = gather_histories(self.prepared, self.alone.user_B, self.alone.end_B, HISTORY)
         usable_L, item_L = histories.valid_BL[0], histories.item_BL[0]
         mine = vectors.select(slice(self.row, self.row + 1))
-        column_L = belongs(mine, item_topics(self.prepared, item_L))
-        return Seen(item_L[usable_L], self._tastes()[usable_L], column_L[usable_L], mine, item_ID)
+        column_L = assign_vectors(mine, item_topics(self.prepared, item_L))
+        return UserPicture(item_L[usable_L], self._tastes()[usable_L], column_L[usable_L], mine, item_ID)
 
     def topic_names(self) -> dict[int, str]:
         """Return what each topic is called, with the user's tastes in it."""
@@ -103,14 +103,14 @@ class PlantedUser:
 
     def _tastes(self) -> NDArray[np.int64]:
         """Return the taste behind each event, numbered from the one with most events."""
-        column_L = tastes(self.world, int(self.alone.end_B[0]), HISTORY)
+        column_L = history_tastes(self.world, int(self.alone.end_B[0]), HISTORY)
         place_K = np.argsort(self._by_size)
         return np.where(column_L == NOISE, NOISE, place_K[column_L])
 
     @cached_property
     def _by_size(self) -> NDArray[np.int64]:
         """The user's tastes, the one with most events first."""
-        column_L = tastes(self.world, int(self.alone.end_B[0]), HISTORY)
+        column_L = history_tastes(self.world, int(self.alone.end_B[0]), HISTORY)
         return np.argsort(-np.bincount(column_L + 1, minlength=self.world.config.tastes + 1)[1:], kind="stable")
 
     def agreement(self, vectors: UserVectors) -> tuple[float, float]:
@@ -119,29 +119,29 @@ class PlantedUser:
         return float(scores[self.row]), float(np.mean(scores))
 
 
-def planted(folder: Path, config: PlantedConfig = WORLD) -> Planted:
+def prepare_planted(folder: Path, config: PlantedConfig = WORLD) -> PlantedData:
     """Plant a world and prepare it, each user's last events held out; what the folder holds already is taken."""
     world = plant(config)
     if (folder / "prepared").exists():
-        return Planted(world, PreparedData.open(folder / "prepared"))
+        return PlantedData(world, PreparedData.open(folder / "prepared"))
     write_world(world, folder / "data")
-    return Planted(world, prepare(folder / "data", folder / "prepared", PrepareConfig(split="user")))
+    return PlantedData(world, prepare(folder / "data", folder / "prepared", PrepareConfig(split="user")))
 
 
-def trained(prepared: PreparedData, method: Method, folder: Path, settings: TrainConfig = TRAIN) -> Scorer:
+def train_method(prepared: PreparedData, method: Method, folder: Path, settings: TrainConfig = TRAIN) -> Scorer:
     """Return a run of ``method``."""
     config = RunConfig(method=method, model=UserTowerConfig.model_validate(MODEL), train=settings)
     return train(prepared, config, folder / method, resume=True)
 
 
-def clustered(prepared: PreparedData, over: Path, folder: Path) -> Scorer:
+def cluster_embeddings(prepared: PreparedData, over: Path, folder: Path) -> Scorer:
     """Return a run of PinnerSage over the item vectors of another run."""
     return make_pinnersage_run(
         prepared, folder / "pinnersage", PinnerSageConfig(vectors=str(over), history=HISTORY), resume=True
     )
 
 
-def chosen_user(planted: Planted, least: int = 5) -> int:
+def chosen_user(planted: PlantedData, least: int = 5) -> int:
     """Return the first user with a full history of three tastes, the largest at least twice the smallest.
 
     Each taste has at least ``least`` events; the user follows the topics of two or more tastes and one of none.
@@ -149,7 +149,7 @@ def chosen_user(planted: Planted, least: int = 5) -> int:
     world, prepared = planted
     held = held_out_users(prepared, "test")
     for user, end in zip(held.user_B.tolist(), held.end_B.tolist(), strict=True):
-        size = np.bincount(tastes(world, end, HISTORY) + 1, minlength=world.config.tastes + 1)[1:]
+        size = np.bincount(history_tastes(world, end, HISTORY) + 1, minlength=world.config.tastes + 1)[1:]
         mine = world.user_follow[world.user_follow_offset[user] : world.user_follow_offset[user + 1]]
         own = np.isin(mine, world.niche_topic[world.user_taste_UK[user]])
         full = end - prepared.event_offset[user] >= HISTORY
@@ -158,12 +158,12 @@ def chosen_user(planted: Planted, least: int = 5) -> int:
     raise LookupError("no user of this world is as the pictures want one")
 
 
-def tastes(world: PlantedWorld, end: int, length: int) -> NDArray[np.int64]:
+def history_tastes(world: PlantedWorld, end: int, length: int) -> NDArray[np.int64]:
     """Return the taste behind each of the last events before ``end``, the most recent first."""
     return np.asarray(world.event_taste[max(0, end - length) : end][::-1])
 
 
-def belongs(mine: UserVectors, topic_LG: NDArray[np.int64]) -> NDArray[np.int64]:
+def assign_vectors(mine: UserVectors, topic_LG: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the vector that each event of one user belongs to.
 
     That is the implicit interest that took it; without implicit interests, the topic that its item has; with neither,
@@ -179,7 +179,7 @@ def belongs(mine: UserVectors, topic_LG: NDArray[np.int64]) -> NDArray[np.int64]
 
 def _agreement(world: PlantedWorld, vectors: UserVectors, held: HeldOut, row: int) -> float:
     end, begin = int(held.end_B[row]), int(np.searchsorted(world.event_user, held.user_B[row]))
-    taste_L = tastes(world, end, min(HISTORY, end - begin))
+    taste_L = history_tastes(world, end, min(HISTORY, end - begin))
     column_L = vectors.assignment_BL[row, : len(taste_L)]
     known_L = (taste_L != NOISE) & (column_L >= 0)
     return adjusted_rand_index(column_L[known_L], taste_L[known_L])

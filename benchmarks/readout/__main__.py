@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import SEED
-from benchmarks.machine import ROOT, load, machine, versions
+from benchmarks.machine import ROOT, load_average, machine, versions
 from benchmarks.readout import errors, interleaving, scale
 from multitudes.atomic import write_text
 
@@ -64,14 +64,14 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(known)}")
     for name in given.names or known:
-        began, load_before = time.time(), load()
+        began, load_before = time.time(), load_average()
         figures = known[name]()
         kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
         kept[name] = {
             "quick": given.quick,
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(began)),
             "machine": machine(),
-            "load": {"before": load_before, "after": load()},
+            "load": {"before": load_before, "after": load_average()},
             "versions": versions(),
             "seeds": [SEED],
             "seconds": round(time.time() - began, 1),

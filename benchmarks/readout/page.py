@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- figures: written by `python -m benchmarks.readout.page docs/online.md` -->"
@@ -63,10 +63,10 @@ def _interleaving(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _scale(found: Mapping[str, Any], part: Mapping[str, Any]) -> str:
     return (
-        f"{found['rows']:,} outcomes ({number(found['outcomes_mib'])} MiB of Parquet) of {found['users']:,} users,"
+        f"{found['rows']:,} outcomes ({format_number(found['outcomes_mib'])} MiB of Parquet) of {found['users']:,} users,"
         f" {len(found['metrics'])} metrics, two cohorts, all days, `--memory-limit {found['memory_limit']}`:"
-        f" {number(found['cpu_s'])} s of processor time, {number(found['peak_mib'])} MiB at most. On"
-        f" {part['machine']['cpu']}, {part['machine']['cores']} cores; {number(found['seconds'])} s by the wall, where"
+        f" {format_number(found['cpu_s'])} s of processor time, {format_number(found['peak_mib'])} MiB at most. On"
+        f" {part['machine']['cpu']}, {part['machine']['cores']} cores; {format_number(found['seconds'])} s by the wall, where"
         f" {part['load']['before']:.0f} to {part['load']['after']:.0f} processes wanted a core."
     )
 

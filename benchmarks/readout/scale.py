@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import duckdb
 
 from benchmarks import SEED
-from benchmarks.child import in_child
-from benchmarks.timing import figure
+from benchmarks.child_process import run_in_child
+from benchmarks.timing import round_figure
 from multitudes.experiments.config import ReadoutConfig
 from multitudes.experiments.readout import analyse_experiment
 
@@ -30,16 +30,16 @@ QUICK = Sizes(200_000, 5_000)
 
 def measure(sizes: Sizes, folder: Path) -> dict[str, Any]:
     """Return what reading an experiment of these sizes takes."""
-    made = in_child(make, folder=str(folder), rows=sizes.rows, users=sizes.users)
-    read = in_child(read_one, folder=str(folder))
+    made = run_in_child(make, folder=str(folder), rows=sizes.rows, users=sizes.users)
+    read = run_in_child(read_one, folder=str(folder))
     return {
         **sizes._asdict(),
         "metrics": list(METRICS),
         "memory_limit": ReadoutConfig().memory_limit,
-        "outcomes_mib": figure(made.value),
-        "seconds": figure(read.seconds),
-        "cpu_s": figure(read.cpu_s),
-        "peak_mib": figure(read.peak_mib),
+        "outcomes_mib": round_figure(made.value),
+        "seconds": round_figure(read.seconds),
+        "cpu_s": round_figure(read.cpu_s),
+        "peak_mib": round_figure(read.peak_mib),
         "lift": read.value,
     }
 

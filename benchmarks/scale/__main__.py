@@ -5,10 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.machine import ROOT, Circumstances
-from benchmarks.records import keep
-from benchmarks.scale.everybody import everybody
-from benchmarks.scale.growth import LIMIT, growth, tables, training_alone
+from benchmarks.machine import ROOT, MeasurementContext
+from benchmarks.records import save_record
+from benchmarks.scale.all_users import measure_all_users
+from benchmarks.scale.growth import LIMIT, measure_growth, measure_tables, measure_training_memory
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 PARTS = ("synth", "growth", "training", "everybody")
@@ -35,26 +35,26 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="multitudes-scale-") as folder:
             if part == "synth":
                 for events in given.events:
-                    _keep(given.out, part, str(events), tables, events, Path(folder))
+                    _keep(given.out, part, str(events), measure_tables, events, Path(folder))
             elif part == "growth":
                 for events in given.events:
-                    _keep(given.out, part, str(events), growth, events, given.memory_limit, Path(folder))
+                    _keep(given.out, part, str(events), measure_growth, events, given.memory_limit, Path(folder))
             elif part == "training":
                 for events in given.events:
                     sizes = (events, given.items, given.batch_parts)
                     name = f"{events} events, {given.items} items, {given.batch_parts} parts"
-                    _keep(given.out, part, name, training_alone, *sizes, given.memory_limit, Path(folder))
+                    _keep(given.out, part, name, measure_training_memory, *sizes, given.memory_limit, Path(folder))
             else:
                 size = f"{given.items} items"
-                _keep(given.out, part, size, everybody, given.items, given.users, given.work or Path(folder))
+                _keep(given.out, part, size, measure_all_users, given.items, given.users, given.work or Path(folder))
 
 
 def _keep(out: Path, part: str, size: str, measure, *arguments) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002
     """Measure, and put the figures in the place of earlier ones of the same part and size."""
     print(f"{part}, {size}: begins", file=sys.stderr, flush=True)
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     figures = measure(*arguments)
-    keep(out, part, size, {**circumstances.head(), "figures": figures})
+    save_record(out, part, size, {**circumstances.head(), "figures": figures})
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 from benchmarks.scale.picture import draw
 from multitudes.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
 from multitudes.capacity.unit_costs import UnitCosts, load_unit_costs
 from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale.md` -->"
-MEASURED = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
+BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale.md` -->"
 PICTURE = "images/prepare-growth.svg"
 _SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
@@ -25,10 +25,10 @@ SIZES = (
 )
 
 
-def written_into(page: str, results: Mapping[str, Any], costs: UnitCosts) -> str:
+def update_page(page: str, results: Mapping[str, Any], costs: UnitCosts) -> str:
     """Return a page with the plans and the figures between their marks."""
     page = replace_table(BEGIN, "\n".join(sizes(costs)).strip(), page)
-    return replace_table(MEASURED, "\n".join(growth(results)).strip(), page)
+    return replace_table(BEGIN_GROWTH, "\n".join(growth(results)).strip(), page)
 
 
 def sizes(costs: UnitCosts) -> Iterator[str]:
@@ -75,15 +75,15 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         columns = [*_SIZES, "table_and_moments_mib", "own_libraries_mib", "anonymous_mib", "peak_mib"]
         head = ["targets", "items", "parts", "table and moments", "libraries", "own at most", "resident at most"]
         yield from table(
-            [*head, "own without libraries to table", "make batch"], [_trained(one, columns) for one in trained]
+            [*head, "own without libraries to table", "make batch"], [_training_row(one, columns) for one in trained]
         )
     for record in results["everybody"].values():
         found = record["figures"]
         yield (
             f"Everybody answered: {found['users']:,} users, {found['items']:,} items, {found['vectors']} vectors each,"
-            f" {found['n']} candidates: {number(found['users_per_cpu_s'])} users per CPU second by one process, within"
-            f" {number(found['peak_mib'])} MiB; {number(found['two_processes']['users_per_s'])} a second by two side by"
-            f" side, {number(found['two_processes']['users_per_cpu_s'])} per CPU second. Of their lists,"
+            f" {found['n']} candidates: {format_number(found['users_per_cpu_s'])} users per CPU second by one process, within"
+            f" {format_number(found['peak_mib'])} MiB; {format_number(found['two_processes']['users_per_s'])} a second by two side by"
+            f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second. Of their lists,"
             f" {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
             f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"
         )
@@ -91,18 +91,18 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
 
 
-def _trained(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
+def _training_row(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
     ratio = (one["anonymous_mib"] - one["own_libraries_mib"]) / one["table_and_moments_mib"]
-    return [*(number(one[name]) for name in columns), f"{ratio:.2f}", f"{one['parts']['make batch']:.1%}"]
+    return [*(format_number(one[name]) for name in columns), f"{ratio:.2f}", f"{one['parts']['make batch']:.1%}"]
 
 
 def _row(stage: StageRequirements) -> list[str]:
-    figures = [number(value) for value in (stage.memory_gib, stage.disk_gib, stage.cores, stage.machines)]
+    figures = [format_number(value) for value in (stage.memory_gib, stage.disk_gib, stage.cores, stage.machines)]
     return [stage.name, *figures, stage.time, f"**{stage.basis}**", stage.note]
 
 
 def _figures(found: Mapping[str, float]) -> list[str]:
-    return [number(found[name]) for name in ("seconds", "cpu_s", "events_per_cpu_s", "peak_mib")]
+    return [format_number(found[name]) for name in ("seconds", "cpu_s", "events_per_cpu_s", "peak_mib")]
 
 
 def _load(record: Mapping[str, Any]) -> str:
@@ -116,5 +116,5 @@ def _words(items: int) -> str:
 if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page.write_text(written_into(page.read_text(encoding="utf-8"), record, load_unit_costs(None)), encoding="utf-8")
+    page.write_text(update_page(page.read_text(encoding="utf-8"), record, load_unit_costs(None)), encoding="utf-8")
     draw(record["growth"], page.parent / PICTURE)

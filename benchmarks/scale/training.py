@@ -12,9 +12,9 @@ from typing import Any, Self
 import torch
 
 from benchmarks import SEED
-from benchmarks.child import in_child, peak_mib, status_mib
-from benchmarks.parts import watching
-from benchmarks.timing import figure
+from benchmarks.child_process import memory_field_mib, peak_mib, run_in_child
+from benchmarks.profiling import profile
+from benchmarks.timing import round_figure
 from benchmarks.train import PARTS
 from multitudes.batches.examples import Examples
 from multitudes.data.prepared import PreparedData
@@ -26,30 +26,32 @@ TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
 _READ_S = 0.02  # between two readings of the memory
 
 
-def training(prepared: Path, out: Path, parts: int = 1) -> dict[str, Any]:
+def measure_training(prepared: Path, out: Path, parts: int = 1) -> dict[str, Any]:
     """Return the targets of an epoch, MiB by what they are for, and what share of a step each part takes."""
-    found: dict[str, Any] = in_child(trained, threads=1, prepared=str(prepared), out=str(out), parts=parts).value
+    found: dict[str, Any] = run_in_child(
+        train_and_measure, threads=1, prepared=str(prepared), out=str(out), parts=parts
+    ).value
     return found
 
 
-def trained(prepared: str, out: str, parts: int) -> dict[str, Any]:
+def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
     """Train, each batch in ``parts``, and return what was seen."""
     torch.set_num_threads(1)
     data, config, before = (
         PreparedData.open(prepared),
         RunConfig(method="joint", seed=SEED, train=TRAIN),
-        status_mib("RssAnon"),
+        memory_field_mib("RssAnon"),
     )
-    with watching(PARTS) as stopwatch, Anonymous() as own:
+    with profile(PARTS) as stopwatch, AnonymousMemory() as own:
         fit(data, config, Path(out), execution=ExecutionConfig(gradient_accumulation=parts))
     last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     found = {
         "items": data.n_items,
         "parts_of_a_batch": parts,
-        "own_libraries_mib": figure(before),
-        "table_and_moments_mib": figure(3 * 4 * (data.n_items + 1) * config.model.width / 2**20),
-        "anonymous_mib": figure(own.most_mib),
-        "peak_mib": figure(peak_mib()),
+        "own_libraries_mib": round_figure(before),
+        "table_and_moments_mib": round_figure(3 * 4 * (data.n_items + 1) * config.model.width / 2**20),
+        "anonymous_mib": round_figure(own.most_mib),
+        "peak_mib": round_figure(peak_mib()),
         "parts": stopwatch.shares(last["seconds"]),
         "targets_per_s": last["targets_per_s"],
     }
@@ -57,7 +59,7 @@ def trained(prepared: str, out: str, parts: int) -> dict[str, Any]:
     return {"targets": len(examples), **found}
 
 
-class Anonymous:
+class AnonymousMemory:
     """Watches the memory of this process that is not a file's: pages of mapped files the kernel may drop."""
 
     def __init__(self) -> None:
@@ -77,4 +79,4 @@ class Anonymous:
 
     def _watch(self) -> None:
         while not self._done.wait(_READ_S):
-            self.most_mib = max(self.most_mib, status_mib("RssAnon"))
+            self.most_mib = max(self.most_mib, memory_field_mib("RssAnon"))

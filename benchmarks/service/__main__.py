@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.service.run import Cores, Plan, measured
+from benchmarks.service.run import Cores, Plan, measure_service
 from benchmarks.service.world import Sizes
 from multitudes.atomic import write_text
 
@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     plan = Plan(given.n, given.rate, given.clients, given.seconds, given.rounds, given.inside, given.workers)
     for items in given.items:
-        record = measured(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
+        record = measure_service(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
         kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else []
         kept = [other for other in kept if _load(other) != _load(record)] + [record]
         given.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from benchmarks.index.goals import Goal, said
-from benchmarks.markdown import number
+from benchmarks.markdown import format_number
 
 Figures = Mapping[str, Any]
 MILLION = 1_000_000  # items from which the goals hold
@@ -20,13 +20,13 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         """Say whether it was reached, and by how much it was missed."""
-        wall = f"{said(self.goal, self.found)} ({number(self.found)}{self.goal.unit})"
+        wall = f"{said(self.goal, self.found)} ({format_number(self.found)}{self.goal.unit})"
         if self.by_cpu is None:
             return wall
-        return f"{wall}; CPU {said(self.goal, self.by_cpu)} ({number(self.by_cpu)}{self.goal.unit})"
+        return f"{wall}; CPU {said(self.goal, self.by_cpu)} ({format_number(self.by_cpu)}{self.goal.unit})"
 
 
-class Asked(NamedTuple):
+class MeasuredGoal(NamedTuple):
     """What was asked for, and how it is read."""
 
     name: str
@@ -51,10 +51,10 @@ def _memory(figures: Figures) -> float:
 
 
 GOALS = (
-    Asked("p90, twelve vectors to one", 1.10, " ×", True, _ratio("p90_ms"), _ratio("cpu_ms")),
-    Asked("p99 of twelve vectors", 25, " ms", True, _joint("p99_ms")),
-    Asked("answers a second, twelve vectors to one", 0.85, " ×", False, _ratio("per_s"), _ratio("per_cpu_s")),
-    Asked(
+    MeasuredGoal("p90, twelve vectors to one", 1.10, " ×", True, _ratio("p90_ms"), _ratio("cpu_ms")),
+    MeasuredGoal("p99 of twelve vectors", 25, " ms", True, _joint("p99_ms")),
+    MeasuredGoal("answers a second, twelve vectors to one", 0.85, " ×", False, _ratio("per_s"), _ratio("per_cpu_s")),
+    MeasuredGoal(
         "from start to ready",
         3,
         " s",
@@ -62,7 +62,7 @@ GOALS = (
         lambda figures: float(figures["methods"]["joint"]["ready_s"]),
         lambda figures: float(figures["methods"]["joint"]["ready_cpu_s"]),
     ),
-    Asked("resident memory, of the files of the index", 1.3, " ×", True, _memory),
+    MeasuredGoal("resident memory, of the files of the index", 1.3, " ×", True, _memory),
 )
 
 

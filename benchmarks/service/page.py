@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, ranged, table
+from benchmarks.markdown import format_number, format_spread, table
 from benchmarks.service.goals import MILLION, RATE, verdicts
 from benchmarks.service.picture import COLOURS, cpu_ms, draw, title, wall_ms
 from multitudes.atomic import write_text
@@ -63,7 +63,7 @@ def _goals(record: Record) -> list[str]:
     if record["sizes"]["items"] < MILLION or record["plan"]["rate"] < RATE:
         return []
     rows = [
-        [one.goal.name, f"{'≤' if one.goal.at_most else '≥'} {number(one.goal.limit)}{one.goal.unit}", str(one)]
+        [one.goal.name, f"{'≤' if one.goal.at_most else '≥'} {format_number(one.goal.limit)}{one.goal.unit}", str(one)]
         for one in verdicts(record["figures"])
     ]
     return ["### Goals", "", *table(["goal", "limit", "found"], rows)]
@@ -73,11 +73,11 @@ def _loads(record: Record) -> list[str]:
     plan, figures = record["plan"], record["figures"]
     methods, ratio = figures["methods"], figures["joint_over_single"]
     rows = [
-        [words, *(ranged(one[name]) for one in methods.values()), ranged(ratio[name])]
+        [words, *(format_spread(one[name]) for one in methods.values()), format_spread(ratio[name])]
         for name, words in _MEASURED.items()
     ]
     lost = {"errors": "requests without an answer", "degraded": "answers with less than all"}
-    rows += [[words, *(number(one[name]) for one in methods.values()), ""] for name, words in lost.items()]
+    rows += [[words, *(format_number(one[name]) for one in methods.values()), ""] for name, words in lost.items()]
     text = (
         f"The first four at {plan['rate']:g} requests a second that come at random moments; a time counts from when a"
         f" request was due. At most: {plan['clients']} clients that wait for their answers. Median of the rounds"
@@ -90,11 +90,11 @@ def _stages(record: Record) -> list[str]:
     methods = record["figures"]["methods"]
     columns = [read(one) for one in methods.values() for read in (cpu_ms, wall_ms)]
     rows = [
-        [stage, *(number(round(column[stage], 3)) if stage in column else "" for column in columns)]
+        [stage, *(format_number(round(column[stage], 3)) if stage in column else "" for column in columns)]
         for stage in COLOURS
         if any(stage in column for column in columns)
     ]
-    rows.append(["**all**", *(number(round(sum(column.values()), 3)) for column in columns)])
+    rows.append(["**all**", *(format_number(round(sum(column.values()), 3)) for column in columns)])
     head = ["stage", *(f"{method}, {clock}" for method in methods for clock in ("CPU ms", "ms"))]
     text = (
         "Of the processor: each part called alone; *HTTP and threads* is what the process took beyond them. By the"
@@ -110,10 +110,10 @@ def _process(record: Record) -> list[str]:
         rows.append(
             [
                 method,
-                f"{number(one['ready_s'])} ({number(one['ready_cpu_s'])})",
-                *(number(memory[name]) for name in ("all", "own", "files")),
-                number(one["index_mib"]),
-                number(one["inside_cpu_ms"]["answer_bytes"] / 1024),
+                f"{format_number(one['ready_s'])} ({format_number(one['ready_cpu_s'])})",
+                *(format_number(memory[name]) for name in ("all", "own", "files")),
+                format_number(one["index_mib"]),
+                format_number(one["inside_cpu_ms"]["answer_bytes"] / 1024),
             ]
         )
     head = ["", "ready, s (CPU)", "resident MiB", "own", "pages of files", "index files, MiB", "an answer, KiB"]

@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from benchmarks.service.inside import STAGES
 from benchmarks.service.run import STAGE
+from benchmarks.service.stage_costs import STAGES
 from multitudes.report.html_elements import CHART_CONFIG, svg
 
 REST = "HTTP and threads"

@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
-from benchmarks.service.world import Sizes, World, draw
-from benchmarks.timing import told
+from benchmarks.service.world import Sizes, World, draw_world
+from benchmarks.timing import print_progress
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded
@@ -45,17 +45,17 @@ _KINDS: dict[Method, tuple[InterestKind, ...]] = {
 }
 
 
-def made(sizes: Sizes, work: Path) -> Path:
+def world_folder(sizes: Sizes, work: Path) -> Path:
     """Return the folder of the world, which is made where it is not there: a folder of releases by method, a store."""
     folder = work / str(sizes)
     if not (folder / STORE).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        world = draw(sizes)
+        world = draw_world(sizes)
         _publish_all(world, sizes, folder)
         draft = folder / f".{STORE}"
         draft.unlink(missing_ok=True)
         with closing(open_state_store(draft)) as states:
-            load_users(states, _people(world, sizes), sizes.users, told("states"))
+            load_users(states, _user_states(world, sizes), sizes.users, print_progress("states"))
         draft.rename(folder / STORE)  # the last: with it, the world is whole
     return folder
 
@@ -66,7 +66,7 @@ def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
     small = LiveIndex(
         ExactIndex.build([1], world.item_ID[:1])
     )  # in place of an index that is tuned on what a tower gives
-    queries = [_vectors(_published(world, sizes, folder / UNTUNED, method, small)) for method in METHODS]
+    queries = [_vectors(_publish_release(world, sizes, folder / UNTUNED, method, small)) for method in METHODS]
     shutil.rmtree(folder / UNTUNED)
     index = build_embedded(
         np.arange(1, sizes.items + 1),
@@ -74,13 +74,13 @@ def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
         IndexConfig(),
         topics=world.topics,
         queries=np.concatenate(queries),
-        progress=told("index"),
+        progress=print_progress("index"),
     )
     for method in METHODS:
-        _published(world, sizes, folder / method, method, index)
+        _publish_release(world, sizes, folder / method, method, index)
 
 
-def _published(world: World, sizes: Sizes, root: Path, method: Method, index: Index) -> Path:
+def _publish_release(world: World, sizes: Sizes, root: Path, method: Method, index: Index) -> Path:
     """Publish a release and return its folder."""
     store = ReleaseStore(root)
     with store.stage() as stage:
@@ -148,7 +148,7 @@ def _vectors(folder: Path) -> NDArray[np.float32]:
     return vectors.vectors_BKD[vectors.mask_BK]
 
 
-def _people(world: World, sizes: Sizes) -> Iterator[UserState]:
+def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:
     """Return what a store knows of the users after ``multitudes load-state``: what a tower reads of them."""
     time_L = _times(sizes.history).tolist()
     for user, (item_L, follow_F) in enumerate(zip(world.seen_UL.tolist(), world.follow_UF.tolist(), strict=True), 1):

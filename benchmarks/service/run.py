@@ -14,20 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import SEED
-from benchmarks.child import in_child
-from benchmarks.machine import Circumstances
-from benchmarks.service import driver, inside
-from benchmarks.service.releases import METHODS, made
-from benchmarks.service.serving import Service, serving
+from benchmarks.child_process import run_in_child
+from benchmarks.machine import MeasurementContext
+from benchmarks.service import load, stage_costs
+from benchmarks.service.releases import METHODS, world_folder
+from benchmarks.service.serving import Service, run_service
 from benchmarks.service.world import Sizes
-from benchmarks.timing import figure, spread
+from benchmarks.timing import round_figure, spread
 from multitudes.nn.methods import Method
 from multitudes.release.store import ReleaseStore
 
 PERCENTILES = (50, 90, 99)
-LOST = ("errors", "degraded")
+LOSSES = ("errors", "degraded")
 STAGE = "stage "  # before the name of one, in the figures
-Taken = dict[str, dict[str, list[float]]]  # readings of each round by method and name
+Readings = dict[str, dict[str, list[float]]]  # readings of each round by method and name
 
 
 class Plan(NamedTuple):
@@ -49,11 +49,11 @@ class Cores(NamedTuple):
     load: list[int]
 
 
-def measured(sizes: Sizes, plan: Plan, cores: Cores, work: Path) -> dict[str, Any]:
+def measure_service(sizes: Sizes, plan: Plan, cores: Cores, work: Path) -> dict[str, Any]:
     """Return the record of a run."""
-    _say(f"{sizes}: the world")
-    folder = made(sizes, work)
-    circumstances = Circumstances()
+    _print_status(f"{sizes}: the world")
+    folder = world_folder(sizes, work)
+    circumstances = MeasurementContext()
     figures = _figures(folder, sizes, plan, cores)
     return {
         "sizes": sizes._asdict(),
@@ -67,40 +67,47 @@ def measured(sizes: Sizes, plan: Plan, cores: Cores, work: Path) -> dict[str, An
 
 def _figures(folder: Path, sizes: Sizes, plan: Plan, cores: Cores) -> dict[str, Any]:
     within = {
-        method: in_child(
-            inside.measure, 1, folder=str(folder), method=method, requests=plan.inside, rounds=plan.rounds, n=plan.n
+        method: run_in_child(
+            stage_costs.measure,
+            1,
+            folder=str(folder),
+            method=method,
+            requests=plan.inside,
+            rounds=plan.rounds,
+            n=plan.n,
         ).value
         for method in METHODS
     }
     with ExitStack() as stack:
         services = {
-            method: stack.enter_context(serving(folder, method, set(cores.service), plan.workers)) for method in METHODS
+            method: stack.enter_context(run_service(folder, method, set(cores.service), plan.workers))
+            for method in METHODS
         }
         for service in services.values():
-            _loaded(service, sizes, plan, cores, at_rate=False)  # warm
+            _send_load(service, sizes, plan, cores, at_rate=False)  # warm
         taken = _rounds(services, sizes, plan, cores)
         return {
             "methods": {
-                method: _of_method(service, taken[method], within[method], _index_mib(folder, method))
+                method: _method_figures(service, taken[method], within[method], _index_mib(folder, method))
                 for method, service in services.items()
             },
             "joint_over_single": {
                 name: spread([a / b for a, b in zip(taken["joint"][name], taken["single"][name], strict=True)])
                 for name in taken["joint"]
-                if name not in LOST
+                if name not in LOSSES
             },
         }
 
 
-def _rounds(services: Mapping[Method, Service], sizes: Sizes, plan: Plan, cores: Cores) -> Taken:
+def _rounds(services: Mapping[Method, Service], sizes: Sizes, plan: Plan, cores: Cores) -> Readings:
     """Ask the services in turn: at a rate, then as much as they can bear."""
-    taken: Taken = {method: defaultdict(list) for method in services}
+    taken: Readings = {method: defaultdict(list) for method in services}
     for number, method in _turns(plan.rounds):
-        _say(f"round {number + 1} of {plan.rounds}: {method}")
+        _print_status(f"round {number + 1} of {plan.rounds}: {method}")
         for at_rate in (True, False):
             service = services[method]
             cpu_s, stage_s = service.cpu_s(), service.stage_s()
-            outcome = _loaded(service, sizes, plan, cores, at_rate=at_rate)
+            outcome = _send_load(service, sizes, plan, cores, at_rate=at_rate)
             readings = _readings(outcome, service.cpu_s() - cpu_s, at_rate=at_rate)
             if at_rate:
                 readings |= _stage_ms(stage_s, service.stage_s())
@@ -115,13 +122,13 @@ def _turns(rounds: int) -> Iterator[tuple[int, Method]]:
             yield number, method
 
 
-def _loaded(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_rate: bool) -> dict[str, Any]:
+def _send_load(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_rate: bool) -> dict[str, Any]:
     """Put one load on a service, from a process of its own."""
     where = {"port": service.port, "users": sizes.users, "n": plan.n, "seconds": plan.seconds, "cores": cores.load}
     if at_rate:
-        outcome = in_child(driver.at_rate, 1, rate=plan.rate, **where)
+        outcome = run_in_child(load.send_at_rate, 1, rate=plan.rate, **where)
     else:
-        outcome = in_child(driver.at_most, 1, clients=plan.clients, **where)
+        outcome = run_in_child(load.send_with_clients, 1, clients=plan.clients, **where)
     told: dict[str, Any] = outcome.value
     return told
 
@@ -149,20 +156,20 @@ def _stage_ms(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple
     return mean_ms
 
 
-def _of_method(
+def _method_figures(
     service: Service,
     taken: dict[str, list[float]],
     within: dict[str, Any],
     index_mib: float,
 ) -> dict[str, Any]:
-    lost = {name: sum(taken[name]) for name in LOST}
+    lost = {name: sum(taken[name]) for name in LOSSES}
     return {
-        **{name: spread(values) for name, values in taken.items() if name not in LOST},
+        **{name: spread(values) for name, values in taken.items() if name not in LOSSES},
         **lost,
-        "ready_s": figure(service.ready_s),
-        "ready_cpu_s": figure(service.ready_cpu_s),
-        "memory_mib": {name: figure(mib) for name, mib in service.memory_mib().items()},
-        "index_mib": figure(index_mib),
+        "ready_s": round_figure(service.ready_s),
+        "ready_cpu_s": round_figure(service.ready_cpu_s),
+        "memory_mib": {name: round_figure(mib) for name, mib in service.memory_mib().items()},
+        "index_mib": round_figure(index_mib),
         "inside_cpu_ms": within,
     }
 
@@ -172,5 +179,5 @@ def _index_mib(folder: Path, method: str) -> float:
     return sum(file.stat().st_size for file in files) / 2**20
 
 
-def _say(text: str) -> None:
+def _print_status(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

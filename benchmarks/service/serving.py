@@ -58,7 +58,7 @@ class Service(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, method: str, cores: set[int] | None, workers: int = 1) -> Iterator[Service]:
+def run_service(folder: Path, method: str, cores: set[int] | None, workers: int = 1) -> Iterator[Service]:
     """Serve a method's releases of a world; what the service writes is thrown away, the states are only read.
 
     Args:
@@ -77,12 +77,12 @@ def serving(folder: Path, method: str, cores: set[int] | None, workers: int = 1)
         with (Path(scratch) / "journal").open("w+", encoding="utf-8") as journal:
             began = time.perf_counter()
             command = [*_MAIN, str(folder / method), "--port", "0", "--config", str(settings), "--json"]
-            with on(cores):
+            with pin_to_cores(cores):
                 process = subprocess.Popen(
                     command, stdout=subprocess.PIPE, stderr=journal, text=True, env={**os.environ, **_THREADS}
                 )
             try:
-                yield _ready(process, journal.name, began)
+                yield _wait_until_ready(process, journal.name, began)
             finally:
                 process.terminate()
                 process.communicate(timeout=_READY_S)
@@ -109,7 +109,7 @@ def _resident_mib(pid: int) -> tuple[float, float]:
 
 
 @contextmanager
-def on(cores: set[int] | None) -> Iterator[None]:
+def pin_to_cores(cores: set[int] | None) -> Iterator[None]:
     """Let what begins in this block run on some cores alone, where the system can."""
     if cores is None or not hasattr(os, "sched_setaffinity"):
         yield
@@ -122,7 +122,7 @@ def on(cores: set[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _ready(process: "subprocess.Popen[str]", journal: str, began: float) -> Service:
+def _wait_until_ready(process: "subprocess.Popen[str]", journal: str, began: float) -> Service:
     """Wait until a service answers: the first of its processes."""
     assert process.stdout is not None
     line = process.stdout.readline()

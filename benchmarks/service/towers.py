@@ -19,7 +19,9 @@ from multitudes.publishing.onnx_export import write_user_tower
 
 INTERESTS, CONDITIONS = 6, 5  # with the vector of the whole history: twelve
 NORM = 8.0  # of items as a tower reads them, and of topics: that of what its encoder gives at width 64
-_SILENT = 0.1  # of the usual size of weights: without a history, a vector is what the crossing makes of the follows
+_CROSSING_GAIN = (
+    0.1  # of the usual size of weights: without a history, a vector is what the crossing makes of the follows
+)
 
 
 def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) -> None:
@@ -33,10 +35,10 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
         model.items.topic_embedding.weight[1:] = NORM * torch.from_numpy(centre_TD)
         for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):
             if crossing is not None:
-                nn.init.xavier_uniform_(_last(crossing).weight, gain=_SILENT)  # they begin at zero
+                nn.init.xavier_uniform_(_last_linear(crossing).weight, gain=_CROSSING_GAIN)  # they begin at zero
     write_user_tower(model, config, 0, CONDITIONS if method == "joint" else 0, file)
 
 
-def _last(module: nn.Module) -> nn.Linear:
+def _last_linear(module: nn.Module) -> nn.Linear:
     """Return the last linear map of a module."""
     return [part for part in module.modules() if isinstance(part, nn.Linear)][-1]

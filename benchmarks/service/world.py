@@ -50,7 +50,7 @@ class World(NamedTuple):
         return Topics(np.arange(len(self.topic_I) + 1), self.topic_I)
 
 
-def draw(sizes: Sizes) -> World:
+def draw_world(sizes: Sizes) -> World:
     """Draw a world; the same for the same sizes."""
     corpus = Corpus("latent", sizes.items, sizes.width)
     item_ID = np.concatenate(list(corpus.chunks()))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import SEED
-from benchmarks.machine import ROOT, Circumstances
+from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.simulate import prize, retrieval, sets, speed
 from multitudes.atomic import write_text
 
@@ -36,7 +36,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(known)}")
     for name in given.names or known:
-        here = Circumstances()
+        here = MeasurementContext()
         figures = known[name]()
         kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
         kept[name] = {"quick": given.quick, "seeds": [SEED]} | here.head() | {"figures": figures}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.machine import ROOT, Circumstances
+from benchmarks.machine import ROOT, MeasurementContext
 from multitudes.atomic import write_json
 from multitudes.config import parse
 from multitudes.errors import MultitudesError, UsageError
@@ -66,7 +66,7 @@ def measured(folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
     """
     worlds = dict(earlier.get("worlds", {}))
     for world, suffix in WORLDS.items():
-        place, head = folder.with_name(folder.name + suffix), Circumstances()
+        place, head = folder.with_name(folder.name + suffix), MeasurementContext()
         config = lived(place)
         if config is not None:
             worlds[world] = _of(config, place) | head.head()

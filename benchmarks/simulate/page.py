@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
 from multitudes.service.docs_tables import replace_table
@@ -88,7 +88,7 @@ def compared(said: str, path: tuple[str, ...], world: Mapping[str, Any], public:
         return None
     low, high = min(others), max(others)
     where = "yes" if low <= own <= high else "**below**" if own < low else "**above**"
-    return [said, number(own), f"{number(low)} – {number(high)}", where]
+    return [said, format_number(own), f"{format_number(low)} – {format_number(high)}", where]
 
 
 def at(found: Any, path: tuple[str, ...]) -> float | None:  # noqa: ANN401 (JSON of any shape)
@@ -102,17 +102,17 @@ def _speed(part: Mapping[str, Any]) -> str:
     found, sizes = part["figures"], part["figures"]["settings"]
     return (
         f"{sizes['users']:,} users and {sizes['items']:,} items, one core, without a model:"
-        f" {number(found['impressions_per_s']['median'])} impressions and"
-        f" {number(found['user_days_per_s']['median'])} users × days in a second of processor time. So {sizes['days']}"
-        f" days with {number(found['impressions'])} impressions take {number(found['all_days_s'])} s, and"
-        f" {number(found['made_s'])} s to make the world; {number(found['peak_mib'])} MiB at most."
+        f" {format_number(found['impressions_per_s']['median'])} impressions and"
+        f" {format_number(found['user_days_per_s']['median'])} users × days in a second of processor time. So {sizes['days']}"
+        f" days with {format_number(found['impressions'])} impressions take {format_number(found['all_days_s'])} s, and"
+        f" {format_number(found['made_s'])} s to make the world; {format_number(found['peak_mib'])} MiB at most."
         f" On {part['machine']['cpu']}."
     )
 
 
 def _retrieval(part: Mapping[str, Any]) -> str:
     found, sizes = part["figures"], part["figures"]["settings"]
-    arms = (f"{arm} {number(one['users_per_s']['cpu']['median'])}" for arm, one in found["arms"].items())
+    arms = (f"{arm} {format_number(one['users_per_s']['cpu']['median'])}" for arm, one in found["arms"].items())
     return (
         f"With a model, visitors in a second of processor time on one core, {sizes['candidates']} candidates of"
         f" {sizes['items']:,} items for each, through the retriever of the service: {', '.join(arms)}. On"

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import SEED
 from benchmarks.simulate import oracles
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import CONTROLS, WorldConfig
 
@@ -44,6 +44,6 @@ def _saves(settings: dict[str, Any]) -> dict[str, float]:
         "a third of any niche": lambda day: oracles.items_of(world, oracles.strayed(world, day), day),
     }
     return {
-        name: figure(float(np.mean([oracles.saves(world, day, of(day)) for day in range(DAYS)])) / world.users)
+        name: round_figure(float(np.mean([oracles.saves(world, day, of(day)) for day in range(DAYS)])) / world.users)
         for name, of in lists.items()
     }

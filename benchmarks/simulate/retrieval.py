@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import SEED
-from benchmarks.child import in_child
-from benchmarks.timing import clocked, rates
+from benchmarks.child_process import run_in_child
+from benchmarks.timing import rates, time_calls
 from multitudes.retrieval.retriever import Retriever
 from multitudes.simulation.config import ExperimentConfig
 from multitudes.simulation.history import History
@@ -39,8 +39,8 @@ QUICK = Sizes(200, 600)
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Return visitors in a second, by arm, each in a process of its own."""
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
-        in_child(prepared, folder=folder, threads=1, **sizes._asdict())
-        found = {arm: in_child(retrieved, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
+        run_in_child(prepared, folder=folder, threads=1, **sizes._asdict())
+        found = {arm: run_in_child(retrieved, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
     return {"settings": sizes._asdict()} | {
         "arms": {arm: {"peak_mib": round(one.peak_mib)} | dict(one.value) for arm, one in found.items()}
     }
@@ -76,5 +76,5 @@ def retrieved(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
     policy = ReleasePolicy(Retriever.open(releases), loop.candidates, world.topics, day_start_s(0))
     time_B = world.visit_times(day, user_B)
     policy.retrieve(day, user_B[:256], time_B[:256], diary)  # the first call loads
-    readings = clocked(lambda: policy.retrieve(day, user_B, time_B, diary), _REPEATS)
+    readings = time_calls(lambda: policy.retrieve(day, user_B, time_B, diary), _REPEATS)
     return {"users_per_s": rates(readings, world.users)}

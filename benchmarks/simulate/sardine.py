@@ -19,10 +19,10 @@ import sardine  # noqa: F401 (registers its worlds)
 from numpy.typing import NDArray
 
 from benchmarks import SEED
-from benchmarks.machine import Circumstances
+from benchmarks.machine import MeasurementContext
 from benchmarks.simulate import oracles
 from benchmarks.simulate.sardine_page import RESULTS
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
 from multitudes.seeding import generator
 from multitudes.simulation.actions import CLICK, SAVE
@@ -44,7 +44,7 @@ def positions(users: int) -> dict[str, list[float]]:
     item_US = stream.integers(world.items, size=(world.users, PLACES))
     ours = [_touched(world, day, item_US, np.zeros_like(item_US)) for day in range(LISTS)]
     return {
-        name: [figure(float(share)) for share in rate_S / rate_S[0]]
+        name: [round_figure(float(share)) for share in rate_S / rate_S[0]]
         for name, rate_S in (("SARDINE", theirs.mean(axis=(0, 1))), ("the world", np.mean(ours, axis=(0, 1))))
     }
 
@@ -66,7 +66,7 @@ def orders(users: int) -> dict[str, dict[str, float]]:
     lists = [np.take_along_axis(item_US, np.argsort(key, axis=1), axis=1) for key in keys]
     ours = [float(_touched(world, 0, one, np.zeros_like(one)).mean()) for one in lists]
     return {
-        name: {order: figure(rate / rates[1]) for order, rate in zip(ORDERS, rates, strict=True)}
+        name: {order: round_figure(rate / rates[1]) for order, rate in zip(ORDERS, rates, strict=True)}
         for name, rates in (("SARDINE", theirs), ("the world", ours))
     }
 
@@ -81,7 +81,7 @@ def repeats(users: int) -> dict[str, list[float]]:
         ours.append(float(_touched(world, day, item_US, seen.counts(user_U, item_US)).mean()))
         seen.add(user_U, item_US)
     return {
-        name: [figure(float(rate / rates[0])) for rate in rates]
+        name: [round_figure(float(rate / rates[0])) for rate in rates]
         for name, rates in (("SARDINE", theirs), ("the world", ours))
     }
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000, help="of SARDINE; the world has twenty times as many")
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")
     given = parser.parse_args()
-    here = Circumstances()
+    here = MeasurementContext()
     found = {"positions": positions(given.users), "orders": orders(given.users), "repeats": repeats(given.users)}
     settings = {"users": given.users, "seeds": [SEED]}
     write_json(given.out, settings | here.head(("numpy", "sardine-rec", "gymnasium")) | {"figures": found})

@@ -8,7 +8,7 @@ import polars as pl
 from benchmarks import SEED
 from benchmarks.simulate.calibration import marginals
 from benchmarks.simulate.simple_feed import simulate_feed
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.data.sample import SAMPLES, sample_path
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
@@ -48,7 +48,7 @@ def rounded(found: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
         return {name: rounded(value) for name, value in found.items()}
     if isinstance(found, list):
         return [rounded(value) for value in found]
-    return figure(found) if isinstance(found, float) else found
+    return round_figure(found) if isinstance(found, float) else found
 
 
 def _world(sizes: Sizes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import SEED
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 from benchmarks.timing import cpu_clock, spread
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
@@ -26,7 +26,7 @@ QUICK = Sizes(500, 600, days=2)
 
 def measure(sizes: Sizes) -> dict[str, Any]:
     """Return what the world takes in a process of its own."""
-    outcome = in_child(live, threads=1, **sizes._asdict())
+    outcome = run_in_child(live, threads=1, **sizes._asdict())
     return {"settings": sizes._asdict(), "peak_mib": round(outcome.peak_mib)} | dict(outcome.value)
 
 

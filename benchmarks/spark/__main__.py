@@ -9,9 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.machine import Circumstances
-from benchmarks.records import keep
-from benchmarks.spark.comparison import PACKAGES, RESULTS, compared
+from benchmarks.machine import MeasurementContext
+from benchmarks.records import save_record
+from benchmarks.spark.comparison import PACKAGES, RESULTS, compare_engines
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.spark_session import SparkConfig
 
@@ -30,11 +30,13 @@ def main() -> None:
     spark = SparkConfig(master=f"local[{given.cores}]", memory=given.memory)
     equal = True
     for data in given.folders:
-        circumstances = Circumstances()
+        circumstances = MeasurementContext()
         with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=given.out.parent) as folder:
-            figures = compared(data, Path(folder), config, spark)
+            figures = compare_engines(data, Path(folder), config, spark)
         print(f"{data.name}, {given.split}: {json.dumps(figures)}", file=sys.stderr, flush=True)
-        keep(given.out, "took", f"{data.name}, {given.split}", {**circumstances.head(PACKAGES), "figures": figures})
+        save_record(
+            given.out, "took", f"{data.name}, {given.split}", {**circumstances.head(PACKAGES), "figures": figures}
+        )
         equal = equal and not figures["differing"]
     sys.exit(0 if equal else 1)
 

@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import Outcome, in_child, peak_mib
+from benchmarks.child_process import ChildResult, peak_mib, run_in_child
 from benchmarks.machine import ROOT
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark_session import SparkConfig
 from multitudes.data.table_files import table_sha256
@@ -20,13 +20,15 @@ PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
 NOW = 2**31  # what counts as the future is the same for both
 
 
-def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig) -> dict[str, Any]:
+def compare_engines(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig) -> dict[str, Any]:
     """Return what either engine takes to prepare ``data``, each in a process of its own, and which files differ."""
     settings = config.model_dump(mode="json")
     duckdb, other = folder / "duckdb", folder / "spark"
-    by_duckdb = in_child(prepared, data=str(data), out=str(duckdb), config=settings, spark=None)
-    by_spark = in_child(prepared, data=str(data), out=str(other), config=settings, spark=spark.model_dump(mode="json"))
-    files, different = differing(duckdb, other)
+    by_duckdb = run_in_child(prepare_in_child, data=str(data), out=str(duckdb), config=settings, spark=None)
+    by_spark = run_in_child(
+        prepare_in_child, data=str(data), out=str(other), config=settings, spark=spark.model_dump(mode="json")
+    )
+    files, different = differing_files(duckdb, other)
     return {
         "events": json.loads((duckdb / "manifest.json").read_text(encoding="utf-8"))["counts"]["events"],
         "config": settings,
@@ -36,13 +38,13 @@ def compared(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig
         "duckdb": _figures(by_duckdb),
         "spark_took": _figures(by_spark),
         "times_duckdb": {
-            "seconds": figure(by_spark.seconds / by_duckdb.seconds),
-            "cpu_s": figure(_figures(by_spark)["cpu_s"] / _figures(by_duckdb)["cpu_s"]),
+            "seconds": round_figure(by_spark.seconds / by_duckdb.seconds),
+            "cpu_s": round_figure(_figures(by_spark)["cpu_s"] / _figures(by_duckdb)["cpu_s"]),
         },
     }
 
 
-def prepared(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
+def prepare_in_child(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
     """Prepare, and return what the JVM took besides this process: zero where there is none."""
     on_spark = None if spark is None else SparkConfig.model_validate(spark)
     prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=NOW)
@@ -59,15 +61,15 @@ def _cpu_s(process: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def _figures(outcome: Outcome) -> dict[str, float]:
+def _figures(outcome: ChildResult) -> dict[str, float]:
     return {
-        "seconds": figure(outcome.seconds),
-        "cpu_s": figure(outcome.cpu_s + outcome.value["cpu_s"]),
-        "peak_mib": figure(outcome.peak_mib + outcome.value["peak_mib"]),
+        "seconds": round_figure(outcome.seconds),
+        "cpu_s": round_figure(outcome.cpu_s + outcome.value["cpu_s"]),
+        "peak_mib": round_figure(outcome.peak_mib + outcome.value["peak_mib"]),
     }
 
 
-def differing(one: Path, other: Path) -> tuple[int, list[str]]:
+def differing_files(one: Path, other: Path) -> tuple[int, list[str]]:
     """Return how many files there are, and which are not byte for byte the same in both folders."""
     names = sorted({file.name for made in (one, other) for file in made.iterdir()})
     return len(names), [name for name in names if _digest(one / name) != _digest(other / name)]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from benchmarks.machine import Circumstances
-from benchmarks.records import keep
-from benchmarks.spark.comparison import NOW, PACKAGES, RESULTS, differing
+from benchmarks.machine import MeasurementContext
+from benchmarks.records import save_record
+from benchmarks.spark.comparison import NOW, PACKAGES, RESULTS, differing_files
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.spark_session import SparkConfig
 
@@ -35,23 +35,23 @@ def main() -> None:
         .config("spark.driver.host", "127.0.0.1")
         .getOrCreate()
     )
-    found = [_compared(data, split, spark, given.out) for data in given.folders for split in given.split]
+    found = [_compare_files(data, split, spark, given.out) for data in given.folders for split in given.split]
     session.stop()
     sys.exit(1 if any(found) else 0)
 
 
-def _compared(data: Path, split: str, spark: SparkConfig, out: Path) -> list[str]:
+def _compare_files(data: Path, split: str, spark: SparkConfig, out: Path) -> list[str]:
     """Return the names of the files that differ."""
-    circumstances = Circumstances()
+    circumstances = MeasurementContext()
     config = PrepareConfig.model_validate({"split": split, "ties": "shuffle", "threads": 1})
     with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=out.parent) as name:
         folder = Path(name)
         made = prepare(data, folder / "duckdb", config, now=NOW)
         prepare(data, folder / "spark", config, spark=spark, now=NOW)
-        files, different = differing(folder / "duckdb", folder / "spark")
+        files, different = differing_files(folder / "duckdb", folder / "spark")
         figures = {"events": made.manifest["counts"]["events"], "files": files, "differing": different}
     print(f"{data.name}, {split}: {json.dumps(figures)}", file=sys.stderr, flush=True)
-    keep(out, "equal", f"{data.name}, {split}", {**circumstances.head(PACKAGES), "figures": figures})
+    save_record(out, "equal", f"{data.name}, {split}", {**circumstances.head(PACKAGES), "figures": figures})
     return different
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import number, table
+from benchmarks.markdown import format_number, table
 from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- speed: written by `python -m benchmarks.spark.page docs/spark.md` -->"
@@ -16,13 +16,13 @@ RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
 _CLOCKS = ("cpu_s", "seconds")
 
 
-def written_into(page: str, results: Mapping[str, Any]) -> str:
+def update_page(page: str, results: Mapping[str, Any]) -> str:
     """Return a page with the figures between their marks."""
-    page = replace_table(BEGIN, "\n".join(speed(results["took"])).strip(), page)
-    return replace_table(EQUAL, "\n".join(equal(results["equal"])).strip(), page)
+    page = replace_table(BEGIN, "\n".join(speed_table(results["took"])).strip(), page)
+    return replace_table(EQUAL, "\n".join(equality_table(results["equal"])).strip(), page)
 
 
-def speed(took: Mapping[str, Any]) -> Iterator[str]:
+def speed_table(took: Mapping[str, Any]) -> Iterator[str]:
     """Yield what both engines took, from the smallest tables to the largest."""
     head = ["events", *(f"{clock}, {who}" for clock in ("CPU s", "seconds") for who in ("DuckDB", "Spark", "ratio"))]
     head += ["peak MiB, DuckDB", "Spark", "load", "files that differ"]
@@ -30,7 +30,7 @@ def speed(took: Mapping[str, Any]) -> Iterator[str]:
     yield from table(head, [_row(record) for record in records])
 
 
-def equal(compared: Mapping[str, Any]) -> Iterator[str]:
+def equality_table(compared: Mapping[str, Any]) -> Iterator[str]:
     """Yield which sets were compared."""
     rows = [
         [name, _events(record), str(record["figures"]["files"]), _differing(record)]
@@ -46,8 +46,8 @@ def _events(record: Mapping[str, Any]) -> str:
 def _row(record: Mapping[str, Any]) -> list[str]:
     figures = record["figures"]
     duckdb, spark, ratio = figures["duckdb"], figures["spark_took"], figures["times_duckdb"]
-    clocks = [number(one[clock]) for clock in _CLOCKS for one in (duckdb, spark, ratio)]
-    peaks = [number(one["peak_mib"]) for one in (duckdb, spark)]
+    clocks = [format_number(one[clock]) for clock in _CLOCKS for one in (duckdb, spark, ratio)]
+    peaks = [format_number(one["peak_mib"]) for one in (duckdb, spark)]
     load = f"{record['load']['before']:g} to {record['load']['after']:g}"
     return [_events(record), *clocks, *peaks, load, _differing(record)]
 
@@ -59,4 +59,4 @@ def _differing(record: Mapping[str, Any]) -> str:
 if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page.write_text(written_into(page.read_text(encoding="utf-8"), record), encoding="utf-8")
+    page.write_text(update_page(page.read_text(encoding="utf-8"), record), encoding="utf-8")

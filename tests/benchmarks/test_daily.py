@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from benchmarks.daily import days as cut
 from benchmarks.daily.arms import ARMS, PAIRS, _difference
-from benchmarks.daily.days import days, planted
+from benchmarks.daily.days import prepare_days, write_planted_world
 from benchmarks.daily.page import section
 
 from multitudes.data.planted import PlantedConfig
@@ -20,11 +20,13 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("worlds")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cut, "WORLD", PlantedConfig(users=60, items=120, events=3_000, niches=12, topics=4, days=70))
-        return tuple(planted(folder / name, 3, WEEK_S, moves=name == "moving") for name in ("moving", "still"))  # type: ignore[return-value]
+        return tuple(
+            write_planted_world(folder / name, 3, WEEK_S, moves=name == "moving") for name in ("moving", "still")
+        )  # type: ignore[return-value]
 
 
 def test_each_day_is_the_test_of_what_came_before_it(worlds: tuple[Path, Path], tmp_path: Path) -> None:
-    made = days(worlds[0], tmp_path, 3, WEEK_S)
+    made = prepare_days(worlds[0], tmp_path, 3, WEEK_S)
     last = int(pl.read_parquet(worlds[0] / "events.parquet")["timestamp"].max())  # type: ignore[arg-type]
     for day, prepared in enumerate(made):
         test = prepared.event_time[prepared.event_split == 2]

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from benchmarks.child import Outcome
+from benchmarks.child_process import ChildResult
 from benchmarks.index import run as run_module
 from benchmarks.index.corpus import KINDS
 from benchmarks.index.page import page
@@ -16,7 +16,7 @@ def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     plan = Plan(KINDS[:1], (1_500,), 8, ("exact", "inverted"), tuple(PARTS), 4, 1, related=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "in_child", lambda f, _, **arguments: Outcome(f(**arguments), 1.0, 1.0, 10.0))
+        patch.setattr(run_module, "run_in_child", lambda f, _, **arguments: ChildResult(f(**arguments), 1.0, 1.0, 10.0))
         run(plan, folder / "work", folder / "index.json")
     return json.loads((folder / "index.json").read_text())
 

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from benchmarks.child import Outcome
+from benchmarks.child_process import ChildResult
 from benchmarks.index import run as run_module
 from benchmarks.index.records import WORLD, corpora
 from benchmarks.index.run import PARTS, Plan, Step, run, steps
@@ -16,9 +16,9 @@ def called(monkeypatch):
 
     def in_child(function, threads, **arguments):
         calls.append((function.__name__, arguments))
-        return Outcome({"mean_cosine": 0.5}, 1.0, 1.0, 10.0)
+        return ChildResult({"mean_cosine": 0.5}, 1.0, 1.0, 10.0)
 
-    monkeypatch.setattr(run_module, "in_child", in_child)
+    monkeypatch.setattr(run_module, "run_in_child", in_child)
     monkeypatch.setattr("benchmarks.machine.versions", lambda *_: {"commit": "c"})
     return calls
 

@@ -1,6 +1,6 @@
 import json
 
-from benchmarks.markdown import number, ranged, table
+from benchmarks.markdown import format_number, format_spread, table
 from benchmarks.page import page
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,17 +46,23 @@ def test_subjects_that_were_not_measured_have_no_section():
 
 
 def test_numbers_have_three_digits():
-    assert [number(v) for v in (0.01234, 1.0, 12.345, 123.456, 98765.4)] == ["0.0123", "1", "12.3", "123", "98,800"]
+    assert [format_number(v) for v in (0.01234, 1.0, 12.345, 123.456, 98765.4)] == [
+        "0.0123",
+        "1",
+        "12.3",
+        "123",
+        "98,800",
+    ]
 
 
 def test_one_repeat_has_no_range():
-    assert ranged({"median": 2.0, "min": 2.0, "max": 2.0, "repeats": 1}) == "2"
-    assert ranged({"median": 2.0, "min": 1.0, "max": 4.0, "repeats": 3}) == "2 (1–4)"
+    assert format_spread({"median": 2.0, "min": 2.0, "max": 2.0, "repeats": 1}) == "2"
+    assert format_spread({"median": 2.0, "min": 1.0, "max": 4.0, "repeats": 3}) == "2 (1–4)"
 
 
 @given(st.floats(min_value=1e-4, max_value=1e9))
 def test_a_number_loses_at_most_its_third_digit(value):
-    assert abs(float(number(value).replace(",", "")) - value) <= 0.005001 * value
+    assert abs(float(format_number(value).replace(",", "")) - value) <= 0.005001 * value
 
 
 def test_every_row_of_a_table_has_a_cell_for_each_column():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from benchmarks.machine import ROOT
 from benchmarks.peers import PEERS, Peer, compare, exchange, export, score
-from benchmarks.peers.exchange import Sequences, Settings, best, histories, read_task, write_task
-from benchmarks.peers.ours import Shares, config
+from benchmarks.peers.exchange import Sequences, Settings, histories, read_task, top_items, write_task
+from benchmarks.peers.ours import CpuShares, run_config
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.errors import DataError, MissingError
@@ -37,7 +37,7 @@ def two_users():
 
 
 def test_a_peer_gets_every_positive_training_event_and_none_that_is_held_out(prepared):
-    given = export.task(prepared, export.asked(prepared, None, 0))
+    given = export.export_task(prepared, export.evaluated_users(prepared, None, 0))
     for user in range(prepared.n_users):
         mine = slice(prepared.event_offset[user], prepared.event_offset[user + 1])
         item, split, weight = (
@@ -49,8 +49,8 @@ def test_a_peer_gets_every_positive_training_event_and_none_that_is_held_out(pre
 
 
 def test_a_held_out_user_comes_with_the_past_and_without_the_targets(prepared):
-    held = export.asked(prepared, None, 0)
-    given = export.task(prepared, held)
+    held = export.evaluated_users(prepared, None, 0)
+    given = export.export_task(prepared, held)
     known = [set(given.held.item[a:b]) for a, b in zip(given.held.offset[:-1], given.held.offset[1:], strict=True)]
     targets = np.split(held.target, held.target_offset[1:-1])
     assert all(past and past.isdisjoint(wanted) for past, wanted in zip(known, targets, strict=True))
@@ -59,7 +59,7 @@ def test_a_held_out_user_comes_with_the_past_and_without_the_targets(prepared):
 
 
 def test_what_is_written_is_read_again(prepared, tmp_path):
-    given = export.task(prepared, export.asked(prepared, 5, 0))
+    given = export.export_task(prepared, export.evaluated_users(prepared, 5, 0))
     write_task(given, TINY, tmp_path)
     read, settings = read_task(tmp_path)
     assert settings == TINY
@@ -81,7 +81,7 @@ def test_events_know_their_user_and_what_came_before():
 
 def test_the_best_items_leave_out_the_seen_ones_and_a_short_corpus_ends_in_zeros():
     scores = np.tile(np.array([99, 1, 5, 3, 2, 4], dtype=np.float32), (2, 1))
-    assert best(scores, two_users(), 4).tolist() == [[5, 3, 4, 0], [2, 1, 0, 0]]
+    assert top_items(scores, two_users(), 4).tolist() == [[5, 3, 4, 0], [2, 1, 0, 0]]
 
 
 def test_a_peers_lists_are_judged_as_our_own_are(compared):
@@ -107,7 +107,7 @@ def test_a_peer_that_fails_is_told_and_the_others_go_on(compared):
 
 def test_rates_leave_out_the_first_epoch_and_count_targets():
     epochs = [{"targets": 9, "wall_s": 9.0, "cpu_s": 9.0}, {"targets": 10, "wall_s": 5.0, "cpu_s": 2.0}]
-    told = compare._told({"epochs": epochs, "hit_rates": [0.1, 0.2], "best_epoch": 2, "peak_mib": 1.0})
+    told = compare._system_figures({"epochs": epochs, "hit_rates": [0.1, 0.2], "best_epoch": 2, "peak_mib": 1.0})
     assert told["targets_per_s"]["wall"]["median"] == 2
     assert told["targets_per_s"]["cpu"]["median"] == 5
     assert told["pass_s"]["cpu"]["median"] == 2
@@ -118,14 +118,14 @@ def test_every_epoch_has_its_own_share_of_the_processor(monkeypatch):
     wall, cpu = iter([0.0, 4.0, 10.0, 12.0]), iter([0.0, 1.0, 5.0, 7.0])
     clocks = SimpleNamespace(perf_counter=lambda: next(wall), process_time=lambda: next(cpu))
     monkeypatch.setattr("benchmarks.peers.ours.time", clocks)
-    shares = Shares()
+    shares = CpuShares()
     for done in (1, 3, 1, 3):
         shares(done, 3)
     assert shares.of_epochs == [0.25, 1.0]
 
 
 def test_our_methods_are_trained_with_the_settings_of_the_peers():
-    run = config("joint", Settings(width=32, history=20, negatives=100, interests=3, epochs=7))
+    run = run_config("joint", Settings(width=32, history=20, negatives=100, interests=3, epochs=7))
     assert (run.model.width, run.model.history, run.model.interests) == (32, 20, 3)
     assert (run.train.in_batch + run.train.uniform, run.train.epochs, run.train.epoch_batches) == (100, 7, 0)
 
@@ -141,8 +141,8 @@ def test_our_methods_are_trained_with_the_settings_of_the_peers():
 )
 def test_lists_that_would_be_judged_wrongly_are_refused(lists, said):
     with pytest.raises(DataError, match=said):
-        score.check(np.array(lists), two_users(), 6, "lists")
-    score.check(np.array([[3, 0], [1, 2]]), two_users(), 6, "lists")
+        score.check_lists(np.array(lists), two_users(), 6, "lists")
+    score.check_lists(np.array([[3, 0], [1, 2]]), two_users(), 6, "lists")
 
 
 def test_without_the_peers_environment_the_command_that_makes_it_is_named(prepared, tmp_path):
@@ -165,11 +165,13 @@ PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 @pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-peers here: make bench-peers")
 @pytest.mark.parametrize("peer", [PEERS[0], PEERS[1]], ids=lambda peer: peer.name)
 def test_a_peer_trains_on_every_target_and_answers_everybody(peer, prepared, tmp_path):
-    given = export.task(prepared, export.asked(prepared, 20, 0))
+    given = export.export_task(prepared, export.evaluated_users(prepared, 20, 0))
     write_task(given, Settings(width=8, history=10, negatives=16, epochs=1, places=50), tmp_path)
     assert compare._run(peer, tmp_path, PYTHON, 1) is None
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["epochs"][0]["targets"] == (given.train.ranks() > 0).sum()
-    found = score.course(tmp_path, 1, export.asked(prepared, 20, 0), given.held, ItemFacts.of(prepared))
+    found = score.learning_curve(
+        tmp_path, 1, export.evaluated_users(prepared, 20, 0), given.held, ItemFacts.of(prepared)
+    )
     assert (found.list_BN > 0).all()
     assert exchange.lists_file(tmp_path, 1).exists()

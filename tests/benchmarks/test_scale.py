@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from benchmarks.machine import ROOT
 from benchmarks.scale import growth, picture
-from benchmarks.scale.page import BEGIN, MEASURED, RESULTS, written_into
+from benchmarks.scale.page import BEGIN, BEGIN_GROWTH, RESULTS, update_page
 from benchmarks.unit_costs import RESULTS as RECORDS
-from benchmarks.unit_costs import collected
+from benchmarks.unit_costs import collect_unit_costs
 
 from multitudes.capacity.unit_costs import load_unit_costs
 
@@ -18,15 +18,15 @@ PAGE = ROOT / "docs" / "scale.md"
 def test_the_page_is_that_of_the_kept_figures_and_others_change_it():
     page, results, costs = PAGE.read_text(), json.loads(RESULTS.read_text()), load_unit_costs(None)
     assert BEGIN in page
-    assert MEASURED in page
-    assert written_into(page, results, costs) == page
-    assert written_into(page, results, costs.model_copy(update={"machine": "another"})) != page
+    assert BEGIN_GROWTH in page
+    assert update_page(page, results, costs) == page
+    assert update_page(page, results, costs.model_copy(update={"machine": "another"})) != page
 
 
 def test_the_shipped_unit_costs_are_those_of_the_kept_records():
     names = ("speed", "index", "service", "scale")
     records = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in names}
-    assert collected(**records) == load_unit_costs(None)
+    assert collect_unit_costs(**records) == load_unit_costs(None)
 
 
 def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):
@@ -44,9 +44,9 @@ def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):
 
 @pytest.mark.slow
 def test_tables_are_made_and_prepared_in_processes_of_their_own(tmp_path: Path):
-    trained = growth.training_alone(2_000, 600, 2, "500MB", tmp_path)["train"]
+    trained = growth.measure_training_memory(2_000, 600, 2, "500MB", tmp_path)["train"]
     assert trained["anonymous_mib"] > trained["own_libraries_mib"] > 0
-    found = growth.growth(2_000, "500MB", tmp_path)
+    found = growth.measure_growth(2_000, "500MB", tmp_path)
     assert found["synth"]["peak_mib"] > 0
     assert found["prepare"]["events_per_s"] > 0
     assert found["prepared_mib"] > 0

@@ -3,10 +3,10 @@ import copy
 import pytest
 from benchmarks.service import page as page_module
 from benchmarks.service.goals import verdicts
-from benchmarks.service.inside import STAGES
 from benchmarks.service.page import page
 from benchmarks.service.picture import REST, cpu_ms, draw, wall_ms
 from benchmarks.service.run import STAGE
+from benchmarks.service.stage_costs import STAGES
 from benchmarks.timing import spread
 
 

@@ -3,9 +3,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 from benchmarks.index.corpus import Corpus
-from benchmarks.service import inside
-from benchmarks.service.releases import STORE, made
-from benchmarks.service.world import TASTES, Sizes, draw
+from benchmarks.service import stage_costs
+from benchmarks.service.releases import STORE, world_folder
+from benchmarks.service.world import TASTES, Sizes, draw_world
 
 from multitudes.release.release import Release
 from multitudes.retrieval.request import Request
@@ -18,7 +18,7 @@ SIZES = Sizes(items=1_500, users=12, width=16, topics=8, history=10, seen=20, fo
 
 
 def test_a_history_lies_near_the_tastes_of_its_user_and_not_near_those_of_another():
-    world = draw(SIZES)
+    world = draw_world(SIZES)
     taste_UGD = Corpus("latent", SIZES.items, SIZES.width).users(SIZES.users, "served")[:, :TASTES]
     item_ULD = world.item_ID[world.seen_UL - 1]
     own = np.einsum("uld,ugd->ulg", item_ULD, taste_UGD).max(axis=2).mean()
@@ -28,7 +28,7 @@ def test_a_history_lies_near_the_tastes_of_its_user_and_not_near_those_of_anothe
 
 
 def test_topics_are_numbered_from_one_and_nobody_follows_one_twice():
-    world = draw(SIZES)
+    world = draw_world(SIZES)
     assert set(np.unique(world.topic_I)) == set(range(1, SIZES.topics + 1))
     assert all(len(set(follows)) == SIZES.follows for follows in world.follow_UF.tolist())
 
@@ -43,7 +43,7 @@ def _vectors_without_history(folder):
 
 @pytest.mark.slow
 def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
-    folder = made(SIZES, tmp_path)
+    folder = world_folder(SIZES, tmp_path)
     with closing(open_state_store(folder / STORE)) as states:
         (person,) = states.read([3])
     assert len(person.events) == SIZES.history
@@ -55,6 +55,6 @@ def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_inte
     assert not any(answer.degraded for answer in answers.values())
     lengths = np.linalg.norm(_vectors_without_history(folder / "joint"), axis=1)
     assert lengths == pytest.approx(10)  # a vector of nothing would have every item scanned
-    found = inside.measure(str(folder), "joint", requests=3, rounds=2, n=30)
-    assert set(found["stages"]) == set(inside.STAGES)
+    found = stage_costs.measure(str(folder), "joint", requests=3, rounds=2, n=30)
+    assert set(found["stages"]) == set(stage_costs.STAGES)
     assert all(spread["min"] > 0 for spread in found["stages"].values())

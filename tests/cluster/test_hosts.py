@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.killed_ranks import ended, same_weights, started, step_of, world
+from benchmarks.killed_ranks import checkpoint_step, same_weights, start_ranks, wait_for_ranks, write_world_and_settings
 
 from multitudes.errors import UnavailableError
 
@@ -120,17 +120,17 @@ def hosts() -> Iterator[Hosts]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A world, settings with which ranks wait for each other a few seconds, and a run that nobody disturbed."""
     made: Path = tmp_path_factory.mktemp("hosts")
-    world(made, epochs=8)
+    write_world_and_settings(made, epochs=8)
     settings = made / "small.toml"
     settings.write_text(settings.read_text().replace("timeout_s = 120", f"timeout_s = {TIMEOUT_S}"))
-    ended(started(made, "whole", ranks=2), made, "whole")
+    wait_for_ranks(start_ranks(made, "whole", ranks=2), made, "whole")
     return made
 
 
 def cut_at(step: int, hosts: Hosts, run: Path) -> None:
     """Take the cable away when a checkpoint has reached a step."""
     end = time.monotonic() + PATIENCE_S
-    while step_of(run) < step:
+    while checkpoint_step(run) < step:
         assert all(rank.poll() is None for rank in hosts.ranks), "a rank ended too early"
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -168,7 +168,7 @@ def killed_at(step: int, host: int, hosts: Hosts, folder: Path, out: str) -> lis
     """Start torchrun on both hosts, and kill one of them when a checkpoint has reached a step; return the launchers."""
     both = [hosts.launch(one, folder, out) for one in range(2)]
     end = time.monotonic() + PATIENCE_S
-    while step_of(folder / out) < step:
+    while checkpoint_step(folder / out) < step:
         assert all(launcher.poll() is None for launcher in both), "a launcher ended too early"
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.killed_ranks import ended, kill_at, same_weights, started, step_of, workers, world
+from benchmarks.killed_ranks import (
+    checkpoint_step,
+    kill_at,
+    same_weights,
+    start_ranks,
+    wait_for_ranks,
+    workers,
+    write_world_and_settings,
+)
 from safetensors.torch import load_file
 
 from multitudes.data.prepared import PreparedData
@@ -115,17 +123,19 @@ def test_a_rank_that_does_not_answer_ends_the_others_with_one_line(tmp_path: Pat
 
 
 def test_ranks_that_are_killed_end_with_the_weights_of_an_unbroken_run(tmp_path: Path) -> None:
-    world(tmp_path, epochs=4)
-    ended(started(tmp_path, "whole", ranks=2), tmp_path, "whole")
-    launcher = started(tmp_path, "killed", ranks=2, restarts=3)
+    write_world_and_settings(tmp_path, epochs=4)
+    wait_for_ranks(start_ranks(tmp_path, "whole", ranks=2), tmp_path, "whole")
+    launcher = start_ranks(tmp_path, "killed", ranks=2, restarts=3)
     assert kill_at(launcher, tmp_path / "killed", [4, 20], generator(0, "kills")) == 2
-    ended(launcher, tmp_path, "killed")
+    wait_for_ranks(launcher, tmp_path, "killed")
     assert same_weights(tmp_path, "whole", "killed")
 
 
 def test_of_several_ranks_one_says_what_is_wrong(tmp_path: Path) -> None:
-    world(tmp_path, epochs=1)
-    launcher = started(tmp_path, "run", ranks=2, options=["--method", "joint", "--config", str(tmp_path / "none.toml")])
+    write_world_and_settings(tmp_path, epochs=1)
+    launcher = start_ranks(
+        tmp_path, "run", ranks=2, options=["--method", "joint", "--config", str(tmp_path / "none.toml")]
+    )
     assert launcher.wait() != 0
     said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
     assert len(said) == 1
@@ -134,9 +144,9 @@ def test_of_several_ranks_one_says_what_is_wrong(tmp_path: Path) -> None:
 
 def test_ctrl_c_is_said_once_and_the_run_can_be_gone_on_with(tmp_path: Path) -> None:
     """A terminal interrupts torchrun and all ranks alike, and torchrun hands it on to them once more."""
-    world(tmp_path, epochs=40)
-    launcher = started(tmp_path, "run", ranks=2)
-    while step_of(tmp_path / "run") < 4:
+    write_world_and_settings(tmp_path, epochs=40)
+    launcher = start_ranks(tmp_path, "run", ranks=2)
+    while checkpoint_step(tmp_path / "run") < 4:
         assert launcher.poll() is None, (tmp_path / "run.log").read_text()
         time.sleep(0.02)
     ranks = workers(launcher.pid)
@@ -146,5 +156,5 @@ def test_ctrl_c_is_said_once_and_the_run_can_be_gone_on_with(tmp_path: Path) -> 
     assert launcher.wait() == 1
     said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
     assert said == ["multitudes: interrupted"]
-    assert step_of(tmp_path / "run") >= 4
+    assert checkpoint_step(tmp_path / "run") >= 4
     assert not (tmp_path / "run" / "weights.safetensors").exists()

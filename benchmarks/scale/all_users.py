@@ -13,11 +13,11 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.child import in_child
-from benchmarks.parts import Watched, watching
-from benchmarks.service.releases import STORE, made
+from benchmarks.child_process import run_in_child
+from benchmarks.profiling import TimedFunction, profile
+from benchmarks.service.releases import STORE, world_folder
 from benchmarks.service.world import Sizes
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 from multitudes.batch_inference import columns, recommender
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.batch_inference.runner import recommend_all
@@ -33,25 +33,25 @@ from multitudes.retrieval.user_context import UserContextBuilder
 N = 100
 _SHARDS = 8  # so that two processes end together
 _PARTS = (
-    Watched("histories", UserContextBuilder, "known"),
-    Watched("tower", recommender, "user_vectors"),
-    Watched("codes", InvertedLists, "propose"),
-    Watched("rest of the search", ApproximateIndex, "search"),
-    Watched("normaliser", Normaliser, "log_sum"),
-    Watched("blend", search, "_blend"),
-    Watched("names and columns", InterestNamer, "names"),
-    Watched("names and columns", columns, "candidates"),
+    TimedFunction("histories", UserContextBuilder, "from_release"),
+    TimedFunction("tower", recommender, "user_vectors"),
+    TimedFunction("codes", InvertedLists, "propose"),
+    TimedFunction("rest of the search", ApproximateIndex, "search"),
+    TimedFunction("normaliser", Normaliser, "log_sum"),
+    TimedFunction("blend", search, "_blend_lists"),
+    TimedFunction("names and columns", InterestNamer, "name_all"),
+    TimedFunction("names and columns", columns, "candidate_column"),
 )
 
 
-def everybody(items: int, users: int, work: Path) -> dict[str, Any]:
+def measure_all_users(items: int, users: int, work: Path) -> dict[str, Any]:
     """Return users per second on both clocks, peak memory, and processor milliseconds of each part."""
-    releases = made(Sizes(items=items, users=users), work) / "joint"
+    releases = world_folder(Sizes(items=items, users=users), work) / "joint"
     shard_users = -(-users // _SHARDS)
     with TemporaryDirectory(dir=work) as out:  # in a folder that is kept, everybody would have been answered before
         whole, two = (
-            in_child(
-                all_of,
+            run_in_child(
+                answer_all,
                 threads=1,
                 releases=str(releases),
                 out=str(Path(out) / str(processes)),
@@ -60,36 +60,36 @@ def everybody(items: int, users: int, work: Path) -> dict[str, Any]:
             )
             for processes in (1, 2)
         )
-    split = in_child(parts_of, threads=1, releases=str(releases))
-    quiet = in_child(quietest, threads=1, releases=str(releases))
-    alike = in_child(as_by_exact_search, threads=1, releases=str(releases))
+    split = run_in_child(cpu_ms_by_part, threads=1, releases=str(releases))
+    quiet = run_in_child(least_cpu_ms, threads=1, releases=str(releases))
+    alike = run_in_child(overlap_with_exact, threads=1, releases=str(releases))
     return {
         "items": items,
         "users": users,
         "n": N,
         "vectors": 12,
-        "users_per_s": figure(users / whole.seconds),
-        "users_per_cpu_s": figure(users / whole.cpu_s),
+        "users_per_s": round_figure(users / whole.seconds),
+        "users_per_cpu_s": round_figure(users / whole.cpu_s),
         "two_processes": {
-            "users_per_s": figure(users / two.seconds),
-            "users_per_cpu_s": figure(users / two.cpu_s),
+            "users_per_s": round_figure(users / two.seconds),
+            "users_per_cpu_s": round_figure(users / two.cpu_s),
         },
-        "quietest_ms": figure(quiet.value),
-        "as_exact": figure(alike.value),
-        "peak_mib": figure(whole.peak_mib),
-        "out_mib": figure(whole.value),
-        "state_mib": figure((releases.parent / STORE).stat().st_size / 2**20),  # 100 events of each user
+        "quietest_ms": round_figure(quiet.value),
+        "as_exact": round_figure(alike.value),
+        "peak_mib": round_figure(whole.peak_mib),
+        "out_mib": round_figure(whole.value),
+        "state_mib": round_figure((releases.parent / STORE).stat().st_size / 2**20),  # 100 events of each user
         "cpu_ms": split.value,
     }
 
 
-def all_of(releases: str, out: str, processes: int, shard_users: int) -> float:
+def answer_all(releases: str, out: str, processes: int, shard_users: int) -> float:
     """Answer everybody; return the size of the result in MiB."""
     recommend_all(releases, out, BatchConfig(n=N), processes=processes, shard_users=shard_users)
     return sum(file.stat().st_size for file in Path(out).iterdir()) / 2**20
 
 
-def quietest(releases: str, users: int = 512, rounds: int = 12) -> float:
+def least_cpu_ms(releases: str, users: int = 512, rounds: int = 12) -> float:
     """Return the processor milliseconds of a user in the least of several rounds: others at work make it more."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
@@ -102,7 +102,7 @@ def quietest(releases: str, users: int = 512, rounds: int = 12) -> float:
     return 1000 * min(taken_s) / len(some)
 
 
-def as_by_exact_search(releases: str, users: int = 256) -> float:
+def overlap_with_exact(releases: str, users: int = 256) -> float:
     """Return the share of the lists that is in those of an exact index, which finds all and knows every sum."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     index = answerer.release.index
@@ -119,14 +119,14 @@ def _items(answers: Any) -> list[set[Any]]:  # noqa: ANN401 (pyarrow has no type
     return [{one["item_id"] for one in candidates} for candidates in answers["candidates"].to_pylist()]
 
 
-def parts_of(releases: str, users: int = 512) -> dict[str, float]:
+def cpu_ms_by_part(releases: str, users: int = 512) -> dict[str, float]:
     """Return the processor milliseconds of a user, by part."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
     answerer.recommend(some.slice(0, 8))
-    with patch("time.perf_counter", time.process_time), watching(_PARTS) as stopwatch:
+    with patch("time.perf_counter", time.process_time), profile(_PARTS) as stopwatch:
         began = time.process_time()
         answerer.recommend(some)
         total_s = time.process_time() - began
     shares = stopwatch.shares(total_s)
-    return {part: figure(1000 * share * total_s / len(some)) for part, share in shares.items()}
+    return {part: round_figure(1000 * share * total_s / len(some)) for part, share in shares.items()}

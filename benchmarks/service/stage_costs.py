@@ -40,7 +40,7 @@ def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dic
         closing(open_state_store(Path(folder) / STORE)) as states,
         closing(Logs(Path(scratch), IdTypes("int64", "int64"))) as logs,
     ):
-        parts = _Parts(retriever, states, logs)
+        parts = _Pipeline(retriever, states, logs)
         users = (np.arange(requests) * 7919 % retriever.release.n_users + 1).tolist()
         for user in users[:_WARM]:
             parts.answer(user, n)
@@ -52,7 +52,7 @@ def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dic
     }
 
 
-class _Parts:
+class _Pipeline:
     """What a request meets, and a clock."""
 
     def __init__(self, retriever: Retriever, states: UserStateStore, logs: Logs) -> None:

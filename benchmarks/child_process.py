@@ -1,6 +1,6 @@
 """A call in a fresh process: its time and its peak memory are its own.
 
-The child is ``python -m benchmarks.child MODULE FUNCTION``, with the keyword arguments as JSON on its stdin and the
+The child is ``python -m benchmarks.child_process MODULE FUNCTION``, with the keyword arguments as JSON on its stdin and the
 outcome as JSON in the last line of its stdout.
 """
 
@@ -19,7 +19,7 @@ from benchmarks.machine import ROOT
 from benchmarks.timing import cpu_clock
 
 
-class Outcome(NamedTuple):
+class ChildResult(NamedTuple):
     """What a call returned and what it took, without the start of the interpreter and the imports."""
 
     value: Any
@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
     peak_mib: float  # of the whole process, imports included
 
 
-def in_child(function: Callable[..., Any], threads: int | None = None, **arguments: object) -> Outcome:
+def run_in_child(function: Callable[..., Any], threads: int | None = None, **arguments: object) -> ChildResult:
     """Call a module's ``function`` in a fresh process; arguments and result are what JSON can hold.
 
     Raises:
@@ -37,13 +37,13 @@ def in_child(function: Callable[..., Any], threads: int | None = None, **argumen
     environment = dict(os.environ)
     if threads is not None:
         environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = [sys.executable, "-m", "benchmarks.child", function.__module__, function.__qualname__]
+    command = [sys.executable, "-m", "benchmarks.child_process", function.__module__, function.__qualname__]
     done = subprocess.run(
         command, input=json.dumps(arguments), stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=False
     )
     if done.returncode:
         raise RuntimeError(f"{function.__module__}.{function.__qualname__} ended with {done.returncode}")
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+    return ChildResult(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def peak_mib(process: int | None = None) -> float:
@@ -54,12 +54,12 @@ def peak_mib(process: int | None = None) -> float:
     """
     status = Path(f"/proc/{process or 'self'}/status")
     if status.exists():
-        return status_mib("VmHWM", status)
+        return memory_field_mib("VmHWM", status)
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def status_mib(field: str, status: Path = Path("/proc/self/status")) -> float:
+def memory_field_mib(field: str, status: Path = Path("/proc/self/status")) -> float:
     """Return what Linux says of the memory of a process."""
     line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
@@ -70,7 +70,7 @@ def _main(module: str, name: str) -> None:
     arguments = json.load(sys.stdin)
     began, cpu_began = time.perf_counter(), cpu_clock()
     value = function(**arguments)
-    outcome = Outcome(value, time.perf_counter() - began, cpu_clock() - cpu_began, peak_mib())
+    outcome = ChildResult(value, time.perf_counter() - began, cpu_clock() - cpu_began, peak_mib())
     print(json.dumps(outcome._asdict(), allow_nan=False))
 
 

@@ -1,9 +1,9 @@
 from types import SimpleNamespace
 
 import pytest
-from benchmarks.parts import Watched, watching
+from benchmarks.profiling import TimedFunction, profile
 
-from benchmarks import parts
+from benchmarks import profiling
 
 
 class Clock:
@@ -16,7 +16,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(parts, "time", clock)
+    monkeypatch.setattr(profiling, "time", clock)
     return clock
 
 
@@ -37,7 +37,7 @@ def kitchen(clock):
 
 def test_a_part_is_told_its_own_time_without_that_of_the_parts_inside(clock):
     here = kitchen(clock)
-    with watching([Watched("meal", here, "meal"), Watched("cook", here, "cook")]) as stopwatch:
+    with profile([TimedFunction("meal", here, "meal"), TimedFunction("cook", here, "cook")]) as stopwatch:
         here.meal()
         clock.now += 9  # nobody's
     assert stopwatch.seconds == {"cook": 10.0, "meal": 1.0}
@@ -46,7 +46,7 @@ def test_a_part_is_told_its_own_time_without_that_of_the_parts_inside(clock):
 
 def test_what_is_not_watched_counts_for_its_caller(clock):
     here = kitchen(clock)
-    with watching([Watched("meal", here, "meal")]) as stopwatch:
+    with profile([TimedFunction("meal", here, "meal")]) as stopwatch:
         here.meal()
     assert stopwatch.seconds == {"meal": 11.0}
 
@@ -60,7 +60,7 @@ def test_functions_are_as_before_afterwards_inherited_ones_too():
         pass
 
     own = Base.act
-    with watching([Watched("heir", Heir, "act"), Watched("base", Base, "act")]):
+    with profile([TimedFunction("heir", Heir, "act"), TimedFunction("base", Base, "act")]):
         assert Heir().act() == "acted"
         assert Base.act is not own
     assert Base.act is own
@@ -69,7 +69,7 @@ def test_functions_are_as_before_afterwards_inherited_ones_too():
 
 def test_a_part_that_no_longer_exists_is_an_error():
     here = SimpleNamespace()
-    with pytest.raises(AttributeError, match="gone"), watching([Watched("gone", here, "gone")]):
+    with pytest.raises(AttributeError, match="gone"), profile([TimedFunction("gone", here, "gone")]):
         pass
 
 
@@ -79,7 +79,7 @@ def test_a_part_that_raises_is_timed_and_the_next_one_too(clock):
         raise ValueError("no")
 
     here = SimpleNamespace(fail=fail)
-    with watching([Watched("fail", here, "fail")]) as stopwatch:
+    with profile([TimedFunction("fail", here, "fail")]) as stopwatch:
         for _ in range(2):
             with pytest.raises(ValueError, match="no"):
                 here.fail()

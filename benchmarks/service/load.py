@@ -5,32 +5,34 @@ from typing import Any
 from reliability.connection import run
 from reliability.load import Outcome, Requests, closed_loop, open_loop, recommend
 
-from benchmarks.service.serving import on
+from benchmarks.service.serving import pin_to_cores
 
 _PATIENCE_S = 60.0
 
 
-def at_rate(port: int, rate: float, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
+def send_at_rate(port: int, rate: float, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
     """Send ``rate`` requests a second at moments drawn at random (Poisson), whether they are answered or not.
 
     Returns:
         What came of them; a time counts from when a request was due.
     """
-    with on(set(cores)):
-        return _told(run(open_loop(port, rate, seconds, _asked(users, n), _PATIENCE_S)))
+    with pin_to_cores(set(cores)):
+        return _outcome_record(run(open_loop(port, rate, seconds, _recommend_requests(users, n), _PATIENCE_S)))
 
 
-def at_most(port: int, clients: int, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
+def send_with_clients(port: int, clients: int, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
     """Let some clients ask one request after another, and return what came of them."""
-    with on(set(cores)):
-        return _told(run(closed_loop(port, clients, lambda now_s: now_s < seconds, _asked(users, n), _PATIENCE_S)))
+    with pin_to_cores(set(cores)):
+        return _outcome_record(
+            run(closed_loop(port, clients, lambda now_s: now_s < seconds, _recommend_requests(users, n), _PATIENCE_S))
+        )
 
 
-def _asked(users: int, n: int) -> Requests:
+def _recommend_requests(users: int, n: int) -> Requests:
     return recommend(users, n)
 
 
-def _told(outcomes: list[Outcome]) -> dict[str, Any]:
+def _outcome_record(outcomes: list[Outcome]) -> dict[str, Any]:
     good = [one for one in outcomes if one.status == 200]
     return {
         "seconds": [one.seconds for one in good],

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from benchmarks.timing import figure
+from benchmarks.timing import round_figure
 
 
-class Watched(NamedTuple):
+class TimedFunction(NamedTuple):
     """A function or method by its owner (a module or a class), and the part that its time counts as."""
 
     part: str
@@ -48,11 +48,11 @@ class Stopwatch:
         """Return each part's share of ``total_s``, largest first, and the rest."""
         parts = dict(sorted(self.seconds.items(), key=lambda entry: -entry[1]))
         parts["rest"] = max(0.0, total_s - sum(parts.values()))
-        return {part: figure(seconds / total_s) for part, seconds in parts.items()}
+        return {part: round_figure(seconds / total_s) for part, seconds in parts.items()}
 
 
 @contextmanager
-def watching(watched: Iterable[Watched]) -> Iterator[Stopwatch]:
+def profile(watched: Iterable[TimedFunction]) -> Iterator[Stopwatch]:
     """Time the watched functions until the block ends."""
     stopwatch = Stopwatch()
     earlier = [(owner, name, vars(owner).get(name)) for _, owner, name in watched]

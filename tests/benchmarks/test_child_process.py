@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from benchmarks.child import in_child
+from benchmarks.child_process import run_in_child
 
 MIB = 2**20
 
@@ -16,25 +16,25 @@ def fail():
 
 
 def test_a_child_answers_and_its_peak_is_what_it_held():
-    idle, busy = in_child(hold, mib=0), in_child(hold, mib=200)
+    idle, busy = run_in_child(hold, mib=0), run_in_child(hold, mib=200)
     assert (idle.value, busy.value) == (0, 200)
     assert 195 < busy.peak_mib - idle.peak_mib < 260
 
 
 def test_the_memory_of_the_parent_is_not_counted_for_the_child():
     ballast = bytearray(b"\x01") * (300 * MIB)
-    assert in_child(hold, mib=0).peak_mib < 250
+    assert run_in_child(hold, mib=0).peak_mib < 250
     assert len(ballast) == 300 * MIB
 
 
 def test_a_child_that_fails_is_an_error(capfd):
     with pytest.raises(RuntimeError, match="fail ended with 1"):
-        in_child(fail)
+        run_in_child(fail)
     assert "in the child" in capfd.readouterr().err
 
 
 def test_threads_are_told_to_the_child():
-    assert in_child(environment, 1, name="OMP_NUM_THREADS").value == "1"
+    assert run_in_child(environment, 1, name="OMP_NUM_THREADS").value == "1"
 
 
 def environment(name):
