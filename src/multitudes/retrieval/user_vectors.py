@@ -119,7 +119,7 @@ def _vectors_by_clustering(
 def _vectors_by_tower(release: Release, histories: Histories, topic_BC: NDArray[np.int64]) -> UserVectors:
     item_BL, action_BL, valid_BL, follow_BF, user_feature_BP = histories
     arrays = (release.input_vectors(item_BL), action_BL, valid_BL, follow_BF, topic_BC, user_feature_BP)
-    inputs = dict(zip(USER_TOWER_INPUTS, arrays, strict=True))
+    inputs: dict[str, NDArray[Any]] = dict(zip(USER_TOWER_INPUTS, arrays, strict=True))
     file, kinds = release.path / USER_TOWER, release.manifest.kinds
     vectors_BKD, weight_BK, mask_BK, assignment_BL = run_tower(release.user_tower, inputs, USER_TOWER_OUTPUTS, file)
     if vectors_BKD.shape[1] != len(kinds):
