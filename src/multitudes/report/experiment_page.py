@@ -36,7 +36,7 @@ def experiment_page(readout: Readout) -> str:
     """Return the page. All its figures come from the readout."""
     all_users = comparisons_by_name(readout, readout.metrics)
     cohorts = {cohort: comparisons_by_name(readout, metrics) for cohort, metrics in readout.cohorts.items()}
-    by_cohort = {f"{name}, {cohort}": found[name] for name in all_users for cohort, found in cohorts.items()}
+    by_cohort = {f"{name}, {cohort}": lifts[name] for name in all_users for cohort, lifts in cohorts.items()}
     days = [lift_by_days_chart(readout, metric, arm) for metric, arms in readout.metrics.items() for arm in arms]
     sections = {
         f"Against {readout.control}": figure(lift_chart(all_users), _LIFT_CAPTION) + _comparison_table(all_users),

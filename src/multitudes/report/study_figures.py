@@ -64,8 +64,8 @@ def difference_chart(data_set: dict[str, Any], reference: str) -> alt.LayerChart
     """Return HR less that of the reference with intervals: methods by verdict, and their controls."""
     rows = [
         {"method": method, "verdict": gain.get("verdict", "control")} | gain
-        for method, found in data_set["methods"].items()
-        if (gain := found["minus"].get("hr")) and _is_comparable(method, found["role"])
+        for method, entry in data_set["methods"].items()
+        if (gain := entry["minus"].get("hr")) and _is_comparable(method, entry["role"])
     ]
     if not rows:
         return None
@@ -92,10 +92,10 @@ def difference_chart(data_set: dict[str, Any], reference: str) -> alt.LayerChart
 def budget_chart(data_set: dict[str, Any], styles: MethodStyles) -> alt.LayerChart | None:
     """Return HR against the number of candidates, of methods and popularity; both axes logarithmic."""
     rows = [
-        _scalar_values({"method": method, "budget": int(budget)} | found[method])
-        for budget, found in data_set["curves"].items()
+        _scalar_values({"method": method, "budget": int(budget)} | rates[method])
+        for budget, rates in data_set["curves"].items()
         for method in styles.position
-        if method in found and (found[method]["mean"] or 0) > 0
+        if method in rates and (rates[method]["mean"] or 0) > 0
     ]
     if len(data_set["budgets"]) < 2 or not rows:
         return None
@@ -116,10 +116,10 @@ def budget_chart(data_set: dict[str, Any], styles: MethodStyles) -> alt.LayerCha
 def gain_by_budget_chart(data_set: dict[str, Any], reference: str, styles: MethodStyles) -> alt.LayerChart | None:
     """Return HR relative to the reference at each budget, a difference too small for the curves to show."""
     rows = [
-        {"method": method, "budget": int(budget)} | found[method]["relative"]
-        for budget, found in data_set["curves"].items()
+        {"method": method, "budget": int(budget)} | rates[method]["relative"]
+        for budget, rates in data_set["curves"].items()
         for method in styles.position
-        if "relative" in found.get(method, {}) and data_set["methods"][method]["role"] == "method"
+        if "relative" in rates.get(method, {}) and data_set["methods"][method]["role"] == "method"
     ]
     if len(data_set["budgets"]) < 2 or not rows:
         return None
@@ -184,9 +184,9 @@ def source_chart(health: dict[str, dict[str, Any]]) -> alt.Chart | None:
     return chart
 
 
-def _hit_shares(found: list[dict[str, Any]]) -> dict[str, float]:
+def _hit_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for source in found:
+    for source in sources:
         shares[source["source"]] = shares.get(source["source"], 0.0) + (source["hit_share"] or 0.0)
     return {kind: share for kind, share in shares.items() if share}
 

@@ -44,40 +44,40 @@ def methods_table(data_set: dict[str, Any], reference: str, rows: Sequence[str])
     )
 
 
-def _method_row(method: str, found: dict[str, Any], reference: str) -> tuple[str, list[str]]:
+def _method_row(method: str, entry: dict[str, Any], reference: str) -> tuple[str, list[str]]:
     name, _, control = method.partition("/")
-    shown = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
-    gain, figures = found["minus"].get("hr", {}), found["figures"]
+    label = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
+    gain, figures = entry["minus"].get("hr", {}), entry["figures"]
     cells = [
         format_interval(figures["hr"]),
         "reference" if method == reference else _difference_cell(gain),
         _format_p(gain.get("adjusted")),
         _interval_cell(figures, "ndcg"),
         _interval_cell(figures, "topics", 2),
-        format_percent(found["minus"]["topics"]["relative"]) if "topics" in found["minus"] else "",
-        _format_range(found["by_seed"]),
+        format_percent(entry["minus"]["topics"]["relative"]) if "topics" in entry["minus"] else "",
+        _format_range(entry["by_seed"]),
     ]
     style = " class=own" if method == reference else " class=control" if control else ""
-    return style, [shown, *cells]
+    return style, [label, *cells]
 
 
 def other_controls_table(data_set: dict[str, Any], reference: str) -> str:
     """Return a table of the controls that ``methods_table`` leaves out: the same models, queried differently."""
     left_out = [
-        m for m, found in data_set["methods"].items() if found["role"] == "control" and m not in row_order(data_set)
+        m for m, entry in data_set["methods"].items() if entry["role"] == "control" and m not in row_order(data_set)
     ]
     rows = [
         (
             "",
             [
                 f"<td>{escape(method)}</td>",
-                format_interval(found["figures"]["hr"]),
-                _difference_cell(found["minus"].get("hr")),
-                _interval_cell(found["figures"], "topics", 2),
+                format_interval(entry["figures"]["hr"]),
+                _difference_cell(entry["minus"].get("hr")),
+                _interval_cell(entry["figures"], "topics", 2),
             ],
         )
         for method in left_out
-        if (found := data_set["methods"][method])
+        if (entry := data_set["methods"][method])
     ]
     return (
         html_table(["", f"HR@{data_set['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1)
@@ -110,7 +110,7 @@ def all_targets_table(data_set: dict[str, Any]) -> str:
 def wins_table(summary: dict[str, Any]) -> str:
     """Return a table of verdicts: on how many data sets each method is better, level or worse than its opponents."""
     rows, ranks = [], summary["overall"]["ranks"]
-    opponents = [one for one in _OPPONENTS if any(one in found for found in summary["wins"].values())]
+    opponents = [one for one in _OPPONENTS if any(one in wins for wins in summary["wins"].values())]
     for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
         cells = [_count_verdicts(summary["wins"][method].get(opponent, {})) for opponent in opponents]
         rank = ranks.get(method)
@@ -122,15 +122,15 @@ def wins_table(summary: dict[str, Any]) -> str:
 
 def diversity_table(data_set: dict[str, Any]) -> str:
     """Return a table of the topics among hits and candidates, and of HR by popularity of the target."""
-    shown = {"topics": "topics among hits", "candidate_topics": "topics among candidates"}
+    topics = {"topics": "topics among hits", "candidate_topics": "topics among candidates"}
     tails = data_set["tails"]
     rows = []
     for method in _best_first(data_set, "method") + _best_first(data_set, "baseline"):
         figures = data_set["methods"][method]["figures"]
-        cells = [_interval_cell(figures, key, 2) for key in shown]
+        cells = [_interval_cell(figures, key, 2) for key in topics]
         cells += [format_interval(tails[name][method]) for name in tails]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
-    return html_table(["", *shown.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
+    return html_table(["", *topics.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
 
 
 def health_table(health: dict[str, dict[str, Any]]) -> str:
@@ -148,14 +148,14 @@ def costs_table(costs: dict[str, dict[str, Any]], data_set: dict[str, Any]) -> s
     """Return a table of the costs of each method, averaged over its seeds, and its HR."""
     rows = []
     for method, cost in costs.items():
-        found = data_set["methods"].get(method)
+        entry = data_set["methods"].get(method)
         cells = [
             format_integer(cost["train_seconds"]),
             format_integer(cost["targets_per_s"]),
             format_integer(cost["parameters"]),
             format_number(cost["vectors_per_user"], 1),
             format_number(cost["p90_ms"], 2),
-            format_number(found["figures"]["hr"]["mean"]) if found else "–",
+            format_number(entry["figures"]["hr"]["mean"]) if entry else "–",
         ]
         rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
     head = [
@@ -216,7 +216,7 @@ def _count_verdicts(verdicts: dict[str, str]) -> str:
 
 
 def _best_first(data_set: dict[str, Any], role: str) -> list[str]:
-    own = [method for method, found in data_set["methods"].items() if found["role"] == role]
+    own = [method for method, entry in data_set["methods"].items() if entry["role"] == role]
     return sorted(own, key=lambda method: -(data_set["methods"][method]["figures"]["hr"]["mean"] or 0))
 
 

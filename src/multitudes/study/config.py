@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, Name, Seeds, deep_merge, load_toml, parse, suggestion
+from multitudes.config import Config, Name, Seeds, current_names, deep_merge, load_toml, parse, suggestion
 from multitudes.data.location import is_url
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
@@ -15,13 +15,28 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.study.search_space import SearchSpace, method_space
+from multitudes.training.config import RunConfig, TrainConfig
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
 SECTIONS = ("model", "train", "retrieve")
 Metric = Literal["hr", "recall", "ndcg", "topics"]
 
 
-class DataConfig(Config):
+class _SettingsConfig(Config):
+    """A table of a study with settings of methods; old names of settings are accepted before tables are merged."""
+
+    @field_validator("train", check_fields=False)
+    @classmethod
+    def _accept_old_train_names(cls, train: Settings) -> Settings:
+        return current_names(TrainConfig, train)
+
+    @field_validator("space", check_fields=False)
+    @classmethod
+    def _accept_old_space_names(cls, space: Settings | None) -> Settings | None:
+        return None if space is None else current_names(RunConfig, space)
+
+
+class DataConfig(_SettingsConfig):
     """Section [data.NAME]: one data set, either a shipped sample or a folder of tables."""
 
     sample: str | None = Field(None, description="name of a shipped data set, such as movielens-small")
@@ -48,7 +63,7 @@ class DataConfig(Config):
         return sample
 
 
-class MethodConfig(Config):
+class MethodConfig(_SettingsConfig):
     """Section [methods.NAME]: one method and its settings. Settings given here are not tuned."""
 
     method: str | None = Field(None, description="as in `multitudes train --method`; default: NAME")
@@ -78,7 +93,7 @@ class MethodConfig(Config):
         return self.pair or ((self.over,) if self.over else ())
 
 
-class TuningConfig(Config):
+class TuningConfig(_SettingsConfig):
     """Section [tuning]: all methods get the same number of trials, scored on the validation split only."""
 
     trials: int = Field(0, ge=0, description="trials for each method and data set; 0: no tuning")
@@ -93,7 +108,7 @@ class ProcessConfig(Config):
     processes: int = Field(2, ge=1, description="parallel worker processes; they share the cores equally")
 
 
-class StudyConfig(Config):
+class StudyConfig(_SettingsConfig):
     """A study: a grid of data sets × methods × seeds."""
 
     name: Name = Field("study", description="title of the report")

@@ -41,13 +41,13 @@ def prepare_dataset(name: str, data: DataConfig, folder: Path, progress: Progres
     """
     tables = data.tables if data.tables is not None else sample_path(str(data.sample))
     try:
-        found = PreparedData.open(folder)
+        prepared = PreparedData.open(folder)
     except ArtefactError:
         return prepare(tables, folder, data.prepare, progress, overwrite=folder.exists())
-    if not _matches_settings(found.manifest, data):
+    if not _matches_settings(prepared.manifest, data):
         return prepare(tables, folder, data.prepare, progress, overwrite=True)
-    _check_unchanged(name, tables, found.manifest["inputs"])
-    return found
+    _check_unchanged(name, tables, prepared.manifest["inputs"])
+    return prepared
 
 
 def _matches_settings(manifest: dict[str, Any], data: DataConfig) -> bool:
