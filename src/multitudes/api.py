@@ -112,7 +112,7 @@ class RecommendRequest:
         if self.is_anonymous == (self.user_id is not None):
             raise UsageError("expected either user_id, or history and followed_topics; give one of the two")
         if self.n < 1:
-            raise UsageError(f"{self.n} candidates were asked for; ask for at least 1")
+            raise UsageError(f"n = {self.n} candidates; expected at least 1")
         for name in list_fields(RecommendRequest):
             reject_text(name, getattr(self, name))
 
@@ -277,15 +277,15 @@ class SimilarResponse:
     candidates: tuple[SimilarItem, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReleaseVersion:
     """One published version."""
 
     version: str
     serves: bool
-    counts: Mapping[str, int]
     created_at: str | None = None
     method: str | None = None
+    counts: Mapping[str, int]
     problem: Annotated[str | None, Field(description="Why it cannot serve.")] = None
 
 

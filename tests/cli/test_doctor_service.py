@@ -59,8 +59,8 @@ def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
 
 
 def test_a_service_that_is_well_is_said_to_be(parts):  # noqa: F811
-    parts.measures.families.processes.set(1)
-    parts.measures.families.build_info.labels("0").set(1)
+    parts.metrics.families.processes.set(1)
+    parts.metrics.families.build_info.labels("0").set(1)
     findings = findings_of(before(parts))
     assert {finding.level for finding in findings} == {"ok", "note"}, findings
     assert of(findings, "access") == [("note", "no key is required, on this machine")]
@@ -148,7 +148,7 @@ def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever): 
 
 def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
     parts.states.error = StateError("the store is away")
-    families = parts.measures.families
+    families = parts.metrics.families
     families.build_info.labels("0").set(1)
     families.breaker_open.set(1)
     families.log_lost_rows.labels("served").inc(3)
@@ -184,7 +184,7 @@ class Lesser:
 
     async def answer(self, one, deadline_s, priority="interactive"):
         answered = await self.engine.answer(one, deadline_s, priority)
-        return answered._replace(recommendation=self.engine.retriever.popular(one, time_shortfall("popular items")))
+        return answered._replace(recommendation=self.engine.retriever.recommend_popular(one, time_shortfall("popular items")))
 
 
 def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811
@@ -201,7 +201,7 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
     for arguments, told in (
         (["doctor"], "nothing to examine"),
         (["doctor", "--url", "recommend:8000"], "expected the address of a service"),
-        (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: holds what no key has"),
+        (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: has characters that no key has"),
         (["doctor", "--config", str(tmp_path / "none.toml")], "no such configuration file"),
     ):
         assert run(arguments) == 2

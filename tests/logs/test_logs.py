@@ -6,10 +6,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from multitudes.api import Candidate
 from multitudes.errors import ArtefactError
 from multitudes.logs.logs import Log, LogConfig
 from multitudes.logs.schemas import IdTypes, ServedResponse
-from multitudes.retrieval.response import Candidate
 from tests.logs.worlds import NOW, TEXT, answer, event, logs, parts, rows, spools
 
 

@@ -48,7 +48,7 @@ CROWD = [
     Request("ann", n=6, mute_topics=["Crime"]),
     Request("eve", n=6),
     Request("bob", n=6, boost_topics=["Drama"], mute_interests=[0]),
-    Request("ann", UserState("ann", (Event("1", "ann", 105, 20 * DAY),), ("Drama",)), n=6),
+    Request("ann", user_state=UserState("ann", (Event("1", "ann", 105, 20 * DAY),), ("Drama",)), n=6),
     Request("bob", n=6, boost_interests=[1], exclude=[111]),
 ]
 
@@ -172,7 +172,7 @@ def test_the_least_recently_answered_are_remembered_no_more(releases: Path):
 def test_without_state_the_last_answer_then_the_release_then_popular_items(retriever: Retriever):
     lost = "the state does not answer"
     fresh = UserState("ann", (Event("1", "ann", 105, 20 * DAY),))
-    first = retriever.answer([Request("ann", fresh, n=5)])[0]
+    first = retriever.answer([Request("ann", user_state=fresh, n=5)])[0]
     ann, bob, zoe = retriever.answer([Request(user, n=5, state_error=lost) for user in ("ann", "bob", "zoe")])
     assert items(ann) == items(first)
     assert 105 not in items(ann), "what was seen since the release is still known"
@@ -200,12 +200,12 @@ def test_of_who_was_forgotten_neither_the_last_answer_nor_the_release_is_used(re
     retriever.answer([Request("ann", n=5), Request("bob", n=5)])
     gone = UserState("ann", erased=True)
     for stateless, why in (("", "nothing is known of user 'ann'"), ("lost", "lost")):
-        answer = retriever.answer([Request("ann", gone, n=5, state_error=stateless)])[0]
+        answer = retriever.answer([Request("ann", user_state=gone, n=5, state_error=stateless)])[0]
         assert (answer.reason, items(answer)) == (f"{why}: popular items", [101, 102, 103, 104, 105])
     assert retriever.vector_cache.get("ann") is None
     retriever.answer([Request("ann", n=5)])
     hurried = retriever.recommend_popular(
-        Request("ann", gone, n=5, state_error="lost"), time_shortfall("popular items")
+        Request("ann", user_state=gone, n=5, state_error="lost"), time_shortfall("popular items")
     )
     assert items(hurried) == [101, 102, 103, 104, 105], "what they had seen is forgotten too"
     retriever.forget("bob")
@@ -214,13 +214,15 @@ def test_of_who_was_forgotten_neither_the_last_answer_nor_the_release_is_used(re
 
 def test_an_answer_that_was_under_way_does_not_bring_a_forgotten_user_back(retriever: Retriever):
     retriever.forget("ann")
-    retriever.answer([Request("ann", UserState("ann", (Event("1", "ann", 105, 20 * DAY),)), n=5)])  # read before
+    retriever.answer(
+        [Request("ann", user_state=UserState("ann", (Event("1", "ann", 105, 20 * DAY),)), n=5)]
+    )  # read before
     for effort, stateless in ((Degradation.CACHED, ""), (Degradation.NONE, "lost")):
-        ask = Request("ann", UserState("ann", erased=True), n=5, state_error=stateless)
+        ask = Request("ann", user_state=UserState("ann", erased=True), n=5, state_error=stateless)
         assert retriever.answer([ask], degradation=effort)[0].degradation == Degradation.POPULAR
     # The control: of somebody who came back there is a last answer.
     returned = UserState("ann", (Event("2", "ann", 106, 20 * DAY),), erased=True)
-    retriever.answer([Request("ann", returned, n=5)])
+    retriever.answer([Request("ann", user_state=returned, n=5)])
     assert retriever.vector_cache.get("ann") is not None
 
 
@@ -257,7 +259,7 @@ def test_an_interest_is_as_old_as_its_newest_item_was_when_it_was_asked(retrieve
     person = UserState("ann", (Event("1", "ann", 105, 20 * DAY),))
 
     def ages(time_s: int | None) -> set[float]:
-        [answer] = retriever.answer([Request("ann", person, n=3, time_s=time_s)])
+        [answer] = retriever.answer([Request("ann", user_state=person, n=3, time_s=time_s)])
         return {one.age_days for one in answer.interests if one.age_days is not None}
 
     assert min(ages(22 * DAY)) == 2

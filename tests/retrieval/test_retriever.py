@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from multitudes.api import Candidate
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.response import Candidate
 from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small
 
@@ -153,9 +153,9 @@ def test_the_batch_answers_as_one_by_one(retriever: Retriever, monkeypatch):
 
 
 def test_wrong_calls_are_refused(retriever: Retriever):
-    with pytest.raises(UsageError, match="either a user or a history"):
+    with pytest.raises(UsageError, match="either user_id, or history and followed_topics"):
         retriever.recommend()
-    with pytest.raises(UsageError, match="either a user or a history"):
+    with pytest.raises(UsageError, match="either user_id, or history and followed_topics"):
         retriever.recommend("ann", history=[101])
     with pytest.raises(UsageError, match="0 candidates"):
         retriever.recommend("ann", n=0)

@@ -154,7 +154,7 @@ def test_joining_many_events_is_joining_them_one_by_one(people: UserContextBuild
 
 
 def answers(retriever: Retriever, *persons: UserState) -> list[Recommendation]:
-    return retriever.answer([Request(person.user_id, person, n=8) for person in persons])
+    return retriever.answer([Request(person.user_id, user_state=person, n=8) for person in persons])
 
 
 def test_an_answer_with_an_empty_store_is_the_answer_without_one(retriever: Retriever):

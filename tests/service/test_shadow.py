@@ -7,9 +7,10 @@ from threading import Event
 
 import pytest
 
+from multitudes.api import Candidate
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Degradation, Request, Shortfall
-from multitudes.retrieval.response import Candidate, Recommendation
+from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import StageTimer
 from multitudes.service.engine import Engine

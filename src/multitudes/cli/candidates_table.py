@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from multitudes.retrieval.response import Interest, Recommendation
+    from multitudes.api import Interest
+    from multitudes.retrieval.response import Recommendation
 
 _WIDE = 110  # a terminal of this many columns or more shows everything
 _JOINER = "\u200d"  # zero-width joiner: several code points, one glyph

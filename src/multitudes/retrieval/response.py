@@ -11,43 +11,18 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.api import Candidate, Interest, candidate_records
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
-from multitudes.retrieval.search import POPULAR, Candidates, Source, popular_candidates
+from multitudes.retrieval.search import POPULAR, Candidates, popular_candidates
 from multitudes.retrieval.user_context import ResolvedRequest
 
 _MAX_EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400
 T_co = TypeVar("T_co", covariant=True)
-
-
-class Candidate(NamedTuple):
-    """One retrieved item. A tuple: a long list of tuples is built in a third of the time of dataclasses."""
-
-    item_id: Id
-    title: str | None
-    score: float
-    rank: int  # from 1
-    source: Source
-    interest: int | None  # number of the interest that brought it; None for a popular item
-    interest_name: str | None
-    found_by: tuple[int, ...]  # numbers of all interests that have it among their own best
-
-
-@dataclass(frozen=True)
-class Interest:
-    """One vector of the user, described for people."""
-
-    number: int
-    kind: InterestKind
-    name: str
-    share: float  # of the list
-    items: tuple[str, ...]  # titles (or ids) of history items that belong to it, newest first
-    n_items: int
-    age_days: float | None  # of its newest item at the time of the request; None where times are unknown
 
 
 @dataclass(frozen=True)
@@ -90,20 +65,8 @@ class Recommendation:
         return self.shortfalls[0].cause if self.shortfalls else None
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the candidates as JSON objects; ``_asdict`` of each would take twice the time."""
-        return [
-            {
-                "item_id": item_id,
-                "title": title,
-                "score": score,
-                "rank": rank,
-                "source": source,
-                "interest": interest,
-                "interest_name": interest_name,
-                "found_by": found_by,
-            }
-            for item_id, title, score, rank, source, interest, interest_name, found_by in self.candidates
-        ]
+        """Return the candidates as JSON objects."""
+        return candidate_records(self.candidates)
 
     def to_dict(self, explain: bool = False) -> dict[str, Any]:
         """Return the answer as a JSON object.

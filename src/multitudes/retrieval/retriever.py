@@ -11,7 +11,6 @@ Legend: B requests of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -20,6 +19,7 @@ from warnings import warn
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.api import SimilarItem
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
@@ -324,16 +324,6 @@ class Retriever:
         for b, one in enumerate(requests):
             if one.request.user_id is not None and one.cached_vectors is None and not one.request.state_error:
                 self.vector_cache.put(one.request.user_id, CachedUser(one.context, vectors.select(slice(b, b + 1))))
-
-
-@dataclass(frozen=True)
-class SimilarItem:
-    """An item near another one."""
-
-    item_id: Id
-    title: str | None
-    score: float  # inner product of the two vectors
-    rank: int  # from 1
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:

@@ -8,11 +8,12 @@ Legend: B users · K vectors · Q queries (the vectors that exist, by user) · D
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieval import blend
@@ -21,7 +22,6 @@ from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
 
-Source = Literal["unconditioned", "implicit", "explicit", "popular"]
 POPULAR = -1  # the interest number of a popular item
 _USERS_PER_CHUNK = 512
 

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from multitudes.api import TEXT_CHARACTERS
+from multitudes.api import TEXT_CHARACTERS, ErrorDetail, ErrorResponse
 from multitudes.errors import DataError, UnavailableError, UsageError
 from multitudes.service.admission import OverloadError
 
@@ -56,7 +56,7 @@ def error_response(error: ApiError, request_id: str, *, close: bool = False) -> 
         request_id: of the request.
         close: end the connection, since the body was not read to its end.
     """
-    detail = {"code": ERROR_CODES[error.status], "message": " ".join(str(error).split())}
+    detail = ErrorDetail(ERROR_CODES[error.status], " ".join(str(error).split()))
     headers = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, ceil(error.retry_after_s)))
@@ -64,7 +64,7 @@ def error_response(error: ApiError, request_id: str, *, close: bool = False) -> 
         headers["www-authenticate"] = "Bearer"
     if close or error.status in {408, 413}:  # the rest of the body is not read
         headers["connection"] = "close"
-    return json_response({"error": detail, "request_id": request_id}, error.status, headers)
+    return json_response(ErrorResponse(detail, request_id), error.status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:

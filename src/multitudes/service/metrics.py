@@ -20,8 +20,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from multitudes.api import Candidate
 from multitudes.retrieval.request import CAUSES, Degradation
-from multitudes.retrieval.response import Candidate, Recommendation
+from multitudes.retrieval.response import Recommendation
 from multitudes.service import multiprocess_metrics
 from multitudes.service.admission import RejectionReason
 

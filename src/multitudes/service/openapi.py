@@ -39,7 +39,7 @@ _RECOMMENDATION: Final = api.RecommendResponse(
     timings_ms={"state": 0.3, "wait": 0.1, "people": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
 )
 _VERSION: Final = api.ReleaseVersion(
-    "0001",
+    version="0001",
     serves=True,
     counts={"users": 3, "items": 20, "topics": 2},
     created_at="2026-01-01T00:00:00+00:00",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 from uuid import uuid4
 
 from fastapi import APIRouter, Query, Request
@@ -19,7 +19,7 @@ from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
 from multitudes.retrieval import request as retrieval
-from multitudes.retrieval.retriever import SimilarItem, similar_items
+from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.dependencies import Dependencies
@@ -130,7 +130,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
             raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
         if neighbours is None:
             raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
-        return json_response({"item_id": item_id, "release": version, "candidates": neighbours})
+        return json_response(api.SimilarResponse(item_id, version, tuple(neighbours)))
 
     return routes
 
@@ -175,7 +175,7 @@ def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: Stat
 def _log_and_count(
     deps: Dependencies, body: api.RecommendRequest, answer: EngineAnswer, request_id: str, lookup: StateLookup
 ) -> dict[str, Any]:
-    """Log and count an answer, and return it as a ``RecommendResponse`` in JSON."""
+    """Log and count an answer, and return the fields of its ``RecommendResponse``."""
     recommendation, start_s = answer.recommendation, perf_counter()
     erased = _erased_meanwhile(deps, body.user_id, lookup)
     if not erased and not deps.logs.log_served(_served_record(answer, request_id)):
@@ -186,18 +186,19 @@ def _log_and_count(
     stages = {"state": lookup.ms / 1e3, "wait": answer.waited_s, **answer.stage_s, "log": log_s}
     deps.metrics.record_stages(stages)
     deps.metrics.record_answer(recommendation, body.n)
-    return {
-        "request_id": request_id,
-        "user_id": recommendation.user_id,
-        "release": recommendation.release,
-        "degraded": recommendation.degraded,
-        "reason": recommendation.reason,
-        "candidates": recommendation.records(),
-        "interests": recommendation.interests,
-        "unknown_items": recommendation.unknown_items,
-        "unknown_topics": recommendation.unknown_topics,
-        "timings_ms": {stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
-    }
+    response = api.RecommendResponse(
+        request_id=request_id,
+        user_id=recommendation.user_id,
+        release=recommendation.release,
+        degraded=recommendation.degraded,
+        reason=recommendation.reason,
+        candidates=cast("Any", recommendation.records()),  # JSON would write named tuples as lists
+        interests=recommendation.interests,
+        unknown_items=recommendation.unknown_items,
+        unknown_topics=recommendation.unknown_topics,
+        timings_ms={stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
+    )
+    return vars(response)
 
 
 def _erased_meanwhile(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:
@@ -229,6 +230,6 @@ def _served_record(answer: EngineAnswer, request_id: str) -> ServedResponse:
     )
 
 
-def _find_similar(deps: Dependencies, item_id: Id, n: int) -> tuple[str, list[SimilarItem] | None]:
+def _find_similar(deps: Dependencies, item_id: Id, n: int) -> tuple[str, list[api.SimilarItem] | None]:
     release = deps.get_retriever().release
     return release.version, similar_items(release, item_id, n)

@@ -9,9 +9,11 @@ from uuid import uuid4
 from fastapi import Header, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from multitudes.records import DEPRECATED_FIELDS
 from multitudes.service.errors import ApiError, error_response, to_api_error
 from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
+from multitudes.service.schemas import old_names
 from multitudes.service.settings import DeadlineConfig
 
 _VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -49,6 +51,8 @@ class RequestContextMiddleware:
         request_id = _request_id(scope)
         self._metrics.start_request()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
+        deprecated = set[str]()
+        old_names.set(deprecated)  # the checks of the body add to it
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -58,6 +62,7 @@ class RequestContextMiddleware:
                 message["headers"] = [
                     *message.get("headers", ()),
                     *_SECURITY_HEADERS,
+                    *_deprecation_headers(deprecated),
                     (b"x-request-id", _header_safe(final_id)),
                 ]
             await send(message)
@@ -103,6 +108,14 @@ def is_utf8(raw_path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _deprecation_headers(old: set[str]) -> list[tuple[bytes, bytes]]:
+    """Return headers that name the deprecated fields of a request, and their new names."""
+    if not old:
+        return []
+    names = "; ".join(f"{name} is now {DEPRECATED_FIELDS[name]}" for name in sorted(old))
+    return [(b"deprecation", b"true"), (b"warning", f'299 - "{names}"'.encode())]
 
 
 def _request_id(scope: Scope) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -27,7 +26,7 @@ def health_router(deps: Dependencies) -> APIRouter:
     @routes.get("/healthz", response_model=model, responses=described)
     async def alive() -> Response:
         """Answer at once: a process that does not answer may be restarted."""
-        return json_response({"status": "ok", "checks": {}})
+        return json_response(api.HealthResponse("ok", {}))
 
     @routes.get("/readyz", response_model=model, responses=described)
     async def ready() -> Response:
@@ -43,7 +42,7 @@ def health_router(deps: Dependencies) -> APIRouter:
             state = "ok"
         except StateError as error:
             state = str(error)
-        return json_response({"status": "ok", "checks": checks | {"state": state}})
+        return json_response(api.HealthResponse("ok", checks | {"state": state}))
 
     @routes.get("/metrics", response_class=Response, responses={200: _METRICS_RESPONSE, **error_responses()})
     async def metrics() -> Response:
@@ -70,7 +69,7 @@ def releases_router(deps: Dependencies) -> APIRouter:
     return routes
 
 
-def _list_versions(serving: Path) -> dict[str, Any]:
+def _list_versions(serving: Path) -> api.ReleasesResponse:
     """Return the versions beside the one that serves; only that one if it is in no folder of releases."""
     store, current = ReleaseStore(serving.parent.parent), None
     try:
@@ -78,20 +77,22 @@ def _list_versions(serving: Path) -> dict[str, Any]:
         current = store.current()
     except ArtefactError:  # no folder of releases, or a damaged CURRENT; the release that serves goes on
         versions = [serving.name]
-    return {
-        "serving": serving.name,
-        "current": current,
-        "versions": [_version_record(serving.parent / version, serving.name) for version in versions],
-    }
+    return api.ReleasesResponse(
+        serving.name, current, tuple(_release_version(serving.parent / version, serving.name) for version in versions)
+    )
 
 
-def _version_record(folder: Path, serving: str) -> dict[str, Any]:
-    """Return a version as a ``ReleaseVersion`` in JSON."""
-    record: dict[str, Any] = {"version": folder.name, "serves": folder.name == serving}
+def _release_version(folder: Path, serving: str) -> api.ReleaseVersion:
+    version = folder.name
     try:
         found = manifest.read_manifest(folder)
     except ArtefactError as error:
         problem = str(error).replace(f"{folder}/", "")  # paths of this machine are not for clients
-        return record | {"created_at": None, "method": None, "counts": {}, "problem": problem}
-    details = {"created_at": found.created_at.isoformat(), "method": found.method, "counts": found.counts}
-    return record | details | {"problem": None}
+        return api.ReleaseVersion(version=version, serves=version == serving, counts={}, problem=problem)
+    return api.ReleaseVersion(
+        version=version,
+        serves=version == serving,
+        created_at=found.created_at.isoformat(),
+        method=found.method,
+        counts=found.counts,
+    )

@@ -47,7 +47,7 @@ def events_router(deps: Dependencies) -> APIRouter:
         if not deps.logs.log_events(to_log):
             raise ApiError(503, "the events cannot be written down; send them again later", retry_after_s=10)
         new = sum(result.new)
-        return json_response({"new": new, "repeated": len(received) - new, "cut": result.clamped})
+        return json_response(api.EventsResponse(new, repeated=len(received) - new, cut=result.clamped))
 
     return routes
 
@@ -63,14 +63,14 @@ def users_router(deps: Dependencies) -> APIRouter:
     @routes.get("/v1/users/{id:path}", **described)  # type: ignore[arg-type]
     async def read(id: str) -> Response:  # noqa: A002
         """Return what the user state holds of a user, beside the release."""
-        return json_response(_state_record((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
+        return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
     @routes.put("/v1/users/{id:path}", **described)  # type: ignore[arg-type]
     async def follow(id: str, body: schemas.FollowRequest) -> Response:  # noqa: A002
         """Set the topics that a user follows, in place of the former ones."""
         user_id = _user_id(deps, id)
         await deps.states.set_followed_topics(user_id, body.followed_topics)
-        return json_response(_state_record((await deps.states.read([user_id], _READ_S))[0]))
+        return json_response(_user_response((await deps.states.read([user_id], _READ_S))[0]))
 
     @routes.delete(
         "/v1/users/{id:path}",
@@ -87,7 +87,7 @@ def users_router(deps: Dependencies) -> APIRouter:
         except OSError as error:
             logging.getLogger(__name__).error("a user is not forgotten entirely", exc_info=error)
             raise ApiError(503, "the disk does not take that a user is forgotten; send it again later", 10) from None
-        return json_response({"user_id": user_id, "known": known})
+        return json_response(api.ForgetResponse(user_id, known))
 
     return routes
 
@@ -107,13 +107,6 @@ def _user_id(deps: Dependencies, text: str) -> Id:
     return user_id
 
 
-def _state_record(state: UserState) -> dict[str, object]:
-    """Return a user state as a ``UserResponse`` in JSON."""
-    return {
-        "user_id": state.user_id,
-        "followed_topics": state.followed_topics,
-        "events": [
-            {"event_id": e.event_id, "item_id": e.item_id, "time_s": e.time_s, "action": e.action} for e in state.events
-        ],
-        "forgotten": state.erased,
-    }
+def _user_response(state: UserState) -> api.UserResponse:
+    events = tuple(api.StoredEvent(e.event_id, e.item_id, e.time_s, e.action) for e in state.events)
+    return api.UserResponse(state.user_id, state.followed_topics, events, forgotten=state.erased)

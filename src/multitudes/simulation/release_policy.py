@@ -57,7 +57,7 @@ class ReleasePolicy:
         since = history.user_actions(user, time_s, self._since_s)
         rows = zip(since.item_E.tolist(), since.time_E.tolist(), since.action_E.tolist(), strict=True)
         events = tuple(Event("", user, item, at, ACTIONS[action]) for item, at, action in rows)
-        return Request(user, UserState(user, events), n=self._n, request_id=f"{day}-{user}", time_s=time_s)
+        return Request(user, user_state=UserState(user, events), n=self._n, request_id=f"{day}-{user}", time_s=time_s)
 
     def _fill(self, candidates: CandidateLists, b: int, response: IdList) -> None:
         found, n = response.candidates, len(response.item_ids)
