@@ -184,7 +184,9 @@ class Lesser:
 
     async def answer(self, one, deadline_s, priority="interactive"):
         answered = await self.engine.answer(one, deadline_s, priority)
-        return answered._replace(recommendation=self.engine.retriever.recommend_popular(one, time_shortfall("popular items")))
+        return answered._replace(
+            recommendation=self.engine.retriever.recommend_popular(one, time_shortfall("popular items"))
+        )
 
 
 def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811
