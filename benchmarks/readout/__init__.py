@@ -1,5 +1,5 @@
-"""How often a readout errs, and what a large one costs: ``python -m benchmarks.readout``, one JSON file.
+"""Error rates of a readout, and the cost of a large one: ``python -m benchmarks.readout``, one JSON file.
 
-Every claim stands beside a control that breaks it: looking again and again at an interval for one look, taking rows for
-users, not asking whether the arms are as large as planned.
+Beside every claim is a control that breaks it: repeated looks at an interval for one look, rows taken as the units in
+place of users, no test for sample ratio mismatch.
 """

@@ -25,7 +25,7 @@ def _scale(sizes: scale.Sizes) -> dict[str, Any]:
 
 
 def parts(quick: bool) -> dict[str, Callable[[], Any]]:
-    """Return what is measured, by name; each is one claim of docs/online.md, with its control."""
+    """Return the measurements by name; each is one claim of docs/online.md, with its control."""
     n = 50 if quick else 1_000
     users = 500 if quick else 2_000
     return {
@@ -53,7 +53,7 @@ def parts(quick: bool) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    """Measure the parts that are named, all by default; keep each as soon as it is there."""
+    """Run the named measurements, all by default; write each result as soon as it is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.readout", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="part", help=f"of: {', '.join(parts(True))}; none: all")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "readout.json")

@@ -1,4 +1,4 @@
-"""Users of an experiment, drawn: how often they come and what they save, before and after.
+"""Random users of an experiment: their sessions and saves, before and after the exposure.
 
 Legend: B users.
 """
@@ -33,13 +33,13 @@ class Drawn(NamedTuple):
 
 
 def draw(generator: np.random.Generator, n: int, lift: float = 0.0, active: float = 1.0) -> Drawn:
-    """Return ``n`` users: the spread of how often they come is long-tailed, how readily they save is their own.
+    """Return ``n`` users: activity is long-tailed, and each user has an own readiness to save.
 
     Args:
-        generator: the stream.
-        n: users.
-        lift: of saves, and of saves per session: the chance of a save in a session is higher by this share.
-        active: share of users who ever come.
+        generator: the random stream.
+        n: number of users.
+        lift: of saves, and of saves per session: the probability of a save in a session is higher by this share.
+        active: share of users with any session.
     """
     often_B = generator.lognormal(1.0, 0.8, n) * (generator.random(n) < active)
     ready_B = 0.8 * generator.beta(1, 4, n)

@@ -1,4 +1,4 @@
-"""How often a readout errs in experiments whose truth is known.
+"""Error rates of a readout in experiments whose truth is known.
 
 Legend: B users · L looks.
 """
@@ -22,7 +22,7 @@ ALPHA = 0.05
 
 
 class Rate(NamedTuple):
-    """How many of how many experiments."""
+    """Number of experiments with an event, of all experiments."""
 
     found: int
     experiments: int
@@ -33,13 +33,13 @@ class Rate(NamedTuple):
         return found.low, found.high
 
     def record(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the rate as a JSON object."""
         low, high = self.interval()
         return {"share": self.found / self.experiments, "low": low, "high": high, **self._asdict()}
 
 
 def false_positives(experiments: int, users: int, seed: int) -> dict[str, Rate]:
-    """Return how often nothing is called something, by one planned look; ``rows`` takes sessions for users."""
+    """Return the false positives at one planned look, if nothing differs; ``by rows`` takes sessions as the units."""
     counts = dict.fromkeys(("sum", "sum, CUPED", "ratio", "ratio, CUPED", "ratio by rows"), 0)
     for number in range(experiments):
         control, treatment = _pair(seed, "null", number, users)
@@ -52,7 +52,7 @@ def false_positives(experiments: int, users: int, seed: int) -> dict[str, Rate]:
 
 
 def by_rows(control: Drawn, treatment: Drawn) -> float:
-    """Return the p-value of saves per session as if sessions were independent: the control that errs."""
+    """Return the p-value of saves per session as if sessions were independent: the control, which errs."""
     (saves_c, n_c), (saves_t, n_t) = ((one.saves_B.sum(), one.sessions_B.sum()) for one in (control, treatment))
     share = (saves_c + saves_t) / (n_c + n_t)
     z = (saves_t / n_t - saves_c / n_c) / sqrt(share * (1 - share) * (1 / n_c + 1 / n_t))
@@ -60,7 +60,7 @@ def by_rows(control: Drawn, treatment: Drawn) -> float:
 
 
 def coverage(experiments: int, users: int, seed: int, lift: float, active: float = 1.0) -> dict[str, Rate]:
-    """Return how often the 95 % interval holds the planted lift: Fieller's, and the delta method's on two scales."""
+    """Return how often the 95 % interval covers the planted lift: Fieller's, and the delta method's on two scales."""
     ways: dict[str, Callable[[Lift], tuple[float | None, float | None]]] = {
         "Fieller": Lift.interval,
         "linear": linear,
@@ -88,7 +88,7 @@ def linear(found: Lift) -> tuple[float, float]:
 
 
 def logarithmic(found: Lift) -> tuple[float | None, float | None]:
-    """Return the same of log(treatment / control)."""
+    """Return the same on the scale of log(treatment / control)."""
     if found.control <= 0 or found.treatment <= 0:
         return None, None
     ratio = found.treatment / found.control
@@ -97,7 +97,7 @@ def logarithmic(found: Lift) -> tuple[float | None, float | None]:
 
 
 def peeking(experiments: int, users: int, seed: int, every: int = 100, since: int = 500) -> dict[str, Rate]:
-    """Return how often any look excludes zero, where users come one by one and nothing moves."""
+    """Return how often any look excludes zero, if users arrive one by one and nothing differs."""
     once = always = 0
     for number in range(experiments):
         stream = generator(seed, "peeking", number)
@@ -111,14 +111,14 @@ def peeking(experiments: int, users: int, seed: int, every: int = 100, since: in
 
 
 def peeking_daily(experiments: int, users: int, seed: int, days: int, alike: bool) -> dict[str, Rate]:
-    """Return the same where all users are there on the first day, and what they do goes on.
+    """Return the same if all users are there on the first day and their outcomes continue.
 
     Args:
-        experiments: how many.
-        users: of both arms.
-        seed: of the draws.
-        days: one look each.
-        alike: every user has the same rate, so that each day is news: the worst case for the theory.
+        experiments: number of experiments.
+        users: users of both arms.
+        seed: seed of the draws.
+        days: number of days; one look each.
+        alike: all users have the same rate, so each day is independent of the others: the worst case for the theory.
     """
     once = always = 0
     for number in range(experiments):
@@ -133,7 +133,7 @@ def peeking_daily(experiments: int, users: int, seed: int, days: int, alike: boo
 
 
 def cuped(users: int, seed: int, correlations: tuple[float, ...]) -> list[dict[str, float]]:
-    """Return the share of the variance that CUPED takes off, beside the ρ² of theory."""
+    """Return the share of the variance that CUPED removes, beside the ρ² of theory."""
     found = []
     for correlation in correlations:
         stream = generator(seed, "cuped", correlation)
@@ -147,7 +147,7 @@ def cuped(users: int, seed: int, correlations: tuple[float, ...]) -> list[dict[s
 
 
 def ratios(experiments: int, users: int, seed: int, share: float) -> Rate:
-    """Return how often the check of the sample ratio fires, where ``share`` of the users come to the first arm."""
+    """Return how often the test for sample ratio mismatch rejects if the first arm gets ``share`` of the users."""
     stream = generator(seed, "ratio", share)
     planned = {"control": 1.0, "treatment": 1.0}
     first = stream.binomial(users, share, experiments)
@@ -158,7 +158,7 @@ def ratios(experiments: int, users: int, seed: int, share: float) -> Rate:
 
 
 def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
-    """Return in how many experiments a lift is found with the users that are said to be enough for 80 %."""
+    """Return how often a lift is detected with the number of users that the power analysis gives for 80 %."""
     known = {"sum": metric_baseline(draw(generator(seed, "past"), 400_000).sums())}
     known["sum, CUPED"] = metric_baseline(draw(generator(seed, "past"), 400_000).sums(cuped=True))
     result = {}
@@ -174,7 +174,7 @@ def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
 
 
 def radii(ns: tuple[int, ...]) -> list[dict[str, float]]:
-    """Return the half width of the sequential interval in standard errors, at some numbers of users."""
+    """Return the half width of the sequential interval in standard errors, by number of users."""
     return [{"users": n, "radius": confidence_sequence.radius(n)} for n in ns]
 
 
@@ -189,7 +189,7 @@ def _found(control: Moments, treatment: Moments) -> bool:
 
 
 def _at_looks(value_B: Column, mine_B: NDArray[np.bool_], looks: NDArray[np.int64]) -> list[Moments]:
-    """Return the moments of the users of an arm among the first so many."""
+    """Return the moments of an arm's users at each look, when ``looks`` users have arrived."""
     columns = mine_B.astype(np.float64), mine_B * value_B, mine_B * value_B**2
     n, total, square = (np.cumsum(column)[looks - 1] for column in columns)
     variance = (square - total**2 / n) / (n - 1)

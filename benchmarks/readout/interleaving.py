@@ -1,6 +1,6 @@
-"""How often interleaved lists err, and how many users they save, where two rankers and the truth are known.
+"""Error rates of interleaved lists, and how many users they save, with two rankers whose difference is known.
 
-Legend: B users · V visits · M items that could be shown · S places.
+Legend: B users · V visits · M candidate items · S places.
 """
 
 from math import ceil
@@ -18,25 +18,25 @@ from multitudes.experiments.moments import user_moments
 from multitudes.seeding import generator
 
 ITEMS, PLACES = 60, 10
-NOISE, LESS_NOISE = 1.0, 0.8  # of a ranker, beside an appeal that varies by 1.5: the planted difference
-_LOOKED = 0.8 ** np.arange(PLACES)  # chance that a place is looked at: position bias
+NOISE, LESS_NOISE = 1.0, 0.8  # deviation of a ranker's noise; the appeal has 1.5. Their difference is the planted one
+_LOOKED = 0.8 ** np.arange(PLACES)  # probability that a place is examined: position bias
 _ARMS = ("control", "new")
 Column = NDArray[np.float64]
 
 
 class Seen(NamedTuple):
-    """Saves of each user: of each arm's picks in one list, and of a list that is one arm's alone."""
+    """Saves of each user: by arm in an interleaved list, and by arm in a list of that arm alone."""
 
     credit_B2: Column
     alone_B2: Column
 
     def __len__(self) -> int:
-        """Return how many users there are."""
+        """Return the number of users."""
         return len(self.credit_B2)
 
 
 class _InOrder:
-    """In the place of a generator: the same arm is first in every round, the control that errs."""
+    """Replaces a generator: the same arm is first in every round. This is the control, which errs."""
 
     def random(self, shape: tuple[int, int]) -> NDArray[np.int64]:
         return np.broadcast_to(np.arange(shape[1]), shape)
@@ -46,13 +46,13 @@ _BIASED = cast("np.random.Generator", _InOrder())
 
 
 def seen(stream: np.random.Generator, users: int, noise: float, order: np.random.Generator | None = None) -> Seen:
-    """Return what users save whose rates are long-tailed and whose readiness is their own.
+    """Return the saves of users with long-tailed activity and an own readiness.
 
     Args:
-        stream: of all draws.
+        stream: random stream of all draws.
         users: B.
         noise: of the new ranker; the control's is ``NOISE``.
-        order: of the rounds; ``stream`` by default.
+        order: draws the order of the rounds; None: ``stream``.
     """
     user_V = np.repeat(np.arange(users), 1 + stream.poisson(stream.lognormal(0.0, 0.8, users)))
     ready_B = stream.normal(-3.0, 1.0, users)
@@ -81,7 +81,7 @@ def seen(stream: np.random.Generator, users: int, noise: float, order: np.random
 def _mixed(
     control_VS: NDArray[np.int64], new_VS: NDArray[np.int64], order: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the interleaved lists, and which places are picks of the new arm."""
+    """Return the interleaved lists, and which places hold picks of the new arm."""
     pairs = zip(control_VS.tolist(), new_VS.tolist(), strict=True)
     drafted = [team_draft(dict(zip(_ARMS, pair, strict=True)), PLACES, order) for pair in pairs]
     of_new_VS = np.array([list(one.values()) for one in drafted]) == _ARMS[1]
@@ -89,13 +89,13 @@ def _mixed(
 
 
 def measure(experiments: int, users: int, seed: int, many: int) -> dict[str, Any]:
-    """Return false positives, and the users that a planted difference takes, interleaved and in an A/B test.
+    """Return false positives, and the users that a planted difference needs, interleaved and in an A/B test.
 
     Args:
-        experiments: how many.
-        users: of each experiment in which nothing differs.
-        seed: of the draws.
-        many: users of whom the sizes of the others are worked out.
+        experiments: number of experiments.
+        users: users of each experiment without a difference.
+        seed: seed of the draws.
+        many: users from which the sizes of the other experiments are computed.
     """
     null = [Rate(_found(experiments, users, seed, NOISE, order), experiments) for order in (None, _BIASED)]
     sizes = needed(seen(generator(seed, "interleaved, many"), many, LESS_NOISE))
@@ -118,7 +118,7 @@ def measure(experiments: int, users: int, seed: int, many: int) -> dict[str, Any
 
 
 def needed(of: Seen) -> dict[str, int]:
-    """Return how many users show the difference with 80 % power: of one list of both arms, and of two halves."""
+    """Return how many users detect the difference with 80 % power: with interleaved lists, and in two halves."""
     square = (CRITICAL_Z + float(norm.ppf(0.8))) ** 2
     apart_B, gain_B = of.credit_B2[:, 1] - of.credit_B2[:, 0], of.alone_B2[:, 1] - of.alone_B2[:, 0]
     interleaved = square * apart_B.var() / apart_B.mean() ** 2
@@ -137,7 +137,7 @@ def _prefers(of: Seen) -> bool:
 
 
 def _differs(of: Seen) -> bool:
-    """Return whether an A/B test shows the difference, whose first half of the users has the control."""
+    """Return whether an A/B test detects the difference; the first half of the users has the control."""
     half = len(of) // 2
     arms = of.alone_B2[:half, 0], of.alone_B2[half:, 1]
     lift = estimate_lift(*(user_moments(np.stack([arm, np.ones_like(arm)], axis=1)) for arm in arms))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.readout.page docs/online.md``: its figures, written from benchmarks/results/readout.json."""
+"""``python -m benchmarks.readout.page docs/online.md`` writes the figures of benchmarks/results/readout.json there."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "readout.json"
 
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the figures between its marks."""
+    """Return a page with the figures between its markers."""
     return replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
 
 

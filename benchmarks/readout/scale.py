@@ -1,4 +1,4 @@
-"""A readout of many rows: seconds, processor seconds and peak memory, in a process of its own."""
+"""A readout of many rows: seconds, processor seconds and peak memory, in a separate process."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ METRICS = ("saves", "saves/sessions", "hides")
 
 
 class Sizes(NamedTuple):
-    """Rows of the outcomes, and users."""
+    """Number of outcome rows, and of users."""
 
     rows: int
     users: int
@@ -29,7 +29,7 @@ QUICK = Sizes(200_000, 5_000)
 
 
 def measure(sizes: Sizes, folder: Path) -> dict[str, Any]:
-    """Return what reading an experiment of these sizes takes."""
+    """Return time and memory of a readout of these sizes."""
     made = run_in_child(make, folder=str(folder), rows=sizes.rows, users=sizes.users)
     read = run_in_child(read_one, folder=str(folder))
     return {
@@ -45,7 +45,7 @@ def measure(sizes: Sizes, folder: Path) -> dict[str, Any]:
 
 
 def make(folder: str, rows: int, users: int) -> float:
-    """Write an experiment in which nothing moves; return the size of the outcomes in MiB."""
+    """Write an experiment without a difference; return the size of the outcomes in MiB."""
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     with duckdb.connect(":memory:", config={"memory_limit": "2GB", "temp_directory": str(out / "spill")}) as engine:
@@ -64,7 +64,7 @@ def make(folder: str, rows: int, users: int) -> float:
 
 
 def read_one(folder: str) -> dict[str, float | None]:
-    """Read it as ``multitudes readout`` does; return the lifts."""
+    """Analyse it as ``multitudes readout`` does; return the lifts."""
     tables = Path(folder) / "exposures.parquet", Path(folder) / "outcomes.parquet"
     found = analyse_experiment(*tables, ReadoutConfig(control="control", metrics=METRICS))
     return {metric: arms["new"].lift for metric, arms in found.metrics.items()}

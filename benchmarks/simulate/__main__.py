@@ -14,7 +14,7 @@ from multitudes.atomic import write_text
 
 
 def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:
-    """Return what is measured, by name."""
+    """Return the measurements by name."""
     return {
         "marginals": lambda: sets.measure(sets.QUICK if quick else sets.FULL, data),
         "prize": lambda: prize.measure(prize.QUICK if quick else prize.FULL),
@@ -24,10 +24,10 @@ def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:
 
 
 def main() -> None:
-    """Measure the parts that are named, all by default; keep each as soon as it is there."""
+    """Run the named measurements, all by default; write each result as soon as it is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="part", help=f"of: {', '.join(parts(True, None))}; none: all")
-    parser.add_argument("--data", type=Path, help="folder of folders with canonical tables, to stand beside the sample")
+    parser.add_argument("--data", type=Path, help="folder of folders with canonical tables, compared with the sample")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "simulate.json")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
     given = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What histories of a world and of public data sets are like, in figures that can be laid side by side.
+"""Marginals of histories, by which a world is compared with public data sets.
 
 Events are canonical tables: user_id, item_id, timestamp (seconds); items: item_id, topics.
 """
@@ -13,16 +13,11 @@ from multitudes.data.timestamps import DAY_S
 
 SHARES = tuple(round(share / 20, 2) for share in range(21))  # of users, for quantiles
 TOPS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # of items, the most popular first
-_SAMPLE_EVENTS = (
-    10  # events of a user among which topics are counted, so that long histories have no more than short ones
-)
+_SAMPLE_EVENTS = 10  # topics are counted among so many events of a user, so a long history has no more of them
 
 
 def marginals(events: pl.DataFrame, items: pl.DataFrame) -> dict[str, Any]:
-    """Return the marginals of ``events`` as JSON has them.
-
-    What cannot be known is null: days, where the times are an order and no more.
-    """
+    """Return the marginals of ``events`` as a JSON object; ``days`` is null if the timestamps are only an order."""
     per_user = events.group_by("user_id").len()["len"].to_numpy()
     per_item = np.sort(events.group_by("item_id").len()["len"].to_numpy())[::-1]
     return {
@@ -38,16 +33,16 @@ def marginals(events: pl.DataFrame, items: pl.DataFrame) -> dict[str, Any]:
 
 
 def gini(count: NDArray[np.integer]) -> float:
-    """Return Gini's coefficient of counts: 0 if all are equal, near 1 if one has everything."""
+    """Return the Gini coefficient of counts: 0 if all are equal, near 1 if one has everything."""
     ascending = np.sort(count).astype(np.float64)
     rank = np.arange(1, len(count) + 1)
     return float(((2 * rank - len(count) - 1) * ascending).sum() / (len(count) * ascending.sum()))
 
 
 def topics_in_ten(events: pl.DataFrame, items: pl.DataFrame) -> NDArray[np.float64]:
-    """Return how many topics ten events of a user are expected to have, for users with ten at least.
+    """Return the expected number of topics among ten events of each user with at least ten events.
 
-    Counts of an item of several topics are shared among them.
+    An event of an item with several topics counts for each of them in equal shares.
     """
     long = events.filter(pl.len().over("user_id") >= _SAMPLE_EVENTS).join(
         items.select("item_id", "topics"), on="item_id"
@@ -62,10 +57,9 @@ def topics_in_ten(events: pl.DataFrame, items: pl.DataFrame) -> NDArray[np.float
 
 
 def _days(events: pl.DataFrame) -> dict[str, Any] | None:
-    """Return days with an event in 30 of a user's data set, and events on such a day; None if times are an order."""
-    first, last = events.select(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")).row(
-        0
-    )
+    """Return active days per 30 days, and events on an active day; None if the timestamps are only an order."""
+    timestamp = pl.col("timestamp")
+    first, last = events.select(timestamp.min().alias("first"), timestamp.max().alias("last")).row(0)
     if last - first < DAY_S:
         return None
     span = (last - first) / DAY_S
@@ -84,5 +78,5 @@ def _quantiles(value: NDArray[Any]) -> dict[str, Any]:
 
 
 def _top_share(descending: NDArray[np.integer], top: float) -> float:
-    """Return the share of the events that the most popular ``top`` of the items have, at least one."""
+    """Return the share of the events on the most popular ``top`` of the items, on at least one item."""
     return float(descending[: max(1, round(top * len(descending)))].sum() / descending.sum())

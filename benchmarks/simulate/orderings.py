@@ -26,7 +26,7 @@ METRICS = ("feed_saves", "saves", "adopted_topics", "hide")
 
 
 class Claim(NamedTuple):
-    """One arm against another, and what the paper says of it (saves in its home feed, percent, online)."""
+    """One arm against another, with the paper's result (saves in the home feed, percent, online)."""
 
     said: str
     arm: str
@@ -78,7 +78,7 @@ def measured(folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
 
 
 def lived(folder: Path) -> ExperimentConfig | None:
-    """Return the experiment in a folder, as far as it is lived to its end; None where it is not, or is none."""
+    """Return the finished part of the experiment in a folder; None if no part is finished, or it is no experiment."""
     file = folder / "experiment.json"
     if not file.exists():
         return None
@@ -104,7 +104,7 @@ def _of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
 
 
 def whole(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
-    """Return an experiment without the seeds and arms that are not lived to their end."""
+    """Return an experiment without its unfinished seeds and arms."""
 
     def ends(seed: int, arm: str) -> bool:
         return (folder / f"seed-{seed}" / "arms" / arm / "outcomes.parquet").exists()
@@ -125,7 +125,7 @@ def _row(one: ArmLift) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and keep it."""
+    """Measure, and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate.orderings", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what `multitudes simulate` wrote")
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.orderings_page docs/simulation.md``: what came back, from what is kept of it."""
+"""``python -m benchmarks.simulate.orderings_page docs/simulation.md``: writes the tables of the record there."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ BEGIN = "<!-- orderings: written by `python -m benchmarks.simulate.orderings_pag
 
 
 def written_into(page: str, record: Mapping[str, Any]) -> str:
-    """Return a page with the tables between their marks."""
+    """Return a page with the tables between their markers."""
     return replace_table(BEGIN, "\n".join(tables(record)).strip(), page)
 
 
@@ -42,7 +42,7 @@ def _row(claim: Claim, found: Mapping[str, Any]) -> list[str]:
 
 
 def came_back(claim: Claim, one: Mapping[str, Any]) -> str:
-    """Return whether the expected sign is shown, by the interval of the saves."""
+    """Return whether the interval of the saves shows the expected sign."""
     if one["low"] is None or one["low"] <= 0 <= one["high"]:
         return "not shown"
     return "yes" if (one["low"] > 0) == claim.better else "**the other way round**"

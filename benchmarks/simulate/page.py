@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.page docs/simulation.md``: its figures, from benchmarks/results/simulate.json."""
+"""``python -m benchmarks.simulate.page docs/simulation.md``: writes the figures of benchmarks/results/simulate.json there."""
 
 import json
 import sys
@@ -27,20 +27,20 @@ _SPREAD = {
 
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the settings and the figures between their marks."""
+    """Return a page with the settings and the figures between their markers."""
     with_settings = replace_table(BEGIN_SETTINGS, "\n".join(settings()).strip(), page)
     return replace_table(BEGIN, "\n".join(figures(results)).strip(), with_settings)
 
 
 def settings() -> list[str]:
-    """Return what a world is made of, each number with its reason."""
+    """Return the table of a world's settings, each with its reason."""
     fields = WorldConfig().model_dump()
     why = {name: field.description or "" for name, field in WorldConfig.model_fields.items()}
     return table(["[world]", "default", ""], ([f"`{name}`", plain(value), why[name]] for name, value in fields.items()))
 
 
 def plain(value: float | tuple[float, ...]) -> str:
-    """Return a default as a world file has it."""
+    """Return a default as written in a world file."""
     return f"[{', '.join(map(plain, value))}]" if isinstance(value, tuple) else f"{value:g}"
 
 
@@ -67,7 +67,7 @@ def figures(results: Mapping[str, Any]) -> Iterator[str]:
 
 
 def lines() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield what is compared, and where it stands in a record."""
+    """Yield the compared figures, and their paths in a record."""
     for said, path in (
         ("events of a user", ("history",)),
         ("topics among ten events of a user", ("topics",)),
@@ -82,7 +82,7 @@ def lines() -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def compared(said: str, path: tuple[str, ...], world: Mapping[str, Any], public: Mapping[str, Any]) -> list[str] | None:
-    """Return a row of the table; None where no public set has the figure."""
+    """Return a row of the table; None if no public set has the figure."""
     own, others = at(world, path), [value for found in public.values() if (value := at(found, path)) is not None]
     if own is None or not others:
         return None
@@ -92,7 +92,7 @@ def compared(said: str, path: tuple[str, ...], world: Mapping[str, Any], public:
 
 
 def at(found: Any, path: tuple[str, ...]) -> float | None:  # noqa: ANN401 (JSON of any shape)
-    """Return the figure at ``path``; None where there is none."""
+    """Return the figure at ``path``; None if there is none."""
     for key in path:
         found = found and found[key]
     return found if found is None else float(found)

@@ -1,4 +1,4 @@
-"""The marginals of the world beside those of public data sets, one plot for each."""
+"""Plots of the marginals of the world beside those of public data sets."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.simulate.calibration import SHARES
 from benchmarks.simulate.sets import WORLD
 from multitudes.report.html_elements import svg
 
-# Told apart by people who see few colours (Okabe and Ito), and sets of one source by their dashes.
+# Colours for colour-blind readers (Okabe and Ito); dashes distinguish sets of one source.
 _LOOKS = {
     "amazon-beauty": ("#0072B2", [1, 0]),
     "amazon-sports": ("#0072B2", [6, 2]),

@@ -1,4 +1,4 @@
-"""What there is to be won: saves with lists that know the tastes, and with follows, in the world and its controls."""
+"""The possible gain: saves with lists that know users' tastes, and with follows, in the world and its controls."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ DAYS = 7
 
 
 class Sizes(NamedTuple):
-    """How large the worlds are."""
+    """The size of the worlds."""
 
     users: int
     items: int

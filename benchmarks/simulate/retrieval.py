@@ -1,7 +1,7 @@
-"""How many visitors an arm retrieves for in a second, in batches, through the retriever of the service.
+"""Visitors per second for which an arm retrieves, in batches, through the retriever of the service.
 
-An arm of one vector and one of several, of releases that are trained for an epoch: what a request costs does not wait
-for quality.
+There is an arm with one vector and one with several. The models train for one epoch, as the cost of a request does not
+depend on their quality.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ _REPEATS = 3
 
 
 class Sizes(NamedTuple):
-    """A world, and what is retrieved for a visit."""
+    """The size of a world, and the candidates of a visit."""
 
     users: int
     items: int
@@ -37,7 +37,7 @@ QUICK = Sizes(200, 600)
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
-    """Return visitors in a second, by arm, each in a process of its own."""
+    """Return visitors per second by arm, each in a separate process."""
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
         run_in_child(prepared, folder=folder, threads=1, **sizes._asdict())
         found = {arm: run_in_child(retrieved, folder=folder, arm=arm, threads=1, **sizes._asdict()) for arm in ARMS}
@@ -66,15 +66,15 @@ def prepared(folder: str, **sizes: int) -> None:
 
 
 def retrieved(folder: str, arm: str, **sizes: int) -> dict[str, Any]:
-    """Retrieve for everybody, several times; return visitors in a second on both clocks."""
+    """Retrieve for all users, several times; return visitors per second on both clocks."""
     config = experiment(**sizes)
     world, loop = config.build_world(SEED), config.loop
     day, user_B = loop.bootstrap_days, np.arange(world.users)
-    diary = History(world.users)
-    diary.add(*(world.organic_actions(before) for before in range(day)))
+    history = History(world.users)
+    history.add(*(world.organic_actions(before) for before in range(day)))
     releases = seed_folder(Path(folder), SEED) / "arms" / arm / "releases"
     policy = ReleasePolicy(Retriever.open(releases), loop.candidates, world.topics, day_start_s(0))
     time_B = world.visit_times(day, user_B)
-    policy.retrieve(day, user_B[:256], time_B[:256], diary)  # the first call loads
-    readings = time_calls(lambda: policy.retrieve(day, user_B, time_B, diary), _REPEATS)
+    policy.retrieve(day, user_B[:256], time_B[:256], history)  # the first call loads
+    readings = time_calls(lambda: policy.retrieve(day, user_B, time_B, history), _REPEATS)
     return {"users_per_s": rates(readings, world.users)}

@@ -32,12 +32,12 @@ from multitudes.simulation.world_config import WorldConfig
 
 PLACES, LISTS = 10, 10
 ORDERS = ("most wanted first", "by chance", "least wanted first")
-_WANTED, _UNWANTED = -1, -2  # in the place of an item, SARDINE puts what its user wants most, or least
+_WANTED, _UNWANTED = -1, -2  # placeholders: the item that the user wants most, or least
 Clicks = NDArray[np.bool_]
 
 
 def positions(users: int) -> dict[str, list[float]]:
-    """Return the share of items touched in each place of random lists, of the first place's; looked at alike deep."""
+    """Return the interactions in each place of random lists, relative to the first place, at equal depth."""
     stream = generator(SEED, "positions")
     theirs = _sardine("SlateTopK-Uncertain", users, LISTS, lambda: stream.integers(1_000, size=PLACES))
     world = _world(20 * users, look=0.85)
@@ -50,7 +50,7 @@ def positions(users: int) -> dict[str, list[float]]:
 
 
 def orders(users: int) -> dict[str, dict[str, float]]:
-    """Return items touched of a list of ten by its order, of those by chance."""
+    """Return the interactions with a list of ten by its order, relative to a random order."""
     stream = generator(SEED, "orders")
     shown: list[Callable[[], Any]] = [
         lambda: np.full(PLACES, _WANTED),
@@ -72,7 +72,7 @@ def orders(users: int) -> dict[str, dict[str, float]]:
 
 
 def repeats(users: int) -> dict[str, list[float]]:
-    """Return items touched of each of ten lists of the same kind, of the first one's: what is wanted most, again."""
+    """Return the interactions with each of ten repeated lists of the most wanted items, relative to the first."""
     theirs = _sardine("SlateTopK-Bored", users, LISTS, lambda: np.full(PLACES, _WANTED)).mean(axis=(0, 2))
     world = _world(20 * users, look=0.85)
     item_US = oracles.items_of(world, oracles.head(world, 0), 0)[:, :PLACES]
@@ -87,7 +87,7 @@ def repeats(users: int) -> dict[str, list[float]]:
 
 
 def _sardine(name: str, users: int, lists: int, shown: Callable[[], NDArray[np.int64]]) -> Clicks:
-    """Return what is clicked (U, T, S) by users of one of its worlds who are shown ``lists`` lists."""
+    """Return the clicks (U, T, S) of users of a SARDINE world who are shown ``lists`` lists."""
     world = gymnasium.make(f"sardine/{name}-v0").unwrapped
     clicks_UTS = np.zeros((users, lists, world.slate_size), dtype=np.bool_)
     for user in range(users):
@@ -98,12 +98,12 @@ def _sardine(name: str, users: int, lists: int, shown: Callable[[], NDArray[np.i
 
 
 def _world(users: int, look: float) -> World:
-    """Return a world in which each place is looked at by a share of ``look`` of who looked at the one above."""
+    """Return a world in which a share ``look`` of the users who examine a place examine the next."""
     return World(WorldConfig(seed=SEED, users=users, items=5_000, depth=1 / (1 - look)))
 
 
 def _touched(world: World, day: int, item_US: NDArray[np.int64], seen_US: NDArray[np.int64]) -> Clicks:
-    """Return what everybody saves or clicks (U, S) of the lists of a day."""
+    """Return what all users save or click (U, S) in the lists of a day."""
     user_U = np.arange(world.users)
     action_US = world.draw_reactions(day, user_U, item_US, world.appeal(day, user_U, item_US), seen_US)
     touched_US: Clicks = (action_US == SAVE) | (action_US == CLICK)
@@ -111,7 +111,7 @@ def _touched(world: World, day: int, item_US: NDArray[np.int64], seen_US: NDArra
 
 
 def main() -> None:
-    """Measure, and keep it."""
+    """Measure, and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate.sardine", description=__doc__)
     parser.add_argument("--users", type=int, default=1_000, help="of SARDINE; the world has twenty times as many")
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.sardine_page docs/simulation.md``: the world beside SARDINE, as kept."""
+"""``python -m benchmarks.simulate.sardine_page docs/simulation.md``: writes the record of the world beside SARDINE there."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ _HEADS = {
 
 
 def written_into(page: str, record: Mapping[str, Any]) -> str:
-    """Return a page with the tables between their marks."""
+    """Return a page with the tables between their markers."""
     return replace_table(BEGIN, "\n".join(tables(record)).strip(), page)
 
 

@@ -1,4 +1,4 @@
-"""The marginals of the world, after a simple feed, and of public data sets."""
+"""The marginals of the world, after the calibration feed, and of public data sets."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ WORLD = "world"
 
 
 class Sizes(NamedTuple):
-    """How long which world lives."""
+    """The size of a world, and the days that are simulated."""
 
     users: int
     items: int
@@ -43,7 +43,7 @@ def measure(sizes: Sizes, data: Path | None) -> dict[str, Any]:
 
 
 def rounded(found: Any) -> Any:  # noqa: ANN401 (JSON of any shape)
-    """Return JSON whose numbers have four digits."""
+    """Return a JSON value with numbers rounded to four digits."""
     if isinstance(found, dict):
         return {name: rounded(value) for name, value in found.items()}
     if isinstance(found, list):

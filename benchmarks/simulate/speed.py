@@ -1,4 +1,4 @@
-"""How fast a world lives, without a model: impressions, and users × days, on one core."""
+"""Speed of a world without a model: impressions per second, and users × days per second, on one core."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from multitudes.simulation.world_config import WorldConfig
 
 
 class Sizes(NamedTuple):
-    """A world and how long it lives."""
+    """The size of a world, and the days that are simulated."""
 
     users: int
     items: int
@@ -25,13 +25,13 @@ QUICK = Sizes(500, 600, days=2)
 
 
 def measure(sizes: Sizes) -> dict[str, Any]:
-    """Return what the world takes in a process of its own."""
+    """Return time and memory of the world, in a separate process."""
     outcome = run_in_child(live, threads=1, **sizes._asdict())
     return {"settings": sizes._asdict(), "peak_mib": round(outcome.peak_mib)} | dict(outcome.value)
 
 
 def live(users: int, items: int, days: int, slots: int) -> dict[str, Any]:
-    """Let a world live with random lists; return its processor seconds."""
+    """Simulate a world with random lists; return its processor seconds."""
     began = cpu_clock()
     world = World(WorldConfig(seed=SEED, users=users, items=items))
     made_s = cpu_clock() - began
