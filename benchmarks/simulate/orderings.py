@@ -1,8 +1,8 @@
-"""``python -m benchmarks.simulate.orderings FOLDER``: did the orderings of the paper's online tests come back?
+"""``python -m benchmarks.simulate.orderings FOLDER``: are the orderings of the paper's online tests reproduced?
 
-FOLDER is what ``multitudes simulate examples/orderings.toml`` wrote; those of its two control worlds are looked for
-beside it, as FOLDER-one-taste and FOLDER-empty-follows, and stay as they were measured before where they are not there.
-Seeds and arms that are not lived to their end are left out.
+FOLDER is written by ``multitudes simulate examples/orderings.toml``. The folders of its two control worlds are expected
+beside it, as FOLDER-one-taste and FOLDER-empty-follows; if one is missing, its earlier record stays. Unfinished seeds
+and arms are left out.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def measured(folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
     """Return the record of the experiments in and beside ``folder``; other worlds are those of an ``earlier`` record.
 
     Raises:
-        UsageError: there is no experiment in ``folder``, or none of its seeds is lived to its end.
+        UsageError: ``folder`` has no experiment, or none of its seeds is finished.
     """
     worlds = dict(earlier.get("worlds", {}))
     for world, suffix in WORLDS.items():

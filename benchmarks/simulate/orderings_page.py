@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.orderings_page docs/simulation.md``: writes the tables of the record there."""
+"""``python -m benchmarks.simulate.orderings_page docs/simulation.md`` writes the record into the page."""
 
 import json
 import sys

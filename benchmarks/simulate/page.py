@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.page docs/simulation.md``: writes the figures of benchmarks/results/simulate.json there."""
+"""``python -m benchmarks.simulate.page docs/simulation.md`` writes benchmarks/results/simulate.json into the page."""
 
 import json
 import sys

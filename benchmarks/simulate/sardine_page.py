@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.sardine_page docs/simulation.md``: writes the record of the world beside SARDINE there."""
+"""``python -m benchmarks.simulate.sardine_page docs/simulation.md`` writes the record beside SARDINE into the page."""
 
 import json
 import sys

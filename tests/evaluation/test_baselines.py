@@ -33,11 +33,11 @@ def test_popularity_ranks_by_training_events_and_ties_by_number(data):
     assert lists(data, "all")["popularity"] == [[1, 2, 3, 4, 5]] * 3
 
 
-def test_first_time_lists_leave_out_the_whole_past_and_end_in_zeros_when_the_corpus_does(data):
+def test_first_time_lists_exclude_the_history_and_end_in_zeros(data):
     assert lists(data, "new")["popularity"] == [[4, 5, 0, 0, 0], [2, 3, 5, 0, 0], [3, 4, 5, 0, 0]]
 
 
-def test_recent_popularity_goes_by_the_last_days_of_training(data):
+def test_recent_popularity_counts_the_last_days_of_training(data):
     assert lists(data, "all")["recent_popularity"][0][0] == 5
 
 
@@ -45,7 +45,7 @@ def test_an_order_only_log_has_no_recent_popularity(tmp_path):
     assert "recent_popularity" not in lists(prepared(tmp_path, PAST, FUTURE, TOPICS, ordered_only=True), "all")
 
 
-def test_followed_topics_take_turns_and_popular_items_fill_up(data):
+def test_followed_topics_take_turns_and_popular_items_fill_the_rest(data):
     found = lists(data, "all")["followed_topics"]
     assert found[0] == [5, 1, 3, 2, 4]  # topic 3: 5 · topic 1: 1, 3 · then popular
     assert found[1] == [2, 3, 4, 1, 5]
@@ -68,7 +68,7 @@ def test_own_history_comes_newest_first_and_only_for_all_targets(data):
 
 
 @pytest.mark.parametrize("kind", ["new", "all"])
-def test_a_smaller_budget_is_the_beginning_of_a_larger_one_and_no_item_comes_twice(data, kind):
+def test_a_smaller_budget_is_the_top_of_a_larger_one_and_items_are_unique(data, kind):
     small, large = lists(data, kind, 2), lists(data, kind, 5)
     for name, rows in small.items():
         assert rows == [row[:2] for row in large[name]]

@@ -21,14 +21,14 @@ def near(folder, past, future=None, **settings):
     ).toarray()
 
 
-def test_the_nearer_the_more_by_how_often_the_item_was_there(tmp_path):
+def test_nearness_grows_with_proximity_per_occurrence(tmp_path):
     """Item 1 twice: 2 beside it both times, 3 one further once."""
     found = near(tmp_path, [[1, 2, 3], [2, 1]])
     assert found[1].tolist() == pytest.approx([0, 0, 2 / 2, 0.5 / 2, 0, 0, 0])
     assert found[3].tolist() == pytest.approx([0, 0.5, 1, 0, 0, 0, 0])
 
 
-def test_people_are_kept_apart_and_what_is_held_out_is_not_counted(tmp_path):
+def test_events_of_different_users_and_held_out_events_do_not_count(tmp_path):
     world = prepared(tmp_path, [[1], [2, 3]], [[4], [5]], TOPICS)
     assert np.argwhere(co_visitation.co_visitation_matrix(world).toarray()).tolist() == [[2, 3], [3, 2]]
     validated = np.where(world.event_item == 3, VALIDATION, world.event_split)
@@ -53,7 +53,7 @@ def test_only_the_nearest_neighbours_are_kept_and_ties_go_to_the_smaller_number(
     assert np.flatnonzero(found[1]).tolist() == [2, 4]
 
 
-def test_the_newest_items_have_the_most_to_say(tmp_path):
+def test_the_newest_items_have_the_largest_weight(tmp_path):
     world = prepared(tmp_path, [[1, 2], [3, 4], [1, 3], [3, 1]], [[6]] * 4, TOPICS)
     matrix = co_visitation.co_visitation_matrix(world)
     older_first, newer_first = co_visitation.co_visitation_candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
@@ -61,13 +61,13 @@ def test_the_newest_items_have_the_most_to_say(tmp_path):
     assert newer_first.tolist().index(4) < newer_first.tolist().index(2)
 
 
-def test_items_beyond_the_newest_have_no_say(tmp_path, monkeypatch):
+def test_items_beyond_the_newest_are_ignored(tmp_path, monkeypatch):
     matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
     monkeypatch.setattr(co_visitation, "MAX_HISTORY", 1)
     assert co_visitation.co_visitation_candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
 
 
-def test_a_shorter_list_is_the_beginning_of_a_longer_one(tmp_path):
+def test_a_shorter_list_is_the_top_of_a_longer_one(tmp_path):
     matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2, 3, 4, 5]] * 2, [[6]] * 2, TOPICS))
     past = [np.array([5]), np.array([], dtype=np.int64)]
     short, long = (co_visitation.co_visitation_candidates(matrix, past, length) for length in (1, 6))
@@ -76,7 +76,7 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_one(tmp_path):
     assert long[1].tolist() == []
 
 
-def test_what_goes_together_is_found_where_popularity_finds_the_others(tmp_path):
+def test_co_visitation_finds_items_that_popularity_misses(tmp_path):
     """Two circles of people: 1, 2, 3 and 4, 5, 6. Who has begun a circle goes on with it."""
     past = [[1, 2, 3], [2, 3, 1], [4, 5, 6], [6, 5, 4], [5, 4, 6], [1]]
     world = prepared(tmp_path, past, [[1]] * 5 + [[2]], TOPICS)

@@ -34,13 +34,13 @@ def evaluated(tmp_path):
     return run
 
 
-def test_the_difference_is_that_of_the_hit_rates_and_its_interval_lies_off_zero(evaluated):
+def test_the_difference_is_that_of_the_hit_rates_and_its_interval_excludes_zero(evaluated):
     figure = compare([evaluated("better", 12)], [evaluated("worse", 4)])["differences"]["new"]["hr@2"]
     assert figure["mean"] == pytest.approx(8 / 12, abs=1e-6)
     assert 0 < figure["low"] < figure["mean"] < figure["high"] < 1
 
 
-def test_a_run_against_an_equal_one_shows_nothing(evaluated):
+def test_equal_runs_have_no_difference(evaluated):
     figure = compare([evaluated("one", 6)], [evaluated("other", 6)])["differences"]["new"]["hr@2"]
     assert figure == {"mean": 0, "low": 0, "high": 0}
 
@@ -56,12 +56,12 @@ def test_runs_on_different_users_are_not_compared(evaluated):
         compare([evaluated("all", 6)], [evaluated("few", 6, users=5)])
 
 
-def test_a_run_that_was_not_evaluated_is_refused_with_the_command(evaluated, tmp_path):
+def test_a_run_that_was_not_evaluated_is_rejected_with_the_command(evaluated, tmp_path):
     with pytest.raises(ArtefactError, match=r"no evaluation here \(evaluation-test.json is missing\); make it with"):
         compare([evaluated("one", 6)], [tmp_path / "nothing"])
 
 
-def test_a_damaged_result_is_refused_by_name(evaluated):
+def test_a_damaged_result_is_rejected_by_name(evaluated):
     run = evaluated("one", 6)
     (run / "evaluation-test.json").write_text('{"method": ')
     with pytest.raises(ArtefactError, match=r"evaluation-test.json: damaged"):

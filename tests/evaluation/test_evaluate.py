@@ -51,7 +51,7 @@ def test_one_vector_at_the_same_budget_finds_one_taste_of_two(tmp_path):
     assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
 
 
-def test_the_control_of_a_random_partition_is_asked_with_its_own_vectors(tmp_path):
+def test_the_random_partition_control_has_its_own_vectors(tmp_path):
     run = world(tmp_path, wanted_at_random=[[12, 11], [12, 11], [12, 11], [12, 11]])
     result = evaluate(run, CONFIG, ROUND_ROBIN).result
     assert mean(result, "random_partition", "hr@2") == 0
@@ -60,7 +60,7 @@ def test_the_control_of_a_random_partition_is_asked_with_its_own_vectors(tmp_pat
     assert gain["low"] > 0
 
 
-def test_a_control_that_does_the_same_shows_no_difference(tmp_path):
+def test_an_equal_control_has_no_difference(tmp_path):
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     assert result["differences"]["random_partition"]["hr@2"] == {"mean": 0, "low": 0, "high": 0}
 
@@ -72,7 +72,7 @@ def test_every_system_returns_the_whole_budget(tmp_path):
             assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
 
 
-def test_the_past_takes_no_place_of_first_time_lists_and_takes_it_where_repeats_count(tmp_path):
+def test_the_history_is_excluded_only_for_first_time_targets(tmp_path):
     """The mean of two vectors lies between an item of the past and a wanted one; the past has the smaller number."""
     run = world(tmp_path, wanted=[[2, 5], [3, 7], [3, 9], [4, 1]])
     result = evaluate(run, EvaluateConfig(budgets=(1, 2), resamples=5), ROUND_ROBIN).result
@@ -87,14 +87,14 @@ def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_p
     assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
 
 
-def test_a_blend_is_asked_anew_at_every_budget_and_a_single_query_gives_the_same_order(tmp_path):
+def test_a_blend_is_searched_at_every_budget_and_one_query_keeps_its_order(tmp_path):
     both = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     small = evaluate(world(tmp_path), CONFIG.model_copy(update={"budgets": (2,)}), ROUND_ROBIN).result
     for method, figures in small["methods"].items():
         assert both["methods"][method].items() >= figures.items()
 
 
-def test_a_small_budget_of_a_blend_is_not_the_beginning_of_a_large_one(tmp_path):
+def test_a_small_budget_of_a_blend_is_not_the_top_of_a_large_one(tmp_path):
     run = world(tmp_path)
     run.weights = (0.8, 0.2)  # of two places both go to the first vector, of four one goes to the second
     result = evaluate(run, CONFIG, ROUND_ROBIN).result
@@ -102,7 +102,7 @@ def test_a_small_budget_of_a_blend_is_not_the_beginning_of_a_large_one(tmp_path)
     assert mean(result, "clustering", "hr@4") == pytest.approx(5 / 6, abs=1e-6)
 
 
-def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is_wanted(tmp_path):
+def test_controls_with_several_vectors_are_evaluated_at_the_main_budget_by_default(tmp_path):
     main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
     assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
@@ -110,7 +110,7 @@ def test_controls_of_several_vectors_are_asked_at_the_main_budget_unless_more_is
     assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
 
 
-def test_where_nothing_is_repeated_all_targets_are_not_asked_again(tmp_path):
+def test_without_repeats_only_first_time_targets_are_evaluated(tmp_path):
     run = world(tmp_path)
     assert evaluate(run, CONFIG, ROUND_ROBIN).result["all_targets"] is not None
     data = prepared(tmp_path, [[1], [2]], [[3], [4]], [[1], [2]] * 5, follows=[[1], [2]])
@@ -126,7 +126,7 @@ def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_p
     assert popular["candidate_share"]["mean"] == 1
 
 
-def test_max_score_ranks_the_whole_corpus_by_the_best_vector(tmp_path):
+def test_max_score_ranks_all_items_by_the_best_vector(tmp_path):
     # The two wanted items of a user stand first; the others all score 0 and share the middle rank.
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     assert result["max_score"]["hr@2"]["mean"] == pytest.approx(5 / 6, abs=1e-6)
@@ -142,7 +142,7 @@ def test_segments_share_out_all_targets(tmp_path):
     assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
 
 
-def test_hits_are_credited_to_the_interest_that_brought_them(tmp_path):
+def test_hits_are_credited_to_the_interest_that_found_them(tmp_path):
     sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
     assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
     assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
@@ -161,25 +161,25 @@ def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_outcomes_name_the_user_also_where_others_have_no_such_target(tmp_path):
+def test_outcomes_name_the_user_even_if_others_have_no_such_target(tmp_path):
     data = prepared(tmp_path, [[4], [1]], [[4], [5]], [[1], [2]] * 6, follows=[[1], [2]])
     frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
     assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
     assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
 
 
-def test_the_same_run_gives_the_same_result_whoever_else_is_asked(tmp_path):
+def test_the_result_of_a_user_does_not_depend_on_other_users(tmp_path):
     run = world(tmp_path)
     result = evaluate(run, CONFIG, ROUND_ROBIN).result
     assert evaluate(run, CONFIG, ROUND_ROBIN).result == result
 
 
-def test_a_split_without_targets_is_refused_with_what_to_do(tmp_path):
+def test_a_split_without_targets_is_rejected_with_advice(tmp_path):
     with pytest.raises(DataError, match="no user has a target of this kind in the validation split; prepare with"):
         evaluate(world(tmp_path), EvaluateConfig(split="validation"))
 
 
-def test_a_sample_of_users_is_a_part_of_all_users(tmp_path):
+def test_a_sample_of_users_is_a_subset_of_all_users(tmp_path):
     frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
     assert frame["user_id"].n_unique() == 2
 

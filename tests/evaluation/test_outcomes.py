@@ -37,7 +37,7 @@ def test_hits_and_topics_are_those_of_found_targets_only(found):
     assert measures["candidates"].tolist() == [2, 3, 3]
 
 
-def test_hits_and_targets_are_parted_by_popularity(found):
+def test_hits_and_targets_are_counted_by_popularity_class(found):
     measures, targets = found
     assert [targets[f"{name}_targets"].tolist() for name in ("head", "torso", "tail")] == [
         [0, 1, 0],

@@ -70,7 +70,7 @@ def test_each_run_finds_what_the_other_misses(tmp_path):
     assert hits(alone, "pair", 2) == {100: 1, 101: 1, 102: 1}, "control: no place for the second"
 
 
-def test_a_run_beside_itself_is_that_run_and_the_baselines_are_the_same(tmp_path):
+def test_a_run_paired_with_itself_is_that_run_and_the_baselines_are_the_same(tmp_path):
     data = world(tmp_path)
     one = member(data, [[5, 11], [7, 8], [12, 11]])
     alone, twice = evaluate(one.run, CONFIG, SERVED), evaluate_pair((one, one), 0.5, CONFIG)
@@ -82,7 +82,7 @@ def test_a_run_beside_itself_is_that_run_and_the_baselines_are_the_same(tmp_path
     assert set(twice.outcomes.columns) == set(alone.outcomes.columns)
 
 
-def test_with_half_of_the_places_a_run_answers_as_it_does_to_half_of_the_budget(tmp_path):
+def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_path):
     """At .76 to .24 the first interest has 3 of 4 places, but 2 of 2: the second one's item is not among the half."""
     data = world(tmp_path)
     uneven = Member.of(FakeRun(tmp_path, data, [[5, 6], [7, 8], [9, 10]], weights=(0.76, 0.24)), SERVED)

@@ -52,7 +52,7 @@ def hit_rate(tastes, method="pinnersage", control=None):
     return result(tastes, control)["methods"][method][f"hr@{BUDGET}"]
 
 
-def test_three_tastes_are_found_by_three_medoids_and_not_by_their_mean_or_any_parts():
+def test_three_tastes_are_found_by_three_medoids_and_not_by_their_mean_or_a_random_partition():
     controls = [hit_rate(3, name) for name in ("averaged", "random_partition", "popularity")]
     for found in [*controls, hit_rate(3, control=MeanOfHistory)]:
         assert hit_rate(3)["low"] > found["high"]
@@ -63,14 +63,14 @@ def test_one_taste_is_found_as_well_by_one_vector():
     assert abs(hit_rate(1)["mean"] - hit_rate(1, control=MeanOfHistory)["mean"]) < 0.05
 
 
-def test_turn_by_turn_is_the_default_and_any_other_can_be_asked_for():
+def test_round_robin_is_the_default_blend_and_can_be_changed():
     assert result(3)["settings"]["retrieve"]["blend"] == "round_robin"
     assert "mixture" in result(3)["methods"]
     asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=1, max_users=5)
     assert evaluate(run(3), asked, RetrieveConfig(blend="mixture")).result["settings"]["retrieve"]["blend"] == "mixture"
 
 
-def test_an_item_without_a_vector_is_nobodys_candidate_not_even_as_a_popular_one():
+def test_an_item_without_a_vector_is_never_a_candidate():
     one = run(3)
     without = np.flatnonzero(~one.item_vectors().any(axis=1))
     assert len(without) > 1

@@ -79,11 +79,11 @@ def test_three_planted_tastes_come_back_as_three_interests() -> None:
     assert agreement(3) > 0.6
 
 
-def test_joint_beats_single_at_equal_budget_where_users_have_three_tastes() -> None:
+def test_joint_beats_single_at_equal_budget_if_users_have_three_tastes() -> None:
     assert difference(3)["low"] > 0
 
 
-def test_joint_gains_nothing_to_speak_of_where_users_have_one_taste() -> None:
+def test_joint_gains_almost_nothing_if_users_have_one_taste() -> None:
     """Three readings of one taste are a little less noisy than one; interests are worth far more than that."""
     assert difference(1)["low"] < 0.01
     assert difference(1)["mean"] < difference(3)["low"] / 10

@@ -26,20 +26,20 @@ def ranks(mask, target, seen=()):
     return max_score_ranks(vectors, ITEMS, held, [np.array(seen, dtype=np.int64)]).tolist()
 
 
-def test_an_item_scores_the_best_of_the_vectors_and_ties_share_the_middle():
+def test_an_item_has_the_maximum_score_and_ties_share_the_middle_rank():
     assert ranks([True, True], [1, 2, 3, 4]) == [1, 2, 3.5, 3.5]
 
 
-def test_a_masked_vector_has_no_say():
+def test_a_masked_vector_is_ignored():
     assert ranks([True, False], [1, 2]) == [1, 3]  # items 2, 3 and 4 tie at zero
     assert ranks([False, True], [1, 2]) == [4, 1]
 
 
-def test_the_unknown_item_is_not_ranked_though_it_would_be_first():
+def test_the_unknown_item_is_not_ranked():
     assert ranks([True, True], [1]) == [1]
 
 
-def test_seen_items_make_room():
+def test_seen_items_are_not_ranked():
     assert ranks([True, True], [2, 3], seen=[1]) == [1, 2.5]
 
 
@@ -69,13 +69,13 @@ def vectors(kinds=("unconditioned", "implicit", "implicit"), masked=()):
     )
 
 
-def test_the_average_weighs_the_vectors_as_the_blend_does():
+def test_the_average_has_the_weights_of_the_blend():
     mean = average_vectors(vectors(), CONFIG)
     assert mean.kinds == ("unconditioned",)
     assert np.allclose(mean.vectors_BKD[0, 0], [0.5, 0.375, 0.125])
 
 
-def test_a_user_without_vectors_has_no_average_either():
+def test_a_user_without_vectors_has_no_average():
     assert not average_vectors(vectors(masked=(0, 1, 2)), CONFIG).mask_BK.any()
 
 
@@ -85,7 +85,7 @@ def test_a_kind_alone_leaves_the_others_out():
     assert np.array_equal(alone.vectors_BKD[0], np.eye(3)[1:])
 
 
-def test_a_run_of_several_vectors_is_asked_with_every_control():
+def test_a_run_with_several_vectors_has_every_control():
     names = [system.name for system in systems("clustering", vectors(), vectors(), CONFIG)]
     assert names == [
         "clustering",
@@ -98,7 +98,7 @@ def test_a_run_of_several_vectors_is_asked_with_every_control():
     ]
 
 
-def test_a_run_of_one_vector_needs_no_control():
+def test_a_run_with_one_vector_has_no_control():
     assert [s.name for s in systems("single", vectors(("unconditioned",)), None, CONFIG)] == ["single"]
 
 

@@ -29,7 +29,7 @@ def test_each_interest_shows_its_own_history_newest_first(people):
     assert (person["user_id"], person["events"], person["follows"]) == (100, 4, ["topic 1"])
 
 
-def test_what_was_seen_is_a_candidate_only_where_repeats_are_wanted(people):
+def test_seen_items_are_candidates_only_for_all_targets(people):
     shown = {kind: [candidate["title"] for candidate in people(kind)[0]["candidates"]] for kind in ("new", "all")}
     assert "item 1" in shown["all"]
     assert not {"item 1", "item 2", "item 3", "item 4"} & set(shown["new"])

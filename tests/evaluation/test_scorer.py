@@ -24,7 +24,7 @@ def told(data):
     return [rows.any(axis=1).tolist() for rows in run.told]
 
 
-def test_follows_are_told_where_they_were_known_at_the_cut_and_not_where_later_events_made_them(tmp_path):
+def test_followed_topics_are_used_only_if_known_at_the_cut(tmp_path):
     data = prepared(tmp_path, [[1], [1]], [[2, 3], [2, 3]], [[1]] * 3, follows=[[1], [1]])
     assert told(data) == [[True, True]] * 2
     after = np.array([True, False, True, True, True, True])  # the first held-out event of the first user was part of it

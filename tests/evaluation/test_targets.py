@@ -31,7 +31,7 @@ def test_all_targets_keep_the_repeats(data):
     assert held.target.tolist() == [1, 3, 3, 1]
 
 
-def test_what_is_no_positive_or_came_before_the_follows_is_nothing_to_be_found(data):
+def test_targets_are_positive_events_of_known_items_after_the_follows(data):
     last_of_user_0 = np.arange(len(data.event_item)) == len(PAST[0]) + 1  # its first-time target, item 3
     for no_target in (
         {"event_weight": np.where(last_of_user_0, 0, data.event_weight)},
@@ -43,7 +43,7 @@ def test_what_is_no_positive_or_came_before_the_follows_is_nothing_to_be_found(d
         assert held.end_B.tolist() == held_out_users(data, "test").end_B.tolist()
 
 
-def test_what_was_seen_is_the_whole_past_newest_first_each_item_once(data):
+def test_seen_items_are_the_entire_history_newest_first_without_repeats(data):
     seen = seen_items(data, held_out_users(data, "test"))
     assert [items.tolist() for items in seen] == [[1, 2], [3], [2]]
 
@@ -59,7 +59,7 @@ def test_a_sample_is_drawn_from_all_users_and_is_the_same_for_the_same_seed(tmp_
     assert subsample(held, None, seed=0) is held
 
 
-def test_a_part_keeps_each_users_own_targets(data):
+def test_a_selection_keeps_each_users_own_targets(data):
     held = select_users(held_out_users(data, "test"), np.array([0, 2]))
     assert held.user_B.tolist() == [0, 2]
     assert held.target.tolist() == [1, 3, 1]

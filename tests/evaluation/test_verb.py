@@ -54,7 +54,7 @@ def test_a_trained_run_is_evaluated_beside_its_controls_and_reported(trained, ca
 
 
 @pytest.mark.slow
-def test_a_run_against_itself_differs_in_nothing(trained, capsys):
+def test_a_run_compared_with_itself_has_no_difference(trained, capsys):
     assert run(arguments(trained, "--targets", "new")) == 0
     assert run(arguments(trained, "--targets", "new", "--against", str(trained / "joint"), "--json")) == 0
     (comparison,) = json.loads(capsys.readouterr().out.splitlines()[-1])["against"]
@@ -62,12 +62,12 @@ def test_a_run_against_itself_differs_in_nothing(trained, capsys):
 
 
 @pytest.mark.slow
-def test_a_missing_comparison_is_refused_before_the_work(trained, capsys):
+def test_a_missing_comparison_is_rejected_before_the_work(trained, capsys):
     assert run(arguments(trained, "--against", str(trained / "nowhere"))) == 4
     assert "nowhere: no evaluation here" in capsys.readouterr().err
 
 
-def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
+def test_a_folder_that_is_not_a_run_is_rejected_in_one_line(tmp_path, capsys):
     assert run(["evaluate", str(tmp_path)]) == 4
     assert capsys.readouterr().err.splitlines() == [
         f"multitudes: {tmp_path}: no run here (run.json is missing); make one with: multitudes train"
@@ -82,7 +82,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, capsys):
         ('targets = "old"', "'targets' = 'old'"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(tmp_path, capsys, line, message):
+def test_a_wrong_setting_is_rejected_by_name(tmp_path, capsys, line, message):
     (tmp_path / "wrong.toml").write_text(f"[evaluate]\n{line}\n")
     assert run(["evaluate", str(tmp_path), "--config", str(tmp_path / "wrong.toml")]) == 2
     assert message in capsys.readouterr().err

@@ -36,7 +36,7 @@ def read(frame: pl.DataFrame, folder: Path, **settings: object) -> Any:
     return analyse_interleaving(folder / "credits.parquet", config, now=NOW)
 
 
-def test_a_planted_preference_is_found_and_none_is_where_none_was_planted(tmp_path):
+def test_a_planted_preference_is_found_and_none_is_found_without_one(tmp_path):
     found = read(planted(0.2), tmp_path).metrics["saves"]["new"]
     assert found.significant
     assert found.sequential.significant
@@ -64,7 +64,7 @@ def test_the_figures_are_those_of_the_users(tmp_path):
     )
 
 
-def test_what_both_arms_get_of_one_user_is_no_noise(tmp_path):
+def test_what_both_arms_share_of_a_user_adds_no_variance(tmp_path):
     """The control: the same rows with the users of one arm taken for others say less."""
     frame = planted(0.1)
     apart = frame.with_columns(user_id=pl.col("user_id") + USERS * (pl.col("arm") == "new"))
@@ -94,13 +94,13 @@ def test_arms_are_compared_each_with_the_control_and_rows_that_cannot_be_used_ar
         (["control", "new"], {"metrics": ("savs",)}, UsageError, "did you mean 'saves'"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(arms, settings, error, said, tmp_path):
+def test_credits_that_cannot_be_compared_are_rejected(arms, settings, error, said, tmp_path):
     row = {"user_id": [1, 2], "timestamp": START, "arm": pl.Series(arms, dtype=pl.String), "metric": "saves"}
     with pytest.raises(error, match=said):
         read(pl.DataFrame(row).with_columns(value=pl.lit(1.0)), tmp_path, **settings)
 
 
-def test_a_metric_that_credits_the_control_with_nothing_has_no_lift_and_says_why(tmp_path):
+def test_a_metric_without_credit_for_the_control_has_no_lift_and_a_reason(tmp_path):
     only = planted(0.0).filter(arm="new").with_columns(metric=pl.lit("hides"))
     of = read(pl.concat([planted(0.0), only]), tmp_path)
     assert of.metrics["hides"]["new"].lift is None
@@ -116,7 +116,7 @@ def drafts(rankings, n: int, times: int = 2_000) -> list[dict[int, str]]:
     return [team_draft(rankings, n, generator) for _ in range(times)]
 
 
-def test_every_round_has_a_pick_of_each_arm_and_it_is_the_best_that_was_left():
+def test_every_round_has_the_best_remaining_pick_of_each_arm():
     for drafted in drafts(SHARED, 4, 200):
         picked: list[int] = []
         for item, arm in drafted.items():
@@ -128,20 +128,20 @@ def test_every_round_has_a_pick_of_each_arm_and_it_is_the_best_that_was_left():
 
 
 @pytest.mark.parametrize("n", [1, 4, 5])
-def test_each_arm_is_as_often_in_each_place(n):
+def test_each_arm_is_equally_often_in_each_place(n):
     by_place = [Counter(list(drafted.values())[place] for drafted in drafts(APART, n)) for place in range(n)]
     assert all(abs(found["a"] - found["b"]) < 200 for found in by_place)  # four and a half deviations
     assert all(sum(found.values()) == 2_000 for found in by_place)
 
 
-def test_three_arms_are_as_good_as_two():
+def test_three_arms_are_drafted_as_fairly_as_two():
     drafted = drafts(APART | {"c": list(range(200, 210))}, 9)
     assert all(Counter(one.values()) == {"a": 3, "b": 3, "c": 3} for one in drafted)
     first = Counter(next(iter(one.values())) for one in drafted)
     assert min(first.values()) > 550
 
 
-def test_where_a_list_ends_no_arm_has_more_places():
+def test_no_arm_gets_more_places_when_a_list_ends():
     for drafted in drafts({"a": [1], "b": [2, 3, 4]}, 4, 50):
         assert sorted(drafted.values()) == ["a", "b"]
     assert team_draft({"a": [], "b": []}, 4, np.random.default_rng(0)) == {}

@@ -22,7 +22,7 @@ def lift_of(control, treatment) -> Any:
     return found
 
 
-def test_a_sum_is_compared_as_welch_compares_means():
+def test_a_sum_per_user_is_compared_by_welchs_test():
     draws = np.random.default_rng(0)
     control, treatment = draws.gamma(1, 2, 400), draws.gamma(1, 2.2, 300)
     found = lift_of(sums(control), sums(treatment))
@@ -32,7 +32,7 @@ def test_a_sum_is_compared_as_welch_compares_means():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_interval_excludes_zero_exactly_where_the_difference_is_significant(seed):
+def test_the_interval_excludes_zero_exactly_if_the_difference_is_significant(seed):
     draws = np.random.default_rng(seed)
     found = lift_of(sums(draws.gamma(1, 1, 200)), sums(draws.gamma(1, 1.25, 200)))
     low, high = found.interval()
@@ -40,7 +40,7 @@ def test_the_interval_excludes_zero_exactly_where_the_difference_is_significant(
     assert low < found.value < high
 
 
-def test_the_ends_of_the_interval_are_the_lifts_that_are_just_not_rejected():
+def test_the_ends_of_the_interval_are_the_lifts_at_the_edge_of_rejection():
     draws = np.random.default_rng(1)
     control, treatment = draws.gamma(1, 1, 300), draws.gamma(1, 1.2, 300)
     for end in lift_of(sums(control), sums(treatment)).interval():
@@ -49,12 +49,12 @@ def test_the_ends_of_the_interval_are_the_lifts_that_are_just_not_rejected():
         assert abs(treatment.mean() - scaled.mean()) == pytest.approx(CRITICAL_Z * error)
 
 
-def test_a_control_that_is_not_told_from_zero_rules_no_lift_out():
+def test_a_control_near_zero_has_an_unbounded_interval():
     draws = np.random.default_rng(2)
     assert lift_of(sums(draws.normal(0.01, 1, 100)), sums(draws.normal(2, 1, 100))).interval() == (None, None)
 
 
-def test_a_metric_below_zero_that_grows_goes_up():
+def test_a_negative_metric_that_grows_has_a_positive_lift():
     draws = np.random.default_rng(3)
     found = lift_of(sums(draws.normal(-10, 1, 100)), sums(draws.normal(-9, 1, 100)))
     low, high = found.interval()
@@ -62,7 +62,7 @@ def test_a_metric_below_zero_that_grows_goes_up():
     assert found.value < high
 
 
-def test_the_variance_of_a_ratio_is_that_of_resampled_users():
+def test_the_variance_of_a_ratio_agrees_with_resampled_users():
     draws = np.random.default_rng(4)
     control, treatment = draw(draws, 2_000), draw(draws, 2_000, 0.1)
     found = lift_of(control.ratio(), treatment.ratio())
@@ -77,12 +77,12 @@ def test_the_variance_of_a_ratio_is_that_of_resampled_users():
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
-def test_cuped_takes_off_the_square_of_the_correlation(correlation):
+def test_cuped_removes_the_square_of_the_correlation(correlation):
     (found,) = errors.cuped(40_000, 0, (correlation,))
     assert found["taken_off"] == pytest.approx(correlation**2, abs=0.01)
 
 
-def test_cuped_leaves_the_lift_where_it_was_and_its_spread_over_experiments_is_the_error_that_it_says():
+def test_cuped_keeps_the_lift_and_its_standard_error_is_the_spread_over_experiments():
     plain, adjusted, said = [], [], []
     for seed in range(300):
         draws = np.random.default_rng(seed)
@@ -96,7 +96,7 @@ def test_cuped_leaves_the_lift_where_it_was_and_its_spread_over_experiments_is_t
     assert np.mean(said) == pytest.approx(np.std(adjusted), rel=0.15)
 
 
-def test_covariates_that_say_the_same_or_nothing_harm_nothing():
+def test_collinear_or_useless_covariates_do_no_harm():
     draws = np.random.default_rng(5)
     before = draws.gamma(1, 1, (2, 500))
     after = before + draws.gamma(1, 1, (2, 500))
@@ -106,7 +106,7 @@ def test_covariates_that_say_the_same_or_nothing_harm_nothing():
     assert once.explained > 0.3
 
 
-def test_covariates_that_explain_all_of_a_few_users_take_nothing_off():
+def test_covariates_that_fit_only_a_few_users_are_ignored():
     draws = np.random.default_rng(6)
     few = [np.where(np.arange(20) == 3, value, 0.0) for value in (4.0, 5.0)]
     found = lift_of(*(sums(after, after / 2) for after in few))
@@ -127,7 +127,7 @@ def test_covariates_that_explain_all_of_a_few_users_take_nothing_off():
         (Moments(9, np.array([1.0, 0.0]), np.eye(2)), sums(np.arange(9.0)), "the denominator is 0"),
     ],
 )
-def test_where_there_is_no_lift_the_reason_is_said(control: Moments, treatment: Moments, reason: str):
+def test_an_undefined_lift_has_a_reason(control: Moments, treatment: Moments, reason: str):
     found = estimate_lift(control, treatment)
     assert isinstance(found, UndefinedLift)
     assert reason in found.reason
@@ -140,13 +140,13 @@ def within(rate: errors.Rate, share: float) -> bool:
 
 
 @pytest.mark.slow
-def test_nothing_is_called_something_one_time_in_twenty_and_rows_are_no_users():
+def test_false_positives_are_one_in_twenty_and_rows_as_units_err_more():
     found = errors.false_positives(400, 500, seed=1)
     assert all(within(found[name], 0.05) for name in ("sum", "sum, CUPED", "ratio", "ratio, CUPED"))
     assert found["ratio by rows"].interval(0.9999)[0] > 0.05  # control: sessions of one user are not independent
 
 
 @pytest.mark.slow
-def test_the_interval_holds_the_planted_lift_nineteen_times_in_twenty():
+def test_the_interval_covers_the_planted_lift_nineteen_times_in_twenty():
     found = errors.coverage(400, 500, seed=1, lift=0.1)
     assert all(within(found[f"{name}, Fieller"], 0.95) for name in ("sum", "sum, CUPED", "ratio"))

@@ -79,14 +79,14 @@ def test_every_row_of_a_small_log(tmp_path):
     }
 
 
-def test_where_no_engagement_names_an_answer_one_shortly_before_explains_it(tmp_path):
+def test_without_request_ids_an_event_follows_from_a_response_shortly_before(tmp_path):
     unnamed = EVENTS.with_columns(request_id=pl.lit(None, dtype=pl.String))
     found = made(tmp_path, done=unnamed)
     assert found[7, 1, "feed_saves"] == 1  # a day after it was shown
     assert (7, 1, "feed_saves") not in made(tmp_path, done=unnamed, within_s=3600)
 
 
-def test_a_topic_is_adopted_by_so_many_saves_of_different_items_since_the_start(tmp_path):
+def test_a_topic_is_adopted_by_enough_saves_of_different_items_since_the_start(tmp_path):
     assert made(tmp_path, adopted=2)[7, 0, "adopted_topics"] == 1
     assert made(tmp_path, adopted=1)[7, 1, "adopted_topics"] == 1  # b; a was adopted on the first day
     assert not any(metric == "adopted_topics" for _, _, metric in made(tmp_path, since=START + 60))
@@ -94,7 +94,7 @@ def test_a_topic_is_adopted_by_so_many_saves_of_different_items_since_the_start(
     assert made(tmp_path, done=again, since=START, adopted=4).get((7, 1, "adopted_topics")) is None
 
 
-def test_days_begin_at_the_hour_of_the_start_so_that_no_row_is_across_it(tmp_path):
+def test_days_begin_at_the_time_of_the_start_so_no_row_crosses_it(tmp_path):
     noon = START + DAY // 2
     done = events(*((7, 1, at, "save", None) for at in (noon - 9, noon, noon + 9, noon + DAY - 1, noon + DAY)))
     assert made(tmp_path, done=done)[7, 0, "saves"] == 3
@@ -103,7 +103,7 @@ def test_days_begin_at_the_hour_of_the_start_so_that_no_row_is_across_it(tmp_pat
     assert dict(saves.select("timestamp", "value").iter_rows()) == {noon - 9: 1, noon: 3, noon + DAY: 1}
 
 
-def test_only_what_was_shown_counts_as_topics_where_the_log_says_it(tmp_path):
+def test_topics_count_only_shown_items_if_the_log_has_slots(tmp_path):
     slots = SERVED.with_columns(slot=pl.Series([0, None, 0, None], dtype=pl.Int32))
     found = made(tmp_path, log=slots)
     assert found[7, 0, "topics_served"] == 2
@@ -117,13 +117,13 @@ def test_without_items_there_are_no_topics(tmp_path):
     }  # fmt: skip
 
 
-def test_what_counts_as_a_save_is_said(tmp_path):
+def test_the_actions_that_count_as_saves_are_configurable(tmp_path):
     found = made(tmp_path, saves=("save", "click"))
     assert found[7, 0, "saves"] == 3
     assert not any(metric == "click" for _, _, metric in found)
 
 
-def test_bad_tables_are_refused_in_one_line_and_nothing_is_left(tmp_path):
+def test_bad_tables_are_rejected_in_one_line_and_leave_no_files(tmp_path):
     with pytest.raises(DataError, match="user_id"):
         made(tmp_path, done=EVENTS.with_columns(pl.col("user_id").cast(pl.String)))
     with pytest.raises(DataError, match="timestamp"):
@@ -142,7 +142,7 @@ def test_bad_tables_are_refused_in_one_line_and_nothing_is_left(tmp_path):
     assert not [file for file in tmp_path.iterdir() if "outcomes" in file.name or file.name == "o.parquet"]
 
 
-def test_an_event_that_was_sent_again_counts_once_and_one_without_an_id_each_time(tmp_path):
+def test_a_resent_event_counts_once_and_one_without_an_id_counts_each_time(tmp_path):
     named = EVENTS.with_columns(event_id=pl.format("e{}", pl.int_range(pl.len())))
     copies = named.with_columns(pl.col("timestamp") + 2 * DAY)  # a service that is not told the time takes its own
     assert made(tmp_path, done=pl.concat([copies, named])) == made(tmp_path)
@@ -154,20 +154,20 @@ def test_an_event_that_was_sent_again_counts_once_and_one_without_an_id_each_tim
     assert made(tmp_path, done=pl.concat([nameless, nameless]))[7, 0, "saves"] == 4
 
 
-def test_an_item_that_is_saved_again_adopts_no_topic(tmp_path):
+def test_repeated_saves_of_one_item_do_not_adopt_a_topic(tmp_path):
     again = events(*((7, 1, START + 10 * k, "save", "r1") for k in range(3)))
     assert (7, 0, "adopted_topics") not in made(tmp_path, done=again)
     three = events(*((7, item, START + 10 * item, "save", "r1") for item in (1, 2, 3)))
     assert made(tmp_path, done=three)[7, 0, "adopted_topics"] == 1
 
 
-def test_where_no_event_names_its_answer_the_newest_one_that_held_the_item_brought_it(tmp_path):
+def test_without_request_ids_the_newest_response_with_the_item_gets_the_credit(tmp_path):
     twice = served(("r1", 7, START, 1, "explicit"), ("r2", 7, START + 60, 1, "implicit"))
     found = made(tmp_path, log=twice, done=events((7, 1, START + 90, "save", None)))
     assert found[7, 0, "feed_saves_implicit"] == 1
     assert (7, 0, "feed_saves_explicit") not in found
 
 
-def test_one_id_of_two_items_is_two_events(tmp_path):
+def test_one_event_id_with_two_items_is_two_events(tmp_path):
     both = events((7, 1, START + 10, "save", "r1"), (7, 2, START + 20, "save", "r1"))
     assert made(tmp_path, done=both.with_columns(event_id=pl.lit("e")))[7, 0, "saves"] == 2

@@ -19,22 +19,22 @@ from multitudes.experiments.power import (
 )
 
 
-def test_it_is_the_formula_of_the_textbooks():
+def test_the_sample_size_is_that_of_the_textbook_formula():
     # 16 sd² / difference² users of each arm, as the rule of thumb for 80 % has it; exactly 15.7.
     assert sample_size(0.001, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(15.7 * 25 / 0.01**2, rel=0.002)
 
 
-def test_what_multiplies_the_mean_multiplies_the_deviation():
+def test_a_factor_on_the_mean_is_a_factor_on_the_deviation():
     plain = 15.7 * 25 / 5**2  # a lift of a half, if both arms had the deviation of the control
     assert sample_size(0.5, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(plain * (1 + 1.5**2) / 2, rel=0.05)
 
 
-def test_too_few_users_show_nothing():
+def test_too_few_users_detect_no_effect():
     assert minimum_detectable_effect(2, MetricBaseline(1.0, 50.0), PowerAnalysis()) == inf
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_users_and_effect_are_each_others_inverse(always):
+def test_sample_size_and_detectable_effect_are_inverse(always):
     known, plan = MetricBaseline(2.0, 5.0, 0.3), PowerAnalysis(0.9, comparisons=4)
     n = sample_size(0.02, known, plan, any_look=always)
     assert (
@@ -44,7 +44,7 @@ def test_users_and_effect_are_each_others_inverse(always):
     )
 
 
-def test_what_costs_users_and_what_saves_them():
+def test_settings_that_need_more_users_and_fewer():
     known = MetricBaseline(2.0, 5.0)
     n = sample_size(0.02, known, PowerAnalysis())
     assert sample_size(0.02, MetricBaseline(2.0, 5.0, 0.36), PowerAnalysis()) == pytest.approx(0.64 * n, rel=0.001)
@@ -53,12 +53,12 @@ def test_what_costs_users_and_what_saves_them():
     assert sample_size(0.02, known, PowerAnalysis(), any_look=True) > n
 
 
-def test_an_effect_that_nobody_can_show_is_refused():
+def test_an_effect_that_no_sample_size_detects_is_rejected():
     with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
         sample_size(1e-9, MetricBaseline(1.0, 50.0), PowerAnalysis())
 
 
-def test_the_past_is_described_by_its_users():
+def test_the_baseline_describes_the_users_of_the_past():
     drawn = draw(np.random.default_rng(0), 5_000)
     found = metric_baseline(drawn.sums(cuped=True))
     assert found.mean == pytest.approx(drawn.saves_B.mean())
@@ -68,13 +68,13 @@ def test_the_past_is_described_by_its_users():
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
-def test_a_past_that_says_nothing_is_refused(value):
+def test_a_baseline_without_variance_is_rejected(value):
     with pytest.raises(UsageError, match="for all users"):
         metric_baseline(user_moments(np.stack([np.full(9, value), np.ones(9)], axis=1)))
 
 
 @pytest.mark.slow
-def test_four_experiments_in_five_find_the_effect_with_the_users_that_it_needs():
+def test_four_experiments_in_five_detect_the_effect_at_the_sample_size():
     for found in errors.power(200, 1, 0.4).values():
         low, high = binom.ppf([5e-5, 1 - 5e-5], 200, 0.8)
         assert low <= found["found"] <= high

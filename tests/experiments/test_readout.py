@@ -59,7 +59,7 @@ def per_user(world: World, metric: str) -> pl.DataFrame:
     return world.exposures.join(sums, on="user_id", how="left").fill_null(0)
 
 
-def test_the_figures_are_those_of_sums_per_user(tmp_path):
+def test_figures_agree_with_sums_per_user(tmp_path):
     world = plant(lift=0.1)
     found = read(world, tmp_path, cuped=False, metrics=("saves", "saves/sessions"))
     saves, sessions = per_user(world, "saves"), per_user(world, "sessions")
@@ -74,7 +74,7 @@ def test_the_figures_are_those_of_sums_per_user(tmp_path):
     assert ratio.treatment == pytest.approx(of["treatment"].sum() / sessions.filter(treated)["after"].sum())
 
 
-def test_what_was_before_the_exposure_is_taken_off(tmp_path):
+def test_outcomes_before_the_exposure_reduce_the_variance(tmp_path):
     world = plant(lift=0.1)
     plain, adjusted = read(world, tmp_path, cuped=False), read(world, tmp_path)
     saves = per_user(world, "saves")
@@ -86,7 +86,7 @@ def test_what_was_before_the_exposure_is_taken_off(tmp_path):
     assert given.explained > 0.5
 
 
-def test_the_covariate_looks_back_equally_far_for_everybody(tmp_path):
+def test_the_covariate_covers_an_equally_long_time_for_all_users(tmp_path):
     world = plant()
     config = ReadoutConfig(metrics=("saves",))
     with experiment_engine(config) as connection:
@@ -100,7 +100,7 @@ def test_the_covariate_looks_back_equally_far_for_everybody(tmp_path):
     assert taken == before.filter(age >= -back_s)["value"].sum() < before["value"].sum()
 
 
-def test_the_same_tables_say_the_same_in_any_notation_and_order(tmp_path):
+def test_the_result_does_not_depend_on_format_and_order_of_the_tables(tmp_path):
     world = plant()
     parquet, csv = world.write(tmp_path), world.write(tmp_path, "csv")
     shuffled = World(*(frame.sample(fraction=1, shuffle=True, seed=1) for frame in world)).write(tmp_path / "..")
@@ -116,7 +116,7 @@ def test_the_same_tables_say_the_same_in_any_notation_and_order(tmp_path):
         assert other == pytest.approx(first)
 
 
-def test_cohorts_are_read_by_themselves_and_are_a_family_of_their_own(tmp_path):
+def test_cohorts_are_a_separate_family(tmp_path):
     found = read(plant(6_000, cohort_lift=0.4), tmp_path)
     moved = {cohort: metrics["saves"]["treatment"].significant for cohort, metrics in found.cohorts.items()}
     assert moved == {"core": False, "new": True}
@@ -126,7 +126,7 @@ def test_cohorts_are_read_by_themselves_and_are_a_family_of_their_own(tmp_path):
     )
 
 
-def test_every_arm_is_compared_with_the_control_and_all_are_one_family(tmp_path):
+def test_every_arm_is_compared_with_the_control_in_one_family(tmp_path):
     world = plant(4_000, lift=0.2)
     third = pl.when(pl.col("user_id") % 4 == 0).then(pl.lit("placebo")).otherwise(pl.col("arm"))
     control_only = pl.col("arm") == "control"
@@ -141,7 +141,7 @@ def test_every_arm_is_compared_with_the_control_and_all_are_one_family(tmp_path)
     assert treatment.p_holm == pytest.approx(2 * treatment.p)
 
 
-def test_a_cohort_that_an_arm_lacks_has_no_lift_and_says_why(tmp_path):
+def test_a_cohort_that_an_arm_lacks_has_no_lift_and_a_reason(tmp_path):
     world = plant(400)
     lacking = World(world.exposures.filter((pl.col("cohort") == "core") | (pl.col("arm") == "control")), world.outcomes)
     one = read(lacking, tmp_path).cohorts["new"]["saves"]["treatment"]
@@ -150,7 +150,7 @@ def test_a_cohort_that_an_arm_lacks_has_no_lift_and_says_why(tmp_path):
     assert "too few" in one.reason
 
 
-def test_a_period_counts_those_who_were_in_for_all_of_it(tmp_path):
+def test_a_period_counts_users_who_have_all_of_it_behind_them(tmp_path):
     found = read(plant(days=12), tmp_path)
     users = {
         days: one["saves"]["treatment"].users_control + one["saves"]["treatment"].users_treatment
@@ -160,7 +160,7 @@ def test_a_period_counts_those_who_were_in_for_all_of_it(tmp_path):
     assert users[0, 1] == 2_000 > users[6, 7] > 0
 
 
-def test_a_window_is_as_long_for_everybody(tmp_path):
+def test_a_window_is_equally_long_for_all_users(tmp_path):
     world = plant(days=10)
     found = read(world, tmp_path, window_days=7)
     late = world.exposures.filter(pl.col("timestamp") + 7 * DAY > found.last + 1)
@@ -169,7 +169,7 @@ def test_a_window_is_as_long_for_everybody(tmp_path):
     assert users_and_lift(found) != users_and_lift(read(world, tmp_path))
 
 
-def test_winsorising_cuts_sums_to_the_quantile_of_all_users_and_says_so(tmp_path):
+def test_winsorising_caps_sums_at_a_quantile_over_all_users_and_reports_it(tmp_path):
     world = more(plant(), outcomes=[(7, START + 9 * DAY, "saves", 10**6)])
     plain, cut = read(world, tmp_path, metrics=("saves",)), read(world, tmp_path, metrics=("saves",), winsorise=0.999)
     assert abs(plain.metrics["saves"]["treatment"].lift) > 0.9  # control: one user decides
@@ -229,7 +229,7 @@ def test_every_repair_is_counted(tmp_path):
     assert "negative_outcomes" not in kept.repairs
 
 
-def test_a_day_without_rows_is_said(tmp_path):
+def test_a_day_without_rows_is_a_warning(tmp_path):
     world = plant()
     day = START // DAY + 4
     gap = World(
@@ -241,7 +241,7 @@ def test_a_day_without_rows_is_said(tmp_path):
     assert not read(world, tmp_path).warnings
 
 
-def test_clocks_of_which_one_says_its_zone_are_said(tmp_path):
+def test_a_time_zone_in_only_one_table_is_a_warning(tmp_path):
     world = plant(200)
     moments = [datetime.fromtimestamp(at, UTC) for at in world.exposures["timestamp"]]
     plain = World(
@@ -254,7 +254,7 @@ def test_clocks_of_which_one_says_its_zone_are_said(tmp_path):
     assert users_and_lift(read(zoned, tmp_path)) == pytest.approx(users_and_lift(read(world, tmp_path)))
 
 
-def test_mixed_zones_within_a_text_are_one_moment_each(tmp_path):
+def test_text_timestamps_with_mixed_zones_are_parsed(tmp_path):
     world = plant(200)
     east = timezone(timedelta(hours=5))
     texts = [
@@ -266,7 +266,7 @@ def test_mixed_zones_within_a_text_are_one_moment_each(tmp_path):
     assert users_and_lift(found) == pytest.approx(users_and_lift(read(world, tmp_path)))
 
 
-def test_many_users_in_two_arms_are_a_broken_assignment(tmp_path):
+def test_many_users_in_two_arms_are_a_warning(tmp_path):
     world = plant(500)
     twice = world.exposures.head(50).with_columns(arm=pl.lit("third"))
     found = read(World(pl.concat([world.exposures, twice]), world.outcomes), tmp_path)
@@ -274,7 +274,7 @@ def test_many_users_in_two_arms_are_a_broken_assignment(tmp_path):
     assert "third" not in found.sample_ratio.users
 
 
-def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_path):
+def test_a_constant_metric_has_a_reason_and_does_not_affect_the_others(tmp_path):
     world = plant()
     alike = [(user, START + 9 * DAY, "visits", 1) for user in range(2_000)]
     found = read(more(world, outcomes=alike), tmp_path)
@@ -302,7 +302,7 @@ def test_a_metric_that_does_not_vary_says_so_and_costs_the_others_nothing(tmp_pa
         ({"window_days": 40}, "no user has a whole window of 40 days"),
     ],
 )
-def test_a_wrong_call_is_one_line(settings, said, tmp_path):
+def test_a_wrong_setting_is_rejected_in_one_line(settings, said, tmp_path):
     assert said in refusal(plant(100), tmp_path, **settings)
 
 
@@ -330,12 +330,12 @@ def test_a_wrong_call_is_one_line(settings, said, tmp_path):
         ),
     ],
 )
-def test_a_table_that_cannot_be_used_is_one_line(change, said, tmp_path):
+def test_an_unusable_table_is_rejected_in_one_line(change, said, tmp_path):
     world = plant(100)
     assert said in refusal(World(*change(world.exposures, world.outcomes)), tmp_path)
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path):
+def test_a_missing_file_is_rejected_in_one_line(tmp_path):
     with pytest.raises(UsageError, match="no such table"):
         analyse_experiment(tmp_path / "no.parquet", tmp_path / "no.parquet")
 

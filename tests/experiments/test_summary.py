@@ -61,24 +61,24 @@ def said(*, users=10_000, metrics=None, cohorts=None, days=None) -> str:
         (1.0, "no significant change"),
     ],
 )
-def test_a_metric_is_up_or_down_or_not_shown(z, words):
+def test_a_metric_is_up_down_or_not_significant(z, words):
     text = said(metrics={"saves": {"treatment": one(0.1 * np.sign(z), abs(z))}})
     assert words in text
     assert ("at any number of looks" in text) == (abs(z) > 4)
 
 
-def test_what_these_users_could_show_is_said_where_nothing_is_shown():
+def test_the_detectable_effect_is_reported_if_nothing_is_significant():
     found = one(0.01, 1.0)
     assert f"a lift of {100 * 2.8 * found.error:.1f}"[:-1] in said(metrics={"saves": {"treatment": found}})
 
 
-def test_arms_not_as_planned_are_said_first():
+def test_a_sample_ratio_mismatch_comes_first():
     mismatch = said(users=11_000, metrics={"saves": {"treatment": one(0.1, 5)}})
     assert mismatch.startswith("Sample ratio mismatch: do not trust")
     assert "Sample ratio" not in said(metrics={"saves": {"treatment": one(0.1, 5)}})
 
 
-def test_many_comparisons_need_more_than_one():
+def test_many_comparisons_need_stronger_evidence_than_one():
     alone = compare_family({0: lift(0.1, 2.2)}, 10_000)
     among = compare_family(
         {key: lift(0.1 if key == 0 else 0.001, 2.2 if key == 0 else 0.1) for key in range(10)}, 10_000
@@ -88,7 +88,7 @@ def test_many_comparisons_need_more_than_one():
     assert among[0].p == alone[0].p
 
 
-def test_cohorts_differ_where_their_lifts_do_and_not_where_only_one_is_significant():
+def test_cohorts_differ_if_their_lifts_do_and_not_if_only_one_is_significant():
     clear, same = (
         heterogeneity_p_value([one(0.3, 6), one(0.0001, 0.01)]),
         heterogeneity_p_value([one(0.10, 2.5), one(0.06, 1.5)]),
@@ -104,13 +104,13 @@ def test_cohorts_differ_where_their_lifts_do_and_not_where_only_one_is_significa
     assert "the cohorts do not differ significantly" in said(metrics=metrics, cohorts=alike)
 
 
-def test_two_parts_differ_as_two_lifts_do():
+def test_heterogeneity_of_two_cohorts_is_the_test_of_two_lifts():
     parts = [one(0.3, 4), one(0.1, 3)]
     z = (parts[0].lift - parts[1].lift) / np.hypot(parts[0].error, parts[1].error)
     assert heterogeneity_p_value(parts) == pytest.approx(2 * norm.sf(abs(z)))
 
 
-def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
+def test_a_novelty_effect_that_wears_off_is_reported():
     fading = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
     staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
     fades, stays = novelty_trend(fading), novelty_trend(staying)
@@ -125,7 +125,7 @@ def test_a_novelty_that_wears_off_is_said_and_one_that_stays_is_not():
     assert "days since" not in said(metrics=metrics, days=by_days[1])
 
 
-def test_an_arm_that_has_nothing_at_all_has_no_trend_and_differs_from_no_cohort():
+def test_an_arm_without_outcomes_has_no_trend_and_no_heterogeneity():
     nothing = [replace(one(-1.0, 5), error=error) for error in (0.0, None)]
     assert novelty_trend({(day, day + 1): nothing[0] for day in range(4)}) is None
     assert heterogeneity_p_value(nothing) is None
@@ -133,7 +133,7 @@ def test_an_arm_that_has_nothing_at_all_has_no_trend_and_differs_from_no_cohort(
     assert novelty_trend(some | {(7, 8): nothing[0], (8, 9): nothing[1]}) == novelty_trend(some)
 
 
-def test_where_there_is_no_lift_its_reason_stands():
+def test_the_reason_of_an_undefined_lift_is_in_the_sentence():
     nothing = Sequential(None, None, None, None, significant=False)
     found = replace(
         one(0.1, 2),

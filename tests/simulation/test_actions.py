@@ -11,7 +11,7 @@ from multitudes.simulation.world import CLICK, HIDE, NOTHING, SAVE
 from tests.simulation.worlds import SMALL, everybody, organic, react, small, some_items
 
 
-def test_it_is_sorted_lies_in_its_day_and_is_of_items_that_are_there():
+def test_organic_actions_are_sorted_within_their_day_and_of_existing_items():
     world = small(new_items_share=0.5)
     for day in (-30, 0, 12):
         done = world.organic_actions(day)
@@ -24,7 +24,7 @@ def test_it_is_sorted_lies_in_its_day_and_is_of_items_that_are_there():
     assert (world.created_I[world.organic_actions(29).item_E] > 0).any()
 
 
-def test_the_items_of_a_day_are_those_that_were_born():
+def test_the_items_of_a_day_are_those_that_exist():
     world = small(new_items_share=0.3)
     early, late = world.items_table(0), world.items_table(30)
     assert early["item_id"].to_list() == np.flatnonzero(world.created_I <= 0).tolist()
@@ -42,7 +42,7 @@ def test_returns_are_repeats():
     assert repeated(small(**plain, return_share=0.5)) > repeated(small(**plain, return_share=0.0)) + 0.05
 
 
-def test_popularity_is_as_uneven_as_it_is_set():
+def test_popularity_is_as_uneven_as_configured():
     def unevenness(world):
         _, item = organic(world, -60, 0)
         return gini(np.bincount(item, minlength=world.items))
@@ -58,7 +58,7 @@ def test_strays_follow_no_taste():
     assert (world.niche_I[item][:, None] == niche[user, :-1]).any(axis=1).mean() < 0.1  # 4 of 60
 
 
-def test_quality_and_popularity_go_together_as_far_as_is_set():
+def test_quality_and_popularity_correlate_as_configured():
     for correlation in (0.0, 0.6):
         world = small(quality_popularity=correlation, quality_spread=1.0)
         shelf, quality = world.catalogue.niche_index, world.catalogue.quality_I
@@ -86,7 +86,7 @@ def test_without_position_bias_the_place_does_not_matter():
     assert np.ptp(by_place) < 0.06
 
 
-def test_what_was_shown_often_is_saved_less():
+def test_items_shown_often_are_saved_less():
     world = small(**PLAIN | {"fatigue": 0.5}, depth=ENDLESS)
     items = some_items(world, 30)
     saved = [(react(world, items, appeal=-3.0, seen=seen) == SAVE).mean() for seen in (0, 4)]
@@ -95,7 +95,7 @@ def test_what_was_shown_often_is_saved_less():
     assert (react(rested, items, seen=4) == react(rested, items, seen=0)).all()
 
 
-def test_many_items_of_one_niche_are_too_many():
+def test_many_items_of_one_niche_saturate():
     world = small(**PLAIN | {"saturation": 0.2}, depth=ENDLESS)
     of_niche = np.flatnonzero(world.niche_I == 0)[:20]
     alike = np.tile(of_niche, (world.users, 1))
@@ -108,14 +108,14 @@ def test_many_items_of_one_niche_are_too_many():
     assert awake / bored == pytest.approx(1, rel=0.1)
 
 
-def test_items_of_the_niche_above_are_counted():
+def test_items_of_the_same_niche_above_are_counted():
     assert same_niche_above(np.array([[3, 1, 3, 3, 1], [2, 2, 2, 2, 2]], dtype=np.int16)).tolist() == [
         [0, 0, 1, 2, 1],
         [0, 1, 2, 3, 4],
     ]
 
 
-def test_the_unloved_is_hidden_and_the_loved_is_not():
+def test_items_without_appeal_are_hidden_and_loved_ones_are_not():
     world = small(hide_share=0.05, depth=ENDLESS, saturation=0.0)
     unloved, loved = ((react(world, some_items(world, 30), appeal=a) == HIDE).mean() for a in (-6.0, 1.0))
     assert unloved == pytest.approx(0.05, rel=0.1)
@@ -124,7 +124,7 @@ def test_the_unloved_is_hidden_and_the_loved_is_not():
     assert not (react(kind, some_items(kind, 30), appeal=-6.0) == HIDE).any()
 
 
-def test_more_appeal_never_makes_less_of_an_item():
+def test_more_appeal_never_lowers_a_reaction():
     world = small()
     items = some_items(world, 30)
     rank = np.array([1, 2, 3, 0])  # hide < nothing < click < save
@@ -135,7 +135,7 @@ def test_more_appeal_never_makes_less_of_an_item():
     assert (again < less).any()  # control: other draws
 
 
-def test_another_day_is_another_chance():
+def test_reactions_are_drawn_anew_each_day():
     world = small()
     items = some_items(world, 30)
     saved = [react(world, items, day=day) == SAVE for day in (3, 4)]
@@ -143,7 +143,7 @@ def test_another_day_is_another_chance():
     assert (saved[0] & saved[1]).mean() == pytest.approx(share**2, rel=0.5)  # share, if a day were like another
 
 
-def test_what_else_is_in_a_list_below_does_not_matter_nor_who_else_is_there():
+def test_reactions_do_not_depend_on_items_below_or_on_other_users():
     world = small()
     items = some_items(world, 30)
     whole = react(world, items)
@@ -153,7 +153,7 @@ def test_what_else_is_in_a_list_below_does_not_matter_nor_who_else_is_there():
     assert (react(world, other)[:, 10:] != whole[:, 10:]).any()
 
 
-def test_an_empty_place_has_no_appeal_and_nothing_is_done_with_it():
+def test_an_empty_slot_has_no_appeal_and_no_reaction():
     world = small(hide_share=1.0, depth=ENDLESS)
     items = some_items(world, 8)
     items[:, 1::2] = -1
@@ -165,7 +165,7 @@ def test_an_empty_place_has_no_appeal_and_nothing_is_done_with_it():
     assert (action[:, ::2] == HIDE).mean() > 0.8
 
 
-def test_there_are_more_clicks_than_saves_and_none_where_none_are_wanted():
+def test_there_are_more_clicks_than_saves_and_none_if_configured():
     world = small(clicks_per_save=3.0, depth=ENDLESS, saturation=0.0)
     action = react(world, some_items(world, 30), appeal=-4.0)
     assert (action == CLICK).sum() / (action == SAVE).sum() == pytest.approx(3, rel=0.1)
@@ -173,7 +173,7 @@ def test_there_are_more_clicks_than_saves_and_none_where_none_are_wanted():
     assert not (react(silent, some_items(silent, 30)) == CLICK).any()
 
 
-def test_a_world_without_visitors_answers_with_nothing():
+def test_a_world_without_visitors_has_empty_results():
     world = small()
     nobody, nothing = np.empty(0, dtype=np.int64), np.empty((0, 30), dtype=np.int64)
     appeal = world.appeal(0, nobody, nothing)
@@ -182,7 +182,7 @@ def test_a_world_without_visitors_answers_with_nothing():
     assert world.appeal(0, np.array([1]), np.empty((1, 0), dtype=np.int64)).shape == (1, 0)
 
 
-def test_who_would_rather_touch_an_item_hides_it_less_and_by_the_square():
+def test_the_hide_probability_falls_with_the_square_of_the_interest():
     config = SMALL.model_copy(update={"hide_share": 0.5})
     draw = (np.arange(10_000)[None] + 0.5) / 10_000
     for touch in (0.0, 0.5):

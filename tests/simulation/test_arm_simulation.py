@@ -64,7 +64,7 @@ def saves(world: World, policy, tmp_path) -> int:
     return len(in_feed.filter(pl.col("action") == "save"))
 
 
-def test_arms_that_show_the_same_move_nothing_and_others_do(tmp_path):
+def test_equal_arms_have_no_lift_and_different_ones_do(tmp_path):
     config = experiment(control=POPULAR, same=POPULAR, other=FOLLOWED)
     simulate(config, tmp_path)
     found = collect_results(config, tmp_path)
@@ -74,7 +74,7 @@ def test_arms_that_show_the_same_move_nothing_and_others_do(tmp_path):
     assert any(one.arm == "other" and one.metric == "feed_saves" and abs(one.lift or 0) > 0.01 for one in found.lifts)
 
 
-def test_what_is_reported_is_what_the_logs_of_the_test_hold_no_less_and_no_more(tmp_path):
+def test_results_agree_with_the_logs_of_the_test_days(tmp_path):
     config = experiment(control=POPULAR, other=FOLLOWED)
     simulate(config, tmp_path)
     found = collect_results(config, tmp_path)
@@ -90,7 +90,7 @@ def test_what_is_reported_is_what_the_logs_of_the_test_hold_no_less_and_no_more(
         assert mean * config.world.users == pytest.approx(sum(saves))
 
 
-def test_processes_that_end_together_write_their_tables_in_turns(tmp_path):
+def test_processes_that_finish_together_write_their_tables_in_turn(tmp_path):
     config, others = experiment(popular=POPULAR), []
     simulate(config, tmp_path)
 
@@ -102,7 +102,7 @@ def test_processes_that_end_together_write_their_tables_in_turns(tmp_path):
     assert others == [False]
 
 
-def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
+def test_an_interrupted_experiment_ends_like_an_uninterrupted_one(tmp_path):
     config = experiment(popular=POPULAR, followed=FOLLOWED)
     simulate(config, tmp_path / "whole")
 
@@ -119,7 +119,7 @@ def test_an_interrupted_experiment_ends_as_an_unbroken_one(tmp_path):
             assert broken.equals(whole)
 
 
-def test_a_day_that_ended_between_its_two_logs_is_lived_again_and_is_the_same(tmp_path):
+def test_a_day_interrupted_between_its_two_logs_is_simulated_again_with_the_same_result(tmp_path):
     config = experiment(popular=POPULAR)
     simulate(config, tmp_path / "whole")
     simulate(config, tmp_path / "broken")
@@ -137,7 +137,7 @@ def test_a_day_that_ended_between_its_two_logs_is_lived_again_and_is_the_same(tm
     assert not list(folder.glob("*/.*"))
 
 
-def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
+def test_visitors_who_were_shown_nothing_have_the_same_state_after_an_interruption(tmp_path):
     """The log knows nothing of them, so neither may their mood."""
     config = experiment(popular=POPULAR)
     world = World(WorldConfig.model_validate(WORLD | {"mood_gain": 1.0, "users": 2000}))
@@ -161,7 +161,7 @@ def test_who_was_shown_nothing_is_the_same_after_an_interruption(tmp_path):
     assert live(tmp_path / "broken", range(8), 7).equals(whole)
 
 
-def test_a_world_to_which_nobody_comes_is_said_in_its_own_terms(tmp_path):
+def test_a_world_without_visitors_is_rejected_and_names_the_settings(tmp_path):
     loop, arms = LOOP | {"bootstrap_days": 1}, {"a": POPULAR}
     for visits, comes in (([0.0] * 5, False), ([0.5] * 5, True)):
         settings = {"world": WORLD | {"cohort_visits": visits}, "loop": loop, "arms": arms}
@@ -174,7 +174,7 @@ def test_a_world_to_which_nobody_comes_is_said_in_its_own_terms(tmp_path):
                 simulate(config, out)
 
 
-def test_progress_counts_the_days_of_the_whole(tmp_path):
+def test_progress_counts_the_days_of_the_experiment(tmp_path):
     told = []
     simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path, lambda *said: told.append(said[:2]))
     assert told == [(day, 11) for day in range(1, 12)]  # 3 of the bootstrap, 4 of each arm
@@ -184,7 +184,7 @@ def test_progress_counts_the_days_of_the_whole(tmp_path):
     assert told[-1] == (1, 5, "joint, training 3/20 epoch 1")
 
 
-def test_what_was_begun_under_other_settings_is_refused_and_arms_may_be_added(tmp_path):
+def test_other_settings_are_rejected_and_arms_may_be_added(tmp_path):
     simulate(experiment(popular=POPULAR), tmp_path)
     simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path)
     changed = ExperimentConfig.model_validate(
@@ -196,14 +196,14 @@ def test_what_was_begun_under_other_settings_is_refused_and_arms_may_be_added(tm
         simulate(experiment(followed=POPULAR), tmp_path)
 
 
-def test_who_knows_what_users_like_gets_more_saves_than_popularity(tmp_path):
+def test_an_oracle_gets_more_saves_than_popularity(tmp_path):
     world = World(WorldConfig.model_validate(WORLD))
     n = LOOP["candidates"]
     best = saves(world, oracle(world, n), tmp_path)
     assert best > 1.3 * saves(world, InvertedIndexPolicy(world, n, topic_share=0, name="popular"), tmp_path)
 
 
-def test_the_logs_are_those_of_a_service_and_tell_what_sourced_an_engagement(tmp_path):
+def test_the_logs_have_the_format_of_a_service_and_attribute_events(tmp_path):
     config = experiment(popular=POPULAR)
     simulate(config, tmp_path / "out")
     world, first = config.build_world(0), config.loop.bootstrap_days
@@ -225,7 +225,7 @@ def test_the_logs_are_those_of_a_service_and_tell_what_sourced_an_engagement(tmp
     assert len(expected) > 20
 
 
-def test_the_inverted_index_brings_items_of_followed_topics_and_nothing_known(tmp_path):
+def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(tmp_path):
     world = World(WorldConfig.model_validate(WORLD))
     history = History(world.users)
     history.add(*(world.organic_actions(day) for day in range(-10, 0)))
@@ -246,7 +246,7 @@ def test_the_inverted_index_brings_items_of_followed_topics_and_nothing_known(tm
         assert not set(items) & set(history.user_actions(int(user), day_start_s(0)).item_E.tolist())
 
 
-def test_who_comes_is_known_by_what_they_saved_themselves_until_that_moment_of_the_day(tmp_path):
+def test_a_policy_knows_organic_saves_up_to_the_moment_of_the_visit(tmp_path):
     world, config = World(WorldConfig.model_validate(WORLD)), experiment(popular=POPULAR)
     inverted, known = InvertedIndexPolicy(world, 40, topic_share=0, name="popular"), []
 
@@ -275,7 +275,7 @@ def test_the_ranker_without_noise_shows_the_most_appealing_first():
     assert all(2 not in order for order in noisy)
 
 
-def test_a_diary_gives_back_what_was_done_before_a_moment():
+def test_the_history_returns_the_actions_before_a_time():
     history = History(3)
     history.add(Actions(np.array([2, 2]), np.array([7, 8]), np.array([50, 60]), np.array([SAVE, SAVE], dtype=np.int8)))
     history.add(Actions(np.array([0]), np.array([9]), np.array([55]), np.array([SAVE], dtype=np.int8)))

@@ -20,7 +20,7 @@ policy = "followed"
 """
 
 
-def test_a_file_that_is_none_is_refused_in_one_line(tmp_path):
+def test_a_file_that_is_not_toml_is_rejected_in_one_line(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     for name, said in (("folder.toml", "a folder"), ("binary.toml", "not a TOML file"), ("no.toml", "no such")):
@@ -43,7 +43,7 @@ def test_an_arm_is_a_method_a_policy_or_shares_a_training(tmp_path):
     assert config.retrieve_config("dcm").blend != "round_robin"
 
 
-def test_the_worlds_that_are_shipped_can_be_read():
+def test_the_shipped_worlds_are_valid():
     examples = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
     worlds = [file for file in examples if "[world]" in file.read_text(encoding="utf-8")]
     assert len(worlds) >= 2
@@ -51,7 +51,7 @@ def test_the_worlds_that_are_shipped_can_be_read():
         assert read_experiment(file).arms
 
 
-def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
+def test_arms_and_a_control_world_can_be_chosen_by_options(tmp_path):
     file = tmp_path / "world.toml"
     file.write_text(GOOD + "[world]\nusers = 77\n", encoding="utf-8")
     config = read_experiment(file, arms=("followed", "single"), control_world="one-taste")
@@ -96,7 +96,7 @@ def test_some_arms_and_a_control_world_are_chosen_from_outside(tmp_path):
         ("seeds = []\n[arms.joint]", "at least 1 item"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(tmp_path, text, said):
+def test_an_impossible_experiment_is_rejected_in_one_line(tmp_path, text, said):
     with pytest.raises(UsageError, match=said) as caught:
         read(tmp_path, text)
     assert "\n" not in str(caught.value)

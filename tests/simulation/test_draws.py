@@ -17,7 +17,7 @@ def test_a_draw_is_the_same_in_any_order_batch_and_shape():
     assert uniform(3, "reaction", 5, 20, 7) == grid[20, 7]
 
 
-def test_what_a_draw_is_for_decides_it():
+def test_a_draw_depends_on_each_of_its_keys():
     one = uniform(3, "reaction", USERS, 1)
     for other in (uniform(4, "reaction", USERS, 1), uniform(3, "visit", USERS, 1), uniform(3, "reaction", USERS, -1)):
         assert (one != other).all()
@@ -35,7 +35,7 @@ def test_draws_are_uniform_and_neighbours_are_independent():
         assert abs(beside) < 0.005  # five standard errors
 
 
-def test_the_same_checks_see_draws_that_are_not():
+def test_control_the_checks_reject_bad_draws():
     """Control: a generator without the mixing, whose neighbours lie in a row."""
     grid = (np.arange(1000)[:, None] * 1000 + np.arange(1000)) % 2**20 / 2**20
     assert np.corrcoef(grid[1:].ravel(), grid[:-1].ravel())[0, 1] > 0.005

@@ -46,7 +46,7 @@ _COHORT = st.sampled_from([tuple(float(name == one) for name in COHORTS) for one
     visits=st.sampled_from([0.0, 0.5, 1.0]),
 )
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-def test_a_world_of_any_settings_lives_without_a_warning(sizes, others, cohort, visits):
+def test_a_world_of_extreme_settings_runs_without_a_warning(sizes, others, cohort, visits):
     world = World(WorldConfig(**sizes, **others, cohort_share=cohort, cohort_visits=(visits,) * 5))
     events = simulate_feed(world, past=3, days=3, slots=7)
     assert events["user_id"].is_between(0, world.users - 1).all()

@@ -14,13 +14,13 @@ def of_tastes(world, niches):
 
 
 @pytest.mark.parametrize("saturation", [0.1, 1.0])
-def test_with_one_taste_it_never_pays_to_show_something_else(saturation):
+def test_with_one_taste_showing_other_niches_never_pays(saturation):
     """However bored users are of one niche: what they do not like is no cure."""
     world = small(**CONTROLS["one taste"], saturation=saturation)
     assert of_tastes(world, strayed) < of_tastes(world, head) == of_tastes(world, several)
 
 
-def test_with_several_tastes_the_rest_of_them_is_worth_showing():
+def test_with_several_tastes_showing_all_of_them_pays():
     """Control of the test above: the same measure sees a gain where there is one."""
     world = small(burst_share=0.0, saturation=1.0)
     assert of_tastes(world, several) > 1.1 * of_tastes(world, head)
@@ -33,10 +33,10 @@ def lift_of_follows(**changed):
     return with_follows / without - 1
 
 
-def test_follows_bring_saves_only_where_they_tell_of_tastes():
+def test_follows_bring_saves_only_if_they_match_tastes():
     assert lift_of_follows() > 0.3
     assert abs(lift_of_follows(**CONTROLS["empty follows"])) < 0.1
 
 
-def test_arms_that_show_the_same_get_the_same():
+def test_arms_that_show_the_same_get_the_same_reactions():
     assert of_tastes(small(), several) == of_tastes(small(), several)

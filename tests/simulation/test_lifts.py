@@ -40,7 +40,7 @@ def values():
     return base, base + rng.poisson(0.2, USERS)
 
 
-def test_of_several_seeds_the_interval_is_students_over_their_lifts(tmp_path, values):
+def test_the_interval_over_several_seeds_is_students(tmp_path, values):
     lift_S = []
     for seed in range(4):
         more = values[1] + (np.arange(USERS) % 7 < seed)
@@ -53,7 +53,7 @@ def test_of_several_seeds_the_interval_is_students_over_their_lifts(tmp_path, va
     assert (found.lift, found.low, found.high) == pytest.approx((mean, mean - half, mean + half))
 
 
-def test_of_one_seed_the_interval_is_of_the_same_users_in_both_arms(tmp_path, values):
+def test_the_interval_of_one_seed_pairs_the_users_of_both_arms(tmp_path, values):
     write(tmp_path, 0, "a", values[0])
     write(tmp_path, 0, "b", values[1])
     found = lift_of(experiment([0]), tmp_path)
@@ -83,7 +83,7 @@ def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tm
     assert lift_of(config, tmp_path).treatment == 0
 
 
-def test_a_metric_that_the_control_has_nothing_of_has_no_lift(tmp_path):
+def test_a_metric_that_is_zero_in_the_control_has_no_lift(tmp_path):
     write(tmp_path, 0, "a", np.zeros(USERS))
     write(tmp_path, 0, "b", np.ones(USERS))
     assert lift_of(experiment([0]), tmp_path).lift is None
@@ -98,7 +98,7 @@ def test_a_cohort_of_one_user_has_a_lift_and_no_interval(tmp_path):
     assert (one.lift, one.low, one.high, one.verdict) == (1.0, None, None, "not significant")
 
 
-def test_what_one_user_alone_moved_has_no_interval_and_what_is_alike_is_zero(tmp_path):
+def test_a_lift_from_one_user_has_no_interval_and_equal_arms_have_lift_zero(tmp_path):
     config = experiment([0])
     alone = np.where(np.arange(USERS) == 7, 4, 0)
     write(tmp_path, 0, "a", alone)

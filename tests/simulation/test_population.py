@@ -14,7 +14,7 @@ def visits(world, days):
     return sum(np.bincount(world.visitors(day, CALM), minlength=world.users) for day in days)
 
 
-def test_cohorts_have_their_share_and_come_as_often_as_they_do():
+def test_cohorts_have_their_share_and_visit_rate():
     world = small()
     share = np.bincount(world.cohort_U, minlength=5) / world.users
     assert share == pytest.approx(SMALL.cohort_share, abs=0.03)
@@ -27,7 +27,7 @@ def test_cohorts_have_their_share_and_come_as_often_as_they_do():
     assert np.ptp([often[alike.cohort_U == number].mean() for number in range(5)]) < 0.06
 
 
-def test_the_new_have_no_past_and_the_resurrected_an_old_one():
+def test_new_users_have_no_past_and_resurrected_users_an_old_one():
     world = small(lapse_days=21)
     number = {name: number for number, name in enumerate(world.cohorts)}
     past = {span: world.cohort_U[organic(world, *span)[0]] for span in ((-60, -21), (-21, 0))}
@@ -43,7 +43,7 @@ def test_the_new_have_no_past_and_the_resurrected_an_old_one():
     assert not visits(world, range(-5, 0))[world.cohort_U == number["new"]].any()
 
 
-def test_who_is_in_a_good_mood_comes_more_often_and_always_when_they_would_have_come_anyway():
+def test_a_good_mood_adds_visits_and_removes_none():
     world = small(mood_gain=0.5)
     calm, glad, sad = (set(world.visitors(3, np.full(world.users, m, dtype=np.float32))) for m in (0, 1, -1))
     assert sad < calm < glad
@@ -65,7 +65,7 @@ def test_the_mood_rises_with_saves_falls_with_hides_and_fades():
     assert np.abs(after).max() <= 1
 
 
-def test_follows_are_stale_and_aspirational_at_their_share():
+def test_follows_are_stale_and_aspirational_in_the_configured_shares():
     world = small(informative_follows=0.5, stale_share=0.6, topics=60, niches=120, tastes=16)
     share = np.bincount(world.followed_kind, minlength=3) / len(world.followed_topic)
     assert share[[INFORMATIVE, STALE, ASPIRATIONAL]] == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
@@ -76,7 +76,7 @@ def test_follows_are_stale_and_aspirational_at_their_share():
     assert held[world.followed_kind != INFORMATIVE].mean() < 0.35  # 16 of 60 topics
 
 
-def test_a_fifth_follows_nothing_and_nobody_a_topic_twice():
+def test_a_fifth_follows_nothing_and_no_user_follows_a_topic_twice():
     world = small(follows=4.0)
     count = np.diff(world.followed_offset)
     assert (count == 0).mean() == pytest.approx(0.2, abs=0.03)
@@ -116,7 +116,7 @@ def information(world, shuffle=None):
     return float((joint * np.log(np.maximum(joint, 1e-12) / np.maximum(free, 1e-12))).sum())
 
 
-def test_follows_tell_of_saves_and_without_informative_ones_nothing():
+def test_follows_predict_saves_only_if_some_are_informative():
     telling, empty = small(), small(informative_follows=0.0)
     for world, tells in ((telling, True), (empty, False)):
         chance = [information(world, shuffle) for shuffle in range(8)]
@@ -136,7 +136,7 @@ def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
     assert saved[alike][above].mean() == pytest.approx(saved[alike][~above].mean(), rel=0.2)
 
 
-def test_who_comes_often_saves_more_outside_of_the_feed_too():
+def test_frequent_visitors_save_more_outside_the_feed_too():
     world = small(cohort_share=[1, 0, 0, 0, 0], cohort_visits=[0.3] * 5, visits_spread=1.0)
     often = visits(world, range(30)) > 9
     saved = np.bincount(organic(world, -30, 0)[0], minlength=world.users)
@@ -176,7 +176,7 @@ def test_users_hold_several_tastes_whose_weights_sum_to_one():
     assert 1.8 < effective.mean() < 3
 
 
-def test_with_one_taste_everybody_saves_one_niche_and_with_four_several():
+def test_users_save_one_niche_with_one_taste_and_several_with_four():
     for tastes, all_in_one in ((1, True), (4, False)):
         world = small(**STEADY, tastes=tastes)
         largest = shares(world, -30, 30).max(axis=1)
@@ -184,7 +184,7 @@ def test_with_one_taste_everybody_saves_one_niche_and_with_four_several():
     assert largest.mean() < 0.8
 
 
-def test_what_is_saved_is_what_is_liked_as_much_as_it_is_liked():
+def test_saves_follow_the_weights_of_the_tastes():
     world = small(**STEADY, readiness_spread=0.0)
     user, item = organic(world, -60, 0)
     liked = as_shares(world, 0)
@@ -215,7 +215,7 @@ def appeals(items, day=0, **changed):
     return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))
 
 
-def test_items_differ_by_quality_for_all_alike_and_by_a_little_for_each_user():
+def test_appeal_has_a_shared_quality_and_a_small_part_per_user():
     items = np.arange(60, 600)  # the first of each niche were always there
     _, plain = appeals(items)
     world, by_quality = appeals(items, quality_spread=0.5)
@@ -248,7 +248,7 @@ def test_tastes_drift_slowly():
     assert overlap(steady, 0, 100) > 0.99
 
 
-def test_a_burst_is_over_represented_in_its_days_and_gone_after_them():
+def test_a_burst_is_over_represented_on_its_days_only():
     world = small(burst_share=0.3, burst_weight=0.4, stray_share=0.0, return_share=0.0)
     share: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for day in range(-60, 0):

@@ -55,7 +55,7 @@ def lived(tmp_path_factory):
     return folder / "out", read_experiment(folder / "world.toml"), json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_command_lives_every_arm_and_says_what_moved(lived):
+def test_the_command_simulates_every_arm_and_reports_lifts(lived):
     out, config, said = lived
     assert said["arms"] == list(config.arms)
     assert {"everybody", "core"} <= said["metrics"]["feed_saves"]["turns"].keys()
@@ -66,7 +66,7 @@ def test_the_command_lives_every_arm_and_says_what_moved(lived):
     assert page.count("<svg") > 5
 
 
-def test_an_arm_learns_again_from_its_own_logs_and_lets_new_items_in(lived):
+def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(lived):
     out, config, _ = lived
     arm = out / "seed-0" / "arms" / "joint"
     assert sorted(file.name for file in arm.glob("released-*.json")) == ["released-00004.json", "released-00006.json"]
@@ -82,7 +82,7 @@ def test_arms_that_share_a_training_are_served_by_one_run(lived):
     assert runs == {"joint"}
 
 
-def test_slates_are_what_the_retriever_answers_and_what_users_did_since_counts(lived):
+def test_candidates_are_those_of_the_retriever_with_the_actions_since(lived):
     out, config, _ = lived
     world, retriever = config.build_world(0), Retriever.open(out / "seed-0" / "arms" / "joint" / "releases")
     history = History(world.users)

@@ -63,13 +63,13 @@ def test_every_share_of_a_small_log(tmp_path):
     assert "saves, popular" not in found
 
 
-def test_of_a_day_without_explicit_candidates_there_is_no_overlap(tmp_path):
+def test_a_day_without_explicit_candidates_has_no_overlap(tmp_path):
     found = measures(tmp_path, (7, 1, "popular", 0, None), both=(False,))
     assert "overlap" not in found
     assert found["shown, popular"] == 1
 
 
-def test_a_source_without_a_share_in_one_world_counts_as_nothing_there(tmp_path):
+def test_a_source_absent_from_one_world_has_share_zero_there(tmp_path):
     for seed, source in ((0, "popular"), (1, "explicit")):
         logs = tmp_path / f"seed-{seed}" / "arms" / "a" / "logs" / "served"
         logs.mkdir(parents=True)

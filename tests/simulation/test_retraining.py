@@ -36,7 +36,7 @@ def test_each_morning_has_a_release_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("switched", [True, False])
-def test_what_was_published_just_before_a_kill_serves_and_is_not_published_again(switched, tmp_path, monkeypatch):
+def test_a_release_published_just_before_a_kill_is_activated_and_not_published_again(switched, tmp_path, monkeypatch):
     release(tmp_path, 4)
 
     def killed(*_):

@@ -55,7 +55,7 @@ def test_items_of_a_niche_have_embeddings_that_are_near():
     assert abs(near[niche[:, None] != niche].mean()) < 0.1
 
 
-def test_sessions_lie_in_their_day_and_most_in_the_evening():
+def test_sessions_are_within_their_day_and_mostly_in_the_evening():
     world = World(SMALL)
     second = world.visit_times(5, np.arange(400)) - START_S - 5 * DAY_S
     assert ((second >= 0) & (second < DAY_S)).all()

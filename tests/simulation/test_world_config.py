@@ -24,7 +24,7 @@ from multitudes.simulation.world_config import CONTROLS, WorldConfig
         ({"taste": 3}, "unknown key 'taste'; did you mean 'tastes'?"),
     ],
 )
-def test_an_impossible_world_is_refused_in_one_line(given, said):
+def test_an_impossible_world_is_rejected_in_one_line(given, said):
     with pytest.raises(UsageError) as refused:
         parse(WorldConfig, given, "world.toml: [world]")
     message = str(refused.value)
@@ -32,7 +32,7 @@ def test_an_impossible_world_is_refused_in_one_line(given, said):
     assert "\n" not in message
 
 
-def test_a_world_within_another_configuration_is_refused_without_being_printed():
+def test_a_wrong_world_in_a_configuration_is_rejected_without_being_printed():
     class Experiment(Config):
         world: WorldConfig = WorldConfig()
 
@@ -40,11 +40,11 @@ def test_a_world_within_another_configuration_is_refused_without_being_printed()
         parse(Experiment, {"world": {"cohort_share": [0.5, 0, 0, 0, 0]}}, "x.toml")
 
 
-def test_the_controls_are_worlds():
+def test_the_control_worlds_are_valid():
     for values in CONTROLS.values():
         assert parse(WorldConfig, values, "control") != WorldConfig()
 
 
-def test_every_number_says_why():
+def test_every_setting_has_a_description():
     for name, field in WorldConfig.model_fields.items():
         assert field.description, name
