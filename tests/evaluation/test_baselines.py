@@ -53,7 +53,7 @@ def test_followed_topics_take_turns_and_popular_items_fill_the_rest(data):
 
 
 def test_topics_derived_from_what_came_after_the_cut_are_not_followed_yet(tmp_path):
-    """User 0's topics were made of the first held-out event; the second is a target all the same."""
+    """User 0's topics come from the first held-out event; the second is still a target."""
     data = prepared(tmp_path, PAST, [[5, 4], [2], [1]], TOPICS, FOLLOWS)
     later = dataclasses.replace(data, event_after_follows=np.arange(len(data.event_item)) > len(PAST[0]))
     assert held_out_users(later, "test").target.tolist() == [4, 2, 1]

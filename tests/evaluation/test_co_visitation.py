@@ -1,4 +1,4 @@
-"""Co-visits on histories that can be counted by hand."""
+"""Co-visitation on histories that can be counted by hand."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def near(folder, past, future=None, **settings):
 
 
 def test_nearness_grows_with_proximity_per_occurrence(tmp_path):
-    """Item 1 twice: 2 beside it both times, 3 one further once."""
+    """Item 1 occurs twice: 2 is adjacent both times, 3 is one further once."""
     found = near(tmp_path, [[1, 2, 3], [2, 1]])
     assert found[1].tolist() == pytest.approx([0, 0, 2 / 2, 0.5 / 2, 0, 0, 0])
     assert found[3].tolist() == pytest.approx([0, 0.5, 1, 0, 0, 0, 0])
@@ -77,7 +77,7 @@ def test_a_shorter_list_is_the_top_of_a_longer_one(tmp_path):
 
 
 def test_co_visitation_finds_items_that_popularity_misses(tmp_path):
-    """Two circles of people: 1, 2, 3 and 4, 5, 6. Who has begun a circle goes on with it."""
+    """Two groups of items: 1, 2, 3 and 4, 5, 6. A user who begins with one group continues with it."""
     past = [[1, 2, 3], [2, 3, 1], [4, 5, 6], [6, 5, 4], [5, 4, 6], [1]]
     world = prepared(tmp_path, past, [[1]] * 5 + [[2]], TOPICS)
     held = held_out_users(world, "test")

@@ -1,4 +1,4 @@
-"""The whole protocol on worlds whose every hit can be counted by hand."""
+"""The entire protocol on worlds whose hits can be counted by hand."""
 
 import json
 
@@ -73,7 +73,7 @@ def test_every_system_returns_the_whole_budget(tmp_path):
 
 
 def test_the_history_is_excluded_only_for_first_time_targets(tmp_path):
-    """The mean of two vectors lies between an item of the past and a wanted one; the past has the smaller number."""
+    """The mean of two vectors is between a seen item and a target; the seen item has the smaller number."""
     run = world(tmp_path, wanted=[[2, 5], [3, 7], [3, 9], [4, 1]])
     result = evaluate(run, EvaluateConfig(budgets=(1, 2), resamples=5), ROUND_ROBIN).result
     assert mean(result, "averaged", "hr@1") == pytest.approx(3 / 6)

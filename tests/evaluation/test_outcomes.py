@@ -1,4 +1,4 @@
-"""What one list gives each user, counted by hand."""
+"""The measures of one list, counted by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""PinnerSage in planted worlds whose item vectors are given: what several medoids are worth, and when they are not."""
+"""PinnerSage in planted worlds with given item vectors: when several medoids help, and when not."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ BUDGET = 60  # three niches of 20 items
 
 
 class MeanOfHistory:
-    """The control: one vector, the mean of the history's vectors."""
+    """Control: one vector, the mean of the history's vectors."""
 
     def __init__(self, run):
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors

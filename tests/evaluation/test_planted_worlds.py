@@ -1,4 +1,4 @@
-"""From planted logs to figures: what interests are worth is known, and in the control world they are worth nothing.
+"""From planted logs to figures: the gain of interests is known, and zero in the control world.
 
 The world has more niches than the model is wide (60 against 8), so one vector cannot stand for three tastes.
 """
@@ -84,7 +84,7 @@ def test_joint_beats_single_at_equal_budget_if_users_have_three_tastes() -> None
 
 
 def test_joint_gains_almost_nothing_if_users_have_one_taste() -> None:
-    """Three readings of one taste are a little less noisy than one; interests are worth far more than that."""
+    """Three estimates of one taste are a little less noisy than one; the gain of interests is far larger."""
     assert difference(1)["low"] < 0.01
     assert difference(1)["mean"] < difference(3)["low"] / 10
 

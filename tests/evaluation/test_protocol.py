@@ -12,7 +12,7 @@ ITEMS = np.array([[9, 9], [3, 0], [0, 2], [0, 1], [0, 1]], dtype=np.float32)
 
 
 def ranks(mask, target, seen=()):
-    """Return the ranks of one user's targets; the user has the vectors (1, 0) and (0, 1) where the mask says so."""
+    """Return the ranks of one user's targets; the user has the vectors (1, 0) and (0, 1) as the mask says."""
     vectors = UserVectors(
         kinds=("implicit", "implicit"),
         vectors_BKD=np.eye(2, dtype=np.float32)[None],

@@ -1,4 +1,4 @@
-"""Sample users in words: their own history behind each interest, nothing seen among the candidates."""
+"""Sampled users: each interest names its own history, and no candidate was seen."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ CONFIG = RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_sha
 
 @pytest.fixture
 def people(tmp_path):
-    """Return one user who has seen items 1 to 4, newest last, and wants the items 1 (seen), 7 and 8."""
+    """Return one user with history 1 to 4, newest last, and targets 1 (seen), 7 and 8."""
     data = prepared(tmp_path, [[1, 2, 3, 4]], [[7]], [[1], [2]] * 5, follows=[[1]])
     run = FakeRun(
         tmp_path, data, [[1, 8]], config=SimpleNamespace(method="x", seed=0, model=SimpleNamespace(history=10))

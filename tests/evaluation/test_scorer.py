@@ -1,4 +1,4 @@
-"""What a run is told of the users when it is asked."""
+"""The inputs that a run gets to make user vectors."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from tests.evaluation.worlds import FakeRun, prepared
 
 
 class Listener(FakeRun):
-    """Remembers what it was told."""
+    """Records its inputs."""
 
     def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None):
         del partition, time_BL

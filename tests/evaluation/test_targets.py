@@ -1,4 +1,4 @@
-"""Which users and targets are asked about."""
+"""The users and targets of an evaluation."""
 
 import dataclasses
 

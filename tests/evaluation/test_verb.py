@@ -1,4 +1,4 @@
-"""evaluate and report as commands, on a run that was really trained on a planted world."""
+"""evaluate and report as commands, on a run trained on a planted world."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Arms that are not as large as planned are seen; arms that are, are let be."""
+"""The test for sample ratio mismatch: it rejects arms that are not as large as planned, and only those."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_a_mismatch_of_half_a_percent_is_detected_at_a_million_users_and_equal_a
 
 
 def test_control_the_lift_alone_does_not_reveal_arms_that_lost_users():
-    """The control: no other figure of the experiment says a word of it."""
+    """Control: no other figure of the experiment reveals it."""
     draws = np.random.default_rng(0)
     arms = [draws.poisson(1.0, n).astype(float) for n in (505_000, 495_000)]
     found = estimate_lift(*(user_moments(np.stack([saves, np.ones(len(saves))], axis=1)) for saves in arms))

@@ -1,4 +1,4 @@
-"""The interval that holds at any look, and the one look that does not."""
+"""Confidence sequences hold at any number of looks; the interval of one look does not."""
 
 import numpy as np
 import pytest

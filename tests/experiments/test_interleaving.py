@@ -18,7 +18,7 @@ USERS = 1_000
 
 
 def planted(gain: float, seed: int = 0) -> pl.DataFrame:
-    """Return credits of users who save by rates of their own, of ``new`` more by a share of ``gain``."""
+    """Return credits of users with individual rates; those of ``new`` are higher by a share of ``gain``."""
     draw = np.random.default_rng(seed)
     rate = draw.gamma(0.7, 3.0, USERS)
     rows = []
@@ -65,7 +65,7 @@ def test_the_figures_are_those_of_the_users(tmp_path):
 
 
 def test_what_both_arms_share_of_a_user_adds_no_variance(tmp_path):
-    """The control: the same rows with the users of one arm taken for others say less."""
+    """Control: if the users of one arm are taken for other users, the same rows say less."""
     frame = planted(0.1)
     apart = frame.with_columns(user_id=pl.col("user_id") + USERS * (pl.col("arm") == "new"))
     paired, unpaired = (read(one, tmp_path).metrics["saves"]["new"] for one in (frame, apart))

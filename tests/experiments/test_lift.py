@@ -134,7 +134,7 @@ def test_an_undefined_lift_has_a_reason(control: Moments, treatment: Moments, re
 
 
 def within(rate: errors.Rate, share: float) -> bool:
-    """Return whether so many of so many are what ``share`` makes, give or take one in 10,000."""
+    """Return whether the count agrees with ``share`` at a level of one in 10,000."""
     low, high = binom.ppf([5e-5, 1 - 5e-5], rate.experiments, share)
     return bool(low <= rate.found <= high)
 

@@ -1,4 +1,4 @@
-"""From logs to outcomes: a small log, and every row that it must give."""
+"""From logs to outcomes: a small log, and every row that it must produce."""
 
 from pathlib import Path
 

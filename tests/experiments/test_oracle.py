@@ -1,4 +1,4 @@
-"""Beside tea-tasting, an independent library: the same figures where both know the method."""
+"""Comparison with tea-tasting, an independent library: the same figures for the methods that both have."""
 
 from typing import Any
 
@@ -63,6 +63,6 @@ def test_power():
 
 
 def past_like(known: MetricBaseline) -> Any:
-    """Return values of exactly this mean and deviation."""
+    """Return values with exactly this mean and deviation."""
     value = np.random.default_rng(0).normal(size=10_000)
     return known.mean + known.sd * (value - value.mean()) / value.std(ddof=1)

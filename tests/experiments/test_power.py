@@ -1,4 +1,4 @@
-"""Users for an effect and the effect for users: each other's inverse, and true when tried."""
+"""Power analysis: sample size and detectable effect are inverse, and hold in simulated experiments."""
 
 from math import inf
 

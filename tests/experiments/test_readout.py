@@ -1,4 +1,4 @@
-"""From tables to comparisons: beside the same figures in plain NumPy, and everything that can be wrong with a table."""
+"""From tables to comparisons: the same figures in plain NumPy, and everything that can be wrong with a table."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -29,7 +29,7 @@ def refusal(world: World, folder: Path, **settings) -> str:
 
 
 def more(world: World, *, exposures=(), outcomes=()) -> World:
-    """Return the world with rows put behind its tables."""
+    """Return the world with rows appended to its tables."""
     tables = []
     for frame, rows in ((world.exposures, exposures), (world.outcomes, outcomes)):
         added = pl.DataFrame(list(rows), schema=frame.schema, orient="row") if rows else frame.clear()
@@ -38,7 +38,7 @@ def more(world: World, *, exposures=(), outcomes=()) -> World:
 
 
 def users_and_lift(found: Readout) -> list[float | None]:
-    """Return figures that two readouts of the same have alike, but for the last digits."""
+    """Return figures that two readouts of the same experiment share, rounded."""
     return [
         figure
         for arms in found.metrics.values()
@@ -48,7 +48,7 @@ def users_and_lift(found: Readout) -> list[float | None]:
 
 
 def per_user(world: World, metric: str) -> pl.DataFrame:
-    """Return what each user has of a metric before and after the exposure, by Polars."""
+    """Return each user's sums of a metric before and after the exposure, by Polars."""
     joined = world.outcomes.filter(pl.col("metric") == metric).join(
         world.exposures, on="user_id", suffix="_exposed", how="inner"
     )
@@ -156,7 +156,7 @@ def test_a_period_counts_users_who_have_all_of_it_behind_them(tmp_path):
         days: one["saves"]["treatment"].users_control + one["saves"]["treatment"].users_treatment
         for days, one in found.days.items()
     }
-    assert list(users) == [(day, day + 1) for day in range(7)]  # nobody was in for a second week
+    assert list(users) == [(day, day + 1) for day in range(7)]  # no user has a second week
     assert users[0, 1] == 2_000 > users[6, 7] > 0
 
 
@@ -172,7 +172,7 @@ def test_a_window_is_equally_long_for_all_users(tmp_path):
 def test_winsorising_caps_sums_at_a_quantile_over_all_users_and_reports_it(tmp_path):
     world = more(plant(), outcomes=[(7, START + 9 * DAY, "saves", 10**6)])
     plain, cut = read(world, tmp_path, metrics=("saves",)), read(world, tmp_path, metrics=("saves",), winsorise=0.999)
-    assert abs(plain.metrics["saves"]["treatment"].lift) > 0.9  # control: one user decides
+    assert abs(plain.metrics["saves"]["treatment"].lift) > 0.9  # control: one user decides the lift
     assert abs(cut.metrics["saves"]["treatment"].lift) < 0.1
     after = per_user(world, "saves")["after"].to_numpy()
     said = cut.winsorised["saves"][0]

@@ -1,4 +1,4 @@
-"""What is said in words, of figures that are given."""
+"""The sentences about given figures."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ ARMS = {"control": 1, "treatment": 1}
 
 
 def lift(value: float, z: float, n: int = 10_000) -> Lift:
-    """Return a lift that stands ``z`` standard errors from zero."""
+    """Return a lift that is ``z`` standard errors from zero."""
     variance = (value / z) ** 2 / 2 * n
     arms = (Moments(n, np.array([mean, 1.0]), np.diag([variance, 0.0])) for mean in (1.0, 1.0 + value))
     found = estimate_lift(*arms)

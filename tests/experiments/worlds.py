@@ -1,4 +1,4 @@
-"""A planted experiment: users with rates of their own, who come over days, and what they do before and after."""
+"""A planted experiment: users with individual rates who arrive over several days, with outcomes before and after."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ def plant(
     seed: int = 0,
     cohort_lift: float | None = None,
 ) -> World:
-    """Plant an experiment: saves and sessions of each day are Poisson with a rate of the user.
+    """Plant an experiment: saves and sessions of each day are Poisson with the user's rate.
 
     Args:
         users: half of them in each arm, who come on the first ``days / 2`` days.

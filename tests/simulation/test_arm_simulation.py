@@ -1,4 +1,4 @@
-"""The days of an experiment: arms that show the same get the same, and an interruption changes nothing."""
+"""The days of an experiment: equal arms have equal results, and an interruption changes nothing."""
 
 import numpy as np
 import polars as pl
@@ -35,7 +35,7 @@ def logs(out, arm: str) -> list[pl.DataFrame]:
 
 
 def oracle(world: World, n: int):
-    """Return a policy that retrieves what its users like best: what no arm can beat."""
+    """Return a policy that retrieves the items its users like best: no arm can beat it."""
 
     class Oracle:
         name = "oracle"
@@ -53,7 +53,7 @@ def oracle(world: World, n: int):
 
 
 def saves(world: World, policy, tmp_path) -> int:
-    """Return how much is saved in the feed in three days of a policy."""
+    """Return the number of saves in the feed in three days of a policy."""
     config = experiment(a=POPULAR)
     life = ArmSimulation(world, config.loop, tmp_path / policy.name)
     for day in range(3):
@@ -138,7 +138,7 @@ def test_a_day_interrupted_between_its_two_logs_is_simulated_again_with_the_same
 
 
 def test_visitors_who_were_shown_nothing_have_the_same_state_after_an_interruption(tmp_path):
-    """The log knows nothing of them, so neither may their mood."""
+    """They are in no log, so their mood may not change either."""
     config = experiment(popular=POPULAR)
     world = World(WorldConfig.model_validate(WORLD | {"mood_gain": 1.0, "users": 2000}))
 

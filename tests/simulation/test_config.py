@@ -1,4 +1,4 @@
-"""What an experiment's file may say; everything else is one line."""
+"""The file of an experiment: what is valid, and a one-line error for everything else."""
 
 from pathlib import Path
 

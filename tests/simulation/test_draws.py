@@ -1,4 +1,4 @@
-"""Draws are a function of what they are for, and are as random as they must be."""
+"""Draws are a function of their keys, and pass tests of randomness."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_draws_are_uniform_and_neighbours_are_independent():
 
 
 def test_control_the_checks_reject_bad_draws():
-    """Control: a generator without the mixing, whose neighbours lie in a row."""
+    """Control: a generator without mixing, whose neighbours are correlated."""
     grid = (np.arange(1000)[:, None] * 1000 + np.arange(1000)) % 2**20 / 2**20
     assert np.corrcoef(grid[1:].ravel(), grid[:-1].ravel())[0, 1] > 0.005
 

@@ -1,4 +1,4 @@
-"""Any world that is not refused can be lived in, whatever is at its end."""
+"""Any valid world can be simulated, even with extreme settings."""
 
 import numpy as np
 from benchmarks.simulate.simple_feed import simulate_feed
@@ -22,7 +22,7 @@ _ENDS = (0, 1, 10, 1e6)  # what a setting does not take is left at its default
 
 
 def _ends(name):
-    """Return a strategy of the values at the ends of what a setting takes."""
+    """Return a strategy of the extreme values of a setting."""
     takes = []
     for value in (*_ENDS, WorldConfig.model_fields[name].default):
         whole = int(value) if WorldConfig.model_fields[name].annotation is int else value

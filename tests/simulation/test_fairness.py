@@ -1,4 +1,4 @@
-"""The world favours nobody: what several interests or follows bring comes from the tastes, and goes with them."""
+"""The world favours no method: gains of several interests or follows come from the tastes, and vanish with them."""
 
 import pytest
 from benchmarks.simulate.oracles import head, items_of, popular, saves, several, strayed
@@ -15,13 +15,13 @@ def of_tastes(world, niches):
 
 @pytest.mark.parametrize("saturation", [0.1, 1.0])
 def test_with_one_taste_showing_other_niches_never_pays(saturation):
-    """However bored users are of one niche: what they do not like is no cure."""
+    """However saturated users are with one niche, items they do not like do not help."""
     world = small(**CONTROLS["one taste"], saturation=saturation)
     assert of_tastes(world, strayed) < of_tastes(world, head) == of_tastes(world, several)
 
 
 def test_with_several_tastes_showing_all_of_them_pays():
-    """Control of the test above: the same measure sees a gain where there is one."""
+    """Control of the test above: the same measure detects a gain if there is one."""
     world = small(burst_share=0.0, saturation=1.0)
     assert of_tastes(world, several) > 1.1 * of_tastes(world, head)
 

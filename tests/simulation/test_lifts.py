@@ -1,4 +1,4 @@
-"""Lifts of small experiments whose figures are known."""
+"""Lifts of small experiments with known figures."""
 
 import numpy as np
 import polars as pl

@@ -147,7 +147,7 @@ STEADY = {"taste_life_days": 1e9, "burst_share": 0.0, "stray_share": 0.0, "retur
 
 
 def shares(world, first, end):
-    """Return what everybody saved by niche (U, niches), as shares; users without a save are left out."""
+    """Return each user's shares of saves by niche (U, niches); users without a save are left out."""
     user, item = organic(world, first, end)
     count = np.zeros((world.users, world.config.niches))
     np.add.at(count, (user, world.niche_I[item]), 1)
@@ -162,7 +162,7 @@ def as_shares(world, day):
 
 
 def overlap(world, day, other):
-    """Return the mean share of their tastes that users have in common with those of another day."""
+    """Return the mean overlap of users' tastes on two days."""
     one, two = (as_shares(world, d) for d in (day, other))
     return np.minimum(one, two).sum(axis=1).mean()
 
@@ -209,7 +209,7 @@ def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little(
 
 
 def appeals(items, day=0, **changed):
-    """Return the appeal of ``items`` in a world in which nothing but what is changed tells items of a niche apart."""
+    """Return the appeal of ``items`` in a world whose items of a niche differ only by the changed settings."""
     same = {"quality_spread": 0.0, "pair_spread": 0.0, "freshness": 0.0, "new_items_share": 0.3}
     world = small(**STEADY, **same | changed)
     return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))

@@ -1,4 +1,4 @@
-"""An arm that is served by a release: trained in the world, by the retriever of the service."""
+"""An arm served by a release: it is trained in the world and uses the retriever of the service."""
 
 import json
 
@@ -46,8 +46,8 @@ blend = "round_robin"
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory):
-    """Return the folder of an experiment that was run from the command line, its settings, and what it said."""
+def simulated(tmp_path_factory):
+    """Return the folder of an experiment run from the command line, its settings, and its output."""
     folder = tmp_path_factory.mktemp("simulated")
     (folder / "world.toml").write_text(WORLD, encoding="utf-8")
     result = CliRunner().invoke(app, ["simulate", str(folder / "world.toml"), "--out", str(folder / "out"), "--json"])
@@ -55,8 +55,8 @@ def lived(tmp_path_factory):
     return folder / "out", read_experiment(folder / "world.toml"), json.loads(result.stdout.splitlines()[-1])
 
 
-def test_the_command_simulates_every_arm_and_reports_lifts(lived):
-    out, config, said = lived
+def test_the_command_simulates_every_arm_and_reports_lifts(simulated):
+    out, config, said = simulated
     assert said["arms"] == list(config.arms)
     assert {"everybody", "core"} <= said["metrics"]["feed_saves"]["turns"].keys()
     assert said["spread"]["joint"]["candidates, implicit"] > 0
@@ -66,8 +66,8 @@ def test_the_command_simulates_every_arm_and_reports_lifts(lived):
     assert page.count("<svg") > 5
 
 
-def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(lived):
-    out, config, _ = lived
+def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(simulated):
+    out, config, _ = simulated
     arm = out / "seed-0" / "arms" / "joint"
     assert sorted(file.name for file in arm.glob("released-*.json")) == ["released-00004.json", "released-00006.json"]
     born = config.build_world(0).created_I
@@ -76,14 +76,14 @@ def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(lived):
     assert (born[served] <= 5).all()
 
 
-def test_arms_that_share_a_training_are_served_by_one_run(lived):
-    out, _, _ = lived
+def test_arms_that_share_a_training_are_served_by_one_run(simulated):
+    out, _, _ = simulated
     runs = {file.parent.name for file in (out / "seed-0" / "learned" / "runs").glob("*/run.json")}
     assert runs == {"joint"}
 
 
-def test_candidates_are_those_of_the_retriever_with_the_actions_since(lived):
-    out, config, _ = lived
+def test_candidates_are_those_of_the_retriever_with_the_actions_since(simulated):
+    out, config, _ = simulated
     world, retriever = config.build_world(0), Retriever.open(out / "seed-0" / "arms" / "joint" / "releases")
     history = History(world.users)
     history.add(*(world.organic_actions(day) for day in range(6, 8)))
@@ -110,8 +110,8 @@ def test_candidates_are_those_of_the_retriever_with_the_actions_since(lived):
     assert min(len(found) for found in same.values()) > 5
 
 
-def test_the_tables_of_a_test_have_each_user_in_one_arm(lived):
-    out, config, _ = lived
+def test_the_tables_of_a_test_have_each_user_in_one_arm(simulated):
+    out, config, _ = simulated
     exposures = pl.read_parquet(out / "seed-0" / "exposures.parquet")
     assert exposures["user_id"].is_unique().all()
     assert set(exposures["arm"]) == set(config.arms)

@@ -1,4 +1,4 @@
-"""What was shown, of a log that is written by hand: every share of it."""
+"""The metrics of a log written by hand: every share of it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ LOG = {"user_id": pl.Int64, "item_id": pl.Int64, "source": pl.String, "slot": pl
 def measures(
     folder: Path, *rows: tuple[int, int, str, int | None, str | None], both: tuple[bool, ...]
 ) -> dict[str, float]:
-    """Return the measures of one day on which this was served; the first answer is degraded."""
+    """Return the measures of one day with these served rows; the first response is degraded."""
     logs = folder / "seed-0" / "arms" / "a" / "logs" / "served"
     logs.mkdir(parents=True)
     table = pl.DataFrame(rows, schema=LOG, orient="row")

@@ -1,4 +1,4 @@
-"""What serves from a morning on is published once, whenever somebody was interrupted."""
+"""The release of a morning is published once, whatever was interrupted."""
 
 import json
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def release(folder, day: int) -> str:
 
 @pytest.fixture(autouse=True)
 def _published(monkeypatch):
-    """Publish releases of one file, in no time."""
+    """Publish releases of one file, quickly."""
 
     def publish(_run, releases, **_settings):
         store = ReleaseStore(releases)

@@ -1,4 +1,4 @@
-"""The world keeps its promises, each beside a control without what is promised."""
+"""Properties of the world, each beside a control without it."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Impossible worlds are refused, in one line that says what was given and what was expected."""
+"""Impossible worlds are rejected in one line that names what was given and what was expected."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The small world of these tests, and others that differ from it by what is under test."""
+"""The small world of these tests, and variants of it."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ def some_items(world: World, places: int) -> NDArray[np.int64]:
 
 
 def react(world: World, item_US: NDArray[np.int64], appeal: float = -1.0, seen: int = 0, day: int = 3) -> Any:
-    """Return what everybody does with items of equal appeal, shown ``seen`` times before."""
+    """Return the reactions of all users to items of equal appeal, shown ``seen`` times before."""
     appeal_US = np.full(item_US.shape, appeal, dtype=np.float32)
     return world.draw_reactions(day, everybody(world), item_US, appeal_US, np.full(item_US.shape, seen))
 
 
 def organic(world: World, first: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return users and items of what is saved from day ``first`` to ``end``."""
+    """Return users and items of the organic saves from day ``first`` to ``end``."""
     days = [world.organic_actions(day) for day in range(first, end)]
     return np.concatenate([d.user_E for d in days]), np.concatenate([d.item_E for d in days])
