@@ -1,8 +1,8 @@
 """``python -m benchmarks.simulate.sardine``: does an independent simulator show the same behaviour?
 
 SARDINE (Deffayet et al. 2024) shares no code and no assumption with the world: topics are vectors, clicks are
-Bernoulli, boredom is of topics. Known behaviour should come out of both: users interact less with lower places, more with a list
-in the order of their wants, and less with repeated lists. Needs sardine-rec: see ``make bench-sardine``.
+Bernoulli, boredom is of topics. Known behaviour should come out of both: users interact less with lower places, more
+with a list in the order of their wants, and less with repeated lists. Needs sardine-rec: see ``make bench-sardine``.
 
 Legend: U users · S places · T lists, one after the other.
 """

@@ -83,7 +83,7 @@ def test_a_run_paired_with_itself_is_that_run_and_the_baselines_are_the_same(tmp
 
 
 def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_path):
-    """At .76 to .24 the first interest has 3 of 4 places, but 2 of 2: the second interest's item is not in the half list."""
+    """At .76 to .24 the first interest has 3 of 4 places, but 2 of 2: the other's item is not in the half list."""
     data = world(tmp_path)
     uneven = Member.of(FakeRun(tmp_path, data, [[5, 6], [7, 8], [9, 10]], weights=(0.76, 0.24)), SERVED)
     other = member(data, [[11, 12], [11, 12], [11, 12]])
