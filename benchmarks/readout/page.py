@@ -64,10 +64,12 @@ def _interleaving(found: Mapping[str, Any]) -> Iterator[str]:
 def _scale(found: Mapping[str, Any], part: Mapping[str, Any]) -> str:
     return (
         f"{found['rows']:,} outcomes ({format_number(found['outcomes_mib'])} MiB of Parquet) of"
-        f" {found['users']:,} users, {len(found['metrics'])} metrics, two cohorts, all days, `--memory-limit {found['memory_limit']}`:"
+        f" {found['users']:,} users, {len(found['metrics'])} metrics,"
+        f" two cohorts, all days, `--memory-limit {found['memory_limit']}`:"
         f" {format_number(found['cpu_s'])} s of processor time, {format_number(found['peak_mib'])} MiB at most. On"
         f" {part['machine']['cpu']}, {part['machine']['cores']} cores;"
-        f" {format_number(found['seconds'])} s by the wall, where {part['load']['before']:.0f} to {part['load']['after']:.0f} processes wanted a core."
+        f" {format_number(found['seconds'])} s by the wall, where"
+        f" {part['load']['before']:.0f} to {part['load']['after']:.0f} processes wanted a core."
     )
 
 

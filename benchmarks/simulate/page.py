@@ -104,7 +104,8 @@ def _speed(part: Mapping[str, Any]) -> str:
         f"{sizes['users']:,} users and {sizes['items']:,} items, one core, without a model:"
         f" {format_number(found['impressions_per_s']['median'])} impressions and"
         f" {format_number(found['user_days_per_s']['median'])} users × days in a second of processor time."
-        f" So {sizes['days']} days with {format_number(found['impressions'])} impressions take {format_number(found['all_days_s'])} s, and"
+        f" So {sizes['days']} days with {format_number(found['impressions'])} impressions"
+        f" take {format_number(found['all_days_s'])} s, and"
         f" {format_number(found['made_s'])} s to make the world; {format_number(found['peak_mib'])} MiB at most."
         f" On {part['machine']['cpu']}."
     )
