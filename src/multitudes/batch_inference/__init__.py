@@ -1,1 +1,1 @@
-"""Everybody is answered: in shards, by processes of this machine or of a cluster, each user once."""
+"""Recommendations for all users of a release: in shards, by several processes or by a Spark cluster."""

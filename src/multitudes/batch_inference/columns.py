@@ -1,6 +1,6 @@
-"""Arrow columns from arrays: users that are asked for, candidates and interests that are answered.
+"""The Arrow columns of batch inference: users, candidates and interests.
 
-Legend: B users · K vectors · N candidates of a user · M candidates of all · F who found them.
+Legend: B users · K vectors · N candidates of a user · M candidates of all users · F vectors that found a candidate.
 """
 
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ from multitudes.errors import DataError
 from multitudes.release.release import Release
 from multitudes.retrieval.search import POPULAR, Candidates
 
-COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")  # and "interests", where vectors are asked for
+COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")  # and "interests" with ``BatchConfig.vectors``
 
 
 class ItemIds(NamedTuple):
-    """The ids of a release's items by number, as they were when it was opened."""
+    """The item ids of a release by number, at the time when it was opened."""
 
     item_ids: Any  # Arrow array; item number i at i - 1
 
     @classmethod
     def of(cls, release: Release) -> "ItemIds":
-        """Take the ids as published, and behind them those of items that came since."""
+        """Return the published ids, followed by those of items that were added since."""
         names = release.item_names
-        later = [names.updates[number].id for number in sorted(names.added_number.values())]
+        added = [names.updates[number].id for number in sorted(names.added_number.values())]
         ids = names.published.ids
-        return cls(pl.concat([ids, pl.Series(later, dtype=ids.dtype)]).to_arrow() if later else ids.to_arrow())
+        return cls(pl.concat([ids, pl.Series(added, dtype=ids.dtype)]).to_arrow() if added else ids.to_arrow())
 
 
 def output_schema(release: Release, vectors: bool) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    """Return the columns of an answer."""
+    """Return the Arrow schema of an answer; with ``vectors``, it has the column interests."""
     user_type, item_type = (_arrow_id_type(ids) for ids in (release.user_ids, release.items["item_id"]))
     candidate = pa.struct(
         [
@@ -57,18 +57,25 @@ def output_schema(release: Release, vectors: bool) -> Any:  # noqa: ANN401 (pyar
             ("vector", pa.list_(pa.float32())),
         ]
     )
-    kinds = (user_type, pa.string(), pa.bool_(), pa.list_(candidate))
-    fields = list(zip(COLUMN_NAMES, kinds, strict=True))
+    types = (user_type, pa.string(), pa.bool_(), pa.list_(candidate))
+    fields = list(zip(COLUMN_NAMES, types, strict=True))
     return pa.schema([*fields, ("interests", pa.list_(interest))] if vectors else fields)
 
 
 def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
-    """Return users with ids of the release's type, and lists where somebody is described.
+    """Check a table of users, and cast its columns to the types of a release.
+
+    Args:
+        table: has user_id and, for anonymous users, history and followed_topics.
+        release: the release.
+
+    Returns:
+        The table without other columns.
 
     Raises:
-        DataError: a column is missing or of another type.
+        DataError: a column is missing or of another type, or a user has no id.
     """
-    wanted = {
+    types = {
         "user_id": _arrow_id_type(release.user_ids),
         "history": pa.list_(_arrow_id_type(release.items["item_id"])),
         "followed_topics": pa.list_(pa.string()),
@@ -76,45 +83,45 @@ def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
     if "user_id" not in table.column_names:
         raise DataError(f"the users have the columns {', '.join(table.column_names)}; expected at least user_id")
     given = table.schema.field("user_id").type
-    if pa.types.is_floating(given):  # a number with a fraction cannot tell large ids apart
-        raise DataError(f"user_id is {given}; this release has {wanted['user_id']}")
-    present = [name for name in wanted if name in table.column_names]
+    if pa.types.is_floating(given):  # a float cannot represent all large integers
+        raise DataError(f"user_id is {given}; this release has {types['user_id']}")
+    present = [name for name in types if name in table.column_names]
     try:
-        users = table.select(present).cast(pa.schema([(name, wanted[name]) for name in present]))
+        users = table.select(present).cast(pa.schema([(name, types[name]) for name in present]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        expected = ", ".join(f"{name} {wanted[name]}" for name in present)
+        expected = ", ".join(f"{name} {types[name]}" for name in present)
         raise DataError(
             f"the users do not fit this release, which has {expected} ({str(error).splitlines()[0]})"
         ) from None
-    if _is_text(given) != _is_text(wanted["user_id"]):
-        raise DataError(f"user_id is {given}; this release has {wanted['user_id']}")
+    if _is_text(given) != _is_text(types["user_id"]):
+        raise DataError(f"user_id is {given}; this release has {types['user_id']}")
     if users["user_id"].null_count:
         raise DataError(f"{users['user_id'].null_count} users have no user_id; leave them out")
     return users
 
 
 def is_anonymous(users: Any) -> NDArray[np.bool_]:  # noqa: ANN401
-    """Return which users (B) are described, by a history or by follows."""
-    told_B = np.zeros(len(users), dtype=np.bool_)
+    """Return which users are anonymous (B): described by a history or followed topics."""
+    anonymous_B = np.zeros(len(users), dtype=np.bool_)
     for name in ("history", "followed_topics"):
         if name in users.column_names:
-            told_B |= users[name].is_valid().to_numpy()
-    return told_B
+            anonymous_B |= users[name].is_valid().to_numpy()
+    return anonymous_B
 
 
 def list_column(users: Any, name: str) -> list[Any]:  # noqa: ANN401
-    """Return a column of lists; of nothing, where it is not there."""
+    """Return a column of lists; of None if it is missing."""
     return users[name].to_pylist() if name in users.column_names else [None] * len(users)
 
 
 def candidate_column(found: Sequence[Candidates], names_BK: Sequence[str | None], item_ids: ItemIds) -> Any:  # noqa: ANN401
-    """Return the candidates of all users as one column of lists of records."""
+    """Return the candidates of all users as one column: a list of records for each user."""
     count_B = np.array([len(one.item_N) for one in found], dtype=np.int64)
     item_M, score_M, interest_M, found_by_MK = map(
         np.concatenate, zip(*((one.item_N, one.score_N, one.interest_N, one.found_by_NK) for one in found), strict=True)
     )
     user_M = np.repeat(np.arange(len(found)), count_B)
-    # An index that many processes share may hold items that have come since the release was opened.
+    # An index shared by several processes may hold items that were added after the release was opened.
     known_M = item_M <= len(item_ids.item_ids)
     if not known_M.all():
         item_M, score_M, interest_M, found_by_MK, user_M = (
@@ -140,17 +147,17 @@ def candidate_column(found: Sequence[Candidates], names_BK: Sequence[str | None]
 
 
 def interest_column(vectors: UserVectors, names_BK: Sequence[str | None], share_BK: NDArray[np.float64]) -> Any:  # noqa: ANN401
-    """Return the vectors that exist as a column of lists of records."""
+    """Return the vectors of all users as one column: a list of records for each user."""
     user, k = np.nonzero(vectors.mask_BK)
-    chosen = vectors.vectors_BKD[user, k]
-    ends = np.arange(len(chosen) + 1, dtype=np.int32) * chosen.shape[1]
+    values = vectors.vectors_BKD[user, k]
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
     records = pa.StructArray.from_arrays(
         [
             pa.array(k, pa.int32()),
             pa.array(vectors.kinds).take(pa.array(k)),
             pa.array(names_BK, pa.string()).take(pa.array(user * len(vectors.kinds) + k)),
             pa.array(share_BK[user, k], pa.float32()),
-            pa.ListArray.from_arrays(ends, np.ascontiguousarray(chosen).ravel()),
+            pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values).ravel()),
         ],
         names=["interest", "kind", "name", "share", "vector"],
     )
@@ -158,10 +165,10 @@ def interest_column(vectors: UserVectors, names_BK: Sequence[str | None], share_
 
 
 def find_duplicate(ids: Any) -> Any:  # noqa: ANN401
-    """Return an id that comes twice, or None."""
+    """Return an id that occurs more than once, or None."""
     counts = ids.value_counts()
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    return twice[0]["values"].as_py() if len(twice) else None
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+    return repeated[0]["values"].as_py() if len(repeated) else None
 
 
 def _found_by_column(found_by_MK: NDArray[np.bool_]) -> Any:  # noqa: ANN401

@@ -1,16 +1,16 @@
-"""Where everybody's answers lie: a file for each shard of the users, and what makes them one result.
+"""The folder of results of batch inference, and its export to one file.
 
 ::
 
     OUT/
-      batch.json            what was asked for; written first, and never changed
+      batch.json            the settings; written first and never changed
       part-00000.parquet …  one shard each; a file with this name is complete
-      manifest.json         written last: without it the result is not finished
-      .lock                 held by whoever writes
+      manifest.json         written last: without it the results are not finished
+      .lock                 held by the process that writes
 
-A shard that is done stays done, whatever happens to those that are written: the same command makes what is missing.
+A complete shard stays. After an interruption, the same command writes the missing shards.
 
-Everybody's answers for the next system: JSON lines, one user a line, or flat Parquet, one candidate a row.
+An export has one user in each line (JSON lines) or one candidate in each row (flat Parquet).
 """
 
 import json
@@ -33,104 +33,111 @@ from multitudes.locks import lock
 FORMAT: Final = "multitudes-batch"
 FORMAT_VERSION: Final = 1
 _HEADER: Final = {"format": FORMAT, "version": FORMAT_VERSION}  # of both JSON files
-BEGUN, MANIFEST, LOCK = "batch.json", "manifest.json", ".lock"
+SETTINGS, MANIFEST, LOCK = "batch.json", "manifest.json", ".lock"
 _REPAIR = "delete it and run the same command again"
 _COUNTS = ("users", "candidates", "degraded")
 _SHARD = "shard"
+_USERS_PER_BATCH = 512  # of an export
 
 
 class Counts(NamedTuple):
-    """What a shard or a whole result holds."""
+    """The content of a shard or of all results."""
 
     users: int
     candidates: int
-    degraded: int  # users whom less than the full method served
+    degraded: int  # users whose answer is less than the full method would give
 
 
 def shard_name(shard: int) -> str:
-    """Return the name of a shard's file."""
+    """Return the file name of a shard."""
     return f"part-{shard:05d}.parquet"
 
 
 def write_shard(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
-    """Write a shard beside its place and rename it when it is on the disk; with its counts, for who goes on later."""
+    """Write a shard, with its counts in the metadata of the file; the file appears when it is complete."""
     with replace_file(folder / shard_name(shard)) as partial:
         _write_shard_file(partial, shard, tables, schema)
 
 
-def _write_shard_file(draft: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
+def _write_shard_file(partial: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     users = candidates = degraded = 0
-    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
             users += len(table)
             candidates += sum(len(chunk.flatten()) for chunk in table["candidates"].chunks)
             degraded += table["degraded"].to_numpy().sum()
-        written = map(str, map(int, (users, candidates, degraded)))
-        writer.add_key_value_metadata({_SHARD: str(shard), **dict(zip(_COUNTS, written, strict=True))})
+        counts = map(str, map(int, (users, candidates, degraded)))
+        writer.add_key_value_metadata({_SHARD: str(shard), **dict(zip(_COUNTS, counts, strict=True))})
 
 
 def shard_counts(folder: Path, shard: int, users: int) -> Counts:
-    """Return what a finished shard holds, by its end alone.
+    """Read the counts of a complete shard; only the end of the file is read.
 
     Raises:
-        ArtefactError: it was cut, is another shard, or holds another number of users.
+        ArtefactError: the file is truncated, is another shard, or has another number of users.
     """
     file = folder / shard_name(shard)
     try:
         metadata = pq.read_metadata(file)
-        number, *held = (int(metadata.metadata[name.encode()]) for name in (_SHARD, *_COUNTS))
+        number, *counts = (int(metadata.metadata[name.encode()]) for name in (_SHARD, *_COUNTS))
     except (pa.ArrowInvalid, OSError, KeyError, TypeError):
-        raise ArtefactError(f"{file}: cut or damaged; {_REPAIR}") from None
-    if (number, held[0], metadata.num_rows) != (shard, users, users):
+        raise ArtefactError(f"{file}: truncated or damaged; {_REPAIR}") from None
+    if (number, counts[0], metadata.num_rows) != (shard, users, users):
         raise ArtefactError(
             f"{file}: shard {number} of {metadata.num_rows} users; expected shard {shard} of {users}; {_REPAIR}"
         )
-    return Counts(*held)
+    return Counts(*counts)
 
 
 @contextmanager
 def lock_results(folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[None]:
-    """Hold a folder in which ``settings`` is made, or gone on with; leaves of a killed process are taken away.
+    """Hold the lock of a folder of results while the block writes them, and delete what a killed process left.
+
+    Args:
+        folder: created if it does not exist.
+        settings: of the results; results with the same settings are continued.
+        overwrite: delete existing results.
 
     Raises:
-        UsageError: another process writes there, something else was begun there, or it is a folder of something else,
-            or an address.
-        ArtefactError: what was begun there is damaged, or of another version of the format.
+        UsageError: another process writes there, the results have other settings, the folder has other content, or it
+            is a URL.
+        ArtefactError: existing results are damaged, or of another format version.
     """
     reject_url(folder)
-    if folder.exists() and not (folder / BEGUN).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and has no {BEGUN}; choose another folder")
+    if folder.exists() and not (folder / SETTINGS).exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists and has no {SETTINGS}; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder / LOCK, wait=False) as mine:
-        if not mine:
+    with lock(folder / LOCK, wait=False) as acquired:
+        if not acquired:
             raise UsageError(f"{folder}: another process is writing there; wait for it, or choose another folder")
-        for left in folder.glob(".part-*"):
-            left.unlink()
+        for partial in folder.glob(".part-*"):
+            partial.unlink()
         if overwrite:
             _clear(folder)
-        if (folder / BEGUN).exists():
-            _check_same_settings(folder, _read_record(folder / BEGUN, "begin anew with --overwrite"), settings)
+        if (folder / SETTINGS).exists():
+            _check_same_settings(folder, _read_record(folder / SETTINGS, "start again with --overwrite"), settings)
         else:
-            write_json(folder / BEGUN, {**_HEADER, **settings})
+            write_json(folder / SETTINGS, {**_HEADER, **settings})
         yield
 
 
 def write_manifest(folder: Path, counts: Counts, shards: int) -> None:
-    """Write the manifest: from now on the result is whole."""
-    parts = {shard_name(shard): files.checksum(folder / shard_name(shard)) for shard in range(shards)}
-    record = {**_HEADER, **counts._asdict(), "parts": parts}
-    write_json(folder / MANIFEST, record | {"asked": _read_json(folder / BEGUN)})
+    """Write the manifest, which completes the results."""
+    names = [shard_name(shard) for shard in range(shards)]
+    checksums = {name: files.checksum(folder / name) for name in names}
+    record = {**_HEADER, **counts._asdict(), "parts": checksums}
+    write_json(folder / MANIFEST, record | {"asked": _read_json(folder / SETTINGS)})
 
 
 def verify_results(folder: Path) -> dict[str, Any]:
-    """Return the manifest of a finished result of which every file is what was written.
+    """Check every file of finished results, and return the manifest.
 
     Raises:
-        ArtefactError: it is not finished, or a shard is missing, cut or changed; it is named.
+        ArtefactError: the results are not finished, or a shard is missing, truncated or changed.
     """
     if not (folder / MANIFEST).exists():
-        if (folder / BEGUN).exists():
+        if (folder / SETTINGS).exists():
             raise ArtefactError(f"{folder}: not finished; run the command that began it again")
         raise ArtefactError(
             f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out"
@@ -142,22 +149,22 @@ def verify_results(folder: Path) -> dict[str, Any]:
 
 
 def manifest_counts(manifest: Mapping[str, Any]) -> Counts:
-    """Return what a finished result holds."""
+    """Return the counts of finished results."""
     return Counts(*(int(manifest[name]) for name in _COUNTS))
 
 
 def shard_files(folder: Path) -> list[Path]:
-    """Return the shards of a finished result in order, none of them damaged.
+    """Check finished results, and return their shards in order.
 
     Raises:
-        ArtefactError: as ``verify_results``; or they are of other columns.
+        ArtefactError: see ``verify_results``; or the shards have other columns.
     """
-    parts = [folder / name for name in verify_results(folder)["parts"]]
-    for part in parts:
-        names = tuple(pq.read_schema(part).names[: len(COLUMN_NAMES)])
+    shards = [folder / name for name in verify_results(folder)["parts"]]
+    for shard in shards:
+        names = tuple(pq.read_schema(shard).names[: len(COLUMN_NAMES)])
         if names != COLUMN_NAMES:
-            raise ArtefactError(f"{part}: has the columns {', '.join(names)}; expected {', '.join(COLUMN_NAMES)}")
-    return parts
+            raise ArtefactError(f"{shard}: has the columns {', '.join(names)}; expected {', '.join(COLUMN_NAMES)}")
+    return shards
 
 
 def _repair_hint(folder: Path) -> str:
@@ -165,16 +172,17 @@ def _repair_hint(folder: Path) -> str:
 
 
 def _clear(folder: Path) -> None:
-    for file in (folder / MANIFEST, *folder.glob("part-*.parquet"), folder / BEGUN):  # what makes it whole goes first
+    """Delete results; the manifest first: without it they are not finished."""
+    for file in (folder / MANIFEST, *folder.glob("part-*.parquet"), folder / SETTINGS):
         file.unlink(missing_ok=True)
 
 
-def _check_same_settings(folder: Path, found: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _check_same_settings(folder: Path, existing: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
-        if found.get(key) != value:
+        if existing.get(key) != value:
             raise UsageError(
-                f"{folder}: was begun with {key} = {found.get(key)}, and this is {key} = {value}; choose another"
-                " folder, or begin anew with --overwrite"
+                f"{folder}: was begun with {key} = {existing.get(key)}, and this is {key} = {value}; choose another"
+                " folder, or start again with --overwrite"
             )
 
 
@@ -194,30 +202,34 @@ def _read_json(file: Path) -> dict[str, Any]:
     except (ValueError, OSError):
         record = None
     if not isinstance(record, dict):
-        raise ArtefactError(f"{file}: damaged; begin anew with --overwrite")
+        raise ArtefactError(f"{file}: damaged; start again with --overwrite")
     return record
 
 
-_USERS_PER_BATCH = 512
-
-
 def export_results(results: Path, file: Path) -> int:
-    """Write a folder of results as JSON lines or as flat Parquet; return the rows.
+    """Export results to a file.
+
+    Args:
+        results: the folder of results.
+        file: ends in .jsonl (one user in each line) or .parquet (one candidate in each row).
+
+    Returns:
+        Number of lines or rows.
 
     Raises:
-        UsageError: another ending than .jsonl or .parquet.
-        ArtefactError: ``results`` is missing, not finished, or damaged.
+        UsageError: the file has another ending.
+        ArtefactError: the results are missing, not finished, or damaged.
     """
     if file.suffix not in {".jsonl", ".parquet"}:
-        raise UsageError(f"{file}: results are exported to a file that ends in .jsonl or .parquet")
+        raise UsageError(f"{file}: expected a file name that ends in .jsonl or .parquet")
     batches = _batches(shard_files(results))
     return _write_jsonl(batches, file) if file.suffix == ".jsonl" else _write_flat_parquet(batches, file)
 
 
-def _batches(parts: list[Path]) -> Iterator[Any]:
-    """Yield some users at a time, of all shards in order; without the vectors, which no line of text should hold."""
-    for part in parts:
-        yield from pq.ParquetFile(part).iter_batches(_USERS_PER_BATCH, columns=list(COLUMN_NAMES))
+def _batches(shards: list[Path]) -> Iterator[Any]:
+    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text."""
+    for shard in shards:
+        yield from pq.ParquetFile(shard).iter_batches(_USERS_PER_BATCH, columns=list(COLUMN_NAMES))
 
 
 @contextmanager
@@ -235,7 +247,7 @@ def _replace_file(file: Path) -> Iterator[Path]:
 
 def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
     rows = 0
-    with _replace_file(file) as draft, draft.open("w", encoding="utf-8") as stream:
+    with _replace_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
         for batch in batches:
             for record in batch.to_pylist():
                 stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
@@ -245,11 +257,11 @@ def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
 
 def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
     rows, writer = 0, None
-    with _replace_file(file) as draft:
+    with _replace_file(file) as partial:
         try:
             for batch in batches:
                 flat = _flatten(batch)
-                writer = writer or pq.ParquetWriter(draft, flat.schema, compression="zstd")
+                writer = writer or pq.ParquetWriter(partial, flat.schema, compression="zstd")
                 writer.write_table(flat)
                 rows += flat.num_rows
         finally:

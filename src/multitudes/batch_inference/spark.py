@@ -1,6 +1,6 @@
-"""The same answers by the executors of a Spark cluster: each partition is a stream of Arrow batches.
+"""Recommend to all users with a Spark cluster: each partition is a stream of Arrow batches.
 
-The release has to be found at the same path on every executor: a folder that all see, or a copy on each.
+The release must have the same path on every executor: on a shared file system, or as a copy on each.
 """
 
 from collections.abc import Iterator
@@ -20,18 +20,21 @@ _TYPES = {"int64": "BIGINT", "int32": "INT", "float": "FLOAT", "string": "STRING
 
 
 def recommend(users: "DataFrame", release: str | Path, config: BatchConfig | None = None) -> "DataFrame":
-    """Return the candidates of every row of ``users``, one row each, as a Spark frame that is computed when it is read.
+    """Recommend to the users of a Spark frame.
 
-    Spark does a partition again that was lost, so an action that writes a table whole (as Parquet, by its committer)
+    Spark repeats a lost partition. An action that writes a complete table, for example Parquet with its committer,
     has every user once.
 
     Args:
-        users: ``user_id``, and ``history`` and ``followed_topics`` where somebody is described; each user once.
-        release: one version's own folder, or a folder of releases, whose current one is taken now.
-        config: what everybody gets.
+        users: has user_id and, for anonymous users, history and followed_topics; each user once.
+        release: the folder of one version, or a folder of releases, of which the current one is chosen now.
+        config: settings of the recommendations.
+
+    Returns:
+        A lazy frame with one row for each user.
 
     Raises:
-        MissingError: there is no pyspark.
+        MissingError: pyspark is not installed.
         ArtefactError: nothing is released there, or the release is damaged.
     """
     try:
@@ -39,25 +42,25 @@ def recommend(users: "DataFrame", release: str | Path, config: BatchConfig | Non
     except ImportError:
         raise missing_extra("pyspark", "spark") from None
     config = config or BatchConfig()
-    found = Release.open(release)
-    answered = partial(_recommend_partition, str(found.path.absolute()), config)
-    return users.mapInArrow(answered, ddl(columns.output_schema(found, config.vectors)))
+    opened = Release.open(release)
+    function = partial(_recommend_partition, str(opened.path.absolute()), config)
+    return users.mapInArrow(function, ddl(columns.output_schema(opened, config.vectors)))
 
 
 def _recommend_partition(release: str, config: BatchConfig, batches: Iterator[Any]) -> Iterator[Any]:
-    """Answer the batches of a partition; a worker opens the release once for all partitions that it gets."""
-    answerer = open_recommender(release, config)
+    """Recommend to the users of a partition; a worker opens the release once for all its partitions."""
+    recommender = open_recommender(release, config)
     for batch in batches:
-        yield from answerer.recommend(batch).to_batches()
+        yield from recommender.recommend(batch).to_batches()
 
 
-def ddl(kind: Any) -> str:  # noqa: ANN401 (pyarrow has no types)
-    """Return an Arrow schema, or a type in it, as Spark writes it."""
-    if hasattr(kind, "names") and hasattr(kind, "field") and not hasattr(kind, "id"):
-        return ", ".join(f"{name} {ddl(kind.field(name).type)}" for name in kind.names)
-    if hasattr(kind, "value_type") and str(kind).startswith("list"):
-        return f"ARRAY<{ddl(kind.value_type)}>"
-    if str(kind).startswith("struct"):
-        fields = (kind.field(place) for place in range(kind.num_fields))
+def ddl(arrow_type: Any) -> str:  # noqa: ANN401 (pyarrow has no types)
+    """Return an Arrow schema or type in the DDL of Spark."""
+    if hasattr(arrow_type, "names") and hasattr(arrow_type, "field") and not hasattr(arrow_type, "id"):
+        return ", ".join(f"{name} {ddl(arrow_type.field(name).type)}" for name in arrow_type.names)
+    if hasattr(arrow_type, "value_type") and str(arrow_type).startswith("list"):
+        return f"ARRAY<{ddl(arrow_type.value_type)}>"
+    if str(arrow_type).startswith("struct"):
+        fields = (arrow_type.field(i) for i in range(arrow_type.num_fields))
         return f"STRUCT<{', '.join(f'{field.name}: {ddl(field.type)}' for field in fields)}>"
-    return _TYPES[str(kind)]
+    return _TYPES[str(arrow_type)]

@@ -1,4 +1,4 @@
-"""Who is answered, in which shard: every user of a release, and people of a table behind them, each once."""
+"""The users of batch inference in shards: all users of a release, then the users of a table."""
 
 from pathlib import Path
 from typing import Any
@@ -15,40 +15,40 @@ from multitudes.release.release import Release
 
 
 class UserShards:
-    """The users of a release in the order of their numbers, then those of a table, in shards of equal size."""
+    """The users of a release by number, then those of a table, in shards of equal size."""
 
     def __init__(self, release: Release, extra_users: Path | None, shard_users: int) -> None:
-        """Count them.
+        """Read the table of users.
 
         Args:
-            release: whose users are answered.
+            release: its users come first.
             extra_users: Parquet table (a path or a URL) of anonymous users, with history and followed_topics.
-            shard_users: users of a shard.
+            shard_users: number of users of a shard.
 
         Raises:
-            DataError: the table cannot be read or does not fit the release, or names somebody twice.
+            DataError: the table cannot be read, does not fit the release, or has a user twice.
         """
         self._release, self._size = release, shard_users
         table = None if extra_users is None else parse_location(extra_users)
         self._extra_users = None if table is None else _read_extra_users(table, release)
         self._digest = None if table is None else table_sha256(table)
-        self._n_release_shards = -(-release.n_users // shard_users)  # shards never mix
+        self._n_release_shards = -(-release.n_users // shard_users)  # no shard has users of both
 
     def __len__(self) -> int:
-        """Return how many users there are."""
+        """Return the number of users."""
         return self._release.n_users + (0 if self._extra_users is None else len(self._extra_users))
 
     @property
     def n_shards(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return self._n_release_shards + (0 if self._extra_users is None else -(-len(self._extra_users) // self._size))
 
     def size(self, shard: int) -> int:
-        """Return how many users a shard has."""
+        """Return the number of users of a shard."""
         return len(self.table(shard))
 
     def table(self, shard: int) -> Any:  # noqa: ANN401 (pyarrow has no types)
-        """Return the users of a shard."""
+        """Return the users of a shard as an Arrow table."""
         if shard < self._n_release_shards:
             ids = self._release.user_ids.slice(shard * self._size, self._size)
             return check_users(pa.table({"user_id": ids.to_arrow()}), self._release)
@@ -56,7 +56,7 @@ class UserShards:
         return self._extra_users.slice((shard - self._n_release_shards) * self._size, self._size)
 
     def record(self) -> dict[str, Any]:
-        """Return what decides who is in which shard."""
+        """Return the settings that determine the shards, as JSON."""
         return {"users": len(self), "shard_users": self._size, "more_users": self._digest}
 
 

@@ -1,1 +1,1 @@
-"""A trained run becomes a release (torch is needed for the towers of trained runs)."""
+"""Publishing: from a run to a release (torch is needed to export the towers of a trained run)."""

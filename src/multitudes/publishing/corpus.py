@@ -1,11 +1,9 @@
-"""What came to the release that serves, and left it, is taken into the next one.
+"""The items of a new release: those of the run's data, followed by items carried over from the current release.
 
-Items that the new run's data does not have get vectors of the new tower. Items that were removed stay away, unless the
-data has an event of theirs that is later than their removal.
+Items that were added to the current release and are not in the data get vectors of the new tower. Items that were
+removed from it stay removed, unless the data has an event with them after their removal.
 
-The items of a new release: those of the run's data, and behind them those carried over from the release before.
-
-Legend: I items of the data · J items of the release · D width.
+Legend: I items of the data · J items of the release · m carried items · D width.
 """
 
 import time
@@ -34,64 +32,71 @@ from multitudes.training.runs import Run
 
 
 class CarriedItems(NamedTuple):
-    """What goes from one release into the next."""
+    """The item updates that a release takes over from the one before."""
 
-    items: pl.DataFrame  # rows as they were given, of items that the data of the new run does not have
-    removed_s: dict[Id, int]  # items that stay away, and when they were removed
+    items: pl.DataFrame  # rows as given, of added items that the data does not have
+    removed_s: dict[Id, int]  # items that stay removed, with the time of the removal
 
 
 def carry_over(store: ReleaseStore, prepared: PreparedData) -> CarriedItems:
-    """Return what goes from the release that serves into one of a run on ``prepared``.
+    """Return the item updates of the current release that the next one takes over.
+
+    Args:
+        store: the folder of releases.
+        prepared: data of the new run.
+
+    Returns:
+        The items; empty if nothing is released.
 
     Raises:
-        ArtefactError: the file of changes is damaged.
-        UsageError: items came, and their ids are of another type than those of the data.
+        ArtefactError: a delta log is damaged.
+        UsageError: the ids of the updates are of another type than those of the data.
     """
-    made = _read_deltas(store)
-    net, known = net_delta(made), prepared.items["item_id"]
-    if not made:
+    deltas = _read_deltas(store)
+    net, known = net_delta(deltas), prepared.items["item_id"]
+    if not deltas:
         return CarriedItems(pl.DataFrame(schema={"item_id": known.dtype}), {})
-    types = {change.items["item_id"].dtype for change in made}
+    types = {delta.items["item_id"].dtype for delta in deltas}
     if types != {known.dtype}:
         raise UsageError(
             f"{store.root}: its items have ids of another type than {prepared.path}; publish into another folder"
         )
     items = net.items()[net.rows(net.added)] if net.last_row else pl.DataFrame(schema={"item_id": known.dtype})
-    back = _returned_items(prepared, net.removed_s)
+    returned = _returned_items(prepared, net.removed_s)
     return CarriedItems(
         items.filter(~pl.col("item_id").is_in(known.implode())),
-        {item_id: at_s for item_id, at_s in net.removed_s.items() if item_id not in back},
+        {item_id: at_s for item_id, at_s in net.removed_s.items() if item_id not in returned},
     )
 
 
 def write_carried(stage: Path, carried: CarriedItems) -> None:
-    """Write into a staged release what it took over, for the one after it."""
+    """Write the carried items into a staged release, for the release after it."""
     if carried.items.height:
         delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, Delta("add", int(time.time()), carried.items))
     for at_s in sorted(set(carried.removed_s.values())):
         ids = [item_id for item_id, removed_s in carried.removed_s.items() if removed_s == at_s]
-        delta_log.append_delta(
-            stage / CARRIED_LOG, CARRIED_OWNER, Delta("remove", at_s, pl.DataFrame({"item_id": ids}))
-        )
+        delta = Delta("remove", at_s, pl.DataFrame({"item_id": ids}))
+        delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, delta)
 
 
 def _read_deltas(store: ReleaseStore) -> list[Delta]:
+    """Return the deltas of the current release: those that it carried over, then those since it was published."""
     versions = store.versions()
     if not versions:
         return []
     try:
         release = store.folder()
-    except ArtefactError:  # nothing serves: a publish mends that
+    except ArtefactError:  # CURRENT is damaged; publishing repairs it
         release = store.folder(versions[-1])
-    made = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
+    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
     file = delta_log.delta_log_file(release)
     if file is not None and file.exists():
-        made += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
-    return made
+        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
+    return deltas
 
 
 def _returned_items(prepared: PreparedData, removed_s: dict[Id, int]) -> set[Id]:
-    """Return which removed items have a later event. Positions are no times, so they cannot tell."""
+    """Return the removed items with an event after their removal; none if times are only positions."""
     if prepared.ordered_only or not removed_s:
         return set()
     ids = prepared.items["item_id"]
@@ -104,7 +109,7 @@ def _returned_items(prepared: PreparedData, removed_s: dict[Id, int]) -> set[Id]
 
 
 class Corpus(NamedTuple):
-    """All items, by number."""
+    """All items of a release, by number."""
 
     names: pl.DataFrame  # item_id, title
     arrays: dict[str, NDArray[Any]]  # the item arrays of a release
@@ -113,13 +118,16 @@ class Corpus(NamedTuple):
 
 
 def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, tower: Session | None) -> Corpus:
-    """Return the items of a release of ``run``; carried ones of which it can make no vector are left out.
+    """Collect the items of a release. Carried items that have no vector are left out.
 
     Args:
         run: the run.
-        carried: items that its data does not have, and those that stay away.
-        new_items: how the carried ones get their vectors; None: there are none.
-        tower: the item tower where one does.
+        carried: items that are carried over, and items that stay removed.
+        new_items: how carried items get their vectors; None: they get none.
+        tower: the item tower, if it computes them.
+
+    Returns:
+        The items.
     """
     prepared = run.prepared
     input_JD, vector_JD, names = run.item_inputs(), run.item_vectors(), prepared.items
@@ -141,25 +149,25 @@ def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, to
         "item_count": extend_column(prepared.item_count, number_m),
         "item_usable": usable_J,
     }
-    away = np.flatnonzero(names["item_id"].is_in(list(carried.removed_s)).to_numpy()) + 1
-    return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), away))
+    removed = np.flatnonzero(names["item_id"].is_in(list(carried.removed_s)).to_numpy()) + 1
+    return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), removed))
 
 
 def _carried_vectors(
     prepared: PreparedData, items: pl.DataFrame, settings: NewItems, tower: Session | None
 ) -> tuple[pl.DataFrame, Topics, ItemVectors]:
-    """Return those of the items that came of which there are vectors, with their topics."""
+    """Return the carried items that have vectors, with their topics and vectors."""
     number = {name: t for t, name in enumerate(prepared.topics) if t}
     topics, _ = topic_numbers(items["topics"].to_list(), number)
-    vectors, unmade = item_vectors(items, topics, settings, tower)
-    row_m = np.setdiff1d(np.arange(items.height), list(unmade)).astype(np.int64)
+    vectors, problems = item_vectors(items, topics, settings, tower)
+    row_m = np.setdiff1d(np.arange(items.height), list(problems)).astype(np.int64)
     items = items[row_m]
     topics, _ = topic_numbers(items["topics"].to_list(), number)
     return items, topics, ItemVectors(*(array[row_m] for array in vectors))
 
 
 def build_corpus_index(corpus: Corpus, queries: NDArray[np.float32], config: IndexConfig) -> Index:
-    """Build the index over all items that can be retrieved, tuned on vectors of real users."""
+    """Build the index of all items that can be retrieved, tuned for vectors of real users (Q, D)."""
     topics = select_topics(corpus.arrays["item_topic_offset"], corpus.arrays["item_topic"], corpus.indexed)
     return build_index(
         corpus.indexed,
@@ -171,7 +179,7 @@ def build_corpus_index(corpus: Corpus, queries: NDArray[np.float32], config: Ind
 
 
 def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:
-    """Return which items have a feature, topics or content (I + 1); all of them where no item has any."""
+    """Return which items have topics or an embedding (I + 1); all items if none has any."""
     usable = np.diff(prepared.item_topic_offset) > 0
     if prepared.item_embedding is not None:
         usable |= prepared.item_embedding.any(axis=1)

@@ -1,11 +1,10 @@
-"""Towers as ONNX files, so that serving needs no torch: the writing of any, and the user tower.
+"""Export of the towers to ONNX files, so that serving and item updates need no torch.
 
-The user tower's file holds no item table: the inputs of the history items are gathered in NumPy and fed, so items can
-be added without a new tower. History length and interest counts are static, the batch is dynamic.
+The user tower's file contains no item table: NumPy gathers the inputs of the history items, so items can be added
+without a new tower. The batch is dynamic; the length of histories and the number of interests are static. The item
+tower computes vectors of items that are added later, from their description.
 
-The item tower as an ONNX file, for items that come after a release was published: no torch, no id of their own.
-
-Legend: N items · G topics per item · F features · E width of their own embeddings · D width of the vectors.
+Legend: N items · G topics per item · F features · E width of the items' own embeddings · D width of the vectors.
 """
 
 import logging
@@ -29,7 +28,7 @@ from multitudes.training.trained_run import TrainedRun
 
 
 class _ServedUserTower(nn.Module):
-    """The user tower with the inputs and outputs of a release, positional as ONNX wants them."""
+    """The user tower with the inputs and outputs of a release, by position, as ONNX requires."""
 
     def __init__(self, model: TwoTower) -> None:
         super().__init__()
@@ -51,12 +50,20 @@ class _ServedUserTower(nn.Module):
 
 
 def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
-    """Write the user tower of ``run`` to ``file``; ``topics`` is the number of conditions drawn per request."""
+    """Export the user tower of a run; ``topics`` is the number of conditions drawn for a request."""
     write_user_tower(run.model, run.config.model, run.prepared.user_feature.shape[1], topics, file)
 
 
 def write_user_tower(model: TwoTower, config: UserTowerConfig, features: int, topics: int, file: Path) -> None:
-    """Write the user tower of any model, of users with so many features; see ``export_user_tower``."""
+    """Export the user tower of any model.
+
+    Args:
+        model: the model.
+        config: of its user tower.
+        features: number of user features.
+        topics: number of conditions drawn for a request.
+        file: the ONNX file to write.
+    """
     model.eval()
     batch = 2
     example = (
@@ -79,18 +86,18 @@ def write_onnx(
     shapes: tuple[dict[int, Any], ...],
     file: Path,
 ) -> None:
-    """Write a module as one ONNX file.
+    """Export a module to one ONNX file.
 
     Args:
-        module: takes tensors and gives tensors, by position.
-        example: of what it takes.
-        inputs: names of what it takes.
-        outputs: names of what it gives.
-        shapes: for each input, the name of every dimension that may differ.
-        file: where it is written.
+        module: takes and returns tensors, by position.
+        example: example inputs.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+        shapes: of each input, the dynamic dimensions.
+        file: the file to write.
     """
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        warnings.simplefilter("ignore")  # deprecations inside of the exporter
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module,
@@ -107,7 +114,7 @@ def write_onnx(
 
 
 class _NewItemTower(nn.Module):
-    """The item tower for items of which only the description is known."""
+    """The item tower for items without a trained id embedding."""
 
     id_1D: Tensor
 
@@ -122,7 +129,7 @@ class _NewItemTower(nn.Module):
 
 
 def export_item_tower(run: TrainedRun, file: Path) -> None:
-    """Write the item tower of ``run`` to ``file``."""
+    """Export the item tower of a run."""
     items = run.model.items
     run.model.eval()
     example = (
@@ -143,23 +150,23 @@ def export_item_tower(run: TrainedRun, file: Path) -> None:
 
 
 def typical_id_embedding(run: TrainedRun) -> Tensor:
-    """Return what stands in for the id embedding of an item that was not trained (1, D): that of a typical event.
+    """Return the id embedding to use for an item that was not trained (1, D): the mean over events.
 
-    Where embeddings hold how popular an item is, zeros and the plain mean say "hardly ever chosen", as most items of a
-    long tail are; row 0, the unknown item, is never trained. What was measured is in docs/items.md.
+    If embeddings encode popularity, zeros and the mean over items mean "hardly ever chosen", like most items of a long
+    tail. Row 0, the unknown item, is never trained. Measurements: docs/items.md.
     """
     return mean_over_events(run.model.items.id_embedding.weight.detach(), run.prepared.item_count)
 
 
 def mean_over_events(weight_ID: Tensor, count_I: NDArray[np.int64]) -> Tensor:
-    """Return the mean of rows, each as often as it was chosen (1, D)."""
+    """Return the mean of rows, weighted by the positive events of each item (1, D)."""
     count_I1 = torch.tensor(count_I, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
     return (weight_ID * count_I1).sum(dim=0, keepdim=True) / count_I1.sum().clamp(min=1)
 
 
 @torch.no_grad()
 def vectors_without_ids(run: TrainedRun, item_N: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return what the model makes of known items whose ids it is not told: what the exported tower is held to."""
+    """Return the model's inputs and vectors of known items without their ids (N, D), to check the exported tower."""
     items, number_N = run.model.items, torch.from_numpy(item_N).to(run.model.items.topic_NG.device)
     known = ItemFeatures(items.topic_NG[number_N], items.feature_NF[number_N], items.content_NE[number_N])
     run.model.eval()

@@ -1,4 +1,4 @@
-"""From a trained run to a release that serves: written aside, checked against the model, then switched to.
+"""Publish a run: write a release to a hidden folder, check it against the model, and make it the current one.
 
 Legend: U users · B sampled users · L history · C conditions · K vectors · I items.
 """
@@ -36,19 +36,29 @@ from multitudes.seeding import generator
 from multitudes.training.runs import Run, open_run
 
 _CHECKED_USERS = 1_000
-TOLERANCE = 1e-5  # between run and release, of the largest component
+TOLERANCE = 1e-5  # largest difference between run and release, relative to the largest component
 
 
 class PublishResult(NamedTuple):
-    """What was published."""
+    """The result of publishing a run.
+
+    Attributes:
+        version: of the new release.
+        checked_users: number of users whose vectors were compared.
+        largest_difference: between the vectors of run and release, relative to the largest component.
+        index_info: description of the index.
+        carried_items: items that were added to the release before and are not in the data.
+        waiting_items: such items without a vector in this release; they are kept for the next one.
+        removed_items: items that were removed from the release before and stay removed.
+    """
 
     version: str
     checked_users: int
-    largest_difference: float  # between the run's vectors and the release's, of the largest component
+    largest_difference: float
     index_info: dict[str, Any]
-    carried_items: int = 0  # that came to the release before and are not in the data
-    waiting_items: int = 0  # the same, but this release cannot make their vectors: they are kept for the next one
-    removed_items: int = 0  # that were removed from the release before and stay away
+    carried_items: int = 0
+    waiting_items: int = 0
+    removed_items: int = 0
 
 
 def publish(
@@ -62,66 +72,69 @@ def publish(
     """Publish a run as the current release.
 
     Args:
-        run: a finished run folder.
-        releases: the folder of releases, made when missing.
-        retrieve: the retrieval defaults of the release; shares that it leaves open are as training fitted them.
-        index: which index is built.
-        progress: told after each of five steps.
+        run: folder of a finished run.
+        releases: folder of releases; created if it does not exist.
+        retrieve: default settings of retrieval of the release; missing shares are set as fitted in training.
+        index: settings of the index.
+        progress: called after each of five steps.
+
+    Returns:
+        The new version, and how it compares with the run.
 
     Raises:
-        ArtefactError: the run is unfinished or damaged, or the exported tower does not agree with the model.
-        UsageError: another process publishes into the folder.
+        ArtefactError: the run is unfinished or damaged, or an exported tower differs from the model.
+        UsageError: another process publishes to the folder.
     """
-    trained, index = open_run(run), index or IndexConfig()
+    opened, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), trained.shares, trained.blend)
-    conditions = retrieve.topics_per_request if "explicit" in trained.kinds(1) else 0
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend)
+    conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:
         progress(0, 5, "users")
-        sample = _sample_users(trained, conditions)
+        sample = _sample_users(opened, conditions)
         progress(1, 5, "towers")
-        write_towers(trained, stage, conditions)
+        write_towers(opened, stage, conditions)
         progress(2, 5, "index")
-        taken_over = carry_over(store, trained.prepared)
-        items = _build_release_corpus(trained, stage, taken_over)
-        built = build_corpus_index(items, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
+        carried = carry_over(store, opened.prepared)
+        corpus = _build_release_corpus(opened, stage, carried)
+        built = build_corpus_index(corpus, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
         with activate_on_success(built):
             progress(3, 5, "files")
-            write_carried(stage, taken_over)
-            _write_release_files(stage, trained, items, built, conditions, retrieve)
+            write_carried(stage, carried)
+            _write_release_files(stage, opened, corpus, built, conditions, retrieve)
             progress(4, 5, "check")
             difference = _user_tower_difference(Release.open(stage), sample)
             _check_difference(
                 run, difference, f"user tower differs from the model by {{}} on {len(sample.topic_BC)} users"
             )
-            item_difference = item_tower_difference(trained, stage)
+            item_difference = item_tower_difference(opened, stage)
             _check_difference(
                 run, item_difference, "item tower differs from the model by {} on items without their ids"
             )
             version = store.commit(stage)
         progress(5, 5, version)
-    came = items.names.height - trained.prepared.n_items
+    n_carried = corpus.names.height - opened.prepared.n_items
     return PublishResult(
         version,
         len(sample.topic_BC),
         max(difference, item_difference),
         built.info(),
-        carried_items=came,
-        waiting_items=taken_over.items.height - came,
-        removed_items=len(taken_over.removed_s),
+        carried_items=n_carried,
+        waiting_items=carried.items.height - n_carried,
+        removed_items=len(carried.removed_s),
     )
 
 
-def _check_difference(run: str | Path, difference: float, what: str) -> None:
+def _check_difference(run: str | Path, difference: float, message: str) -> None:
     if difference > TOLERANCE:
         raise ArtefactError(
-            f"{run}: the exported {what.format(f'{difference:.1e}')}; at most {TOLERANCE:.0e} is allowed."
+            f"{run}: the exported {message.format(f'{difference:.1e}')}; at most {TOLERANCE:.0e} is allowed."
             " Nothing was published"
         )
 
 
 class _CheckSample(NamedTuple):
-    """B users, and the vectors that the model gives them."""
+    """B users with the vectors that the model computes."""
 
     histories: Histories
     topic_BC: NDArray[np.int64]
@@ -135,25 +148,23 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     count = min(prepared.n_users, _CHECKED_USERS)
     user_B = np.sort(rng.choice(prepared.n_users, count, replace=False)).astype(np.int64)
     end_B, length = prepared.event_offset[user_B + 1], run.config.model.history
-    histories, time_BL = (
-        gather_histories(prepared, user_B, end_B, length),
-        event_times(prepared.event_time, end_B, length),
-    )
+    histories = gather_histories(prepared, user_B, end_B, length)
+    time_BL = event_times(prepared.event_time, end_B, length)
     topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, 0, user_B)
     return _CheckSample(histories, topic_BC, time_BL, run.user_vectors(histories, topic_BC, time_BL=time_BL))
 
 
-def _build_release_corpus(run: Run, stage: Path, taken_over: CarriedItems) -> Corpus:
-    """Return the items of the release whose towers lie in ``stage``."""
-    how = new_item_settings(run)
-    if how is None or how.vectors == "run":
-        return build_corpus(run, taken_over._replace(items=taken_over.items.clear()), None, None)
-    tower = open_tower(stage / ITEM_TOWER) if how.vectors == "tower" and taken_over.items.height else None
-    return build_corpus(run, taken_over, how, tower)
+def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
+    """Return the items of the release, whose towers are in ``stage``."""
+    settings = new_item_settings(run)
+    if settings is None or settings.vectors == "run":
+        return build_corpus(run, carried._replace(items=carried.items.clear()), None, None)
+    tower = open_tower(stage / ITEM_TOWER) if settings.vectors == "tower" and carried.items.height else None
+    return build_corpus(run, carried, settings, tower)
 
 
 def _write_release_files(
-    stage: Path, run: Run, items: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig
+    stage: Path, run: Run, corpus: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig
 ) -> None:
     prepared, length = run.prepared, run.config.model.history
     manifest = Manifest(
@@ -164,25 +175,25 @@ def _write_release_files(
         default_action=int(np.bincount(prepared.event_action[prepared.event_valid], minlength=2)[1:].argmax()) + 1,
         negative_actions=tuple(prepared.manifest["config"]["negative_actions"]),
         ordered_only=prepared.ordered_only,
-        counts={"users": prepared.n_users, "items": items.names.height, "topics": prepared.n_topics},
+        counts={"users": prepared.n_users, "items": corpus.names.height, "topics": prepared.n_topics},
         retrieval=retrieve.model_dump(),
         index=index.info(),
         pinnersage=pinnersage_settings(run),
         new_items=new_item_settings(run),
     )
     arrays: dict[str, NDArray[Any]] = {
-        **items.arrays,
+        **corpus.arrays,
         "follow_offset": prepared.follow_offset,
         "follow_topic": prepared.follow_topic,
         "user_feature": prepared.user_feature,
         **recent_events(prepared, length),
         **seen_items(prepared),
     }
-    write_release(stage, manifest, arrays, index, prepared.user_ids, items.names, prepared.topics)
+    write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
 
 
 def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]]:
-    """Return the ``length`` most recent events of each user, under the names of a release."""
+    """Return the event arrays of a release: the ``length`` most recent events of each user."""
     count_U = np.minimum(np.diff(prepared.event_offset), length)
     offset = np.concatenate([[0], np.cumsum(count_U)])
     first_U = prepared.event_offset[1:] - count_U
@@ -192,44 +203,46 @@ def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]
 
 
 def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the distinct known items of each user's whole history, under the names of a release."""
+    """Return the seen-item arrays of a release: the distinct known items of each user's entire history."""
     user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
     known = prepared.event_item > 0
     pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
-    owner, item = np.divmod(pair, prepared.n_items + 1)
-    return {"seen_offset": np.searchsorted(owner, np.arange(prepared.n_users + 1)), "seen_item": item}
+    pair_user, item = np.divmod(pair, prepared.n_items + 1)
+    return {"seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)), "seen_item": item}
 
 
 def _user_tower_difference(release: Release, sample: _CheckSample) -> float:
-    """Return the largest difference of vectors and weights between release and run, of the largest component."""
-    served = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL)
+    """Return the largest difference of vectors and weights of release and run, relative to the largest component."""
+    exported = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL)
     expected = sample.expected
-    if (served.mask_BK != expected.mask_BK).any():
+    if (exported.mask_BK != expected.mask_BK).any():
         return float("inf")
     scale = max(1.0, float(np.abs(expected.vectors_BKD[expected.mask_BK]).max(initial=0)))
-    vector_BK = np.abs(served.vectors_BKD - expected.vectors_BKD).max(axis=2, initial=0) / scale
-    # Weights divide places among interests: the third decimal of one changes no list.
-    weight_BK = np.abs(served.weight_BK - expected.weight_BK) / 100
+    vector_BK = np.abs(exported.vectors_BKD - expected.vectors_BKD).max(axis=2, initial=0) / scale
+    # Weights divide places among interests: their third decimal changes no list.
+    weight_BK = np.abs(exported.weight_BK - expected.weight_BK) / 100
     difference_B = (np.maximum(vector_BK, weight_BK) * expected.mask_BK).max(axis=1, initial=0)
     for b in np.flatnonzero(difference_B > TOLERANCE).tolist():
-        difference_B[b] = min(difference_B[b], permuted_difference(served.select(slice(b, b + 1)), expected, b, scale))
+        difference_B[b] = min(
+            difference_B[b], permuted_difference(exported.select(slice(b, b + 1)), expected, b, scale)
+        )
     return float(difference_B.max(initial=0))
 
 
-def permuted_difference(served: UserVectors, expected: UserVectors, b: int, scale: float) -> float:
-    """Return how far the vectors of user ``b`` are from those of the run in whatever order they stand within a kind.
+def permuted_difference(exported: UserVectors, expected: UserVectors, b: int, scale: float) -> float:
+    """Return the largest difference for user ``b`` if the vectors of a kind may have another order.
 
-    Two events may be equally unlike what was chosen before, up to rounding: which of them is the next seed changes the
-    numbers of the interests, and nothing else.
+    Two events may be equally far from the seeds of a clustering, up to rounding. Which of them becomes the next seed
+    only changes the numbers of the interests.
     """
-    furthest, kinds = 0.0, np.array(expected.kinds)
+    largest, kinds = 0.0, np.array(expected.kinds)
     for kind in set(expected.kinds):
-        at = np.flatnonzero((kinds == kind) & expected.mask_BK[b])
-        vector_KD, weight_K = served.vectors_BKD[0, at], served.weight_BK[0, at]
-        apart_KK = np.abs(expected.vectors_BKD[b, at][:, None] - vector_KD).max(axis=2, initial=0) / scale
-        nearest_K = apart_KK.argmin(axis=1) if len(at) else at
-        if len(set(nearest_K.tolist())) < len(at):
+        columns = np.flatnonzero((kinds == kind) & expected.mask_BK[b])
+        vector_KD, weight_K = exported.vectors_BKD[0, columns], exported.weight_BK[0, columns]
+        distance_KK = np.abs(expected.vectors_BKD[b, columns][:, None] - vector_KD).max(axis=2, initial=0) / scale
+        nearest_K = distance_KK.argmin(axis=1) if len(columns) else columns
+        if len(set(nearest_K.tolist())) < len(columns):
             return float("inf")
-        weights = np.abs(expected.weight_BK[b, at] - weight_K[nearest_K]) / 100
-        furthest = max(furthest, float(np.append(apart_KK.min(axis=1, initial=np.inf), weights).max(initial=0)))
-    return furthest
+        weights = np.abs(expected.weight_BK[b, columns] - weight_K[nearest_K]) / 100
+        largest = max(largest, float(np.append(distance_KK.min(axis=1, initial=np.inf), weights).max(initial=0)))
+    return largest

@@ -1,4 +1,4 @@
-"""What a run leaves in a release for making vectors: the files of its towers, or the settings of a clustering."""
+"""How a release computes vectors: the exported towers of a trained run, or the settings of a clustering."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,15 @@ _CHECKED_ITEMS = 1_000
 
 
 def write_towers(run: Run, stage: Path, conditions: int) -> None:
-    """Write the towers of a trained run; ``conditions`` is the number of topics drawn per request."""
+    """Write the towers of a trained run into a staged release.
+
+    Args:
+        run: the run.
+        stage: folder of the release.
+        conditions: number of topics drawn for a request.
+    """
     if isinstance(run, PinnerSageRun):
-        return  # clustering has settings, which the manifest holds, and no weights
+        return  # clustering has no weights; its settings are in the manifest
     from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
 
     export_user_tower(run, stage / USER_TOWER, conditions)
@@ -29,9 +35,9 @@ def write_towers(run: Run, stage: Path, conditions: int) -> None:
 
 
 def item_tower_difference(run: Run, stage: Path) -> float:
-    """Return the largest difference between the exported item tower and the model, of the largest component.
+    """Return the largest difference between the exported item tower and the model, relative to the largest component.
 
-    Both are asked for known items as if they were new: by their description, without their ids.
+    Both compute vectors of known items as if they were new: from their description, without their ids.
     """
     if isinstance(run, PinnerSageRun):
         return 0.0
@@ -43,16 +49,16 @@ def item_tower_difference(run: Run, stage: Path) -> float:
     topic_NG = pad_topics(select_topics(prepared.item_topic_offset, prepared.item_topic, item_N))
     content = prepared.item_embedding
     content_NE = np.zeros((count, 0), dtype=np.float32) if content is None else content[item_N]
-    served = run_item_tower(open_tower(stage / ITEM_TOWER), topic_NG, prepared.item_feature[item_N], content_NE)
+    exported = run_item_tower(open_tower(stage / ITEM_TOWER), topic_NG, prepared.item_feature[item_N], content_NE)
     differences = [
-        float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(theirs).max()))
-        for ours, theirs in zip(served, vectors_without_ids(run, item_N), strict=True)
+        float(np.abs(actual - expected).max()) / max(1.0, float(np.abs(expected).max()))
+        for actual, expected in zip(exported, vectors_without_ids(run, item_N), strict=True)
     ]
     return max(differences)
 
 
 def new_item_settings(run: Run) -> NewItems | None:
-    """Return how a release of this run makes the vectors of items that come later; None: its data does not say."""
+    """Return how items that are added to a release of this run get their vectors; None if its data does not say."""
     prepared = run.prepared
     width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
     if isinstance(run, PinnerSageRun):
@@ -64,14 +70,14 @@ def new_item_settings(run: Run) -> NewItems | None:
 
 
 def _item_encoding(prepared: PreparedData) -> list[dict[str, Any]] | None:
-    """Return how feature columns became numbers; None: the data was prepared before that was written down."""
+    """Return how feature columns became numbers; None if the data was prepared by a version that did not record it."""
     encoding: list[dict[str, Any]] | None = prepared.manifest.get("item_encoding")
     return [] if encoding is None and not prepared.item_feature.shape[1] else encoding
 
 
 def pinnersage_settings(run: Run) -> dict[str, Any] | None:
-    """Return what the manifest says of the clustering of a run; None where a tower makes the vectors."""
+    """Return the settings of the clustering for the manifest; None if a tower computes the vectors."""
     if not isinstance(run, PinnerSageRun):
         return None
-    # Where the vectors came from is the run's affair: a release holds them.
+    # The source of the vectors is left out: the release contains the vectors.
     return {"config": run.config.model.model_dump(mode="json", exclude={"vectors"}), "typical": run.typical_distance}
