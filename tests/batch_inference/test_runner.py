@@ -113,7 +113,9 @@ def test_a_cut_or_swapped_shard_is_refused_by_name_and_made_again_when_it_is_del
     cut = out / shard_name(1)
     whole = cut.read_bytes()
     cut.write_bytes(whole[:-9])
-    with pytest.raises(ArtefactError, match=r"part-00001.parquet: truncated or damaged; delete it and run the same command"):
+    with pytest.raises(
+        ArtefactError, match=r"part-00001.parquet: truncated or damaged; delete it and run the same command"
+    ):
         recommend_all(releases, out, CONFIG, shard_users=1)
     cut.write_bytes((out / shard_name(0)).read_bytes())
     with pytest.raises(ArtefactError, match=r"part-00001.parquet: shard 0 of 1 users; expected shard 1 of 1"):
