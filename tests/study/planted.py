@@ -1,4 +1,4 @@
-"""A study whose truth is known: files as the engine writes them, with rates that are planted."""
+"""Files of a study with planted hit rates, so the correct conclusions are known."""
 
 import json
 from pathlib import Path
@@ -43,12 +43,12 @@ def outcomes(
         seeds: number of seeds of each method; baselines have one, −1.
         users: number of users.
         of_seeds: standard deviation of the models of a method.
-        for_whom: the activity of the users who have the gain; None: all.
-        budgets: lists are the same at each, which no test minds.
+        for_whom: activity of the users with the gain; None: all users.
+        budgets: outcomes are the same at each.
     """
     rate_B = rng.uniform(0.2, 0.6, users)
     activity = np.array(["core", "casual"])[np.arange(users) % 2]
-    people = {
+    users_columns = {
         "user_id": [f"u{number}" for number in range(users)],
         "activity": activity,
         "history": np.array(["1-9", "10-49", "50+"])[np.arange(users) % 3],
@@ -74,7 +74,7 @@ def outcomes(
             }
             for budget in budgets:
                 labels = {"method": method, "seed": seed, "kind": "new", "budget": budget}
-                frames.append(pl.DataFrame({**labels, **people, **measures}))
+                frames.append(pl.DataFrame({**labels, **users_columns, **measures}))
     return pl.concat(frames).with_columns(pl.col("seed", "budget").cast(pl.Int32))
 
 
@@ -84,7 +84,7 @@ def write_study(
     reference: str = "single",
     failed: tuple[tuple[str, str, int], ...] = (),
 ) -> Path:
-    """Write a study's two files; cells named in ``failed`` (data, method, seed) have died."""
+    """Write a study's two files; cells in ``failed`` (data, method, seed) have failed."""
     folder.mkdir(parents=True, exist_ok=True)
     frames = [frame.with_columns(pl.lit(name).alias("data")) for name, frame in data.items()]
     pl.concat(frames).write_parquet(folder / "outcomes.parquet")

@@ -1,4 +1,4 @@
-"""A study so small that a cell takes a second or two: two methods on a planted world."""
+"""A study of two methods on a planted data set, so small that a cell takes a second or two."""
 
 from pathlib import Path
 

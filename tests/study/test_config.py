@@ -1,4 +1,4 @@
-"""What a study file may say, and that whatever is wrong in it is one line before any work."""
+"""Study files: what they can contain, and that each error is one line before any work."""
 
 import pytest
 
@@ -92,7 +92,7 @@ def read(folder, text):
         (("movielens-small", "movielens-smal"), "'movielens-smal': no such data set is shipped"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
+def test_an_error_names_the_key_and_a_suggestion(tmp_path, change, message):
     text = GOOD.replace(*change)
     assert text != GOOD
     with pytest.raises(UsageError, match=message) as refused:
@@ -100,17 +100,17 @@ def test_what_is_wrong_is_named_with_what_was_meant(tmp_path, change, message):
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_is_no_study(tmp_path):
+def test_a_folder_is_not_a_study(tmp_path):
     with pytest.raises(UsageError, match="a folder; expected a TOML file; examples"):
         read_study(tmp_path)
 
 
-def test_a_study_without_methods_is_refused(tmp_path):
+def test_a_study_without_methods_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"no \[methods.NAME\]"):
         read(tmp_path, "[data.films]\nsample = 'movielens-small'\n")
 
 
-def test_the_methods_own_table_goes_over_the_data_sets_and_that_over_the_studys(tmp_path):
+def test_a_methods_table_overrides_the_data_sets_and_that_the_studys(tmp_path):
     joint, plain = grid_entries(read(tmp_path, GOOD), "study.toml")
     runs = [build_configs(entry.settings, seed=3)[0].model_dump() for entry in (joint, plain)]
     assert [run["method"] for run in runs] == ["joint", "single"]
@@ -131,7 +131,7 @@ def test_an_old_name_of_a_setting_is_accepted_at_every_level_with_a_warning(tmp_
     assert set(joint.space) == {"train.history_dropout"}
 
 
-def test_what_a_method_sets_itself_is_not_tuned(tmp_path):
+def test_settings_of_a_methods_own_table_are_not_tuned(tmp_path):
     text = GOOD + "[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\nspace.train.patience = [4, 6]\n"
     joint, plain = grid_entries(read(tmp_path, text), "study.toml")
     assert set(joint.space) == {"train.epochs", "train.patience"}
@@ -139,13 +139,13 @@ def test_what_a_method_sets_itself_is_not_tuned(tmp_path):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_default_search_begins_with_the_defaults(tmp_path, method):
+def test_every_default_space_contains_the_defaults(tmp_path, method):
     (entry,) = grid_entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
     assert entry.space == default_space(method)
     check_defaults(entry.space, entry.defaults(), method)
 
 
-def test_tables_are_laid_over_each_other_at_any_depth_and_dotted_keys_are_the_same_tables():
+def test_tables_merge_at_any_depth_and_dotted_keys_are_equal_to_tables():
     assert deep_merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
     assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
     assert unflatten({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}

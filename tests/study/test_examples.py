@@ -1,4 +1,4 @@
-"""Every study that is shipped can be planned, and compares what it says it compares."""
+"""Every shipped study is valid, and its methods differ."""
 
 import shutil
 import tomllib
@@ -11,11 +11,11 @@ from multitudes.study.config import read_study
 from multitudes.study.grid import Dataset, grid_entries, seed_cell
 
 FILES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
-EXAMPLES = [file for file in FILES if "data" in tomllib.loads(file.read_text())]  # the others are simulated worlds
+EXAMPLES = [file for file in FILES if "data" in tomllib.loads(file.read_text())]  # the others are simulations
 
 
-def planned(file, folder, text=None):
-    """Return the first seed's cell of every method and data set, beside folders for the tables that are not shipped."""
+def grid_cells(file, folder, text=None):
+    """Return the first seed's cell of every method and data set, with empty folders for tables that are not shipped."""
     for data in tomllib.loads(file.read_text())["data"].values():
         (folder / data.get("tables", ".")).mkdir(parents=True, exist_ok=True)
     copy = Path(shutil.copy(file, folder))
@@ -32,18 +32,18 @@ def planned(file, folder, text=None):
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_no_two_methods_of_a_study_are_the_same(file, tmp_path):
-    cells = planned(file, tmp_path)
+    cells = grid_cells(file, tmp_path)
     assert len({one.digest for one in cells.values()}) == len(cells)
 
 
-def test_control_a_variant_that_varies_nothing_is_seen(tmp_path):
+def test_control_a_variant_without_a_difference_is_detected(tmp_path):
     file = next(one for one in EXAMPLES if one.name == "ablations.toml")
-    cells = planned(file, tmp_path, file.read_text().replace("model.interests = 7", "model.interests = 4"))
+    cells = grid_cells(file, tmp_path, file.read_text().replace("model.interests = 7", "model.interests = 4"))
     assert len({one.digest for one in cells.values()}) == len(cells) - 1
 
 
 def test_ablations_of_retrieval_share_the_training_of_the_plain_method(tmp_path):
-    cells = planned(next(one for one in EXAMPLES if one.name == "ablations.toml"), tmp_path)
+    cells = grid_cells(next(one for one in EXAMPLES if one.name == "ablations.toml"), tmp_path)
     together: dict[str, list[str]] = {}
     for (_, method), one in cells.items():
         together.setdefault(one.training_digest, []).append(method)

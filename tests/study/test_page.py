@@ -1,4 +1,4 @@
-"""The documentation's page is made of a study's figures and of nothing else."""
+"""The Markdown page of a study contains its figures and nothing else."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(study):
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
 
 
-def test_the_command_writes_the_page_with_a_persons_words_and_refuses_what_is_no_study(study, tmp_path, capsys):
+def test_the_command_writes_the_page_with_given_text_and_rejects_other_folders(study, tmp_path, capsys):
     words, out = tmp_path / "words.md", tmp_path / "results.md"
     words.write_text("What a person says of it.")
     assert main([str(study), "--words", str(words), "--out", str(out)]) == 0

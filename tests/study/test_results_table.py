@@ -1,4 +1,4 @@
-"""Who the users of a study are."""
+"""The segments of the users of a study."""
 
 import numpy as np
 

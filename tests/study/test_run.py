@@ -1,4 +1,4 @@
-"""A whole study on a small world: what it writes, what it never does twice, and that no death changes its tables."""
+"""A complete study on a small data set: its files, what it reuses, and that a kill does not change its tables."""
 
 import fcntl
 import html
@@ -22,14 +22,14 @@ from multitudes.study.worker_pool import WorkerPool
 from tests.study.small import STUDY, study_file
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-TIMED = {"train_seconds", "targets_per_s", "p90_ms", "code"}  # the last: somebody may be changing the code meanwhile
+TIMED = {"train_seconds", "targets_per_s", "p90_ms", "code"}  # code: it may change while the tests run
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def left_alone(tmp_path_factory):
-    """Return the folder of a study and its file, done in one go."""
+def uninterrupted(tmp_path_factory):
+    """Return the folder of a study that ran without interruption, and its file."""
     folder = tmp_path_factory.mktemp("study")
     file = study_file(folder)
     run_study(read_study(file), folder / "out")
@@ -37,18 +37,18 @@ def left_alone(tmp_path_factory):
 
 
 def tables(out: Path):
-    """Return what a study found, without what another day would change."""
+    """Return the results of a study, without measured times."""
     record = json.loads((out / "cells.json").read_text())
     cells = [{key: value for key, value in cell.items() if key not in TIMED} for cell in record["cells"]]
     return pl.read_parquet(out / "outcomes.parquet"), cells, record["tuning"]
 
 
-def no_child(*_):
-    raise AssertionError("a child was started for what is done already")
+def no_worker(*_):
+    raise AssertionError("a worker was started for a finished cell")
 
 
-def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_alone):
-    table, cells, tuning = tables(left_alone / "out")
+def test_the_table_has_every_method_control_and_baseline_of_the_same_users(uninterrupted):
+    table, cells, tuning = tables(uninterrupted / "out")
     methods = table.group_by("method").agg(pl.col("seed").unique(), pl.col("user_id").n_unique()).rows_by_key("method")
     assert {"joint", "plain", "joint/averaged", "joint/random_partition", "joint/unconditioned"} <= set(methods)
     assert not any(name.startswith("plain/") for name in methods), "one vector has no controls"
@@ -67,21 +67,21 @@ def test_the_table_has_every_method_control_and_baseline_of_the_same_users(left_
     assert [len(search["trials"]) for search in tuning] == [2, 2]
 
 
-def test_a_budget_that_the_corpus_is_too_small_for_is_left_out_and_said_to_be(left_alone):
-    asked = json.loads((left_alone / "out" / "cells.json").read_text())
-    items = PreparedData.open(left_alone / "out" / "data" / "planted").n_items  # those with an event in training
+def test_a_budget_too_large_for_the_corpus_is_left_out_with_a_note(uninterrupted):
+    asked = json.loads((uninterrupted / "out" / "cells.json").read_text())
+    items = PreparedData.open(uninterrupted / "out" / "data" / "planted").n_items  # those with an event in training
     said = f"planted: {items} items are too few for N = 200, half of them or more; evaluated: N = 5 and 20"
     assert [note for note in asked["notes"] if "items are too few" in note] == [said]
-    assert all("users have a history" in note for note in asked["notes"] if note != said), "what preparing warned of"
-    assert set(pl.read_parquet(left_alone / "out" / "outcomes.parquet")["budget"].unique()) == {5, 20}
+    assert all("users have a history" in note for note in asked["notes"] if note != said), "warnings of the preparation"
+    assert set(pl.read_parquet(uninterrupted / "out" / "outcomes.parquet")["budget"].unique()) == {5, 20}
     assert describe_budgets("planted", (5, 20), 41) is None, "control: room for all"
     assert describe_budgets("tiny", (100,), 12) == (
         "tiny: 12 items are too few for N = 100, half of them or more; evaluated: N = 6"
     )
 
 
-def test_each_method_is_trained_with_the_best_of_its_trials(left_alone):
-    _, cells, tuning = tables(left_alone / "out")
+def test_each_method_is_trained_with_the_best_of_its_trials(uninterrupted):
+    _, cells, tuning = tables(uninterrupted / "out")
     for cell, search in zip(cells, tuning, strict=True):
         best = max(search["trials"], key=lambda trial: trial["score"])
         assert cell["tuned"] == search["best"] == best["settings"]
@@ -91,26 +91,26 @@ def test_each_method_is_trained_with_the_best_of_its_trials(left_alone):
     assert cells[0]["vectors_per_user"] > cells[1]["vectors_per_user"] == 1
 
 
-def test_what_is_done_is_not_done_again(left_alone, monkeypatch):
-    before = tables(left_alone / "out")
-    monkeypatch.setattr(WorkerPool, "_start", no_child)
-    run_study(read_study(left_alone / "study.toml"), left_alone / "out")
-    after = tables(left_alone / "out")
+def test_finished_cells_are_reused(uninterrupted, monkeypatch):
+    before = tables(uninterrupted / "out")
+    monkeypatch.setattr(WorkerPool, "_start", no_worker)
+    run_study(read_study(uninterrupted / "study.toml"), uninterrupted / "out")
+    after = tables(uninterrupted / "out")
     assert_frame_equal(before[0], after[0])
     assert before[1:] == after[1:]
 
 
-def test_another_setting_is_another_cell(left_alone, monkeypatch):
-    """Control: the cache must not answer what was not asked before."""
-    monkeypatch.setattr(WorkerPool, "_start", no_child)
-    other = read_study(left_alone / "study.toml").model_copy(update={"seeds": (0, 1)})
-    with pytest.raises(AssertionError, match="a child was started"):
-        run_study(other, left_alone / "out")
+def test_another_seed_is_another_cell(uninterrupted, monkeypatch):
+    """Control: a result must not serve other inputs."""
+    monkeypatch.setattr(WorkerPool, "_start", no_worker)
+    other = read_study(uninterrupted / "study.toml").model_copy(update={"seeds": (0, 1)})
+    with pytest.raises(AssertionError, match="a worker was started"):
+        run_study(other, uninterrupted / "out")
 
 
-def test_the_test_split_is_opened_on_demand_and_counted(left_alone):
-    config, out = read_study(left_alone / "study.toml"), left_alone / "out"
-    assert not list(out.rglob("*-test.*")), "nobody has looked at the test split"
+def test_the_test_set_is_accessed_on_demand_and_counted(uninterrupted):
+    config, out = read_study(uninterrupted / "study.toml"), uninterrupted / "out"
+    assert not list(out.rglob("*-test.*")), "no access to the test set so far"
     for _ in range(2):
         ended = run_study(config, out, open_test=True)
         assert (ended.record["split"], ended.record["opened_test"]) == ("test", 1)
@@ -119,27 +119,27 @@ def test_the_test_split_is_opened_on_demand_and_counted(left_alone):
     assert users[0] != users[1]
 
 
-def test_killed_three_times_it_ends_as_if_left_alone(left_alone, tmp_path):
-    shutil.copytree(left_alone / "tables", tmp_path / "tables")
-    shutil.copy(left_alone / "study.toml", tmp_path)
+def test_killed_three_times_it_has_the_same_result(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "tables", tmp_path / "tables")
+    shutil.copy(uninterrupted / "study.toml", tmp_path)
     call = [*MAIN, "study", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]
     for delay in generator(0, "deaths").uniform(0, 2, size=3):
         begun = set((tmp_path / "out").glob("cells/*"))
         process = subprocess.Popen(call, stderr=subprocess.DEVNULL)
-        # It dies at a random moment after another cell was begun: of its own start, of a training, of an evaluation.
+        # Kill it at a random moment after another cell has started: at its start, in a training, in an evaluation.
         while set((tmp_path / "out").glob("cells/*")) == begun and process.poll() is None:
             time.sleep(0.01)
         time.sleep(delay)
         process.kill()
-        assert process.wait() == -9, "it was over before it could be killed"
+        assert process.wait() == -9, "it ended before it could be killed"
     assert subprocess.run(call, check=False, capture_output=True).returncode == 0
-    whole, cut = tables(left_alone / "out"), tables(tmp_path / "out")
-    assert_frame_equal(whole[0], cut[0])
-    assert whole[1:] == cut[1:]
+    complete, resumed = tables(uninterrupted / "out"), tables(tmp_path / "out")
+    assert_frame_equal(complete[0], resumed[0])
+    assert complete[1:] == resumed[1:]
 
 
-def test_changed_tables_are_refused(left_alone, tmp_path):
-    shutil.copytree(left_alone, tmp_path / "copy")
+def test_changed_tables_are_an_error(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "copy")
     config = read_study(tmp_path / "copy" / "study.toml")
     items = tmp_path / "copy" / "tables" / "items.parquet"
     pl.read_parquet(items).reverse().write_parquet(items)
@@ -147,7 +147,7 @@ def test_changed_tables_are_refused(left_alone, tmp_path):
         run_study(config, tmp_path / "copy" / "out")
 
 
-def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
+def test_a_failing_cell_is_named_and_the_others_continue(tmp_path):
     text = STUDY.replace("trials = 2", "trials = 0").replace("train.epochs = 2", "train.learning_rate = 1e30")
     file = study_file(tmp_path, text)
     (tmp_path / "tables" / "users.parquet").unlink()
@@ -164,10 +164,10 @@ def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert not (tmp_path / "out" / "opened.json").exists()
     assert set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique()) >= {"joint", "popularity"}
     assert failed["error"] in html.unescape((tmp_path / "out" / "report.html").read_text())
-    assert "\r" not in done.stderr, "no drawing where there is no terminal"
+    assert "\r" not in done.stderr, "no progress bar without a terminal"
 
 
-def test_where_no_cell_has_a_result_nothing_is_said_to_hold_one(tmp_path):
+def test_without_any_result_no_result_file_is_announced(tmp_path):
     text = STUDY.replace("trials = 2", "trials = 0").replace("epochs = 3", "learning_rate = 1e30")
     call = [*MAIN, "study", str(study_file(tmp_path, text)), "--out", str(tmp_path / "out")]
     done = subprocess.run(call, check=False, capture_output=True, text=True)
@@ -177,43 +177,43 @@ def test_where_no_cell_has_a_result_nothing_is_said_to_hold_one(tmp_path):
     assert not (tmp_path / "out" / "report.html").exists()
 
 
-def test_embeddings_that_are_missing_are_asked_for_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(WorkerPool, "_start", no_child)
+def test_missing_embeddings_are_an_error_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(WorkerPool, "_start", no_worker)
     text = STUDY.replace('[methods.plain]\nmethod = "single"\ntrain.epochs = 2\n', "[methods.pinnersage]\n")
     assert "pinnersage" in text
     with pytest.raises(DataError, match="the items have no column 'embedding'"):
         run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
 
 
-def test_a_full_disk_stops_the_whole_study_and_the_next_call_goes_on(tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_study_and_the_next_call_resumes(tmp_path, monkeypatch):
     config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
     config = config.model_copy(update={"run": config.run.model_copy(update={"processes": 1})})
     start, started = WorkerPool._start, list[Path]()
 
-    def full(children, folder, messages):
-        monkeypatch.setattr(children, "_program", ("-c", "raise SystemExit(5)"))
-        child = start(children, folder, messages)
+    def full(pool, folder, messages):
+        monkeypatch.setattr(pool, "_program", ("-c", "raise SystemExit(5)"))
+        worker = start(pool, folder, messages)
         started.append(folder)
-        return child
+        return worker
 
     with monkeypatch.context() as patch:
         patch.setattr(WorkerPool, "_start", full)
         with pytest.raises(MissingError, match="run the same command again"):
             run_study(config, tmp_path / "out")
-    assert len(started) == 1, "the second cell would have met the same disk"
+    assert len(started) == 1, "the second cell would meet the same full disk"
     assert not run_study(config, tmp_path / "out").failed
 
 
-def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does_it(tmp_path, monkeypatch):
+def test_a_killed_cell_is_named_the_other_continues_and_the_next_call_computes_it(tmp_path, monkeypatch):
     config = read_study(study_file(tmp_path, STUDY.replace("trials = 2", "trials = 0")))
     start, started = WorkerPool._start, list[subprocess.Popen[str]]()
 
-    def kill_the_first(children, folder, messages):
-        child = start(children, folder, messages)
+    def kill_the_first(pool, folder, messages):
+        worker = start(pool, folder, messages)
         if not started:
-            child.kill()
-        started.append(child)
-        return child
+            worker.kill()
+        started.append(worker)
+        return worker
 
     monkeypatch.setattr(WorkerPool, "_start", kill_the_first)
     ended = run_study(config, tmp_path / "out")
@@ -224,8 +224,8 @@ def test_a_cell_that_is_killed_is_named_the_other_goes_on_and_the_next_call_does
     assert not run_study(config, tmp_path / "out").failed
 
 
-def test_two_studies_in_one_folder_are_refused(left_alone):
-    with (left_alone / "out" / ".lock").open("w") as lock:
+def test_two_studies_in_one_folder_are_an_error(uninterrupted):
+    with (uninterrupted / "out" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UsageError, match="another study runs in this folder"):
-            run_study(read_study(left_alone / "study.toml"), left_alone / "out")
+            run_study(read_study(uninterrupted / "study.toml"), uninterrupted / "out")

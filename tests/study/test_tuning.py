@@ -18,15 +18,15 @@ def hill(_number, values):
     return -abs(values["train.learning_rate"] - 0.01) + (values["model.kind"] == "wide")
 
 
-def test_it_finds_the_top_of_a_hill_and_begins_with_the_defaults():
+def test_it_finds_the_maximum_and_starts_with_the_defaults():
     found = tune(hill, SPACE, DEFAULTS, trials=30, seed=0)
     assert found.trials[0].settings == DEFAULTS
     assert found.best["model.kind"] == "wide"
     assert abs(found.best["train.learning_rate"] - 0.01) < 0.01
 
 
-def test_where_nothing_differs_the_defaults_stay():
-    """Control: a flat landscape must not move anybody."""
+def test_without_differences_the_defaults_stay():
+    """Control: a constant objective must not change the settings."""
     assert tune(lambda *_: 0.5, SPACE, DEFAULTS, trials=10, seed=0).best == DEFAULTS
 
 
@@ -36,7 +36,7 @@ def test_a_repeated_search_makes_the_same_choices_and_another_seed_others():
     assert searches[0] != searches[2]
 
 
-def test_a_search_that_dies_goes_on_by_being_repeated():
+def test_a_killed_search_resumes_by_being_repeated():
     whole = tune(hill, SPACE, DEFAULTS, trials=12, seed=0)
     kept: dict[int, float] = {}
 
@@ -58,18 +58,18 @@ def test_a_trial_that_fails_is_counted_and_never_chosen():
     assert tune(lambda *_: None, SPACE, DEFAULTS, trials=3, seed=0).best == {}
 
 
-def test_whole_numbers_stay_whole():
+def test_integers_stay_integers():
     space = {"k": Range(low=1, high=9)}
     assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
 
 
-def test_embeddings_that_are_missing_are_asked_for_before_the_first_trial(tmp_path):
+def test_missing_embeddings_are_an_error_before_the_first_trial(tmp_path):
     settings = {"method": "pinnersage", "model": {}, "train": {}, "retrieve": {}}
     with pytest.raises(DataError, match="the items have no column 'embedding'"):
         tune_method(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
     assert not (tmp_path / "trials").exists()
 
 
-def test_a_pair_alone_is_nothing_to_tune(tmp_path):
+def test_a_pair_cannot_be_tuned(tmp_path):
     with pytest.raises(UsageError, match="tune each of them"):
         tune_method(tmp_path, {"method": "pair"}, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")

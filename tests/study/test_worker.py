@@ -1,4 +1,4 @@
-"""One cell, done in this process: what it leaves, what it does not do again, and how it mends what a death left."""
+"""One cell in this process: its files, what it reuses, and how it repairs what a killed worker left."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """Return a folder of cells in which the single vector is done."""
+    """Return a folder of cells that has the result of ``single``."""
     folder = tmp_path_factory.mktemp("cells")
     done(cell(), folder)
     return folder
@@ -57,20 +57,20 @@ def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
     assert not list(folder.glob("*-test*"))
 
 
-def test_what_is_done_is_not_touched(cells):
+def test_a_finished_cell_is_not_touched(cells):
     folder = cell().folder(cells)
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     done(cell(), cells)
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
 
 
-def test_everything_that_decides_the_outcome_is_another_cell():
+def test_every_input_that_affects_the_result_changes_the_digest():
     others = [
         cell(seed=1),
         cell(trial=1),
         cell("joint"),
         cell(retrieve={"topics_per_request": 3}),
-        cell(retrieve={"blend": "mixture"}),  # said, and not left to the method
+        cell(retrieve={"blend": "mixture"}),  # set, not the default of the method
         cell(width=32),
         cell("pinnersage", over=(cell(),), interests=3),
         cell("pinnersage", over=(cell(seed=1),), interests=3),
@@ -82,7 +82,7 @@ def test_everything_that_decides_the_outcome_is_another_cell():
     assert cell().digest == cell().digest
 
 
-def test_cells_that_differ_in_retrieval_alone_share_one_training(cells, monkeypatch):
+def test_cells_that_differ_only_in_retrieval_share_one_training(cells, monkeypatch):
     other = cell(retrieve={"topics_per_request": 3})
     assert other.training_digest == cell().training_digest
     assert other.digest != cell().digest
@@ -99,7 +99,7 @@ def test_cells_that_differ_in_retrieval_alone_share_one_training(cells, monkeypa
         done(cell(seed=5), cells)
 
 
-def test_a_pair_costs_what_its_two_cost_and_trains_nothing(cells):
+def test_a_pair_costs_the_sum_of_its_methods_and_trains_nothing(cells):
     first, second = cell(), cell("joint", retrieve={"blend": "round_robin"})
     parts = [result_of(done(one, cells), "validation") for one in (first, second)]
     pair = cell("pair", over=(first, second), share=0.3)
@@ -112,7 +112,7 @@ def test_a_pair_costs_what_its_two_cost_and_trains_nothing(cells):
     assert served_otherwise.digest != pair.digest
 
 
-def test_a_result_says_that_other_code_trained_it(cells, tmp_path):
+def test_a_result_names_the_code_of_its_training(cells, tmp_path):
     assert result_of(cell().folder(cells), "validation")["code"] == code_digest()
     shutil.copytree(cell().training_folder(cells), cell().training_folder(tmp_path))
     (cell().training_folder(tmp_path) / "code").write_text("other")
@@ -125,7 +125,7 @@ def test_a_trial_keeps_its_score_and_not_its_run(cells):
     assert not (folder / "run").exists()
 
 
-def test_a_folder_that_a_death_left_without_its_record_is_begun_anew(cells, tmp_path):
+def test_a_training_folder_without_its_record_starts_again(cells, tmp_path):
     folder, training = tmp_path / cell().digest, cell().training_folder(tmp_path)
     folder.mkdir()
     (training / "run").mkdir(parents=True)
@@ -144,7 +144,7 @@ def test_another_methods_item_vectors_are_clustered(cells):
     assert made["vectors"] == str(cell().training_folder(cells) / "run")
 
 
-def test_without_that_method_there_is_nothing_to_cluster(tmp_path):
+def test_without_the_base_run_there_is_nothing_to_cluster(tmp_path):
     with pytest.raises(ArtefactError, match="no run here"):
         done(cell("pinnersage", over=(cell(seed=7),), interests=3), tmp_path)
 

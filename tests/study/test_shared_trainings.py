@@ -1,4 +1,4 @@
-"""Trainings that several cells need: each is done once, by one worker, and its failure is that of all its cells."""
+"""Trainings that several cells share: each runs once, in one worker, and its failure fails all its cells."""
 
 import json
 import threading
@@ -19,10 +19,10 @@ SAGE = '[methods.pinnersage]\nover = "turns"\n'
 
 
 class Worker:
-    """Stands in for the processes: trains nothing, and remembers who worked on which training at once."""
+    """Replaces the worker processes: trains nothing, and records which trainings ran at the same time."""
 
     def __init__(self, monkeypatch, failing=()):
-        self.failing, self.asked, self.at_once, self.busy = failing, [], [], []
+        self.failing, self.methods, self.at_once, self.busy = failing, [], [], []
         self.lock = threading.Lock()
         monkeypatch.setattr(WorkerPool, "run", self.run)
 
@@ -30,7 +30,7 @@ class Worker:
         del split, report
         training = cell.training_folder(self.cells)
         with self.lock:
-            self.asked.append(cell.method)
+            self.methods.append(cell.method)
             if not is_trained(training):
                 self.at_once.append([name for name in self.busy if name == training.name])
                 self.busy.append(training.name)
@@ -41,36 +41,36 @@ class Worker:
         record = {"format": "multitudes-run", "version": 1, "finished": True}
         record |= dict.fromkeys(("config", "prepared", "prepared_digest"))
         (training / "run" / "run.json").write_text(json.dumps(record))
-        return "trained, but not asked"
+        return "trained, but not evaluated"
 
     def study(self, folder, *more, processes=4):
         text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", "\n".join([*more, "[model]"]), 1)
         self.cells = folder / "out" / "cells"
         config = read_study(study_file(folder, text + f"[run]\nprocesses = {processes}\n"))
-        ended = self.ended = run_study(config, folder / "out")
+        ended = run_study(config, folder / "out")
         return {cell["method"]: cell["error"] for cell in ended.record["cells"]}
 
 
-def test_cells_that_share_a_training_never_train_it_side_by_side(tmp_path, monkeypatch):
+def test_cells_that_share_a_training_never_train_it_in_parallel(tmp_path, monkeypatch):
     worker = Worker(monkeypatch)
     errors = worker.study(tmp_path, TURNS, EVEN, SEPARATE, SAGE)
     assert not any(worker.at_once)
-    assert sorted(worker.asked) == sorted(errors), "what fails after its training fails alone: every cell was asked"
-    assert max(worker.asked.index(name) for name in ("joint", "plain")) < worker.asked.index("separate")
+    assert sorted(worker.methods) == sorted(errors), "a failure after the training fails only one cell: every cell ran"
+    assert max(worker.methods.index(name) for name in ("joint", "plain")) < worker.methods.index("separate")
 
 
-def test_a_training_that_fails_is_tried_once_and_fails_all_its_cells(tmp_path, monkeypatch):
+def test_a_failing_training_runs_once_and_fails_all_its_cells(tmp_path, monkeypatch):
     worker = Worker(monkeypatch, failing=("joint", "turns"))
     errors = worker.study(tmp_path, TURNS, SEPARATE, SAGE)
-    assert sorted(worker.asked) in (["joint", "plain"], ["plain", "turns"])
+    assert sorted(worker.methods) in (["joint", "plain"], ["plain", "turns"])
     assert errors["joint"] == errors["turns"] == "no such luck"
     assert errors["separate"] == "joint: no such luck"
     assert errors["pinnersage"] == "turns: no such luck"
-    assert errors["plain"] == "trained, but not asked"
+    assert errors["plain"] == "trained, but not evaluated"
 
 
 @pytest.mark.slow
-def test_one_training_answers_two_methods_and_a_pair(tmp_path):
+def test_one_training_serves_two_methods_and_a_pair(tmp_path):
     text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{SEPARATE}[model]", 1)
     ended = run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
     assert not ended.failed
