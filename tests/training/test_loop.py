@@ -314,6 +314,6 @@ def test_subsequences_are_not_trained_in_parts(prepared: PreparedData, tmp_path:
 
 def test_more_parts_than_rows_of_a_batch_are_refused(prepared: PreparedData, tmp_path: Path) -> None:
     rows = config("single").train.batch_size
-    with pytest.raises(UsageError, match=f"in {rows + 1} parts, for a batch of {rows} rows"):
+    with pytest.raises(UsageError, match=f"with {rows + 1} micro batches, for a batch of {rows} rows"):
         fit(prepared, config("single"), tmp_path / "run", execution=ExecutionConfig(gradient_accumulation=rows + 1))
     assert not (tmp_path / "run").exists()

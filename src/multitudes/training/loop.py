@@ -306,7 +306,7 @@ def _check_divisible(prepared: PreparedData, config: RunConfig, pieces: int, ran
         )
     if pieces > 1 and implicit_method(config.method, config.model) == "subsequence":
         raise UsageError(
-            "the concepts of subsequence are updated from the items of a whole batch: train with one rank and"
+            "subsequences need the items of a whole batch to update their concepts: train with one rank and"
             " [execution] gradient_accumulation = 1"
         )
     rows = prepared.n_items + 1

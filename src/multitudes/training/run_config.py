@@ -1,8 +1,9 @@
 """The configuration of a run: from a file, from a finished run that is fitted again, or to continue a finished run."""
 
 from pathlib import Path
+from typing import Any
 
-from multitudes.config import current_names, deep_merge, load_section, parse, read_sections
+from multitudes.config import Config, current_names, deep_merge, load_section, parse
 from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -49,10 +50,8 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
         UsageError: a setting of the file is wrong, or does not fit the weights of ``run``.
     """
     previous = TrainedRun.open(run)
-    sections = {} if file is None else read_sections(file)
-    changes = current_names(TrainConfig, sections.get("train", {}))
-    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, changes)
-    model = deep_merge(previous.config.model.model_dump(), sections.get("model", {}))
+    model = deep_merge(previous.config.model.model_dump(), _given(file, "model", UserTowerConfig))
+    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, _given(file, "train", TrainConfig))
     config = RunConfig(
         method=previous.config.method,
         seed=seed,
@@ -60,3 +59,8 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
         train=parse(TrainConfig, train, f"{file}: [train]"),
     )
     return warm_start_config(config, previous)
+
+
+def _given(file: Path | None, section: str, model: type[Config]) -> dict[str, Any]:
+    """Return the settings that a section of the file sets, with their current names."""
+    return load_section(file, section, model).model_dump(exclude_unset=True)
