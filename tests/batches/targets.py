@@ -18,5 +18,5 @@ def users(made: Examples, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def moments(made: Examples, index_T: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return where the newest event lies that is strictly before each target."""
+    """Return the position of the newest event strictly before each target."""
     return made.windows.newest_before(made.position.select(index_T), users(made, index_T))

@@ -8,7 +8,7 @@ from multitudes.batches.bitset import Bitset
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1_000, 100_003])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
-def test_numbers_are_found_by_their_place_and_by_their_range(size: int, share: float) -> None:
+def test_members_are_selected_by_rank_and_by_range(size: int, share: float) -> None:
     random = np.random.default_rng(size)
     chosen = random.random(size) < share
     listed, marked = np.flatnonzero(chosen), Bitset(np.array_split(chosen, 7))
@@ -20,11 +20,11 @@ def test_numbers_are_found_by_their_place_and_by_their_range(size: int, share: f
         assert np.array_equal(marked.between(low, high), listed[(listed >= low) & (listed < high)])
 
 
-def test_nothing_at_all_is_a_range_too() -> None:
+def test_an_empty_set_has_an_empty_range() -> None:
     assert len(Bitset([])) == len(Bitset([]).to_array()) == 0
 
 
-def test_places_keep_their_shape() -> None:
+def test_ranks_keep_their_shape() -> None:
     marked = Bitset([np.array([False, True, True, False, True])])
     assert marked.select(np.array([[0, 1], [2, 0]])).tolist() == [[1, 2], [4, 1]]
     assert int(marked.select(np.array(2))) == 4

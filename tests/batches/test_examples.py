@@ -44,7 +44,7 @@ def examples(
     )
 
 
-def laid(made: Examples) -> tuple[np.ndarray, np.ndarray]:
+def window_bounds(made: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Return the first and the past-the-last target of all windows of some epoch."""
     windows = made.windows.tile(np.random.default_rng(0))
     return windows.bounds(np.arange(len(windows)))
@@ -58,7 +58,7 @@ def test_every_positive_is_a_target_once_an_epoch(prepared: PreparedData, window
     assert len(targets) == len(made)
 
 
-def test_nothing_is_seen_before_its_time(without_follows: PreparedData) -> None:
+def test_no_event_is_seen_before_its_time(without_follows: PreparedData) -> None:
     """The history of a window holds no item that the user met only at or after the window's first event."""
     prepared = without_follows
     first_time: dict[tuple[int, int], int] = {}
@@ -66,7 +66,7 @@ def test_nothing_is_seen_before_its_time(without_follows: PreparedData) -> None:
         user = int(np.searchsorted(prepared.event_offset, position, side="right")) - 1
         first_time.setdefault((user, int(prepared.event_item[position])), position)
     made = examples(prepared)
-    start, stop = laid(made)
+    start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     for b, (user, position) in enumerate(
         zip(users(made, start).tolist(), made.position.select(start).tolist(), strict=True)
@@ -79,7 +79,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: PreparedDat
     """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
     for history in (5, 20, 1000):
         made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
-        start, stop = laid(made)
+        start, stop = window_bounds(made)
         span = moments(made, stop - 1) - moments(made, start)
         assert (span < history).all()
         assert np.array_equal(start[1:], stop[:-1])
@@ -88,24 +88,24 @@ def test_no_window_spans_more_events_than_a_history(without_follows: PreparedDat
     assert span.max() >= 20, "without the rule there are longer windows"
 
 
-def test_a_tile_is_cut_at_whole_histories_behind_its_own_first_target(without_follows: PreparedData) -> None:
+def test_a_window_is_cut_at_multiples_of_the_history_after_its_first_target(without_follows: PreparedData) -> None:
     long, short = (
         Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
         for history in (1000, 5)
     )
     moment_T = moments(short, np.arange(len(short.position)))
     wanted = []
-    for first, stop in zip(*laid(long), strict=True):  # whole tiles
+    for first, stop in zip(*window_bounds(long), strict=True):  # whole tiles
         histories_T = (moment_T[first:stop] - moment_T[first]) // 5
         wanted += [first + t for t in range(stop - first) if t == 0 or histories_T[t] > histories_T[t - 1]]
-    assert laid(short)[0].tolist() == wanted
-    assert len(wanted) > len(laid(long)[0]), "some are cut"
+    assert window_bounds(short)[0].tolist() == wanted
+    assert len(wanted) > len(window_bounds(long)[0]), "some are cut"
 
 
 def test_column_0_is_the_most_recent_event(without_follows: PreparedData) -> None:
     prepared = without_follows
     made = examples(prepared)
-    start, stop = laid(made)
+    start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     first = made.position.select(start)
     newest = prepared.event_offset[users(made, start)] + prepared.event_past[first] - 1
@@ -115,11 +115,11 @@ def test_column_0_is_the_most_recent_event(without_follows: PreparedData) -> Non
     assert np.array_equal(found[newest_valid], prepared.event_item[newest][newest_valid])
 
 
-def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows: PreparedData) -> None:
-    """The newest event known at a moment is older than the target, and no usable event lies between them."""
+def test_every_dense_target_is_predicted_from_strictly_before_it(without_follows: PreparedData) -> None:
+    """The newest event known at a moment is older than the target, and no usable event is between them."""
     prepared = without_follows
     made = examples(prepared)
-    start, stop = laid(made)
+    start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     dense, positive_at = batch.dense, {}
     for at in made.position.to_array().tolist():
@@ -138,10 +138,10 @@ def test_every_dense_target_is_foreseen_from_strictly_before_it(without_follows:
     assert len(dense.row_S) < len(dense.target_T), "targets that tie in time share a moment"
 
 
-def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(without_follows: PreparedData) -> None:
+def test_without_dense_training_a_target_is_predicted_from_its_windows_cut(without_follows: PreparedData) -> None:
     prepared = without_follows
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
-    start, stop = laid(made)
+    start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     dense = batch.dense
     assert np.array_equal(np.sort(dense.target_T), np.sort(batch.target_BW[batch.target_BW > 0]))
@@ -150,10 +150,10 @@ def test_without_dense_training_a_target_is_foreseen_from_its_windows_cut(withou
     assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
 
 
-def test_looking_further_ahead_foresees_from_older_moments(without_follows: PreparedData) -> None:
+def test_looking_further_ahead_predicts_from_older_moments(without_follows: PreparedData) -> None:
     def columns(ahead: int) -> np.ndarray:
         made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
-        start, stop = laid(made)
+        start, stop = window_bounds(made)
         dense = made.batch(WindowBatch(start, stop, seed=0)).dense
         return dense.column_S[dense.moment_T]
 
@@ -175,7 +175,7 @@ def test_a_new_user_is_an_example_if_something_is_followed(
     assert (without_follows.event_past[examples(without_follows).position.to_array()] > 0).all()
 
 
-def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: PreparedData) -> None:
+def test_history_dropout_hides_histories_and_keeps_targets(prepared: PreparedData) -> None:
     made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", history_dropout=0.5)
     found = list(batches(made, 64, 0, 0))
     hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in found])
@@ -183,10 +183,10 @@ def test_some_histories_are_hidden_when_asked_and_their_targets_stay(prepared: P
     assert sum(int((b.target_BW > 0).sum()) for b in found) == len(made)
 
 
-def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: PreparedData) -> None:
+def test_followed_topics_are_no_feature_before_they_were_known(prepared: PreparedData) -> None:
     later = np.arange(len(prepared.event_item)) % 2 == 0
     made = examples(dataclasses.replace(prepared, event_after_follows=later))
-    start, stop = laid(made)
+    start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     assert np.array_equal(batch.follows_known_B, later[made.position.select(start)])
     dense = batch.dense
@@ -201,7 +201,7 @@ def test_follows_are_no_feature_of_what_came_before_they_were_known(prepared: Pr
         assert dense.follows_known_S[moment] == by_item[user, int(target)]
 
 
-def test_a_target_from_before_the_follows_were_known_has_no_condition_and_is_nobodys_first(
+def test_a_target_before_the_followed_topics_has_no_condition_and_is_no_first_event(
     prepared: PreparedData,
 ) -> None:
     nothing_yet = dataclasses.replace(prepared, event_after_follows=np.zeros_like(prepared.event_after_follows))
@@ -253,13 +253,13 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 100])
-def test_windows_do_not_depend_on_how_many_users_they_are_laid_for_at_once(
+def test_windows_do_not_depend_on_the_chunks_of_users(
     prepared: PreparedData, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = examples(prepared)
-    whole = laid(made)
+    whole = window_bounds(made)
     monkeypatch.setattr("multitudes.batches.windows.EVENTS_PER_CHUNK", at_once)
-    parts = laid(made)
+    parts = window_bounds(made)
     assert len(whole[0]) > 100
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)
@@ -276,9 +276,9 @@ def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_bat
 ) -> None:
     made = examples(without_follows)
 
-    def dealt(stretch: int, most: int | None = None) -> list[np.ndarray]:
+    def lengths(bucket: int, most: int | None = None) -> list[np.ndarray]:
         """Return how many events each window of each batch has before it."""
-        monkeypatch.setattr("multitudes.batches.windows.BUCKET_BATCHES", stretch)
+        monkeypatch.setattr("multitudes.batches.windows.BUCKET_BATCHES", bucket)
         epoch = made.windows.epoch_batches(16, 0, 0, most)
         past_E, position = without_follows.event_past, made.position
         return [np.minimum(past_E[position.select(batch.start_B)], 20) for batch in epoch]
@@ -286,14 +286,14 @@ def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_bat
     def padding(batches: list[np.ndarray]) -> int:
         return sum(int((past_B.max() - past_B).sum()) for past_B in batches)
 
-    alike, mixed = dealt(5), dealt(1)
-    assert len(alike) > 10, "there are several stretches"
-    assert padding(alike) < 0.5 * padding(mixed)
-    for one, other in zip(alike, dealt(5, most=7), strict=False):
+    similar, mixed = lengths(5), lengths(1)
+    assert len(similar) > 10, "there are several buckets"
+    assert padding(similar) < 0.5 * padding(mixed)
+    for one, other in zip(similar, lengths(5, most=7), strict=False):
         assert np.array_equal(one, other)
 
 
-def test_conditions_come_from_where_they_are_said_to(prepared: PreparedData) -> None:
+def test_conditions_come_from_the_configured_source(prepared: PreparedData) -> None:
     for batch in batches(examples(prepared, condition="match"), 64, 0, 0):
         for b, w in zip(*np.nonzero(batch.condition_BC), strict=True):
             assert batch.condition_BC[b, w] in prepared.topics_of(int(batch.target_BW[b, w]))
@@ -305,12 +305,12 @@ def test_conditions_come_from_where_they_are_said_to(prepared: PreparedData) -> 
     assert with_topic > matched > logged > 0
 
 
-def test_auto_takes_the_logged_source_where_there_is_one(prepared: PreparedData) -> None:
+def test_auto_uses_the_logged_source_if_there_is_one(prepared: PreparedData) -> None:
     assert resolve_condition(prepared, "auto") == "source"
     assert resolve_condition(planted(sourced_share=0.0)[1], "auto") == "match"
 
 
-def test_draw_one_is_even_over_what_fits() -> None:
+def test_draw_fitting_is_uniform_over_fitting_entries() -> None:
     value = np.tile([4, 7, 9], (6000, 1))
     fits = np.tile([True, False, True], (6000, 1))
     fits[0] = False
@@ -320,20 +320,18 @@ def test_draw_one_is_even_over_what_fits() -> None:
     assert abs((drawn[1:] == 4).mean() - 0.5) < 0.03
 
 
-def test_data_without_a_training_example_is_refused(prepared: PreparedData) -> None:
+def test_data_without_a_training_example_is_rejected(prepared: PreparedData) -> None:
     none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
     with pytest.raises(DataError, match="no training example"):
         examples(none)
 
 
 @pytest.mark.parametrize("condition", ["source", "match"])
-def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(
-    prepared: PreparedData, condition: ConditionSource
-) -> None:
+def test_micro_batches_together_are_the_batch(prepared: PreparedData, condition: ConditionSource) -> None:
     made = examples(prepared, condition=condition, history_dropout=0.3, ahead=3)
-    dealt = next(iter(made.windows.epoch_batches(33, seed=0, epoch=0)))
-    whole = made.batch(dealt)
-    shares = [made.batch(dealt, MicroBatch(first, 3)) for first in range(3)]
+    windows = next(iter(made.windows.epoch_batches(33, seed=0, epoch=0)))
+    whole = made.batch(windows)
+    shares = [made.batch(windows, MicroBatch(first, 3)) for first in range(3)]
     for first, share in enumerate(shares):
         rows = slice(first, None, 3)
         for name in ("past_BL", "follows_known_B", "target_BW", "weight_BW", "condition_BC"):
@@ -342,14 +340,14 @@ def test_shares_of_a_batch_are_its_rows_whoever_gathers_them(
     dense = [np.stack([s.dense.target_T, s.dense.column_S[s.dense.moment_T]]) for s in (whole, *shares)]
     columns = [sorted(map(tuple, d.T.tolist())) for d in (dense[0], np.concatenate(dense[1:], axis=1))]
     assert columns[0] == columns[1]
-    assert sorted(made.targets(dealt)) == sorted(whole.dense.target_T)
-    other = made.batch(dealt._replace(seed=dealt.seed + 1))
+    assert sorted(made.targets(windows)) == sorted(whole.dense.target_T)
+    other = made.batch(windows._replace(seed=windows.seed + 1))
     assert not np.array_equal(other.past_BL, whole.past_BL), "control: other draws hide other histories"
 
 
-def test_a_share_without_a_row_weighs_nothing(prepared: PreparedData) -> None:
+def test_a_micro_batch_without_rows_has_weight_zero(prepared: PreparedData) -> None:
     made = examples(prepared)
-    dealt = next(iter(made.windows.epoch_batches(2, seed=0, epoch=0)))
-    idle = made.batch(dealt, MicroBatch(2, 3))
+    windows = next(iter(made.windows.epoch_batches(2, seed=0, epoch=0)))
+    idle = made.batch(windows, MicroBatch(2, 3))
     assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
-    assert made.batch(dealt, MicroBatch(1, 3)).weight_BW.sum() > 0
+    assert made.batch(windows, MicroBatch(1, 3)).weight_BW.sum() > 0

@@ -16,7 +16,7 @@ def test_the_figure_is_the_ratio_of_sums_and_not_the_mean_of_ratios():
     assert found.mean == pytest.approx(1 / 10)
 
 
-def test_users_who_are_all_alike_leave_no_uncertainty():
+def test_equal_users_leave_no_uncertainty():
     assert one([2] * 50, [4] * 50) == (0.5, 0.5, 0.5)
 
 
@@ -29,7 +29,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap():
     assert (found.low, found.high) == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.003)
 
 
-def test_nineteen_of_twenty_intervals_hold_the_truth():
+def test_nineteen_of_twenty_intervals_contain_the_true_value():
     rng = np.random.default_rng(3)
     worlds = [rng.binomial(1, 0.3, size=200) for _ in range(300)]
     held = [low <= 0.3 <= high for _, low, high in (one(w, np.ones(200), resamples=200) for w in worlds)]
@@ -54,7 +54,7 @@ def test_a_difference_of_a_system_to_itself_is_exactly_zero():
     assert estimates.difference(0, 0) == (0, 0, 0)
 
 
-def test_a_system_that_finds_half_as_much_of_everybody_is_half_as_good_without_any_doubt():
+def test_a_system_with_half_the_hits_of_every_user_is_half_as_good_without_uncertainty():
     values = np.random.default_rng(0).random((40, 1))
     estimates = bootstrap.bootstrap_ratios(
         np.hstack([values, values / 2]), np.ones((40, 2)), 50, np.random.default_rng(0)

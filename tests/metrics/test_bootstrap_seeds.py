@@ -57,7 +57,7 @@ def test_two_equal_methods_differ_one_time_in_twenty_however_much_seeds_matter()
     assert false_alarms(over_users, of_seeds=0.5) > 0.4
 
 
-def test_where_seeds_do_not_matter_hardly_anything_is_paid_for_them():
+def test_if_seeds_do_not_matter_intervals_hardly_widen():
     assert 0.01 < false_alarms(draws, of_seeds=0.0) < 0.08
 
 
@@ -91,7 +91,7 @@ def test_another_seed_changes_nothing_for_a_baseline_and_widens_a_trained_method
     assert baseline == pytest.approx(over_users([SeedOutcomes(values[:1])]).interval(0))
 
 
-def test_a_method_whose_seeds_answer_alike_has_no_chance_of_seeds_and_lends_nobody_its_certainty():
+def test_a_method_with_equal_seeds_has_no_seed_variance_and_does_not_lower_that_of_others():
     first, second = world(np.random.default_rng(8), n_methods=2, of_seeds=1.0)
     fixed = SeedOutcomes(np.tile(first.value_SB[:1], (3, 1)))
     beside = draws([first, second, fixed])
@@ -106,7 +106,7 @@ def test_a_study_of_one_seed_has_intervals_over_users_only():
     assert draws(methods).interval(0) == over_users(methods).interval(0)
 
 
-def test_controls_do_not_count_as_models_of_their_own():
+def test_controls_do_not_count_as_separate_models():
     """Six controls of one method would else lend it the certainty of seven."""
     first, second = world(np.random.default_rng(6), n_methods=2, of_seeds=1.0)
     alone = draws([first, second], resamples=2000).interval(0)
@@ -123,7 +123,7 @@ def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero():
         assert (p_value(draw) < 0.05) == (np.quantile(draw, 0.025) > 0) or abs(p_value(draw) - 0.05) < 0.003
 
 
-def test_equal_answers_have_p_one_and_nothing_has_none():
+def test_equal_outcomes_have_p_one_and_no_outcomes_have_none():
     assert p_value(np.zeros(50)) == 1
     assert np.isnan(p_value(np.full(3, np.nan)))
     assert p_value(np.ones(99)) == pytest.approx(2 / 100)

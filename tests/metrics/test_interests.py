@@ -24,7 +24,7 @@ def by_pairs(first, second):
 
 
 @given(LABELS)
-def test_it_is_what_the_definition_over_pairs_says(labels):
+def test_it_equals_the_definition_over_pairs(labels):
     first, second = np.array(labels).T
     assert adjusted_rand_index(first, second) == pytest.approx(by_pairs(first, second))
 

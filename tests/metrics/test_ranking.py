@@ -14,7 +14,7 @@ OFFSET = np.array([0, 2, 3, 4])
 TARGET = np.array([9, 7, 2, 1])  # user 0: 9 and 7, user 1: 2, user 2: 1
 
 
-def test_each_target_gets_its_place_in_its_own_users_list():
+def test_each_target_gets_its_rank_in_the_list_of_its_user():
     rank_T = ranking.ranks_in_list(RANKED, OFFSET, TARGET)
     assert rank_T.tolist() == [3, np.inf, 1, np.inf]  # item 2 is in no list but user 1's
 
@@ -53,7 +53,7 @@ def test_an_excluded_item_takes_no_rank_and_a_user_with_nothing_left_misses():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40))
-def test_scored_ranks_equal_the_list_that_the_scores_make_when_there_are_no_ties(seed, n_items):
+def test_ranks_by_score_equal_those_of_the_sorted_list_if_there_are_no_ties(seed, n_items):
     rng = np.random.default_rng(seed)
     scores = rng.permutation(n_items)[None].astype(np.float32)
     scores[0, 0] = -np.inf

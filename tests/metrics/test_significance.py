@@ -17,7 +17,7 @@ from multitudes.metrics.significance import (
 )
 
 
-def test_holm_multiplies_the_smallest_by_all_and_never_orders_anew():
+def test_holm_multiplies_the_smallest_by_all_and_never_reorders():
     assert adjust_holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
 
 
@@ -32,7 +32,7 @@ def test_holm_agrees_with_its_definition_step_by_step():
     assert set(np.flatnonzero(adjust_holm(p) <= 0.05)) == rejected
 
 
-def test_a_comparison_that_could_not_be_made_costs_the_others_nothing():
+def test_a_missing_comparison_does_not_change_the_others():
     assert adjust_holm(np.array([0.02, np.nan, 0.03])) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
     assert len(adjust_holm(np.array([]))) == 0
 
@@ -58,7 +58,7 @@ def test_the_best_score_has_rank_one_and_ties_the_middle():
     assert average_ranks(np.array([[0.3, 0.2, 0.1], [0.2, 0.2, 0.1]])) == pytest.approx([1.25, 1.75, 3])
 
 
-def test_below_the_fewest_sets_no_pair_is_told_apart_and_from_there_on_the_clearest_is():
+def test_below_min_data_sets_no_pair_differs_and_from_there_on_the_clearest_does():
     for n_methods in (2, 3, 6):
         ladder = np.linspace(0.5, 0.1, n_methods)
         needed = min_data_sets(n_methods)
@@ -74,7 +74,7 @@ def test_a_gain_counts_against_the_figure_that_it_is_a_gain_of():
     assert pairwise_p_values(scores)[0, 1] < wilcoxon_p_value(scores[:, 0] - scores[:, 1])
 
 
-def test_two_equal_methods_are_not_told_apart_because_others_stand_between_them():
+def test_two_equal_methods_do_not_differ_because_of_others_between_them():
     """Control: Nemenyi's critical difference calls them different one time in eight on four sets."""
     rng = np.random.default_rng(0)
     critical = 2.850 * np.sqrt(6 * 7 / (6 * 4))  # six methods, four sets, 5 %: Demšar 2006, table 5
@@ -89,7 +89,7 @@ def test_two_equal_methods_are_not_told_apart_because_others_stand_between_them(
     assert ours == 0
 
 
-def test_a_bar_joins_the_longest_runs_that_are_not_told_apart():
+def test_a_bar_joins_the_longest_runs_without_a_difference():
     differs = np.zeros((4, 4), dtype=bool)
     differs[0, 3] = differs[3, 0] = differs[0, 2] = differs[2, 0] = True
     assert cliques(np.array([1.0, 2.0, 3.0, 4.0]), differs) == [[0, 1], [1, 2, 3]]

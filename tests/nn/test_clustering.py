@@ -85,7 +85,7 @@ def test_one_item_many_times_is_one_interest() -> None:
     assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
 
 
-def test_copies_of_an_item_are_one_seed_whatever_the_last_bit_says() -> None:
+def test_copies_of_an_item_are_one_seed_despite_rounding() -> None:
     """Twins tie for every event, and runtimes round differently: a release would not be what was trained."""
     a, b, c = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
     history = torch.stack([a, b, c, b, c])
@@ -111,7 +111,7 @@ def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() 
 
 
 def test_every_round_routes_by_the_current_centres_alone() -> None:
-    """MIND adds each round's similarities to the logits of the round before; SAR starts afresh (method §3)."""
+    """MIND adds each round's similarities to the logits of the round before; SAR does not."""
     item_BLD, taste_BL = tastes(users=4)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)

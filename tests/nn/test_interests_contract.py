@@ -48,7 +48,7 @@ def cut(given: dict[str, Tensor], length: int) -> dict[str, Tensor]:
     return {name: array[:, :length] if name.endswith(("BLD", "BL")) else array for name, array in given.items()}
 
 
-def test_more_padding_never_changes_the_answer(tower: TwoTower) -> None:
+def test_more_padding_never_changes_the_result(tower: TwoTower) -> None:
     given = inputs(tower)
     given["valid_BL"][:, 12:] = False
     long, short = vectors(tower, given), vectors(tower, cut(given, 12))
@@ -56,7 +56,7 @@ def test_more_padding_never_changes_the_answer(tower: TwoTower) -> None:
     assert (long.assignment_BL[:, 12:] == -1).all()
 
 
-def test_batch_mates_never_change_the_answer(tower: TwoTower) -> None:
+def test_other_users_of_the_batch_never_change_the_result(tower: TwoTower) -> None:
     given = inputs(tower)
     together = vectors(tower, given)
     for b in range(len(given["valid_BL"])):

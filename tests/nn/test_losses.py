@@ -80,7 +80,7 @@ def test_gumbel_stays_finite_on_a_user_without_interests() -> None:
     assert torch.isfinite(positive_BTK.grad).all()
 
 
-def test_accidental_hits_are_no_negatives() -> None:
+def test_accidental_hits_are_not_negatives() -> None:
     row_T, target_T, pool_N = torch.tensor([0, 0, 1, 1]), torch.tensor([3, 5, 7, 0]), torch.tensor([5, 7, 9])
     hit_BN = accidental_hits(row_T, target_T, pool_N, 2)
     assert hit_BN.tolist() == [[True, False, False], [False, True, False]]
@@ -90,7 +90,7 @@ def test_accidental_hits_are_no_negatives() -> None:
     torch.testing.assert_close(mass_BK, expected.expand(2, 1))
 
 
-def test_the_pooled_mass_and_its_gradients_are_those_of_the_plain_definition() -> None:
+def test_the_pool_negative_mass_and_its_gradients_equal_the_plain_definition() -> None:
     random = torch.Generator().manual_seed(0)
     count = 600  # more than are computed at once
     vector_SD = torch.randn(count, 3, generator=random, dtype=torch.float64, requires_grad=True)
@@ -165,7 +165,7 @@ def test_a_pool_of_hits_alone_has_no_hard_negatives_and_no_nan() -> None:
     assert torch.isfinite(score_N.grad).all()
 
 
-def test_routing_varies_most_where_an_interest_lives_on_one_event() -> None:
+def test_routing_varies_most_if_an_interest_has_one_event() -> None:
     takes_part_BL = torch.tensor([[True] * 4 + [False]])
     even, one = torch.full((4,), 0.25), torch.tensor([0.0, 1.0, 0.0, 0.0])
     for events, expected in ((even, 0.0), (one, 0.75**2), (0.2 * one, 0.75**2)):

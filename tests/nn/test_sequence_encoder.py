@@ -46,7 +46,7 @@ def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: 
 
 
 @pytest.mark.parametrize("place", range(LENGTH - 1))  # the oldest looks at itself alone, whatever its weight
-def test_each_distance_between_two_events_has_a_weight_of_its_own(place: int) -> None:
+def test_each_distance_between_two_events_has_its_own_weight(place: int) -> None:
     torch.manual_seed(0)
     encoder = build_sequence_encoder(SequenceConfig(blocks=1, heads=2), WIDTH, LENGTH, 0.0).eval()
     encoder(torch.randn(1, LENGTH, WIDTH), GROUPS[:1])[0, place].square().sum().backward()

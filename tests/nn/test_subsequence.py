@@ -58,7 +58,7 @@ def test_concepts_follow_the_items_in_training_and_stay_in_evaluation() -> None:
     assert (l2_normalize(parts.sum_MD) @ torch.eye(3, WIDTH).T).amin(dim=1).max() < -0.9
 
 
-def test_a_dead_concept_starts_anew_among_the_items() -> None:
+def test_a_dead_concept_restarts_among_the_items() -> None:
     item_BLD, taste_BL = shared_tastes()
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     parts = module(3)
@@ -69,7 +69,7 @@ def test_a_dead_concept_starts_anew_among_the_items() -> None:
     assert (l2_normalize(item_BLD) @ l2_normalize(parts.sum_MD[1])).max() > 0.999
 
 
-def test_what_takes_no_part_moves_no_concept() -> None:
+def test_invalid_events_move_no_concept() -> None:
     item_BLD, taste_BL = shared_tastes()
     valid_BL = torch.rand(taste_BL.shape, generator=draws()) < 0.5
     one, other = module(), module()
@@ -90,6 +90,6 @@ def test_the_first_concepts_are_spread_over_the_items() -> None:
     assert sum(n == 3 for n in even) < 5
 
 
-def test_fewer_concepts_than_interests_are_refused() -> None:
+def test_fewer_concepts_than_interests_are_rejected() -> None:
     with pytest.raises(UsageError, match=r"concepts = 2: fewer than interests = 3"):
         module(2)

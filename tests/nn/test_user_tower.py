@@ -12,7 +12,7 @@ from tests.nn.small import CONDITIONS, inputs, model, vectors
 
 
 @pytest.mark.parametrize("settings", [{"sequence": {"heads": 3}}, {"crossing": {"kind": "dhen", "heads": 3}}])
-def test_heads_that_do_not_divide_the_width_are_refused(settings: dict[str, object]) -> None:
+def test_heads_that_do_not_divide_the_width_are_rejected(settings: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="heads = 3 must divide width = 64"):
         parse(UserTowerConfig, settings, "here")
     parse(UserTowerConfig, {"width": 63} | settings, "here")
@@ -55,7 +55,7 @@ def test_without_validity_unusable_events_make_interests_and_padding_does_not() 
 
 
 def test_unusable_events_of_the_past_are_those_between_usable_ones() -> None:
-    """What is newer than the past may be what has to be foreseen, and what is older lies beyond the history."""
+    """Newer events may be targets, and older ones are beyond the history."""
     event_BL = torch.tensor([[True] * 6 + [False], [True] * 7])
     past_BL = torch.tensor([[False, False, True, False, True, False, False], [False] * 7])
     assert events_between_valid(event_BL, past_BL).tolist() == [
@@ -64,7 +64,7 @@ def test_unusable_events_of_the_past_are_those_between_usable_ones() -> None:
     ]
 
 
-def test_isolated_interests_train_nothing_that_the_unconditioned_vector_stands_on() -> None:
+def test_isolated_interests_do_not_train_the_unconditioned_tower() -> None:
     for isolate in (True, False):
         tower = model("joint", isolate=isolate)
         tower.train()

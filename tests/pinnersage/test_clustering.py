@@ -32,14 +32,14 @@ def named(found, b=0):
     return [int((UNIT @ vector).argmax()) for vector in found.vectors_BKD[b][found.mask_BK[b]]]
 
 
-def test_each_direction_is_an_interest_and_its_middle_item_speaks_for_it():
+def test_each_direction_is_an_interest_represented_by_its_middle_item():
     found = vectors(histories([4, 1, 3, 2, 6]), CONFIG.model_copy(update={"decay": 0.0}))
     assert named(found) == [2, 4, 6]  # three events, then two of one event each, the newer one first
     assert found.assignment_BL[0].tolist() == [1, 0, 0, 0, 2, -1, -1, -1]
     assert found.weight_BK[0] == pytest.approx([3 / 5, 1 / 5, 1 / 5])
 
 
-def test_importance_is_the_sum_of_what_the_ages_leave():
+def test_importance_is_the_sum_of_decayed_weights():
     users = histories([4, 2, 2])
     found = vectors(users, CONFIG.model_copy(update={"decay": 0.5}), np.array([[9, 8, 5, 0, 0, 0, 0, 0]]))
     left = np.exp(-0.5 * np.array([0, 1, 4]))
@@ -63,7 +63,7 @@ def test_items_without_a_vector_and_unusable_events_are_in_no_cluster():
     assert found.assignment_BL[0].tolist() == [-1, 0, -1, 1, -1, -1, -1, -1]
 
 
-def test_who_has_nothing_to_cluster_has_no_interest():
+def test_a_user_without_usable_events_has_no_interest():
     found = vectors(histories([], [7], [1]))
     assert found.mask_BK.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
     assert not found.vectors_BKD[:2].any()
@@ -95,7 +95,7 @@ def test_a_crowded_space_is_clustered_as_a_wide_one():
     assert absolute.mask_BK.sum() == 1  # the control: one distance for all spaces takes everything for one interest
 
 
-def test_neither_batch_mates_nor_padding_nor_a_second_call_change_an_answer():
+def test_other_users_padding_and_repetition_do_not_change_the_result():
     rows = [[4, 1, 3, 2, 6], [7, 7], [2, 5, 1, 1, 6, 3]]
     for partition in ("interests", "random"):
         together = vectors(histories(*rows), partition=partition)
@@ -106,7 +106,7 @@ def test_neither_batch_mates_nor_padding_nor_a_second_call_change_an_answer():
             assert np.array_equal(alone.assignment_BL[0, :8], together.assignment_BL[b])
 
 
-def test_the_random_partition_has_as_many_parts_of_even_size_and_other_members():
+def test_the_random_partition_has_as_many_groups_of_equal_size_with_other_members():
     users = histories([1, 4, 2, 5, 3, 6])
     true, control = vectors(users), vectors(users, partition="random")
     assert control.mask_BK.tolist() == true.mask_BK.tolist()

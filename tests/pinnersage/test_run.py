@@ -36,7 +36,7 @@ def test_the_vectors_of_another_run_are_copied(data, tmp_path):
     assert np.allclose(PinnerSageRun.open(second.path).item_vectors(), first.item_vectors(), atol=1e-6)
 
 
-def test_a_run_is_not_replaced_unless_asked_and_nothing_else_is_ever(data, tmp_path):
+def test_a_run_is_replaced_only_on_request_and_other_folders_never(data, tmp_path):
     make_pinnersage_run(data, tmp_path / "run")
     with pytest.raises(UsageError, match="exists; give another --out"):
         make_pinnersage_run(data, tmp_path / "run")
@@ -59,14 +59,14 @@ def test_a_run_is_not_replaced_unless_asked_and_nothing_else_is_ever(data, tmp_p
     ("embedding", "message"),
     [(None, "the items have no column 'embedding'"), (np.zeros((3, 4)), "every embedding is missing or zero")],
 )
-def test_no_vectors_no_run_and_the_old_one_stays(data, tmp_path, embedding, message):
+def test_without_vectors_no_run_is_made_and_the_old_one_stays(data, tmp_path, embedding, message):
     make_pinnersage_run(data, tmp_path / "run")
     with pytest.raises(DataError, match=message):
         make_pinnersage_run(replace(data, item_embedding=embedding), tmp_path / "run", overwrite=True)
     assert PinnerSageRun.open(tmp_path / "run").item_vectors().any()
 
 
-def test_vectors_of_a_run_on_other_data_are_refused(data, tmp_path):
+def test_vectors_of_a_run_on_other_data_are_rejected(data, tmp_path):
     other = make_pinnersage_run(planted(embedding_width=4)[1], tmp_path / "other")
     with pytest.raises(UsageError, match="a run on other data"):
         make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(vectors=str(other.path)))
@@ -75,7 +75,7 @@ def test_vectors_of_a_run_on_other_data_are_refused(data, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_run_is_refused(data, tmp_path):
+def test_a_damaged_run_is_rejected(data, tmp_path):
     run = make_pinnersage_run(data, tmp_path / "run")
     file, short = run.path / "vectors.npy", run.item_vectors()[:-1].copy()
     file.unlink()  # the open run keeps what it has mapped

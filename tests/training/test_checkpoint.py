@@ -45,7 +45,7 @@ def test_a_crash_between_the_renames_and_one_in_the_next_save_lose_nothing(
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_a_loss_of_power_finds_the_earlier_checkpoint_or_this_one(
+def test_a_power_loss_leaves_the_old_checkpoint_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
 ) -> None:
     """All files are on the disk before they are the checkpoint, and that they are it before the earlier one goes."""
@@ -57,7 +57,7 @@ def test_a_loss_of_power_finds_the_earlier_checkpoint_or_this_one(
     assert len(list(folder.iterdir())) == 5
 
 
-def test_rows_come_back_block_by_block_and_the_best_ones_where_there_are_no_links(
+def test_rows_are_restored_block_by_block_and_the_best_ones_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoint, "_ROWS_PER_BLOCK", 7)
@@ -80,7 +80,7 @@ def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:
     assert fresh.position.step == 0
 
 
-def test_a_full_disk_keeps_the_earlier_checkpoint_and_gives_the_room_of_the_new_one_back(
+def test_a_full_disk_keeps_the_old_checkpoint_and_deletes_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, here = tmp_path / "checkpoint", state()
@@ -112,7 +112,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint_and_gives_the_room_of_the_new_
         "best-shared.safetensors",
     ],
 )
-def test_a_file_that_is_cut_or_missing_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_truncated_or_missing_file_is_rejected_by_name(tmp_path: Path, name: str) -> None:
     folder, here = tmp_path / "checkpoint", state()
     checkpoint.save(here, folder, best=True)
 

@@ -16,14 +16,14 @@ from multitudes.training.trained_run import TrainedRun
 from tests.worlds import planted
 
 
-def test_a_pool_without_negatives_is_refused() -> None:
+def test_a_pool_without_negatives_is_rejected() -> None:
     with pytest.raises(UsageError, match=r"'uniform' = 0: with in_batch = 0 there would be no negatives"):
         parse(TrainConfig, {"in_batch": 0, "uniform": 0}, "here")
     for settings in ({"in_batch": 0}, {"uniform": 0}):
         parse(TrainConfig, settings, "here")
 
 
-def test_a_method_brings_defaults_and_what_is_set_lies_over_them() -> None:
+def test_a_method_has_defaults_and_given_settings_override_them() -> None:
     assert RunConfig.model_validate({"method": "transformer"}).model.crossing.hidden == 0
     assert RunConfig(method="single").model.crossing.hidden > 0
     set_apart = {"method": "transformer", "model": {"sequence": {"blocks": 2}, "width": 32}}

@@ -41,9 +41,9 @@ def learn(
     user.train = lambda *_: user  # type: ignore[method-assign]
     table = state.model.items.id_embedding
     found: dict[str, Tensor] = {}
-    for step, dealt in enumerate(made.windows.epoch_batches(16, seed=0, epoch=0, max_batches=steps), start=1):
+    for step, windows in enumerate(made.windows.epoch_batches(16, seed=0, epoch=0, max_batches=steps), start=1):
         state.position.step = step
-        chosen = dealt._replace(start_B=dealt.start_B[rows], stop_B=dealt.stop_B[rows])
+        chosen = windows._replace(start_B=windows.start_B[rows], stop_B=windows.stop_B[rows])
         losses = compute_gradients(state, made, chosen, settings, ranks, parts)
         found |= {f"loss {step} {kind}": loss for kind, loss in losses.items()}
         for name, weight in state.model.named_parameters():
@@ -60,14 +60,14 @@ def learn(
 
 
 def apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Return the largest difference in parts of the largest entry of what is compared."""
+    """Return the largest difference, relative to the largest entry."""
     assert one.keys() == other.keys()
     compared = [name for name in one if WITHOUT_GRADIENT not in name]
     return max(float((one[name] - other[name]).abs().max() / one[name].abs().max()) for name in compared)
 
 
 @pytest.mark.parametrize("method", ["single", "joint"])
-def test_parts_of_a_batch_give_the_gradient_of_the_whole(method: Method) -> None:
+def test_micro_batches_give_the_gradient_of_the_whole_batch(method: Method) -> None:
     folder = str(planted()[1].path)
     whole = alone(learn, folder, method)
     assert {"loss 1 single", "gradient 1 table", "table"} <= whole.keys()
@@ -95,7 +95,7 @@ def asked(ranks: Ranks, folder: str) -> Tensor:
 
 
 @pytest.mark.slow
-def test_rows_come_in_the_order_in_which_they_were_asked_for(tmp_path: Path) -> None:
+def test_rows_arrive_in_the_requested_order(tmp_path: Path) -> None:
     folder = str(planted()[1].path)
     whole = alone(asked, folder)
     first, second = of_ranks(2, asked, tmp_path, folder)
@@ -104,7 +104,7 @@ def test_rows_come_in_the_order_in_which_they_were_asked_for(tmp_path: Path) -> 
     assert torch.equal(second[-1], whole[-2]), "item 3"
 
 
-def test_halves_with_negatives_of_their_own_give_another_gradient() -> None:
+def test_halves_with_separate_negatives_give_another_gradient() -> None:
     """Control: the mean of what two find without hearing of each other's negatives."""
     folder = str(planted()[1].path)
     whole = alone(learn, folder, "single", 1, slice(None), 1)

@@ -24,5 +24,5 @@ def faults(first: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
-def test_freed_memory_is_not_mapped_anew() -> None:
+def test_freed_memory_is_not_mapped_again() -> None:
     assert faults("assert keep_freed_memory()") < faults("") / 10

@@ -85,7 +85,7 @@ def test_a_last_fit_takes_epochs_and_shares_from_the_run_before_it(prepared: Pre
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
-def test_a_gpu_trains_and_answers_as_a_cpu_does(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_gpu_trains_and_computes_the_same_as_a_cpu(prepared: PreparedData, tmp_path: Path) -> None:
     rates = []
     for device in ("cpu", "cuda"):
         train(prepared, config(epochs=3, device=device), tmp_path / device)
@@ -137,7 +137,7 @@ def test_progress_shows_the_mean_loss_of_the_epoch_so_far(prepared: PreparedData
     assert notes[-1] == f"epoch 1, single loss {record['loss']['single']:.3f}"
 
 
-def test_a_loss_that_is_not_finite_stops_with_where_and_what_to_do(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_position_and_advice(prepared: PreparedData, tmp_path: Path) -> None:
     poisoned = dataclasses.replace(prepared, item_feature=np.full((prepared.n_items + 1, 1), np.nan, dtype=np.float32))
     with pytest.raises(MultitudesError, match=r"loss is nan at epoch 1, step 1 .*Lower learning_rate"):
         train(poisoned, config(), tmp_path / "run")
@@ -154,20 +154,20 @@ def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
     assert sum(run.shares.values()) == 0
 
 
-def test_a_run_is_on_the_disk_before_it_is_said_to_be_finished(
+def test_a_run_is_on_disk_before_it_is_marked_finished(
     prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flushing, told = Flushing(monkeypatch), []
+    flushing, missing = Flushing(monkeypatch), []
     files = [tmp_path / "run" / name for name in ("weights.safetensors", "metrics.jsonl")]
 
-    def heard(out: Path, record: dict[str, object]) -> None:
+    def record_written(out: Path, record: dict[str, object]) -> None:
         if record["finished"]:
-            told.append([flushing.missing(file) for file in files])
+            missing.append([flushing.missing(file) for file in files])
         write_record(out, record)
 
-    monkeypatch.setattr("multitudes.training.run_folder.write_record", heard)
+    monkeypatch.setattr("multitudes.training.run_folder.write_record", record_written)
     train(prepared, config(epochs=1), tmp_path / "run")
-    assert told == [[[], []]]
+    assert missing == [[[], []]]
     assert flushing.missing(tmp_path / "run" / "run.json") == []
 
 
@@ -182,7 +182,7 @@ def test_an_existing_run_is_not_overwritten(prepared: PreparedData, tmp_path: Pa
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
 
 
-def test_a_finished_run_is_found_finished_before_any_example_is_made(
+def test_a_finished_run_is_recognised_before_examples_are_built(
     prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(prepared, config(epochs=1), tmp_path / "run")
@@ -193,7 +193,7 @@ def test_a_finished_run_is_found_finished_before_any_example_is_made(
     assert not (tmp_path / "other").exists(), "where there are no examples, no folder is begun"
 
 
-def test_a_damaged_line_of_metrics_is_refused_by_its_file(tmp_path: Path) -> None:
+def test_a_damaged_line_of_metrics_is_rejected_by_its_file(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     append_metrics(file, {"epoch": 1})
     append_metrics(file, {"epoch": 2})
@@ -208,7 +208,7 @@ def test_a_damaged_line_of_metrics_is_refused_by_its_file(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "damage", ["cut", "other", "missing", "{", "[1]", '{"format": "multitudes-run", "version": 1}']
 )
-def test_a_damaged_run_is_refused_with_the_files_name(prepared: PreparedData, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_run_is_rejected_with_the_files_name(prepared: PreparedData, tmp_path: Path, damage: str) -> None:
     run = tmp_path / "run"
     train(prepared, config(epochs=1), run)
     file = run / ("weights.safetensors" if damage in {"cut", "other", "missing"} else "run.json")
@@ -225,13 +225,13 @@ def test_a_damaged_run_is_refused_with_the_files_name(prepared: PreparedData, tm
         TrainedRun.open(run)
 
 
-def test_a_run_refuses_data_that_changed_since(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_run_rejects_data_that_changed_since(prepared: PreparedData, tmp_path: Path) -> None:
     train(prepared, config(epochs=1), tmp_path / "run")
     with pytest.raises(ArtefactError, match="changed since"):
         TrainedRun.open(tmp_path / "run", planted(seed=1)[1].path)
 
 
-def test_other_data_is_not_gone_on_with(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_other_data(prepared: PreparedData, tmp_path: Path) -> None:
     train(prepared, config(epochs=1), tmp_path / "run")
     with pytest.raises(UsageError, match="other settings or data"):
         train(planted(seed=1)[1], config(epochs=1), tmp_path / "run", resume=True)
@@ -256,7 +256,7 @@ def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
     assert not same_weights(tmp_path / "run", tmp_path / "three"), "the control"
 
 
-def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(
+def test_a_second_training_into_one_folder_is_rejected_while_the_first_runs(
     prepared: PreparedData, tmp_path: Path
 ) -> None:
     with lock_run(tmp_path / "run"), pytest.raises(UsageError, match="another process trains into it"):
@@ -265,9 +265,7 @@ def test_a_second_training_into_one_folder_is_refused_while_the_first_runs(
     assert TrainedRun.open(tmp_path / "run").config == config(epochs=1)
 
 
-def test_a_run_that_was_killed_before_its_first_word_is_begun_by_resuming(
-    prepared: PreparedData, tmp_path: Path
-) -> None:
+def test_a_run_killed_before_its_first_write_starts_on_resume(prepared: PreparedData, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with pytest.raises(UsageError, match="exists"):
         fit(prepared, config(epochs=1), tmp_path / "run")
@@ -276,7 +274,7 @@ def test_a_run_that_was_killed_before_its_first_word_is_begun_by_resuming(
 
 
 @pytest.mark.parametrize("settings", [{"gradient_accumulation": 4}, {"checkpoint_steps": 1}])
-def test_how_a_run_is_carried_out_leaves_what_is_learned(
+def test_execution_settings_do_not_change_what_is_learned(
     prepared: PreparedData, tmp_path: Path, settings: dict[str, int]
 ) -> None:
     """Without dropout; the gradient of parts is tested in test_parallel."""
@@ -306,13 +304,13 @@ def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: Prepare
     assert abs(losses[0] - losses[1]) < 0.05
 
 
-def test_subsequences_are_not_trained_in_parts(prepared: PreparedData, tmp_path: Path) -> None:
+def test_subsequences_are_not_trained_in_micro_batches(prepared: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="subsequences"):
         fit(prepared, config("subsequence"), tmp_path / "run", execution=ExecutionConfig(gradient_accumulation=2))
     assert not (tmp_path / "run").exists()
 
 
-def test_more_parts_than_rows_of_a_batch_are_refused(prepared: PreparedData, tmp_path: Path) -> None:
+def test_more_micro_batches_than_rows_are_rejected(prepared: PreparedData, tmp_path: Path) -> None:
     rows = config("single").train.batch_size
     with pytest.raises(UsageError, match=f"with {rows + 1} micro batches, for a batch of {rows} rows"):
         fit(prepared, config("single"), tmp_path / "run", execution=ExecutionConfig(gradient_accumulation=rows + 1))

@@ -55,7 +55,7 @@ def run(method: Method) -> TrainedRun:
 
 
 def following(prepared: PreparedData, whose: Follows) -> PreparedData:
-    """Return the same users with their own follows, none, or those of somebody else."""
+    """Return the same users with their own followed topics, none, or those of another user."""
     if whose == "own":
         return prepared
     order = generator(0, "others").permutation(prepared.n_users)
@@ -81,7 +81,7 @@ def hit_rates(method: Method, whose: Follows = "own", *, by_topic: bool = False)
 @pytest.mark.slow
 @pytest.mark.parametrize("by_topic", [False, True])
 @pytest.mark.parametrize("method", ["conditional", "joint"])
-def test_new_users_are_served_from_their_follows_far_better_than_by_one_vector(method: Method, by_topic: bool) -> None:
+def test_new_users_are_served_far_better_by_followed_topics_than_by_one_vector(method: Method, by_topic: bool) -> None:
     found = hit_rates(method, by_topic=by_topic)[method]
     assert found["low"] > hit_rates("single", "none")["single"]["high"]  # knows nothing: popular items
     assert found["low"] > hit_rates("single")["single"]["high"]  # has the same follows, as one feature
@@ -89,7 +89,7 @@ def test_new_users_are_served_from_their_follows_far_better_than_by_one_vector(m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["conditional", "joint"])
-def test_the_follows_of_somebody_else_find_no_more_than_popular_items(method: Method) -> None:
+def test_the_followed_topics_of_another_user_find_no_more_than_popular_items(method: Method) -> None:
     shuffled = hit_rates(method, "of_others")
     assert shuffled[method]["high"] < hit_rates(method)[method]["low"] / 1.5
     assert shuffled[method]["mean"] < shuffled["popularity"]["mean"] + 0.02
@@ -97,6 +97,6 @@ def test_the_follows_of_somebody_else_find_no_more_than_popular_items(method: Me
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["single", "conditional", "joint"])
-def test_without_follows_a_new_user_gets_popular_items(method: Method) -> None:
+def test_without_followed_topics_a_new_user_gets_popular_items(method: Method) -> None:
     rates = hit_rates(method, "none")
     assert rates[method] == rates["popularity"]

@@ -19,7 +19,7 @@ from tests.worlds import planted
 
 
 @given(st.lists(st.integers(0, 30), min_size=1))
-def test_distinct_is_unique(values: list[int]) -> None:
+def test_unique_values_equal_those_of_torch(values: list[int]) -> None:
     found, place = unique_values(torch.tensor(values), 31)
     expected, inverse = np.unique(values, return_inverse=True)
     assert np.array_equal(found.numpy(), expected)
@@ -43,14 +43,14 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     return found | {"total": total_loss(losses, train_config).item()}
 
 
-def test_hard_negatives_are_harder_for_the_interests_and_leave_the_single_vector_alone() -> None:
+def test_hard_negatives_are_harder_for_the_interests_and_not_for_the_unconditioned_vector() -> None:
     plain, hard = losses_of("joint"), losses_of("joint", hard_negatives=1.0)
     assert hard["single"] == plain["single"]
     assert hard["implicit"] > plain["implicit"]
     assert hard["explicit"] > plain["explicit"]
 
 
-def test_the_routing_regulariser_is_a_part_of_the_loss_where_it_is_on() -> None:
+def test_the_routing_regulariser_is_part_of_the_loss_if_it_is_on() -> None:
     plain, regulated = losses_of("self_attention"), losses_of("self_attention", routing_regulariser=3.0)
     assert set(regulated) - set(plain) == {"routing"}
     assert regulated["routing"] > 0
@@ -104,7 +104,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
         own = {int(dense.target_T[o]) for o in np.flatnonzero(dense.row_S[dense.moment_T] == b)}
         if then.mask_BK[b, 0]:
             single.append(softmax_loss(then.vectors_BKD[b, 0], target, own))
-    assert len(np.unique(dense.column_S)) > 1, "targets are foreseen from moments of their own"
+    assert len(np.unique(dense.column_S)) > 1, "targets are predicted from different moments"
     assert abs(losses["single"].item() - np.mean(single)) < 1e-4
     targets = [(b, w) for b, w in zip(*np.nonzero(batch.target_BW), strict=True)]
     nearest = []

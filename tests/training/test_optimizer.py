@@ -57,7 +57,7 @@ print("torch._dynamo" in sys.modules)
 @pytest.mark.parametrize(
     ("made", "there"), [("Adam([weight], rate=0.1)", "False"), ("torch.optim.AdamW([weight])", "True")]
 )
-def test_a_step_brings_no_compiler(made: str, there: str) -> None:
+def test_a_step_imports_no_compiler(made: str, there: str) -> None:
     call = [sys.executable, "-c", STEPS.format(made=made)]
     found = subprocess.run(call, check=True, capture_output=True, text=True)
     assert found.stdout.strip() == there, "the second is the control"

@@ -19,7 +19,7 @@ def sigint() -> Iterator[None]:
 
 @pytest.mark.usefixtures("sigint")
 @pytest.mark.parametrize("size", [1, 2])
-def test_the_first_rank_says_that_a_person_interrupted(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_the_first_rank_reports_an_interrupt(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", str(size))
     with pytest.raises(KeyboardInterrupt), report_error_once():
@@ -27,7 +27,7 @@ def test_the_first_rank_says_that_a_person_interrupted(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("sigint")
-def test_the_others_end_with_its_exit_code_and_no_word(
+def test_the_others_end_with_the_same_exit_code_and_no_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -37,4 +37,4 @@ def test_the_others_end_with_its_exit_code_and_no_word(
     assert found.value.exit_code == INTERRUPTED_EXIT_CODE
     assert _print_error(str(found.value), found.value.exit_code) == INTERRUPTED_EXIT_CODE
     assert capsys.readouterr().err == ""
-    signal.raise_signal(signal.SIGINT)  # handed on once more by torchrun: not heard
+    signal.raise_signal(signal.SIGINT)  # forwarded once more by torchrun: ignored

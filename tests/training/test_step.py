@@ -30,41 +30,41 @@ def after_gradients() -> TrainingState:
 
 
 def test_targets_are_corrected_by_how_often_they_are_among_the_negatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = []
+    calls = []
 
-    def heard(model, batch, pool, target_log_q, *rest):
-        told.append((batch, target_log_q))
+    def record_call(model, batch, pool, target_log_q, *rest):
+        calls.append((batch, target_log_q))
         return batch_loss(model, batch, pool, target_log_q, *rest)
 
-    monkeypatch.setattr(step, "batch_loss", heard)
+    monkeypatch.setattr(step, "batch_loss", record_call)
     state = after_gradients()
-    ((batch, log_q),) = told
+    ((batch, log_q),) = calls
     for item, found in ((batch.target_BW, log_q.window_BW), (batch.dense.target_T, log_q.dense_T)):
         expected = log_inclusion_probability(item.ravel(), planted()[1].n_items, 21, state.frequency, use_batch=True)
         assert np.array_equal(found.ravel(), expected)
         assert (expected < 0).all(), "a correction, and not nothing"
 
 
-def test_each_step_draws_dropout_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_step_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, seeds = planted()[1], []
     state, made = (
         step.initial_state(prepared, CONFIG),
         Examples(prepared, history=10, window=3, first_time_only=True, condition="match"),
     )
-    dealt = next(iter(made.windows.epoch_batches(16, seed=0, epoch=0)))
+    windows = next(iter(made.windows.epoch_batches(16, seed=0, epoch=0)))
 
-    def heard(*given):
+    def record_call(*given):
         seeds.append(torch.initial_seed())
         return batch_loss(*given)
 
-    monkeypatch.setattr(step, "batch_loss", heard)
+    monkeypatch.setattr(step, "batch_loss", record_call)
     for number in (1, 2, 1):
         state.position.step = number
-        step.compute_gradients(state, made, dealt, CONFIG)
+        step.compute_gradients(state, made, windows, CONFIG)
     assert seeds[0] == seeds[2] != seeds[1], "of the seed and the step, and of nothing else"
 
 
-def test_long_gradients_are_cut() -> None:
+def test_large_gradients_are_clipped() -> None:
     state = after_gradients()
     for weight in step.dense_weights(state.model):
         if weight.grad is not None:

@@ -26,7 +26,7 @@ def test_shares_come_back_from_targets_drawn_by_them() -> None:
     np.testing.assert_allclose(fit_shares(log_p_MG).numpy(), true, atol=0.02)
 
 
-def test_a_kind_that_explains_nothing_earns_nothing() -> None:
+def test_a_kind_that_explains_nothing_gets_no_share() -> None:
     log_p_MG = torch.log(torch.tensor([[0.5, 1e-9, 0.1]])).repeat(100, 1)
     assert fit_shares(log_p_MG).tolist() == pytest.approx([1.0, 0.0, 0.0], abs=1e-6)
 
@@ -70,7 +70,7 @@ def test_the_hit_rate_of_a_single_vector_is_that_of_its_inner_products(run: Trai
     assert validate(single, held, rows, n=10).hit_rate == pytest.approx(hits / wanted)
 
 
-def test_the_judgement_of_many_vectors_is_that_of_its_definition(run: TrainedRun) -> None:
+def test_the_validation_of_many_vectors_equals_its_definition(run: TrainedRun) -> None:
     """A mixture with exact normalisers: slowly, user by user, over all items at once."""
     prepared, held = run.prepared, held_out_users(run.prepared, "validation")
     rows, item_vectors = sample_rows(held, 40, seed=0), run.item_vectors()
@@ -102,7 +102,7 @@ def test_the_judgement_of_many_vectors_is_that_of_its_definition(run: TrainedRun
     assert min(shares) > 0.001, "each kind tells something"
 
 
-def test_what_is_held_out_is_what_its_definition_says(run: TrainedRun) -> None:
+def test_held_out_targets_equal_their_definition(run: TrainedRun) -> None:
     data, held = run.prepared, held_out_users(run.prepared, "validation")
     expected = {}
     for user in range(data.n_users):
@@ -124,7 +124,7 @@ def test_what_is_held_out_is_what_its_definition_says(run: TrainedRun) -> None:
         assert set(first_time_targets(held, row).tolist()) == new
 
 
-def test_the_judgement_does_not_depend_on_how_users_are_chunked(
+def test_the_validation_does_not_depend_on_how_users_are_chunked(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = held_out_users(run.prepared, "validation")
@@ -137,7 +137,7 @@ def test_the_judgement_does_not_depend_on_how_users_are_chunked(
     assert sum(whole.shares.values()) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_follows_that_were_not_known_at_the_cut_make_no_vector(run: TrainedRun) -> None:
+def test_followed_topics_unknown_at_the_cut_make_no_vector(run: TrainedRun) -> None:
     held = held_out_users(run.prepared, "validation")
     rows = sample_rows(held, 60, seed=0)
     nothing_known = np.zeros_like(run.prepared.event_after_follows)

@@ -1,4 +1,4 @@
-"""A run goes on with newer data: what has a name that was known keeps what was learned, what is new begins anew."""
+"""Warm start on newer data: rows with a known name keep what was learned, new ones start as in any training."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ SHARES = dict.fromkeys(INTEREST_KINDS, 1 / 3)
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, PreparedData]:
-    """Return the earlier four fifths of a world, and the whole of it, which has items of its own."""
+    """Return the earlier four fifths of a world, and the entire world, which has further items."""
     folder = tmp_path_factory.mktemp("days")
     write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "whole")
     write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "early")
@@ -64,7 +64,7 @@ def ids(prepared: PreparedData) -> list[str]:
     return ["", *map(str, prepared.items["item_id"])]
 
 
-def test_known_items_keep_their_rows_and_new_ones_begin_as_in_any_training(
+def test_known_items_keep_their_rows_and_new_ones_start_as_in_any_training(
     days: tuple[PreparedData, PreparedData], before: TrainedRun
 ) -> None:
     early, whole = days
@@ -73,7 +73,7 @@ def test_known_items_keep_their_rows_and_new_ones_begin_as_in_any_training(
     warm_start(state, whole, config, SINGLE_PROCESS)
     new, old, untrained = (m.items.id_embedding.weight.detach() for m in (state.model, before.model, fresh.model))
     number = {item: i for i, item in enumerate(ids(early))}
-    assert set(ids(whole)) - set(number), "the later world has items of its own"
+    assert set(ids(whole)) - set(number), "the later world has further items"
     for i, item in enumerate(ids(whole)):
         expected = old[number[item]] if item in number else untrained[i]
         assert np.array_equal(new[i], expected), item
@@ -100,15 +100,15 @@ def moments(state: TrainingState) -> dict[str, Tensor]:
 def steps(state: TrainingState, prepared: PreparedData, config: RunConfig, epoch: int) -> None:
     """Take the steps of an epoch."""
     examples = training_examples(prepared, config)
-    for dealt in examples.windows.epoch_batches(
+    for windows in examples.windows.epoch_batches(
         config.train.batch_size, config.seed, epoch, config.train.epoch_batches
     ):
         state.position.step += 1
-        compute_gradients(state, examples, dealt, config)
+        compute_gradients(state, examples, windows, config)
         optimizer_step(state)
 
 
-def test_going_on_with_the_same_data_is_training_on(
+def test_a_warm_start_on_the_same_data_continues_the_training(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
     """To the bit; the control, which has the weights alone, ends elsewhere."""
@@ -132,7 +132,7 @@ def without_state(run: TrainedRun, folder: Path) -> TrainedRun:
     return TrainedRun.open(copy)
 
 
-def test_what_the_optimiser_knew_of_an_id_follows_it_and_of_a_new_one_it_knows_nothing(
+def test_optimiser_state_is_matched_by_id_and_new_ids_have_none(
     days: tuple[PreparedData, PreparedData], before: TrainedRun
 ) -> None:
     early, whole = days
@@ -158,7 +158,7 @@ def test_what_the_optimiser_knew_of_an_id_follows_it_and_of_a_new_one_it_knows_n
 
 
 @pytest.mark.parametrize("changed", [{"in_batch": 16}, {"batch_size": 16}])
-def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
+def test_with_other_negatives_their_frequency_is_initialised_again(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, changed: dict[str, int]
 ) -> None:
     config = warm_start_config(CONFIG, before)
@@ -171,7 +171,7 @@ def test_where_negatives_are_drawn_otherwise_their_frequency_begins_anew(
     assert moments(state)[f"exp_avg/{ITEM_TABLE}"].any()
 
 
-def test_kinds_of_vectors_keep_the_shares_that_they_had(
+def test_kinds_of_interests_keep_their_shares(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
     run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
@@ -183,7 +183,7 @@ def test_kinds_of_vectors_keep_the_shares_that_they_had(
 
 
 @pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])
-def test_a_damaged_state_is_refused_by_its_name(
+def test_a_damaged_state_is_rejected_by_its_name(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, damage: str
 ) -> None:
     run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
@@ -213,17 +213,17 @@ def test_a_damaged_state_is_refused_by_its_name(
     assert train(days[1], warm_start_config(CONFIG, run), tmp_path / "after").config.continues == str(run.path)
 
 
-def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(
+def test_a_warm_start_without_optimiser_state_prints_one_line(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_before, settings = without_state(before, tmp_path), tmp_path / "small.toml"
     settings.write_text("[execution]\nkeep_state = false\n")
-    for origin, told in ((run_before, 1), (before, 0)):
-        out = tmp_path / f"after-{told}"
-        call = ["train", str(days[1].path), "--continue", str(origin.path), "--out", str(out)]
+    for earlier, n_lines in ((run_before, 1), (before, 0)):
+        out = tmp_path / f"after-{n_lines}"
+        call = ["train", str(days[1].path), "--continue", str(earlier.path), "--out", str(out)]
         assert run([*call, "--config", str(settings)]) == 0
-        said = [line for line in capsys.readouterr().err.splitlines() if "optimiser" in line]
-        assert len(said) == told
+        lines = [line for line in capsys.readouterr().err.splitlines() if "optimiser" in line]
+        assert len(lines) == n_lines
         assert not (out / optimizer_state.STATE_FILE).exists()
     config = warm_start_config(CONFIG, run_before)
     state = initial_state(days[1], config)
@@ -232,7 +232,7 @@ def test_a_run_that_kept_no_state_is_gone_on_from_with_one_line_of_notice(
     assert state.position.step == 0
 
 
-def test_how_much_of_the_data_is_known_is_said_and_data_of_others_is_refused(
+def test_the_number_of_known_items_is_printed_and_unrelated_data_is_rejected(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["train", "--continue", str(before.path), "--out", str(tmp_path / "after")]
@@ -272,7 +272,7 @@ def test_the_state_is_twice_as_large_as_the_weights(before: TrainedRun) -> None:
     assert most * 0.9 < numbers[optimizer_state.STATE_FILE] < most + 100
 
 
-def test_a_rank_takes_over_its_rows(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
+def test_a_rank_restores_its_rows(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
     whole, config = days[1], warm_start_config(CONFIG, before)
     one, second = initial_state(whole, config), Ranks(1, 3)
     part = initial_state(whole, config, second)
@@ -290,7 +290,7 @@ def test_a_rank_takes_over_its_rows(days: tuple[PreparedData, PreparedData], bef
     assert np.array_equal(part.frequency.interval, one.frequency.interval)
 
 
-def test_only_what_came_since_is_trained_on(
+def test_only_later_events_are_trained_on(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
     whole, config = days[1], warm_start_config(CONFIG, before)
@@ -305,7 +305,7 @@ def test_only_what_came_since_is_trained_on(
     assert after.shares == before.shares
 
 
-def test_where_nothing_came_since_no_run_is_begun(
+def test_without_later_events_no_run_is_created(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match="nothing came since then; give newer data"):
@@ -313,18 +313,18 @@ def test_where_nothing_came_since_no_run_is_begun(
     assert not (tmp_path / "after").exists()
 
 
-def test_another_model_is_refused(before: TrainedRun) -> None:
+def test_another_model_is_rejected(before: TrainedRun) -> None:
     with pytest.raises(UsageError, match="method and \\[model\\]"):
         warm_start_config(CONFIG.model_copy(update={"method": "single"}), before)
 
 
-def test_places_are_by_name() -> None:
+def test_rows_are_matched_by_name() -> None:
     assert match_names(["", "b", "new", "a"], ["", "a", "b"]).tolist() == [0, 2, -1, 1]
     assert match_names(["", "", "b"], ["", "a", "", "b"]).tolist() == [0, 2, 3], "an empty name is not the unknown"
     assert match_names([""], ["", "a"]).tolist() == match_names(["", "a"], [""])[:1].tolist() == [0]
 
 
-def test_items_are_expected_among_the_negatives_by_their_share() -> None:
+def test_initial_frequencies_follow_the_share_of_training_events() -> None:
     frequency = StreamingFrequency.uniform(3, 10)
     init_frequency(frequency, np.array([0, 90, 10, 0]), 10)
     met = frequency.probability(np.arange(4))
@@ -333,18 +333,20 @@ def test_items_are_expected_among_the_negatives_by_their_share() -> None:
     assert met[1] > met[2], "control: they are not all alike"
 
 
-def test_the_run_to_go_on_from_is_not_overwritten(days: tuple[PreparedData, PreparedData], before: TrainedRun) -> None:
+def test_the_run_of_a_warm_start_is_not_overwritten(
+    days: tuple[PreparedData, PreparedData], before: TrainedRun
+) -> None:
     with pytest.raises(UsageError, match="is the run to continue from; give another --out"):
         fit(days[1], warm_start_config(CONFIG, before), before.path, overwrite=True)
     assert (before.path / "weights.safetensors").exists()
 
 
-def test_settings_that_going_on_does_not_take_are_refused(
+def test_settings_that_a_warm_start_cannot_change_are_rejected(
     before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "other.toml"
     call = ["train", str(before.prepared.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
-    for text, options, said in (
+    for text, options, lines in (
         ("[model]\nwidth = 16\n", [], "continues with that run's method and [model]"),
         ("[model]\nwidht = 16\n", [], "unknown key 'widht'"),
         ("train = 3\n", [], "expected a table of settings"),
@@ -354,5 +356,5 @@ def test_settings_that_going_on_does_not_take_are_refused(
     ):
         file.write_text(text)
         assert run([*call, "--config", str(file), *options]) == 2
-        assert said in capsys.readouterr().err
+        assert lines in capsys.readouterr().err
     assert not (tmp_path / "after").exists()
