@@ -1,4 +1,4 @@
-"""How deep a request is searched, seen on an engine that proposes the best there are and writes down how often."""
+"""How deep a request is searched, with an engine that proposes the best items and records its calls."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, walk: QueryLevels, wanted_Q, among=None):
-        self.asked += walk.effort_Q.tolist()
+    def propose(self, query_QD, levels: QueryLevels, count_Q, allowed=None):
+        self.asked += levels.effort_Q.tolist()
         left = np.arange(ITEMS)
-        if among is not None:
-            left = left[np.unpackbits(among, bitorder="little")[:ITEMS] == 1]
-        place = np.arange(wanted_Q.max())
-        assert len(query_QD) == len(wanted_Q)
-        return np.where(place < wanted_Q[:, None], np.resize(left, len(place)), -1)
+        if allowed is not None:
+            left = left[np.unpackbits(allowed, bitorder="little")[:ITEMS] == 1]
+        place = np.arange(count_Q.max())
+        assert len(query_QD) == len(count_Q)
+        return np.where(place < count_Q[:, None], np.resize(left, len(place)), -1)
 
 
 @pytest.fixture(name="engine")
@@ -53,7 +53,7 @@ def ask(approximate: ApproximateSearch, limit: int, excluded=None, topic: int = 
     return [int(i) for i in hits.ids(0)]
 
 
-def test_what_is_not_filtered_is_searched_once_at_the_next_depth_that_was_tuned(engine):
+def test_an_unfiltered_query_is_searched_once_at_the_next_tuned_depth(engine):
     assert ask(index(engine), 11) == list(range(11))
     assert engine.asked == [20]
 
@@ -63,29 +63,29 @@ def test_an_exclusion_of_items_that_rank_low_costs_no_second_search(engine):
     assert engine.asked == [10]
 
 
-def test_where_the_best_are_excluded_it_is_searched_as_surely_as_without_exclusion(engine):
+def test_if_the_best_are_excluded_the_search_is_as_reliable_as_without_exclusion(engine):
     """The items found stand at places 9 to 18, all in the lower half of a depth of 20: 27 have their mean."""
     assert ask(index(engine), 10, excluded=range(8)) == list(range(8, 18))
     assert engine.asked == [10, 20, 50], "sieved, of the others alone, and as deep as those stand"
 
 
-def test_where_all_that_was_proposed_is_excluded_what_is_left_says_how_deep_it_stands(engine):
+def test_if_all_proposals_are_excluded_the_remaining_results_give_the_depth(engine):
     assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
     assert engine.asked == [10, 20, 100]
 
 
-def test_deeper_than_was_tuned_it_is_scanned(engine):
+def test_beyond_the_tuned_depths_a_query_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
     assert engine.asked == [10, 20], "the second until its results said how deep they stand"
 
 
-def test_many_queries_that_exclude_something_else_each_are_searched_in_one_call(engine, monkeypatch):
+def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
     calls, propose = [], engine.propose
 
-    def noted(query_QD, walk: QueryLevels, wanted_Q, among=None):
-        calls.append(among)
-        return propose(query_QD, walk, wanted_Q, among)
+    def noted(query_QD, levels: QueryLevels, count_Q, allowed=None):
+        calls.append(allowed)
+        return propose(query_QD, levels, count_Q, allowed)
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
@@ -96,7 +96,7 @@ def test_many_queries_that_exclude_something_else_each_are_searched_in_one_call(
         assert hits.ids(q).tolist() == [i for i in range(50) if i not in excluded[q]][:40]
 
 
-def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkeypatch):
+def test_a_query_of_zeros_needs_neither_the_engine_nor_a_scan(engine, monkeypatch):
     monkeypatch.setattr("multitudes.index.exact.scan", lambda query_QD, *_: empty_hits(len(query_QD), 0))
     zero = np.zeros((1, 1), dtype=np.float32)
     assert ask(index(engine), 12, query_QD=zero) == list(range(12))
@@ -105,18 +105,18 @@ def test_a_query_of_zeros_asks_neither_the_engine_nor_for_a_score(engine, monkey
     assert engine.asked == []
 
 
-def test_an_engine_that_proposes_too_few_is_asked_again_deeper(engine, monkeypatch):
-    def some(query_QD, walk: QueryLevels, wanted_Q, among=None):
-        engine.asked += walk.effort_Q.tolist()
-        row = np.arange(wanted_Q.max())
-        return np.where(row < 0.6 * walk.effort_Q[:, None], row, -1)
+def test_a_query_with_too_few_proposals_is_searched_deeper(engine, monkeypatch):
+    def some(query_QD, levels: QueryLevels, count_Q, allowed=None):
+        engine.asked += levels.effort_Q.tolist()
+        row = np.arange(count_Q.max())
+        return np.where(row < 0.6 * levels.effort_Q[:, None], row, -1)
 
     monkeypatch.setattr(engine, "propose", some)
     assert ask(index(engine), 40) == list(range(40))
     assert engine.asked == [50, 100]
 
 
-def test_a_large_topic_is_searched_as_deep_as_it_is_thin_and_scanned_where_that_was_too_little(engine):
+def test_a_large_topic_is_searched_deeper_the_sparser_it_is_or_scanned(engine):
     half, few, far = np.arange(ITEMS) % 2 == 1, np.arange(ITEMS) % 100 == 7, np.arange(ITEMS) >= 700
     measured = [TopicLevel(1, 500, 1.0, scanned=False), TopicLevel(3, 300, 0.5, scanned=True)]
     approximate = index(engine, by_topic(half, few, far), measured)

@@ -1,4 +1,4 @@
-"""While one thread changes a live index, others search it: each sees a change whole or not at all."""
+"""While one thread changes a live index, others search it: each sees a change completely or not at all."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

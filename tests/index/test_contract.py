@@ -82,7 +82,7 @@ def large(name: str, generate: worlds.Generate, n: int = 2_500, dimension: int =
 @implementations
 @given(world=worlds.worlds())
 @few
-def test_what_is_found_is_what_was_asked_for_and_best_first(build: Build, world: World):
+def test_hits_satisfy_the_request_best_first(build: Build, world: World):
     worlds.check_answers(built(build, world), world)
 
 
@@ -93,7 +93,7 @@ def test_the_reference_ranks_as_a_sort_of_all_scores_does(build: Build, world: W
     worlds.check_ranking(built(build, world), world)
 
 
-def test_of_copies_at_the_limit_the_smaller_ids_are_found_however_a_product_rounds(monkeypatch: pytest.MonkeyPatch):
+def test_of_copies_at_the_limit_the_smaller_ids_are_found_despite_rounding(monkeypatch: pytest.MonkeyPatch):
     """A linear algebra library rounds by the shape of a product and the place in it; here it rounds by chance."""
     rng = np.random.default_rng(5)
     few = rng.standard_normal((20, 3)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_a_query_gets_the_same_answer_alone_and_in_a_batch(build: Build, world: 
 @implementations
 @given(world=worlds.worlds())
 @few
-def test_an_index_knows_what_it_holds_also_when_it_was_saved(build: Build, world: World):
+def test_an_index_knows_its_items_also_after_loading(build: Build, world: World):
     index = built(build, world)
     worlds.check_contents(index, world)
     worlds.check_log_sums(index, world)

@@ -1,4 +1,4 @@
-"""What an engine must not propose, it does not propose; all else it may."""
+"""An engine proposes exactly the rows that are allowed."""
 
 import numpy as np
 import pytest
@@ -14,19 +14,19 @@ VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32
 def test_all_but_the_excluded_rows_are_proposed(module):
     engine = module.build(np.arange(ITEMS), VECTORS)._engine
     without = np.array([0, 7, 8, 33, ITEMS - 1])
-    walk, wanted = (
+    levels, wanted = (
         QueryLevels.from_levels([Level(ITEMS, engine.efforts()[-1], ITEMS, 1.0, 1.0, 1.0)] * 3),
         np.full(3, ITEMS),
     )
     out = no_exclusions(ITEMS).with_rows(without)
-    row_QM = engine.propose(VECTORS[:3], walk, wanted, out.allowed_bits)
+    row_QM = engine.propose(VECTORS[:3], levels, wanted, out.allowed_bits)
     for row_M in row_QM:
         assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
-    everything = engine.propose(VECTORS[:3], walk, wanted, no_exclusions(ITEMS).allowed_bits)
-    assert np.isin(without, everything).all(), "the control: without an exclusion they are proposed"
+    everything = engine.propose(VECTORS[:3], levels, wanted, no_exclusions(ITEMS).allowed_bits)
+    assert np.isin(without, everything).all(), "control: without an exclusion they are proposed"
 
 
-def test_what_is_left_out_adds_up_and_leaves_what_was_before_as_it_was():
+def test_exclusions_add_up_and_do_not_change_earlier_ones():
     first = no_exclusions(ITEMS).with_rows(np.array([3, 9, 60]))
     both = first.with_rows(np.array([0, 9]))
     for out, rows in ((no_exclusions(ITEMS), []), (first, [3, 9, 60]), (both, [0, 3, 9, 60])):
@@ -34,48 +34,48 @@ def test_what_is_left_out_adds_up_and_leaves_what_was_before_as_it_was():
         assert np.flatnonzero(np.unpackbits(out.bits, bitorder="little")[:ITEMS] == 0).tolist() == rows
 
 
-def test_how_many_are_wanted_does_not_shorten_the_walk_through_a_graph():
+def test_the_number_of_proposals_does_not_shorten_the_graph_search():
     rng = np.random.default_rng(1)
     vectors, queries = (rng.standard_normal((n, 16)).astype(np.float32) for n in (2_000, 50))
     engine = hnsw.build(np.arange(2_000), vectors)._engine
     far, near = (QueryLevels.from_levels([Level(depth, 0, depth, 1.0, 1.0, 1.0)] * 50) for depth in (200, 10))
     all_QM, few_QM, control_QM = (
-        engine.propose(queries, walk, np.full(50, wanted)) for walk, wanted in ((far, 200), (far, 10), (near, 10))
+        engine.propose(queries, levels, np.full(50, wanted)) for levels, wanted in ((far, 200), (far, 10), (near, 10))
     )
     np.testing.assert_array_equal(few_QM, all_QM[:, :10])
-    assert (control_QM != few_QM).any(), "the control: the walk of a level that is not as deep"
+    assert (control_QM != few_QM).any(), "control: a shallower level proposes others"
 
 
 @pytest.mark.parametrize("module", [inverted, hnsw])
-def test_what_is_proposed_for_a_query_does_not_depend_on_those_that_are_searched_with_it(module):
+def test_the_proposals_of_a_query_do_not_depend_on_other_queries(module):
     rng = np.random.default_rng(2)
     few, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (500, 12))
     engine = module.build(np.arange(2_000), few[rng.integers(500, size=2_000)])._engine  # copies: codes that tie
-    efforts, wanted_Q = engine.efforts(), np.array([20, 40, 41, 300] * 3)
-    walk = QueryLevels.from_levels([Level(10, efforts[(3 * q) % len(efforts)], 50, 1.0, 1.0, 1.0) for q in range(12)])
-    together_QM = engine.propose(queries, walk, wanted_Q)
+    efforts, count_Q = engine.efforts(), np.array([20, 40, 41, 300] * 3)
+    levels = QueryLevels.from_levels([Level(10, efforts[(3 * q) % len(efforts)], 50, 1.0, 1.0, 1.0) for q in range(12)])
+    together_QM = engine.propose(queries, levels, count_Q)
     for q in range(12):
         alone = engine.propose(
-            queries[q : q + 1], QueryLevels(*(column[q : q + 1] for column in walk)), wanted_Q[q : q + 1]
+            queries[q : q + 1], QueryLevels(*(column[q : q + 1] for column in levels)), count_Q[q : q + 1]
         )
-        assert alone.shape == (1, wanted_Q[q])
+        assert alone.shape == (1, count_Q[q])
         assert sorted(together_QM[q][together_QM[q] >= 0]) == sorted(alone[alone >= 0])
     assert (together_QM[3::4] >= 0).sum() > (together_QM[::4] >= 0).sum() > 0
 
 
-def test_copies_of_one_item_do_not_crowd_out_what_is_proposed():
+def test_copies_of_one_item_are_proposed_in_full():
     rng = np.random.default_rng(3)
     vectors, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (2_000, 4))
     vectors[:300] = 2 * queries[0]
     engine = inverted.build(np.arange(2_000), vectors)._engine
-    walk, wanted_Q = (
+    levels, count_Q = (
         QueryLevels.from_levels([Level(10, engine.efforts()[-1], 50, 1.0, 1.0, 1.0)] * 4),
         np.array([50, 70, 50, 60]),
     )
-    row_QM = engine.propose(queries, walk, wanted_Q)
+    row_QM = engine.propose(queries, levels, count_Q)
     assert (row_QM[0] >= 0).sum() == 50
     assert (row_QM[0] < 300).all()
     assert (
         row_QM[0, :50].tolist()
-        == engine.propose(queries[:1], QueryLevels(*(column[:1] for column in walk)), wanted_Q[:1])[0].tolist()
+        == engine.propose(queries[:1], QueryLevels(*(column[:1] for column in levels)), count_Q[:1])[0].tolist()
     )

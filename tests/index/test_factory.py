@@ -1,4 +1,4 @@
-"""Where an index is: what the choice needs, without a server."""
+"""Building and opening an index of any kind, without a server."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_command(monkeypatch: 
     assert isinstance(build_index([1], np.ones((1, 2)), IndexConfig()), LiveIndex)  # the control: nothing else needs it
 
 
-def test_an_embedded_index_is_told_to_nobody():
+def test_an_embedded_index_needs_no_activation():
     index = build_index([1], np.ones((1, 2)), IndexConfig())
     with activate_on_success(index):
         pass
@@ -30,9 +30,7 @@ def test_an_embedded_index_is_told_to_nobody():
         raise KeyError
 
 
-def test_an_index_is_opened_by_one_look_at_its_description_and_its_ids_stay_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_opening_reads_the_description_once_and_leaves_the_ids_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     built = build_index([3, 1], np.ones((2, 2)), IndexConfig())
     built.add([2], np.ones((1, 2)))
     built.save(tmp_path)
@@ -44,4 +42,4 @@ def test_an_index_is_opened_by_one_look_at_its_description_and_its_ids_stay_on_d
     assert isinstance(index, LiveIndex)
     assert isinstance(built, LiveIndex)
     assert not index.segment.ids().flags.writeable
-    assert built.segment.ids().flags.writeable, "the control: in memory"
+    assert built.segment.ids().flags.writeable, "control: in memory"

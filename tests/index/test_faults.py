@@ -1,4 +1,4 @@
-"""What cannot be used is refused in one line, and nothing changes; no answer ever comes from a damaged file."""
+"""Invalid input is rejected in one line and changes nothing; a damaged file never gives an answer."""
 
 import json
 import shutil
@@ -67,14 +67,14 @@ bad_items = pytest.mark.parametrize(("ids", "vectors", "topics", "message"), BAD
 
 @engines
 @bad_items
-def test_a_build_refuses_what_no_search_could_answer(engine: Any, ids: Any, vectors: Any, topics: Any, message: str):
+def test_a_build_rejects_invalid_items(engine: Any, ids: Any, vectors: Any, topics: Any, message: str):
     engine.build(np.array([1, 2], np.int32), EYE, csr([[1], [2]]))  # the control: float64 and int32 are taken
     with pytest.raises(DataError, match=message):
         engine.build(ids, vectors, topics)
 
 
 @bad_items
-def test_a_refused_addition_changes_nothing(ids: Any, vectors: Any, topics: Any, message: str):
+def test_a_rejected_addition_changes_nothing(ids: Any, vectors: Any, topics: Any, message: str):
     index, before = small(ExactIndex), small(ExactIndex)
     with pytest.raises(DataError, match=message):
         index.add(ids, vectors, topics)
@@ -90,7 +90,7 @@ def check_equal(index: LiveIndex, other: LiveIndex) -> None:
     assert [index.items_of(t).tolist() for t in range(4)] == [other.items_of(t).tolist() for t in range(4)]
 
 
-def test_an_addition_of_another_width_is_refused_with_both():
+def test_an_addition_of_another_width_is_rejected_with_both_widths():
     index, before = small(ExactIndex), small(ExactIndex)
     with pytest.raises(DataError, match="have 5 dimensions; the index holds 4"):
         index.add([1, 2], np.eye(2, 5))
@@ -108,7 +108,7 @@ def test_an_addition_of_another_width_is_refused_with_both():
         (np.array([2**64 - 1], dtype=np.uint64), DataError, "too large"),  # not -1
     ],
 )
-def test_a_refused_removal_changes_nothing(ids: Any, error: type[Exception], message: str):
+def test_a_rejected_removal_changes_nothing(ids: Any, error: type[Exception], message: str):
     index, before = small(ExactIndex), small(ExactIndex)
     index.add([-1, -2], EYE)
     before.add([-1, -2], EYE)
@@ -118,7 +118,7 @@ def test_a_refused_removal_changes_nothing(ids: Any, error: type[Exception], mes
 
 
 @engines
-def test_bad_queries_are_refused(engine: Any):
+def test_invalid_queries_are_rejected(engine: Any):
     index = small(engine)
     good = np.ones((2, D), np.float32)
     index.search(good.astype(np.float64), 1)  # the control
@@ -181,7 +181,7 @@ def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Path
 
 
 @pytest.mark.parametrize("damage", [flipped, cut])
-def test_a_damaged_file_is_refused_by_its_name(saved: tuple[Path, Path], damage: Callable[[bytes], Iterator[bytes]]):
+def test_a_damaged_file_is_rejected_by_name(saved: tuple[Path, Path], damage: Callable[[bytes], Iterator[bytes]]):
     for file in sorted(saved[0].iterdir()):
         whole = file.read_bytes()
         for damaged in damage(whole):
@@ -191,7 +191,7 @@ def test_a_damaged_file_is_refused_by_its_name(saved: tuple[Path, Path], damage:
         file.write_bytes(whole)
 
 
-def test_a_missing_file_is_refused_by_its_name(saved: tuple[Path, Path]):
+def test_a_missing_file_is_rejected_by_name(saved: tuple[Path, Path]):
     for file in sorted(saved[0].iterdir()):
         whole = file.read_bytes()
         file.unlink()
@@ -200,7 +200,7 @@ def test_a_missing_file_is_refused_by_its_name(saved: tuple[Path, Path]):
         file.write_bytes(whole)
 
 
-def test_a_file_of_another_index_is_refused_by_its_name(saved: tuple[Path, Path]):
+def test_a_file_of_another_index_is_rejected_by_name(saved: tuple[Path, Path]):
     index, other = saved
     for file in sorted(index.iterdir()):
         whole, others = file.read_bytes(), (other / file.name).read_bytes()
@@ -213,7 +213,7 @@ def test_a_file_of_another_index_is_refused_by_its_name(saved: tuple[Path, Path]
 
 
 @pytest.mark.parametrize("version", [files.FORMAT_VERSION - 1, files.FORMAT_VERSION + 1])
-def test_another_format_is_refused_with_both_versions(saved: tuple[Path, Path], version: int):
+def test_another_format_is_rejected_with_both_versions(saved: tuple[Path, Path], version: int):
     description = saved[0] / files.DESCRIPTION
     whole = description.read_text()
     description.write_text(json.dumps(json.loads(whole) | {"version": version}))

@@ -1,4 +1,4 @@
-"""Candidates ranked by one integer each: as by their scores, ties by the smaller row, the filtered left in place."""
+"""Candidates ranked by one integer each: by score, ties by the smaller row; filtered ones keep their rank."""
 
 import numpy as np
 from hypothesis import given
@@ -18,7 +18,7 @@ def ask(rows, scores, out, limit: int):
 
 
 @given(st.lists(st.tuples(st.floats(width=32, allow_nan=False), st.booleans()), min_size=1, max_size=30), st.data())
-def test_the_first_that_no_filter_takes_out_come_back_with_the_scores_they_had(candidates, data):
+def test_the_best_unfiltered_candidates_come_back_with_their_scores(candidates, data):
     rows = data.draw(st.permutations(range(2**31 - len(candidates), 2**31)))
     scores, out = zip(*candidates, strict=True)
     limit = data.draw(st.integers(1, len(rows)))
@@ -28,11 +28,11 @@ def test_the_first_that_no_filter_takes_out_come_back_with_the_scores_they_had(c
     assert list(zip(found, scored, strict=True)) == wanted
 
 
-def test_holes_are_no_candidates_and_come_last():
+def test_negative_rows_are_no_candidates_and_come_last():
     assert ask([-1, 7, -1, 3], [NONE, -5, NONE, 2], [False] * 4, 4)[0] == [3, 7]
 
 
-def test_where_nothing_is_filtered_the_first_are_those_that_are_kept():
+def test_without_a_filter_both_selections_agree():
     rng = np.random.default_rng(0)
     row_QM = np.array([rng.permutation(40)[:20] for _ in range(5)])
     row_QM[rng.random(row_QM.shape) < 0.3] = -1
@@ -43,7 +43,7 @@ def test_where_nothing_is_filtered_the_first_are_those_that_are_kept():
     assert identical(found, wanted)
 
 
-def test_the_depth_is_that_of_the_last_or_twice_that_of_the_mean():
+def test_the_depth_is_the_last_rank_or_twice_the_mean_rank():
     scores = -np.arange(10)
     assert ask(range(10), scores, [False] * 10, 6)[2] == 6
     assert ask(range(10), scores, [*[False] * 5, *[True] * 4, False], 6)[2] == 10, "the last stands at place 10"

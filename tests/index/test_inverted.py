@@ -1,4 +1,4 @@
-"""The tuned engines: their recall on easy and on hard data, with filters as without, and what they do where it ends."""
+"""The tuned engines: recall on easy and hard data, with and without filters, and beyond the tuned depths."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small co
 
 @engines
 @pytest.mark.parametrize("world", [clustered, latent])
-def test_the_recall_that_was_asked_for_holds_at_every_depth_on_queries_it_never_saw(engine: Any, world: Any):
+def test_the_recall_target_holds_at_every_depth_on_unseen_queries(engine: Any, world: Any):
     vectors, queries = world(np.random.default_rng(2))
     index = engine.build(np.arange(N), vectors, queries=queries[:150])
     for depth in (3, 17, 100, 400):
@@ -29,7 +29,7 @@ def test_the_recall_that_was_asked_for_holds_at_every_depth_on_queries_it_never_
     assert all(level["at_least"] >= 0.97 and level["checked"] >= 0.95 for level in tuning["levels"])
 
 
-def test_the_control_least_effort_is_not_enough_where_there_are_no_clusters():
+def test_control_the_least_effort_is_not_enough_without_clusters():
     vectors, queries = latent(np.random.default_rng(2))
     index = inverted.build(np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01))
     assert {level["effort"] for level in index.info()["tuning"]["levels"][:2]} == {1}
@@ -72,7 +72,7 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query(eng
 
 
 @engines
-def test_queries_with_limits_of_their_own_are_answered_as_alone(engine: Any):
+def test_queries_with_different_limits_are_answered_as_alone(engine: Any):
     vectors, queries = latent(np.random.default_rng(5))
     index = engine.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, target=NARROW)
     limits, topics = np.array([0, 3, 40, 900, 4_000]), np.array([0, 1, 0, 1, 0])
@@ -84,7 +84,7 @@ def test_queries_with_limits_of_their_own_are_answered_as_alone(engine: Any):
         assert alone.scores(0).tolist() == together.scores(q).tolist()
 
 
-def test_deeper_than_it_was_tuned_every_item_is_scored():
+def test_beyond_the_tuned_depths_every_item_is_scored():
     vectors, queries = latent(np.random.default_rng(4))
     index = inverted.build(
         np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01, deepest=50)
@@ -94,7 +94,7 @@ def test_deeper_than_it_was_tuned_every_item_is_scored():
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8, "the control"
 
 
-def test_without_user_vectors_the_tuning_says_what_it_stood_on():
+def test_without_user_vectors_the_tuning_names_its_queries():
     vectors, _ = latent(np.random.default_rng(5))
     assert inverted.build(np.arange(N), vectors, target=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
 
@@ -132,7 +132,7 @@ def test_excluding_only_ids_that_are_not_held_changes_nothing():
     assert (plain.id_QN == excluded.id_QN).all()
 
 
-def test_lists_that_are_found_through_a_graph_when_they_are_many_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
+def test_many_lists_that_are_found_through_a_graph_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inverted, "_GRAPH_FROM_LISTS", 64)
     vectors, queries = latent(np.random.default_rng(8))
     index = inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, target=SHALLOW)
@@ -140,7 +140,7 @@ def test_lists_that_are_found_through_a_graph_when_they_are_many_keep_the_recall
     assert recall(found, wanted) >= 0.96
 
 
-def test_few_queries_are_walked_in_another_way_than_many_and_find_the_same():
+def test_few_queries_and_many_are_scanned_differently_and_find_the_same():
     vectors, queries = latent(np.random.default_rng(6))
     vectors[500:900] = vectors[500]  # ties, of which either way would keep others
     index = inverted.build(np.arange(N), vectors, queries=queries)

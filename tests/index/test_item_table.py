@@ -1,4 +1,4 @@
-"""Topics turned into rows, and what is kept for those asked for lately."""
+"""Posting lists, and the cache of recently used topics."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_topics_of_items_become_ascending_rows_of_topics_and_come_back(topics_n:
         assert back.topic[back.offset[row] : back.offset[row + 1]].tolist() == sorted(set(topics_n[item]))
 
 
-def test_they_lie_on_disk_as_they_are(tmp_path):
+def test_postings_are_saved_and_loaded(tmp_path):
     lists = make_postings(csr([[3, 1], [], [3]]), np.arange(3))
     save_postings(tmp_path, lists)
     again = load_postings(tmp_path)
@@ -44,19 +44,19 @@ def test_they_lie_on_disk_as_they_are(tmp_path):
         (Topics(np.array([0, 1, 2]), np.array([1, 0])), "topic 0 is given"),
     ],
 )
-def test_topics_that_do_not_fit_the_items_are_refused(topics: Topics, message: str):
+def test_topics_that_do_not_fit_the_items_are_rejected(topics: Topics, message: str):
     with pytest.raises(DataError, match=message):
         make_postings(topics, np.arange(2))
 
 
-def test_some_rows_of_a_table_of_topics_are_taken_in_the_order_asked():
+def test_topics_of_rows_are_selected_in_order():
     table = csr([[7], [], [1, 2], [3]])
     some = select_topics(table.offset, table.topic, np.array([3, 1, 2]))
     assert (some.offset.tolist(), some.topic.tolist()) == ([0, 1, 1, 3], [3, 1, 2])
     assert select_topics(table.offset, table.topic, np.zeros(0, np.int64)).offset.tolist() == [0]
 
 
-def test_what_was_asked_for_lately_is_kept_within_the_budget():
+def test_recently_used_topics_are_cached_within_the_budget():
     made: list[int] = []
 
     def make(topic: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""An index whose items come and go answers, after any history of changes, as one that was built with what is left."""
+"""After any history of changes, an index answers like one built from its current items."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ AnyHistory.TestCase.settings = settings(max_examples=15, stateful_step_count=10,
 TestAnyHistory = AnyHistory.TestCase
 
 
-def test_what_changed_is_said_in_numbers():
+def test_changes_are_counted():
     index, _ = small()
     index.add([7, 100, 101], np.ones((3, 8)))
     index.remove([3, 101])
@@ -118,7 +118,7 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
     assert sum(copied) < 30 * 1_000, "one copy of all for each addition would be 500,000"
 
 
-def test_what_came_and_went_leaves_no_layer():
+def test_items_added_and_removed_leave_no_layer():
     index, _ = small()
     index.add(np.arange(100, 120), np.ones((20, 8)))
     index.add([200], np.ones((1, 8)))
@@ -126,7 +126,7 @@ def test_what_came_and_went_leaves_no_layer():
     assert [len(layer) for layer in index._layers] == [40, 1]
 
 
-def test_ids_are_gathered_once_for_each_state_and_anew_after_a_change():
+def test_ids_are_cached_until_the_next_change():
     index, _ = small()
     index.add([100], np.ones((1, 8)), csr([[2]]))
     assert index.ids() is index.ids()
@@ -136,7 +136,7 @@ def test_ids_are_gathered_once_for_each_state_and_anew_after_a_change():
     assert 100 not in index.items_of(2)
 
 
-def test_what_has_gone_is_looked_up_once_for_each_change_however_many_search(monkeypatch: pytest.MonkeyPatch):
+def test_tombstones_are_looked_up_once_for_each_change(monkeypatch: pytest.MonkeyPatch):
     index, world = small()
     looked_up: list[list[int]] = []
     without = ExactIndex.without
@@ -164,7 +164,7 @@ def test_the_large_segment_is_never_built_again():
     assert index.segment is segment
 
 
-def test_a_new_version_has_the_topics_it_came_with_and_no_others():
+def test_a_replaced_item_has_only_its_new_topics():
     index, world = small()
     assert 0 in index.items_of(1)
     index.add([0], world.vectors_nD[:1], csr([[9]]))
@@ -174,7 +174,7 @@ def test_a_new_version_has_the_topics_it_came_with_and_no_others():
     assert index.items_of(9).tolist() == []
 
 
-def test_a_removed_item_takes_its_share_of_the_sum_with_it_however_large():
+def test_a_removed_item_is_subtracted_from_the_log_sum_however_large():
     """The float32 sum of all is rounded more coarsely than what is left: a difference would be noise."""
     vectors_nD = np.eye(4, dtype=np.float32) * np.array([30, 1, 2, 3], np.float32)
     index = LiveIndex(ExactIndex.build(np.arange(4), vectors_nD, topics=csr([[1], [1], [1], [2]])))
@@ -189,7 +189,7 @@ def test_a_removed_item_takes_its_share_of_the_sum_with_it_however_large():
     assert (log_sums(index, query_QD, np.array([ANY_TOPIC, 1])) == -np.inf).all()
 
 
-def test_a_sum_that_the_segment_does_not_know_stays_unknown(monkeypatch: pytest.MonkeyPatch):
+def test_an_unknown_log_sum_stays_unknown(monkeypatch: pytest.MonkeyPatch):
     world = small()[1]
     segment = ExactIndex.build(world.ids, world.vectors_nD)
     know = segment.search
@@ -224,7 +224,7 @@ def test_changes_are_saved_with_the_segment(change: str, tmp_path: Path):
     assert 0 in again.ids()
 
 
-def test_saving_again_leaves_no_change_of_before(tmp_path: Path):
+def test_saving_again_deletes_earlier_changes(tmp_path: Path):
     index, _ = small()
     index.save(tmp_path)
     unchanged = {file.name for file in tmp_path.iterdir()}
@@ -236,7 +236,7 @@ def test_saving_again_leaves_no_change_of_before(tmp_path: Path):
     assert len(load_embedded(tmp_path)) == 40
 
 
-def test_a_rebuild_from_the_items_held_now_answers_the_same():
+def test_a_rebuild_from_the_live_items_answers_the_same():
     index, world = small()
     index.add(np.arange(35, 55), worlds.latent(np.random.default_rng(9), 20, 8), csr([[2]] * 20))
     index.remove(np.arange(10))

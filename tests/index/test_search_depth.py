@@ -1,4 +1,4 @@
-"""How many excluded items stand above the last result, guessed in a world whose scores are spread as tuned."""
+"""The estimated number of excluded items above the last result, with scores distributed as tuned."""
 
 from statistics import NormalDist
 
@@ -32,7 +32,7 @@ def guess(rows, limit: int, excluded, known: bool = True) -> int:
     return int(outside.estimate_depth(ScoreDistribution(rows), levels(known), QUERY, np.array([limit]))[0])
 
 
-def test_the_best_stand_above_and_the_worst_never(rows):
+def test_excluded_items_deepen_the_search_only_if_they_score_high(rows):
     best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
     every_other, worst = np.sort(best[:1_000:2]), np.sort(best[-400:])
     for excluded in (100, 400):
@@ -40,17 +40,17 @@ def test_the_best_stand_above_and_the_worst_never(rows):
         assert depth == pytest.approx(MARGIN * (50 + 2 * excluded), rel=0.15), "the middle one in the upper half"
     assert guess(rows, 100, every_other) == pytest.approx(MARGIN * 200, rel=0.15)
     assert guess(rows, 50, worst) == 50
-    assert guess(rows, 100, every_other, known=False) == 100, "the control: tuned without heights"
+    assert guess(rows, 100, every_other, known=False) == 100, "control: tuned without heights"
 
 
-def test_of_many_that_are_excluded_some_are_enough_to_guess_by(rows, monkeypatch):
+def test_a_sample_of_many_excluded_items_is_enough_for_an_estimate(rows, monkeypatch):
     best, worst = (np.sort(np.argsort(sign * (rows.vectors_nD @ QUERY[0]))[:400]) for sign in (-1, 1))
     monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
     assert guess(rows, 50, best) == pytest.approx(MARGIN * 850, rel=0.15)
     assert guess(rows, 50, worst) == 50
 
 
-def test_the_scores_of_the_results_say_how_deep_they_stand(rows):
+def test_the_scores_of_the_results_give_their_depth(rows):
     score_n = rows.vectors_nD @ QUERY[0]
     best = np.argsort(-score_n)
     left = np.array([score_n[best[10:30]]])  # twenty results below ten that are excluded
@@ -60,7 +60,7 @@ def test_the_scores_of_the_results_say_how_deep_they_stand(rows):
     assert none_above.search_depth(left, np.array([20])).tolist() == [20]
 
 
-def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(rows, monkeypatch):
+def test_sampled_excluded_items_count_for_all(rows, monkeypatch):
     best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
     left_out, found = np.sort(best[:1_000:2]), best[1:200:2]
     scores = (rows.vectors_nD[found] @ QUERY[0])[None]
@@ -74,7 +74,7 @@ def test_excluded_items_of_which_some_are_looked_at_count_as_many_as_they_are(ro
     assert some.search_depth(scores, limit) == pytest.approx(every, rel=0.15)
 
 
-def test_each_query_has_the_step_of_what_it_excludes_itself(rows, monkeypatch):
+def test_each_query_has_the_sampling_step_of_its_own_exclusion(rows, monkeypatch):
     monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
     many, few = np.arange(0, 1_000, 2), np.arange(5)
     both = ExcludedScores.compute(rows, np.repeat(QUERY, 2, axis=0), [many, few])

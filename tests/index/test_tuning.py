@@ -1,17 +1,21 @@
-"""The search for the least effort, on an engine whose recall is known: the whole truth from effort 8 · depth on."""
+"""Tuning: the least sufficient effort, scanned topics, and what the seed draws."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from multitudes.index.engine import Level, RecallTarget, Tuning, tuning_from_record
+from multitudes.index import hnsw, inverted, tuning
+from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
 from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune, tuned_depths
+from tests.index.tuned_worlds import N, by_topic, exact, latent
 
 EFFORTS = [2**power for power in range(12)]
-CHOICE = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
-PROMISE = RecallTarget(recall=0.9, deepest=100, scanned=10)
+GRID = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
+TARGET = RecallTarget(recall=0.9, deepest=100, scanned=10)
 
 
 @pytest.fixture(name="rows")
@@ -34,25 +38,25 @@ def finding(rows, share_of):
     return ranked
 
 
-def test_the_least_effort_that_is_enough_is_found_for_every_depth(rows, some):
+def test_the_least_sufficient_effort_is_found_for_every_depth(rows, some):
     ranked = finding(rows, lambda level: min(1.0, level.effort / (8 * level.depth)))
-    tuned = tune(CHOICE, ranked, rows, some, PROMISE)
+    tuned = tune(GRID, ranked, rows, some, TARGET)
     assert [(level.depth, level.effort) for level in tuned.levels] == [(10, 128), (20, 256), (50, 512), (100, 1024)]
     assert all(level.recall == level.at_least == level.checked == 1.0 for level in tuned.levels)
 
 
 def test_a_deeper_level_may_need_less_effort(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.effort * level.depth >= 1_024 else 0.5)
-    assert [level.effort for level in tune(CHOICE, ranked, rows, some, PROMISE).levels] == [128, 64, 32, 16]
+    assert [level.effort for level in tune(GRID, ranked, rows, some, TARGET).levels] == [128, 64, 32, 16]
 
 
 def test_more_proposals_make_up_for_codes_that_lose_much(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.proposals >= 4 * level.depth + 32 else 0.5)
-    assert [level.proposals for level in tune(CHOICE, ranked, rows, some, PROMISE).levels] == [72, 112, 232, 432]
+    assert [level.proposals for level in tune(GRID, ranked, rows, some, TARGET).levels] == [72, 112, 232, 432]
 
 
 def test_a_depth_that_no_effort_reaches_has_no_level(rows, some):
-    tuned = tune(CHOICE, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, PROMISE)
+    tuned = tune(GRID, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, TARGET)
     assert [level.depth for level in tuned.levels] == [50]
     assert tuned.level_positions(np.array([0, 7, 50, 51])).tolist() == [0, 0, 0, 1], "the next deeper level, or a scan"
 
@@ -67,14 +71,14 @@ def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
         return whole
 
     drawn = np.random.default_rng(1).standard_normal((400, 4)).astype(np.float32)
-    promise = RecallTarget(recall=0.94, deepest=10, scanned=10)
-    few, many = (tune(CHOICE, ranked, rows, Sample(drawn[:n], drawn[n:], "queries"), promise) for n in (4, 200))
+    target = RecallTarget(recall=0.94, deepest=10, scanned=10)
+    few, many = (tune(GRID, ranked, rows, Sample(drawn[:n], drawn[n:], "queries"), target) for n in (4, 200))
     assert few.levels[0].effort == 64
     assert many.levels[0].effort == 1
     assert many.levels[0].at_least < many.levels[0].recall == 0.95
 
 
-def test_what_checks_was_not_tuned_on(rows):
+def test_validation_queries_are_not_used_for_tuning(rows):
     queries = np.arange(40, dtype=np.float32).reshape(10, 4)
     some = sample_queries(queries, rows, seed=0)
     drawn = np.concatenate([some.tuning_QD, some.validation_QD])
@@ -85,25 +89,96 @@ def test_what_checks_was_not_tuned_on(rows):
     )
 
 
-def test_depths_rise_to_the_deepest():
+def test_the_tuned_depths():
     assert tuned_depths(1_000) == [10, 20, 50, 100, 200, 500, 1_000]
     assert tuned_depths(60) == [10, 20, 50, 60]
     assert tuned_depths(3) == [3]
 
 
 def test_a_tuning_comes_back_from_its_record():
-    tuning = Tuning((Level(10, 3, 52, 0.99, 0.98, 0.97),), PROMISE, "queries", 4, 4)
+    tuning = Tuning((Level(10, 3, 52, 0.99, 0.98, 0.97),), TARGET, "queries", 4, 4)
     assert tuning_from_record(tuning.to_record()) == tuning
 
 
-def test_queries_of_similar_levels_are_searched_in_one_call_each_at_the_next_depth_that_was_tuned():
+def test_queries_of_similar_levels_share_a_call_each_at_its_next_tuned_depth():
     levels = tuple(Level(depth, depth // 2, 2 * depth + 32, 1.0, 1.0, 1.0) for depth in (10, 50, 100, 500, 1_000))
-    tuning = Tuning(levels, PROMISE, "queries", 1, 1)
+    tuning = Tuning(levels, TARGET, "queries", 1, 1)
     depth_Q = np.array([101, 7, 1_001, 700, 60, 50, 9_999])
     calls = list(tuning.group_queries(depth_Q, np.array([0, 1, 2, 3, 4, 5])))
     assert [where.tolist() for _, where in calls] == [[1, 4, 5], [0, 3], [2]]
-    assert [walk and walk.depth_Q.tolist() for walk, _ in calls] == [[10, 100, 50], [500, 1_000], None]
+    assert [levels and levels.depth_Q.tolist() for levels, _ in calls] == [[10, 100, 50], [500, 1_000], None]
     assert [column.tolist() for column in calls[0][0] or ()] == [[10, 100, 50], [5, 50, 25], [52, 232, 132]]
     many = list(tuning.group_queries(np.resize([10, 50], 200), np.arange(200)))
     assert [len(where) for _, where in many] == [100, 100], "many look at the same things anyway"
     assert [len(where) for _, where in tuning.group_queries(np.full(600, 10), np.arange(600))] == [256, 256, 88]
+
+
+ITEMS = 2_000
+
+
+class Blind:
+    """Proposes the best items but for some, which it never sees; writes down how many queries it was asked."""
+
+    kind, file = "blind", "none"
+
+    def __init__(self, vectors_nD, blind_n) -> None:
+        self._vectors_nD, self._blind_n, self.asked = vectors_nD, blind_n, 0
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def efforts(self) -> list[int]:
+        return [1]
+
+    def proposals(self, depth: int) -> list[int]:
+        return [2 * depth + 32]
+
+    def propose(self, query_QD, levels: QueryLevels, count_Q, allowed=None):
+        assert allowed is None
+        self.asked += len(levels.effort_Q)
+        score_Qn = np.where(self._blind_n, -np.inf, query_QD @ self._vectors_nD.T)
+        return np.argsort(-score_Qn, axis=1)[:, : count_Q.max()]
+
+
+def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
+    rng = np.random.default_rng(0)
+    vectors_nD, query_QD = (rng.standard_normal((n, 8)).astype(np.float32) for n in (ITEMS, 300))
+    seen, poor = np.arange(ITEMS) % 2 == 0, np.arange(ITEMS) % 2 == 1
+    topics = by_topic(seen, poor)
+    engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
+    target = RecallTarget(recall=0.9, deepest=200, scanned=100)
+    index = tuning.build_tuned(make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target)
+    searched, scanned = index.info()["tuning"]["topics"]
+    assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
+    assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)
+    assert 0.8 < scanned["recall"] < 0.9
+    users_QD, asked = query_QD[200:], engine.asked
+    for topic, more in ((2, 0), (1, 100)):
+        topic_Q = np.full(100, topic)
+        found, truth = (i.search(users_QD, 40, topic_Q=topic_Q) for i in (index, exact(vectors_nD, topics)))
+        assert (found.id_QN == truth.id_QN).all()
+        assert engine.asked == asked + more
+
+
+def test_the_seed_draws_what_lists_are_trained_on():
+    vectors, queries = latent(np.random.default_rng(9), 60)
+    first, again, other = (
+        inverted.build(
+            np.arange(N), vectors, queries=queries, lists=16, seed=seed, target=DEFAULT_TARGET._replace(deepest=10)
+        )
+        for seed in (0, 0, 1)
+    )
+    centroid_LD = [index._engine.inverted.quantizer.reconstruct_n(0, 16) for index in (first, again, other)]  # type: ignore[attr-defined]
+    assert (centroid_LD[0] == centroid_LD[1]).all()
+    assert (centroid_LD[0] != centroid_LD[2]).any()
+
+
+@pytest.mark.parametrize("engine", [inverted, hnsw])
+def test_the_seed_draws_what_is_tuned_on(engine: Any):
+    """Of so few items all are trained on, and the graph is the same: only the queries differ."""
+    vectors, queries = (each[:1_000] for each in latent(np.random.default_rng(9), 700))
+    first, again, other = (
+        engine.build(np.arange(1_000), vectors, queries=queries, seed=seed).info()["tuning"] for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other

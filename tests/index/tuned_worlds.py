@@ -1,4 +1,4 @@
-"""Vectors that are easy and vectors that are hard for an approximate engine, and what an index finds of the truth."""
+"""Easy and hard vectors for an approximate engine, and the recall of an index."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Small worlds for every index, the answer that nobody doubts, and the checks of the contract as plain functions.
+"""Small worlds for every index, the exact answers, and the checks of the contract as plain functions.
 
 Nothing of the library computes an expected answer here: the reference is all scores in float64, sorted. A check takes
 an index and the world that it was built from, so the same checks serve embedded and remote engines.

@@ -1,4 +1,4 @@
-"""What docs/logs.md shows runs, and says what prepare says where both apply."""
+"""The SQL in docs/logs.md runs and agrees with prepare; every column and setting is documented."""
 
 import re
 from pathlib import Path

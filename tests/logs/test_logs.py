@@ -1,4 +1,4 @@
-"""What a process appends is in the parts afterwards: every row, once, as it was given."""
+"""Every row that a process appends is in the segments once, exactly as given."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,10 +10,10 @@ from multitudes.api import Candidate
 from multitudes.errors import ArtefactError
 from multitudes.logs.logs import Log, LogConfig
 from multitudes.logs.schemas import IdTypes, ServedResponse
-from tests.logs.worlds import NOW, TEXT, answer, event, logs, parts, rows, spools
+from tests.logs.worlds import NOW, TEXT, answer, event, logs, rows, segments, spools
 
 
-def test_an_answer_is_a_row_for_each_candidate_with_what_brought_it(tmp_path):
+def test_a_response_is_a_row_for_each_candidate_with_its_origin(tmp_path):
     written = logs(tmp_path)
     assert written.log_served(answer())
     written.close()
@@ -41,7 +41,7 @@ def test_events_are_rows_of_a_canonical_events_table(tmp_path):
     }  # fmt: skip
 
 
-def test_candidates_of_an_answer_become_its_record():
+def test_the_record_of_a_response_is_made_from_its_candidates():
     candidates = [
         Candidate(11, None, 0.5, 1, "implicit", 2, "Sci-Fi", (2,)),
         Candidate(12, None, 0.4, 2, "explicit", 8, "Drama", (8,)),
@@ -52,7 +52,7 @@ def test_candidates_of_an_answer_become_its_record():
     assert [origin.condition for origin in record.origins] == [None, "Drama"]
 
 
-def test_ids_come_back_exactly(tmp_path):
+def test_ids_are_logged_exactly(tmp_path):
     largest = 2**63 - 1
     written = logs(tmp_path, IdTypes("int64", "string"))
     odd = "".join(map(chr, range(300))) + ' "\\\u2028🙂'
@@ -76,7 +76,7 @@ def test_ids_come_back_exactly(tmp_path):
         answer()._replace(scores=(1.0, float("inf"), 1.0)),
     ],
 )
-def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
+def test_a_response_that_cannot_be_logged_is_counted_and_does_no_harm(tmp_path, bad):
     written = logs(tmp_path)
     assert written.log_served(answer())
     assert not written.log_served(bad)
@@ -89,7 +89,7 @@ def test_what_cannot_be_written_is_counted_and_harms_nothing(tmp_path, bad):
     }  # fmt: skip
 
 
-def test_whose_rows_are_lost_is_not_said(tmp_path, caplog):
+def test_a_report_of_lost_rows_contains_no_user_id(tmp_path, caplog):
     written = logs(tmp_path)
     written.log_served(answer(user=77_001))
     written.log_events([event(1, user=77_001)])
@@ -98,18 +98,18 @@ def test_whose_rows_are_lost_is_not_said(tmp_path, caplog):
     written.close()
 
 
-def test_an_answer_without_candidates_is_no_row(tmp_path):
+def test_a_response_without_candidates_has_no_row(tmp_path):
     written = logs(tmp_path)
     assert written.log_served(answer(items=())._replace(origins=()))
     written.close()
-    assert parts(tmp_path / "served") == []
+    assert segments(tmp_path / "served") == []
 
 
-def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
+def test_a_large_or_old_spool_becomes_a_segment(tmp_path):
     written = logs(tmp_path, segment_mb=0.002, segment_s=60, keep_days=0)
     for number in range(100):
         written.log_events([event(number)])
-    assert len(spools(tmp_path / "events")) > 3  # large ones are let go at once, and become parts at a tick
+    assert len(spools(tmp_path / "events")) > 3  # a large spool is closed at once
     written.maintain(NOW)
     assert len(spools(tmp_path / "events")) <= 1
     written.maintain(NOW + 10**9)
@@ -117,16 +117,16 @@ def test_a_part_is_made_when_a_spool_is_large_or_old(tmp_path):
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
 
 
-def test_a_tick_before_its_time_makes_no_part(tmp_path):
+def test_maintenance_before_a_spool_is_due_makes_no_segment(tmp_path):
     written = logs(tmp_path)
     written.log_events([event(1)])
     written.maintain(0)
-    assert parts(tmp_path / "events") == []
+    assert segments(tmp_path / "events") == []
     written.close()
     assert spools(tmp_path / "events") == []
 
 
-def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
+def test_the_background_thread_makes_segments_and_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.logs.logs._MAINTENANCE_INTERVAL_S", 0.001)
     written = logs(tmp_path, segment_s=1e-9)
     written.start()
@@ -136,7 +136,7 @@ def test_the_thread_makes_parts_and_ends(tmp_path, monkeypatch):
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(50)]
 
 
-def test_a_folder_belongs_to_one_log_and_one_kind_of_ids(tmp_path):
+def test_a_folder_belongs_to_one_log_and_one_type_of_ids(tmp_path):
     logs(tmp_path).close()
     with pytest.raises(ArtefactError, match="Choose another folder"):
         logs(tmp_path, IdTypes("int64", "int64"))
@@ -156,7 +156,7 @@ def test_threads_share_a_log(tmp_path):
     assert sorted(rows(tmp_path / "events")["event_id"]) == sorted(f"e{number}" for number in range(400))
 
 
-def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
+def test_segments_have_the_documented_column_types(tmp_path):
     written = logs(tmp_path)
     written.log_served(answer())
     written.close()
@@ -178,7 +178,7 @@ def test_parts_of_both_logs_have_the_types_that_are_documented(tmp_path):
     )
 
 
-def test_a_long_spool_becomes_rows_piece_by_piece_and_every_row_is_there_once(tmp_path, monkeypatch):
+def test_a_long_spool_is_rotated_in_chunks_with_every_row_once(tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.logs.rotation._CHUNK_BYTES", 1_000)
     written = logs(tmp_path)
     for number in range(200):

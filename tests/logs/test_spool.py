@@ -1,4 +1,4 @@
-"""A killed process loses nothing that it said was there; a line that is not what was written is no line."""
+"""A killed process loses no acknowledged row; a line that differs from what was written is invalid."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import pytest
 from multitudes.logs import folder as places
 from multitudes.logs.lines import encode_events
 from multitudes.logs.spool import Spool, lock_if_abandoned, read_lines
-from tests.logs.worlds import TEXT, Process, event, logs, parts, rows, spools
+from tests.logs.worlds import TEXT, Process, event, logs, rows, segments, spools
 
 # Appends events and says each time how many there are; the control keeps them in a buffer of its own, which is larger
 # than all that it can say before somebody reads it.
@@ -49,19 +49,19 @@ def killed(folder, kind: str) -> tuple[list[str], int]:
     return rows(folder / "events")["event_id"].to_list(), int(said[-1])
 
 
-def test_every_event_that_a_killed_process_said_was_there_is_in_a_part(tmp_path):
+def test_every_event_acknowledged_by_a_killed_process_is_in_a_segment(tmp_path):
     found, said = killed(tmp_path, "spool")
     assert said >= 500
     assert found[:said] == [f"e{number}" for number in range(said)]
     assert len(found) <= said + 1
 
 
-def test_control_a_buffer_loses_events_that_were_said_to_be_there(tmp_path):
+def test_control_a_buffer_loses_acknowledged_events(tmp_path):
     found, said = killed(tmp_path, "buffered")
     assert len(found) < said
 
 
-def test_a_torn_tail_is_told_from_whole_lines_wherever_it_is_torn(tmp_path):
+def test_a_torn_last_line_is_recognised_wherever_it_is_torn(tmp_path):
     file = tmp_path / "a.spool"
     spool = Spool(file)
     spool.append(b'{"a":1}')
@@ -77,7 +77,7 @@ def test_a_torn_tail_is_told_from_whole_lines_wherever_it_is_torn(tmp_path):
 
 
 @pytest.mark.parametrize("at", [0, 8, 9, 12, -2])
-def test_a_line_with_one_other_byte_is_no_line(tmp_path, at):
+def test_a_line_with_one_changed_byte_is_invalid(tmp_path, at):
     file = tmp_path / "a.spool"
     spool = Spool(file)
     spool.append(b'{"a":1}')
@@ -97,7 +97,7 @@ def test_a_spool_belongs_to_its_writer_until_it_is_closed(tmp_path):
         assert (mine, twice) == (True, False)
 
 
-def test_a_disk_that_takes_half_a_line_leaves_none_of_it(tmp_path, monkeypatch):
+def test_a_line_that_the_disk_takes_in_part_is_removed(tmp_path, monkeypatch):
     spool, write = Spool(tmp_path / "a.spool"), os.write
     spool.append(b"1")
     monkeypatch.setattr("os.write", lambda descriptor, line: write(descriptor, line[:5]))
@@ -108,7 +108,7 @@ def test_a_disk_that_takes_half_a_line_leaves_none_of_it(tmp_path, monkeypatch):
     assert [line.payload for line in read_lines(tmp_path / "a.spool")] == [b"1", b"3"]
 
 
-def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monkeypatch, caplog):
+def test_a_full_disk_loses_only_rows_and_they_are_counted(tmp_path, monkeypatch, caplog):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -125,25 +125,25 @@ def test_a_full_disk_costs_rows_that_are_counted_and_nothing_else(tmp_path, monk
     assert caplog.text.count("rows are lost") == 1
 
 
-def test_a_part_that_the_disk_does_not_take_is_made_later(tmp_path, monkeypatch):
+def test_a_segment_that_cannot_be_written_is_written_later(tmp_path, monkeypatch):
     written = logs(tmp_path, segment_s=1e-9)
     written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         written.maintain(2e9)
-    assert parts(tmp_path / "events") == []
+    assert segments(tmp_path / "events") == []
     assert written.counts()["events"]["failures"] == 1
     assert written.log_events([event(2)])
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2"]
 
 
-def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_not(tmp_path):
+def test_spools_of_dead_processes_become_segments_once_and_those_of_live_processes_do_not(tmp_path):
     dead, alive = Process(tmp_path), Process(tmp_path)
     try:
-        dead.engaged(1, 2)
-        alive.engaged(3)
-        dead.engaged(4)
+        dead.log_events(1, 2)
+        alive.log_events(3)
+        dead.log_events(4)
     finally:
         dead.kill()
     heirs = logs(tmp_path), logs(tmp_path)
@@ -152,7 +152,7 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
     try:
         assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e2", "e4"]
         assert len(spools(tmp_path / "events")) == 1
-        alive.engaged(5)
+        alive.log_events(5)
     finally:
         alive.kill()
     for heir in heirs:
@@ -160,7 +160,7 @@ def test_spools_of_dead_processes_become_parts_once_and_those_of_the_living_do_n
     assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e2", "e3", "e4", "e5"]
 
 
-def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog):
+def test_the_torn_last_line_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog):
     heir = logs(tmp_path)
     spool = Spool(places.new_spool_path(tmp_path / "events", time()))
     for number in (1, 2):
@@ -173,14 +173,14 @@ def test_the_torn_tail_of_a_dead_process_is_dropped_and_counted(tmp_path, caplog
     assert "dropped 1 torn lines" in caplog.text
 
 
-def test_recovery_that_is_cut_off_before_the_spool_goes_makes_no_second_part(tmp_path, monkeypatch):
+def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segment(tmp_path, monkeypatch):
     written = logs(tmp_path)
     written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("pathlib.Path.unlink", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "cut off")))
         with pytest.raises(OSError, match="cut off"):
             written.close()
-    assert len(parts(tmp_path / "events")) == len(spools(tmp_path / "events")) == 1
+    assert len(segments(tmp_path / "events")) == len(spools(tmp_path / "events")) == 1
     logs(tmp_path).close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
     assert spools(tmp_path / "events") == []

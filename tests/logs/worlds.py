@@ -1,4 +1,4 @@
-"""Answers and events of a tiny service, and what a folder of parts holds."""
+"""Responses and events of a tiny service, and the contents of a folder of segments."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ IMPLICIT, DRAMA, POPULAR = (
 
 
 def answer(user="ann", request="r1", items=(1, 2, 3), time_s=NOW, origin=(0, 1, 2)):
-    """An answer of three candidates: of an implicit interest, of the topic Drama, and a popular one."""
+    """Return a response with three candidates: of an implicit interest, of the topic Drama, and a popular one."""
     scores = [1.5 - 0.25 * i for i in range(len(items))]
     return ServedResponse(
         request, user, time_s, "v1", False, items, scores, (IMPLICIT, DRAMA, POPULAR), origin[: len(items)]
@@ -32,18 +32,18 @@ def event(number, user="ann", item=1, time_s=NOW):
     return LoggedEvent(f"e{number}", user, item, time_s, "save", None)
 
 
-def logs(folder: Path, kinds: IdTypes = TEXT, **settings) -> Logs:
-    return Logs(folder, kinds, LogConfig.model_validate(settings))
+def logs(folder: Path, id_types: IdTypes = TEXT, **settings) -> Logs:
+    return Logs(folder, id_types, LogConfig.model_validate(settings))
 
 
 def rows(folder: Path) -> pl.DataFrame:
-    """Return all rows of all parts, in the order of the parts."""
-    parts = sorted(folder.glob("*.parquet"))
+    """Return all rows of all segments, in the order of the segments."""
+    files = sorted(folder.glob("*.parquet"))
     none = pl.DataFrame({"event_id": [], "user_id": []})
-    return pl.concat([pl.read_parquet(part) for part in parts]) if parts else none
+    return pl.concat([pl.read_parquet(file) for file in files]) if files else none
 
 
-def parts(folder: Path) -> list[str]:
+def segments(folder: Path) -> list[str]:
     return [file.name for file in places.list_segments(folder)]
 
 
@@ -51,20 +51,20 @@ def spools(folder: Path) -> list[str]:
     return [file.name for file in places.list_spools(folder)]
 
 
-def notes(folder: Path) -> list[str]:
+def erasure_requests(folder: Path) -> list[str]:
     return [file.name for file in places.working_folder(folder).glob("forget-*")]
 
 
 class Process:
-    """Another process that writes to the same folder: it appends events as it is told, and says when each is there."""
+    """Another process that writes to the same folder: it appends events on request and acknowledges each."""
 
     def __init__(self, folder: Path) -> None:
-        code = "from tests.logs.worlds import write_as_told; write_as_told()"
+        code = "from tests.logs.worlds import write_on_request; write_on_request()"
         self._child = subprocess.Popen(
             [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def engaged(self, *numbers: int, user: str = "ann") -> None:
+    def log_events(self, *numbers: int, user: str = "ann") -> None:
         assert self._child.stdin
         assert self._child.stdout
         self._child.stdin.write(json.dumps([user, numbers]) + "\n")
@@ -79,8 +79,8 @@ class Process:
             pipe.close()
 
 
-def write_as_told() -> None:
-    """Be the other process."""
+def write_on_request() -> None:
+    """Run as the other process."""
     written = logs(Path(sys.argv[1]))
     for line in sys.stdin:
         user, numbers = json.loads(line)

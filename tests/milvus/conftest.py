@@ -1,4 +1,4 @@
-"""One real server for all tests of this folder, ended with them."""
+"""One real server for all tests of this folder."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""A way to the server that can be made slow."""
+"""A proxy to the server that can be slowed down."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""What is repeated, and what is not; no server is asked here."""
+"""Which requests are retried; no server is called."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 
 @pytest.mark.parametrize("failure", [BROKEN, NOT_SERVED], ids=["broken", "not served"])
-def test_what_may_be_over_in_a_moment_is_asked_once_more(connection: Connection, failure: Exception):
+def test_a_transient_failure_is_retried_once(connection: Connection, failure: Exception):
     once, twice = Server(failure), Server(failure, failure)
     assert connection.call("greet", once.answer) == "an answer"
     assert once.asked == 2
@@ -47,21 +47,21 @@ def test_what_may_be_over_in_a_moment_is_asked_once_more(connection: Connection,
 
 
 @pytest.mark.parametrize("failure", [GONE, LATE], ids=["gone", "late"])
-def test_what_will_not_be_over_is_not_asked_again(connection: Connection, failure: Exception):
+def test_a_permanent_failure_is_not_retried(connection: Connection, failure: Exception):
     server = Server(failure)
     with pytest.raises(UnavailableError):
         connection.call("greet", server.answer)
     assert server.asked == 1
 
 
-def test_what_may_not_be_done_twice_is_not(connection: Connection):
+def test_a_request_that_may_not_be_repeated_is_not_retried(connection: Connection):
     server = Server(BROKEN)
     with pytest.raises(UnavailableError, match="cannot be reached"):
         connection.call("insert", server.answer, again=False)
     assert server.asked == 1
 
 
-def test_nothing_is_asked_again_beyond_the_deadline(connection: Connection):
+def test_nothing_is_retried_after_the_deadline(connection: Connection):
     server = Server(BROKEN)
     with Deadline(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time
         connection.call("greet", server.answer)
@@ -77,13 +77,13 @@ def test_a_deadline_within_another_does_not_move_it():
             assert shorter.remaining_s < outer.remaining_s
 
 
-def test_a_mistake_of_our_own_is_not_called_the_servers(connection: Connection):
+def test_an_error_in_the_request_is_not_blamed_on_the_server(connection: Connection):
     with pytest.raises(ZeroDivisionError):
         connection.call("greet", lambda _client: 1 / 0)
 
 
 @pytest.mark.parametrize("uri", ["localhost:19530", "http://root:sesame@localhost:19530", "./milvus.db"])
-def test_an_address_that_is_none_or_holds_a_password_is_refused(uri: str):
+def test_an_address_that_is_invalid_or_has_a_password_is_rejected(uri: str):
     with pytest.raises(UsageError, match="uri"):
         parse(MilvusConfig, {"uri": uri}, "[index.milvus]")
     assert parse(MilvusConfig, {"uri": "https://milvus.example:443"}, "[index.milvus]")

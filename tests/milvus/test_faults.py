@@ -1,4 +1,4 @@
-"""The server is down, hung, slow, restarting or refuses: a typed line within the time that was given."""
+"""The server is down, hangs, is slow, restarts or rejects: one error line within the timeout."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ def refused(index: MilvusIndex, message: str) -> str:
 
 
 def test_a_server_that_is_down(folder: Path):
-    assert best(opened(folder)) == [0, 1, 2], "the control: with the right address it answers"
+    assert best(opened(folder)) == [0, 1, 2], "control: with the right address it answers"
     refused(opened(folder, uri=f"http://127.0.0.1:{free_ports(1)[0]}"), "cannot be reached")
 
 
@@ -70,7 +70,7 @@ def test_a_server_that_hangs(folder: Path, server: Server):
     assert best(opened(folder, timeout_s=20)) == [0, 1, 2]
 
 
-def test_a_way_that_is_slow(folder: Path, server: Server):
+def test_a_slow_connection(folder: Path, server: Server):
     proxy = Proxy(server.port)
     try:
         patient, hasty = (opened(folder, uri=proxy.uri, timeout_s=limit) for limit in (30, 0.4))
@@ -82,7 +82,7 @@ def test_a_way_that_is_slow(folder: Path, server: Server):
         proxy.close()
 
 
-def test_a_wrong_password_is_called_one_and_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_password_is_reported_and_not_shown(folder: Path, monkeypatch: pytest.MonkeyPatch):
     index = opened(folder)
     monkeypatch.setenv("MILVUS_TOKEN", "root:sesame")
     assert "sesame" not in refused(index, r"the token in \$MILVUS_TOKEN is wrong")

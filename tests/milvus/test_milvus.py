@@ -1,4 +1,4 @@
-"""The contract of every index, kept by a real server, and the same answers as the embedded one."""
+"""A real server keeps the contract of every index and gives the same answers as an embedded index."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator
@@ -200,7 +200,7 @@ def test_a_forked_process_opens_a_connection_of_its_own(large: Large):
     child.join()
 
 
-def test_what_cannot_be_asked_is_refused_before_it_is_sent(large: Large, monkeypatch: pytest.MonkeyPatch):
+def test_an_invalid_request_is_rejected_before_it_is_sent(large: Large, monkeypatch: pytest.MonkeyPatch):
     index, query_QD = large.milvus, large.query_QD
     monkeypatch.setattr(Connection, "_open_client", None)  # nothing can be sent
     with pytest.raises(DataError, match="a query"):
@@ -217,7 +217,7 @@ def test_what_cannot_be_asked_is_refused_before_it_is_sent(large: Large, monkeyp
         index.search(query_QD, 1)  # the control: this one would have been sent
 
 
-def test_more_results_than_the_server_gives_are_refused(large: Large):
+def test_a_limit_above_the_servers_maximum_is_rejected(large: Large):
     assert large.milvus.search(large.query_QD[:1], 20_000).count_Q.tolist() == [N], "there are fewer than its limit"
 
 

@@ -1,4 +1,4 @@
-"""A collection serves only when it is whole; what fails half way changes nothing; a switch mixes nothing."""
+"""A collection serves only when complete; a failed publish changes nothing; a switch mixes no releases."""
 
 import subprocess
 import sys
@@ -132,13 +132,13 @@ def test_two_questions_through_the_alias_can_mix_releases(pair: Pair):
     assert release_of(bound.id_QN) == {False}, "an open release is not moved by the alias"
 
 
-def test_a_publish_that_fails_half_way_leaves_the_alias_and_no_collection(pair: Pair):
+def test_a_failed_publish_leaves_the_alias_and_no_collection(pair: Pair):
     activate(pair.new)
     before = collections(pair.config)
 
     def stumbles(done: int, total: int, note: str = "") -> None:
         if note == "indexing":
-            assert collections(pair.config) > before, "the control: it had begun"
+            assert collections(pair.config) > before, "control: it had begun"
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -161,7 +161,7 @@ publish_collection(np.arange(300), np.eye(300), MilvusConfig(uri=sys.argv[1], al
 """
 
 
-def test_what_a_killed_publish_leaves_is_dropped_later_and_never_what_serves(pair: Pair):
+def test_the_leftovers_of_a_killed_publish_are_dropped_later_and_the_serving_collection_is_not(pair: Pair):
     activate(pair.new)
     before = collections(pair.config)
     killed = subprocess.run([sys.executable, "-c", KILLED, pair.config.uri, pair.config.alias], check=False)
@@ -208,7 +208,7 @@ def test_a_release_opens_its_own_collection_and_no_other(uri: str, tmp_path: Pat
         MilvusIndex.load(tmp_path)
 
 
-def test_more_topics_than_the_server_takes_are_refused():
+def test_more_topics_than_the_server_takes_are_rejected():
     crowded = Topics(np.array([0, 5_000]), np.arange(1, 5_001))
     with pytest.raises(DataError, match="an item has 5000 topics; Milvus takes up to 4096"):
         publish_collection([1], np.ones((1, 2)), MilvusConfig(), topics=crowded)

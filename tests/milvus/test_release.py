@@ -1,4 +1,4 @@
-"""A release whose index is on a server: published, served and given up as one with an index of its own."""
+"""A release whose index is on a server is published, served and discarded like an embedded one."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_it_recommends_what_an_embedded_index_does(run: PinnerSageRun, releases:
     remote, embedded = (list(Retriever.open(root).recommend_all(n=8)) for root in (releases, tmp_path))
     items = [[candidate.item_id for candidate in answer.candidates] for answer in remote]
     assert items == [[candidate.item_id for candidate in answer.candidates] for answer in embedded]
-    assert len({tuple(row) for row in items}) > len(items) / 2, "the control: users get lists of their own"
+    assert len({tuple(row) for row in items}) > len(items) / 2, "control: users get lists of their own"
 
 
 def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
@@ -63,7 +63,7 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
     before = held(connection)
 
     def full(store: ReleaseStore, stage: Path) -> str:
-        assert len(held(connection)) == len(before) + 1, "the control: its collection was there"
+        assert len(held(connection)) == len(before) + 1, "control: its collection was there"
         raise OSError("no space left")
 
     monkeypatch.setattr(ReleaseStore, "commit", full)

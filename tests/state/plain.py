@@ -1,4 +1,4 @@
-"""The semantics of a store of user states in a dictionary: what the real ones are compared with."""
+"""A store of user states in a dictionary, with which the real ones are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A real Redis server of our own: its folder, its free port, its process; nobody else's is ever touched."""
+"""A real Redis server for tests, with its own folder, port and process."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What every store of user states promises, on SQLite and on a real Redis server, against a dictionary."""
+"""The contract of every store of user states, on SQLite and on a real Redis server, against a dictionary."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -58,7 +58,7 @@ def did(event_id: str, user, item=1, time_s: int = NOW, action: str | None = Non
     return Event(event_id, user, item, time_s, action)
 
 
-def test_what_was_appended_is_read_oldest_first_also_by_whoever_opens_the_store_next(make: Make):
+def test_events_are_read_oldest_first_also_after_reopening(make: Make):
     states = make()
     given = [
         did("a", "ann", 5, NOW - 1),
@@ -80,7 +80,7 @@ def test_what_was_appended_is_read_oldest_first_also_by_whoever_opens_the_store_
     )
 
 
-def test_an_event_sent_again_is_not_new_nor_is_one_sent_twice_at_once(make: Make):
+def test_an_event_sent_again_or_twice_at_once_is_not_new(make: Make):
     states = make()
     assert states.append([did("a", "ann"), did("a", "ann"), did("b", "ann")]).new == [True, False, True]
     assert states.append([did("a", "ann"), did("c", "ann")]).new == [False, True]
@@ -89,7 +89,7 @@ def test_an_event_sent_again_is_not_new_nor_is_one_sent_twice_at_once(make: Make
     assert states.append([]).new == []
 
 
-def test_ids_come_back_exactly_as_given(make: Make):
+def test_ids_are_stored_exactly(make: Make):
     states = make()
     odd: list[int | str] = [
         2**63 - 1,
@@ -128,28 +128,28 @@ def test_ids_come_back_exactly_as_given(make: Make):
         did("a", "ann", time_s=NOW * 1_000),
     ],
 )
-def test_what_cannot_be_kept_exactly_is_refused_and_nothing_is_taken_in(make: Make, wrong: Event):
+def test_what_cannot_be_stored_exactly_is_rejected_and_nothing_is_stored(make: Make, wrong: Event):
     states = make()
     with pytest.raises(DataError):
         states.append([did("good", "ann"), wrong])
     assert states.read(["ann"]) == [UserState("ann")]
 
 
-def test_a_time_of_the_future_is_now_beyond_the_tolerance_of_clocks(make: Make):
+def test_a_time_beyond_the_clock_tolerance_is_set_to_now(make: Make):
     states = make()
     appended = states.append([did("a", "ann", 1, NOW + 11), did("b", "ann", 2, NOW + 10), did("a", "ann", 1, NOW + 11)])
     assert appended == ([True, True, False], 1)
     assert [(e.item_id, e.time_s) for e in states.read(["ann"])[0].events] == [(1, NOW), (2, NOW + 10)]
 
 
-def test_the_newest_events_are_kept_whatever_order_they_come_in(make: Make):
+def test_the_newest_events_are_kept_in_any_order_of_arrival(make: Make):
     states = make()
     for n in (3, 7, 1, 5, 2, 6, 4):
         assert states.append([did(str(n), "ann", n, n)]).new == [True]
     assert [event.item_id for event in states.read(["ann"])[0].events] == [4, 5, 6, 7]
 
 
-def test_the_name_of_an_event_is_remembered_for_as_long_as_was_said(make: Make):
+def test_an_event_id_is_remembered_for_the_configured_time(make: Make):
     clock = Clock()
     states = make(clock)
     states.append([did("a", "ann")])
@@ -159,7 +159,7 @@ def test_the_name_of_an_event_is_remembered_for_as_long_as_was_said(make: Make):
     assert states.append([did("a", "ann")]).new == [True]
 
 
-def test_follows_are_as_last_stated_and_none_is_not_nothing(make: Make):
+def test_followed_topics_are_the_last_ones_set_and_none_differs_from_never_set(make: Make):
     states = make()
     states.append([did("a", "ann")])
     assert states.read(["ann"])[0].followed_topics is None
@@ -171,7 +171,7 @@ def test_follows_are_as_last_stated_and_none_is_not_nothing(make: Make):
         states.set_followed_topics("ann", ["\ud800"])
 
 
-def test_who_was_forgotten_and_comes_back_is_new(make: Make):
+def test_an_erased_user_who_returns_is_new(make: Make):
     clock = Clock()
     states = make(clock)
     states.append([did("a", "ann"), did("b", "bob")])
@@ -228,7 +228,7 @@ def test_any_sequence_of_calls_does_what_a_dictionary_does(make: Make, data: st.
     states.close()
 
 
-def test_of_threads_that_append_the_same_events_each_is_new_to_one(make: Make):
+def test_an_event_that_several_threads_append_is_new_to_one_of_them(make: Make):
     stores, events = [make(), make(again=True)], [did(str(n), "ann") for n in range(30)]
     found: list[list[bool]] = []
     begin = Barrier(6)

@@ -1,4 +1,4 @@
-"""Who asked to be forgotten is known to every process that looks into the file, and to nobody who only reads it."""
+"""Every process that shares the file sees a request; the file itself reveals no user."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 from multitudes.state.erasure_requests import ErasureRequests
 
 
-def test_a_mark_is_seen_by_all_who_share_the_file_and_by_those_who_come_later(tmp_path: Path):
+def test_every_object_on_the_file_sees_a_request(tmp_path: Path):
     one, other = ErasureRequests(tmp_path / "forgotten"), ErasureRequests(tmp_path / "forgotten")
     assert "ann" not in other
     one.add("ann")
@@ -17,7 +17,7 @@ def test_a_mark_is_seen_by_all_who_share_the_file_and_by_those_who_come_later(tm
     assert [file.name for file in tmp_path.iterdir()] == ["forgotten"]
 
 
-def test_no_id_stands_in_the_file_and_its_names_differ_from_those_of_another(tmp_path: Path):
+def test_the_file_has_no_id_and_its_digests_differ_from_those_of_another_file(tmp_path: Path):
     words = []
     for name in ("a", "b"):
         ErasureRequests(tmp_path / name).add("ann")
@@ -29,7 +29,7 @@ def test_no_id_stands_in_the_file_and_its_names_differ_from_those_of_another(tmp
     assert "ann" not in str(words)
 
 
-def test_a_mark_is_on_the_disk_and_so_is_the_name_of_its_file(tmp_path: Path, monkeypatch):
+def test_a_request_and_the_name_of_its_file_are_durable(tmp_path: Path, monkeypatch):
     asked, fsync = [], os.fsync
 
     def noted(descriptor: int) -> None:
@@ -45,7 +45,7 @@ def test_a_mark_is_on_the_disk_and_so_is_the_name_of_its_file(tmp_path: Path, mo
     assert (tmp_path.stat().st_ino, None) in asked
 
 
-def test_a_mark_that_was_cut_off_harms_no_other(tmp_path: Path):
+def test_a_truncated_request_does_not_harm_the_others(tmp_path: Path):
     marks = ErasureRequests(tmp_path / "forgotten")
     marks.add("ann")
     with (tmp_path / "forgotten").open("a") as stream:

@@ -1,4 +1,4 @@
-"""The store on a server: who may enter, what it holds, and what happens when it is emptied under a running service."""
+"""The Redis store: access, what it holds, and a server that is emptied under a running service."""
 
 import sys
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def everything(states: RedisStateStore) -> bytes:
 
 
 @needs_server
-def test_no_user_id_is_on_the_server_and_nothing_of_who_was_forgotten(server: RedisServer):
+def test_the_server_has_no_user_id_and_nothing_of_erased_users(server: RedisServer):
     states = RedisStateStore(server.url, prefix="forget")
     states.append([ANN, ANN._replace(event_id="b", user_id="bob", item_id="item-8")])
     states.set_followed_topics(ANN.user_id, ["Drama"])
@@ -48,7 +48,7 @@ def test_no_user_id_is_on_the_server_and_nothing_of_who_was_forgotten(server: Re
 
 
 @needs_server
-def test_names_of_events_expire_by_themselves(server: RedisServer):
+def test_event_ids_expire(server: RedisServer):
     states = RedisStateStore(server.url, StateConfig(remember_ids_s=100), prefix="expire")
     states.append([ANN])
     (told,) = states._server.keys("expire:*:told")
@@ -59,7 +59,7 @@ def test_names_of_events_expire_by_themselves(server: RedisServer):
 
 
 @needs_server
-def test_a_server_that_was_emptied_is_filled_again_and_all_agree_under_which_name(server: RedisServer):
+def test_after_a_server_was_emptied_all_clients_use_the_new_secret(server: RedisServer):
     first, second = (RedisStateStore(server.url, prefix="emptied") for _ in range(2))
     first.append([ANN])
     assert second.read([ANN.user_id])[0].events == (ANN,)
@@ -74,7 +74,7 @@ def test_a_server_that_was_emptied_is_filled_again_and_all_agree_under_which_nam
 
 
 @needs_server
-def test_who_may_not_enter_is_told_so_without_the_password(server: RedisServer):
+def test_a_wrong_password_is_reported_and_not_shown(server: RedisServer):
     for url in (f"redis://127.0.0.1:{server.port}", f"redis://:wrong@127.0.0.1:{server.port}"):
         states = RedisStateStore(url)
         with pytest.raises(StateError, match=rf"redis://127\.0\.0\.1:{server.port}: .+") as caught:
@@ -85,7 +85,7 @@ def test_who_may_not_enter_is_told_so_without_the_password(server: RedisServer):
         states.close()
 
 
-def test_a_server_that_is_not_there_is_one_line_when_it_is_needed():
+def test_a_missing_server_is_one_line_on_first_use():
     states = RedisStateStore("redis://127.0.0.1:1/3")
     with pytest.raises(StateError, match=r"^redis://127\.0\.0\.1:1/3: .*refused"):
         states.read(["ann"])
@@ -93,12 +93,12 @@ def test_a_server_that_is_not_there_is_one_line_when_it_is_needed():
 
 
 @pytest.mark.parametrize("url", ["redis://host:port", "http://host", "redis://[::1"])
-def test_what_is_no_address_is_refused(url: str):
+def test_an_invalid_address_is_rejected(url: str):
     with pytest.raises(UsageError, match="expected redis://HOST:PORT"):
         RedisStateStore(url)
 
 
-def test_without_its_package_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_the_package_the_error_names_its_install_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.delitem(sys.modules, "multitudes.state.redis")
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(MissingError, match=r"pip install 'multitudes\[redis\]'"):

@@ -1,4 +1,4 @@
-"""The store in a file: what survives a crash, what several processes see, what leaves no trace, what is refused."""
+"""The SQLite store: crashes, several processes, erasure without traces, and rejected files."""
 
 import sqlite3
 from pathlib import Path
@@ -16,7 +16,7 @@ NOW = 1_000_000
 
 
 @pytest.mark.slow
-def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path):
+def test_acknowledged_events_survive_a_kill(tmp_path: Path):
     told, missing = lost(tmp_path / "safe.db", 0.2)
     assert told > 0
     assert missing == 0
@@ -26,14 +26,14 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_of_two_processes_that_append_the_same_events_each_is_new_to_one(tmp_path: Path):
+def test_an_event_that_two_processes_append_is_new_to_one_of_them(tmp_path: Path):
     file = tmp_path / "state.db"
     children = [start(file, 2 * USERS) for _ in range(2)]
     found = [numbers(child) for child in children]
     assert sorted(found[0] + found[1]) == list(range(2 * USERS))
 
 
-def test_works_that_gathered_are_committed_together(tmp_path: Path):
+def test_queued_writes_share_a_commit(tmp_path: Path):
     """Not the exact number, which depends on who is fast; but never one flush for each."""
     states = SQLiteStateStore(tmp_path / "state.db")
     statements: list[str] = []
@@ -52,7 +52,7 @@ def test_works_that_gathered_are_committed_together(tmp_path: Path):
     states.close()
 
 
-def test_an_error_of_one_work_keeps_nothing_of_what_was_committed_with_it(tmp_path: Path):
+def test_an_error_of_one_write_rolls_back_its_whole_transaction(tmp_path: Path):
     states = SQLiteStateStore(tmp_path / "state.db")
 
     def half(connection: sqlite3.Connection) -> None:
@@ -67,7 +67,7 @@ def test_an_error_of_one_work_keeps_nothing_of_what_was_committed_with_it(tmp_pa
     states.close()
 
 
-def test_forgetting_leaves_no_trace_of_the_person_in_the_files_once_they_are_vacuumed(tmp_path: Path):
+def test_an_erased_user_leaves_no_trace_in_the_vacuumed_files(tmp_path: Path):
     file = tmp_path / "state.db"
     states = SQLiteStateStore(file, StateConfig(keep=50))
     people = [f"person-{n:03d}-of-many" for n in range(60)]
@@ -91,7 +91,7 @@ def test_forgetting_leaves_no_trace_of_the_person_in_the_files_once_they_are_vac
     states.close()
 
 
-def test_what_was_deleted_is_overwritten_at_once(tmp_path: Path):
+def test_deleted_rows_are_overwritten_at_once(tmp_path: Path):
     states = SQLiteStateStore(tmp_path / "state.db")
     states.append([Event("a", "ann", "item-7", NOW), Event("b", "bob", "item-8", NOW)])
     states.erase("ann")
@@ -110,7 +110,7 @@ def test_no_user_id_is_in_the_files_at_all(tmp_path: Path):
     states.close()
 
 
-def test_names_of_events_are_let_go_little_by_little(tmp_path: Path):
+def test_event_ids_expire_a_few_at_a_time(tmp_path: Path):
     clock = [float(NOW)]
     states = SQLiteStateStore(tmp_path / "state.db", StateConfig(remember_ids_s=100), lambda: clock[0])
     states.append([Event(str(n), "ann", n, NOW) for n in range(10)])
@@ -128,7 +128,7 @@ def refused(file: Path, kind: type[MultitudesError], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path):
+def test_a_file_that_is_not_a_store_is_rejected_in_one_line(tmp_path: Path):
     (tmp_path / "text.db").write_text("this is no database, however long it may be " * 100)
     refused(tmp_path / "text.db", ArtefactError, "not an SQLite file")
     other = sqlite3.connect(tmp_path / "other.db")
@@ -146,7 +146,7 @@ def test_what_is_no_store_is_refused_in_one_line(tmp_path: Path):
         open_state_store("mysql://somewhere")
 
 
-def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path):
+def test_a_full_disk_stores_nothing_and_reports_it(tmp_path: Path):
     """As if the disk were full: the database may not grow."""
     states = SQLiteStateStore(tmp_path / "state.db")
     pages = states._writer.run(lambda connection: connection.execute("PRAGMA page_count").fetchone()[0])
@@ -159,7 +159,7 @@ def test_a_full_disk_keeps_nothing_and_says_so(tmp_path: Path):
     states.close()
 
 
-def test_a_file_that_another_process_holds_for_too_long(tmp_path: Path):
+def test_a_file_that_another_process_locks_for_too_long(tmp_path: Path):
     states = SQLiteStateStore(tmp_path / "state.db", StateConfig(timeout_s=0.01))
     hold = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
     hold.execute("BEGIN IMMEDIATE")
