@@ -37,9 +37,9 @@ def main() -> None:
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
     if given.runs:
-        from benchmarks.index.runs import keep_all, named  # noqa: PLC0415 (torch)
+        from benchmarks.index.runs import measure_all, parse_run  # noqa: PLC0415 (torch)
 
-        keep_all(dict(map(named, given.runs)), given.out.with_name("index-runs.json"))
+        measure_all(dict(map(parse_run, given.runs)), given.out.with_name("index-runs.json"))
         return
     plan = Plan(
         tuple(given.kinds),

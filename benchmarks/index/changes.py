@@ -12,9 +12,9 @@ import numpy as np
 
 from benchmarks import SEED
 from benchmarks.index import clock
-from benchmarks.index.clock import Answer, Timed, Way, timed
+from benchmarks.index.clock import Answer, Timings, Way, time_ways
 from benchmarks.index.corpus import Corpus, Kind, Vectors
-from benchmarks.index.truth import Ids, without
+from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu
 from multitudes.index.factory import load_embedded
@@ -33,13 +33,13 @@ def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds:
     new_nD = Corpus(kind, items, width).more(_TIMES * at_once, "new")
     new_ids = items + 1 + np.arange(len(new_nD))
     gone = generator(SEED, "gone").choice(opened.ids(), len(new_nD), replace=False)
-    before = _asked(opened, live, f"{engine}: before changes", users, rounds)
+    before = _time_searches(opened, live, f"{engine}: before changes", users, rounds)
     added, removed = Readings([], []), Readings([], [])
     for start in range(0, len(new_nD), at_once):
         part = slice(start, start + at_once)
-        _take(added, partial(live.add, new_ids[part], new_nD[part]))
-        _take(removed, partial(live.remove, gone[part]))
-    after = _asked(opened, live, f"{engine}: after changes", users, rounds)
+        _time_change(added, partial(live.add, new_ids[part], new_nD[part]))
+        _time_change(removed, partial(live.remove, gone[part]))
+    after = _time_searches(opened, live, f"{engine}: after changes", users, rounds)
     return {
         "changed": 2 * len(new_nD),
         "at_once": at_once,
@@ -53,7 +53,7 @@ def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds:
 def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
     """Return the exact answer of a user when the items ``gone`` have left and new ones follow the last id."""
     answers = []
-    left = without(world.best_of(user), [gone] * len(world.user_BKD[user]), DEPTH)
+    left = remove_ids(world.best_of(user), [gone] * len(world.user_BKD[user]), DEPTH)
     for vector_D, old in zip(world.user_BKD[user], left, strict=True):
         ids = np.concatenate([old, len(world.item_nD) + 1 + np.arange(len(new_nD))])
         score = np.concatenate([world.item_nD[old - 1] @ vector_D, new_nD @ vector_D])
@@ -61,12 +61,12 @@ def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
     return answers
 
 
-def _asked(world: World, live: LiveIndex, what: str, users: int, rounds: int) -> Timed:
+def _time_searches(world: World, live: LiveIndex, what: str, users: int, rounds: int) -> Timings:
     ways: dict[str, Way] = {what: lambda user: live.search(world.user_BKD[user], DEPTH)}
-    return timed(ways, users, rounds, print_progress(what))[what]
+    return time_ways(ways, users, rounds, print_progress(what))[what]
 
 
-def _take(readings: Readings, change: Callable[[], object]) -> None:
+def _time_change(readings: Readings, change: Callable[[], object]) -> None:
     once = time_calls(change, 1)
     readings.wall.extend(once.wall)
     readings.cpu.extend(once.cpu)

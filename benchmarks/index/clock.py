@@ -25,7 +25,7 @@ Answer = Sequence[Ids]  # ids for each vector of a request, best first
 Way = Callable[[int], Hits | Ids]  # user → what was found; ids (K, M) are filled with −1
 
 
-class Timed(NamedTuple):
+class Timings(NamedTuple):
     """Milliseconds of each request, on the wall and of the processor, and the answers."""
 
     wall_RB: NDArray[np.float64]
@@ -33,12 +33,12 @@ class Timed(NamedTuple):
     found: list[Hits | Ids]
 
 
-def timed(ways: Mapping[str, Way], users: int, rounds: int, progress: Progress = silent) -> dict[str, Timed]:
+def time_ways(ways: Mapping[str, Way], users: int, rounds: int, progress: Progress = silent) -> dict[str, Timings]:
     """Ask every user in every way, ``rounds`` times."""
     for way in ways.values():
         for user in range(min(_WARM, users)):
             way(user)
-    timings = {name: Timed(np.zeros((rounds, users)), np.zeros((rounds, users)), [_NOTHING] * users) for name in ways}
+    timings = {name: Timings(np.zeros((rounds, users)), np.zeros((rounds, users)), [_NOTHING] * users) for name in ways}
     for turn in range(rounds * users):
         for place, (name, way) in enumerate(ways.items()):
             user = (turn + place * _APART) % users
@@ -52,7 +52,7 @@ def timed(ways: Mapping[str, Way], users: int, rounds: int, progress: Progress =
     return timings
 
 
-def figures(timed: Timed, wanted: Sequence[Answer]) -> dict[str, Any]:
+def figures(timed: Timings, wanted: Sequence[Answer]) -> dict[str, Any]:
     """Return percentiles of both clocks, each with its spread over the rounds, the recall, and how many went short."""
     shares, short = [], 0
     for found, want in zip(map(answer, timed.found), wanted, strict=True):

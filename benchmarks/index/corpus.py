@@ -49,8 +49,8 @@ class Corpus(NamedTuple):
         """Return items of the same structure; those of another group are others."""
         rng, basis_FD = self._stream("items", group), self._basis()
         if self.kind == "latent":
-            return _noisy(rng, rng.standard_normal((count, len(basis_FD)), dtype=np.float32) @ basis_FD)
-        return _noisy(rng, basis_FD[rng.integers(len(basis_FD), size=count)])
+            return _add_noise(rng, rng.standard_normal((count, len(basis_FD)), dtype=np.float32) @ basis_FD)
+        return _add_noise(rng, basis_FD[rng.integers(len(basis_FD), size=count)])
 
     def users(self, count: int, group: str, related: bool = True) -> Vectors:
         """Return the vectors (B, K, D) of a group of users, none of whom is in another group."""
@@ -59,11 +59,11 @@ class Corpus(NamedTuple):
             share = np.float32(RELATED if related else 0)
             own_BKF = rng.standard_normal((count, VECTORS_PER_USER, len(basis_FD)), dtype=np.float32)
             shared_B1F = rng.standard_normal((count, 1, len(basis_FD)), dtype=np.float32)
-            return _noisy(rng, (np.sqrt(share) * shared_B1F + np.sqrt(1 - share) * own_BKF) @ basis_FD)
+            return _add_noise(rng, (np.sqrt(share) * shared_B1F + np.sqrt(1 - share) * own_BKF) @ basis_FD)
         shape = (count, _CENTRES_PER_USER if related else VECTORS_PER_USER)
         own_BC, vector = rng.integers(len(basis_FD), size=shape), (count, VECTORS_PER_USER)
         which_BK = rng.integers(shape[1], size=vector) if related else np.broadcast_to(np.arange(shape[1]), vector)
-        return _noisy(rng, basis_FD[np.take_along_axis(own_BC, which_BK, axis=1)])
+        return _add_noise(rng, basis_FD[np.take_along_axis(own_BC, which_BK, axis=1)])
 
     def _basis(self) -> Vectors:
         """Return the factors, each as long as makes an item's components of variance one, or the centres."""
@@ -84,6 +84,6 @@ def mean_cosine(vectors_BKD: Vectors) -> float:
     return float((of_all - count) / (count * (count - 1)))
 
 
-def _noisy(rng: np.random.Generator, vectors: Vectors) -> Vectors:
+def _add_noise(rng: np.random.Generator, vectors: Vectors) -> Vectors:
     moved = vectors + _NOISE * rng.standard_normal(vectors.shape, dtype=np.float32)
     return np.asarray(moved / np.linalg.norm(moved, axis=-1, keepdims=True), dtype=np.float32)

@@ -46,7 +46,7 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
             "ours": lambda user: ours.search(made.user_BKD[user], DEPTH),  # noqa: B023 (called in this turn)
             "faiss": lambda user: theirs(made.user_BKD[user], beyond + effort, DEPTH, None),  # noqa: B023
         }
-        for name, timed in clock.timed(ways, users, 1).items():
+        for name, timed in clock.time_ways(ways, users, 1).items():
             points[name].append({"effort": effort, **clock.figures(timed, wanted)})
         if min(each[-1]["recall"] for each in points.values()) >= _ENOUGH:
             break

@@ -31,7 +31,7 @@ Bare = Callable[[Vectors, int, int, Ids | None], Ids]
 _faiss: Any = faiss  # its types are incomplete
 
 
-def built(
+def build_engine(
     engine: str,
     ids: Ids,
     item_nD: Vectors,
@@ -60,7 +60,7 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
     return found
 
 
-def loaded(engine: str, folder: Path) -> Index:
+def load_engine(engine: str, folder: Path) -> Index:
     """Open an index of any kind."""
     index: Index = remote.collection(folder) if engine == remote.ENGINE else load_embedded(folder)
     return index

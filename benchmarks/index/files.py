@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.index.engines import built
+from benchmarks.index.engines import build_engine
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
 from multitudes.index import files
@@ -19,7 +19,7 @@ def build(world: str, index: str, engine: str) -> dict[str, Any]:
     """Build, tune and save an index; its seconds, its size, and what it says of itself."""
     opened, folder = World.open(Path(world)), Path(index)
     began, cpu_began = time.perf_counter(), time.process_time()
-    live = built(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, print_progress(engine))
+    live = build_engine(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, print_progress(engine))
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     folder.mkdir(parents=True, exist_ok=True)
     saved = time_calls(lambda: live.save(folder), 1)
@@ -32,10 +32,10 @@ def build(world: str, index: str, engine: str) -> dict[str, Any]:
     }
 
 
-def open_it(world: str, index: str, users: int) -> dict[str, Any]:
+def measure_opening(world: str, index: str, users: int) -> dict[str, Any]:
     """Open an index, with its checksums verified and without, and answer: milliseconds, and memory as it grows."""
     folder, before = Path(index), resident_mib()
-    with _unverified():
+    with _skip_verification():
         live = load_embedded(folder)
         opened = resident_mib()
         bare = time_calls(lambda: load_embedded(folder), _LOADS)
@@ -66,15 +66,15 @@ def _growth(before: dict[str, float], after: dict[str, float]) -> dict[str, floa
 
 
 @contextmanager
-def _unverified() -> Iterator[None]:
+def _skip_verification() -> Iterator[None]:
     """Open without reading every file to its end, as the library never does."""
     verify = files.verify
-    files.verify = _believe
+    files.verify = _accept
     try:
         yield
     finally:
         files.verify = verify
 
 
-def _believe(file: Path, xxh3: str, size: int, repair: str = "") -> None:
+def _accept(file: Path, xxh3: str, size: int, repair: str = "") -> None:
     del file, xxh3, size, repair

@@ -36,12 +36,13 @@ class Verdict(NamedTuple):
     def __str__(self) -> str:
         """Say whether it was reached, and by how much it was missed."""
         wall, cpu = (
-            f"{said(self.goal, value)} ({format_number(value)}{self.goal.unit})" for value in self.values.values()
+            f"{verdict_text(self.goal, value)} ({format_number(value)}{self.goal.unit})"
+            for value in self.values.values()
         )
         return wall if wall == cpu else f"{wall}; CPU {cpu}"
 
 
-def said(goal: Goal, value: float) -> str:
+def verdict_text(goal: Goal, value: float) -> str:
     """Return whether a goal was reached, and the share of its limit by which it was missed."""
     beyond = value / goal.limit - 1 if goal.at_most else 1 - value / goal.limit
     if beyond <= 0:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks.index import clock
 from benchmarks.index.clock import Answer, Way
 from benchmarks.index.corpus import VECTORS_PER_USER as K
-from benchmarks.index.engines import Bare, bare, level, loaded
-from benchmarks.index.truth import Ids, without
+from benchmarks.index.engines import Bare, bare, level, load_engine
+from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import CASES, DEPTH, EXCLUDED, N, World, first_distinct, topic_of
 from benchmarks.timing import print_progress
 from multitudes.index.protocol import Index
@@ -28,11 +28,11 @@ BARE = ", bare"  # after the name: the engine's own call
 
 def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
     """Return the figures of requests without a topic, ours and the engine's own."""
-    opened, ours = World.open(Path(world)), loaded(engine, Path(index))
+    opened, ours = World.open(Path(world)), load_engine(engine, Path(index))
     theirs, info = bare(engine, Path(index), opened.item_nD), ours.info()
     seen = [first_distinct(opened.best_of(user), EXCLUDED) for user in range(users)]
     ways = {**_ways(opened, ours, seen), **_bare_ways(opened, theirs, info, seen)}
-    timings = clock.timed(ways, users, rounds, print_progress(f"{engine}: requests"))
+    timings = clock.time_ways(ways, users, rounds, print_progress(f"{engine}: requests"))
     wanted = _wanted(opened, seen)
     return {
         name: clock.figures(timed, [wanted[name.removesuffix(BARE)](user) for user in range(users)])
@@ -82,7 +82,7 @@ def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]
     divided = shared_limits()
     return {
         IN_FULL: lambda user: list(world.best_of(user)[:, :DEPTH]),
-        UNSEEN: lambda user: without(world.best_of(user), [seen[user]] * K, DEPTH),
+        UNSEEN: lambda user: remove_ids(world.best_of(user), [seen[user]] * K, DEPTH),
         SHARED: lambda user: [ids[:limit] for ids, limit in zip(world.best_of(user), divided, strict=True)],
         ALONE: lambda user: [world.best_of(user)[0, :N]],
         ALL_DEEP: lambda user: list(world.best_of(user)[:, :N]),
@@ -91,7 +91,7 @@ def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]
 
 def measure_topics(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
     """Return the figures of requests within one topic, alone and with the user's best items of it left out."""
-    opened, ours = World.open(Path(world)), loaded(engine, Path(index))
+    opened, ours = World.open(Path(world)), load_engine(engine, Path(index))
     ways: dict[str, Way] = {}
     wanted: dict[str, list[Answer]] = {}
     for case in CASES:
@@ -103,9 +103,9 @@ def measure_topics(world: str, index: str, engine: str, users: int, rounds: int)
         ways[f"{case}, excluded"] = _within(ours, opened, topic_B, seen)
         wanted[case] = [list(best_KM[:, :DEPTH]) for best_KM in best_BKM]
         wanted[f"{case}, excluded"] = [
-            without(best_KM, [gone] * K, DEPTH) for best_KM, gone in zip(best_BKM, seen, strict=True)
+            remove_ids(best_KM, [gone] * K, DEPTH) for best_KM, gone in zip(best_BKM, seen, strict=True)
         ]
-    timings = clock.timed(ways, users, rounds, print_progress(f"{engine}: topics"))
+    timings = clock.time_ways(ways, users, rounds, print_progress(f"{engine}: topics"))
     return {name: clock.figures(timed, wanted[name]) for name, timed in timings.items()}
 
 

@@ -89,12 +89,12 @@ def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
         again: measure the parts of the plan once more; a corpus or an index that is there is taken as it is.
     """
     records = read(out)
-    todo = _todo(plan, records, work, again)
+    todo = _pending_steps(plan, records, work, again)
     began, spent, total = time.time(), 0, sum(step.cost for step in todo)
     for number, step in enumerate(todo):
         left = f", about {(time.time() - began) * (total - spent) / spent / 60:.0f} min left" if spent else ""
         print(f"part {number + 1} of {len(todo)}: {step}{left}", file=sys.stderr, flush=True)
-        records = [record for record in records if record["step"] != step._asdict()] + [measured(step, plan, work)]
+        records = [record for record in records if record["step"] != step._asdict()] + [measure_step(step, plan, work)]
         write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
         spent += step.cost
 
@@ -104,7 +104,7 @@ def read(out: Path) -> list[Record]:
     return json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
 
 
-def measured(step: Step, plan: Plan, work: Path) -> Record:
+def measure_step(step: Step, plan: Plan, work: Path) -> Record:
     """Return the record of one step."""
     circumstances = MeasurementContext()
     function, arguments = _call(step, plan, work)
@@ -120,20 +120,20 @@ def measured(step: Step, plan: Plan, work: Path) -> Record:
     }
 
 
-def _todo(plan: Plan, records: list[Record], work: Path, again: bool) -> list[Step]:
+def _pending_steps(plan: Plan, records: list[Record], work: Path, again: bool) -> list[Step]:
     """Return the steps that are not done; what was made anew is measured anew."""
     todo: list[Step] = []
     renewed: set[tuple[str, str]] = set()
     for step in steps(plan):
         made_of = {(step.corpus, ""), (step.corpus, step.engine)}
-        if made_of & renewed or not _done(step, records, plan, work) or (again and step.part in plan.parts):
+        if made_of & renewed or not _is_done(step, records, plan, work) or (again and step.part in plan.parts):
             todo.append(step)
             if step.part in (WORLD, "build"):
                 renewed.add((step.corpus, step.engine))
     return todo
 
 
-def _done(step: Step, records: list[Record], plan: Plan, work: Path) -> bool:
+def _is_done(step: Step, records: list[Record], plan: Plan, work: Path) -> bool:
     """Say whether a step's figures are there, and its files where later steps need them."""
     same = [r for r in records if r["step"] == step._asdict() and r["settings"] == _settings(step, plan)]
     needed = {WORLD: work / step.corpus / "best.npy", "build": work / step.corpus / step.engine / "index.json"}
@@ -166,7 +166,7 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
     if step.part == "build" and step.engine == remote.ENGINE:
         return remote.build, {"world": where["world"], "index": where["index"], **sizes}
     if step.part == "open":
-        return files.open_it, {"world": where["world"], "index": where["index"], **sizes}
+        return files.measure_opening, {"world": where["world"], "index": where["index"], **sizes}
     functions: dict[str, Callable[..., Any]] = {
         "build": files.build,
         "requests": requests.measure,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.index.corpus import Vectors
-from benchmarks.index.engines import built
-from benchmarks.index.truth import Ids, best, share_found, without
+from benchmarks.index.engines import build_engine
+from benchmarks.index.truth import Ids, best, remove_ids, share_found
 from benchmarks.machine import versions
 from benchmarks.timing import print_progress, round_figure
 from multitudes.atomic import write_text
@@ -52,7 +52,7 @@ class Corpus(NamedTuple):
     topics: Topics
 
 
-class Asked(NamedTuple):
+class UserQueries(NamedTuple):
     """Vectors of some users, and whose they are."""
 
     query_QD: Vectors
@@ -69,14 +69,14 @@ class Question(NamedTuple):
     wanted: Sequence[Ids]
 
 
-def named(text: str) -> tuple[str, Path]:
+def parse_run(text: str) -> tuple[str, Path]:
     """Return name and folder of ``NAME=DIR``; of ``DIR`` alone, the name is the folder's."""
     name, equals, folder = text.rpartition("=")
     path = Path(folder).resolve()
     return (name, path) if equals else (path.name, path)
 
 
-def keep_all(runs: Mapping[str, Path], out: Path) -> None:
+def measure_all(runs: Mapping[str, Path], out: Path) -> None:
     """Measure each run in a process of its own, and keep its record in place of an earlier one of the name."""
     records = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
     for number, (name, run) in enumerate(runs.items()):
@@ -105,7 +105,7 @@ def measure(run: str) -> dict[str, Any]:
     }
 
 
-def questions(corpus: Corpus, asked: Asked, seen: list[Ids], rng: np.random.Generator) -> list[Question]:
+def questions(corpus: Corpus, asked: UserQueries, seen: list[Ids], rng: np.random.Generator) -> list[Question]:
     """Return every way of asking, with the answers of the exact search.
 
     Args:
@@ -118,14 +118,14 @@ def questions(corpus: Corpus, asked: Asked, seen: list[Ids], rng: np.random.Gene
     most = depths[-1] + max(map(len, seen), default=0)
     best_QM = corpus.item_I[best(asked.query_QD, corpus.vector_ID, most, print_progress("exact answers"))]
     found = [Question(PLAIN, depth, None, None, list(best_QM[:, :depth])) for depth in depths]
-    found += [Question(UNSEEN, depth, seen, None, without(best_QM, seen, depth)) for depth in depths]
+    found += [Question(UNSEEN, depth, seen, None, remove_ids(best_QM, seen, depth)) for depth in depths]
     if len(corpus.topics.topic):
         topic_Q = rng.choice(corpus.topics.topic, len(asked.query_QD))
         found.append(Question(TOPIC, _TOPIC_DEPTH, None, topic_Q, _within(corpus, asked.query_QD, topic_Q)))
     return found
 
 
-def recall(live: LiveIndex, asked: Asked, question: Question) -> dict[str, Any]:
+def recall(live: LiveIndex, asked: UserQueries, question: Question) -> dict[str, Any]:
     """Return the mean recall and its lower bound; a user's vectors are alike, so users are what is counted."""
     _, depth, excluded, topic_Q, wanted = question
     hits = live.search(asked.query_QD, depth, excluded=excluded, topic_Q=topic_Q)
@@ -141,9 +141,11 @@ def recall(live: LiveIndex, asked: Asked, question: Question) -> dict[str, Any]:
     }
 
 
-def _figures(engine: str, corpus: Corpus, tuning: Asked, asked: Asked, wanted: list[Question]) -> dict[str, Any]:
+def _figures(
+    engine: str, corpus: Corpus, tuning: UserQueries, asked: UserQueries, wanted: list[Question]
+) -> dict[str, Any]:
     scanned = int(_SCANNED * len(corpus.item_I))
-    live = built(engine, *corpus, tuning.query_QD, print_progress(engine), scanned)
+    live = build_engine(engine, *corpus, tuning.query_QD, print_progress(engine), scanned)
     return {"info": live.info(), "found": [recall(live, asked, question) for question in wanted]}
 
 
@@ -153,7 +155,7 @@ def _corpus(run: Run) -> Corpus:
     return Corpus(item_I, vector_ID[item_I], select_topics(prepared.item_topic_offset, prepared.item_topic, item_I))
 
 
-def _vectors(run: Run, user_B: Ids) -> Asked:
+def _vectors(run: Run, user_B: Ids) -> UserQueries:
     """Return the vectors of users as they are served: by their whole history, for some of the topics they follow."""
     prepared, length = run.prepared, run.config.model.history
     end_B = prepared.event_offset[user_B + 1]
@@ -163,10 +165,10 @@ def _vectors(run: Run, user_B: Ids) -> Asked:
     times_BL = event_times(prepared.event_time, end_B, length)
     vectors = run.user_vectors(gather_histories(prepared, user_B, end_B, length), topic_BC, time_BL=times_BL)
     count_B = vectors.mask_BK.sum(axis=1)
-    return Asked(np.ascontiguousarray(vectors.vectors_BKD[vectors.mask_BK]), np.repeat(user_B, count_B))
+    return UserQueries(np.ascontiguousarray(vectors.vectors_BKD[vectors.mask_BK]), np.repeat(user_B, count_B))
 
 
-def _mean_cosine(asked: Asked) -> float | None:
+def _mean_cosine(asked: UserQueries) -> float | None:
     """Return the mean cosine between two vectors of a user; None where users have one vector."""
     unit_QD = asked.query_QD / np.linalg.norm(asked.query_QD, axis=1, keepdims=True)
     of_users = [unit_QD[asked.user_Q == user] for user in np.unique(asked.user_Q)]

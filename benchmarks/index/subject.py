@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.child_process import run_in_child
 from benchmarks.index.corpus import KINDS, VECTORS_PER_USER, Corpus, Kind, Vectors
-from benchmarks.index.engines import built, level
+from benchmarks.index.engines import build_engine, level
 from benchmarks.timing import rates, round_figure, settings, time_calls, wall_and_cpu
 from multitudes.index.factory import load_embedded
 from multitudes.index.live import LiveIndex
@@ -57,8 +57,8 @@ def measure_one(
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
     ids = np.arange(1, items + 1)
     kept: list[LiveIndex] = []
-    build = time_calls(lambda: kept.append(built("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
-    exact = built("exact", ids, vectors_nD, None, query_QD[queries:])
+    build = time_calls(lambda: kept.append(build_engine("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
+    exact = build_engine("exact", ids, vectors_nD, None, query_QD[queries:])
     kept[0].save(Path(folder))
     opening = time_calls(lambda: load_embedded(Path(folder)), repeats)
     index, asked_QD = load_embedded(Path(folder)), query_QD[:queries]
@@ -73,7 +73,7 @@ def measure_one(
         "recall": round_figure(_recall(index, exact, asked_QD, depth)),
         "queries_per_s": _rates(index, asked_QD, depth, repeats),
         "exact_queries_per_s": _rates(exact, asked_QD[: max(24, queries // 10)], depth, 1),
-        "user_ms": _of_a_user(index, asked_QD, repeats),
+        "user_ms": _user_request_ms(index, asked_QD, repeats),
     }
 
 
@@ -99,7 +99,7 @@ def _rates(index: Index, query_QD: NDArray[np.float32], depth: int, repeats: int
     return rates(time_calls(ask, repeats), len(query_QD))
 
 
-def _of_a_user(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dict[str, Any]:
+def _user_request_ms(index: Index, query_QD: NDArray[np.float32], repeats: int) -> dict[str, Any]:
     """Return the milliseconds of one call for one user: 12 vectors that share a budget, one vector, 12 in full."""
     users = len(query_QD) // VECTORS_PER_USER
     budget = 10 * VECTORS_PER_USER

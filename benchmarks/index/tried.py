@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.index.clock import Way, timed
+from benchmarks.index.clock import Way, time_ways
 from benchmarks.index.requests import shared_limits
 from benchmarks.index.world import EXCLUDED, World, first_distinct
 from benchmarks.machine import ROOT
@@ -128,8 +128,8 @@ def lists(world: World, folder: Path) -> Figures:
     for of_root in _LISTS_OF_ROOT:
         count = 2 ** round(np.log2(of_root * len(world.item_nD) ** 0.5))
         index = inverted.build(world.ids(), world.item_nD, queries=world.tuning_QD, lists=count, target=promise)
-        ways[f"{count}, shared"] = _asking(index, world.user_BKD, divided)
-        ways[f"{count}, one"] = _asking(index, world.user_BKD[:, :1], np.full(1, _ALONE))
+        ways[f"{count}, shared"] = _search_way(index, world.user_BKD, divided)
+        ways[f"{count}, one"] = _search_way(index, world.user_BKD[:, :1], np.full(1, _ALONE))
     return _medians(ways, len(world.user_BKD))
 
 
@@ -170,10 +170,10 @@ def bytes_of_all(world: World, folder: Path) -> Figures:
         {
             "bytes, 12 x 100": lambda user: codes.search(world.user_BKD[user], 2 * _EACH)[1],
             "bytes, 1 x 200": lambda user: codes.search(world.user_BKD[user, :1], 2 * _ALONE)[1],
-            "lists, 12 x 100": _asking(index, world.user_BKD, each),
-            "lists, 1 x 200": _asking(index, world.user_BKD[:, :1], alone),
-            "exact, 12 x 100": _asking(exact, world.user_BKD, each),
-            "exact, 1 x 200": _asking(exact, world.user_BKD[:, :1], alone),
+            "lists, 12 x 100": _search_way(index, world.user_BKD, each),
+            "lists, 1 x 200": _search_way(index, world.user_BKD[:, :1], alone),
+            "exact, 12 x 100": _search_way(exact, world.user_BKD, each),
+            "exact, 1 x 200": _search_way(exact, world.user_BKD[:, :1], alone),
         },
         len(world.user_BKD),
     )
@@ -191,12 +191,12 @@ EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
 }
 
 
-def _asking(index: LiveIndex | ApproximateIndex, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
+def _search_way(index: LiveIndex | ApproximateIndex, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
     return lambda user: index.search(user_BKD[user], limit_K)
 
 
 def _medians(ways: dict[str, Way], users: int) -> Figures:
-    return {name: float(np.median(one.cpu_RB)) for name, one in timed(ways, users, _ROUNDS).items()}
+    return {name: float(np.median(one.cpu_RB)) for name, one in time_ways(ways, users, _ROUNDS).items()}
 
 
 def _deep_enough(levels: tuple[Level, ...], depth: int) -> Level:

@@ -21,7 +21,7 @@ def best(
     return scan_in_blocks(query_QD, np.arange(len(item_nD)), item_nD, depth, progress).id_QN.astype(np.int32)
 
 
-def without(best_QM: NDArray[np.integer], gone: Sequence[NDArray[np.integer]], depth: int) -> list[Ids]:
+def remove_ids(best_QM: NDArray[np.integer], gone: Sequence[NDArray[np.integer]], depth: int) -> list[Ids]:
     """Return the first ``depth`` of each row that are not in the query's own ``gone``."""
     return [row[~np.isin(row, out)][:depth].astype(np.int64) for row, out in zip(best_QM, gone, strict=True)]
 

@@ -58,7 +58,7 @@ class World(NamedTuple):
         """Open the files; the items stay on disk until they are read."""
         return cls(
             folder,
-            _mapped(folder / "items.npy"),
+            _open_memmap(folder / "items.npy"),
             *(np.load(folder / f"{name}.npy") for name in ("users", "tuning", "best")),
         )
 
@@ -96,7 +96,7 @@ def make(folder: str, kind: Kind, items: int, width: int, users: int, related: b
     """Make the world and return what is to be known of it. Called in a process of its own."""
     path, corpus = Path(folder), Corpus(kind, items, width)
     path.mkdir(parents=True, exist_ok=True)
-    item_nD, user_BKD = _written(path / "items.npy", corpus), corpus.users(users, "asked", related)
+    item_nD, user_BKD = _write_items(path / "items.npy", corpus), corpus.users(users, "asked", related)
     np.save(path / "users.npy", user_BKD)
     np.save(path / "tuning.npy", corpus.users(TUNING_USERS, "tuning", related).reshape(-1, width))
     query_QD = user_BKD.reshape(-1, width)
@@ -112,17 +112,17 @@ def make(folder: str, kind: Kind, items: int, width: int, users: int, related: b
     }
 
 
-def _written(file: Path, corpus: Corpus) -> Vectors:
+def _write_items(file: Path, corpus: Corpus) -> Vectors:
     """Write the items chunk by chunk and return them memory-mapped."""
     written, place = open_memmap(file, "w+", np.float32, (corpus.items, corpus.width)), 0
     for chunk_nD in corpus.chunks():
         written[place : place + len(chunk_nD)] = chunk_nD
         place += len(chunk_nD)
     written.flush()
-    return _mapped(file)
+    return _open_memmap(file)
 
 
-def _mapped(file: Path) -> Vectors:
+def _open_memmap(file: Path) -> Vectors:
     return np.asarray(np.load(file, mmap_mode="r").view(np.ndarray), dtype=np.float32)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from benchmarks.index.goals import Goal, said
+from benchmarks.index.goals import Goal, verdict_text
 from benchmarks.markdown import format_number
 
 Figures = Mapping[str, Any]
@@ -20,10 +20,10 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         """Say whether it was reached, and by how much it was missed."""
-        wall = f"{said(self.goal, self.found)} ({format_number(self.found)}{self.goal.unit})"
+        wall = f"{verdict_text(self.goal, self.found)} ({format_number(self.found)}{self.goal.unit})"
         if self.by_cpu is None:
             return wall
-        return f"{wall}; CPU {said(self.goal, self.by_cpu)} ({format_number(self.by_cpu)}{self.goal.unit})"
+        return f"{wall}; CPU {verdict_text(self.goal, self.by_cpu)} ({format_number(self.by_cpu)}{self.goal.unit})"
 
 
 class MeasuredGoal(NamedTuple):

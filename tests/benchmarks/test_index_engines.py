@@ -1,5 +1,5 @@
 import numpy as np
-from benchmarks.index.engines import bare, built, level
+from benchmarks.index.engines import bare, build_engine, level
 
 from multitudes.seeding import generator
 
@@ -27,7 +27,7 @@ def test_the_effort_of_a_walk_lies_beyond_its_proposals_and_a_server_has_nothing
 def test_the_bare_call_finds_what_ours_finds_and_leaves_out_what_is_excluded(tmp_path):
     item_nD = RNG.standard_normal((2_000, 8), dtype=np.float32)
     query_KD = RNG.standard_normal((3, 8), dtype=np.float32)
-    live = built("inverted", np.arange(1, 2_001), item_nD, None, RNG.standard_normal((64, 8), dtype=np.float32))
+    live = build_engine("inverted", np.arange(1, 2_001), item_nD, None, RNG.standard_normal((64, 8), dtype=np.float32))
     live.save(tmp_path)
     for engine, effort in (("exact", 0), ("inverted", live.info()["lists"])):
         search = bare(engine, tmp_path, item_nD)

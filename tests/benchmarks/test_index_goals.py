@@ -1,6 +1,6 @@
 import pytest
 from benchmarks.index import requests
-from benchmarks.index.goals import LARGE, Goal, at_recall, goals, said, verdicts
+from benchmarks.index.goals import LARGE, Goal, at_recall, goals, verdict_text, verdicts
 
 SPREAD = {"median": 1.0, "min": 1.0, "max": 1.0, "repeats": 1}
 
@@ -27,7 +27,7 @@ def parts(unseen_ms=1.2, recall=0.98):
     ],
 )
 def test_a_goal_is_reached_or_missed_by_a_share_of_its_limit(limit, at_most, value, text):
-    assert said(Goal("", limit, "", at_most, lambda _, __: None), value) == text
+    assert verdict_text(Goal("", limit, "", at_most, lambda _, __: None), value) == text
 
 
 def test_a_slow_exclusion_misses_its_goal_and_a_fast_one_does_not():

@@ -48,7 +48,7 @@ def test_what_is_done_is_not_done_again_and_what_was_lost_is_with_all_that_stand
     assert len(called) == 7
     (work / "latent-500x8" / "exact" / "index.json").unlink()
     run(PLAN, work, out)
-    assert [name for name, _ in called[7:]] == ["build", "open_it", "measure"]
+    assert [name for name, _ in called[7:]] == ["build", "measure_opening", "measure"]
     assert len(json.loads(out.read_text())) == 7
 
 
@@ -64,7 +64,7 @@ def test_again_measures_the_named_parts_once_more_and_keeps_corpus_and_index(cal
     run(PLAN, tmp_path, tmp_path / "index.json")
     run(PLAN, tmp_path, tmp_path / "index.json", again=True)
     assert len(called) == 7 + 4
-    assert {name for name, _ in called[7:]} == {"open_it", "measure"}
+    assert {name for name, _ in called[7:]} == {"measure_opening", "measure"}
 
 
 def test_each_record_says_on_what_and_where_it_was_measured(called, tmp_path):

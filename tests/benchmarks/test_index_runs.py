@@ -1,6 +1,6 @@
 import numpy as np
 from benchmarks.index.real import section
-from benchmarks.index.runs import PLAIN, TOPIC, UNSEEN, Asked, Corpus, named, questions, recall
+from benchmarks.index.runs import PLAIN, TOPIC, UNSEEN, Corpus, UserQueries, parse_run, questions, recall
 
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
@@ -15,7 +15,7 @@ def world():
     item_I = 10 + 3 * np.arange(ITEMS)
     topics = Topics(np.arange(ITEMS + 1), 1 + np.arange(ITEMS) % 2)
     corpus = Corpus(item_I, RANDOM.normal(size=(ITEMS, 6)).astype(np.float32), topics)
-    asked = Asked(RANDOM.normal(size=(8, 6)).astype(np.float32), np.repeat(np.arange(4), 2))
+    asked = UserQueries(RANDOM.normal(size=(8, 6)).astype(np.float32), np.repeat(np.arange(4), 2))
     seen = [item_I[user::40] for user in asked.user_Q]
     return corpus, asked, questions(corpus, asked, seen, RANDOM)
 
@@ -48,7 +48,7 @@ def test_a_user_counts_once_however_many_vectors_the_user_has():
     corpus, asked, wanted = world()
     question = wanted[0]._replace(wanted=[np.array([corpus.item_I[0]])] * 8, depth=1, topic_Q=None)
     live = LiveIndex(ExactIndex.build(corpus.item_I[:1], corpus.vector_ID[:1]))
-    lone = Asked(asked.query_QD, np.array([0, 1, 1, 1, 1, 1, 1, 1]))
+    lone = UserQueries(asked.query_QD, np.array([0, 1, 1, 1, 1, 1, 1, 1]))
     missed = question._replace(wanted=[np.array([corpus.item_I[0]]), *[np.array([corpus.item_I[1]])] * 7])
     assert recall(live, lone, missed)["recall"] == 0.5
 
@@ -66,5 +66,5 @@ def test_the_section_marks_what_lies_below_the_promise():
 
 
 def test_a_run_is_named_by_whoever_asks_or_by_its_folder(tmp_path):
-    assert named(f"films={tmp_path}") == ("films", tmp_path.resolve())
-    assert named(str(tmp_path / "joint")) == ("joint", tmp_path.resolve() / "joint")
+    assert parse_run(f"films={tmp_path}") == ("films", tmp_path.resolve())
+    assert parse_run(str(tmp_path / "joint")) == ("joint", tmp_path.resolve() / "joint")

@@ -1,5 +1,5 @@
 import numpy as np
-from benchmarks.index.truth import best, share_found, without
+from benchmarks.index.truth import best, remove_ids, share_found
 
 
 def test_more_than_there_are_is_all_of_them():
@@ -7,7 +7,7 @@ def test_more_than_there_are_is_all_of_them():
 
 
 def test_what_is_gone_is_replaced_by_the_next():
-    rows = without(np.array([[4, 3, 2, 1], [4, 3, 2, 1]]), [np.array([4, 2]), np.array([], dtype=int)], 2)
+    rows = remove_ids(np.array([[4, 3, 2, 1], [4, 3, 2, 1]]), [np.array([4, 2]), np.array([], dtype=int)], 2)
     assert [ids.tolist() for ids in rows] == [[3, 1], [4, 3]]
 
 

@@ -88,7 +88,7 @@ def test_each_way_asks_every_user_and_no_user_twice_in_a_row():
 
         return ask
 
-    found = clock.timed({"a": way("a"), "b": way("b")}, 50, rounds=2)
+    found = clock.time_ways({"a": way("a"), "b": way("b")}, 50, rounds=2)
     counted = asked[2 * 20 :]  # behind the warm-up
     for name in ("a", "b"):
         assert sorted(user for which, user in counted if which == name) == sorted([*range(50)] * 2)
