@@ -15,7 +15,7 @@ from multitudes.atomic import write_json
 from multitudes.capacity.unit_costs import UnitCosts
 
 RESULTS = ROOT / "benchmarks" / "results"
-_SHIPPED = ROOT / "src" / "multitudes" / "sizing" / "unit_costs.json"
+_SHIPPED = ROOT / "src" / "multitudes" / "capacity" / "unit_costs.json"
 
 
 def main() -> None:

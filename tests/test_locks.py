@@ -1,4 +1,4 @@
-"""A lock keeps others out, or lets them in beside it, and is free again at the end."""
+"""A lock excludes others or is shared with them, and is free again at the end."""
 
 import threading
 from pathlib import Path
@@ -19,14 +19,14 @@ def had(file: Path, *, shared: bool = False, remove: bool = False) -> bool:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_who_holds_it_alone_keeps_everybody_out(file: Path, shared: bool):
+def test_an_exclusive_lock_excludes_all_others(file: Path, shared: bool):
     with lock(file) as mine:
         assert mine
         assert not had(file, shared=shared)
     assert had(file, shared=shared)
 
 
-def test_who_shares_it_keeps_out_only_those_who_want_it_alone(file: Path):
+def test_a_shared_lock_excludes_only_exclusive_ones(file: Path):
     with lock(file, shared=True):
         assert had(file, shared=True)
         assert not had(file)
@@ -39,7 +39,7 @@ def test_it_is_free_after_an_error(file: Path):
     assert had(file)
 
 
-def test_what_a_file_holds_is_left_alone_and_none_is_made_where_it_is_not_to_be(file: Path):
+def test_the_content_of_the_file_is_kept_and_no_file_is_created_unless_asked(file: Path):
     with pytest.raises(FileNotFoundError), lock(file, create=False):
         pass
     assert not file.exists()
@@ -49,12 +49,12 @@ def test_what_a_file_holds_is_left_alone_and_none_is_made_where_it_is_not_to_be(
     assert file.read_text() == "a spool"
 
 
-def test_nobody_else_may_hold_the_others_up(file: Path):
+def test_other_users_cannot_take_the_lock(file: Path):
     with lock(file):
         assert file.stat().st_mode & 0o007 == 0
 
 
-def test_a_file_can_go_with_its_lock_and_who_waited_for_it_keeps_the_next_one_out(file: Path):
+def test_a_file_can_be_removed_with_its_lock_and_a_waiting_process_then_excludes_others(file: Path):
     waits, held, done = threading.Event(), threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -1,1 +1,1 @@
-"""Tests of what a service of some size needs."""
+"""Tests of the capacity plan."""

@@ -1,4 +1,4 @@
-"""More needs more, in proportion where it is so; what does not fit a machine goes elsewhere; nonsense is refused."""
+"""Requirements grow with the service; what does not fit into a machine goes elsewhere; nonsense is rejected."""
 
 import json
 
@@ -59,7 +59,7 @@ def test_an_answer_waits_the_longer_the_busier_the_cores_are_and_two_services_ar
     assert stages(changed(qps=0.01, replicas=3))["serve"].machines == 3
 
 
-def test_each_pass_and_each_user_takes_its_time():
+def test_time_grows_with_epochs_and_users():
     cost = {"price_per_core_hour": 1.0}  # of a run: hours of cores
     once, more = stages(changed(**cost)), stages(changed(epochs=6, users=2_000_000, **cost))
     assert more["train"].cost == pytest.approx(2 * (once["train"].cost or 0))
@@ -79,7 +79,7 @@ def test_an_index_that_fits_no_machine_goes_to_a_server_and_a_larger_machine_tak
     assert "milvus" not in stages(large.model_copy(update={"memory_gib": 4096}))
 
 
-def test_each_stage_says_how_sure_it_is():
+def test_each_stage_has_the_basis_of_its_figures():
     measured = changed(users=10_000_000, events_per_day=10_000_000, days=1, items=1_000_000)
     assert stages(measured)["prepare"].basis == "measured"
     assert stages(changed(events_per_day=5_000_000, days=1))["prepare"].basis == "interpolated"
@@ -93,10 +93,10 @@ def test_each_stage_says_how_sure_it_is():
 def test_what_is_assumed_of_preparing_and_of_the_store_is_printed():
     assert "at most 8 cores are assumed" in stages(SMALL)["prepare"].note
     assert stages(changed(cores=64))["prepare"].cores == 8 > stages(changed(cores=4))["prepare"].cores
-    assert "2 ms a read are assumed" in stages(SMALL)["state"].note
+    assert "2 ms per read are assumed" in stages(SMALL)["state"].note
 
 
-def test_costs_are_there_only_where_a_price_is():
+def test_there_are_costs_only_with_prices():
     assert {stage.cost for stage in plan_capacity(SMALL, SHIPPED)} == {None}
     priced = stages(changed(price_per_core_hour=0.05))
     assert priced["serve"].cost == pytest.approx(730 * priced["serve"].machines * 16 * 0.05)
@@ -141,13 +141,13 @@ def test_json_is_the_last_line(capsys):
         ("--utilisation", "1e-320", "utilisation"),
     ],
 )
-def test_nonsense_is_refused_in_a_line(option, value, key, capsys):
+def test_nonsense_is_rejected_in_a_line(option, value, key, capsys):
     assert run([*CALL, option, value]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert key in error
 
 
-def test_what_takes_longer_than_a_night_is_said_to_need_a_cluster():
+def test_a_stage_longer_than_a_night_needs_a_cluster():
     assert "cluster" not in stages(SMALL)["prepare"].note
     assert "cluster" in stages(changed(events_per_day=5_000_000_000))["prepare"].note

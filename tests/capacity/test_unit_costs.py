@@ -1,4 +1,4 @@
-"""What was measured is taken as it is; what lies between and beyond is reckoned and says so."""
+"""Measured values are used as they are; values between and beyond are marked as interpolated or extrapolated."""
 
 import json
 
@@ -32,12 +32,12 @@ def test_one_point_grows_in_proportion():
 @pytest.mark.parametrize(
     "points", [[], [[2, 1], [1, 2]], [[1, 1], [1, 2]], [[0, 1]], [[1, -1]], [[1, float("nan")]], [[1, float("inf")]]]
 )
-def test_points_that_are_none_are_refused(points):
+def test_wrong_points_are_rejected(points):
     with pytest.raises(ValueError, match="points"):
         Curve(unit="s", by="items", source="a test", points=points)
 
 
-def test_a_file_takes_the_place_of_what_is_shipped_and_a_wrong_one_is_refused_in_a_line(tmp_path):
+def test_a_file_replaces_the_unit_costs_of_the_package_and_a_wrong_one_is_rejected_in_a_line(tmp_path):
     shipped, file = load_unit_costs(None), tmp_path / "mine.json"
     record = shipped.model_dump(mode="json")
     file.write_text(json.dumps(record | {"machine": "mine"}))

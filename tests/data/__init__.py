@@ -1,1 +1,1 @@
-"""The floor of the tables: reading, judging, splitting, writing, planting."""
+"""Tests of reading, checking, splitting, writing and generating tables."""

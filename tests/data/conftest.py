@@ -1,4 +1,4 @@
-"""Nothing here waits for the disk: that flushing happens in the right order is not what these worlds are about."""
+"""No test here waits for the disk: other tests check that files are flushed in the right order."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A small world in the canonical tables, to be changed one column at a time, and what it prepares to."""
+"""A small data set whose columns tests change one at a time, and helpers that prepare it."""
 
 from pathlib import Path
 from typing import Any

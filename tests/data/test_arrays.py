@@ -1,4 +1,4 @@
-"""What is written part by part is read part by part, and rows that got lost on the way are missed."""
+"""Columns are written and read chunk by chunk, and missing rows are an error."""
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ from multitudes.errors import ArtefactError
 PARTS = [{"a": np.arange(3), "b": np.ones(3, dtype=bool)}, {"a": np.arange(2), "b": np.zeros(2, dtype=bool)}]
 
 
-def test_columns_come_back_in_other_parts(tmp_path):
+def test_columns_are_read_in_other_chunks(tmp_path):
     write_columns(tmp_path, {"a": np.int32, "b": np.bool_}, 5, PARTS)
     assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2, 0, 1]
     parts = list(read_columns(tmp_path, ["b", "a"], [1, 0, 4]))
@@ -18,12 +18,12 @@ def test_columns_come_back_in_other_parts(tmp_path):
     assert np.concatenate([part["b"] for part in parts]).tolist() == [True, True, True, False, False]
 
 
-def test_lost_rows_are_missed(tmp_path):
+def test_missing_rows_are_an_error(tmp_path):
     with pytest.raises(ArtefactError, match=r"5 of 6 rows came back.*run the command again"):
         write_columns(tmp_path, {"a": np.int32}, 6, PARTS)
 
 
-def test_equal_tables_are_equal_bytes_however_they_came(tmp_path):
+def test_equal_tables_give_equal_bytes_for_any_chunks(tmp_path):
     whole = pl.DataFrame({"id": np.arange(20_000)})
     write_table(tmp_path / "whole.parquet", whole)
     write_table(tmp_path / "pieces.parquet", pl.concat([whole[:1000], whole[1000:]], rechunk=False))

@@ -1,4 +1,4 @@
-"""Every repair is counted by its name; what would need a guess is refused."""
+"""Every repair is counted by its name; an error that would need a guess is rejected."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_a_repair_is_counted(tmp_path, name):
     assert repair_text(name, 2).startswith("2 ")
 
 
-def test_the_manifest_tells_the_same_repairs(tmp_path):
+def test_the_manifest_has_the_same_repairs(tmp_path):
     write(tmp_path, events=events(timestamp=[100, None, 300, 400, 150, 450]), **REPAIRED["users_without_events"])
     found, _ = cleaned(tmp_path)
     assert (
@@ -100,14 +100,14 @@ def test_where_no_item_has_features_actions_alone_decide(tmp_path):
     assert len(found.warnings) == 2
 
 
-def test_embeddings_of_different_widths_are_refused(tmp_path):
+def test_embeddings_of_different_widths_are_rejected(tmp_path):
     write(tmp_path, items=items(embedding=[[1.0, 2.0], [1.0], None]))
     with pytest.raises(DataError, match="1 numbers at item 20 and 2 at item 10"):
         cleaned(tmp_path)
 
 
 @pytest.mark.parametrize("table", ["items", "users"])
-def test_two_different_rows_of_one_id_are_refused(tmp_path, table):
+def test_two_different_rows_of_one_id_are_rejected(tmp_path, table):
     one = {"items": items(), "users": users()}[table]
     other = one.with_columns(one.columns[1:2] and pl.Series(one.columns[1], [["sea"]] * len(one)))
     write(tmp_path, **{table: pl.concat([one, other])})
@@ -115,12 +115,12 @@ def test_two_different_rows_of_one_id_are_refused(tmp_path, table):
         cleaned(tmp_path)
 
 
-def test_events_that_are_all_in_the_future_are_refused(tmp_path):
+def test_events_that_are_all_in_the_future_are_rejected(tmp_path):
     with pytest.raises(DataError, match="past timestamp"):
         cleaned(write(tmp_path, events=events(timestamp=[NOW + 10**6] * 6)))
 
 
-def test_positions_are_told_from_times(tmp_path):
+def test_positions_are_distinguished_from_times(tmp_path):
     positions = write(tmp_path / "order", events=events(timestamp=[0, 1, 2, 3, 0, 1]))
     times = write(tmp_path / "times", events=events(timestamp=[0, 1, 2, 3, 0, 2]))
     tied = write(tmp_path / "tied", events=events(timestamp=[0, 1, 1, 3, 0, 1]))

@@ -1,4 +1,4 @@
-"""What the engine says of memory, disk and Ctrl-C reaches a person as one line and an exit code."""
+"""Errors of the engine about memory, disk and Ctrl-C become one line and an exit code."""
 
 import duckdb
 import pytest
@@ -12,7 +12,7 @@ def raise_within(folder, error):
         raise error
 
 
-def test_too_little_memory_is_said_with_the_setting(tmp_path):
+def test_too_little_memory_names_the_setting(tmp_path):
     with (
         pytest.raises(MissingError, match="memory_limit = '1MB' is too little"),
         open_engine(tmp_path, "1MB", 1) as engine,

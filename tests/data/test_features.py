@@ -1,4 +1,4 @@
-"""Columns become numbers that a tower can read, or are named as left out."""
+"""Columns become numbers for a tower, or are skipped with a reason."""
 
 import numpy as np
 import polars as pl
@@ -32,7 +32,7 @@ def test_only_the_most_frequent_categories_get_a_column():
     assert not matrix[38].any()
 
 
-def test_what_is_left_out_is_said():
+def test_a_skipped_column_has_a_reason():
     frame = pl.DataFrame({"title": ["x"] * 1_001, "id": [str(i) for i in range(1_001)], "parts": [[1]] * 1_001})
     matrix, names, skipped, _ = encode(frame)
     assert matrix.shape == (1_001, 0)
@@ -44,7 +44,7 @@ def test_what_is_left_out_is_said():
     }
 
 
-def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
+def test_later_rows_use_the_encoding_of_the_first():
     first = encode(pl.DataFrame({"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False]}))
     later = pl.DataFrame({"kind": ["a", "z"], "price": ["5", "free"], "colour": ["red", "blue"]})
     assert apply_encoding(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
@@ -52,7 +52,7 @@ def test_rows_that_come_later_are_read_by_the_encoding_of_the_first():
     assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding
 
 
-def test_columns_of_which_nothing_can_be_read_are_named():
+def test_unreadable_columns_are_named():
     columns = {"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False], "year": [1990, 2000]}
     encoding = encode(pl.DataFrame(columns)).encoding
     later = pl.DataFrame({"price": ["free", "5"], "year": ["old", None], "new": [[1], [2]]})

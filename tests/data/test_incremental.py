@@ -1,4 +1,4 @@
-"""A new day is put behind the earlier ones, and the result is that of one run over all of them."""
+"""A new day is appended to the earlier ones, and the result is that of one run over all of them."""
 
 import json
 
@@ -41,7 +41,7 @@ def days(folder, *cuts, **tables):
     [{"split": "time", "ties": "shuffle", "min_item_count": 2}, {"split": "user", "min_rating": 3.0}],
     ids=["time", "user"],
 )
-def test_days_that_were_appended_are_as_one_run_over_all(tmp_path, settings):
+def test_appended_days_equal_one_run_over_all(tmp_path, settings):
     every, (first, second, third) = days(tmp_path, CUT, CUT + 10)
     whole = run(every, tmp_path / "whole", **settings)
     one = run(first, tmp_path / "one", **settings)
@@ -55,7 +55,7 @@ def test_days_that_were_appended_are_as_one_run_over_all(tmp_path, settings):
     assert "event_split.npy" in differing(whole.path, two.path)  # the control: a day is missing
 
 
-def test_what_was_sent_on_an_earlier_day_and_twice_today_is_two_repeats(tmp_path):
+def test_an_event_sent_on_an_earlier_day_and_twice_today_is_repeated_twice(tmp_path):
     first, second = (
         events(event_id=list("abcdef")),
         events(event_id=["a", "a", *"ghij"], item_id=[10, 10, 20, 30, 20, 30]),
@@ -67,7 +67,7 @@ def test_what_was_sent_on_an_earlier_day_and_twice_today_is_two_repeats(tmp_path
     assert [found.manifest["repairs"].get("repeated_events", 0) for found in (one, two, every)] == [0, 2, 2]
 
 
-def test_a_run_that_was_not_told_so_keeps_nothing_and_is_otherwise_the_same(tmp_path):
+def test_without_appendable_no_events_are_kept_and_all_else_is_the_same(tmp_path):
     data = write(tmp_path / "data")
     config = PrepareConfig(split="user")
     kept = prepare(data, tmp_path / "kept", config, appendable=True, now=NOW)
@@ -91,7 +91,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_does_not_continue_the_earlier_days_is_refused(tmp_path, case):
+def test_tables_that_do_not_fit_the_earlier_ones_are_rejected(tmp_path, case):
     table, settings, error, message = REFUSED[case]
     one = run(write(tmp_path / "first"), tmp_path / "one")
     with pytest.raises(error, match=message):
@@ -107,14 +107,14 @@ BEFORE = {
 
 
 @pytest.mark.parametrize("case", BEFORE)
-def test_what_would_need_the_earlier_tables_again_is_refused(tmp_path, case):
+def test_a_run_that_would_need_the_earlier_tables_is_rejected(tmp_path, case):
     table, settings, message = BEFORE[case]
     one = run(write(tmp_path / "first", events=table), tmp_path / "one", **settings)
     with pytest.raises(UsageError, match=message):
         run(write(tmp_path / "second", events=later(1)), tmp_path / "two", append=one.path, **settings)
 
 
-def test_what_was_served_is_not_appended(tmp_path):
+def test_served_logs_cannot_be_appended(tmp_path):
     data = write(tmp_path / "first")
     one = run(data, tmp_path / "one")
     for logs in (FeedbackLogs(served=data), FeedbackLogs(events=data / "events.parquet")):
@@ -122,7 +122,7 @@ def test_what_was_served_is_not_appended(tmp_path):
             prepare(data, tmp_path / "two", PrepareConfig(split="user"), logs=logs, append=one.path, now=NOW)
 
 
-def test_sound_events_that_are_missing_or_damaged_are_named(tmp_path):
+def test_a_missing_or_damaged_file_of_events_is_named(tmp_path):
     one = run(write(tmp_path / "first"), tmp_path / "one")
     second, file = write(tmp_path / "second", events=later(1)), one.path / "sound.parquet"
     content = file.read_bytes()
@@ -152,7 +152,7 @@ def test_sound_events_that_are_missing_or_damaged_are_named(tmp_path):
     assert json.loads((run(second, tmp_path / "two", append=one.path).path / "manifest.json").read_text())["counts"]
 
 
-def test_what_is_kept_lies_in_the_order_of_the_rows_however_the_engine_has_it(tmp_path):
+def test_kept_events_are_in_the_order_of_the_rows_for_any_engine(tmp_path):
     columns = ", ".join(f"0 AS {name}" for name in EVENT_COLUMNS.split(", ")[1:])
     with open_engine(tmp_path, "200MB", 1) as engine:
         engine.create_table("sound", f"SELECT (range * 7919) % 10007 AS row, {columns} FROM range(10007)")

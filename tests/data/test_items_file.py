@@ -1,4 +1,4 @@
-"""A file of items that come later is read as the items of a data set are."""
+"""A file of later items is read like the items of a data set."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from multitudes.data.items_file import read_item_ids, read_items
 from multitudes.errors import DataError, MissingError
 
 
-def test_rows_come_by_id_with_their_topics_in_order_and_every_other_column(tmp_path: Path):
+def test_rows_are_sorted_by_id_with_topics_in_order_and_every_other_column(tmp_path: Path):
     frame = pl.DataFrame(
         {
             "item_id": [9, 7, 7, None],
@@ -34,21 +34,21 @@ def test_rows_come_by_id_with_their_topics_in_order_and_every_other_column(tmp_p
     }
 
 
-def test_ids_of_a_csv_are_what_those_of_the_data_are(tmp_path: Path):
+def test_ids_of_a_csv_get_the_type_of_the_data_set(tmp_path: Path):
     (tmp_path / "items.csv").write_text("item_id,topics\n10,a|b\n9,a\n")
     assert read_items(tmp_path / "items.csv", pl.Int64()).items["item_id"].to_list() == [9, 10]
     assert read_items(tmp_path / "items.csv", pl.String()).items["item_id"].to_list() == ["10", "9"]
     assert read_item_ids(tmp_path / "items.csv", pl.String())["item_id"].to_list() == ["10", "9"]
 
 
-def test_integers_elsewhere_are_not_taken_for_text(tmp_path: Path):
+def test_integers_in_other_formats_are_not_taken_for_text(tmp_path: Path):
     pl.DataFrame({"item_id": [7, 7, None]}).write_parquet(tmp_path / "ids.parquet")
     assert read_item_ids(tmp_path / "ids.parquet", pl.Int64())["item_id"].to_list() == [7]
     with pytest.raises(DataError, match="is integers; expected text, as in this release"):
         read_item_ids(tmp_path / "ids.parquet", pl.String())
 
 
-def test_what_is_too_large_is_told_what_can_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_many_items_are_an_error_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "items.parquet"
     names = pl.Series([[f"topic {number}" for number in range(400_000)]], dtype=pl.List(pl.String))
     pl.DataFrame({"item_id": [1], "topics": names}).write_parquet(file)

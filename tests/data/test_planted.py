@@ -1,4 +1,4 @@
-"""The planted world keeps its promises, so that what is measured in it means something."""
+"""The planted world has the properties that its documentation names."""
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ def world() -> PlantedWorld:
     return plant(SMALL)
 
 
-def test_users_hold_distinct_tastes_and_their_events_follow_them(world):
+def test_users_have_distinct_tastes_and_their_events_follow_them(world):
     assert all(len(set(tastes)) == 3 for tastes in world.user_taste_UK.tolist())
     from_taste = world.event_taste != NOISE
     niche = world.item_niche[world.event_item]
@@ -27,7 +27,7 @@ def test_users_hold_distinct_tastes_and_their_events_follow_them(world):
 
 
 @pytest.mark.parametrize(("columns", "kinds"), [(1, 1), (3, 60), (3, 5), (40, 100), (60, 60)])
-def test_distinct_numbers_are_drawn_however_many_of_the_kinds_they_are(columns, kinds):
+def test_distinct_numbers_are_drawn_for_any_number_of_kinds(columns, kinds):
     drawn = sample_distinct(np.random.default_rng(0), 200, columns, kinds)
     assert all(len(set(row)) == columns for row in drawn.tolist())
     assert set(drawn.ravel().tolist()) == set(range(kinds))
@@ -110,6 +110,6 @@ def test_embeddings_tell_the_niches_apart(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"tastes": 41}, {"niches": 500}, {"events": 100}])
-def test_an_impossible_world_is_refused(wrong):
+def test_an_impossible_world_is_rejected(wrong):
     with pytest.raises(UsageError, match="expected"):
         plant(SMALL.model_copy(update=wrong))

@@ -218,7 +218,7 @@ def test_a_full_disk_or_an_interruption_leaves_nothing(tmp_path, monkeypatch, fa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet", "items.parquet", "users.parquet"]
 
 
-def test_a_damaged_prepared_folder_is_refused(tmp_path):
+def test_a_damaged_prepared_folder_is_rejected(tmp_path):
     found = prepared(write(tmp_path))
     (found.path / "event_item.npy").write_bytes((found.path / "event_item.npy").read_bytes()[:-4])
     with pytest.raises(ArtefactError, match=r"event_item\.npy"):
@@ -232,7 +232,7 @@ def test_a_damaged_prepared_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "attribute"), [("users", "user_ids"), ("items", "items"), ("topics", "topics")])
-def test_names_that_are_cut_missing_or_of_other_columns_are_refused_by_their_file(tmp_path, name, attribute):
+def test_names_that_are_cut_missing_or_of_other_columns_are_rejected_by_their_file(tmp_path, name, attribute):
     found = prepared(write(tmp_path))
     file = found.path / f"{name}.parquet"
     whole = file.read_bytes()

@@ -1,4 +1,4 @@
-"""The data set in the package is whole, and its conditions of use lie beside it."""
+"""The data set in the package is complete and has its licence."""
 
 import polars as pl
 import pytest
@@ -7,7 +7,7 @@ from multitudes.data.sample import sample_path
 from multitudes.errors import UsageError
 
 
-def test_movielens_small_is_shipped_with_its_conditions():
+def test_movielens_small_has_its_licence():
     folder = sample_path("movielens-small")
     rows = {table: len(pl.read_parquet(folder / f"{table}.parquet")) for table in ("events", "items", "users")}
     assert rows == {"events": 100_004, "items": 9_066, "users": 671}
@@ -16,6 +16,6 @@ def test_movielens_small_is_shipped_with_its_conditions():
     assert "Harper and Joseph A. Konstan. 2015" in conditions
 
 
-def test_an_unknown_sample_is_refused():
+def test_an_unknown_sample_is_rejected():
     with pytest.raises(UsageError, match="movielens-small"):
         sample_path("movielens-huge")

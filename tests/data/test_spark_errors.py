@@ -1,4 +1,4 @@
-"""What Spark says of a start that failed, as a person reads it: traces as Spark 4 writes them."""
+"""Spark 4's traces become one line."""
 
 import pytest
 
@@ -42,18 +42,18 @@ def test_a_start_that_failed_names_its_cause_in_one_line(start):
 
 
 @pytest.mark.parametrize("tell", [lambda e: start_error(e, "", "here"), lambda e: explain_error(e, "here", "2g")])
-def test_a_full_disk_is_told_as_one(tell):
+def test_a_full_disk_is_reported(tell):
     told = tell(RuntimeError("An error occurred\n: java.io.IOException: No space left on device\n\tat java.base"))
     assert isinstance(told, MissingError)
     assert "scratch under [spark]" in str(told)
 
 
-def test_another_version_of_spark_is_told_as_one():
+def test_another_version_of_spark_is_reported():
     error = RuntimeError(
         "java.io.InvalidClassException: org.apache.spark.rpc; local class incompatible: stream classdesc"
     )
     assert "of another version than this pyspark" in str(explain_error(error, "spark://host:7077", "2g"))
 
 
-def test_what_is_a_defect_of_ours_stays_one():
+def test_a_defect_of_multitudes_stays_one():
     assert explain_error(RuntimeError("java.lang.NullPointerException"), "here", "2g") is None

@@ -1,4 +1,4 @@
-"""What Spark needs, and what is said where it is not there. None of this needs Spark."""
+"""What Spark needs, and the errors if it is missing. No test here needs Spark."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from multitudes.errors import MissingError
 GOOD = "java.base@17.0.21\njdk.incubator.vector@17.0.21\n"
 
 
-def test_a_fitting_java_is_taken():
+def test_a_suitable_java_is_accepted():
     spark_session.check_java(GOOD)
     spark_session.check_java(GOOD.replace("17.0.21", "21"))
 
@@ -23,7 +23,7 @@ def test_a_fitting_java_is_taken():
         ("", "this is Java 0"),
     ],
 )
-def test_any_other_java_is_refused_in_a_line_that_says_what_to_install(modules, message):
+def test_any_other_java_is_rejected_with_what_to_install(modules, message):
     with pytest.raises(MissingError, match=message) as refused:
         spark_session.check_java(modules)
     assert "openjdk-17-jre-headless" in str(refused.value)

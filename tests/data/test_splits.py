@@ -1,4 +1,4 @@
-"""The three rules that hold events out, against plain Python on random small worlds."""
+"""The three rules for splits, compared with plain Python on small random data."""
 
 from collections import Counter, defaultdict
 from decimal import Decimal
@@ -37,7 +37,7 @@ def by_user(rows):
 @pytest.mark.parametrize("name", ["time", "user", "leave_one_out"])
 @settings(max_examples=25, deadline=None)
 @given(world=WORLDS)
-def test_no_part_sees_a_later_one(name, world):
+def test_no_split_has_events_after_a_later_one(name, world):
     for events in by_user(split_of(world, name)):
         assert [split for _, split in events] == sorted(split for _, split in events)
 
@@ -45,7 +45,7 @@ def test_no_part_sees_a_later_one(name, world):
 @pytest.mark.parametrize("name", ["time", "user"])
 @settings(max_examples=25, deadline=None)
 @given(world=WORLDS)
-def test_events_of_one_time_are_never_parted(name, world):
+def test_events_of_one_time_are_never_separated(name, world):
     rows = split_of(world, name, 0.2, 0.3)
     groups = defaultdict(set)
     for user, time, split in rows:
@@ -55,34 +55,34 @@ def test_events_of_one_time_are_never_parted(name, world):
 
 @settings(max_examples=25, deadline=None)
 @given(world=WORLDS)
-def test_every_user_with_three_moments_has_all_three_parts_under_the_user_split(world):
+def test_every_user_with_three_times_has_all_three_splits_under_the_user_rule(world):
     for events in by_user(split_of(world, "user")):
         moments = {time for time, _ in events}
         expected = {0, 1, 2} if len(moments) >= 3 else {0}
         assert {split for _, split in events} == expected
 
 
-def test_the_user_split_takes_the_last_shares():
+def test_the_user_rule_takes_the_last_shares():
     rows = split_of([(0, time) for time in range(10)], "user", 0.2, 0.3)
     assert [split for *_, split in rows] == [0] * 5 + [1] * 2 + [2] * 3
 
 
-def test_a_tied_end_goes_to_the_test_part_as_a_whole():
+def test_a_tied_end_goes_to_the_test_split():
     rows = split_of([(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 5), (0, 5)], "user")
     assert [split for *_, split in rows] == [0, 0, 0, 1, 2, 2, 2]
 
 
-def test_a_tied_end_that_is_nearly_everything_leaves_a_moment_to_each_part():
+def test_a_tied_end_of_nearly_all_events_leaves_a_time_to_each_split():
     rows = split_of([(0, 1), (0, 2)] + [(0, 3)] * 8, "user", 0.4, 0.4)
     assert [split for *_, split in rows] == [0, 1] + [2] * 8
 
 
-def test_a_tied_middle_that_is_nearly_everything_leaves_a_moment_to_each_part():
+def test_a_tied_middle_of_nearly_all_events_leaves_a_time_to_each_split():
     rows = split_of([(0, 1)] + [(0, 2)] * 8 + [(0, 3)], "user", 0.4, 0.4)
     assert [split for *_, split in rows] == [0] + [1] * 8 + [2]
 
 
-def test_the_time_split_cuts_all_users_at_the_same_moments():
+def test_the_time_rule_cuts_all_users_at_the_same_times():
     world = [(time % 2, time) for time in range(20)]
     assert [split for _, time, split in sorted(split_of(world, "time"), key=lambda row: row[1])] == (
         [0] * 16 + [1] * 2 + [2] * 2

@@ -1,4 +1,4 @@
-"""Tables of any size: what is planted is there, a part can be drawn alone, nothing is left half-written."""
+"""Synthetic tables: tastes show in the events, a shard can be drawn alone, nothing is left half-written."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_saves_follow_the_tastes_and_hides_do_not(data: Path):
     assert share["hide"] == pytest.approx(3 / 20, abs=0.06), "the control: three of twenty topics by chance"
 
 
-def test_the_weights_say_how_much_of_a_user_each_taste_is(data: Path):
+def test_weights_are_the_shares_of_tastes(data: Path):
     saves = events(data).filter((pl.col("action") == "save") & pl.col("liked"))
     place = [tastes.index(topic) for tastes, topic in saves.select("tastes", "topic").iter_rows()]
     expected = np.array(saves["weights"].to_list())
@@ -96,7 +96,7 @@ def test_ranks_fall_by_the_power_law():
     assert steep[0] > counts[0]
 
 
-def test_equal_seeds_give_equal_tables_and_parts_can_be_drawn_in_any_order(data: Path, tmp_path: Path):
+def test_equal_seeds_give_equal_tables_and_shards_can_be_drawn_in_any_order(data: Path, tmp_path: Path):
     write_synthetic_tables(tmp_path / "again", SMALL)
     for file in sorted(path.relative_to(data) for path in data.rglob("*.parquet")):
         assert pl.read_parquet(data / file).equals(pl.read_parquet(tmp_path / "again" / file)), file
@@ -118,7 +118,7 @@ def test_an_interruption_leaves_nothing(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_impossible_sizes_and_a_folder_of_somebody_else_are_refused(tmp_path: Path):
+def test_impossible_sizes_and_another_folder_are_rejected(tmp_path: Path):
     with pytest.raises(UsageError, match="expected tastes <= topics <= items"):
         write_synthetic_tables(tmp_path / "data", SMALL.model_copy(update={"topics": 500}))
     (tmp_path / "mine").mkdir()
@@ -129,6 +129,6 @@ def test_impossible_sizes_and_a_folder_of_somebody_else_are_refused(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("name", "size"), [("events", 10**30), ("users", 10**15), ("days", 10**18), ("tastes", 60)])
-def test_sizes_that_never_end_or_leave_the_numbers_are_refused(name: str, size: int):
+def test_sizes_that_are_too_large_are_rejected(name: str, size: int):
     with pytest.raises(UsageError, match=f"'{name}' = {size}"):
         parse(SynthConfig, {name: size}, "options")

@@ -1,9 +1,9 @@
-"""One table has one digest, a changed one another, whether it is a file or a folder of parts."""
+"""A table has one digest and a changed table another, as a file or as a folder of shards."""
 
 from multitudes.data.table_files import table_sha256
 
 
-def test_a_folder_of_parts_is_told_by_what_is_in_each_and_by_their_order(tmp_path):
+def test_the_digest_of_a_folder_depends_on_each_shard_and_on_their_order(tmp_path):
     digests = []
     for number, contents in enumerate((("a", "b"), ("a", "b"), ("b", "a"), ("a", "c"), ("a",))):
         folder = tmp_path / str(number)

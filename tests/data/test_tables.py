@@ -1,4 +1,4 @@
-"""Tables are read in three notations and brought to the canonical types, or refused in one line."""
+"""Tables in three formats are converted to the canonical types, or rejected in one line."""
 
 import polars as pl
 import pytest
@@ -15,7 +15,7 @@ def refusal(folder):
     return str(caught.value)
 
 
-def test_csv_json_lines_and_parquet_say_the_same(tmp_path):
+def test_csv_json_lines_and_parquet_give_the_same(tmp_path):
     extra = {"action": ["save", "hide", None, "save", "save", "save"], "rating": [1.0, None, 3.5, 4, 5, 2]}
     parquet = write(tmp_path / "parquet", events=events(**extra))
     csv, lines = tmp_path / "csv", tmp_path / "lines"
@@ -60,13 +60,13 @@ def test_ids_beyond_the_reach_of_a_float_stay_apart(tmp_path):
     assert rows.rows() == [(6, 2**62 + 1)]
 
 
-def test_float_ids_are_refused_because_they_collide(tmp_path):
+def test_float_ids_are_rejected_because_they_collide(tmp_path):
     message = refusal(write(tmp_path, events=events(user_id=[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])))
     assert "'user_id' is DOUBLE" in message
     assert "expected int64 or string" in message
 
 
-def test_ids_that_are_numbers_here_and_text_there_are_refused(tmp_path):
+def test_ids_that_are_numbers_here_and_text_there_are_rejected(tmp_path):
     message = refusal(write(tmp_path, users=users(user_id=["1", "2"])))
     assert "int64 in events.parquet" in message
     assert "string in users.parquet" in message
@@ -120,7 +120,7 @@ def test_times_in_a_smaller_unit_are_recognised(tmp_path, unit, factor):
     assert f"// {factor}" in message
 
 
-def test_a_column_without_any_value_is_no_column_of_a_wrong_type(tmp_path):
+def test_a_column_without_values_has_no_wrong_type(tmp_path):
     blank = {"action": None, "rating": None, "source_interest": None, "valid": None}
     parquet = write(tmp_path / "parquet", events=events(**blank), users=users(followed_topics=[[], []]))
     csv = write(tmp_path / "csv", events=None)
@@ -131,31 +131,31 @@ def test_a_column_without_any_value_is_no_column_of_a_wrong_type(tmp_path):
         assert found.repairs["events_without_action"] == 6
 
 
-def test_an_empty_table_is_refused(tmp_path):
+def test_an_empty_table_is_rejected(tmp_path):
     assert "no rows" in refusal(write(tmp_path, events=events().clear()))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_a_file_without_a_byte_is_called_empty(suffix, tmp_path):
+def test_a_file_without_bytes_is_called_empty(suffix, tmp_path):
     folder = write(tmp_path)
     (folder / "items.parquet").unlink()
     (folder / f"items{suffix}").touch()
     assert f"items{suffix}: the file is empty" in refusal(folder)
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path):
+def test_a_file_that_is_no_table_is_rejected(tmp_path):
     folder = write(tmp_path)
     (folder / "items.parquet").write_bytes(b"not a table at all")
     assert "items.parquet: cannot be read" in refusal(folder)
 
 
-def test_a_table_that_is_there_twice_is_refused(tmp_path):
+def test_a_table_that_is_there_twice_is_rejected(tmp_path):
     folder = write(tmp_path)
     events().write_csv(folder / "events.csv")
     assert "events.parquet and events.csv" in refusal(folder)
 
 
-def test_a_folder_without_events_or_no_folder_is_refused(tmp_path):
+def test_a_folder_without_events_or_no_folder_is_rejected(tmp_path):
     assert "at least the events table" in refusal(write(tmp_path, events=None))
     with pytest.raises(UsageError, match="no such folder"):
         cleaned(tmp_path / "nowhere")
@@ -180,7 +180,7 @@ def test_a_file_in_place_of_the_folder_is_called_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("look", [tables.find_tables, lambda folder: tables.resolve_table(folder / "events")])
-def test_a_part_of_another_format_is_refused_and_not_left_out(tmp_path, look):
+def test_a_shard_of_another_format_is_rejected_and_not_ignored(tmp_path, look):
     (tmp_path / "events").mkdir()
     (tmp_path / "events" / "part-0.parquet").touch()
     (tmp_path / "events" / "part-1.csv").touch()

@@ -1,4 +1,4 @@
-"""Users are never parted, however their events are cut into batches; what is said of an event holds in plain Python."""
+"""Users are never split between batches, and the properties of their events equal those in plain Python."""
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ def batches(events, rows):
 
 @settings(max_examples=100, deadline=None)
 @given(events=EVENTS, rows=st.integers(1, 9))
-def test_each_event_is_placed_among_those_of_its_user(events, rows):
+def test_each_event_has_its_position_among_those_of_its_user(events, rows):
     found = []
     seen_users = []
     for users, columns in iter_user_batches(batches(events, rows)):
@@ -47,7 +47,7 @@ def test_each_event_is_placed_among_those_of_its_user(events, rows):
 
 
 @pytest.mark.parametrize("rows", [[], [2], [1, 1, 0, 2]])
-def test_lists_are_taken_row_by_row(rows):
+def test_ragged_rows_are_gathered(rows):
     lists = [[5, 3], [], [4]]
     ragged = RaggedArray(np.array([0, 2, 2, 3]), np.array([5, 3, 4], dtype=np.int32), 6)
     place, value = ragged.gather(np.array(rows, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""One store for all tests of this folder, and the environment that names it."""
+"""One store for all tests of this folder, and the environment variables for it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A store that speaks S3 on this machine, with one bucket."""
+"""An S3 server on this machine with one bucket."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A table comes whole or not at all, whatever its store does meanwhile."""
+"""A table is fetched completely or not at all, whatever its store does during that."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ def _small_pieces(monkeypatch):
     monkeypatch.setattr(fetching, "_RANGE_BYTES", 1_000)
 
 
-def test_pieces_are_put_where_they_belong(tmp_path, store):
+def test_byte_ranges_are_written_at_their_offsets(tmp_path, store):
     content = os.urandom(SIZE + 7)
     store.put("table.parquet", content)
     assert fetch(address("s3://shop/table.parquet"), tmp_path).read_bytes() == content
@@ -35,7 +35,7 @@ def test_names_are_taken_as_they_are(tmp_path, store):
 @pytest.mark.parametrize(
     ("later", "after"), [(b"x" * 10, 4), (b"y" * SIZE, 4), (b"z" * 2 * SIZE, 4), (b"y" * SIZE, SIZE // 1_000)]
 )
-def test_an_object_that_is_written_anew_meanwhile_is_refused(tmp_path, store, later, after):
+def test_an_object_that_is_overwritten_during_the_fetch_is_rejected(tmp_path, store, later, after):
     store.put("table.parquet", b"x" * SIZE)
 
     calls = []
@@ -49,7 +49,7 @@ def test_an_object_that_is_written_anew_meanwhile_is_refused(tmp_path, store, la
         fetch(address("s3://shop/table.parquet"), tmp_path, replace)
 
 
-def test_an_object_that_goes_meanwhile_is_refused(tmp_path, store):
+def test_an_object_that_is_deleted_during_the_fetch_is_rejected(tmp_path, store):
     store.put("table.parquet", b"x" * SIZE)
     with pytest.raises(DataError, match=r"s3://shop/table.parquet: is gone"):
         fetch(address("s3://shop/table.parquet"), tmp_path, lambda *_: store.files.delete_file("shop/table.parquet"))
@@ -70,7 +70,7 @@ def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
         fetch(address("s3://shop/table.parquet"), tmp_path, stop)
 
 
-def test_the_first_piece_that_fails_ends_those_that_wait(monkeypatch):
+def test_the_first_error_cancels_the_other_requests(monkeypatch):
     begun, gate, shutdown = [], Event(), ThreadPoolExecutor.shutdown
 
     def work(piece):
@@ -90,7 +90,7 @@ def test_the_first_piece_that_fails_ends_those_that_wait(monkeypatch):
     assert len(begun) < 20
 
 
-def test_what_has_no_room_is_not_begun(tmp_path, store, monkeypatch):
+def test_a_table_larger_than_the_free_space_is_not_fetched(tmp_path, store, monkeypatch):
     store.put("table.parquet", b"x" * SIZE)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=SIZE - 1))
     with pytest.raises(MissingError, match="has room for"):

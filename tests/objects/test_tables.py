@@ -1,4 +1,4 @@
-"""Tables at an address are those on the disk: the same report, the same prepared folder, refused in the same lines."""
+"""Remote tables give what local ones give: the same report, the same prepared folder, the same errors."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def prepared(data, out, **given):
     return prepare(data, out, PrepareConfig(split="leave_one_out", threads=1), now=NOW, **given).path
 
 
-def test_movielens_at_an_address_prepares_to_the_same_bytes(tmp_path, store):
+def test_movielens_at_a_url_prepares_to_the_same_bytes(tmp_path, store):
     address = store.upload(sample_path("movielens-small"), "movielens")
     here = prepare(sample_path("movielens-small"), tmp_path / "here", now=NOW).path
     there = prepare(address, tmp_path / "there", now=NOW).path
@@ -47,13 +47,13 @@ def test_validate_reports_the_same(store):
     assert dataclasses.asdict(validate(address, now=NOW)) == dataclasses.asdict(here)
 
 
-def test_notes_say_what_came_of_a_table(store):
+def test_progress_shows_the_fetched_size(store):
     told = []
     validate(store.upload(sample_path("movielens-small"), "movielens"), progress=lambda *step: told.append(step))
     assert any(str(step[2]).startswith("fetching events.parquet, ") for step in told)
 
 
-def test_csv_and_folders_of_parts_are_tables_there_too(tmp_path, store):
+def test_csv_and_folders_of_shards_are_tables_there_too(tmp_path, store):
     folder = write(tmp_path / "mixed", events=None, users=None)
     (folder / "events").mkdir()
     for part in (1, 0, 2):  # in the order of names, whatever the order in which they are written
@@ -66,7 +66,7 @@ def test_csv_and_folders_of_parts_are_tables_there_too(tmp_path, store):
     assert manifest(there)["inputs"]["events"]["sha256"] == manifest(here)["inputs"]["events"]["sha256"]
 
 
-def test_logs_of_a_service_may_lie_at_an_address(tmp_path, store):
+def test_logs_of_a_service_may_lie_at_a_url(tmp_path, store):
     folder = write(tmp_path / "few", events=None)
     (folder / "log").mkdir()
     events().write_parquet(folder / "log" / "0.parquet")
@@ -76,7 +76,7 @@ def test_logs_of_a_service_may_lie_at_an_address(tmp_path, store):
     assert manifest(there)["inputs"]["logged events"]["address"] == logs
 
 
-def test_a_later_day_at_an_address_is_appended(tmp_path, store):
+def test_a_later_day_at_a_url_is_appended(tmp_path, store):
     folder = write(tmp_path / "first")
     day = prepared(folder, tmp_path / "day", appendable=True)
     later = write(tmp_path / "later", events=events(timestamp=[500, 510, 520, 530, 540, 550]))
@@ -85,13 +85,13 @@ def test_a_later_day_at_an_address_is_appended(tmp_path, store):
     assert files(here) == files(there)
 
 
-def test_items_at_an_address_are_read(tmp_path, store):
+def test_items_at_a_url_are_read(tmp_path, store):
     write(tmp_path / "few")
     address = store.upload(tmp_path / "few", "few")
     assert read_items(Path(f"{address}/items.parquet"), pl.Int64()).items["item_id"].to_list() == [10, 20, 30]
 
 
-def test_the_command_takes_an_address_and_says_so(tmp_path, store, capsys):
+def test_the_command_takes_a_url_and_prints_it(tmp_path, store, capsys):
     address = store.upload(write(tmp_path / "few"), "few")
     out = tmp_path / "out"
     assert run(["prepare", address, "--out", str(out), "--split", "leave_one_out"]) == 0
@@ -119,13 +119,13 @@ def refusal(capsys, *arguments):
         ("s3://shop/few?endpoint_override=127.0.0.1:1&scheme=http", 6, "s3://shop/few: the store does not answer"),
     ],
 )
-def test_what_is_no_place_of_tables_is_refused_in_a_line(tmp_path, store, capsys, address, code, expected):
+def test_a_url_without_tables_is_rejected_in_a_line(tmp_path, store, capsys, address, code, expected):
     store.upload(write(tmp_path / "few"), "few")
     found, said = refusal(capsys, "validate", address)
     assert (found, expected in said) == (code, True), said
 
 
-def test_tables_that_are_wrong_are_named_by_their_address(tmp_path, store, capsys):
+def test_wrong_tables_are_named_by_their_url(tmp_path, store, capsys):
     folder = write(tmp_path / "wrong", users=users().rename({"user_id": "user"}))
     address = store.upload(folder, "wrong")
     found, said = refusal(capsys, "validate", address)
@@ -150,7 +150,7 @@ def test_tables_that_are_wrong_are_named_by_their_address(tmp_path, store, capsy
         ["readout", "few", "few", "--report"],
     ],
 )
-def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, arguments):
+def test_an_output_at_a_url_is_rejected(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "few")
     for given in ([*arguments, "s3://shop/out"], [*arguments[:-1], f"{arguments[-1]}=s3://shop/out"]):
@@ -161,14 +161,14 @@ def test_an_output_at_an_address_is_refused(tmp_path, monkeypatch, capsys, argum
 
 
 @pytest.mark.parametrize("arguments", [["init"], ["synth"], ["outcomes", "logs"]])
-def test_an_output_without_an_option_is_refused_at_an_address(tmp_path, monkeypatch, capsys, arguments):
+def test_an_output_without_an_option_is_rejected_at_a_url(tmp_path, monkeypatch, capsys, arguments):
     monkeypatch.chdir(tmp_path)
     found, said = refusal(capsys, *arguments, "s3://shop/out")
     assert (found, "s3://shop/out: expected a local path, got a URL" in said) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_key_in_an_address_is_never_said(tmp_path, store, capsys):
+def test_a_key_in_a_url_is_never_printed(tmp_path, store, capsys):
     address = store.upload(write(tmp_path / "few", users=users(user_id=["1", "2"])), "few")
     secret = address.replace("s3://", "s3://KEY:SECRET@") + f"?endpoint_override={store.host}&scheme=http"
     said = refusal(capsys, "validate", secret)[1] + refusal(capsys, "validate", secret + "&wrong=1")[1]
@@ -178,7 +178,7 @@ def test_a_key_in_an_address_is_never_said(tmp_path, store, capsys):
     assert "SECRET" not in said
 
 
-def test_an_experiment_at_an_address_is_read_out(tmp_path, store, capsys):
+def test_an_experiment_at_a_url_is_read_out(tmp_path, store, capsys):
     days = range(20)
     shown = pl.DataFrame({"user_id": range(40), "arm": ["a", "b"] * 20, "timestamp": [864_000] * 40})
     done = pl.DataFrame(

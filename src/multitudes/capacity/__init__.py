@@ -1,1 +1,1 @@
-"""What a service of some size needs: unit costs that were measured, and what follows from them. No data is read."""
+"""Estimate the resources of a service of a given size from measured unit costs. No data is read."""

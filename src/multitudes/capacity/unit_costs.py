@@ -1,4 +1,4 @@
-"""What one machine was measured to take, at the sizes at which it was; in between and beyond it is reckoned."""
+"""Unit costs measured on one machine at some sizes; values at other sizes are interpolated or extrapolated."""
 
 import json
 from importlib import resources
@@ -12,39 +12,40 @@ from pydantic import Field, field_validator
 from multitudes.config import Config, parse
 from multitudes.errors import UsageError
 
-Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]  # the surer comes first
+Basis = Literal["measured", "interpolated", "extrapolated", "assumed"]  # the most certain first
 BASES: Final[tuple[Basis, ...]] = ("measured", "interpolated", "extrapolated", "assumed")
 _DEFAULT_FILE: Final = "unit_costs.json"
-_MAX = 1e15  # beyond it a number is a slip
-_SIZE_TOLERANCE = 0.01  # a size that differs by so little is the one that was measured
+_MAX = 1e15  # a larger number is a mistake
+_SIZE_TOLERANCE = 0.01  # a size that differs by at most this share counts as measured
 
 
 class Estimate(NamedTuple):
-    """A quantity, and how it is known."""
+    """A value and its basis."""
 
     value: float
     basis: Basis
 
 
 class Curve(Config):
-    """A quantity at one or more sizes."""
+    """A quantity that was measured at one or more sizes."""
 
     unit: str
-    by: str = Field(description="what the sizes count")
-    source: str = Field(description="the record of a benchmark that it was taken from")
+    by: str = Field(description="what the size counts")
+    source: str = Field(description="the benchmark record that it comes from")
     points: tuple[tuple[float, float], ...] = Field(min_length=1, description="size and value, sizes ascending")
 
     @field_validator("points")
     @classmethod
     def _check_ascending(cls, points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
         if any(a[0] >= b[0] for a, b in pairwise(points)) or not all(0 < value <= _MAX for p in points for value in p):
-            raise ValueError("expected positive finite values at positive sizes that ascend")
+            raise ValueError("expected positive finite values at ascending positive sizes")
         return points
 
     def at(self, size: float) -> Estimate:
-        """Return the value at a size: a power law of two points, beyond the last by the last two, or in proportion.
+        """Return the value at a size.
 
-        Below the smallest size that was measured it is the value there, which is on the safe side.
+        Between two points it follows a power law through both; beyond the last point, one through the last two, or in
+        proportion if there is one point. Below the first point it is the value there, which is an upper bound.
         """
         sizes = [point[0] for point in self.points]
         for place, value in self.points:
@@ -63,34 +64,34 @@ class Curve(Config):
 
 
 class UnitCosts(Config):
-    """Everything that is reckoned from."""
+    """All measured unit costs."""
 
-    machine: str = Field(description="on which it was measured")
-    width: int = Field(gt=0, description="of the vectors")
-    vectors: int = Field(gt=0, description="of a user")
-    history: int = Field(gt=0, description="events of a user that the store of states held")
+    machine: str = Field(description="the machine of the measurements")
+    width: int = Field(gt=0, description="width of the vectors")
+    vectors: int = Field(gt=0, description="vectors of a user")
+    history: int = Field(gt=0, description="events of a user in the state store")
     prepare_core_s: Curve
     prepare_mib: Curve
     prepared_mib: Curve
-    train_core_s: Curve = Field(description="of one pass over so many training targets")
+    train_core_s: Curve = Field(description="of one epoch over so many training targets")
     train_mib: Curve
     index_core_s: Curve
     index_build_mib: Curve
-    index_own_mib: Curve = Field(description="memory of each process that opened it")
-    index_files_mib: Curve = Field(description="files, which processes of a machine share in memory")
-    search_core_ms: Curve = Field(description="all vectors of a user")
+    index_own_mib: Curve = Field(description="memory of each process that opens the index")
+    index_files_mib: Curve = Field(description="files of the index, shared in memory by the processes of a machine")
+    search_core_ms: Curve = Field(description="search with all vectors of a user")
     answer_core_ms: Curve = Field(description="an answer of the service")
-    bulk_core_ms: Curve = Field(description="a user of recommend --all")
-    state_kib: Curve = Field(description="of so many users in the store of states")
+    bulk_core_ms: Curve = Field(description="one user of recommend --all")
+    state_kib: Curve = Field(description="of so many users in the state store")
 
 
 def load_unit_costs(file: Path | None) -> UnitCosts:
-    """Read unit costs; None: those that come with the package, of the machine that they name.
+    """Read unit costs from a JSON file; None: those of the package.
 
     Raises:
-        UsageError: the file is missing, no JSON, or lacks something.
+        UsageError: the file is missing, is not JSON, or lacks a value.
     """
-    where = str(file) if file is not None else f"multitudes/sizing/{_DEFAULT_FILE}"
+    where = str(file) if file is not None else f"multitudes/capacity/{_DEFAULT_FILE}"
     try:
         if file is not None:
             text = file.read_text(encoding="utf-8")

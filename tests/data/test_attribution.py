@@ -80,13 +80,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_sourced_an_engagement(tmp_path, case):
+def test_an_engagement_is_attributed(tmp_path, case):
     serves, request, expected = CASES[case]
     found, _ = explained(tmp_path, serves, ("e1", 1, 10, T, request))
     assert found == {(1, 10): expected}
 
 
-def test_the_ways_are_counted(tmp_path):
+def test_each_kind_of_attribution_is_counted(tmp_path):
     serves = [("a", 1, 10, T - 9, "art"), ("b", 1, 20, T - 9, None), ("c", 2, 30, T - 9, "sea")]
     log = [("e1", 1, 10, T, "a"), ("e2", 1, 20, T, "b"), ("e3", 2, 30, T, None), ("e4", 2, 10, T, None)]
     found, counts = explained(tmp_path, serves, *log)
@@ -115,7 +115,7 @@ def test_a_source_that_the_table_gives_is_kept(tmp_path):
     assert rows["source"].to_list() == ["food", "art", "art", "sea", "art", "art"]
 
 
-def test_events_of_the_log_stand_behind_those_of_the_data(tmp_path):
+def test_events_of_the_log_are_appended_to_those_of_the_data(tmp_path):
     data = write(tmp_path / "data", events=events(session=["s"] * 6))
     log = put(tmp_path / "log", engaged(("e1", 1, 10, T, None)), engaged(("e2", 3, 99, T + 1, None)))
     found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(events=log), now=NOW)
@@ -135,7 +135,7 @@ def test_the_log_alone_can_be_the_events(tmp_path):
         prepare(data, tmp_path / "other", now=NOW)
 
 
-def test_equal_logs_give_equal_bytes_however_they_are_cut_into_parts(tmp_path):
+def test_equal_logs_give_equal_bytes_for_any_shards(tmp_path):
     data = write(tmp_path / "data")
     serves = [served(("a", 1, 10, T - 9, "art")), served(("b", 1, 20, T - 9, "food"))]
     log = [engaged(("e1", 1, 10, T, "a")), engaged(("e2", 1, 20, T, None))]
@@ -150,22 +150,22 @@ def test_equal_logs_give_equal_bytes_however_they_are_cut_into_parts(tmp_path):
     assert found[0].event_source.max() > 0
 
 
-def test_the_command_says_what_was_explained(tmp_path, capsys):
+def test_the_command_prints_how_events_were_attributed(tmp_path, capsys):
     data = write(tmp_path / "data")
     log = put(tmp_path / "e", engaged(("e1", 1, 10, T, "a"), ("e2", 1, 20, T, None), ("e3", 2, 10, T, None)))
     serves = put(tmp_path / "s", served(("a", 1, 10, T, "art"), ("b", 1, 20, T - 50, "food")))
     call = ["prepare", str(data), "--out", str(tmp_path / "out"), "--split", "user", "--json"]
     assert command([*call, "--events", str(log), "--served", str(serves), "--served-within-s", "49"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    (line,) = [line for line in printed if line.startswith("events that were served")]
+    (line,) = [line for line in printed if line.startswith("attribution of events: ")]
     assert line.endswith(
-        "1 by the answer they name, 0 by the newest before them, 8 not at all; 1 have a topic for source"
+        "1 by request id, 0 by the newest response before them, 8 not served; 1 have a topic as source"
     )
     assert json.loads(printed[-1])["sources"]["by_request"] == 1
 
 
 @pytest.mark.parametrize("what", ["events", "served"])
-def test_a_log_that_is_not_there_or_of_other_ids_is_refused(tmp_path, what):
+def test_a_log_that_is_missing_or_has_other_ids_is_rejected(tmp_path, what):
     data = write(tmp_path / "data")
     (tmp_path / "empty").mkdir()
     text = {"events": engaged(("e1", 1, 10, T, None)), "served": served(("a", 1, 10, T, "art"))}[what]
@@ -186,7 +186,7 @@ def test_a_log_that_is_not_there_or_of_other_ids_is_refused(tmp_path, what):
         assert not (tmp_path / "out").exists()
 
 
-def test_any_table_may_be_a_folder_of_parts(tmp_path):
+def test_any_table_may_be_a_folder_of_shards(tmp_path):
     whole = write(tmp_path / "whole")
     parted = tmp_path / "parted"
     put(parted / "events", events()[:2], events()[2:].with_columns(action=pl.lit("save")))
