@@ -25,7 +25,7 @@ DEADLINE_S = 0.5
 TIMES = (1, 2, 5)
 _CLIENTS, _N = 64, 100
 _NO_DEADLINE: Settings = {
-    "deadlines": {"default_ms": 600_000, "most_ms": 600_000},
+    "deadlines": {"default_ms": 600_000, "max_ms": 600_000},
     "engine": {"queue": 1_000_000},
     "admission": {"headroom": 1.0},
 }

@@ -83,7 +83,7 @@ def _control(folder: Path, redis: RedisServer, world: World, seconds: float) -> 
     settings: Settings = {
         "state": {"store": redis.url, "timeout_s": 30},
         "guard": patient,
-        "deadlines": {"default_ms": 60_000, "most_ms": 60_000},
+        "deadlines": {"default_ms": 60_000, "max_ms": 60_000},
     }
     with serving(folder / "releases", folder / "control", settings) as server:
         _load(server.port, world, 1.0, None)

@@ -95,8 +95,8 @@ def by_library(releases: Path, folder: Path) -> list[Engagement]:
 
 def by_service(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once over HTTP, and send what they do."""
-    with open_dependencies(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as parts:
-        return asyncio.run(_over_http(create_app(parts)))
+    with open_dependencies(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as deps:
+        return asyncio.run(_over_http(create_app(deps)))
 
 
 async def _over_http(app: FastAPI) -> list[Engagement]:

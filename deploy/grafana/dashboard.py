@@ -1,6 +1,6 @@
 """``python deploy/grafana/dashboard.py > deploy/grafana/dashboard.json``: the dashboard, written from what it shows.
 
-A row is a question, a panel an answer to it; the first row is what is looked at in the night.
+Each row is a question, and its panels answer it; an operator on call looks at the first row first.
 """
 
 import json
@@ -11,7 +11,7 @@ FOUR, WIDE, HEIGHT = 6, 8, 7  # columns of 24, rows
 
 
 class Panel(NamedTuple):
-    """One picture: the expressions, each with the name of its lines."""
+    """A panel: its expressions, each with the legend of its lines."""
 
     title: str
     unit: str
@@ -22,7 +22,7 @@ class Panel(NamedTuple):
 
 
 def rate(name: str, by: str, where: str = "") -> str:
-    """Return how fast counters grow."""
+    """Return the rate of counters, summed by labels."""
     return f"sum by ({by}) (rate(multitudes_{name}{{{_labels(where)}}}[$__rate_interval]))"
 
 
@@ -37,13 +37,13 @@ def quantile(share: float, name: str, by: str = "", where: str = "") -> str:
 
 
 def gauge(how: str, name: str, by: str = "") -> str:
-    """Return gauges put together: their sum, max, min or count."""
+    """Return an aggregate of gauges: their sum, max, min or count."""
     what = f'multitudes_{name}{{job="$job"}}'
     return f"{how} by ({by}) ({what})" if by else f"{how}({what})"
 
 
-def grown(name: str) -> str:
-    """Return by how much a counter grew in an hour."""
+def increase_1h(name: str) -> str:
+    """Return the increase of a counter in an hour."""
     return f'sum(increase(multitudes_{name}{{job="$job"}}[1h]))'
 
 
@@ -53,11 +53,11 @@ def _labels(where: str) -> str:
 
 ONE = 'route="/v1/recommend"'
 ROWS: dict[str, list[Panel]] = {
-    "Is it well?": [
+    "Is the service well?": [
         Panel("Answers", "reqps", {"answers": rate("answers_total", "job")}, kind="stat"),
         Panel("p99 of one answer", "s", {"p99": quantile(0.99, "request_seconds", where=ONE)}, kind="stat"),
         Panel(
-            "Popular items in place of an answer",
+            "Answers of popular items only",
             "percentunit",
             {"share": share(rate("answers_total", "job", 'effort="popular"'), rate("answers_total", "job"))},
             kind="stat",
@@ -69,14 +69,14 @@ ROWS: dict[str, list[Panel]] = {
             kind="stat",
         ),
     ],
-    "What is asked, and how does it end?": [
+    "Which requests arrive, and how do they end?": [
         Panel("Requests by route", "reqps", {"{{route}}": rate("requests_total", "route")}),
         Panel(
             "Requests that went wrong",
             "reqps",
             {"{{status}} {{route}}": rate("requests_total", "status, route", 'status=~"[45].*"')},
         ),
-        Panel("Refused for want of time", "reqps", {"{{work}}: {{reason}}": rate("shed_total", "work, reason")}),
+        Panel("Rejected: no time", "reqps", {"{{work}}: {{reason}}": rate("shed_total", "work, reason")}),
     ],
     "Where does the time go?": [
         Panel(
@@ -92,12 +92,12 @@ ROWS: dict[str, list[Panel]] = {
             "Mean by stage",
             "s",
             {"{{stage}}": share(rate("stage_seconds_sum", "stage"), rate("stage_seconds_count", "stage"))},
-            "The mean of each stage; on top of each other they are the whole.",
+            "The mean of each stage; stacked, they are the mean of an answer.",
             stacked=True,
         ),
     ],
     "Is it overloaded?": [
-        Panel("Effort of answers", "reqps", {"{{effort}}": rate("answers_total", "effort")}, stacked=True),
+        Panel("Answers by how much was done", "reqps", {"{{effort}}": rate("answers_total", "effort")}, stacked=True),
         Panel(
             "Waiting",
             "short",
@@ -107,7 +107,7 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel(
-            "Expected wait, and how late the door is",
+            "Expected wait, and lag of the event loop",
             "s",
             {
                 "queue": gauge("max", "queue_seconds"),
@@ -115,9 +115,9 @@ ROWS: dict[str, list[Panel]] = {
                 "cost: {{effort}}": gauge("max", "cost_seconds", "effort"),
             },
         ),
-        Panel("Set back", "reqps", {"{{kind}}": rate("setbacks_total", "kind")}),
-        Panel("Last answers looked for", "reqps", {"{{outcome}}": rate("recalls_total", "outcome")}),
-        Panel("Users whose last vectors are kept", "short", {"users": gauge("sum", "remembered_users")}),
+        Panel("Late, failed and cancelled", "reqps", {"{{kind}}": rate("setbacks_total", "kind")}),
+        Panel("Lookups in the vector cache", "reqps", {"{{outcome}}": rate("recalls_total", "outcome")}),
+        Panel("Users in the vector cache", "short", {"users": gauge("sum", "remembered_users")}),
     ],
     "Are the answers good?": [
         Panel("Candidates by source", "cps", {"{{source}}": rate("candidates_total", "source")}, stacked=True),
@@ -139,19 +139,23 @@ ROWS: dict[str, list[Panel]] = {
             {"{{kind}}": quantile(0.5, "interest_candidates", "kind")},
         ),
         Panel(
-            "Not known to the release",
+            "Unknown to the release",
             "cps",
             {
                 "items of histories": rate("unknown_items_total", "job"),
                 "topics": rate("unknown_topics_total", "job"),
             },
-            "Many unknown items: the release is older than what people look at.",
+            "Many unknown items: the release is older than what users look at.",
         ),
     ],
     "Do the stores keep up?": [
         Panel("User states: p99 by call", "s", {"{{call}}": quantile(0.99, "state_seconds", "call")}),
         Panel("User states that fail", "reqps", {"{{call}}": rate("state_errors_total", "call")}),
-        Panel("Breaker (1: not asked)", "short", {"{{instance}}": gauge("max", "state_breaker_open", "instance")}),
+        Panel(
+            "Circuit breaker of the user states (1: open)",
+            "short",
+            {"{{instance}}": gauge("max", "state_breaker_open", "instance")},
+        ),
         Panel("Rows logged", "cps", {"{{log}}": rate("log_rows_total", "log")}),
         Panel(
             "Not logged",
@@ -159,21 +163,21 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "lost rows: {{log}}": rate("log_lost_rows_total", "log"),
                 "torn lines: {{log}}": rate("log_torn_lines_total", "log"),
-                "failed parts: {{log}}": rate("log_failures_total", "log"),
+                "failed segments: {{log}}": rate("log_failures_total", "log"),
                 "answers": rate("unlogged_total", "job"),
                 "lines of the journal": rate("journal_lost_lines_total", "job"),
             },
         ),
-        Panel("Parts made", "cps", {"{{log}}": rate("log_parts_total", "log")}),
+        Panel("Segments made", "cps", {"{{log}}": rate("log_parts_total", "log")}),
     ],
     "Which release, on which processes?": [
         Panel("Processes by release", "short", {"{{release}}": f"{gauge('sum', 'release_info', 'release')} > 0"}),
         Panel(
-            "Switched, and refused",
+            "Release switches and rejections",
             "short",
             {
-                "switches in 1 h": grown("release_switches_total"),
-                "refused: {{instance}}": gauge("max", "release_refused", "instance"),
+                "switches in 1 h": increase_1h("release_switches_total"),
+                "rejected: {{instance}}": gauge("max", "release_refused", "instance"),
                 "items": gauge("min", "release_items"),
             },
         ),
@@ -183,7 +187,7 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "{{version}}": gauge("count", "build_info", "version"),
                 "serving": gauge("sum", "processes"),
-                "begun in 1 h": 'sum(changes(multitudes_process_start_timestamp_seconds{job="$job"}[1h]))',
+                "started in 1 h": 'sum(changes(multitudes_process_start_timestamp_seconds{job="$job"}[1h]))',
             },
         ),
         Panel("Memory", "bytes", {"{{instance}}": gauge("sum", "resident_bytes", "instance")}),
@@ -205,7 +209,7 @@ ROWS: dict[str, list[Panel]] = {
 
 
 def dashboard() -> dict[str, Any]:
-    """Return the dashboard as Grafana imports it; it asks for the data source."""
+    """Return the dashboard as Grafana imports it; on import, Grafana asks for the data source."""
     panels: list[dict[str, Any]] = []
     y = 0
     for question, row in ROWS.items():

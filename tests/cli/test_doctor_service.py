@@ -22,16 +22,16 @@ from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
-from tests.service.conftest import parts, releases, retriever, written  # noqa: F401
+from tests.service.conftest import deps, releases, retriever, written  # noqa: F401
 from tests.service.test_server import serving
 
 HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://recommend.example.org"
 Reply = Callable[[httpx.Request], httpx.Response]
 
 
-def before(parts: Dependencies, base: str = HERE, date: datetime | None = None) -> Reply:  # noqa: F811
+def before(deps: Dependencies, base: str = HERE, date: datetime | None = None) -> Reply:  # noqa: F811
     """Return the service as a client reaches it; its server tells the time."""
-    app = create_app(parts)
+    app = create_app(deps)
 
     async def once(request: httpx.Request) -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base) as client:
@@ -58,10 +58,10 @@ def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
     return [(finding.level, finding.text) for finding in findings if finding.subject == subject]
 
 
-def test_a_service_that_is_well_is_said_to_be(parts):  # noqa: F811
-    parts.metrics.families.processes.set(1)
-    parts.metrics.families.build_info.labels("0").set(1)
-    findings = findings_of(before(parts))
+def test_a_service_that_is_well_is_said_to_be(deps):  # noqa: F811
+    deps.metrics.families.processes.set(1)
+    deps.metrics.families.build_info.labels("0").set(1)
+    findings = findings_of(before(deps))
     assert {finding.level for finding in findings} == {"ok", "note"}, findings
     assert of(findings, "access") == [("note", "no key is required, on this machine")]
     assert of(findings, "ready") == [("ok", "serves release 0001 with 20 items; the user state store answers")]
@@ -70,8 +70,8 @@ def test_a_service_that_is_well_is_said_to_be(parts):  # noqa: F811
     assert text.startswith("p50 ")
     assert "(the slowest of 10)" in text
     assert of(findings, "metrics") == [("ok", "1 processes; 10 answers, 10% of them popular items")]
-    assert [one.request_id.split("-")[0] for one in parts.logs.answers] == ["doctor"] * 10
-    assert {one.user_id for one in parts.logs.answers} == {None}, "nobody's past is touched"
+    assert [one.request_id.split("-")[0] for one in deps.logs.answers] == ["doctor"] * 10
+    assert {one.user_id for one in deps.logs.answers} == {None}, "nobody's past is touched"
 
 
 def test_nobody_or_somebody_else_at_the_address_is_told():
@@ -86,24 +86,24 @@ def test_nobody_or_somebody_else_at_the_address_is_told():
 
 
 @pytest.fixture
-def keyed(parts, tmp_path):  # noqa: F811
+def keyed(deps, tmp_path):  # noqa: F811
     file = tmp_path / "keys"
     key, writer = make_key(file, "doctor", ("read",)), make_key(file, "writer", ("write",))
-    return replace(parts, keys=ApiKeys(file)), key, writer
+    return replace(deps, keys=ApiKeys(file)), key, writer
 
 
-def test_the_doors_of_a_service_that_others_reach(parts, keyed):  # noqa: F811
+def test_the_doors_of_a_service_that_others_reach(deps, keyed):  # noqa: F811
     with_keys, key, _ = keyed
     assert of(findings_of(before(with_keys, ELSEWHERE), ELSEWHERE, key), "access") == [
         ("warning", "no TLS: keys and ids are sent in clear text; put a TLS proxy in front of it"),
         ("ok", "requests without a key are rejected"),
     ]
     over_tls = ELSEWHERE.replace("http:", "https:")
-    open_to_all = replace(parts, settings=ServeConfig.model_validate({"server": {"host": "0.0.0.0"}}))
+    open_to_all = replace(deps, settings=ServeConfig.model_validate({"server": {"host": "0.0.0.0"}}))
     found = of(findings_of(before(open_to_all, ELSEWHERE), over_tls), "access")
     assert [level for level, _ in found] == ["ok", "warning"]
     assert "anyone who can reach it may read, write and erase" in found[1][1]
-    [_, (level, text)] = of(findings_of(before(parts, ELSEWHERE), ELSEWHERE), "access")
+    [_, (level, text)] = of(findings_of(before(deps, ELSEWHERE), ELSEWHERE), "access")
     assert (level, "to serve others, make keys" in text) == ("warning", True)
 
 
@@ -117,17 +117,17 @@ def test_without_the_right_key_it_is_said_which_is_needed(keyed):
 
 
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (-4, "ok"), (90, "warning"), (-90, "warning")])
-def test_clocks_that_do_not_agree_are_told(ahead_s, level, parts):  # noqa: F811
+def test_clocks_that_do_not_agree_are_told(ahead_s, level, deps):  # noqa: F811
     now = datetime.now(UTC).replace(microsecond=0)
-    findings = findings_of(before(parts, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
+    findings = findings_of(before(deps, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
     [(found, text)] = of(findings, "clock")
     assert found == level
     assert level == "ok" or f"{abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this machine" in text
 
 
-def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever):  # noqa: F811
+def test_an_old_release_and_one_that_does_not_serve_are_told(deps, retriever):  # noqa: F811
     later = datetime.now(UTC) + timedelta(days=40)
-    [(level, text)] = of(findings_of(before(parts), now=lambda: later), "release")
+    [(level, text)] = of(findings_of(before(deps), now=lambda: later), "release")
     assert (level, text) == ("warning", "version 0001, joint, 40 days old; check that publishing still runs")
     record = {
         "serving": "0001",
@@ -137,7 +137,7 @@ def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever): 
             {"version": "0002", "serves": False, "problem": "manifest.json: damaged"},
         ],
     }
-    reply = before(parts)
+    reply = before(deps)
 
     def newer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json=record) if request.url.path == "/v1/releases" else reply(request)
@@ -146,14 +146,14 @@ def test_an_old_release_and_one_that_does_not_serve_are_told(parts, retriever): 
     assert ("warning", "CURRENT names 0002, but 0001 is served: manifest.json: damaged") in found
 
 
-def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
-    parts.states.error = StateError("the store is away")
-    families = parts.metrics.families
+def test_a_store_that_is_away_and_what_was_lost_are_told(deps):  # noqa: F811
+    deps.states.error = StateError("the store is away")
+    families = deps.metrics.families
     families.build_info.labels("0").set(1)
     families.breaker_open.set(1)
     families.log_lost_rows.labels("served").inc(3)
     families.log_lost_rows.labels("events").inc(4)
-    findings = findings_of(before(parts))
+    findings = findings_of(before(deps))
     [(level, text)] = of(findings, "ready")
     assert (level, "user state store: the store is away" in text) == ("warning", True)
     warnings = [text for level, text in of(findings, "metrics") if level == "warning"]
@@ -162,16 +162,16 @@ def test_a_store_that_is_away_and_what_was_lost_are_told(parts):  # noqa: F811
     assert max(finding.exit_code for finding in findings) == 0
 
 
-def test_an_overload_a_defect_and_lesser_answers_are_told(parts):  # noqa: F811
-    parts.engine.error = OverloadError("no time; come again later", 1.0)
-    [(level, text)] = of(findings_of(before(parts)), "answers")
+def test_an_overload_a_defect_and_lesser_answers_are_told(deps):  # noqa: F811
+    deps.engine.error = OverloadError("no time; come again later", 1.0)
+    [(level, text)] = of(findings_of(before(deps)), "answers")
     assert (level, text) == ("warning", "10 of 10 requests were not answered: no time; come again later")
-    parts.engine.error = KeyError("a defect")
-    findings = findings_of(before(parts))
+    deps.engine.error = KeyError("a defect")
+    findings = findings_of(before(deps))
     assert of(findings, "answers")[0][0] == "unavailable"
     assert max(finding.exit_code for finding in findings) == 6
-    parts.engine.error = None
-    lesser = replace(parts, engine=Lesser(parts.engine))
+    deps.engine.error = None
+    lesser = replace(deps, engine=Lesser(deps.engine))
     found = of(findings_of(before(lesser)), "answers")
     assert found[1] == ("warning", "9 of 9 were degraded: to be in time: popular items")
 
@@ -189,8 +189,8 @@ class Lesser:
         )
 
 
-def test_metrics_that_are_shut_off_by_a_proxy_are_noted(parts):  # noqa: F811
-    reply = before(parts)
+def test_metrics_that_are_shut_off_by_a_proxy_are_noted(deps):  # noqa: F811
+    reply = before(deps)
 
     def shut(request: httpx.Request) -> httpx.Response:
         return httpx.Response(403, text="no") if request.url.path == "/metrics" else reply(request)

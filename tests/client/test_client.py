@@ -16,7 +16,7 @@ from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record, to_body
 from multitudes.service.app import create_app
-from tests.service.conftest import ask, parts, releases, retriever, written  # noqa: F401
+from tests.service.conftest import ask, deps, releases, retriever, written  # noqa: F401
 
 REFUSED = {"error": {"code": "overloaded", "message": "no time"}, "request_id": "r-1"}
 
@@ -43,8 +43,8 @@ def client(reply: Callable[[httpx.Request], httpx.Response], clock: Clock | None
 
 
 @pytest.fixture
-def service(parts):  # noqa: F811
-    app = create_app(parts)
+def service(deps):  # noqa: F811
+    app = create_app(deps)
 
     def reply(request: httpx.Request) -> httpx.Response:
         path = request.url.raw_path.decode()
@@ -55,7 +55,7 @@ def service(parts):  # noqa: F811
         yield made
 
 
-def test_every_method_speaks_to_the_service(service, parts):  # noqa: F811
+def test_every_method_speaks_to_the_service(service, deps):  # noqa: F811
     answer = service.recommend(RecommendRequest(user_id="ann", n=3, exclude=[105], context={"page": "home"}))
     assert [c.rank for c in answer.candidates] == [1, 2, 3]
     assert (answer.user_id, answer.release, answer.degraded) == ("ann", "0001", False)
@@ -67,7 +67,7 @@ def test_every_method_speaks_to_the_service(service, parts):  # noqa: F811
     assert [len(one.candidates) for one in described] == [1, 2]
     event = Event("ann", 106, action="view", time_s=1_700_000_000, request_id=answer.request_id)
     assert service.events([event, event]).new == 1
-    assert parts.logs.events[0].request_id == answer.request_id
+    assert deps.logs.events[0].request_id == answer.request_id
     assert service.follow("ann", ["Drama"]).followed_topics == ("Drama",)
     (kept,) = service.user("ann").events
     assert (kept.event_id, kept.item_id, kept.action) == (event.event_id, 106, "view")

@@ -50,7 +50,7 @@ def written() -> StringIO:
 
 
 @pytest.fixture
-def parts(retriever: Retriever, written: StringIO) -> Dependencies:
+def deps(retriever: Retriever, written: StringIO) -> Dependencies:
     engine, journal = PlainEngine(retriever), Journal(JournalConfig(), written)
     return Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal)
 
@@ -63,8 +63,8 @@ def plain_app(retriever: Retriever) -> FastAPI:
 
 
 @pytest.fixture
-def call(parts: Dependencies) -> Call:
-    app = create_app(parts)
+def call(deps: Dependencies) -> Call:
+    app = create_app(deps)
     return lambda method, path, **request: ask(app, method, path, **request)
 
 
@@ -73,9 +73,9 @@ def plain_call(plain_app: FastAPI) -> Call:
     return lambda method, path, **request: ask(plain_app, method, path, **request)
 
 
-def with_settings(parts: Dependencies, **sections) -> Dependencies:
-    """Return the parts under other settings, given as keys by section."""
-    return replace(parts, settings=patient(**sections))
+def with_settings(deps: Dependencies, **sections) -> Dependencies:
+    """Return the dependencies under other settings, given as keys by section."""
+    return replace(deps, settings=patient(**sections))
 
 
 def ask(app: FastAPI, method: str, path: str, **request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""Small parts behind the seams of the service, and the tiny release in front of which they stand."""
+"""Small implementations of the dependencies of the routes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -105,7 +105,7 @@ def test_of_a_list_of_faults_only_the_first_is_found(body):
     assert refused.value.error_count() <= len(field_types(api.RecommendRequest))
 
 
-def test_a_million_ids_are_refused(plain_call, parts):
+def test_a_million_ids_are_refused(plain_call, deps):
     body = json.dumps({"history": [], "exclude": list(range(10**6))}).encode()
     assert refusal(plain_call("POST", "/v1/recommend", content=body, headers=JSON))[:2] == (413, "too_large")
     fewer = {"history": [], "exclude": [1] * (api.MAX_EXCLUDED + 1)}
@@ -127,11 +127,11 @@ def test_a_million_ids_are_refused(plain_call, parts):
         ({"weight": 1}, "weight: no such field"),
     ],
 )
-def test_an_event_that_is_none_is_refused_and_nothing_is_kept(change, told, call, parts):
+def test_an_event_that_is_none_is_refused_and_nothing_is_kept(change, told, call, deps):
     response = call("POST", "/v1/events", json={"events": [EVENT, EVENT | change]})
     assert told in refusal(response)[2]
     assert response.status_code == 422
-    assert (parts.logs.events, parts.states.events) == ([], {})
+    assert (deps.logs.events, deps.states.events) == ([], {})
 
 
 def test_a_body_that_is_not_said_to_be_json_is_refused(plain_call):
@@ -162,19 +162,19 @@ def test_an_address_or_a_method_that_is_not_there(method, path, expected, plain_
     assert refusal(plain_call(method, path))[:2] == expected
 
 
-def test_what_clients_make_up_never_becomes_a_name_of_a_measure(call, parts):
+def test_what_clients_make_up_never_becomes_a_name_of_a_measure(call, deps):
     for n in range(20):
         call("GET", f"/made-up-{n}")
         call(f"MADEUP{n}", "/v1/events")
         call("GET", f"/v1/users/user-{n}")
-    page = parts.metrics.render().decode()
+    page = deps.metrics.render().decode()
     assert "made-up" not in page
     assert "MADEUP" not in page
     assert "user-" not in page
     assert 'multitudes_requests_total{method="GET",route="/v1/users/{id:path}",status="200"} 20.0' in page
 
 
-def test_an_old_name_of_a_field_is_accepted_and_the_answer_names_the_new_one(call, parts, caplog):
+def test_an_old_name_of_a_field_is_accepted_and_the_answer_names_the_new_one(call, deps, caplog):
     old = call("POST", "/v1/recommend", json={"follows": ["Drama"], "n": 2, "request_id": "r"})
     new = call("POST", "/v1/recommend", json={"followed_topics": ["Drama"], "n": 2, "request_id": "r"})
     assert old.json()["candidates"] == new.json()["candidates"]

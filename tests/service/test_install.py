@@ -84,7 +84,7 @@ def test_what_keeps_the_service_from_beginning_is_one_line(tmp_path, capsys):
     with_config = ["serve", str(releases), "--config", str(config)]
     for arguments, code, told in (
         (["serve", str(empty)], 4, "no releases here; write one with: multitudes publish"),
-        (["serve", str(releases), "--host", "0.0.0.0"], 2, "no key is asked for"),
+        (["serve", str(releases), "--host", "0.0.0.0"], 2, "no key is required"),
         (["serve", str(releases), "--host", "203.0.113.1", "--keys", str(keys)], 2, "cannot listen on"),
         (["serve", str(releases), "--port", "0", "--keys", str(tmp_path / "none")], 5, "no such file of keys"),
         (["serve", str(releases), "--port", "99999"], 2, "'server.port' = 99999"),

@@ -28,8 +28,8 @@ def journal(written: StringIO, **settings) -> Journal:
     return Journal(JournalConfig(**settings), written)
 
 
-def test_a_line_says_how_a_request_went_and_not_who_asked(parts, written):
-    app = create_app(parts)
+def test_a_line_says_how_a_request_went_and_not_who_asked(deps, written):
+    app = create_app(deps)
     response = ask(app, "POST", "/v1/recommend", json={**ANN, "request_id": "r-7"})
     ask(app, "POST", "/v1/recommend/batch", json={"requests": [ANN, {**ANN, "user_id": "nobody"}]})
     ask(app, "GET", "/v1/users/ann")
@@ -46,17 +46,17 @@ def test_a_line_says_how_a_request_went_and_not_who_asked(parts, written):
     assert "nobody" not in written.getvalue()
 
 
-def test_who_asked_is_told_where_the_settings_say_so(parts, written):
-    loud = replace(parts, journal=journal(written, users=True))
+def test_who_asked_is_told_where_the_settings_say_so(deps, written):
+    loud = replace(deps, journal=journal(written, users=True))
     ask(create_app(loud), "POST", "/v1/recommend", json=ANN)
     assert lines(written)[0]["users"] == ["ann"]
 
 
-def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(parts, written):
-    app = create_app(replace(parts, journal=journal(written, requests=0)))
+def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(deps, written):
+    app = create_app(replace(deps, journal=journal(written, requests=0)))
     ask(app, "POST", "/v1/recommend", json=ANN)
     assert written.getvalue() == ""
-    parts.engine.error = KeyError("a defect")
+    deps.engine.error = KeyError("a defect")
     assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 500
     assert [line["event"] for line in lines(written)] == ["defect", "request"]
     assert {line["level"] for line in lines(written)} == {"error"}
@@ -96,24 +96,24 @@ def test_a_defect_has_its_cause_and_place_in_a_line_each_and_its_words_and_trace
 
 
 @pytest.mark.parametrize("error", [KeyError("ann"), DataError("no space for it"), OSError("no space for it")])
-def test_an_error_says_what_it_is_and_its_words_where_they_can_name_nobody(parts, written, error):
-    parts.engine.error = error
-    ask(create_app(parts), "POST", "/v1/recommend", json=ANN)
+def test_an_error_says_what_it_is_and_its_words_where_they_can_name_nobody(deps, written, error):
+    deps.engine.error = error
+    ask(create_app(deps), "POST", "/v1/recommend", json=ANN)
     journal(written).log_defect({"request_id": "r-1"}, error)
     assert "ann" not in written.getvalue()
     assert ("no space for it" in written.getvalue()) == (not isinstance(error, KeyError))
 
 
-def test_the_place_of_a_defect_is_ours_and_not_in_a_library(parts, written):
-    app = create_app(replace(parts, journal=journal(written)))
-    parts.states.reads = None  # the fake fails where it would note the call
+def test_the_place_of_a_defect_is_ours_and_not_in_a_library(deps, written):
+    app = create_app(replace(deps, journal=journal(written)))
+    deps.states.reads = None  # the fake fails where it would note the call
     assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 500
     where = lines(written)[0]["where"]
     assert where.startswith(("service/", "tests/service")), where
 
 
-def test_what_is_less_than_the_level_is_not_written(parts, written):
-    app = create_app(replace(parts, journal=journal(written, level="error")))
+def test_what_is_less_than_the_level_is_not_written(deps, written):
+    app = create_app(replace(deps, journal=journal(written, level="error")))
     ask(app, "POST", "/v1/recommend", json={**ANN, "context": {"page": "home"}})
     assert written.getvalue() == ""
     journal(written).log_context("r-1", {"page": "home"})

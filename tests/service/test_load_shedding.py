@@ -97,20 +97,20 @@ def full(monkeypatch):
 
 
 @pytest.mark.usefixtures("full")
-def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, parts, written):
+def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, deps, written):
     for path, body in (("", ONE), ("/batch", {"requests": [ONE]})):
         response = call("POST", f"/v1/recommend{path}", json=body, headers={"x-request-id": "mine"})
         assert refusal(response)[:2] == (429, "overloaded")
         assert response.headers["retry-after"] == "3", "not before there is time"
         assert response.headers["x-request-id"] == "mine"
         assert "connection" not in response.headers, "a refused client need not connect again"
-    page = parts.metrics.render()
+    page = deps.metrics.render()
     assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 1.0' in page
     assert b'multitudes_shed_total{reason="in_flight",work="batch"} 1.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 1.0' in page
     assert '"route": "/v1/recommend/batch"' in written.getvalue()
-    assert parts.engine.asked == []
-    assert parts.states.reads == []
+    assert deps.engine.asked == []
+    assert deps.states.reads == []
 
 
 @pytest.mark.usefixtures("full")
@@ -123,7 +123,7 @@ def test_all_else_is_never_turned_away(path, call):
 @pytest.mark.parametrize(
     ("headers", "closes"), [({"content-length": "20"}, False), ({"content-length": "99999999"}, True), ({}, True)]
 )
-def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(headers, closes, parts):
+def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(headers, closes, deps):
     sent = list[Message]()
 
     async def receive() -> Message:
@@ -134,15 +134,15 @@ def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(heade
 
     names = [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())]
     scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "raw_path": b"/v1/recommend", "headers": names}
-    asyncio.run(create_app(parts)(scope, receive, send))
+    asyncio.run(create_app(deps)(scope, receive, send))
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closes
 
 
 @pytest.mark.usefixtures("full")
-def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(parts):
+def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(deps):
     with listen("127.0.0.1", 0) as listening:
-        server = Server(Config(create_app(parts), lifespan="off", log_config=None))
+        server = Server(Config(create_app(deps), lifespan="off", log_config=None))
         thread = Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         host, port = listening.getsockname()
@@ -161,12 +161,12 @@ def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(parts)
         thread.join(60)
 
 
-def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(parts, monkeypatch):
+def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(deps, monkeypatch):
     seen = list[int]()
     made = InFlightRequests(AdmissionConfig(), 1)
     monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda _: made)
-    parts.engine.answer_batch = watching(parts.engine.answer_batch, made, seen)
-    app = create_app(with_settings(parts))
+    deps.engine.answer_batch = watching(deps.engine.answer_batch, made, seen)
+    app = create_app(with_settings(deps))
     assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
     assert ask(app, "POST", "/v1/recommend/batch", json={"requests": [ONE]}).status_code == 200
     assert ask(app, "POST", "/v1/recommend", json={"n": 0}).status_code == 422

@@ -21,26 +21,26 @@ def value(measures: Metrics, name: str, **labels: str) -> float:
     return measures.registry.get_sample_value(f"multitudes_{name}", labels) or 0.0
 
 
-def test_an_answer_is_counted_by_what_it_holds(parts, retriever):
+def test_an_answer_is_counted_by_what_it_holds(deps, retriever):
     [answer] = retriever.answer([Request("ann", n=30)])
-    parts.metrics.record_answer(answer, 30)
+    deps.metrics.record_answer(answer, 30)
     sources = Counter(candidate.source for candidate in answer.candidates)
     assert len(sources) > 1, "else nothing is told apart"
     for source, count in sources.items():
-        assert value(parts.metrics, "candidates_total", source=source) == count
-    assert value(parts.metrics, "slots_total") == 30
-    assert value(parts.metrics, "empty_slots_total") == 30 - len(answer.candidates) > 0, "the world has 20 items"
+        assert value(deps.metrics, "candidates_total", source=source) == count
+    assert value(deps.metrics, "slots_total") == 30
+    assert value(deps.metrics, "empty_slots_total") == 30 - len(answer.candidates) > 0, "the world has 20 items"
     kinds = {interest.number: interest.kind for interest in answer.interests}
     both = [c for c in answer.candidates if {kinds[k] for k in c.found_by} >= {"implicit", "explicit"}]
-    assert value(parts.metrics, "overlapping_candidates_total") == len(both)
+    assert value(deps.metrics, "overlapping_candidates_total") == len(both)
     for kind in set(kinds.values()):
         interests = [number for number in kinds if kinds[number] == kind]
         brought = sum(candidate.interest in interests for candidate in answer.candidates)
-        assert value(parts.metrics, "interest_candidates_count", kind=kind) == len(interests)
-        assert value(parts.metrics, "interest_candidates_sum", kind=kind) == brought
+        assert value(deps.metrics, "interest_candidates_count", kind=kind) == len(interests)
+        assert value(deps.metrics, "interest_candidates_sum", kind=kind) == brought
 
 
-def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
+def test_one_found_by_two_of_a_kind_does_not_overlap(deps, retriever):
     [answer] = retriever.answer([Request("ann", n=4)])
     first, second, third = (
         replace(answer.interests[0], number=n, kind=k) for n, k in enumerate(("implicit", "implicit", "explicit"))
@@ -48,27 +48,27 @@ def test_one_found_by_two_of_a_kind_does_not_overlap(parts, retriever):
     one = answer.candidates[0]._replace(interest=0)
     found = [one._replace(found_by=by) for by in ((0,), (0, 1), (1, 2), (0, 1, 2), ())]
     odd = replace(answer, interests=(first, second, third), candidates=tuple(found))
-    parts.metrics.record_answer(odd, 5)
-    assert value(parts.metrics, "overlapping_candidates_total") == 2
+    deps.metrics.record_answer(odd, 5)
+    assert value(deps.metrics, "overlapping_candidates_total") == 2
 
 
-def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(parts, retriever):
+def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(deps, retriever):
     for effort in (Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR):
         [answer] = retriever.answer([Request("ann", n=2)], degradation=effort)
-        parts.metrics.record_answer(answer, 2)
-    efforts = {label: value(parts.metrics, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
+        deps.metrics.record_answer(answer, 2)
+    efforts = {label: value(deps.metrics, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
     assert efforts == {"full": 1, "fewer": 1, "popular": 2}, "nobody was remembered, so cached is popular"
-    assert value(parts.metrics, "degraded_total", cause="time") == 3
+    assert value(deps.metrics, "degraded_total", cause="time") == 3
 
 
-def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(parts, retriever):
+def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(deps, retriever):
     for history, effort in (((), "popular"), ((101,), "full")):
         [answer] = retriever.answer([Request(history=history, n=2)])
-        parts.metrics.record_answer(answer, 2)
-        assert value(parts.metrics, "answers_total", effort=effort) == 1
+        deps.metrics.record_answer(answer, 2)
+        assert value(deps.metrics, "answers_total", effort=effort) == 1
 
 
-def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriever):
+def test_each_answer_that_lacks_something_is_counted_by_its_cause(deps, retriever):
     asked = {
         "time": (Request("ann"), Degradation.POPULAR),
         "unknown": (Request("nobody"), Degradation.NONE),
@@ -79,17 +79,17 @@ def test_each_answer_that_lacks_something_is_counted_by_its_cause(parts, retriev
     answers["failed"] = retriever.recommend_popular(Request("ann"), FAILED)
     assert set(answers) == set(CAUSES)
     for cause, answer in answers.items():
-        parts.metrics.record_answer(answer, 2)
-        assert value(parts.metrics, "degraded_total", cause=cause) == 1, answer.reason
+        deps.metrics.record_answer(answer, 2)
+        assert value(deps.metrics, "degraded_total", cause=cause) == 1, answer.reason
     [whole] = retriever.answer([Request("ann", n=2)])
-    parts.metrics.record_answer(whole, 2)
-    assert sum(value(parts.metrics, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
+    deps.metrics.record_answer(whole, 2)
+    assert sum(value(deps.metrics, "degraded_total", cause=cause) for cause in CAUSES) == len(CAUSES), "the control"
 
 
-def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):
+def test_a_request_says_where_its_time_went_and_what_was_not_known(call, deps):
     body = {"history": [101, 999], "followed_topics": ["Nothing"], "n": 2}
     record = call("POST", "/v1/recommend", json=body).json()
-    measures = parts.metrics
+    measures = deps.metrics
     assert (record["unknown_items"], record["unknown_topics"]) == (1, 1)
     assert (value(measures, "unknown_items_total"), value(measures, "unknown_topics_total")) == (1, 1)
     for stage in [*record["timings_ms"], "json"]:
@@ -101,23 +101,23 @@ def test_a_request_says_where_its_time_went_and_what_was_not_known(call, parts):
     assert value(measures, "requests_in_flight") == 0
 
 
-def test_states_that_do_not_answer_are_a_cause_of_their_own(call, parts):
-    parts.states.error = StateError("the store is away")
+def test_states_that_do_not_answer_are_a_cause_of_their_own(call, deps):
+    deps.states.error = StateError("the store is away")
     assert call("POST", "/v1/recommend", json=USER).json()["degraded"]
     call("POST", "/v1/recommend", json={"history": [101], "n": 2})
-    assert value(parts.metrics, "degraded_total", cause="state") == 1, "who is described needs no state"
+    assert value(deps.metrics, "degraded_total", cause="state") == 1, "who is described needs no state"
 
 
-def test_a_request_that_is_answered_counts_as_in_flight(parts):
+def test_a_request_that_is_answered_counts_as_in_flight(deps):
     seen = []
-    answer = parts.engine.answer
+    answer = deps.engine.answer
 
     async def looking(*given):
-        seen.append(value(parts.metrics, "requests_in_flight"))
+        seen.append(value(deps.metrics, "requests_in_flight"))
         return await answer(*given)
 
-    parts.engine.answer = looking
-    ask(create_app(parts), "POST", "/v1/recommend", json=USER)
+    deps.engine.answer = looking
+    ask(create_app(deps), "POST", "/v1/recommend", json=USER)
     assert seen == [1]
 
 

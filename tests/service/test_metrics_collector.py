@@ -1,4 +1,4 @@
-"""What parts count themselves is brought over as it grows, also where a part begins anew."""
+"""What components count themselves is copied as it grows, also when a component starts again from 0."""
 
 import logging
 from collections.abc import Iterator
@@ -28,16 +28,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def real(root: Path) -> Iterator[Dependencies]:
-    """The parts as they are opened to serve, with a store that is given up at its first failure."""
-    with open_dependencies(
-        root, ServeConfig.model_validate({"guard": {"failures": 1, "reset_timeout_s": 60}})
-    ) as parts:
-        yield parts
+    """The dependencies of a real service, whose circuit breaker opens at the first failure."""
+    with open_dependencies(root, ServeConfig.model_validate({"guard": {"failures": 1, "reset_timeout_s": 60}})) as deps:
+        yield deps
 
 
-def looked(parts: Dependencies) -> Metrics:
-    parts.metrics.render()
-    return parts.metrics
+def looked(deps: Dependencies) -> Metrics:
+    deps.metrics.render()
+    return deps.metrics
 
 
 def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Dependencies, root: Path):

@@ -77,13 +77,13 @@ def test_what_a_killed_service_left_goes_when_the_next_begins(tmp_path, monkeypa
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    names = [f"multitudes-measures-{number}-x" for number in (gone.pid, os.getpid())]
-    for name in (*names, "multitudes-measures-x", f"other-{gone.pid}-x"):
+    names = [f"multitudes-metrics-{number}-x" for number in (gone.pid, os.getpid())]
+    for name in (*names, "multitudes-metrics-x", f"other-{gone.pid}-x"):
         (tmp_path / name).mkdir()
     with multiprocess_metrics.share_metrics():
         assert not (tmp_path / names[0]).exists()
         assert len(list(tmp_path.iterdir())) == 4, "those of others, and its own"
-    assert {file.name for file in tmp_path.iterdir()} == {names[1], "multitudes-measures-x", f"other-{gone.pid}-x"}
+    assert {file.name for file in tmp_path.iterdir()} == {names[1], "multitudes-metrics-x", f"other-{gone.pid}-x"}
 
 
 def test_alone_there_is_no_folder_and_within_the_block_there_is():

@@ -19,7 +19,7 @@ def test_what_goes_out_is_what_the_retriever_says(call, retriever):
     assert record["timings_ms"]["state"] >= 0
 
 
-def test_every_wish_reaches_the_engine(call, parts):
+def test_every_wish_reaches_the_engine(call, deps):
     wishes = {
         "n": 3,
         "exclude": [105],
@@ -29,12 +29,12 @@ def test_every_wish_reaches_the_engine(call, parts):
         "boost_interests": [1],
     }
     call("POST", "/v1/recommend", json={"history": [101], "followed_topics": ["Drama"], "request_id": "r-7", **wishes})
-    asked = parts.engine.asked[0][0]
+    asked = deps.engine.asked[0][0]
     assert {name: getattr(asked, name) for name in wishes} == wishes
     assert (asked.user_id, asked.history, asked.followed_topics, asked.request_id) == (None, [101], ["Drama"], "r-7")
 
 
-def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(call, parts):
+def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(call, deps):
     body = {"user_id": "ann", "n": 1}
     both = call("POST", "/v1/recommend", json=body | {"request_id": "r-1"}, headers={"x-request-id": "h-1"})
     header = call("POST", "/v1/recommend", json=body, headers={"x-request-id": "h-1"})
@@ -43,13 +43,13 @@ def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(ca
     assert names[:2] == ["r-1", "h-1"]
     assert len(set(names)) == 4
     assert [r.headers["x-request-id"] for r in (both, header, *made)] == names
-    assert [ask.request_id for ask, *_ in parts.engine.asked] == names
-    assert [answer.request_id for answer in parts.logs.answers] == names
+    assert [ask.request_id for ask, *_ in deps.engine.asked] == names
+    assert [answer.request_id for answer in deps.logs.answers] == names
 
 
-def test_a_served_answer_is_in_the_log_with_the_topic_that_brought_each_item(call, parts):
+def test_a_served_answer_is_in_the_log_with_the_topic_that_brought_each_item(call, deps):
     record = call("POST", "/v1/recommend", json={"user_id": "bob", "n": 10}).json()
-    (logged,) = parts.logs.answers
+    (logged,) = deps.logs.answers
     assert logged.item_ids == [c["item_id"] for c in record["candidates"]]
     assert (logged.user_id, logged.release, logged.degraded) == ("bob", "0001", False)
     conditions = [logged.origins[o].condition for o in logged.origin_N]
@@ -58,53 +58,53 @@ def test_a_served_answer_is_in_the_log_with_the_topic_that_brought_each_item(cal
     assert {"Drama"} <= set(conditions), "else the test is about nothing"
 
 
-def test_a_full_disk_keeps_no_answer_from_a_person(call, parts):
-    parts.logs.full = True
+def test_a_full_disk_keeps_no_answer_from_a_person(call, deps):
+    deps.logs.full = True
     assert call("POST", "/v1/recommend", json={"user_id": "ann"}).status_code == 200
-    assert b"multitudes_unlogged_total 1.0" in parts.metrics.render()
+    assert b"multitudes_unlogged_total 1.0" in deps.metrics.render()
 
 
-def test_the_state_of_a_user_is_read_and_goes_to_the_engine(call, parts):
+def test_the_state_of_a_user_is_read_and_goes_to_the_engine(call, deps):
     call("POST", "/v1/events", json={"events": [{"event_id": "e", "user_id": "ann", "item_id": 105}]})
     call("POST", "/v1/recommend", json={"user_id": "ann"})
     call("POST", "/v1/recommend", json={"history": []})
-    (known, *_), (described, *_) = parts.engine.asked
+    (known, *_), (described, *_) = deps.engine.asked
     assert [event.item_id for event in known.user_state.events] == [105]
     assert described.user_state is None
 
 
-def test_without_the_state_the_engine_is_told_why(call, parts):
-    parts.states.error = StateError("the store is away")
+def test_without_the_state_the_engine_is_told_why(call, deps):
+    deps.states.error = StateError("the store is away")
     call("POST", "/v1/recommend", json={"user_id": "ann"})
     call("POST", "/v1/recommend", json={"history": []})
-    (known, *_), (described, *_) = parts.engine.asked
+    (known, *_), (described, *_) = deps.engine.asked
     assert (known.user_state, known.state_error) == (None, "the store is away")
     assert described.state_error == ""
 
 
-def test_somebody_unknown_gets_popular_items_marked_and_counted(call, parts):
+def test_somebody_unknown_gets_popular_items_marked_and_counted(call, deps):
     record = call("POST", "/v1/recommend", json={"user_id": "zoe", "n": 3}).json()
     assert record["degraded"]
     assert "zoe" in record["reason"]
     assert {c["source"] for c in record["candidates"]} == {"popular"}
-    assert parts.logs.answers[0].degraded
-    assert b'multitudes_degraded_total{cause="unknown"} 1.0' in parts.metrics.render()
+    assert deps.logs.answers[0].degraded
+    assert b'multitudes_degraded_total{cause="unknown"} 1.0' in deps.metrics.render()
 
 
-def test_a_state_that_hangs_leaves_time_for_an_answer_without_it(parts, monkeypatch):
-    given, read = list[float](), parts.states.read
+def test_a_state_that_hangs_leaves_time_for_an_answer_without_it(deps, monkeypatch):
+    given, read = list[float](), deps.states.read
 
     async def noted(users, within_s):
         given.append(within_s)
         return await read(users, within_s)
 
-    monkeypatch.setattr(parts.states, "read", noted)
-    ask(create_app(parts), "POST", "/v1/recommend", json={"user_id": "ann"}, headers={"x-deadline-ms": "10000"})
+    monkeypatch.setattr(deps.states, "read", noted)
+    ask(create_app(deps), "POST", "/v1/recommend", json={"user_id": "ann"}, headers={"x-deadline-ms": "10000"})
     assert 0 < given[0] <= 5
 
 
-def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
-    app = create_app(with_settings(parts, deadlines={"default_ms": 100, "max_ms": 1_000, "batch_ms": 500}))
+def test_a_deadline_is_the_header_s_within_what_the_settings_allow(deps):
+    app = create_app(with_settings(deps, deadlines={"default_ms": 100, "max_ms": 1_000, "batch_ms": 500}))
     one: dict[str, list[int]] = {"history": []}
     batch = {"requests": [one]}
     ask(app, "POST", "/v1/recommend", json=one)
@@ -112,10 +112,10 @@ def test_a_deadline_is_the_header_s_within_what_the_settings_allow(parts):
     ask(app, "POST", "/v1/recommend", json=one, headers={"x-deadline-ms": "90000"})
     ask(app, "POST", "/v1/recommend/batch", json=batch)
     allowed = (0.1, 0.7, 1.0, 0.5)
-    left = [deadline_s for _, deadline_s, _ in parts.engine.asked]
+    left = [deadline_s for _, deadline_s, _ in deps.engine.asked]
     assert all(0 <= given <= most for given, most in zip(left, allowed, strict=True))
     assert left[1] > left[0], "what the header gave"
-    assert [priority for *_, priority in parts.engine.asked] == ["interactive"] * 3 + ["batch"]
+    assert [priority for *_, priority in deps.engine.asked] == ["interactive"] * 3 + ["batch"]
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "soon", "1e3", "99999999999999999999"])
@@ -127,28 +127,28 @@ def test_a_deadline_that_is_none_is_refused(wrong, plain_call):
     assert "x-deadline-ms" in message
 
 
-def test_overload_is_told_with_when_to_come_again(call, parts):
-    parts.engine.error = OverloadError("no time; come again later", 2.4)
+def test_overload_is_told_with_when_to_come_again(call, deps):
+    deps.engine.error = OverloadError("no time; come again later", 2.4)
     for path, body in (("", {"history": []}), ("/batch", {"requests": [{"history": []}] * 2})):
         response = call("POST", f"/v1/recommend{path}", json=body)
         assert refusal(response) == (429, "overloaded", "no time; come again later")
         assert response.headers["retry-after"] == "3", "not before there is time"
-    assert b'multitudes_shed_total{reason="time",work="batch"} 2.0' in parts.metrics.render()
+    assert b'multitudes_shed_total{reason="time",work="batch"} 2.0' in deps.metrics.render()
 
 
-def test_a_batch_is_answered_in_order_and_reads_each_user_once(call, parts):
+def test_a_batch_is_answered_in_order_and_reads_each_user_once(call, deps):
     names = ["bob", "ann", "bob"]
     record = call(
         "POST", "/v1/recommend/batch", json={"requests": [{"user_id": name, "n": 2} for name in names]}
     ).json()
     assert [answer["user_id"] for answer in record["answers"]] == names
     assert len({answer["request_id"] for answer in record["answers"]}) == 3
-    assert [answer.user_id for answer in parts.logs.answers] == names
-    assert parts.states.reads == [["bob", "ann"]]
+    assert [answer.user_id for answer in deps.logs.answers] == names
+    assert deps.states.reads == [["bob", "ann"]]
 
 
-def test_a_defect_is_written_into_the_journal_and_not_into_the_answer(call, parts, written):
-    parts.engine.error = ZeroDivisionError("secret inside")
+def test_a_defect_is_written_into_the_journal_and_not_into_the_answer(call, deps, written):
+    deps.engine.error = ZeroDivisionError("secret inside")
     response = call("POST", "/v1/recommend", json={"history": []})
     status, code, message = refusal(response)
     assert (status, code) == (500, "defect")

@@ -1,6 +1,20 @@
-"""A circuit breaker opens after failures in a row, lets one call try after a rest, and closes when it succeeds."""
+"""The guard of a store: its circuit breaker, its deadlines, and what is measured. Time is simulated where possible."""
 
-from multitudes.service.state_guard import BreakerConfig, CircuitBreaker
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from threading import Event as Gate
+from time import sleep
+from typing import Protocol, TypeVar
+
+import pytest
+
+from multitudes.errors import DataError, MissingError, StateError
+from multitudes.ids import Id
+from multitudes.service.state_guard import BreakerConfig, CircuitBreaker, GuardConfig, GuardedStates
+from multitudes.state.erasure_requests import ErasureRequests
+from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState, UserStateStore
+from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 
 class Clock:
@@ -47,3 +61,255 @@ def test_who_tries_in_vain_lets_it_rest_again_and_who_never_reports_does_not_blo
     assert not breaker.allow()
     clock.now_s = 16
     assert breaker.allow()
+
+
+T = TypeVar("T")
+LONG = 30.0  # of a busy machine
+MOMENT = 0.01
+PATIENCE = 0.25  # plenty for a thread to begin, so that it is the store that hangs
+Calls = list[tuple[str, bool]]
+
+
+class Store:
+    """Answers when ``going`` is set; raises what it is told to."""
+
+    def __init__(self) -> None:
+        self.going, self.calls, self.lasts_s = Gate(), 0, 0.0
+        self.error: Exception | None = None
+        self.going.set()
+
+    def read(self, user_ids: Sequence[Id]) -> list[UserState]:
+        self.calls += 1
+        self.going.wait()
+        sleep(self.lasts_s)
+        if self.error is not None:
+            raise self.error
+        return [UserState(user_id) for user_id in user_ids]
+
+    def append(self, events: Sequence[Event]) -> AppendResult:
+        self.read([])
+        return AppendResult([True] * len(events))
+
+    def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
+        self.read([user_id, *followed_topics])
+
+    def erase(self, user_id: Id) -> bool:
+        return bool(self.read([user_id]))
+
+    def ping(self) -> None:
+        self.read([])
+
+    def close(self) -> None:
+        self.read([])
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    made = Store()
+    yield made
+    made.going.set()
+
+
+@pytest.fixture
+def measured() -> Calls:
+    """The calls that were measured, and whether the store failed."""
+    return []
+
+
+class Guard(Protocol):
+    """Puts a store behind the guard, as a process of this machine does."""
+
+    def __call__(
+        self,
+        store: UserStateStore,
+        measured: Calls | None = None,
+        breaker: CircuitBreaker | None = None,
+        **config: float,
+    ) -> GuardedStates: ...
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Guard:
+    def guard(
+        store: UserStateStore, measured: Calls | None = None, breaker: CircuitBreaker | None = None, **config: float
+    ) -> GuardedStates:
+        def measure(call: str, seconds: float, *, failed: bool) -> None:
+            assert seconds >= 0
+            if measured is not None:
+                measured.append((call, failed))
+
+        settings = GuardConfig.model_validate({"threads": 2, "read_s": LONG, "write_s": LONG, **config})
+        return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, breaker)
+
+    return guard
+
+
+def run(call: Coroutine[object, object, T]) -> T:
+    return asyncio.run(call)
+
+
+def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls, guarded: Guard):
+    states = guarded(store, measured)
+    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
+    assert run(states.append([Event("a", "ann", 1, 0)])) == AppendResult([True])
+    assert run(states.erase("ann"))
+    run(states.set_followed_topics("ann", ()))
+    run(states.ping())
+    assert measured == [(call, False) for call in ("read", "append", "forget", "follow", "ping")]
+    states.close()
+    assert store.calls == 6, "it was closed too"
+
+
+def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(
+    store: Store, measured: Calls, guarded: Guard
+):
+    now_s = [0.0]
+    config = {"failures": 2, "reset_timeout_s": 5, "read_s": PATIENCE}
+    states = guarded(store, measured, CircuitBreaker(GuardConfig(**config), lambda: now_s[0]), **config)
+    store.going.clear()
+    for _ in range(2):
+        with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
+            run(states.read(["ann"], LONG))
+    assert states.open
+    for _ in range(20):
+        with pytest.raises(StateError, match="failed just now"):
+            run(states.append([]))
+    assert store.calls <= 2, "nothing was asked of it"
+    assert measured[:3] == [("read", True), ("read", True), ("append", True)]
+    store.going.set()
+    now_s[0] = 5
+    assert run(states.append([])) == AppendResult([])
+    assert not states.open
+
+
+def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard):
+    store.lasts_s = MOMENT
+    states = guarded(store, failures=1)
+
+    async def burst() -> list[list[UserState]]:
+        return await asyncio.gather(*(states.read([user], LONG) for user in range(50)))
+
+    assert [person.user_id for (person,) in run(burst())] == list(range(50))
+    states.close()
+
+
+def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store, guarded: Guard):
+    """Control: the two whose turn it was do say something."""
+    store.going.clear()
+
+    async def crowd(states: GuardedStates) -> list[object]:
+        return await asyncio.gather(*(states.read([user], LONG) for user in range(6)), return_exceptions=True)
+
+    for failures, opens in ((3, False), (2, True)):
+        store.calls, states = 0, guarded(store, failures=failures, read_s=PATIENCE)
+        assert all(isinstance(one, StateError) for one in run(crowd(states)))
+        assert (store.calls, states.open) == (2, opens)
+
+
+def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store, guarded: Guard):
+    states = guarded(store, failures=1)
+    store.going.clear()
+    with pytest.raises(StateError, match="within 1 ms"):
+        run(states.read(["ann"], 0.001))
+    store.going.set()
+    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
+
+
+def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guard):
+    monkeypatch.setattr("multitudes.service.state_guard._MAX_PENDING", 3)
+    store.going.clear()
+    states = guarded(store)
+
+    async def crowd() -> None:
+        waiting = [asyncio.create_task(states.read([user], LONG)) for user in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(StateError, match="behind with its work"):
+            await states.read([4], LONG)
+        store.going.set()
+        await asyncio.gather(*waiting)
+        assert await states.read([4], LONG), "there is room again"
+
+    run(crowd())
+    states.close()
+
+
+def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls, guarded: Guard):
+    states = guarded(store, measured, failures=2)
+    store.error = DataError("no such id")
+    for _ in range(3):
+        with pytest.raises(DataError, match="no such id"):
+            run(states.read(["ann"], LONG))
+    assert not any(failed for _, failed in measured)
+    for error, told in ((MissingError("no space left"), StateError), (DataError("no such id"), DataError)):
+        store.error = error
+        with pytest.raises(told):
+            run(states.read(["ann"], LONG))
+    store.error = MissingError("no space left")
+    for failed in range(2):
+        assert not states.open, f"{failed} in a row: a refusal between them is an answer"
+        with pytest.raises(StateError, match="the store of user states failed"):
+            run(states.read(["ann"], LONG))
+    assert states.open
+
+
+def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guard):
+    store.error = StateError("redis://10.0.0.7:6379: connection refused")
+    states = guarded(store)
+    with pytest.raises(StateError, match=r"^the store of user states failed; it is tried again in a moment$"):
+        run(states.read([1], LONG))
+    assert "redis://10.0.0.7:6379: connection refused" in caplog.text
+
+
+def test_who_asks_to_be_forgotten_is_known_to_all_processes_of_the_machine_whatever_becomes_of_the_store(
+    store: Store, guarded: Guard
+):
+    here, there = guarded(store), guarded(store)
+    store.error = StateError("gone")
+    with pytest.raises(StateError):
+        run(here.erase("ann"))
+    assert [states.is_erased(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
+    assert store.calls == 1, "it was not asked who is forgotten"
+
+
+def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Guard):
+    states = guarded(store, write_s=MOMENT)
+    store.going.clear()
+    states.close()
+    assert not store.going.is_set()
+
+
+@pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
+def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(
+    tmp_path: Path, guarded: Guard
+):
+    from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
+
+    server = RedisServer(tmp_path).start()
+    states = guarded(RedisStateStore(server.url, StateConfig(timeout_s=0.3)), failures=1, reset_timeout_s=0.01)
+    ann = Event("a", "ann", 1, 0)
+    try:
+        assert run(states.append([ann])).new == [True]
+        server.pause()
+        with pytest.raises(StateError):
+            run(states.read(["ann"], LONG))
+        server.resume()
+        assert until_it_answers(states) == [UserState("ann", (ann,))]
+        server.kill()
+        with pytest.raises(StateError):
+            run(states.read(["ann"], LONG))
+        server.start()
+        assert until_it_answers(states) == [UserState("ann")], "it keeps nothing on a disk"
+        assert run(states.append([ann])).new == [True]
+    finally:
+        server.kill()
+        states.close()
+
+
+def until_it_answers(states: GuardedStates) -> list[UserState]:
+    """Ask until the store answers; there is a last time."""
+    for _ in range(500):
+        try:
+            return run(states.read(["ann"], LONG))
+        except StateError:
+            sleep(0.02)
+    return run(states.read(["ann"], LONG))

@@ -15,7 +15,7 @@ from tests.service.conftest import ask, refusal
 EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_000_000, "action": "view"}
 
 
-def test_events_are_kept_and_logged_once_each(call, parts):
+def test_events_are_kept_and_logged_once_each(call, deps):
     second = EVENT | {"event_id": "e-2", "item_id": 106, "time_s": 1_700_000_001, "request_id": "r-1"}
     assert call("POST", "/v1/events", json={"events": [EVENT, second]}).json() == {"new": 2, "repeated": 0, "cut": 0}
     assert call("POST", "/v1/events", json={"events": [second]}).json() == {"new": 0, "repeated": 1, "cut": 0}
@@ -24,73 +24,73 @@ def test_events_are_kept_and_logged_once_each(call, parts):
         ("e-1", 105, 1_700_000_000),
         ("e-2", 106, 1_700_000_001),
     ]
-    assert [event.request_id for event in parts.logs.events] == [None, "r-1", "r-1"]
+    assert [event.request_id for event in deps.logs.events] == [None, "r-1", "r-1"]
 
 
-def test_an_event_without_a_time_is_of_now(call, parts):
+def test_an_event_without_a_time_is_of_now(call, deps):
     call("POST", "/v1/events", json={"events": [{name: EVENT[name] for name in ("event_id", "user_id", "item_id")}]})
-    (event,) = parts.logs.events
+    (event,) = deps.logs.events
     assert event.time_s > 1_700_000_000
     assert event.action is None
 
 
-def test_events_are_not_acknowledged_before_they_are_written_down(call, parts):
-    parts.logs.full = True
+def test_events_are_not_acknowledged_before_they_are_written_down(call, deps):
+    deps.logs.full = True
     response = call("POST", "/v1/events", json={"events": [EVENT]})
     assert refusal(response)[:2] == (503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1
-    parts.logs.full, parts.states.error = False, StateError("the store is away")
+    deps.logs.full, deps.states.error = False, StateError("the store is away")
     assert refusal(call("POST", "/v1/events", json={"events": [EVENT]})) == (503, "unavailable", "the store is away")
-    assert parts.logs.events == []
-    parts.states.error = None
+    assert deps.logs.events == []
+    deps.states.error = None
     assert call("POST", "/v1/events", json={"events": [EVENT]}).json()["repeated"] == 1
-    assert [event.event_id for event in parts.logs.events] == ["e-1"], "the log has it now, though the state had it"
+    assert [event.event_id for event in deps.logs.events] == ["e-1"], "the log has it now, though the state had it"
 
 
-def test_what_comes_late_of_who_was_forgotten_does_not_come_back_by_way_of_the_log(call, parts):
+def test_what_comes_late_of_who_was_forgotten_does_not_come_back_by_way_of_the_log(call, deps):
     late, since, others = (EVENT | {"event_id": name} for name in ("late", "since", "others"))
     call("POST", "/v1/events", json={"events": [late]})
     call("DELETE", "/v1/users/ann")
-    parts.logs.events.clear()
-    parts.states.late.add("late")
+    deps.logs.events.clear()
+    deps.states.late.add("late")
     sent = [late, since, others | {"user_id": "bob"}]
     assert call("POST", "/v1/events", json={"events": sent}).json()["new"] == 2
-    assert [event.event_id for event in parts.logs.events] == ["since", "others"]
+    assert [event.event_id for event in deps.logs.events] == ["since", "others"]
 
 
-def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, parts, monkeypatch):
-    append = parts.states.append
+def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, deps, monkeypatch):
+    append = deps.states.append
 
     async def overtaken(events):
         appended = await append(events)
-        await parts.states.erase("ann")
+        await deps.states.erase("ann")
         return appended
 
-    monkeypatch.setattr(parts.states, "append", overtaken)
+    monkeypatch.setattr(deps.states, "append", overtaken)
     sent = [EVENT, EVENT | {"user_id": "bob"}]
     assert call("POST", "/v1/events", json={"events": sent}).json()["new"] == 2
-    assert [event.user_id for event in parts.logs.events] == ["bob"]
+    assert [event.user_id for event in deps.logs.events] == ["bob"]
 
 
 @pytest.mark.parametrize("away", [None, StateError("the store is away")], ids=["store", "no store"])
-def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, parts, monkeypatch):
-    ann, parts.states.error = {"user_id": "ann", "n": 2}, away
-    answer_batch = parts.engine.answer_batch
+def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, deps, monkeypatch):
+    ann, deps.states.error = {"user_id": "ann", "n": 2}, away
+    answer_batch = deps.engine.answer_batch
 
     async def overtaken(*args):
-        parts.states.forgotten.add((str, "ann"))
+        deps.states.forgotten.add((str, "ann"))
         return await answer_batch(*args)
 
-    monkeypatch.setattr(parts.engine, "answer_batch", overtaken)
+    monkeypatch.setattr(deps.engine, "answer_batch", overtaken)
     assert call("POST", "/v1/recommend", json=ann).status_code == 200
-    parts.states.forgotten.clear()
+    deps.states.forgotten.clear()
     call("POST", "/v1/recommend/batch", json={"requests": [ann, ann | {"user_id": "bob"}]})
-    assert [answer.user_id for answer in parts.logs.answers] == ["bob"]
+    assert [answer.user_id for answer in deps.logs.answers] == ["bob"]
     call("POST", "/v1/recommend", json=ann)
-    assert [answer.user_id for answer in parts.logs.answers] == ["bob", "ann"], "who comes back is somebody new"
+    assert [answer.user_id for answer in deps.logs.answers] == ["bob", "ann"], "who comes back is somebody new"
 
 
-def test_follows_replace_those_of_before(call, parts):
+def test_follows_replace_those_of_before(call, deps):
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
@@ -102,10 +102,10 @@ def test_follows_replace_those_of_before(call, parts):
     assert call("GET", "/v1/users/ann").json()["followed_topics"] == []
 
 
-def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
+def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, deps):
     call("POST", "/v1/events", json={"events": [EVENT]})
     assert call("DELETE", "/v1/users/ann").json() == {"user_id": "ann", "known": True}
-    assert parts.logs.forgotten == ["ann"]
+    assert deps.logs.forgotten == ["ann"]
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
@@ -113,45 +113,45 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, parts):
         "forgotten": True,
     }
     assert call("DELETE", "/v1/users/ann").json()["known"] is False
-    assert parts.logs.forgotten == ["ann", "ann"], "one that was interrupted is done again"
-    parts.states.error = StateError("the store is away")
+    assert deps.logs.forgotten == ["ann", "ann"], "one that was interrupted is done again"
+    deps.states.error = StateError("the store is away")
     assert call("DELETE", "/v1/users/bob").status_code == 503
-    assert parts.logs.forgotten == ["ann", "ann"]
+    assert deps.logs.forgotten == ["ann", "ann"]
 
 
-def test_the_vectors_of_their_last_answer_go_with_a_user(call, parts, monkeypatch):
-    remembering = Retriever(parts.get_retriever().release, cached_users=9)
-    monkeypatch.setattr(parts.engine, "retriever", remembering)
+def test_the_vectors_of_their_last_answer_go_with_a_user(call, deps, monkeypatch):
+    remembering = Retriever(deps.get_retriever().release, cached_users=9)
+    monkeypatch.setattr(deps.engine, "retriever", remembering)
     for user in ("ann", "bob"):
         call("POST", "/v1/recommend", json={"user_id": user, "n": 1})
     assert len(remembering.vector_cache) == 2
-    app = create_app(replace(parts, get_retriever=lambda: remembering))
+    app = create_app(replace(deps, get_retriever=lambda: remembering))
     assert ask(app, "DELETE", "/v1/users/ann").status_code == 200
     assert (remembering.vector_cache.get("ann"), len(remembering.vector_cache)) == (None, 1)
 
 
 @pytest.mark.parametrize("room", ["states", "logs"])
-def test_who_cannot_be_forgotten_for_want_of_disk_is_told_to_come_again(room, call, parts, monkeypatch, caplog):
+def test_who_cannot_be_forgotten_for_want_of_disk_is_told_to_come_again(room, call, deps, monkeypatch, caplog):
     full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(getattr(parts, room), {"states": "erase", "logs": "erase_user"}[room], Mock(side_effect=full))
+    monkeypatch.setattr(getattr(deps, room), {"states": "erase", "logs": "erase_user"}[room], Mock(side_effect=full))
     response = call("DELETE", "/v1/users/ann")
     assert refusal(response)[:2] == (503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1
     assert "a user is not forgotten entirely" in caplog.text
 
 
-def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, parts):
+def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, deps):
     call("DELETE", "/v1/users/ann")
-    parts.states.error = StateError("the store is away")
+    deps.states.error = StateError("the store is away")
     ann, bob = (call("POST", "/v1/recommend", json={"user_id": user, "n": 2}).json() for user in ("ann", "bob"))
     assert (ann["reason"], ann["interests"]) == ("the store is away: popular items", [])
     assert bob["reason"] == "the store is away: the history as it was published", "the control"
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".", "42", "é", "a?b#c", 'q"q', "%2F", " "])
-def test_any_name_is_a_user(name, call, parts):
+def test_any_name_is_a_user(name, call, deps):
     call("PUT", f"/v1/users/{path_segment(name)}", json={"followed_topics": ["Drama"]})
-    assert parts.states.follows == {(str, name): ("Drama",)}
+    assert deps.states.follows == {(str, name): ("Drama",)}
     assert call("GET", f"/v1/users/{path_segment(name)}").json()["user_id"] == name
 
 

@@ -77,6 +77,6 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
         Middleware(LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics),
         # 408, 413, 415: the body is too slow, too large or no JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
-        # Counts what is in flight. A client that sends its body slowly has not arrived here yet, and blocks nobody.
+        # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=in_flight, clock=monotonic),
     ]

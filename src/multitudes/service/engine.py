@@ -2,7 +2,7 @@
 
 Requests that arrive while one batch is answered form the next batch. So a lone request never waits for others, and many
 requests share one call of the tower and one search. ``admission`` decides the degradation of a request when it arrives,
-and again when its turn comes. The caller waits with a timeout, so a search that hangs makes nobody wait beyond the
+and again when its turn comes. The caller waits with a timeout, so a search that hangs delays no answer beyond its
 deadline.
 """
 

@@ -21,7 +21,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from multitudes.locks import lock
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
-_PREFIX: Final = "multitudes-measures-"
+_PREFIX: Final = "multitudes-metrics-"
 _SUMMED_KINDS: Final = ("counter", "histogram")
 _DEAD: Final = "dead"  # replaces the process id in the name of a folded file
 _LOCK: Final = "lock"  # shared by readers, exclusive for folding

@@ -1,7 +1,7 @@
 """Limits on a request: the size of its head, the size and the duration of its body, and idle connections.
 
 The HTTP server itself accepts a head of any size, and waits for ever for one that never ends; both happen before
-anybody is asked for a key.
+a key is checked.
 """
 
 import asyncio

@@ -107,7 +107,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, read
         workers.run()
     stderr_stream().drain()
     if any(worker.exitcode == _STARTUP_FAILED for worker in workers.processes):
-        raise MissingError("a worker could not begin to serve; its message stands above")
+        raise MissingError("a worker could not start; its message is above")
 
 
 def call_when_ready(listening: socket, ready: Callable[[], None]) -> None:

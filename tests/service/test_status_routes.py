@@ -38,16 +38,16 @@ def test_a_wrong_number_of_neighbours(n, plain_call):
     assert refusal(plain_call("GET", f"/v1/items/103/similar?n={n}"))[0] == 422
 
 
-def test_no_time_for_a_search_is_told_in_time(parts, monkeypatch):
+def test_no_time_for_a_search_is_told_in_time(deps, monkeypatch):
     monkeypatch.setattr("multitudes.service.recommend_routes.similar_items", lambda *_: sleep(0.2))
-    app = create_app(with_settings(parts, deadlines={"default_ms": 20_000}))
+    app = create_app(with_settings(deps, deadlines={"default_ms": 20_000}))
     late = ask(app, "GET", "/v1/items/103/similar", headers={"x-deadline-ms": "20"})
     assert refusal(late)[:2] == (429, "overloaded")
     assert int(late.headers["retry-after"]) >= 1
     assert ask(app, "GET", "/v1/items/103/similar").status_code == 404, "the control: who waits is told what was found"
 
 
-def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(parts, monkeypatch):
+def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(deps, monkeypatch):
     begun, going = list[int](), Event()
 
     def hanging(_release: object, item_id: int, _n: int) -> None:
@@ -55,7 +55,7 @@ def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(par
         going.wait(20)
 
     monkeypatch.setattr("multitudes.service.recommend_routes.similar_items", hanging)
-    transport = httpx.ASGITransport(create_app(parts))
+    transport = httpx.ASGITransport(create_app(deps))
 
     async def impatient() -> list[int]:
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
@@ -75,12 +75,12 @@ def test_a_name_of_a_request_that_no_header_may_carry_back_is_not_taken(given, p
     assert plain_call("GET", "/healthz", headers={"x-request-id": "r-7"}).headers["x-request-id"] == "r-7"
 
 
-def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path):
+def test_releases_are_listed_and_the_one_that_answers_is_marked(deps, tmp_path):
     for _ in range(2):
         publish_small(tmp_path)
     retriever = Retriever.open(tmp_path)
     (ReleaseStore(tmp_path).folder("0001") / "manifest.json").write_text("{")
-    record = ask(create_app(replace(parts, get_retriever=lambda: retriever)), "GET", "/v1/releases").json()
+    record = ask(create_app(replace(deps, get_retriever=lambda: retriever)), "GET", "/v1/releases").json()
     assert (record["serving"], record["current"]) == ("0002", "0002")
     damaged, good = record["versions"]
     assert (damaged["version"], damaged["serves"]) == ("0001", False)
@@ -89,10 +89,10 @@ def test_releases_are_listed_and_the_one_that_answers_is_marked(parts, tmp_path)
     assert (good["serves"], good["counts"]["items"], good["problem"]) == (True, 20, None)
 
 
-def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, parts):
+def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, deps):
     assert call("GET", "/healthz").json() == {"status": "ok", "checks": {}}
     assert call("GET", "/readyz").json()["checks"] == {"release": "0001", "items": 20, "state": "ok"}
-    parts.states.error = StateError("the store is away")
+    deps.states.error = StateError("the store is away")
     ready = call("GET", "/readyz")
     assert (ready.status_code, ready.json()["checks"]["state"]) == (200, "the store is away")
     assert call("GET", "/healthz").status_code == 200

@@ -42,10 +42,10 @@ def guarded(retriever, tmp_path_factory):
     file = tmp_path_factory.mktemp("doors") / "keys"
     given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
-    parts = Dependencies(
+    deps = Dependencies(
         patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal, ApiKeys(file)
     )
-    return create_app(parts), given
+    return create_app(deps), given
 
 
 def test_a_good_key_of_another_kind_of_authorization_opens_nothing(guarded):
@@ -181,7 +181,7 @@ def test_no_file_and_an_empty_file_open_nothing(file):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_without_keys_the_service_is_for_this_machine_alone(host, file):
-    with pytest.raises(UsageError, match="others can reach it, and no key is asked for"):
+    with pytest.raises(UsageError, match="others can reach it, and no key is required"):
         load_api_keys(ServeConfig.model_validate({"server": {"host": host}}))
     load_api_keys(ServeConfig.model_validate({"server": {"host": host}, "keys": {"open": True}}))
     make_key(file, "shop", ("read",))
@@ -189,8 +189,8 @@ def test_without_keys_the_service_is_for_this_machine_alone(host, file):
     assert load_api_keys(ServeConfig()) is None
 
 
-def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(parts):
-    app = create_app(parts)
+def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(deps):
+    app = create_app(deps)
     for base in ("http://evil.example", "http://evil.example:8000", "http://127.0.0.1.evil.example"):
         assert refusal(ask(app, "POST", "/v1/recommend", json={"history": []}, base=base))[:2] == (421, "wrong_host")
     for base in ("http://localhost", "http://127.0.0.1:8000", "http://[::1]:8000"):
@@ -198,10 +198,10 @@ def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(pa
     assert ask(app, "GET", "/healthz", base="http://10.0.0.7").status_code == 200
 
 
-def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(parts, file, written):
+def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(deps, file, written):
     key = make_key(file, "shop", ("read",))
-    parts.engine.error = ZeroDivisionError("x")
+    deps.engine.error = ZeroDivisionError("x")
     method, path, body = READ
-    ask(create_app(replace(parts, keys=ApiKeys(file))), method, path, headers=bearer(key), **body)
+    ask(create_app(replace(deps, keys=ApiKeys(file))), method, path, headers=bearer(key), **body)
     assert '"key": "shop"' in written.getvalue()
     assert key not in written.getvalue()
