@@ -249,7 +249,7 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "has text for ids": (
         "new.csv",
         lambda file: file.write_text("item_id,topics\nx,Drama\n"),
-        "ids of this release are i",
+        "expected integers, as in this release",
     ),
     "has fractions for ids": (
         "new.parquet",
@@ -303,7 +303,7 @@ def test_a_bad_file_is_refused_in_one_line_and_nothing_is_added(problem: str, re
         ("item_id\n101\n999\n", r"1 of 2 items are not in release 0001, the first is 999\. Nothing was removed"),
         ("item_id\n", "the table has no rows"),
         ("id\n101\n", "column 'item_id' is missing"),
-        ("item_id\nA\n", "ids of this release are integers"),
+        ("item_id\nA\n", "expected integers, as in this release"),
     ],
 )
 def test_a_removal_that_cannot_be_is_refused_and_nothing_is_removed(
