@@ -1,4 +1,4 @@
-"""Several requests are answered together as each would be alone; wishes are heeded; less effort is done and said."""
+"""A batch of requests is answered like each request alone; preferences apply; a degraded answer says so."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def share(answer: Recommendation, number: int) -> float:
     return {interest.number: interest.share for interest in answer.interests}[number]
 
 
-CROWD = [
+REQUESTS = [
     Request("ann", n=6),
     Request("zoe", n=3),
     Request("bob", n=4, request_id="7"),
@@ -55,16 +55,16 @@ CROWD = [
 
 @pytest.mark.parametrize("blend", ["mixture", "round_robin", "global_top"])
 @pytest.mark.parametrize("effort", [Degradation.NONE, Degradation.FEWER])
-def test_together_as_alone(releases: Path, blend, effort):
+def test_a_batch_is_answered_like_each_request_alone(releases: Path, blend, effort):
     retriever = Retriever.open(releases, RetrieveConfig(blend=blend, topics_per_request=2))
-    together = retriever.answer(CROWD, degradation=effort)
-    assert together == [retriever.answer([ask], degradation=effort)[0] for ask in CROWD]
+    together = retriever.answer(REQUESTS, degradation=effort)
+    assert together == [retriever.answer([request], degradation=effort)[0] for request in REQUESTS]
     distinct = len({tuple(items(answer)) for answer in together})
     assert distinct >= 8, "every request has an answer of its own; where only scores count, no share matters"
 
 
 def test_a_list_is_an_answer_without_what_only_a_person_reads(retriever: Retriever):
-    for one, answer in zip(retriever.id_lists(CROWD), retriever.answer(CROWD), strict=True):
+    for one, answer in zip(retriever.id_lists(REQUESTS), retriever.answer(REQUESTS), strict=True):
         assert one.item_ids == [candidate.item_id for candidate in answer.candidates]
         assert one.candidates.sources == [candidate.source for candidate in answer.candidates]
         assert one.candidates.score_N.tolist() == [candidate.score for candidate in answer.candidates]
@@ -98,12 +98,12 @@ def test_a_boosted_topic_is_surely_drawn_and_counts_three_times(releases: Path):
     }
     assert muted == {("Crime",)}, "what is muted takes no place in the draw"
     unfollowed = one.answer([Request("ann", n=2, boost_topics=["Drama"])])[0]
-    assert topics(unfollowed) == ["Drama"], "a wish needs no follow"
+    assert topics(unfollowed) == ["Drama"], "a preference needs no follow"
 
 
 def test_muting_goes_before_boosting_and_unknown_topics_are_counted(retriever: Retriever):
-    ask = Request("bob", n=9, mute_topics=["Drama", "Opera"], boost_topics=["Drama", "Ballet"])
-    answer = retriever.answer([ask])[0]
+    request = Request("bob", n=9, mute_topics=["Drama", "Opera"], boost_topics=["Drama", "Ballet"])
+    answer = retriever.answer([request])[0]
     assert topics(answer) == ["Crime"]
     assert answer.unknown_topics == 2
     assert not answer.degraded
@@ -125,8 +125,10 @@ def test_interests_are_muted_and_boosted_by_number(releases: Path, blend):
 
 def test_fewer_vectors_are_the_strongest_ones(releases: Path):
     retriever = Retriever.open(releases, RetrieveConfig(topics_per_request=2))
-    ask = Request("bob", n=5)
-    full, fewer = (retriever.answer([ask], degradation=effort)[0] for effort in (Degradation.NONE, Degradation.FEWER))
+    request = Request("bob", n=5)
+    full, fewer = (
+        retriever.answer([request], degradation=effort)[0] for effort in (Degradation.NONE, Degradation.FEWER)
+    )
     assert (len(full.interests), len(fewer.interests)) == (4, 3)
     weakest = min(full.interests, key=lambda interest: (interest.share, -interest.number))
     assert {i.number for i in fewer.interests} == {i.number for i in full.interests} - {weakest.number}
@@ -159,7 +161,7 @@ def test_cached_vectors_need_no_tower_and_are_those_of_the_last_answer(retriever
     )
 
 
-def test_the_least_recently_answered_are_remembered_no_more(releases: Path):
+def test_the_least_recently_answered_user_leaves_the_cache(releases: Path):
     retriever = Retriever.open(releases, cached_users=1)
     retriever.answer([Request("ann", n=5)])
     retriever.answer([Request("bob", n=5)])
@@ -218,8 +220,8 @@ def test_an_answer_that_was_under_way_does_not_bring_a_forgotten_user_back(retri
         [Request("ann", user_state=UserState("ann", (Event("1", "ann", 105, 20 * DAY),)), n=5)]
     )  # read before
     for effort, stateless in ((Degradation.CACHED, ""), (Degradation.NONE, "lost")):
-        ask = Request("ann", user_state=UserState("ann", erased=True), n=5, state_error=stateless)
-        assert retriever.answer([ask], degradation=effort)[0].degradation == Degradation.POPULAR
+        request = Request("ann", user_state=UserState("ann", erased=True), n=5, state_error=stateless)
+        assert retriever.answer([request], degradation=effort)[0].degradation == Degradation.POPULAR
     # The control: of somebody who came back there is a last answer.
     returned = UserState("ann", (Event("2", "ann", 106, 20 * DAY),), erased=True)
     retriever.answer([Request("ann", user_state=returned, n=5)])
@@ -236,21 +238,21 @@ def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever)
     assert len(items(everything)) == 15
 
 
-def test_stages_are_told_in_their_order(retriever: Retriever):
+def test_the_timer_is_called_at_the_end_of_each_stage(retriever: Retriever):
     stages: list[str] = []
     retriever.answer([Request("ann", n=2), Request("bob", n=2)], timer=stages.append)
     assert stages == ["people", "tower", "search", "blend", "names"]
 
 
-def test_one_wrong_request_is_refused_before_anything_is_done(retriever: Retriever):
+def test_an_invalid_request_is_rejected_before_any_work(retriever: Retriever):
     with pytest.raises(UsageError, match="0 candidates"):
         retriever.answer([Request("ann"), Request("bob", n=0)])
     assert retriever.answer([]) == []
 
 
-def test_scores_are_numbers_whatever_is_wished(retriever: Retriever):
-    wishes = Request("bob", n=20, mute_interests=[0, 1, 2, 3])
-    answer = retriever.answer([wishes])[0]
+def test_scores_are_finite_when_all_interests_are_muted(retriever: Retriever):
+    preferences = Request("bob", n=20, mute_interests=[0, 1, 2, 3])
+    answer = retriever.answer([preferences])[0]
     assert answer.reason == "no interest is known: popular items"
     assert np.isfinite([candidate.score for candidate in answer.candidates]).all()
 
