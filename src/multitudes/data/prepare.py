@@ -58,7 +58,7 @@ class PrepareConfig(Config):
         None, description="events rated below stay in the history but are no positives; unset: all are positives"
     )
     follows_from_share: float = Field(
-        0.0, ge=0, lt=1, description="first share of each user's events that gave the follows, if nobody stated them"
+        0.0, ge=0, lt=1, description="first share of each user's events that gave the follows, if they were not stated"
     )
     recent_s: int = Field(7 * 86_400, gt=0, description="seconds before the end of training that count as recent")
     memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")

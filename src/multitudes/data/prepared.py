@@ -2,7 +2,7 @@
 
 Legend: U users · I items of the vocabulary · E events · T topics.
 
-Events lie flat, sorted by user, then time, then the tie order; user ``u`` owns the positions
+Events are one flat list, sorted by user, then time, then the tie order; user ``u`` owns the positions
 ``event_offset[u] : event_offset[u + 1]``. Items and topics are numbered from 1; **0 is the unknown item or topic**,
 which is also the padding. Arrays are ``.npy`` files that are opened as memory maps.
 
