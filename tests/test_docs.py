@@ -1,9 +1,12 @@
 """The documents point at what is there, and all of them can be found."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import multitudes
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -34,3 +37,27 @@ def test_the_architecture_draws_every_room():
     picture = page.split("```")[1]
     rooms = {path.stem for path in (ROOT / "src" / "multitudes").iterdir() if not path.name.startswith(("_", "py"))}
     assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
+
+
+def imports(page: Path) -> list[tuple[str, str]]:
+    """Return what the code of a page imports from the package: module and name."""
+    code = "\n".join(re.findall(r"^```py(?:thon)?\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE))
+    lines = re.findall(r"^from (multitudes[\w.]*) import (.+)$", code, flags=re.MULTILINE)
+    return [(module, name.strip()) for module, names in lines for name in names.split(",")]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if imports(page)], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_the_code_of_a_page_imports_public_names_alone(page: Path):
+    public = {"multitudes", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
+    for module, name in imports(page):
+        assert module in public, f"{page.name}: {module} is not named as public in the docstring of multitudes"
+        assert hasattr(import_module(module), name), f"{page.name}: {module} has no {name}"
+        assert module != "multitudes" or name in multitudes.__all__
+
+
+def test_the_public_submodules_exist():
+    named = re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")
+    assert len(named) > 3
+    assert all(import_module(name) for name in named)

@@ -7,9 +7,10 @@ The verbs in the order of use: ``prepare``, ``train`` (or ``make_pinnersage_run`
 ``import multitudes`` is cheap: a name is loaded when it is first used. All names can be imported without any extra;
 one that needs a package which is not installed raises a ``MissingError`` when it is used.
 
-Public submodules, each for its own subject: ``multitudes.client`` (calls of the service), ``multitudes.errors``,
-``multitudes.state.protocol`` (records of the user state store), ``multitudes.data.planted`` (worlds of known tastes),
-``multitudes.batch_inference.spark`` (recommendations for a Spark table). Everything else may change in any version.
+Public submodules, each for its own subject: ``multitudes.client`` (calls of the service), ``multitudes.api`` (requests
+and answers of the service), ``multitudes.errors``, ``multitudes.state.protocol`` (records of the user state store),
+``multitudes.data.planted`` (worlds of known tastes) and ``multitudes.batch_inference.spark`` (recommendations for a
+Spark table). Everything else may change in any version.
 """
 
 import sys
