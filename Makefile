@@ -51,6 +51,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_docstrings.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .

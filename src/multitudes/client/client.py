@@ -101,6 +101,9 @@ class Client:
         Args:
             new: the events; one that was sent before is counted and ignored.
             deadline_s: seconds with all attempts; None: that of the client.
+
+        Returns:
+            How many events were new, and how many were ignored.
         """
         return self.send(calls.events(new), deadline_s)
 
@@ -109,11 +112,16 @@ class Client:
         return self.send(calls.user(user_id))
 
     def follow(self, user_id: Id, followed_topics: Sequence[str]) -> UserResponse:
-        """Set the topics that a user follows, in place of the former ones, and return the user state."""
+        """Replace the topics that a user follows by ``followed_topics``, and return the user state."""
         return self.send(calls.follow(user_id, followed_topics))
 
     def forget(self, user_id: Id, *, deadline_s: float = _FORGET_S) -> bool:
-        """Forget a user entirely; return whether the service held anything of them."""
+        """Erase a user; return whether the service held anything of them.
+
+        Args:
+            user_id: the user.
+            deadline_s: seconds with all attempts.
+        """
         return self.send(calls.forget(user_id), deadline_s)
 
     def similar(self, item_id: Id, *, n: int = 20) -> list[SimilarItem]:
@@ -130,6 +138,9 @@ class Client:
         Args:
             call: one of ``multitudes.client.calls``.
             deadline_s: seconds with all attempts; None: that of the client.
+
+        Returns:
+            The answer, parsed by ``call``.
 
         Raises:
             UsageError: the call cannot be sent, or ``deadline_s`` is not above 0 and at most an hour.

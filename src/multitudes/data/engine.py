@@ -65,7 +65,7 @@ class Engine(Protocol):
         ...
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
-        """Create a view whose rows with equal values of ``column`` are on one node."""
+        """Create a view ``name`` of ``sql`` whose rows with equal values of ``column`` are on one node."""
         ...
 
     def drop(self, *names: str) -> None:
@@ -73,11 +73,11 @@ class Engine(Protocol):
         ...
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a small result."""
+        """Return the rows of ``sql``, a query with a small result."""
         ...
 
     def frame(self, sql: str) -> pl.DataFrame:
-        """Return a result that fits in memory as a Polars frame."""
+        """Return the result of ``sql``, which fits in memory, as a Polars frame."""
         ...
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
@@ -91,11 +91,14 @@ class Engine(Protocol):
         ...
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the smallest value of a column such that at least ``share`` of the values are at most that; exact."""
+        """Return the exact quantile of a column of ``relation``: at least ``share`` of its values are at most that."""
         ...
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
-        """Return whether a column never decreases from row to row; False if that is expensive to find out."""
+        """Return whether a column of ``relation`` never decreases from row to row, of the rows that meet ``where``.
+
+        An engine that cannot tell cheaply returns False.
+        """
         ...
 
     def file_relation(self, name: str, file: Location) -> str:
@@ -115,7 +118,7 @@ class Engine(Protocol):
         ...
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
-        """Turn the engine's errors about an unreadable ``file`` into a ``DataError`` of one line that names it."""
+        """Return a context that turns errors about an unreadable ``file`` into a ``DataError`` of one line."""
         ...
 
 

@@ -196,7 +196,7 @@ class StoredEngine(Engine, Protocol):
         ...
 
     def write(self, path: Path) -> None:
-        """Write the engine's file."""
+        """Write the engine's file to ``path``."""
         ...
 
 

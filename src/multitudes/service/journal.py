@@ -27,8 +27,13 @@ _LEVELS: Final = logging.getLevelNamesMapping()
 class Stream(Protocol):
     """A stream that takes lines."""
 
-    def write(self, text: str, /) -> int: ...  # noqa: D102
-    def flush(self) -> None: ...  # noqa: D102
+    def write(self, text: str, /) -> int:
+        """Write ``text``; return the number of characters."""
+        ...
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        ...
 
 
 class Journal:

@@ -121,7 +121,9 @@ class GuardConfig(BreakerConfig):
 class RecordCall(Protocol):
     """Records a call of the store: its name, its seconds, and whether the store failed."""
 
-    def __call__(self, call: str, seconds: float, *, failed: bool) -> None: ...  # noqa: D102
+    def __call__(self, call: str, seconds: float, *, failed: bool) -> None:
+        """Record that ``call`` took so many ``seconds``, and whether it ``failed``."""
+        ...
 
 
 class GuardedStates:
