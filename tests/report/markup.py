@@ -1,11 +1,11 @@
-"""What every page must be: one file that asks for nothing, and well formed."""
+"""Checks of every report: one self-contained, well-formed file."""
 
 import re
 from html.parser import HTMLParser
 
 
 def text_of(html):
-    """Return what a person reads: the text outside of style and charts."""
+    """Return the visible text, without styles and charts."""
     return re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", html, flags=re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""The page and the tables say what the result says, and nothing else; the page needs nothing but itself."""
+"""The page and the tables of an evaluation contain its result and nothing else; the page is self-contained."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The page of a readout: it stands alone, says what the verdict says, and shows what there is."""
+"""The report of an experiment: self-contained, with the conclusions and all figures."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def planted(tmp_path_factory) -> Readout:
     return read(plant(3_000, cohort_lift=0.5), tmp_path_factory.mktemp("experiment"))
 
 
-def test_it_says_the_verdict_and_draws_everybody_cohorts_and_days(planted):
+def test_it_has_the_conclusions_and_charts_of_all_users_cohorts_and_days(planted):
     page = experiment_page(planted)
     assert all(line.split(":")[0] in page for line in verdict(planted))
     assert "the lift differs between cohorts" in page
@@ -28,7 +28,7 @@ def test_it_says_the_verdict_and_draws_everybody_cohorts_and_days(planted):
     assert "class=better" in page
 
 
-def test_it_asks_for_nothing_from_outside(planted, tmp_path):
+def test_it_makes_no_requests(planted, tmp_path):
     file = tmp_path / "new" / "readout.html"
     write_experiment_page(planted, file)
     page = file.read_text()
@@ -37,7 +37,7 @@ def test_it_asks_for_nothing_from_outside(planted, tmp_path):
     assert "src=" not in page
 
 
-def test_a_name_from_the_tables_is_no_html(tmp_path):
+def test_a_name_from_the_tables_is_escaped(tmp_path):
     world = plant(300)
     evil = world.outcomes.with_columns(metric=world.outcomes["metric"].replace("saves", "<b>saves</b>"))
     files = World(world.exposures, evil).write(tmp_path)

@@ -1,4 +1,4 @@
-"""The page of a simulated experiment: what moved, for whom, and how far it can be believed."""
+"""The report of a simulated experiment: lifts, cohorts and limits."""
 
 import polars as pl
 import pytest
@@ -24,21 +24,21 @@ def simulated(*moved: ArmLift, seeds: tuple[int, ...] = (0,)) -> SimulationResul
         ("feed_saves", 0.1, 0.2, "better"),
         ("feed_saves", -0.2, -0.1, "worse"),
         ("feed_saves", -0.1, 0.2, "not significant"),
-        ("hide", 0.1, 0.2, "worse"),  # of hides, less is better
+        ("hide", 0.1, 0.2, "worse"),  # hides should decrease
         ("hide", -0.2, -0.1, "better"),
     ],
 )
-def test_a_metric_moved_for_the_better_or_the_worse_where_its_interval_leaves_zero_out(metric, low, high, said):
+def test_a_metric_is_better_or_worse_if_its_interval_excludes_zero(metric, low, high, said):
     assert moved(metric, low, high).verdict == said
 
 
-def test_what_is_not_shown_is_not_said_to_have_moved():
-    shown, not_shown = (lift_sentences(simulated(moved("feed_saves", low, 0.2)))[0] for low in (0.1, -0.1))
-    assert shown == "new: saves in the feed +15.00 % [+10.00, +20.00]"
-    assert not_shown == "new: saves in the feed +5.00 % [-10.00, +20.00], not significant"
+def test_a_lift_that_is_not_significant_says_so():
+    significant, not_significant = (lift_sentences(simulated(moved("feed_saves", low, 0.2)))[0] for low in (0.1, -0.1))
+    assert significant == "new: saves in the feed +15.00 % [+10.00, +20.00]"
+    assert not_significant == "new: saves in the feed +5.00 % [-10.00, +20.00], not significant"
 
 
-def test_whose_the_intervals_are_is_said():
+def test_the_setup_says_what_the_intervals_cover():
     assert "one world of 1,000 users" in describe_simulation(simulated())
     assert "over users of that one world and training" in describe_simulation(simulated())
     assert "3 worlds" in describe_simulation(simulated(seeds=(0, 1, 2)))

@@ -1,4 +1,4 @@
-"""A study's page and its sentences say what the summary says; the page needs nothing but itself."""
+"""The page and the sentences of a study follow from its summary; the page is self-contained."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def page(summary):
 
 
 def changed(summary, change=lambda _copy: None):
-    """Return a changed copy, without most of what is drawn, for that takes a while."""
+    """Return a changed copy without most charts, because they are slow."""
     copy = json.loads(json.dumps(summary))
     copy["health"] = {}
     for part in copy["data"].values():
@@ -118,13 +118,13 @@ def test_the_headlines_count_what_was_planted(summary):
     assert headlines(changed(summary, level))[1].endswith("joint on 1 of 2 data sets.")
 
 
-def test_a_baseline_that_beats_the_reference_is_said_before_the_interests(summary):
+def test_a_baseline_that_beats_the_reference_is_a_headline_before_the_controls(summary):
     def ahead(copy):
         copy["data"]["first"]["methods"]["popularity"]["minus"]["hr"]["verdict"] = "better"
 
-    spoiled = headlines(changed(summary, ahead))
-    assert spoiled[1] == "An untrained baseline beats single: popularity on 1 of 2 data sets."
-    assert len(spoiled) == 3
+    sentences = headlines(changed(summary, ahead))
+    assert sentences[1] == "An untrained baseline beats single: popularity on 1 of 2 data sets."
+    assert len(sentences) == 3
 
 
 def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):
@@ -138,14 +138,14 @@ def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):
     assert study_page(changed(summary, trained)).count("− its trained control</th>") == 2
 
 
-def test_interests_have_won_only_where_both_controls_are_beaten():
+def test_interests_matter_only_if_both_controls_are_beaten():
     better, level = {"verdict": "better"}, {"verdict": "level"}
     assert beats_controls({"random_partition": better, "averaged": better}) is True
     assert beats_controls({"random_partition": better, "averaged": level}) is False
     assert beats_controls({"random_partition": better}) is None
 
 
-def test_too_few_data_sets_are_named_with_how_many_it_takes(summary, page):
+def test_too_few_data_sets_are_named_with_the_number_needed(summary, page):
     said = conclusion(summary["overall"], 0.05)
     assert said.startswith(
         "Too few data sets for a conclusion: a significant difference between any two of 3 methods takes at least 7"
@@ -160,7 +160,7 @@ def test_too_few_data_sets_are_named_with_how_many_it_takes(summary, page):
     assert conclusion(enough | {"p": {"a": {"b": 0.2}}}, 0.05) == "On 2 data sets no two methods differ significantly."
 
 
-def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary):
+def test_the_page_says_how_often_the_test_set_was_accessed_and_what_intervals_cover(summary):
     assert (
         "validation split, which early stopping and tuning also use; the test set was never accessed"
         in describe_split(summary)
@@ -177,7 +177,7 @@ def test_the_page_says_whether_test_was_opened_and_what_intervals_cover(summary)
     assert "One seed" not in describe_data(part | {"methods": {"a": {"seeds": [0, 1]}}})
 
 
-def test_a_missing_reference_is_said_and_nothing_is_compared(tmp_path):
+def test_without_the_reference_there_is_no_comparison(tmp_path):
     data = {"first": outcomes(np.random.default_rng(1), {"joint": 0.0, "equal": 0.0})}
     shown = text_of(study_page(summarise(write_study(tmp_path, data), Resampling(100, 100))))
     assert "The reference single has no figure here." in shown
@@ -190,7 +190,7 @@ def test_an_empty_study_has_a_page_that_names_what_failed(tmp_path):
     assert "killed by signal 9" in study_page(summarise(study, Resampling(100, 100)))
 
 
-def test_a_figure_is_left_out_where_there_is_nothing_to_draw(summary):
+def test_a_chart_without_data_is_left_out(summary):
     part: dict[str, Any] = summary["data"]["first"]
     look = MethodStyles({"single": 0, "joint": 1})
     assert budget_chart(part, look) is not None
