@@ -126,6 +126,6 @@ def _request(name: str) -> bytes:
 
 
 def _logged(folder: Path) -> set[str]:
-    """Return the names of the requests in the parts of the log."""
-    parts = list((folder / "logs" / "served").glob("*.parquet"))
-    return set(pl.read_parquet(parts)["request_id"]) if parts else set()
+    """Return the names of the requests in the segments of the log."""
+    segments = list((folder / "logs" / "served").glob("*.parquet"))
+    return set(pl.read_parquet(segments)["request_id"]) if segments else set()

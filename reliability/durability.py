@@ -84,6 +84,6 @@ def _in_state(folder: Path) -> set[str]:
 
 
 def _in_log(folder: Path) -> set[str]:
-    """Make parts of what the killed processes left, and read them."""
+    """Make segments of what the killed processes left, and read them."""
     Logs(folder / "logs", IdTypes("int64", "int64")).close()
     return set(pl.read_parquet(folder / "logs" / "events" / "*.parquet")["event_id"])

@@ -2,7 +2,7 @@
 
 Two releases of the same users and items answer differently. What each of them says to a user is asked beforehand, so
 an answer that names one and holds scores of the other, or of neither, is seen. The control joins the user tower of one
-with the index of the other, as a service would for a moment that changes its parts one by one.
+with the index of the other, as a service would for a moment that replaces its components one by one.
 """
 
 import asyncio

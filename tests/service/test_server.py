@@ -161,7 +161,7 @@ def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
                 one.close()
 
     monkeypatch.setattr("multitudes.service.server.Server", Noting)
-    monkeypatch.setattr("multitudes.service.server.adopt", lambda *_: None)
+    monkeypatch.setattr("multitudes.service.server.configure_logging", lambda *_: None)
     try:
         serve_single(FastAPI(), ServeConfig(), listen("127.0.0.1", 0))
     finally:
