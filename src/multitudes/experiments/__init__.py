@@ -1,1 +1,1 @@
-"""Statistics of online experiments: lifts with intervals, for everybody and by cohort. Uses DuckDB, NumPy and SciPy."""
+"""Statistics of online experiments: lifts with intervals, over all users and by cohort. Needs DuckDB, NumPy, SciPy."""
