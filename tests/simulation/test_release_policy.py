@@ -62,7 +62,7 @@ def test_the_command_simulates_every_arm_and_reports_lifts(simulated):
     assert said["spread"]["joint"]["candidates, implicit"] > 0
     assert 0 < said["spread"]["joint"]["tastes"] <= 1
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "made up" in page
+    assert "This world is simulated" in page
     assert page.count("<svg") > 5
 
 
