@@ -40,6 +40,7 @@ RENAMED: Final[dict[str, str]] = {}
 # Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
 _VOLATILE: Final = frozenset(
     [
+        "age_days",
         "at",
         "began_at",
         "created_at",
@@ -50,17 +51,22 @@ _VOLATILE: Final = frozenset(
         "latency_ms",
         "machine",
         "memory_mb",
+        "p90_ms",
         "peak_mb",
         "published_at",
         "resident_mb",
         "seconds",
+        "release_identity",
         "seconds_s",
         "started_at",
         "stage_ms",
         "timings_ms",
+        "targets_per_s",
+        "time_s",
         "train_s",
         "versions",
         "wall_s",
+        "xxh3",
     ]
 )
 _VOLATILE_ENDINGS: Final = ("_seconds", "_duration", "_elapsed")
@@ -155,8 +161,8 @@ REQUESTS: Final[list[tuple[str, str, Json]]] = [
     ("POST", "/v1/recommend/batch", {"requests": [{"user_id": 3, "n": 5, "request_id": "b-1"},
                                                   {"history": [1], "n": 5, "request_id": "b-2"}]}),
     ("POST", "/v1/recommend/batch", {"requests": []}),
-    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1, "timestamp": 1700000000}]}),
-    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1, "timestamp": 1700000000}]}),
+    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1}]}),
+    ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1}]}),
     ("POST", "/v1/events", {"events": [{"user_id": 237}]}),
     ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-12"}),
     ("PUT", "/v1/users/237", {"follows": ["Comedy", "Drama"]}),
@@ -210,12 +216,14 @@ class Recorder:
         """Record every file of a folder: JSON field by field, Parquet by its columns, all else by its bytes."""
         root = self.work / folder
         for path in sorted(root.rglob("*")):
-            if path.is_file() and path.suffix not in {".lock", ".html", ".log"}:
+            if path.is_file() and path.suffix not in {".html", ".log"} and path.name != ".lock":
                 self.found[f"{name}/{path.relative_to(root)}"] = self._content(path)
 
     def _content(self, path: Path) -> Json:
         if path.suffix == ".json":
             return steady(json.loads(path.read_text()))
+        if path.suffix == ".jsonl":
+            return [steady(json.loads(line)) for line in path.read_text().splitlines()]
         if path.suffix == ".toml":
             return steady(tomllib.loads(path.read_text()))
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -413,7 +421,8 @@ def main() -> None:
         raise SystemExit(compare(json.loads(args.old.read_text()), json.loads(args.new.read_text())) > 0)
     with tempfile.TemporaryDirectory() as work:
         found = record(Recorder(args.checkout.resolve(), args.python.absolute(), Path(work)))
-    args.out.write_text(json.dumps(found, indent=1, sort_keys=True))
+        text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False).replace(work, "")
+    args.out.write_text(text)
 
 
 if __name__ == "__main__":
