@@ -248,6 +248,9 @@ class UserResponse:
     followed_topics: Annotated[tuple[str, ...] | None, Field(description="null: never stated here.")]
     events: Annotated[tuple[StoredEvent, ...], Field(description="Oldest first.")]
     forgotten: Annotated[bool, Field(description="They asked to be forgotten: nothing of a release is used for them.")]
+    follows: Annotated[
+        tuple[str, ...] | None, Field(description="Deprecated, removed in the next version: followed_topics.")
+    ] = None
 
 
 @dataclass(frozen=True)

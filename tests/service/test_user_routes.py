@@ -94,10 +94,12 @@ def test_follows_replace_those_of_before(call, deps):
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
+        "follows": None,  # the old name, for one version
         "events": [],
         "forgotten": False,
     }
-    call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]})
+    both = call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]}).json()
+    assert both["follows"] == both["followed_topics"] == ["Drama", "Crime"]
     assert call("PUT", "/v1/users/ann", json={"followed_topics": []}).json()["followed_topics"] == []
     assert call("GET", "/v1/users/ann").json()["followed_topics"] == []
 
@@ -109,6 +111,7 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, deps):
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
+        "follows": None,
         "events": [],
         "forgotten": True,
     }

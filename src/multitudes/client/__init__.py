@@ -3,6 +3,8 @@
 ``Client`` is ``multitudes.Client``: it alone needs httpx.
 """
 
+import warnings
+
 from multitudes.api import Event as Event
 from multitudes.api import RecommendRequest as RecommendRequest
 from multitudes.client.errors import AuthError as AuthError
@@ -10,3 +12,14 @@ from multitudes.client.errors import BusyError as BusyError
 from multitudes.client.errors import CallError as CallError
 from multitudes.client.errors import NoAnswerError as NoAnswerError
 from multitudes.client.errors import NotFoundError as NotFoundError
+
+_RENAMED = {"Ask": RecommendRequest, "KeyRefusedError": AuthError}
+
+
+def __getattr__(name: str) -> object:
+    """Return what an old name stands for; the next version removes the old names."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module 'multitudes.client' has no attribute '{name}'")
+    message = f"multitudes.client.{name} is now multitudes.client.{_RENAMED[name].__name__}"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return _RENAMED[name]

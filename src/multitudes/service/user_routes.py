@@ -109,4 +109,5 @@ def _user_id(deps: Dependencies, text: str) -> Id:
 
 def _user_response(state: UserState) -> api.UserResponse:
     events = tuple(api.StoredEvent(e.event_id, e.item_id, e.time_s, e.action) for e in state.events)
-    return api.UserResponse(state.user_id, state.followed_topics, events, forgotten=state.erased)
+    topics = state.followed_topics
+    return api.UserResponse(state.user_id, topics, events, forgotten=state.erased, follows=topics)
