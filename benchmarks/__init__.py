@@ -1,7 +1,7 @@
-"""How fast and how large: ``python -m benchmarks [name …]``, one file per subject, one JSON file per run.
+"""Benchmarks of speed and memory: ``python -m benchmarks [name …]``, one module per subject, one JSON file per run.
 
-A subject is a module with ``FULL`` and ``QUICK`` (its sizes) and ``measure(sizes, folder, progress)``, which returns
-its figures as JSON has them. Nothing here asserts a time.
+A subject is a module with its sizes ``FULL`` and ``QUICK`` and a function ``measure(sizes, folder, progress)`` that
+returns its figures as JSON values. Nothing here asserts a time.
 """
 
-SEED = 0  # of every draw in every subject
+SEED = 0  # of all random draws

@@ -12,9 +12,9 @@ def main() -> None:
     """Measure the named subjects, all by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure speed and memory.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"subjects: {', '.join(SUBJECTS)}; none: all")
-    parser.add_argument("--out", type=Path, help="JSON file; a subject that it has already is replaced")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--threads", type=int, help="of every subject; 1 on a machine where others are at work")
+    parser.add_argument("--out", type=Path, help="JSON file; replaces the records of these subjects")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that everything runs")
+    parser.add_argument("--threads", type=int, help="threads of each subject; 1 on a busy machine")
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in SUBJECTS]
     if unknown:

@@ -1,7 +1,7 @@
-"""A call in a fresh process: its time and its peak memory are its own.
+"""Calls in a fresh process, so that time and peak memory are those of the call alone.
 
-The child is ``python -m benchmarks.child_process MODULE FUNCTION``, with the keyword arguments as JSON on its stdin and the
-outcome as JSON in the last line of its stdout.
+The child is ``python -m benchmarks.child_process MODULE FUNCTION``. It reads keyword arguments as JSON from stdin and
+writes the result as JSON in the last line of stdout.
 """
 
 import json
@@ -20,7 +20,7 @@ from benchmarks.timing import cpu_clock
 
 
 class ChildResult(NamedTuple):
-    """What a call returned and what it took, without the start of the interpreter and the imports."""
+    """The result of a call and its cost, without the start of the interpreter and the imports."""
 
     value: Any
     seconds: float
@@ -32,7 +32,7 @@ def run_in_child(function: Callable[..., Any], threads: int | None = None, **arg
     """Call a module's ``function`` in a fresh process; arguments and result are what JSON can hold.
 
     Raises:
-        RuntimeError: the child failed; what it wrote to stderr stands above.
+        RuntimeError: the child failed; its error is on stderr.
     """
     environment = dict(os.environ)
     if threads is not None:
@@ -60,7 +60,7 @@ def peak_mib(process: int | None = None) -> float:
 
 
 def memory_field_mib(field: str, status: Path = Path("/proc/self/status")) -> float:
-    """Return what Linux says of the memory of a process."""
+    """Return a memory field of /proc/PID/status."""
     line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(field))
     return int(line.split()[1]) / 1024
 

@@ -1,12 +1,12 @@
-"""What is lost when each vector is searched only as deep as its share of the list needs (``[retrieve] depth``).
+"""The loss when each vector is searched only to the depth that its share of the list needs (``[retrieve] depth``).
 
 ::
 
     python -m benchmarks.depth RUN...
 
-Each trained run answers the same users of its validation split twice: every vector searched for the whole list, and by
-its share. Printed: the hit rates, their paired difference with its standard error, the part of the candidates that is
-the same, the items that a user's vectors together were asked for, and the shortest list.
+Each trained run answers the same users of its validation split twice: once with each vector searched for the entire
+list, once by its share. Printed: the hit rates, their paired difference with its standard error, the share of equal
+candidates, the number of items that the vectors of a user were searched for, and the shortest list.
 """
 
 import sys
@@ -28,15 +28,15 @@ USERS, BUDGET = 600, 100
 
 
 class DepthResult(NamedTuple):
-    """What one depth gave."""
+    """The candidates and hit rates at one depth."""
 
     candidates: list[Candidates]
     hit_rate_B: NDArray[np.float64]
-    asked: float  # items that the vectors of one user were asked for, on average
+    asked: float  # items that the vectors of one user are searched for, on average
 
 
 def answer_users(run: Scorer, users: HeldOut, depth: Depth) -> DepthResult:
-    """Answer the users as the run is served, at one depth."""
+    """Find candidates with the settings that the run is served with, at one depth."""
     config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend)
     vectors = user_vectors(run, users, config)
     seen = items_to_exclude(seen_items(run.prepared, users), "new")
@@ -47,7 +47,7 @@ def answer_users(run: Scorer, users: HeldOut, depth: Depth) -> DepthResult:
 
 
 def user_targets(users: HeldOut, b: int) -> NDArray[np.int64]:
-    """Return what one user is to be given."""
+    """Return the held-out items of one user."""
     return users.target[users.target_offset[b] : users.target_offset[b + 1]]
 
 

@@ -1,4 +1,4 @@
-"""Evaluation by its defaults: users per second, and the share of each phase."""
+"""Evaluation with its defaults: users per second, and the share of time of each phase."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ PARTS = (
 
 
 class Sizes(NamedTuple):
-    """The world and how often it is evaluated."""
+    """The size of the world, and the number of repeats."""
 
     users: int
     items: int
@@ -45,7 +45,7 @@ QUICK = Sizes(users=40, items=300, events=1_000, repeats=1, methods=("joint",))
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Return figures of each method; an evaluation asks the run, its controls and the baselines."""
+    """Return figures of each method; an evaluation covers the run, its controls and the baselines."""
     prepared = prepare_planted(
         folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
     )

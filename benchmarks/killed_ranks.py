@@ -1,7 +1,7 @@
-"""``python -m benchmarks.killed_ranks [--kills 20]``: ranks are killed while they train, and the run ends all the same.
+"""``python -m benchmarks.killed_ranks [--kills 20]``: kill ranks during training; the run must still end correctly.
 
-``torchrun`` starts all ranks anew when one is lost, and they go on at their last checkpoint. The weights at the end are
-compared, bit for bit, with those of a run that nobody disturbed. Control: a run with another seed has other weights.
+``torchrun`` restarts all ranks when one is lost, and they resume from their last checkpoint. The final weights are
+compared bit for bit with those of an undisturbed run. Control: a run with another seed has other weights.
 """
 
 import argparse
@@ -40,7 +40,7 @@ checkpoint_steps = 3
 timeout_s = 120
 """
 _EPOCHS_PER_KILL = 2
-_LAST_EPOCHS = 3  # in which nobody is killed: a rank that is about to end may be gone before its kill comes
+_LAST_EPOCHS = 3  # without kills: a rank that is about to end may exit before it is killed
 
 
 def write_world_and_settings(folder: Path, epochs: int) -> None:
@@ -53,11 +53,11 @@ def write_world_and_settings(folder: Path, epochs: int) -> None:
 def start_ranks(
     folder: Path, out: str, ranks: int, restarts: int = 0, options: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start ranks that train; they end with the process that is returned, and what they say lies in ``{out}.log``."""
+    """Start ranks that train, and return their launcher; it writes ``{out}.log``."""
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts", str(restarts)]
     place = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
     train = ["train", str(folder / "prepared"), "--out", str(folder / out), "--config", str(folder / "small.toml")]
-    with (folder / f"{out}.log").open("w", encoding="utf-8") as log:  # a pipe that nobody reads fills up
+    with (folder / f"{out}.log").open("w", encoding="utf-8") as log:  # an unread pipe would fill up and block
         return subprocess.Popen(
             [sys.executable, *launcher, *place, "-m", "multitudes", *train, *options],
             cwd=ROOT,
@@ -68,13 +68,13 @@ def start_ranks(
 
 
 def workers(launcher: int) -> list[int]:
-    """Return the processes that the launcher started and that still run."""
+    """Return the running child processes of the launcher."""
     file = Path(f"/proc/{launcher}/task/{launcher}/children")
     return [int(child) for child in file.read_text(encoding="ascii").split()] if file.exists() else []
 
 
 def checkpoint_step(run: Path) -> int:
-    """Return the step of the last checkpoint; 0 where there is none, or none at this moment."""
+    """Return the step of the last checkpoint; 0 if there is none, or it is being replaced."""
     try:
         return int(json.loads((run / "checkpoint" / "position.json").read_text(encoding="utf-8"))["step"])
     except (OSError, ValueError):
@@ -103,27 +103,27 @@ def kill_at(launcher: subprocess.Popen[bytes], run: Path, steps: Sequence[int], 
 
 
 def _wait_for_change(launcher: subprocess.Popen[bytes], before: list[int]) -> None:
-    """Wait until other ranks run in the place of those that were there."""
+    """Wait until new ranks have replaced the previous ones."""
     while launcher.poll() is None and (set(workers(launcher.pid)) & set(before) or not workers(launcher.pid)):
         time.sleep(0.02)
 
 
 def same_weights(folder: Path, one: str, other: str) -> bool:
-    """Return whether two runs ended with the same bytes."""
+    """Return whether the weights of two runs are equal to the byte."""
     return (folder / one / "weights.safetensors").read_bytes() == (folder / other / "weights.safetensors").read_bytes()
 
 
 def kill_counts(asked: int, killed: int) -> dict[str, Any]:
-    """Return how many kills were asked for and came; where they differ, with a note, as the run proves the less."""
-    short = {"note": f"the run was done before {asked - killed} of {asked} kills"} if killed < asked else {}
+    """Return the numbers of planned and actual kills, with a note if some kills came too late."""
+    short = {"note": f"the run ended before {asked - killed} of {asked} kills"} if killed < asked else {}
     return {"asked": asked, "killed": killed} | short
 
 
 def measure(kills: int, ranks: int, folder: Path) -> dict[str, Any]:
-    """Train undisturbed, with kills, and with another seed; return what came of it."""
+    """Train undisturbed, with kills, and with another seed; return the outcome."""
     write_world_and_settings(folder, kills * _EPOCHS_PER_KILL + _LAST_EPOCHS)
     seconds = {"whole": wait_for_ranks(start_ranks(folder, "whole", ranks), folder, "whole")}
-    ends = epoch_end_steps(folder / "whole")  # how many batches an epoch has is a matter of the data
+    ends = epoch_end_steps(folder / "whole")  # the number of batches per epoch depends on the data
     steps = generator(SEED, "killed ranks").choice(ends[-_LAST_EPOCHS - 1], size=kills, replace=False)
     began, launcher = time.monotonic(), start_ranks(folder, "killed", ranks, restarts=kills + 1)
     killed = kill_at(launcher, folder / "killed", sorted(steps.tolist()), generator(SEED, "ranks to kill"))
@@ -141,10 +141,10 @@ def measure(kills: int, ranks: int, folder: Path) -> dict[str, Any]:
 
 
 def wait_for_ranks(launcher: subprocess.Popen[bytes], folder: Path, out: str) -> float:
-    """Wait until ranks have trained to the end, and return the seconds that it took.
+    """Wait until the ranks have ended, and return the seconds.
 
     Raises:
-        RuntimeError: they did not end well.
+        RuntimeError: they failed.
     """
     began = time.monotonic()
     if launcher.wait():

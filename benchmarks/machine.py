@@ -1,4 +1,4 @@
-"""Where and with what the figures were measured."""
+"""The machine, the package versions and the load under which figures are measured."""
 
 import os
 import subprocess
@@ -14,13 +14,13 @@ _PACKAGES = ("multitudes", "numpy", "torch", "faiss-cpu", "onnxruntime", "duckdb
 
 
 class MeasurementContext:
-    """When, where, with what and under which load something is measured: made before it, asked for after it."""
+    """Time, machine, versions and load of a measurement. Create it before the measurement, call ``head`` after it."""
 
     def __init__(self) -> None:
         self._began_s, self._load = time.time(), load_average()
 
     def head(self, packages: tuple[str, ...] = _PACKAGES) -> dict[str, Any]:
-        """Return what every record begins with: the versions of ``packages`` too, and the seconds until now."""
+        """Return the first fields of every record, with the versions of ``packages`` and the seconds until now."""
         return {
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self._began_s)),
             "machine": machine(),
@@ -31,12 +31,12 @@ class MeasurementContext:
 
 
 def versions(packages: tuple[str, ...] = _PACKAGES) -> dict[str, str | None]:
-    """Return the versions of Python, of the packages that the figures depend on, and of the code itself."""
+    """Return the versions of Python and of the packages, and the commit of the code."""
     return measured.package_versions(packages) | {"commit": _commit()}
 
 
 def load_average() -> float | None:
-    """Return how many processes wanted a core in the last minute: above the number of cores, times are not clean."""
+    """Return the load average of the last minute; above the number of cores, times are distorted."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""Figures as Markdown: tables, and numbers as people read them."""
+"""Markdown tables, and numbers formatted for people."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,19 +10,19 @@ def table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def format_number(value: float) -> str:
-    """Return a number as people read it: three digits, thousands apart."""
+    """Return a number with three significant digits and thousands separators."""
     if abs(value) >= 100 or value == int(value):
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
 
 
 def wall_and_cpu_cells(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return two cells: on the wall's clock and on the processors'."""
+    """Return two cells: wall time and CPU time."""
     return [format_spread(figure["wall"]), format_spread(figure["cpu"])]
 
 
 def format_spread(spread: Mapping[str, float]) -> str:
-    """Return the median, and the range where there were several repeats."""
+    """Return the median, with the range if there are several repeats."""
     middle = format_number(spread["median"])
     if spread["repeats"] == 1:
         return middle

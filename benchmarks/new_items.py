@@ -1,12 +1,12 @@
-"""What the description of an item is worth: known items as if they were new, and what stands in for their ids.
+"""The value of item descriptions for new items: known items are treated as new, with substitutes for their ids.
 
 ::
 
     python -m benchmarks.new_items RUN
 
-Some items of a trained run are hidden: their ids are taken from them, and they are embedded as items that come later
-are. Then all users are answered, and their held-out events of hidden items and of others are looked for. ``among new``:
-the hidden items alone are ranked, so that only what tells them apart counts; a tenth is returned, so chance finds .100.
+Some items of a trained run lose their id embeddings and are embedded like items that are added later. Then candidates
+are found for all users, and compared with their held-out events of these items and of others. ``among new``: only the
+hidden items are ranked, so only differences between them count; a tenth of them is returned, so chance finds .100.
 """
 
 import sys
@@ -31,7 +31,7 @@ DRAWS, HIDDEN_SHARE, BUDGET = 3, 0.05, 100
 
 
 def substitute_embeddings(run: TrainedRun, known: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Return what may stand in for the id embedding of an item that was not trained (1, D)."""
+    """Return substitutes for the id embedding of an untrained item (1, D)."""
     weight_ID = run.model.items.id_embedding.weight.detach()
     events_I = np.where(np.isin(np.arange(run.prepared.n_items + 1), known), run.prepared.item_count, 0)
     typical_1D = mean_over_events(weight_ID, events_I)
@@ -70,7 +70,7 @@ def worlds(
 def replace_rows(
     array: NDArray[np.float32], rows: NDArray[np.int64], values: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return a copy with other rows."""
+    """Return a copy with some rows replaced."""
     changed = array.copy()
     changed[rows] = values
     return changed

@@ -204,7 +204,8 @@ def _recommend(figures: Figures) -> list[str]:
     ratios = [world["joint_over_single"]["ms"]["p90"]["median"] for world in figures["worlds"]]
     met = "met" if max(ratios) <= GOAL_RATIO else "not met"
     lines += [
-        f"Goal: joint at most {GOAL_RATIO:.2f} × single at p90. Here {met}: {' and '.join(map(format_number, ratios))}.",
+        f"Goal: joint at most {GOAL_RATIO:.2f} × single at p90."
+        f" Here {met}: {' and '.join(map(format_number, ratios))}.",
         "",
     ]
     return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, format_number)]

@@ -1,6 +1,6 @@
-"""Training by several ranks beside one process, each with one thread, in turn: targets per second, memory, parts.
+"""Training with several ranks against one process, each with one thread: targets per second, memory, shares of time.
 
-``torchrun`` starts ``python -m benchmarks.parallel``, which is one rank and writes what it saw.
+``torchrun`` starts ``python -m benchmarks.parallel`` as each rank; every rank writes its own figures.
 """
 
 import json
@@ -76,7 +76,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
 
 
 def _train_once(sizes: Sizes, prepared: Path, out: Path, ranks: int) -> dict[str, Any]:
-    """Train once and return what the ranks saw; rates are of the epochs after the warm-up."""
+    """Train once and return the figures of the ranks; rates leave out the first epoch, a warm-up."""
     job = {"prepared": str(prepared), "out": str(out), "sizes": sizes._asdict()}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     environment = dict(os.environ) | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -93,7 +93,7 @@ def _train_once(sizes: Sizes, prepared: Path, out: Path, ranks: int) -> dict[str
 
 
 def run_rank(job: dict[str, Any]) -> None:
-    """Be one rank of a training."""
+    """Train as one rank, and write its figures."""
     torch.set_num_threads(1)
     sizes, out = Sizes(**job["sizes"]), Path(job["out"])
     train = TrainConfig(

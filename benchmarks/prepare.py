@@ -1,4 +1,4 @@
-"""Tables in, prepared folder out: rows per second and peak memory. The planted world is timed as it is made."""
+"""Preparing tables: rows per second and peak memory, and the same for planting the world."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ QUICK = Sizes(events=(20_000,), repeats=(2,))
 
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
-    """Return figures for each number of events; every call has a process of its own."""
+    """Return figures for each number of events; every call runs in its own process."""
     measured = []
     for place, (events, repeats) in enumerate(zip(sizes.events, sizes.repeats, strict=True)):
         progress(place, len(sizes.events), f"{events:,} events")

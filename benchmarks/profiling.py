@@ -1,7 +1,7 @@
-"""Where the time goes: functions of the library are timed from outside while they run as they always do.
+"""A profiler that times chosen functions of the library from outside.
 
-Each part is told its own time only: what a part calls that is a part too is taken off. A name that no longer exists is
-an error, so the parts cannot fall silent when the code changes.
+Each part gets its own time only: the time of a timed function that it calls is subtracted. A name that does not exist
+is an error, so a part cannot vanish unnoticed when the code changes.
 """
 
 import functools
@@ -14,7 +14,7 @@ from benchmarks.timing import round_figure
 
 
 class TimedFunction(NamedTuple):
-    """A function or method by its owner (a module or a class), and the part that its time counts as."""
+    """A function or method, given by its owner (a module or class) and name, and the part that its time counts as."""
 
     part: str
     owner: Any
@@ -22,11 +22,11 @@ class TimedFunction(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds by part."""
+    """Accumulates seconds by part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._inner = [0.0]  # time of the watched calls inside each open one
+        self._inner = [0.0]  # time of timed calls inside each open call
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``function`` with its own time counted as ``part``."""
@@ -53,7 +53,7 @@ class Stopwatch:
 
 @contextmanager
 def profile(watched: Iterable[TimedFunction]) -> Iterator[Stopwatch]:
-    """Time the watched functions until the block ends."""
+    """Time functions until the block ends."""
     stopwatch = Stopwatch()
     earlier = [(owner, name, vars(owner).get(name)) for _, owner, name in watched]
     try:

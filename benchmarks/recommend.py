@@ -1,7 +1,7 @@
-"""One user's request through a published release: a single vector against several at the same N.
+"""Latency of one request: a single vector against several vectors at the same N.
 
-The same users are asked of both releases in turn, so that whatever else the machine does falls on both alike;
-processor time is kept beside it, since on a busy machine it says more.
+Both releases answer the same users in turn, so that other load on the machine affects both equally. CPU time is
+recorded too, since it is more reliable on a busy machine.
 
 Legend: R rounds · C clocks (wall, processor) · M methods · Q requests.
 """
@@ -113,7 +113,7 @@ def _publish_release(prepared: PreparedData, method: Method) -> Path:
 
 
 def _round(retrievers: dict[Method, Retriever], user_ids: list[Id], n: int) -> list[list[list[float]]]:
-    """Ask every user of each release, in turn; return seconds of wall and of processor time, by method and user."""
+    """Recommend to every user from each release in turn; return seconds of wall and CPU time, by method and user."""
     wall: list[list[float]] = [[] for _ in METHODS]
     cpu: list[list[float]] = [[] for _ in METHODS]
     for user_id in user_ids:

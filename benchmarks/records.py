@@ -1,4 +1,4 @@
-"""Records of measurements that are kept side by side in one file, by part and size."""
+"""Records of measurements in one JSON file, by part and size."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from multitudes.atomic import write_json
 
 
 def save_record(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:
-    """Put a record into ``out``, in the place of an earlier one of the same part and name."""
+    """Write a record into ``out``; it replaces an earlier one of the same part and name."""
     kept = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     kept.setdefault(part, {})[name] = record
     out.parent.mkdir(parents=True, exist_ok=True)

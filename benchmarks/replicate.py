@@ -1,9 +1,9 @@
-"""``make replicate DATA=DIR``: does the strongest single vector come near the published numbers?
+"""``make replicate DATA=DIR``: compare the strongest single vector with published numbers.
 
-A multi-vector method that beats only a weak single vector has shown nothing. So the method ``transformer`` is held to
-published numbers on the Amazon 5-core sets in the files of S3-Rec: leave-one-out, full catalogue, what was viewed left
-out, cold targets removed. Settings and the number of epochs are chosen on the event before the last; then the model is
-fitted once more on all events but the last (``multitudes train --refit``) and asked for the last one.
+A multi-vector method that beats only a weak single vector has shown nothing. So the method ``transformer`` is
+compared with published numbers on the Amazon 5-core sets in the files of S3-Rec: leave-one-out, full catalogue,
+without seen items and cold targets. Settings and the number of epochs are chosen on the event before the last; then
+the model is fitted once more on all events but the last (``multitudes train --refit``) and evaluated on the last one.
 
 The command ends with 1 where HR@10 or NDCG@10 lies more than 5 % below a published one, and with 2 where a set is
 missing. The figures without the last fit stand beside, since not every paper says which of the two it reports.

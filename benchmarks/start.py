@@ -1,4 +1,4 @@
-"""How long a person waits before anything happens: a fresh interpreter each time."""
+"""Start-up time: imports and ``--help``, each in a fresh interpreter."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from multitudes.progress import Progress
 
 
 class Sizes(NamedTuple):
-    """How often each is started."""
+    """Number of repeats."""
 
     repeats: int
 

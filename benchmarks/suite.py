@@ -1,4 +1,4 @@
-"""The subjects, one after another, and the record of each."""
+"""Run the subjects one after another, and write a record of each."""
 
 import json
 import sys
@@ -25,10 +25,9 @@ SUBJECTS: dict[str, int | None] = {
 
 
 def run(names: tuple[str, ...], out: Path, quick: bool, threads: int | None = None) -> None:
-    """Measure the subjects and keep each record in ``out`` as soon as it is there.
+    """Measure the subjects, and write each record to ``out`` as soon as it is complete.
 
-    Threads that wait for each other on a machine whose cores are taken spend their time waiting: where others are at
-    work, only ``threads`` = 1 measures anything.
+    On a busy machine threads mostly wait for each other: use ``threads`` = 1 there.
     """
     for name in names:
         print(f"{name}: begins", file=sys.stderr, flush=True)
@@ -38,7 +37,7 @@ def run(names: tuple[str, ...], out: Path, quick: bool, threads: int | None = No
 
 
 def measure_subject(name: str, quick: bool, threads: int | None) -> dict[str, Any]:
-    """Return the record of a subject, measured in a process of its own."""
+    """Measure a subject in its own process, and return the record."""
     circumstances = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-bench-") as folder:
         outcome = run_in_child(subject_figures, threads, name=name, quick=quick, folder=folder)

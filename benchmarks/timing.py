@@ -1,4 +1,4 @@
-"""Clocks and what is said of their readings. Seconds in, seconds out."""
+"""Clocks, statistics of their readings, and progress lines."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ _PROGRESS_INTERVAL_S = 5.0  # between two lines of progress
 
 
 class Readings(NamedTuple):
-    """Seconds of each repeat: on the wall, and of processors. On a busy machine the second says more."""
+    """Wall and CPU seconds of each repeat; CPU time is more reliable on a busy machine."""
 
     wall: list[float]
     cpu: list[float]
@@ -32,13 +32,13 @@ def time_calls(call: Callable[[], object], repeats: int) -> Readings:
 
 
 def cpu_clock() -> float:
-    """Return the processor seconds of this process, all its threads, and of its children that have ended."""
+    """Return the CPU seconds of this process with all threads, and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def wall_and_cpu(readings: Readings, scale: float = 1) -> dict[str, dict[str, float]]:
-    """Return the spread of the seconds on both clocks, times ``scale``."""
+    """Return the spread of wall and CPU seconds, times ``scale``."""
     return {"wall": spread([scale * s for s in readings.wall]), "cpu": spread([scale * s for s in readings.cpu])}
 
 
@@ -58,12 +58,12 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def round_figure(value: float) -> float:
-    """Return four significant digits: more would be noise."""
+    """Round to four significant digits; more would be noise."""
     return float(f"{value:.4g}")
 
 
 def print_progress(subject: str) -> Progress:
-    """Return a progress callback that writes a line to stderr now and then, and always at the end."""
+    """Return a progress callback that writes a line to stderr every few seconds, and at the end."""
     last = [0.0]
 
     def report(done: int, total: int, note: str = "") -> None:
@@ -76,5 +76,5 @@ def print_progress(subject: str) -> Progress:
 
 
 def settings(sizes: Any) -> dict[str, Any]:  # noqa: ANN401 (a NamedTuple of any subject)
-    """Return sizes as JSON has them, so that every figure says what it was measured on."""
+    """Return sizes as JSON values, for the record."""
     return dict(sizes._asdict())

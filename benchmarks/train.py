@@ -1,4 +1,4 @@
-"""Training: targets per second, and the share of a step that each part takes."""
+"""Training: targets per second, and the share of each part in the time of a step."""
 
 import json
 from pathlib import Path
@@ -113,7 +113,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
 def train_and_measure(
     prepared: str, method: Method, model: dict[str, Any], train: dict[str, Any], out: str
 ) -> dict[str, Any]:
-    """Train and return rates by epoch, without the warm-up, and the parts of all steps."""
+    """Train, and return rates by epoch without the warm-up, and the shares of time of all steps."""
     config = RunConfig(
         method=method,
         seed=SEED,
@@ -142,7 +142,7 @@ def train_and_measure(
 
 
 def _mean_history(data: PreparedData, config: RunConfig) -> float:
-    """Return how many events the history of a target has on average: short ones cost less than L says."""
+    """Return the mean history length of the targets: short histories cost less than the maximum L suggests."""
     examples = Examples(data, history=1, window=1, first_time_only=config.train.first_time_only, condition="auto")
     past = data.event_past[examples.position.to_array()].clip(max=config.model.history)
     return float(past.mean())

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.unit_costs [--out FILE]``: what `multitudes plan` reckons with, from records of benchmarks.
+"""``python -m benchmarks.unit_costs [--out FILE]``: the unit costs of `multitudes plan`, from records of benchmarks.
 
-It takes the figures of ``make bench``, ``make bench-index``, ``make bench-service`` and ``python -m benchmarks.scale``.
+It reads the records of ``make bench``, ``make bench-index``, ``make bench-service`` and ``python -m benchmarks.scale``.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
-    """Return the unit costs that some records hold."""
+    """Return the unit costs from these records."""
     of = {record["name"]: record for record in speed}
     worlds = [record["figures"] for record in scale["growth"].values()]
     runs = of["train"]["figures"]["runs"]

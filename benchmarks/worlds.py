@@ -1,4 +1,4 @@
-"""The data and the runs that several subjects measure on."""
+"""Data and runs that several subjects share."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def prepare_movielens(folder: Path) -> PreparedData:
 def train_with_defaults(
     prepared: PreparedData, method: Method, epochs: int, seed: int, progress: Progress = silent
 ) -> TrainedRun:
-    """Train by the defaults for a few epochs, judged on few users: what a request costs does not wait for quality."""
+    """Train briefly with the defaults and a small validation: the cost of a request does not depend on quality."""
     settings = TrainConfig(epochs=epochs, validate_users=100)
     config = RunConfig(method=method, seed=seed, model=UserTowerConfig(), train=settings)
     return train(prepared, config, prepared.path.parent / method, progress=progress)

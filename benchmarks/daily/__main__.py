@@ -1,12 +1,12 @@
-"""``python -m benchmarks.daily DATA --work DIR``: daily training, judged each day by the day that follows.
+"""``python -m benchmarks.daily DATA --work DIR``: daily training, each day evaluated on the next day.
 
-The last part of a data set is cut into days of equal length. Each day a run goes on with what came since
-(``continued``), one does so with its weights alone (``weights``: its optimiser begins anew), one is trained on
-everything (``anew``), and one is left as it was on the first day (``left``: were it as good, there would be nothing to
-go on for). All are then asked for the day that follows, on the same data.
+The last part of a data set is cut into days of equal length. Each day one run continues with the new events
+(``continued``), one continues with its weights only and a fresh optimiser (``weights``), one is trained on all events
+(``anew``), and one is left as it was on the first day (``left``, the control: if it were as good, continuing would be
+pointless). All are evaluated on the next day, on the same data.
 
-In place of DATA, ``moving`` is a planted world in which each day some items move to another niche, and ``still``, its
-control, one in which none does.
+In place of DATA, ``moving`` is a planted world where each day some items move to another niche, and ``still``, its
+control, one where no item moves.
 """
 
 import argparse

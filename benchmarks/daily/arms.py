@@ -1,4 +1,4 @@
-"""What a day of training is, in four ways, and what each finds in the day that follows."""
+"""Four ways to train on a new day, and the hit rate of each on the next day."""
 
 import json
 import shutil
@@ -83,7 +83,7 @@ def measure(
 def _chain(
     data: list[PreparedData], work: Path, anew: RunConfig, again: int, budget: int
 ) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Return what every arm of one seed found, day after day, and the CPU seconds of its trainings."""
+    """Return the hits of every arm of one seed, day by day, and the CPU seconds of its trainings."""
     daily = anew.model_copy(update={"train": anew.train.model_copy(update={"epochs": again})})
     first, _ = _train_or_load(data[0], anew, work / "first")
     before = {"continued": first, "weights": _without_optimizer_state(first, work / "first-weights")}
@@ -105,7 +105,7 @@ def _chain(
 
 
 def _train_or_load(prepared: PreparedData, config: RunConfig, out: Path) -> tuple[TrainedRun, float]:
-    """Return the run and the CPU seconds that it took, whenever that was."""
+    """Return the run and the CPU seconds of its training; a run that exists is not trained again."""
     cost = out.with_name(f"{out.name}.json")
     if not cost.exists():
         shutil.rmtree(out, ignore_errors=True)
@@ -116,7 +116,7 @@ def _train_or_load(prepared: PreparedData, config: RunConfig, out: Path) -> tupl
 
 
 def _without_optimizer_state(run: TrainedRun, copy: Path) -> TrainedRun:
-    """Return ``run`` without what its optimiser knew."""
+    """Return ``run`` without its optimiser state."""
     if not copy.exists():
         shutil.copytree(run.path, copy)
         (copy / optimizer_state.STATE_FILE).unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _without_optimizer_state(run: TrainedRun, copy: Path) -> TrainedRun:
 
 
 def _apply_to_new_data(run: TrainedRun, prepared: PreparedData, config: RunConfig) -> TrainedRun:
-    """Return ``run`` as it would answer with what ``prepared`` knows, without any training."""
+    """Return ``run`` applied to ``prepared`` without further training."""
     state = initial_state(prepared, config)
     warm_start(state, prepared, config, SINGLE_PROCESS)
     return TrainedRun(run.path, prepared, config, state.model)

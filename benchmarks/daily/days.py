@@ -1,4 +1,4 @@
-"""Data as it stood at the end of each day: all events until then, of which the last day is what is asked for."""
+"""The data at the end of each day: all events until then; the last day is the test split."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.seeding import generator
 
 WORLD = PlantedConfig(users=800, items=1_000, events=64_000, niches=60, topics=20, days=98)
-MOVED_SHARE = 0.15  # of the items, each day
+MOVED_SHARE = 0.15  # share of the items that move each day
 
 
 def prepare_days(source: Path, work: Path, number: int, length_s: int, users: int = 0) -> list[PreparedData]:

@@ -1,8 +1,8 @@
-"""Other libraries side by side with this one: the same prepared data, each in its own process, one evaluator.
+"""Comparison with other libraries: the same prepared data, each in its own process, one evaluator.
 
 ``python -m benchmarks.peers`` exports the training events and the held-out users' histories as plain arrays
 (``exchange``), lets every peer train and write lists in a virtual environment of its own, trains our methods with the
-same settings, and judges all lists alike. A peer is never a dependency: what this project and a peer share is files.
+same settings, and evaluates all lists alike. A peer is never a dependency: they exchange files only.
 """
 
 from typing import NamedTuple

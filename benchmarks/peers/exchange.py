@@ -1,4 +1,4 @@
-"""What this project and a peer hand to each other, as files. NumPy alone: both virtual environments import it.
+"""The files that this project and a peer exchange. It needs only NumPy, since both virtual environments import it.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Prepared data as a peer reads it: our split and our vocabulary, without what this project adds to an event.
+"""Prepared data in the format of the peers: the same split and vocabulary, without the extra fields of events.
 
 A peer trains on the events that can be targets: positive, of known items. Of a held-out user it gets all events of
 known items, since those are what no list may hold. Actions, topics, follows and features stay here; none of the peers'
@@ -16,9 +16,9 @@ from multitudes.evaluation.targets import subsample, targets_of_kind
 
 
 def evaluated_users(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
-    """Return the validation users who are asked, with their first-time targets.
+    """Return the validation users to evaluate, with their first-time targets.
 
-    Validation, since every system stops where it is best there, and the test part stays closed.
+    The validation split is used because every system stops at its best epoch there; the test split stays unused.
 
     Raises:
         DataError: nobody has such a target.

@@ -1,4 +1,4 @@
-"""Our methods with the settings of the peers: trained by ``train``, asked by the evaluator's own judge."""
+"""The methods of this project with the settings of the peers, trained by ``train`` and scored by the evaluator."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Lists of any origin, judged by this project's evaluator.
+"""Scores for lists of any origin, by the evaluator of this project.
 
 Legend: B users · N places of a list.
 """
@@ -18,7 +18,7 @@ BUDGETS = (10, 100)
 
 
 class LearningCurve(NamedTuple):
-    """How a peer came along: the share of all targets in its lists after each epoch, and the lists of the best one."""
+    """Hit rate of a peer after each epoch, and the lists of its best epoch."""
 
     hit_rates: list[float]
     best_epoch: int  # counted from 1
@@ -26,10 +26,10 @@ class LearningCurve(NamedTuple):
 
 
 def learning_curve(folder: Path, epochs: int, held: HeldOut, seen: Sequences, facts: ItemFacts) -> LearningCurve:
-    """Judge the lists of every epoch.
+    """Score the lists of every epoch.
 
     Raises:
-        DataError: a list is not one that may be judged.
+        DataError: a list is not valid.
     """
     hit_rates, lists = [], []
     for epoch in range(1, epochs + 1):
@@ -42,7 +42,7 @@ def learning_curve(folder: Path, epochs: int, held: HeldOut, seen: Sequences, fa
 
 
 def check_lists(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:
-    """Refuse lists that would be judged wrongly.
+    """Reject lists that would be scored wrongly.
 
     Raises:
         DataError: an unknown item, an item twice, or an item that the user has seen; or a list too many or too few.

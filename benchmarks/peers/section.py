@@ -123,7 +123,8 @@ def _cost_of_quality(own: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
     level = min(max(step["hr@100"] for step in system["course"]) for system in (own, peer))
     spent = [next(s["cpu_s"] for s in system["course"] if s["hr@100"] >= level) for system in (own, peer)]
     return (
-        f"To an HR@100 of {level:.3f}, the lower of their two best, {own['name']} took {format_number(spent[0])} CPU s and"
+        f"To an HR@100 of {level:.3f}, the lower of their two best, {own['name']} took {format_number(spent[0])} CPU s"
+        " and"
         f" {peer['name']} {format_number(spent[1])}: {format_number(spent[1] / spent[0])} ×."
     )
 

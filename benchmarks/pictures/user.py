@@ -1,4 +1,4 @@
-"""One user of a planted world, seen by each method: what the pictures of docs/methods show.
+"""One user of a planted world as each method represents them, for the pictures of docs/methods.
 
 The world and the user are chosen before anything is trained. Every method is trained by its defaults but for its size,
 and asked about the same moment: the user's training and validation events are the history.

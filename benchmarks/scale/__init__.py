@@ -1,4 +1,4 @@
-"""How what a large service needs grows with its size: tables, preparing, answering everybody.
+"""How the resources of a large service grow with its size: tables, preparing, batch recommendations.
 
 ``python -m benchmarks.scale``; ``python -m benchmarks.scale.page`` writes the figures into docs/scale.md.
 """

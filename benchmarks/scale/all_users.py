@@ -1,4 +1,4 @@
-"""Everybody answered from a release with twelve vectors a user: users per second, where it goes, and what it finds.
+"""Batch recommendations for all users with twelve vectors each: users per second, shares of time, and recall.
 
 The world is that of the service's measurements: vectors of latent factors, 300 items seen by each user. The seconds are
 all but the start of the interpreter: the release is opened (by two processes each for itself), the shards are written.
@@ -45,10 +45,10 @@ _PARTS = (
 
 
 def measure_all_users(items: int, users: int, work: Path) -> dict[str, Any]:
-    """Return users per second on both clocks, peak memory, and processor milliseconds of each part."""
+    """Return users per second of wall and CPU time, peak memory, and CPU milliseconds of each part."""
     releases = world_folder(Sizes(items=items, users=users), work) / "joint"
     shard_users = -(-users // _SHARDS)
-    with TemporaryDirectory(dir=work) as out:  # in a folder that is kept, everybody would have been answered before
+    with TemporaryDirectory(dir=work) as out:  # a fresh folder: finished shards would not be repeated
         whole, two = (
             run_in_child(
                 answer_all,
@@ -84,13 +84,13 @@ def measure_all_users(items: int, users: int, work: Path) -> dict[str, Any]:
 
 
 def answer_all(releases: str, out: str, processes: int, shard_users: int) -> float:
-    """Answer everybody; return the size of the result in MiB."""
+    """Recommend to all users; return the size of the result in MiB."""
     recommend_all(releases, out, BatchConfig(n=N), processes=processes, shard_users=shard_users)
     return sum(file.stat().st_size for file in Path(out).iterdir()) / 2**20
 
 
 def least_cpu_ms(releases: str, users: int = 512, rounds: int = 12) -> float:
-    """Return the processor milliseconds of a user in the least of several rounds: others at work make it more."""
+    """Return the CPU milliseconds per user of the fastest of several rounds: other load makes it slower."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
     answerer.recommend(some)
@@ -103,7 +103,7 @@ def least_cpu_ms(releases: str, users: int = 512, rounds: int = 12) -> float:
 
 
 def overlap_with_exact(releases: str, users: int = 256) -> float:
-    """Return the share of the lists that is in those of an exact index, which finds all and knows every sum."""
+    """Return the share of the candidates that an exact index with exact sums finds too."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     index = answerer.release.index
     assert isinstance(index, LiveIndex)
@@ -120,7 +120,7 @@ def _items(answers: Any) -> list[set[Any]]:  # noqa: ANN401 (pyarrow has no type
 
 
 def cpu_ms_by_part(releases: str, users: int = 512) -> dict[str, float]:
-    """Return the processor milliseconds of a user, by part."""
+    """Return the CPU milliseconds per user, by part."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
     answerer.recommend(some.slice(0, 8))

@@ -1,4 +1,4 @@
-"""Tables written, and prepared, each in a process of its own, at one size after another; users and items grow along."""
+"""Writing and preparing tables at several sizes, each in its own process; users and items grow with the events."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.timing import round_figure
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.synthetic import SynthConfig, write_synthetic_tables
 
-LIMIT = "1200MB"  # of the engine alone, so that the process stays within 2 GB
+LIMIT = "1200MB"  # of the engine, so that the process stays within 2 GB
 _EVENTS_A_USER, _EVENTS_AN_ITEM, _TOPICS = 50, 100, 500
 
 
@@ -58,7 +58,7 @@ def measure_training_memory(events: int, items: int, parts: int, memory_limit: s
 
 
 def world_config(events: int, items: int | None = None) -> SynthConfig:
-    """Return the world of so many events, and of as many items as go with them or are given."""
+    """Return the configuration of a world with so many events; the default number of items grows with them."""
     items = items or max(events // _EVENTS_AN_ITEM, _TOPICS)
     return SynthConfig(events=events, users=events // _EVENTS_A_USER, items=items, topics=_TOPICS, seed=SEED)
 
@@ -69,7 +69,7 @@ def write_tables(events: int, folder: str, items: int | None = None) -> None:
 
 
 def prepare_tables(data: str, out: str, memory_limit: str) -> None:
-    """Prepare the tables by the defaults, with a bound for the engine."""
+    """Prepare the tables with the defaults and a memory limit for the engine."""
     prepare(data, out, PrepareConfig(memory_limit=memory_limit))
 
 

@@ -81,8 +81,9 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
         found = record["figures"]
         yield (
             f"Everybody answered: {found['users']:,} users, {found['items']:,} items, {found['vectors']} vectors each,"
-            f" {found['n']} candidates: {format_number(found['users_per_cpu_s'])} users per CPU second by one process, within"
-            f" {format_number(found['peak_mib'])} MiB; {format_number(found['two_processes']['users_per_s'])} a second by two side by"
+            f" {found['n']} candidates: {format_number(found['users_per_cpu_s'])} users per CPU second by one process,"
+            f" within {format_number(found['peak_mib'])} MiB;"
+            f" {format_number(found['two_processes']['users_per_s'])} a second by two side by"
             f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second. Of their lists,"
             f" {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
             f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"

@@ -1,6 +1,6 @@
-"""One process begins to train on tables of any size: the memory that it takes, and what its steps wait for.
+"""Memory of training in one process on tables of any size, and the shares of time of its steps.
 
-An epoch here is of few batches, dealt from all there are, and ends with a validation: what takes memory takes it then.
+An epoch has only a few batches, drawn from all targets, and ends with a validation, so peak memory is reached early.
 """
 
 import json
@@ -23,7 +23,7 @@ from multitudes.training.execution import ExecutionConfig
 from multitudes.training.loop import fit
 
 TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
-_READ_S = 0.02  # between two readings of the memory
+_READ_S = 0.02  # interval between two readings
 
 
 def measure_training(prepared: Path, out: Path, parts: int = 1) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
 
 
 class AnonymousMemory:
-    """Watches the memory of this process that is not a file's: pages of mapped files the kernel may drop."""
+    """Tracks the anonymous memory of this process; the kernel may drop pages of mapped files, so they do not count."""
 
     def __init__(self) -> None:
         self.most_mib = 0.0

@@ -1,4 +1,4 @@
-"""The figures held to what the service was asked for: reached, or missed by how much."""
+"""The goals of the service, and whether the figures reach them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ class Verdict(NamedTuple):
     by_cpu: float | None = None
 
     def __str__(self) -> str:
-        """Say whether it was reached, and by how much it was missed."""
+        """Return whether the goal was reached, or by how much it was missed."""
         wall = f"{verdict_text(self.goal, self.found)} ({format_number(self.found)}{self.goal.unit})"
         if self.by_cpu is None:
             return wall
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 
 
 class MeasuredGoal(NamedTuple):
-    """What was asked for, and how it is read."""
+    """A goal, and how its figure is read from the record."""
 
     name: str
     limit: float

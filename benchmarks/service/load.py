@@ -1,4 +1,4 @@
-"""Load on a service, from a process of its own: requests that come when they come, or clients that wait for answers."""
+"""Load on a service, from its own process: open-loop requests at a rate, or closed-loop clients."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ _PATIENCE_S = 60.0
 
 
 def send_at_rate(port: int, rate: float, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
-    """Send ``rate`` requests a second at moments drawn at random (Poisson), whether they are answered or not.
+    """Send ``rate`` requests a second at Poisson times, whether earlier ones are answered or not.
 
     Returns:
-        What came of them; a time counts from when a request was due.
+        The outcomes; latency counts from the time at which a request was due.
     """
     with pin_to_cores(set(cores)):
         return _outcome_record(run(open_loop(port, rate, seconds, _recommend_requests(users, n), _PATIENCE_S)))
 
 
 def send_with_clients(port: int, clients: int, seconds: float, users: int, n: int, cores: list[int]) -> dict[str, Any]:
-    """Let some clients ask one request after another, and return what came of them."""
+    """Let clients send one request after another (closed loop), and return the outcomes."""
     with pin_to_cores(set(cores)):
         return _outcome_record(
             run(closed_loop(port, clients, lambda now_s: now_s < seconds, _recommend_requests(users, n), _PATIENCE_S))

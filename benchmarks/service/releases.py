@@ -1,4 +1,4 @@
-"""The world published twice, with one vector for each user and with twelve, and a store that knows what users did.
+"""The world published twice, with one vector per user and with twelve, and a user state store.
 
 Both releases hold the same items and the same index, tuned on the vectors of both.
 """
@@ -46,7 +46,7 @@ _KINDS: dict[Method, tuple[InterestKind, ...]] = {
 
 
 def world_folder(sizes: Sizes, work: Path) -> Path:
-    """Return the folder of the world, which is made where it is not there: a folder of releases by method, a store."""
+    """Return the folder of the world, with releases by method and a state store; create it if it is missing."""
     folder = work / str(sizes)
     if not (folder / STORE).exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def world_folder(sizes: Sizes, work: Path) -> Path:
         draft.unlink(missing_ok=True)
         with closing(open_state_store(draft)) as states:
             load_users(states, _user_states(world, sizes), sizes.users, print_progress("states"))
-        draft.rename(folder / STORE)  # the last: with it, the world is whole
+        draft.rename(folder / STORE)  # last: it marks the world as complete
     return folder
 
 
@@ -149,7 +149,7 @@ def _vectors(folder: Path) -> NDArray[np.float32]:
 
 
 def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:
-    """Return what a store knows of the users after ``multitudes load-state``: what a tower reads of them."""
+    """Yield the user states that ``multitudes load-state`` would write, with the events that a tower reads."""
     time_L = _times(sizes.history).tolist()
     for user, (item_L, follow_F) in enumerate(zip(world.seen_UL.tolist(), world.follow_UF.tolist(), strict=True), 1):
         newest = zip(item_L[-sizes.history :], time_L, strict=True)

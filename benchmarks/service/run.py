@@ -1,7 +1,7 @@
-"""One run: a service with one vector for each user beside one with twelve, asked in turn.
+"""One run: a service with one vector per user and one with twelve, measured in turn.
 
-Both serve all the time, each in a process of its own, and whichever is asked is alone with its load, so that what else
-the machine does falls on both alike. The first of a round is the one that was the second before.
+Both run all the time, each in its own process, but only one is under load at a time, so that other load on the machine
+affects both equally. Rounds alternate which one comes first.
 """
 
 import sys
@@ -31,7 +31,7 @@ Readings = dict[str, dict[str, list[float]]]  # readings of each round by method
 
 
 class Plan(NamedTuple):
-    """How long, how often and how much is asked."""
+    """Duration, repeats and load of a run."""
 
     n: int = 200
     rate: float = 100.0  # requests a second
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 
 
 class Cores(NamedTuple):
-    """Which cores are whose."""
+    """The cores of the service and of the load."""
 
     service: list[int]
     load: list[int]
@@ -100,7 +100,7 @@ def _figures(folder: Path, sizes: Sizes, plan: Plan, cores: Cores) -> dict[str, 
 
 
 def _rounds(services: Mapping[Method, Service], sizes: Sizes, plan: Plan, cores: Cores) -> Readings:
-    """Ask the services in turn: at a rate, then as much as they can bear."""
+    """Load the services in turn: at a rate, then at maximum throughput."""
     taken: Readings = {method: defaultdict(list) for method in services}
     for number, method in _turns(plan.rounds):
         _print_status(f"round {number + 1} of {plan.rounds}: {method}")
@@ -123,7 +123,7 @@ def _turns(rounds: int) -> Iterator[tuple[int, Method]]:
 
 
 def _send_load(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_rate: bool) -> dict[str, Any]:
-    """Put one load on a service, from a process of its own."""
+    """Send one load to a service from its own process."""
     where = {"port": service.port, "users": sizes.users, "n": plan.n, "seconds": plan.seconds, "cores": cores.load}
     if at_rate:
         outcome = run_in_child(load.send_at_rate, 1, rate=plan.rate, **where)
@@ -134,7 +134,7 @@ def _send_load(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_r
 
 
 def _readings(outcome: dict[str, Any], cpu_s: float, *, at_rate: bool) -> dict[str, float]:
-    """Return what one load says: by the wall's clock and by the processor's."""
+    """Return the latencies or throughput of one load, and its CPU time."""
     answers = len(outcome["seconds"])
     lost = {"errors": float(outcome["errors"]), "degraded": float(outcome["degraded"])}
     if not at_rate:
@@ -147,7 +147,7 @@ def _readings(outcome: dict[str, Any], cpu_s: float, *, at_rate: bool) -> dict[s
 
 
 def _stage_ms(before: Mapping[str, tuple[float, int]], after: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-    """Return the mean milliseconds of each stage, by the wall's clock, of what came between."""
+    """Return the mean wall milliseconds of each stage between two readings."""
     mean_ms = {}
     for stage, (seconds, count) in after.items():
         seconds_before, count_before = before.get(stage, (0.0, 0))

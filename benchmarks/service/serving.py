@@ -1,4 +1,4 @@
-"""A service under measurement: ``multitudes serve`` in a process of its own, and what the system says of it."""
+"""A service under measurement: ``multitudes serve`` in its own process, and its CPU time and memory."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from benchmarks.service.releases import STORE
 from multitudes.atomic import write_text
 
 _MAIN = (sys.executable, "-c", "from multitudes.cli.main import main; main()", "serve")
-_READY_S = 600.0  # a machine may be busy: what is too long is for the goals to say
+_READY_S = 600.0  # generous, for busy machines; the goals judge the time
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class Service(NamedTuple):
-    """One that serves."""
+    """A running service."""
 
     process: "subprocess.Popen[str]"
     url: str
@@ -35,7 +35,7 @@ class Service(NamedTuple):
         return int(self.url.rpartition(":")[2])
 
     def cpu_s(self) -> float:
-        """Return the processor seconds of all processes until now, all their threads."""
+        """Return the CPU seconds of all its processes and threads until now."""
         return sum(map(cpu_s, _with_children(self.process.pid)))
 
     def memory_mib(self) -> dict[str, float]:
@@ -71,7 +71,7 @@ def run_service(folder: Path, method: str, cores: set[int] | None, workers: int 
         settings = Path(scratch) / "serve.toml"
         lines = ["[server]", f"workers = {workers}"]
         lines += ["[data]", f'folder = "{scratch}"', "[state]", f'store = "{folder / STORE}"']
-        # What is measured is the full answer: nobody gets less because the machine is slow.
+        # Long deadlines, so that a slow machine does not degrade the measured answers.
         lines += ["[deadlines]", "default_ms = 60000", "most_ms = 60000", "[journal]", "requests = 0"]
         write_text(settings, "\n".join(lines) + "\n")
         with (Path(scratch) / "journal").open("w+", encoding="utf-8") as journal:
@@ -110,7 +110,7 @@ def _resident_mib(pid: int) -> tuple[float, float]:
 
 @contextmanager
 def pin_to_cores(cores: set[int] | None) -> Iterator[None]:
-    """Let what begins in this block run on some cores alone, where the system can."""
+    """Pin processes that start in this block to some cores, where the system supports it."""
     if cores is None or not hasattr(os, "sched_setaffinity"):
         yield
         return

@@ -1,7 +1,7 @@
-"""Where the processor's time of a request goes: the parts of the service, called one after another in one thread.
+"""CPU time of a request by stage: the parts of the service, called one after another in one thread.
 
-What HTTP, its framework and the handing over between threads cost is not in here: it is what is left of the processor
-time of a whole service, see ``run``.
+The cost of HTTP, its framework and hand-over between threads is not included; it is the rest of the CPU time of a
+service, see ``run``.
 """
 
 import time
@@ -33,7 +33,7 @@ _WARM = 20
 
 
 def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dict[str, Any]:
-    """Return the processor's milliseconds of each stage of a request, the spread of the rounds' means."""
+    """Return the CPU milliseconds of each stage of a request: the spread of the means of the rounds."""
     retriever = Retriever.open(Path(folder) / method)
     with (
         TemporaryDirectory() as scratch,
@@ -53,7 +53,7 @@ def measure(folder: str, method: str, requests: int, rounds: int, n: int) -> dic
 
 
 class _Pipeline:
-    """What a request meets, and a clock."""
+    """The parts of the service in the order of a request, with a clock."""
 
     def __init__(self, retriever: Retriever, states: UserStateStore, logs: Logs) -> None:
         self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Metrics()
@@ -63,7 +63,7 @@ class _Pipeline:
         self.answer_bytes = 0
 
     def mean_ms(self, users: Sequence[Id], n: int) -> dict[str, float]:
-        """Ask for users in turn, and return the mean milliseconds of each stage."""
+        """Recommend to users in turn, and return the mean milliseconds of each stage."""
         self._seconds = dict.fromkeys(STAGES, 0.0)
         for user in users:
             self.answer(user, n)

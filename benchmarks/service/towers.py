@@ -1,7 +1,7 @@
-"""User towers of the usual size that nobody trained: what a request costs does not wait for quality.
+"""Untrained user towers of the usual size: the cost of a request does not depend on quality.
 
-What a tower reads is carried past its crossing, so with the crossing nearly silent its vectors lie among the items: an
-index answers them as it answers those of a trained model. All layers are there, and all are computed.
+The crossing of a tower has a skip connection. With small weights in the crossing, user vectors are near the items, so
+an index searches them like those of a trained model. All layers are present and computed.
 """
 
 from pathlib import Path

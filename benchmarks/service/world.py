@@ -1,4 +1,4 @@
-"""Items, topics and users of a service, drawn: vectors of latent factors, and histories of items near a user's tastes.
+"""A random world of items, topics and users: vectors of latent factors, and histories of items near the user's tastes.
 
 Legend: I items · T topics · U users · G tastes of a user · S items looked at · L items of a history · D dimensions.
 """

@@ -1,1 +1,1 @@
-"""Spark beside DuckDB: the same bytes, and what they cost."""
+"""Spark against DuckDB: equal bytes, and their cost."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.spark FOLDER …``: tables prepared by DuckDB and by Spark, and what became of it, kept as JSON.
+"""``python -m benchmarks.spark FOLDER …``: prepare tables with DuckDB and with Spark, and record the cost as JSON.
 
 Runs where the extra [spark] is installed.
 """

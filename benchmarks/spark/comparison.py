@@ -1,6 +1,6 @@
-"""The same tables by DuckDB and by Spark, each in a process of its own: seconds, memory, and the files that differ.
+"""The same tables prepared by DuckDB and by Spark, each in its own process: seconds, memory, and differing files.
 
-Linux alone: what the JVM takes stands in its /proc.
+Linux only: the figures of the JVM come from /proc.
 """
 
 import json
@@ -17,11 +17,11 @@ from multitudes.data.table_files import table_sha256
 
 RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
 PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
-NOW = 2**31  # what counts as the future is the same for both
+NOW = 2**31  # both engines use the same time, after which an event is in the future
 
 
 def compare_engines(data: Path, folder: Path, config: PrepareConfig, spark: SparkConfig) -> dict[str, Any]:
-    """Return what either engine takes to prepare ``data``, each in a process of its own, and which files differ."""
+    """Return the cost of each engine to prepare ``data``, each in its own process, and the files that differ."""
     settings = config.model_dump(mode="json")
     duckdb, other = folder / "duckdb", folder / "spark"
     by_duckdb = run_in_child(prepare_in_child, data=str(data), out=str(duckdb), config=settings, spark=None)
@@ -45,7 +45,7 @@ def compare_engines(data: Path, folder: Path, config: PrepareConfig, spark: Spar
 
 
 def prepare_in_child(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
-    """Prepare, and return what the JVM took besides this process: zero where there is none."""
+    """Prepare, and return the cost of the JVM besides this process; zero without Spark."""
     on_spark = None if spark is None else SparkConfig.model_validate(spark)
     prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=NOW)
     machines = _children()

@@ -1,6 +1,6 @@
-"""``python -m benchmarks.spark.equal FOLDER …``: which files differ, of one set after another, in one session of Spark.
+"""``python -m benchmarks.spark.equal FOLDER …``: list differing files, for data sets in one Spark session.
 
-A JVM that runs already is several times as fast as one that starts, so this says nothing of seconds.
+A running JVM is several times as fast as one that starts, so this measures no times.
 """
 
 import argparse

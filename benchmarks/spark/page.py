@@ -1,4 +1,4 @@
-"""``python -m benchmarks.spark.page docs/spark.md``: what Spark takes beside DuckDB, and which sets became the same."""
+"""``python -m benchmarks.spark.page docs/spark.md``: write the tables of costs and of equal data sets."""
 
 import json
 import sys
