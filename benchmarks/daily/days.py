@@ -50,7 +50,7 @@ def write_planted_world(folder: Path, number: int, length_s: int, *, moves: bool
     """Write a world in which each day some items move to another niche of their topic, or, the control, none does.
 
     What people like stays, and so do topics; what is liked by the same people changes. That is in the weights alone:
-    a taste that changes shows in the history, which is read when somebody asks.
+    a taste that changes is already visible in the history, which is read at request time.
     """
     world = plant(WORLD)
     write_world(world, folder)

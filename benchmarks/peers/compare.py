@@ -49,7 +49,7 @@ def compare(
         prepared: the data.
         methods: ours; the peers are compared with the first one.
         peers: theirs; one that fails is told so in the result, and the others go on.
-        settings: what everybody trains with.
+        settings: of every system.
         python: interpreter of the peers' virtual environment.
         folder: empty folder for runs and lists.
         max_users: most users that are asked, drawn by the seed.
@@ -58,7 +58,7 @@ def compare(
 
     Raises:
         MissingError: there is no such interpreter.
-        DataError: nobody can be asked.
+        DataError: no user can be evaluated.
     """
     if not python.exists():
         raise MissingError(f"{python}: the peers' virtual environment is missing; make bench-peers makes it")

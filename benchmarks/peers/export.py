@@ -21,7 +21,7 @@ def evaluated_users(prepared: PreparedData, most: int | None, seed: int) -> Held
     The validation split is used because every system stops at its best epoch there; the test split stays unused.
 
     Raises:
-        DataError: nobody has such a target.
+        DataError: no user has such a target.
     """
     held = subsample(targets_of_kind(held_out_users(prepared, "validation"), "new"), most, seed)
     if not len(held):

@@ -144,7 +144,7 @@ def _axes(plane: Plane, rows: list[pl.DataFrame], *, titled: bool = True) -> Axe
 
 
 def _colour(vectors: UserVectors, called: list[str], *rows: pl.DataFrame) -> alt.Color:
-    """Return the colours by vector; of those of which there is something to see."""
+    """Return the colour scale of the vectors that appear in the chart."""
     there = set(pl.concat([part["vector"] for part in rows]))
     by_name = dict(zip([*called, IN_NONE], [*vector_colours(vectors), NONE], strict=True))
     shown = {name: colour for name, colour in by_name.items() if name in there}

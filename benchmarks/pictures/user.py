@@ -55,7 +55,7 @@ class UserPicture(NamedTuple):
 
 
 class PlantedUser:
-    """The user of the pictures, and everybody else for comparison."""
+    """The user of the pictures, and all users for comparison."""
 
     def __init__(self, planted: PlantedData, user: int | None = None) -> None:
         self.world, self.prepared = planted
@@ -77,7 +77,7 @@ class PlantedUser:
         return int(np.flatnonzero(self.held.user_B == self.user)[0])
 
     def vectors(self, run: Scorer) -> UserVectors:
-        """Return what ``run`` makes of everybody in ``held``."""
+        """Return the vectors of ``run`` for all users in ``held``."""
         user_B, end_B = self.held.user_B, self.held.end_B
         histories = gather_histories(self.prepared, user_B, end_B, HISTORY)
         times_BL = event_times(self.prepared.event_time, end_B, HISTORY)
@@ -114,7 +114,7 @@ class PlantedUser:
         return np.argsort(-np.bincount(column_L + 1, minlength=self.world.config.tastes + 1)[1:], kind="stable")
 
     def agreement(self, vectors: UserVectors) -> tuple[float, float]:
-        """Return the adjusted Rand index of interests and tastes: for this user, and the mean over everybody."""
+        """Return the adjusted Rand index of interests and tastes: for this user, and the mean over all users."""
         scores = np.array([_agreement(self.world, vectors, self.held, b) for b in range(len(self.held))])
         return float(scores[self.row]), float(np.mean(scores))
 

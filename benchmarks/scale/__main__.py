@@ -22,10 +22,10 @@ def main() -> None:
         "--events", type=int, nargs="+", default=[1_000_000, 10_000_000], help="sizes of growth and of training"
     )
     parser.add_argument("--memory-limit", default=LIMIT, help="of the engine that prepares")
-    parser.add_argument("--items", type=int, default=100_000, help="of everybody and of training")
-    parser.add_argument("--batch-parts", type=int, default=1, help="[execution] parts of training")
-    parser.add_argument("--users", type=int, default=20_000, help="of everybody")
-    parser.add_argument("--work", type=Path, help="folder in which the releases of everybody are kept")
+    parser.add_argument("--items", type=int, default=100_000, help="for everybody and training")
+    parser.add_argument("--gradient-accumulation", type=int, default=1, help="[execution] of training")
+    parser.add_argument("--users", type=int, default=20_000, help="for everybody")
+    parser.add_argument("--work", type=Path, help="folder to keep the releases of everybody")
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     unknown = [name for name in given.parts if name not in PARTS]
@@ -41,8 +41,8 @@ def main() -> None:
                     _keep(given.out, part, str(events), measure_growth, events, given.memory_limit, Path(folder))
             elif part == "training":
                 for events in given.events:
-                    sizes = (events, given.items, given.batch_parts)
-                    name = f"{events} events, {given.items} items, {given.batch_parts} parts"
+                    sizes = (events, given.items, given.gradient_accumulation)
+                    name = f"{events} events, {given.items} items, {given.gradient_accumulation} parts"
                     _keep(given.out, part, name, measure_training_memory, *sizes, given.memory_limit, Path(folder))
             else:
                 size = f"{given.items} items"

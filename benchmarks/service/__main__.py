@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16, help="that wait for their answers, for the throughput")
     parser.add_argument("--seconds", type=float, default=10, help="of each load")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--inside", type=int, default=200, help="requests of which the stages are told apart")
+    parser.add_argument("--inside", type=int, default=200, help="requests for the CPU time by stage")
     parser.add_argument("--workers", type=int, default=1, help="processes of each service")
     parser.add_argument("--pin", action="store_true", help="the load gets the last core, and the service all others")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench-service", help="folder for the worlds; kept")
@@ -47,7 +47,7 @@ def _load(record: dict[str, Any]) -> tuple[int, float, int]:
 
 
 def _cores(pin: bool) -> Cores:
-    """Return whose each core is: everybody's, or the load's alone and the service's."""
+    """Return the cores of the service and of the load; without ``pin`` both may use all."""
     known = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     return Cores(known[:-1], known[-1:]) if pin and len(known) > 1 else Cores(known, known)
 

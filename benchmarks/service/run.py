@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     clients: int = 16  # that wait for their answers, where throughput is measured
     seconds: float = 20.0  # of each load
     rounds: int = 3
-    inside: int = 100  # requests of which the stages are told apart
+    inside: int = 100  # requests for the CPU time by stage
     workers: int = 1  # processes that answer
 
 

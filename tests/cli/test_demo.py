@@ -61,7 +61,7 @@ def test_what_a_killed_demo_left_is_replaced_without_asking(tmp_path: Path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_of_somebody_else_is_never_touched(tmp_path: Path, overwrite):
+def test_a_folder_that_the_demo_did_not_write_is_never_touched(tmp_path: Path, overwrite):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UsageError, match="not written by the demo"), create_demo_folder(tmp_path, overwrite):
         pass

@@ -1,4 +1,4 @@
-"""The doctor visits a service: what is well is said to be, and each thing that is not, with what to do."""
+"""The doctor checks a service: it reports what works, and each problem with what to do."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
     return [(finding.level, finding.text) for finding in findings if finding.subject == subject]
 
 
-def test_a_service_that_is_well_is_said_to_be(deps):  # noqa: F811
+def test_a_healthy_service_has_no_warning(deps):  # noqa: F811
     deps.metrics.families.processes.set(1)
     deps.metrics.families.build_info.labels("0").set(1)
     findings = findings_of(before(deps))
@@ -71,14 +71,14 @@ def test_a_service_that_is_well_is_said_to_be(deps):  # noqa: F811
     assert "(the slowest of 10)" in text
     assert of(findings, "metrics") == [("ok", "1 processes; 10 answers, 10% of them popular items")]
     assert [one.request_id.split("-")[0] for one in deps.logs.answers] == ["doctor"] * 10
-    assert {one.user_id for one in deps.logs.answers} == {None}, "nobody's past is touched"
+    assert {one.user_id for one in deps.logs.answers} == {None}, "no user's history is read"
 
 
-def test_nobody_or_somebody_else_at_the_address_is_told():
-    def nobody(request: httpx.Request) -> httpx.Response:
+def test_no_service_or_another_server_at_the_url_is_reported():
+    def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused")
 
-    [finding] = findings_of(nobody)
+    [finding] = findings_of(refuse)
     assert (finding.level, finding.exit_code) == ("unavailable", 6)
     assert "no answer (connection refused)" in finding.text
     [finding] = findings_of(lambda _: httpx.Response(200, text="<html>"))
@@ -92,7 +92,7 @@ def keyed(deps, tmp_path):  # noqa: F811
     return replace(deps, keys=ApiKeys(file)), key, writer
 
 
-def test_the_doors_of_a_service_that_others_reach(deps, keyed):  # noqa: F811
+def test_the_access_to_a_service_that_others_reach(deps, keyed):  # noqa: F811
     with_keys, key, _ = keyed
     assert of(findings_of(before(with_keys, ELSEWHERE), ELSEWHERE, key), "access") == [
         ("warning", "no TLS: keys and ids are sent in clear text; put a TLS proxy in front of it"),
@@ -107,7 +107,7 @@ def test_the_doors_of_a_service_that_others_reach(deps, keyed):  # noqa: F811
     assert (level, "to serve others, make keys" in text) == ("warning", True)
 
 
-def test_without_the_right_key_it_is_said_which_is_needed(keyed):
+def test_without_the_right_key_the_finding_names_the_one_that_is_needed(keyed):
     with_keys, _, writer = keyed
     [(level, text)] = of(findings_of(before(with_keys)), "key")
     assert (level, text.endswith("give --key, or set MULTITUDES_KEY")) == ("unavailable", True)
@@ -117,7 +117,7 @@ def test_without_the_right_key_it_is_said_which_is_needed(keyed):
 
 
 @pytest.mark.parametrize(("ahead_s", "level"), [(0, "ok"), (-4, "ok"), (90, "warning"), (-90, "warning")])
-def test_clocks_that_do_not_agree_are_told(ahead_s, level, deps):  # noqa: F811
+def test_clocks_that_differ_are_reported(ahead_s, level, deps):  # noqa: F811
     now = datetime.now(UTC).replace(microsecond=0)
     findings = findings_of(before(deps, date=now + timedelta(seconds=ahead_s)), now=lambda: now)
     [(found, text)] = of(findings, "clock")
@@ -125,7 +125,7 @@ def test_clocks_that_do_not_agree_are_told(ahead_s, level, deps):  # noqa: F811
     assert level == "ok" or f"{abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this machine" in text
 
 
-def test_an_old_release_and_one_that_does_not_serve_are_told(deps, retriever):  # noqa: F811
+def test_an_old_release_and_one_that_is_not_served_are_reported(deps, retriever):  # noqa: F811
     later = datetime.now(UTC) + timedelta(days=40)
     [(level, text)] = of(findings_of(before(deps), now=lambda: later), "release")
     assert (level, text) == ("warning", "version 0001, joint, 40 days old; check that publishing still runs")
@@ -146,7 +146,7 @@ def test_an_old_release_and_one_that_does_not_serve_are_told(deps, retriever):  
     assert ("warning", "CURRENT names 0002, but 0001 is served: manifest.json: damaged") in found
 
 
-def test_a_store_that_is_away_and_what_was_lost_are_told(deps):  # noqa: F811
+def test_a_store_that_is_unavailable_and_lost_rows_are_reported(deps):  # noqa: F811
     deps.states.error = StateError("the store is away")
     families = deps.metrics.families
     families.build_info.labels("0").set(1)
@@ -162,7 +162,7 @@ def test_a_store_that_is_away_and_what_was_lost_are_told(deps):  # noqa: F811
     assert max(finding.exit_code for finding in findings) == 0
 
 
-def test_an_overload_a_defect_and_lesser_answers_are_told(deps):  # noqa: F811
+def test_an_overload_a_defect_and_degraded_answers_are_reported(deps):  # noqa: F811
     deps.engine.error = OverloadError("no time; come again later", 1.0)
     [(level, text)] = of(findings_of(before(deps)), "answers")
     assert (level, text) == ("warning", "10 of 10 requests were not answered: no time; come again later")
@@ -189,7 +189,7 @@ class Lesser:
         )
 
 
-def test_metrics_that_are_shut_off_by_a_proxy_are_noted(deps):  # noqa: F811
+def test_metrics_that_a_proxy_blocks_are_noted(deps):  # noqa: F811
     reply = before(deps)
 
     def shut(request: httpx.Request) -> httpx.Response:
@@ -225,7 +225,7 @@ def test_a_release_and_settings_are_examined_together(tmp_path: Path, capsys):
 
 
 @pytest.mark.slow
-def test_a_service_that_runs_is_visited_by_the_command(tmp_path: Path, capsys):
+def test_the_command_checks_a_running_service(tmp_path: Path, capsys):
     publish_small(tmp_path / "releases")
     with serving(tmp_path / "releases") as running:
         assert run(["doctor", "--url", running.url, "--json"]) == 0

@@ -21,7 +21,7 @@ def test_a_person_and_a_program_read_which_arm_is_preferred(tmp_path, capsys):
     assert said["sides"]["saves"]["new"]["arm"] > said["sides"]["saves"]["new"]["control"]
 
 
-def test_a_table_that_credits_nobody_is_one_line_and_exit_3(tmp_path, capsys):
+def test_a_table_without_credits_is_one_line_and_exit_3(tmp_path, capsys):
     planted(0.3).drop("arm").write_parquet(tmp_path / "credits.parquet")
     assert run(["preference", str(tmp_path / "credits.parquet")]) == 3
     captured = capsys.readouterr()

@@ -50,7 +50,7 @@ def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, ca
     assert not {"\x1b", "\u202e"} & set(out)
 
 
-def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Path, capsys):
+def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: Path, capsys):
     arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,Opera", "--n", "2"]
     assert run(arguments) == 0
     out = capsys.readouterr().out
@@ -58,7 +58,7 @@ def test_somebody_described_is_answered_and_told_what_is_not_known(releases: Pat
     assert "unknown followed topics: 1" in out
 
 
-def test_everybody_goes_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
+def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
     results, lines = tmp_path / "results", tmp_path / "results.jsonl"
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["users"] == 3

@@ -22,7 +22,7 @@ SETTINGS = """\
 
 [prepare]
 split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
-follows_from_share = 0.2  # nobody stated follows: they are the topics of the first fifth of each history
+follows_from_share = 0.2  # no data on followed topics: they are those of the first fifth of each history
 
 [model]
 history = 20
