@@ -35,8 +35,16 @@ from typing import Any, Final
 
 Json = Any
 
-# Old name of a field, a setting or a metric -> its name now. A dot separates the section of a setting from its key.
-RENAMED: Final[dict[str, str]] = {}
+# Old name of a field or a setting -> its name now.
+RENAMED: Final[dict[str, str]] = {
+    "follows": "followed_topics",
+    "forget_share": "history_dropout",
+    "parts": "gradient_accumulation",
+    "single_weight": "unconditioned_weight",
+    "validate_at": "eval_k",
+}
+# Texts that people read, and the schema's names and descriptions in OpenAPI: they may be rewritten.
+_PROSE: Final = re.compile(r"/openapi/.*/(description|summary|title|\$ref|examples?)\b|/note$|/message$|/text$")
 
 # Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
 _VOLATILE: Final = frozenset(
@@ -386,38 +394,46 @@ def _experiments(run: Recorder) -> None:
     )
 
 
-def renamed(old: Json, used: set[str]) -> Json:
-    """Return an old record under the names that its fields have now; the names that occurred are added to ``used``."""
-    if isinstance(old, list):
-        return [renamed(value, used) for value in old]
-    if not isinstance(old, dict):
-        return old
-    used |= RENAMED.keys() & old.keys()
-    return {RENAMED.get(key, key): renamed(value, used) for key, value in old.items()}
-
-
-def differences(old: Json, new: Json, place: str = "") -> Iterator[str]:
-    """Yield where two records differ, a line each."""
+def differences(old: Json, new: Json, used: set[str], place: str = "") -> Iterator[str]:
+    """Yield where two records differ, a line each; the renamed fields that occur are added to ``used``."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            if key not in new:
+        names = {key: RENAMED[key] if key not in new and RENAMED.get(key) in new else key for key in old}
+        used |= {key for key in RENAMED if key in old and RENAMED[key] in new and RENAMED[key] not in old}
+        both = {RENAMED[key] for key in old.keys() & new.keys() & RENAMED.keys()}  # the answer has both names
+        for key in sorted(new.keys() - set(names.values()) - both):
+            yield f"{place}/{key}: only in the new record"
+        for key, name in sorted(names.items()):
+            if name not in new:
                 yield f"{place}/{key}: only in the old record"
-            elif key not in old:
-                yield f"{place}/{key}: only in the new record"
             else:
-                yield from differences(old[key], new[key], f"{place}/{key}")
+                yield from differences(old[key], new[name], used, f"{place}/{name}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, pair in enumerate(zip(old, new, strict=True)):
-            yield from differences(*pair, f"{place}/{index}")
-    elif old != new:
+            yield from differences(*pair, used, f"{place}/{index}")
+    elif old != new and not (isinstance(old, str) and RENAMED.get(old) == new):
         yield f"{place}: {str(old)[:200]} → {str(new)[:200]}"
+
+
+def inline(schema: Json, components: dict[str, Json]) -> Json:
+    """Return a part of an OpenAPI document with its references resolved: schemas are compared, not their names."""
+    if isinstance(schema, list):
+        return [inline(one, components) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return inline(components[schema["$ref"].rpartition("/")[2]], components)
+    return {key: inline(value, components) for key, value in schema.items() if key != "components"}
 
 
 def compare(old: Json, new: Json) -> int:
     """Print the differences; return how many there are."""
     used: set[str] = set()
-    lines = list(differences(renamed(old, used), new))
-    print("\n".join(lines) or f"equal: {len(new)} results")
+    for record in (old, new):
+        if "openapi" in record:
+            record["openapi"] = inline(record["openapi"], record["openapi"]["components"]["schemas"])
+    found = list(differences(old, new, used))
+    lines = [line for line in found if not _PROSE.search(line.split(": ")[0])]
+    print("\n".join(lines) or f"equal: {len(new)} results, but for {len(found)} texts that people read")
     for name in sorted(used):
         print(f"renamed: {name} → {RENAMED[name]}")
     return len(lines)

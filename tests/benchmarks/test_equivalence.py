@@ -25,7 +25,8 @@ def test_equal_records_have_no_differences_and_renamed_fields_are_listed(capsys)
         {"http 1": {"ids": [2, 1]}},
         {"http 1": {"ids": [1]}},
         {"run/run.json": {"history_dropout": 0.3, "seed": 0}},
-        {"run/run.json": {"forget": 0.2, "seed": 0}},
+        {"run/run.json": {"history_dropout": 0.2}},
+        {"run/run.json": {"history_dropout": 0.2, "seed": 0, "more": 1}},
         {"new": 1},
     ],
 )
@@ -39,3 +40,12 @@ def test_what_differs_from_call_to_call_is_left_out():
         "recall": 0.9,
         "runs": [{}],
     }
+
+
+def test_schemas_are_compared_and_not_their_names():
+    def page(name: str, least: int):
+        schemas = {name: {"minimum": least}}
+        return {"openapi": {"body": {"$ref": f"#/components/schemas/{name}"}, "components": {"schemas": schemas}}}
+
+    assert equivalence.compare(page("Ask", 1), page("RecommendRequest", 1)) == 0
+    assert equivalence.compare(page("Ask", 1), page("RecommendRequest", 2)) == 1

@@ -86,16 +86,17 @@ def answer_model(kind: Any) -> type[BaseModel]:  # noqa: ANN401
 
 def _model(kind: type[Any], base: type[BaseModel], nested: Any, required: set[str]) -> type[BaseModel]:  # noqa: ANN401
     defaults = records.field_defaults(kind)
-    definitions = {
-        name: (_json_type(hint, nested), _default(name, hint, defaults[name], required))
-        for name, hint in records.field_types(kind).items()
+    types, is_answer = records.field_types(kind), base is AnswerModel
+    definitions = {  # fields that HTTP requires beyond the record come first
+        name: (_json_type(types[name], nested), _default(types[name], defaults[name], name in required or is_answer))
+        for name in sorted(types, key=lambda name: name not in required)
     }
     return create_model(kind.__name__, __base__=base, __doc__=kind.__doc__, **definitions)  # type: ignore[call-overload, no-any-return]
 
 
-def _default(name: str, hint: Any, default: Any, required: set[str]) -> Any:  # noqa: ANN401
+def _default(hint: Any, default: Any, required: bool) -> Any:  # noqa: ANN401
     if default is MISSING:
-        return {} if Mapping in records.origins(hint) and name not in required else ...
+        return {} if Mapping in records.origins(hint) and not required else ...
     return [] if default == () else default
 
 
