@@ -200,5 +200,5 @@ def test_any_table_may_be_a_folder_of_shards(tmp_path):
             found.append([connection.frame(query).rows() for query in queries])
     assert found[0] == found[1]
     events().write_parquet(parted / "events.parquet")
-    with open_engine(tmp_path, "500MB", 1) as connection, pytest.raises(DataError, match="both there"):
+    with open_engine(tmp_path, "500MB", 1) as connection, pytest.raises(DataError, match="both exist"):
         clean_tables(connection, parted, EventRules(("hide",), 0.0, NOW))

@@ -138,10 +138,10 @@ class DuckDBEngine:
 
     def create_table(self, name: str, sql: str) -> None:
         """Store the result of ``sql`` as a table."""
-        self._connection.execute(f"CREATE TABLE making AS {sql}")
+        self._connection.execute(f"CREATE TABLE new_table AS {sql}")
         if name in self._relation_types:
             self.drop(name)
-        self._connection.execute(f"ALTER TABLE making RENAME TO {name}")
+        self._connection.execute(f"ALTER TABLE new_table RENAME TO {name}")
         self._relation_types[name] = "TABLE"
 
     def load(self, name: str, sql: str, file: Location) -> None:
@@ -153,9 +153,9 @@ class DuckDBEngine:
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Store a frame as a table."""
-        self._connection.register("putting", frame.to_arrow())
-        self.create_table(name, "SELECT * FROM putting")
-        self._connection.unregister("putting")
+        self._connection.register("inserted_frame", frame.to_arrow())
+        self.create_table(name, "SELECT * FROM inserted_frame")
+        self._connection.unregister("inserted_frame")
 
     def create_view(self, name: str, sql: str) -> None:
         """Give ``sql`` a name."""
@@ -252,7 +252,7 @@ class DuckDBEngine:
 
 
 def _shard_list(folder: Path) -> str:
-    return ", ".join(string_literal(str(part)) for part in list_shards(folder))
+    return ", ".join(string_literal(str(shard)) for shard in list_shards(folder))
 
 
 def _explain(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:

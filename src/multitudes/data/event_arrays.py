@@ -1,8 +1,8 @@
-"""The event arrays, written in three passes over all users: ordered, split, and with the numbers of items.
+"""Write the event arrays in three passes over all users: events in order, their splits, and their item numbers.
 
-The engine orders the events once. What depends on all events (the cuts of the split ``time``, and which items have
-enough training events) is known after a pass, so the next pass reads the arrays again. Memory is that of one chunk of
-users. In the engine, names get numbers:
+The engine orders the events once. The cuts of the split ``time`` and the items with enough training events depend on
+all events, so they are known only after a pass, and the next pass reads the arrays again. Memory is that of one chunk
+of users. Two tables of the engine map names to numbers:
 
 ============= ======================================================================================================
 action_number action, number (from 1, by name)
@@ -56,13 +56,13 @@ class EventArrays:
         """Write all arrays but ``event_split``; until ``write_items``, ``event_item`` has the numbers among all items.
 
         Args:
-            engine: has ``active``.
+            engine: has ``user_summary``.
             sql: see ``ordered_events_sql``.
 
         Raises:
             ArtefactError: the engine returned fewer rows than it has.
         """
-        rows = int(query_value(engine, "SELECT coalesce(sum(events), 0) FROM active"))
+        rows = int(query_value(engine, "SELECT coalesce(sum(events), 0) FROM user_summary"))
         write_columns(self._folder, _dtypes(*_ORDERED_COLUMNS), rows, self._ordered_columns(engine, sql, rows))
         offset_U = np.concatenate([[0], np.cumsum(self._events_U)]).astype(np.int64)
         write_array(self._folder / "event_offset.npy", offset_U)
@@ -105,10 +105,10 @@ class EventArrays:
         counts = [int(self._events_U[chunk].sum()) for chunk in chunks]
         files = ["event_time", *(f"event_{name}" for name in names)]
         for chunk, columns in zip(chunks, read_columns(self._folder, files, counts), strict=True):
-            active = np.flatnonzero(self._events_U[chunk])
-            events_U = self._events_U[chunk][active]
-            if len(active):
-                yield UserEvents(active + chunk.start, events_U, columns["event_time"]), columns
+            with_events = np.flatnonzero(self._events_U[chunk])
+            events_U = self._events_U[chunk][with_events]
+            if len(with_events):
+                yield UserEvents(with_events + chunk.start, events_U, columns["event_time"]), columns
 
     def _user_chunks(self) -> Iterator[slice]:
         """Yield ranges of users with about ``BATCH_ROWS`` events."""
@@ -138,7 +138,9 @@ def number_actions(engine: Engine) -> list[str]:
     Raises:
         DataError: there are more actions than numbers.
     """
-    engine.create_table("action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM acted")
+    engine.create_table(
+        "action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM action_summary"
+    )
     actions: list[str] = engine.frame("SELECT action FROM action_number ORDER BY number")["action"].to_list()
     if len(actions) > MAX_ACTIONS:
         raise DataError(f"column 'action' has {len(actions):,} distinct values; expected at most {MAX_ACTIONS}")
@@ -159,7 +161,7 @@ def ordered_events_sql(
     Returns:
         SQL with the columns number (of the user), time, item (number among all items; 0 = unknown), action, weight (as
         a positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the
-        follows are known).
+        user's followed topics are known).
     """
     tie = f"md5_number_lower('{seed}:' || file_row), " if ties == "shuffle" else ""
     return f"""

@@ -2,7 +2,7 @@
 
 DuckDB would read a remote Parquet file again for each query, and through Python's file systems one request after the
 other. Eight parallel requests to a local copy with a check of its version are simpler, faster from the second reading
-on, and give a file of which the manifest has the digest.
+on, and leave a local file whose digest goes into the manifest.
 """
 
 import os

@@ -1,12 +1,12 @@
 """Append later days to a prepared folder: what the folder keeps for that, and the checks before it is used.
 
-``sound.parquet`` holds the events of a run after the repairs of single rows, and before anything that depends on all
+``sound.parquet`` holds the events of a run after the repairs of single rows, and before any step that depends on all
 events: one row for each event, with its row number in the file, whether its action is negative, and whether it was
 flagged invalid. A later run reads it in place of the earlier tables. It computes numbers, splits and counts from all
 events, so its result equals that of one run over all tables, byte for byte; only ``inputs`` in the manifest differs.
 
-This holds because every new event is later than every earlier one: no duplicate and no order goes across runs, and
-the counts of repairs add up. Whatever would need the earlier rows again is rejected.
+This holds because every new event is later than every earlier one: duplicates and order never span two runs, and the
+counts of repairs add up. Data or settings that would need the earlier rows again are rejected.
 """
 
 from collections.abc import Mapping
@@ -93,8 +93,8 @@ def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> Ba
     return BaseData(folder, manifest)
 
 
-def reject_other_tables(earlier: BaseData, tables: Mapping[str, Table], id_types: Mapping[str, str]) -> None:
-    """Check that new tables fit the earlier ones.
+def check_tables_fit(earlier: BaseData, tables: Mapping[str, Table], id_types: Mapping[str, str]) -> None:
+    """Check that new tables have the columns and id types of the earlier ones.
 
     Args:
         earlier: the earlier data.
@@ -125,7 +125,7 @@ def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, past: 
     """Check that all new events are later than all earlier ones.
 
     Raises:
-        DataError: one is not.
+        DataError: an event is not.
     """
     last = earlier.manifest[MANIFEST_KEY]["last"]
     first = query_value(engine, f"SELECT min(timestamp) FROM events_raw WHERE {past}")
@@ -143,8 +143,8 @@ def total_repairs(repairs: Mapping[str, int], earlier: BaseData) -> dict[str, in
 
 
 def write_events(engine: Engine, folder: Path) -> None:
-    """Write the relation ``sound`` into a folder, in the order of its rows."""
-    batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM sound ORDER BY row", _CHUNK_ROWS)
+    """Write the table ``clean_event`` into a folder, in the order of its rows."""
+    batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM clean_event ORDER BY row", _CHUNK_ROWS)
     first = next(batches)
     with parquet.ParquetWriter(
         folder / EVENTS_FILE, first.schema, compression="zstd", write_page_checksum=True
@@ -156,16 +156,19 @@ def write_events(engine: Engine, folder: Path) -> None:
 
 def manifest_entry(engine: Engine, rows: int, table: Table) -> dict[str, Any]:
     """Return the manifest's entry for a later run: rows, columns, and the time of the last event."""
-    return {"rows": rows, "columns": sorted(table.columns), "last": query_value(engine, "SELECT max(time) FROM sound")}
+    return {
+        "rows": rows,
+        "columns": sorted(table.columns),
+        "last": query_value(engine, "SELECT max(time) FROM clean_event"),
+    }
 
 
 def _check_file(file: Path, events: int) -> None:
     try:
         with parquet.ParquetFile(file, page_checksum_verification=True) as parquet_file:
             rows, columns = parquet_file.metadata.num_rows, parquet_file.schema_arrow.names
-            for _ in parquet_file.iter_batches(
-                _CHUNK_ROWS
-            ):  # compares each page with its checksum, which the engines do not
+            # Reading compares each page with its checksum, which the engines do not.
+            for _ in parquet_file.iter_batches(_CHUNK_ROWS):
                 pass
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_ADVICE}") from None

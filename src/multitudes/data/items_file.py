@@ -38,7 +38,7 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
 
     Raises:
         DataError: the file cannot be read, lacks a column, or its ids are of another type.
-        UsageError: there is no such file, or not of a format that is read.
+        UsageError: there is no such file, or its format is unknown.
     """
     with _load(file, "items") as (engine, table):
         repairs, _ = items_and_users.clean_items(engine, table)
@@ -59,7 +59,7 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 
     Raises:
         DataError: the file cannot be read, has no such column or no id, or its ids are of another type.
-        UsageError: there is no such file, or not of a format that is read.
+        UsageError: there is no such file, or its format is unknown.
     """
     with _load(file, "item_ids") as (engine, _):
         sql = "SELECT DISTINCT item_id FROM item_ids_raw WHERE item_id IS NOT NULL ORDER BY item_id"

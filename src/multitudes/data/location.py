@@ -20,13 +20,13 @@ from multitudes.errors import DataError, MissingError, MultitudesError, Unavaila
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)")  # pathlib replaces the two slashes by one
 _KNOWN_SCHEMES = "s3://, gs://, abfs://, hdfs:// and file:///"
-# A store that accepts connections and does not answer is given up after half a minute; Arrow's default is 100 s.
+# Wait half a minute for a store that accepts connections and does not answer; Arrow's default is 100 s.
 _S3_TIMEOUTS = {"connect_timeout": 5.0, "request_timeout": 10.0}
 _S3_ATTEMPTS = 3
 _GCS_TIMEOUT_OPTION = "retry_limit_seconds"  # of the URL; Google's default is a quarter of an hour
 _GCS_TIMEOUT_S = 15
 
-# What Arrow's messages say, by which they are told apart.
+# Arrow raises OSError for every problem; these patterns classify its messages.
 _UNREACHABLE = re.compile(
     r"NETWORK_CONNECTION|TIMEOUT|timed out|UNAVAILABLE|curl|resolve host|Connection refused", re.IGNORECASE
 )
@@ -193,7 +193,7 @@ def translate_store_errors(name: str) -> Iterator[None]:
     """Turn what Arrow raises about a store into an error of one line about the URL ``name``.
 
     Raises:
-        DataError: the file is gone, or was changed while it was read.
+        DataError: the file was deleted or changed while it was read.
         MissingError: a library of the store is not installed.
         UnavailableError: the store does not answer, or rejects the credentials.
         UsageError: there is no such bucket.
@@ -201,7 +201,7 @@ def translate_store_errors(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{name}: is gone; was it there a moment ago? Run the command again") from None
+        raise DataError(f"{name}: was deleted while it was read; run the command again") from None
     except OSError as error:
         raise _explain(name, str(error)) from None
 
@@ -214,7 +214,7 @@ def _explain(name: str, message: str) -> MultitudesError:
             f"{name}: hdfs:// is read by Hadoop's own library ({reason}); install Hadoop and set JAVA_HOME, HADOOP_HOME"
             " and CLASSPATH (hadoop classpath --glob)"
         )
-    without_names = re.sub(r"'[^']*'", "", message)  # a name in quotes may contain any of the words below
+    without_names = re.sub(r"'[^']*'", "", message)  # a quoted name may contain words that the patterns look for
     if _SIZE_CHANGED.search(without_names):
         return DataError(
             f"{name}: was changed or cut while it was fetched; run the command again when nobody writes there"
@@ -253,7 +253,7 @@ def _strip_secrets(text: str) -> str:
 
 
 def _remote_path(text: str) -> RemotePath:
-    from pyarrow import ArrowInvalid, fs  # noqa: PLC0415 (as above)
+    from pyarrow import ArrowInvalid, fs  # noqa: PLC0415 (local paths do not need it)
 
     display = _strip_secrets(text)
     without_options = text.rstrip("/") == display
@@ -287,7 +287,7 @@ def _check_url(text: str, display: str) -> None:
 
 def _with_timeouts(store: Any) -> Any:  # noqa: ANN401
     """Return an S3 store with timeouts, which its URL cannot set; any other store as it is."""
-    from pyarrow import fs  # noqa: PLC0415 (as above)
+    from pyarrow import fs  # noqa: PLC0415 (local paths do not need it)
 
     if store.type_name != "s3":
         return store
@@ -298,6 +298,6 @@ def _with_timeouts(store: Any) -> Any:  # noqa: ANN401
 
 
 def _not_found(path: str) -> Any:  # noqa: ANN401
-    from pyarrow import fs  # noqa: PLC0415 (as above)
+    from pyarrow import fs  # noqa: PLC0415 (local paths do not need it)
 
     return fs.FileInfo(path, fs.FileType.NotFound)

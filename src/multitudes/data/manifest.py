@@ -25,7 +25,7 @@ _SPLITS = ("train", *SPLIT_CODE)
 
 
 def count_entities(engine: Engine) -> dict[str, int]:
-    """Return the numbers of users, items, topics and follows."""
+    """Return the numbers of users, items, topics and pairs of a user and a followed topic."""
     return query_row(
         engine,
         """
@@ -37,7 +37,8 @@ def count_entities(engine: Engine) -> dict[str, int]:
 class EventCounter:
     """Counts events in batches of users.
 
-    A target is a positive event of an item in the vocabulary, later than the time at which the follows are known.
+    A target is a positive event of an item in the vocabulary, later than the time at which the user's followed topics
+    are known.
 
     Attributes:
         positives_I: positive training events of each item (0 for the unknown one).
@@ -98,7 +99,7 @@ class EventCounter:
     def conditions(self) -> dict[str, int]:
         """Training targets with a condition of each kind, which make triples (condition, user, item).
 
-        ``source``: the topic that sourced the impression was logged. ``item``: the item has a topic. ``match``: the
+        ``source``: the topic that sourced the impression is logged. ``item``: the item has a topic. ``match``: the
         item has a topic that the user follows.
         """
         return {name: self._counts[name] for name in ("source", "item", "match")}
@@ -131,15 +132,15 @@ class EventCounter:
         self._count("match", matched_N)
 
 
-def split_warnings(counts: dict[str, int], split: str) -> list[str]:
-    """Return what a person should know before trusting the split."""
-    found = []
-    for part in SPLIT_CODE:
-        users = counts[f"{part}_users_with_history"]
+def split_warnings(counts: dict[str, int], rule: str) -> list[str]:
+    """Return a warning for each held-out split that has too few users; ``rule`` is the split rule."""
+    warnings = []
+    for split in SPLIT_CODE:
+        users = counts[f"{split}_users_with_history"]
         if users < FEW_USERS:
-            advice = "; the split 'user' keeps more" if split == "time" else ""
-            found.append(f"only {users} users have a history and {part} targets (split '{split}'){advice}")
-    return found
+            advice = "; the split 'user' keeps more" if rule == "time" else ""
+            warnings.append(f"only {users} users have a history and {split} targets (split '{rule}'){advice}")
+    return warnings
 
 
 def build_manifest(
@@ -150,7 +151,7 @@ def build_manifest(
     counter: EventCounter,
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
-    """Return the manifest.
+    """Return the manifest of a prepared folder.
 
     Args:
         engine: has the tables that were written.
@@ -180,7 +181,7 @@ def build_manifest(
         "repairs": dict(cleaned.repairs),
         "warnings": [
             *cleaned.warnings,
-            *_unknown_actions(config, actions),
+            *_unknown_action_warnings(config, actions),
             *split_warnings(counts, config["split"]),
         ],
     }
@@ -192,6 +193,6 @@ def _describe_input(engine: Engine, table: Table) -> dict[str, Any]:
     return description | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
 
 
-def _unknown_actions(config: Mapping[str, Any], actions: list[str]) -> list[str]:
+def _unknown_action_warnings(config: Mapping[str, Any], actions: list[str]) -> list[str]:
     missing = sorted(set(config["positive_actions"]) - set(actions))
     return [f"positive_actions names {', '.join(missing)}, which no event has"] if missing else []

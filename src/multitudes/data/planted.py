@@ -2,7 +2,7 @@
 
 Every item belongs to a niche and every niche to a topic. Every user has ``tastes`` niches with individual weights and
 engages with items of these niches, and sometimes with any item (noise). Users follow some topics of their tastes and
-some stale ones; a part of the events logs the followed topic that sourced it. If there are more niches than a model is
+some stale ones; some events log the followed topic that sourced them. If there are more niches than a model is
 wide, one vector cannot represent any three of them; ``tastes = 1`` is the control, in which it can.
 
 Legend: U users · I items · E events · K tastes. Events are sorted by user and time, and the times of a user strictly
@@ -136,7 +136,7 @@ def sample_distinct(rng: np.random.Generator, rows: int, columns: int, kinds: in
 
 
 def _followed_topics(config: PlantedConfig, topic_UK: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which topics each user follows (U, topics): some topics of the tastes and some stale ones."""
+    """Return whether each user follows each topic (U, topics): some topics of the tastes and some stale ones."""
     rng = generator(config.seed, "follows")
     followed_UT = np.zeros((config.users, config.topics), dtype=np.bool_)
     row_U = np.arange(config.users)
@@ -160,24 +160,24 @@ def _activity(config: PlantedConfig) -> NDArray[np.int64]:
 def _tastes(
     config: PlantedConfig, user: NDArray[np.int64], weight_UK: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return which events are hides, and the taste behind each event (-1 = none)."""
+    """Return whether each event is a hide, and the taste behind each event (-1 = none)."""
     rng = generator(config.seed, "events")
     kind = rng.random(len(user))
     hide = kind < config.hide_share
     noise = hide | (kind >= 1.0 - config.noise_share)
-    upto_UK = weight_UK.cumsum(axis=1)
+    cumulative_UK = weight_UK.cumsum(axis=1)
     draw = rng.random(len(user))
     taste = np.zeros(len(user), dtype=np.int64)
     for k in range(config.tastes - 1):
-        taste += draw > upto_UK[user, k]
+        taste += draw > cumulative_UK[user, k]
     return hide, np.where(noise, NOISE, taste)
 
 
 def _niches(
     config: PlantedConfig, user: NDArray[np.int64], taste: NDArray[np.int64], taste_UK: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    anywhere = generator(config.seed, "noise").integers(config.niches, size=len(user))
-    return np.where(taste == NOISE, anywhere, taste_UK[user, taste])
+    random_niche = generator(config.seed, "noise").integers(config.niches, size=len(user))
+    return np.where(taste == NOISE, random_niche, taste_UK[user, taste])
 
 
 def _items(config: PlantedConfig, niche: NDArray[np.int64], item_niche: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -15,7 +15,6 @@ from pydantic import Field
 from multitudes.atomic import create_folder
 from multitudes.config import Config
 from multitudes.data import event_arrays, manifest, splits
-from multitudes.data import manifest as summary
 from multitudes.data.arrays import RaggedArray, write_array, write_ragged, write_table, write_vectors
 from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs
 from multitudes.data.clean.events import EventRules
@@ -123,7 +122,7 @@ def prepare(
                 lambda done, _, note="": progress(done, _STEPS, note),
                 logs,
                 earlier,
-                keep=appendable,
+                appendable=appendable,
             )
             base_entry = _write_base_events(engine, cleaned, earlier, folder) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
@@ -190,7 +189,7 @@ def _no_positives_error(events: Location, actions: list[str]) -> DataError:
 
 def _write_events(
     engine: Engine, cleaned: CleanData, config: PrepareConfig, folder: Path, progress: Progress
-) -> summary.EventCounter:
+) -> manifest.EventCounter:
     """Write the events, and the ids and topics of users and items; return the counts of events."""
     arrays = EventArrays(folder, query_value(engine, "SELECT count(*) FROM member"))
     progress(5, _STEPS, "ordering events")
@@ -209,7 +208,7 @@ def _write_events(
     follows, topics = _write_topics(engine, folder)
     progress(8, _STEPS, "numbering events")
     recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - config.recent_s
-    counter = summary.EventCounter(follows, topics, recent_after)
+    counter = manifest.EventCounter(follows, topics, recent_after)
     for users, columns in arrays.write_items(number_I):
         counter.add(users, columns)
     write_array(folder / "item_count.npy", counter.positives_I)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _JAVA_MODULE = "jdk.incubator.vector"
-_MIN_JAVA = 17  # of Java for Spark 4
+_MIN_JAVA = 17  # what Spark 4 needs
 _INSTALL = "install one, such as Debian's openjdk-17-jre-headless, and set JAVA_HOME"
 # The driver only converts files that are not Parquet and holds no table, so little memory is enough.
 _READER_MEMORY = "1GB"

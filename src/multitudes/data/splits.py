@@ -38,18 +38,18 @@ def split_function(
     if name == "time":
         train_until = exact_quantile(times, 1.0 - validation_share - test_share)
         validation_until = exact_quantile(times, 1.0 - test_share)
-        return lambda users: by_time(users, train_until, validation_until)
+        return lambda users: split_by_time(users, train_until, validation_until)
     if name == "user":
-        return lambda users: by_user(users, validation_share, test_share)
+        return lambda users: split_by_user(users, validation_share, test_share)
     return leave_one_out
 
 
-def by_time(users: UserEvents, train_until: int, validation_until: int) -> NDArray[np.uint8]:
+def split_by_time(users: UserEvents, train_until: int, validation_until: int) -> NDArray[np.uint8]:
     """Split at two times; an event at exactly one of them belongs to the earlier split."""
     return _split_codes(users.time_E > train_until, users.time_E > validation_until)
 
 
-def by_user(users: UserEvents, validation_share: float, test_share: float) -> NDArray[np.uint8]:
+def split_by_user(users: UserEvents, validation_share: float, test_share: float) -> NDArray[np.uint8]:
     """Split each user's events, counted backwards over the user's distinct times.
 
     A split takes all events of a time, and further times until it has its share of the events (at least one). It leaves

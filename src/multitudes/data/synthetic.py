@@ -2,8 +2,8 @@
 
 Memory is that of one shard and of the users. Every user has a few tastes, which are topics, with individual weights.
 Events are of items of these topics, popular ones more often by Zipf's law, and sometimes of any item (noise, hides).
-Some users are ten times as active as others. Users follow most topics of their tastes and some others; a part of the
-events logs the followed topic that sourced it. Events are in the order of their times, as in a log.
+Some users are ten times as active as others. Users follow most topics of their tastes and some others; some events
+log the followed topic that sourced them. Events are in the order of their times, as in a log.
 
 ``data.planted`` makes small worlds for tests: the taste of every event is known, items have niches within topics and
 embeddings, and everything is in memory. Here a taste is a topic, and only the users' tastes are written.
@@ -44,7 +44,7 @@ class SynthConfig(Config):
     """The size and the properties of the tables."""
 
     events: int = Field(1_000_000, gt=0, le=_MAX, description="events")
-    users: int = Field(20_000, gt=0, le=_MAX, description="users; some may come without any event")
+    users: int = Field(20_000, gt=0, le=_MAX, description="users; some may have no event")
     items: int = Field(10_000, gt=0, le=_MAX, description="items, each of one topic")
     topics: int = Field(200, gt=0, le=10_000_000, description="topics, all equally large")
     days: int = Field(90, gt=0, le=_MAX, description="length of time in days")
@@ -60,7 +60,7 @@ class SynthConfig(Config):
     stale_follows: int = Field(
         1, ge=0, le=100, description="topics that a user follows without a taste for them, at most"
     )
-    sourced_share: float = Field(0.3, ge=0, le=1, description="events of followed tastes that say what they came of")
+    sourced_share: float = Field(0.3, ge=0, le=1, description="events of followed topics that log their source")
 
 
 class EventShard(NamedTuple):
@@ -121,18 +121,18 @@ class SynthWorld:
         return topic_I
 
     def shard(self, number: int) -> EventShard:
-        """Draw the events of a shard, which has a period of time of its own."""
+        """Draw the events of a shard; each shard covers its own period of time."""
         config, rng = self.config, generator(self.config.seed, "events", number)
         before = number * SHARD_EVENTS
         n = min(SHARD_EVENTS, config.events - before)
-        # Looked up in order, which is faster (cache), and then shuffled.
+        # Sorted draws are looked up faster (cache); the result is then shuffled.
         user_E = rng.permutation(np.searchsorted(self.activity_U, np.sort(rng.random(n)), side="right"))
         time_E = np.sort(((before + n * rng.random(n)) * (config.days * 86_400 / config.events)).astype(np.int64))
         kind_E, draw_E = rng.random(n), rng.random(n, dtype=np.float32)
         hide_E = kind_E < config.hide_share
         liked_E = ~hide_E & (kind_E < 1 - config.noise_share)
-        upto_UK = self.weight_UK.cumsum(axis=1)[:, :-1]
-        taste_E = (draw_E[:, None] > upto_UK[user_E]).sum(axis=1)
+        cumulative_UK = self.weight_UK.cumsum(axis=1)[:, :-1]
+        taste_E = (draw_E[:, None] > cumulative_UK[user_E]).sum(axis=1)
         topic_E = np.where(liked_E, self.taste_UK[user_E, taste_E], rng.integers(config.topics, size=n))
         sourced_E = liked_E & (rng.random(n) < config.sourced_share)
         source_E = np.where(sourced_E, self.follow_UF[user_E, taste_E], _NONE)

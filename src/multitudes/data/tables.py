@@ -30,7 +30,7 @@ class Table:
         name: events, items or users.
         file: its file, or the folder of its Parquet shards.
         rows: the number of rows.
-        missing: the number of nulls in each column that has any.
+        nulls: the number of nulls in each column that has any.
         columns: the columns of the file, in order.
         extra: the columns that are not canonical.
     """
@@ -56,7 +56,7 @@ def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, 
 
     Raises:
         UsageError: there is no such folder.
-        DataError: the events are missing, a table is there twice, or a folder has shards of another format.
+        DataError: the events are missing, a table exists twice, or a folder has shards of another format.
     """
     data = parse_location(folder)
     if not data.is_dir():
@@ -68,7 +68,7 @@ def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, 
         files = [data / f"{table}{suffix}" for suffix in SUFFIXES if (data / f"{table}{suffix}").is_file()]
         files += [shards for shards in (data / table,) if _has_shards(shards)]
         if len(files) > 1:
-            raise DataError(f"{data}: {files[0].name} and {files[1].name} are both there; keep one of them")
+            raise DataError(f"{data}: {files[0].name} and {files[1].name} both exist; keep one of them")
         if files:
             tables[table] = files[0]
     if events_needed and "events" not in tables:
@@ -83,7 +83,7 @@ def resolve_table(given: str | Path) -> Location:
     """Check the location of one table: its file, a DuckDB database that has it, or the folder of its shards.
 
     Raises:
-        UsageError: there is no such file or folder, or not of a format that is read.
+        UsageError: there is no such file or folder, or its format is unknown.
         DataError: the folder has no shard, or shards of another format.
     """
     path = parse_location(given)
@@ -104,7 +104,7 @@ def _has_shards(folder: Location) -> bool:
     """Return whether it is a folder with Parquet files.
 
     Raises:
-        DataError: it also has files of another format, which would be ignored silently.
+        DataError: it also has files of another format, which would otherwise be ignored silently.
     """
     if not folder.is_dir():
         return False
@@ -124,7 +124,7 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
         engine: gets the relation ``<into>_raw``.
         name: of the table, which decides its columns.
         file: its file, or the folder of its shards.
-        into: the first part of the relation's name; by default ``name``.
+        into: the prefix of the relation's name; by default ``name``.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or cannot be converted without loss.
@@ -183,15 +183,15 @@ def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> I
     return next(iter(types.values()))
 
 
-def append_table(engine: Engine, name: str, first: Table, more: Table, behind: str) -> Table:
+def append_table(engine: Engine, name: str, first: Table, more: Table, appended: str) -> Table:
     """Append the rows of one relation to another; their ids must have the same type.
 
     Args:
-        engine: has ``<name>_raw``, which gets the rows, and ``<behind>_raw``, which is dropped.
-        name: see above.
-        first: the table ``<name>_raw``.
-        more: the table ``<behind>_raw``.
-        behind: see above.
+        engine: has both relations.
+        name: prefix of the relation that gets the rows, ``<name>_raw``.
+        first: its table.
+        more: the table of the appended relation.
+        appended: prefix of the relation whose rows are appended, ``<appended>_raw``; it is dropped.
 
     Returns:
         Both as one table.
@@ -200,8 +200,8 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, behind: s
         DataError: a column that is not canonical has two types that cannot be combined.
     """
     with engine.translate_read_errors(more.file):
-        engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{behind}_raw", first.rows))
-    engine.drop(f"{behind}_raw")
+        engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{appended}_raw", first.rows))
+    engine.drop(f"{appended}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
     return replace(
         first,
@@ -212,10 +212,10 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, behind: s
     )
 
 
-def _union_sql(engine: Engine, first: str, behind: str, rows: int) -> str:
+def _union_sql(engine: Engine, first: str, second: str, rows: int) -> str:
     """Return the SQL that selects both relations by the names of their columns; a column that one lacks is null."""
-    present = {relation: engine.column_types(relation) for relation in (first, behind)}
-    columns = dict.fromkeys([*present[first], *present[behind]])
+    present = {relation: engine.column_types(relation) for relation in (first, second)}
+    columns = dict.fromkeys([*present[first], *present[second]])
     selected = {
         relation: ", ".join(
             quote_identifier(c) if c in present[relation] else f"NULL AS {quote_identifier(c)}" for c in columns
@@ -224,7 +224,7 @@ def _union_sql(engine: Engine, first: str, behind: str, rows: int) -> str:
     }
     return (
         f"SELECT file_row, {selected[first]} FROM {first}"
-        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[behind]} FROM {behind}"
+        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[second]} FROM {second}"
     )
 
 

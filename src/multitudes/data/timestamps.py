@@ -6,7 +6,7 @@ from multitudes.errors import DataError
 
 DAY_S = 86_400
 FUTURE_TOLERANCE_S = DAY_S  # clocks and zones differ, so a day ahead is accepted
-# A median that would be after the year 5138 in seconds is a recent time in a smaller unit.
+# As seconds, these medians are after the year 5138; they are recent times in a smaller unit.
 _UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**11, "milliseconds", 10**3))
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Columns = Mapping[str, NDArray[Any]]
-Kind = TypeVar("Kind", bound=np.generic)
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class UserEvents:
         is_alone_E: NDArray[np.bool_] = self.is_new_time & np.append(self.is_new_time[1:], True)
         return ~is_alone_E
 
-    def per_event(self, value_U: NDArray[Kind]) -> NDArray[Kind]:
+    def per_event(self, value_U: NDArray[Scalar]) -> NDArray[Scalar]:
         """Return the value of its user for each event: (U) to (E)."""
         return np.repeat(value_U, self.events_U)
 
@@ -91,9 +91,8 @@ def iter_user_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[UserE
         if not batch.num_rows:
             continue
         columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in batch.schema.names}
-        cut = int(
-            np.searchsorted(columns["number"], columns["number"][-1])
-        )  # the last user may continue in the next batch
+        # The last user may continue in the next batch.
+        cut = int(np.searchsorted(columns["number"], columns["number"][-1]))
         if cut or (pending and pending[-1]["number"][-1] != columns["number"][0]):
             yield _join_chunks([*pending, {name: column[:cut] for name, column in columns.items()}])
             pending = []

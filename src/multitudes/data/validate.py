@@ -14,7 +14,9 @@ from multitudes.data.prepare import PrepareConfig, open_configured_engine
 from multitudes.data.spark_session import SparkConfig
 from multitudes.progress import Progress, silent
 
-OUTLIER_FACTOR = 50  # a user with this many times the median number of events may be a robot or a shared account
+OUTLIER_FACTOR = (
+    50  # a user with more than this many times the median number of events may be a robot or a shared account
+)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Attribute engagements to the topics that a service served: the source interest of training triples.
 
-An engagement is attributed to the answer that it names (``request_id``), if that has the item; else to the newest
-earlier answer that brought the item to the user. A later answer cannot be the cause. Only an answer that is named may
-be a little later, because the clocks of users and services differ.
+An engagement is attributed to the answer that it names (``request_id``), if that answer has the item; else to the
+newest earlier answer with the item for the user. A later answer cannot be the cause; only an answer that is named may
+be a little later, since the clocks of users and services differ.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ class FeedbackLogs(NamedTuple):
     Attributes:
         events: events to append to those of the data set.
         served: what the service served.
-        attribution_window_s: an engagement is attributed to an answer at most so many seconds before it.
+        attribution_window_s: an engagement is attributed to an answer at most this many seconds before it.
     """
 
     events: Path | None = None
@@ -34,7 +34,7 @@ NO_LOGS = FeedbackLogs()
 def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, int]:
     """Fill the source of each ``event`` that has none from ``served_raw``.
 
-    What was served is read twice and not stored, so memory grows with the events only.
+    ``served_raw`` is read twice and not stored, so memory grows with the events only.
 
     Args:
         engine: has ``event``, which is replaced, and ``served_raw``.

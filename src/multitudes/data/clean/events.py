@@ -14,11 +14,12 @@ _COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NU
 
 @dataclass(frozen=True)
 class EventRules:
-    """How events are judged.
+    """Which events are dropped or unusable, and from which events the followed topics were derived.
 
     Attributes:
         negative_actions: actions that make an event unusable.
-        follows_from_share: share of each user's events from which the follows were derived; 0 = they were stated.
+        follows_from_share: first share of each user's events, from which the followed topics were derived;
+            0 = users stated them.
         now: seconds; events more than a day later are dropped.
     """
 
@@ -28,16 +29,16 @@ class EventRules:
 
 
 def clean_events(
-    engine: Engine, table: Table, rules: EventRules, earlier: BaseData | None = None, *, keep: bool = False
+    engine: Engine, table: Table, rules: EventRules, earlier: BaseData | None = None, *, appendable: bool = False
 ) -> dict[str, int]:
     """Create ``event`` and ``known_from``, and return the count of each repair.
 
     Args:
         engine: has ``events_raw`` and ``known_item``.
         table: the events table.
-        rules: how events are judged.
+        rules: which events are dropped or unusable.
         earlier: data whose events come before them.
-        keep: whether to keep the relation ``sound``, to which later events can be appended.
+        appendable: create the table ``clean_event``, the clean events to which a later run appends its own.
 
     Raises:
         DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
@@ -50,7 +51,7 @@ def clean_events(
     counts = query_row(
         engine,
         f"""
-        SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS whole, count(*) FILTER ({past}) AS past,
+        SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS complete, count(*) FILTER ({past}) AS past,
                count(*) FILTER ({past} AND action IS NULL) AS unnamed
         FROM events_raw""",
     )
@@ -63,17 +64,19 @@ def clean_events(
         0 if not repeated and engine.is_sorted("events_raw", "timestamp", past) else _count_unsorted(engine, past)
     )
     copies = _find_duplicates(engine, table, past)
-    once = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {past}"
-    sound = _clean_events_sql(once, table, rules.negative_actions, 0 if earlier is None else earlier.n_rows)
+    unique_events = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {past}"
+    clean_sql = _clean_events_sql(
+        unique_events, table, rules.negative_actions, 0 if earlier is None else earlier.n_rows
+    )
     if earlier is not None:
-        sound = f"SELECT {EVENT_COLUMNS} FROM earlier UNION ALL {sound}"
-    if keep:
-        engine.create_table("sound", sound)
-        sound = "SELECT * FROM sound"
-    _create_event_view(engine, sound)
+        clean_sql = f"SELECT {EVENT_COLUMNS} FROM earlier UNION ALL {clean_sql}"
+    if appendable:
+        engine.create_table("clean_event", clean_sql)
+        clean_sql = "SELECT * FROM clean_event"
+    _create_event_view(engine, clean_sql)
     repairs = {
-        "events_with_nulls": counts["total"] - counts["whole"],
-        "future_events": counts["whole"] - counts["past"],
+        "events_with_nulls": counts["total"] - counts["complete"],
+        "future_events": counts["complete"] - counts["past"],
         "duplicate_events": copies,
         "unsorted_events": unsorted,
         "events_without_action": counts["unnamed"] if "action" in table else 0,
@@ -83,12 +86,12 @@ def clean_events(
 
 
 def aggregate_events(engine: Engine) -> dict[str, int]:
-    """Create ``active`` and ``acted``, and count events whose item or source is not in the items table.
+    """Create ``user_summary`` and ``action_summary``, and count events whose item or source is not in the items table.
 
-    Both are sums over ``done``, for which the events are read once.
+    Both sum the intermediate table ``user_action_summary``, so that the events are read once.
     """
     engine.create_table(
-        "done",
+        "user_action_summary",
         """
         SELECT user_id, action, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
                count(*) FILTER (NOT known) AS unknown_items,
@@ -96,44 +99,44 @@ def aggregate_events(engine: Engine) -> dict[str, int]:
         FROM event LEFT JOIN topic ON topic = source GROUP BY user_id, action""",
     )
     engine.create_table(
-        "active",
+        "user_summary",
         """
         SELECT user_id, CAST(sum(events) AS BIGINT) AS events, min(first) AS first, max(last) AS last,
                bool_or(any_valid) AS any_valid
-        FROM done GROUP BY user_id""",
+        FROM user_action_summary GROUP BY user_id""",
     )
     engine.create_table(
-        "acted",
+        "action_summary",
         """
         SELECT action, sum(unknown_items) AS unknown_items, sum(unknown_sources) AS unknown_sources
-        FROM done GROUP BY action""",
+        FROM user_action_summary GROUP BY action""",
     )
-    engine.drop("done")
+    engine.drop("user_action_summary")
     return query_row(
         engine,
         """
         SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
                CAST(sum(unknown_sources) AS BIGINT) AS unknown_source_interests
-        FROM acted""",
+        FROM action_summary""",
     )
 
 
 def is_order_only(engine: Engine) -> bool:
     """Return whether the timestamps of every user are the positions 0, 1, …, n - 1: an order without times."""
     # The cheap test first: counting distinct values needs a sort.
-    within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM active"
-    distinct = "SELECT count(DISTINCT time) = count(*) AS so FROM event GROUP BY user_id"
-    return bool(query_value(engine, within)) and bool(query_value(engine, f"SELECT bool_and(so) FROM ({distinct})"))
+    within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM user_summary"
+    distinct = "SELECT count(DISTINCT time) = count(*) AS is_distinct FROM event GROUP BY user_id"
+    return bool(query_value(engine, within)) and bool(
+        query_value(engine, f"SELECT bool_and(is_distinct) FROM ({distinct})")
+    )
 
 
 def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
     """Create ``copy``, the rows that equal an earlier row in every column, and return their number."""
     # Few rows have the same user, item and time, and only these are compared in all columns. Grouping by one hash is
     # faster than by three columns; rows with the same hash by chance are compared too, and differ.
-    key, columns = (
-        "hash_of_three(user_id, item_id, timestamp)",
-        ", ".join(quote_identifier(column) for column in table.columns),
-    )
+    key = "hash_of_three(user_id, item_id, timestamp)"
+    columns = ", ".join(quote_identifier(column) for column in table.columns)
     engine.create_partitioned_view("keyed", f"SELECT {key} AS key FROM events_raw WHERE {past}", "key")
     engine.create_table("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
     engine.create_table("compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {past}")
@@ -147,8 +150,15 @@ def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
     return int(query_value(engine, "SELECT count(*) FROM copy"))
 
 
-def _clean_events_sql(once: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
-    """Return the SQL of the clean events, with all that follows from an event alone; ``once`` has the raw ones."""
+def _clean_events_sql(unique_events: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
+    """Return the SQL of the clean events, with the columns that follow from an event alone.
+
+    Args:
+        unique_events: the FROM and WHERE clauses of the raw events without duplicates.
+        table: the events table.
+        negative_actions: actions that make an event unusable.
+        rows_before: the number of rows of earlier events tables.
+    """
     negative = (
         f"action IN ({', '.join(string_literal(action) for action in negative_actions)})"
         if negative_actions
@@ -159,20 +169,20 @@ def _clean_events_sql(once: str, table: Table, negative_actions: Sequence[str], 
         SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
                coalesce(action, {unnamed}) AS action, rating, source_interest AS source, request_id, event_id,
                coalesce({negative}, false) AS negative, coalesce(NOT valid, false) AS flagged
-        FROM {once}"""
+        FROM {unique_events}"""
 
 
-def _create_event_view(engine: Engine, sound: str) -> None:
+def _create_event_view(engine: Engine, clean_sql: str) -> None:
     """Create ``event``: the clean events, with the number of their item and whether they are usable."""
     unusable = not query_value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
     engine.create_view(
         "event",
         f"""
-        SELECT row AS file_row, once.user_id, once.item_id, time, action, rating, source, request_id, negative, flagged,
-               coalesce(known_item.item, 0) AS item, known_item.item IS NOT NULL AS known,
+        SELECT row AS file_row, clean.user_id, clean.item_id, time, action, rating, source, request_id, negative,
+               flagged, coalesce(known_item.item, 0) AS item, known_item.item IS NOT NULL AS known,
                known_item.item IS NOT NULL AND ({"true" if unusable else "usable"})
                AND NOT negative AND NOT flagged AS valid
-        FROM ({sound}) AS once LEFT JOIN known_item ON known_item.item_id = once.item_id""",
+        FROM ({clean_sql}) AS clean LEFT JOIN known_item ON known_item.item_id = clean.item_id""",
     )
 
 
@@ -195,7 +205,7 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
 
 
 def _create_known_from(engine: Engine, past: str, share: float) -> None:
-    """Create ``known_from``; duplicates count, because the share is of the rows in the file."""
+    """Create ``known_from``; duplicates count, since the share is one of the rows in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
     engine.create_table(
         "known_from",

@@ -1,4 +1,4 @@
-"""Clean the items and users tables: one row for each id, sound embeddings, topics and follows."""
+"""Clean the items and users tables: one row for each id, finite embeddings, topics, and followed topics."""
 
 from multitudes.data.engine import Engine, query_row, query_value
 from multitudes.data.tables import Table
@@ -90,7 +90,7 @@ def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
     """Create ``member`` and ``follow``.
 
     Args:
-        engine: has ``active`` and ``topic``, and ``users_raw`` if there is a users table.
+        engine: has ``user_summary`` and ``topic``, and ``users_raw`` if there is a users table.
         table: the users table, if there is one.
 
     Returns:
@@ -103,20 +103,20 @@ def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
         engine.create_table(
             "users_raw",
             """
-            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM active LIMIT 0""",
+            SELECT 0 AS file_row, user_id, CAST([] AS VARCHAR[]) AS followed_topics FROM user_summary LIMIT 0""",
         )
     repairs = deduplicate_rows(engine, "users", "user_id", table)
     engine.create_table(
         "member",
         """
         SELECT row_number() OVER (ORDER BY user_id) - 1 AS number, *
-        FROM (SELECT user_id FROM active UNION SELECT user_id FROM users_rows)
+        FROM (SELECT user_id FROM user_summary UNION SELECT user_id FROM users_rows)
         LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""",
     )
     repairs |= _create_follows(engine)
     missing = 0
     if table is not None:
-        missing = query_value(engine, "SELECT count(*) FROM active ANTI JOIN users_rows USING (user_id)")
+        missing = query_value(engine, "SELECT count(*) FROM user_summary ANTI JOIN users_rows USING (user_id)")
     engine.drop("users_rows")
     return repairs | {"users_not_in_table": missing} | _activity_repairs(engine)
 
@@ -145,7 +145,7 @@ def _activity_repairs(engine: Engine) -> dict[str, int]:
         """
         SELECT count(*) FILTER (any_valid IS NULL) AS users_without_events,
                count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events
-        FROM member LEFT JOIN (SELECT user_id, any_valid FROM active) USING (user_id)""",
+        FROM member LEFT JOIN (SELECT user_id, any_valid FROM user_summary) USING (user_id)""",
     )
 
 

@@ -2,19 +2,19 @@
 
 The engine then has these tables:
 
-========== =========================================================================================================
-item       item_id, title, embedding (finite or null), usable (has topics or an embedding), and feature columns
-known_item item_id, item (number among all items, from 1, by id), usable
-item_topic item_id, topic, place (in the order of the list)
-topic      topic, number (from 1, by name)
-event      file_row, user_id, item_id, time, action, rating, source, request_id, negative, flagged, item (0 = unknown),
-           known (the item is), valid
-acted      action, unknown_items, unknown_sources (events of each); every action
-active     user_id, events, first, last (times), any_valid; every user of an event
-known_from user_id, time: from then on the user's follows are known
-member     user_id, number (from 0, by id), and feature columns; every user of either table
-follow     user_id, topic, place; only topics that an item has
-========== =========================================================================================================
+============== ========================================================================================================
+item           item_id, title, embedding (finite or null), usable (has topics or an embedding), and feature columns
+known_item     item_id, item (number among all items, from 1, by id), usable
+item_topic     item_id, topic, place (in the order of the list)
+topic          topic, number (from 1, by name)
+event          file_row, user_id, item_id, time, action, rating, source, request_id, negative, flagged, item (0 =
+               unknown), known (its item is in the items table), valid
+action_summary every action: action, unknown_items, unknown_sources (numbers of such events)
+user_summary   every user with an event: user_id, events, first, last (times), any_valid
+known_from     user_id, time after which the user's followed topics are known
+member         every user of either table: user_id, number (from 0, by id), and feature columns
+follow         user_id, topic, place; only topics that an item has
+============== ========================================================================================================
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs, attribute_e
 from multitudes.data.clean.events import EventRules, aggregate_events, clean_events, is_order_only
 from multitudes.data.clean.items_and_users import clean_items, clean_users
 from multitudes.data.engine import Engine, query_value
-from multitudes.data.incremental import BaseData, reject_other_tables
+from multitudes.data.incremental import BaseData, check_tables_fit
 from multitudes.data.tables import Table
 from multitudes.errors import UsageError
 from multitudes.ids import IdType
@@ -66,18 +66,18 @@ def clean_tables(
     logs: FeedbackLogs = NO_LOGS,
     earlier: BaseData | None = None,
     *,
-    keep: bool = False,
+    appendable: bool = False,
 ) -> CleanData:
     """Read the tables of a data set and logs, and create the tables above in the engine.
 
     Args:
         engine: gets the tables.
         data: the folder of the data set.
-        rules: how events are judged.
+        rules: which events are dropped or unusable.
         progress: called with the steps done.
         logs: the logs of a service.
         earlier: data to which the events are appended.
-        keep: whether later events can be appended.
+        appendable: whether later events can be appended to the result.
 
     Raises:
         DataError: an error that cannot be repaired without guessing.
@@ -91,12 +91,12 @@ def clean_tables(
     if logged is not None:
         loaded["events"] = tables.append_table(engine, "events", loaded["events"], logged, "logged")
     if earlier is not None:
-        reject_other_tables(earlier, loaded, id_types)
+        check_tables_fit(earlier, loaded, id_types)
     progress(len(inputs), len(inputs) + 2, "checking items")
     repairs, width = clean_items(engine, loaded.get("items"))
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
     with engine.translate_read_errors(loaded["events"].file):  # each of these may read the file
-        repairs |= clean_events(engine, loaded["events"], rules, earlier, keep=keep)
+        repairs |= clean_events(engine, loaded["events"], rules, earlier, appendable=appendable)
         attribution = {} if served is None else attribute_events(engine, served, logs.attribution_window_s)
         repairs |= aggregate_events(engine) | clean_users(engine, loaded.get("users"))
         ordered_only = is_order_only(engine)
@@ -124,10 +124,10 @@ def _load_tables(
         loaded[name] = inputs[file.name] = tables.load_table(engine, name, file)
     log_progress = _fetch_progress(progress, len(files), len(files) + 2)
     if logs.events is not None:
-        behind = "logged" if "events" in loaded else "events"
+        name = "logged" if "events" in loaded else "events"
         file = tables.resolve_table(logs.events)
         engine.fetch(file, log_progress)
-        loaded[behind] = inputs["logged events"] = tables.load_table(engine, "events", file, behind)
+        loaded[name] = inputs["logged events"] = tables.load_table(engine, "events", file, name)
     if logs.served is not None:
         file = tables.resolve_table(logs.served)
         engine.fetch(file, log_progress)
