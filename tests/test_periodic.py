@@ -23,7 +23,7 @@ def test_a_task_goes_on_after_a_failure_until_it_is_closed(caplog):
         again.close()
     made = len(calls)
     assert not again._thread.is_alive()
-    assert caplog.messages == ["trying: failed; tried again"] * made
+    assert caplog.messages == ["trying: failed; will be tried again"] * made
     assert caplog.records[0].exc_info is not None, "the log has the traceback"
 
 

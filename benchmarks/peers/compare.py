@@ -62,7 +62,7 @@ def compare(
     """
     if not python.exists():
         raise MissingError(f"{python}: the peers' virtual environment is missing; make bench-peers makes it")
-    held, facts = evaluated_users(prepared, max_users, settings.seed), ItemFacts.of(prepared)
+    held, facts = evaluated_users(prepared, max_users, settings.seed), ItemFacts.from_prepared(prepared)
     given = export_task(prepared, held)
     systems: list[dict[str, Any]] = []
     got: dict[ListKey, Measures] = {}

@@ -116,7 +116,7 @@ def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
             move_folder_into_place(partial, out)
     finally:
         for parent in created_parents:
-            with suppress(OSError):  # it is not empty: it stays
+            with suppress(OSError):  # a parent that is not empty stays
                 parent.rmdir()
 
 
@@ -185,7 +185,7 @@ def fsync(path: Path) -> None:
 def _empty_partial_folder(out: Path) -> Iterator[Path]:
     """Yield the empty temporary folder of ``out``, locked against other writers; it is deleted at the end.
 
-    A folder that nobody has locked was left by a killed process, and is emptied.
+    An existing folder without a lock was left by a killed process, and is emptied.
 
     Raises:
         UsageError: another process has locked it.

@@ -23,7 +23,7 @@ from multitudes.errors import RenamedWarning, UsageError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-# Section of multitudes.toml -> "module:class" of its configuration, which is imported only when it is used:
+# Section of multitudes.toml -> "module:class" of its configuration. The module is imported only when it is used, since
 # [model], [train] and [execution] need the extra `train`.
 SECTIONS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
@@ -68,7 +68,7 @@ C = TypeVar("C", bound=Config)
 
 def _check_unique(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
-        raise ValueError("a seed comes twice")
+        raise ValueError("a seed is given twice")
     return seeds
 
 
@@ -119,7 +119,7 @@ def read_sections(path: Path) -> dict[str, Any]:
 
 
 def load_toml(path: Path, advice: str) -> dict[str, Any]:
-    """Read a TOML file; ``advice`` ends the error if it is missing.
+    """Read a TOML file; if it is missing, the error ends with ``advice``.
 
     Raises:
         UsageError: the file is missing, a folder, or not TOML.
@@ -135,7 +135,7 @@ def load_toml(path: Path, advice: str) -> dict[str, Any]:
 
 
 def deep_merge(*tables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the union of nested tables; of a key that several have, the last one counts."""
+    """Return the union of nested tables; for a key that several tables have, the last value counts."""
     merged: dict[str, Any] = {}
     for table in tables:
         for key, value in table.items():
@@ -147,8 +147,8 @@ def deep_merge(*tables: Mapping[str, Any]) -> dict[str, Any]:
 def current_names(model: type[Config], values: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
     """Return settings with the current names of renamed fields, at any depth.
 
-    ``Config`` does so when it is built. Call it before settings of several sources are merged or compared, since these
-    may have both names of one field.
+    ``Config`` calls it when it is built. Call it before settings of several sources are merged or compared, since one
+    source may have the old name of a field and another the new one.
 
     Args:
         model: declares what was renamed.
@@ -192,7 +192,7 @@ def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    key = ".".join(str(step) for step in problem["loc"])
     if problem["type"] == "extra_forbidden":
         inner, name = _model_at(model, problem["loc"][:-1]), str(problem["loc"][-1])
         return f"unknown key '{key}'{suggestion(name, list(inner.model_fields))}"
@@ -223,11 +223,11 @@ def _problem_text(problem: "ErrorDetails") -> str:
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
     """Return the model of the table at ``path``, whose keys the error names."""
     annotation: Any = model
-    for part in path:
+    for step in path:
         if get_origin(annotation) is dict:  # tables with free names, such as [arms.NAME]
             annotation = get_args(annotation)[1]
             continue
-        field = annotation.model_fields.get(str(part))
+        field = annotation.model_fields.get(str(step))
         if field is None or not _is_table(field.annotation):
             break
         annotation = field.annotation

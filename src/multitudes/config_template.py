@@ -26,7 +26,7 @@ def section_config(section: str) -> type[Config]:
 
 
 def config_template() -> str:
-    """Return the text of a ``multitudes.toml`` with every section, and each setting with its default and meaning."""
+    """Return the text of a ``multitudes.toml`` with every section, and every setting with its default and meaning."""
     lines = ["# Settings of multitudes. Every value below is the default; a line may be removed or changed.", ""]
     for section in SECTIONS:
         try:
@@ -63,8 +63,8 @@ def _field_lines(name: str, field: "FieldInfo") -> Iterator[str]:
 
 
 def _nested_config(field: "FieldInfo") -> type[Config] | None:
-    kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, Config) else None
+    annotation = field.annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Config) else None
 
 
 def _toml(value: object) -> str:

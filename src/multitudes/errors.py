@@ -8,7 +8,7 @@
     ├── ArtefactError    4  damaged or incompatible artefact (prepared folder, run, release, index)
     ├── MissingError     5  something is missing: an extra, disk space, a port, the right to read or write a file
     ├── UnavailableError 6  a remote system does not answer, or rejects the credentials
-    │   └── StateError   6  the store of user states does not answer
+    │   └── StateError   6  the state store does not answer
     └── StoppedError   130  a person interrupted a group of processes, and another process reports it
 
 A message is one line: what was given, what was expected, what to do.
@@ -63,7 +63,7 @@ class UnavailableError(MultitudesError):
 
 
 class StateError(UnavailableError):
-    """The store of user states does not answer in time. The operation may be tried again."""
+    """The state store does not answer in time. The operation may be tried again."""
 
 
 class StoppedError(MultitudesError):
@@ -73,7 +73,7 @@ class StoppedError(MultitudesError):
 
 
 class RenamedWarning(FutureWarning):
-    """A name that was used is the old one; it is accepted for one version."""
+    """An old name was used; it is accepted for one version."""
 
 
 def missing_extra(module: str, extra: str) -> MissingError:
@@ -89,10 +89,10 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def is_permission_error(error: BaseException) -> bool:
-    """Return whether an error means that this user may not read or write a file, or that nobody may."""
+    """Return whether an error means that a file may not be read or written, by this user or at all."""
     return isinstance(error, OSError) and error.errno in _PERMISSION
 
 
 def is_invalid_path(error: BaseException) -> bool:
-    """Return whether an error means that no file can have this path: a parent is a file, or a name is too long."""
+    """Return whether an error means that the path is impossible: a parent is a file, or a name is too long."""
     return isinstance(error, OSError) and error.errno in _INVALID_PATH

@@ -37,7 +37,7 @@ def missing_extras() -> list[str]:
 
 
 class Unavailable:
-    """Stands for a public name whose extra is not installed; any use raises a ``MissingError`` that says how to get it.
+    """Stands for a public name whose extra is not installed; using it raises a ``MissingError``.
 
     So ``from multitudes import *``, ``help(multitudes)`` and ``hasattr(multitudes, name)`` work in a base install.
     """
@@ -56,14 +56,14 @@ class Unavailable:
         raise self._error
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Raise the error that names the extra; for a special name, which only inspection asks for, the usual one."""
+        """Raise the error that names the extra; ``AttributeError`` for a private name (inspection)."""
         if name.startswith("_"):
             raise AttributeError(name)
         raise self._error
 
 
 def _missing_error(error: ImportError) -> MissingError:
-    """Return the error that names the extra of a module; an import that failed for another reason is raised again."""
+    """Return the error that names the extra of a module; raise ``error`` again if its cause is another one."""
     module = (error.name or "").partition(".")[0]
     for extra, modules in EXTRAS.items():
         if module in modules:

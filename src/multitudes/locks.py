@@ -16,9 +16,9 @@ def lock(
     Args:
         file: the file that all processes lock; its content is left alone.
         wait: wait until the lock is free; if False and another process holds it, yield False at once.
-        shared: share the lock with others that ask for it as shared; else hold it alone.
+        shared: share the lock with processes that also share it; otherwise hold it alone.
         create: create the file if it is missing.
-        remove: delete the file at the end; all who lock it must do so.
+        remove: delete the file at the end; all processes that lock it must set this.
 
     Yields:
         Whether this process holds the lock; always True with ``wait``.
@@ -47,7 +47,7 @@ def lock(
 
 
 def _open_descriptor(file: Path, create: bool) -> int:
-    # Everybody who can open a file can lock it and block the others, so only its owner and group may open it.
+    # Any user who can open the file can lock it and block others, so only its owner and group may open it.
     return os.open(file, os.O_CREAT | os.O_RDWR if create else os.O_RDONLY, 0o660)
 
 

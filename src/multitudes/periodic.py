@@ -1,4 +1,4 @@
-"""Work that a service repeats in the background, and the check whether a file has changed."""
+"""Background tasks that run at an interval, and watches for changed files."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class PeriodicTask:
         """Create the task without starting it.
 
         Args:
-            interval_s: seconds between the end of one call and the start of the next, and before the first.
+            interval_s: pause before each call, in seconds.
             function: what is called; its result is ignored.
             name: of the thread, and of the task in the log.
         """
@@ -44,11 +44,11 @@ class PeriodicTask:
             try:
                 self._function()
             except Exception:  # one failure must not end the task
-                logging.getLogger(__name__).exception("%s: failed; tried again", self._name)
+                logging.getLogger(__name__).exception("%s: failed; will be tried again", self._name)
 
 
 class FileWatch:
-    """Reports once whenever a file has changed; threads may share it.
+    """Reports each change of a file once; threads may share it.
 
     ::
 
@@ -58,10 +58,10 @@ class FileWatch:
     """
 
     def __init__(self, file: Path, *, interval_s: float = 0.0) -> None:
-        """Watch ``file``, which need not exist; look at it at most once in ``interval_s`` seconds."""
+        """Watch ``file``, which need not exist; examine it at most once in ``interval_s`` seconds."""
         self._file, self._interval_s = file, interval_s
         self._signature: object = _UNSEEN
-        self._next_look_s = 0.0
+        self._next_examination_s = 0.0
         self._lock = Lock()
 
     def poll(self) -> bool:
@@ -72,10 +72,10 @@ class FileWatch:
         Raises:
             OSError: the file cannot be examined.
         """
-        if monotonic() < self._next_look_s or not self._lock.acquire(blocking=False):
+        if monotonic() < self._next_examination_s or not self._lock.acquire(blocking=False):
             return False
         try:
-            self._next_look_s = monotonic() + self._interval_s
+            self._next_examination_s = monotonic() + self._interval_s
             signature = file_signature(self._file)
             has_changed = signature != self._signature
             self._signature = signature
@@ -84,7 +84,7 @@ class FileWatch:
         return has_changed
 
     def reset(self) -> None:
-        """Forget what was seen, so that the next ``poll`` returns True: the caller could not use the file."""
+        """Make the next ``poll`` return True; call it if the changed file could not be used."""
         self._signature = _UNSEEN
 
 

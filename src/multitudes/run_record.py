@@ -91,13 +91,13 @@ def parse_config(model: type[C], record: dict[str, Any], folder: Path) -> C:
     return parse(model, current_names(model, record["config"], warn=False), f"{folder}/run.json")
 
 
-def open_prepared(record: dict[str, Any], folder: Path, elsewhere: str | Path | None = None) -> PreparedData:
-    """Open the prepared data of the run in ``folder``; ``elsewhere`` is where the data is now, if it was moved.
+def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | None = None) -> PreparedData:
+    """Open the prepared data of the run in ``folder``; ``moved_to`` is where the data is now, if it was moved.
 
     Raises:
         ArtefactError: the data is missing, or is not the data of the run.
     """
-    data = PreparedData.open(elsewhere or record["prepared"])
+    data = PreparedData.open(moved_to or record["prepared"])
     if data_digest(data) != record["prepared_digest"]:
         raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
     return data

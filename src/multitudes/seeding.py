@@ -1,4 +1,4 @@
-"""Reproducible random numbers: every draw comes from a named stream of a seed; streams do not affect each other."""
+"""Reproducible random numbers: every draw comes from a named stream of a seed; streams are independent."""
 
 import hashlib
 from typing import Final

@@ -1,9 +1,9 @@
-"""Cores and threads: how many cores there are, and the settings that limit the threads of libraries."""
+"""The number of cores, and the environment variables that limit the threads of libraries."""
 
 import os
 from typing import Final
 
-# Each library reads its own when it is loaded.
+# Each library reads its variable when it is loaded.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 

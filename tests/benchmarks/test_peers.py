@@ -171,7 +171,7 @@ def test_a_peer_trains_on_every_target_and_answers_everybody(peer, prepared, tmp
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["epochs"][0]["targets"] == (given.train.ranks() > 0).sum()
     found = score.learning_curve(
-        tmp_path, 1, export.evaluated_users(prepared, 20, 0), given.held, ItemFacts.of(prepared)
+        tmp_path, 1, export.evaluated_users(prepared, 20, 0), given.held, ItemFacts.from_prepared(prepared)
     )
     assert (found.list_BN > 0).all()
     assert exchange.lists_file(tmp_path, 1).exists()

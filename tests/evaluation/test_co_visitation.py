@@ -44,7 +44,7 @@ def test_an_item_is_not_near_itself_and_far_events_are_not_near(tmp_path, monkey
 def test_blocks_change_memory_and_nothing_else(tmp_path):
     rng = np.random.default_rng(0)
     past = [rng.integers(1, 7, 20).tolist() for _ in range(15)]
-    assert np.array_equal(near(tmp_path, past), near(tmp_path, past, pairs_per_block=1))
+    assert np.array_equal(near(tmp_path, past), near(tmp_path, past, pairs_per_chunk=1))
 
 
 def test_only_the_nearest_neighbours_are_kept_and_ties_go_to_the_smaller_number(tmp_path, monkeypatch):

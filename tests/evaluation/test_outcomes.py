@@ -24,7 +24,7 @@ LISTS = np.array([[4, 3, 0], [1, 6, 2], [1, 2, 3]])  # finds 4; 1 and 6; nothing
 @pytest.fixture
 def found(tmp_path):
     data = prepared(tmp_path, PAST, FUTURE, TOPICS)
-    held, items = held_out_users(data, "test"), ItemFacts.of(data)
+    held, items = held_out_users(data, "test"), ItemFacts.from_prepared(data)
     return list_measures(LISTS, held, items), target_measures(held, items)
 
 

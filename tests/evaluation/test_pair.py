@@ -24,7 +24,7 @@ def world(folder):
 
 def member(data, wanted, method="clustering"):
     config = SimpleNamespace(method=method, seed=0, model=SimpleNamespace(history=10))
-    return Member.of(FakeRun(data.path, data, wanted, config=config), SERVED)
+    return Member.from_run(FakeRun(data.path, data, wanted, config=config), SERVED)
 
 
 def hits(evaluation, name, budget, kind="new"):
@@ -85,7 +85,7 @@ def test_a_run_paired_with_itself_is_that_run_and_the_baselines_are_the_same(tmp
 def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_path):
     """At .76 to .24 the first interest has 3 of 4 places, but 2 of 2: the other's item is not in the half list."""
     data = world(tmp_path)
-    uneven = Member.of(FakeRun(tmp_path, data, [[5, 6], [7, 8], [9, 10]], weights=(0.76, 0.24)), SERVED)
+    uneven = Member.from_run(FakeRun(tmp_path, data, [[5, 6], [7, 8], [9, 10]], weights=(0.76, 0.24)), SERVED)
     other = member(data, [[11, 12], [11, 12], [11, 12]])
     assert hits(evaluate_pair((uneven, other), 0.5, CONFIG), "pair", 4) == {100: 1, 101: 1, 102: 1}
     assert hits(evaluate_pair((uneven, other), 1.0, CONFIG), "pair", 4) == {100: 2, 101: 2, 102: 2}

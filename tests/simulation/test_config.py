@@ -79,7 +79,7 @@ def test_arms_and_a_control_world_can_be_chosen_by_options(tmp_path):
         ("[arms.joint]\n[loop]\nslots = 200", "at most as many"),
         ("[arms.joint]\n[loop]\ndays = 0", "greater than or equal to 1"),
         ("[arms.joint]\n[world]\ntastes = 0", "greater than 0"),
-        ("seeds = [1, 1]\n[arms.joint]", "a seed comes twice"),
+        ("seeds = [1, 1]\n[arms.joint]", "a seed is given twice"),
         ("[arms.'../x']\nmethod = 'joint'", "cannot name a folder"),
         ("name = 'a/b'\n[arms.joint]", "'name' = 'a/b': cannot name a folder or a row; expected letters"),
         ("[arms.joint]\n[world]\nusers = true", "users' = True: expected a number, not true"),

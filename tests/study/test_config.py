@@ -45,7 +45,7 @@ def read(folder, text):
         (('sample = "movielens-small"', 'tables = "nowhere"'), "nowhere is not a folder"),
         (('sample = "movielens-small"', ""), "no source; expected sample = one of movielens-small, or tables"),
         (("[data.films]", "reference = 'jont'\n[data.films]"), "not one of its methods; did you mean 'joint'"),
-        (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed comes twice"),
+        (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed is given twice"),
         (("[methods.joint]", "[methods.pinnersage]\nover = 'plan'"), "not a trained method.*did you mean 'plain'"),
         (("[methods.joint]", "[methods.joint]\nover = 'plain'"), "only pinnersage has over"),
         (("[train]", "[methods.two]\npair = ['joint', 'plan']\n[train]"), "pair names 'plan'.*did you mean 'plain'"),

@@ -60,7 +60,7 @@ def test_a_power_loss_leaves_the_old_checkpoint_or_the_new_one(
 def test_rows_are_restored_block_by_block_and_the_best_ones_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "_ROWS_PER_BLOCK", 7)
+    monkeypatch.setattr(checkpoint, "_ROWS_PER_CHUNK", 7)
     monkeypatch.setattr(Path, "hardlink_to", no_space)
     folder, here, again = tmp_path / "checkpoint", state(), state()
     table, items = named_weights(here.model)[ITEM_TABLE], planted()[1].n_items + 1

@@ -130,7 +130,7 @@ def test_the_validation_does_not_depend_on_how_users_are_chunked(
     held = held_out_users(run.prepared, "validation")
     rows = sample_rows(held, 60, seed=0)
     whole = validate(run, held, rows, n=10)
-    monkeypatch.setattr("multitudes.training.validation.SCORES_PER_BLOCK", 10_000)
+    monkeypatch.setattr("multitudes.training.validation.SCORES_PER_CHUNK", 10_000)
     parts = validate(run, held, rows, n=10)
     assert parts.hit_rate == whole.hit_rate
     assert parts.shares == pytest.approx(whole.shares, abs=1e-4)

@@ -308,7 +308,7 @@ def test_only_later_events_are_trained_on(
 def test_without_later_events_no_run_is_created(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="nothing came since then; give newer data"):
+    with pytest.raises(DataError, match="no event is later; give newer data"):
         train(days[0], warm_start_config(CONFIG, before), tmp_path / "after")
     assert not (tmp_path / "after").exists()
 

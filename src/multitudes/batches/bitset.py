@@ -18,13 +18,13 @@ _BYTES = _WORD // 8
 class Bitset:
     """A set of integers in ``range(size)``, in ascending order."""
 
-    def __init__(self, blocks: Iterable[NDArray[np.bool_]]) -> None:
-        """Build the set from ``blocks``: for each number from 0 on, whether it is a member, in chunks of any length."""
+    def __init__(self, chunks: Iterable[NDArray[np.bool_]]) -> None:
+        """Build the set from ``chunks``: for each number from 0 on, whether it is a member; any length."""
         packed, counts = [], []
         rest, self.size = np.zeros(0, dtype=np.bool_), 0
-        for block in blocks:
-            self.size += len(block)
-            rest = np.concatenate([rest, block])
+        for chunk in chunks:
+            self.size += len(chunk)
+            rest = np.concatenate([rest, chunk])
             full = len(rest) // _WORD * _WORD
             bits_R8 = np.packbits(rest[:full]).reshape(-1, _BYTES)
             packed.append(bits_R8)

@@ -11,8 +11,8 @@ window is its target from the moment right before it (``Dense``), in the same pa
 A batch can be built one micro batch at a time, by several processes or one after the other. The random draws of a row
 do not depend on which micro batch contains it.
 
-Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example · C
-of them with a condition · G topics per item · S moments · T dense targets.
+Legend: B examples · L events of a history and of the window after it, column 0 the newest · W targets per example ·
+C targets with a condition · G topics per item · S moments · T dense targets.
 """
 
 from typing import Literal, NamedTuple
@@ -74,7 +74,7 @@ class _Draws(NamedTuple):
     """Random draws for some rows of a batch."""
 
     topic_BCG: NDArray[np.float64]  # chooses which of a target's topics is its condition
-    hidden_B: NDArray[np.bool_]  # True where the history is dropped
+    dropped_B: NDArray[np.bool_]  # True where the history is dropped
     ahead_T: NDArray[np.int64]  # how many events earlier each target is predicted
 
 
@@ -112,7 +112,7 @@ class Examples:
         self.windows = WindowSampler(prepared, self.position, window=window, history=history)
         if len(self.position) == 0:
             later = f" and after {since}" if since else ""
-            advice = "nothing came since then; give newer data" if since else "check the split"
+            advice = "no event is later; give newer data" if since else "check the split"
             raise DataError(
                 f"{prepared.path}: no training example (a positive after an earlier event{later}); {advice}"
             )
@@ -122,7 +122,7 @@ class Examples:
         return len(self.position)
 
     def targets(self, windows: WindowBatch) -> NDArray[np.int64]:
-        """Return the targets of all rows of a batch (T,), whatever micro batches it is split into."""
+        """Return the targets of all rows of a batch (T,); micro batches do not change them."""
         _, index_T = expand_ranges(windows.start_B, windows.stop_B)
         return self.prepared.event_item[self.position.select(index_T)].astype(np.int64)
 
@@ -142,7 +142,7 @@ class Examples:
         length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: the longest row of the whole batch
         draws = self._draws(windows, rows)
         start_B, stop_B = windows.start_B[rows], windows.stop_B[rows]
-        user_B, begin_B, cut_B, end_B = (of_B[rows] for of_B in spans)
+        user_B, begin_B, cut_B, end_B = (span_B[rows] for span_B in spans)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
         real_BW = index_BW < stop_B[:, None]
         position_BW = self.position.select(np.where(real_BW, index_BW, 0))
@@ -153,11 +153,11 @@ class Examples:
         histories = gather_histories(prepared, user_B, end_B, length)
         position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
         # History dropout: some users lose their entire history, so that the tower learns to serve new users.
-        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.hidden_B[:, None]
+        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.dropped_B[:, None]
         return Batch(
             histories=histories._replace(valid_BL=valid_BL),
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
-            # Followed topics are a feature only after they were known: derived ones were made from these very targets.
+            # Followed topics are a feature only once they are known: before, they may be derived from these targets.
             follows_known_B=prepared.event_after_follows[position_BW[:, 0]],
             dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL, draws.ahead_T),
             target_BW=target_BW,
@@ -178,9 +178,9 @@ class Examples:
         n_rows, row_T = len(windows.start_B), expand_ranges(windows.start_B, windows.stop_B)[0]
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
         topic_BCG = random.random((n_rows, conditions, self.topics))
-        hidden_B = random.random(n_rows) < self.history_dropout
-        earlier_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
-        return _Draws(topic_BCG[rows], hidden_B[rows], earlier_T[np.isin(row_T, rows)])
+        dropped_B = random.random(n_rows) < self.history_dropout
+        ahead_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
+        return _Draws(topic_BCG[rows], dropped_B[rows], ahead_T[np.isin(row_T, rows)])
 
     def _dense(
         self,
@@ -189,7 +189,7 @@ class Examples:
         user_B: NDArray[np.int64],
         end_B: NDArray[np.int64],
         valid_BL: NDArray[np.bool_],
-        earlier_T: NDArray[np.int64],
+        ahead_T: NDArray[np.int64],
     ) -> Dense:
         """Return the targets of the windows: each at the moment before it, or at the cut without dense training.
 
@@ -199,7 +199,7 @@ class Examples:
         nearest_BL = nearest_valid(valid_BL)
         row_T, position_T = np.nonzero(real_BW)[0], position_BW[real_BW]
         predict_T = position_T if self.dense else position_BW[row_T, 0]
-        moment_T = self.windows.newest_before(predict_T, user_B[row_T]) - earlier_T
+        moment_T = self.windows.newest_before(predict_T, user_B[row_T]) - ahead_T
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2
@@ -234,7 +234,7 @@ class Examples:
 
 
 def resolve_condition(prepared: PreparedData, condition: ConditionSource) -> ConditionSource:
-    """Return the rule to use: "auto" is the logged source, or else the match of item and followed topics."""
+    """Return the rule to use: "auto" is "source" if any event has a logged source, else "match"."""
     if condition != "auto":
         return condition
     return "source" if bool((prepared.event_source > 0).any()) else "match"

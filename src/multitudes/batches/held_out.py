@@ -1,4 +1,4 @@
-"""The users of a held-out split: the history of each up to the cut, and the targets that should be found."""
+"""The users of a held-out split: the history of each user up to the cut, and the targets after it."""
 
 from dataclasses import dataclass
 
@@ -30,17 +30,18 @@ class HeldOut:
 
 
 def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
-    """Return the users of ``split`` with their targets: known items with a positive weight, after the followed topics.
+    """Return the users of ``split`` with their targets.
 
+    A target is a known item with a positive weight, later than the time at which the user's followed topics are known.
     The history of a user is everything before the first event of the split in the stable order; for the test split
     that includes validation. Targets outside the vocabulary are counted in the manifest and not returned.
     """
     in_split = _positions(prepared, SPLIT_CODE[split])
-    wanted = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
-    position = in_split[wanted & prepared.event_after_follows[in_split]]
-    user_of = prepared.users_of(position)
+    is_target = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
+    position = in_split[is_target & prepared.event_after_follows[in_split]]
+    user_P = prepared.users_of(position)
     items = prepared.n_items + 1
-    pair_M = np.unique(user_of * items + prepared.event_item[position])
+    pair_M = np.unique(user_P * items + prepared.event_item[position])
     user_B, start = np.unique(pair_M // items, return_index=True)
     end_B = in_split[np.searchsorted(in_split, prepared.event_offset[user_B])]
     offset, target = np.append(start, len(pair_M)).astype(np.int64), pair_M % items
@@ -49,19 +50,19 @@ def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
 
 def select_users(held: HeldOut, row: NDArray[np.int64]) -> HeldOut:
     """Return the users in ``row``, in ascending order of rows, with all their targets."""
-    wanted = np.zeros(len(held), dtype=np.bool_)
-    wanted[row] = True
-    return select_targets(held, wanted[target_rows(held.target_offset)])
+    selected = np.zeros(len(held), dtype=np.bool_)
+    selected[row] = True
+    return select_targets(held, selected[target_rows(held.target_offset)])
 
 
 def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
     """Return the held-out users with only the targets in ``keep_T``; users without any target left are dropped."""
     kept_B = np.bincount(target_rows(held.target_offset), keep_T, len(held)).astype(np.int64)
-    user = kept_B > 0
+    has_targets_B = kept_B > 0
     return HeldOut(
-        user_B=held.user_B[user],
-        end_B=held.end_B[user],
-        target_offset=np.concatenate([[0], np.cumsum(kept_B[user])]).astype(np.int64),
+        user_B=held.user_B[has_targets_B],
+        end_B=held.end_B[has_targets_B],
+        target_offset=np.concatenate([[0], np.cumsum(kept_B[has_targets_B])]).astype(np.int64),
         target=held.target[keep_T],
         target_is_first_time=held.target_is_first_time[keep_T],
     )
@@ -70,7 +71,7 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
 def followed_topics_known(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether each user's followed topics were known where the history ends (B,).
 
-    Derived ones may have been made from the first held-out events; they would then leak what came after the cut.
+    Followed topics that were derived from the first held-out events would leak what came after the cut.
     """
     return np.asarray(prepared.event_after_follows[end_B])
 
@@ -102,9 +103,9 @@ def _is_first_time(
     """Return for each target whether the item is absent from the user's history."""
     new, items = np.empty(len(target), dtype=np.bool_), prepared.n_items + 1
     for start in range(0, len(user_B), _USERS_PER_CHUNK):
-        some = slice(start, start + _USERS_PER_CHUNK)
-        row_T, position_T = expand_ranges(prepared.event_offset[user_B[some]], end_B[some])
-        of_M, index_M = expand_ranges(offset[:-1][some], offset[1:][some])
+        chunk = slice(start, start + _USERS_PER_CHUNK)
+        row_T, position_T = expand_ranges(prepared.event_offset[user_B[chunk]], end_B[chunk])
+        of_M, index_M = expand_ranges(offset[:-1][chunk], offset[1:][chunk])
         seen_T = row_T * items + prepared.event_item[position_T]
         new[index_M] = np.isin(of_M * items + target[index_M], seen_T, invert=True)
     return new

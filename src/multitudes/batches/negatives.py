@@ -56,14 +56,14 @@ def draw_pool(
     step: int,
     random: np.random.Generator,
 ) -> NegativePool:
-    """Draw the pool of one step and update ``frequency`` with what was drawn from the batch.
+    """Draw the pool of one step and update ``frequency`` with the items that were drawn from the batch.
 
-    Pure in-batch negatives collapse on skewed data, since rare items never are negatives; uniform draws are the cure.
+    Pure in-batch negatives collapse on skewed data, since rare items are never negatives; uniform draws prevent that.
     """
-    shared = random.choice(positives, size=min(in_batch, len(positives)), replace=False) if in_batch else positives[:0]
-    shared = np.unique(shared)
-    frequency.update(step, shared)
-    pool = np.union1d(shared, random.integers(1, n_items + 1, size=uniform))
+    drawn = random.choice(positives, size=min(in_batch, len(positives)), replace=False) if in_batch else positives[:0]
+    drawn = np.unique(drawn)
+    frequency.update(step, drawn)
+    pool = np.union1d(drawn, random.integers(1, n_items + 1, size=uniform))
     return NegativePool(pool, log_inclusion_probability(pool, n_items, uniform, frequency, use_batch=in_batch > 0))
 
 

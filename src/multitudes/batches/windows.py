@@ -101,12 +101,12 @@ class WindowSampler:
         begin_U = np.searchsorted(position_T, offset_U)
         user_T, rank_T = expand_ranges(np.zeros(len(phase_U), dtype=np.int64), np.diff(begin_U))
         tile_T = (rank_T + phase_U[user_T]) // self.window
-        new_T = (np.diff(user_T, prepend=-1) != 0) | (np.diff(tile_T, prepend=-1) != 0)
-        # With repeats between them, W first engagements can span thousands of events: no window is longer than L.
-        first_T = np.flatnonzero(new_T)[np.cumsum(new_T) - 1]
+        is_start_T = (np.diff(user_T, prepend=-1) != 0) | (np.diff(tile_T, prepend=-1) != 0)
+        # W first engagements can span thousands of events, with repeats between them: a window spans at most L events.
+        first_T = np.flatnonzero(is_start_T)[np.cumsum(is_start_T) - 1]
         past_T = self.prepared.event_past[position_T]
-        new_T |= np.diff((past_T - past_T[first_T]) // self.history, prepend=0) > 0
-        return np.asarray(new_T)
+        is_start_T |= np.diff((past_T - past_T[first_T]) // self.history, prepend=0) > 0
+        return np.asarray(is_start_T)
 
     def _bucket_by_length(
         self, tiling: Tiling, batch_size: int, random: np.random.Generator, max_batches: int | None
@@ -151,16 +151,20 @@ def eligible_targets(
     """
     last = VALIDATION if include_validation else TRAIN
 
-    def wanted(users: slice) -> NDArray[np.bool_]:
+    def is_target(users: slice) -> NDArray[np.bool_]:
         offset_U = prepared.event_offset[users.start : users.stop + 1]
-        of = slice(int(offset_U[0]), int(offset_U[-1]))
-        wanted_E = (prepared.event_split[of] <= last) & (prepared.event_weight[of] > 0) & (prepared.event_item[of] > 0)
+        events = slice(int(offset_U[0]), int(offset_U[-1]))
+        is_target_E = (
+            (prepared.event_split[events] <= last)
+            & (prepared.event_weight[events] > 0)
+            & (prepared.event_item[events] > 0)
+        )
         if first_time_only:
-            wanted_E &= prepared.event_first[of]
+            is_target_E &= prepared.event_first[events]
         if since:
-            wanted_E &= prepared.event_time[of] > since
+            is_target_E &= prepared.event_time[events] > since
         follows_U = np.diff(prepared.follow_offset[users.start : users.stop + 1]) > 0
-        known_E = np.repeat(follows_U, np.diff(offset_U)) & prepared.event_after_follows[of]
-        return np.asarray(wanted_E & ((prepared.event_past[of] > 0) | known_E))
+        known_E = np.repeat(follows_U, np.diff(offset_U)) & prepared.event_after_follows[events]
+        return np.asarray(is_target_E & ((prepared.event_past[events] > 0) | known_E))
 
-    return Bitset(wanted(users) for users in user_chunks(prepared))
+    return Bitset(is_target(users) for users in user_chunks(prepared))

@@ -20,7 +20,7 @@ _SEEN_B = 4  # a seen item
 _LOG_ROW_B = 12  # a served candidate in Parquet: assumed
 _LOG_EVENT_B = 40  # assumed
 _PREPARE_CORES = 8  # assumed: whether more cores help was not measured
-_LONG_S = 12 * 3600  # what is computed every day has to finish in a night
+_LONG_S = 12 * 3600  # daily work has to finish in a night
 _STATE_MS = 2  # a read: assumed
 _PREPARE_LIMIT_GIB = 5.0  # the engine's default limit of 4 GB plus the process; more is spilled
 _MAX = 10**15  # a larger number is a mistake, and products would overflow
@@ -106,15 +106,15 @@ def release_gib(config: CapacityConfig) -> float:
 
 def answer_core_ms(config: CapacityConfig, costs: UnitCosts) -> Estimate:
     """Return the CPU time of an answer in ms: the measured one, with the search time for this size."""
-    size, whole_ms = costs.answer_core_ms.points[0]
-    return _replace_search(whole_ms, size, config, costs)
+    size, total_ms = costs.answer_core_ms.points[0]
+    return _replace_search(total_ms, size, config, costs)
 
 
-def _replace_search(whole_ms: float, size: float, config: CapacityConfig, costs: UnitCosts) -> Estimate:
+def _replace_search(total_ms: float, size: float, config: CapacityConfig, costs: UnitCosts) -> Estimate:
     searched_ms, here = costs.search_core_ms.at(size).value, costs.search_core_ms.at(config.items)
     scale = config.vectors / costs.vectors * config.width / costs.width
     # The two were measured on different machines: if the search alone took longer, it counts as half of the answer.
-    rest_ms = whole_ms - searched_ms if searched_ms < whole_ms else whole_ms / 2
+    rest_ms = total_ms - searched_ms if searched_ms < total_ms else total_ms / 2
     basis: Basis = here.basis if scale == 1 else "extrapolated"
     return Estimate(rest_ms + here.value * scale, basis)
 
@@ -127,7 +127,7 @@ def _prepare(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     is_long = total.value > _LONG_S
     note = "too long for one machine: a cluster engine is needed" if is_long else "one machine; spills beyond 4 GB"
     note += f"; at most {_PREPARE_CORES} cores are assumed to help"
-    # Disk: the tables, their spilled parts and the result.
+    # Disk: the tables, what the engine spills, and the result.
     memory = min(mib.value / _GIB, _PREPARE_LIMIT_GIB)
     return _run("prepare", memory, 3 * out.value / _GIB, cores, total, note, config)
 
@@ -183,8 +183,8 @@ def _serve(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
 
 
 def _batch(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
-    size, whole_ms = costs.bulk_core_ms.points[0]
-    core_ms = _replace_search(whole_ms, size, config, costs)
+    size, total_ms = costs.bulk_core_ms.points[0]
+    core_ms = _replace_search(total_ms, size, config, costs)
     index = index_gib(config, costs)
     seconds = config.users * core_ms.value / 1000 / config.cores
     memory = index.value + release_gib(config)
@@ -218,7 +218,7 @@ def _logs(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
 def _run(
     name: str, memory_gib: float, disk_gib: float, cores: float, seconds: Estimate, note: str, config: CapacityConfig
 ) -> StageRequirements:
-    """Return the requirements of a stage that ends."""
+    """Return the requirements of a stage that runs and ends, unlike a service."""
     hours = seconds.value / 3600
     cost = _cost(hours * cores, hours * memory_gib, config)
     machines = max(1, ceil(memory_gib / _usable_memory_gib(config)))
@@ -253,8 +253,8 @@ def _events_per_user(config: CapacityConfig) -> float:
     return _events(config) / config.users
 
 
-def _combine(value: float, *known: Estimate) -> Estimate:
-    return Estimate(value, _weakest_basis(*(one.basis for one in known)))
+def _combine(value: float, *estimates: Estimate) -> Estimate:
+    return Estimate(value, _weakest_basis(*(one.basis for one in estimates)))
 
 
 def _weakest_basis(*bases: Basis) -> Basis:

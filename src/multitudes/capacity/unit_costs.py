@@ -73,7 +73,7 @@ class UnitCosts(Config):
     prepare_core_s: Curve
     prepare_mib: Curve
     prepared_mib: Curve
-    train_core_s: Curve = Field(description="of one epoch over so many training targets")
+    train_core_s: Curve = Field(description="of one epoch, by the number of training targets")
     train_mib: Curve
     index_core_s: Curve
     index_build_mib: Curve
@@ -82,7 +82,7 @@ class UnitCosts(Config):
     search_core_ms: Curve = Field(description="search with all vectors of a user")
     answer_core_ms: Curve = Field(description="an answer of the service")
     bulk_core_ms: Curve = Field(description="one user of recommend --all")
-    state_kib: Curve = Field(description="of so many users in the state store")
+    state_kib: Curve = Field(description="of the state store, by the number of users")
 
 
 def load_unit_costs(file: Path | None) -> UnitCosts:

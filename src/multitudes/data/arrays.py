@@ -52,7 +52,7 @@ def write_columns(
 def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield written columns from the first row on, in chunks of ``counts`` rows.
 
-    They are read and not mapped: a map would count as memory of this process as long as the system caches it.
+    The files are read and not mapped: cached pages of a map count as memory of this process.
     """
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / f"{name}.npy").open("rb")) for name in names}
@@ -102,9 +102,9 @@ def write_array(file: Path, array: NDArray[Any]) -> None:
 
 
 def write_table(file: Path, table: pl.DataFrame) -> None:
-    """Write a table as Parquet, by way of memory, so that a full disk is reported as such.
+    """Write a table as Parquet, encoded in memory first, so that a full disk is reported as such.
 
-    Equal tables give equal bytes, however many chunks they have: the chunks would decide the row groups.
+    Equal tables give equal bytes: the table is made one chunk, since chunks decide the row groups.
     """
     content = io.BytesIO()
     table.rechunk().write_parquet(content)

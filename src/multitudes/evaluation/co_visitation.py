@@ -1,9 +1,8 @@
-"""Item-to-item co-visitation: items that the same users engaged with around the same time. It only counts.
+"""Item-to-item co-visitation: items that the same users engaged with around the same time. Counts only, no training.
 
-Two training events of one user count if at most WINDOW others of that user are between them, and more if they are
-closer:
+Two training events of one user count if they are at most WINDOW events apart, and more if they are closer:
 
-    nearness_ij = Σ 1 / distance  /  count_i
+    nearness_ij = (Σ 1 / distance) / count_i
 
 is how often j was near, per occurrence of i. An item's score is the sum of its nearness to the user's newest items,
 older ones with smaller weight. With the cosine, which divides by sqrt(count_i · count_j) instead, the rarest pairs come
@@ -25,12 +24,12 @@ WINDOW = 10  # events to either side
 MAX_NEIGHBOURS = 200  # nearest neighbours kept for each item
 MAX_HISTORY = 50  # newest items of a history that contribute
 RECENCY_DECAY = 0.95  # weight of an item relative to the next newer one
-_PAIRS_PER_BLOCK = 5_000_000  # bounds the memory of counting: about 300 MB
+_PAIRS_PER_CHUNK = 5_000_000  # bounds the memory of counting: about 300 MB
 
 Items = NDArray[np.int64]
 
 
-def co_visitation_matrix(prepared: PreparedData, pairs_per_block: int = _PAIRS_PER_BLOCK) -> csr_array:
+def co_visitation_matrix(prepared: PreparedData, pairs_per_chunk: int = _PAIRS_PER_CHUNK) -> csr_array:
     """Return the nearness of each item's neighbours, a sparse matrix by rows, shape (I + 1, I + 1)."""
     counts = (prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0)
     position_M = np.flatnonzero(counts)
@@ -39,13 +38,13 @@ def co_visitation_matrix(prepared: PreparedData, pairs_per_block: int = _PAIRS_P
     count_I = np.bincount(item_M, minlength=prepared.n_items + 1)
     by_item_M = np.argsort(item_M, kind="stable")
     first_I = np.concatenate([[0], np.cumsum(count_I)])
-    blocks = []
-    for low, high in _blocks(count_I, pairs_per_block):
+    chunks = []
+    for low, high in _item_chunks(count_I, pairs_per_chunk):
         events = np.sort(by_item_M[first_I[low] : first_I[high]])
-        block = _count_co_visits(item_M, user_M, events, low, (high - low, prepared.n_items + 1))
-        block.data /= np.repeat(count_I[low:high], np.diff(block.indptr))
-        blocks.append(_top_neighbours(block, MAX_NEIGHBOURS))
-    return csr_array(vstack(blocks, format="csr"))
+        chunk = _count_co_visits(item_M, user_M, events, low, (high - low, prepared.n_items + 1))
+        chunk.data /= np.repeat(count_I[low:high], np.diff(chunk.indptr))
+        chunks.append(_top_neighbours(chunk, MAX_NEIGHBOURS))
+    return csr_array(vstack(chunks, format="csr"))
 
 
 def co_visitation_candidates(matrix: csr_array, past: Sequence[Items], length: int) -> list[Items]:
@@ -54,7 +53,7 @@ def co_visitation_candidates(matrix: csr_array, past: Sequence[Items], length: i
     Args:
         matrix: from ``co_visitation_matrix``.
         past: distinct items of each user's history, newest first.
-        length: number of items that must be left after the history is excluded, if there are so many.
+        length: number of items that should remain after the history is excluded.
     """
     newest = [items[:MAX_HISTORY] for items in past]
     offset = np.concatenate([[0], np.cumsum([len(items) for items in newest])])
@@ -72,25 +71,25 @@ def co_visitation_candidates(matrix: csr_array, past: Sequence[Items], length: i
     return candidates
 
 
-def _blocks(count_I: NDArray[np.int64], pairs_per_block: int) -> Iterator[tuple[int, int]]:
-    """Yield half-open ranges of items with about ``pairs_per_block`` pairs each; an item is never divided."""
-    block_I = np.cumsum(count_I) * 2 * WINDOW // pairs_per_block
-    edges = [0, *(np.flatnonzero(np.diff(block_I)) + 1).tolist(), len(count_I)]
+def _item_chunks(count_I: NDArray[np.int64], pairs_per_chunk: int) -> Iterator[tuple[int, int]]:
+    """Yield half-open ranges of items with about ``pairs_per_chunk`` pairs each; an item is never divided."""
+    chunk_I = np.cumsum(count_I) * 2 * WINDOW // pairs_per_chunk
+    edges = [0, *(np.flatnonzero(np.diff(chunk_I)) + 1).tolist(), len(count_I)]
     yield from pairwise(edges)
 
 
 def _count_co_visits(
     item_M: NDArray[np.int32], user_M: NDArray[np.int32], event_P: Items, low: int, shape: tuple[int, int]
 ) -> csr_array:
-    """Return how often each item is near those of one block: the items from ``low`` on, with events ``event_P``."""
+    """Return how often each item is near those of one chunk: the items from ``low`` on, with events ``event_P``."""
     row, column, weight = [], [], []
     for distance in range(1, WINDOW + 1):
         for step in (-distance, distance):
-            inside = slice(*np.searchsorted(event_P, [-step, len(item_M) - step]))
-            one_P, two_P = event_P[inside], event_P[inside] + step
-            pair_P = (user_M[one_P] == user_M[two_P]) & (item_M[one_P] != item_M[two_P])
-            row.append(item_M[one_P[pair_P]] - np.int32(low))
-            column.append(item_M[two_P[pair_P]])
+            in_range = slice(*np.searchsorted(event_P, [-step, len(item_M) - step]))
+            first_P, second_P = event_P[in_range], event_P[in_range] + step
+            pair_P = (user_M[first_P] == user_M[second_P]) & (item_M[first_P] != item_M[second_P])
+            row.append(item_M[first_P[pair_P]] - np.int32(low))
+            column.append(item_M[second_P[pair_P]])
             weight.append(np.full(len(row[-1]), 1 / distance, dtype=np.float32))
     return csr_array((np.concatenate(weight), (np.concatenate(row), np.concatenate(column))), shape=shape)
 

@@ -91,7 +91,7 @@ def target_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...
 
 
 def save(evaluation: Evaluation, run: Path) -> None:
-    """Write an evaluation into the run's folder; each file appears whole or not at all."""
+    """Write an evaluation into the run's folder; each file appears complete or not at all."""
     split = evaluation.result["split"]
     outcomes.write_outcomes(evaluation.outcomes, outcomes_file(run, split))
     text = json.dumps(evaluation.result, ensure_ascii=False, allow_nan=False, indent=1)

@@ -22,14 +22,14 @@ def vector_measures(vectors: UserVectors) -> Measures:
     explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
     effective_B = interests.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
     between_B = interests.mean_pairwise_cosine(vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K])
-    every_B = interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK)
+    all_B = interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK)
     return {
         "effective": effective_B,
         "has_interests": (effective_B > 0).astype(np.float64),
         "cosine": np.nan_to_num(between_B),
         "has_cosine": np.isfinite(between_B).astype(np.float64),
-        "cosine_all": np.nan_to_num(every_B),
-        "has_cosine_all": np.isfinite(every_B).astype(np.float64),
+        "cosine_all": np.nan_to_num(all_B),
+        "has_cosine_all": np.isfinite(all_B).astype(np.float64),
         "implicit_filled": vectors.mask_BK[:, implicit_K].sum(axis=1).astype(np.float64),
         "explicit_filled": vectors.mask_BK[:, explicit_K].sum(axis=1).astype(np.float64),
     }

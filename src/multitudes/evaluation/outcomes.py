@@ -1,11 +1,10 @@
-"""The outcomes of each user from each system, and the figures with intervals made from them.
+"""The outcomes of each user with each system, and figures with intervals computed from them.
 
 Every figure is a ratio of two sums over users.
 
 Legend: B users · N places of a list · T targets, flat by user · P pairs of user and item · M figures.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +41,7 @@ class ItemFacts(NamedTuple):
     popularity_class: NDArray[np.int64]
 
     @classmethod
-    def of(cls, prepared: PreparedData) -> "ItemFacts":
+    def from_prepared(cls, prepared: PreparedData) -> "ItemFacts":
         """Collect the facts of a data set."""
         classes = diversity.popularity_class(prepared.item_count).astype(np.int64)
         return cls(np.asarray(prepared.item_topic_offset), np.asarray(prepared.item_topic), prepared.n_topics, classes)
@@ -75,10 +74,10 @@ def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts)
 
 def target_measures(held: HeldOut, items: ItemFacts) -> Measures:
     """Return the number of targets of each user: all, and by popularity class."""
-    every_T = np.ones(len(held.target), dtype=np.bool_)
+    all_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
-        **_counts_by_class(held, items, every_T, "targets"),
+        **_counts_by_class(held, items, all_T, "targets"),
     }
 
 
@@ -101,7 +100,7 @@ def outcome_table(user_id: pl.Series, kind: str, targets: Measures, lists: dict[
 
 
 def write_outcomes(frame: pl.DataFrame, file: Path) -> None:
-    """Write the table; the file appears whole or not at all."""
+    """Write the table; the file appears complete or not at all."""
     with replace_file(file) as partial:
         frame.write_parquet(partial)
 
@@ -201,9 +200,11 @@ def hit_rates_by_segment(
     for name, segment in segments.items():
         result[name] = {}
         for number, label in enumerate(segment.names):
-            inside_B = (segment.label_B == number).astype(np.float64)
-            figures = {m: Ratio(v["hits"] * inside_B, targets["targets"] * inside_B) for m, v in at_budget.items()}
-            sizes = {"users": int(inside_B.sum()), "targets": int((targets["targets"] * inside_B).sum())}
+            in_segment_B = (segment.label_B == number).astype(np.float64)
+            figures = {
+                m: Ratio(v["hits"] * in_segment_B, targets["targets"] * in_segment_B) for m, v in at_budget.items()
+            }
+            sizes = {"users": int(in_segment_B.sum()), "targets": int((targets["targets"] * in_segment_B).sum())}
             result[name][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
     result["popularity"] = {}
     for label in POPULARITY:
@@ -224,8 +225,7 @@ def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[s
 
 def as_json(interval: Interval) -> dict[str, float | None]:
     """Return an interval as a JSON object; values that are not finite are null."""
-    finite: Callable[[float], float | None] = lambda value: round(value, 6) if np.isfinite(value) else None  # noqa: E731
-    return {"mean": finite(interval.mean), "low": finite(interval.low), "high": finite(interval.high)}
+    return {name: round(value, 6) if np.isfinite(value) else None for name, value in interval._asdict().items()}
 
 
 def _hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Two runs as one system: two models, two indexes, one list. A joint model has to beat it to be worth its training.
 
-Each run fills its share of the N places, served as it is alone. The two take turns. An item that both found counts
-once, and a place lost to the other run goes to the next candidate.
+Each run fills its share of the N places with the candidates that it serves alone; the two take turns. An item that
+both find takes one place, and the place that becomes free goes to the next candidate.
 
 Legend: B users · N candidates.
 """
@@ -67,7 +67,7 @@ class Member(NamedTuple):
     retrieve: RetrieveConfig
 
     @classmethod
-    def of(cls, run: Scorer, retrieve: RetrieveConfig) -> "Member":
+    def from_run(cls, run: Scorer, retrieve: RetrieveConfig) -> "Member":
         """Return a run as it is served alone."""
         return cls(run, catalogue(run, run.item_vectors()), with_run_defaults(retrieve, run.shares, run.blend))
 
@@ -116,7 +116,7 @@ class _PairEvaluator:
         self._pair, self._share, self._budgets = pair, share, budgets
         self._prepared = pair[0].run.prepared
         self._baselines = Baselines(self._prepared)
-        self.facts = ItemFacts.of(self._prepared)
+        self.facts = ItemFacts.from_prepared(self._prepared)
 
     def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> dict[ListKey, Measures]:
         """Return the measures of the pair and of each baseline, at every budget."""
@@ -144,7 +144,7 @@ def pair_lists(
     lists = {}
     for n in budgets:
         places = allocate_by_weight([share, 1 - share], n)
-        # Of each run, the answer to its own places, and a longer one to go on with.
+        # Of each run, a list for its own places, and a longer one that fills places which become free.
         found = [
             [find_candidates(vectors[k], member.items, size, seen, member.retrieve) for size in (int(places[k]), n)]
             for k, member in enumerate(pair)

@@ -1,4 +1,4 @@
-"""The offline protocol (Fan et al., KDD 2025): all systems, at the same budget, over all items, for the same users.
+"""The offline protocol (Fan et al., KDD 2025): all systems at the same budget, over all items, for the same users.
 
 A run is evaluated as several systems: its own method, and controls that show where its gain comes from.
 
@@ -47,6 +47,8 @@ from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.search import find_candidates
 
+_BATCH_SIZE = 256  # users evaluated together
+
 
 class System(NamedTuple):
     """Vectors of B users, and how they are served."""
@@ -56,8 +58,8 @@ class System(NamedTuple):
     config: RetrieveConfig
 
     @property
-    def one_query(self) -> bool:
-        """True if all candidates come from one vector."""
+    def is_single_query(self) -> bool:
+        """Whether all candidates come from one vector."""
         return len(self.vectors.kinds) == 1
 
 
@@ -140,9 +142,6 @@ def max_score_ranks(
     return ranking.ranks_by_score(score_BI, held.target_offset, held.target)
 
 
-_BATCH_SIZE = 256  # users evaluated together
-
-
 @dataclass(frozen=True)
 class Measurements:
     """Measures for one kind of targets; every array has one entry for each user of ``held``."""
@@ -164,7 +163,7 @@ class Evaluator:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = catalogue(run, self._item_ID)
-        self._facts = ItemFacts.of(run.prepared)
+        self._facts = ItemFacts.from_prepared(run.prepared)
         self._baselines = Baselines(run.prepared)
 
     def evaluate(
@@ -200,8 +199,8 @@ class Evaluator:
         own, *controls = systems(self._run.config.method, vectors, random_vectors, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
         for system in controls if self._controls != "none" else ():
-            everywhere = self._controls == "all_budgets" or system.one_query
-            lists |= self._serve(system, self._budgets if everywhere else (main_budget(self._budgets),), seen)
+            at_all_budgets = self._controls == "all_budgets" or system.is_single_query
+            lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
         measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
         for name, ranked_BN in self._baselines.lists(held, past, kind, max(self._budgets)).items():
             for budget in self._budgets:
@@ -220,7 +219,7 @@ class Evaluator:
     ) -> dict[ListKey, RankedLists]:
         """Return the lists of a system at each budget: never the top of a longer list, unless it is the same."""
         # One query gives one order, and every budget is its top; a blend divides every budget anew.
-        searched = budgets[-1:] if system.one_query else budgets
+        searched = budgets[-1:] if system.is_single_query else budgets
         found = {
             n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n)
             for n in searched

@@ -21,6 +21,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Column = NDArray[np.float64]
+# method: each seed trains its own model. control: the models of a method, queried differently. baseline: nothing is
+# trained, so another seed changes nothing.
+Role = Literal["method", "control", "baseline"]
+
 _RESAMPLES_PER_CHUNK = 64  # bounds the memory of the weights to 64 rows of B
 
 
@@ -49,8 +54,8 @@ class Estimates(NamedTuple):
 
     def relative(self, measure: int, reference: int, level: float = 0.95) -> Interval:
         """Return the percentile interval of ``measure`` / ``reference`` − 1, paired by user."""
-        draws = _ratio(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
-        value = _ratio(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
+        draws = ratio_or_nan(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
+        value = ratio_or_nan(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
         return _interval(float(value), draws, level)
 
 
@@ -69,8 +74,8 @@ def bootstrap_ratios(
     sums_RM = bootstrap_sums(stacked, resamples, generator)
     total = stacked.sum(axis=0)
     return Estimates(
-        value_M=_ratio(total[:n_measures], total[n_measures:]),
-        draw_RM=_ratio(sums_RM[:, :n_measures], sums_RM[:, n_measures:]),
+        value_M=ratio_or_nan(total[:n_measures], total[n_measures:]),
+        draw_RM=ratio_or_nan(sums_RM[:, :n_measures], sums_RM[:, n_measures:]),
     )
 
 
@@ -115,16 +120,11 @@ def _interval(value: float, draws: NDArray[np.float64], level: float) -> Interva
     return Interval(float(value), float(low), float(high))
 
 
-def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio_or_nan(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ratios element by element; NaN where the denominator is zero."""
     ratio = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=ratio, where=denominator != 0)
     return ratio
-
-
-Column = NDArray[np.float64]
-# method: each seed trains its own model. control: the models of a method, queried differently. baseline: nothing is
-# trained, so another seed changes nothing.
-Role = Literal["method", "control", "baseline"]
 
 
 class SeedOutcomes(NamedTuple):
@@ -144,7 +144,7 @@ def bootstrap_users_and_seeds(
     """Return Σ value / Σ weight of each method, the mean over its seeds, with draws over users and seeds.
 
     Args:
-        methods: M of them; the number of seeds may differ. Methods with one seed each tell nothing about other seeds.
+        methods: M of them; the number of seeds may differ. With one seed each, the draws vary over users alone.
         weight_B: denominator of the outcomes: targets for a hit rate, ones for a mean over users.
         resamples: R.
         users: random stream of the resamples of users; equal streams pair figures that are computed separately.

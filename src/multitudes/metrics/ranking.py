@@ -10,6 +10,8 @@ implementation counts such users as hits at every cut-off.)
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.metrics.bootstrap import ratio_or_nan
+
 _TARGETS_PER_CHUNK = 4096  # bounds the memory of the comparison to this many rows of N
 
 
@@ -77,17 +79,11 @@ def hits(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) ->
 
 def recall(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return found targets / targets of each user, shape (B,); NaN for a user without targets."""
-    return _ratio(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))
+    return ratio_or_nan(hits(rank_T, offset, cutoff), np.diff(offset).astype(np.float64))
 
 
 def ndcg(rank_T: NDArray[np.float64], offset: NDArray[np.int64], cutoff: int) -> NDArray[np.float64]:
     """Return NDCG@cutoff of each user: gain 1/log2(rank + 1), divided by the best possible, shape (B,)."""
     gain_T = np.where(rank_T <= cutoff, 1.0 / np.log2(rank_T + 1.0), 0.0)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, cutoff + 2)))])
-    return _ratio(sum_per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])
-
-
-def _ratio(numerator_B: NDArray[np.float64], denominator_B: NDArray[np.float64]) -> NDArray[np.float64]:
-    ratio_B = np.full(len(numerator_B), np.nan)
-    np.divide(numerator_B, denominator_B, out=ratio_B, where=denominator_B > 0)
-    return ratio_B
+    return ratio_or_nan(sum_per_user(gain_T, offset), ideal[np.minimum(np.diff(offset), cutoff)])

@@ -1,4 +1,4 @@
-"""What the interest modules share: their result, existing interests, assignment of events, routing, random starts.
+"""Functions that the interest modules share: their result, existing interests, assignment of events, routing, noise.
 
 Every module of implicit interests ends in ``assign_events``, so that importance, existence and assignment mean the same
 for all methods. A slot is one of the K columns; users with few events have fewer interests than slots.
@@ -7,8 +7,8 @@ Random starts are drawn in training and fixed in evaluation and serving, where f
 other vectors on each call. The fixed noise depends only on the position of an event in the history, so other users of
 the batch and padding change nothing.
 
-Legend: B users · L history, column 0 the most recent · K interests · D width · P positions
-with noise.
+Legend: B users · L history, column 0 the most recent · K interests · D width ·
+P positions with noise.
 """
 
 from typing import NamedTuple, Protocol
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from multitudes.nn.primitives import mask_with_lowest, squash
 from multitudes.seeding import stream_seed
+
+NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
 
 
 class Interests(NamedTuple):
@@ -140,9 +142,6 @@ def _shares(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
 
 def _capsules(vote_BLKD: Tensor, share_BLK: Tensor) -> Tensor:
     return squash(torch.einsum("blk,blkd->bkd", share_BLK, vote_BLKD))
-
-
-NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
 
 
 def fixed_noise(k: int) -> Tensor:

@@ -101,8 +101,8 @@ def pool_negative_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_
 class _PoolNegativeMass(torch.autograd.Function):
     """Computes the scores of a few vectors at a time, which fit in a core's cache, and again in the backward pass.
 
-    Most of a step used to be spent on writing and reading S x N scores, masks and gradients; computing the scores twice
-    is faster.
+    Computing the scores twice is faster than writing and reading S x N scores, masks and gradients, which would take
+    most of a step.
     """
 
     ROWS = 256
@@ -119,8 +119,8 @@ class _PoolNegativeMass(torch.autograd.Function):
         ctx.save_for_backward(vector_SD, pool_ND, log_q_N, hit_BN, row_S)
         mass_S = vector_SD.new_empty(len(vector_SD))
         for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
-            own = slice(first, first + _PoolNegativeMass.ROWS)
-            mass_S[own] = negative_mass(vector_SD[own] @ pool_ND.T, log_q_N, hit_BN[row_S[own]])
+            chunk = slice(first, first + _PoolNegativeMass.ROWS)
+            mass_S[chunk] = negative_mass(vector_SD[chunk] @ pool_ND.T, log_q_N, hit_BN[row_S[chunk]])
         return mass_S
 
     @staticmethod
@@ -129,11 +129,11 @@ class _PoolNegativeMass(torch.autograd.Function):
         vector_SD, pool_ND, log_q_N, hit_BN, row_S = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_SD, grad_ND = torch.empty_like(vector_SD), torch.zeros_like(pool_ND)
         for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
-            own = slice(first, first + _PoolNegativeMass.ROWS)
-            hit, chunk_SD = hit_BN[row_S[own]], vector_SD[own]
+            chunk = slice(first, first + _PoolNegativeMass.ROWS)
+            hit, chunk_SD = hit_BN[row_S[chunk]], vector_SD[chunk]
             share = mask_with_lowest((chunk_SD @ pool_ND.T).sub_(log_q_N), ~hit).softmax(dim=1)
-            share = share.masked_fill_(hit, 0.0).mul_(grad_S[own].unsqueeze(1))
-            grad_SD[own] = share @ pool_ND
+            share = share.masked_fill_(hit, 0.0).mul_(grad_S[chunk].unsqueeze(1))
+            grad_SD[chunk] = share @ pool_ND
             grad_ND.addmm_(share.T, chunk_SD)
         return grad_SD, grad_ND, None, None, None
 
@@ -160,8 +160,8 @@ def routing_variance(routing_BLK: Tensor, valid_BL: Tensor) -> Tensor:
     valid_BL1 = valid_BL.unsqueeze(2)
     share_BLK = routing_BLK / routing_BLK.sum(dim=1, keepdim=True).clamp(min=1e-9)
     mean_BL1 = valid_BL1 / valid_BL1.sum(dim=1, keepdim=True).clamp(min=1)  # the uniform distribution over events
-    some_BK = routing_BLK.sum(dim=1) > 0
-    spread_BK = ((share_BLK - mean_BL1) * valid_BL1).square().sum(dim=1) * some_BK
+    has_events_BK = routing_BLK.sum(dim=1) > 0
+    spread_BK = ((share_BLK - mean_BL1) * valid_BL1).square().sum(dim=1) * has_events_BK
     return spread_BK.square().sum(dim=1)
 
 

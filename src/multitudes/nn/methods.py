@@ -2,9 +2,9 @@
 
 The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of the settings, the module that a model
 is built with, the choices of ``--method``, the table in ``docs/methods/README.md`` and the parameters of the contract
-tests. The module that finds the implicit interests of a method is in ``nn/interests/NAME.py``. That
-file defines a class with the name of the method in CamelCase, constructed with (settings, interests, width), and, if it
-has settings, a class with that name and the suffix ``Config``.
+tests. The module that finds the implicit interests of a method is in ``nn/interests/NAME.py``. That file defines a
+class with the name of the method in CamelCase, constructed with (settings, interests, width), and, if it has settings,
+a class with that name and the suffix ``Config``.
 
 Nothing here imports torch: the file of a method is imported when a model is built or its settings are read.
 """
@@ -19,14 +19,14 @@ DEFAULT_METHOD: Final = "joint"
 
 
 class MethodSpec(NamedTuple):
-    """What a method consists of, and how it is described."""
+    """The interests of a method, and its description."""
 
     interests: str  # what an interest is, in a few words
     paper: str = ""  # its name in the literature
     # The module that finds implicit interests: the method's own, or the one chosen by [model] implicit.
     implicit: Literal["own", "chosen"] | None = None
     explicit: bool = False  # has explicit interests: vectors conditioned on topics
-    always_unconditioned: bool = False  # has the unconditioned vector whatever [model] unconditioned says
+    always_unconditioned: bool = False  # has the unconditioned vector even if [model] unconditioned is off
     defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that the method changes
 
 
@@ -64,7 +64,7 @@ else:
 
 def interest_class(method: str) -> "Callable[..., nn.Module]":
     """Return the class of interests that the file of ``method`` defines; needs torch."""
-    found: Callable[..., nn.Module] = getattr(_interest_file(method), _class_name(method))
+    found: Callable[..., nn.Module] = getattr(_interest_module(method), _class_name(method))
     return found
 
 
@@ -73,13 +73,13 @@ def settings_classes() -> "dict[str, type[Config]]":
     found = {}
     for name, spec in METHODS.items():
         if spec.implicit == "own" or (spec.explicit and not spec.implicit):
-            settings = getattr(_interest_file(name), f"{_class_name(name)}Config", None)
+            settings = getattr(_interest_module(name), f"{_class_name(name)}Config", None)
             if settings is not None:
                 found[name] = settings
     return found
 
 
-def _interest_file(method: str) -> ModuleType:
+def _interest_module(method: str) -> ModuleType:
     return import_module(f"multitudes.nn.interests.{method}")
 
 

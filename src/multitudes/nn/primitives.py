@@ -54,7 +54,7 @@ class Dropout(nn.Module):
     """Dropout that is cheap on a CPU: one random byte per entry instead of one random float.
 
     In training, entries are zeroed with probability ``rate`` (rounded to 1/256) and the others scaled up. PyTorch draws
-    a float per entry on the CPU, which took a third of a training step; here eight entries share one draw.
+    a float per entry on the CPU, which takes a third of a training step; here eight entries share one draw.
     """
 
     def __init__(self, rate: float) -> None:

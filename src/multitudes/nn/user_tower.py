@@ -55,8 +55,9 @@ class _Conditions(NamedTuple):
 class UserTower(nn.Module):
     """One tower for every kind of interest.
 
-    Deviation: a residual adds (the state that the interest reads + its condition) to the output of the crossing. With a
-    crossing of zero a user vector is then already among the items; on small corpora a tower without it learns little.
+    Deviation: a residual adds (the state that the interest reads + its condition) to the output of the crossing. Even
+    while the crossing is zero, a user vector is then near the item vectors; on small corpora a tower without it learns
+    little.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class UserTower(nn.Module):
             generator: draws first seeds (training) or the random partition. None: deterministic, as in serving.
             use_random_partition: replace the interests by a random partition of the history, the control.
         """
-        needs_all = self.training or self.config.cluster_on == "sequence"
-        return self.vectors(inputs, self.states(inputs) if needs_all else None, generator, use_random_partition)
+        needs_all_states = self.training or self.config.cluster_on == "sequence"
+        return self.vectors(inputs, self.states(inputs) if needs_all_states else None, generator, use_random_partition)
 
     def states(self, inputs: UserInputs) -> Tensor:
         """Return the state of the entire history at every event (B, L, D)."""
@@ -179,7 +180,7 @@ class UserTower(nn.Module):
                 inputs, state_BLD, generator, use_random_partition
             )
             conditions.append(implicit)
-            states.append(self._interest_reads(inputs, history_BD, assignment_BL))
+            states.append(self._interest_states(inputs, history_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.has_unconditioned), -1)
         if self.conditional is not None:
             topic_BCD = self.stop_gradient(self.topics(inputs.topic_BC))
@@ -217,7 +218,7 @@ class UserTower(nn.Module):
             return random_partition(item_BLD, source_BL, implicit.interests.mask_BK, order_L)
         return implicit
 
-    def _interest_reads(self, inputs: UserInputs, history_BD: Tensor, assignment_BL: Tensor) -> Tensor:
+    def _interest_states(self, inputs: UserInputs, history_BD: Tensor, assignment_BL: Tensor) -> Tensor:
         """Return the state of the history that each implicit interest reads (B, K, D)."""
         k = self.config.interests
         if self.config.reads == "history":
@@ -226,8 +227,8 @@ class UserTower(nn.Module):
             if not self.training:
                 member_BKL = assignment_BL.unsqueeze(1) == torch.arange(k, device=assignment_BL.device).unsqueeze(1)
                 return self._newest_states(inputs.item_BLD, assignment_BL, member_BKL)
-            own_BLD = self.sequence(inputs.item_BLD, assignment_BL)
-        return torch.stack([newest_state(own_BLD, assignment_BL == j) for j in range(k)], dim=1)
+            group_state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
+        return torch.stack([newest_state(group_state_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
     def _newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
         """Return what ``newest_state`` does for each of R sets of members (B, R, D); other states are not computed."""
@@ -242,10 +243,12 @@ class UserTower(nn.Module):
         k = self.n_implicit
         return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
 
-    def _cross(self, crossing: nn.Module, carried: Tensor, fields: list[Tensor]) -> Tensor:
+    def _cross(self, crossing: nn.Module, residual: Tensor, fields: list[Tensor]) -> Tensor:
         """Return the crossing of the fields plus the residual (B, K, D) or (S, D); (B, D) is repeated."""
-        expanded = [field.unsqueeze(1).expand_as(carried) if carried.dim() > field.dim() else field for field in fields]
-        vectors: Tensor = carried + crossing(torch.stack(expanded, dim=-2))
+        expanded = [
+            field.unsqueeze(1).expand_as(residual) if residual.dim() > field.dim() else field for field in fields
+        ]
+        vectors: Tensor = residual + crossing(torch.stack(expanded, dim=-2))
         return l2_normalize(vectors) / self.config.temperature if self.config.similarity == "cosine" else vectors
 
 

@@ -26,7 +26,7 @@ from multitudes.config import Config
 from multitudes.seeding import generator
 
 _DAY_S = 86_400
-_EQUAL = 1e-5  # sums of cosines that differ by less count as equal
+_TIE_TOLERANCE = 1e-5  # sums of cosines that differ by less count as equal
 
 
 class PinnerSageConfig(Config):
@@ -158,16 +158,16 @@ def summarise_clusters(
     member_CN = label_N == np.arange(len(first_C))[:, None]
     similarity_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
     # The two members of a pair are always equally near: the tolerance decides, not rounding.
-    medoid_C = (similarity_CN > similarity_CN.max(axis=1, keepdims=True) - _EQUAL).argmax(axis=1)
+    medoid_C = (similarity_CN > similarity_CN.max(axis=1, keepdims=True) - _TIE_TOLERANCE).argmax(axis=1)
     importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: only proportions matter
     return Clusters(label_N, medoid_C, importance_C)
 
 
-def most_important_clusters(found: Clusters, most: int) -> Clusters:
-    """Return up to ``most`` clusters by importance; ties go to the one with the newer event."""
+def most_important_clusters(found: Clusters, max_clusters: int) -> Clusters:
+    """Return up to ``max_clusters`` clusters by importance; ties go to the one with the newer event."""
     # A smaller share of the total is zero at the precision of a weight.
     n_nonzero = int((found.importance_C > 1e-30 * found.importance_C.sum()).sum())
-    kept_C = np.argsort(-found.importance_C, kind="stable")[: min(most, n_nonzero)]
+    kept_C = np.argsort(-found.importance_C, kind="stable")[: min(max_clusters, n_nonzero)]
     new_label_C = np.full(len(found.medoid_C), -1)
     new_label_C[kept_C] = np.arange(len(kept_C))
     return Clusters(new_label_C[found.label_N], found.medoid_C[kept_C], found.importance_C[kept_C])

@@ -103,7 +103,7 @@ class PinnerSageRun:
         partition: Partition = "interests",
         time_BL: NDArray[np.int64] | None = None,
     ) -> UserVectors:
-        """Return the vectors of B users; see ``evaluate.scorer.Scorer``."""
+        """Return the vectors of B users; see ``evaluation.scorer.Scorer``."""
         del topic_BC
         age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=self.prepared.ordered_only)
         return clustering.user_vectors(

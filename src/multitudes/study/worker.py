@@ -148,7 +148,7 @@ def _evaluate_runs(
     report: Progress = lambda done, total, _="": progress(done, total, "evaluation")  # noqa: E731
     if len(runs) == 1:
         return evaluate(runs[0][0], config, runs[0][1], report)
-    first, second = (Member.of(run, retrieve) for run, retrieve in runs)
+    first, second = (Member.from_run(run, retrieve) for run, retrieve in runs)
     return evaluate_pair((first, second), job["run"]["model"]["share"], config, report)
 
 

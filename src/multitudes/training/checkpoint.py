@@ -5,8 +5,8 @@ needs saving, and a resumed run still ends with identical weights.
 
 Each rank writes a file with its rows of the item table, and reads its rows from the files of any number of ranks.
 (``torch.distributed.checkpoint`` does the same, but reads its index with pickle.) The state of the best epoch is only
-in the checkpoint: in memory its weights would be a third of what training takes. Its files are hard links to the same
-files, if the file system has links, until a later epoch that is not better writes its own.
+in the checkpoint: in memory its weights would be a third of what training takes. If the last epoch is the best, the
+files of both are hard links to the same data, where the file system has links.
 
 ::
 
@@ -40,7 +40,7 @@ from multitudes.training.trained_run import named_weights
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # the number of the table's optimiser; see training.step.initial_state
 _BEST = "best-"
-_ROWS_PER_BLOCK = 65_536  # rows that are read at once
+_ROWS_PER_CHUNK = 65_536  # rows that are read at once
 _REPAIR = "train again with --overwrite"
 _DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)
 
@@ -54,9 +54,8 @@ class Position:
     step: int = 0  # batches done in total
     best_hit_rate: float = -1.0
     best_epoch: int = -1
-    best_shares: dict[str, float] = field(
-        default_factory=dict
-    )  # share of the budget of each kind of interest, fitted at that epoch
+    # Share of the budget of each kind of interest, fitted at the best epoch.
+    best_shares: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # training time so far, over all sessions
 
 
@@ -82,37 +81,37 @@ def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, b
 
     Raises:
         OSError, SafetensorError: this rank could not write its files; the files of all ranks are deleted again.
-        UnavailableError: another rank could not write; without a message, since that rank reports it.
+        UnavailableError: another rank could not write; the message is empty, since that rank reports it.
     """
-    fresh, old = folder.with_name(folder.name + ".new"), _previous_folder(folder)
+    partial, old = folder.with_name(folder.name + ".new"), _previous_folder(folder)
     if ranks.is_first:
-        for leftover in (fresh, old):
+        for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        partial.mkdir(parents=True)
         for file in () if best else folder.glob(f"{_BEST}*"):
-            _link_or_copy(file, fresh / file.name)
+            _link_or_copy(file, partial / file.name)
     ranks.barrier()
     failed: Exception | None = None
     try:
-        _write_files(state, fresh, ranks, best=best)
+        _write_files(state, partial, ranks, best=best)
     except (OSError, SafetensorError) as error:
         failed = error
     if ranks.any(failed is not None):  # all ranks learn of it, so that none waits for one that has ended
         if ranks.is_first:
-            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
         raise failed or UnavailableError("")
     if ranks.is_first:
-        move_folder_into_place(fresh, folder, aside=old)
-    ranks.barrier()  # a rank that ends ends the others too: the renames must be done before
+        move_folder_into_place(partial, folder, aside=old)
+    ranks.barrier()  # when a rank ends, the others end too, so the renames must be done before
 
 
-def _write_files(state: TrainingState, fresh: Path, ranks: Ranks, *, best: bool) -> None:
+def _write_files(state: TrainingState, partial: Path, ranks: Ranks, *, best: bool) -> None:
     own = ranks.own_rows(state.model.items.id_embedding.num_embeddings)
-    for file in _write_tensors(_state_tensors(state), fresh, own, ranks):
+    for file in _write_tensors(_state_tensors(state), partial, own, ranks):
         if best:
             _link_or_copy(file, file.with_name(_BEST + file.name))
     if ranks.is_first:
-        position = fresh / "position.json"
+        position = partial / "position.json"
         position.write_text(json.dumps(asdict(state.position)), encoding="utf-8")
         fsync(position)
 
@@ -130,8 +129,8 @@ def _write_tensors(tensors: dict[str, Tensor], folder: Path, own: slice, ranks: 
     files = {f"rows-{own.start}-{own.stop}.safetensors": table_tensors}
     if ranks.is_first:
         files["shared.safetensors"] = {name: tensor for name, tensor in tensors.items() if name not in table_tensors}
-    for name, tensors_of_file in files.items():
-        save_file(tensors_of_file, folder / name)
+    for name, file_tensors in files.items():
+        save_file(file_tensors, folder / name)
         fsync(folder / name)
     return [folder / name for name in files]
 
@@ -150,7 +149,7 @@ def load_best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
     shared = folder / f"{_BEST}shared.safetensors"
     with translate_read_errors(shared), safe_open(shared, "pt") as file_tensors:
         rest = {name: file_tensors.get_tensor(name) for name in file_tensors.keys() if name.startswith(prefix)}  # noqa: SIM118
-    found = _with_prefix(prefix, rest | _read_rows(folder, slice(0, items), _BEST, under=prefix))
+    found = _with_prefix(prefix, rest | _read_rows(folder, slice(0, items), _BEST, name_prefix=prefix))
     if not found:
         raise ArtefactError(f"{shared}: damaged, or of another version (no {prefix}); {_REPAIR}")
     return found
@@ -181,7 +180,7 @@ def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> N
 
 @contextmanager
 def translate_read_errors(file: Path, repair: str = _REPAIR) -> Iterator[None]:
-    """Turn errors of reading ``file`` into one that says so in one line and ends with ``repair``: what to do.
+    """Turn errors of reading ``file`` into an error of one line that ends with ``repair``: what to do.
 
     Raises:
         ArtefactError: the file is missing, damaged, or belongs to another model.
@@ -211,31 +210,31 @@ def _has_rows(name: str) -> bool:
 
 
 def _read_rows(
-    folder: Path, own: slice, prefix: str = "", *, under: str = "", into: Mapping[str, Tensor] | None = None
+    folder: Path, own: slice, file_prefix: str = "", *, name_prefix: str = "", into: Mapping[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Read the rows ``own`` of all tensors whose names begin with ``under``, from the files of any ranks.
+    """Read the rows ``own`` of all tensors whose names begin with ``name_prefix``, from the files of any ranks.
 
-    Rows are read in blocks, into the tensors ``into`` if given: otherwise they would be in memory twice.
+    Rows are read in chunks, into the tensors ``into`` if given: otherwise they would be in memory twice.
     """
-    found, n_read = dict(into or {}), 0
-    for file in sorted(folder.glob(f"{prefix}rows-*"), key=_row_range):
+    found, rows_read = dict(into or {}), 0
+    for file in sorted(folder.glob(f"{file_prefix}rows-*"), key=_row_range):
         start, stop = _row_range(file)
         first, last = max(start, own.start), min(stop, own.stop)
         if first >= last:
             continue
-        n_read += last - first
+        rows_read += last - first
         with translate_read_errors(file), safe_open(file, "pt") as file_tensors:
-            for name in filter(lambda name: name.startswith(under), file_tensors.keys()):
+            for name in filter(lambda name: name.startswith(name_prefix), file_tensors.keys()):
                 rows = file_tensors.get_slice(name)
-                for at in range(first, last, _ROWS_PER_BLOCK):
-                    block = rows[at - start : min(at + _ROWS_PER_BLOCK, last) - start]
+                for row in range(first, last, _ROWS_PER_CHUNK):
+                    chunk = rows[row - start : min(row + _ROWS_PER_CHUNK, last) - start]
                     if name not in found:
-                        found[name] = block.new_empty(own.stop - own.start, *block.shape[1:])
-                    found[name][at - own.start :][: len(block)].copy_(block)
-    if n_read != own.stop - own.start:
+                        found[name] = chunk.new_empty(own.stop - own.start, *chunk.shape[1:])
+                    found[name][row - own.start :][: len(chunk)].copy_(chunk)
+    if rows_read != own.stop - own.start:
         raise ArtefactError(
-            f"{folder}: a file {prefix}rows-FROM-TO.safetensors is missing: {n_read:,} of the rows {own.start:,} to"
-            f" {own.stop:,} are there; {_REPAIR}"
+            f"{folder}: a file {file_prefix}rows-FROM-TO.safetensors is missing: {rows_read:,} of the rows"
+            f" {own.start:,} to {own.stop:,} are there; {_REPAIR}"
         )
     return found
 

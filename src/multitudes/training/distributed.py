@@ -24,6 +24,13 @@ from torch.autograd.function import FunctionCtx
 
 from multitudes.errors import MultitudesError, StoppedError, UnavailableError
 
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+# Threads of gloo release the last message after its receiver has continued, and need the interpreter to do so. If the
+# interpreter is already shutting down, C++ aborts the process. While this thread sleeps, they can finish.
+_GLOO_DRAIN_S = 0.2
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -114,19 +121,19 @@ class _Gather(torch.autograd.Function):
 
 class _Exchange(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, rows_RD: Tensor, give: list[int], take: list[int]) -> Tensor:
-        ctx.give, ctx.take = give, take  # type: ignore[attr-defined]
-        return _all_to_all(rows_RD, give, take)
+    def forward(ctx: FunctionCtx, rows_RD: Tensor, send: list[int], receive: list[int]) -> Tensor:
+        ctx.send, ctx.receive = send, receive  # type: ignore[attr-defined]
+        return _all_to_all(rows_RD, send, receive)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad_RD: Tensor) -> tuple[Tensor, None, None]:
-        return _all_to_all(grad_RD, ctx.take, ctx.give), None, None  # type: ignore[attr-defined]
+        return _all_to_all(grad_RD, ctx.receive, ctx.send), None, None  # type: ignore[attr-defined]
 
 
 def _all_to_all(rows_RD: Tensor, send: list[int], receive: list[int]) -> Tensor:
-    taken = rows_RD.new_empty((sum(receive), *rows_RD.shape[1:]))
-    _communicate(lambda: dist.all_to_all_single(taken, rows_RD.contiguous(), receive, send))
-    return taken
+    received = rows_RD.new_empty((sum(receive), *rows_RD.shape[1:]))
+    _communicate(lambda: dist.all_to_all_single(received, rows_RD.contiguous(), receive, send))
+    return received
 
 
 def _pad_rows(own_RD: Tensor, rows: int) -> Tensor:
@@ -146,14 +153,6 @@ def _communicate(call: Callable[[], object]) -> None:
             f"rank {rank} of {size}: another rank ended or does not respond ({str(error).splitlines()[0][:160]});"
             " see its message, then continue with --resume"
         ) from None
-
-
-if TYPE_CHECKING:
-    from torch._C._distributed_c10d import Store
-
-# Threads of gloo release the last message after its receiver has continued, and need the interpreter to do so. If the
-# interpreter is already shutting down, C++ aborts the process. While this thread sleeps, they can finish.
-_GLOO_DRAIN_S = 0.2
 
 
 @contextmanager
@@ -179,7 +178,7 @@ def join_ranks(timeout_s: float) -> Iterator[Ranks]:
         store = _open_store(timeout_s, serve=rank == 0 and not _uses_launcher_store())
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), store=store, rank=rank, world_size=size)
     except (RuntimeError, ValueError, KeyError) as error:
-        raise UnavailableError(f"the ranks of this run did not meet: {str(error).splitlines()[0][:160]}") from None
+        raise UnavailableError(f"the ranks of this run could not connect: {str(error).splitlines()[0][:160]}") from None
     yield Ranks(rank, size)
     dist.destroy_process_group()  # not after an error: it could wait for a rank that has ended
     time.sleep(_GLOO_DRAIN_S)
@@ -222,9 +221,9 @@ def report_error_once() -> Iterator[None]:
 
 def _is_first_to_report() -> bool:
     try:
-        # Torch logs pages of errors for a host that it cannot reach, at every retry: try the connection first.
+        # Torch logs pages of errors for a host that it cannot reach, at every retry: so try the connection first.
         socket.create_connection((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), timeout=5).close()
-        return int(_open_store(5.0).add("said", 1)) == 1
+        return int(_open_store(5.0).add("errors", 1)) == 1
     except (OSError, RuntimeError, KeyError, ValueError):
         return True  # the store is gone, so no other rank has reported
 

@@ -1,6 +1,6 @@
-"""How a training is carried out: memory, precision, checkpoints.
+"""How a training runs: memory, precision, checkpoints.
 
-These settings change what is learned only by rounding, and by the random draws of micro batches.
+These settings change the weights only by rounding, and by the random draws of micro batches.
 
 By default glibc returns large freed blocks to the kernel, and every step then pays for mapping and zeroing the same
 memory again: a sixth of the processor time of training on a CPU. ``keep_freed_memory`` prevents that.
@@ -19,9 +19,13 @@ from multitudes.config import Config
 from multitudes.errors import UsageError
 from multitudes.nn.two_tower import TwoTower
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
+_NEVER_TRIM = 2**31 - 1  # bytes
+_MAX_HEAP_BLOCK = 2**30  # bytes; larger blocks are still mapped one by one
+
 
 class ExecutionConfig(Config):
-    """How training is carried out, section [execution]; it may change when a run is resumed."""
+    """How a training runs, section [execution]; it may change when a run is resumed."""
 
     renamed: ClassVar[Mapping[str, str]] = {"parts": "gradient_accumulation"}
 
@@ -80,11 +84,6 @@ def _bfloat16_forward(module: nn.Module, forward: Callable[..., Tensor], device:
             return forward(*values).float()
 
     return forward_in_bfloat16
-
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
-_NEVER_TRIM = 2**31 - 1  # bytes
-_MAX_HEAP_BLOCK = 2**30  # bytes; larger blocks are still mapped one by one
 
 
 def keep_freed_memory() -> bool:

@@ -93,8 +93,8 @@ def train(
         The finished run with the weights of its best epoch.
 
     Raises:
-        UsageError: ``out`` exists and ``resume`` is off, was begun with other settings or data, or another process
-            trains into it; or there is no such device.
+        UsageError: ``out`` exists and ``resume`` is off, it was started with other settings or data, another process
+            trains into it, or there is no such device.
         DataError: there is no training example.
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
@@ -130,7 +130,7 @@ def fit(
         progress: reports progress.
 
     Raises:
-        UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was begun with other settings or data,
+        UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was started with other settings or data,
             another process trains into it, the method cannot be trained by several ranks or micro batches, or there
             is no such device.
         UnavailableError: another rank ended, or did not respond in time.
@@ -149,13 +149,12 @@ def fit(
             return
         examples, held = training_examples(prepared, config), validation_users(prepared, config)
         state = initial_state(prepared, config, ranks)
-        keep_freed_memory()  # but not that of the initialisation, which has freed the whole table
+        keep_freed_memory()  # only now: the initialisation has freed a whole item table
         set_precision(state.model, execution)
         if config.continues:
             warm_start(state, prepared, config, ranks)
-        # Created only now, since examples and warm start can fail.
         if ranks.is_first:
-            create_run_folder(prepared, config, out, overwrite=overwrite)
+            create_run_folder(prepared, config, out, overwrite=overwrite)  # last, since the steps above can fail
         checkpoint.load(state, out / "checkpoint", ranks)
         _Loop(examples, held, config, out, state, execution, ranks, progress).run()
         ranks.barrier()
@@ -183,8 +182,8 @@ class _Loop:
     def run(self) -> None:
         position = self.state.position
         with _defer_interrupt() as interrupted:
-            while position.epoch < self.config.train.epochs and not self._out_of_patience():
-                if not self._epoch(interrupted):
+            while position.epoch < self.config.train.epochs and not self._is_out_of_patience():
+                if not self._train_epoch(interrupted):
                     self._save()
                     raise KeyboardInterrupt
         if self.ranks.is_first:
@@ -193,30 +192,30 @@ class _Loop:
     def _save(self, *, best: bool = False) -> None:
         checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
 
-    def _out_of_patience(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         position = self.state.position
         return position.best_epoch >= 0 and position.epoch - 1 - position.best_epoch >= self.config.train.patience
 
-    def _epoch(self, interrupted: list[bool]) -> bool:
+    def _train_epoch(self, interrupted: list[bool]) -> bool:
         """Train the rest of the current epoch; return False if it was interrupted."""
         position, seed, settings = self.state.position, self.config.seed, self.config.train
-        size, most = settings.batch_size, settings.epoch_batches or None
-        epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, most)
+        size, max_batches = settings.batch_size, settings.epoch_batches or None
+        epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, max_batches)
         trim_heap()  # frees the memory of shuffling
-        clock, targets, seconds = _Clock(position), 0, position.seconds
+        clock, targets, start_s = _Clock(position), 0, position.seconds
         for windows in islice(epoch, position.batch, None):
-            self._step(windows)
+            self._train_step(windows)
             targets += int((windows.stop_B - windows.start_B).sum())
-            self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._note()}")
+            self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._loss_text()}")
             clock.read()
             if self.ranks.any(bool(interrupted)):
                 return False
             if self.execution.checkpoint_steps and position.step % self.execution.checkpoint_steps == 0:
                 self._save()
-        self._end_of_epoch(targets / max(position.seconds - seconds, 1e-9))
+        self._finish_epoch(targets / max(position.seconds - start_s, 1e-9))
         return True
 
-    def _step(self, windows: WindowBatch) -> None:
+    def _train_step(self, windows: WindowBatch) -> None:
         state = self.state
         state.position.step += 1
         losses = compute_gradients(
@@ -230,24 +229,23 @@ class _Loop:
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            position, before = self.state.position, self._note() or "no loss"
+            position, before = self.state.position, self._loss_text() or "no loss"
             raise MultitudesError(
                 f"the loss is {loss} at epoch {position.epoch + 1}, step {position.step} ({before} before);"
                 f" stopped, nothing after epoch {position.epoch} is kept. Lower learning_rate in [train]"
             )
 
-    def _note(self) -> str:
+    def _loss_text(self) -> str:
         """Return the mean losses of the epoch so far, as text."""
         done = self.state.position.batch
         return ", ".join(f"{kind} loss {float(s) / done:.3f}" for kind, s in self.state.loss_sums.items())
 
-    def _end_of_epoch(self, targets_per_s: float) -> None:
+    def _finish_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
         rate, shares = self._validate()
-        best = rate > position.best_hit_rate or not len(
-            self.validation_users
-        )  # without validation the last epoch is kept
-        if best:
+        # Without validation the last epoch is the best.
+        is_best = rate > position.best_hit_rate or not len(self.validation_users)
+        if is_best:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
             position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
         record = {
@@ -264,7 +262,7 @@ class _Loop:
             append_metrics(self.out / "metrics.jsonl", record)
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
-        self._save(best=best)
+        self._save(best=is_best)
 
     def _validate(self) -> ValidationResult:
         """Validate on the first rank, and return the result on all ranks."""
@@ -292,19 +290,19 @@ class _Clock:
         self._last = now
 
 
-def _check_divisible(prepared: PreparedData, config: RunConfig, pieces: int, ranks: Ranks) -> None:
+def _check_divisible(prepared: PreparedData, config: RunConfig, micro_batches: int, ranks: Ranks) -> None:
     """Check that a batch and the item table can be divided among the ranks and micro batches.
 
     Raises:
         UsageError: there are too many ranks or micro batches, or the method needs whole batches.
     """
-    if pieces > config.train.batch_size:
+    if micro_batches > config.train.batch_size:
         raise UsageError(
-            f"{ranks.size} ranks, each with {pieces // ranks.size} micro batches, for a batch of"
+            f"{ranks.size} ranks, each with {micro_batches // ranks.size} micro batches, for a batch of"
             f" {config.train.batch_size} rows: each micro batch needs a row; start fewer ranks, or lower [execution]"
             " gradient_accumulation"
         )
-    if pieces > 1 and implicit_method(config.method, config.model) == "subsequence":
+    if micro_batches > 1 and implicit_method(config.method, config.model) == "subsequence":
         raise UsageError(
             "subsequences need the items of a whole batch to update their concepts: train with one rank and"
             " [execution] gradient_accumulation = 1"

@@ -106,26 +106,28 @@ def _interest_losses(
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}
     (vectors_BKD, importance_BK, mask_BK), _, routing_BLK = user.vectors(embedded.inputs, state_BLD, generator)
-    n_single, n_implicit = int(user.has_unconditioned), user.n_implicit
-    vectors_BKD = torch.cat([user.stop_gradient(vectors_BKD[:, :n_single]), vectors_BKD[:, n_single:]], dim=1)
+    n_unconditioned, n_implicit = int(user.has_unconditioned), user.n_implicit
+    vectors_BKD = torch.cat(
+        [user.stop_gradient(vectors_BKD[:, :n_unconditioned]), vectors_BKD[:, n_unconditioned:]], dim=1
+    )
     negative_BK = _negative_mass(vectors_BKD, user.stop_gradient(embedded.pool_ND), embedded, config.hard_negatives)
     positive_BWK = subtract_log_q(
         user.stop_gradient(embedded.target_BWD) @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
     )
     if n_implicit:
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
-        own = slice(0 if config.association == "mixture" else n_single, n_single + n_implicit)
+        own = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         loss_BW = _associate(
             positive_BWK[:, :, own], negative_BK[:, own], mask_BK[:, own], importance_BK[:, own], config, generator
         )
-        has_interest_B1 = mask_BK[:, n_single : own.stop].any(dim=1, keepdim=True)
+        has_interest_B1 = mask_BK[:, n_unconditioned : own.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
         if config.routing_regulariser:
             variance_B = routing_variance(routing_BLK, embedded.inputs.past_BL)
             losses["routing"] = sum_weighted(variance_B, (embedded.target_BW > 0).any(dim=1).to(variance_B))
     if user.conditional is not None:
         # The c-th explicit vector has the condition of the c-th target: the association is logged, not inferred.
-        own, first = slice(n_single + n_implicit, None), slice(0, batch.condition_BC.shape[1])
+        own, first = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
         positive_BC = positive_BWK[:, first, own].diagonal(dim1=1, dim2=2)
         loss_BC = softmax_loss(positive_BC, negative_BK[:, own])
         losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, first] * mask_BK[:, own])

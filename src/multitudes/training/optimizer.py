@@ -42,9 +42,9 @@ class Adam:
     @torch.no_grad()
     def step(self) -> None:
         """Update the weights by their gradients."""
-        moved = [number for number, weight in enumerate(self.weights) if weight.grad is not None]
-        moments = [self.state.setdefault(number, {}) or self._init_moments(number) for number in moved]
-        weights = [self.weights[number] for number in moved]
+        updated = [number for number, weight in enumerate(self.weights) if weight.grad is not None]
+        moments = [self.state.setdefault(number, {}) or self._init_moments(number) for number in updated]
+        weights = [self.weights[number] for number in updated]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         averages, squares, steps = ([one[name] for one in moments] for name in ("exp_avg", "exp_avg_sq", "step"))
         settings: dict[str, Any] = {"beta1": _BETA1, "beta2": _BETA2, "eps": _EPSILON, "lr": self.rate}

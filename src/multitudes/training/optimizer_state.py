@@ -57,19 +57,19 @@ def weight_names(state: TrainingState) -> dict[str, str]:
     }
 
 
-def write_state(folder: Path, items: int, name: dict[str, str], run: Path) -> None:
-    """Write the optimiser state of the best epoch from the checkpoint ``folder`` into ``run``, atomically."""
+def write_state(folder: Path, items: int, weight_name: dict[str, str], run: Path) -> None:
+    """Write the optimiser state of the best epoch from the checkpoint ``folder`` into the run folder ``run``."""
     tensors = {f"frequency/{key}": tensor for key, tensor in checkpoint.load_best(folder, items, "frequency/").items()}
     tensors[_STEPS] = checkpoint.load_best(folder, items, _STEPS)[""]
     for place, tensor in checkpoint.load_best(folder, items, "optimizer/").items():
         number, key = place.rsplit("/", 1)
-        tensors[f"{key}/{name[number]}"] = tensor
+        tensors[f"{key}/{weight_name[number]}"] = tensor
     with replace_file(run / STATE_FILE) as partial:
         save_file(tensors, partial, {_DIGEST_KEY: table_sha256(run / WEIGHTS)})
 
 
 def restore_state(
-    state: TrainingState, run: Path, rows: RowMatches, before: Mapping[str, torch.Size], *, same_pool: bool
+    state: TrainingState, run: Path, rows: RowMatches, shapes: Mapping[str, torch.Size], *, same_pool: bool
 ) -> None:
     """Restore the optimiser state that ``run`` kept into ``state``, in place; do nothing if it kept none.
 
@@ -77,8 +77,8 @@ def restore_state(
         state: of this rank, with its initial weights.
         run: folder of the finished run.
         rows: matches rows of tables by name.
-        before: shape of each weight of that run.
-        same_pool: negatives are drawn as in that run, so the frequencies of items can be taken over.
+        shapes: shape of each weight of that run.
+        same_pool: negatives are drawn as in that run, so its frequencies of items are restored too.
 
     Raises:
         ArtefactError: the file is damaged, or belongs to another model.
@@ -99,7 +99,7 @@ def restore_state(
             tensors = restored[int(optimizer)]
             tensors[f"{number}/step"] = stored.get_tensor(f"step/{name}")
             for key in _MOMENTS:
-                moment = _check_shape(stored.get_tensor(f"{key}/{name}"), before[name])
+                moment = _check_shape(stored.get_tensor(f"{key}/{name}"), shapes[name])
                 tensors[f"{number}/{key}"] = _reorder_rows(moment, own[name], rows.by_weight.get(name))
         for adam, tensors in zip(state.optimizers, restored, strict=True):
             checkpoint.restore_optimizer(adam, tensors)

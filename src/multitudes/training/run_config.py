@@ -50,8 +50,8 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
         UsageError: a setting of the file is wrong, or does not fit the weights of ``run``.
     """
     previous = TrainedRun.open(run)
-    model = deep_merge(previous.config.model.model_dump(), _given(file, "model", UserTowerConfig))
-    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, _given(file, "train", TrainConfig))
+    model = deep_merge(previous.config.model.model_dump(), _given_settings(file, "model", UserTowerConfig))
+    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, _given_settings(file, "train", TrainConfig))
     config = RunConfig(
         method=previous.config.method,
         seed=seed,
@@ -61,6 +61,6 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
     return warm_start_config(config, previous)
 
 
-def _given(file: Path | None, section: str, model: type[Config]) -> dict[str, Any]:
+def _given_settings(file: Path | None, section: str, model: type[Config]) -> dict[str, Any]:
     """Return the settings that a section of the file sets, with their current names."""
     return load_section(file, section, model).model_dump(exclude_unset=True)

@@ -1,4 +1,4 @@
-"""The run folder at the begin and the end of a training: lock, create, finish. One training at a time."""
+"""The run folder at the start and the end of a training: lock, create, finish. One training at a time."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ def lock_run(out: Path) -> Iterator[None]:
         UsageError: another process trains into it.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as had:
-        if not had:
+    with lock(out.with_name(f".{out.name}.lock"), wait=False, remove=True) as is_locked:
+        if not is_locked:
             raise UsageError(f"{out}: another process trains into it; wait for its end, or give another --out")
         yield
 
@@ -44,11 +44,11 @@ def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, o
 
 
 def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resume: bool, overwrite: bool) -> bool:
-    """Check that a training may begin or be resumed in ``out``; return False if it is already finished.
+    """Check that a training may start or resume in ``out``; return False if it is already finished.
 
     Raises:
-        UsageError: it exists and neither ``resume`` nor ``overwrite`` is set, it was begun with other settings or
-            data, or it is the run that a warm start begins from.
+        UsageError: it exists and neither ``resume`` nor ``overwrite`` is set, it was started with other settings
+            or data, or it is the run that a warm start begins from.
         ArtefactError: it exists and is not a run.
     """
     if config.continues and out.resolve() == Path(config.continues):

@@ -1,4 +1,4 @@
-"""Runs of any method: open one, and make one of PinnerSage.
+"""Open a run of any method, and make a run of PinnerSage.
 
 A trained run needs torch. A run of PinnerSage needs none, so torch is imported only where a trained run is opened.
 """
@@ -84,5 +84,7 @@ def make_pinnersage_run(
 
 def _item_vectors_of(folder: Path, prepared: PreparedData) -> NDArray[np.float32]:
     if read_record(folder)["prepared_digest"] != data_digest(prepared):
-        raise UsageError(f"[pinnersage] vectors = '{folder}': a run on other data than {prepared.path}; name one on it")
+        raise UsageError(
+            f"[pinnersage] vectors = '{folder}': a run on other data than {prepared.path}; name a run on this data"
+        )
     return open_run(folder, prepared.path).item_vectors()

@@ -72,10 +72,10 @@ def compute_gradients(
         return _losses(state, examples.batch(windows, micro_batch), pool, micro_batch, config, ranks)
 
     with torch.set_grad_enabled(micro_batches == 1):
-        weighed = [losses(micro_batch) for micro_batch in own_batches]
-    batch_losses = _sum_losses(weighed, ranks)
+        micro_batch_losses = [losses(micro_batch) for micro_batch in own_batches]
+    batch_losses = _sum_losses(micro_batch_losses, ranks)
     for micro_batch in own_batches:
-        own = weighed[0] if micro_batches == 1 else losses(micro_batch)
+        own = micro_batch_losses[0] if micro_batches == 1 else losses(micro_batch)
         means = {kind: WeightedLoss(loss.sum, batch_losses[kind].weight).mean() for kind, loss in own.items()}
         total_loss(means, config.train).backward()  # type: ignore[no-untyped-call]
     all_reduce_gradients(dense_weights(state.model), ranks)

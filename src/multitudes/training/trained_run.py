@@ -33,6 +33,9 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import open_prepared, parse_config, read_record
 from multitudes.training.config import RunConfig
 
+WEIGHTS = "weights.safetensors"
+USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
+
 
 def build_model(prepared: PreparedData, method: Method, config: UserTowerConfig) -> TwoTower:
     """Return an untrained model for ``prepared``; weights are drawn from torch's current seed."""
@@ -62,10 +65,6 @@ def _map_tensor(array: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(
         np.memmap(array.filename, dtype=array.dtype, mode="c", offset=array.offset, shape=array.shape)
     )
-
-
-WEIGHTS = "weights.safetensors"
-USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
 
 
 class TrainedRun:
@@ -185,11 +184,11 @@ class TrainedRun:
 
 
 @torch.no_grad()
-def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def item_arrays(model: TwoTower, chunk_size: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
     shape = model.items.id_embedding.weight.shape
     inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    for items, input_iD in _item_input_blocks(model, chunk):
+    for items, input_iD in _item_input_chunks(model, chunk_size):
         inputs[items] = input_iD.cpu().numpy()
         vectors[items] = model.item_vectors(input_iD).cpu().numpy()
     vectors[0] = 0.0
@@ -197,17 +196,17 @@ def item_arrays(model: TwoTower, chunk: int = 65_536) -> tuple[NDArray[np.float3
 
 
 @torch.no_grad()
-def item_vector_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the vectors of all items in blocks of ``size``, on the model's device; row 0 (unknown) is not zeroed."""
-    for items, input_iD in _item_input_blocks(model, size):
+def item_vector_chunks(model: TwoTower, chunk_size: int) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the vectors of all items in chunks, on the device of the model; row 0 (unknown) is not zeroed."""
+    for items, input_iD in _item_input_chunks(model, chunk_size):
         yield items, model.item_vectors(input_iD)
 
 
-def _item_input_blocks(model: TwoTower, size: int) -> Iterator[tuple[slice, Tensor]]:
+def _item_input_chunks(model: TwoTower, chunk_size: int) -> Iterator[tuple[slice, Tensor]]:
     model.eval()
     rows, device = model.items.id_embedding.num_embeddings, model.items.id_embedding.weight.device
-    for start in range(0, rows, size):
-        items = slice(start, min(start + size, rows))
+    for start in range(0, rows, chunk_size):
+        items = slice(start, min(start + chunk_size, rows))
         yield items, model.items.inputs(torch.arange(items.start, items.stop, device=device))
 
 

@@ -2,15 +2,15 @@
 
 User vectors are evaluated the way they are served by default, as a mixture: the score of an item is
 log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers. g are the kinds of interests and w the importance
-within a kind; explicit interests see only items of their topic. The normalisers leave out seen items, while those of
-serving do not, since they are a by-product of one search. **The shares s are fitted** on the same users, by expectation
-maximisation of the targets' likelihood: two free numbers per data set that measure the value of each kind of interest.
-They become the run's default division of the budget.
+within a kind; explicit interests see only items of their topic. The normalisers leave out seen items; those of
+serving include them, since they are a by-product of one search. **The shares s are fitted** on the same users, by
+expectation maximisation of the targets' likelihood: two free numbers per data set that measure the value of each kind
+of interest. They become the run's default division of the budget.
 
-Items are scored in blocks and twice, first for the normalisers and then for the best items. Neither the vectors nor the
+Items are scored chunk by chunk, twice: first for the normalisers, then for the best items. Neither the vectors nor the
 scores of all items are ever in memory, so validation needs next to no memory besides that of training.
 
-Legend: B users · K vectors of each · G kinds (unconditioned, implicit, explicit) · i items of a block · M targets of
+Legend: B users · K vectors of each · G kinds (unconditioned, implicit, explicit) · i items of a chunk · M targets of
 all users · N best items · T topics of an item · E explicit vectors · A distinct topics · D width.
 """
 
@@ -28,14 +28,17 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVe
 from multitudes.data.arrays import expand_ranges
 from multitudes.nn.primitives import lowest_value
 from multitudes.seeding import generator
-from multitudes.training.trained_run import TrainedRun, item_vector_blocks
+from multitudes.training.trained_run import TrainedRun, item_vector_chunks
 
-ITEMS_PER_BLOCK = 8_192  # items whose vectors are computed at once
-SCORES_PER_BLOCK = 4_000_000  # scores computed at once: they fit in the processor's cache
+ITEMS_PER_CHUNK = 8_192  # items whose vectors are computed at once
+SCORES_PER_CHUNK = 4_000_000  # scores computed at once: they fit in the processor's cache
+MAX_KEPT_SCORES = 50_000_000  # scores that are kept between the two passes
+EM_ROUNDS = 200  # of expectation maximisation, which converges long before
+_MIN_PROBABILITY = 1e-37  # lower probabilities have underflowed
 
 
-class ScoreBlock(NamedTuple):
-    """Scores of a block of items for some of the users; an item that a user may not get has the lowest score."""
+class ScoreChunk(NamedTuple):
+    """Scores of a chunk of items for some of the users; an item that a user may not get has the lowest score."""
 
     users: slice
     items: slice
@@ -59,19 +62,19 @@ class ItemScores:
         users, vectors = self.users.mask_BK.shape
         return int(users * vectors * (self._run.prepared.n_items + 1))
 
-    def __iter__(self) -> Iterator[ScoreBlock]:
-        """Yield all scores: block after block of the items, each for all users."""
+    def __iter__(self) -> Iterator[ScoreChunk]:
+        """Yield all scores: one chunk of items after another, each for all users."""
         users, vectors = self.users.mask_BK.shape
-        at_once = max(1, SCORES_PER_BLOCK // (vectors * ITEMS_PER_BLOCK))
-        for items, vector_iD in item_vector_blocks(self._run.model, ITEMS_PER_BLOCK):
+        users_per_chunk = max(1, SCORES_PER_CHUNK // (vectors * ITEMS_PER_CHUNK))
+        for items, vector_iD in item_vector_chunks(self._run.model, ITEMS_PER_CHUNK):
             topic_iT = item_topics(self._run.prepared, np.arange(items.start, items.stop))
             vectors_BKD = torch.from_numpy(self.users.vectors_BKD).to(vector_iD.device)
-            for start in range(0, users, at_once):
-                some = slice(start, min(start + at_once, users))
-                score_BKi = vectors_BKD[some] @ vector_iD.T
-                self._mask_seen(score_BKi, some, items)
-                _mask_other_topics(score_BKi, self.users.select(some), topic_iT)
-                yield ScoreBlock(some, items, score_BKi)
+            for start in range(0, users, users_per_chunk):
+                some_users = slice(start, min(start + users_per_chunk, users))
+                score_BKi = vectors_BKD[some_users] @ vector_iD.T
+                self._mask_seen(score_BKi, some_users, items)
+                _mask_other_topics(score_BKi, self.users.select(some_users), topic_iT)
+                yield ScoreChunk(some_users, items, score_BKi)
 
     def _mask_seen(self, score_BKi: Tensor, users: slice, items: slice) -> None:
         """Exclude seen items and the unknown item."""
@@ -108,11 +111,6 @@ def _mask_other_topics(score_BKi: Tensor, users: UserVectors, topic_iT: NDArray[
         score_BKi[:, k].masked_fill_(hidden_Ai[which_BE[:, e]], lowest_value(score_BKi))
 
 
-MAX_KEPT_SCORES = 50_000_000  # scores that are kept between the two passes
-EM_ROUNDS = 200  # of expectation maximisation, which converges long before
-_MIN_PROBABILITY = 1e-37  # lower probabilities have underflowed
-
-
 class ValidationResult(NamedTuple):
     """Quality of the model, and the share of the probability of each kind of interest."""
 
@@ -127,10 +125,10 @@ class _Targets(NamedTuple):
     item_M: Tensor
 
 
-def sample_rows(held: HeldOut, most: int, seed: int) -> NDArray[np.int64]:
-    """Return up to ``most`` random rows, drawn by the seed: the first users of a file differ from the others."""
+def sample_rows(held: HeldOut, max_rows: int, seed: int) -> NDArray[np.int64]:
+    """Return up to ``max_rows`` random rows, drawn by the seed: the first users of a file differ from the others."""
     rows = np.arange(len(held))
-    return np.sort(generator(seed, "validation users").permutation(rows)[:most])
+    return np.sort(generator(seed, "validation users").permutation(rows)[:max_rows])
 
 
 def validate(
@@ -140,16 +138,16 @@ def validate(
     if len(rows) == 0:
         return ValidationResult(0.0, dict.fromkeys(INTEREST_KINDS, 0.0))
     scores = ItemScores(run, held, rows, topics)
-    blocks: Iterable[ScoreBlock] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
+    chunks: Iterable[ScoreChunk] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
     targets = _targets(held, rows)
     importance_BK = _importance(scores.users)
-    score_MK, normaliser_BK = _score_targets(blocks, targets, importance_BK.shape)
+    score_MK, normaliser_BK = _score_targets(chunks, targets, importance_BK.shape)
     log_p_MG = _log_p_by_kind(
         score_MK - normaliser_BK[targets.user_M], importance_BK[targets.user_M], scores.users.kinds
     )
     shares_G = fit_shares(log_p_MG)
     share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in scores.users.kinds]]
-    best_BN = _top_items(blocks, (share_K * importance_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
+    best_BN = _top_items(chunks, (share_K * importance_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
     hits = int((best_BN[targets.user_M] == targets.item_M[:, None]).sum())
     return ValidationResult(
         hits / max(len(targets.item_M), 1), dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True))
@@ -169,7 +167,7 @@ def fit_shares(log_p_MG: Tensor) -> Tensor:
         available_M1 = (shares_G * exists_MG).sum(dim=1, keepdim=True).clamp(min=1e-30)
         prior_MG = (shares_G * exists_MG / available_M1).clamp(min=1e-30)
         explained_MG = (log_p_MG + prior_MG.log()).softmax(dim=1) * exists_MG
-        # Divided by how often a kind could have explained a target: users without it are no evidence against it.
+        # Divided by how often a kind could have explained a target: users without the kind are no evidence against it.
         shares_G = explained_MG.sum(dim=0) / (exists_MG / available_M1).sum(dim=0).clamp(min=1e-30)
         shares_G = shares_G / shares_G.sum().clamp(min=1e-30)
     return shares_G
@@ -195,11 +193,11 @@ def _importance(users: UserVectors) -> Tensor:
     return weight_BK / (weight_BK @ is_same_kind_KK).clamp(min=1e-30)
 
 
-def _score_targets(blocks: Iterable[ScoreBlock], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
+def _score_targets(chunks: Iterable[ScoreChunk], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
     """Return the scores of the targets with each vector of their user (M, K), and log Σ exp over all items (B, K)."""
     score_MK = torch.zeros(len(targets.item_M), shape[1])
     highest_BK, sum_BK = torch.full(shape, lowest_value(score_MK)), torch.zeros(shape)
-    for users, items, score_BKi in blocks:
+    for users, items, score_BKi in chunks:
         before = highest_BK[users]
         highest = torch.maximum(before, score_BKi.amax(dim=2).cpu())
         added = (score_BKi - highest[:, :, None].to(score_BKi.device)).exp_().sum(dim=2).cpu()
@@ -218,18 +216,18 @@ def _log_p_by_kind(log_p_MK: Tensor, importance_MK: Tensor, kinds: tuple[Interes
     for g, kind in enumerate(INTEREST_KINDS):
         own = [k for k, of in enumerate(kinds) if of == kind]
         if own:
-            known_M = (
+            log_p_M = (
                 (log_p_MK[:, own] + importance_MK[:, own].log()).logsumexp(dim=1).clamp(min=np.log(_MIN_PROBABILITY))
             )
-            log_p_MG[:, g] = known_M.masked_fill(importance_MK[:, own].sum(dim=1) == 0, -torch.inf)
+            log_p_MG[:, g] = log_p_M.masked_fill(importance_MK[:, own].sum(dim=1) == 0, -torch.inf)
     return log_p_MG
 
 
-def _top_items(blocks: Iterable[ScoreBlock], log_factor_BK: Tensor, n: int) -> Tensor:
+def _top_items(chunks: Iterable[ScoreChunk], log_factor_BK: Tensor, n: int) -> Tensor:
     """Return the items (B, N) with the largest Σ_k exp(score + log factor), best first."""
     best_BN = torch.zeros(len(log_factor_BK), n, dtype=torch.int64)
     score_BN = torch.full(best_BN.shape, -1.0)
-    for users, items, score_BKi in blocks:
+    for users, items, score_BKi in chunks:
         factor = log_factor_BK[users, :, None].to(score_BKi.device)
         top = (score_BKi + factor).exp_().sum(dim=1).topk(min(n, items.stop - items.start), dim=1)
         score = torch.cat([score_BN[users], top.values.cpu()], dim=1)

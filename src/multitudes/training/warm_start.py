@@ -1,9 +1,10 @@
-"""Warm start: train a finished run further on newer data, so that daily training need not begin from nothing.
+"""Warm start: train a finished run further on newer data, so that daily training need not start from random weights.
 
-Weights of items, topics and actions are matched by name, whatever their numbers are now; new ones start as in any
-training. The optimiser state is restored in the same way if the earlier run kept it (``training/optimizer_state.py``).
-The frequency of each item among the negatives, which logQ needs, comes from that state; for new items, and without a
-state, it starts as the item's share of the training events, until steps have measured it.
+Weights of items, topics and actions are matched by name, since their numbers change with the data; new ones start as in
+any training. The optimiser state is restored in the same way if the earlier run kept it
+(``training/optimizer_state.py``). The frequency of each item among the negatives, which logQ needs, comes from that
+state; for new items, and without a state, it starts as the item's share of the training events, until steps have
+measured it.
 """
 
 from pathlib import Path
@@ -39,8 +40,8 @@ def last_trained_time(run: TrainedRun) -> int:
 def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
     """Return the settings of a run that continues ``run``: only on later events, and without validation.
 
-    Such a run is validated in advance, by the events after its data (progressive validation). The kinds of interests
-    keep their shares.
+    A run is validated on the events after its data, before another run continues it on them (progressive validation).
+    The kinds of interests keep their shares.
 
     Raises:
         UsageError: method or model differ from those of ``run``.
@@ -71,9 +72,9 @@ def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, 
     Raises:
         ArtefactError: the run does not exist any more, its features differ, or its optimiser state is damaged.
     """
-    before = TrainedRun.open(Path(config.continues))
+    previous = TrainedRun.open(Path(config.continues))
     own = ranks.own_rows(state.model.items.id_embedding.num_embeddings)
-    old_data, found = before.prepared, named_weights(before.model)
+    old_data, old_weights = previous.prepared, named_weights(previous.model)
     items = match_names(_item_ids(prepared), _item_ids(old_data))
     rows = {
         ITEM_TABLE: items[own],
@@ -82,19 +83,19 @@ def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, 
     }
     for name, weight in named_weights(state.model).items():
         if name in rows:
-            optimizer_state.copy_matched_rows(weight, found[name], rows[name])
-        elif weight.shape == found[name].shape:
-            weight.copy_(found[name])
+            optimizer_state.copy_matched_rows(weight, old_weights[name], rows[name])
+        elif weight.shape == old_weights[name].shape:
+            weight.copy_(old_weights[name])
         else:
-            raise ArtefactError(f"{prepared.path}: other features than {before.path} was trained on; train a new run")
+            raise ArtefactError(f"{prepared.path}: other features than {previous.path} was trained on; train a new run")
     init_frequency(state.frequency, prepared.item_count, config.train.in_batch)
-    shapes = {name: weight.shape for name, weight in found.items()}
+    shapes = {name: weight.shape for name, weight in old_weights.items()}
     optimizer_state.restore_state(
         state,
-        before.path,
+        previous.path,
         optimizer_state.RowMatches(rows, items),
         shapes,
-        same_pool=_negative_sampling(config) == _negative_sampling(before.config),
+        same_pool=_negative_sampling(config) == _negative_sampling(previous.config),
     )
 
 
@@ -110,16 +111,15 @@ def match_names(names: list[str] | pl.Series, before: list[str] | pl.Series) -> 
 
 
 def _name_table(names: list[str] | pl.Series) -> pl.DataFrame:
-    return pl.DataFrame(
-        {"name": names[1:]}, schema={"name": pl.String}
-    )  # a name may be empty, like that of the unknown
+    """Return the names without the first, that of the unknown: a known name may equal it."""
+    return pl.DataFrame({"name": names[1:]}, schema={"name": pl.String})
 
 
 def init_frequency(frequency: StreamingFrequency, count_I: NDArray[np.int64], per_step: int) -> None:
     """Start as if each of the ``per_step`` draws of a step drew items in proportion to their training events."""
     share_I = count_I / max(int(count_I.sum()), 1)
-    met_I = -np.expm1(per_step * np.log1p(-np.minimum(share_I, 1 - 1e-9)))
-    frequency.interval[:] = 1 / np.maximum(met_I, 1 / np.maximum(frequency.interval.max(), 1e6))
+    drawn_I = -np.expm1(per_step * np.log1p(-np.minimum(share_I, 1 - 1e-9)))
+    frequency.interval[:] = 1 / np.maximum(drawn_I, 1 / np.maximum(frequency.interval.max(), 1e6))
 
 
 def _item_ids(prepared: PreparedData) -> pl.Series:

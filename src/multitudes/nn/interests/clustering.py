@@ -4,7 +4,7 @@ Two steps. **VA-FPI** (validity-aware farthest-point initialisation) chooses K d
 each as dissimilar as possible from those before it. **SAR** (single-assignment routing) then moves each seed to the
 centre of its nearest items, T times: a soft K-means whose assignment keeps its softmax value, so that gradients flow.
 
-Either half can be switched off, as in the paper's ablation; without both it is MIND's routing (with S = identity).
+Either step can be switched off, as in the paper's ablation; without both it is MIND's routing (with S = identity).
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
@@ -28,9 +28,8 @@ from multitudes.nn.interest_assignment import (
 )
 from multitudes.nn.primitives import mask_with_highest, mask_with_lowest, scale_to, squash
 
-_DUPLICATE_TOLERANCE = (
-    1e-8  # squared distance over squared length up to which two vectors are equal: 100 times the rounding error
-)
+# Squared distance over squared length up to which two vectors are equal: 100 times the rounding error.
+_DUPLICATE_TOLERANCE = 1e-8
 
 
 class ClusteringConfig(Config):
@@ -120,13 +119,13 @@ def farthest_points(
 def _is_distinct(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
     """Return whether a seed differs from those before it (B,).
 
-    Duplicates tie for every event, and rounding would decide: another runtime gave another cluster.
+    Duplicates tie for every event, and rounding would decide between them, differently in each runtime.
     """
     differs_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
     tolerance_B = _DUPLICATE_TOLERANCE * (seed_BD * seed_BD).sum(dim=1).detach()
     for other_BD in earlier:
-        apart_BD = (seed_BD - other_BD).detach()
-        differs_B = differs_B & ((apart_BD * apart_BD).sum(dim=1) > tolerance_B)
+        difference_BD = (seed_BD - other_BD).detach()
+        differs_B = differs_B & ((difference_BD * difference_BD).sum(dim=1) > tolerance_B)
     return differs_B
 
 

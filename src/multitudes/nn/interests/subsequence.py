@@ -43,7 +43,7 @@ class Subsequence(nn.Module):
         if config.concepts < interests:
             raise UsageError(
                 f"[model.subsequence] concepts = {config.concepts}: fewer than interests = {interests};"
-                " ask for as many or more"
+                " give at least as many"
             )
         self.config = config
         self.interests = interests
@@ -85,11 +85,11 @@ class Subsequence(nn.Module):
         decay = self.config.memory if self.count_M.any() else 0.0
         self.count_M.mul_(decay).add_(near_NM.sum(dim=0), alpha=1 - decay)
         self.sum_MD.mul_(decay).add_(near_NM.T @ item_ND, alpha=1 - decay)
-        even = self.count_M.sum() / len(self.count_M)
-        dead_M = self.count_M < self.config.restart * even
+        mean_count = self.count_M.sum() / len(self.count_M)
+        dead_M = self.count_M < self.config.restart * mean_count
         drawn_M = torch.randint(len(item_ND), (len(dead_M),), generator=generator).to(item_ND.device)
-        self.sum_MD.copy_(torch.where(dead_M.unsqueeze(1), item_ND[drawn_M] * even, self.sum_MD))
-        self.count_M.copy_(torch.where(dead_M, even, self.count_M))
+        self.sum_MD.copy_(torch.where(dead_M.unsqueeze(1), item_ND[drawn_M] * mean_count, self.sum_MD))
+        self.count_M.copy_(torch.where(dead_M, mean_count, self.count_M))
 
 
 def largest_concepts(member_BLM: Tensor, k: int) -> Tensor:
