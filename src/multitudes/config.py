@@ -212,7 +212,7 @@ def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _problem_text(problem: "ErrorDetails") -> str:
-    """Return what is wrong, in the terms of TOML, which has no tuples."""
+    """Return the problem as text, in the terms of TOML, which has no tuples."""
     if problem["type"] == "value_error":  # raised by a validator of ours; pydantic puts "value error" before its text
         return str(problem["ctx"]["error"])
     if problem["type"] == "tuple_type":

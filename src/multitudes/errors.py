@@ -1,4 +1,4 @@
-"""The exceptions, the exit code of each kind, and what an exception of the system or of a library means.
+"""The exceptions, the exit code of each kind, and predicates for exceptions of the system and of libraries.
 
 ::
 

@@ -15,7 +15,7 @@ def parse_id(text: str, id_type: IdType, what: str) -> Id:
     Args:
         text: as typed.
         id_type: the type of the ids of this data.
-        what: what the id is of, for the error.
+        what: the kind of the id, such as "user", for the error.
 
     Raises:
         UsageError: the ids of this data are integers and ``text`` is not one.
@@ -29,7 +29,7 @@ def parse_id(text: str, id_type: IdType, what: str) -> Id:
 
 
 def reject_text(name: str, given: Sequence[Any] | None) -> None:
-    """Check that a list of ids or topics is no text: a text is a sequence too, of its letters.
+    """Check that a list of ids or topics is not a text, which is a sequence too: of its letters.
 
     Raises:
         UsageError: ``given`` is a text.

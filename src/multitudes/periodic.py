@@ -22,7 +22,7 @@ class PeriodicTask:
 
         Args:
             interval_s: pause before each call, in seconds.
-            function: what is called; its result is ignored.
+            function: called without arguments; its result is ignored.
             name: of the thread, and of the task in the log.
         """
         self._interval_s, self._function, self._name = interval_s, function, name

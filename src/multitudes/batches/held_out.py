@@ -68,7 +68,7 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
     )
 
 
-def followed_topics_known(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+def has_known_followed_topics(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether each user's followed topics were known where the history ends (B,).
 
     Followed topics that were derived from the first held-out events would leak what came after the cut.
@@ -81,7 +81,7 @@ def held_out_histories(
 ) -> Histories:
     """Return the histories of held-out users; followed topics that were not known at the cut are left out."""
     histories = gather_histories(prepared, user_B, end_B, length)
-    known_B = followed_topics_known(prepared, end_B)
+    known_B = has_known_followed_topics(prepared, end_B)
     return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))
 
 

@@ -1,8 +1,9 @@
-"""What this room asks of an SQL engine; the SQL is in DuckDB's dialect.
+"""The protocol of an SQL engine; the SQL is in DuckDB's dialect.
 
-It uses only what both engines have: rows are not updated, and every order is explicit. The few functions without a
-common form are translated by ``spark_sql``. The engines are DuckDB on one machine (``duck``) and Spark on a cluster
-(``spark``).
+Callers use only features that both engines have: rows are not updated, and every order is explicit. ``spark_sql``
+translates the few functions without a common form.
+
+The engines are DuckDB on one machine (``duck``) and Spark on a cluster (``spark``).
 """
 
 from collections.abc import Iterator, Mapping

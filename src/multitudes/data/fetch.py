@@ -107,7 +107,7 @@ def _read_version(source: RemotePath) -> tuple[RemotePath, bytes]:
 
 
 def _etag(stream: Any) -> bytes:  # noqa: ANN401 (pyarrow has no types)
-    """Return the ETag, which differs when an object is written again; empty in file systems, which have none."""
+    """Return the ETag, which changes when an object is written again; empty in file systems without ETags."""
     metadata = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
     return metadata.get("etag", b"")
 

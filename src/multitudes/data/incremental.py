@@ -1,4 +1,4 @@
-"""Append later days to a prepared folder: what the folder keeps for that, and the checks before it is used.
+"""Append later days to a prepared folder: the events that it keeps for that, and the checks before they are used.
 
 ``sound.parquet`` holds the events of a run after the repairs of single rows, and before any step that depends on all
 events: one row for each event, with its row number in the file, whether its action is negative, and whether it was

@@ -115,7 +115,7 @@ class RemotePath:
             return self.store.open_input_file(self.path)
 
     def describe_missing(self) -> str:
-        """Return what is missing if this path does not exist: the folder, or the bucket."""
+        """Return the problem if this path does not exist: no such folder, or no such bucket."""
         bucket = PurePosixPath(self.path).parts[:1]
         with translate_store_errors(str(self)):
             has_bucket = bool(bucket) and self.store.get_file_info(bucket[0]).type.name != "NotFound"
@@ -184,13 +184,13 @@ def file_size(file: Location) -> int:
 
 
 def open_for_arrow(file: Location) -> Any:  # noqa: ANN401
-    """Return what Arrow reads of a file: a local path, which it opens itself, or an open remote file."""
+    """Return a file in the form that Arrow reads: a local path, which Arrow opens itself, or an open remote file."""
     return file.open() if isinstance(file, RemotePath) else file
 
 
 @contextmanager
 def translate_store_errors(name: str) -> Iterator[None]:
-    """Turn what Arrow raises about a store into an error of one line about the URL ``name``.
+    """Turn Arrow's errors about a store into an error of one line about the URL ``name``.
 
     Raises:
         DataError: the file was deleted or changed while it was read.

@@ -1,4 +1,4 @@
-"""The prepared folder: what ``multitudes prepare`` writes and everything else reads.
+"""The prepared folder: ``multitudes prepare`` writes it, all other commands read it.
 
 Legend: U users · I items of the vocabulary · E events · T topics.
 

@@ -1,4 +1,4 @@
-"""Data sets that are part of the package, each with its licence."""
+"""Sample data sets in the package, each with its licence."""
 
 from importlib.resources import files
 from pathlib import Path

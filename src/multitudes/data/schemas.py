@@ -26,7 +26,7 @@ COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
     },
     "items": {"item_id": "id", "topics": "texts", "title": "text", "embedding": "vector"},
     "users": {"user_id": "id", "followed_topics": "texts"},
-    # Not part of a data set: what a service served, and items to remove from a release.
+    # Not part of a data set: candidates that a service served, and items to remove from a release.
     "served": {
         "request_id": "key",
         "user_id": "id",
@@ -36,7 +36,7 @@ COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
         "condition": "text",
     },
     "item_ids": {"item_id": "id"},
-    # Of an experiment: who was shown which arm, and what users did before and after.
+    # Of an experiment: the arm that each user was shown, and the outcomes of users before and after.
     "exposures": {"user_id": "id", "arm": "key", "timestamp": "time", "cohort": "key"},
     "outcomes": {"user_id": "id", "timestamp": "time", "metric": "key", "value": "number"},
 }
@@ -81,7 +81,7 @@ EXPECTED_TYPES: Mapping[ColumnRole, str] = {
 
 
 def short_expectation(role: ColumnRole) -> str:
-    """Return what is expected of a column, without the advice."""
+    """Return the expected type of a column, without the advice."""
     return EXPECTED_TYPES[role].split(". ", maxsplit=1)[0].split(", because", maxsplit=1)[0]
 
 

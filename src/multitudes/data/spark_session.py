@@ -53,7 +53,7 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
 
     Args:
         scratch: an existing folder for shards that the driver and the executors share.
-        config: where Spark runs and what it may use.
+        config: the master, and the memory that Spark may use.
 
     Raises:
         MissingError: pyspark or a suitable Java is not installed; memory or disk space ran out.
@@ -130,7 +130,7 @@ def _open_session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"
 
 
 def _configure(session: "SparkSession", config: SparkConfig) -> None:
-    """Set what the result depends on, and what depends on the size of the cluster."""
+    """Set the options that the result depends on, and those that depend on the size of the cluster."""
     # Spark merges small partitions, and spills a large one that does not fit.
     partitions = max(64, 4 * session.sparkContext.defaultParallelism)
     for name, setting in ({"spark.sql.shuffle.partitions": str(partitions)} | config.conf | _RESULT_SETTINGS).items():

@@ -69,7 +69,7 @@ class UserEvents:
         return np.logical_or.reduceat(true_E, self.starts)
 
     def first_with_item(self, item_E: NDArray[np.int32], selected_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which selected events are the first selected one of their user with their item (E)."""
+        """Return whether each event is the first of its user with its item among the selected events (E)."""
         rows = np.flatnonzero(selected_E)
         key = self.per_event(np.arange(len(self.events_U)))[rows] * (item_E.max(initial=0) + 1) + item_E[rows]
         first_E = np.zeros(len(item_E), dtype=np.bool_)

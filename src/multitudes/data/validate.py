@@ -61,7 +61,7 @@ def validate(
     spark: SparkConfig | None = None,
     now: int | None = None,
 ) -> ValidationReport:
-    """Check every table in the folder ``data`` as ``prepare`` would, and report what is there.
+    """Check every table in the folder ``data`` as ``prepare`` would, and report on their content.
 
     Args:
         data: folder with events, items and users; a path or a URL.

@@ -1,6 +1,6 @@
 """Baselines without training: popularity, followed topics, co-visitation, and a user's own history.
 
-The first n places of a list are the answer to a budget of n. A list ends in zeros if there are too few items.
+The first n places of a list are the candidates at budget n. A list ends in zeros if there are too few items.
 
 Legend: B users · I items · N places.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.batches.held_out import HeldOut, followed_topics_known
+from multitudes.batches.held_out import HeldOut, has_known_followed_topics
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation import co_visitation
 from multitudes.evaluation.targets import TargetKind, items_to_exclude
@@ -25,7 +25,7 @@ _NO_ITEMS = np.empty(0, dtype=np.int64)
 
 
 class Baselines:
-    """The baselines of a data set; what all users share is computed once."""
+    """The baselines of a data set; data that all users share is computed once."""
 
     def __init__(self, prepared: PreparedData) -> None:
         self._prepared = prepared
@@ -48,7 +48,7 @@ class Baselines:
             length: N.
         """
         seen = items_to_exclude(past, kind)
-        known_B = followed_topics_known(self._prepared, held.end_B)
+        known_B = has_known_followed_topics(self._prepared, held.end_B)
         followed = [
             self._followed_topic_items(user, length + len(excluded)) if known else _NO_ITEMS
             for user, known, excluded in zip(held.user_B, known_B, seen, strict=True)
@@ -89,7 +89,7 @@ def items_by_topic(prepared: PreparedData, order: Items) -> list[Items]:
 
 
 def interleave(lists: Iterable[Items]) -> Items:
-    """Return the lists merged in turns; an item of several lists comes several times."""
+    """Return the lists merged in turns; an item of several lists occurs several times."""
     rows = [row for row in lists if len(row)]
     if not rows:
         return _NO_ITEMS

@@ -99,7 +99,7 @@ def save(evaluation: Evaluation, run: Path) -> None:
 
 
 def _metadata(run: Scorer, config: EvaluateConfig, retrieve: RetrieveConfig) -> dict[str, Any]:
-    """Return what the figures are about: the run, the data and the settings."""
+    """Return the run, the data and the settings that the figures belong to."""
     manifest = run.prepared.manifest
     return {
         "method": run.config.method,

@@ -155,7 +155,7 @@ class Measurements:
 
 
 class Evaluator:
-    """Evaluates one run and the baselines; what all users share is computed once."""
+    """Evaluates one run and the baselines; data that all users share is computed once."""
 
     def __init__(
         self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], controls: Controls = "main_budget"

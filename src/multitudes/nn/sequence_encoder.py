@@ -34,7 +34,7 @@ class SequenceConfig(Config):
 def build_sequence_encoder(
     config: SequenceConfig, width: int, length: int, dropout: float
 ) -> "SequenceEncoder | CausalMean":
-    """Return a module (item_BLD, group_BL) -> state_BLD; groups are numbered from 0, events in -1 are ignored."""
+    """Return a module (item_BLD, group_BL) -> state_BLD; groups are numbered from 0, events of group -1 are ignored."""
     return SequenceEncoder(config, width, length, dropout) if config.blocks else CausalMean()
 
 
@@ -99,7 +99,7 @@ class CausalMean(nn.Module):
 
 
 def causal_mask(group_BL: Tensor) -> Tensor:
-    """Return which events each event reads (B, L, L): older ones of its group, and itself, so that no row is empty."""
+    """Return whether each event reads each event (B, L, L): older ones of its group, and itself, so no row is empty."""
     length = group_BL.shape[1]
     older_LL = torch.ones(length, length, dtype=torch.bool, device=group_BL.device).triu()
     same_BLL = (group_BL.unsqueeze(2) == group_BL.unsqueeze(1)) & (group_BL >= 0).unsqueeze(1)
@@ -108,7 +108,7 @@ def causal_mask(group_BL: Tensor) -> Tensor:
 
 
 def causal_mask_at(group_BL: Tensor, place_BR: Tensor) -> Tensor:
-    """Return which events those at R places read (B, R, L): rows of ``causal_mask``."""
+    """Return the rows of ``causal_mask`` for the events at R places (B, R, L)."""
     place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
     group_BR1 = group_BL.gather(1, place_BR).unsqueeze(2)
     same_BRL = (group_BL.unsqueeze(1) == group_BR1) & (group_BR1 >= 0)

@@ -1,7 +1,7 @@
 """The user tower: one vector per interest from history, followed topics and features (Fan et al., KDD 2025).
 
-The history is encoded once for the entire history and once interest by interest; the condition of each interest then
-enters the same crossing. Columns of the result: [unconditioned] [implicit 1..K] [explicit 1..C].
+The sequence encoder runs once over the entire history and once over the events of each interest; the condition of each
+interest then enters the same crossing. Columns of the result: [unconditioned] [implicit 1..K] [explicit 1..C].
 
 Legend: B users · L history, column 0 the most recent · K interests · C conditions · F followed topics · P user features
 · S moments · R sets of events · D width.
@@ -101,7 +101,8 @@ class UserTower(nn.Module):
 
         Args:
             inputs: see UserInputs.
-            generator: draws first seeds (training) or the random partition. None: deterministic, as in serving.
+            generator: draws the first seeds of clusters in training, or the random partition. None: deterministic, as
+                in serving.
             use_random_partition: replace the interests by a random partition of the history, the control.
         """
         needs_all_states = self.training or self.config.cluster_on == "sequence"
@@ -119,7 +120,7 @@ class UserTower(nn.Module):
         generator: torch.Generator | None = None,
         use_random_partition: bool = False,
     ) -> TowerOutput:
-        """Return the user vectors, see ``forward``, given ``states``; with None, only required states are computed."""
+        """Return the user vectors, see ``forward``, given ``states``; with None, compute only the states needed."""
         if state_BLD is None:
             group_BL = torch.where(inputs.valid_BL, 0, -1)
             history_BD = self._newest_states(inputs.item_BLD, group_BL, inputs.past_BL.unsqueeze(1)).squeeze(1)
@@ -231,7 +232,7 @@ class UserTower(nn.Module):
         return torch.stack([newest_state(group_state_BLD, assignment_BL == j) for j in range(k)], dim=1)
 
     def _newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
-        """Return what ``newest_state`` does for each of R sets of members (B, R, D); other states are not computed."""
+        """Return the ``newest_state`` of each of R sets of members (B, R, D), without computing other states."""
         place_BR = member_BRL.to(torch.int64).argmax(dim=2)
         state_BRD: Tensor = self.sequence.states_at(item_BLD, group_BL, place_BR)
         return state_BRD * member_BRL.any(dim=2, keepdim=True)

@@ -1,1 +1,1 @@
-"""Examples become weights: one loop."""
+"""Train models: one loop turns examples into weights."""

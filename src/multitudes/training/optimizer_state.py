@@ -10,9 +10,9 @@
         weights (metadata)                  digest of the weights that the state belongs to
 
 It is the state at the end of the epoch whose weights were kept. A later run matches rows by name; rows of new items,
-topics or actions have no moments. The steps are counted on for new rows too: the optimiser of the table has one counter
-for all rows, so a new row starts like a row that a single long run meets late. And since random draws follow the step,
-the draws of earlier days do not repeat.
+topics or actions have no moments. The step counter continues for new rows too: the optimiser of the table has one
+counter for all rows, so a new row starts like a row that occurs late in a single long run. Random draws depend on the
+step, so the draws of earlier days do not repeat.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ _MODULE = "id_embedding"
 
 
 class ShardedEmbedding(nn.Module):
-    """This rank's rows of an embedding table. It is called like ``nn.Embedding``, but by all ranks together."""
+    """This rank's rows of an embedding table. Call it like ``nn.Embedding``, but on all ranks together."""
 
     def __init__(self, table: nn.Embedding, ranks: Ranks) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """One optimisation step: draw the pool of negatives, compute loss and gradient, update the weights.
 
-Every random draw of a step is a function of (seed, step), so a resumed run repeats what an uninterrupted one does. The
-examples and negatives of a step do not depend on the number of ranks or micro batches; dropout and the first seeds of
-interests do.
+Every random draw of a step is a function of (seed, step), so a resumed run repeats the draws of an uninterrupted one.
+The examples and negatives of a step do not depend on the number of ranks or micro batches; dropout and the first seeds
+of interests do.
 """
 
 import numpy as np

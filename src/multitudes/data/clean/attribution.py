@@ -19,7 +19,7 @@ class FeedbackLogs(NamedTuple):
 
     Attributes:
         events: events to append to those of the data set.
-        served: what the service served.
+        served: the candidates that the service served.
         attribution_window_s: an engagement is attributed to an answer at most this many seconds before it.
     """
 

@@ -42,7 +42,7 @@ class CleanData:
         inputs: every table that was read, by the name of its file, or "logged events" and "served".
         id_types: "int64" or "string", of user_id and item_id.
         repairs: the count of each repair, without zeros.
-        attribution: the number of events by how they were attributed to what was served; empty without logs.
+        attribution: the number of events by how they were attributed to served candidates; empty without logs.
         warnings: sentences for people.
         ordered_only: whether timestamps are positions instead of times.
         embedding_width: 0 without embeddings.
