@@ -62,10 +62,10 @@ class StageRequirements(NamedTuple):
     time: str  # of a run or of an answer, as text
     basis: Basis  # of the least certain figure
     note: str
-    cost: float | None = None  # of a month if it runs permanently, else of a run
+    cost: float | None = None  # of a month if the stage is permanent, else of a run
 
     @property
-    def runs_always(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether it runs permanently."""
         return self.name in {"milvus", "serve", "state"}
 

@@ -86,7 +86,7 @@ def plan_lines(stages: "list[StageRequirements]", config: "CapacityConfig", cost
         )
     lines.append("")
     costs_lines = [
-        f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.runs_always else 'a run'}"
+        f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.is_permanent else 'a run'}"
         for stage in stages
         if stage.cost is not None
     ]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pyarrow import ArrowInvalid, parquet
 
+from multitudes.data.arrays import BATCH_ROWS
 from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.engine import Engine, query_value
 from multitudes.data.prepared import PreparedData
@@ -32,7 +33,6 @@ _SUMMED_REPAIRS = (
     "events_without_action",
     "repeated_events",
 )
-_CHUNK_ROWS = 262_144
 _MANIFEST_FIELDS = {"rows", "columns", "last"}  # of the manifest's entry
 _ADVICE = "prepare all tables in one run"
 
@@ -144,7 +144,7 @@ def total_repairs(repairs: Mapping[str, int], earlier: BaseData) -> dict[str, in
 
 def write_events(engine: Engine, folder: Path) -> None:
     """Write the table ``clean_event`` into a folder, in the order of its rows."""
-    batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM clean_event ORDER BY row", _CHUNK_ROWS)
+    batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM clean_event ORDER BY row", BATCH_ROWS)
     first = next(batches)
     with parquet.ParquetWriter(
         folder / EVENTS_FILE, first.schema, compression="zstd", write_page_checksum=True
@@ -168,7 +168,7 @@ def _check_file(file: Path, events: int) -> None:
         with parquet.ParquetFile(file, page_checksum_verification=True) as parquet_file:
             rows, columns = parquet_file.metadata.num_rows, parquet_file.schema_arrow.names
             # Reading compares each page with its checksum, which the engines do not.
-            for _ in parquet_file.iter_batches(_CHUNK_ROWS):
+            for _ in parquet_file.iter_batches(BATCH_ROWS):
                 pass
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_ADVICE}") from None

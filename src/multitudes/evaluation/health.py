@@ -1,4 +1,4 @@
-"""Health of a run's interests: how many are in use, how much they differ, how many hits they find.
+"""Health of a run's interests: the number in use, the differences between them, and the hits that they find.
 
 Legend: B users · K vectors · N candidates · T targets · X hits · P candidates, flat.
 """

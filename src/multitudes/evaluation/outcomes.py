@@ -105,21 +105,6 @@ def write_outcomes(frame: pl.DataFrame, file: Path) -> None:
         frame.write_parquet(partial)
 
 
-def _counts_by_class(held: HeldOut, items: ItemFacts, is_counted_T: NDArray[np.bool_], noun: str) -> Measures:
-    class_T = items.popularity_class[held.target]
-    return {
-        f"{name}_{noun}": ranking.sum_per_user(is_counted_T & (class_T == number), held.target_offset)
-        for number, name in enumerate(POPULARITY)
-    }
-
-
-def _topic_counts(
-    user_P: NDArray[np.int64], item_P: NDArray[np.int64], n_users: int, items: ItemFacts
-) -> NDArray[np.int64]:
-    shape = (n_users, items.n_topics + 1)
-    return diversity.topic_counts(user_P, item_P, items.topic_offset, items.topic, shape)
-
-
 class Ratio(NamedTuple):
     """A figure: Σ numerator / Σ denominator over users."""
 
@@ -230,3 +215,18 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 def _hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap) -> dict[str, Any]:
     return {method: {f"hr@{budget}": interval} for method, interval in intervals_by_name(figures, bootstrap).items()}
+
+
+def _counts_by_class(held: HeldOut, items: ItemFacts, is_counted_T: NDArray[np.bool_], noun: str) -> Measures:
+    class_T = items.popularity_class[held.target]
+    return {
+        f"{name}_{noun}": ranking.sum_per_user(is_counted_T & (class_T == number), held.target_offset)
+        for number, name in enumerate(POPULARITY)
+    }
+
+
+def _topic_counts(
+    user_P: NDArray[np.int64], item_P: NDArray[np.int64], n_users: int, items: ItemFacts
+) -> NDArray[np.int64]:
+    shape = (n_users, items.n_topics + 1)
+    return diversity.topic_counts(user_P, item_P, items.topic_offset, items.topic, shape)

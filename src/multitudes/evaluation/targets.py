@@ -1,6 +1,6 @@
 """The users of an evaluation, their targets, and the segments of both.
 
-Targets are first-time targets or all of them. Users are segmented by history length and cohort, targets by the
+Targets are first-time targets or all targets. Users are segmented by history length and cohort, targets by the
 popularity of the item: head, torso, tail.
 
 Legend: B users · T targets, flat by user. A label of −1 belongs to no segment.
@@ -34,7 +34,7 @@ def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
 
 
 def subsample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
-    """Return at most ``max_users`` users, drawn at random: files are often sorted, so not the first ones."""
+    """Return at most ``max_users`` users, drawn at random, since files are often sorted."""
     if max_users is None or len(held) <= max_users:
         return held
     rows = generator(seed, "evaluate", "users").choice(len(held), size=max_users, replace=False)
@@ -52,13 +52,6 @@ def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]
 def items_to_exclude(past: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
     """Return the items that may not be candidates: for first-time targets all of the history, for all targets none."""
     return past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(past)
-
-
-def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
-    newest_first = item[::-1]
-    distinct, first = np.unique(newest_first, return_index=True)
-    in_order = newest_first[np.sort(first[distinct > 0])]
-    return in_order.astype(np.int64)
 
 
 class Segment(NamedTuple):
@@ -103,3 +96,10 @@ def cut_times(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np
     if prepared.manifest["config"].get("split") != "time":
         return own_B
     return np.full(len(held), prepared.event_time[prepared.event_split == SPLIT_CODE[split]].min())
+
+
+def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
+    newest_first = item[::-1]
+    distinct, first = np.unique(newest_first, return_index=True)
+    in_order = newest_first[np.sort(first[distinct > 0])]
+    return in_order.astype(np.int64)

@@ -101,7 +101,7 @@ def _draw_counts(n_rows: int, n_users: int, generator: np.random.Generator) -> N
 
 
 def p_value(draw_R: NDArray[np.float64]) -> float:
-    """Return the two-sided p-value of «this is zero»: below 5 % if the 95 % interval of the draws excludes zero.
+    """Return the two-sided p-value of the hypothesis zero: below 5 % if the 95 % interval of the draws excludes zero.
 
     It is at least 2 / (R + 1), since R resamples cannot show more. NaN if no draw is defined.
     """
