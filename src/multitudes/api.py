@@ -40,8 +40,8 @@ Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
 InterestNumber = Annotated[int, Field(ge=0, le=INT64)]
 Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | float | None
 T = TypeVar("T")
-# Validation of a list stops at its first wrong item: a long list of wrong ones would block the event loop for a second.
-Several = Annotated[Sequence[T], Field(fail_fast=True)]
+# Validation stops at the first wrong item: a long list of wrong ones would block the event loop for a second.
+FailFastList = Annotated[Sequence[T], Field(fail_fast=True)]
 
 Source = Literal["unconditioned", "implicit", "explicit", "popular"]  # what brought a candidate
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
@@ -58,32 +58,32 @@ class RecommendRequest:
         AnyId | None, Field(description="A user: their history is read from the release and from the user states.")
     ] = None
     history: Annotated[
-        Annotated[Several[AnyId], Field(max_length=MAX_HISTORY)] | None,
+        Annotated[FailFastList[AnyId], Field(max_length=MAX_HISTORY)] | None,
         Field(description="Item ids, newest last, in place of a user."),
     ] = None
     followed_topics: Annotated[
-        Annotated[Several[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
+        Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
         Field(description="Topic names, in place of a user."),
     ] = None
     n: Annotated[int, Field(ge=1, le=MAX_N, description="How many candidates.")] = 100
     exclude: Annotated[
-        Several[AnyId], Field(max_length=MAX_EXCLUDED, description="Item ids that must not be returned.")
+        FailFastList[AnyId], Field(max_length=MAX_EXCLUDED, description="Item ids that must not be returned.")
     ] = ()
     mute_topics: Annotated[
-        Several[Text], Field(max_length=MAX_PREFERENCES, description="Topics whose items are not returned.")
+        FailFastList[Text], Field(max_length=MAX_PREFERENCES, description="Topics whose items are not returned.")
     ] = ()
     boost_topics: Annotated[
-        Several[Text], Field(max_length=MAX_PREFERENCES, description="Topics that get a larger share.")
+        FailFastList[Text], Field(max_length=MAX_PREFERENCES, description="Topics that get a larger share.")
     ] = ()
     mute_interests: Annotated[
-        Several[InterestNumber],
+        FailFastList[InterestNumber],
         Field(
             max_length=MAX_PREFERENCES,
             description="Interests that bring no candidates, by their numbers in the last answer.",
         ),
     ] = ()
     boost_interests: Annotated[
-        Several[InterestNumber],
+        FailFastList[InterestNumber],
         Field(
             max_length=MAX_PREFERENCES,
             description="Interests that get a larger share, by their numbers in the last answer.",
@@ -104,7 +104,7 @@ class RecommendRequest:
         return self.history is not None or self.followed_topics is not None
 
     def check(self) -> None:
-        """Check what a type cannot say.
+        """Check what the types do not express.
 
         Raises:
             UsageError: neither or both of a user and a description are given, ``n`` is below 1, or a list is a text.
@@ -119,9 +119,9 @@ class RecommendRequest:
 
 @dataclass(frozen=True)
 class RecommendBatchRequest:
-    """Requests for several users, which give way to those for one."""
+    """Requests for several users; requests for one user are answered first."""
 
-    requests: Annotated[Several[RecommendRequest], Field(min_length=1, max_length=MAX_BATCH)]
+    requests: Annotated[FailFastList[RecommendRequest], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Event:
 class EventsRequest:
     """Events, in any order."""
 
-    events: Annotated[Several[Event], Field(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[FailFastList[Event], Field(min_length=1, max_length=MAX_EVENTS)]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ class FollowRequest:
     """The topics that a user follows."""
 
     followed_topics: Annotated[
-        Several[Text], Field(max_length=MAX_FOLLOWED_TOPICS, description="Topic names; they replace the former ones.")
+        FailFastList[Text],
+        Field(max_length=MAX_FOLLOWED_TOPICS, description="Topic names; they replace the former ones."),
     ]
 
 
@@ -247,7 +248,7 @@ class UserResponse:
     user_id: AnyId
     followed_topics: Annotated[tuple[str, ...] | None, Field(description="null: never stated here.")]
     events: Annotated[tuple[StoredEvent, ...], Field(description="Oldest first.")]
-    forgotten: Annotated[bool, Field(description="They asked to be forgotten: nothing of a release is used for them.")]
+    forgotten: Annotated[bool, Field(description="They asked to be erased: nothing of a release is used for them.")]
     follows: Annotated[
         tuple[str, ...] | None, Field(description="Deprecated, removed in the next version: followed_topics.")
     ] = None

@@ -49,7 +49,7 @@ def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
 
     Raises:
         KeyError: a field without a default is missing.
-        TypeError: ``record`` is no object.
+        TypeError: ``record`` is not an object.
     """
     if not isinstance(record, Mapping):
         raise TypeError(f"expected an object, got {type(record).__name__}")
@@ -110,7 +110,7 @@ def list_fields(kind: Any) -> frozenset[str]:  # noqa: ANN401
 
 
 def record_type(hint: Any) -> type[Any] | None:  # noqa: ANN401
-    """Return the record that a type hint holds, alone, in a list or as a choice; None: none."""
+    """Return the record that a type hint holds, alone, in a list or in a union; None: it holds no record."""
     if is_record(hint):
         return hint  # type: ignore[no-any-return]
     found = (record_type(inner) for inner in get_args(hint))

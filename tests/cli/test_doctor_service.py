@@ -203,7 +203,7 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
     for arguments, told in (
         (["doctor"], "nothing to examine"),
         (["doctor", "--url", "recommend:8000"], "expected the address of a service"),
-        (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: has characters that no key has"),
+        (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: has characters that are not allowed"),
         (["doctor", "--config", str(tmp_path / "none.toml")], "no such configuration file"),
     ):
         assert run(arguments) == 2

@@ -158,7 +158,7 @@ def test_no_more_wait_than_the_queue_holds(played: Played):
     some = engine(played, queue=2)
     futures = [some.submit([Request(user)], 9.0, "interactive")[0] for user in range(4)]
     assert [future.done() for future in futures] == [False, False, True, True]
-    with pytest.raises(OverloadError, match="ask again later"):
+    with pytest.raises(OverloadError, match="try again later"):
         some.submit([Request(5)], 9.0, "batch")
     assert some.state().counts == {"popular": 2, "refused": 1}
     assert some.state().queued == 2

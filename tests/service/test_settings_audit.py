@@ -46,7 +46,7 @@ def test_settings_as_they_come_risk_nothing():
             "states.example.org: user states are sent in plain text",
         ),
         ({"logs": {"keep_days": 0, "max_gb": 0}}, "the logs grow until the disk is full"),
-        ({"journal": {"users": True}}, "forgotten users stay in the journal"),
+        ({"journal": {"users": True}}, "erased users stay in the journal"),
         ({"keys": {"file": "/nowhere/keys"}}, "cannot be examined; does it exist?"),
     ],
 )

@@ -140,7 +140,7 @@ def test_who_cannot_be_forgotten_for_want_of_disk_is_told_to_come_again(room, ca
     response = call("DELETE", "/v1/users/ann")
     assert refusal(response)[:2] == (503, "unavailable")
     assert int(response.headers["retry-after"]) >= 1
-    assert "a user is not forgotten entirely" in caplog.text
+    assert "a user is not erased completely" in caplog.text
 
 
 def test_who_was_forgotten_is_not_found_again_behind_a_state_that_fails(call, deps):

@@ -48,19 +48,19 @@ class Call(Generic[T]):
         """Return the body as it is sent.
 
         Raises:
-            UsageError: JSON cannot hold it.
+            UsageError: a value cannot be written as JSON.
         """
         return None if self.body is None else _json(self.body).encode()
 
 
 def recommend(request: RecommendRequest) -> Call[RecommendResponse]:
     """Recommend to one user."""
-    return Call("POST", "/v1/recommend", lambda record: from_record(RecommendResponse, record), _named(request))
+    return Call("POST", "/v1/recommend", lambda record: from_record(RecommendResponse, record), _body_with_id(request))
 
 
 def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendResponse]]:
     """Recommend to several users."""
-    body = {"requests": [_named(request) for request in requests]}
+    body = {"requests": [_body_with_id(request) for request in requests]}
     return Call(
         "POST",
         "/v1/recommend/batch",
@@ -111,21 +111,21 @@ def bearer_header(key: str) -> str:
     """Return the header of a key; a line break at the end, as files have it, is dropped.
 
     Raises:
-        UsageError: no key has such characters.
+        UsageError: the key has characters that are not allowed.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):  # the message must not show the key
-        raise UsageError("key: has characters that no key has; expected one as `multitudes key` shows it")
+        raise UsageError("key: has characters that are not allowed; expected a key as `multitudes key` shows it")
     return f"Bearer {key.strip()}"
 
 
-def _named(request: RecommendRequest) -> dict[str, Any]:
-    """Return the body of a request with a name, so that a repeated request is the same request."""
+def _body_with_id(request: RecommendRequest) -> dict[str, Any]:
+    """Return the body of a request with a ``request_id``, so that a repeated call is the same request."""
     return {**to_body(request), "request_id": request.request_id or uuid4().hex}
 
 
 def _json(given: object) -> str:
     try:
-        # Integers of NumPy are no integers to the standard library; ``index`` converts them.
+        # The standard library does not accept NumPy's integers; ``index`` converts them.
         text = json.dumps(given, ensure_ascii=False, allow_nan=False, default=index)
         text.encode()
     except (TypeError, ValueError) as error:

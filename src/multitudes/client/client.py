@@ -1,4 +1,4 @@
-"""The client: each method is one call of the service, which is repeated while that can help and time is left."""
+"""The client: each method is one call of the service, which is retried until its deadline if that can help."""
 
 import json
 import random
@@ -62,7 +62,7 @@ class Client:
             sleep: waits between attempts.
 
         Raises:
-            UsageError: ``url`` is no URL, ``key`` is no key, or ``deadline_s`` is not above 0 and at most an hour.
+            UsageError: ``url`` or ``key`` is invalid, or ``deadline_s`` is not above 0 and at most an hour.
         """
         self._deadline_s, self._clock, self._sleep = _check_deadline(deadline_s), clock, sleep
         headers = {"content-type": "application/json"}
@@ -179,21 +179,23 @@ class Client:
             if response.status_code == 200:
                 return call.parse(record)
         except (ValueError, KeyError, TypeError) as error:
-            raise NoAnswerError(f"{self._url}: no answer of this service ({error!r})") from None
+            raise NoAnswerError(
+                f"{self._url}: the answer is not one of this service ({error!r}); is the URL right?"
+            ) from None
         raise error_from_response(response.status_code, record, response.headers.get("retry-after"))
 
     def _read_until(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
-        """Send a request and read the answer, at most until the deadline: httpx times each piece of a body alone."""
-        response, pieces, late = self._http.send(request, stream=True), list[bytes](), False
+        """Send a request and read the answer, at most until the deadline; httpx limits only the time of each chunk."""
+        response, chunks, late = self._http.send(request, stream=True), list[bytes](), False
         try:
-            for piece in response.iter_bytes():
+            for chunk in response.iter_bytes():
                 if late:
                     raise httpx.ReadTimeout("the answer goes on after its deadline", request=request)
-                pieces.append(piece)
+                chunks.append(chunk)
                 late = self._clock() >= until_s
         finally:
             response.close()
-        return response, b"".join(pieces)
+        return response, b"".join(chunks)
 
     def close(self) -> None:
         """Close the connections."""

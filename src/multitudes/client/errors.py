@@ -52,7 +52,7 @@ def error_from_response(status: int, record: object, retry_after: str | None) ->
     """
     error = record.get("error") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(error, dict):
-        return NoAnswerError(f"something other than the service answered, with status {status}; is the address right?")
+        return NoAnswerError(f"something other than the service answered, with status {status}; is the URL right?")
     message, code, request_id = str(error.get("message")), str(error.get("code")), str(record.get("request_id"))
     if status in {429, 503}:
         seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else 1.0

@@ -22,11 +22,12 @@ from multitudes.errors import UnavailableError
 from multitudes.retrieval.request import Degradation
 
 Priority = Literal["interactive", "batch"]
-# Why a request is rejected: too many in flight (before its body is read), no time, a full queue, the service stops.
+# in_flight: too many requests are in flight (before the body is read); time: it would miss its deadline; queue: the
+# queue is full; closing: the service stops.
 RejectionReason = Literal["in_flight", "time", "queue", "closing"]
-OVERLOADED: Final = "more is asked than can be answered in time; ask again later, or with a longer deadline"
+OVERLOADED: Final = "the service is overloaded and cannot answer in time; try again later, or with a longer deadline"
 _QUEUED_LEVELS: Final = (Degradation.NONE, Degradation.FEWER, Degradation.CACHED)  # popular items need no queue
-_UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a share of the level above it
+_UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a share of the less degraded one
 
 
 class AdmissionConfig(Config):
@@ -71,7 +72,7 @@ class OverloadError(UnavailableError):
 
 
 class Decision(NamedTuple):
-    """How a request is answered, if at all."""
+    """The degradation of a request, or its rejection."""
 
     degradation: Degradation | None  # None: rejected
     retry_after_s: float = 0.0  # when a retry may succeed
@@ -92,14 +93,15 @@ class Costs:
         self._recent[degradation] = decay * old_s + seconds, decay * old_requests + requests
 
     def cost_s(self, degradation: Degradation) -> float:
-        """Return the seconds of one request: at most those of a less degraded level, however old the measurement.
+        """Return the expected seconds of one request: never more than those of a less degraded level.
 
-        A level that was never measured is estimated from the one above it. Popular items cost next to nothing.
+        A level that was never measured is estimated from the less degraded one before it. Popular items cost almost
+        nothing, so they are not estimated.
         """
         if degradation in (Degradation.NONE, Degradation.POPULAR):
             return self._mean_s(degradation, 0.0)
-        above_s = self.cost_s(Degradation(degradation - 1))
-        return min(above_s, self._mean_s(degradation, _UNMEASURED_SHARE * above_s))
+        less_degraded_s = self.cost_s(Degradation(degradation - 1))
+        return min(less_degraded_s, self._mean_s(degradation, _UNMEASURED_SHARE * less_degraded_s))
 
     def _mean_s(self, degradation: Degradation, unmeasured_s: float) -> float:
         seconds, requests = self._recent.get(degradation, (0.0, 0.0))
@@ -116,11 +118,11 @@ class Load(NamedTuple):
 
 @dataclass
 class AdmissionController:
-    """Decides about one request after another, and remembers when it last probed."""
+    """Decides how each request is answered, from the load and the measured costs."""
 
     config: AdmissionConfig
     costs: Costs
-    _probed_s: float = float("-inf")
+    _last_probe_s: float = float("-inf")
 
     def decide(self, load: Load, left_s: float, priority: Priority, now_s: float, requests: int = 1) -> Decision:
         """Decide about ``requests`` that arrive together.
@@ -154,10 +156,10 @@ class AdmissionController:
         return next(levels, Degradation.POPULAR)
 
     def _should_probe(self, load: Load, usable_s: float, now_s: float) -> bool:
-        """Return whether to measure the cost of full answers again; otherwise one hiccup would end them for good."""
-        if 2 * load.backlog_s > usable_s or now_s < self._probed_s + self.config.probe_every_s:
+        """Return whether to measure the cost of full answers again; else one slow batch would prevent them for ever."""
+        if 2 * load.backlog_s > usable_s or now_s < self._last_probe_s + self.config.probe_every_s:
             return False
-        self._probed_s = now_s
+        self._last_probe_s = now_s
         return True
 
     @staticmethod

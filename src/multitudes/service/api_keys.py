@@ -1,4 +1,4 @@
-"""API keys: a file of digests, one key a line. The file is no secret; a key is shown once, when it is made.
+"""API keys: a file of digests, one key a line. The file is not secret; a key is shown once, when it is made.
 
 ::
 
@@ -46,7 +46,7 @@ def read_keys(file: Path) -> list[ApiKey]:
     """Read a file of keys.
 
     Raises:
-        UsageError: a line is not as in the module's example, or two lines have the same name.
+        UsageError: a line does not have the form above, or two lines have the same name.
         MissingError: the file does not exist.
     """
     try:
@@ -68,7 +68,7 @@ def _parse_line(file: Path, number: int, line: str) -> ApiKey:
     is_valid = scopes and scopes <= set(SCOPES) and _NAME.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2])
     if not is_valid:
         raise UsageError(
-            f"{file}: line {number} is no key; expected NAME SCOPE,SCOPE SHA256 with scopes of {', '.join(SCOPES)}"
+            f"{file}: line {number} is not a key; expected NAME SCOPE,SCOPE SHA256 with scopes of {', '.join(SCOPES)}"
         )
     return ApiKey(fields[0], frozenset(cast("set[KeyScope]", scopes)), fields[2])
 
@@ -77,7 +77,7 @@ def make_key(file: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
     """Add a new key to a file, which is created if necessary, and return the key: it is stored nowhere.
 
     Raises:
-        UsageError: the name is taken or invalid, or the file is no file of keys.
+        UsageError: the name is taken or invalid, or the file is not a file of keys.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"key name {name!r}: expected up to 64 letters, digits, dots and dashes")
@@ -98,7 +98,7 @@ class ApiKeys:
         """Read the file.
 
         Raises:
-            UsageError: it is no file of keys, or it is empty.
+            UsageError: it is not a file of keys, or it is empty.
             MissingError: it does not exist.
         """
         self._file = file

@@ -22,7 +22,7 @@ from multitudes.service.user_routes import events_router, users_router
 
 
 def do_nothing() -> None:
-    """Do nothing: the default at shutdown."""
+    """Do nothing: the default ``on_shutdown``."""
 
 
 def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing) -> FastAPI:
@@ -69,13 +69,13 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
     settings, in_flight = deps.settings, in_flight_requests(deps.settings)
     own_hosts = LOOPBACK_HOSTS if deps.keys is None and settings.server.host in LOOPBACK_HOSTS else None
     return [
-        # Gives the request its id and its clock, counts and logs it; answers 500 if the code below fails.
+        # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
         Middleware(AuthMiddleware, keys=deps.keys, own_hosts=own_hosts),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics),
-        # 408, 413, 415: the body is too slow, too large or no JSON.
+        # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=in_flight, clock=monotonic),

@@ -75,7 +75,7 @@ class BatchExecutor:
 
         Args:
             get_retriever: returns the retriever that serves now; called once for each batch.
-            admission: decides how much there is time for, and is told what batches cost.
+            admission: chooses the degradation for the time that is left, and records what batches cost.
             on_answer: called with each answer that is not popular, after it was given.
             clock: any steady clock, in seconds.
         """
@@ -132,7 +132,7 @@ class BatchExecutor:
                 for queued in requests:
                     self._answer_together(retriever, level, [queued])
             return
-        finally:  # failures count too: a remote index that hangs soon seems too slow to be asked
+        finally:  # failures count too, so that admission control soon avoids a remote index that hangs
             reset = any(queued.probe for queued in requests)
             self._admission.costs.record(level, len(requests), self._clock() - start_s, reset=reset)
         self.counts.add(level.label, len(requests))

@@ -1,4 +1,4 @@
-"""The dependencies of the routes: each is a seam, so a test can put something small behind it."""
+"""The dependencies of the routes, as protocols that tests implement with small fakes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from multitudes.state.protocol import AppendResult, Event, UserState
 
 
 class Engine(Protocol):
-    """Answers requests in time, degraded if necessary; ``service.engine.Engine`` is the real one."""
+    """Answers requests in time, degraded if necessary; ``service.engine.Engine`` is the implementation."""
 
     async def answer(self, request: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
         """Answer a request.
@@ -85,7 +85,7 @@ class StateStore(Protocol):
 
 
 class Logs(Protocol):
-    """The logs of answers and events; ``logs.logs.Logs`` is the real one."""
+    """The logs of answers and events; ``logs.logs.Logs`` is the implementation."""
 
     def log_served(self, answer: ServedResponse) -> bool:
         """Log an answer; return whether it is written."""
@@ -99,7 +99,7 @@ class Logs(Protocol):
         """Remove the rows of a user; return how many.
 
         Raises:
-            OSError: the disk does not take it.
+            OSError: the logs cannot be rewritten.
         """
         ...
 

@@ -30,12 +30,12 @@ ERROR_CODES: Final[dict[int, str]] = {
     500: "defect",
     503: "unavailable",
 }
-_TYPES_OF_CHOICE = ("constrained-", "function-")  # how pydantic names a type in the location of an error
+_UNION_MEMBERS = ("constrained-", "function-")  # how pydantic names a member of a union in the location of an error
 _MAX_SHOWN = 80  # characters of a wrong value that a message repeats
 
 
 class ApiError(Exception):
-    """A request that is answered with an error; the message is one line: given, expected, what to do."""
+    """A rejected or failed request. The message is one line: what was given, what was expected, what to do."""
 
     def __init__(self, status: int, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def to_api_error(error: Exception) -> ApiError:
-    """Return how an error is answered; an unexpected one reveals nothing of the service."""
+    """Return the error response for an error; an unexpected error reveals nothing of the service."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
@@ -96,22 +96,22 @@ def to_api_error(error: Exception) -> ApiError:
 
 def _from_http(error: HTTPException) -> ApiError:
     if error.status_code == 404:
-        return ApiError(404, "no such address; /openapi.json lists all")
+        return ApiError(404, "no such path; /openapi.json lists all paths")
     if error.status_code == 405:
-        return ApiError(405, "this address does not take that method; /openapi.json lists all")
+        return ApiError(405, "this path does not accept that method; /openapi.json lists its methods")
     if error.status_code == 400:
-        return ApiError(400, "the body is no JSON; send one JSON object in UTF-8")
+        return ApiError(400, "the body is not JSON; send one JSON object in UTF-8")
     return ApiError(error.status_code if error.status_code in ERROR_CODES else 500, str(error.detail))
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:
     """Return an error that names the first problem."""
     problem = error.errors()[0]
-    # In a choice of types, pydantic adds the name of the type to the location; callers do not know these names.
+    # In a union, pydantic adds the name of the member to the location; callers do not know these names.
     location = [str(part) for part in problem["loc"]]
-    where = ".".join(part for part in location if not part.startswith(_TYPES_OF_CHOICE))
+    where = ".".join(part for part in location if not part.startswith(_UNION_MEMBERS))
     if problem["type"] == "json_invalid":
-        return ApiError(400, f"the body is no JSON: {problem['ctx']['error'].lower()}; send one JSON object in UTF-8")
+        return ApiError(400, f"the body is not JSON: {problem['ctx']['error'].lower()}; send one JSON object in UTF-8")
     if problem["type"] == "extra_forbidden":
         return ApiError(422, f"{where}: no such field; /openapi.json lists those of this request")
     if problem["type"] == "missing":

@@ -1,8 +1,8 @@
 """Ids in requests: how they are read from a URL, and whether they have the type of the ids of the data.
 
 In a URL, everything is text, so an id is written as its JSON: ``/v1/users/42`` is the integer 42, and
-``/v1/users/%2242%22`` (that is ``"42"``) is the text. A text that is no integer and does not start with a quote may be
-written without quotes: ``ann`` is the same as ``%22ann%22``.
+``/v1/users/%2242%22`` (that is ``"42"``) is the text. A text that is not an integer and does not start with a quote may
+be written without quotes: ``ann`` is the same as ``%22ann%22``.
 """
 
 import re
@@ -26,7 +26,7 @@ def parse_id(text: str) -> Id:
     """Return the id in a percent-decoded segment of a path.
 
     Raises:
-        ApiError: (422) it is no id, out of the range of int64, or too long.
+        ApiError: (422) it is not an id, out of the range of int64, or too long.
     """
     if _INTEGER.fullmatch(text):
         if len(text) > 20 or not -INT64 - 1 <= int(text) <= INT64:
@@ -44,7 +44,7 @@ def _parse_quoted(text: str) -> str:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, str):
-        raise ApiError(422, f"id {text[:40]}: begins with a quote and is no JSON text; expected {_EXPECTED_FORM}")
+        raise ApiError(422, f"id {text[:40]}: begins with a quote and is not a JSON string; expected {_EXPECTED_FORM}")
     return value
 
 

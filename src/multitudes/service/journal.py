@@ -1,7 +1,7 @@
 """The journal of the service: a JSON line for each request and for each failure, with the id of the request.
 
 It contains no user ids unless the settings say so (``users``; and ``debug``, which writes the messages of all errors),
-so forgetting a user need not touch it.
+so erasing a user leaves it unchanged.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 Little's law: a request stays in the service for the number of requests in flight times the seconds between two
 completions, whatever causes the delay: the event loop, the engine or another program. A request that would stay too
-long is answered with 429 at once, which costs a small part of an answer. ``admission`` decides later, when the body has
+long is answered with 429 at once, which costs a fraction of an answer. ``admission`` decides later, when the body has
 been read and the user has been looked up.
 """
 
@@ -19,7 +19,7 @@ from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
 _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one gathers
-_DECAY: Final = 0.99  # of older measurements at each new one; completions come in bunches, and this averages several
+_DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
 
 
 class InFlightRequests:
@@ -68,7 +68,7 @@ class InFlightRequests:
 
 
 def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
-    """Return the counter of a service that starts."""
+    """Return the counter of requests in flight, at 0."""
     return InFlightRequests(settings.admission, _ADMITTED_BATCHES * settings.engine.batch)
 
 

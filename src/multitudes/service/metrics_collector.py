@@ -97,7 +97,8 @@ class MetricsCollector:
         self._set_counter(families.journal_lost_lines, stderr_stream().lost)
 
     def _collect_release(self) -> None:
-        families, watcher, release = self._families, self._sources.releases.state(), self._sources.releases().release
+        families, release = self._families, self._sources.releases().release
+        watcher_state = self._sources.releases.state()
         if self._version != release.version:
             if self._version:  # prometheus_client keeps a series once it exists
                 families.release_info.labels(self._version).set(0)
@@ -105,8 +106,8 @@ class MetricsCollector:
             self._version = release.version
         families.release_created.set(release.manifest.created_at.timestamp())
         families.release_items.set(len(release.index))
-        families.release_refused.set(bool(watcher.problem))
-        self._set_counter(families.release_switches, watcher.switches)
+        families.release_refused.set(bool(watcher_state.problem))
+        self._set_counter(families.release_switches, watcher_state.switches)
 
     def _collect_shadow(self) -> None:
         if self._sources.shadow is None:

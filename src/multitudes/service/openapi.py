@@ -7,24 +7,25 @@ from fastapi import FastAPI
 
 from multitudes import api
 from multitudes.records import to_record
+from multitudes.service.admission import OVERLOADED
 from multitudes.service.errors import ERROR_CODES
 from multitudes.service.schemas import answer_model
 
 Responses = dict[int | str, dict[str, Any]]
 
 _MESSAGES: Final = {
-    400: "the body is no JSON: expected value; send one JSON object in UTF-8",
+    400: "the body is not JSON: expected value; send one JSON object in UTF-8",
     401: "no API key; send the header authorization: Bearer KEY",
     403: "this needs a key of scope write; the key given has read",
     404: "item 7 is not in release 0001; ask for one that is",
     408: "the body did not arrive within 10 s; send it faster",
     413: "the body is larger than 1,048,576 bytes; send less in one request",
-    415: "the body is not said to be JSON; send the header content-type: application/json",
+    415: "the content type is not JSON; send the header content-type: application/json",
     421: "the host of this request is not this machine; call it by 127.0.0.1 or localhost",
     422: "body.n = 100000: input should be less than or equal to 1000",
-    429: "12 requests wait and there is no time for another; come again in 1 s",
+    429: OVERLOADED,
     500: "the service failed on this request; its journal has the reason under the request_id",
-    503: "the store of user states does not answer; come again in 1 s",
+    503: "the store of user states gave no answer within 50 ms",
 }
 _RECOMMENDATION: Final = api.RecommendResponse(
     request_id="r-1",

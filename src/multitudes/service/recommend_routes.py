@@ -18,7 +18,7 @@ from multitudes import api
 from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
-from multitudes.retrieval import request as retrieval
+from multitudes.retrieval.request import Request as RetrievalRequest
 from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
@@ -31,7 +31,7 @@ from multitudes.service.request_queue import EngineAnswer
 from multitudes.state.protocol import UserState
 
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
-_SEARCH_THREADS = 2  # for neighbours of items; the engine has the other processors
+_SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine
 
 
 class StateLookup(NamedTuple):
@@ -127,7 +127,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
                 version, neighbours = await search
         except TimeoutError:
             deps.metrics.count_shed("similar", "time")
-            raise OverloadError("no time for this search before its deadline; come again later", 1.0) from None
+            raise OverloadError("this search would miss its deadline; try again later", 1.0) from None
         if neighbours is None:
             raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
         return json_response(api.SimilarResponse(item_id, version, tuple(neighbours)))
@@ -140,22 +140,24 @@ def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
     return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude]
 
 
-async def _look_up_states(deps: Dependencies, bodies: Sequence[api.RecommendRequest], time_s: float) -> StateLookup:
-    """Read the user states of all users in one call; without them, an answer is still possible."""
+async def _look_up_states(
+    deps: Dependencies, bodies: Sequence[api.RecommendRequest], remaining_s: float
+) -> StateLookup:
+    """Read the states of all users in one call; if that fails, they are answered without."""
     user_ids = list({body.user_id: None for body in bodies if body.user_id is not None})
     start_s = perf_counter()
     states, failure = list[UserState](), ""
     if user_ids:
         try:
-            states = await deps.states.read(user_ids, _STATE_SHARE * time_s)
+            states = await deps.states.read(user_ids, _STATE_SHARE * remaining_s)
         except StateError as error:
             failure = str(error)
             states = [UserState(user_id, erased=True) for user_id in user_ids if deps.states.is_erased(user_id)]
     return StateLookup({state.user_id: state for state in states}, failure, (perf_counter() - start_s) * 1e3)
 
 
-def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> retrieval.Request:
-    return retrieval.Request(
+def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> RetrievalRequest:
+    return RetrievalRequest(
         user_id=body.user_id,
         user_state=None if body.user_id is None else lookup.users.get(body.user_id),
         history=body.history,
@@ -177,9 +179,9 @@ def _log_and_count(
 ) -> dict[str, Any]:
     """Log and count an answer, and return the fields of its ``RecommendResponse``."""
     recommendation, start_s = answer.recommendation, perf_counter()
-    erased = _erased_meanwhile(deps, body.user_id, lookup)
-    if not erased and not deps.logs.log_served(_served_record(answer, request_id)):
-        deps.metrics.count_unlogged()  # a full disk does not cost the user their answer
+    is_erased = _is_newly_erased(deps, body.user_id, lookup)
+    if not is_erased and not deps.logs.log_served(_served_record(answer, request_id)):
+        deps.metrics.count_unlogged()  # the user still gets the answer, for example if the disk is full
     if body.context:
         deps.journal.log_context(request_id, body.context)
     log_s = perf_counter() - start_s
@@ -201,8 +203,8 @@ def _log_and_count(
     return vars(response)
 
 
-def _erased_meanwhile(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:
-    """Return whether a user asked to be forgotten after their state was read: nothing may be logged for them then."""
+def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:
+    """Return whether a user was erased after their state was read: then nothing may be logged for them."""
     if user_id is None or not deps.states.is_erased(user_id):
         return False
     state = lookup.users.get(user_id)

@@ -37,7 +37,7 @@ DeadlineHeader = Annotated[
 
 
 class RequestContextMiddleware:
-    """Gives a request its id and its clock, and counts and logs it; answers 500 if the code behind it fails."""
+    """Gives a request its id and its clock, counts it and logs it; answers 500 if the code behind it fails."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, journal: Journal) -> None:
         self._app, self._metrics, self._journal = app, metrics, journal
@@ -69,9 +69,7 @@ class RequestContextMiddleware:
 
         try:
             if not is_utf8(scope.get("raw_path") or b""):
-                error = ApiError(
-                    400, "the address is no UTF-8 once decoded; encode ids as UTF-8 before percent-encoding"
-                )
+                error = ApiError(400, "the path is not UTF-8; encode ids as UTF-8 before percent-encoding")
                 await error_response(error, request_id)(scope, receive, send_with_headers)
             else:
                 await self._app(scope, receive, send_with_headers)

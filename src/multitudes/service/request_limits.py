@@ -20,7 +20,7 @@ _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
 class RequestLimitsMiddleware:
-    """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or no JSON."""
+    """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or not JSON."""
 
     def __init__(self, app: ASGIApp, http: HttpConfig) -> None:
         self._app, self._http = app, http
@@ -51,7 +51,7 @@ async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) 
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {http.body_s:g} s; send it faster") from None
     if body and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
-        raise ApiError(415, "the body is not said to be JSON; send the header content-type: application/json")
+        raise ApiError(415, "the content type is not JSON; send the header content-type: application/json")
     return body
 
 

@@ -84,11 +84,11 @@ def answer_model(kind: Any) -> type[BaseModel]:  # noqa: ANN401
     return _model(kind, AnswerModel, answer_model, set())
 
 
-def _model(kind: type[Any], base: type[BaseModel], nested: Any, required: set[str]) -> type[BaseModel]:  # noqa: ANN401
+def _model(kind: type[Any], base: type[BaseModel], to_model: Any, required: set[str]) -> type[BaseModel]:  # noqa: ANN401
     defaults = records.field_defaults(kind)
     types, is_answer = records.field_types(kind), base is AnswerModel
     definitions = {  # fields that HTTP requires beyond the record come first
-        name: (_json_type(types[name], nested), _default(types[name], defaults[name], name in required or is_answer))
+        name: (_json_type(types[name], to_model), _default(types[name], defaults[name], name in required or is_answer))
         for name in sorted(types, key=lambda name: name not in required)
     }
     return create_model(kind.__name__, __base__=base, __doc__=kind.__doc__, **definitions)  # type: ignore[call-overload, no-any-return]
@@ -100,19 +100,19 @@ def _default(hint: Any, default: Any, required: bool) -> Any:  # noqa: ANN401
     return [] if default == () else default
 
 
-def _json_type(hint: Any, nested: Any) -> Any:  # noqa: ANN401
-    """Return a type hint as JSON has it: lists for sequences and tuples, dicts for mappings, models for records."""
+def _json_type(hint: Any, to_model: Any) -> Any:  # noqa: ANN401
+    """Return the JSON type of a hint: lists for sequences and tuples, dicts for mappings, models for records."""
     if records.is_record(hint):
-        return nested(hint)
+        return to_model(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return Annotated[(_json_type(inner[0], nested), *map(_pydantic_field, inner[1:]))]
+        return Annotated[(_json_type(inner[0], to_model), *map(_pydantic_field, inner[1:]))]
     if origin is tuple or origin is Sequence:
-        return list[_json_type(inner[0], nested)]  # type: ignore[misc]
+        return list[_json_type(inner[0], to_model)]  # type: ignore[misc]
     if origin is Mapping:
-        return dict[_json_type(inner[0], nested), _json_type(inner[1], nested)]  # type: ignore[misc]
+        return dict[_json_type(inner[0], to_model), _json_type(inner[1], to_model)]  # type: ignore[misc]
     if origin in {Union, UnionType}:
-        return Union[tuple(_json_type(one, nested) for one in inner)]  # noqa: UP007
+        return Union[tuple(_json_type(one, to_model) for one in inner)]  # noqa: UP007
     return hint
 
 
@@ -122,7 +122,7 @@ def _pydantic_field(field: records.Field) -> Any:  # noqa: ANN401
 
 @cache
 def _warn_of_old_name(old: str, new: str) -> None:
-    """Write one line for all requests with an old name."""
+    """Log a warning, once for each name."""
     logging.getLogger(__name__).warning("a request has the field %s, which is deprecated: send %s", old, new)
 
 

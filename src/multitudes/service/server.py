@@ -38,9 +38,8 @@ _LOGGERS: Final = ("multitudes", "uvicorn")
 # uvloop accepts one connection per listening socket in each turn of its loop. Under load, turns are long: with one
 # socket, a connection would wait a turn for each one before it, beyond any deadline, and nothing could reject it.
 _LISTENING_SOCKETS: Final = 32
-_GC_THRESHOLD: Final = (
-    10_000  # objects; an answer creates thousands, and nearly all are freed without a search for cycles
-)
+# An answer creates thousands of objects, and nearly all are freed without a search for cycles.
+_GC_THRESHOLD: Final = 10_000
 _READY_POLL_S: Final = 0.05  # between two attempts to reach a worker that did not answer
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 
@@ -86,14 +85,14 @@ def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None
     stderr_stream().drain()
 
 
-def serve_workers(releases: Path, settings: ServeConfig, listening: socket, ready: Callable[[], None]) -> None:
+def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_ready: Callable[[], None]) -> None:
     """Serve with several processes; one that dies or hangs is replaced.
 
     Args:
         releases: folder of releases, or one version's folder.
         settings: of the service.
         listening: the socket that the processes share.
-        ready: called once, from another thread, when a process answers.
+        on_ready: called once, from another thread, when a process answers.
 
     Raises:
         MissingError: a worker could not start; it has written why.
@@ -102,7 +101,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, read
     configure_logging(settings.journal, *_LOGGERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_uvicorn_options(settings))
     workers = Multiprocess(config, duplicate_socket(listening))
-    Thread(target=call_when_ready, args=(listening, ready), name="ready", daemon=True).start()
+    Thread(target=call_when_ready, args=(listening, on_ready), name="ready", daemon=True).start()
     with share_metrics():
         workers.run()
     stderr_stream().drain()
@@ -110,8 +109,8 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, read
         raise MissingError("a worker could not start; its message is above")
 
 
-def call_when_ready(listening: socket, ready: Callable[[], None]) -> None:
-    """Call ``ready`` when the service behind a socket answers; until it accepts, a connection waits."""
+def call_when_ready(listening: socket, on_ready: Callable[[], None]) -> None:
+    """Call ``on_ready`` when the service behind a socket answers; until it accepts, a connection waits."""
     host, port = listening.getsockname()[:2]
     while True:
         with closing(HTTPConnection(host, port)) as connection, suppress(OSError, HTTPException):
@@ -120,7 +119,7 @@ def call_when_ready(listening: socket, ready: Callable[[], None]) -> None:
                 break
         sleep(_READY_POLL_S)
     with suppress(OSError):  # the reader of stdout is gone
-        ready()
+        on_ready()
 
 
 def worker() -> FastAPI:

@@ -100,7 +100,7 @@ class JournalConfig(Config):
     format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people.")
     requests: float = Field(1, ge=0, le=1, description="Share of the requests that get a line; failed ones always do.")
     users: bool = Field(
-        False, description="Write user ids into the lines of requests; to forget a user, clean the journal too."
+        False, description="Write user ids into the lines of requests; to erase a user, clean the journal too."
     )
 
 

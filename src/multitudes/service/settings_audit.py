@@ -49,7 +49,7 @@ def _audit_access(settings: ServeConfig) -> Iterator[Finding]:
     if settings.keys.file is not None:
         yield from _audit_mode(settings.keys.file, stat.S_IWGRP | stat.S_IWOTH, "others may add their own keys to it")
     if settings.journal.users:
-        yield _warning("[journal] users = true: forgotten users stay in the journal; clean it, or turn this off")
+        yield _warning("[journal] users = true: erased users stay in the journal; clean it, or turn this off")
 
 
 def _audit_limits(settings: ServeConfig) -> Iterator[Finding]:

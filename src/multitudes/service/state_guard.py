@@ -127,10 +127,10 @@ class RecordCall(Protocol):
 
 
 class GuardedStates:
-    """A store whose calls end in time, or raise ``StateError``; every call is measured.
+    """A store whose calls return in time or raise ``StateError``; every call is measured.
 
-    Waiting for a thread in a burst of calls is no failure of the store; a call that takes too long is one. A write that
-    was given up may still take place, and may be repeated, since an event counts once.
+    A call that takes too long is a failure of the store; waiting for a thread in a burst of calls is not. A write that
+    timed out may still take place. It may be repeated, since an event counts once.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class GuardedStates:
         try:
             answer = await self._await_in_time(call, deadline_s, within_s)
         except TimeoutError:
-            if hangs := call.running_s() >= deadline_s:  # a caller with less time proves nothing about the store
+            if hangs := call.running_s() >= deadline_s:  # else the caller had less time than the store may take
                 self._breaker.record_failure()
             given_s = deadline_s if hangs else within_s
             raise StateError(f"the store of user states gave no answer within {given_s * 1e3:.0f} ms") from None
@@ -227,7 +227,7 @@ class GuardedStates:
             raise
         except Exception as error:
             self._breaker.record_failure()
-            # The error names the place of the store: that is for the journal, not for clients.
+            # The error contains the address of the store, which clients must not see.
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:

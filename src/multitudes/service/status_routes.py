@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from multitudes import api
 from multitudes.errors import ArtefactError, StateError
-from multitudes.release import manifest
+from multitudes.release.manifest import read_manifest
 from multitudes.release.store import ReleaseStore
 from multitudes.service import schemas
 from multitudes.service.dependencies import Dependencies
@@ -21,14 +21,14 @@ _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_
 def health_router(deps: Dependencies) -> APIRouter:
     """Return the routes of health and metrics."""
     routes = APIRouter(tags=["health"])
-    model, described = schemas.answer_model(api.HealthResponse), responses(api.HealthResponse)
+    model, documented = schemas.answer_model(api.HealthResponse), responses(api.HealthResponse)
 
-    @routes.get("/healthz", response_model=model, responses=described)
+    @routes.get("/healthz", response_model=model, responses=documented)
     async def alive() -> Response:
         """Answer at once: a process that does not answer may be restarted."""
         return json_response(api.HealthResponse("ok", {}))
 
-    @routes.get("/readyz", response_model=model, responses=described)
+    @routes.get("/readyz", response_model=model, responses=documented)
     async def ready() -> Response:
         """Report which release answers.
 
@@ -75,7 +75,7 @@ def _list_versions(serving: Path) -> api.ReleasesResponse:
     try:
         versions = store.versions()
         current = store.current()
-    except ArtefactError:  # no folder of releases, or a damaged CURRENT; the release that serves goes on
+    except ArtefactError:  # not in a folder of releases, or CURRENT is damaged; the release serves regardless
         versions = [serving.name]
     return api.ReleasesResponse(
         serving.name, current, tuple(_release_version(serving.parent / version, serving.name) for version in versions)
@@ -85,14 +85,14 @@ def _list_versions(serving: Path) -> api.ReleasesResponse:
 def _release_version(folder: Path, serving: str) -> api.ReleaseVersion:
     version = folder.name
     try:
-        found = manifest.read_manifest(folder)
+        manifest = read_manifest(folder)
     except ArtefactError as error:
-        problem = str(error).replace(f"{folder}/", "")  # paths of this machine are not for clients
+        problem = str(error).replace(f"{folder}/", "")  # clients must not see paths of this machine
         return api.ReleaseVersion(version=version, serves=version == serving, counts={}, problem=problem)
     return api.ReleaseVersion(
         version=version,
         serves=version == serving,
-        created_at=found.created_at.isoformat(),
-        method=found.method,
-        counts=found.counts,
+        created_at=manifest.created_at.isoformat(),
+        method=manifest.method,
+        counts=manifest.counts,
     )

@@ -1,4 +1,4 @@
-"""``POST /v1/events`` and ``/v1/users/{id}``: what users do, which topics they follow, and forgetting them."""
+"""``POST /v1/events`` and ``/v1/users/{id}``: what users do, which topics they follow, and their erasure."""
 
 import asyncio
 import logging
@@ -45,7 +45,7 @@ def events_router(deps: Dependencies) -> APIRouter:
             if event.user_id not in erased or (is_new and event.user_id in erased_before)
         ]
         if not deps.logs.log_events(to_log):
-            raise ApiError(503, "the events cannot be written down; send them again later", retry_after_s=10)
+            raise ApiError(503, "the events could not be logged; send them again later", retry_after_s=10)
         new = sum(result.new)
         return json_response(api.EventsResponse(new, repeated=len(received) - new, cut=result.clamped))
 
@@ -55,17 +55,17 @@ def events_router(deps: Dependencies) -> APIRouter:
 def users_router(deps: Dependencies) -> APIRouter:
     """Return the routes of user states."""
     routes = APIRouter(tags=["users"])
-    described = {
+    user_response = {
         "response_model": schemas.answer_model(api.UserResponse),
         "responses": responses(api.UserResponse),
     }
 
-    @routes.get("/v1/users/{id:path}", **described)  # type: ignore[arg-type]
+    @routes.get("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
     async def read(id: str) -> Response:  # noqa: A002
         """Return what the user state holds of a user, beside the release."""
         return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
-    @routes.put("/v1/users/{id:path}", **described)  # type: ignore[arg-type]
+    @routes.put("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
     async def follow(id: str, body: schemas.FollowRequest) -> Response:  # noqa: A002
         """Set the topics that a user follows, in place of the former ones."""
         user_id = _user_id(deps, id)
@@ -85,8 +85,10 @@ def users_router(deps: Dependencies) -> APIRouter:
             deps.get_retriever().forget(user_id)  # the vectors of their last answer
             await asyncio.to_thread(deps.logs.erase_user, user_id)
         except OSError as error:
-            logging.getLogger(__name__).error("a user is not forgotten entirely", exc_info=error)
-            raise ApiError(503, "the disk does not take that a user is forgotten; send it again later", 10) from None
+            logging.getLogger(__name__).error("a user is not erased completely", exc_info=error)
+            raise ApiError(
+                503, "the user is not erased completely: the logs cannot be written; try again later", 10
+            ) from None
         return json_response(api.ForgetResponse(user_id, known))
 
     return routes
