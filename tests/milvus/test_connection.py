@@ -57,7 +57,7 @@ def test_a_permanent_failure_is_not_retried(connection: Connection, failure: Exc
 def test_a_request_that_may_not_be_repeated_is_not_retried(connection: Connection):
     server = Server(BROKEN)
     with pytest.raises(UnavailableError, match="cannot be reached"):
-        connection.call("insert", server.answer, again=False)
+        connection.call("insert", server.answer, retry=False)
     assert server.asked == 1
 
 

@@ -169,9 +169,9 @@ def test_a_request_of_plain_vectors_is_one_call(large: Large, monkeypatch: pytes
     calls: list[str] = []
     ask = Connection.call
 
-    def counted(self: Connection, what: str, request: Callable[[Any], Any], again: bool = True) -> Any:
+    def counted(self: Connection, what: str, request: Callable[[Any], Any], retry: bool = True) -> Any:
         calls.append(what)
-        return ask(self, what, request, again=again)
+        return ask(self, what, request, retry=retry)
 
     monkeypatch.setattr(Connection, "call", counted)
     large.milvus.search(large.query_QD, np.arange(6), excluded=[np.arange(9)] * 6)
@@ -211,7 +211,7 @@ def test_an_invalid_request_is_rejected_before_it_is_sent(large: Large, monkeypa
         index.add([1], np.full((1, D), np.inf))
     with pytest.raises(DataError, match=f"have 2 dimensions; the index holds {D}"):
         index.add([1], np.ones((1, 2)))
-    with pytest.raises(DataError, match="an item has 65 topics; this collection takes up to 64"):
+    with pytest.raises(DataError, match="an item has 65 topics; this collection accepts up to 64"):
         index.add([1], np.ones((1, D)), contract.csr([list(range(1, 66))]))
     with pytest.raises(TypeError):
         index.search(query_QD, 1)  # the control: this one would have been sent

@@ -210,5 +210,5 @@ def test_a_release_opens_its_own_collection_and_no_other(uri: str, tmp_path: Pat
 
 def test_more_topics_than_the_server_takes_are_rejected():
     crowded = Topics(np.array([0, 5_000]), np.arange(1, 5_001))
-    with pytest.raises(DataError, match="an item has 5000 topics; Milvus takes up to 4096"):
+    with pytest.raises(DataError, match="an item has 5000 topics; Milvus accepts up to 4096"):
         publish_collection([1], np.ones((1, 2)), MilvusConfig(), topics=crowded)

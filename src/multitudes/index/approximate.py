@@ -34,8 +34,8 @@ from multitudes.index.engine import (
 )
 from multitudes.index.exact import scan_topic
 from multitudes.index.hits import Ranking, empty_hits, sort_keys, top_filtered, top_unfiltered, write_hits
-from multitudes.index.item_table import ItemTable, cache_by_topic, find_rows
-from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows
+from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import (
     SearchRequest,
     check_request,
@@ -53,11 +53,12 @@ _GATHER_BYTES = 16 * 2**20  # candidate vectors held at once
 Rank = Callable[[NDArray[np.int64], QueryLevels], Ranking]  # queries of a request, and their levels → their ranking
 
 
-class ApproximateIndex:
+class ApproximateIndex(TableSegment):
     """A segment behind an engine; see ``protocol`` for its guarantees, and ``info()`` for its measured recall."""
 
     def __init__(self, table: ItemTable, engine: StoredEngine, tuning: Tuning) -> None:
-        self._table, self._engine = table, engine
+        super().__init__(table)
+        self._engine = engine
         self._search = ApproximateSearch(table, engine, tuning)
 
     def search(
@@ -81,30 +82,10 @@ class ApproximateIndex:
         other._search = self._search.without(ids)
         return other
 
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of ``ids``."""
-        return self._table.vectors(ids)
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return every id, ascending."""
-        return self._table.ids
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending."""
-        return self._table.items_of(topic)
-
-    def topics(self) -> Topics:
-        """Return the topics of every item, in the order of ``ids()``."""
-        return self._table.postings.topics(len(self._table))
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._table)
-
     def info(self) -> dict[str, Any]:
         """Describe the index and how it was tuned."""
-        about = {"kind": self._engine.kind, "items": len(self), "dimension": self._table.dimension}
-        return {**about, **self._engine.describe(), "tuning": self._search.tuning.to_record()}
+        summary = {"kind": self._engine.kind, "items": len(self), "dimension": self._table.dimension}
+        return {**summary, **self._engine.describe(), "tuning": self._search.tuning.to_record()}
 
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics, the engine's file and ``index.json`` into ``folder``."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
 from multitudes.index.hits import empty_hits, write_hits
-from multitudes.index.item_table import ItemTable, cache_by_topic, make_item_table
+from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import SearchRequest, check_request, search_by_topic
 from multitudes.index.scan import scan
@@ -19,11 +19,11 @@ KIND = "exact"
 TopicVectors = Callable[[int], NDArray[np.float32]]  # topic → its vectors, contiguous
 
 
-class ExactIndex:
+class ExactIndex(TableSegment):
     """A segment that computes every inner product; see ``protocol`` for its guarantees."""
 
     def __init__(self, table: ItemTable) -> None:
-        self._table = table
+        super().__init__(table)
         self._topic_vectors = cache_by_topic(table.topic_vectors)
         self._tombstones = table.ids[:0]
 
@@ -54,7 +54,7 @@ class ExactIndex:
         request = check_request(
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._table.dimension, items=len(self._table)
         )
-        return search_by_topic(request.exclude_also(self._tombstones).with_row_exclusions(self._table), self._scan)
+        return search_by_topic(request.with_excluded_ids(self._tombstones).with_row_exclusions(self._table), self._scan)
 
     def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._table, self._topic_vectors, topic, request)
@@ -64,26 +64,6 @@ class ExactIndex:
         other = copy(self)
         other._tombstones = ids
         return other
-
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of ``ids``."""
-        return self._table.vectors(ids)
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return every id, ascending."""
-        return self._table.ids
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending."""
-        return self._table.items_of(topic)
-
-    def topics(self) -> Topics:
-        """Return the topics of every item, in the order of ``ids()``."""
-        return self._table.postings.topics(len(self._table))
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._table)
 
     def info(self) -> dict[str, Any]:
         """Describe the index."""

@@ -59,7 +59,7 @@ def write_description(folder: Path, info: dict[str, Any]) -> None:
     """Write ``index.json``: format, ``info``, and size and checksum of every other file in ``folder``."""
     names = sorted(file.name for file in folder.iterdir() if file.is_file() and file.name != DESCRIPTION)
     record = {"format": FORMAT, "version": FORMAT_VERSION, **info, "files": {n: checksum(folder / n) for n in names}}
-    write_text(folder / DESCRIPTION, json.dumps({**record, "xxh3": _own_checksum(record)}, indent=2) + "\n")
+    write_text(folder / DESCRIPTION, json.dumps({**record, "xxh3": record_checksum(record)}, indent=2) + "\n")
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         found = (record["format"], record["version"])
-        is_intact = record.pop("xxh3", "") == _own_checksum(record)
+        is_intact = record.pop("xxh3", "") == record_checksum(record)
     except FileNotFoundError:
         raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -95,8 +95,8 @@ def verify_all(folder: Path, record: dict[str, Any]) -> None:
         verify(folder / name, entry["xxh3"], entry["bytes"])
 
 
-def _own_checksum(record: dict[str, Any]) -> str:
-    """Return the checksum of ``index.json`` itself: a changed number of probes would lower the recall unnoticed."""
+def record_checksum(record: dict[str, Any]) -> str:
+    """Return the checksum of a JSON record: a changed number of probes would lower the recall unnoticed."""
     return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 

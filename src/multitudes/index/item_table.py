@@ -165,6 +165,33 @@ class ItemTable:
         return mask_n
 
 
+class TableSegment:
+    """The methods of a ``Segment`` that only read its table of items."""
+
+    def __init__(self, table: ItemTable) -> None:
+        self._table = table
+
+    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of ``ids``."""
+        return self._table.vectors(ids)
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return every id, ascending."""
+        return self._table.ids
+
+    def items_of(self, topic: int) -> NDArray[np.int64]:
+        """Return the ids of a topic, ascending."""
+        return self._table.items_of(topic)
+
+    def topics(self) -> Topics:
+        """Return the topics of every item, in the order of ``ids()``."""
+        return self._table.postings.topics(len(self._table))
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._table)
+
+
 def make_item_table(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> ItemTable:
     """Return the table of items, sorted by id; ``topics`` are in the order of ``ids`` as given.
 

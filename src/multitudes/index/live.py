@@ -202,8 +202,8 @@ class Layer:
             if len(removed) == 0:
                 continue
             queries = np.flatnonzero((topic_Q == topic) & np.isfinite(total_Q))
-            total, minus = live_Q[queries], self._log_sum_over(removed, query_QD[queries])
-            share = -np.expm1(np.minimum(minus - total, 0))  # of the sum that remains
+            total, removed_sum = live_Q[queries], self._log_sum_over(removed, query_QD[queries])
+            share = -np.expm1(np.minimum(removed_sum - total, 0))  # of the sum that remains
             rounding = np.finfo(np.float32).eps * np.maximum(1, np.abs(total))
             is_cancelled = share <= _CANCELLATION_FACTOR * rounding  # the difference is mostly rounding
             with np.errstate(divide="ignore"):

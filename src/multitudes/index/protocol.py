@@ -1,6 +1,6 @@
-"""What every index promises: the seam between retrieval and nearest-neighbour engines.
+"""The protocol of an index: the seam between retrieval and nearest-neighbour engines.
 
-``tests/index/test_contract.py`` holds every implementation to this:
+Every implementation guarantees this (``tests/index/test_contract.py``):
 
 * Results are best first, with ties by the smaller id. The score is the inner product.
 * A search returns as many results as asked for, if the index holds that many after exclusion and topic; never an

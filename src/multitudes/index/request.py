@@ -47,7 +47,7 @@ class SearchRequest(NamedTuple):
         """Return the request with the rows of the excluded ids, ascending, in place of the ids."""
         return self if self.excluded is None else self._replace(excluded=map_distinct(self.excluded, table.rows_of_ids))
 
-    def exclude_also(self, ids: NDArray[np.int64]) -> "SearchRequest":
+    def with_excluded_ids(self, ids: NDArray[np.int64]) -> "SearchRequest":
         """Return the request with further ids excluded for every query."""
         if len(ids) == 0:
             return self

@@ -41,7 +41,7 @@ _MAX_MEDIANS = 4  # the common length in median lengths: one very long item must
 
 
 class Identity(NamedTuple):
-    """What a collection was published with, to check that it is the one a release means."""
+    """What a collection was published with, to check that it belongs to a release."""
 
     items: int
     dimension: int
@@ -119,12 +119,12 @@ def make_identity(table: ItemTable) -> Identity:
     """Return the identity of a collection of these items.
 
     Raises:
-        DataError: an item has more topics than the server takes.
+        DataError: an item has more topics than the server accepts.
     """
     topics = table.postings.topics(len(table))
     most = max_topics_per_item(topics)
     if most > _MAX_TOPICS:
-        raise DataError(f"an item has {most} topics; Milvus takes up to {_MAX_TOPICS} of an item: leave some out")
+        raise DataError(f"an item has {most} topics; Milvus accepts up to {_MAX_TOPICS} of an item; leave some out")
     digest = xxhash.xxh3_128()
     for array in (table.ids, table.vectors_nD, *topics):
         digest.update(np.ascontiguousarray(array).data)

@@ -95,13 +95,13 @@ class Connection:
         self._pid = 0
         self._lock = Lock()
 
-    def call(self, what: str, request: Callable[[MilvusClient], T], *, again: bool = True) -> T:
+    def call(self, what: str, request: Callable[[MilvusClient], T], *, retry: bool = True) -> T:
         """Return the result of ``request``, within ``timeout_s`` and the enclosing ``Deadline``.
 
         Args:
             what: the request in words, for the error message.
             request: makes the calls.
-            again: retry once if it failed before the deadline; only for requests that may be done twice.
+            retry: once, if it failed before the deadline; only for requests that may be done twice.
 
         Raises:
             UnavailableError: the server did not answer in time, cannot be reached, or rejects the request.
@@ -111,7 +111,7 @@ class Connection:
                 try:
                     return request(self._open_client())
                 except (MilvusException, grpc.RpcError, CallFailedError) as error:
-                    if is_last or not again or not deadline.remaining_s > _PAUSE_S or not is_transient(error):
+                    if is_last or not retry or not deadline.remaining_s > _PAUSE_S or not is_transient(error):
                         subject = f"{self.config.uri}: {what}"
                         variable = self.config.token_variable
                         raise unavailable_error(error, subject, deadline.timeout_s, variable) from None
@@ -165,10 +165,10 @@ def unavailable_error(error: Exception, subject: str, timeout_s: float, variable
     if failed_call is None:
         reason = str(getattr(error, "message", error)).splitlines()[0]
         state = _STATE_MESSAGES.get(getattr(error, "code", 0))
-        return UnavailableError(f"{subject}: {state or f'failed: {reason}; look into the log of the server'}")
+        return UnavailableError(f"{subject}: {state or f'failed: {reason}; see the log of the server'}")
     code = failed_call.code
     if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
-        return UnavailableError(f"{subject}: refused; the token in ${variable} is wrong, missing or may not do this")
+        return UnavailableError(f"{subject}: rejected; the token in ${variable} is wrong, missing or may not do this")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         advice = "try again, or give more in [index.milvus]"
         return UnavailableError(f"{subject}: no answer within {timeout_s:g} s; {advice}")

@@ -43,8 +43,8 @@ class MilvusIndex:
     """An ``Index`` on a server. Threads may share it.
 
     Additions and removals change the collection for everyone who searches it. The next search of this object sees them
-    (it waits for the server's clock, up to 0.2 s, measured); other processes see them a moment later. A large addition
-    is sent in several messages, so other processes may see a part of it for a moment.
+    (it waits for the server's clock; measured: up to 0.2 s); other processes see them a moment later. A large addition
+    is sent in several messages, so other processes may see some of its items before the others.
     """
 
     def __init__(self, connection: Connection, name: str, identity: Identity, parameters: SearchParameters) -> None:
@@ -85,7 +85,7 @@ class MilvusIndex:
         )
         if request.max_limit > MAX_RESULTS:
             raise UsageError(
-                f"{request.max_limit} results are asked for; Milvus gives up to {MAX_RESULTS}: ask for fewer"
+                f"{request.max_limit} results are asked for; Milvus returns at most {MAX_RESULTS}; ask for fewer"
             )
         with Deadline(self.connection.timeout_s):  # for all calls of an answer
             return search_by_topic(
@@ -102,7 +102,7 @@ class MilvusIndex:
             raise DataError(f"the vectors to add have {table.dimension} dimensions; {expected}")
         most = max_topics_per_item(table.postings.topics(len(table)))
         if most > self._identity.capacity:
-            raise DataError(f"an item has {most} topics; this collection takes up to {self._identity.capacity}")
+            raise DataError(f"an item has {most} topics; this collection accepts up to {self._identity.capacity}")
         for batch in insert_batches(table, self._identity.length):
             self._change(f"add {len(table)} items", partial(MilvusClient.upsert, collection_name=self.name, data=batch))
 

@@ -64,10 +64,10 @@ def publish_collection(
     try:
         with Deadline(config.publish_timeout_s):
             building.call(
-                "make a collection", lambda client: create_collection(client, name, config, identity), again=False
+                "make a collection", lambda client: create_collection(client, name, config, identity), retry=False
             )
-            _fill(building, name, table, identity.length, progress)
-            _index(building, name, config)
+            _insert_items(building, name, table, identity.length, progress)
+            _build_graph(building, name, config)
             parameters = _verify_and_tune(Collection(building, name), table, queries, recall, progress)
     except BaseException:
         discard(Connection(config), name)
@@ -77,18 +77,18 @@ def publish_collection(
     return MilvusIndex(Connection(config), name, identity, parameters)
 
 
-def _fill(connection: Connection, name: str, table: ItemTable, length: float, progress: Progress) -> None:
+def _insert_items(connection: Connection, name: str, table: ItemTable, length: float, progress: Progress) -> None:
     sent = 0
     for batch in insert_batches(table, length):
         progress(sent, len(table), "sent to the server")
-        # No retry: if the server received the first message after all, every row would be there twice.
-        connection.call("insert items", partial(MilvusClient.insert, collection_name=name, data=batch), again=False)
+        # No retry: if the server did receive the first message, every row would be there twice.
+        connection.call("insert items", partial(MilvusClient.insert, collection_name=name, data=batch), retry=False)
         sent += len(batch)
     connection.call("flush", lambda client: client.flush(name))
     progress(sent, len(table), "indexing")
 
 
-def _index(connection: Connection, name: str, config: MilvusConfig) -> None:
+def _build_graph(connection: Connection, name: str, config: MilvusConfig) -> None:
     params = MilvusClient.prepare_index_params()
     graph = {"M": config.links, "efConstruction": config.construction}
     params.add_index("vector", index_type="HNSW", index_name="vector", metric_type="IP", params=graph)
@@ -110,14 +110,12 @@ def _verify_and_tune(
     """Check that a collection has every item, tune its search, and check the recall; the collection is warm then."""
     items, uri = collection.count(), collection.connection.config.uri
     if items != len(table):
-        raise UnavailableError(f"{uri}: {items} of {len(table)} items have arrived; look into the server's log")
+        raise UnavailableError(f"{uri}: {items} of {len(table)} items have arrived; see the log of the server")
     target = RecallTarget(recall, collection.connection.config.depth, scanned=0)
     parameters = tune_collection(collection, table, queries, target, progress)
     lowest = min(level.checked for level in parameters.tuning.levels)
     if lowest < recall - _RECALL_MARGIN:
-        raise UnavailableError(
-            f"{uri}: {lowest} of an exact answer is found, {recall} was asked for; raise construction"
-        )
+        raise UnavailableError(f"{uri}: the recall is {lowest}; expected {recall}; raise construction")
     return parameters
 
 
@@ -131,7 +129,7 @@ def activate(index: MilvusIndex) -> None:
     if len(index) == 0:
         raise UnavailableError(f"{connection.config.uri}: collection {index.name} is empty; publish again")
     if serving_collection(connection) is None:
-        connection.call("make the alias", lambda client: client.create_alias(index.name, alias), again=False)
+        connection.call("make the alias", lambda client: client.create_alias(index.name, alias), retry=False)
     else:
         connection.call("move the alias", lambda client: client.alter_alias(index.name, alias))
     expire(connection)

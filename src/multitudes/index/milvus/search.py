@@ -35,7 +35,7 @@ _NO_IDS = np.zeros(0, dtype=np.int64)
 
 
 class TopicParameters(NamedTuple):
-    """How a topic is searched that is so common that the graph is weak under its filter."""
+    """How to search a topic that is so common that the graph search loses recall under its filter."""
 
     pieces: int  # of the collection, each of them scanned; 1: a graph search
     more: int  # candidates (ef) in addition to those of an unfiltered search
