@@ -73,7 +73,7 @@ def test_what_is_cut_missing_changed_or_not_finished_is_refused_by_name_and_noth
     manifest.write_text(said[:50])
     refused(r"manifest.json: damaged")
     manifest.unlink()
-    refused("not finished; run the command that began it again")
+    refused("not finished; run the same command again to finish it")
     manifest.write_text(said)
     assert export_results(results, tmp_path / "out.jsonl") == 3
 

@@ -73,7 +73,7 @@ def test_what_is_done_is_kept_and_the_rest_is_made(releases, tmp_path, monkeypat
         recommend_all(releases, out, CONFIG, shard_users=1)
     first = parts(out)
     assert list(first) == [shard_name(0)]
-    with pytest.raises(ArtefactError, match="not finished; run the command that began it again"):
+    with pytest.raises(ArtefactError, match="not finished; run the same command again to finish it"):
         read(out)
     monkeypatch.setattr("multitudes.batch_inference.runner.write_shard", write)
     (out / ".part-00001.parquet.part").write_bytes(b"half of a shard, left by a killed process")
@@ -171,7 +171,7 @@ def test_a_folder_of_somebody_else_and_an_unfit_table_are_refused(releases, tmp_
     assert (tmp_path / "mine" / "thesis.txt").exists()
     table = tmp_path / "table.parquet"
     for users, message in (
-        (["new", "new"], r"table.parquet: user 'new' comes twice"),
+        (["new", "new"], r"table.parquet: user 'new' occurs twice"),
         (["new", "bob"], r"table.parquet: user 'bob' is in the release already"),
         ([1, 2], r"table.parquet: user_id is int64; this release has string"),
     ):

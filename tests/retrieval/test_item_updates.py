@@ -321,7 +321,10 @@ def test_a_removal_that_cannot_be_is_refused_and_nothing_is_removed(
 
 @pytest.mark.parametrize(
     ("new_items", "message"),
-    [(None, "made by a version that took no new items|older version"), ({"vectors": "run"}, "come from another run")],
+    [
+        (None, "made by a version that accepted no new items|older version"),
+        ({"vectors": "run"}, "come from another run"),
+    ],
 )
 def test_a_release_that_cannot_take_items_says_so(new_items, message: str, tmp_path: Path):
     publish_small(tmp_path / "releases", new_items=new_items)
@@ -335,7 +338,7 @@ def test_items_bring_their_own_vectors_where_the_release_has_no_tower(tmp_path: 
     add_items(tmp_path / "releases", table(tmp_path, embedding=[[3.0, 4.0]]))
     release = Release.open(tmp_path / "releases")
     np.testing.assert_allclose(release.index.vectors(np.array([21])), [[0.6, 0.8]])
-    with pytest.raises(Exception, match=r"1 of 1 items cannot be taken, the first is 202: it has no 'embedding'"):
+    with pytest.raises(Exception, match=r"1 of 1 items cannot be added, the first is 202: it has no 'embedding'"):
         add_items(tmp_path / "releases", table(tmp_path, item_id=[202]))
 
 
@@ -361,7 +364,7 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     server = Shared(factory.load_embedded(releases / "versions" / "0001" / "index"))
-    monkeypatch.setattr("multitudes.release.release.indexes.load_index", lambda _: server)
+    monkeypatch.setattr("multitudes.release.release.load_index", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]
     monkeypatch.setattr(late._latest, "_next_refresh_s", float("inf"))

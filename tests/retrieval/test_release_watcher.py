@@ -142,8 +142,8 @@ def test_what_cannot_answer_is_refused_before_it_serves(root: Path):
     current = ReleaseWatcher(root)
     publish_small(root, history_length=9)  # every file is sound, and the tower does not take such histories
     assert not current.poll()
-    assert "does not take this input" in current.state().problem
-    with pytest.raises(ArtefactError, match="does not take this input"):
+    assert "does not accept this input" in current.state().problem
+    with pytest.raises(ArtefactError, match="does not accept this input"):
         ReleaseWatcher(root)
 
 

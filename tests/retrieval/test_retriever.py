@@ -178,7 +178,7 @@ def test_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
     with pytest.raises(ArtefactError, match="gives 4 vectors; expected 3, as in the manifest"):
         Retriever.open(tmp_path).recommend("ann")
     publish_small(tmp_path, history_length=9)
-    with pytest.raises(ArtefactError, match=r"user_tower.onnx: does not take this input"):
+    with pytest.raises(ArtefactError, match=r"user_tower.onnx: does not accept this input"):
         Retriever.open(tmp_path).recommend("ann")
 
 

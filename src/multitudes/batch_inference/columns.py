@@ -26,7 +26,7 @@ class ItemIds(NamedTuple):
     item_ids: Any  # Arrow array; item number i at i - 1
 
     @classmethod
-    def of(cls, release: Release) -> "ItemIds":
+    def from_release(cls, release: Release) -> "ItemIds":
         """Return the published ids, followed by those of items that were added since."""
         names = release.item_names
         added = [names.updates[number].id for number in sorted(names.added_number.values())]

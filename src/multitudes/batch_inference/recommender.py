@@ -65,7 +65,7 @@ class BatchRecommender:
         self.release: Release = retriever.release
         self._contexts = UserContextBuilder(self.release)
         self._interest_namer = interest_namer(self.release)
-        self._item_ids = columns.ItemIds.of(self.release)
+        self._item_ids = columns.ItemIds.from_release(self.release)
         self.schema = columns.output_schema(self.release, config.vectors)
 
     def recommend(self, users: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)

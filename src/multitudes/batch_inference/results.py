@@ -138,7 +138,7 @@ def verify_results(folder: Path) -> dict[str, Any]:
     """
     if not (folder / MANIFEST).exists():
         if (folder / SETTINGS).exists():
-            raise ArtefactError(f"{folder}: not finished; run the command that began it again")
+            raise ArtefactError(f"{folder}: not finished; run the same command again to finish it")
         raise ArtefactError(
             f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out"
         )
@@ -233,7 +233,7 @@ def _batches(shards: list[Path]) -> Iterator[Any]:
 
 
 @contextmanager
-def _replace_file(file: Path) -> Iterator[Path]:
+def _export_file(file: Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
 
     Raises:
@@ -247,7 +247,7 @@ def _replace_file(file: Path) -> Iterator[Path]:
 
 def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
     rows = 0
-    with _replace_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
+    with _export_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
         for batch in batches:
             for record in batch.to_pylist():
                 stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
@@ -257,7 +257,7 @@ def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
 
 def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
     rows, writer = 0, None
-    with _replace_file(file) as partial:
+    with _export_file(file) as partial:
         try:
             for batch in batches:
                 flat = _flatten(batch)

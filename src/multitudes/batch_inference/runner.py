@@ -8,8 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
-from multiprocessing import connection as pipes
-from multiprocessing import get_context, parent_process
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -187,5 +186,5 @@ def _initialise_worker() -> None:
 
 
 def _exit_with_parent(sentinel: int) -> None:
-    pipes.wait([sentinel])
+    connection.wait([sentinel])
     os._exit(1)

@@ -67,11 +67,13 @@ def _read_extra_users(file: Location, release: Release) -> Any:  # noqa: ANN401
         raise DataError(f"{file}: {error}") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    twice = find_duplicate(table["user_id"].combine_chunks())
-    if twice is not None:
-        raise DataError(f"{file}: user {twice!r} comes twice; expected each user once")
+    repeated = find_duplicate(table["user_id"].combine_chunks())
+    if repeated is not None:
+        raise DataError(f"{file}: user {repeated!r} occurs twice; expected each user once")
     of_release = pc.is_in(table["user_id"], release.user_ids.to_arrow().cast(table["user_id"].type))
     known = table["user_id"].filter(of_release)
     if len(known):
-        raise DataError(f"{file}: user {known[0].as_py()!r} is in the release already; leave out whom it knows")
+        raise DataError(
+            f"{file}: user {known[0].as_py()!r} is in the release already; leave out the users of the release"
+        )
     return table

@@ -1,7 +1,7 @@
 """Encode responses and events as lines of a spool, and decode lines into the rows of a segment.
 
 A response is one line whose candidates are columns of lists; the events of one append are one line too. Polars decodes
-the lines without Python's global lock, so a service goes on answering while it rotates its log.
+the lines without Python's global lock, so a service answers requests while it rotates its log.
 """
 
 import io
@@ -14,11 +14,10 @@ import polars as pl
 from multitudes.errors import DataError
 from multitudes.ids import Id, IdType
 from multitudes.logs import schemas
-from multitudes.logs.schemas import SCORE_UNIT, IdTypes, LoggedEvent, LogName, ServedResponse
+from multitudes.logs.schemas import ORIGIN_COLUMNS, SCORE_UNIT, IdTypes, LoggedEvent, LogName, ServedResponse
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 _INT64_END = 2**63
-_ORIGIN_COLUMNS = ("source", "interest", "interest_name", "condition")
 _END = "end"  # column: the byte of the spool at which the row's line ends
 
 
@@ -41,7 +40,7 @@ def encode_served(response: ServedResponse, id_types: IdTypes) -> bytes:
             "item_id": response.item_ids,
             "score": _score_units(response.scores),
             "origin": response.origin_N,
-            **dict(zip(_ORIGIN_COLUMNS, zip(*response.origins, strict=True), strict=False)),
+            **dict(zip(ORIGIN_COLUMNS, zip(*response.origins, strict=True), strict=False)),
         }
     )
 
@@ -74,7 +73,7 @@ def _score_units(scores: Sequence[float]) -> list[int]:
 
 
 def _not_loggable(error: Exception) -> DataError:
-    return DataError(f"cannot be logged: {error}; expected finite numbers, and text of valid characters")
+    return DataError(f"cannot be logged: {error}; expected finite numbers, and text that UTF-8 can encode")
 
 
 def check_ids(name: str, ids: Sequence[Id], id_type: IdType) -> None:
@@ -99,7 +98,7 @@ def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], end
     columns = schemas.segment_columns(log, id_types)
     if log == "events":
         return lines.explode(*columns).select(*columns, _END)
-    origin_columns = [pl.col(name).list.get(pl.col("origin")) for name in _ORIGIN_COLUMNS]
+    origin_columns = [pl.col(name).list.get(pl.col("origin")) for name in ORIGIN_COLUMNS]
     return (
         lines.with_columns(rank=pl.int_ranges(1, pl.col("item_id").list.len() + 1, dtype=pl.Int32))
         .explode("item_id", "score", "origin", "rank")

@@ -1,4 +1,4 @@
-"""The two logs of a service, ``served`` and ``events``, from which later training learns.
+"""The two logs of a service, ``served`` and ``events``, which later training reads.
 
 A process appends rows to spools; a background thread turns spools into segments, applies erasure requests and removes
 old segments.

@@ -1,4 +1,4 @@
-"""What the two logs contain: the records that a service writes, and the columns of segments and spool lines.
+"""The content of the two logs: the records that a service writes, and the columns of segments and spool lines.
 
 ``served`` has a row for each candidate of each response. ``events`` has a row for each action of a user; its columns
 are those of the canonical events table, so the folder of the log can be read as one.
@@ -15,6 +15,7 @@ from multitudes.ids import Id, IdType
 
 LogName = Literal["served", "events"]
 Columns = dict[str, pl.DataType | type[pl.DataType]]
+ORIGIN_COLUMNS = ("source", "interest", "interest_name", "condition")
 SCORE_UNIT = 1_000_000  # a spool has scores as whole millionths: a float costs ten times as much to write as text
 EXPLICIT = "explicit"  # the source of interests that are topics: the topic is the condition
 
@@ -85,7 +86,7 @@ class ServedResponse(NamedTuple):
             user_id: None for an anonymous user.
             time_s: seconds since 1970.
             release: version of the release.
-            degraded: whether the response was computed with less effort because of load.
+            degraded: whether the response is less than the full method would give.
         """
         position: dict[tuple[str, int | None], int] = {}
         origins: list[Origin] = []
@@ -146,9 +147,8 @@ def line_columns(log: LogName, id_types: IdTypes) -> Columns:
     if log == "events":
         return {name: pl.List(dtype) for name, dtype in columns.items()}
     per_response = ("request_id", "user_id", "timestamp", "release", "degraded")
-    per_origin = ("source", "interest", "interest_name", "condition")
     per_candidate: Columns = {"item_id": columns["item_id"], "score": pl.Int64, "origin": pl.Int32}
-    lists = {**per_candidate, **{name: columns[name] for name in per_origin}}
+    lists = {**per_candidate, **{name: columns[name] for name in ORIGIN_COLUMNS}}
     return {**{name: columns[name] for name in per_response}, **{name: pl.List(dtype) for name, dtype in lists.items()}}
 
 

@@ -69,7 +69,7 @@ def carry_over(store: ReleaseStore, prepared: PreparedData) -> CarriedItems:
     )
 
 
-def write_carried(stage: Path, carried: CarriedItems) -> None:
+def write_carried_items(stage: Path, carried: CarriedItems) -> None:
     """Write the carried items into a staged release, for the release after it."""
     if carried.items.height:
         delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, Delta("add", int(time.time()), carried.items))

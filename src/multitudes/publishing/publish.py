@@ -22,7 +22,7 @@ from multitudes.publishing.corpus import (
     build_corpus,
     build_corpus_index,
     carry_over,
-    write_carried,
+    write_carried_items,
 )
 from multitudes.publishing.towers import item_tower_difference, new_item_settings, pinnersage_settings, write_towers
 from multitudes.release.manifest import Manifest
@@ -100,17 +100,13 @@ def publish(
         built = build_corpus_index(corpus, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
         with activate_on_success(built):
             progress(3, 5, "files")
-            write_carried(stage, carried)
+            write_carried_items(stage, carried)
             _write_release_files(stage, opened, corpus, built, conditions, retrieve)
             progress(4, 5, "check")
             difference = _user_tower_difference(Release.open(stage), sample)
-            _check_difference(
-                run, difference, f"user tower differs from the model by {{}} on {len(sample.topic_BC)} users"
-            )
+            _check_difference(run, "user tower", difference, f"{len(sample.topic_BC)} users")
             item_difference = item_tower_difference(opened, stage)
-            _check_difference(
-                run, item_difference, "item tower differs from the model by {} on items without their ids"
-            )
+            _check_difference(run, "item tower", item_difference, "items without their ids")
             version = store.commit(stage)
         progress(5, 5, version)
     n_carried = corpus.names.height - opened.prepared.n_items
@@ -125,11 +121,11 @@ def publish(
     )
 
 
-def _check_difference(run: str | Path, difference: float, message: str) -> None:
+def _check_difference(run: str | Path, tower: str, difference: float, compared: str) -> None:
     if difference > TOLERANCE:
         raise ArtefactError(
-            f"{run}: the exported {message.format(f'{difference:.1e}')}; at most {TOLERANCE:.0e} is allowed."
-            " Nothing was published"
+            f"{run}: the exported {tower} differs from the model by {difference:.1e} on {compared}; at most"
+            f" {TOLERANCE:.0e} is allowed. Nothing was published"
         )
 
 

@@ -43,7 +43,7 @@ class Delta(NamedTuple):
     vector_ND: NDArray[np.float32] | None = None  # added: vectors of the index
 
 
-class DeltaRead(NamedTuple):
+class DeltaBatch(NamedTuple):
     """The deltas of a log from some byte on."""
 
     deltas: list[Delta]
@@ -97,7 +97,7 @@ def append_delta(file: Path, owner: str, delta: Delta) -> int:
     return torn_bytes
 
 
-def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaRead:
+def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaBatch:
     """Read a delta log.
 
     Args:
@@ -112,7 +112,7 @@ def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaRead:
         ArtefactError: the log is damaged, or of another release or format version.
     """
     payloads, end, torn_bytes = _complete_records(file, owner, start)
-    return DeltaRead([_decode(payload) for payload in payloads], end, torn_bytes)
+    return DeltaBatch([_decode(payload) for payload in payloads], end, torn_bytes)
 
 
 def _complete_records(file: Path, owner: str, start: int) -> tuple[list[memoryview], int, int]:
@@ -173,7 +173,7 @@ def _next_payload(file: Path, data: memoryview, position: int, start: int) -> me
     payload = data[position + _FRAME.size : position + _FRAME.size + length]
     if valid_frame and zlib.crc32(payload) == checksum:
         return payload
-    # Zeros at the end of the last record are bytes that a crash kept from the disk.
+    # Zeros at the end of the last record are bytes that were not yet on the disk when the machine crashed.
     is_last = remaining == _FRAME.size + length if valid_frame else not any(data[position : position + _FRAME.size])
     if is_last and data[-1] == 0:
         return None

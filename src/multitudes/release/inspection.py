@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
-from multitudes.index import files as checked
+from multitudes.index.files import read_description, verify
 from multitudes.release import delta_log
-from multitudes.release import manifest as manifests
-from multitudes.release.manifest import Manifest
+from multitudes.release.manifest import Manifest, read_manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import net_delta
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
@@ -53,7 +52,7 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
     """
     folder = store.folder(version)
     try:
-        manifest = manifests.read_manifest(folder)
+        manifest = read_manifest(folder)
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
     findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
@@ -85,12 +84,12 @@ def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
     entries = {folder / name: entry.model_dump() for name, entry in manifest.files.items()}
     index = folder / "index"
     try:
-        entries |= {index / name: entry for name, entry in checked.read_description(index)["files"].items()}
+        entries |= {index / name: entry for name, entry in read_description(index)["files"].items()}
     except ArtefactError as error:
         damaged.append(Finding("damaged", "files", str(error)))
     for path, entry in entries.items():
         try:
-            checked.verify(path, entry["xxh3"], entry["bytes"])
+            verify(path, entry["xxh3"], entry["bytes"])
         except ArtefactError as error:
             damaged.append(Finding("damaged", "files", str(error)))
         count, size = count + 1, size + entry["bytes"]
@@ -106,8 +105,12 @@ def _check_index(info: dict[str, Any]) -> list[Finding]:
         return [Finding("ok", "index", summary + ("; every score is computed" if exact else "; nothing was tuned"))]
     target = tuning["promise"]["recall"]
     queries, others = f"{tuning['queries']:,} {tuning['tuned_on']}", f"{tuning['checked_on']:,} others"
-    on = f"tuned on {queries} to recall {target}, checked on {others}"
-    return [Finding("ok", "index", f"{summary}; {on}"), *_check_depths(tuning, target), *_check_topics(tuning, target)]
+    tuned = f"tuned on {queries} to recall {target}, checked on {others}"
+    return [
+        Finding("ok", "index", f"{summary}; {tuned}"),
+        *_check_depths(tuning, target),
+        *_check_topics(tuning, target),
+    ]
 
 
 def _check_depths(tuning: dict[str, Any], target: float) -> list[Finding]:
@@ -146,17 +149,17 @@ def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
     file = delta_log.delta_log_file(folder)
     try:
         before = net_delta(delta_log.read_deltas(folder / CARRIED_LOG, CARRIED_OWNER).deltas)
-        since = delta_log.DeltaRead([], 0, 0)
+        since = delta_log.DeltaBatch([], 0, 0)
         if file:
             since = delta_log.read_deltas(file, delta_log.release_identity(folder))
     except ArtefactError as error:
         return [Finding("damaged", "items", str(error))]
     net = net_delta(since.deltas)
-    parts = [f"{len(net.added):,} added or replaced, {len(net.removed_s):,} removed since", vectors]
+    texts = [f"{len(net.added):,} added or replaced, {len(net.removed_s):,} removed since", vectors]
     if before.last_row or before.removed_s:
-        parts.append(f"taken over: {len(before.added):,} added, {len(before.removed_s):,} removed")
+        texts.append(f"taken over: {len(before.added):,} added, {len(before.removed_s):,} removed")
     torn = f"{since.torn_bytes:,} bytes of an unfinished update at the end of {file}; the next update cuts them off"
-    return [Finding("ok", "items", "; ".join(parts))] + ([Finding("note", "items", torn)] if since.torn_bytes else [])
+    return [Finding("ok", "items", "; ".join(texts))] + ([Finding("note", "items", torn)] if since.torn_bytes else [])
 
 
 def _check_opening(folder: Path) -> list[Finding]:

@@ -5,12 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import xxhash
 from pydantic import Field, ValidationError
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError
-from multitudes.index import files as checked
+from multitudes.index.files import checksum, record_checksum, verify
 
 FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 2
@@ -69,9 +68,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     names.append("index/index.json")
-    files = {name: FileEntry(**checked.checksum(folder / name)) for name in names}
+    files = {name: FileEntry(**checksum(folder / name)) for name in names}
     record = manifest.model_copy(update={"files": files}).model_dump(mode="json")
-    text = json.dumps(record | {_OWN_CHECKSUM: _checksum(record)}, indent=2, ensure_ascii=False)
+    text = json.dumps(record | {_OWN_CHECKSUM: record_checksum(record)}, indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -96,18 +95,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtefactError(
             f"{path}: {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}; {_REPAIR}"
         )
-    if own is not None and own != _checksum(record):
+    if own is not None and own != record_checksum(record):
         raise ArtefactError(f"{path}: damaged, or changed by hand; {_REPAIR}")
     try:
         return Manifest.model_validate(record)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ArtefactError(f"{path}: '{key}' is wrong or missing; {_REPAIR}") from None
-
-
-def _checksum(record: dict[str, Any]) -> str:
-    """Return the checksum of a manifest's content."""
-    return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
@@ -117,4 +111,4 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
         ArtefactError: a file is missing, truncated or changed.
     """
     for name, entry in manifest.files.items():
-        checked.verify(folder / name, entry.xxh3, entry.bytes)
+        verify(folder / name, entry.xxh3, entry.bytes)

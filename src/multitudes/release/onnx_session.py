@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from multitudes.errors import ArtefactError
 
 Session: TypeAlias = Any  # onnxruntime has no types
-# Slower: the fused layer takes four times as long as its parts, and a tower 0.39 ms instead of 0.32 ms.
+# It makes towers slower: the fused layer takes four times as long as the layers, and a tower 0.39 ms instead of 0.32.
 _DISABLED_OPTIMIZER = "SkipLayerNormFusion"
 
 
@@ -46,7 +46,7 @@ def run_tower(
 
     Args:
         session: the tower.
-        inputs: arrays by name. A tower without features has no such input: what it does not have is left out.
+        inputs: arrays by name; those that the tower has no input for are ignored, for example features.
         outputs: names of the outputs.
         file: the tower's file, for the message of an error.
 
@@ -60,7 +60,7 @@ def run_tower(
     try:
         arrays: list[Any] = session.run(outputs, {name: inputs[name] for name in names})
     except Exception as error:  # the exceptions of ONNX Runtime have no common base
-        raise ArtefactError(f"{file}: does not take this input ({_first_line(error)}); publish again") from error
+        raise ArtefactError(f"{file}: does not accept this input ({_first_line(error)}); publish again") from error
     return arrays
 
 

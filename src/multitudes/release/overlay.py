@@ -65,7 +65,7 @@ class AppliedDeltas:
     signature: FileSignature | None = None  # of the delta log when it was read
 
     @classmethod
-    def none(cls, width: int) -> "AppliedDeltas":
+    def empty(cls, width: int) -> "AppliedDeltas":
         """Return the state of a release as published."""
         return cls(RowOverlay.empty(width))
 

@@ -42,14 +42,13 @@ from numpy.typing import NDArray
 from multitudes.atomic import write_text
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
-from multitudes.index import factory as indexes
+from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
-from multitudes.release import manifest as manifests
 from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
-from multitudes.release.manifest import Manifest
+from multitudes.release.manifest import MANIFEST, Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
 from multitudes.release.store import ReleaseStore
@@ -116,35 +115,35 @@ class Release:
                 version.
         """
         folder = Path(path)
-        if not (folder / manifests.MANIFEST).exists():
+        if not (folder / MANIFEST).exists():
             folder = ReleaseStore(folder).folder()
-        manifest = manifests.read_manifest(folder)
-        manifests.verify_files(folder, manifest)
+        manifest = read_manifest(folder)
+        verify_files(folder, manifest)
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
-        applied = AppliedDeltas.none(arrays["item_input"].shape[1])
-        index = indexes.load_index(folder / "index")
+        applied = AppliedDeltas.empty(arrays["item_input"].shape[1])
+        index = load_index(folder / "index")
         return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays).latest()
 
     def latest(self) -> "Release":
         """Return the release with the item updates since it was opened; itself if there are none.
 
-        The check costs one look at the delta log's size and time. This release does not change while it is in use.
+        The check reads only the size and the time of the delta log. This release does not change while it is in use.
 
         Raises:
             ArtefactError: the delta log is damaged, or is not the file that was read before.
         """
         file = delta_log.delta_log_file(self.path)
         signature = file_signature(file)
-        seen = self.applied.signature
-        if file is None or signature == seen:
+        last_signature = self.applied.signature
+        if file is None or signature == last_signature:
             return self
-        if seen is not None and (signature is None or signature[0] != seen[0]):
+        if last_signature is not None and (signature is None or signature[0] != last_signature[0]):
             raise ArtefactError(f"{file}: was removed or replaced while in use; open the release again")
-        read = delta_log.read_deltas(file, self.identity, self.applied.end)
+        new = delta_log.read_deltas(file, self.identity, self.applied.end)
         updated = copy(self)  # with the cached properties
-        if read.deltas:
-            vars(updated).update(apply_deltas(self, read.deltas))
-        vars(updated)["applied"] = replace(updated.applied, end=read.end, signature=signature)
+        if new.deltas:
+            vars(updated).update(apply_deltas(self, new.deltas))
+        vars(updated)["applied"] = replace(updated.applied, end=new.end, signature=signature)
         return updated
 
     def sync_index(self) -> None:
@@ -158,11 +157,11 @@ class Release:
             return
         progress_file = file.with_suffix(".settled")
         start = int(progress_file.read_text(encoding="utf-8")) if progress_file.exists() else 0
-        read = delta_log.read_deltas(file, self.identity, start)
-        net, names = net_delta(read.deltas), self.latest().item_names
+        new = delta_log.read_deltas(file, self.identity, start)
+        net, names = net_delta(new.deltas), self.latest().item_names
         ids = (*net.last_row, *net.removed_s)
         apply_to_index(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
-        write_text(progress_file, f"{read.end}\n")
+        write_text(progress_file, f"{new.end}\n")
 
     @cached_property
     def identity(self) -> str:
@@ -265,4 +264,4 @@ def write_release(
     pl.DataFrame({"user_id": user_ids}).write_parquet(folder / "users.parquet")
     items.select("item_id", "title").write_parquet(folder / "items.parquet")
     pl.DataFrame({"topic": topics[1:]}, schema={"topic": pl.String}).write_parquet(folder / "topics.parquet")
-    manifests.write_manifest(folder, manifest)
+    write_manifest(folder, manifest)

@@ -20,7 +20,7 @@ _FALLBACK_KINDS: dict[InterestKind, tuple[InterestKind, ...]] = {
     "explicit": ("implicit", "unconditioned", "explicit"),
 }
 
-# The search depth of a vector: its share of the list times a factor, plus a minimum part of the list.
+# The search depth of a vector: its share of the list times a factor, plus a minimum share of the list.
 _DEPTH_FACTOR, _MIN_DEPTH = 3.0, 0.1
 
 

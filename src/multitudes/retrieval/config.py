@@ -14,7 +14,7 @@ Importance = Literal["weight", "even"]
 
 
 class RetrieveConfig(Config):
-    """Settings of retrieval. The implicit interests get the part of the list that the two shares leave."""
+    """Settings of retrieval. The implicit interests get the rest of the list."""
 
     blend: Blend = Field(
         "mixture",

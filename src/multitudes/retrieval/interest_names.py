@@ -55,7 +55,7 @@ class InterestNamer:
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
     def topics_of(self, items: NDArray[np.int64]) -> list[list[int]]:
-        """Return the topics of each item. One call for a history costs as little as one for an interest."""
+        """Return the topics of each item. One call for a whole history costs no more than one for an interest."""
         offset, topic = select_topics(self.item_topic_offset, self.item_topic, items)
         flat = topic.tolist()
         return [flat[start:stop] for start, stop in pairwise(offset.tolist())]

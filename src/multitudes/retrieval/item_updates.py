@@ -87,7 +87,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         if problems:
             row = min(problems)
             raise DataError(
-                f"{file}: {len(problems):,} of {items.height:,} items cannot be taken, the first is"
+                f"{file}: {len(problems):,} of {items.height:,} items cannot be added, the first is"
                 f" {items['item_id'][row]!r}: {problems[row]}. Nothing was added; correct those or leave them out"
             )
         replaced = int((release.item_names.numbers(items["item_id"].to_list()) > 0).sum())
@@ -146,8 +146,8 @@ def _new_item_settings(release: Release) -> NewItems:
     settings = release.manifest.new_items
     if settings is None:
         raise ArtefactError(
-            f"{release.path}: it, or the data of its run, was made by a version that took no new items; publish again,"
-            " and if that does not help, prepare and train again"
+            f"{release.path}: it, or the data of its run, was made by a version that accepted no new items; publish"
+            " again, and if that does not help, prepare and train again"
         )
     if settings.vectors == "run":
         raise UsageError(
@@ -200,11 +200,12 @@ def item_vectors(
     """
     content_NE, problems = _read_embeddings(items, settings.content_width)
     if settings.vectors == "embedding":
-        without = dict.fromkeys(
+        missing = dict.fromkeys(
             np.flatnonzero(~content_NE.any(axis=1)).tolist(),
             "it has no 'embedding', and this release recommends by the items' own vectors",
         )
-        return ItemVectorResult(ItemVectors(*[l2_normalize(content_NE)] * 2), without | problems)
+        vector_ND = l2_normalize(content_NE)
+        return ItemVectorResult(ItemVectors(vector_ND, vector_ND), missing | problems)
     topic_NG, feature_NF, chunks = pad_topics(topics), apply_encoding(items, settings.encoding), []
     for start in range(0, items.height, _ITEMS_PER_CHUNK):
         progress(start, items.height, "items")

@@ -29,7 +29,7 @@ class Preferences(NamedTuple):
     boosted_interests: frozenset[int]  # without the muted ones
 
     @classmethod
-    def of(cls, request: Request, release: Release) -> "Preferences":
+    def from_request(cls, request: Request, release: Release) -> "Preferences":
         """Return the preferences of a request; what is both muted and boosted is muted."""
         number = release.topic_number
         muted = frozenset(number.get(topic, 0) for topic in request.mute_topics)

@@ -21,7 +21,7 @@ from multitudes.retrieval.request import Request, time_shortfall
 from multitudes.retrieval.retriever import Retriever
 
 _POLL_INTERVAL_S = 0.5
-_POLLS_UNTIL_RETRY = 60  # of a rejected release: a damaged one stays damaged, another failure may pass
+_POLLS_UNTIL_RETRY = 60  # of a rejected release: damage stays, but another failure may be over by then
 _WARM_UP_USERS = 8
 _WARM_UP_CANDIDATES = 100
 _WARM_UP_TOPICS = 64  # the catalogue caches no more normalisers
@@ -93,7 +93,7 @@ class ReleaseWatcher:
             return self._switch()
         except (MultitudesError, OSError) as error:
             self._reject(str(error))
-        except Exception as error:  # a defect must neither end the watching nor the answers
+        except Exception as error:  # an unexpected error must end neither the watching nor the answers
             logging.getLogger(__name__).exception("following the releases failed")
             self._reject(str(error))
         return False
@@ -118,7 +118,7 @@ class ReleaseWatcher:
     def _reject(self, problem: str) -> None:
         if problem != self._problem:
             self._rejections, self._problem = self._rejections + 1, problem
-            logging.getLogger(__name__).error("%s; %s serves on", problem, self._retriever.release.version)
+            logging.getLogger(__name__).error("%s; %s still serves", problem, self._retriever.release.version)
 
     def _should_retry(self) -> bool:
         self._polls_until_retry -= 1

@@ -261,7 +261,7 @@ class Retriever:
         """Answer requests by a search with the vectors of their users."""
         if not requests:
             return []
-        preferences = [Preferences.of(one.request, snapshot.release) for one in requests]
+        preferences = [Preferences.from_request(one.request, snapshot.release) for one in requests]
         all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
         self._cache_vectors(requests, all_vectors)
         vectors = mask_muted(all_vectors, preferences)
@@ -303,7 +303,7 @@ class Retriever:
 
     def _respond_popular(self, snapshot: Snapshot, builder: ResponseBuilder[R], resolved: ResolvedRequest) -> R:
         """Answer a request with popular items."""
-        preferences = Preferences.of(resolved.request, snapshot.release)
+        preferences = Preferences.from_request(resolved.request, snapshot.release)
         excluded = self._excluded_items(snapshot, resolved, preferences)
         item_N = popular_items(snapshot.catalogue, resolved.request.n, excluded)
         count_N = snapshot.catalogue.event_counts(item_N)

@@ -27,7 +27,7 @@ _USERS_PER_CHUNK = 512
 
 
 class StageTimer(Protocol):
-    """Called at the end of each stage of an answer; the clock is in the service."""
+    """Called at the end of each stage of an answer; the service implements it with a clock."""
 
     def __call__(self, name: str, /) -> None:
         """Record the end of a stage; must be fast.
@@ -137,7 +137,7 @@ def _find_chunk(
     boost_BK: NDArray[np.float64] | None,
 ) -> list[Candidates]:
     share_BK = vector_shares(vectors, config, boost_BK)
-    # The part of each vector: places of the list, or its probability.
+    # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
     limit_BK = search_depths(share_BK, n, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config)
@@ -156,8 +156,9 @@ def _find_chunk(
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[retried]
-        some = vectors.select(np.array(retried))
-        found = _find_chunk(some, catalogue, n, [excluded[b] for b in retried], full, timer, boost)
+        found = _find_chunk(
+            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost
+        )
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
 

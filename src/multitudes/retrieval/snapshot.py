@@ -24,7 +24,7 @@ class Snapshot(NamedTuple):
     recommendations: RecommendationBuilder
 
     @classmethod
-    def of(cls, release: Release) -> "Snapshot":
+    def from_release(cls, release: Release) -> "Snapshot":
         """Return the snapshot of a release."""
         catalogue = Catalogue(release.index, release.item_count)
         return cls(release, catalogue, UserContextBuilder(release), RecommendationBuilder(release))
@@ -34,7 +34,7 @@ class LatestSnapshot:
     """Provides the latest snapshot of a release; safe for use by several threads."""
 
     def __init__(self, release: Release) -> None:
-        self._snapshot = Snapshot.of(release)
+        self._snapshot = Snapshot.from_release(release)
         self._refreshing, self._next_refresh_s = Lock(), 0.0
 
     def __call__(self) -> Snapshot:
@@ -44,8 +44,8 @@ class LatestSnapshot:
                 self._next_refresh_s = monotonic() + _REFRESH_INTERVAL_S
                 release = self._snapshot.release.latest()
                 if release is not self._snapshot.release:
-                    self._snapshot = Snapshot.of(release)
-            except ArtefactError as error:  # the snapshot stays usable; only opening a release fails on this
+                    self._snapshot = Snapshot.from_release(release)
+            except ArtefactError as error:  # the snapshot stays usable; only opening a release raises this
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
                 logging.getLogger(__name__).error("%s; serving without its changes", error)
             finally:

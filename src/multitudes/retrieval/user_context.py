@@ -1,7 +1,7 @@
 """The user behind a request: their history, followed topics and seen items, as arrays with the numbers of a release.
 
 A known user is read from the release and, where a state store knows more, from their user state. An anonymous user is
-described by the request. A user who cannot be read in full is read from the cache of last answers, if they are there.
+described by the request. A user who cannot be read in full is taken from the cache of last answers, if they are in it.
 
 Legend: B users · L history · F followed topics · M values of one user.
 """
@@ -98,7 +98,7 @@ def _resolve_user(builder: "UserContextBuilder", request: Request, degradation: 
 
 
 def _resolve_unknown(request: Request, context: UserContext, reason: str) -> ResolvedRequest:
-    """Answer a user of whom nothing is known with popular items."""
+    """Return a request that is answered with popular items, because nothing is known of its user."""
     fallback = "popular items"
     if request.state_error:
         shortfall = _state_shortfall(request, fallback)

@@ -23,7 +23,7 @@ class CachedUser(NamedTuple):
 
 
 class VectorCache:
-    """Holds the users who were answered last, at most ``size``; safe for use by several threads."""
+    """Holds the most recently used users, at most ``size``; safe for use by several threads."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -46,7 +46,7 @@ class VectorCache:
             return user
 
     def put(self, user_id: Id, user: CachedUser) -> None:
-        """Cache a user, in place of the one who was answered longest ago if the cache is full."""
+        """Cache a user, in place of the least recently used one if the cache is full."""
         if self.size:
             with self._lock:
                 self._users[user_id] = user

@@ -1,4 +1,4 @@
-"""Who asked to be erased, in a small file that all processes of a machine share, even while the store is down.
+"""The users who asked to be erased, in a small file that all processes of a machine share, even if the store is down.
 
 The first word of the file is a secret; each other word is the digest of a user (``validation.user_digest``). The file
 contains no id.

@@ -1,7 +1,7 @@
 """The store of user states: what it takes, what it returns, its settings and its protocol.
 
 A store remembers what each user did and which topics they follow since a release was published.
-``store.open_state_store`` opens the implementation for an address: SQLite, or Redis and its relatives.
+``store.open_state_store`` opens SQLite for a path, and Redis or Valkey for a URL.
 """
 
 from collections.abc import Sequence

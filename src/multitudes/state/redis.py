@@ -36,11 +36,11 @@ except ImportError as error:
 T = TypeVar("T")
 SCHEMES: Final = ("redis", "rediss", "unix")
 _PLACE_DIGITS: Final = 16
-_UNLESS_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
+_RETURN_IF_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
 # KEYS: secret, user, events, told. ARGV: secret, now, seconds to remember an event_id, events to keep, then for each
 # event its event_id, its time and the event as JSON. Returns 1 for each new event, else 0.
 _APPEND: Final = (
-    _UNLESS_EMPTIED
+    _RETURN_IF_EMPTIED
     + """
 local now, remember, keep = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local forgot = redis.call('HGET', KEYS[2], 'forgot')
@@ -62,9 +62,9 @@ redis.call('EXPIRE', KEYS[4], remember)
 return new
 """
 )
-_SET_FOLLOWED_TOPICS: Final = _UNLESS_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
+_SET_FOLLOWED_TOPICS: Final = _RETURN_IF_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
 _ERASE: Final = (
-    _UNLESS_EMPTIED
+    _RETURN_IF_EMPTIED
     + """
 local known = redis.call('EXISTS', KEYS[3]) + redis.call('HEXISTS', KEYS[2], 'follows')
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
@@ -104,7 +104,7 @@ class RedisStateStore:
             prefix: of all keys.
 
         Raises:
-            UsageError: ``url`` is not such an address.
+            UsageError: ``url`` is not such a URL.
         """
         self._config, self._clock, self._prefix = config or StateConfig(), clock, f"{prefix}:1:"
         self._address, self._closed = _without_password(url), False
@@ -186,7 +186,7 @@ class RedisStateStore:
         return self._with_secret(query) if calls else []
 
     def _with_secret(self, query: Callable[[bytes], T | None]) -> T:
-        """Call ``query`` with the server's secret; it returns None if the server has another one by now."""
+        """Call ``query`` with the server's secret; it returns None if the server has another one."""
         with self._translate_errors():
             for _ in range(2):
                 answer = query(self._secret) if self._secret else None
@@ -197,7 +197,7 @@ class RedisStateStore:
                 self._secret = self._server.get(name)
             answer = query(self._secret)
         if answer is None:
-            raise StateError(f"{self._address}: is emptied again and again; does another program use it?")
+            raise StateError(f"{self._address}: was emptied repeatedly; does another program use it?")
         return answer
 
     def _keys(self, secret: bytes, user_id: Id) -> list[str]:
@@ -230,10 +230,10 @@ def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: 
 
 
 def _without_password(url: str) -> str:
-    """Return the address without user and password, for error messages.
+    """Return the URL without user and password, for error messages.
 
     Raises:
-        UsageError: it is not the address of a Redis server.
+        UsageError: it is not the URL of a Redis server.
     """
     try:
         parts = urlsplit(url)
@@ -241,6 +241,5 @@ def _without_password(url: str) -> str:
     except ValueError:
         parts, host = urlsplit(""), ""
     if parts.scheme not in SCHEMES:
-        raise UsageError("not the address of a Redis server; expected redis://HOST:PORT, rediss:// or unix://PATH")
-
+        raise UsageError("not the URL of a Redis server; expected redis://HOST:PORT, rediss:// or unix://PATH")
     return f"{parts.scheme}://{host}{parts.path}"

@@ -1,6 +1,6 @@
 """Open a store of user states, and fill one with many users.
 
-Loading keeps what the store already has. An interrupted load is simply run again.
+Loading keeps what the store already has. To finish an interrupted load, run it again.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Which events every store accepts, and the digest that stands for a user's id. Pure functions."""
+"""The events that every store accepts, and the digest in place of a user's id. Pure functions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def check_text(value: str, what: str) -> None:
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise DataError(f"{what} {value!r}: half of a character; give text that UTF-8 can write") from None
+        raise DataError(f"{what} {value!r}: half of a surrogate pair; give text that UTF-8 can encode") from None
     if size > _MAX_TEXT:
         raise DataError(f"{what} of {size:,} bytes; expected at most {_MAX_TEXT:,}")
 
