@@ -15,10 +15,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from uuid import uuid4
 
 from multitudes.errors import UsageError
-from multitudes.ids import reject_text
+from multitudes.ids import INT64_RANGE, reject_text
 from multitudes.records import Field, list_fields
 
-INT64: Final = 2**63 - 1
 ID_CHARACTERS: Final = 512
 TEXT_CHARACTERS: Final = 256
 MAX_N: Final = 1_000
@@ -31,13 +30,13 @@ MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
 
 
-Integer64 = Annotated[int, Field(ge=-INT64 - 1, le=INT64)]
+Integer64 = Annotated[int, Field(ge=INT64_RANGE.start, le=INT64_RANGE.stop - 1)]
 IdText = Annotated[str, Field(min_length=1, max_length=ID_CHARACTERS)]
 AnyId = Annotated[
     Integer64 | IdText, Field(description='Exactly as in the data: an integer or a text; 1 and "1" are different ids.')
 ]
 Text = Annotated[str, Field(min_length=1, max_length=TEXT_CHARACTERS)]
-InterestNumber = Annotated[int, Field(ge=0, le=INT64)]
+InterestNumber = Annotated[int, Field(ge=0, le=INT64_RANGE.stop - 1)]
 Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | float | None
 T = TypeVar("T")
 # Validation stops at the first wrong item: a long list of wrong ones would block the event loop for a second.

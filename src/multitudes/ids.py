@@ -1,12 +1,13 @@
 """User and item ids: int64 or string, kept exactly as given from the first table to the last answer."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from multitudes.errors import UsageError
 
 IdType = Literal["int64", "string"]
 Id = int | str
+INT64_RANGE: Final = range(-(2**63), 2**63)
 
 
 def parse_id(text: str, id_type: IdType, what: str) -> Id:

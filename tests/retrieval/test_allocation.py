@@ -11,7 +11,6 @@ from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
-    allocate_evenly,
     kind_shares,
     search_depths,
     vector_quotas,
@@ -30,7 +29,7 @@ def test_largest_remainder_by_hand():
     assert allocate_by_weight([1, 1, 1], 10).tolist() == [4, 3, 3]
     assert allocate_by_weight([0, 0], 10).tolist() == [0, 0]
     assert allocate_by_weight([[1, 3], [1, 0]], [4, 5]).tolist() == [[1, 3], [5, 0]]
-    assert allocate_evenly([True, False, True, True], 5).tolist() == [2, 0, 2, 1]
+    assert allocate_by_weight([True, False, True, True], 5).tolist() == [2, 0, 2, 1]
 
 
 @given(weight=weights, budget=st.integers(0, 2_000))
@@ -52,7 +51,7 @@ def test_only_proportions_matter(weight, budget, scale):
 
 @given(mask=arrays(np.bool_, st.integers(1, 12)), budget=st.integers(0, 500))
 def test_an_even_division_differs_by_one_at_most(mask, budget):
-    quota = allocate_evenly(mask, budget)
+    quota = allocate_by_weight(mask, budget)
     assert (quota[~mask] == 0).all()
     if mask.any():
         assert quota.sum() == budget

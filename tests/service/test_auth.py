@@ -167,7 +167,7 @@ def test_the_file_holds_no_key(file):
 def test_a_file_that_is_none_is_refused_with_its_line(line, file):
     make_key(file, "good", ("read",))
     file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(UsageError, match="line 3 is no key; expected NAME SCOPE"):
+    with pytest.raises(UsageError, match="line 3 is not a key; expected NAME SCOPE"):
         ApiKeys(file)
 
 

@@ -5,13 +5,10 @@
 
 import warnings
 
-from multitudes.api import Event as Event
-from multitudes.api import RecommendRequest as RecommendRequest
-from multitudes.client.errors import AuthError as AuthError
-from multitudes.client.errors import BusyError as BusyError
-from multitudes.client.errors import CallError as CallError
-from multitudes.client.errors import NoAnswerError as NoAnswerError
-from multitudes.client.errors import NotFoundError as NotFoundError
+from multitudes.api import Event, RecommendRequest
+from multitudes.client.errors import AuthError, BusyError, CallError, NoAnswerError, NotFoundError
+
+__all__ = ["AuthError", "BusyError", "CallError", "Event", "NoAnswerError", "NotFoundError", "RecommendRequest"]
 
 _RENAMED = {"Ask": RecommendRequest, "KeyRefusedError": AuthError}
 

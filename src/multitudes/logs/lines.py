@@ -12,12 +12,11 @@ from typing import Any
 import polars as pl
 
 from multitudes.errors import DataError
-from multitudes.ids import Id, IdType
+from multitudes.ids import INT64_RANGE, Id, IdType
 from multitudes.logs import schemas
 from multitudes.logs.schemas import ORIGIN_COLUMNS, SCORE_UNIT, IdTypes, LoggedEvent, LogName, ServedResponse
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
-_INT64_END = 2**63
 _END = "end"  # column: the byte of the spool at which the row's line ends
 
 
@@ -88,7 +87,7 @@ def check_ids(name: str, ids: Sequence[Id], id_type: IdType) -> None:
 
 
 def _fit_int64(ids: Sequence[Any]) -> bool:
-    return bool(min(ids) >= -_INT64_END and max(ids) < _INT64_END)
+    return min(ids) in INT64_RANGE and max(ids) in INT64_RANGE
 
 
 def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], ends: Sequence[int]) -> pl.DataFrame:

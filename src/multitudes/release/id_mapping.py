@@ -14,10 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.ids import Id
+from multitudes.ids import INT64_RANGE, Id
 from multitudes.index.item_table import find_rows
-
-_LIMIT = 2**63
 
 
 class IdMap:
@@ -39,7 +37,7 @@ class IdMap:
         number_M = np.zeros(len(ids), dtype=np.int64)
         positions: list[int] | slice = slice(None)
         if not self._are_surely_valid(ids):
-            positions = [m for m, one in enumerate(ids) if self._is_valid(one)]
+            positions = [m for m, given_id in enumerate(ids) if self._is_valid(given_id)]
             ids = [ids[m] for m in positions]
         if len(ids) > 0 and len(self._sorted) > 0:
             row, found = self._find_rows(ids)
@@ -49,12 +47,14 @@ class IdMap:
     def _are_surely_valid(self, ids: Sequence[Any]) -> bool:
         """Check quickly that all ids are valid, as they usually are; False means that each must be checked."""
         integers = self._integers is not None and set(map(type, ids)) == {int}
-        return integers and min(ids) >= -_LIMIT and max(ids) < _LIMIT
+        return integers and min(ids) in INT64_RANGE and max(ids) in INT64_RANGE
 
-    def _is_valid(self, one: object) -> bool:
+    def _is_valid(self, given_id: object) -> bool:
         if self._integers is None:  # a string column cannot hold half of a surrogate pair
-            return isinstance(one, str) and (one.isascii() or not any("\ud800" <= c <= "\udfff" for c in one))
-        return isinstance(one, int | np.integer) and -_LIMIT <= int(one) < _LIMIT
+            return isinstance(given_id, str) and (
+                given_id.isascii() or not any("\ud800" <= c <= "\udfff" for c in given_id)
+            )
+        return isinstance(given_id, int | np.integer) and int(given_id) in INT64_RANGE
 
     def _find_rows(self, ids: Sequence[Id]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         if self._integers is not None:

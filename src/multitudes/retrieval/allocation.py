@@ -47,11 +47,6 @@ def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int
     return np.asarray(quota + (rank < remaining), dtype=np.int64)
 
 
-def allocate_evenly(mask_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
-    """Divide places evenly among the vectors that exist; the remainder goes to the earlier ones."""
-    return allocate_by_weight(np.asarray(mask_K, dtype=np.float64), budget)
-
-
 def kind_shares(
     kinds: tuple[InterestKind, ...], mask_BK: NDArray[np.bool_], config: RetrieveConfig
 ) -> NDArray[np.float64]:

@@ -235,14 +235,14 @@ class Retriever:
         timer: StageTimer = no_timing,
     ) -> list[R]:
         """Answer a batch of requests in the form of ``builder``."""
-        resolved = [self._resolve(snapshot, request, degradation) for request in requests]
+        all_resolved = [self._resolve(snapshot, request, degradation) for request in requests]
         timer("people")
-        with_vectors = [b for b, one in enumerate(resolved) if one.degradation < Degradation.POPULAR]
-        retrieved = self._retrieve(snapshot, builder, [resolved[b] for b in with_vectors], degradation, timer)
+        with_vectors = [b for b, resolved in enumerate(all_resolved) if resolved.degradation < Degradation.POPULAR]
+        retrieved = self._retrieve(snapshot, builder, [all_resolved[b] for b in with_vectors], degradation, timer)
         responses = dict(zip(with_vectors, retrieved, strict=True))
         return [
-            responses[b] if b in responses else self._respond_popular(snapshot, builder, one)
-            for b, one in enumerate(resolved)
+            responses[b] if b in responses else self._respond_popular(snapshot, builder, resolved)
+            for b, resolved in enumerate(all_resolved)
         ]
 
     def _resolve(self, snapshot: Snapshot, request: Request, degradation: Degradation) -> ResolvedRequest:
@@ -261,7 +261,7 @@ class Retriever:
         """Answer requests by a search with the vectors of their users."""
         if not requests:
             return []
-        preferences = [Preferences.from_request(one.request, snapshot.release) for one in requests]
+        preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
         all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
         self._cache_vectors(requests, all_vectors)
         vectors = mask_muted(all_vectors, preferences)
@@ -270,11 +270,11 @@ class Retriever:
             vectors = keep_strongest(vectors, self.config, boost_BK)
         timer("tower")
         excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
-        n_B = np.array([one.request.n for one in requests])
+        n_B = np.array([resolved.request.n for resolved in requests])
         candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
         responses = [
-            builder.build(one, b, vectors, candidates[b], preferences[b].unknown_topics)
-            for b, one in enumerate(requests)
+            builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
+            for b, resolved in enumerate(requests)
         ]
         timer("names")
         return responses
@@ -321,9 +321,11 @@ class Retriever:
     def _cache_vectors(self, requests: Sequence[ResolvedRequest], vectors: UserVectors) -> None:
         if not self.vector_cache.size:
             return
-        for b, one in enumerate(requests):
-            if one.request.user_id is not None and one.cached_vectors is None and not one.request.state_error:
-                self.vector_cache.put(one.request.user_id, CachedUser(one.context, vectors.select(slice(b, b + 1))))
+        for b, resolved in enumerate(requests):
+            request = resolved.request
+            if request.user_id is not None and resolved.cached_vectors is None and not request.state_error:
+                cached = CachedUser(resolved.context, vectors.select(slice(b, b + 1)))
+                self.vector_cache.put(request.user_id, cached)
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:

@@ -40,7 +40,7 @@ def vectors_for_requests(
     Returns:
         One row for each request.
     """
-    rows = {b: one.cached_vectors for b, one in enumerate(requests) if one.cached_vectors is not None}
+    rows = {b: resolved.cached_vectors for b, resolved in enumerate(requests) if resolved.cached_vectors is not None}
     missing = [b for b in range(len(requests)) if b not in rows]
     # Clustering uses the ages of events, so histories without times need a call of their own.
     has_times = [requests[b].context.time_BL is not None or release.manifest.pinnersage is None for b in missing]
@@ -57,14 +57,14 @@ def _compute_vectors(
     release: Release, requests: Sequence[ResolvedRequest], preferences: Sequence[Preferences], config: RetrieveConfig
 ) -> UserVectors:
     """Draw the conditions of the requests and call the tower once."""
-    contexts = [one.context for one in requests]
+    contexts = [resolved.context for resolved in requests]
     histories = Histories(*map(np.concatenate, zip(*(context.histories for context in contexts), strict=True)))
     topic_BC = draw_conditions(
         histories.follow_BF,
         preferences,
         release.manifest.kinds.count("explicit"),
         np.concatenate([context.user_B for context in contexts]),
-        [one.request.request_id for one in requests],
+        [resolved.request.request_id for resolved in requests],
         config,
     )
     times = [context.time_BL for context in contexts if context.time_BL is not None]

@@ -158,14 +158,16 @@ class Engine:
                 reason: RejectionReason = "closing" if self._closing else "queue" if load.queue_full else "time"
                 raise OverloadError(OVERLOADED, decision.retry_after_s, reason)
             due_s = now_s + deadline_s
-            queued = [QueuedRequest(one, due_s, decision.degradation, decision.probe, now_s) for one in requests]
+            queued = [
+                QueuedRequest(request, due_s, decision.degradation, decision.probe, now_s) for request in requests
+            ]
             if decision.degradation < Degradation.POPULAR:
                 self._queue.put(queued, priority)
                 self._changed.notify()
         if decision.degradation == Degradation.POPULAR:
-            for one in queued:
-                one.future.set_result(self._executor.answer_popular(one.request))
-        return [one.future for one in queued]
+            for waiting in queued:
+                waiting.future.set_result(self._executor.answer_popular(waiting.request))
+        return [waiting.future for waiting in queued]
 
     def state(self) -> EngineState:
         """Return the state now."""

@@ -11,8 +11,8 @@ from typing import Final
 
 import orjson
 
-from multitudes.api import ID_CHARACTERS, INT64
-from multitudes.ids import Id, IdType
+from multitudes.api import ID_CHARACTERS
+from multitudes.ids import INT64_RANGE, Id, IdType
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service.dependencies import Dependencies
@@ -29,7 +29,7 @@ def parse_id(text: str) -> Id:
         ApiError: (422) it is not an id, out of the range of int64, or too long.
     """
     if _INTEGER.fullmatch(text):
-        if len(text) > 20 or not -INT64 - 1 <= int(text) <= INT64:
+        if len(text) > 20 or int(text) not in INT64_RANGE:
             raise ApiError(422, f"id {text[:24]}: out of the range of int64; a text of digits goes in quotes")
         return int(text)
     value = _parse_quoted(text) if text.startswith('"') else text

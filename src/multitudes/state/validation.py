@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from multitudes.errors import DataError
-from multitudes.ids import Id
+from multitudes.ids import INT64_RANGE, Id
 from multitudes.state.protocol import Event
 
 SECRET_BYTES = 32
@@ -60,7 +60,7 @@ def check_id(value: Id, what: str) -> None:
     """
     if isinstance(value, str):
         check_text(value, what)
-    elif isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**63:
+    elif isinstance(value, bool) or not isinstance(value, int) or value not in INT64_RANGE:
         raise DataError(f"{what} {value!r}: expected a whole number of 64 bits or a string")
 
 
