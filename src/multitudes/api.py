@@ -242,7 +242,7 @@ class StoredEvent:
 
 @dataclass(frozen=True)
 class UserResponse:
-    """What the user state holds of a user, beside the release."""
+    """The user state: what the service stored of a user in addition to the release."""
 
     user_id: AnyId
     followed_topics: Annotated[tuple[str, ...] | None, Field(description="null: never stated here.")]

@@ -18,7 +18,7 @@ DEPRECATED_FIELDS: Final = {"follows": "followed_topics"}
 
 @dataclass(frozen=True)
 class Field:
-    """The bounds and the description of a field, as pydantic's ``Field`` takes them; the client needs no pydantic."""
+    """The bounds and the description of a field, as in pydantic's ``Field``, which the client does not need."""
 
     ge: int | None = None
     le: int | None = None
@@ -29,7 +29,7 @@ class Field:
 
 
 def cache_by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:
-    """Cache a function of a type; ``functools.cache`` itself accepts no class with ``__eq__``, as mypy sees it."""
+    """Cache a function of a type; mypy rejects ``functools.cache`` for types."""
     return cache(function)
 
 

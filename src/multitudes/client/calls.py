@@ -1,4 +1,4 @@
-"""The calls of the service as values: what to send, and how to read the answer. Nothing is sent here."""
+"""The calls of the service as values: the request to send, and the function that parses the answer. No I/O."""
 
 import json
 import re

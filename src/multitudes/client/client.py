@@ -55,8 +55,8 @@ class Client:
         Args:
             url: of the service, such as ``http://127.0.0.1:8000``.
             key: an API key, if the service requires one.
-            deadline_s: seconds that a call may take with all its attempts; the service is told, and answers with less
-                than the full method rather than late.
+            deadline_s: seconds that a call may take with all its attempts; the service reads it
+                from a header, and degrades an answer rather than send it late.
             transport: replaces the network, for tests.
             clock: a steady clock, in seconds.
             sleep: waits between attempts.
@@ -108,7 +108,7 @@ class Client:
         return self.send(calls.events(new), deadline_s)
 
     def user(self, user_id: Id) -> UserResponse:
-        """Return the user state: what the service holds of a user beside the release."""
+        """Return the user state: what the service stored of a user in addition to the release."""
         return self.send(calls.user(user_id))
 
     def follow(self, user_id: Id, followed_topics: Sequence[str]) -> UserResponse:
@@ -133,7 +133,7 @@ class Client:
         return self.send(calls.releases())
 
     def send(self, call: Call[T], deadline_s: float | None = None) -> T:
-        """Send a call until it is answered or its time is over.
+        """Send a call, and again until it is answered or its deadline has passed.
 
         Args:
             call: one of ``multitudes.client.calls``.
@@ -163,7 +163,7 @@ class Client:
                 pause_s *= 2
 
     def _attempt(self, call: Call[T], content: bytes | None, until_s: float) -> T:
-        left_s = max(until_s - self._clock(), 1e-3)  # a sleep may take longer than it should
+        left_s = max(until_s - self._clock(), 1e-3)  # a sleep may take longer than requested
         headers = {"x-deadline-ms": str(int(left_s * 1e3))}
         request = self._http.build_request(
             call.method, call.path, content=content, params=dict(call.params), headers=headers, timeout=left_s

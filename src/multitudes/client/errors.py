@@ -47,7 +47,7 @@ def error_from_response(status: int, record: object, retry_after: str | None) ->
 
     Args:
         status: of the response, not 200.
-        record: its body as JSON, whatever that is.
+        record: its body, parsed as JSON; may be anything.
         retry_after: its header of that name.
     """
     error = record.get("error") if isinstance(record, dict) else None

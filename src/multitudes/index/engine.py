@@ -192,7 +192,7 @@ class StoredEngine(Engine, Protocol):
     file: str
 
     def describe(self) -> dict[str, Any]:
-        """Return what ``info()`` says of this engine in addition to what it says of all."""
+        """Return the fields of ``info()`` that are specific to this engine."""
         ...
 
     def write(self, path: Path) -> None:

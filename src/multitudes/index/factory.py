@@ -1,8 +1,8 @@
 """Build and open an index of any kind, and activate it for its release.
 
 The kinds ``exact``, ``inverted`` and ``hnsw`` are embedded: the index is in the folder of its release. A ``milvus``
-index is on a server, and the folder says where. The Milvus modules need an extra, so they are imported only for that
-kind.
+index is on a server, and the folder has the server's address. The Milvus modules need an extra, so they are imported
+only for that kind.
 """
 
 from collections.abc import Callable, Iterator

@@ -2,7 +2,7 @@
 
 ``sort_keys`` packs the score and the row of a candidate into one integer, so that one sort ranks candidates with ties
 by the smaller row. NumPy sorts integers faster than it argsorts floats: 12 × 722 candidates take 0.13 ms instead of
-0.32 on one core. The lowest bit of a key says whether a filter removes the candidate. A removed candidate keeps its
+0.32 on one core. The lowest bit of a key is 1 if a filter removes the candidate. A removed candidate keeps its
 rank, so the rank of the last result is known.
 
 Legend: Q queries · M candidates · N results · R results of all queries, flat.

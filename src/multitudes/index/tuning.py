@@ -25,7 +25,7 @@ from multitudes.index.search_depth import ScoreDistribution
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-_QUERIES = 256  # to tune a depth on; as many more validate it
+_QUERIES = 256  # to tune on; the same number of others for validation
 _MIN_DEPTH = 10  # the least depth that is tuned
 _SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
 _MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
@@ -81,8 +81,8 @@ class Sample(NamedTuple):
 def sample_queries(queries: NDArray[np.float32] | None, table: ItemTable, seed: int) -> Sample:
     """Draw the queries for tuning and validation.
 
-    Without ``queries``, items with added noise replace them, and the name says so: they are closer to their neighbours
-    than users are, so the recall for users may be lower.
+    Without ``queries``, items with added noise replace them, and the name of the sample states it: these are closer to
+    their neighbours than users are, so the recall for users may be lower.
     """
     if queries is None or len(queries) < 2:
         drawn_QD, name = _noisy_items(table, seed), "items with noise"

@@ -4,7 +4,7 @@ A request removes the user's rows from all segments at once. Spools that other p
 rewritten: for each of them the request records its size, and the user's rows before that byte are dropped when the
 spool becomes a segment. The request contains the user's id, and is deleted with the last of those spools.
 
-An interrupted erasure leaves each segment either as it was or rewritten; the request stays, and the rest is done later.
+After an interrupted erasure, each segment is either unchanged or rewritten; the request stays, and is completed later.
 """
 
 import json

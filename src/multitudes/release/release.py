@@ -24,8 +24,8 @@ The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx
 (the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
 (topic) and, if items were carried over from the release before, ``carried.log`` (a delta log).
 
-Items that are added or removed later are in a delta log beside the release (``delta_log``), which is applied when the
-release is opened: an added item gets the next number; a removed one keeps its number and leaves the index.
+Items that are added or removed later are in a delta log (``delta_log``), which is applied when the release is opened:
+an added item gets the next number; a removed one keeps its number and leaves the index.
 """
 
 from collections.abc import Mapping

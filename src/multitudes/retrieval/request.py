@@ -15,7 +15,7 @@ CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
 
 @dataclass(frozen=True)
 class Request(RecommendRequest):
-    """A request for candidates, with what is known of its user beside the release.
+    """A request for candidates, with what is known of its user in addition to the release.
 
     A muted topic has no vector in the answer, and none of its items is returned. Boosted topics become conditions
     before any other topic is drawn, also when the user does not follow them. Interests are muted and boosted by the
@@ -24,7 +24,7 @@ class Request(RecommendRequest):
 
     Attributes:
         request_id: determines which followed topics are drawn, so a request can be replayed.
-        user_state: what a state store knows of the user beside the release. None: the store was not asked or failed.
+        user_state: what a state store holds of the user. None: the store was not read, or failed.
         time_s: time of the request, in seconds since 1970, from which the ages of interests count. None: the time of
             the newest event.
         state_error: why the user's state could not be read; empty if it was.

@@ -2,8 +2,8 @@
 
 The expected wait is the queued work times its measured cost, so the queue never grows beyond what can be answered in
 time. A request gets the least degraded answer that fits into its time; if none fits, it is rejected at once, which
-costs little. Everything is arithmetic: callers pass the time in. ``load_shedding`` comes before: it rejects requests
-whose body has not been read yet.
+costs little. Everything is arithmetic: callers pass the time in. Before that, ``load_shedding`` rejects requests whose
+body has not been read yet.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Answers one batch of requests: every request gets an answer or an error, whatever fails."""
+"""Answers one batch of requests: every request gets an answer or an error, also if the retrieval fails."""
 
 import logging
 from collections import Counter
@@ -86,7 +86,7 @@ class BatchExecutor:
         """Answer a batch; when this returns, every request has its answer or its error."""
         try:
             self._execute_by_level(batch)
-        except Exception as error:  # a defect: the callers are told, and the next batch is answered
+        except Exception as error:  # unexpected: the callers get the error, and the next batch is answered
             logging.getLogger(__name__).exception("a batch failed")
             for queued in batch.requests:
                 if not queued.future.done():
@@ -153,7 +153,7 @@ class BatchExecutor:
         try:
             for queued, answer in zip(requests, answers, strict=True):
                 self._on_answer(queued.request, answer)
-        except Exception:  # an observer must not harm the answers
+        except Exception:  # an error of the observer must not affect the answers
             logging.getLogger(__name__).exception("the observer of answers failed")
 
     def _answer_failure(self, retriever: Recommender, queued: QueuedRequest, error: Exception) -> None:
@@ -167,7 +167,7 @@ class BatchExecutor:
 
 
 class _StageTimer:
-    """Measures the seconds of each stage of a batch."""
+    """A ``StageTimer`` that measures the seconds of each stage of a batch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._last_s = clock, clock()

@@ -1,7 +1,7 @@
 """Load shedding: requests that would miss their deadline are rejected before their body is read.
 
-Little's law: a request stays in the service for the number of requests in flight times the seconds between two
-completions, whatever causes the delay: the event loop, the engine or another program. A request that would stay too
+By Little's law, a request stays in the service for the number of requests in flight times the mean seconds between two
+completions, whether the event loop, the engine or another program causes the delay. A request that would stay too
 long is answered with 429 at once, which costs a fraction of an answer. ``admission`` decides later, when the body has
 been read and the user has been looked up.
 """

@@ -26,7 +26,7 @@ from multitudes.retrieval.response import Recommendation
 from multitudes.service import multiprocess_metrics
 from multitudes.service.admission import RejectionReason
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the page
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
 Work = Literal["interactive", "batch", "similar"]  # the kind of a request
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
@@ -197,7 +197,9 @@ class Metrics:
             n: how many candidates the request asked for.
         """
         families, candidates = self.families, answer.candidates
-        level = answer.degradation if answer.interests else Degradation.POPULAR  # without a vector, whatever was tried
+        level = (
+            answer.degradation if answer.interests else Degradation.POPULAR
+        )  # without a vector, the items are popular ones
         families.answers.labels(level.label).inc()
         if answer.cause is not None:
             families.degraded.labels(answer.cause).inc()
@@ -245,7 +247,7 @@ class CandidateCounts(NamedTuple):
 
 
 def count_candidates(candidates: Sequence[Candidate], kinds: Mapping[int, str]) -> CandidateCounts:
-    """Count the candidates of an answer in one pass, since most are alike in what is counted.
+    """Count the candidates of an answer; many have the same source and interests, so these combinations are counted.
 
     Args:
         candidates: of the answer.

@@ -1,7 +1,7 @@
-"""A stream that never blocks its writer: if the reader of the journal hangs, requests do not.
+"""A stream that never blocks its writer, so a reader of the journal that hangs delays no request.
 
 A thread writes the queued lines a little later and many at a time, since waking it for each line would cost more than
-the line. Lines that do not fit into the queue are dropped and counted: the service goes on without its journal.
+the line. Lines that do not fit into the queue are dropped and counted; the service works without them.
 ``logging.handlers.QueueHandler`` with a ``QueueListener`` wakes and flushes for each record, so it is not used.
 """
 
@@ -57,7 +57,7 @@ class QueuedStream:
             try:
                 self._stream.write("".join(lines))
                 self._stream.flush()
-            except (OSError, ValueError):  # the reader is gone
+            except (OSError, ValueError):  # the reader closed the pipe
                 self.lost += len(lines)
             with self._changed:
                 self._writing = False

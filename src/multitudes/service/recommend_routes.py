@@ -103,7 +103,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
 def similar_router(deps: Dependencies) -> APIRouter:
     """Return the route of an item's neighbours."""
     routes = APIRouter(tags=["items"])
-    # A search whose request has timed out goes on to its end, and keeps its thread until then.
+    # A search whose request has timed out runs to its end, and occupies its thread until then.
     deadlines, threads = deps.settings.deadlines, ThreadPoolExecutor(_SEARCH_THREADS, "similar")
 
     @routes.get(

@@ -1,7 +1,7 @@
 """Limits on a request: the size of its head, the size and the duration of its body, and idle connections.
 
-The HTTP server itself accepts a head of any size, and waits for ever for one that never ends; both happen before
-a key is checked.
+The HTTP server itself accepts a head of any size, and waits for ever for a head that does not end, both before a key is
+checked.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class RequestLimitsMiddleware:
         self._app, self._http = app, http
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body, unless the client leaves before the end."""
+        """Pass a request on with its body, unless the client disconnects before the end."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -40,7 +40,7 @@ class RequestLimitsMiddleware:
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes | None:
-    """Return the body, or None if the client left before its end; the limits hold whatever its headers say."""
+    """Return the body, or None if the client disconnected before its end; the limits hold even if headers are wrong."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > http.body_bytes:
@@ -79,7 +79,7 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receiver that yields the body once, and then whatever the client sends next."""
+    """Return a receiver that yields the body once, and then the messages that the client sends next."""
     sent = False
 
     async def receive_body_first() -> Message:

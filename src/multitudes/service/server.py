@@ -118,7 +118,7 @@ def call_when_ready(listening: socket, on_ready: Callable[[], None]) -> None:
             if connection.getresponse().status == HTTPStatus.OK:
                 break
         sleep(_READY_POLL_S)
-    with suppress(OSError):  # the reader of stdout is gone
+    with suppress(OSError):  # the reader of stdout closed the pipe
         on_ready()
 
 

@@ -70,7 +70,7 @@ def releases_router(deps: Dependencies) -> APIRouter:
 
 
 def _list_versions(serving: Path) -> api.ReleasesResponse:
-    """Return the versions beside the one that serves; only that one if it is in no folder of releases."""
+    """Return all versions in the folder of the one that serves; that one alone if it is not in a folder of releases."""
     store, current = ReleaseStore(serving.parent.parent), None
     try:
         versions = store.versions()

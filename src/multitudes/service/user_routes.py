@@ -62,7 +62,7 @@ def users_router(deps: Dependencies) -> APIRouter:
 
     @routes.get("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
     async def read(id: str) -> Response:  # noqa: A002
-        """Return what the user state holds of a user, beside the release."""
+        """Return the user state: what the service stored of a user in addition to the release."""
         return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
     @routes.put("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]

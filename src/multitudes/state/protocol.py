@@ -1,4 +1,4 @@
-"""The store of user states: what it takes, what it returns, its settings and its protocol.
+"""The protocol of a store of user states, its arguments and results, and its settings.
 
 A store remembers what each user did and which topics they follow since a release was published.
 ``store.open_state_store`` opens SQLite for a path, and Redis or Valkey for a URL.
@@ -114,7 +114,7 @@ class UserStateStore(Protocol):
         ...
 
     def erase(self, user_id: Id) -> bool:
-        """Erase everything about a user. Only a mark of the erasure stays, from which no id can be read.
+        """Erase everything about a user. Only a record of the erasure stays, which does not reveal the id.
 
         Args:
             user_id: the user.

@@ -8,8 +8,8 @@ follows  followed topics, as a JSON list
 forgot   users who asked to be erased, with the time
 ======== ==================================================================================================
 
-``user`` is a ``validation.user_digest`` in every table: the file holds no user id. ``item`` has no type, so a whole
-number and a text come back as they were.
+``user`` is a ``validation.user_digest`` in every table: the file holds no user id. ``item`` has no type, so SQLite
+converts neither integers nor texts.
 """
 
 import os

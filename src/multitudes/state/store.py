@@ -109,6 +109,6 @@ def _load_batch(store: UserStateStore, users: list[UserState], writers: ThreadPo
 
 
 def _missing_events(user: UserState, known: UserState) -> Iterator[Event]:
-    """Yield the events that the store does not hold, whatever their ``event_id``."""
+    """Yield the events that the store does not hold; their ``event_id`` is not compared."""
     held = {(type(event.item_id), *event[2:]) for event in known.events}
     return (event for event in user.events if (type(event.item_id), *event[2:]) not in held)

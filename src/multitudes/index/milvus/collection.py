@@ -1,7 +1,7 @@
 """One collection: its schema, its rows, its filters and the queries to it.
 
 A collection holds vectors under int64 ids, the topics of each item as an array, and a bucket, by which a share of the
-collection can be selected. Its description says with which items it was published.
+collection can be selected. Its description identifies the items with which it was published.
 
 Every stored vector has one more coordinate, which makes all items equally long. The graph is made for nearest
 neighbours, and the item with the largest inner product is the nearest neighbour only among items of equal length;
