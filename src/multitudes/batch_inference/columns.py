@@ -101,7 +101,7 @@ def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
 
 
 def is_anonymous(users: Any) -> NDArray[np.bool_]:  # noqa: ANN401
-    """Return which users are anonymous (B): described by a history or followed topics."""
+    """Return a mask of the anonymous users (B), who are described by a history or followed topics."""
     anonymous_B = np.zeros(len(users), dtype=np.bool_)
     for name in ("history", "followed_topics"):
         if name in users.column_names:

@@ -14,7 +14,7 @@ _RENAMED = {"Ask": RecommendRequest, "KeyRefusedError": AuthError}
 
 
 def __getattr__(name: str) -> object:
-    """Return what an old name stands for; the next version removes the old names."""
+    """Return the object of an old name; the next version removes the old names."""
     if name not in _RENAMED:
         raise AttributeError(f"module 'multitudes.client' has no attribute '{name}'")
     message = f"multitudes.client.{name} is now multitudes.client.{_RENAMED[name].__name__}"

@@ -131,7 +131,7 @@ class ApproximateSearch:
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:
             hits = self._search_all(request)
-        elif self.tuning.scans_topic(topic, len(self.table.postings.rows(topic))):
+        elif self.tuning.is_scanned(topic, len(self.table.postings.rows(topic))):
             return self._scan_topic(topic, request)
         else:
             groups = [
@@ -212,7 +212,7 @@ class ApproximateSearch:
         return np.concatenate(too_shallow)
 
     def _excluded_rows(self, request: SearchRequest) -> list[ExcludedRows]:
-        """Return what each query excludes, with the tombstones; the vectors of one user share an object."""
+        """Return the excluded rows of each query, with the tombstones; the vectors of one user share an object."""
         if request.excluded is None:
             return [self._tombstones] * len(request.limit_Q)
         return map_distinct(request.excluded, self._tombstones.with_rows)

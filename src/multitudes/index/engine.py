@@ -120,7 +120,7 @@ class Tuning(NamedTuple):
                 levels = QueryLevels.from_levels([self.levels[i] for i in position_W[batch]]) if is_tuned else None
                 yield levels, pending_W[batch]
 
-    def scans_topic(self, topic: int, items: int) -> bool:
+    def is_scanned(self, topic: int, items: int) -> bool:
         """Return whether a topic of ``items`` items is searched by a scan."""
         return items <= self.target.scanned or any(level.scanned for level in self.topics if level.topic == topic)
 

@@ -85,7 +85,7 @@ class ExcludedScores(NamedTuple):
         return _equally_reliable_depth(last_rank_Q, middle_rank_Q)
 
     def _count_above(self, score_QN: NDArray[np.float32], nth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return how many excluded items score above the nth result."""
+        """Return the number of excluded items that score above the nth result."""
         score_Q = score_QN[np.arange(len(nth_Q)), np.maximum(nth_Q, 1) - 1]
         return np.asarray(self.step_Q * (self.score_QE > score_Q[:, None]).sum(axis=1))
 

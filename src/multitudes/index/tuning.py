@@ -177,7 +177,7 @@ class _Trial(NamedTuple):
         mean, error = float(recall_Q.mean()), float(recall_Q.std()) / max(1, len(recall_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
-    def reaches(self, level: Level) -> bool:
+    def is_sufficient(self, level: Level) -> bool:
         """Return whether the recall of a level is high enough."""
         return level.at_least >= self.required
 
@@ -191,7 +191,7 @@ def _least_effort(trial: _Trial, grid: ParameterGrid, start: int, items: int) ->
         if screening.measure(grid.efforts[-1], proposals).recall < trial.required:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
         position, level = _first_sufficient(trial, grid.efforts, start, proposals)
-        if trial.reaches(level):
+        if trial.is_sufficient(level):
             return position, level
     return None
 
@@ -200,9 +200,9 @@ def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposa
     """Return the first position that reaches the recall, searched from ``start``; the last if none does."""
     level_at = functools.cache(lambda position: trial.measure(efforts[position], proposals))
     low, high, step = 0, start, 1  # double the steps first: the large efforts are the slow ones
-    while high < len(efforts) - 1 and not trial.reaches(level_at(high)):
+    while high < len(efforts) - 1 and not trial.is_sufficient(level_at(high)):
         low, high, step = high + 1, min(len(efforts) - 1, high + step), 2 * step
-    position = low + bisect_left(range(low, high), True, key=lambda position: trial.reaches(level_at(position)))
+    position = low + bisect_left(range(low, high), True, key=lambda position: trial.is_sufficient(level_at(position)))
     return position, level_at(position)
 
 

@@ -179,7 +179,7 @@ def build_corpus_index(corpus: Corpus, queries: NDArray[np.float32], config: Ind
 
 
 def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:
-    """Return which items have topics or an embedding (I + 1); all items if none has any."""
+    """Return a mask of the items with topics or an embedding (I + 1); of all items if none has any."""
     usable = np.diff(prepared.item_topic_offset) > 0
     if prepared.item_embedding is not None:
         usable |= prepared.item_embedding.any(axis=1)

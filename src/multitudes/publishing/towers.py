@@ -58,7 +58,7 @@ def item_tower_difference(run: Run, stage: Path) -> float:
 
 
 def new_item_settings(run: Run) -> NewItems | None:
-    """Return how items that are added to a release of this run get their vectors; None if its data does not say."""
+    """Return the settings by which items that are added later get their vectors; None if the data has none."""
     prepared = run.prepared
     width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
     if isinstance(run, PinnerSageRun):
@@ -70,7 +70,7 @@ def new_item_settings(run: Run) -> NewItems | None:
 
 
 def _item_encoding(prepared: PreparedData) -> list[dict[str, Any]] | None:
-    """Return how feature columns became numbers; None if the data was prepared by a version that did not record it."""
+    """Return the encoding of feature columns; None if the data was prepared by a version that did not record it."""
     encoding: list[dict[str, Any]] | None = prepared.manifest.get("item_encoding")
     return [] if encoding is None and not prepared.item_feature.shape[1] else encoding
 

@@ -36,7 +36,7 @@ class IdMap:
         """Return the number of each id (M), 0 for an id that is unknown or of the wrong type."""
         number_M = np.zeros(len(ids), dtype=np.int64)
         positions: list[int] | slice = slice(None)
-        if not self._are_surely_valid(ids):
+        if not self._are_all_int64(ids):
             positions = [m for m, given_id in enumerate(ids) if self._is_valid(given_id)]
             ids = [ids[m] for m in positions]
         if len(ids) > 0 and len(self._sorted) > 0:
@@ -44,8 +44,8 @@ class IdMap:
             number_M[positions] = np.where(found, 1 + (row if self._order is None else self._order[row]), 0)
         return number_M
 
-    def _are_surely_valid(self, ids: Sequence[Any]) -> bool:
-        """Check quickly that all ids are valid, as they usually are; False means that each must be checked."""
+    def _are_all_int64(self, ids: Sequence[Any]) -> bool:
+        """Return whether all ids are valid integers, by one fast check; if not, each id is checked."""
         integers = self._integers is not None and set(map(type, ids)) == {int}
         return integers and min(ids) in INT64_RANGE and max(ids) in INT64_RANGE
 
@@ -75,7 +75,7 @@ class PublishedNames:
     """Ids and titles of the published items, by number from 1; shared by all snapshots of a release."""
 
     def __init__(self, items: pl.DataFrame) -> None:
-        """Take the columns item_id and title, by item number."""
+        """Use the columns item_id and title, by item number."""
         self.ids, self.titles = items["item_id"].rechunk(), items["title"].rechunk()
         self._integers = self.ids.to_numpy() if self.ids.dtype.is_integer() else None  # shares the memory
 
@@ -104,7 +104,7 @@ class ItemNames:
     added_number: Mapping[Id, int] = field(default_factory=dict)  # by id: items that were added
 
     def __len__(self) -> int:
-        """Return how many items have a number."""
+        """Return the number of items."""
         return len(self.published.ids) + len(self.added_number)
 
     def number(self, item_id: Id) -> int:

@@ -208,7 +208,7 @@ def topic_numbers(topics: Sequence[Sequence[str]], number: dict[str, int]) -> tu
 
 
 def has_features(items: pl.DataFrame, topics: Topics, content_width: int) -> NDArray[np.bool_]:
-    """Return which items have a topic or, in a release that reads embeddings, an embedding that is not all zeros."""
+    """Return a mask of the items with a topic or, if the release reads embeddings, an embedding that is not zero."""
     has_topic = np.diff(topics.offset) > 0
     if not content_width:
         return has_topic

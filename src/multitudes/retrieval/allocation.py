@@ -109,7 +109,7 @@ def vector_shares(
 def vector_quotas(
     vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
-    """Return how many of ``n`` candidates each vector may bring (B, K): divided by kind, then within each kind."""
+    """Return the number of candidates of each vector (B, K): ``n`` divided by kind, then within each kind."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
     if boost_BK is not None:
@@ -122,7 +122,7 @@ def vector_quotas(
 
 
 def search_depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return how many items to retrieve for each vector (B, K), for a blended list of ``n``.
+    """Return the number of items to retrieve for each vector (B, K), for a blended list of ``n``.
 
     A vector with a small share rarely contributes an item from far down its list. With ``global_top``, all items may
     come from one vector, so each vector retrieves ``n``.
@@ -134,7 +134,7 @@ def search_depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig)
 
 
 def _has_boost(boost_BK: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which users boost anything (B, 1); the boosts of a batch change no bit of the other users' shares."""
+    """Return a mask of the users with a boost (B, 1); the shares of other users stay the same to the last bit."""
     return np.asarray((boost_BK != 1).any(axis=1, keepdims=True))
 
 
@@ -151,5 +151,5 @@ def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np
 
 @lru_cache
 def _kind_masks(kinds: tuple[InterestKind, ...]) -> NDArray[np.bool_]:
-    """Return which columns are of each kind (G, K)."""
+    """Return a mask of the columns of each kind (G, K)."""
     return np.array([[column == kind for column in kinds] for kind in INTEREST_KINDS])

@@ -137,7 +137,7 @@ def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
 
 
 def _new_item_settings(release: Release) -> NewItems:
-    """Return how new items get their vectors.
+    """Return the settings by which new items get their vectors.
 
     Raises:
         ArtefactError: the release is too old to accept new items.
@@ -219,7 +219,7 @@ def item_vectors(
 
 
 def _read_embeddings(items: pl.DataFrame, width: int) -> tuple[NDArray[np.float32], dict[int, str]]:
-    """Return the items' embeddings (N, E), zeros where there is none, and by row why one cannot be used."""
+    """Return the items' embeddings (N, E), zeros where there is none, and the problem of each unusable row."""
     content_NE = np.zeros((items.height, width), dtype=np.float32)
     problems: dict[int, str] = {}
     if not width:

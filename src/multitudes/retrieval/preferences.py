@@ -170,6 +170,6 @@ def _restrict_to(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVector
 def _matching_vectors(
     vectors: UserVectors, b: int, topics: Collection[int], interests: Collection[int]
 ) -> NDArray[np.bool_]:
-    """Return which vectors of user ``b`` have one of the topics or one of the interest numbers (K)."""
+    """Return a mask of the vectors of user ``b`` that have one of the topics or interest numbers (K)."""
     number_K = np.arange(len(vectors.kinds))
     return np.isin(vectors.topic_BK[b], list(topics)) | np.isin(number_K, list(interests))

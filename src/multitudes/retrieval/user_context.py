@@ -273,7 +273,7 @@ class _EventRows(NamedTuple):
 
 
 def _is_new(recent: _EventRows, published: _EventRows) -> NDArray[np.bool_]:
-    """Return which recent events are neither published nor repeats of an earlier recent one."""
+    """Return a mask of the recent events that are neither published nor repeats of an earlier recent one."""
     keys = published.concat(recent)[:3]  # without valid_L, which follows from them
     order = np.lexsort(keys)  # stable: of equal events, the published one or else the earlier recent one is first
     repeated = np.ones(len(order), dtype=np.bool_)

@@ -32,7 +32,7 @@ class VectorCache:
         self._lock = Lock()
 
     def __len__(self) -> int:
-        """Return how many users are cached."""
+        """Return the number of cached users."""
         return len(self._users)
 
     def get(self, user_id: Id | None) -> CachedUser | None:

@@ -156,7 +156,7 @@ class AdmissionController:
         return next(levels, Degradation.POPULAR)
 
     def _should_probe(self, load: Load, usable_s: float, now_s: float) -> bool:
-        """Return whether to measure the cost of full answers again; else one slow batch would prevent them for ever."""
+        """Return whether to measure the cost of full answers again; else one slow batch would end them for ever."""
         if 2 * load.backlog_s > usable_s or now_s < self._last_probe_s + self.config.probe_every_s:
             return False
         self._last_probe_s = now_s

@@ -55,7 +55,7 @@ class InFlightRequests:
         self._last_change_s = now_s
 
     def excess_s(self, priority: Priority, time_limit_s: float) -> float:
-        """Return by how many seconds one more request would stay too long; 0 or less: admit it.
+        """Return the seconds by which one more request would exceed its time; 0 or less: admit it.
 
         Args:
             priority: batch requests are admitted only while interactive ones have time to spare.

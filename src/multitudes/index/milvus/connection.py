@@ -145,7 +145,7 @@ def _open_channel(uri: str) -> grpc.Channel:
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether a failure may be over in a moment: a broken connection, or a collection not served yet."""
+    """Return whether a retry may succeed: after a broken connection, or for a collection that is not served yet."""
     failed_call = _find_failed_call(error)
     if failed_call is not None:
         return bool(failed_call.code == grpc.StatusCode.UNAVAILABLE)
