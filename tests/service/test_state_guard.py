@@ -31,19 +31,19 @@ def test_failures_in_a_row_open_it_and_one_success_closes_it():
         breaker.record_failure()
         assert breaker.allow()
         breaker.record_success()
-    assert not breaker.open
+    assert not breaker.is_open
     breaker.record_failure()
     assert breaker.allow()
     breaker.record_failure()
     assert not breaker.allow()
-    assert breaker.open
+    assert breaker.is_open
     clock.now_s = 4.9
     assert not breaker.allow()
     clock.now_s = 5
     assert [breaker.allow() for _ in range(3)] == [True, False, False], "one tries for all"
     breaker.record_success()
     assert [breaker.allow() for _ in range(3)] == [True] * 3
-    assert not breaker.open
+    assert not breaker.is_open
 
 
 def test_who_tries_in_vain_lets_it_rest_again_and_who_never_reports_does_not_block_it():
@@ -170,7 +170,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     for _ in range(2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
             run(states.read(["ann"], LONG))
-    assert states.open
+    assert states.is_open
     for _ in range(20):
         with pytest.raises(StateError, match="failed just now"):
             run(states.append([]))
@@ -179,7 +179,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     store.going.set()
     now_s[0] = 5
     assert run(states.append([])) == AppendResult([])
-    assert not states.open
+    assert not states.is_open
 
 
 def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard):
@@ -203,7 +203,7 @@ def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_aske
     for failures, opens in ((3, False), (2, True)):
         store.calls, states = 0, guarded(store, failures=failures, read_s=PATIENCE)
         assert all(isinstance(one, StateError) for one in run(crowd(states)))
-        assert (store.calls, states.open) == (2, opens)
+        assert (store.calls, states.is_open) == (2, opens)
 
 
 def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store, guarded: Guard):
@@ -246,10 +246,10 @@ def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store,
             run(states.read(["ann"], LONG))
     store.error = MissingError("no space left")
     for failed in range(2):
-        assert not states.open, f"{failed} in a row: a refusal between them is an answer"
+        assert not states.is_open, f"{failed} in a row: a refusal between them is an answer"
         with pytest.raises(StateError, match="the store of user states failed"):
             run(states.read(["ann"], LONG))
-    assert states.open
+    assert states.is_open
 
 
 def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guard):

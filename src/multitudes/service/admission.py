@@ -39,13 +39,13 @@ class AdmissionConfig(Config):
         0.7,
         gt=0,
         le=1,
-        description="Share of its time that a request may be expected to take; the rest absorbs surprises.",
+        description="Share of its time that a request may be expected to take; the rest is a reserve.",
     )
     load_shedding_share: float = Field(
         0.4,
         gt=0,
         le=1,
-        description="Share of its time that a request may be expected to be in flight; beyond, it is rejected unread.",
+        description="Share of its time that a request may be expected to be in flight; else it is rejected unread.",
     )
     batch_share: float = Field(
         0.5,
@@ -59,7 +59,7 @@ class AdmissionConfig(Config):
     probe_every_s: float = Field(
         1.0,
         ge=0,
-        description="Seconds after which one request is answered in full although that seems too slow: to measure it.",
+        description="Seconds after which one request is answered in full although it may be late, to measure the cost.",
     )
 
 

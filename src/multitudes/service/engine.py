@@ -41,12 +41,12 @@ class EngineConfig(Config):
     queue: int = Field(
         1_000, ge=1, description="Requests that may wait; further ones get popular items or are rejected."
     )
-    batch: int = Field(16, ge=1, description="Requests that are answered together at most.")
+    batch: int = Field(16, ge=1, description="Largest number of requests that are answered together.")
     batch_s: float = Field(
         0.05,
         gt=0,
-        description="Expected seconds of a batch at most: all of it are answered when the last one is done. A request"
-        " joins no batch that would make another request late.",
+        description="Upper bound of the expected seconds of a batch: all its requests are answered at its end."
+        " A request does not join a batch if that would make another request late.",
     )
     fallback_share: float = Field(
         0.9, gt=0, le=1, description="Share of its time after which an unanswered request gets popular items."

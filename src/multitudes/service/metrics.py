@@ -66,7 +66,7 @@ class MetricFamilies:
         )
         self.answers = self._counter("answers", "Recommendations, by how much was done for them.", "effort")
         start_at_zero(self.answers, *(level.label for level in Degradation))
-        self.degraded = self._counter("degraded", "Recommendations by less than the full method, by cause.", "cause")
+        self.degraded = self._counter("degraded", "Recommendations with less than the full method, by cause.", "cause")
         self.slots = self._counter("slots", "Candidates that were asked for.")
         self.empty_slots = self._counter("empty_slots", "Candidates that were asked for and not found.")
         self.candidates = self._counter("candidates", "Candidates, by the kind of vector that brought them.", "source")
@@ -90,7 +90,7 @@ class MetricFamilies:
         self.loop_lag_seconds = self._gauge("loop_lag_seconds", "Lag of the event loop.", "livemax")
         self.setbacks = self._counter(
             "setbacks",
-            "Requests that were late or failed and got popular items, or whose caller had gone.",
+            "Requests that were late or failed and got popular items, or whose caller disconnected.",
             "kind",
         )
         start_at_zero(self.setbacks, "late", "failed", "cancelled")
@@ -103,7 +103,7 @@ class MetricFamilies:
         self.state_errors = self._counter("state_errors", "Calls of the user states that failed.", "call")
         start_at_zero(self.state_errors, "append", "read", "follow", "forget", "ping")
         self.breaker_open = self._gauge(
-            "state_breaker_open", "1: the circuit breaker is open, the user states are not asked.", "livemax"
+            "state_breaker_open", "1: the circuit breaker is open, the user states are not read.", "livemax"
         )
         self.log_rows = self._counter("log_rows", "Rows appended to a log.", "log")
         self.log_lost_rows = self._counter("log_lost_rows", "Rows that could not be appended to a log.", "log")
@@ -135,7 +135,9 @@ class MetricFamilies:
     def _add_processes(self) -> None:
         self.processes = self._gauge("processes", "Processes that serve.", "livesum")
         self.started = self._gauge(
-            "process_start_timestamp_seconds", "When the youngest process started; changes if one died.", "livemax"
+            "process_start_timestamp_seconds",
+            "When the youngest process started; changes when a process is replaced.",
+            "livemax",
         )
         self.resident_bytes = self._gauge(
             "resident_bytes", "Memory of all processes; shared pages of the index count for each.", "livesum"

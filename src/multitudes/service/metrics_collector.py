@@ -26,7 +26,7 @@ class HasBreaker(Protocol):
     """A store behind a circuit breaker."""
 
     @property
-    def open(self) -> bool: ...  # noqa: D102
+    def is_open(self) -> bool: ...  # noqa: D102
 
 
 class MetricSources(NamedTuple):
@@ -87,7 +87,7 @@ class MetricsCollector:
 
     def _collect_stores(self) -> None:
         families = self._families
-        families.breaker_open.set(self._sources.states.open)
+        families.breaker_open.set(self._sources.states.is_open)
         for log, counts in self._sources.logs.counts().items():
             self._set_counter(families.log_rows.labels(log), counts["appended"])
             self._set_counter(families.log_lost_rows.labels(log), counts["lost"])

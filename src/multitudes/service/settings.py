@@ -147,10 +147,10 @@ def load_settings(file: Path | None, environment: Mapping[str, str], options: Ma
 
 def environment_names() -> dict[str, tuple[str, str]]:
     """Return section and key of every setting by its name in the environment."""
-    return _names_of(lambda section: section.model_fields)
+    return _variable_names(lambda section: section.model_fields)
 
 
-def _names_of(keys: Callable[[type[Config]], Iterable[str]]) -> dict[str, tuple[str, str]]:
+def _variable_names(keys: Callable[[type[Config]], Iterable[str]]) -> dict[str, tuple[str, str]]:
     return {
         f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
         for section, field in ServeConfig.model_fields.items()
@@ -159,7 +159,11 @@ def _names_of(keys: Callable[[type[Config]], Iterable[str]]) -> dict[str, tuple[
 
 
 def _environment_tables(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    known, old, tables = environment_names(), _names_of(lambda section: section.renamed), dict[str, dict[str, str]]()
+    known, old, tables = (
+        environment_names(),
+        _variable_names(lambda section: section.renamed),
+        dict[str, dict[str, str]](),
+    )
     for name, value in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue

@@ -45,7 +45,7 @@ class CircuitBreaker:
         self._lock, self._failures, self._open_until_s = Lock(), 0, 0.0
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether calls are not allowed now."""
         return self._failures >= self._config.failures and self._clock() < self._open_until_s
 
@@ -113,9 +113,11 @@ class DaemonThreads:
 class GuardConfig(BreakerConfig):
     """Settings of the guard around a store."""
 
-    read_s: float = Field(0.05, gt=0, description="deadline of a read; a request goes on without it")
+    read_s: float = Field(
+        0.05, gt=0, description="deadline of a read; after it, a request is answered without the user state"
+    )
     write_s: float = Field(1.0, gt=0, description="deadline of a write; its sender may repeat it")
-    threads: int = Field(8, ge=1, description="calls at a time; further ones wait in line")
+    threads: int = Field(8, ge=1, description="calls at a time; further ones are queued")
 
 
 class RecordCall(Protocol):
@@ -157,9 +159,9 @@ class GuardedStates:
         self._pending = 0
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the circuit breaker is open: the store failed, and is not called for a while."""
-        return self._breaker.open
+        return self._breaker.is_open
 
     async def append(self, events: Sequence[Event]) -> AppendResult:
         """Store events; they are durable when this returns."""
