@@ -336,7 +336,7 @@ def test_initial_frequencies_follow_the_share_of_training_events() -> None:
 def test_the_run_of_a_warm_start_is_not_overwritten(
     days: tuple[PreparedData, PreparedData], before: TrainedRun
 ) -> None:
-    with pytest.raises(UsageError, match="is the run to continue from; give another --out"):
+    with pytest.raises(UsageError, match="is the run that --continue names; give another --out"):
         fit(days[1], warm_start_config(CONFIG, before), before.path, overwrite=True)
     assert (before.path / "weights.safetensors").exists()
 

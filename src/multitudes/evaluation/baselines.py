@@ -37,17 +37,17 @@ class Baselines:
         self._by_topic = items_by_topic(prepared, self._popular)
 
     def lists(
-        self, held: HeldOut, past: Sequence[Items], kind: TargetKind, length: int
+        self, held: HeldOut, histories: Sequence[Items], kind: TargetKind, length: int
     ) -> dict[str, NDArray[np.int64]]:
         """Return the lists (B, N) of each baseline that is fair for this kind of targets.
 
         Args:
             held: the users.
-            past: distinct items of each user's history, newest first; excluded for first-time targets.
+            histories: distinct items of each user's history, newest first; excluded for first-time targets.
             kind: ``new`` or ``all``.
             length: N.
         """
-        seen = items_to_exclude(past, kind)
+        seen = items_to_exclude(histories, kind)
         known_B = has_known_followed_topics(self._prepared, held.end_B)
         followed = [
             self._followed_topic_items(user, length + len(excluded)) if known else _NO_ITEMS
@@ -56,11 +56,11 @@ class Baselines:
         lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), self._popular, seen, length)}
         if self._recent is not None:
             lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent, seen, length)
-        co_visited = co_visitation.co_visitation_candidates(self._co_visitation, past, length)
+        co_visited = co_visitation.co_visitation_candidates(self._co_visitation, histories, length)
         lists["covisit"] = fill_lists(co_visited, self._popular, seen, length)
         lists["followed_topics"] = fill_lists(followed, self._popular, seen, length)
         if kind == "all":
-            lists["own_history"] = fill_lists(past, self._popular, seen, length)
+            lists["own_history"] = fill_lists(histories, self._popular, seen, length)
         return lists
 
     @cached_property

@@ -47,21 +47,21 @@ def co_visitation_matrix(prepared: PreparedData, pairs_per_chunk: int = _PAIRS_P
     return csr_array(vstack(chunks, format="csr"))
 
 
-def co_visitation_candidates(matrix: csr_array, past: Sequence[Items], length: int) -> list[Items]:
+def co_visitation_candidates(matrix: csr_array, histories: Sequence[Items], length: int) -> list[Items]:
     """Return for each user the items near the newest ones of the history, best first; ties by item number.
 
     Args:
         matrix: from ``co_visitation_matrix``.
-        past: distinct items of each user's history, newest first.
+        histories: distinct items of each user's history, newest first.
         length: number of items that should remain after the history is excluded.
     """
-    newest = [items[:MAX_HISTORY] for items in past]
+    newest = [items[:MAX_HISTORY] for items in histories]
     offset = np.concatenate([[0], np.cumsum([len(items) for items in newest])])
     weights = np.concatenate([np.empty(0), *(RECENCY_DECAY ** np.arange(len(items)) for items in newest)])
     columns = np.concatenate([np.empty(0, dtype=np.int64), *newest])
-    score = csr_array((weights, columns, offset), shape=(len(past), matrix.shape[0])) @ matrix
+    score = csr_array((weights, columns, offset), shape=(len(histories), matrix.shape[0])) @ matrix
     candidates = []
-    for history, (start, stop) in zip(past, pairwise(score.indptr), strict=True):
+    for history, (start, stop) in zip(histories, pairwise(score.indptr), strict=True):
         item, value = score.indices[start:stop], score.data[start:stop]
         depth = length + len(history)
         if depth < len(item):

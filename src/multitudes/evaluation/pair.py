@@ -128,10 +128,10 @@ class _PairEvaluator:
         return {key: concatenate_measures([batch[key] for batch in batches]) for key in batches[0]}
 
     def _evaluate_users(self, users: HeldOut, kind: TargetKind) -> dict[ListKey, Measures]:
-        past = seen_items(self._prepared, users)
-        of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(past, kind), self._budgets)
+        histories = seen_items(self._prepared, users)
+        of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(histories, kind), self._budgets)
         lists = {ListKey(METHOD, n): item_BN for n, item_BN in of_pair.items()}
-        for name, item_BN in self._baselines.lists(users, past, kind, max(self._budgets)).items():
+        for name, item_BN in self._baselines.lists(users, histories, kind, max(self._budgets)).items():
             lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
         return {key: list_measures(item_BN, users, self.facts) for key, item_BN in lists.items()}
 

@@ -194,15 +194,15 @@ class Evaluator:
     def _evaluate_users(
         self, held: HeldOut, kind: TargetKind, vectors: UserVectors, random_vectors: UserVectors | None
     ) -> Measurements:
-        past = seen_items(self._run.prepared, held)
-        seen = items_to_exclude(past, kind)
+        histories = seen_items(self._run.prepared, held)
+        seen = items_to_exclude(histories, kind)
         own, *controls = systems(self._run.config.method, vectors, random_vectors, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
         for system in controls if self._controls != "none" else ():
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
             lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
         measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
-        for name, ranked_BN in self._baselines.lists(held, past, kind, max(self._budgets)).items():
+        for name, ranked_BN in self._baselines.lists(held, histories, kind, max(self._budgets)).items():
             for budget in self._budgets:
                 measures[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
         return Measurements(

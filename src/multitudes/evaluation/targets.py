@@ -49,9 +49,9 @@ def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]
     ]
 
 
-def items_to_exclude(past: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
+def items_to_exclude(histories: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
     """Return the items that may not be candidates: for first-time targets all of the history, for all targets none."""
-    return past if kind == "new" else [np.empty(0, dtype=np.int64)] * len(past)
+    return histories if kind == "new" else [np.empty(0, dtype=np.int64)] * len(histories)
 
 
 class Segment(NamedTuple):

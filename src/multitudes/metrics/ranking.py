@@ -64,11 +64,11 @@ def ranks_by_score(
     rank_T = np.empty(len(target))
     ascending_BI = np.sort(score_BI, axis=1)
     for b in range(len(score_BI)):
-        mine = slice(offset[b], offset[b + 1])
-        own = score_BI[b, target[mine]]
+        user_targets = slice(offset[b], offset[b + 1])
+        own = score_BI[b, target[user_targets]]
         below, upto = (np.searchsorted(ascending_BI[b], own, side=side) for side in ("left", "right"))
         better, level = score_BI.shape[1] - upto, upto - below  # the target itself is on its own level
-        rank_T[mine] = np.where(own > -np.inf, better + (level + 1) / 2, np.inf)
+        rank_T[user_targets] = np.where(own > -np.inf, better + (level + 1) / 2, np.inf)
     return rank_T
 
 

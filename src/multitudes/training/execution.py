@@ -64,7 +64,7 @@ def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
     """
     device = model.items.id_embedding.weight.device.type
     if config.precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
-        raise UsageError("[execution] precision = 'bfloat16': this GPU has none; use 'float32'")
+        raise UsageError("[execution] precision = 'bfloat16': this GPU does not support it; use 'float32'")
     user = model.user
     for module in (model.items.layers, user.history, user.sequence, user.crossing, user.interest_crossing):
         if module is None:

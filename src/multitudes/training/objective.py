@@ -116,21 +116,26 @@ def _interest_losses(
     )
     if n_implicit:
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
-        own = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
+        columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         loss_BW = _associate(
-            positive_BWK[:, :, own], negative_BK[:, own], mask_BK[:, own], importance_BK[:, own], config, generator
+            positive_BWK[:, :, columns],
+            negative_BK[:, columns],
+            mask_BK[:, columns],
+            importance_BK[:, columns],
+            config,
+            generator,
         )
-        has_interest_B1 = mask_BK[:, n_unconditioned : own.stop].any(dim=1, keepdim=True)
+        has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
         if config.routing_regulariser:
             variance_B = routing_variance(routing_BLK, embedded.inputs.past_BL)
             losses["routing"] = sum_weighted(variance_B, (embedded.target_BW > 0).any(dim=1).to(variance_B))
     if user.conditional is not None:
         # The c-th explicit vector has the condition of the c-th target: the association is logged, not inferred.
-        own, first = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
-        positive_BC = positive_BWK[:, first, own].diagonal(dim1=1, dim2=2)
-        loss_BC = softmax_loss(positive_BC, negative_BK[:, own])
-        losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, first] * mask_BK[:, own])
+        columns, targets = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
+        positive_BC = positive_BWK[:, targets, columns].diagonal(dim1=1, dim2=2)
+        loss_BC = softmax_loss(positive_BC, negative_BK[:, columns])
+        losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, targets] * mask_BK[:, columns])
     return losses
 
 

@@ -52,7 +52,7 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
         ArtefactError: it exists and is not a run.
     """
     if config.continues and out.resolve() == Path(config.continues):
-        raise UsageError(f"{out}: is the run to continue from; give another --out")
+        raise UsageError(f"{out}: is the run that --continue names; give another --out")
     if overwrite and out.exists():
         read_record(out)  # raises if the folder is not a run: only a run may be deleted
         return True

@@ -175,8 +175,8 @@ def fit_shares(log_p_MG: Tensor) -> Tensor:
 
 def first_time_targets(held: HeldOut, row: int) -> NDArray[np.int64]:
     """Return the first-time targets of one user."""
-    mine = slice(held.target_offset[row], held.target_offset[row + 1])
-    return held.target[mine][held.target_is_first_time[mine]]
+    targets = slice(held.target_offset[row], held.target_offset[row + 1])
+    return held.target[targets][held.target_is_first_time[targets]]
 
 
 def _targets(held: HeldOut, rows: NDArray[np.int64]) -> _Targets:
