@@ -100,7 +100,7 @@ def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
 
     Args:
         out: the folder to create. It may exist if it is empty.
-        marker: the name of a file by which a folder of this kind is recognised; no other folder is replaced.
+        marker: the name of a file that every folder of this kind has; no other folder is replaced.
         overwrite: replace ``out`` if it exists and has ``marker``.
 
     Raises:

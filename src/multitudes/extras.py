@@ -32,7 +32,7 @@ def require_extra(*extras: str) -> None:
 
 
 def missing_extras() -> list[str]:
-    """Return the extras of which at least one module is not installed."""
+    """Return the extras with at least one module that is not installed."""
     return [extra for extra, modules in EXTRAS.items() if not all(map(find_spec, modules))]
 
 

@@ -27,7 +27,7 @@ class WindowBatch(NamedTuple):
 
 
 class Tiling:
-    """All windows of an epoch, stored as the targets with which they begin; each ends where the next begins."""
+    """All windows of an epoch, stored as the first target of each; a window ends where the next begins."""
 
     def __init__(self, starts: Bitset) -> None:
         self._starts = starts

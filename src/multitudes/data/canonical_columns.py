@@ -10,7 +10,7 @@ from multitudes.data.location import Location, file_size
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 from multitudes.errors import DataError
 
-DUCKDB_SUFFIX = ".duckdb"  # a DuckDB database, in which the table has its canonical name
+DUCKDB_SUFFIX = ".duckdb"  # a DuckDB database; the table in it has its canonical name
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 

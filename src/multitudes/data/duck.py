@@ -187,7 +187,7 @@ class DuckDBEngine:
         yield from self._connection.sql(sql).to_arrow_reader(rows)
 
     def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the quantile; ``share`` is written as a decimal, with which the engine computes exactly."""
+        """Return the quantile; ``share`` is written as a decimal, so that the engine computes exactly."""
         return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:

@@ -50,7 +50,7 @@ def apply_encoding(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> N
 
 
 def unreadable_columns(frame: pl.DataFrame, encoding: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of an encoding that ``frame`` lacks, or in which no row has a usable value."""
+    """Return the columns of an encoding that ``frame`` lacks or that have no usable value in any row."""
 
     def is_readable(entry: dict[str, Any]) -> bool:
         series = _series(frame, entry["column"])

@@ -121,14 +121,14 @@ def check_tables_fit(earlier: BaseData, tables: Mapping[str, Table], id_types: M
         )
 
 
-def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, past: str) -> None:
-    """Check that all new events are later than all earlier ones.
+def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, row_condition: str) -> None:
+    """Check that all new events that meet ``row_condition`` are later than all earlier events.
 
     Raises:
         DataError: an event is not.
     """
     last = earlier.manifest[MANIFEST_KEY]["last"]
-    first = query_value(engine, f"SELECT min(timestamp) FROM events_raw WHERE {past}")
+    first = query_value(engine, f"SELECT min(timestamp) FROM events_raw WHERE {row_condition}")
     if first <= last:
         raise DataError(
             f"{table.file}: the first event is at {first}; expected events later than {last}, the last one of"

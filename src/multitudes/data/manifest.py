@@ -45,18 +45,18 @@ class EventCounter:
         recent_I: those of them later than ``recent_after``; all of them if that is None.
     """
 
-    def __init__(self, follows: RaggedArray, topics: RaggedArray, recent_after: int | None) -> None:
+    def __init__(self, followed_topics: RaggedArray, item_topics: RaggedArray, recent_after: int | None) -> None:
         """Start at zero.
 
         Args:
-            follows: the topics that each user follows.
-            topics: the topics of each item.
+            followed_topics: the topics that each user follows.
+            item_topics: the topics of each item.
             recent_after: the time after which an event is recent; None: every event is.
         """
-        self._follows, self._topics, self._recent_after = follows, topics, recent_after
+        self._followed_topics, self._item_topics, self._recent_after = followed_topics, item_topics, recent_after
         self._counts: Counter[str] = Counter()
-        self.positives_I = np.zeros(len(topics), dtype=np.int64)
-        self.recent_I = np.zeros(len(topics), dtype=np.int64)
+        self.positives_I = np.zeros(len(item_topics), dtype=np.int64)
+        self.recent_I = np.zeros(len(item_topics), dtype=np.int64)
 
     def add(self, users: UserEvents, columns: Columns) -> None:
         """Count the events of a batch; ``EventArrays.write_items`` yields its columns."""
@@ -119,10 +119,10 @@ class EventCounter:
         item_N = columns["event_item"][row_N]
         user_N = users.per_event(np.arange(len(users.number_U)))[row_N]
         self._count("source", columns["event_source"][row_N] > 0)
-        self._count("item", self._topics.count[item_N] > 0)
-        owner_P, topic_P = self._topics.gather(item_N)  # pairs of a target and a topic of its item
-        follower_F, followed_F = self._follows.gather(users.number_U)
-        width = self._topics.width
+        self._count("item", self._item_topics.count[item_N] > 0)
+        owner_P, topic_P = self._item_topics.gather(item_N)  # pairs of a target and a topic of its item
+        follower_F, followed_F = self._followed_topics.gather(users.number_U)
+        width = self._item_topics.width
         follow_F = np.sort(follower_F * width + followed_F)
         pair_P = user_N[owner_P] * width + topic_P
         position_P = np.searchsorted(follow_F, pair_P)

@@ -3,7 +3,7 @@
 Every item belongs to a niche and every niche to a topic. Every user has ``tastes`` niches with individual weights and
 engages with items of these niches, and sometimes with any item (noise). Users follow some topics of their tastes and
 some stale ones; some events log the followed topic that sourced them. If there are more niches than a model is
-wide, one vector cannot represent any three of them; ``tastes = 1`` is the control, in which it can.
+wide, one vector cannot represent any three of them; with ``tastes = 1``, the control, it can.
 
 Legend: U users · I items · E events · K tastes. Events are sorted by user and time, and the times of a user strictly
 increase, so the prepared folder has them in the same order.

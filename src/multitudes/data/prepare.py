@@ -57,7 +57,10 @@ class PrepareConfig(Config):
         None, description="events rated below stay in the history but are no positives; unset: all are positives"
     )
     follows_from_share: float = Field(
-        0.0, ge=0, lt=1, description="first share of each user's events that gave the follows, if they were not stated"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of each user's first events, if followed topics were derived from them; 0: they were stated",
     )
     recent_s: int = Field(7 * 86_400, gt=0, description="seconds before the end of training that count as recent")
     memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")
@@ -124,7 +127,7 @@ def prepare(
                 earlier,
                 appendable=appendable,
             )
-            base_entry = _write_base_events(engine, cleaned, earlier, folder) if appendable else {}
+            entry = _write_appendable_events(engine, cleaned, earlier, folder) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
                 raise _no_times_error(cleaned.tables["events"].file)
             actions = event_arrays.number_actions(engine)
@@ -133,7 +136,7 @@ def prepare(
                 raise _no_positives_error(cleaned.tables["events"].file, actions)
             progress(9, _STEPS, "writing features")
             features = _write_features(engine, cleaned, folder)
-            record = manifest.build_manifest(engine, cleaned, recorded, actions, counter, features) | base_entry
+            record = manifest.build_manifest(engine, cleaned, recorded, actions, counter, features) | entry
             if earlier is not None:
                 record["inputs"]["earlier"] = earlier.manifest["inputs"]
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
@@ -141,8 +144,10 @@ def prepare(
     return PreparedData.open(out)
 
 
-def _write_base_events(engine: Engine, cleaned: CleanData, earlier: BaseData | None, folder: Path) -> dict[str, Any]:
-    """Write the events to which later ones can be appended, and return their entry in the manifest."""
+def _write_appendable_events(
+    engine: Engine, cleaned: CleanData, earlier: BaseData | None, folder: Path
+) -> dict[str, Any]:
+    """Write the clean events, so that later ones can be appended, and return their entry in the manifest."""
     events = cleaned.tables["events"]
     write_events(engine, folder)
     entry = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
@@ -205,10 +210,10 @@ def _write_events(
     number_I = event_arrays.number_items(engine, trained.events_I, config.min_item_count)
     progress(7, _STEPS, "writing items and users")
     _write_names(engine, folder)
-    follows, topics = _write_topics(engine, folder)
+    followed_topics, item_topics = _write_topics(engine, folder)
     progress(8, _STEPS, "numbering events")
     recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - config.recent_s
-    counter = manifest.EventCounter(follows, topics, recent_after)
+    counter = manifest.EventCounter(followed_topics, item_topics, recent_after)
     for users, columns in arrays.write_items(number_I):
         counter.add(users, columns)
     write_array(folder / "item_count.npy", counter.positives_I)

@@ -19,7 +19,7 @@ event_split                  E         uint8   0 train, 1 validation, 2 test
 event_past                   E         int32   number of the user's events strictly before this one's time
 event_first                  E         bool    first positive event of this user with this item
 event_source                 E         int32   topic that sourced the impression (logged), 0 = none
-event_after_follows          E         bool    later than the time at which the follows are known
+event_after_follows          E         bool    later than the time when the followed topics are known
 follow_offset, follow_topic  U+1, ·    int64, int32  topics that each user follows
 item_topic_offset, item_topic I+2, ·   int64, int32  topics of each item (row 0: none)
 item_count                   I+1       int64   positive training events (row 0: 0)

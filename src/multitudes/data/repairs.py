@@ -19,9 +19,9 @@ REPAIRS: Mapping[str, str] = {
     "users_with_nulls": "users without user_id: dropped",
     "duplicate_users": "users equal to another in every column: dropped",
     "users_not_in_table": "users of events that the users table lacks: kept, follow nothing",
-    "users_without_events": "users without any event: kept, known by their follows only",
+    "users_without_events": "users without any event: kept, known by their followed topics only",
     "users_with_only_invalid_events": "users without a usable event: kept, without implicit interests",
-    "follows_of_unknown_topics": "follows of a topic that no item has: dropped",
+    "follows_of_unknown_topics": "followed topics that no item has: dropped",
 }
 
 

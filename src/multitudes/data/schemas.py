@@ -1,6 +1,7 @@
-"""The canonical tables: their columns, the role of each, and so the types in which a column may come.
+"""The canonical tables: their columns, and the role of each column.
 
-A role decides the type after reading, the SQL that converts to it, and the advice if a column has another type.
+A role decides the types that a column may have in a file, its type after reading, the SQL that converts to it, and the
+advice if the column has another type.
 """
 
 from collections.abc import Mapping

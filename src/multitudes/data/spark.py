@@ -158,7 +158,7 @@ class SparkEngine:
         return _FILE_ROW
 
     def file_format(self, file: Location) -> str:
-        """Return the suffix of Parquet, to which other formats were converted with the canonical types."""
+        """Return the suffix of Parquet: other formats were converted to it, with the canonical types."""
         del file
         return ".parquet"
 

@@ -75,7 +75,7 @@ class EventShard(NamedTuple):
 
 @dataclass(frozen=True)
 class SynthWorld:
-    """Users and items, from which the events are drawn."""
+    """Users and items; the events are drawn from them."""
 
     config: SynthConfig
     taste_UK: NDArray[np.int64]

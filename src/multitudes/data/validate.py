@@ -163,7 +163,7 @@ def _actions(engine: Engine) -> dict[str, int]:
 
 
 def _shares(engine: Engine) -> dict[str, float]:
-    """Return the shares of users with follows, of items and events with topics, and of events of followed topics."""
+    """Return the shares of users with followed topics, items with topics, events with topics and of followed topics."""
     return query_row(
         engine,
         """

@@ -74,7 +74,7 @@ class Scorer(Protocol):
 
     @property
     def blend(self) -> Literal["mixture", "round_robin", "global_top"]:
-        """Blend with which the run is served unless the settings name one."""
+        """Blend of the run in serving, unless the settings name one."""
         ...
 
     def item_vectors(self) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ class Ranks:
         self.any(False)
 
     def all_gather(self, own_RD: Tensor, n: int) -> Tensor:
-        """Return all N rows, of which each rank passes its own; gradients flow back to the rank of each row."""
+        """Return all N rows; each rank passes its own rows, and gradients flow back to the rank of each row."""
         gathered: Tensor = own_RD if self.size == 1 else _Gather.apply(own_RD, n, self)  # type: ignore[no-untyped-call]
         return gathered
 

@@ -47,24 +47,26 @@ def clean_events(
     if earlier is not None:
         engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.events_file)}")
     repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
-    past = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
+    row_condition = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
     counts = query_row(
         engine,
         f"""
-        SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS complete, count(*) FILTER ({past}) AS past,
-               count(*) FILTER ({past} AND action IS NULL) AS unnamed
+        SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS complete, count(*) FILTER ({row_condition}) AS past,
+               count(*) FILTER ({row_condition} AND action IS NULL) AS unnamed
         FROM events_raw""",
     )
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
     if earlier is not None:
-        reject_earlier_times(engine, earlier, table, past)
-    _create_known_from(engine, past, rules.follows_from_share)
+        reject_earlier_times(engine, earlier, table, row_condition)
+    _create_known_from(engine, row_condition, rules.follows_from_share)
     unsorted = (
-        0 if not repeated and engine.is_sorted("events_raw", "timestamp", past) else _count_unsorted(engine, past)
+        0
+        if not repeated and engine.is_sorted("events_raw", "timestamp", row_condition)
+        else _count_unsorted(engine, row_condition)
     )
-    copies = _find_duplicates(engine, table, past)
-    unique_events = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {past}"
+    copies = _find_duplicates(engine, table, row_condition)
+    unique_events = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {row_condition}"
     clean_sql = _clean_events_sql(
         unique_events, table, rules.negative_actions, 0 if earlier is None else earlier.n_rows
     )
@@ -131,15 +133,20 @@ def is_order_only(engine: Engine) -> bool:
     )
 
 
-def _find_duplicates(engine: Engine, table: Table, past: str) -> int:
-    """Create ``copy``, the rows that equal an earlier row in every column, and return their number."""
+def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
+    """Create ``copy``, the rows that equal an earlier row in every column, and return their number.
+
+    ``row_condition`` is the SQL that selects complete rows in the past.
+    """
     # Few rows have the same user, item and time, and only these are compared in all columns. Grouping by one hash is
     # faster than by three columns; rows with the same hash by chance are compared too, and differ.
     key = "hash_of_three(user_id, item_id, timestamp)"
     columns = ", ".join(quote_identifier(column) for column in table.columns)
-    engine.create_partitioned_view("keyed", f"SELECT {key} AS key FROM events_raw WHERE {past}", "key")
+    engine.create_partitioned_view("keyed", f"SELECT {key} AS key FROM events_raw WHERE {row_condition}", "key")
     engine.create_table("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
-    engine.create_table("compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {past}")
+    engine.create_table(
+        "compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {row_condition}"
+    )
     engine.create_table(
         "copy",
         f"""
@@ -204,24 +211,24 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
     return repeated
 
 
-def _create_known_from(engine: Engine, past: str, share: float) -> None:
+def _create_known_from(engine: Engine, row_condition: str, share: float) -> None:
     """Create ``known_from``; duplicates count, since the share is one of the rows in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
     engine.create_table(
         "known_from",
         f"""
         SELECT user_id, list_sort(list(timestamp))[{place}] AS time
-        FROM events_raw WHERE {past} AND {share!r} > 0 GROUP BY user_id""",
+        FROM events_raw WHERE {row_condition} AND {share!r} > 0 GROUP BY user_id""",
     )
 
 
-def _count_unsorted(engine: Engine, past: str) -> int:
+def _count_unsorted(engine: Engine, row_condition: str) -> int:
     return int(
         query_value(
             engine,
             f"""
         SELECT count(*) FILTER (timestamp < above)
         FROM (SELECT timestamp, lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above
-              FROM events_raw WHERE {past})""",
+              FROM events_raw WHERE {row_condition})""",
         )
     )

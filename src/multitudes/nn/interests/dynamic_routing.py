@@ -28,7 +28,7 @@ class DynamicRoutingConfig(Config):
 
 
 class DynamicRouting(nn.Module):
-    """ComiRec-DR: events are divided among interests, each of which sees them through its own map.
+    """ComiRec-DR: events are divided among interests, and each interest sees them through its own map.
 
     It differs from MIND in three ways. Each interest has a map W_j instead of one shared S, so interests have learned
     meanings that are the same for every user. Routing starts at zero instead of random numbers: only the maps
