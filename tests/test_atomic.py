@@ -164,8 +164,8 @@ def test_any_folder_can_be_replaced_and_stays_after_a_failure(tmp_path, monkeypa
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("aside", [None, "aside"])
-def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch, aside):
+@pytest.mark.parametrize("backup", [None, "backup"])
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, monkeypatch, backup):
     out, partial = tmp_path / "out", tmp_path / "partial"
     for folder in (out, partial):
         folder.mkdir()
@@ -179,6 +179,6 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_be_renamed(tmp_path, mo
 
     monkeypatch.setattr(type(out), "rename", refuse)
     with pytest.raises(OSError, match="no rename"):
-        move_folder_into_place(partial, out, aside=aside and tmp_path / aside)
+        move_folder_into_place(partial, out, backup=backup and tmp_path / backup)
     assert (out / "file").read_text() == "out"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "partial"]

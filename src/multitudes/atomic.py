@@ -133,14 +133,14 @@ def replace_folder(out: Path) -> Iterator[Path]:
         move_folder_into_place(partial, out)
 
 
-def move_folder_into_place(partial: Path, out: Path, *, aside: Path | None = None) -> None:
+def move_folder_into_place(partial: Path, out: Path, *, backup: Path | None = None) -> None:
     """Flush a complete temporary folder and rename it to ``out``, which may exist; return when both are on the disk.
 
     Args:
         partial: the complete folder, beside ``out``.
         out: its final place.
-        aside: where an existing ``out`` is until the new one is in place. A process killed between the two renames
-            leaves it there. By default it is a folder with a name that is used once.
+        backup: the place of an existing ``out`` until the new one is in place. A process killed between the two
+            renames leaves it there. By default it is a folder with a name that is used once.
 
     Raises:
         OSError: it cannot be flushed or renamed; ``out`` is as it was.
@@ -150,8 +150,8 @@ def move_folder_into_place(partial: Path, out: Path, *, aside: Path | None = Non
         partial.rename(out)
         fsync(out.parent)
         return
-    holder = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) if aside is None else None
-    old = aside if holder is None else holder / out.name
+    holder = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) if backup is None else None
+    old = backup if holder is None else holder / out.name
     assert old is not None
     out.rename(old)
     try:

@@ -14,7 +14,7 @@ def lock(
     """Hold the lock of a file for the block.
 
     Args:
-        file: the file that all processes lock; its content is left alone.
+        file: the file that all processes lock; its content does not change.
         wait: wait until the lock is free; if False and another process holds it, yield False at once.
         shared: share the lock with processes that also share it; otherwise hold it alone.
         create: create the file if it is missing.

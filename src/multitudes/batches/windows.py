@@ -83,7 +83,7 @@ class WindowSampler:
     def epoch_batches(self, batch_size: int, seed: int, epoch: int, max_batches: int | None = None) -> EpochBatches:
         """Return the batches of one epoch; ``Examples.batch`` gathers their events.
 
-        ``max_batches`` ends the epoch early; the next epoch is shuffled anew.
+        ``max_batches`` ends the epoch early; the next epoch is shuffled again.
         """
         random = generator(seed, "examples", epoch)
         tiling = self.tile(random)

@@ -217,8 +217,8 @@ class Evaluator:
     def _serve(
         self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
     ) -> dict[ListKey, RankedLists]:
-        """Return the lists of a system at each budget: never the top of a longer list, unless it is the same."""
-        # One query gives one order, and every budget is its top; a blend divides every budget anew.
+        """Return the lists of a system at each budget; a longer list is cut only if that gives the same result."""
+        # One query gives one order, and each budget is its top; a blend divides each budget separately.
         searched = budgets[-1:] if system.is_single_query else budgets
         found = {
             n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n)

@@ -1,4 +1,4 @@
-"""Quality of a user's interests: how many carry weight, how far apart they are, how much two lists overlap.
+"""Quality of a user's interests: the number that carries weight, their similarity, and the overlap of two lists.
 
 ``adjusted_rand_index`` compares the assignment of events to interests with the true groups, where these are known.
 

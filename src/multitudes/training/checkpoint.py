@@ -101,7 +101,7 @@ def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, b
             shutil.rmtree(partial, ignore_errors=True)
         raise failed or UnavailableError("")
     if ranks.is_first:
-        move_folder_into_place(partial, folder, aside=old)
+        move_folder_into_place(partial, folder, backup=old)
     ranks.barrier()  # when a rank ends, the others end too, so the renames must be done before
 
 

@@ -46,7 +46,7 @@ class ScoreChunk(NamedTuple):
 
 
 class ItemScores:
-    """Scores of all items with every vector of some users, computed anew at each iteration."""
+    """Scores of all items with every vector of some users, computed again in each iteration."""
 
     def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int) -> None:
         """Compute the users' vectors; ``topics`` is how many followed topics condition an explicit vector."""

@@ -143,9 +143,9 @@ def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
     key = "hash_of_three(user_id, item_id, timestamp)"
     columns = ", ".join(quote_identifier(column) for column in table.columns)
     engine.create_partitioned_view("keyed", f"SELECT {key} AS key FROM events_raw WHERE {row_condition}", "key")
-    engine.create_table("alike", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
+    engine.create_table("repeated_key", "SELECT key FROM keyed GROUP BY key HAVING count(*) > 1")
     engine.create_table(
-        "compared", f"SELECT * FROM events_raw SEMI JOIN alike ON alike.key = {key} WHERE {row_condition}"
+        "compared", f"SELECT * FROM events_raw SEMI JOIN repeated_key ON repeated_key.key = {key} WHERE {row_condition}"
     )
     engine.create_table(
         "copy",
@@ -153,7 +153,7 @@ def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
         SELECT file_row FROM compared
         ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)""",
     )
-    engine.drop("keyed", "alike", "compared")
+    engine.drop("keyed", "repeated_key", "compared")
     return int(query_value(engine, "SELECT count(*) FROM copy"))
 
 

@@ -19,7 +19,7 @@ from multitudes.nn.interest_assignment import (
 
 
 class RandomPartition(nn.Module):
-    """Assigns events at random to K groups: anew in each training step, by fixed noise in evaluation and serving."""
+    """Assigns events to K groups: at random in each training step, by fixed noise in evaluation and serving."""
 
     noise_P1: Tensor
 

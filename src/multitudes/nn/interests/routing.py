@@ -35,7 +35,7 @@ class Routing(nn.Module):
     """MIND: events are divided among interests that differ only by their random start.
 
     Deviations: in evaluation the random start is fixed by position in the history, the same for every user (MIND draws
-    it once and stores it; its public ports draw anew on each call); items are scaled before routing (``item_norm``), as
+    it once and stores it; its public ports draw on each call); items are scaled before routing (``item_norm``), as
     in the clustering, for a fair comparison; no label-aware attention, whose limit is the hard argmax.
     """
 
