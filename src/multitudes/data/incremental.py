@@ -79,7 +79,7 @@ def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> Ba
         if before != given:
             raise UsageError(f"{folder}: was prepared with {key} = {before!r}, not {given!r}; give the same settings")
     if logs.served is not None:
-        raise UsageError(f"--served attributes events of all days, so it cannot be used with --append; {_ADVICE}")
+        raise UsageError(f"--served cannot be appended, since it attributes events of all days; {_ADVICE}")
     for reason, applies in (
         ("follows_from_share: the first share of a history grows with it", config["follows_from_share"] > 0),
         ("an order without times, so there is no later day", manifest["ordered_only"]),
