@@ -149,7 +149,7 @@ class BatchRecommender:
         )
 
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
-        """Recommend popular items to users of whom nothing is known."""
+        """Recommend popular items to users who are not in the release."""
         kinds = self.release.manifest.kinds
         item_N = popular_items(self.catalogue, self._config.n, np.zeros(0, dtype=np.int64))
         shortfalls = (Shortfall("unknown", "not in this release: popular items"),)

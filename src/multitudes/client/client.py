@@ -50,7 +50,7 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Set up; nothing is sent yet.
+        """Create a client; it connects on the first call.
 
         Args:
             url: of the service, such as ``http://127.0.0.1:8000``.

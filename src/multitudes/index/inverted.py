@@ -79,7 +79,7 @@ class InvertedLists:
         each_Q = np.arange(len(query_QD))
         last_Q = code_QM[each_Q, count_Q]
         np.copyto(row_QM, NO_ID, where=code_QM <= last_Q[:, None])
-        # If copies of one item are most of the candidates, they are kept: such a query is searched alone.
+        # If most of the candidates are copies of one item, they are not dropped: such a query is searched alone.
         for q in np.flatnonzero(code_QM[each_Q, count_Q // 2] <= last_Q).tolist():
             only_q, count = slice(q, q + 1), int(count_Q[q])
             row_QM[only_q, :count], _ = self._search_lists(

@@ -30,7 +30,7 @@ from multitudes.logs.spool import Line, lock_if_abandoned, read_lines
 
 _CHUNK_BYTES = 300_000  # of lines that become one row group: bounds memory, however long a spool is
 _DAY_S = 86_400
-_UNNAMED_MAX_AGE_S = 60.0  # a spool gets its name within moments
+_UNNAMED_MAX_AGE_S = 60.0  # a process renames a new spool within moments
 
 
 class RotationResult(NamedTuple):

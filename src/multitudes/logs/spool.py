@@ -24,7 +24,7 @@ class Spool:
     """A new spool that this process writes. One thread at a time may append. Do not use it after a fork."""
 
     def __init__(self, file: Path) -> None:
-        # Locked before it gets its name: a spool without a lock would look like one of a dead process.
+        # Locked before it is renamed: other processes take a spool without a lock for one of a dead process.
         unnamed = file.with_name(f".{file.name}")
         self.file, self.size = file, 0
         self._descriptor = os.open(unnamed, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)

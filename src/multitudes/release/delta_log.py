@@ -187,7 +187,7 @@ def _encode(delta: Delta) -> bytes:
     }
     sizes = {name: len(section) for name, section in sections.items()}
     head = {"kind": delta.kind, "at_s": delta.at_s, "parts": sizes}
-    # The last byte is not zero, unlike that of a record that a crash cut: see _next_payload.
+    # The last byte is not zero, so that _next_payload recognizes a record that a crash cut off.
     return json.dumps(head).encode() + b"\n" + b"".join(sections.values()) + b"."
 
 

@@ -1,4 +1,4 @@
-"""A request to a retriever, how far its answer may be degraded, and why an answer falls short."""
+"""A request to a retriever, the levels of degradation of its answer, and the reasons for an answer that falls short."""
 
 from dataclasses import dataclass
 from enum import IntEnum

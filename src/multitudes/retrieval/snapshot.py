@@ -1,4 +1,4 @@
-"""A release at one moment, with everything that answers from it; each request uses one snapshot."""
+"""A release with its item updates until some moment, and the objects that answer from it. A request uses one."""
 
 import logging
 from threading import Lock
@@ -16,7 +16,7 @@ _RETRY_AFTER_ERROR_S = 5.0
 
 
 class Snapshot(NamedTuple):
-    """A release with the item updates until some moment."""
+    """A release, its catalogue, and the builders of user contexts and recommendations."""
 
     release: Release
     catalogue: Catalogue

@@ -38,7 +38,7 @@ class AuthMiddleware:
 
 
 def required_scope(method: str, path: str) -> KeyScope:
-    """Return the scope that a request needs; an unknown path needs one too, so that 404 reveals nothing."""
+    """Return the scope that a request needs; unknown paths need one too, so that 404 does not reveal the known ones."""
     if method in {"GET", "HEAD"} or path.startswith("/v1/recommend"):
         return "read"
     return "admin" if method == "DELETE" else "write"

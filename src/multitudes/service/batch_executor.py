@@ -71,7 +71,7 @@ class BatchExecutor:
         on_answer: Callable[[Request, Recommendation], None],
         clock: Callable[[], float],
     ) -> None:
-        """Set up.
+        """Create an executor.
 
         Args:
             get_retriever: returns the retriever that serves now; called once for each batch.

@@ -76,7 +76,7 @@ class StateStore(Protocol):
         ...
 
     def is_erased(self, user_id: Id) -> bool:
-        """Return whether a user asked on this machine to be erased, without asking the store."""
+        """Return whether a user asked on this machine to be erased, without calling the store."""
         ...
 
     async def ping(self) -> None:

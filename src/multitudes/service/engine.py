@@ -80,7 +80,7 @@ class Engine:
         on_answer: Callable[[Request, Recommendation], None] = ignore_answer,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Set up; ``start`` starts the thread.
+        """Create an engine; ``start`` starts its thread.
 
         Args:
             get_retriever: returns the retriever that serves now; called once for each batch.

@@ -18,7 +18,7 @@ from multitudes.service.request_context import DEADLINE_HEADER, time_limit_s
 from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
-_ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one gathers
+_ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one fills
 _DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
 
 

@@ -1,7 +1,7 @@
-"""The metrics of several processes as those of one service, whichever process is asked.
+"""The metrics of several processes, combined into those of one service; every process can render them.
 
 Each process keeps its counts in files in one folder, as ``prometheus_client`` does, so a process that is killed loses
-none. The counts of dead processes are folded into one file of each kind, so that a worker that dies again and again
+none. The counts of dead processes are folded into one file of each kind, so that a worker that dies repeatedly
 does not fill the folder; the gauges of dead processes are removed.
 """
 

@@ -53,7 +53,7 @@ class Shadow:
         pause: float = _PAUSE,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Set up; ``start`` starts the thread.
+        """Create a shadow; ``start`` starts its thread.
 
         Args:
             retriever: of the shadow release; it stays the same.

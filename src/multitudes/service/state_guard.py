@@ -257,7 +257,7 @@ class GuardedStates:
 
 
 class _TimedCall(Generic[T]):
-    """A call that knows when it started."""
+    """A call that records when it starts."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call, self._start_s = call, float("inf")

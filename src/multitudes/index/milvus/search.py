@@ -1,7 +1,7 @@
 """Search a collection: one call for the queries that share topic and exclusion, and more if that falls short.
 
-One more result is fetched than asked for. If its score equals that of the last result, items of smaller ids may not
-have been fetched, so the search fetches more. Scores are the server's float32 inner products, because its graph keeps
+The search fetches one more result than requested. If its score equals that of the last result, items of smaller ids
+may be missing, so the search fetches more. Scores are the server's float32 inner products, because its graph keeps
 the full vectors. A graph search under a filter may return too few results. Then the matching items are counted, and the
 collection is searched in pieces, each so small a share that the server computes every score.
 
