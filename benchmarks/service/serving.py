@@ -72,7 +72,7 @@ def run_service(folder: Path, method: str, cores: set[int] | None, workers: int 
         lines = ["[server]", f"workers = {workers}"]
         lines += ["[data]", f'folder = "{scratch}"', "[state]", f'store = "{folder / STORE}"']
         # Long deadlines, so that a slow machine does not degrade the measured answers.
-        lines += ["[deadlines]", "default_ms = 60000", "most_ms = 60000", "[journal]", "requests = 0"]
+        lines += ["[deadlines]", "default_ms = 60000", "max_ms = 60000", "[journal]", "requests = 0"]
         write_text(settings, "\n".join(lines) + "\n")
         with (Path(scratch) / "journal").open("w+", encoding="utf-8") as journal:
             began = time.perf_counter()

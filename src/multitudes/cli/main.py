@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def _exit_immediately(code: int) -> None:
-    """End one of several ranks without unloading modules: threads of gloo crash then (``training.rendezvous``)."""
+    """End one of several ranks without unloading modules: threads of gloo crash then (``training.distributed``)."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
