@@ -23,7 +23,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
 
 
 def test_the_check_sees_a_heavy_import():
-    """Control: the same question about a room that needs them."""
+    """Control: the same question about a package that needs them."""
     assert {"polars", "numpy"} <= loaded_after("from multitudes import PreparedData")
 
 

@@ -58,6 +58,6 @@ def test_the_rule_sees_what_it_forbids(line):
 
 
 def test_every_room_has_its_tests():
-    rooms = {path.parent.name for path in (ROOT / "src" / "multitudes").glob("*/__init__.py")}
+    packages = {path.parent.name for path in (ROOT / "src" / "multitudes").glob("*/__init__.py")}
     tested = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
-    assert rooms <= tested
+    assert packages <= tested

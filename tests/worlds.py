@@ -1,4 +1,4 @@
-"""Prepared planted worlds for the tests of several rooms, made once per test run."""
+"""Prepared planted worlds for the tests of several packages, made once per test run."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How long work reports its progress: a callable, so that no room below the commands needs a terminal."""
+"""How long work reports its progress: a callable, so that only the commands need a terminal."""
 
 from typing import Protocol
 

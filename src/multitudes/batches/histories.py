@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_FOLLOWED_TOPICS = 32  # followed topics that a user tower reads; later ones in the table are dropped
+MAX_TOWER_TOPICS = 32  # followed topics that a user tower reads; later ones in the table are dropped
 
 
 class UserEvents(Protocol):
@@ -108,8 +108,8 @@ def slice_histories(histories: Histories, chosen: slice) -> Histories:
 
 
 def followed_topics(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the followed topics of each user (B, F), at most ``MAX_FOLLOWED_TOPICS``, zero-padded at the end."""
-    return pad_ragged(users.follow_offset, users.follow_topic, user_B, MAX_FOLLOWED_TOPICS)
+    """Return the followed topics of each user (B, F), at most ``MAX_TOWER_TOPICS``, zero-padded at the end."""
+    return pad_ragged(users.follow_offset, users.follow_topic, user_B, MAX_TOWER_TOPICS)
 
 
 def pad_ragged(

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-PINNERSAGE: Final = "pinnersage"  # needs no training: see the room ``pinnersage``
+PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
 DEFAULT_METHOD: Final = "joint"
 
 

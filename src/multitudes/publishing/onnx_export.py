@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from multitudes.batches.histories import MAX_FOLLOWED_TOPICS
+from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.two_tower import HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -70,7 +70,7 @@ def write_user_tower(model: TwoTower, config: UserTowerConfig, features: int, to
         torch.randn(batch, config.history, config.width),
         torch.ones(batch, config.history, dtype=torch.int64),
         torch.ones(batch, config.history, dtype=torch.bool),
-        torch.zeros(batch, MAX_FOLLOWED_TOPICS, dtype=torch.int64),
+        torch.zeros(batch, MAX_TOWER_TOPICS, dtype=torch.int64),
         torch.zeros(batch, topics, dtype=torch.int64),
         torch.zeros(batch, features),
     )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multitudes.batches.histories import MAX_FOLLOWED_TOPICS
+from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.errors import MultitudesError
 from multitudes.periodic import FileWatch, PeriodicTask
 from multitudes.release.manifest import MANIFEST
@@ -144,6 +144,6 @@ def warm_up(retriever: Retriever) -> None:
         retriever.recommend_popular(request, time_shortfall("popular items"))
         retriever.answer([request])
     topics = release.topics[1:_WARM_UP_TOPICS]
-    step = max(1, min(MAX_FOLLOWED_TOPICS, retriever.config.topics_per_request))
+    step = max(1, min(MAX_TOWER_TOPICS, retriever.config.topics_per_request))
     for start in range(0, len(topics), step):
         retriever.recommend(followed_topics=topics[start : start + step], n=_WARM_UP_CANDIDATES)

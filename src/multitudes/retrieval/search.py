@@ -240,8 +240,10 @@ def _blend_each_user(
         elif config.blend == "round_robin":
             blended = blend.round_robin(result.hits.select(own), portion_BK[b, column_K].astype(np.int64), n)
             yield blended._replace(interest_N=column_K[blended.interest_N])
-        else:
+        elif config.blend == "global_top":
             yield blend.global_top(blend.MergedLists(merged.item_U[b, :count], merged.score_KU[b, :, :count]), n)
+        else:
+            raise AssertionError(f"the blend '{config.blend}' has no branch here")
 
 
 def _fill_with_popular(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import MAX_FOLLOWED_TOPICS, Histories, event_times, gather_histories
+from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
@@ -203,7 +203,7 @@ class UserContextBuilder:
             item_BL=np.zeros(shape, dtype=np.int64),
             action_BL=np.zeros(shape, dtype=np.int64),
             valid_BL=np.zeros(shape, dtype=np.bool_),
-            follow_BF=np.zeros((len(user_B), MAX_FOLLOWED_TOPICS), dtype=np.int64),
+            follow_BF=np.zeros((len(user_B), MAX_TOWER_TOPICS), dtype=np.int64),
             user_feature_BP=np.zeros((len(user_B), release.user_feature.shape[1]), dtype=np.float32),
         )
         time_BL, no_items = np.zeros(shape, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -247,7 +247,7 @@ class UserContextBuilder:
     def _topic_numbers(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], int]:
         """Return the numbers of followed topics (F), and how many the release does not know."""
         numbers = np.array([self._release.topic_number.get(topic, 0) for topic in topics], dtype=np.int64)
-        return _pad(numbers[numbers > 0][:MAX_FOLLOWED_TOPICS], MAX_FOLLOWED_TOPICS), int((numbers == 0).sum())
+        return _pad(numbers[numbers > 0][:MAX_TOWER_TOPICS], MAX_TOWER_TOPICS), int((numbers == 0).sum())
 
 
 class _EventRows(NamedTuple):
