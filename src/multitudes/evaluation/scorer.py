@@ -6,7 +6,7 @@ Legend: B users · L history · C conditions · D dimensions · I items · N can
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
 from multitudes.retrieval.catalogue import Catalogue
-from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.search import Candidates
 
@@ -73,7 +73,7 @@ class Scorer(Protocol):
         ...
 
     @property
-    def blend(self) -> Literal["mixture", "round_robin", "global_top"]:
+    def blend(self) -> Blend:
         """Blend of the run in serving, unless the settings name one."""
         ...
 

@@ -121,7 +121,7 @@ def build_embedded(
         kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
     if kind == "exact":
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
-    build = hnsw.build if kind == "hnsw" else inverted.build
+    build = {"inverted": inverted.build, "hnsw": hnsw.build}[kind]
     target = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
     return LiveIndex(build(ids, vectors, topics, queries=queries, target=target, progress=progress))
 

@@ -1,10 +1,10 @@
 """The registry of methods. A new method is a file in ``nn/interests`` and one line in ``METHODS``.
 
 The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of the settings, the module that a model
-is built with, the choices of ``--method``, the table in ``docs/methods/README.md`` and the parameters of the contract
-tests. The module that finds the implicit interests of a method is in ``nn/interests/NAME.py``. That file defines a
-class with the name of the method in CamelCase, constructed with (settings, interests, width), and, if it has settings,
-a class with that name and the suffix ``Config``.
+is built with, the choices of ``--method`` and the parameters of the contract tests; a test holds the table in
+``docs/methods/README.md`` to it. The module that finds the implicit interests of a method is in
+``nn/interests/NAME.py``. That file defines a class with the name of the method in CamelCase, constructed with
+(settings, interests, width), and, if it has settings, a class with that name and the suffix ``Config``.
 
 Nothing here imports torch: the file of a method is imported when a model is built or its settings are read.
 """
