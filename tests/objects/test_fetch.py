@@ -51,7 +51,7 @@ def test_an_object_that_is_overwritten_during_the_fetch_is_rejected(tmp_path, st
 
 def test_an_object_that_is_deleted_during_the_fetch_is_rejected(tmp_path, store):
     store.put("table.parquet", b"x" * SIZE)
-    with pytest.raises(DataError, match=r"s3://shop/table.parquet: is gone"):
+    with pytest.raises(DataError, match=r"s3://shop/table.parquet: was deleted while it was read"):
         fetch(address("s3://shop/table.parquet"), tmp_path, lambda *_: store.files.delete_file("shop/table.parquet"))
 
 
