@@ -118,7 +118,7 @@ def silent_rank(ranks: Ranks) -> str:
 
 def test_a_rank_that_does_not_answer_ends_the_others_with_one_line(tmp_path: Path) -> None:
     first, _ = of_ranks(2, silent_rank, tmp_path / "silent", timeout_s=2)
-    assert first.startswith("rank 0 of 2: another rank ended or does not answer")
+    assert first.startswith("rank 0 of 2: another rank ended or does not respond")
     assert "\n" not in first
 
 
