@@ -146,7 +146,7 @@ def test_a_host_that_is_cut_off_ends_both_with_one_line_and_the_run_goes_on_when
     for host in range(2):
         text = (folder / f"cut-{host}.log").read_text()
         (line,) = (line for line in text.splitlines() if line.startswith("multitudes:"))
-        assert line.startswith(f"multitudes: rank {host} of 2: another rank ended or does not answer")
+        assert line.startswith(f"multitudes: rank {host} of 2: another rank ended or does not respond")
         assert line.endswith("continue with --resume")
         assert "frame #0" not in text
     hosts.cable("up")
