@@ -1,0 +1,30 @@
+"""The training interactions of a prepared folder as a sparse matrix of users and items.
+
+Legend: U users · I items.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from multitudes.data.prepared import TEST, TRAIN, PreparedData
+
+
+def interaction_matrix(prepared: PreparedData, *, include_validation: bool = False) -> csr_array:
+    """Return which users engaged with which items in training.
+
+    Args:
+        prepared: the prepared data.
+        include_validation: count the validation split too, for a last fit.
+
+    Returns:
+        A binary matrix, float32, shape (U, I + 1); column 0, the unknown item, is empty. Repeats count once, and events
+        of negative weight never.
+    """
+    split = prepared.event_split
+    is_used = (split != TEST) if include_validation else (split == TRAIN)
+    position = np.flatnonzero(is_used & (prepared.event_weight > 0) & (prepared.event_item > 0))
+    user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
+    pair = np.unique(user * (prepared.n_items + 1) + item)
+    user, item = np.divmod(pair, prepared.n_items + 1)
+    shape = (prepared.n_users, prepared.n_items + 1)
+    return csr_array((np.ones(len(pair), dtype=np.float32), (user, item)), shape=shape)

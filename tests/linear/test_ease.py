@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from multitudes.errors import UsageError
+from multitudes.linear import ease
+from multitudes.linear.ease import ease_weights, low_rank
+
+
+def random_interactions(users: int = 200, items: int = 30) -> csr_array:
+    dense = (np.random.default_rng(0).random((users, items + 1)) < 0.2).astype(np.float32)
+    dense[:, 0] = 0
+    return csr_array(dense)
+
+
+def test_weights_are_the_closed_form() -> None:
+    matrix = random_interactions()
+    dense = matrix.toarray()[:, 1:].astype(np.float64)
+    inverse = np.linalg.inv(dense.T @ dense + 7.0 * np.eye(30))
+    expected = np.eye(30) - inverse / np.diag(inverse)
+    weights = ease_weights(matrix, 7.0)
+    np.testing.assert_allclose(weights[1:, 1:], expected, atol=1e-5)
+    assert not weights[0].any()
+    assert not weights[:, 0].any()
+
+
+def test_no_item_explains_itself() -> None:
+    assert not np.diagonal(ease_weights(random_interactions(), 1.0)).any()
+
+
+def test_low_rank_is_the_best_approximation() -> None:
+    weights = ease_weights(random_interactions(), 7.0)
+    factors = low_rank(weights, 5)
+    error = np.linalg.norm(weights - factors.input_IR @ factors.output_IR.T)
+    singular = np.linalg.svd(weights, compute_uv=False)
+    assert error == pytest.approx(np.sqrt((singular[5:] ** 2).sum()), rel=1e-4)
+
+
+def test_low_rank_is_the_same_each_time() -> None:
+    weights = ease_weights(random_interactions(), 7.0)
+    first, second = low_rank(weights, 5), low_rank(weights, 5)
+    np.testing.assert_array_equal(first.input_IR, second.input_IR)
+    np.testing.assert_array_equal(first.output_IR, second.output_IR)
+
+
+def test_too_many_items_are_rejected_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "MAX_ITEMS", 29)
+    with pytest.raises(UsageError, match="got 30 items"):
+        ease_weights(random_interactions(), 1.0)
