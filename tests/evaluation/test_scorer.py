@@ -13,8 +13,8 @@ from tests.evaluation.worlds import FakeRun, prepared
 class Listener(FakeRun):
     """Records its inputs."""
 
-    def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None):
-        del partition, time_BL
+    def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None, positives=None):
+        del partition, time_BL, positives
         self.told = histories.follow_BF, topic_BC
 
 

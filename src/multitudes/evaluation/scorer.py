@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.histories import Histories, event_times
+from multitudes.batches.histories import Histories, event_times, positive_items
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
@@ -91,6 +91,7 @@ class Scorer(Protocol):
         topic_BC: NDArray[np.int64],
         partition: Partition = "interests",
         time_BL: NDArray[np.int64] | None = None,
+        positives: Sequence[NDArray[np.int64]] | None = None,
     ) -> UserVectors:
         """Return the vectors of B users.
 
@@ -99,6 +100,8 @@ class Scorer(Protocol):
             topic_BC: conditions of the explicit vectors, shape (B, C); 0: none.
             partition: interests: divide the history by interest; random: divide it at random (a control).
             time_BL: times of the history's events, seconds or positions, shape (B, L); None: unknown.
+            positives: of each user, the distinct items of the entire history with an event of positive weight; None:
+                unknown. A run with a linear history needs them.
 
         Returns:
             K vectors of each user, with weights and masks.
@@ -124,7 +127,8 @@ def user_vectors(
     histories = held_out_histories(run.prepared, users.user_B, users.end_B, run.config.model.history)
     topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST_ID)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
-    return run.user_vectors(histories, topic_BC, partition, time_BL)
+    positives = positive_items(run.prepared, users.user_B, users.end_B)
+    return run.user_vectors(histories, topic_BC, partition, time_BL, positives)
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:

@@ -8,7 +8,7 @@
 The run has its own copy of the vectors, so it does not change when their source does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -102,9 +102,10 @@ class PinnerSageRun:
         topic_BC: NDArray[np.int64],
         partition: Partition = "interests",
         time_BL: NDArray[np.int64] | None = None,
+        positives: Sequence[NDArray[np.int64]] | None = None,
     ) -> UserVectors:
         """Return the vectors of B users; see ``evaluation.scorer.Scorer``."""
-        del topic_BC
+        del topic_BC, positives
         age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=self.prepared.ordered_only)
         return clustering.user_vectors(
             histories, age_BL, self._vectors_ID, self.config.model, self.typical_distance, partition, self.config.seed

@@ -9,7 +9,7 @@
         checkpoint/           state of an interrupted run; deleted when the run is finished
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from multitudes.batches.histories import Histories, slice_histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
+from multitudes.linear.history import LinearHistory
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
@@ -72,11 +73,19 @@ class TrainedRun:
 
     blend: Literal["mixture"] = "mixture"  # the blend for which the shares are fitted
 
-    def __init__(self, path: Path, prepared: PreparedData, config: RunConfig, model: TwoTower) -> None:
+    def __init__(
+        self,
+        path: Path,
+        prepared: PreparedData,
+        config: RunConfig,
+        model: TwoTower,
+        linear: LinearHistory | None = None,
+    ) -> None:
         self.path = path
         self.prepared = prepared
         self.config = config
         self.model = model
+        self.linear = linear  # joined to the vectors of the towers
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
@@ -100,7 +109,8 @@ class TrainedRun:
         config = parse_config(RunConfig, record, folder)
         model = build_model(data, config.method, config.model)
         load_weights(model, folder / WEIGHTS)
-        return cls(folder, data, config, model)
+        linear = LinearHistory.open(folder) if record.get("linear") else None
+        return cls(folder, data, config, model, linear)
 
     @cached_property
     def shares(self) -> dict[InterestKind, float]:
@@ -122,8 +132,15 @@ class TrainedRun:
         return self._items[0]
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero."""
-        return self._items[1]
+        """Return the vector of every item (I + 1, D), as in the index; row 0, the unknown item, is zero.
+
+        With a linear history of rank R, its output vectors are joined: (I + 1, D + R).
+        """
+        return self._joined_items
+
+    @cached_property
+    def _joined_items(self) -> NDArray[np.float32]:
+        return self._items[1] if self.linear is None else self.linear.join_items(self._items[1])
 
     @cached_property
     def _items(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -135,6 +152,7 @@ class TrainedRun:
         topic_BC: NDArray[np.int64],
         partition: Partition = "interests",
         time_BL: NDArray[np.int64] | None = None,
+        positives: Sequence[NDArray[np.int64]] | None = None,
     ) -> UserVectors:
         """Return the vectors of B users; they are deterministic and do not depend on the other users.
 
@@ -143,6 +161,8 @@ class TrainedRun:
             topic_BC: topics that condition the explicit interests (B, C), 0 = none; ignored without explicit interests.
             partition: "random" replaces the interests by a random partition of each history: the control.
             time_BL: not used: the models read only the order of events.
+            positives: distinct items of each user's entire history with an event of positive weight; needed with a
+                linear history.
         """
         del time_BL
         chunks = [
@@ -151,9 +171,11 @@ class TrainedRun:
             )
             for i in range(0, len(topic_BC), USERS_PER_CHUNK)
         ]
-        if len(chunks) == 1:
-            return chunks[0]
-        return UserVectors(chunks[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*chunks, strict=True))[1:]))
+        vectors = chunks[0] if len(chunks) == 1 else _concatenate(chunks)
+        if self.linear is None:
+            return vectors
+        assert positives is not None, "a linear history needs the items of the entire history"
+        return self.linear.join_users(vectors, positives)
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
@@ -181,6 +203,11 @@ class TrainedRun:
             topic_BK,
             assignment_BL.cpu().numpy(),
         )
+
+
+def _concatenate(chunks: list[UserVectors]) -> UserVectors:
+    """Return the vectors of all users."""
+    return UserVectors(chunks[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*chunks, strict=True))[1:]))
 
 
 @torch.no_grad()

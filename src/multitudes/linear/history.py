@@ -1,0 +1,147 @@
+"""A linear history: the vector of a linear model over a user's whole history, joined to the vectors of a tower.
+
+The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
+the score of a tower it is one inner product of joined vectors:
+
+    u = Σ_{i in positives} P_i        v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]        w = weight[kind] · n^(−exponent)
+
+P and Q are the input and output vectors of ``ease.LinearFactors``. The positives of a user are the n distinct items of
+the whole history with an event of positive weight, as in training; see ``batches.histories.positive_items``.
+
+Legend: B users · K vectors of each · I items · D width of the tower's vectors · R rank.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from multitudes.atomic import write_json
+from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.config import Config, parse
+from multitudes.data.prepared import open_array
+from multitudes.errors import ArtefactError
+from multitudes.linear.ease import LinearFactors
+
+SETTINGS_FILE: Final = "linear.json"
+_INPUT_FILE, _OUTPUT_FILE = "linear_input.npy", "linear_output.npy"
+_REPAIR = "train again"
+
+
+class HistoryWeights(Config):
+    """How much the sum over a history weighs in each kind of vector."""
+
+    weight: Mapping[InterestKind, float] = Field(
+        description="Factor of the sum in the vectors of each kind; a kind that is not named has none."
+    )
+    exponent: float = Field(0.0, description="The sum of n items is multiplied by n to the power of minus this.")
+
+
+class Sums(NamedTuple):
+    """The sums over the histories of B users, without weights."""
+
+    sum_BR: NDArray[np.float32]
+    count_B: NDArray[np.int64]  # n, items in the sum: those with an input vector
+
+
+class HistorySums:
+    """The user side of a linear history: all that serving needs beside the index."""
+
+    def __init__(self, input_IR: NDArray[np.float32], weights: HistoryWeights) -> None:
+        """Create the sums.
+
+        Args:
+            input_IR: input vectors of the items (I + 1, R); row 0, the unknown item, is zero. A memory map will do.
+            weights: of the sums in the vectors of a tower.
+        """
+        self.input_IR = input_IR
+        self.weights = weights
+
+    @property
+    def rank(self) -> int:
+        """R, the width that is joined to a vector."""
+        return int(self.input_IR.shape[1])
+
+    def user_sums(self, positives: Sequence[NDArray[np.int64]]) -> Sums:
+        """Return the sum of the input vectors of each user's items.
+
+        Args:
+            positives: distinct item numbers of each user. Items without an input vector, such as those that came after
+                the model, add nothing and do not count.
+        """
+        sums = Sums(np.zeros((len(positives), self.rank), dtype=np.float32), np.zeros(len(positives), dtype=np.int64))
+        for b, items in enumerate(positives):
+            rows = self.input_IR[items[items < len(self.input_IR)]]
+            sums.sum_BR[b] = rows.sum(axis=0)
+            sums.count_B[b] = np.count_nonzero(rows.any(axis=1))
+        return sums
+
+    def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
+        """Return user vectors with the weighted sum of each user appended: shape (B, K, D + R); masks stay as they are.
+
+        Args:
+            vectors: of a tower.
+            positives: distinct item numbers of each user.
+        """
+        sum_BR, count_B = self.user_sums(positives)
+        scale_B = np.maximum(count_B, 1).astype(np.float32) ** np.float32(-self.weights.exponent)
+        weight_K = np.array([self.weights.weight.get(kind, 0.0) for kind in vectors.kinds], dtype=np.float32)
+        sum_BKR = (scale_B[:, None] * sum_BR)[:, None, :] * weight_K[:, None]
+        return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
+
+
+class LinearHistory(HistorySums):
+    """Both sides of a linear history: sums for the users, and the output vectors of the items."""
+
+    def __init__(self, factors: LinearFactors, weights: HistoryWeights) -> None:
+        super().__init__(factors.input_IR, weights)
+        self.output_IR = factors.output_IR
+
+    def join_items(self, vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return item vectors with the output vectors appended: shape (I + 1, D + R).
+
+        Args:
+            vectors_ID: of a tower, by item number; items beyond those of the linear model get zeros.
+        """
+        output = np.zeros((len(vectors_ID), self.rank), dtype=np.float32)
+        output[: len(self.output_IR)] = self.output_IR
+        return np.concatenate([vectors_ID, output], axis=1)
+
+    def save(self, folder: Path) -> None:
+        """Write the linear history into a folder: two arrays, and ``linear.json`` as the last file."""
+        np.save(folder / _INPUT_FILE, self.input_IR, allow_pickle=False)
+        np.save(folder / _OUTPUT_FILE, self.output_IR, allow_pickle=False)
+        write_json(folder / SETTINGS_FILE, self.weights.model_dump(mode="json"))
+
+    @classmethod
+    def open(cls, folder: Path) -> "LinearHistory":
+        """Open a linear history that ``save`` wrote.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        factors = LinearFactors(
+            *(open_array(folder / name, np.float32, _REPAIR) for name in (_INPUT_FILE, _OUTPUT_FILE))
+        )
+        if factors.input_IR.ndim != 2 or factors.input_IR.shape != factors.output_IR.shape:
+            raise ArtefactError(
+                f"{folder / _OUTPUT_FILE}: has shape {factors.output_IR.shape}; expected that of {_INPUT_FILE},"
+                f" {factors.input_IR.shape}; {_REPAIR}"
+            )
+        return cls(factors, parse(HistoryWeights, _read_settings(folder / SETTINGS_FILE), str(folder / SETTINGS_FILE)))
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    try:
+        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ValueError
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+    except ValueError:  # not text, not JSON, or not an object
+        raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None
+    return settings
