@@ -27,6 +27,7 @@ from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
 from multitudes.linear.ease import LinearFactors
 
+KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
 SETTINGS_FILE: Final = "linear.json"
 _INPUT_FILE, _OUTPUT_FILE = "linear_input.npy", "linear_output.npy"
 _REPAIR = "train again"
@@ -79,6 +80,24 @@ class HistorySums:
             sums.sum_BR[b] = rows.sum(axis=0)
             sums.count_B[b] = np.count_nonzero(rows.any(axis=1))
         return sums
+
+    def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
+        """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none.
+
+        Args:
+            positives: distinct item numbers of each user.
+            history_length: L, columns of ``assignment_BL``; no event belongs to an interest.
+        """
+        sum_BR, count_B = self.user_sums(positives)
+        mask_BK = (count_B > 0)[:, None]
+        return UserVectors(
+            kinds=KINDS_ALONE,
+            vectors_BKD=sum_BR[:, None],
+            weight_BK=mask_BK.astype(np.float32),
+            mask_BK=mask_BK,
+            topic_BK=np.zeros(mask_BK.shape, dtype=np.int64),
+            assignment_BL=np.full((len(positives), history_length), -1),
+        )
 
     def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
         """Return user vectors with the weighted sum of each user appended: shape (B, K, D + R); masks stay as they are.

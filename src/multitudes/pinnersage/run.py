@@ -42,6 +42,7 @@ class PinnerSageRun:
     """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without training."""
 
     blend: Literal["round_robin"] = "round_robin"  # by importance: closest to the paper
+    linear: Final = None  # no sum over the history is joined to the vectors
 
     def __init__(
         self, path: Path, prepared: PreparedData, config: PinnerSageRunConfig, vectors_ID: NDArray[np.float32]

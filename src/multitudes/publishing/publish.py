@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import Histories, event_times, followed_topics, gather_histories
+from multitudes.batches.histories import (
+    Histories,
+    event_times,
+    followed_topics,
+    gather_histories,
+    positive_items,
+)
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
@@ -135,6 +141,7 @@ class _CheckSample(NamedTuple):
     histories: Histories
     topic_BC: NDArray[np.int64]
     time_BL: NDArray[np.int64]
+    positives: list[NDArray[np.int64]]
     expected: UserVectors
 
 
@@ -147,13 +154,15 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     histories = gather_histories(prepared, user_B, end_B, length)
     time_BL = event_times(prepared.event_time, end_B, length)
     topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, 0, user_B)
-    return _CheckSample(histories, topic_BC, time_BL, run.user_vectors(histories, topic_BC, time_BL=time_BL))
+    positives = positive_items(prepared, user_B, end_B)
+    expected = run.user_vectors(histories, topic_BC, time_BL=time_BL, positives=positives)
+    return _CheckSample(histories, topic_BC, time_BL, positives, expected)
 
 
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
     """Return the items of the release, whose towers are in ``stage``."""
     settings = new_item_settings(run)
-    if settings is None or settings.vectors == "run":
+    if settings is None or settings.vectors in ("run", "linear"):
         return build_corpus(run, carried._replace(items=carried.items.clear()), None, None)
     tower = open_tower(stage / ITEM_TOWER) if settings.vectors == "tower" and carried.items.height else None
     return build_corpus(run, carried, settings, tower)
@@ -175,6 +184,8 @@ def _write_release_files(
         retrieval=retrieve.model_dump(),
         index=index.info(),
         pinnersage=pinnersage_settings(run),
+        linear=None if run.linear is None else run.linear.weights.model_dump(mode="json"),
+        positive_actions=_positive_actions(prepared) if run.linear is not None else (),
         new_items=new_item_settings(run),
     )
     arrays: dict[str, NDArray[Any]] = {
@@ -185,6 +196,8 @@ def _write_release_files(
         **recent_events(prepared, length),
         **seen_items(prepared),
     }
+    if run.linear is not None:
+        arrays["linear_input"] = run.linear.input_IR
     write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
 
 
@@ -199,17 +212,33 @@ def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]
 
 
 def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the seen-item arrays of a release: the distinct known items of each user's entire history."""
+    """Return the seen-item arrays of a release: the distinct known items of each user's entire history.
+
+    ``seen_positive``, whether the user has an event of positive weight with the item, is for a linear history alone.
+    """
     user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
     known = prepared.event_item > 0
-    pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
+    pair_E = user[known] * (prepared.n_items + 1) + prepared.event_item[known]
+    pair = np.unique(pair_E)
     pair_user, item = np.divmod(pair, prepared.n_items + 1)
-    return {"seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)), "seen_item": item}
+    return {
+        "seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)),
+        "seen_item": item,
+        "seen_positive": np.isin(pair, pair_E[prepared.event_weight[known] > 0]),
+    }
+
+
+def _positive_actions(prepared: PreparedData) -> tuple[str, ...]:
+    """Return the actions whose events have a positive weight."""
+    config = prepared.manifest["config"]
+    weights, negative = config.get("positive_actions") or {}, config["negative_actions"]
+    actions = (name for name in prepared.manifest["actions"] if name not in negative)
+    return tuple(name for name in actions if not weights or weights.get(name, 0.0) > 0)
 
 
 def _user_tower_difference(release: Release, sample: _CheckSample) -> float:
     """Return the largest difference of vectors and weights of release and run, relative to the largest component."""
-    exported = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL)
+    exported = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL, sample.positives)
     expected = sample.expected
     if (exported.mask_BK != expected.mask_BK).any():
         return float("inf")

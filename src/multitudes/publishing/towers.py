@@ -66,7 +66,10 @@ def new_item_settings(run: Run) -> NewItems | None:
             return NewItems(vectors="run")
         return NewItems(vectors="embedding", content_width=width)
     encoding = _item_encoding(prepared)
-    return None if encoding is None else NewItems(vectors="tower", encoding=tuple(encoding), content_width=width)
+    if encoding is None:
+        return None
+    rank = 0 if run.linear is None else run.linear.rank
+    return NewItems(vectors="tower", encoding=tuple(encoding), content_width=width, linear_rank=rank)
 
 
 def _item_encoding(prepared: PreparedData) -> list[dict[str, Any]] | None:

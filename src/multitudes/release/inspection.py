@@ -56,7 +56,7 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
     findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
-    findings += _check_index(manifest.index)
+    findings += [*_describe_linear(manifest.linear), *_check_index(manifest.index)]
     findings += _check_items(folder, manifest)
     if any(finding.level == "damaged" for finding in findings):
         return findings
@@ -94,6 +94,14 @@ def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
             damaged.append(Finding("damaged", "files", str(error)))
         count, size = count + 1, size + entry["bytes"]
     return damaged or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
+
+
+def _describe_linear(settings: dict[str, Any] | None) -> list[Finding]:
+    """Describe the sum over the whole history that is joined to the vectors."""
+    if settings is None:
+        return []
+    weights = ", ".join(f"{kind} {weight:.3g}" for kind, weight in settings["weight"].items())
+    return [Finding("ok", "linear", f"a sum over the whole history in each vector, with weight: {weights}")]
 
 
 def _check_index(info: dict[str, Any]) -> list[Finding]:
@@ -142,6 +150,7 @@ def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
         "tower": "the item tower makes the vectors of new items",
         "embedding": "new items have their own vectors",
         "run": "new items cannot be added: the vectors come from another run",
+        "linear": "new items cannot be added: the vectors come from the users of the training data",
     }
     vectors = (
         descriptions[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"

@@ -28,12 +28,15 @@ class FileEntry(Config):
 class NewItems(Config):
     """How an item that is added after publishing gets its vector."""
 
-    vectors: Literal["tower", "embedding", "run"] = Field(
+    vectors: Literal["tower", "embedding", "run", "linear"] = Field(
         description="tower: from the item tower; embedding: the item's own column 'embedding'; run: only from another"
-        " run, so no item can be added."
+        " run, or linear: only from the users of the training data, so no item can be added."
     )
     encoding: tuple[dict[str, Any], ...] = Field((), description="How feature columns become numbers.")
     content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not used.")
+    linear_rank: int = Field(
+        0, ge=0, description="Zeros after the tower's vector, where items of the data have that of a linear model."
+    )
 
 
 class Manifest(Config):
@@ -56,6 +59,12 @@ class Manifest(Config):
         None,
         description="Settings of the clustering that computes the user vectors. None: the user tower computes them.",
     )
+    linear: dict[str, Any] | None = Field(
+        None,
+        description="Weights of the sum over a user's whole history that is joined to the vectors; without a user tower"
+        " it is the only vector. None: there is no such sum.",
+    )
+    positive_actions: tuple[str, ...] = Field((), description="Actions whose items are in the sum; () without one.")
     new_items: NewItems | None = Field(None, description="None: published by a version that accepts no new items.")
     files: dict[str, FileEntry] = Field(default_factory=dict)
 

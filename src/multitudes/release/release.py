@@ -18,9 +18,13 @@ event_valid                  ·       bool    usable in a history
 seen_offset, seen_item       U+1, ·  int64, int32  distinct items of the entire history, which are not recommended again
 follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
+seen_positive                ·       bool    whether the user has an event of positive weight with each ``seen_item``
+linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
 ============================ ======= ======= ==========================================================================
 
-The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (not with PinnerSage), ``index/``
+The last two are in a release with a linear history alone; see ``linear.history``.
+
+The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (of a trained run), ``index/``
 (the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
 (topic) and, if items were carried over from the release before, ``carried.log`` (a delta log).
 
@@ -74,6 +78,8 @@ ARRAYS: dict[str, type[np.generic]] = {
     "follow_topic": np.int32,
     "user_feature": np.float32,
 }
+LINEAR_ARRAYS: dict[str, type[np.generic]] = {"seen_positive": np.bool_, "linear_input": np.float32}
+_NO_ITEMS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,8 @@ class Release:
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
     applied: AppliedDeltas
+    seen_positive: NDArray[np.bool_] | None = None
+    linear_input: NDArray[np.float32] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> "Release":
@@ -119,7 +127,8 @@ class Release:
             folder = ReleaseStore(folder).folder()
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
-        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()}
+        names = ARRAYS if manifest.linear is None else ARRAYS | LINEAR_ARRAYS
+        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
         applied = AppliedDeltas.empty(arrays["item_input"].shape[1])
         index = load_index(folder / "index")
         return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays).latest()
@@ -213,6 +222,11 @@ class Release:
         """Number of each topic, from 1."""
         return {topic: number for number, topic in enumerate(self.topics) if number}
 
+    @property
+    def has_user_tower(self) -> bool:
+        """Whether a tower computes the user vectors."""
+        return USER_TOWER in self.manifest.files
+
     @cached_property
     def user_tower(self) -> Session:
         """The user tower; loaded on first use.
@@ -230,6 +244,13 @@ class Release:
         """Return the distinct items of the entire history of user number ``user``."""
         items = self.seen_item[self.seen_offset[user] : self.seen_offset[user + 1]]
         return np.asarray(items, dtype=np.int64)
+
+    def positive_items(self, user: int) -> NDArray[np.int64]:
+        """Return those of ``seen_items`` that have an event of positive weight; none without a linear history."""
+        if self.seen_positive is None:
+            return _NO_ITEMS
+        items = slice(self.seen_offset[user], self.seen_offset[user + 1])
+        return np.asarray(self.seen_item[items][self.seen_positive[items]], dtype=np.int64)
 
 
 def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
@@ -251,13 +272,13 @@ def write_release(
     Args:
         folder: a staged release.
         manifest: without checksums, which this function adds.
-        arrays: all arrays of ``ARRAYS``, by name.
+        arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too.
         index: holds the item vectors, by item number.
         user_ids: by user number.
         items: columns item_id and title, by item number.
         topics: names by topic number; entry 0, the unknown topic, is not written.
     """
-    for name, dtype in ARRAYS.items():
+    for name, dtype in (ARRAYS if manifest.linear is None else ARRAYS | LINEAR_ARRAYS).items():
         np.save(folder / f"{name}.npy", np.asarray(arrays[name], dtype=dtype), allow_pickle=False)
     (folder / "index").mkdir()
     index.save(folder / "index")

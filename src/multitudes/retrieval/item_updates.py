@@ -90,7 +90,10 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
                 f"{file}: {len(problems):,} of {items.height:,} items cannot be added, the first is"
                 f" {items['item_id'][row]!r}: {problems[row]}. Nothing was added; correct those or leave them out"
             )
-        replaced = int((release.item_names.numbers(items["item_id"].to_list()) > 0).sum())
+        number_N = release.item_names.numbers(items["item_id"].to_list())
+        if settings.linear_rank:
+            _keep_linear_vectors(vectors.vector_ND, release, number_N, settings.linear_rank)
+        replaced = int((number_N > 0).sum())
         cut_bytes = _append_delta(release, Delta("add", int(time.time()), items, *vectors))
     return AddedItems(
         version=release.version,
@@ -102,6 +105,14 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         repairs=repairs,
         cut_bytes=cut_bytes,
     )
+
+
+def _keep_linear_vectors(
+    vector_ND: NDArray[np.float32], release: Release, number_N: NDArray[np.int64], rank: int
+) -> None:
+    """Give replaced items the vectors of the linear model that they have in the index; writes the last columns."""
+    indexed = np.flatnonzero(find_rows(release.index.ids(), number_N)[1])
+    vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
 
 
 def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
@@ -153,6 +164,11 @@ def _new_item_settings(release: Release) -> NewItems:
         raise UsageError(
             f"{release.path}: its item vectors come from another run, so a new item has none; publish again when that"
             " run knows the items"
+        )
+    if settings.vectors == "linear":
+        raise UsageError(
+            f"{release.path}: its item vectors come from the users of the training data, so a new item has none;"
+            " prepare, train and publish again when users have engaged with the items"
         )
     return settings
 
@@ -215,6 +231,8 @@ def item_vectors(
     vectors = ItemVectors(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
     invalid = np.flatnonzero(~(are_valid_vectors(vectors.input_ND) & are_valid_vectors(vectors.vector_ND))).tolist()
     overflow = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
+    # No user of the training data engaged with a new item, so a linear model has no vector for it.
+    vectors = vectors._replace(vector_ND=np.pad(vectors.vector_ND, ((0, 0), (0, settings.linear_rank))))
     return ItemVectorResult(vectors, overflow | problems)
 
 

@@ -31,6 +31,8 @@ class UserContext(NamedTuple):
     histories: Histories
     time_BL: NDArray[np.int64] | None  # of the history events; None where times are unknown
     seen: list[NDArray[np.int64]]  # of each user, item numbers that are not returned
+    # Of each user, distinct items of the entire history with an event of positive weight; for a linear history alone.
+    positives: list[NDArray[np.int64]]
     unknown_items_B: Sequence[int]  # items of the history that the release does not know
     unknown_topics_B: Sequence[int]  # followed topics that the release does not know
 
@@ -119,6 +121,8 @@ class UserContextBuilder:
         manifest = release.manifest
         self._action_code = {name: code for code, name in enumerate(manifest.actions, start=1)}
         self._negative_actions = frozenset(manifest.negative_actions)
+        self._has_sums = manifest.linear is not None
+        self._positive_codes = frozenset(self._action_code[name] for name in manifest.positive_actions)
 
     def user_number(self, user_id: Id) -> int | None:
         """Return the number of a user, or None if the release does not have them."""
@@ -154,6 +158,7 @@ class UserContextBuilder:
             histories=histories,
             time_BL=None,
             seen=[np.unique(items[items > 0])],
+            positives=[np.unique(items[items > 0])],
             unknown_items_B=[int((items == 0).sum())],
             unknown_topics_B=[unknown_topics],
         )
@@ -167,14 +172,19 @@ class UserContextBuilder:
         """
         user_B = np.array([self._release_number(state) for state in user_states], dtype=np.int64)
         context = self._release_or_empty_rows(user_B)._replace(user_ids=[state.user_id for state in user_states])
-        unknown_items_B, unknown_topics_B, seen = [0] * len(user_states), [0] * len(user_states), list(context.seen)
+        unknown_items_B, unknown_topics_B = [0] * len(user_states), [0] * len(user_states)
+        seen, positives = list(context.seen), list(context.positives)
         for b, state in enumerate(user_states):
             if state.events:
                 items, unknown_items_B[b] = self._join_events(context, b, state.events)
                 seen[b] = np.union1d(seen[b], items)
+                if self._has_sums:
+                    positives[b] = np.union1d(positives[b], self._positive_items(state.events))
             if state.followed_topics is not None:
                 context.histories.follow_BF[b], unknown_topics_B[b] = self._topic_numbers(state.followed_topics)
-        return context._replace(seen=seen, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B)
+        return context._replace(
+            seen=seen, positives=positives, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B
+        )
 
     def _release_number(self, user_state: UserState) -> int:
         number = None if user_state.erased else self.user_number(user_state.user_id)
@@ -190,6 +200,7 @@ class UserContextBuilder:
             histories=gather_histories(release, user_B, end_B, length),
             time_BL=event_times(release.event_time, end_B, length),
             seen=[release.seen_items(user) for user in user_B.tolist()],
+            positives=[release.positive_items(user) for user in user_B.tolist()],
             unknown_items_B=[0] * len(user_B),
             unknown_topics_B=[0] * len(user_B),
         )
@@ -207,16 +218,16 @@ class UserContextBuilder:
             user_feature_BP=np.zeros((len(user_B), release.user_feature.shape[1]), dtype=np.float32),
         )
         time_BL, no_items = np.zeros(shape, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        seen = [no_items] * len(user_B)
+        seen, positives = [no_items] * len(user_B), [no_items] * len(user_B)
         in_release = np.flatnonzero(user_B != _NOT_IN_RELEASE)
         if len(in_release):
             known = self._release_rows(user_B[in_release])
             arrays: list[NDArray[Any]] = [*histories, time_BL]
             for array, rows in zip(arrays, (*known.histories, known.time_BL), strict=True):
                 array[in_release] = rows
-            for b, items in zip(in_release.tolist(), known.seen, strict=True):
-                seen[b] = items
-        return UserContext([], user_B, histories, time_BL, seen, [], [])
+            for b, *items in zip(in_release.tolist(), known.seen, known.positives, strict=True):
+                seen[b], positives[b] = items
+        return UserContext([], user_B, histories, time_BL, seen, positives, [], [])
 
     def _join_events(self, context: UserContext, b: int, events: Sequence[Event]) -> tuple[NDArray[np.int64], int]:
         """Write the joined history of user ``b``; return the items of ``events``, and how many are unknown."""
@@ -243,6 +254,17 @@ class UserContextBuilder:
         if not self._negative_actions.isdisjoint(code):
             valid_L &= np.array([name not in self._negative_actions for name in actions])
         return _EventRows(item_L, np.array(times_s, dtype=np.int64), action_L, valid_L)
+
+    def _positive_items(self, events: Sequence[Event]) -> NDArray[np.int64]:
+        """Return the known items of events of positive weight; an unknown action counts like the default one."""
+        default = self._release.manifest.default_action
+        positive = {
+            name: name not in self._negative_actions
+            and self._action_code.get(name or "", default) in self._positive_codes
+            for name in {event.action for event in events}
+        }
+        items = self.item_numbers([event.item_id for event in events if positive[event.action]])
+        return items[items > 0]
 
     def _topic_numbers(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], int]:
         """Return the numbers of followed topics (F), and how many the release does not know."""

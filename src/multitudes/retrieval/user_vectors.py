@@ -1,4 +1,6 @@
-"""From histories to user vectors, with the user tower of a release (ONNX Runtime) or its clustering (PinnerSage).
+"""From histories to user vectors, with the user tower of a release (ONNX Runtime), its clustering (PinnerSage) or sums.
+
+Sums over the whole history (``linear.history``) are joined to the vectors of the tower, or are the only vector.
 
 Legend: B requests or users · L history · K vectors · C conditions · D width.
 """
@@ -13,6 +15,7 @@ from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.config import parse
 from multitudes.errors import ArtefactError
+from multitudes.linear.history import HistorySums, HistoryWeights
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.release.onnx_session import run_tower
@@ -69,7 +72,8 @@ def _compute_vectors(
     )
     times = [context.time_BL for context in contexts if context.time_BL is not None]
     time_BL = np.concatenate(times) if len(times) == len(contexts) else None
-    return user_vectors(release, histories, topic_BC, time_BL)
+    positives = [items for context in contexts for items in context.positives]
+    return user_vectors(release, histories, topic_BC, time_BL, positives)
 
 
 def _concatenate(rows: Sequence[UserVectors]) -> UserVectors:
@@ -85,6 +89,7 @@ def user_vectors(
     histories: Histories,
     topic_BC: NDArray[np.int64],
     time_BL: NDArray[np.int64] | None = None,
+    positives: Sequence[NDArray[np.int64]] | None = None,
 ) -> UserVectors:
     """Return the vectors of B users.
 
@@ -93,6 +98,8 @@ def user_vectors(
         histories: of the users.
         topic_BC: conditions of the explicit vectors, 0 = none; as many as the release has explicit columns.
         time_BL: times of the history's events; None if they are unknown.
+        positives: distinct items of each user's entire history with an event of positive weight; a release with a
+            linear history needs them.
 
     Returns:
         The vectors.
@@ -102,7 +109,14 @@ def user_vectors(
     """
     if release.manifest.pinnersage is not None:
         return _vectors_by_clustering(release, release.manifest.pinnersage, histories, time_BL)
-    return _vectors_by_tower(release, histories, topic_BC)
+    if release.linear_input is None:
+        return _vectors_by_tower(release, histories, topic_BC)
+    assert positives is not None, "a linear history needs the items of the entire history"
+    weights = parse(HistoryWeights, release.manifest.linear or {}, f"{release.path}/manifest.json: linear")
+    sums = HistorySums(release.linear_input, weights)
+    if not release.has_user_tower:
+        return sums.user_vectors(positives, histories.item_BL.shape[1])
+    return sums.join_users(_vectors_by_tower(release, histories, topic_BC), positives)
 
 
 def _vectors_by_clustering(
