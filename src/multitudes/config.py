@@ -184,6 +184,19 @@ def current_names(model: type[Config], values: Mapping[str, Any], *, warn: bool 
     return current
 
 
+def current_value(field: str, value: object, renamed: Mapping[str, str]) -> object:
+    """Return the current name of a renamed value of the setting ``field``, with a warning; other values as they are."""
+    new = renamed.get(value) if isinstance(value, str) else None
+    if new is None:
+        return value
+    warnings.warn(
+        f"the setting {field} = '{value}' is now called '{new}'; the old name works in this version only",
+        RenamedWarning,
+        stacklevel=2,
+    )
+    return new
+
+
 def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return the end of an error about an unknown ``name``: the nearest known name, or all of them."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

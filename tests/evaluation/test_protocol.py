@@ -86,24 +86,28 @@ def test_a_kind_alone_leaves_the_others_out():
 
 
 def test_a_run_with_several_vectors_has_every_control():
-    names = [system.name for system in systems("clustering", vectors(), vectors(), CONFIG)]
+    names = [
+        system.name
+        for system in systems("clustering", vectors(), {"random": vectors(), "other_user": vectors()}, CONFIG)
+    ]
     assert names == [
         "clustering",
         "unconditioned",
         "implicit",
         "averaged",
         "random_partition",
+        "other_user",
         "round_robin",
         "global_top",
     ]
 
 
 def test_a_run_with_one_vector_has_no_control():
-    assert [s.name for s in systems("single", vectors(("unconditioned",)), None, CONFIG)] == ["single"]
+    assert [s.name for s in systems("single", vectors(("unconditioned",)), {}, CONFIG)] == ["single"]
 
 
 def test_a_blend_control_differs_in_the_blend_only():
-    own, *others = systems("clustering", vectors(), None, CONFIG)
+    own, *others = systems("clustering", vectors(), {}, CONFIG)
     top = next(system for system in others if system.name == "global_top")
     assert top.config == CONFIG.model_copy(update={"blend": "global_top"})
     assert top.vectors is own.vectors

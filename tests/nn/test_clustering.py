@@ -5,9 +5,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multitudes.errors import RenamedWarning
 from multitudes.nn.interest_assignment import participation_mask
-from multitudes.nn.interests.clustering import Clustering, ClusteringConfig, farthest_points, single_assignment
-from multitudes.nn.interests.random_partition import random_partition
+from multitudes.nn.interests.clustering import (
+    Clustering,
+    ClusteringConfig,
+    farthest_points,
+    random_items,
+    single_assignment,
+)
+from multitudes.nn.interests.random_partition import (
+    RandomPartition,
+    RandomPartitionConfig,
+    replace_by_random_partition,
+)
 from multitudes.nn.interests.routing import Routing, RoutingConfig
 from multitudes.nn.primitives import l2_normalize, squash
 from tests.nn.worlds import WIDTH, agreement, tastes
@@ -23,11 +34,26 @@ def test_three_planted_tastes_come_back_as_three_interests() -> None:
 def test_a_random_partition_finds_no_tastes() -> None:
     item_BLD, taste_BL = tastes()
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    mask_BK = torch.ones(len(taste_BL), 3, dtype=torch.bool)
+    clusters = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
     order_L = torch.rand(taste_BL.shape[1], generator=torch.Generator().manual_seed(0))
-    interests, part_BL, _ = random_partition(item_BLD, valid_BL, mask_BK, order_L)
+    interests, part_BL, _ = replace_by_random_partition(clusters, item_BLD, valid_BL, order_L)
     assert agreement(part_BL, taste_BL) < 0.1
     torch.testing.assert_close(interests.weight_BK, torch.full((len(taste_BL), 3), 1 / 3))
+
+
+def test_random_groups_have_conditions_as_long_as_the_clusters() -> None:
+    """Shorter ones would lose for their scale: with a mean, 0.4 stood beside 0.99."""
+    item_BLD, taste_BL = tastes(users=8)
+    valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    valid_BL[0, 2:] = False  # two events, and a slot that is masked
+    clusters = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
+    control = replace_by_random_partition(clusters, item_BLD, valid_BL, torch.rand(taste_BL.shape[1])).interests
+    trained = RandomPartition(RandomPartitionConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
+    length_BK = [found.vectors_BKD.norm(dim=2) for found in (clusters, control, trained)]
+    assert torch.equal(control.mask_BK, clusters.mask_BK)
+    torch.testing.assert_close(length_BK[1][control.mask_BK], length_BK[0][clusters.mask_BK])
+    assert 0.9 < length_BK[2][trained.mask_BK].min() < 1
+    assert (control.vectors_BKD[~control.mask_BK] == 0).all()
 
 
 def test_noise_has_no_tastes_to_find() -> None:
@@ -143,10 +169,62 @@ def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
     assert filled[0.3] < filled[4.0] - 0.1
 
 
-def test_without_both_halves_it_is_minds_routing() -> None:
+def test_soft_kmeans_differs_from_single_assignment_in_the_choice_of_one_cluster_alone() -> None:
+    """MIND's agreement differs in more: its logits add up, and its gradient flows through the last round alone."""
+    item_BLD, taste_BL = tastes(users=4)
+    valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
+    item_BLD = (4 * l2_normalize(item_BLD)).requires_grad_()
+    centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)
+    participates_BLK = participation_mask(valid_BL, distinct_BK)
+    for _ in range(3):
+        logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
+        share_BLK = logit_BLK.masked_fill(~participates_BLK, -1e30).softmax(dim=2) * valid_BL.unsqueeze(2)
+        centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
+    found = Clustering(ClusteringConfig(assignment="soft_kmeans", item_norm=0), 3, WIDTH)(item_BLD, valid_BL)
+    torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
+    direction = torch.randn(WIDTH, generator=torch.Generator().manual_seed(1))
+    expected, gradient = (
+        torch.autograd.grad((vectors_BKD @ direction).sum(), item_BLD, retain_graph=True)[0]
+        for vectors_BKD in (centre_BKD, found.interests.vectors_BKD)
+    )
+    torch.testing.assert_close(gradient, expected)
+    kept_BLK = single_assignment(logit_BLK, participates_BLK)
+    torch.testing.assert_close(kept_BLK, torch.where(kept_BLK > 0, share_BLK, 0.0))
+
+
+def test_random_seeds_are_distinct_valid_items_in_the_order_of_the_draw() -> None:
+    a, b, c, d = 4 * torch.eye(4)
+    item_BLD = torch.stack([a, b, b, c, d, a])[None]
+    valid_BL = torch.tensor([[True, True, True, True, False, True]])
+    order_BL = torch.tensor([[0.1, 0.8, 0.9, 0.3, 1.0, 0.7]])
+    seed_BKD, found_BK = random_items(item_BLD, valid_BL, 4, order_BL)
+    assert torch.equal(seed_BKD[0, :3], torch.stack([b, a, c]))  # the second b is no second seed, nor is the invalid d
+    assert found_BK.tolist() == [[True, True, True, False]]
+
+
+def test_random_seeds_are_drawn_in_training_and_fixed_in_serving() -> None:
+    item_BLD, taste_BL = tastes(users=4)
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+    module = Clustering(ClusteringConfig(seeds="random_items"), 3, WIDTH)
+    served = [module(item_BLD, valid_BL).interests.vectors_BKD for _ in range(2)]
+    trained = [module(item_BLD, valid_BL, torch.Generator().manual_seed(s)).interests.vectors_BKD for s in range(2)]
+    assert torch.equal(*served)
+    assert not torch.equal(*trained)
+    newest = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests.vectors_BKD
+    assert not torch.allclose(served[0], newest)
+
+
+def test_the_ablations_of_earlier_versions_keep_their_meaning_under_new_names() -> None:
+    with pytest.warns(RenamedWarning, match=r"seeds = 'random' is now called 'random_logits'"):
+        assert ClusteringConfig.model_validate({"seeds": "random"}).seeds == "random_logits"
+    with pytest.warns(RenamedWarning, match=r"assignment = 'soft' is now called 'agreement'"):
+        assert ClusteringConfig.model_validate({"assignment": "soft"}).assignment == "agreement"
+
+
+def test_with_the_start_and_the_routing_of_mind_it_is_mind() -> None:
     item_BLD, taste_BL = tastes(users=8)
     valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
-    neither = ClusteringConfig(seeds="random", assignment="soft", by_user=True)
+    neither = ClusteringConfig(seeds="random_logits", assignment="agreement", by_user=True)
     mind = Routing(RoutingConfig(), 3, WIDTH)(item_BLD, valid_BL)  # its shared map starts as the identity
     found = Clustering(neither, 3, WIDTH)(item_BLD, valid_BL)
     torch.testing.assert_close([*found.interests], [*mind.interests])
@@ -157,7 +235,7 @@ def test_without_both_halves_it_is_minds_routing() -> None:
 
 
 def test_each_half_helps_to_find_seven_planted_tastes() -> None:
-    """The paper's ablation: from a random start single assignment merges tastes and soft assignment blurs them all."""
+    """From random logits single assignment merges tastes, and routing by agreement blurs them all."""
     item_BLD, taste_BL = tastes(k=7)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
 
@@ -166,7 +244,8 @@ def test_each_half_helps_to_find_seven_planted_tastes() -> None:
         clusters = Clustering(config, 7, WIDTH)(item_BLD, valid_BL)
         return agreement(clusters.assignment_BL, taste_BL), clusters.interests.mask_BK.float().mean().item()
 
-    both, no_seeds, neither = found("farthest", "single"), found("random", "single"), found("random", "soft")
+    both, no_seeds = found("farthest", "single"), found("random_logits", "single")
+    neither = found("random_logits", "agreement")
     assert min(both) > 0.95
     assert max(no_seeds) < 0.9
     assert neither[0] < 0.6

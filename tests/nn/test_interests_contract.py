@@ -23,9 +23,9 @@ SHAPES: tuple[dict[str, object], ...] = (
     {"cluster_on": "sequence", "interests": 7, "clustering": {"item_norm": 0}},
 )
 ABLATIONS: tuple[tuple[Method, dict[str, object]], ...] = (
-    ("clustering", {"clustering": {"seeds": "random"}}),
-    ("clustering", {"clustering": {"assignment": "soft"}}),
-    ("clustering", {"clustering": {"seeds": "random", "assignment": "soft", "by_user": True}}),
+    ("clustering", {"clustering": {"seeds": "random_items"}}),
+    ("clustering", {"clustering": {"assignment": "soft_kmeans"}}),
+    ("clustering", {"clustering": {"seeds": "random_logits", "assignment": "agreement", "by_user": True}}),
     ("routing", {"routing": {"item_norm": 0, "by_user": False}}),
     ("joint", {"conditional": {"fusion": "late"}}),
 )

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
-Partition = Literal["interests", "random"]  # how a history is divided into implicit interests; random: the control
+# The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
+# on the conditions of another user.
+Partition = Literal["interests", "random", "other_user"]
 
 
 class UserVectors(NamedTuple):

@@ -10,6 +10,7 @@ unconditioned                is one vector enough? All N candidates come from it
 implicit, explicit           what does each kind of vector find alone?
 averaged                     do K searches beat one search with the weighted mean of the K vectors?
 random_partition             do *interests* matter, or would any division of the history do?
+other_user                   does the condition say which interest it is? Those of another user are served
 round_robin, global_top, …   does the blend matter?
 ============================ ======================================================================
 
@@ -19,7 +20,7 @@ are ranked by it. It is not at equal budget, as every vector scores all items.
 Legend: B users · K vectors · N candidates · D dimensions · I items · T targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -27,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, select_users
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
@@ -48,6 +49,7 @@ from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.search import find_candidates
 
 _BATCH_SIZE = 256  # users evaluated together
+_CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
 
 
 class System(NamedTuple):
@@ -64,14 +66,14 @@ class System(NamedTuple):
 
 
 def systems(
-    method: str, vectors: UserVectors, random_vectors: UserVectors | None, config: RetrieveConfig
+    method: str, vectors: UserVectors, control_vectors: Mapping[Partition, UserVectors], config: RetrieveConfig
 ) -> list[System]:
     """Return the run's own system first, then the controls that its vectors allow.
 
     Args:
         method: name of the run's method.
         vectors: the vectors of the run.
-        random_vectors: the same from a random partition of the history; None without implicit interests.
+        control_vectors: the same from other partitions of the history; empty without implicit interests.
         config: how the run is served.
     """
     found = [System(method, vectors, config)]
@@ -80,8 +82,9 @@ def systems(
     kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     found += [System(kind, vectors_of_kind(vectors, kind), config) for kind in kinds]
     found.append(System("averaged", average_vectors(vectors, config), config))
-    if random_vectors is not None and method != "random_partition":  # that method is this control, trained
-        found.append(System("random_partition", random_vectors, config))
+    for partition, of_control in control_vectors.items():
+        if _CONTROLS[partition] != method:  # the method random_partition is that control, trained
+            found.append(System(_CONTROLS[partition], of_control, config))
     for blend in get_args(Blend):
         if blend != config.blend:
             found.append(System(blend, vectors, config.model_copy(update={"blend": blend})))
@@ -174,29 +177,29 @@ class Evaluator:
         for start in range(0, len(held), _BATCH_SIZE):
             progress(start, len(held), "users")
             users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
-            vectors, random_vectors = self._vectors(users)
+            vectors, control_vectors = self._vectors(users)
             for kind in kinds:
                 of_kind = targets_of_kind(users, kind)
                 row_B = np.searchsorted(users.user_B, of_kind.user_B)
                 if len(of_kind):
-                    random_rows = None if random_vectors is None else random_vectors.select(row_B)
-                    batches[kind].append(self._evaluate_users(of_kind, kind, vectors.select(row_B), random_rows))
+                    control_rows = {name: found.select(row_B) for name, found in control_vectors.items()}
+                    batches[kind].append(self._evaluate_users(of_kind, kind, vectors.select(row_B), control_rows))
         progress(len(held), len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
-    def _vectors(self, users: HeldOut) -> tuple[UserVectors, UserVectors | None]:
-        """Return the users' vectors, and those of a random partition if the run has implicit interests."""
+    def _vectors(self, users: HeldOut) -> tuple[UserVectors, dict[Partition, UserVectors]]:
+        """Return the users' vectors, and those of the controls if the run has implicit interests."""
         vectors = user_vectors(self._run, users, self._retrieve)
         if self._controls == "none" or "implicit" not in vectors.kinds:
-            return vectors, None
-        return vectors, user_vectors(self._run, users, self._retrieve, "random")
+            return vectors, {}
+        return vectors, {name: user_vectors(self._run, users, self._retrieve, name) for name in self._run.controls}
 
     def _evaluate_users(
-        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, random_vectors: UserVectors | None
+        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, control_vectors: dict[Partition, UserVectors]
     ) -> Measurements:
         histories = seen_items(self._run.prepared, held)
         seen = items_to_exclude(histories, kind)
-        own, *controls = systems(self._run.config.method, vectors, random_vectors, self._retrieve)
+        own, *controls = systems(self._run.config.method, vectors, control_vectors, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
         for system in controls if self._controls != "none" else ():
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query

@@ -77,6 +77,11 @@ class Scorer(Protocol):
         """Blend of the run in serving, unless the settings name one."""
         ...
 
+    @property
+    def controls(self) -> tuple[Partition, ...]:
+        """Partitions beside "interests" that ``user_vectors`` can make."""
+        ...
+
     def item_vectors(self) -> NDArray[np.float32]:
         """Return the vectors of all items.
 
@@ -98,7 +103,8 @@ class Scorer(Protocol):
         Args:
             histories: the users' histories.
             topic_BC: conditions of the explicit vectors, shape (B, C); 0: none.
-            partition: interests: divide the history by interest; random: divide it at random (a control).
+            partition: interests: divide the history by interest. Controls: random: divide it at random; other_user:
+                the run's own interests, each on the condition of another of the B users.
             time_BL: times of the history's events, seconds or positions, shape (B, L); None: unknown.
             positives: of each user, the distinct items of the entire history with an event of positive weight; None:
                 unknown. A run with a linear history needs them.

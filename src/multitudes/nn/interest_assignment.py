@@ -8,10 +8,10 @@ other vectors on each call. The fixed noise depends only on the position of an e
 the batch and padding change nothing.
 
 Legend: B users · L history, column 0 the most recent · K interests · D width ·
-P positions with noise.
+P positions with noise · U users with an interest.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from torch import Tensor
 from multitudes.nn.primitives import mask_with_lowest, squash
 from multitudes.seeding import stream_seed
 
+# The implicit interests that a model serves, its own or a control: as in ``batches.user_vectors``, which lies above.
+Partition = Literal["interests", "random", "other_user"]
 NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
 
 
@@ -55,6 +57,22 @@ class ImplicitModule(Protocol):
             K conditions of B users, the interest of each event, and the weight of each event in each interest.
         """
         ...
+
+
+def with_conditions_of_others(interests: Interests) -> Interests:
+    """Return the interests of each user with the conditions of another user of the batch; all else stays the user's.
+
+    The other user is the one before, among those with an interest; the first takes those of the last. If the other user
+    has fewer interests, they repeat. A user who is the only one with interests keeps the own conditions.
+    """
+    vectors_BKD, mask_BK = interests.vectors_BKD, interests.mask_BK
+    with_interest_U = mask_BK.any(dim=1).nonzero().squeeze(1)
+    other_U = with_interest_U.roll(1)
+    existing_first_UK = (~mask_BK[other_U]).to(torch.int64).argsort(dim=1, stable=True)
+    slot_UK = torch.arange(mask_BK.shape[1], device=mask_BK.device) % mask_BK[other_U].sum(dim=1, keepdim=True)
+    taken_UK1 = existing_first_UK.gather(1, slot_UK).unsqueeze(2)
+    taken_UKD = vectors_BKD[other_U].gather(1, taken_UK1.expand(-1, -1, vectors_BKD.shape[2]))
+    return interests._replace(vectors_BKD=vectors_BKD.index_copy(0, with_interest_U, taken_UKD))
 
 
 def slots_by_events(valid_BL: Tensor, k: int) -> Tensor:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from multitudes.nn.interest_assignment import Partition
 from multitudes.nn.item_tower import ItemFeatures, ItemTower
 from multitudes.nn.methods import Method
 from multitudes.nn.primitives import l2_normalize
@@ -46,7 +47,7 @@ class TwoTower(nn.Module):
         return l2_normalize(vector_ND) if self.similarity == "cosine" else vector_ND
 
     def user_vectors(
-        self, users: HistoryInputs, generator: torch.Generator | None = None, use_random_partition: bool = False
+        self, users: HistoryInputs, generator: torch.Generator | None = None, partition: Partition = "interests"
     ) -> TowerOutput:
         """Return the user vectors from item inputs, as evaluation and serving compute them."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
@@ -59,5 +60,5 @@ class TwoTower(nn.Module):
             topic_BC=users.topic_BC,
             feature_BP=users.feature_BP,
         )
-        vectors: TowerOutput = self.user(inputs, generator, use_random_partition)
+        vectors: TowerOutput = self.user(inputs, generator, partition)
         return vectors

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.crossing import build_crossing, mlp
-from multitudes.nn.interest_assignment import ImplicitInterests, Interests
+from multitudes.nn.interest_assignment import ImplicitInterests, Interests, Partition, with_conditions_of_others
 from multitudes.nn.interests.conditional import Conditional, is_topic
-from multitudes.nn.interests.random_partition import random_partition
+from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.interests.unconditioned import Unconditioned
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
 from multitudes.nn.primitives import l2_normalize, mean_where
@@ -95,7 +95,7 @@ class UserTower(nn.Module):
         return encoded
 
     def forward(
-        self, inputs: UserInputs, generator: torch.Generator | None = None, use_random_partition: bool = False
+        self, inputs: UserInputs, generator: torch.Generator | None = None, partition: Partition = "interests"
     ) -> TowerOutput:
         """Return the user vectors.
 
@@ -103,10 +103,11 @@ class UserTower(nn.Module):
             inputs: see UserInputs.
             generator: draws the first seeds of clusters in training, or the random partition. None: deterministic, as
                 in serving.
-            use_random_partition: replace the interests by a random partition of the history, the control.
+            partition: "random" replaces the interests by a random partition of the history, "other_user" their
+                conditions by those of another user of the batch: two controls.
         """
         needs_all_states = self.training or self.config.cluster_on == "sequence"
-        return self.vectors(inputs, self.states(inputs) if needs_all_states else None, generator, use_random_partition)
+        return self.vectors(inputs, self.states(inputs) if needs_all_states else None, generator, partition)
 
     def states(self, inputs: UserInputs) -> Tensor:
         """Return the state of the entire history at every event (B, L, D)."""
@@ -118,7 +119,7 @@ class UserTower(nn.Module):
         inputs: UserInputs,
         state_BLD: Tensor | None,
         generator: torch.Generator | None = None,
-        use_random_partition: bool = False,
+        partition: Partition = "interests",
     ) -> TowerOutput:
         """Return the user vectors, see ``forward``, given ``states``; with None, compute only the states needed."""
         if state_BLD is None:
@@ -135,7 +136,7 @@ class UserTower(nn.Module):
         assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
         if self.interest_crossing is not None:
             conditions, read_BKD, assignment_BL, routing_BLK = self._interest_conditions(
-                inputs, state_BLD, history_BD, generator, use_random_partition
+                inputs, state_BLD, history_BD, generator, partition
             )
             shared = [
                 self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
@@ -172,14 +173,12 @@ class UserTower(nn.Module):
         state_BLD: Tensor | None,
         history_BD: Tensor,
         generator: torch.Generator | None,
-        use_random_partition: bool,
+        partition: Partition,
     ) -> _Conditions:
         conditions, states = [], []
         assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
         if self.implicit is not None:
-            implicit, assignment_BL, routing_BLK = self._implicit_interests(
-                inputs, state_BLD, generator, use_random_partition
-            )
+            implicit, assignment_BL, routing_BLK = self._implicit_interests(inputs, state_BLD, generator, partition)
             conditions.append(implicit)
             states.append(self._interest_states(inputs, history_BD, assignment_BL))
             assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.has_unconditioned), -1)
@@ -204,7 +203,7 @@ class UserTower(nn.Module):
         inputs: UserInputs,
         state_BLD: Tensor | None,
         generator: torch.Generator | None,
-        use_random_partition: bool,
+        partition: Partition,
     ) -> ImplicitInterests:
         assert self.implicit is not None
         clustered_BLD = inputs.item_BLD if self.config.cluster_on == "items" else state_BLD
@@ -213,10 +212,12 @@ class UserTower(nn.Module):
         first_seed = generator if self.training else None
         source_BL = inputs.past_BL if self.config.validity else events_between_valid(inputs.event_BL, inputs.past_BL)
         implicit: ImplicitInterests = self.implicit(item_BLD, source_BL, first_seed)
-        if use_random_partition:
+        if partition == "random":
             assert generator is not None
             order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
-            return random_partition(item_BLD, source_BL, implicit.interests.mask_BK, order_L)
+            return replace_by_random_partition(implicit.interests, item_BLD, source_BL, order_L)
+        if partition == "other_user":
+            return implicit._replace(interests=with_conditions_of_others(implicit.interests))
         return implicit
 
     def _interest_states(self, inputs: UserInputs, history_BD: Tensor, assignment_BL: Tensor) -> Tensor:

@@ -89,6 +89,11 @@ class PinnerSageRun:
         del topics
         return clustering.interest_kinds(self.config.model)
 
+    @property
+    def controls(self) -> tuple[Partition, ...]:
+        """Controls in evaluation. The interests have no conditions, so none can be those of another user."""
+        return ("random",)
+
     def item_inputs(self) -> NDArray[np.float32]:
         """Return the history-side input of every item (I + 1, d), which is its vector."""
         return self._vectors_ID

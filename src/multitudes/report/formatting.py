@@ -11,6 +11,7 @@ SYSTEM_MEANINGS = {
     "explicit": "only the followed topics",
     "averaged": "all vectors averaged into one query",
     "random_partition": "the history divided at random, not by interest",
+    "other_user": "its own interests on the conditions of another user",
     "round_robin": "same vectors, blended in turns (the paper)",
     "global_top": "same vectors, blended by the best score",
     "mixture": "same vectors, blended by probability",

@@ -72,6 +72,7 @@ class TrainedRun:
     """A trained model with its prepared data, as evaluation and publishing use it; a ``Scorer``."""
 
     blend: Literal["mixture"] = "mixture"  # the blend for which the shares are fitted
+    controls: tuple[Partition, ...] = ("random", "other_user")
 
     def __init__(
         self,
@@ -159,7 +160,8 @@ class TrainedRun:
         Args:
             histories: histories of B users; see batches.histories.
             topic_BC: topics that condition the explicit interests (B, C), 0 = none; ignored without explicit interests.
-            partition: "random" replaces the interests by a random partition of each history: the control.
+            partition: "random" replaces the interests by a random partition of each history, "other_user" their
+                conditions by those of another of the B users: the controls.
             time_BL: not used: the models read only the order of events.
             positives: distinct items of each user's entire history with an event of positive weight; needed with a
                 linear history.
@@ -188,9 +190,7 @@ class TrainedRun:
         input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(row_BL).to(device)]
         users = HistoryInputs(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
         generator = torch.Generator().manual_seed(self.config.seed)  # used only by random partitions
-        vectors, assignment_BL, _ = self.model.user_vectors(
-            users, generator, use_random_partition=partition == "random"
-        )
+        vectors, assignment_BL, _ = self.model.user_vectors(users, generator, partition)
         kinds = self.kinds(topic_BC.shape[1])
         topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
         if "explicit" in kinds:

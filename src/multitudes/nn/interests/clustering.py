@@ -4,18 +4,21 @@ Two steps. **VA-FPI** (validity-aware farthest-point initialisation) chooses K d
 each as dissimilar as possible from those before it. **SAR** (single-assignment routing) then moves each seed to the
 centre of its nearest items, T times: a soft K-means whose assignment keeps its softmax value, so that gradients flow.
 
-Either step can be switched off, as in the paper's ablation; without both it is MIND's routing (with S = identity).
+Either step can be switched off alone, as in the paper's ablation: seeds are then random valid items, and an item counts
+in every cluster by its softmax, with the same rounds and the same gradient. MIND's start and routing differ in more
+than that and are settings of their own, ``random_logits`` and ``agreement``: with both, this is MIND with S = identity.
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from multitudes.config import Config
+from multitudes.config import Config, current_value
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
     assign_events,
@@ -39,13 +42,27 @@ class ClusteringConfig(Config):
     item_norm: float = Field(
         4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (the paper)"
     )
-    seeds: Literal["farthest", "random"] = Field(
-        "farthest", description="where clusters start: farthest points (VA-FPI), or random logits, as in MIND"
+    seeds: Literal["farthest", "random_items", "random_logits"] = Field(
+        "farthest",
+        description="where clusters start: farthest points (VA-FPI), random items of the history (VA-FPI off), or"
+        " random logits, as in MIND",
     )
-    assignment: Literal["single", "soft"] = Field(
-        "single", description="an event counts only in its nearest cluster (SAR), or in all by agreement, as in MIND"
+    assignment: Literal["single", "soft_kmeans", "agreement"] = Field(
+        "single",
+        description="an event counts only in its nearest cluster (SAR), in all by their distances (SAR off), or in all"
+        " by agreement, as in MIND",
     )
     by_user: bool = Field(False, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _accept_old_seeds(cls, value: object) -> object:
+        return current_value("seeds", value, {"random": "random_logits"})
+
+    @field_validator("assignment", mode="before")
+    @classmethod
+    def _accept_old_assignment(cls, value: object) -> object:
+        return current_value("assignment", value, {"soft": "agreement"})
 
 
 class Clustering(nn.Module):
@@ -73,23 +90,28 @@ class Clustering(nn.Module):
             item_BLD: history item vectors, not normalised.
             valid_BL: True = real and usable; other events are ignored.
             generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
-                recent valid item (or a fixed start).
+                recent valid item (or a start that is fixed by position in the history).
         """
         item_BLD = scale_to(item_BLD, self.config.item_norm)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
         if self.config.by_user:
             exists_BK = exists_BK & slots_by_log_events(valid_BL, self.interests)
         participates_BLK = participation_mask(valid_BL, exists_BK)
-        if self.config.assignment == "single":
-            return assign_events(*single_assignment_routing(item_BLD, logit_BLK, participates_BLK, self.config.rounds))
-        vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
-        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participates_BLK, self.config.rounds))
+        if self.config.assignment == "agreement":
+            vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
+            return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participates_BLK, self.config.rounds))
+        assign = single_assignment if self.config.assignment == "single" else soft_assignment
+        return assign_events(*move_centres(item_BLD, logit_BLK, participates_BLK, self.config.rounds, assign))
 
     def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return the initial logits of events and clusters (B, L, K), and which clusters exist (B, K)."""
-        if self.config.seeds == "random":
+        if self.config.seeds == "random_logits":
             return start_noise(valid_BL, self.noise_PK, generator), slots_by_events(valid_BL, self.interests)
-        seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
+        if self.config.seeds == "random_items":
+            order_BL = start_noise(valid_BL, self.noise_PK[:, :1], generator).squeeze(2)
+            seed_BKD, distinct_BK = random_items(item_BLD, valid_BL, self.interests, order_BL)
+        else:
+            seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, self.interests, generator)
         return item_BLD @ seed_BKD.transpose(1, 2), distinct_BK
 
 
@@ -116,17 +138,45 @@ def farthest_points(
     return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
 
 
+def random_items(item_BLD: Tensor, valid_BL: Tensor, k: int, order_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose ``k`` distinct seeds among the valid items, in random order: the ablation of VA-FPI.
+
+    Args:
+        item_BLD: history item vectors.
+        valid_BL: True = real and usable.
+        k: number of seeds.
+        order_BL: random numbers; the valid item with the largest one is the first seed.
+
+    Returns:
+        The seeds (B, K, D) and a mask (B, K), False where no valid item was left that differs from the earlier seeds.
+    """
+    free_BL = valid_BL
+    seeds, found = [], []
+    for _ in range(k):
+        index_B = mask_with_lowest(order_BL, free_BL).argmax(dim=1)
+        seed_BD = item_BLD.gather(1, index_B.view(-1, 1, 1).expand(-1, 1, item_BLD.shape[2])).squeeze(1)
+        found.append(free_BL.any(dim=1))
+        seeds.append(seed_BD)
+        free_BL = free_BL & _differs(item_BLD, seed_BD.unsqueeze(1))
+    return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
+
+
 def _is_distinct(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
     """Return whether a seed differs from those before it (B,).
 
     Duplicates tie for every event, and rounding would decide between them, differently in each runtime.
     """
     differs_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
-    tolerance_B = _DUPLICATE_TOLERANCE * (seed_BD * seed_BD).sum(dim=1).detach()
     for other_BD in earlier:
-        difference_BD = (seed_BD - other_BD).detach()
-        differs_B = differs_B & ((difference_BD * difference_BD).sum(dim=1) > tolerance_B)
+        differs_B = differs_B & _differs(other_BD, seed_BD)
     return differs_B
+
+
+def _differs(vector_D: Tensor, seed_D: Tensor) -> Tensor:
+    """Return whether vectors differ from a seed by more than rounding (...)."""
+    difference_D = (seed_D - vector_D).detach()
+    tolerance = _DUPLICATE_TOLERANCE * (seed_D * seed_D).sum(dim=-1).detach()
+    return (difference_D * difference_D).sum(dim=-1) > tolerance
 
 
 def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -136,20 +186,31 @@ def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
     return mask_with_lowest(noise_BL, valid_BL).argmax(dim=1)
 
 
-def single_assignment_routing(
-    item_BLD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int
+def move_centres(
+    item_BLD: Tensor,
+    logit_BLK: Tensor,
+    participates_BLK: Tensor,
+    rounds: int,
+    assign: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Move each centre to its nearest items, ``rounds`` times (SAR).
+    """Move each centre to its items, ``rounds`` times; with ``single_assignment``, SAR.
 
     The logits are those of the current centres; unlike in routing by agreement, they do not add up over the rounds.
+
+    Args:
+        item_BLD: history item vectors.
+        logit_BLK: similarities of items and seeds.
+        participates_BLK: see ``participation_mask``.
+        rounds: number of rounds.
+        assign: ``single_assignment`` or ``soft_assignment``.
 
     Returns:
         The centres (B, K, D) and the shares of the last round (B, L, K).
     """
-    share_BLK = single_assignment(logit_BLK, participates_BLK)
+    share_BLK = assign(logit_BLK, participates_BLK)
     centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     for _ in range(rounds - 1):
-        share_BLK = single_assignment(item_BLD @ centre_BKD.transpose(1, 2), participates_BLK)
+        share_BLK = assign(item_BLD @ centre_BKD.transpose(1, 2), participates_BLK)
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     return centre_BKD, share_BLK
 
@@ -163,3 +224,8 @@ def single_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
     share_BLK = logit_BLK.softmax(dim=2)
     best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
     return share_BLK * best_BLK * participates_BLK
+
+
+def soft_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
+    """Return a (B, L, K): the softmax over interests, zero for invalid items; the ablation of SAR."""
+    return mask_with_lowest(logit_BLK, participates_BLK).softmax(dim=2) * participates_BLK

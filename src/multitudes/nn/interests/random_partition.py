@@ -1,21 +1,35 @@
 """The control of every claim about interests: a random partition of the history into as many groups.
 
 It measures the effect of several vectors as such. In evaluation it replaces the interests of a trained model
-(``random_partition``); as a method, it is trained on random groups.
+(``random_partition``); as a method, it is trained on random groups. Its conditions have the length of those that it is
+compared with: a model that was trained on conditions of length one reads shorter ones as weaker, and the control would
+lose for its scale.
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
+    Interests,
     assign_events,
     fixed_noise,
     slots_by_events,
     start_noise,
 )
+from multitudes.nn.primitives import l2_normalize, scale_to, squash
+
+
+class RandomPartitionConfig(Config):
+    """Settings of the random partition."""
+
+    item_norm: float = Field(
+        4.0, ge=0, description="length to which items are scaled, as in the clustering; 0: not scaled"
+    )
 
 
 class RandomPartition(nn.Module):
@@ -23,16 +37,17 @@ class RandomPartition(nn.Module):
 
     noise_P1: Tensor
 
-    def __init__(self, config: None, interests: int, width: int) -> None:
+    def __init__(self, config: RandomPartitionConfig, interests: int, width: int) -> None:
         super().__init__()
-        del config, width  # no settings, nothing to learn
+        del width  # nothing to learn
+        self.config = config
         self.interests = interests
         self.register_buffer("noise_P1", fixed_noise(1), persistent=False)
 
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Partition each history.
+        """Partition each history; the condition of a group is its squashed sum, as the centre of a cluster is.
 
         Args:
             item_BLD: history item vectors.
@@ -41,28 +56,47 @@ class RandomPartition(nn.Module):
         """
         order_BL = start_noise(valid_BL, self.noise_P1, generator).squeeze(2)
         exists_BK = slots_by_events(valid_BL, self.interests)
-        return random_partition(item_BLD, valid_BL, exists_BK, order_BL)
+        share_BLK = random_groups(valid_BL, exists_BK, order_BL).to(item_BLD.dtype)
+        item_BLD = scale_to(item_BLD, self.config.item_norm)
+        return assign_events(squash(share_BLK.transpose(1, 2) @ item_BLD), share_BLK)
 
 
-def random_partition(item_BLD: Tensor, valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> ImplicitInterests:
+def replace_by_random_partition(
+    replaced: Interests, item_BLD: Tensor, valid_BL: Tensor, order_L: Tensor
+) -> ImplicitInterests:
+    """Replace the interests of each user by a random partition into as many groups: the control in evaluation.
+
+    Args:
+        replaced: the interests.
+        item_BLD: history item vectors.
+        valid_BL: True = real and usable.
+        order_L: random numbers that decide the assignment, the same for all users: the groups of a user then do not
+            depend on the other users of the batch.
+
+    Returns:
+        The groups as interests, and the group of each item. A condition has the direction of the group's mean and the
+        length of the interest that it replaces, so that the two differ by their events alone.
+    """
+    share_BLK = random_groups(valid_BL, replaced.mask_BK, order_L).to(item_BLD.dtype)
+    length_BK1 = replaced.vectors_BKD.square().sum(dim=2, keepdim=True).sqrt()
+    direction_BKD = l2_normalize(share_BLK.transpose(1, 2) @ l2_normalize(item_BLD))
+    return assign_events(direction_BKD * length_BK1, share_BLK)
+
+
+def random_groups(valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> Tensor:
     """Assign the valid items of each user at random to as many groups as the user has interests.
 
     Args:
-        item_BLD: history item vectors.
         valid_BL: True = real and usable.
-        exists_BK: mask of the interests that the control replaces; the groups have equal size up to one item.
-        order: random numbers that decide the assignment, (B, L), or (L,) for all users: the groups of a user then do
-            not depend on the other users of the batch.
+        exists_BK: mask of the interests; the groups have equal size up to one item.
+        order: random numbers that decide the assignment, (B, L) or (L,).
 
     Returns:
-        The groups as interests (condition = mean of the group), and the group of each item.
+        (B, L, K), True where an item is in a group.
     """
     earlier_BLL = (order.unsqueeze(-2) < order.unsqueeze(-1)) & valid_BL.unsqueeze(1)
     rank_BL = earlier_BLL.sum(dim=2)
     group_BL = rank_BL % exists_BK.sum(dim=1, keepdim=True).clamp(min=1)
     # The p-th group is the p-th interest that exists.
     existing_BK = exists_BK.cumsum(dim=1) - 1
-    share_BLK = (group_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
-    share_BLK = share_BLK.to(item_BLD.dtype)
-    mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
-    return assign_events(mean_BKD, share_BLK)
+    return (group_BL.unsqueeze(2) == existing_BK.unsqueeze(1)) & exists_BK.unsqueeze(1) & valid_BL.unsqueeze(2)
