@@ -11,6 +11,7 @@ from benchmarks.peers.score import BUDGETS
 from multitudes.batches.held_out import HeldOut
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.outcomes import ListKey, Measures
 from multitudes.evaluation.protocol import Evaluator
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -88,4 +89,4 @@ class CpuShares:
 def user_outcomes(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
     retrieve = with_run_defaults(RetrieveConfig(), run.shares)
-    return Evaluator(run, retrieve, BUDGETS, "none").evaluate(held, ["new"])["new"].lists
+    return Evaluator(run, retrieve, BUDGETS, "none", Baselines(run.prepared)).evaluate(held, ["new"])["new"].lists

@@ -11,8 +11,10 @@ def main(folder: Path, variant: str) -> None:
     if variant == "broken":
         sys.exit("no peer here")
     task, settings = read_task(folder)
-    count = np.bincount(task.train.item, minlength=task.n_items + 1).astype(np.float32)
-    score_BI = np.repeat(-np.lexsort((-count,)).argsort()[None].astype(np.float32), len(task.held.user), axis=0)
+    events = np.bincount(task.train.item, minlength=task.n_items + 1)
+    pairs = np.unique(np.stack([task.train.owners(), task.train.item]), axis=1)
+    users = np.bincount(pairs[1], minlength=task.n_items + 1)
+    score_BI = np.repeat(-np.lexsort((-events, -users)).argsort()[None].astype(np.float32), len(task.held.user), axis=0)
     report, clock = Report(folder, ("numpy",)), Clock()
     while report.more(settings):
         clock.start()

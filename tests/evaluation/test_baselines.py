@@ -33,6 +33,14 @@ def test_popularity_ranks_by_training_events_and_ties_by_number(data):
     assert lists(data, "all")["popularity"] == [[1, 2, 3, 4, 5]] * 3
 
 
+def test_popularity_counts_users_for_first_time_targets_and_events_for_all(tmp_path):
+    data = prepared(tmp_path, [[1, 1, 1, 1], [2], [2], [4]], [[3], [3], [3], [3]], [[1]] * 5)
+    assert lists(data, "all", 3)["popularity"][3] == [1, 2, 4]
+    assert lists(data, "new", 3)["popularity"][3] == [2, 1, 3]
+    assert lists(data, "new", 3)["recent_popularity"][3] == [1, 2, 3]  # the last second of training
+    assert lists(data, "all", 3)["recent_popularity"] == [[5, 4, 2]] * 4  # the counts of the world
+
+
 def test_first_time_lists_exclude_the_history_and_end_in_zeros(data):
     assert lists(data, "new")["popularity"] == [[4, 5, 0, 0, 0], [2, 3, 5, 0, 0], [3, 4, 5, 0, 0]]
 

@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 
 from multitudes.errors import DataError
+from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
-from multitudes.evaluation.evaluate import evaluate, save
+from multitudes.evaluation.evaluate import evaluate, save, strongest_baseline
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 
@@ -106,8 +107,23 @@ def test_controls_with_several_vectors_are_evaluated_at_the_main_budget_by_defau
     main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
     assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
-    none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), controls="none"), ROUND_ROBIN).result
+    alone = EvaluateConfig(budgets=(2, 4), controls="none", baselines="cheap")
+    none = evaluate(world(tmp_path), alone, ROUND_ROBIN).result
     assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
+
+
+def test_the_strongest_baseline_is_named_whatever_it_is(tmp_path):
+    result = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
+    for block in (result, result["all_targets"]):
+        rates = {name: block["methods"][name]["hr@4"]["mean"] for name in BASELINES if name in block["methods"]}
+        assert {"ease", "ials", "item_knn", "popularity"} <= rates.keys()
+        assert rates[block["strongest_baseline"]] == max(rates.values())
+    written = {"clustering": {"hr@4": {"mean": 1.0}}, "ease": {"hr@4": {"mean": 0.2}}, "ials": {"hr@4": {"mean": 0.3}}}
+    assert strongest_baseline(written, 4) == "ials"
+    assert result["baselines"].keys() == {"item_knn", "ease", "ials"}
+    none = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4), baselines="none"), ROUND_ROBIN).result
+    assert none["strongest_baseline"] is None
+    assert "popularity" not in none["methods"]
 
 
 def test_without_repeats_only_first_time_targets_are_evaluated(tmp_path):

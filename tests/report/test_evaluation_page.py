@@ -86,6 +86,44 @@ def test_every_figure_in_the_table_is_that_of_the_result(page, result):
             assert format_difference(figures["hr@4"]) in page
 
 
+def printed(result, width):
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(evaluation_tables(result, width))
+    return " ".join(stream.getvalue().split())
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        ({"mean": -0.1, "low": -0.2, "high": -0.05}, "finds less than the strongest baseline, ials"),
+        ({"mean": -0.1, "low": -0.2, "high": 0.05}, "is not shown to differ from the strongest baseline, ials"),
+        ({"mean": 0.1, "low": 0.05, "high": 0.2}, "finds more than the strongest baseline, ials"),
+    ],
+)
+def test_page_and_terminal_lead_with_the_strongest_baseline(result, gain, verdict):
+    changed = json.loads(json.dumps(result))
+    changed["strongest_baseline"] = "ials"
+    changed["differences"]["ials"]["hr@4"] = gain
+    for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
+        assert f"{verdict} (" in text
+        assert f": {format_difference(gain)}, paired by user." in text
+    page = text_of(evaluation_page(changed, EPOCHS))
+    assert page.index(verdict) < page.index("HR@4")
+
+
+def test_an_absent_baseline_is_named_with_its_reason(result):
+    changed = json.loads(json.dumps(result))
+    changed["baselines"]["ease"] = {"absent": "too many items"}
+    for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
+        assert "ease is absent: too many items." in text
+
+
+def test_a_result_of_an_earlier_version_has_no_such_sentence(result):
+    old = {key: value for key, value in result.items() if key not in ("baselines", "strongest_baseline")}
+    assert "strongest" not in text_of(evaluation_page(old, EPOCHS))
+    assert "strongest" not in printed(old, 300)
+
+
 def test_another_result_gives_another_page(result, page):
     changed = json.loads(json.dumps(result))
     changed["methods"]["popularity"]["hr@4"]["mean"] = 0.98765

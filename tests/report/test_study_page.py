@@ -123,7 +123,7 @@ def test_a_baseline_that_beats_the_reference_is_a_headline_before_the_controls(s
         copy["data"]["first"]["methods"]["popularity"]["minus"]["hr"]["verdict"] = "better"
 
     sentences = headlines(changed(summary, ahead))
-    assert sentences[1] == "An untrained baseline beats single: popularity on 1 of 2 data sets."
+    assert sentences[1] == "A baseline beats single: popularity on 1 of 2 data sets."
     assert len(sentences) == 3
 
 

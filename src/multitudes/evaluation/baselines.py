@@ -1,13 +1,16 @@
-"""Baselines without training: popularity, followed topics, co-visitation, and a user's own history.
+"""Baselines: popularity, linear models, followed topics, co-visitation, and a user's own history.
+
+Popularity counts distinct users for first-time targets, and events for all targets, where repeats count.
 
 The first n places of a list are the candidates at budget n. A list ends in zeros if there are too few items.
 
 Legend: B users · I items · N places.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +19,44 @@ from scipy.sparse import csr_array
 from multitudes.batches.held_out import HeldOut, has_known_followed_topics
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation import co_visitation
-from multitudes.evaluation.targets import TargetKind, items_to_exclude
+from multitudes.evaluation.config import BaselineChoice, main_budget
+from multitudes.evaluation.model_baselines import ModelBaseline, model_baselines
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
+from multitudes.linear.popularity import user_counts
+from multitudes.progress import Progress, silent
 
 Items = NDArray[np.int64]
 # Names of the baselines wherever they are beside other systems.
-BASELINES = ("popularity", "recent_popularity", "followed_topics", "covisit", "own_history")
+BASELINES = (
+    "popularity",
+    "recent_popularity",
+    "item_knn",
+    "ease",
+    "ials",
+    "followed_topics",
+    "covisit",
+    "own_history",
+)
 _NO_ITEMS = np.empty(0, dtype=np.int64)
 
 
 class Baselines:
     """The baselines of a data set; data that all users share is computed once."""
 
-    def __init__(self, prepared: PreparedData) -> None:
-        self._prepared = prepared
-        self._popular = items_by_popularity(prepared.item_count)
-        # Without timestamps, nothing is recent.
-        self._recent = (
-            None if prepared.ordered_only else items_by_popularity(prepared.item_recent_count, prepared.item_count)
-        )
-        self._by_topic = items_by_topic(prepared, self._popular)
+    def __init__(self, prepared: PreparedData, models: "ListedModels | None" = None) -> None:
+        self._prepared, self._models = prepared, models
+        users_I, events_I = user_counts(prepared), prepared.item_count
+        self._popular: dict[TargetKind, Items] = {
+            "new": items_by_popularity(users_I, events_I),
+            "all": items_by_popularity(events_I),
+        }
+        self._recent: dict[TargetKind, Items] = {}
+        if not prepared.ordered_only:  # without timestamps, nothing is recent
+            self._recent = {
+                "new": items_by_popularity(user_counts(prepared, recent=True), users_I),
+                "all": items_by_popularity(prepared.item_recent_count, events_I),
+            }
+        self._by_topic = {kind: items_by_topic(prepared, order) for kind, order in self._popular.items()}
 
     def lists(
         self, held: HeldOut, histories: Sequence[Items], kind: TargetKind, length: int
@@ -42,33 +64,77 @@ class Baselines:
         """Return the lists (B, N) of each baseline that is fair for this kind of targets.
 
         Args:
-            held: the users.
+            held: the users, with their targets of this kind.
             histories: distinct items of each user's history, newest first; excluded for first-time targets.
             kind: ``new`` or ``all``.
             length: N.
         """
-        seen = items_to_exclude(histories, kind)
+        seen, popular = items_to_exclude(histories, kind), self._popular[kind]
         known_B = has_known_followed_topics(self._prepared, held.end_B)
         followed = [
-            self._followed_topic_items(user, length + len(excluded)) if known else _NO_ITEMS
+            self._followed_topic_items(user, kind, length + len(excluded)) if known else _NO_ITEMS
             for user, known, excluded in zip(held.user_B, known_B, seen, strict=True)
         ]
-        lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), self._popular, seen, length)}
-        if self._recent is not None:
-            lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent, seen, length)
+        lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), popular, seen, length)}
+        if self._recent:
+            lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent[kind], seen, length)
+        if self._models is not None:
+            lists |= self._models.lists(held, kind, length)
         co_visited = co_visitation.co_visitation_candidates(self._co_visitation, histories, length)
-        lists["covisit"] = fill_lists(co_visited, self._popular, seen, length)
-        lists["followed_topics"] = fill_lists(followed, self._popular, seen, length)
+        lists["covisit"] = fill_lists(co_visited, popular, seen, length)
+        lists["followed_topics"] = fill_lists(followed, popular, seen, length)
         if kind == "all":
-            lists["own_history"] = fill_lists(histories, self._popular, seen, length)
+            lists["own_history"] = fill_lists(histories, popular, seen, length)
         return lists
 
     @cached_property
     def _co_visitation(self) -> csr_array:
         return co_visitation.co_visitation_matrix(self._prepared)
 
-    def _followed_topic_items(self, user: int, depth: int) -> Items:
-        return interleave([self._by_topic[topic][:depth] for topic in self._prepared.followed_topics(user)])
+    def _followed_topic_items(self, user: int, kind: TargetKind, depth: int) -> Items:
+        by_topic = self._by_topic[kind]
+        return interleave([by_topic[topic][:depth] for topic in self._prepared.followed_topics(user)])
+
+
+class ListedModels:
+    """The fitted baselines, with the lists of all users of an evaluation."""
+
+    def __init__(self, models: Mapping[str, ModelBaseline], held: HeldOut, kinds: Sequence[TargetKind]) -> None:
+        self._models = {name: model for name, model in models.items() if model.lists}
+        self._users = {kind: targets_of_kind(held, kind).user_B for kind in kinds}
+        self.records = {name: model.record for name, model in models.items()}
+
+    def lists(self, held: HeldOut, kind: TargetKind, length: int) -> dict[str, NDArray[np.int64]]:
+        """Return the lists (B, N) of some of the users, by baseline."""
+        row_B = np.searchsorted(self._users[kind], held.user_B)
+        return {name: model.lists[kind][row_B, :length] for name, model in self._models.items()}
+
+
+def fit_baselines(
+    prepared: PreparedData,
+    held: HeldOut,
+    kinds: Sequence[TargetKind],
+    budgets: tuple[int, ...],
+    choice: BaselineChoice,
+    progress: Progress = silent,
+) -> tuple[Baselines | None, dict[str, Any]]:
+    """Return the baselines of an evaluation, and a record of each that is fitted: settings and trials, or absent.
+
+    Args:
+        prepared: the prepared data.
+        held: all users of the evaluation.
+        kinds: kinds of targets.
+        budgets: N; lists have the length of the largest.
+        choice: which baselines; for ``none`` there are none.
+        progress: called with the number of fits done.
+    """
+    if choice == "none":
+        return None, {}
+    if choice == "cheap":
+        return Baselines(prepared), {}
+    models = model_baselines(prepared, held, kinds, max(budgets), main_budget(budgets), progress)
+    listed = ListedModels(models, held, kinds)
+    return Baselines(prepared, listed), listed.records
 
 
 def items_by_popularity(count: NDArray[np.int64], tie_count: NDArray[np.int64] | None = None) -> Items:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from multitudes.data.prepared import TRAIN, PreparedData
+from multitudes.linear.item_knn import top_neighbours
 
 WINDOW = 10  # events to either side
 MAX_NEIGHBOURS = 200  # nearest neighbours kept for each item
@@ -43,7 +44,7 @@ def co_visitation_matrix(prepared: PreparedData, pairs_per_chunk: int = _PAIRS_P
         events = np.sort(by_item_M[first_I[low] : first_I[high]])
         chunk = _count_co_visits(item_M, user_M, events, low, (high - low, prepared.n_items + 1))
         chunk.data /= np.repeat(count_I[low:high], np.diff(chunk.indptr))
-        chunks.append(_top_neighbours(chunk, MAX_NEIGHBOURS))
+        chunks.append(top_neighbours(chunk, MAX_NEIGHBOURS))
     return csr_array(vstack(chunks, format="csr"))
 
 
@@ -92,14 +93,3 @@ def _count_co_visits(
             column.append(item_M[second_P[pair_P]])
             weight.append(np.full(len(row[-1]), 1 / distance, dtype=np.float32))
     return csr_array((np.concatenate(weight), (np.concatenate(row), np.concatenate(column))), shape=shape)
-
-
-def _top_neighbours(counts: csr_array, n: int) -> csr_array:
-    """Return the ``n`` largest entries of each row; ties by item number."""
-    counts.sort_indices()
-    is_kept = np.ones(counts.nnz, dtype=np.bool_)
-    for row in np.flatnonzero(np.diff(counts.indptr) > n):
-        start, stop = counts.indptr[row], counts.indptr[row + 1]
-        is_kept[start + np.argsort(-counts.data[start:stop], kind="stable")[n:]] = False
-    offset = np.concatenate([[0], np.cumsum(is_kept)])[counts.indptr]
-    return csr_array((counts.data[is_kept], counts.indices[is_kept], offset), shape=counts.shape)

@@ -8,6 +8,7 @@ from multitudes.config import Config
 from multitudes.data.prepared import Split
 
 Controls = Literal["none", "main_budget", "all_budgets"]
+BaselineChoice = Literal["none", "cheap", "all"]
 
 
 class EvaluateConfig(Config):
@@ -27,6 +28,11 @@ class EvaluateConfig(Config):
         "main_budget",
         description="where a run with several vectors is compared with its controls; controls with one vector are cheap"
         " and evaluated at every budget, unless none",
+    )
+    baselines: BaselineChoice = Field(
+        "all",
+        description="cheap: those that count, such as popularity and covisit; all: also item-kNN, EASE and iALS, which"
+        " are tuned on validation",
     )
     seed: int = Field(0, description="seed of the sample of users and of the bootstrap")
 

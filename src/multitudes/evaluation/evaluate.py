@@ -17,6 +17,7 @@ from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.evaluation import health, outcomes
+from multitudes.evaluation.baselines import BASELINES, fit_baselines
 from multitudes.evaluation.compare import outcomes_file, result_file
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.outcomes import (
@@ -67,7 +68,8 @@ def evaluate(
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
     kinds = target_kinds(config, held)
-    measurements = Evaluator(run, retrieve, budgets, config.controls).evaluate(held, kinds, progress)
+    baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
+    measurements = Evaluator(run, retrieve, budgets, config.controls, baselines).evaluate(held, kinds, progress)
     if not measurements:
         raise DataError(
             f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
@@ -77,7 +79,7 @@ def evaluate(
     kind, measured = next(iter(measurements.items()))
     samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"], config.seed)
     result = _metadata(run, config, retrieve) | figures[kind]
-    result |= {"all_targets": figures.get("all"), "samples": samples}
+    result |= {"baselines": records, "all_targets": figures.get("all"), "samples": samples}
     tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
     return Evaluation(result, pl.concat(tables))
 
@@ -88,6 +90,12 @@ def target_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...
         return (config.targets,)
     # Without repeats all targets are first-time targets, and one kind is enough.
     return ("new",) if held.target_is_first_time.all() else ("new", "all")
+
+
+def strongest_baseline(methods: dict[str, Any], budget: int) -> str | None:
+    """Return the baseline with the highest hit rate at a budget; None: no baseline was evaluated."""
+    rates = {name: methods[name][f"hr@{budget}"]["mean"] for name in BASELINES if name in methods}
+    return max(rates, key=lambda name: rates[name] or 0.0, default=None)
 
 
 def save(evaluation: Evaluation, run: Path) -> None:
@@ -134,6 +142,7 @@ def _figures(
         "n_targets": int(targets_B.sum()),
         "methods": methods,
         "differences": differences,
+        "strongest_baseline": strongest_baseline(methods, budget),
         "max_score": intervals_by_name(max_score, bootstrap),
         "segments": hit_rates_by_segment(measured.lists, measured.targets, segments, budget, bootstrap),
         "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),

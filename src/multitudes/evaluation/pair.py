@@ -17,7 +17,7 @@ from pydantic import Field
 from multitudes.batches.held_out import HeldOut, held_out_users, select_users
 from multitudes.config import Config
 from multitudes.errors import DataError
-from multitudes.evaluation.baselines import Baselines
+from multitudes.evaluation.baselines import Baselines, fit_baselines
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.evaluate import Evaluation, target_kinds
 from multitudes.evaluation.outcomes import (
@@ -93,10 +93,12 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
     prepared = pair[0].run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
-    evaluator = _PairEvaluator(pair, share, budgets)
+    kinds = target_kinds(config, held)
+    baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
+    evaluator = _PairEvaluator(pair, share, budgets, baselines)
     bootstrap = Bootstrap(config.resamples, config.seed)
     figures, tables = [], []
-    for kind in target_kinds(config, held):
+    for kind in kinds:
         users = targets_of_kind(held, kind)
         if len(users):
             targets, lists = target_measures(users, evaluator.facts), evaluator.evaluate(users, kind, progress)
@@ -106,16 +108,17 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
     if not figures:
         raise DataError(f"{prepared.path}: no user has a target of this kind in the {config.split} split")
     heading = {"method": METHOD, "budget": main_budget(budgets), "budgets": list(budgets), "interests": {"sources": []}}
+    heading |= {"baselines": records}
     return Evaluation(heading | figures[0], pl.concat(tables))
 
 
 class _PairEvaluator:
     """Evaluates a pair and the baselines."""
 
-    def __init__(self, pair: Pair, share: float, budgets: tuple[int, ...]) -> None:
+    def __init__(self, pair: Pair, share: float, budgets: tuple[int, ...], baselines: Baselines | None) -> None:
         self._pair, self._share, self._budgets = pair, share, budgets
         self._prepared = pair[0].run.prepared
-        self._baselines = Baselines(self._prepared)
+        self._baselines = baselines
         self.facts = ItemFacts.from_prepared(self._prepared)
 
     def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> dict[ListKey, Measures]:
@@ -131,7 +134,8 @@ class _PairEvaluator:
         histories = seen_items(self._prepared, users)
         of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(histories, kind), self._budgets)
         lists = {ListKey(METHOD, n): item_BN for n, item_BN in of_pair.items()}
-        for name, item_BN in self._baselines.lists(users, histories, kind, max(self._budgets)).items():
+        listed = self._baselines.lists(users, histories, kind, max(self._budgets)) if self._baselines else {}
+        for name, item_BN in listed.items():
             lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
         return {key: list_measures(item_BN, users, self.facts) for key, item_BN in lists.items()}
 

@@ -161,13 +161,18 @@ class Evaluator:
     """Evaluates one run and the baselines; data that all users share is computed once."""
 
     def __init__(
-        self, run: Scorer, retrieve: RetrieveConfig, budgets: tuple[int, ...], controls: Controls = "main_budget"
+        self,
+        run: Scorer,
+        retrieve: RetrieveConfig,
+        budgets: tuple[int, ...],
+        controls: Controls = "main_budget",
+        baselines: Baselines | None = None,
     ) -> None:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = catalogue(run, self._item_ID)
         self._facts = ItemFacts.from_prepared(run.prepared)
-        self._baselines = Baselines(run.prepared)
+        self._baselines = baselines
 
     def evaluate(
         self, held: HeldOut, kinds: Sequence[TargetKind], progress: Progress = silent
@@ -205,7 +210,8 @@ class Evaluator:
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
             lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
         measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
-        for name, ranked_BN in self._baselines.lists(held, histories, kind, max(self._budgets)).items():
+        listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
+        for name, ranked_BN in listed.items():
             for budget in self._budgets:
                 measures[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
         return Measurements(

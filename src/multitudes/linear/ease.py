@@ -19,6 +19,7 @@ from scipy.sparse.linalg import svds
 from multitudes.errors import UsageError
 
 MAX_ITEMS: Final = 25_000  # exact: its two matrices of items × items take 5 GB, its inverse minutes
+_ROWS_PER_BLOCK: Final = 1024  # mirrored at once
 
 
 class LinearFactors(NamedTuple):
@@ -43,16 +44,28 @@ def ease_weights(matrix: csr_array, regularisation: float) -> NDArray[np.float32
         raise UsageError(
             f"EASE: got {items - 1:,} items; expected at most {MAX_ITEMS:,}: it inverts a matrix of items × items"
         )
+    weights = gram_inverse(matrix, regularisation)
+    weights /= -np.diagonal(weights).copy()
+    np.fill_diagonal(weights, 0.0)
+    weights[0] = weights[:, 0] = 0.0
+    return weights
+
+
+def gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:
+    """Return C = (XᵀX + λ I)⁻¹, shape (I + 1, I + 1), without a second matrix of that size."""
+    items = matrix.shape[1]
+    # In the order of Fortran, LAPACK works in place.
     inverse = (matrix.T @ matrix).toarray(order="F").astype(np.float32, copy=False)
     inverse.ravel("K")[:: items + 1] += np.float32(regularisation)
     inverse, failed = lapack.spotrf(inverse, lower=1, overwrite_a=1, clean=1)
     assert not failed, "a Gram matrix with a positive ridge is positive definite"
     inverse, _ = lapack.spotri(inverse, lower=1, overwrite_c=1)
-    weights = inverse + np.tril(inverse, -1).T
-    weights /= -np.diagonal(weights).copy()
-    np.fill_diagonal(weights, 0.0)
-    weights[0] = weights[:, 0] = 0.0
-    return np.ascontiguousarray(weights)
+    inverse = np.ascontiguousarray(inverse.T)  # no copy; the upper triangle is known
+    for start in range(0, items, _ROWS_PER_BLOCK):
+        block = slice(start, start + _ROWS_PER_BLOCK)
+        inverse[block, block] += np.triu(inverse[block, block], 1).T
+        inverse[start + _ROWS_PER_BLOCK :, block] = inverse[block, start + _ROWS_PER_BLOCK :].T
+    return inverse
 
 
 def low_rank(weights_II: NDArray[np.float32], rank: int) -> LinearFactors:

@@ -78,9 +78,8 @@ def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
 def segment_charts(block: dict[str, Any], own: str) -> list[tuple[str, alt.LayerChart]]:
     """Return the hit rate by segment, of the run and the main controls and baselines: a chart per segmentation."""
     key = f"hr@{block['budget']}"
-    methods = [
-        m for m in dict.fromkeys((own, "unconditioned", "random_partition", "popularity")) if m in block["methods"]
-    ]
+    baseline = block.get("strongest_baseline") or "popularity"
+    methods = [m for m in dict.fromkeys((own, "unconditioned", "random_partition", baseline)) if m in block["methods"]]
     charts = []
     for name, segments in block["segments"].items():
         rows = [

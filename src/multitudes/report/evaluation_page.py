@@ -15,7 +15,9 @@ from multitudes.report.formatting import (
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     Estimate,
+    compare_with_baseline,
     excludes_zero,
+    explain_absence,
     format_difference,
     format_interval,
     format_number,
@@ -72,9 +74,10 @@ def _header(result: dict[str, Any], title: str) -> str:
     rate = result["methods"][result["method"]][f"hr@{budget}"]
     sentences = [
         f"With {budget} candidates for each user, {result['method']} finds {format_interval(rate)} of the"
-        f" {TARGET_LABELS[result['targets']]}."
+        f" {TARGET_LABELS[result['targets']]}.",
+        compare_with_baseline(result, result["method"]),
     ]
-    for other in ("unconditioned", "random_partition", "popularity"):
+    for other in ("unconditioned", "random_partition"):
         if other in result["differences"]:
             gain = result["differences"][other][f"hr@{budget}"]
             verdict = "" if excludes_zero(gain) else ": no significant difference"
@@ -83,7 +86,7 @@ def _header(result: dict[str, Any], title: str) -> str:
         f"<h1>{escape(title)}</h1>\n"
         f'<p class="soft">seed {result["seed"]} · {result["split"]} split · {result["users"]:,} users ·'
         f" {result['n_targets']:,} targets · {data['items']:,} items · {data['topics']:,} topics</p>\n"
-        f'<p class="headline">{escape(" ".join(sentences))}</p>'
+        f'<p class="headline">{escape(" ".join(sentence for sentence in sentences if sentence))}</p>'
     )
 
 
@@ -167,6 +170,7 @@ def _reading_section(result: dict[str, Any]) -> str:
     evaluate, budget = result["settings"]["evaluate"], result["budget"]
     meanings = "".join(f"<dt>{m}</dt><dd>{SYSTEM_MEANINGS[m]}</dd>" for m in result["methods"] if m in SYSTEM_MEANINGS)
     settings = escape(json.dumps(result["settings"]["retrieve"]))
+    absent = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in explain_absence(result))
     return (
         "<h2>How to read this</h2>\n<p>Every system returns the same number of candidates from the full corpus. HR"
         " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Intervals: 95 %, bootstrap"
@@ -174,7 +178,7 @@ def _reading_section(result: dict[str, Any]) -> str:
         " the variation between training seeds.</p>\n"
         f"<p>Max-score, from the paper, ranks the whole corpus by the best of a user's vectors, so it is not at equal"
         f" budget: HR@{budget} {format_interval(result['max_score'][f'hr@{budget}'])}.</p>\n"
-        f'<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'
+        f'{absent}<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'
     )
 
 

@@ -14,7 +14,9 @@ from multitudes.report.formatting import (
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     Estimate,
+    compare_with_baseline,
     excludes_zero,
+    explain_absence,
     format_difference,
     format_interval,
     format_number,
@@ -27,7 +29,7 @@ WIDE = 120  # terminal columns that fit the intervals of all figures
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     """Return all tables of a result, for a terminal of ``width`` columns."""
     blocks = [result] + ([result["all_targets"]] if result["all_targets"] else [])
-    tables: list[RenderableType] = [heading(result), ""]
+    tables: list[RenderableType] = [heading(result), *lead(result), ""]
     tables += [methods_table(block, result["method"], width) for block in blocks]
     tables += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result)]
     return Group(*tables, footnotes(result))
@@ -41,6 +43,12 @@ def heading(result: dict[str, Any]) -> Text:
         f" (seed {result['seed']}) on {data['path']}: {result['users']:,} {result['split']} users,"
         f" {result['n_targets']:,} {TARGET_LABELS[result['targets']]}, {data['items']:,} items",
     )
+
+
+def lead(result: dict[str, Any]) -> list[Text]:
+    """Return the sentence on the strongest baseline, and those on absent ones."""
+    sentence = compare_with_baseline(result, result["method"])
+    return [Text(sentence, style="bold")] * bool(sentence) + [Text(absence) for absence in explain_absence(result)]
 
 
 def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
@@ -97,7 +105,9 @@ def budgets_table(result: dict[str, Any]) -> Table:
 def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     """Return the hit rate by segment, of the run and of the main controls and baselines."""
     budget = block["budget"]
-    wanted = (own, "unconditioned", *(("random_partition",) if width >= WIDE else ()), "popularity")
+    wanted = [own, "unconditioned", "random_partition", block.get("strongest_baseline") or "popularity", "popularity"]
+    if width < WIDE:
+        wanted.remove("random_partition")
     methods = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])
     table = plain_table(f"HR@{budget} by segment")

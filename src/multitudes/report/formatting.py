@@ -15,8 +15,11 @@ SYSTEM_MEANINGS = {
     "round_robin": "same vectors, blended in turns (the paper)",
     "global_top": "same vectors, blended by the best score",
     "mixture": "same vectors, blended by probability",
-    "popularity": "most engaged items, the same for everyone",
-    "recent_popularity": "most engaged items of the last days of training",
+    "popularity": "items of the most users (all targets: of the most events), the same for everyone",
+    "recent_popularity": "the same of the last days of training",
+    "item_knn": "items that the same users engage with, by cosine with shrinkage",
+    "ease": "EASE, a linear model of items, in closed form",
+    "ials": "iALS, matrix factorisation, one vector of 64",
     "covisit": "items that others engaged with around the user's newest ones",
     "followed_topics": "popular items of the followed topics, in turns",
     "own_history": "the user's own items again, newest first",
@@ -63,6 +66,28 @@ def excludes_zero(figure: Estimate) -> bool:
     """Return whether the whole interval is on one side of zero."""
     low, high = figure["low"], figure["high"]
     return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def compare_with_baseline(block: dict[str, Any], own: str) -> str:
+    """Return the hit rate of the run beside that of the strongest baseline, in a sentence; empty without baselines."""
+    name, key = block.get("strongest_baseline"), f"hr@{block['budget']}"
+    if name is None:
+        return ""
+    gain = block["differences"][name][key]
+    verdict = "is not shown to differ from"
+    if excludes_zero(gain):
+        verdict = "finds more than" if (gain["mean"] or 0) > 0 else "finds less than"
+    rates = [format_interval(block["methods"][method][key]) for method in (own, name)]
+    return (
+        f"{own} ({rates[0]}) {verdict} the strongest baseline, {name} ({rates[1]}):"
+        f" {format_difference(gain)}, paired by user."
+    )
+
+
+def explain_absence(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each baseline that could not be fitted."""
+    absent = {name: record["absent"] for name, record in result.get("baselines", {}).items() if "absent" in record}
+    return [f"{name} is absent: {reason}." for name, reason in absent.items()]
 
 
 def source_name(source: dict[str, Any]) -> str:

@@ -108,7 +108,7 @@ def _reference_sentence(summary: dict[str, Any]) -> str:
 
 
 def _baseline_sentences(summary: dict[str, Any]) -> list[str]:
-    """Return the untrained baselines that beat the reference, if any."""
+    """Return the baselines that beat the reference, if any."""
     ahead: dict[str, int] = {}
     for data_set in summary["data"].values():
         for name, entry in data_set["methods"].items():
@@ -118,7 +118,7 @@ def _baseline_sentences(summary: dict[str, Any]) -> list[str]:
         return []
     n_sets = count_data_sets(len(summary["data"]))
     where = ", ".join(f"{name} on {number} of {n_sets}" for name, number in ahead.items())
-    return [f"An untrained baseline beats {summary['reference']}: {where}."]
+    return [f"A baseline beats {summary['reference']}: {where}."]
 
 
 def _interest_sentences(summary: dict[str, Any]) -> list[str]:

@@ -183,11 +183,13 @@ def trial_cell(
     seed: int,
     base_cells: tuple[Cell, ...] = (),
 ) -> Cell:
-    """Return the cell of a trial: evaluated on first-time targets without controls, up to the main budget."""
+    """Return the cell of a trial: first-time targets, up to the main budget, without controls and baselines."""
     run, retrieve = build_configs(deep_merge(entry.settings, unflatten(values)), seed)
     main = main_budget(entry.evaluate.budgets)
     budgets = tuple(n for n in entry.evaluate.budgets if n <= main)
-    evaluate = entry.evaluate.model_copy(update={"targets": "new", "controls": "none", "budgets": budgets})
+    evaluate = entry.evaluate.model_copy(
+        update={"targets": "new", "controls": "none", "baselines": "none", "budgets": budgets}
+    )
     return Cell(entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, evaluate, number, base_cells)
 
 

@@ -1,0 +1,226 @@
+"""Baselines that are fitted: item-kNN, EASE and iALS, each with a small grid tuned on the validation split.
+
+Of each, the settings with the highest hit rate at the main budget are used: on first-time targets of the validation
+split, whichever split is evaluated. The models see the training split alone, as a run does. Items that a model cannot
+tell apart, such as all items for an empty history, are ordered by popularity.
+
+What was tuned and listed is kept in ``PREPARED/baselines``, so the next evaluation on the same data reads it. The
+folder may be deleted, and where it cannot be written nothing is kept.
+
+Legend: B users · I items · N places.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.data.prepared import TRAIN, PreparedData
+from multitudes.errors import UsageError
+from multitudes.evaluation.baseline_cache import BaselineCache
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
+from multitudes.linear.ease_model import fit_ease
+from multitudes.linear.ials import fit_ials
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.item_knn import fit_item_knn
+from multitudes.linear.model import LinearModel
+from multitudes.locks import lock
+from multitudes.metrics import ranking
+from multitudes.progress import Progress, silent
+
+Settings = Mapping[str, float]
+Lists = dict[TargetKind, NDArray[np.int64]]
+# The settings to try; the first are used where there is no validation split.
+GRIDS: Final[Mapping[str, tuple[Settings, ...]]] = {
+    "item_knn": ({"shrinkage": 20}, {"shrinkage": 5}),
+    "ease": ({"regularisation": 300}, {"regularisation": 100}, {"regularisation": 1000}),
+    "ials": (
+        {"regularisation": 30, "alpha": 3},
+        {"regularisation": 10, "alpha": 1},
+        {"regularisation": 100, "alpha": 10},
+    ),
+}
+MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
+MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
+MAX_TUNING_USERS: Final = 5000
+_CELLS_PER_CHUNK: Final = 1 << 24  # scores of users × items at once
+
+
+class ModelBaseline(NamedTuple):
+    """A baseline with its lists, or the reason why it is absent."""
+
+    lists: Lists  # (B, N) by kind of targets, for the users that have such targets
+    record: dict[str, Any]  # for the result: settings and trials, or absent
+
+
+def model_baselines(
+    prepared: PreparedData,
+    held: HeldOut,
+    kinds: Sequence[TargetKind],
+    length: int,
+    budget: int,
+    progress: Progress = silent,
+) -> dict[str, ModelBaseline]:
+    """Return the baselines that are fitted, tuned on validation, with their lists for the users of an evaluation.
+
+    Args:
+        prepared: the prepared data.
+        held: the users of the evaluation, of either split.
+        kinds: kinds of targets; for first-time targets the history is excluded.
+        length: N.
+        budget: the main budget; tuning counts the hits among so many candidates.
+        progress: called with the number of fits done.
+    """
+    if reason := _absence(prepared, len(held) * length):
+        return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
+    with _hold_cache(prepared) as cache:
+        return _Fitting(prepared, cache, progress).baselines(held, kinds, length, budget)
+
+
+@contextmanager
+def _hold_cache(prepared: PreparedData) -> Iterator[BaselineCache]:
+    """Yield the cache; of several evaluations on the same data, the first computes and the others wait and read."""
+    cache = BaselineCache.of(prepared)
+    with ExitStack() as stack:
+        with suppress(OSError):  # a folder that cannot be written
+            cache.folder.mkdir(exist_ok=True)
+            stack.enter_context(lock(cache.folder / ".lock"))
+        yield cache
+
+
+def _absence(prepared: PreparedData, places: int) -> str | None:
+    """Return why no baseline can be fitted; None: they can."""
+    events = int(np.count_nonzero(prepared.event_split == TRAIN))
+    if events > MAX_EVENTS:
+        return f"{events:,} training events; fitted on at most {MAX_EVENTS:,}"
+    if places > MAX_LIST_PLACES:
+        return f"lists of {places:,} places for all users; expected at most {MAX_LIST_PLACES:,}: give max_users"
+    return None
+
+
+class _Fitting:
+    """Tunes, fits and lists; what the models share is computed once, and nothing if all is known."""
+
+    def __init__(self, prepared: PreparedData, cache: BaselineCache, progress: Progress) -> None:
+        self._prepared, self._cache, self._progress = prepared, cache, progress
+        self._done, self._total = 0, sum(len(grid) + 1 for grid in GRIDS.values())
+        self._matrix: csr_array | None = None
+
+    def baselines(
+        self, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
+    ) -> dict[str, ModelBaseline]:
+        """Return all of them, by name; see ``model_baselines``."""
+        found = {}
+        for number, name in enumerate(GRIDS):
+            self._done = sum(len(grid) + 1 for grid in list(GRIDS.values())[:number])
+            try:
+                found[name] = self._baseline(name, held, kinds, length, budget)
+            except UsageError as error:
+                found[name] = ModelBaseline({}, {"absent": str(error)})
+        self._progress(self._total, self._total, "baselines")
+        return found
+
+    def _baseline(
+        self, name: str, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
+    ) -> ModelBaseline:
+        tuning_key = [name, GRIDS[name], budget]
+        record, model = self._cache.read_record(tuning_key), None
+        if record is None:
+            record, model = self._tune(name, budget)
+            self._cache.write_record(tuning_key, record)
+        lists_key = [name, record["settings"], list(kinds), length, held.user_B, held.end_B, held.target_is_first_time]
+        lists = self._cache.read_lists(lists_key)
+        if lists is None:
+            model = model or self._fit(name, record["settings"])
+            users = {kind: targets_of_kind(held, kind) for kind in kinds}
+            lists = {kind: self._list(model, users[kind], kind, length) for kind in kinds}
+            self._cache.write_lists(lists_key, lists)
+        return ModelBaseline(lists, record)
+
+    def _tune(self, name: str, budget: int) -> tuple[dict[str, Any], LinearModel]:
+        """Return the settings of the grid with the highest hit rate on validation, and their model."""
+        validation = subsample(held_out_users(self._prepared, "validation"), MAX_TUNING_USERS, 0)
+        users = targets_of_kind(validation, "new")
+        grid = GRIDS[name] if len(users) else GRIDS[name][:1]
+        record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
+        highest, best = -1.0, None
+        for settings in grid:
+            model = self._fit(name, settings)
+            rate = self._hit_rate(model, users, budget) if len(users) else 0.0
+            if rate > highest:
+                highest, best, record["settings"] = rate, model, dict(settings)
+            record["trials"].append({**settings, f"hr@{budget}": rate if len(users) else None})
+        assert best is not None
+        return record, best
+
+    def _fit(self, name: str, settings: Settings) -> LinearModel:
+        self._progress(self._done, self._total, f"baseline {name}")
+        self._done += 1
+        if self._matrix is None:
+            self._matrix = interaction_matrix(self._prepared)
+        return fit_model(name, self._matrix, settings)
+
+    def _hit_rate(self, model: LinearModel, users: HeldOut, budget: int) -> float:
+        """Return the hit rate on first-time targets."""
+        rank_T = ranking.ranks_in_list(self._list(model, users, "new", budget), users.target_offset, users.target)
+        return round(float(np.isfinite(rank_T).mean()), 6)
+
+    def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
+        """Return the lists of users, shape (B, N)."""
+        assert self._matrix is not None
+        popular = np.lexsort((-self._prepared.item_count[1:], -self._matrix.sum(axis=0)[1:])) + 1
+        step = max(1, min(256, _CELLS_PER_CHUNK // (self._prepared.n_items + 1)))
+        chunks = [np.zeros((0, length), dtype=np.int64)]
+        for start in range(0, len(users), step):
+            chunk = select_users(users, np.arange(start, min(start + step, len(users))))
+            histories = seen_items(self._prepared, chunk)
+            scores_BI = model.scores(history_matrix(histories, self._prepared.n_items))
+            excluded = items_to_exclude(histories, kind)
+            chunks.append(best_items(scores_BI, popular, excluded, length))
+        return np.concatenate(chunks)
+
+
+def fit_model(name: str, matrix: csr_array, settings: Settings) -> LinearModel:
+    """Return a model of ``GRIDS``, fitted to interactions, shape (U, I + 1).
+
+    Raises:
+        UsageError: the data are too large for it.
+    """
+    fits: dict[str, Callable[..., LinearModel]] = {"item_knn": fit_item_knn, "ease": fit_ease, "ials": fit_ials}
+    return fits[name](matrix, **settings)
+
+
+def history_matrix(histories: Sequence[NDArray[np.int64]], n_items: int) -> csr_array:
+    """Return the histories as a binary matrix, shape (B, I + 1)."""
+    item = np.concatenate([np.empty(0, dtype=np.int64), *(np.sort(items) for items in histories)])
+    offset = np.cumsum([0, *map(len, histories)])
+    return csr_array((np.ones(len(item), dtype=np.float32), item, offset), shape=(len(histories), n_items + 1))
+
+
+def best_items(
+    scores_BI: NDArray[np.float32],
+    popular: NDArray[np.int64],
+    excluded: Sequence[NDArray[np.int64]],
+    length: int,
+) -> NDArray[np.int64]:
+    """Return the items with the highest scores of each user, shape (B, N); zeros at the end if there are too few.
+
+    Args:
+        scores_BI: scores of all items, column 0 is not read; overwritten.
+        popular: all items, most popular first: the order of items with equal scores.
+        excluded: items that each user may not get.
+        length: N.
+    """
+    lists = np.zeros((len(scores_BI), length), dtype=np.int64)
+    for row, score_I, left_out in zip(lists, scores_BI, excluded, strict=True):
+        score_I[left_out] = -np.inf
+        score = score_I[popular]
+        depth = min(length, len(popular) - len(left_out))
+        if depth > 0:
+            place = np.flatnonzero(score >= np.partition(score, -depth)[-depth])
+            row[:depth] = popular[place[np.argsort(-score[place], kind="stable")[:depth]]]
+    return lists

@@ -1,0 +1,106 @@
+"""EASE as a model that scores histories, in the cheaper of two exact forms.
+
+With C = (XᵀX + λ I)⁻¹ the scores of a history h are h B = h − (h C) / diag(C). C is a matrix of items × items. If there
+are fewer users than items, Woodbury's identity gives the same scores by a matrix of users × users:
+
+    λ C = I − Wᵀ W        W = L⁻¹ X,  L Lᵀ = X Xᵀ + λ I
+
+Legend: B users to score · U users of the training · I items.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
+from scipy.sparse import csr_array
+
+from multitudes.errors import UsageError
+from multitudes.linear.ease import MAX_ITEMS, gram_inverse
+
+MAX_CELLS: Final = MAX_ITEMS**2  # of the dense matrix: min(users, items) × items
+
+
+class EaseByItems(NamedTuple):
+    """EASE by the inverse of items × items."""
+
+    inverse_II: NDArray[np.float32]  # C, (I + 1, I + 1)
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Return the score of every item, shape (B, I + 1).
+
+        Args:
+            history: which items are in the history of each user, shape (B, I + 1).
+        """
+        scores_BI = history @ self.inverse_II
+        scores_BI /= -np.diagonal(self.inverse_II)
+        return _add_history(scores_BI, history)
+
+
+class EaseByUsers(NamedTuple):
+    """EASE by a factor of users × users."""
+
+    interactions_UI: csr_array  # X
+    factor_UU: NDArray[np.float32]  # L
+    solved_UI: NDArray[np.float32]  # W, (U, I + 1)
+    diagonal_I: NDArray[np.float32]  # of λ C
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Return the score of every item, shape (B, I + 1).
+
+        Args:
+            history: which items are in the history of each user, shape (B, I + 1).
+        """
+        overlap_UB = (self.interactions_UI @ history.T).toarray().astype(np.float32, copy=False)
+        solved_UB = solve_triangular(self.factor_UU, overlap_UB, lower=True, check_finite=False)
+        scores_BI: NDArray[np.float32] = solved_UB.T @ self.solved_UI
+        np.negative(scores_BI, out=scores_BI)
+        _add_history(scores_BI, history)
+        scores_BI /= -self.diagonal_I
+        return _add_history(scores_BI, history)
+
+
+EaseModel = EaseByItems | EaseByUsers
+
+
+def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
+    """Return EASE, fitted by users or by items, whichever are fewer.
+
+    Args:
+        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
+        regularisation: λ.
+
+    Raises:
+        UsageError: min(users, items) × items is more than ``MAX_CELLS``.
+    """
+    matrix = matrix[np.diff(matrix.indptr) > 0]  # users without interactions change nothing
+    users, items = matrix.shape[0], matrix.shape[1] - 1
+    check_ease_size(users, items)
+    if items <= users:
+        return EaseByItems(gram_inverse(matrix, regularisation))
+    gram_UU = (matrix @ matrix.T).toarray().astype(np.float32, copy=False)
+    gram_UU[np.diag_indices(users)] += np.float32(regularisation)
+    factor_UU = cholesky(gram_UU, lower=True, overwrite_a=True, check_finite=False)
+    solved_UI = solve_triangular(factor_UU, matrix.toarray(), lower=True, overwrite_b=True, check_finite=False)
+    diagonal_I = 1 - np.einsum("ui,ui->i", solved_UI, solved_UI)
+    return EaseByUsers(matrix, factor_UU, solved_UI, diagonal_I)
+
+
+def check_ease_size(users: int, items: int) -> None:
+    """Reject data that exact EASE cannot be fitted to.
+
+    Raises:
+        UsageError: min(users, items) × items is more than ``MAX_CELLS``.
+    """
+    if min(users, items) * items > MAX_CELLS:
+        raise UsageError(
+            f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_ITEMS:,} items, or few enough users:"
+            f" its matrix has min(users, items) × items numbers, at most {MAX_CELLS:,}"
+        )
+
+
+def _add_history(scores_BI: NDArray[np.float32], history: csr_array) -> NDArray[np.float32]:
+    """Add 1 to the score of each item of the history, in place."""
+    row = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+    scores_BI[row, history.indices] += history.data
+    return scores_BI
