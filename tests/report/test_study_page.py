@@ -107,7 +107,9 @@ def test_another_summary_gives_another_page(summary, page):
 
 
 def test_the_headlines_count_what_was_planted(summary):
-    first, second = headlines(summary)
+    strongest, first, second = headlines(summary)
+    assert strongest.startswith("Strongest baseline: popularity on 2 of 2 data sets.")
+    assert "single is ahead of it on 2 and behind it on 0 of 2 data sets" in strongest
     assert "Significantly better than single: joint on 2 of 2 data sets." in first
     assert "Significantly worse than single: <odd> on 2 of 2 data sets." in first
     assert second.endswith("joint on 2 of 2 data sets.")
@@ -115,7 +117,7 @@ def test_the_headlines_count_what_was_planted(summary):
     def level(copy):
         copy["data"]["first"]["controls"]["joint"]["averaged"]["verdict"] = "level"
 
-    assert headlines(changed(summary, level))[1].endswith("joint on 1 of 2 data sets.")
+    assert headlines(changed(summary, level))[2].endswith("joint on 1 of 2 data sets.")
 
 
 def test_a_baseline_that_beats_the_reference_is_a_headline_before_the_controls(summary):
@@ -123,8 +125,8 @@ def test_a_baseline_that_beats_the_reference_is_a_headline_before_the_controls(s
         copy["data"]["first"]["methods"]["popularity"]["minus"]["hr"]["verdict"] = "better"
 
     sentences = headlines(changed(summary, ahead))
-    assert sentences[1] == "A baseline beats single: popularity on 1 of 2 data sets."
-    assert len(sentences) == 3
+    assert sentences[2] == "A baseline beats single: popularity on 1 of 2 data sets."
+    assert len(sentences) == 4
 
 
 def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):

@@ -71,6 +71,15 @@ def figure(summary, method):
     return summary["data"]["first"]["methods"][method]["figures"]["hr"]["mean"]
 
 
+def test_every_method_is_compared_with_the_strongest_baseline(summary, study):
+    strongest = summary["data"]["first"]["strongest_baseline"]
+    assert strongest["method"] == "popularity"
+    assert strongest["minus"].keys() == {"equal", "joint", "single"}
+    gain = strongest["minus"]["joint"]
+    assert gain["mean"] == pytest.approx(figure(summary, "joint") - figure(summary, "popularity"), abs=1e-5)
+    assert gain["low"] < 0.08 + 0.15 < gain["high"]
+
+
 def test_a_figure_is_the_mean_over_seeds_of_pooled_hits(summary, study):
     frame = pl.read_parquet(study / "outcomes.parquet").filter(data="first", method="joint", budget=100)
     by_seed = frame.group_by("seed").agg(pl.col("hits").sum() / pl.col("targets").sum()).sort("seed")["hits"].to_list()

@@ -52,6 +52,7 @@ COMPARED_WITH = {
     "random_partition": "joint's own tower, with a random partition of the history",
     "averaged": "joint's vectors averaged into one query",
     "covisit": "items that often occur together with the user's own, without training",
+    "ease": "a linear model of items, solved in closed form",
     "popularity": "the same list for everyone",
 }
 

@@ -170,18 +170,41 @@ class _Fitting:
         return round(float(np.isfinite(rank_T).mean()), 6)
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
-        """Return the lists of users, shape (B, N)."""
         assert self._matrix is not None
-        popular = np.lexsort((-self._prepared.item_count[1:], -self._matrix.sum(axis=0)[1:])) + 1
-        step = max(1, min(256, _CELLS_PER_CHUNK // (self._prepared.n_items + 1)))
-        chunks = [np.zeros((0, length), dtype=np.int64)]
-        for start in range(0, len(users), step):
-            chunk = select_users(users, np.arange(start, min(start + step, len(users))))
-            histories = seen_items(self._prepared, chunk)
-            scores_BI = model.scores(history_matrix(histories, self._prepared.n_items))
-            excluded = items_to_exclude(histories, kind)
-            chunks.append(best_items(scores_BI, popular, excluded, length))
-        return np.concatenate(chunks)
+        return list_items(model, self._prepared, users, kind, length, popular_items(self._prepared, self._matrix))
+
+
+def popular_items(prepared: PreparedData, matrix: csr_array) -> NDArray[np.int64]:
+    """Return all items, those of the most users first; ties by events, then by item number."""
+    return np.lexsort((-prepared.item_count[1:], -matrix.sum(axis=0)[1:])) + 1
+
+
+def list_items(
+    model: LinearModel,
+    prepared: PreparedData,
+    users: HeldOut,
+    kind: TargetKind,
+    length: int,
+    popular: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the items with the highest scores for the entire history of each user, shape (B, N).
+
+    Args:
+        model: scores all items.
+        prepared: the prepared data.
+        users: B users.
+        kind: for first-time targets, the history is excluded.
+        length: N.
+        popular: the order of items with equal scores.
+    """
+    step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
+    chunks = [np.zeros((0, length), dtype=np.int64)]
+    for start in range(0, len(users), step):
+        chunk = select_users(users, np.arange(start, min(start + step, len(users))))
+        histories = seen_items(prepared, chunk)
+        scores_BI = model.scores(history_matrix(histories, prepared.n_items))
+        chunks.append(best_items(scores_BI, popular, items_to_exclude(histories, kind), length))
+    return np.concatenate(chunks)
 
 
 def fit_model(name: str, matrix: csr_array, settings: Settings) -> LinearModel:

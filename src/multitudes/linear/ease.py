@@ -28,6 +28,15 @@ class LinearFactors(NamedTuple):
     input_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
     output_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
 
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Return the score of every item, shape (B, I + 1).
+
+        Args:
+            history: which items are in the history of each user, shape (B, I + 1).
+        """
+        scores: NDArray[np.float32] = (history @ self.input_IR) @ self.output_IR.T
+        return scores
+
 
 def ease_weights(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:
     """Return B, shape (I + 1, I + 1), with a zero diagonal; row and column 0, the unknown item, are zero.

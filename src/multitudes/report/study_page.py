@@ -79,9 +79,11 @@ def _data_set_section(name: str, data_set: dict[str, Any], reference: str) -> st
     caption = (
         f"Difference of each method to {reference}, with 95 % intervals. The table above has the verdicts on controls."
     )
+    strongest = sentences.describe_strongest_baseline(data_set)
     blocks = [
         f"<h3>{escape(name)}</h3>",
         f"<p class=soft>{sentences.describe_data(data_set)}</p>",
+        f"<p>{escape(strongest)}</p>" if strongest else "",
         _note("" if reference in data_set["methods"] else f"The reference {reference} has no figure here."),
         tables.methods_table(data_set, reference, tables.row_order(data_set)),
         _with_title("Do interests matter?", tables.controls_table(data_set, reference)),

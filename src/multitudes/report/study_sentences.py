@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from multitudes.report.formatting import TARGET_LABELS
+from multitudes.report.formatting import TARGET_LABELS, format_difference, format_interval
 
 TRAINED_CONTROL = "trained_control"
 # What a method has to beat if its interests matter: a control trained for it, if the study has one, and two ways of
@@ -15,8 +15,13 @@ CONTROL_LABELS = {
 
 
 def headlines(summary: dict[str, Any]) -> list[str]:
-    """Return who beats the reference, which baselines beat it, and which methods beat their controls."""
-    return [_reference_sentence(summary), *_baseline_sentences(summary), *_interest_sentences(summary)]
+    """Return the strongest baselines, who beats the reference, and which methods beat their controls."""
+    return [
+        *_strongest_sentences(summary),
+        _reference_sentence(summary),
+        *_baseline_sentences(summary),
+        *_interest_sentences(summary),
+    ]
 
 
 def describe_split(summary: dict[str, Any]) -> str:
@@ -36,6 +41,20 @@ def describe_data(data_set: dict[str, Any]) -> str:
         f" {data_set['budget']} candidates each."
         + (" One seed: intervals cover only the variation between users." if one_seed else "")
         + (" With so few users, intervals are too narrow." if data_set["few_users"] else "")
+    )
+
+
+def describe_strongest_baseline(data_set: dict[str, Any]) -> str:
+    """Return the strongest baseline, and the difference of every method to it; empty without baselines."""
+    strongest = data_set.get("strongest_baseline")
+    if not strongest:
+        return ""
+    name = strongest["method"]
+    rate = format_interval(data_set["methods"][name]["figures"]["hr"])
+    differences = [f"{method} {format_difference(gain)}" for method, gain in strongest["minus"].items()]
+    return (
+        f"Strongest baseline: {name}, {rate}. Differences of the methods to it, paired by user; * the interval excludes"
+        f" zero, without correction: {', '.join(differences)}."
     )
 
 
@@ -105,6 +124,26 @@ def _reference_sentence(summary: dict[str, Any]) -> str:
         methods = [f"{m} on {v.count(word)} of {count_data_sets(len(v))}" for m, v in verdicts.items() if word in v]
         sentences.append(f"Significantly {word} than {reference}: {', '.join(methods) or 'no method'}.")
     return " ".join(sentences)
+
+
+def _strongest_sentences(summary: dict[str, Any]) -> list[str]:
+    """Return on how many data sets each baseline is the strongest, and which methods are ahead of or behind it."""
+    found = [strongest for one in summary["data"].values() if (strongest := one.get("strongest_baseline"))]
+    if not found:
+        return []
+    names = [one["method"] for one in found]
+    where = ", ".join(f"{name} on {names.count(name)}" for name in dict.fromkeys(names))
+    methods = dict.fromkeys(method for one in found for method in one["minus"])
+    counts = []
+    for method in methods:
+        gains = [one["minus"][method] for one in found if method in one["minus"]]
+        ahead = sum((gain["low"] or 0) > 0 for gain in gains)
+        behind = sum((gain["high"] or 0) < 0 for gain in gains)
+        counts.append(f"{method} is ahead of it on {ahead} and behind it on {behind} of {count_data_sets(len(gains))}")
+    return [
+        f"Strongest baseline: {where} of {count_data_sets(len(found))}. By intervals without correction,"
+        f" {'; '.join(counts)}."
+    ]
 
 
 def _baseline_sentences(summary: dict[str, Any]) -> list[str]:

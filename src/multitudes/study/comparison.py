@@ -209,6 +209,29 @@ def compare_with_controls(
     return differences
 
 
+def compare_with_baseline(
+    outcomes: PairedOutcomes, methods: Mapping[str, dict[str, Any]], resampling: Resampling
+) -> dict[str, Any] | None:
+    """Return the baseline with the highest HR, and each method's HR less that of it, paired by user.
+
+    Args:
+        outcomes: outcomes at the main budget.
+        methods: from ``compare_methods``.
+        resampling: the bootstrap.
+
+    Returns:
+        ``method``: the baseline, ``minus``: a difference for each method; None without baselines.
+    """
+    rates = {m: v["figures"]["hr"]["mean"] or 0.0 for m, v in methods.items() if v["role"] == "baseline"}
+    if not rates:
+        return None
+    strongest = max(rates, key=rates.__getitem__)
+    order = [strongest, *(method for method, entry in methods.items() if entry["role"] == "method")]
+    estimates = resampling([outcomes.measure(m, "hits") for m in order], figure_weights(outcomes, "hr"))
+    minus = {method: difference_interval(estimates, number, 0) for number, method in enumerate(order) if number}
+    return {"method": strongest, "minus": minus}
+
+
 def hit_rates(
     outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None, prefix: str = ""
 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from multitudes.report.study_sentences import (
     count_times,
     describe_data,
     describe_split,
+    describe_strongest_baseline,
     explain_verdicts,
     headlines,
 )
@@ -60,6 +61,7 @@ def _data_set_blocks(name: str, data_set: dict[str, Any], summary: dict[str, Any
     reference = summary["reference"]
     yield f"## {name}"
     yield describe_data(data_set)
+    yield describe_strongest_baseline(data_set)
     yield _methods_table(data_set, reference)
     yield _controls_table(data_set, reference)
     yield _budgets_table(data_set)
