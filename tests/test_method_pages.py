@@ -9,6 +9,7 @@ import pytest
 from multitudes.config import Config
 from multitudes.data.prepare import PrepareConfig
 from multitudes.evaluation.config import EvaluateConfig
+from multitudes.linear.run import LinearConfig
 from multitudes.nn.methods import DEFAULT_METHOD, METHOD_NAMES, METHODS
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.retrieval.config import RetrieveConfig
@@ -40,6 +41,7 @@ def settings(section: str, method: str) -> Config:
         "retrieve": RetrieveConfig(),
         "evaluate": EvaluateConfig(),
         "prepare": PrepareConfig(),
+        "linear": LinearConfig(),
         "pinnersage": PinnerSageConfig(),
     }
     table: Config = getattr(tables[name], inner) if inner else tables[name]

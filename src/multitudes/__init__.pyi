@@ -11,6 +11,8 @@ from .evaluation.config import EvaluateConfig as EvaluateConfig
 from .evaluation.evaluate import evaluate as evaluate
 from .experiments.interleaving import team_draft as team_draft
 from .index.factory import IndexConfig as IndexConfig
+from .linear.run import LinearConfig as LinearConfig
+from .linear.run import make_linear_run as make_linear_run
 from .nn.user_tower_config import UserTowerConfig as UserTowerConfig
 from .pinnersage.clustering import PinnerSageConfig as PinnerSageConfig
 from .publishing.publish import publish as publish

@@ -31,6 +31,7 @@ SECTIONS = {
     "model": "multitudes.nn.user_tower_config:UserTowerConfig",
     "train": "multitudes.training.config:TrainConfig",
     "execution": "multitudes.training.execution:ExecutionConfig",
+    "linear": "multitudes.linear.run:LinearConfig",
     "pinnersage": "multitudes.pinnersage.clustering:PinnerSageConfig",
     "evaluate": "multitudes.evaluation.config:EvaluateConfig",
     "index": "multitudes.index.factory:IndexConfig",

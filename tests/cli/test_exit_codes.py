@@ -66,10 +66,11 @@ def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
     keys = {"model": "widht", "train": "epoch", "index": "recal", "retrieve": "blendd", "evaluate": "budget"}
-    keys |= {"pinnersage": "interest", "execution": "precisio", "spark": "mastr"}
+    keys |= {"linear": "regularization", "pinnersage": "interest", "execution": "precisio", "spark": "mastr"}
     verbs = {
         "model": ["train", "x", "--out", "y"],
         "train": ["train", "x", "--out", "y"],
+        "linear": ["train", "x", "--out", "y", "--method", "linear"],
         "pinnersage": ["train", "x", "--out", "y", "--method", "pinnersage"],
         "evaluate": ["evaluate", "x"],
         "index": ["publish", "x", "--to", "y"],

@@ -4,7 +4,7 @@ from scipy.sparse import csr_array
 
 from multitudes.errors import UsageError
 from multitudes.linear import ease
-from multitudes.linear.ease import ease_weights, low_rank
+from multitudes.linear.ease import ease_factors, ease_weights, low_rank
 
 
 def random_interactions(users: int = 200, items: int = 30) -> csr_array:
@@ -47,3 +47,19 @@ def test_too_many_items_are_rejected_before_any_work(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ease, "MAX_ITEMS", 29)
     with pytest.raises(UsageError, match="got 30 items"):
         ease_weights(random_interactions(), 1.0)
+
+
+def test_factors_by_users_are_those_by_items() -> None:
+    matrix = random_interactions(users=12, items=40)
+    matrix = csr_array(np.concatenate([matrix.toarray(), np.zeros((3, 41))]).astype(np.float32))  # users without items
+    expected, found = low_rank(ease_weights(matrix, 7.0), 5), ease_factors(matrix, 7.0, 5)
+    product = expected.input_IR @ expected.output_IR.T
+    np.testing.assert_allclose(found.input_IR @ found.output_IR.T, product, atol=1e-5)
+    np.testing.assert_allclose(found.output_IR, expected.output_IR, atol=1e-4)
+
+
+def test_factors_of_many_items_need_few_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "MAX_ITEMS", 29)
+    assert ease_factors(random_interactions(users=12, items=40), 1.0, 5).output_IR.shape == (41, 5)
+    with pytest.raises(UsageError, match="got 40 items"):
+        ease_factors(random_interactions(users=30, items=40), 1.0, 5)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
-from multitudes.nn.methods import DEFAULT_METHOD, METHOD_NAMES, PINNERSAGE
+from multitudes.nn.methods import DEFAULT_METHOD, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def train_command(
     method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=METHOD_HELP)] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random draws.")] = 0,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage].")
+        Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage] or [linear].")
     ] = None,
     refit: Annotated[
         Path | None, typer.Option(help="Take settings and epochs of this run, and train on validation events too.")
@@ -45,11 +45,16 @@ def train_command(
     A resumed run ends with the same weights to the byte. The method pinnersage clusters existing item vectors: there is
     nothing to train. --refit RUN trains a final model with the settings and the number of epochs that RUN's validation
     chose, on the validation events too. --continue RUN starts from RUN's weights and optimiser state and trains on the
-    events that came since, for one epoch, or as many as [train] of --config says. Under torchrun several processes
-    train one model: docs/training.md.
+    events that came since, for one epoch, or as many as [train] of --config says. The method linear is solved in closed
+    form: --refit RUN and --continue RUN both solve it anew, with RUN's settings and regularisation, on validation
+    events too. Under torchrun several processes train one model: docs/training.md.
     """
     if method == PINNERSAGE and refit is None and continues is None:
         _make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
+        return
+    if LINEAR in (method, _method_of(refit), _method_of(continues)):
+        _check_one_origin(method, refit, continues)
+        _make_linear(prepared, out, seed, config, refit or continues, resume, overwrite, json)
         return
     from multitudes.extras import require_extra
 
@@ -101,16 +106,21 @@ def require_extra_for(run: Path) -> None:
     Raises:
         MissingError: a package is missing; the message holds the pip command.
     """
-    from multitudes.errors import ArtefactError
     from multitudes.extras import require_extra
+
+    if _method_of(run) not in WITHOUT_TORCH:
+        require_extra("train")
+
+
+def _method_of(run: Path | None) -> str | None:
+    """Return the method of a run; None without a run, or if it is damaged: opening it reports what is wrong."""
+    from multitudes.errors import ArtefactError
     from multitudes.run_record import read_record
 
     try:
-        method = read_record(run)["config"].get("method")
+        return None if run is None else read_record(run)["config"].get("method")
     except ArtefactError:
-        method = None  # opening the run reports what is wrong with it
-    if method != PINNERSAGE:
-        require_extra("train")
+        return None
 
 
 def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
@@ -136,6 +146,40 @@ def _make_pinnersage(
     typer.echo(f"{out}: {METHOD} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}")
     if json:
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
+
+
+def _make_linear(
+    prepared: Path,
+    out: Path,
+    seed: int,
+    config: Path | None,
+    origin: Path | None,
+    resume: bool,
+    overwrite: bool,
+    json: bool,
+) -> None:
+    """Solve truncated EASE; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
+    from multitudes.config import load_section
+    from multitudes.data.prepared import PreparedData
+    from multitudes.linear.run import METHOD, LinearConfig, make_linear_run, refit_config
+    from multitudes.run_record import read_record
+
+    settings = load_section(config, METHOD, LinearConfig) if origin is None else refit_config(origin)
+    data, final = PreparedData.open(prepared), origin is not None
+    how = {"resume": resume, "overwrite": overwrite}
+    with progress_bar(f"train {METHOD}") as progress:
+        make_linear_run(data, out, settings, seed=seed, final=final, **how, progress=progress)
+    record = read_record(out)
+    fitted, rate = record["fitted_items"], record["validation_hit_rate"]
+    if record["is_cut"]:
+        of = f"the {fitted:,} most popular of {data.n_items:,} items"
+        typer.echo(f"{out}: fitted on {of}; the others have no vector", err=True)
+    judged = "trained on validation too" if final else "no user has a first-time target in validation"
+    judged = judged if rate is None else f"validation HR@100 {rate:.4f}"
+    typer.echo(f"{out}: {METHOD}, {record['width']} wide, regularisation {record['regularisation']:g}, {judged}")
+    if json:
+        validation = {} if rate is None else {"hr@100": rate}
+        print_json({"run": str(out), "method": METHOD, "seed": seed, "validation": validation})
 
 
 def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:

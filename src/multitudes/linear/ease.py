@@ -3,7 +3,10 @@
     score of item j = Σ over the items i of the history of B_ij        B = I − C / diag(C),  C = (XᵀX + λ I)⁻¹
 
 B, cut to rank R by its singular values, makes EASE a single vector: B ≈ P Qᵀ, the user vector is the sum of the rows of
-P of the entire history, and the score is its inner product with a row of Q.
+P of the entire history, and the score is its inner product with a row of Q. With fewer users than items, P and Q need
+no matrix of items × items, by the identity of Woodbury:
+
+    C = (I − Xᵀ K⁻¹ X) / λ        K = X Xᵀ + λ I, a matrix of users × users
 
 Legend: U users · I items · R rank.
 """
@@ -14,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, svds
 
 from multitudes.errors import UsageError
 
-MAX_ITEMS: Final = 25_000  # exact: its two matrices of items × items take 5 GB, its inverse minutes
+# Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
+MAX_ITEMS: Final = 25_000
 _ROWS_PER_BLOCK: Final = 1024  # mirrored at once
 
 
@@ -77,10 +81,61 @@ def gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32
     return inverse
 
 
-def low_rank(weights_II: NDArray[np.float32], rank: int) -> LinearFactors:
+def ease_factors(matrix: csr_array, regularisation: float, rank: int) -> LinearFactors:
+    """Return B cut to rank R, without ever forming B where there are fewer users than items.
+
+    Args:
+        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
+        regularisation: λ.
+        rank: R; lower if there are few items.
+
+    Raises:
+        UsageError: there are more than ``MAX_ITEMS`` items, and more than so many users with an interaction.
+    """
+    matrix = matrix[np.diff(matrix.indptr) > 0]  # the other users change nothing
+    users, items = matrix.shape
+    if users < items - 1 and users <= MAX_ITEMS:
+        return low_rank(_ease_operator(matrix, regularisation), rank)
+    return low_rank(ease_weights(matrix, regularisation), rank)
+
+
+def _ease_operator(matrix: csr_array, regularisation: float) -> LinearOperator:
+    """Return B as a function of a vector: (M − diag M) / (1 − diag M) with M = Xᵀ K⁻¹ X."""
+    inverse_UU = (matrix @ matrix.T).toarray(order="F").astype(np.float64)
+    inverse_UU[np.diag_indices_from(inverse_UU)] += regularisation
+    inverse_UU, failed = lapack.dpotrf(inverse_UU, lower=1, overwrite_a=1, clean=1)
+    assert not failed, "a Gram matrix with a positive ridge is positive definite"
+    inverse_UU, _ = lapack.dpotri(inverse_UU, lower=1, overwrite_c=1)
+    inverse_UU += np.tril(inverse_UU, -1).T
+    item_IU = matrix.T.tocsr()
+    diagonal_I = _diagonal(item_IU, inverse_UU).astype(np.float32)
+    inverse_UU = inverse_UU.astype(np.float32)
+
+    def times_m(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
+        product: NDArray[np.float32] = item_IU @ (inverse_UU @ (matrix @ vector_I))
+        return product - diagonal_I * vector_I
+
+    def times_b(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
+        return times_m(vector_I.ravel() / (1 - diagonal_I))
+
+    def times_b_transposed(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
+        return times_m(vector_I.ravel()) / (1 - diagonal_I)
+
+    items = matrix.shape[1]
+    return LinearOperator((items, items), matvec=times_b, rmatvec=times_b_transposed, dtype=np.float32)
+
+
+def _diagonal(item_IU: csr_array, inverse_UU: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the diagonal of Xᵀ K⁻¹ X: for each item, the sum of K⁻¹ over all pairs of its users."""
+    users = np.split(item_IU.indices, item_IU.indptr[1:-1])
+    return np.array([inverse_UU[np.ix_(of_item, of_item)].sum() for of_item in users])
+
+
+def low_rank(weights_II: NDArray[np.float32] | LinearOperator, rank: int) -> LinearFactors:
     """Return the best approximation of B of rank ``rank``, each factor with the roots of the singular values."""
-    rank = min(rank, len(weights_II) - 2)
-    start = np.ones(len(weights_II), dtype=np.float32)  # a random start would make every fit another one
+    items = weights_II.shape[0]
+    rank = min(rank, items - 2)
+    start = np.ones(items, dtype=weights_II.dtype)  # a random start would make every fit another one
     left_IR, value_R, right_RI = svds(weights_II, k=rank, v0=start)
     order = np.argsort(-value_R)
     root_R = np.sqrt(value_R[order])

@@ -15,6 +15,8 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
+LINEAR: Final = "linear"  # is solved in closed form: see the package ``linear``
+WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE)
 DEFAULT_METHOD: Final = "joint"
 
 
@@ -46,7 +48,7 @@ METHODS: Final[dict[str, MethodSpec]] = {
     "subsequence": MethodSpec("the concepts, shared by all users, with most events", "PFS", implicit="own"),
     "random_partition": MethodSpec("none: a random partition of the history, the control", implicit="own"),
 }
-METHOD_NAMES: Final = (*METHODS, PINNERSAGE)  # what ``multitudes train --method`` accepts
+METHOD_NAMES: Final = (*METHODS, *WITHOUT_TORCH)  # what ``multitudes train --method`` accepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,12 +29,13 @@ from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.pair import PairRunConfig
+from multitudes.linear.run import LinearRunConfig
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.run_record import data_digest, read_record
 from multitudes.training.config import RunConfig
 
-AnyRunConfig = RunConfig | PinnerSageRunConfig | PairRunConfig
+AnyRunConfig = RunConfig | LinearRunConfig | PinnerSageRunConfig | PairRunConfig
 
 
 @dataclass(frozen=True)

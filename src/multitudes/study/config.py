@@ -13,6 +13,7 @@ from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.pair import METHOD as PAIR
+from multitudes.nn.methods import WITHOUT_TORCH
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.study.search_space import SearchSpace, method_space
 from multitudes.training.config import RunConfig, TrainConfig
@@ -225,7 +226,7 @@ def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
     own = config.methods[method]
     if own.pair:
         return {"model": {} if own.share is None else {"share": own.share}, "train": {}, "retrieve": {}}
-    if own.kind(method) == PINNERSAGE:  # nothing is trained, so [model] and [train] of the study do not apply
+    if own.kind(method) in WITHOUT_TORCH:  # no tower is trained, so [model] and [train] of the study do not apply
         return {"model": own.model, "train": own.train, "retrieve": deep_merge(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
     return {section: deep_merge(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
@@ -244,7 +245,7 @@ def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpa
     """
     own = config.methods[method]
     kind = own.kind(method)
-    space = method_space(kind, None if kind in (PINNERSAGE, PAIR) else config.tuning.space, own.space, where)
+    space = method_space(kind, None if kind in (*WITHOUT_TORCH, PAIR) else config.tuning.space, own.space, where)
     fixed = flatten({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in space.items() if key not in fixed}
 

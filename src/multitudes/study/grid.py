@@ -13,6 +13,8 @@ from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.evaluation.config import EvaluateConfig, main_budget
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.evaluation.pair import PairRunConfig
+from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.run import LinearRunConfig
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.progress import Progress, silent
@@ -24,7 +26,11 @@ from multitudes.training.config import RunConfig
 
 _NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # settings of preparation
 # Methods with a run configuration of their own; all others are trained.
-_RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {PINNERSAGE: PinnerSageRunConfig, PAIR: PairRunConfig}
+_RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {
+    LINEAR: LinearRunConfig,
+    PINNERSAGE: PinnerSageRunConfig,
+    PAIR: PairRunConfig,
+}
 
 
 def prepare_dataset(name: str, data: DataConfig, folder: Path, progress: Progress = silent) -> PreparedData:

@@ -24,6 +24,7 @@ SOURCES = (
     "data",
     "evaluation",
     "index",
+    "linear",
     "metrics",
     "nn",
     "pinnersage",

@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from multitudes.config import Config, parse, suggestion
 from multitudes.errors import UsageError
 from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.nn.methods import METHODS
+from multitudes.nn.methods import LINEAR, METHODS
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 
 
@@ -51,6 +51,7 @@ _COMMON: SearchSpace = {
 }
 _IMPLICIT: SearchSpace = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
 _PINNERSAGE: SearchSpace = {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)}
+_LINEAR: SearchSpace = {"model.rank": Range(low=16, high=256, log=True)}  # the fit itself chooses the regularisation
 _EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
 
 
@@ -58,6 +59,8 @@ def default_space(method: str) -> SearchSpace:
     """Return the default space of ``method``: settings that every method has, and its own loss weights."""
     if method == PINNERSAGE:
         return _PINNERSAGE
+    if method == LINEAR:
+        return _LINEAR
     if method == PAIR:
         return {}
     spec = METHODS.get(method, METHODS["single"])
@@ -68,7 +71,7 @@ def method_space(method: str, study: dict[str, Any] | None, own: dict[str, Any],
     """Return the search space of a method: the study's space or the default one, extended by the method's own table.
 
     Args:
-        method: a method name, ``pinnersage`` or ``pair``.
+        method: a method name, ``linear``, ``pinnersage`` or ``pair``.
         study: the study's ``[tuning.space]``; None: not given.
         own: the method's ``[methods.NAME.space]``.
         where: prefix of error texts, such as ``study.toml: ``.

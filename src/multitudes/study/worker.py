@@ -31,6 +31,8 @@ from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.evaluation.pair import Member, evaluate_pair
 from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items, subsample
+from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.run import LinearConfig, make_linear_run
 from multitudes.locks import lock
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
@@ -130,6 +132,10 @@ def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWrit
         vectors = job["runs"][0]["run"] if job["runs"] else None
         settings = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
         return make_pinnersage_run(prepared, folder, settings, seed=job["run"]["seed"], resume=True, overwrite=True)
+    if job["run"]["method"] == LINEAR:
+        linear = parse(LinearConfig, job["run"]["model"], "settings")
+        how = {"resume": True, "overwrite": True}
+        return make_linear_run(prepared, folder, linear, seed=job["run"]["seed"], **how, progress=progress)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)

@@ -1,6 +1,7 @@
 """Open a run of any method, and make a run of PinnerSage.
 
-A trained run needs torch. A run of PinnerSage needs none, so torch is imported only where a trained run is opened.
+A trained run needs torch. Runs of PinnerSage and of a linear model need none, so torch is imported only where a trained
+run is opened.
 """
 
 from pathlib import Path
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError, missing_extra
+from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.run import LinearRun
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import METHOD, PinnerSageRun, item_embeddings, make_run
 from multitudes.run_record import data_digest, read_record
@@ -18,7 +21,7 @@ from multitudes.run_record import data_digest, read_record
 if TYPE_CHECKING:
     from multitudes.training.trained_run import TrainedRun
 
-Run: TypeAlias = "TrainedRun | PinnerSageRun"
+Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun"
 
 
 def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
@@ -29,14 +32,17 @@ def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
         prepared: where its prepared data is now, if it was moved; it must be the same data.
 
     Returns:
-        A ``TrainedRun``, or a ``PinnerSageRun`` if the method is pinnersage.
+        A ``TrainedRun``, or a ``PinnerSageRun`` or ``LinearRun`` if that is the method.
 
     Raises:
         ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.
         MissingError: the run has trained weights, and torch is not installed.
     """
-    if read_record(Path(path))["config"].get("method") == METHOD:
+    method = read_record(Path(path))["config"].get("method")
+    if method == METHOD:
         return PinnerSageRun.open(path, prepared)
+    if method == LINEAR:
+        return LinearRun.open(path, prepared)
     try:
         from multitudes.training.trained_run import TrainedRun  # noqa: PLC0415 (torch)
     except ModuleNotFoundError as error:

@@ -1,0 +1,277 @@
+"""A run of the method ``linear``: truncated EASE, one vector per user, the sum over the whole history. Needs no torch.
+
+::
+
+    RUN/run.json             as of a trained run; config.method is "linear"
+        linear_input.npy     what an item of a history adds to the user's vector (I + 1, R)
+        linear_output.npy    vectors of all items (I + 1, R), as in the index; zeros: the item has none
+        linear.json          weights of a linear history; of a run alone they are 1
+        metrics.jsonl        one line: seconds of the fit, interactions per second
+
+Legend: U users of the data · B users · I items · R rank.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from multitudes.atomic import replace_folder
+from multitudes.batches.histories import Histories
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.config import Config
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.linear import ease
+from multitudes.linear.ease import LinearFactors, ease_factors
+from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.validation import Validation
+from multitudes.progress import Progress, silent
+from multitudes.run_record import (
+    append_metrics,
+    new_record,
+    open_prepared,
+    parse_config,
+    read_record,
+    write_record,
+)
+
+METHOD: Final = "linear"
+GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
+_UNTUNED: Final = 400.0  # regularisation where nobody can be validated
+_WEIGHTS: Final = HistoryWeights(weight=dict.fromkeys(KINDS_ALONE, 1.0))
+
+
+class LinearConfig(Config):
+    """Section [linear]: settings of truncated EASE."""
+
+    rank: int = Field(64, gt=0, le=4096, description="width of the vectors")
+    regularisation: float | None = Field(
+        None, gt=0, description=f"ridge of EASE; unset: validation chooses from {', '.join(f'{r:g}' for r in GRID)}"
+    )
+
+    @property
+    def history(self) -> int:
+        """Number of events that a release keeps of a user: the vector is a sum of items and reads no events."""
+        return 1
+
+
+class LinearRunConfig(Config):
+    """All settings of a run; together with the prepared data they determine it. Named like those of a trained run."""
+
+    method: Literal["linear"] = METHOD
+    seed: int = Field(0, description="Kept for comparisons by seed; the method draws nothing.")
+    model: LinearConfig = LinearConfig()
+    final: bool = Field(False, description="Fit on validation events too; needs a regularisation.")
+
+
+class LinearRun:
+    """Truncated EASE with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
+
+    blend: Literal["global_top"] = "global_top"  # there is one vector: nothing is blended
+    controls: tuple[Partition, ...] = ()  # there are no interests
+
+    def __init__(self, path: Path, prepared: PreparedData, config: LinearRunConfig, linear: LinearHistory) -> None:
+        self.path = path
+        self.prepared = prepared
+        self.config = config
+        self.linear = linear
+
+    @classmethod
+    def open(cls, path: str | Path, prepared: str | Path | None = None) -> "LinearRun":
+        """Open a run.
+
+        Args:
+            path: the run folder.
+            prepared: where its prepared data is now, if it was moved; it must be the same data.
+
+        Raises:
+            ArtefactError: the folder is no run of this method, is damaged, or its data has changed since.
+        """
+        folder = Path(path)
+        record = read_record(folder)
+        config = parse_config(LinearRunConfig, record, folder)
+        data = open_prepared(record, folder, prepared)
+        linear = LinearHistory.open(folder)
+        if len(linear.input_IR) != data.n_items + 1:
+            raise ArtefactError(
+                f"{folder}: holds {len(linear.input_IR) - 1} items; expected {data.n_items}; train again"
+            )
+        return cls(folder, data, config, linear)
+
+    @property
+    def shares(self) -> dict[InterestKind, float]:
+        """Share of the budget of each kind of vector: there is one."""
+        return {"unconditioned": 1.0}
+
+    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
+        """Return the kind of every column of the user vectors; none is conditioned on topics."""
+        del topics
+        return KINDS_ALONE
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return the input of every item for a user tower: none, shape (I + 1, 0)."""
+        return np.zeros((self.prepared.n_items + 1, 0), dtype=np.float32)
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, R); an item with a zero vector is never a candidate."""
+        return self.linear.output_IR
+
+    def user_vectors(
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
+        positives: Sequence[NDArray[np.int64]] | None = None,
+    ) -> UserVectors:
+        """Return the vectors of B users; see ``evaluation.scorer.Scorer``. A user without a positive has none."""
+        del topic_BC, partition, time_BL
+        assert positives is not None, "a linear history needs the items of the entire history"
+        return self.linear.user_vectors(positives, histories.item_BL.shape[1])
+
+
+def make_linear_run(
+    prepared: PreparedData,
+    out: str | Path,
+    config: LinearConfig | None = None,
+    *,
+    seed: int = 0,
+    final: bool = False,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> LinearRun:
+    """Fit truncated EASE on the training events.
+
+    Args:
+        prepared: the prepared data.
+        out: the run folder; it appears complete or not at all.
+        config: the settings.
+        seed: is recorded; the method draws nothing.
+        final: fit on validation events too; ``config`` needs a regularisation.
+        resume: open ``out`` if it already is this run.
+        overwrite: replace ``out`` if it is a run.
+        progress: called after each regularisation.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UsageError: ``out`` exists, or ``final`` without a regularisation.
+        ArtefactError: ``out`` should be replaced and is not a run.
+    """
+    folder, settings = Path(out), config or LinearConfig()
+    if final and settings.regularisation is None:
+        raise UsageError(
+            "linear: validation events are for training here, so none are left to choose a regularisation;"
+            " give [linear] regularisation"
+        )
+    whole = LinearRunConfig(seed=seed, model=settings, final=final)
+    record = new_record(prepared, whole.model_dump(mode="json"))
+    if folder.exists() and resume and all(record[k] == read_record(folder)[k] for k in ("config", "prepared_digest")):
+        return LinearRun.open(folder, prepared.path)
+    if folder.exists() and overwrite:
+        read_record(folder)  # raises if the folder is not a run: only a run may be deleted
+    elif folder.exists():
+        raise UsageError(f"{folder}: exists; give another --out, or replace it with --overwrite")
+    started_s = time.perf_counter()
+    fit = _fit(prepared, settings, final, progress)
+    seconds = time.perf_counter() - started_s
+    with replace_folder(folder) as partial:
+        LinearHistory(fit.factors, _WEIGHTS).save(partial)
+        speed = {"seconds": round(seconds, 3), "targets_per_s": round(fit.interactions / max(seconds, 1e-9), 1)}
+        append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
+        write_record(partial, record | {"finished": True} | fit.record())
+    return LinearRun.open(folder, prepared.path)
+
+
+def refit_config(run: str | Path) -> LinearConfig:
+    """Return the settings of a final fit: those of ``run``, with the regularisation that its validation chose.
+
+    Raises:
+        ArtefactError: ``run`` is no run of this method.
+        UsageError: a setting of ``run`` is wrong.
+    """
+    record = read_record(Path(run))
+    config = parse_config(LinearRunConfig, record, Path(run))
+    return config.model.model_copy(update={"regularisation": record["regularisation"]})
+
+
+class _Fit(NamedTuple):
+    """The chosen factors, and what the record says of them."""
+
+    factors: LinearFactors
+    regularisation: float
+    hit_rates: dict[float, float]  # on validation, of each regularisation that was tried; empty: nobody was validated
+    judged_users: int
+    fitted_items: int
+    is_cut: bool  # items with interactions were left out
+    interactions: int
+
+    def record(self) -> dict[str, Any]:
+        return {
+            "regularisation": self.regularisation,
+            "validation_hit_rate": self.hit_rates.get(self.regularisation),
+            "validation_hit_rates": {f"{tried:g}": rate for tried, rate in self.hit_rates.items()},
+            "judged_users": self.judged_users,
+            "fitted_items": self.fitted_items,
+            "is_cut": self.is_cut,
+            "items_with_vectors": int(self.factors.output_IR.any(axis=1).sum()),
+            "width": self.factors.output_IR.shape[1],
+        }
+
+
+def _fit(prepared: PreparedData, settings: LinearConfig, final: bool, progress: Progress) -> _Fit:
+    """Fit each regularisation, and keep the one with the best hit rate on validation."""
+    matrix = interaction_matrix(prepared, include_validation=final)
+    items = fitted_items(matrix)
+    validation = None if final else Validation.sample(prepared)
+    judged = 0 if validation is None else len(validation.held)
+    grid = GRID if judged else (_UNTUNED,)
+    if settings.regularisation is not None:
+        grid = (settings.regularisation,)
+    best: LinearFactors | None = None
+    rates: dict[float, float] = {}
+    for i, regularisation in enumerate(grid):
+        progress(i, len(grid), f"regularisation {regularisation:g}")
+        factors = _fit_items(matrix, items, regularisation, settings.rank)
+        if judged and validation is not None:
+            rates[regularisation] = validation.hit_rate(factors)
+        if best is None or rates[regularisation] > max(list(rates.values())[:-1]):
+            best, chosen = factors, regularisation
+    progress(len(grid), len(grid), f"regularisation {chosen:g}")
+    assert best is not None, "the grid is not empty"
+    is_cut = len(items) < len(np.unique(matrix.indices))
+    return _Fit(best, chosen, rates, judged, len(items), is_cut, int(matrix.nnz))
+
+
+def fitted_items(matrix: csr_array) -> NDArray[np.int64]:
+    """Return the items that are fitted, ascending: all, or the most popular ``ease.MAX_ITEMS`` where EASE needs that.
+
+    Args:
+        matrix: interactions, shape (U, I + 1).
+    """
+    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    users = int((np.diff(matrix.indptr) > 0).sum())
+    items = np.flatnonzero(count_I)
+    if min(len(items), users) <= ease.MAX_ITEMS:
+        return items
+    order = np.argsort(-count_I[items], kind="stable")[: ease.MAX_ITEMS]
+    return np.sort(items[order])
+
+
+def _fit_items(matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int) -> LinearFactors:
+    """Return factors of all items (I + 1, R), of which those outside of ``items`` are zero."""
+    columns = np.concatenate([[0], items])  # column 0, the unknown item, is empty
+    fitted = ease_factors(csr_array(matrix[:, columns]), regularisation, rank)
+    whole = LinearFactors(*(np.zeros((matrix.shape[1], part.shape[1]), dtype=np.float32) for part in fitted))
+    for table, part in zip(whole, fitted, strict=True):
+        table[columns] = part
+    return whole

@@ -1,0 +1,252 @@
+"""The method ``linear``: fitted, opened, refitted, and served as it was evaluated, without torch."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.batches.held_out import held_out_users
+from multitudes.batches.histories import gather_histories, positive_items
+from multitudes.cli.main import run as command
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
+from multitudes.linear import ease
+from multitudes.linear import run as linear_run
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.run import GRID, LinearConfig, LinearRun, fitted_items, make_linear_run, refit_config
+from multitudes.linear.validation import CUTOFF, Validation
+from multitudes.publishing.publish import publish
+from multitudes.release.release import USER_TOWER, Release
+from multitudes.retrieval.item_updates import add_items
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
+from multitudes.run_record import read_record
+from multitudes.state.protocol import Event, UserState
+from multitudes.training.runs import open_run
+from tests.worlds import planted
+
+RANK = 8
+SETTINGS = LinearConfig(rank=RANK, regularisation=5.0)
+
+
+@pytest.fixture(scope="module")
+def data() -> PreparedData:
+    return planted()[1]
+
+
+@pytest.fixture(scope="module")
+def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> LinearRun:
+    return make_linear_run(data, tmp_path_factory.mktemp("run") / "run", SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def releases(run: LinearRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("releases")
+    assert publish(run.path, root).largest_difference == 0
+    return root
+
+
+def brute_force_scores(run: LinearRun, items: list[int]) -> np.ndarray:
+    """Return the score of every item for a user who engaged with ``items``."""
+    sum_R = sum((run.linear.input_IR[i].astype(np.float64) for i in items), np.zeros(RANK))
+    return np.asarray(run.linear.output_IR @ sum_R)
+
+
+def scores(answer) -> dict:
+    return {candidate.item_id: candidate.score for candidate in answer.candidates if candidate.source != "popular"}
+
+
+def assert_served(answer, run: LinearRun, items: list[int], hidden: Sequence[int] = ()) -> None:
+    """Check that the candidates have the scores of the sum over ``items``, and are the best that are unseen."""
+    expected, number = brute_force_scores(run, items), numbers(run.prepared)
+    found = scores(answer)
+    assert found
+    for item_id, score in found.items():
+        assert score == pytest.approx(expected[number[item_id]], rel=1e-4, abs=1e-5)
+    unseen = np.setdiff1d(np.flatnonzero(run.linear.output_IR.any(axis=1)), [*items, *hidden])
+    best = np.sort(expected[unseen])[::-1][: len(found)]
+    np.testing.assert_allclose(sorted(found.values(), reverse=True), best, rtol=1e-4, atol=1e-5)
+
+
+def numbers(data: PreparedData) -> dict:
+    return {item: i for i, item in enumerate(data.items["item_id"].to_list(), start=1)}
+
+
+def entire_history(data: PreparedData, user: int) -> list[int]:
+    """Return the items with an event of positive weight: in this world some events are hides."""
+    events = range(data.event_offset[user], data.event_offset[user + 1])
+    return sorted({int(data.event_item[event]) for event in events if data.event_weight[event] > 0} - {0})
+
+
+def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> None:
+    opened = open_run(run.path)
+    assert isinstance(opened, LinearRun)
+    assert opened.config == run.config
+    np.testing.assert_array_equal(opened.item_vectors(), run.item_vectors())
+    expected = ease.ease_factors(interaction_matrix(data), 5.0, RANK)
+    np.testing.assert_allclose(run.item_vectors(), expected.output_IR, atol=1e-5)
+
+
+def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
+    config = EvaluateConfig(split="test", budgets=(10,), resamples=20)
+    methods = evaluate(run, config).result["methods"]
+    assert methods["linear"]["hr@10"]["mean"] > 1.2 * methods["popularity"]["hr@10"]["mean"]
+
+
+def test_validation_chooses_the_regularisation(data: PreparedData, tmp_path: Path) -> None:
+    record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
+    rates = record["validation_hit_rates"]
+    assert set(rates) == {f"{tried:g}" for tried in GRID}
+    assert rates[f"{record['regularisation']:g}"] == max(rates.values()) == record["validation_hit_rate"]
+    assert record["judged_users"] > 0
+
+
+def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: PreparedData) -> None:
+    held = held_out_users(data, "validation")
+    hits = targets = 0
+    for b, user in enumerate(held.user_B.tolist()):
+        past = data.event_item[data.event_offset[user] : held.end_B[b]]
+        score_I = brute_force_scores(run, sorted(set(past.tolist()) - {0}))
+        score_I[past] = -np.inf
+        score_I[~run.linear.output_IR.any(axis=1)] = -np.inf
+        best = np.argsort(-score_I)[:CUTOFF]
+        own = slice(held.target_offset[b], held.target_offset[b + 1])
+        first_time = held.target[own][held.target_is_first_time[own]]
+        hits, targets = hits + int(np.isin(first_time, best).sum()), targets + len(first_time)
+    factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
+    assert Validation.sample(data).hit_rate(factors) == pytest.approx(hits / targets, abs=1 / targets)
+
+
+def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: PreparedData, tmp_path: Path) -> None:
+    chosen = make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK))
+    again = make_linear_run(data, tmp_path / "final", refit_config(chosen.path), final=True)
+    record = read_record(again.path)
+    assert record["regularisation"] == read_record(chosen.path)["regularisation"]
+    assert record["validation_hit_rate"] is None
+    expected = ease.ease_factors(interaction_matrix(data, include_validation=True), record["regularisation"], RANK)
+    np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
+    with pytest.raises(UsageError, match="regularisation"):
+        make_linear_run(data, tmp_path / "other", LinearConfig(), final=True)
+
+
+def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, data: PreparedData, monkeypatch) -> None:
+    with pytest.raises(UsageError, match="exists"):
+        make_linear_run(data, run.path, SETTINGS)
+    monkeypatch.setattr(linear_run, "_fit", None)  # an opened run is not fitted
+    make_linear_run(data, run.path, SETTINGS, resume=True)
+
+
+def test_more_items_than_it_can_invert_are_cut_to_the_most_popular(data: PreparedData, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ease, "MAX_ITEMS", 40)
+    matrix = interaction_matrix(data)
+    items = fitted_items(matrix)
+    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    assert len(items) == 40
+    assert count_I[items].min() >= np.delete(count_I, items).max()
+    config = tmp_path / "multitudes.toml"
+    config.write_text("[linear]\nrank = 8\nregularisation = 5\n")
+    call = ["train", str(data.path), "--method", "linear", "--out", str(tmp_path / "run"), "--config", str(config)]
+    assert command(call) == 0
+    assert (
+        f"fitted on the 40 most popular of {data.n_items} items; the others have no vector" in capsys.readouterr().err
+    )
+    assert int(LinearRun.open(tmp_path / "run").item_vectors().any(axis=1).sum()) <= 40
+
+
+def test_damage_is_named(run: LinearRun, data: PreparedData, tmp_path: Path) -> None:
+    broken = make_linear_run(data, tmp_path / "run", SETTINGS).path
+    (broken / "linear_output.npy").unlink()
+    with pytest.raises(ArtefactError, match=r"linear_output\.npy: missing; train again"):
+        open_run(broken)
+
+
+def test_the_release_gives_the_vectors_of_the_run(run: LinearRun, releases: Path, data: PreparedData) -> None:
+    release = Release.open(releases)
+    assert not (release.path / USER_TOWER).exists()
+    assert release.index.vectors(np.array([1])).shape == (1, RANK)
+    users = np.arange(data.n_users)
+    positives = positive_items(data, users, data.event_offset[1:])
+    assert [release.positive_items(user).tolist() for user in users.tolist()] == [p.tolist() for p in positives]
+    histories = gather_histories(data, users, data.event_offset[1:], 1)
+    vectors = run.user_vectors(histories, np.zeros((len(users), 0), np.int64), positives=positives)
+    assert vectors.vectors_BKD.shape == (data.n_users, 1, RANK)
+
+
+def test_the_served_sum_is_over_the_entire_history(run: LinearRun, releases: Path, data: PreparedData) -> None:
+    retriever = Retriever.open(releases)
+    lengths = []
+    for user in (0, 5, 17):
+        items = entire_history(data, user)
+        lengths.append(len(items))
+        assert_served(retriever.recommend(data.user_ids[user], n=10), run, items, retriever.release.seen_items(user))
+    assert max(lengths) > 1, "more than the events that the release keeps"
+
+
+def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Path, data: PreparedData) -> None:
+    retriever, user = Retriever.open(releases), 5
+    ids, name = data.items["item_id"], data.user_ids[user]
+    before, seen = entire_history(data, user), retriever.release.seen_items(user).tolist()
+    new, hidden = np.setdiff1d(np.arange(1, data.n_items + 1), seen)[:2].tolist()
+    events = (
+        Event("a", name, ids[new - 1], 2_000_000_000),
+        Event("b", name, ids[new - 1], 2_000_000_001),  # a repeat counts once
+        Event("c", name, ids[before[0] - 1], 2_000_000_002),  # so does an item of the release
+        Event("d", name, ids[hidden - 1], 2_000_000_003, "hide"),
+        Event("e", name, 10**9, 2_000_000_004),  # an item that nobody knows
+    )
+    answer = retriever.answer([Request(name, user_state=UserState(name, events), n=10)])[0]
+    assert_served(answer, run, [*before, new], [*seen, hidden])
+
+
+def test_an_erased_user_is_the_sum_of_later_events_alone(run: LinearRun, releases: Path, data: PreparedData) -> None:
+    retriever, name, ids = Retriever.open(releases), data.user_ids[5], data.items["item_id"]
+    state = UserState(name, (Event("a", name, ids[6], 2_000_000_000),), erased=True)
+    assert_served(retriever.answer([Request(name, user_state=state, n=10)])[0], run, [7])
+
+
+def test_an_anonymous_user_is_the_sum_of_the_given_history(run: LinearRun, releases: Path, data: PreparedData) -> None:
+    ids = data.items["item_id"]
+    history = [ids[2], ids[8], ids[2], ids[4]]
+    assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [3, 5, 9])
+
+
+def test_who_has_no_history_gets_popular_items(releases: Path) -> None:
+    retriever = Retriever.open(releases)
+    for answer in (retriever.recommend(history=[], n=5), retriever.recommend(-1, n=5)):
+        assert len(answer.candidates) == 5
+        assert {candidate.source for candidate in answer.candidates} == {"popular"}
+
+
+def test_new_items_are_rejected_with_the_reason(releases: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    file.write_text("item_id,title\n999999,New\n")
+    with pytest.raises(UsageError, match="users of the training data"):
+        add_items(releases, file)
+
+
+def test_the_whole_path_needs_no_torch(data: PreparedData, tmp_path: Path) -> None:
+    code = """
+import sys
+for name in ("torch", "safetensors", "onnx", "onnxscript"):
+    sys.modules[name] = None
+from multitudes.cli.main import run
+prepared, out = sys.argv[1:]
+assert run(["train", prepared, "--method", "linear", "--out", f"{out}/run"]) == 0
+assert run(["train", prepared, "--refit", f"{out}/run", "--out", f"{out}/final"]) == 0
+assert run(["train", prepared, "--continue", f"{out}/run", "--out", f"{out}/next"]) == 0
+assert run(["evaluate", f"{out}/run", "--max-users", "20"]) == 0
+assert run(["publish", f"{out}/final", "--to", f"{out}/releases"]) == 0
+assert run(["recommend", f"{out}/releases", "--user", "3", "--n", "5"]) == 0
+assert run(["recommend", f"{out}/releases", "--all", "--n", "5", "--out", f"{out}/all"]) == 0
+"""
+    call = [sys.executable, "-c", code, str(data.path), str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "regularisation" in done.stdout
+    assert json.loads((tmp_path / "run" / "evaluation-test.json").read_text())["method"] == "linear"

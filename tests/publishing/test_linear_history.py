@@ -1,0 +1,164 @@
+"""A trained run with a linear history: its release serves joined vectors, and sums what users did since."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
+from multitudes.batches.histories import event_times, followed_topics, gather_histories, positive_items
+from multitudes.data.prepared import PreparedData
+from multitudes.linear.ease import ease_factors
+from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.publishing.publish import publish
+from multitudes.release.inspection import inspect_release
+from multitudes.release.release import Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.item_updates import add_items
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.user_context import UserContextBuilder
+from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.run_record import read_record, write_record
+from multitudes.state.protocol import Event, UserState
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.loop import train
+from multitudes.training.trained_run import TrainedRun
+from tests.worlds import planted
+
+WIDTH, RANK, LENGTH = 16, 6, 12
+WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, exponent=0.25)
+
+
+@pytest.fixture(scope="module")
+def data() -> PreparedData:
+    return planted(users=60, items=90, events=1_500, niches=9)[1]
+
+
+@pytest.fixture(scope="module")
+def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    model = UserTowerConfig.model_validate({"width": WIDTH, "history": LENGTH})
+    folder = tmp_path_factory.mktemp("run") / "run"
+    train(data, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), folder)
+    LinearHistory(ease_factors(interaction_matrix(data), 5.0, RANK), WEIGHTS).save(folder)
+    write_record(folder, read_record(folder) | {"linear": True})
+    return TrainedRun.open(folder)
+
+
+@pytest.fixture(scope="module")
+def releases(run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("releases")
+    assert publish(run.path, root).largest_difference < 1e-5
+    return root
+
+
+def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[str, ...]) -> np.ndarray:
+    """Return w · u of each column by a loop (K, R)."""
+    assert run.linear is not None
+    known = [int(i) for i in items if run.linear.input_IR[i].any()]
+    total = sum((run.linear.input_IR[i].astype(np.float64) for i in known), np.zeros(RANK))
+    weight_K = np.array([WEIGHTS.weight[kind] for kind in kinds])
+    return np.asarray(weight_K[:, None] * total * max(len(known), 1) ** -WEIGHTS.exponent)
+
+
+def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) -> None:
+    release, users = Release.open(releases), np.arange(data.n_users)
+    end_B = data.event_offset[1:]
+    histories, positives = gather_histories(data, users, end_B, LENGTH), positive_items(data, users, end_B)
+    topics = followed_topics(data, users)[:, : RetrieveConfig().topics_per_request]
+    time_BL = event_times(data.event_time, end_B, LENGTH)
+    expected = run.user_vectors(histories, topics, positives=positives)
+    context = UserContextBuilder(release).from_release(users)
+    served = user_vectors(release, context.histories, topics, time_BL, context.positives)
+    assert served.vectors_BKD.shape[2] == WIDTH + RANK
+    np.testing.assert_allclose(
+        served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
+    )
+    for b in range(data.n_users):
+        sums_KR = expected_sums(run, positives[b], served.kinds)
+        np.testing.assert_allclose(served.vectors_BKD[b, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
+    assert max(map(len, positives)) > LENGTH, "somebody's history is longer than the tower reads"
+
+
+def test_hidden_items_are_in_no_sum(releases, data) -> None:
+    release = Release.open(releases)
+    seen, positive = release.seen_items, release.positive_items
+    assert any(len(seen(user)) > len(positive(user)) for user in range(data.n_users))
+
+
+def test_state_events_add_to_the_sum_of_the_release(run, releases, data) -> None:
+    release = Release.open(releases)
+    user, ids = 7, data.items["item_id"]
+    before = release.positive_items(user)
+    new, hidden = np.setdiff1d(np.arange(1, data.n_items + 1), release.seen_items(user))[:2].tolist()
+    name = data.user_ids[user]
+    events = (Event("a", name, ids[new - 1], 2_000_000_000), Event("b", name, ids[hidden - 1], 2_000_000_001, "hide"))
+    context = UserContextBuilder(release).from_states([UserState(name, events), UserState("nobody")])
+    assert context.positives[0].tolist() == sorted([*before.tolist(), new])
+    assert context.positives[1].tolist() == []
+    assert hidden in context.seen[0]
+    vectors = user_vectors(release, context.histories, np.zeros((2, 5), np.int64), context.time_BL, context.positives)
+    sums_KR = expected_sums(run, np.array([*before, new]), vectors.kinds)
+    np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
+    assert not vectors.vectors_BKD[1, :, WIDTH:].any()
+
+
+def test_answers_of_requests_and_of_batch_inference_are_the_same(run, releases, data) -> None:
+    retriever = Retriever.open(releases)
+    alone = [retriever.recommend(user, n=8) for user in data.user_ids[:20].to_list()]
+    together = retriever.answer([Request(user, n=8) for user in data.user_ids[:20].to_list()])
+    for one, other in zip(alone, together, strict=True):
+        assert [c.item_id for c in one.candidates] == [c.item_id for c in other.candidates]
+        assert all(interest.name for interest in one.interests)
+    batch = BatchRecommender(releases, BatchConfig(n=8))
+    history = data.items["item_id"][:4].to_list()
+    users = pl.DataFrame(
+        {
+            "user_id": [*data.user_ids[:20].to_list(), 10**6],
+            "history": [None] * 20 + [history],
+            "followed_topics": pl.Series([None] * 20 + [[]], dtype=pl.List(pl.String)),
+        }
+    )
+    rows = batch.recommend(users.to_arrow())["candidates"].to_pylist()
+    expected = [*alone, retriever.recommend(history=history, n=8)]
+    for row, answer in zip(rows, expected, strict=True):
+        assert [candidate["item_id"] for candidate in row] == [c.item_id for c in answer.candidates]
+
+
+def test_a_new_item_has_zeros_and_a_replaced_one_keeps_its_output_vector(run, releases, data, tmp_path) -> None:
+    publish(run.path, tmp_path / "releases")
+    known = data.items["item_id"][4]
+    file = tmp_path / "items.parquet"
+    items = {"item_id": [known, 999_999], "title": ["old", "new"], "topics": [[data.topics[1]]] * 2}
+    pl.DataFrame(items).write_parquet(file)
+    added = add_items(tmp_path / "releases", file)
+    assert (added.new, added.replaced) == (1, 1)
+    release = Release.open(tmp_path / "releases")
+    replaced, new = release.index.vectors(np.array([5, data.n_items + 1]))
+    np.testing.assert_array_equal(replaced[WIDTH:], run.item_vectors()[5, WIDTH:])
+    assert not new[WIDTH:].any()
+    assert new[:WIDTH].any()
+    anonymous = UserContextBuilder(release).from_request([known, 999_999], [])
+    vectors = user_vectors(release, anonymous.histories, np.zeros((1, 5), np.int64), None, anonymous.positives)
+    sums_KR = expected_sums(run, np.array([5]), vectors.kinds)
+    np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
+    publish(run.path, tmp_path / "releases")  # the new item is carried over
+    carried = Release.open(tmp_path / "releases").index.vectors(np.array([data.n_items + 1]))
+    np.testing.assert_array_equal(carried[0], new)
+
+
+def test_the_inspection_and_the_manifest_name_it(releases) -> None:
+    findings = inspect_release(ReleaseStore(releases))
+    assert [finding.text for finding in findings if finding.subject == "linear"] == [
+        "a sum over the whole history in each vector, with weight: unconditioned 2, implicit 1, explicit 0.5"
+    ]
+    assert {finding.level for finding in findings} == {"ok"}
+    manifest = json.loads((ReleaseStore(releases).folder() / "manifest.json").read_text())
+    assert manifest["linear"]["exponent"] == 0.25
+    assert "hide" not in manifest["positive_actions"]
