@@ -58,7 +58,7 @@ def brute_force_scores(run: LinearRun, items: list[int]) -> np.ndarray:
     return np.asarray(run.linear.output_IR @ sum_R)
 
 
-def scores(answer) -> dict:
+def scores(answer) -> dict[int, float]:
     return {candidate.item_id: candidate.score for candidate in answer.candidates if candidate.source != "popular"}
 
 
@@ -74,7 +74,7 @@ def assert_served(answer, run: LinearRun, items: list[int], hidden: Sequence[int
     np.testing.assert_allclose(sorted(found.values(), reverse=True), best, rtol=1e-4, atol=1e-5)
 
 
-def numbers(data: PreparedData) -> dict:
+def numbers(data: PreparedData) -> dict[int, int]:
     return {item: i for i, item in enumerate(data.items["item_id"].to_list(), start=1)}
 
 
@@ -184,7 +184,9 @@ def test_the_served_sum_is_over_the_entire_history(run: LinearRun, releases: Pat
     for user in (0, 5, 17):
         items = entire_history(data, user)
         lengths.append(len(items))
-        assert_served(retriever.recommend(data.user_ids[user], n=10), run, items, retriever.release.seen_items(user))
+        assert_served(
+            retriever.recommend(data.user_ids[user], n=10), run, items, retriever.release.seen_items(user).tolist()
+        )
     assert max(lengths) > 1, "more than the events that the release keeps"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.batches.histories import event_times, followed_topics, gather_histories, positive_items
+from multitudes.batches.user_vectors import InterestKind
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import ease_factors
 from multitudes.linear.history import HistoryWeights, LinearHistory
@@ -57,7 +58,7 @@ def releases(run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[str, ...]) -> np.ndarray:
+def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[InterestKind, ...]) -> np.ndarray:
     """Return w · u of each column by a loop (K, R)."""
     assert run.linear is not None
     known = [int(i) for i in items if run.linear.input_IR[i].any()]
