@@ -50,10 +50,15 @@ def gain_chart(block: dict[str, Any], own: str) -> alt.LayerChart | None:
 
 
 def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
-    """Return the hit rate against the number of candidates, for methods with several budgets."""
+    """Return the hit rate against the number of candidates, for methods with several budgets.
+
+    Of the baselines, the strongest and popularity are shown: more grey lines could not be told apart.
+    """
+    hidden = set(BASELINES) - {block.get("strongest_baseline"), "popularity"}
     rows = [
         {"method": method, "role": method_role(method, own), "budget": budget, "mean": figures[f"hr@{budget}"]["mean"]}
         for method, figures in block["methods"].items()
+        if method not in hidden
         for budget in block["budgets"]
         if f"hr@{budget}" in figures
     ]

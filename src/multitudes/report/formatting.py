@@ -69,7 +69,7 @@ def excludes_zero(figure: Estimate) -> bool:
 
 
 def compare_with_baseline(block: dict[str, Any], own: str) -> str:
-    """Return the hit rate of the run beside that of the strongest baseline, in a sentence; empty without baselines."""
+    """Return whether the run finds more than the strongest baseline, in a sentence; empty without baselines."""
     name, key = block.get("strongest_baseline"), f"hr@{block['budget']}"
     if name is None:
         return ""
@@ -77,11 +77,8 @@ def compare_with_baseline(block: dict[str, Any], own: str) -> str:
     verdict = "is not shown to differ from"
     if excludes_zero(gain):
         verdict = "finds more than" if (gain["mean"] or 0) > 0 else "finds less than"
-    rates = [format_interval(block["methods"][method][key]) for method in (own, name)]
-    return (
-        f"{own} ({rates[0]}) {verdict} the strongest baseline, {name} ({rates[1]}):"
-        f" {format_difference(gain)}, paired by user."
-    )
+    rate = format_interval(block["methods"][name][key])
+    return f"{own} {verdict} the strongest baseline, {name} ({rate}): {format_difference(gain)}, paired by user."
 
 
 def explain_absence(result: dict[str, Any]) -> list[str]:
