@@ -158,6 +158,13 @@ def test_pinnersage_takes_no_setting_of_training_and_its_own_search(tmp_path):
     assert set(sage.space) == {"model.distance", "model.interests"}
 
 
+def test_linear_takes_no_setting_of_training_and_its_own_search(tmp_path):
+    text = GOOD + "[methods.linear]\nmodel.regularisation = 300.0\n[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\n"
+    linear = grid_entries(read(tmp_path, text), "study.toml")[-1]
+    assert changed_settings(*build_configs(linear.settings, seed=0)) == {"model.regularisation": 300.0}
+    assert set(linear.space) == {"model.rank"}
+
+
 def test_a_pair_takes_no_setting_of_the_study_and_is_not_tuned(tmp_path):
     text = GOOD + "[methods.separate]\npair = ['joint', 'plain']\nshare = 0.3\n[tuning]\ntrials = 2\n"
     pair = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]

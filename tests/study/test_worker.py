@@ -21,7 +21,12 @@ ASKED = EvaluateConfig(budgets=(5, 20), max_users=20, resamples=5)
 def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
     prepared = planted()[1].path
     model = model or ({} if method == "pair" else MODEL)
-    settings = {"method": method, "model": model, "train": {} if over else TRAIN, "retrieve": retrieve or {}}
+    settings = {
+        "method": method,
+        "model": model,
+        "train": {} if over or method == "linear" else TRAIN,
+        "retrieve": retrieve or {},
+    }
     run, served = build_configs(settings, seed=seed)
     return Cell("planted", method, prepared, prepared_digest(prepared), run, served, ASKED, trial, over)
 
@@ -142,6 +147,18 @@ def test_another_methods_item_vectors_are_clustered(cells):
     assert 1 < result["vectors_per_user"] <= 3
     made = json.loads((sage.training_folder(cells) / "run" / "run.json").read_text())["config"]["model"]
     assert made["vectors"] == str(cell().training_folder(cells) / "run")
+
+
+def test_a_linear_model_is_a_cell_that_is_fitted_once(tmp_path):
+    folder = done(cell("linear", rank=8, regularisation=5.0), tmp_path)
+    result = result_of(folder, "validation")
+    assert result["parameters"] == 2 * 8 * (planted()[1].n_items + 1)
+    assert result["vectors_per_user"] == 1
+    assert result["train_seconds"] > 0
+    record = cell("linear", rank=8, regularisation=5.0).training_folder(tmp_path) / "run" / "run.json"
+    before = record.stat().st_mtime_ns
+    done(cell("linear", rank=8, regularisation=5.0), tmp_path, "test")
+    assert record.stat().st_mtime_ns == before
 
 
 def test_without_the_base_run_there_is_nothing_to_cluster(tmp_path):

@@ -206,10 +206,16 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
         ms.append(1000 * (time.perf_counter() - started_s))
         vectors.append(int(vectors_1KD.mask_BK.sum()))
     return {
-        "parameters": sum(t.numel() for t in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0,
+        "parameters": _count_parameters(run),
         "vectors_per_user": round(float(np.mean(vectors)), 2),
         "p90_ms": round(float(np.percentile(ms, 90)), 3),
     }
+
+
+def _count_parameters(run: Run) -> int:
+    """Return the numbers that a run has learned; none if its item vectors existed before."""
+    count = sum(weight.numel() for weight in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0
+    return count + (0 if run.linear is None else run.linear.input_IR.size + run.linear.output_IR.size)
 
 
 def add_costs(costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
