@@ -76,6 +76,10 @@ class RenamedWarning(FutureWarning):
     """An old name was used; it is accepted for one version."""
 
 
+class ThreadsWarning(UserWarning):
+    """A training resumes with another number of threads than it was started with."""
+
+
 def missing_extra(module: str, extra: str) -> MissingError:
     """Return the error for an optional package that is not installed, with the command that installs it."""
     return MissingError(f"this needs the package '{module}'; install it with: pip install 'multitudes[{extra}]'")

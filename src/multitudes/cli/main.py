@@ -16,6 +16,7 @@ from multitudes.errors import (
     MissingError,
     MultitudesError,
     RenamedWarning,
+    ThreadsWarning,
     UsageError,
     is_disk_full,
     is_invalid_path,
@@ -132,7 +133,7 @@ def run(arguments: list[str]) -> int:
     """Run ``multitudes ARGUMENTS`` and return the exit code; errors go to stderr as one line."""
     try:
         _reject_remote_output(arguments)
-        with _renamed_warnings_as_lines():
+        with _own_warnings_as_lines():
             result = app(_with_new_options(arguments), standalone_mode=False)
     except MultitudesError as error:
         return _print_error(str(error), error.exit_code)
@@ -172,14 +173,16 @@ def _with_new_options(arguments: list[str]) -> list[str]:
 
 
 @contextmanager
-def _renamed_warnings_as_lines() -> Iterator[None]:
-    """Print each warning of an old name as one line, once; other warnings stay as they are."""
+def _own_warnings_as_lines() -> Iterator[None]:
+    """Print each warning of ours as one line, once; other warnings stay as they are."""
+    own = (RenamedWarning, ThreadsWarning)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", RenamedWarning)
+        for category in own:
+            warnings.simplefilter("always", category)
         show, printed = warnings.showwarning, set[str]()
 
         def print_once(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
-            if not issubclass(category, RenamedWarning):
+            if not issubclass(category, own):
                 show(message, category, *where, **options)
             elif str(message) not in printed:
                 printed.add(str(message))

@@ -75,7 +75,9 @@ class SequenceEncoder(nn.Module):
     def _attention_bias(self, group_BL: Tensor) -> Tensor:
         """Return the attention bias of distance and mask for every event (B, H, L, L)."""
         place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-        distance_HLL = self.distance_HL[:, self._clamp_distance(place_L.unsqueeze(0) - place_L.unsqueeze(1))]
+        distance_LL = self._clamp_distance(place_L.unsqueeze(0) - place_L.unsqueeze(1))
+        # An embedding, and not distance_HL[…]: threads add up the gradient of the latter in any order.
+        distance_HLL = nn.functional.embedding(distance_LL, self.distance_HL.T).permute(2, 0, 1)
         return mask_with_lowest(distance_HLL.unsqueeze(0), causal_mask(group_BL).unsqueeze(1))
 
     def _clamp_distance(self, distance: Tensor) -> Tensor:

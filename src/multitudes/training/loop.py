@@ -79,7 +79,9 @@ def train(
 ) -> TrainedRun:
     """Train a model in this process and open the finished run.
 
-    Equal data, settings and machine give identical weights, whether or not training was interrupted.
+    On a CPU, equal data, settings, machine, versions and number of threads (``torch.get_num_threads``) give
+    identical weights, whether or not training was interrupted. Another number of threads rounds sums otherwise, and a
+    GPU promises nothing.
 
     Args:
         prepared: the prepared data.
@@ -116,7 +118,8 @@ def fit(
 ) -> None:
     """Train a model, on one or several ranks, and write its run folder.
 
-    Equal data, settings, machine and number of ranks give identical weights, whether or not training was interrupted.
+    On CPUs, equal data, settings, machine, versions, number of ranks and of threads of each give identical weights,
+    whether or not training was interrupted.
     From then on, the process keeps the memory that it frees (``training/execution.py``).
 
     Args:

@@ -84,15 +84,18 @@ def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_B
     device = state_BLD.device
     row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
     has_history_S1 = (column_S >= 0).unsqueeze(1)
-    history_SD = state_BLD[row_S, column_S.clamp(min=0)] * has_history_S1
+    # index_select, and not state_BLD[…]: threads add up the gradient of the latter in any order.
+    event_S = row_S * state_BLD.shape[1] + column_S.clamp(min=0)
+    history_SD = state_BLD.flatten(0, 1).index_select(0, event_S) * has_history_S1
     followed_BD = model.user.mean_followed_topic(embedded.follow_BF)
-    follow_SD = followed_BD[row_S] * follows_S.unsqueeze(1)
+    follow_SD = followed_BD.index_select(0, row_S) * follows_S.unsqueeze(1)
     vector_SD = model.user.unconditioned_vector(history_SD, follow_SD, embedded.inputs.feature_BP[row_S])
     hit_BN = accidental_hits(row_S[moment_T], target_T, embedded.pool_N, len(state_BLD))
     negative_S = pool_negative_mass(vector_SD, embedded.pool_ND, embedded.log_q_N, hit_BN, row_S)
-    positive_T = subtract_log_q((vector_SD[moment_T] * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
+    vector_TD = vector_SD.index_select(0, moment_T)
+    positive_T = subtract_log_q((vector_TD * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
     known_S = has_history_S1.squeeze(1) | (follows_S & is_topic(embedded.follow_BF).any(dim=1)[row_S])
-    return sum_weighted(softmax_loss(positive_T, negative_S[moment_T]), weight_T * known_S[moment_T])
+    return sum_weighted(softmax_loss(positive_T, negative_S.index_select(0, moment_T)), weight_T * known_S[moment_T])
 
 
 def _interest_losses(

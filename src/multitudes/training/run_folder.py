@@ -1,16 +1,19 @@
 """The run folder at the start and the end of a training: lock, create, finish. One training at a time."""
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
 from multitudes.config import current_names
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import UsageError
+from multitudes.errors import ThreadsWarning, UsageError
 from multitudes.locks import lock
 from multitudes.run_record import data_digest, new_record, read_record, write_record
 from multitudes.training import checkpoint, optimizer_state
@@ -39,7 +42,8 @@ def create_run_folder(prepared: PreparedData, config: RunConfig, out: Path, *, o
         shutil.rmtree(out)
     if _is_empty(out):
         out.mkdir(parents=True, exist_ok=True)
-        write_record(out, new_record(prepared, config.model_dump(mode="json")))
+        record = new_record(prepared, config.model_dump(mode="json"))
+        write_record(out, record | {"threads": torch.get_num_threads()})
         fsync(out.parent)
 
 
@@ -66,7 +70,21 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
     stored_config = current_names(RunConfig, record["config"], warn=False)
     if stored_config != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was started with other settings or data; resume with the same, or use --overwrite")
+    if not record["finished"]:
+        _warn_of_other_threads(record, out)
     return not record["finished"]
+
+
+def _warn_of_other_threads(record: dict[str, Any], out: Path) -> None:
+    """Warn if the training was started with another number of threads: the weights may then differ by rounding."""
+    started, now = record.get("threads"), torch.get_num_threads()
+    if started is not None and started != now:
+        warnings.warn(
+            f"{out}: was started with {started} threads and goes on with {now}, so its weights may differ by rounding;"
+            f" OMP_NUM_THREADS={started} gives those of an uninterrupted run",
+            ThreadsWarning,
+            stacklevel=2,
+        )
 
 
 def _is_empty(out: Path) -> bool:
