@@ -60,7 +60,8 @@ def unordered_sums(method: Method, **train_settings: object) -> list[str]:
     config, prepared = RunConfig(method=method, model=model, train=settings), planted()[1]
     examples, state = training_examples(prepared, config), initial_state(prepared, config)
     state.position.step = 1
-    with _UnorderedSums() as found:
+    found = _UnorderedSums()
+    with found:
         compute_gradients(state, examples, next(iter(examples.windows.epoch_batches(16, seed=0, epoch=0))), config)
         optimizer_step(state)
     return found.shapes
