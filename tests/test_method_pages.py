@@ -72,7 +72,8 @@ def methods_table() -> list[str]:
     for name, spec in METHODS.items():
         title = f"[{name}]({name}.md)" + (f" ({spec.paper})" if spec.paper else "")
         title += ", the default" if name == DEFAULT_METHOD else ""
-        vectors = " + ".join(["1"] + ["K"] * bool(spec.implicit) + ["C"] * spec.explicit)
+        has_unconditioned = spec.always_unconditioned or spec.defaults.get("unconditioned", True)
+        vectors = " + ".join(["1"] * has_unconditioned + ["K"] * bool(spec.implicit) + ["C"] * spec.explicit)
         rows.append(f"| {title} | {vectors} | {spec.interests} |")
     return rows
 

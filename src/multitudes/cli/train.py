@@ -74,6 +74,7 @@ def train_command(
             settings = continue_config(continues, seed, config)
         else:
             settings = load_run_config(str(method or DEFAULT_METHOD), seed, config)
+        changed = settings.changed_defaults()
         execution = load_section(config, "execution", ExecutionConfig)
         data = PreparedData.open(prepared)
         if continues is not None:
@@ -84,6 +85,8 @@ def train_command(
             join_ranks(execution.timeout_s) as ranks,
             _progress_if(f"train {settings.method}", ranks.is_first) as progress,
         ):
+            if changed and ranks.is_first:
+                typer.echo(f"{settings.method}: differs from its own defaults by {', '.join(changed)}")
             fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
     if not ranks.is_first:
         return

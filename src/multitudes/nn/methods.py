@@ -29,8 +29,24 @@ class MethodSpec(NamedTuple):
     implicit: Literal["own", "chosen"] | None = None
     explicit: bool = False  # has explicit interests: vectors conditioned on topics
     always_unconditioned: bool = False  # has the unconditioned vector even if [model] unconditioned is off
-    defaults: Mapping[str, Any] = MappingProxyType({})  # settings of the user tower that the method changes
+    # Defaults that the method changes: settings of the user tower and of training. A setting that is given wins.
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    train_defaults: Mapping[str, Any] = MappingProxyType({})
+    blend: Literal["mixture", "round_robin"] = "mixture"  # of its lists, unless [retrieve] names another
 
+
+# Configured as in the paper (Fan et al., KDD 2025, sections 2 to 5), as far as one run can be: pooled features,
+# DHEN, seven interests that read the entire history, the nearest interest, in-batch negatives. docs/methods/paper.md
+# says where it deviates.
+_PAPER_TOWER: Final = {
+    "interests": 7,
+    "similarity": "cosine",
+    "unconditioned": False,
+    "reads": "history",
+    "sequence": {"blocks": 0},
+    "crossing": {"kind": "dhen"},
+}
+_PAPER_TRAINING: Final = {"association": "argmax", "dense": False, "uniform": 0, "explicit_weight": 1.0}
 
 METHODS: Final[dict[str, MethodSpec]] = {
     "single": MethodSpec("none: one vector for everything", always_unconditioned=True),
@@ -41,6 +57,15 @@ METHODS: Final[dict[str, MethodSpec]] = {
     "clustering": MethodSpec("clusters of the user's own history", "DCM", implicit="own"),
     "conditional": MethodSpec("topics that the user follows", "CR", explicit=True),
     "joint": MethodSpec("both, over one index", implicit="chosen", explicit=True, always_unconditioned=True),
+    "paper": MethodSpec(
+        "both, configured as in the paper",
+        "DCM + CR",
+        implicit="chosen",
+        explicit=True,
+        defaults=_PAPER_TOWER,
+        train_defaults=_PAPER_TRAINING,
+        blend="round_robin",
+    ),
     "routing": MethodSpec("capsules with a random start", "MIND", implicit="own"),
     "dynamic_routing": MethodSpec("capsules, each with its own map", "ComiRec-DR", implicit="own"),
     "self_attention": MethodSpec("learned attention heads over the history", "ComiRec-SA", implicit="own"),

@@ -1,14 +1,14 @@
 """Settings of a training run."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import Config, deep_merge
-from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method
+from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 
 
@@ -96,12 +96,35 @@ class RunConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _apply_method_defaults(cls, values: object) -> object:
-        """Merge the given settings of the model into the defaults of the method."""
+        """Merge the given settings into the defaults of the method."""
         if not isinstance(values, dict):
             return values
-        spec = METHODS.get(values.get("method", DEFAULT_METHOD))
-        if spec is None or not spec.defaults:
-            return values
-        model = values.get("model", {})
-        given = model.model_dump(exclude_unset=True) if isinstance(model, UserTowerConfig) else model
-        return values | {"model": deep_merge(spec.defaults, given)}
+        spec = METHODS.get(values.get("method", DEFAULT_METHOD), MethodSpec(""))
+        merged = dict(values)
+        for section, defaults in (("model", spec.defaults), ("train", spec.train_defaults)):
+            given = values.get(section, {})
+            if defaults and isinstance(given, (dict, Config)):
+                given = given.model_dump(exclude_unset=True) if isinstance(given, Config) else given
+                merged[section] = deep_merge(defaults, given)
+        return merged
+
+    def changed_defaults(self) -> list[str]:
+        """Return the settings by which the run differs from the defaults of its own method, as text."""
+        spec = METHODS[self.method]
+        return [
+            f"[{section}] {key} = {value}"
+            for section, defaults in (("model", spec.defaults), ("train", spec.train_defaults))
+            for key, value in _differences(getattr(self, section), defaults)
+        ]
+
+
+def _differences(config: Config, expected: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the settings that differ from ``expected``, by dotted key, with their values."""
+    found: list[tuple[str, Any]] = []
+    for key, value in expected.items():
+        own = getattr(config, key)
+        if isinstance(own, Config):
+            found += _differences(own, value, f"{prefix}{key}.")
+        elif own != value:
+            found.append((f"{prefix}{key}", own))
+    return found

@@ -28,7 +28,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import LinearHistory
 from multitudes.nn.item_tower import ItemFeatures
-from multitudes.nn.methods import Method
+from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import open_prepared, parse_config, read_record
@@ -71,7 +71,6 @@ def _map_tensor(array: NDArray[np.float32]) -> Tensor:
 class TrainedRun:
     """A trained model with its prepared data, as evaluation and publishing use it; a ``Scorer``."""
 
-    blend: Literal["mixture"] = "mixture"  # the blend for which the shares are fitted
     controls: tuple[Partition, ...] = ("random", "other_user")
 
     def __init__(
@@ -118,6 +117,11 @@ class TrainedRun:
         """Share of the budget of each kind of interest, fitted on validation; see training.validation."""
         shares: dict[InterestKind, float] = read_record(self.path)["shares"]
         return shares
+
+    @property
+    def blend(self) -> Literal["mixture", "round_robin"]:
+        """The blend of the method; the shares are fitted for a mixture."""
+        return METHODS[self.config.method].blend
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
