@@ -19,7 +19,7 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.pinnersage.clustering import l2_normalize
 
 # Told apart by people who see few colours (Okabe and Ito), in the order of a method's vectors.
-IMPLICIT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+IMPLICIT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#44AA99"]
 EXPLICIT = ["#56B4E9", "#A6761D", "#7570B3", "#66A61E", "#E7298A"]
 WHOLE, NONE, CORPUS = "#111111", "#a0a0a0", "#dcdcdc"
 LISTED = "#b3261e"

@@ -32,6 +32,20 @@ def test_a_method_has_defaults_and_given_settings_override_them() -> None:
         assert (model.crossing.hidden, model.sequence.blocks, model.width) == (0, 2, 32)
 
 
+def test_the_paper_has_defaults_of_training_too_and_says_what_differs_from_them() -> None:
+    plain = RunConfig(method="paper")
+    assert (plain.train.association, plain.train.uniform, plain.model.crossing.kind) == ("argmax", 0, "dhen")
+    assert (plain.model.unconditioned, plain.model.sequence.blocks, plain.model.reads) == (False, 0, "history")
+    assert plain.changed_defaults() == []
+    assert RunConfig(method="joint").train == TrainConfig(), "the control: other methods have none of them"
+    given = {"train": {"association": "mixture", "epochs": 3}, "model": {"crossing": {"kind": "mlp"}, "interests": 7}}
+    settings = {"train": TrainConfig.model_validate(given["train"])}
+    for changed in (given, given | settings):
+        config = RunConfig.model_validate({"method": "paper"} | changed)
+        assert (config.train.epochs, config.train.uniform, config.model.interests) == (3, 0, 7)
+        assert config.changed_defaults() == ["[model] crossing.kind = mlp", "[train] association = mixture"]
+
+
 def test_settings_survive_being_written_and_read() -> None:
     first = RunConfig.model_validate({"method": "transformer", "model": {"crossing": {"hidden": 8}}})
     assert RunConfig.model_validate(first.model_dump(mode="json")) == first

@@ -8,6 +8,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
 from multitudes.nn.interests.subsequence import Subsequence
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -47,3 +49,18 @@ def test_the_concepts_of_subsequences_are_kept_with_the_weights(prepared: Prepar
     assert isinstance(opened, Subsequence)
     assert np.array_equal(opened.sum_MD.numpy(), kept["user.implicit.sum_MD"])
     assert kept["user.implicit.count_M"].sum() > 0, "training moved them"
+
+
+def test_the_paper_is_served_in_turns_without_an_unconditioned_vector(prepared: PreparedData, tmp_path: Path) -> None:
+    settings = {
+        "method": "paper",
+        "model": {"width": 8, "history": 10, "interests": 3, "crossing": {"hidden": 8}},
+        "train": {"epochs": 1, "epoch_batches": 3, "batch_size": 16, "in_batch": 16, "validate_users": 5},
+    }
+    train(prepared, RunConfig.model_validate(settings), tmp_path / "run")
+    run = TrainedRun.open(tmp_path / "run")
+    assert run.kinds(2) == ("implicit",) * 3 + ("explicit",) * 2
+    found = evaluate(run, EvaluateConfig(budgets=(10,), targets="new", split="validation", resamples=5)).result
+    assert found["settings"]["retrieve"]["blend"] == "round_robin"
+    assert {"paper", "implicit", "explicit", "other_user", "mixture"} <= set(found["methods"])
+    assert "hr@10" in found["max_score"]

@@ -54,6 +54,15 @@ class TrainConfig(Config):
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the positives of the batch")
     uniform: int = Field(512, ge=0, description="negatives drawn uniformly from the vocabulary")
+    frequency: Literal["streaming", "counted"] = Field(
+        "streaming",
+        description="logQ: how often an item is an in-batch negative: estimated as training goes on (the paper), or"
+        " computed from the targets of an epoch",
+    )
+    positive_log_q: bool = Field(
+        True,
+        description="logQ: correct the target's score too; off: the target is in every sum, so it needs no correction",
+    )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
     weight_decay: float = Field(
         0.0, ge=0, le=1000, description="AdamW's decay of dense weights; embeddings are not decayed"
