@@ -42,7 +42,7 @@ T = TypeVar("T")
 # Validation stops at the first wrong item: a long list of wrong ones would block the event loop for a second.
 FailFastList = Annotated[Sequence[T], Field(fail_fast=True)]
 
-Source = Literal["unconditioned", "implicit", "explicit", "popular"]  # what brought a candidate
+Source = Literal["unconditioned", "implicit", "explicit", "repeat", "popular"]  # what brought a candidate
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 
 
@@ -68,6 +68,10 @@ class RecommendRequest:
     exclude: Annotated[
         FailFastList[AnyId], Field(max_length=MAX_EXCLUDED, description="Item ids that must not be returned.")
     ] = ()
+    exclude_seen: Annotated[
+        bool | None,
+        Field(description="Whether items of the history are left out; null: as the release says, by default yes."),
+    ] = None
     mute_topics: Annotated[
         FailFastList[Text], Field(max_length=MAX_PREFERENCES, description="Topics whose items are not returned.")
     ] = ()

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import DataError
 from multitudes.release.release import Release
-from multitudes.retrieval.search import POPULAR, Candidates
+from multitudes.retrieval.response import REPEAT_LABEL
+from multitudes.retrieval.search import Candidates
 
 COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")  # and "interests" with ``BatchConfig.vectors``
 
@@ -129,16 +130,19 @@ def candidate_column(found: Sequence[Candidates], names_BK: Sequence[str | None]
         )
         count_B = np.bincount(user_M, minlength=len(found))
     start_B = np.cumsum(count_B) - count_B
-    popular_M, kinds = interest_M == POPULAR, found[0].kinds
+    kinds = found[0].kinds
     width = len(kinds)
+    sources, labels = [*kinds, "repeat", "popular"], [*names_BK, REPEAT_LABEL, None]  # REPEAT and POPULAR from the end
+    by_interest_M = interest_M >= 0
+    name_M = np.where(by_interest_M, user_M * width + interest_M, len(labels) + interest_M)
     records = pa.StructArray.from_arrays(
         [
             item_ids.item_ids.take(pa.array(item_M - 1)),
             pa.array(score_M, pa.float32()),
             pa.array(np.arange(len(item_M)) - start_B[user_M] + 1, pa.int32()),
-            pa.array([*kinds, "popular"]).take(pa.array(np.where(popular_M, width, interest_M))),
-            pa.array(interest_M, pa.int32(), mask=popular_M),
-            pa.array(names_BK, pa.string()).take(pa.array(user_M * width + interest_M, mask=popular_M)),
+            pa.array(sources).take(pa.array(np.where(by_interest_M, interest_M, len(sources) + interest_M))),
+            pa.array(interest_M, pa.int32(), mask=~by_interest_M),
+            pa.array(labels, pa.string()).take(pa.array(name_M)),
             _found_by_column(found_by_MK),
         ],
         names=["item_id", "score", "rank", "source", "interest", "interest_name", "found_by"],

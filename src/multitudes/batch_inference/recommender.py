@@ -26,6 +26,7 @@ from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import draw_conditions
+from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Shortfall
 from multitudes.retrieval.response import interest_namer
 from multitudes.retrieval.retriever import Retriever
@@ -64,6 +65,7 @@ class BatchRecommender:
         self._retrieve_config, self.catalogue = retriever.config, retriever.catalogue
         self.release: Release = retriever.release
         self._contexts = UserContextBuilder(self.release)
+        self._repeats = RepeatSource.from_release(self.release)
         self._interest_namer = interest_namer(self.release)
         self._item_ids = columns.ItemIds.from_release(self.release)
         self.schema = columns.output_schema(self.release, config.vectors)
@@ -123,6 +125,7 @@ class BatchRecommender:
             positives=[context.positives[0] for context in contexts],
             unknown_items_B=no_counts,
             unknown_topics_B=no_counts,
+            own=[items for context in contexts for items in context.own],
         )
 
     def _recommend_by_vectors(self, context: UserContext) -> Any:  # noqa: ANN401
@@ -133,8 +136,21 @@ class BatchRecommender:
             context.histories.follow_BF, (), explicit, context.user_B, request_ids, self._retrieve_config
         )
         vectors = self._user_vectors(context, topic_BC)
-        candidates = find_candidates(vectors, self.catalogue, self._config.n, context.seen, self._retrieve_config)
+        candidates = self._find_candidates(context, vectors)
         return self._to_table(context.user_ids, candidates, vectors, context.histories.item_BL)
+
+    def _find_candidates(self, context: UserContext, vectors: UserVectors) -> list[Candidates]:
+        """Search with the users' vectors; where seen items are allowed, add those that the users return to."""
+        config, n, users = self._retrieve_config, self._config.n, len(context.user_B)
+        no_items = [np.zeros(0, dtype=np.int64)] * users
+        if not config.exclude_seen and (self._repeats is None or config.repeat_share == 0):
+            return find_candidates(vectors, self.catalogue, n, no_items, config)
+        candidates = find_candidates(vectors, self.catalogue, n, context.seen, config)
+        if config.exclude_seen or self._repeats is None:
+            return candidates
+        return self._repeats.add_repeats(
+            candidates, context.own, [n] * users, no_items, self.catalogue, config.repeat_share
+        )
 
     def _user_vectors(self, context: UserContext, topic_BC: NDArray[np.int64]) -> UserVectors:
         """Call the tower with as many users at once as fit into the processor's cache."""

@@ -43,6 +43,14 @@ def recommend_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: empty the folder first.")] = False,
     n: Annotated[int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates.")] = 100,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM to leave out.")] = "",
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--include-seen",
+            help="Whether items of the history are left out.",
+            show_default="as the release says",
+        ),
+    ] = None,
     request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the interests, and the candidates of each.")] = False,
@@ -65,8 +73,12 @@ def recommend_command(
         raise UsageError("--extra-users and --vectors are for --all")
     if all_users and explain:
         raise UsageError("--explain is for one user; --vectors writes the interests of all")
+    if all_users and exclude_seen is not None:
+        raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
     if all_users and exclude:
-        raise UsageError("--exclude is for one user; --all never repeats an item that a user has seen")
+        raise UsageError(
+            "--exclude is for one user; with --all, [retrieve] exclude_seen says whether seen items are left out"
+        )
     settings = load_section(config, "retrieve", RetrieveConfig) if config else None
     if out is not None:
         from multitudes.batch_inference.recommender import BatchConfig
@@ -83,6 +95,7 @@ def recommend_command(
         followed_topics=_split_list(followed_topics) if anonymous else None,
         n=n,
         exclude=_item_ids(exclude, retriever),
+        exclude_seen=exclude_seen,
         request_id=request_id,
     )
     if json:

@@ -36,6 +36,7 @@ BASELINES = (
     "followed_topics",
     "covisit",
     "own_history",
+    "repeats",
 )
 _NO_ITEMS = np.empty(0, dtype=np.int64)
 

@@ -22,6 +22,7 @@ Legend: B users · K vectors · N candidates · D dimensions · I items · T tar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -40,6 +41,7 @@ from multitudes.evaluation.outcomes import (
     list_measures,
     target_measures,
 )
+from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.scorer import RankedLists, Scorer, catalogue, ranked_lists, user_vectors
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
 from multitudes.metrics import ranking
@@ -192,6 +194,10 @@ class Evaluator:
         progress(len(held), len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
+    @cached_property
+    def _repeats(self) -> RepeatSystems:
+        return RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
+
     def _vectors(self, users: HeldOut) -> tuple[UserVectors, dict[Partition, UserVectors]]:
         """Return the users' vectors, and those of the controls if the run has implicit interests."""
         vectors = user_vectors(self._run, users, self._retrieve)
@@ -210,6 +216,9 @@ class Evaluator:
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
             lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
         measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
+        if kind == "all":
+            with_repeats = self._repeats.lists(held, vectors, histories, self._budgets, control=bool(self._baselines))
+            measures |= {key: list_measures(item_BN, held, self._facts) for key, item_BN in with_repeats.items()}
         listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, ranked_BN in listed.items():
             for budget in self._budgets:

@@ -35,6 +35,8 @@ from multitudes.release.manifest import Manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
+from multitudes.repeats.fit import fit_repeats, repeat_rates
+from multitudes.repeats.own_items import prepared_items
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.user_vectors import user_vectors
@@ -172,6 +174,7 @@ def _write_release_files(
     stage: Path, run: Run, corpus: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig
 ) -> None:
     prepared, length = run.prepared, run.config.model.history
+    repeats = fit_repeats(prepared)
     manifest = Manifest(
         method=run.config.method,
         kinds=run.kinds(conditions),
@@ -185,7 +188,8 @@ def _write_release_files(
         index=index.info(),
         pinnersage=pinnersage_settings(run),
         linear=None if run.linear is None else run.linear.weights.model_dump(mode="json"),
-        positive_actions=_positive_actions(prepared) if run.linear is not None else (),
+        repeats=None if repeats is None else repeats.model_dump(mode="json"),
+        positive_actions=() if run.linear is None and repeats is None else _positive_actions(prepared),
         new_items=new_item_settings(run),
     )
     arrays: dict[str, NDArray[Any]] = {
@@ -198,6 +202,8 @@ def _write_release_files(
     }
     if run.linear is not None:
         arrays["linear_input"] = run.linear.input_IR
+    if repeats is not None:
+        arrays |= own_items(prepared)
     write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
 
 
@@ -226,6 +232,13 @@ def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
         "seen_item": item,
         "seen_positive": np.isin(pair, pair_E[prepared.event_weight[known] > 0]),
     }
+
+
+def own_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a release for repeats: the items of each user's events of positive weight."""
+    own = prepared_items(prepared, np.arange(prepared.n_users), prepared.event_offset[1:])
+    names = ("own_offset", "own_item", "own_count", "own_newest", "own_oldest")
+    return dict(zip(names, own, strict=True)) | {"item_repeat_rate": repeat_rates(prepared)}
 
 
 def _positive_actions(prepared: PreparedData) -> tuple[str, ...]:

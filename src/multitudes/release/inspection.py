@@ -56,7 +56,7 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
     findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
-    findings += [*_describe_linear(manifest.linear), *_check_index(manifest.index)]
+    findings += [*_describe_linear(manifest.linear), *_describe_repeats(manifest), *_check_index(manifest.index)]
     findings += _check_items(folder, manifest)
     if any(finding.level == "damaged" for finding in findings):
         return findings
@@ -102,6 +102,16 @@ def _describe_linear(settings: dict[str, Any] | None) -> list[Finding]:
         return []
     weights = ", ".join(f"{kind} {weight:.3g}" for kind, weight in settings["weight"].items())
     return [Finding("ok", "linear", f"a sum over the whole history in each vector, with weight: {weights}")]
+
+
+def _describe_repeats(manifest: Manifest) -> list[Finding]:
+    """Say whether answers contain seen items."""
+    if manifest.repeats is None:
+        return []
+    served = "left out, unless a request says exclude_seen = false"
+    if not manifest.retrieval.get("exclude_seen", True):
+        served = "returned where users are likely to return to them"
+    return [Finding("ok", "repeats", f"seen items are {served}")]
 
 
 def _check_index(info: dict[str, Any]) -> list[Finding]:

@@ -64,7 +64,12 @@ class Manifest(Config):
         description="Weights of the sum over a user's whole history that is joined to the vectors; without a user tower"
         " it is the only vector. None: there is no such sum.",
     )
-    positive_actions: tuple[str, ...] = Field((), description="Actions whose items are in the sum; () without one.")
+    repeats: dict[str, Any] | None = Field(
+        None, description="Parameters of the repeat model. None: no user of the validation split returned to an item."
+    )
+    positive_actions: tuple[str, ...] = Field(
+        (), description="Actions whose items are in the sum and may be repeats; () without both."
+    )
     new_items: NewItems | None = Field(None, description="None: published by a version that accepts no new items.")
     files: dict[str, FileEntry] = Field(default_factory=dict)
 

@@ -20,9 +20,14 @@ follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
 seen_positive                ·       bool    whether the user has an event of positive weight with each ``seen_item``
 linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
+own_offset, own_item         U+1, ·  int64, int32  distinct items of the events of positive weight
+own_count                    ·       int32   number of these events with each ``own_item``
+own_newest, own_oldest       ·       int32   place of the newest and of the oldest of them in the user's history
+item_repeat_rate             I+1     float32 log repeat rate of each item, relative to the average
 ============================ ======= ======= ==========================================================================
 
-The last two are in a release with a linear history alone; see ``linear.history``.
+``seen_positive`` and ``linear_input`` are in a release with a linear history alone (``linear.history``), the arrays
+after them in a release with repeats alone (``repeats.own_items``).
 
 The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (of a trained run), ``index/``
 (the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
@@ -79,6 +84,14 @@ ARRAYS: dict[str, type[np.generic]] = {
     "user_feature": np.float32,
 }
 LINEAR_ARRAYS: dict[str, type[np.generic]] = {"seen_positive": np.bool_, "linear_input": np.float32}
+REPEAT_ARRAYS: dict[str, type[np.generic]] = {
+    "own_offset": np.int64,
+    "own_item": np.int32,
+    "own_count": np.int32,
+    "own_newest": np.int32,
+    "own_oldest": np.int32,
+    "item_repeat_rate": np.float32,
+}
 _NO_ITEMS = np.zeros(0, dtype=np.int64)
 
 
@@ -107,6 +120,12 @@ class Release:
     applied: AppliedDeltas
     seen_positive: NDArray[np.bool_] | None = None
     linear_input: NDArray[np.float32] | None = None
+    own_offset: NDArray[np.int64] | None = None
+    own_item: NDArray[np.int32] | None = None
+    own_count: NDArray[np.int32] | None = None
+    own_newest: NDArray[np.int32] | None = None
+    own_oldest: NDArray[np.int32] | None = None
+    item_repeat_rate: NDArray[np.float32] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> "Release":
@@ -127,7 +146,7 @@ class Release:
             folder = ReleaseStore(folder).folder()
         manifest = read_manifest(folder)
         verify_files(folder, manifest)
-        names = ARRAYS if manifest.linear is None else ARRAYS | LINEAR_ARRAYS
+        names = _array_types(manifest)
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
         applied = AppliedDeltas.empty(arrays["item_input"].shape[1])
         index = load_index(folder / "index")
@@ -253,6 +272,12 @@ class Release:
         return np.asarray(self.seen_item[items][self.seen_positive[items]], dtype=np.int64)
 
 
+def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
+    """Return the arrays of a release by name, with their types."""
+    linear = {} if manifest.linear is None else LINEAR_ARRAYS
+    return ARRAYS | linear | ({} if manifest.repeats is None else REPEAT_ARRAYS)
+
+
 def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
     # A plain array over the memory map: a slice of np.memmap costs a microsecond more.
     return open_array(file, dtype, "publish the run again").view(np.ndarray)
@@ -272,13 +297,14 @@ def write_release(
     Args:
         folder: a staged release.
         manifest: without checksums, which this function adds.
-        arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too.
+        arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too; with repeats,
+            those of ``REPEAT_ARRAYS``.
         index: holds the item vectors, by item number.
         user_ids: by user number.
         items: columns item_id and title, by item number.
         topics: names by topic number; entry 0, the unknown topic, is not written.
     """
-    for name, dtype in (ARRAYS if manifest.linear is None else ARRAYS | LINEAR_ARRAYS).items():
+    for name, dtype in _array_types(manifest).items():
         np.save(folder / f"{name}.npy", np.asarray(arrays[name], dtype=dtype), allow_pickle=False)
     (folder / "index").mkdir()
     index.save(folder / "index")

@@ -23,6 +23,8 @@ SYSTEM_MEANINGS = {
     "covisit": "items that others engaged with around the user's newest ones",
     "followed_topics": "popular items of the followed topics, in turns",
     "own_history": "the user's own items again, newest first",
+    "repeats": "the user's own items by their probability, then popular ones",
+    "with_repeats": "new items of the run and the user's own items, by probability",
 }
 TARGET_LABELS = {"new": "first-time targets", "all": "all targets, repeats included"}
 

@@ -44,6 +44,16 @@ class RetrieveConfig(Config):
     relevance_filter: bool = Field(
         True, description="A followed topic brings only items of that topic (not used in training)."
     )
+    exclude_seen: bool = Field(
+        True, description="Items of the user's history are not returned; a request may say otherwise."
+    )
+    repeat_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Where seen items may be returned: the probability that the next item is one of the user's own."
+        " None: as fitted on the validation split; 0: no source of repeats.",
+    )
     depth: Depth = Field(
         "share",
         description="How many items are retrieved for each vector: share: about as many as its share of the list"

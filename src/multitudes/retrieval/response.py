@@ -17,11 +17,12 @@ from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
-from multitudes.retrieval.search import POPULAR, Candidates, popular_candidates
+from multitudes.retrieval.search import REPEAT, Candidates
 from multitudes.retrieval.user_context import ResolvedRequest
 
 _MAX_EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400
+REPEAT_LABEL = "you come back to it"  # in place of the name of an interest
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -105,15 +106,12 @@ class ResponseBuilder(Protocol[T_co]):
         """
         ...
 
-    def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
-    ) -> T_co:
-        """Build an answer from popular items.
+    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> T_co:
+        """Build an answer without interests.
 
         Args:
             resolved: the request and its user.
-            item_N: item numbers, most popular first.
-            count_N: positive events of each item.
+            candidates: popular items, and the user's own where seen items are allowed.
             unknown_topics: muted and boosted topics that the release does not know.
 
         Returns:
@@ -160,11 +158,9 @@ class RecommendationBuilder:
         )
         return self._recommendation(resolved, candidates, interests, unknown_topics)
 
-    def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
-    ) -> Recommendation:
-        """Build a recommendation from popular items; see ``ResponseBuilder``."""
-        return self._recommendation(resolved, popular_candidates(item_N, count_N), (), unknown_topics)
+    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> Recommendation:
+        """Build a recommendation without interests; see ``ResponseBuilder``."""
+        return self._recommendation(resolved, candidates, (), unknown_topics)
 
     def _recommendation(
         self,
@@ -176,7 +172,9 @@ class RecommendationBuilder:
         return Recommendation(
             user_id=resolved.context.user_ids[0],
             release=self._version,
-            candidates=self._candidates(candidates, {interest.number: interest.name for interest in interests}),
+            candidates=self._candidates(
+                candidates, {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
+            ),
             interests=interests,
             shortfalls=(*resolved.shortfalls, *candidates.shortfalls),
             unknown_items=resolved.context.unknown_items_B[0],
@@ -236,7 +234,7 @@ class RecommendationBuilder:
             candidates.score_N.tolist(),
             range(1, len(interests) + 1),
             candidates.sources,
-            [None if k == POPULAR else k for k in interests],
+            [k if k >= 0 else None for k in interests],
             [names.get(k) for k in interests],
             _true_columns(candidates.found_by_NK),
         )
@@ -282,11 +280,9 @@ class IdListBuilder:
         topics = [self._topics[topic] for topic in vectors.topic_BK[b].tolist()]
         return self._id_list(resolved, candidates, topics, unknown_topics)
 
-    def build_popular(
-        self, resolved: ResolvedRequest, item_N: NDArray[np.int64], count_N: NDArray[np.int64], unknown_topics: int
-    ) -> IdList:
-        """Build a list from popular items; see ``ResponseBuilder``."""
-        return self._id_list(resolved, popular_candidates(item_N, count_N), [], unknown_topics)
+    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> IdList:
+        """Build a list without interests; see ``ResponseBuilder``."""
+        return self._id_list(resolved, candidates, [], unknown_topics)
 
     def _id_list(
         self, resolved: ResolvedRequest, candidates: Candidates, topics: list[str], unknown_topics: int

@@ -31,7 +31,7 @@ from multitudes.retrieval.config import RetrieveConfig, resolve_shares, with_ble
 from multitudes.retrieval.preferences import Preferences, boost_factors, keep_strongest, mask_muted
 from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
-from multitudes.retrieval.search import Candidates, StageTimer, find_candidates, no_timing
+from multitudes.retrieval.search import Candidates, StageTimer, find_candidates, no_timing, popular_candidates
 from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
 from multitudes.retrieval.user_context import ResolvedRequest, resolve_request
 from multitudes.retrieval.user_vectors import vectors_for_requests
@@ -118,6 +118,7 @@ class Retriever:
         followed_topics: Sequence[str] | None = None,
         n: int = 100,
         exclude: Sequence[Id] = (),
+        exclude_seen: bool | None = None,
         request_id: str = "",
     ) -> Recommendation:
         """Recommend items to a user of the release, or to an anonymous user with a history and followed topics.
@@ -128,6 +129,7 @@ class Retriever:
             followed_topics: topic names of an anonymous user.
             n: number of candidates.
             exclude: item ids that are not returned, beside those that the user has seen.
+            exclude_seen: whether items of the history are left out; None: as ``[retrieve] exclude_seen`` says.
             request_id: determines which followed topics are drawn, so a request can be replayed.
 
         Returns:
@@ -139,7 +141,13 @@ class Retriever:
             ArtefactError: the user tower does not fit the release.
         """
         request = Request(
-            user_id, history=history, followed_topics=followed_topics, n=n, exclude=exclude, request_id=request_id
+            user_id,
+            history=history,
+            followed_topics=followed_topics,
+            n=n,
+            exclude=exclude,
+            exclude_seen=exclude_seen,
+            request_id=request_id,
         )
         return self.answer([request])[0]
 
@@ -272,6 +280,7 @@ class Retriever:
         excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
         n_B = np.array([resolved.request.n for resolved in requests])
         candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
+        candidates = self._add_repeats(snapshot, requests, preferences, candidates)
         responses = [
             builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
             for b, resolved in enumerate(requests)
@@ -306,17 +315,51 @@ class Retriever:
         preferences = Preferences.from_request(resolved.request, snapshot.release)
         excluded = self._excluded_items(snapshot, resolved, preferences)
         item_N = popular_items(snapshot.catalogue, resolved.request.n, excluded)
-        count_N = snapshot.catalogue.event_counts(item_N)
-        return builder.build_popular(resolved, item_N, count_N, preferences.unknown_topics)
+        popular = popular_candidates(item_N, snapshot.catalogue.event_counts(item_N))
+        (candidates,) = self._add_repeats(snapshot, [resolved], [preferences], [popular])
+        return builder.build_popular(resolved, candidates, preferences.unknown_topics)
+
+    def _add_repeats(
+        self,
+        snapshot: Snapshot,
+        requests: Sequence[ResolvedRequest],
+        preferences: Sequence[Preferences],
+        found: list[Candidates],
+    ) -> list[Candidates]:
+        """Give own items their places in the lists of requests that allow seen items."""
+        rows = [b for b, resolved in enumerate(requests) if self._allows_seen(resolved)]
+        if not rows or not self._has_repeats(snapshot):
+            return found
+        assert snapshot.repeats is not None
+        with_repeats = snapshot.repeats.add_repeats(
+            [found[b] for b in rows],
+            [requests[b].context.own[0] for b in rows],
+            [requests[b].request.n for b in rows],
+            [_not_returned(snapshot, requests[b], preferences[b]) for b in rows],
+            snapshot.catalogue,
+            self.config.repeat_share,
+        )
+        merged = dict(zip(rows, with_repeats, strict=True))
+        return [merged.get(b, candidates) for b, candidates in enumerate(found)]
+
+    def _allows_seen(self, resolved: ResolvedRequest) -> bool:
+        exclude_seen = resolved.request.exclude_seen
+        return not (self.config.exclude_seen if exclude_seen is None else exclude_seen)
+
+    def _has_repeats(self, snapshot: Snapshot) -> bool:
+        return snapshot.repeats is not None and self.config.repeat_share != 0
 
     def _excluded_items(
         self, snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences
     ) -> NDArray[np.int64]:
-        """Return the item numbers that are not returned: seen, excluded, or of a muted topic."""
-        seen, exclude = resolved.context.seen[0], resolved.request.exclude
-        excluded = snapshot.contexts.item_numbers(exclude) if exclude else _NO_ITEMS
-        muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(preferences.muted_topics)]
-        return np.unique(np.concatenate([seen, excluded, *muted])) if len(excluded) or muted else seen
+        """Return the item numbers that a search excludes.
+
+        Seen items are among them, unless the request allows them and they have no source of their own.
+        """
+        seen, others = resolved.context.seen[0], _not_returned(snapshot, resolved, preferences)
+        if self._allows_seen(resolved) and not self._has_repeats(snapshot):
+            return others
+        return np.union1d(seen, others) if len(others) else seen
 
     def _cache_vectors(self, requests: Sequence[ResolvedRequest], vectors: UserVectors) -> None:
         if not self.vector_cache.size:
@@ -326,6 +369,14 @@ class Retriever:
             if request.user_id is not None and resolved.cached_vectors is None and not request.state_error:
                 cached = CachedUser(resolved.context, vectors.select(slice(b, b + 1)))
                 self.vector_cache.put(request.user_id, cached)
+
+
+def _not_returned(snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences) -> NDArray[np.int64]:
+    """Return the item numbers that are not returned in any case: excluded by the request, or of a muted topic."""
+    exclude = resolved.request.exclude
+    excluded = snapshot.contexts.item_numbers(exclude) if exclude else _NO_ITEMS
+    muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(preferences.muted_topics)]
+    return np.unique(np.concatenate([excluded, *muted])) if len(excluded) or muted else _NO_ITEMS
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:

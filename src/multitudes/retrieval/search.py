@@ -23,6 +23,7 @@ from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
 
 POPULAR = -1  # the interest number of a popular item
+REPEAT = -2  # the interest number of an item that the user returns to; see ``retrieval.repeats``
 _USERS_PER_CHUNK = 512
 
 
@@ -48,8 +49,9 @@ class Candidates:
     """The candidates of one user, best first."""
 
     item_N: NDArray[np.int64]
-    score_N: NDArray[np.float32]  # as the blend defines it; of a popular item, its positive events
-    interest_N: NDArray[np.int64]  # column of the vector that brought the item, or POPULAR
+    # As the blend defines it; of a popular item, its positive events; of a repeat, its log probability.
+    score_N: NDArray[np.float32]
+    interest_N: NDArray[np.int64]  # column of the vector that brought the item, POPULAR or REPEAT
     found_by_NK: NDArray[np.bool_]  # the vectors whose own lists have the item
     kinds: tuple[InterestKind, ...]
     share_K: NDArray[np.float64]  # share of the list of each vector
@@ -58,7 +60,8 @@ class Candidates:
     @property
     def sources(self) -> list[Source]:
         """The kind of the vector that brought each item."""
-        return ["popular" if k == POPULAR else self.kinds[k] for k in self.interest_N.tolist()]
+        names: list[Source] = [*self.kinds, "repeat", "popular"]  # REPEAT and POPULAR count from the end
+        return [names[k] for k in self.interest_N.tolist()]
 
 
 def popular_candidates(

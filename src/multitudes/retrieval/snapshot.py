@@ -8,6 +8,7 @@ from typing import NamedTuple
 from multitudes.errors import ArtefactError
 from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import Catalogue
+from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.response import RecommendationBuilder
 from multitudes.retrieval.user_context import UserContextBuilder
 
@@ -16,18 +17,20 @@ _RETRY_AFTER_ERROR_S = 5.0
 
 
 class Snapshot(NamedTuple):
-    """A release, its catalogue, and the builders of user contexts and recommendations."""
+    """A release, its catalogue, the builders of user contexts and recommendations, and its source of repeats."""
 
     release: Release
     catalogue: Catalogue
     contexts: UserContextBuilder
     recommendations: RecommendationBuilder
+    repeats: RepeatSource | None
 
     @classmethod
     def from_release(cls, release: Release) -> "Snapshot":
         """Return the snapshot of a release."""
         catalogue = Catalogue(release.index, release.item_count)
-        return cls(release, catalogue, UserContextBuilder(release), RecommendationBuilder(release))
+        builders = UserContextBuilder(release), RecommendationBuilder(release)
+        return cls(release, catalogue, *builders, RepeatSource.from_release(release))
 
 
 class LatestSnapshot:

@@ -16,6 +16,7 @@ from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_time
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
+from multitudes.repeats.own_items import NO_ITEMS, OwnItems, add_events
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.vector_cache import VectorCache
 from multitudes.state.protocol import Event, UserState
@@ -35,6 +36,7 @@ class UserContext(NamedTuple):
     positives: list[NDArray[np.int64]]
     unknown_items_B: Sequence[int]  # items of the history that the release does not know
     unknown_topics_B: Sequence[int]  # followed topics that the release does not know
+    own: Sequence[OwnItems] = ()  # of each user, the items that they may return to; () in a release without repeats
 
 
 class ResolvedRequest(NamedTuple):
@@ -122,6 +124,7 @@ class UserContextBuilder:
         self._action_code = {name: code for code, name in enumerate(manifest.actions, start=1)}
         self._negative_actions = frozenset(manifest.negative_actions)
         self._has_sums = manifest.linear is not None
+        self._has_repeats = manifest.repeats is not None
         self._positive_codes = frozenset(self._action_code[name] for name in manifest.positive_actions)
 
     def user_number(self, user_id: Id) -> int | None:
@@ -161,6 +164,7 @@ class UserContextBuilder:
             positives=[np.unique(items[items > 0])],
             unknown_items_B=[int((items == 0).sum())],
             unknown_topics_B=[unknown_topics],
+            own=[add_events(NO_ITEMS, items[items > 0])] if self._has_repeats else (),
         )
 
     def from_states(self, user_states: Sequence[UserState]) -> UserContext:
@@ -173,17 +177,19 @@ class UserContextBuilder:
         user_B = np.array([self._release_number(state) for state in user_states], dtype=np.int64)
         context = self._release_or_empty_rows(user_B)._replace(user_ids=[state.user_id for state in user_states])
         unknown_items_B, unknown_topics_B = [0] * len(user_states), [0] * len(user_states)
-        seen, positives = list(context.seen), list(context.positives)
+        seen, positives, own = list(context.seen), list(context.positives), list(context.own)
         for b, state in enumerate(user_states):
             if state.events:
-                items, unknown_items_B[b] = self._join_events(context, b, state.events)
-                seen[b] = np.union1d(seen[b], items)
+                joined = self._join_events(context, b, state.events)
+                seen[b], unknown_items_B[b] = np.union1d(seen[b], joined.item_L), joined.unknown
+                if self._has_repeats:
+                    own[b] = add_events(own[b], joined.added_item_L)
                 if self._has_sums:
                     positives[b] = np.union1d(positives[b], self._positive_items(state.events))
             if state.followed_topics is not None:
                 context.histories.follow_BF[b], unknown_topics_B[b] = self._topic_numbers(state.followed_topics)
         return context._replace(
-            seen=seen, positives=positives, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B
+            seen=seen, positives=positives, own=own, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B
         )
 
     def _release_number(self, user_state: UserState) -> int:
@@ -203,7 +209,17 @@ class UserContextBuilder:
             positives=[release.positive_items(user) for user in user_B.tolist()],
             unknown_items_B=[0] * len(user_B),
             unknown_topics_B=[0] * len(user_B),
+            own=[self._own_items(user) for user in user_B.tolist()] if self._has_repeats else (),
         )
+
+    def _own_items(self, user: int) -> OwnItems:
+        """Return the own items of a user of the release."""
+        release = self._release
+        assert release.own_offset is not None
+        items = slice(release.own_offset[user], release.own_offset[user + 1])
+        arrays = (release.own_item, release.own_count, release.own_newest, release.own_oldest)
+        columns = [np.asarray(array[items], dtype=np.int64) for array in arrays if array is not None]
+        return OwnItems(np.array([0, len(columns[0])]), *columns)
 
     def _release_or_empty_rows(self, user_B: NDArray[np.int64]) -> UserContext:
         """Read users of the release into writable arrays; the rows of other users are empty."""
@@ -219,6 +235,7 @@ class UserContextBuilder:
         )
         time_BL, no_items = np.zeros(shape, dtype=np.int64), np.zeros(0, dtype=np.int64)
         seen, positives = [no_items] * len(user_B), [no_items] * len(user_B)
+        own = [NO_ITEMS] * len(user_B) if self._has_repeats else []
         in_release = np.flatnonzero(user_B != _NOT_IN_RELEASE)
         if len(in_release):
             known = self._release_rows(user_B[in_release])
@@ -227,10 +244,12 @@ class UserContextBuilder:
                 array[in_release] = rows
             for b, *items in zip(in_release.tolist(), known.seen, known.positives, strict=True):
                 seen[b], positives[b] = items
-        return UserContext([], user_B, histories, time_BL, seen, positives, [], [])
+            for b, items_of_user in zip(in_release.tolist(), known.own, strict=self._has_repeats):
+                own[b] = items_of_user
+        return UserContext([], user_B, histories, time_BL, seen, positives, [], [], own)
 
-    def _join_events(self, context: UserContext, b: int, events: Sequence[Event]) -> tuple[NDArray[np.int64], int]:
-        """Write the joined history of user ``b``; return the items of ``events``, and how many are unknown."""
+    def _join_events(self, context: UserContext, b: int, events: Sequence[Event]) -> "_JoinedEvents":
+        """Write the joined history of user ``b``."""
         assert context.time_BL is not None
         histories = context.histories
         row = _EventRows(histories.item_BL[b], context.time_BL[b], histories.action_BL[b], histories.valid_BL[b])
@@ -238,11 +257,23 @@ class UserContextBuilder:
         recent = self._encode_events(events)
         recent = recent.take(recent.item_L > 0)
         # The release holds only the newest part of a history: an event as old as its oldest one goes before it.
-        joined = recent.take(_is_new(recent, published)).concat(published)
+        new = recent.take(_is_new(recent, published))
+        joined = new.concat(published)
         newest = joined.take(np.argsort(joined.time_L, kind="stable")[::-1][: len(row.item_L)])
         for array, values in zip(row, newest, strict=True):
             array[: len(values)] = values
-        return recent.item_L, len(events) - len(recent.item_L)
+        return _JoinedEvents(recent.item_L, len(events) - len(recent.item_L), self._added_items(new, published, row))
+
+    def _added_items(self, new: "_EventRows", published: "_EventRows", row: "_EventRows") -> NDArray[np.int64]:
+        """Return the items of new events of positive weight, oldest first.
+
+        An event before the published part of a long history may be in the release already, so it does not count.
+        """
+        counts_L = np.isin(new.action_L, list(self._positive_codes))
+        if 0 < len(published.time_L) == len(row.item_L):
+            counts_L &= new.time_L >= published.time_L[0]
+        added = new.take(counts_L)
+        return added.item_L[np.argsort(added.time_L, kind="stable")]
 
     def _encode_events(self, events: Sequence[Event]) -> "_EventRows":
         """Return events with the numbers of the release; the number of an unknown item is 0."""
@@ -270,6 +301,14 @@ class UserContextBuilder:
         """Return the numbers of followed topics (F), and how many the release does not know."""
         numbers = np.array([self._release.topic_number.get(topic, 0) for topic in topics], dtype=np.int64)
         return _pad(numbers[numbers > 0][:MAX_TOWER_TOPICS], MAX_TOWER_TOPICS), int((numbers == 0).sum())
+
+
+class _JoinedEvents(NamedTuple):
+    """The events of a user state that were joined to a published history."""
+
+    item_L: NDArray[np.int64]  # of all known items
+    unknown: int  # events with an item that the release does not know
+    added_item_L: NDArray[np.int64]  # of the new events of positive weight, oldest first
 
 
 class _EventRows(NamedTuple):

@@ -70,7 +70,7 @@ class MetricFamilies:
         self.slots = self._counter("slots", "Candidates that were asked for.")
         self.empty_slots = self._counter("empty_slots", "Candidates that were asked for and not found.")
         self.candidates = self._counter("candidates", "Candidates, by the kind of vector that brought them.", "source")
-        start_at_zero(self.candidates, "unconditioned", "implicit", "explicit", "popular")
+        start_at_zero(self.candidates, "unconditioned", "implicit", "explicit", "repeat", "popular")
         self.overlapping = self._counter(
             "overlapping_candidates", "Candidates found by an implicit and by an explicit interest."
         )

@@ -164,6 +164,7 @@ def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: Stat
         followed_topics=body.followed_topics,
         n=body.n,
         exclude=body.exclude,
+        exclude_seen=body.exclude_seen,
         mute_topics=body.mute_topics,
         boost_topics=body.boost_topics,
         mute_interests=body.mute_interests,

@@ -16,8 +16,8 @@ from multitudes.simulation.history import History
 from multitudes.simulation.world import SAVE, World
 from multitudes.simulation.world_config import day_start_s
 
-SOURCES = ("unconditioned", "implicit", "explicit", "popular")
-EXPLICIT, POPULAR = SOURCES.index("explicit"), SOURCES.index("popular")
+SOURCES = ("unconditioned", "implicit", "explicit", "popular", "repeat")
+EXPLICIT, POPULAR, REPEAT = (SOURCES.index(name) for name in ("explicit", "popular", "repeat"))
 NONE = -1  # no item, interest or topic
 _RECENT_DAYS = 7  # on the public sets, popularity of the last days beats that of all time
 _POOL_FACTOR = 10  # N popular items are drawn from a pool of this many times N

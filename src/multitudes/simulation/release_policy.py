@@ -13,7 +13,7 @@ from multitudes.retrieval.response import IdList
 from multitudes.retrieval.retriever import Retriever
 from multitudes.simulation.day_log import ACTIONS
 from multitudes.simulation.history import History
-from multitudes.simulation.policy import NONE, POPULAR, SOURCES, CandidateLists
+from multitudes.simulation.policy import NONE, POPULAR, REPEAT, SOURCES, CandidateLists
 from multitudes.state.protocol import Event, UserState
 
 _BATCH_SIZE = 256  # requests answered together
@@ -64,10 +64,10 @@ class ReleasePolicy:
         explicit_K, implicit_K = (
             np.array([kind == name for kind in found.kinds], dtype=np.bool_) for name in ("explicit", "implicit")
         )
-        # A popular item has interest -1, which indexes the last entry.
-        code_K = np.array([*(_SOURCE_CODE[kind] for kind in found.kinds), POPULAR])
-        topic_K = np.array([*(self._topic.get(topic, NONE) for topic in response.topics), NONE])
-        topic_K[:-1][~explicit_K] = NONE
+        # A popular item has interest -1, which indexes the last entry; a repeat has -2.
+        code_K = np.array([*(_SOURCE_CODE[kind] for kind in found.kinds), REPEAT, POPULAR])
+        topic_K = np.array([*(self._topic.get(topic, NONE) for topic in response.topics), NONE, NONE])
+        topic_K[:-2][~explicit_K] = NONE
         by_explicit_N, by_implicit_N = (found.found_by_NK[:, kind_K].any(axis=1) for kind_K in (explicit_K, implicit_K))
         candidates.item_BN[b, :n] = response.item_ids
         candidates.score_BN[b, :n] = found.score_N

@@ -1,0 +1,87 @@
+"""Systems that return to the user's own items, for all targets: the run with repeats, and repeats alone.
+
+``with_repeats`` is the run as it is served where seen items may be returned: its new items and the user's own items
+compete for the places (``retrieval.repeats``). ``repeats`` is its control: the same own items, and popular new ones.
+
+Legend: B users · N candidates.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.baselines import fill_lists, items_by_popularity
+from multitudes.evaluation.outcomes import ListKey
+from multitudes.evaluation.scorer import ranked_lists
+from multitudes.linear.popularity import user_counts
+from multitudes.repeats.fit import fit_repeats, repeat_rates
+from multitudes.repeats.own_items import OwnItems, prepared_items
+from multitudes.retrieval.catalogue import Catalogue
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.repeats import RepeatSource
+from multitudes.retrieval.search import Candidates, find_candidates, popular_candidates
+
+WITH_REPEATS: Final = "with_repeats"
+REPEATS: Final = "repeats"
+_NO_ITEMS = np.zeros(0, dtype=np.int64)
+
+
+class RepeatSystems:
+    """The two systems on one data set."""
+
+    def __init__(self, prepared: PreparedData, catalogue: Catalogue, config: RetrieveConfig) -> None:
+        """Fit the repeat model on the validation split, unless ``repeat_share`` is 0."""
+        self._prepared, self._catalogue, self._config = prepared, catalogue, config
+        self._popular = items_by_popularity(user_counts(prepared), prepared.item_count)
+        model = None if config.repeat_share == 0 else fit_repeats(prepared)
+        self.source = None if model is None else RepeatSource(model, repeat_rates(prepared))
+
+    def lists(
+        self,
+        held: HeldOut,
+        vectors: UserVectors,
+        histories: Sequence[NDArray[np.int64]],
+        budgets: Sequence[int],
+        *,
+        control: bool = True,
+    ) -> dict[ListKey, NDArray[np.int64]]:
+        """Return the lists (B, N) of both systems at each budget; none without a repeat model.
+
+        Args:
+            held: the users.
+            vectors: of the run.
+            histories: distinct items of each user's history, which the search for new items excludes.
+            budgets: numbers of candidates.
+            control: return the lists of ``repeats`` too.
+        """
+        if self.source is None:
+            return {}
+        lists, own = {}, prepared_items(self._prepared, held.user_B, held.end_B)
+        for n in budgets:
+            by_run = find_candidates(vectors, self._catalogue, n, histories, self._config)
+            lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(by_run, own, n)
+            if control:
+                by_popularity = self._popular_candidates(histories, n, vectors)
+                lists[ListKey(REPEATS, n)] = self._add_repeats(by_popularity, own, n)
+        return lists
+
+    def _add_repeats(self, found: list[Candidates], own: OwnItems, n: int) -> NDArray[np.int64]:
+        assert self.source is not None
+        users = len(found)
+        merged = self.source.add_repeats(
+            found, [own], [n] * users, [_NO_ITEMS] * users, self._catalogue, self._config.repeat_share
+        )
+        return ranked_lists(merged, n).item_BN
+
+    def _popular_candidates(
+        self, histories: Sequence[NDArray[np.int64]], n: int, vectors: UserVectors
+    ) -> list[Candidates]:
+        """Return the most popular new items of each user."""
+        item_BN = fill_lists([_NO_ITEMS] * len(histories), self._popular, histories, n)
+        rows = [item_N[item_N > 0] for item_N in item_BN]
+        return [popular_candidates(item_N, self._catalogue.event_counts(item_N), vectors.kinds) for item_N in rows]
