@@ -114,6 +114,13 @@ def arrays() -> dict[str, np.ndarray]:
         "follow_offset": np.array([0, 1, 3, 3]),
         "follow_topic": np.array([2, 1, 2]),
         "user_feature": np.zeros((3, 0)),
+        # For a release with repeats: ann chose 1, 2, 3, 2, 4, 2 and 11; bob 11; eve nothing.
+        "own_offset": np.array([0, 5, 6, 6]),
+        "own_item": np.array([1, 2, 3, 4, 11, 11]),
+        "own_count": np.array([1, 3, 1, 1, 1, 1]),
+        "own_newest": np.array([0, 5, 2, 4, 6, 0]),
+        "own_oldest": np.array([0, 1, 2, 4, 6, 0]),
+        "item_repeat_rate": np.zeros(21),
     }
 
 

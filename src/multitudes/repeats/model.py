@@ -52,7 +52,8 @@ class RepeatModel(Config):
     def log_place_probabilities(self, n: int) -> NDArray[np.float64]:
         """Return log(H(r) − H(r − 1)) of the places 1 … n of a list of new items (N)."""
         rate = self.hit_rate * (np.arange(n + 1) / self.depth) ** self.exponent
-        return np.asarray(np.log(np.diff(rate)))
+        # Rounding must not exchange places that are nearly equal.
+        return np.asarray(np.minimum.accumulate(np.log(np.diff(rate))))
 
 
 class RankedItems(NamedTuple):

@@ -1,0 +1,66 @@
+"""The run with repeats is a system of the evaluation, for all targets alone."""
+
+import numpy as np
+import pytest
+
+from multitudes.batches.held_out import held_out_users
+from multitudes.data.prepared import TEST, VALIDATION
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
+from multitudes.evaluation.repeats import RepeatSystems
+from multitudes.evaluation.scorer import catalogue, user_vectors
+from multitudes.evaluation.targets import seen_items
+from multitudes.retrieval.config import RetrieveConfig
+from tests.evaluation.worlds import FakeRun, prepared
+
+ITEMS = 30
+USERS = 24
+SPLIT = {"split": "validation", "budgets": (1, 4), "resamples": 20, "controls": "none"}
+
+
+def world(folder, repeats=True):
+    """Return a run that finds the new targets, on data whose users also return to what they chose most often."""
+    past = [[user % 10 + 1] * 3 + [user % 7 + 11] for user in range(USERS)]
+    future = [[(user % 10 + 1) if repeats else 29, user % 8 + 19] for user in range(USERS)]
+    topics = [[item % USERS + 1] for item in range(ITEMS)]
+    data = prepared(folder, past, future, topics, follows=[[user + 1] for user in range(USERS)])
+    data.event_split[data.event_split == TEST] = VALIDATION
+    return FakeRun(folder, data, [[user % 8 + 19, 0] for user in range(USERS)])
+
+
+def hit_rate(block, method, budget):
+    return block["methods"][method][f"hr@{budget}"]["mean"]
+
+
+def test_the_run_with_repeats_finds_both_and_its_controls_one_of_them(tmp_path):
+    result = evaluate(world(tmp_path), EvaluateConfig(targets="all", **SPLIT)).result
+    assert hit_rate(result, "with_repeats", 4) == pytest.approx(1)
+    assert hit_rate(result, "clustering", 1) == pytest.approx(1 / 2)
+    assert 1 / 2 <= hit_rate(result, "repeats", 4) < 1
+    assert hit_rate(result, "own_history", 1) == 0, "the newest item is not the most frequent one"
+    assert hit_rate(result, "with_repeats", 1) == pytest.approx(1 / 2)
+
+
+def test_first_time_targets_know_nothing_of_repeats(tmp_path):
+    run = world(tmp_path)
+    with_model = evaluate(run, EvaluateConfig(targets="both", **SPLIT)).result
+    without = evaluate(run, EvaluateConfig(targets="both", **SPLIT), RetrieveConfig(repeat_share=0)).result
+    assert with_model["methods"] == without["methods"]
+    assert "with_repeats" not in with_model["methods"]
+    assert "with_repeats" in with_model["all_targets"]["methods"]
+    assert not {"with_repeats", "repeats"} & without["all_targets"]["methods"].keys()
+
+
+def test_without_repeats_there_is_no_such_system(tmp_path):
+    run = world(tmp_path, repeats=False)
+    assert "with_repeats" not in evaluate(run, EvaluateConfig(targets="all", **SPLIT)).result["methods"]
+
+
+def test_a_share_of_zero_at_serving_leaves_the_lists_of_new_items(tmp_path):
+    run = world(tmp_path)
+    held = held_out_users(run.prepared, "validation")
+    histories, config = seen_items(run.prepared, held), RetrieveConfig(repeat_share=1e-9)
+    systems = RepeatSystems(run.prepared, catalogue(run, run.item_vectors()), config)
+    lists = systems.lists(held, user_vectors(run, held, config), histories, (4,))
+    for item_BN in lists.values():
+        assert not any(np.isin(row, seen).any() for row, seen in zip(item_BN, histories, strict=True))

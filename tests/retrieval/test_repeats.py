@@ -1,0 +1,167 @@
+"""Requests that allow seen items: own items and new ones compete for the places, and say why they are there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.repeats.model import RankedItems, RepeatModel
+from multitudes.repeats.own_items import group_events
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.repeats import RepeatSource
+from multitudes.retrieval.request import Degradation, Request
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
+from multitudes.state.protocol import Event, UserState
+from tests.release.small_release import DAY, publish_small
+from tests.retrieval.worlds import catalogue
+
+# Only the number of events counts; two of three next items are repeats; a tenth of the new ones is in 10 candidates.
+MODEL = RepeatModel(item_weights=(1, 0, 0, 0, 0), share_weights=(np.log(2), 0, 0), hit_rate=0.1, depth=10, exponent=1)
+SEEN = {101, 102, 103, 104, 111}
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("releases")
+    publish_small(root, repeats=MODEL.model_dump(), positive_actions=("view",))
+    return root
+
+
+@pytest.fixture(scope="module")
+def retriever(releases: Path) -> Retriever:
+    return Retriever.open(releases)
+
+
+def found(items, interest=0):
+    return Candidates(
+        np.array(items, dtype=np.int64),
+        score_N=np.linspace(-1, -2, len(items), dtype=np.float32),
+        interest_N=np.full(len(items), interest),
+        found_by_NK=np.ones((len(items), 1), dtype=np.bool_),
+        kinds=("unconditioned",),
+        share_K=np.ones(1),
+    )
+
+
+def merged(model, items, history, n, share=None, excluded=(), known=20, interest=0):
+    own = group_events(np.zeros(len(history), dtype=np.int64), np.array(history, dtype=np.int64), 1)
+    source = RepeatSource(model, np.zeros(known + 1, dtype=np.float32))
+    items_in_index = catalogue(np.eye(known, dtype=np.float32))
+    excluded = [np.array(excluded, dtype=np.int64)]
+    (one,) = source.add_repeats([found(items, interest)], [own], [n], excluded, items_in_index, share)
+    return one
+
+
+def test_places_go_to_the_most_probable_items():
+    """Own items have probabilities 2/3 · (3/4, 1/4); each new one has 1/3 · 0.01."""
+    one = merged(MODEL, [5, 6, 7], [1, 2, 1, 1], n=4)
+    assert one.item_N.tolist() == [1, 2, 5, 6]
+    assert one.interest_N.tolist() == [REPEAT, REPEAT, 0, 0]
+    assert one.sources == ["repeat", "repeat", "unconditioned", "unconditioned"]
+    np.testing.assert_allclose(np.exp(one.score_N[:2]), [1 / 2, 1 / 6], rtol=1e-6)
+    assert one.found_by_NK.ravel().tolist() == [False, False, True, True]
+
+
+def test_an_unlikely_repeat_stays_behind_the_new_items():
+    """With share 0.02 the own items have 0.015 and 0.005, and a new one 0.98 · 0.01."""
+    assert merged(MODEL, [5, 6, 7], [1, 2, 1, 1], n=5, share=0.02).item_N.tolist() == [1, 5, 6, 7, 2]
+
+
+def test_without_repeats_the_list_is_the_same_object():
+    for share in (0.0, 1e-6):
+        before = found([5, 6, 7])
+        source = RepeatSource(MODEL, np.zeros(21, dtype=np.float32))
+        own = group_events(np.zeros(2, dtype=np.int64), np.array([1, 2]), 1)
+        no_items, items = [np.zeros(0, dtype=np.int64)], catalogue(np.eye(20, dtype=np.float32))
+        assert source.add_repeats([before], [own], [3], no_items, items, share)[0] is before
+
+
+def test_excluded_items_and_items_outside_the_index_do_not_return():
+    assert merged(MODEL, [5, 6], [1, 2, 1, 1, 25], n=4, excluded=[1]).item_N.tolist() == [2, 5, 6]
+
+
+def test_a_list_without_popular_items_is_not_degraded():
+    few = found([5, 6], POPULAR)
+    assert few.sources == ["popular", "popular"]
+    assert merged(MODEL, [5, 6], [1, 2], n=4, interest=POPULAR).shortfalls == ()
+
+
+def test_a_user_without_own_items_keeps_the_list():
+    assert merged(MODEL, [5, 6], [], n=2).item_N.tolist() == [5, 6]
+    ranked = MODEL.rank(group_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 1), np.zeros(0))
+    assert isinstance(ranked, RankedItems)
+    assert ranked.log_new_B.tolist() == [0]
+
+
+def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retriever: Retriever, tmp_path: Path):
+    publish_small(tmp_path)
+    plain = Retriever.open(tmp_path)
+    for user in ("ann", "bob", "eve", "zed"):
+        assert retriever.recommend(user, n=8).to_dict(explain=True) == plain.recommend(user, n=8).to_dict(explain=True)
+
+
+def test_own_items_return_with_their_reason(retriever: Retriever):
+    answer = retriever.recommend("ann", n=12, exclude_seen=False)
+    repeats = [candidate for candidate in answer.candidates if candidate.source == "repeat"]
+    assert [one.item_id for one in repeats] == [102, 101, 103, 104, 111]
+    assert [one.rank for one in repeats] == [1, 2, 3, 4, 5], "each of them is likelier than a new item"
+    assert {(one.interest, one.interest_name, one.found_by) for one in repeats} == {(None, "you come back to it", ())}
+    new = [candidate.item_id for candidate in answer.candidates if candidate.source != "repeat"]
+    assert new == [candidate.item_id for candidate in retriever.recommend("ann", n=12).candidates][: len(new)]
+    assert len(set(new) | SEEN) == 12
+
+
+def test_what_a_request_excludes_or_mutes_does_not_return(retriever: Retriever):
+    answer = retriever.recommend("ann", n=10, exclude=[102], exclude_seen=False)
+    assert 102 not in {candidate.item_id for candidate in answer.candidates}
+    (muted,) = retriever.answer([Request("ann", n=10, exclude_seen=False, mute_topics=["Drama"])])
+    assert [one.item_id for one in muted.candidates if one.source == "repeat"] == [111]
+
+
+def test_live_events_count_as_events(retriever: Retriever):
+    def order(*events):
+        state = UserState("ann", events)
+        (answer,) = retriever.answer([Request("ann", n=10, user_state=state, exclude_seen=False)])
+        return [one.item_id for one in answer.candidates if one.source == "repeat"]
+
+    new = [Event(str(k), "ann", 104, 20 * DAY + k) for k in range(4)]
+    assert order(*new)[:2] == [104, 102], "five events against three"
+    assert order(*new, Event("x", "ann", 115, 21 * DAY))[-1] == 115
+    assert 115 not in order(Event("x", "ann", 115, 21 * DAY, "hide")), "a hidden item is seen, and no repeat"
+    published = [Event(str(k), "ann", 111, 10 * DAY, "view") for k in range(9)]
+    assert order(*published) == order(), "the release has this event already"
+
+
+def test_an_anonymous_history_and_an_erased_user(retriever: Retriever):
+    answer = retriever.recommend(history=[105, 106, 106], n=4, exclude_seen=False)
+    assert [one.item_id for one in answer.candidates if one.source == "repeat"] == [106, 105]
+    state = UserState("ann", (Event("1", "ann", 107, 20 * DAY),), erased=True)
+    (answer,) = retriever.answer([Request("ann", n=4, user_state=state, exclude_seen=False)])
+    assert [one.item_id for one in answer.candidates if one.source == "repeat"] == [107]
+
+
+def test_an_overloaded_service_still_knows_what_users_return_to(retriever: Retriever):
+    request = Request("ann", n=6, exclude_seen=False)
+    (answer,) = retriever.answer([request], degradation=Degradation.POPULAR)
+    assert [one.source for one in answer.candidates] == ["repeat"] * 5 + ["popular"]
+    assert answer.degraded
+
+
+def test_the_settings_turn_it_on_and_off(releases: Path):
+    on = Retriever.open(releases, RetrieveConfig(exclude_seen=False))
+    sources = [one.source for one in on.recommend("ann", n=10).candidates]
+    assert "repeat" in sources
+    off = [one.source for one in on.recommend("ann", n=10, exclude_seen=True).candidates]
+    assert "repeat" not in off
+    none = Retriever.open(releases, RetrieveConfig(exclude_seen=False, repeat_share=0))
+    answer = none.recommend("ann", n=10)
+    assert "repeat" not in {one.source for one in answer.candidates}
+    assert SEEN & {one.item_id for one in answer.candidates}, "the interests bring seen items themselves"
+
+
+def test_a_list_of_ids_has_the_same_candidates(retriever: Retriever):
+    requests = [Request(user, n=9, exclude_seen=False) for user in ("ann", "bob", "zed")]
+    for answer, ids in zip(retriever.answer(requests), retriever.id_lists(requests), strict=True):
+        assert ids.item_ids == [one.item_id for one in answer.candidates]
+        assert ids.candidates.sources == [one.source for one in answer.candidates]
