@@ -36,9 +36,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
         rows += [(f"u{user}", item, 1000 * place) for place, item in enumerate(items)]
     events = pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row")
     events.write_parquet(folder / "tables" / "events.parquet")
-    items = {"item_id": names, "topics": [[name.split("-")[0]] for name in names]}
+    table = {"item_id": names, "topics": [[name.split("-")[0]] for name in names]}
     vectors = rng.normal(size=(len(names), 4)).astype(np.float32)
-    pl.DataFrame(items).with_columns(pl.Series("embedding", vectors.tolist())).write_parquet(
+    pl.DataFrame(table).with_columns(pl.Series("embedding", vectors.tolist())).write_parquet(
         folder / "tables" / "items.parquet"
     )
     prepare(folder / "tables", folder / "prepared", PrepareConfig(split="user", min_item_count=1))
@@ -55,7 +55,9 @@ def releases(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_whole_history_is_counted_not_the_events_that_a_tower_reads(data: PreparedData, releases: Path):
     release = Release.open(releases)
-    assert release.manifest.repeats == fit_repeats(data).model_dump(mode="json")
+    model = fit_repeats(data)
+    assert model is not None
+    assert release.manifest.repeats == model.model_dump(mode="json")
     assert release.manifest.positive_actions == ("event",)
     own = prepared_items(data, np.arange(data.n_users), data.event_offset[1:])
     assert own.count_M.max() > release.manifest.history_length

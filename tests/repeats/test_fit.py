@@ -11,6 +11,12 @@ from tests.evaluation.worlds import prepared
 from tests.repeats.worlds import planted_gap, without_repeats
 
 
+def fit(data):
+    model = fit_repeats(data, "test")
+    assert model is not None
+    return model
+
+
 def rank_own_items(data, model):
     held = held_out_users(data, "test")
     own = prepared_items(data, held.user_B, held.end_B)
@@ -23,7 +29,7 @@ def best_items(own, score_M):
 
 def test_the_item_that_is_due_comes_first_and_neither_recency_nor_frequency_finds_it(tmp_path):
     data, due = planted_gap(tmp_path)
-    model = fit_repeats(data, "test")
+    model = fit(data)
     own, ranked = rank_own_items(data, model)
     assert np.mean(best_items(own, ranked.log_p_M) == due) > 0.95
     assert np.mean(best_items(own, own.newest_M) == due) < 0.05
@@ -34,7 +40,7 @@ def test_the_item_that_is_due_comes_first_and_neither_recency_nor_frequency_find
 
 def test_the_probabilities_of_a_user_sum_to_one_with_that_of_a_new_item(tmp_path):
     data, _ = planted_gap(tmp_path, users=20)
-    _, ranked = rank_own_items(data, fit_repeats(data, "test"))
+    _, ranked = rank_own_items(data, fit(data))
     total_B = np.add.reduceat(np.exp(ranked.log_p_M), ranked.offset[:-1]) + np.exp(ranked.log_new_B)
     np.testing.assert_allclose(total_B, 1)
 
@@ -45,13 +51,13 @@ def test_there_is_no_model_without_repeats(tmp_path):
 
 def test_the_share_is_that_of_the_data(tmp_path):
     data = without_repeats(tmp_path, users=100, repeated=3)
-    _, ranked = rank_own_items(data, fit_repeats(data, "test"))
+    _, ranked = rank_own_items(data, fit(data))
     assert np.mean(1 - np.exp(ranked.log_new_B)) == pytest.approx(0.03, abs=0.005)
 
 
 def test_a_given_share_replaces_the_fitted_one_and_a_user_without_items_has_none(tmp_path):
     data, _ = planted_gap(tmp_path, users=20)
-    model = fit_repeats(data, "test")
+    model = fit(data)
     own = group_events(np.array([0, 0]), np.array([1, 2]), 2)
     ranked = model.rank(own, np.zeros(2, dtype=np.float32), share=0.25)
     assert np.exp(ranked.log_p_M).sum() == pytest.approx(0.25)
@@ -72,7 +78,7 @@ def test_a_known_choice_is_fitted_as_it_was_drawn(tmp_path):
         for a, b in zip(own.offset, own.offset[1:], strict=False)
     ]
     data = prepared(tmp_path, past, chosen, topics=[[1]] * 8)
-    fitted = np.array(fit_repeats(data, "test").item_weights)
+    fitted = np.array(fit(data).item_weights)
     np.testing.assert_allclose(fitted[[0, 2, 3]], weights[[0, 2, 3]], atol=0.25)
 
 
@@ -87,7 +93,7 @@ def test_rates_say_which_items_users_return_to(tmp_path):
 
 def test_place_probabilities_sum_to_the_hit_rate(tmp_path):
     data, _ = planted_gap(tmp_path, users=20)
-    model = fit_repeats(data, "test")
+    model = fit(data)
     log_p_N = model.log_place_probabilities(model.depth)
     assert np.exp(log_p_N).sum() == pytest.approx(model.hit_rate)
     assert (np.diff(log_p_N) <= 0).all()

@@ -89,7 +89,9 @@ def test_a_list_without_popular_items_is_not_degraded():
 
 def test_a_user_without_own_items_keeps_the_list():
     assert merged(MODEL, [5, 6], [], n=2).item_N.tolist() == [5, 6]
-    ranked = MODEL.rank(group_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 1), np.zeros(0))
+    ranked = MODEL.rank(
+        group_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 1), np.zeros(0, np.float32)
+    )
     assert isinstance(ranked, RankedItems)
     assert ranked.log_new_B.tolist() == [0]
 

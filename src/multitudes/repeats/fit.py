@@ -65,15 +65,20 @@ def repeat_rates(prepared: PreparedData) -> NDArray[np.float32]:
 
     The rate is the share of the item's users in training who chose it more than once.
     """
-    position = np.flatnonzero((prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0))
-    user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
-    pairs = group_events(user, item, prepared.n_users)
+    pairs = _training_items(prepared)
     users_I = np.bincount(pairs.item_M, minlength=prepared.n_items + 1)
     returned_I = np.bincount(pairs.item_M, pairs.count_M > 1, minlength=prepared.n_items + 1)
     average = max(returned_I.sum() / max(users_I.sum(), 1), 1e-6)
     rate_I = np.log((returned_I + _PRIOR_ITEMS * average) / (users_I + _PRIOR_ITEMS) / average)
     rate_I[0] = 0.0
     return np.asarray(rate_I, dtype=np.float32)
+
+
+def _training_items(prepared: PreparedData) -> OwnItems:
+    """Return the items of all users in training."""
+    position = np.flatnonzero((prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0))
+    user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
+    return group_events(user, item, prepared.n_users)
 
 
 def _is_target(own: OwnItems, held: HeldOut, n_items: int) -> NDArray[np.bool_]:
@@ -131,11 +136,12 @@ def _minimise(loss: Loss, features_XF: NDArray[np.float64], free: int = 0) -> tu
 
 
 def _fit_new_items(prepared: PreparedData, held: HeldOut, own: OwnItems) -> tuple[float, int, float]:
-    """Return hit rate, depth and exponent of the most popular unseen items, on first-time targets."""
+    """Return hit rate, depth and exponent of the unseen items with the most users, on first-time targets."""
     depth = max(2, min(100, prepared.n_items // 2))
     first_time_T = held.target_is_first_time
+    users_I = np.bincount(_training_items(prepared).item_M, minlength=prepared.n_items + 1)
     place_I = np.empty(prepared.n_items + 1, dtype=np.int64)
-    place_I[np.lexsort((np.arange(prepared.n_items + 1), -prepared.item_count))] = np.arange(prepared.n_items + 1)
+    place_I[np.argsort(-users_I, kind="stable")] = np.arange(prepared.n_items + 1)
     key_M = np.sort(own.rows * (prepared.n_items + 1) + place_I[own.item_M])
     user_T = target_rows(held.target_offset)[first_time_T]
     place_T = place_I[held.target[first_time_T]]

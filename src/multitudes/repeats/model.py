@@ -7,8 +7,8 @@ x_ui: how often and how long ago the user chose the item, how far that is from t
 with it, and how often users return to it at all. s_u, the share of repeats, depends on how many items the user has and
 how often they returned. H(r) is the hit rate of r new candidates, a power law. All of it is fitted by likelihood
 (``fit``). The features follow work on repeat consumption: recency and frequency (Anderson et al., WWW 2014), gaps and
-the items' own repeat rates (Bhagat et al., KDD 2018). Ages and gaps are in events, so logs without times and anonymous
-histories are ranked alike; in days they ranked no better (docs/retrieval.md).
+the items' own repeat rates (Bhagat et al., KDD 2018). Ages and gaps are in events of the user, so that
+logs without times and anonymous histories are ranked in the same way.
 
 Legend: B users · M items of all users, flat by user · F features · N places.
 """
