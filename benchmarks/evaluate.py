@@ -20,6 +20,7 @@ PARTS = (
     TimedFunction("retrieval of all systems", protocol, "find_candidates"),
     TimedFunction("max-score ranks", protocol, "max_score_ranks"),
     TimedFunction("baselines", Baselines, "lists"),
+    TimedFunction("fit of baselines", evaluation, "fit_baselines"),
     TimedFunction("measures of lists", protocol, "list_measures"),
     TimedFunction("interest health", protocol.Evaluator, "_interests"),
     TimedFunction("bootstrap", evaluation, "methods_and_differences"),

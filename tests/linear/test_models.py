@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from multitudes.errors import UsageError
-from multitudes.linear import ease_model
+from multitudes.linear import ease_model, item_knn
 from multitudes.linear.ease import ease_weights
 from multitudes.linear.ease_model import EaseByItems, EaseByUsers, fit_ease
 from multitudes.linear.ials import fit_ials
@@ -34,7 +34,9 @@ def test_ease_takes_many_items_if_there_are_few_users(monkeypatch):
         fit_ease(interactions(11, 50, share=0.5), 1.0)
 
 
-def test_item_knn_is_the_shrunk_cosine_of_the_nearest():
+@pytest.mark.parametrize("counts_per_chunk", [1, 40, 1 << 24])
+def test_item_knn_is_the_shrunk_cosine_of_the_nearest(counts_per_chunk, monkeypatch):
+    monkeypatch.setattr(item_knn, "_COUNTS_PER_CHUNK", counts_per_chunk)
     matrix = interactions(60, 12)
     dense = matrix.toarray()
     both = dense.T @ dense

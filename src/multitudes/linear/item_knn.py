@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 NEIGHBOURS: Final = 100
-_ITEMS_PER_CHUNK: Final = 2048  # bounds the memory of counting: rows of all their co-occurring items
+_COUNTS_PER_CHUNK: Final = 1 << 24  # bounds the memory of counting, if all items occur together: 300 MB
 
 
 class ItemKnn(NamedTuple):
@@ -44,8 +44,10 @@ def fit_item_knn(matrix: csr_array, shrinkage: float, neighbours: int = NEIGHBOU
     by_item = csr_array(matrix.T)
     root_I = np.sqrt(np.diff(by_item.indptr)).astype(np.float32)
     chunks = []
-    for start in range(0, by_item.shape[0], _ITEMS_PER_CHUNK):
-        counts = csr_array(by_item[start : start + _ITEMS_PER_CHUNK] @ matrix)
+    items = by_item.shape[0]
+    step = max(1, _COUNTS_PER_CHUNK // items)
+    for start in range(0, items, step):
+        counts = csr_array(by_item[start : start + step] @ matrix)
         row = np.repeat(np.arange(counts.shape[0]) + start, np.diff(counts.indptr))
         counts.data /= root_I[row] * root_I[counts.indices] + np.float32(shrinkage)
         counts.data[row == counts.indices] = 0.0
