@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.linear import ease
 from multitudes.linear.ease import ease_factors, ease_weights, low_rank
 
@@ -63,3 +63,14 @@ def test_factors_of_many_items_need_few_users(monkeypatch: pytest.MonkeyPatch) -
     assert ease_factors(random_interactions(users=12, items=40), 1.0, 5).output_IR.shape == (41, 5)
     with pytest.raises(UsageError, match="got 40 items"):
         ease_factors(random_interactions(users=30, items=40), 1.0, 5)
+
+
+@pytest.mark.parametrize("history", [[[0, 1], [0, 1]], [[0, 1, 0, 0], [0, 0, 1, 0]], [[0, 0, 0]]])
+def test_items_without_users_in_common_are_rejected(history: list[list[int]]) -> None:
+    with pytest.raises(DataError, match="no user engaged with two items"):
+        ease_factors(csr_array(np.array(history, dtype=np.float32)), 1.0, 5)
+
+
+def test_two_items_are_enough() -> None:
+    factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
+    assert (factors.input_IR @ factors.output_IR.T)[2, 1] == pytest.approx(0.25, abs=1e-5)

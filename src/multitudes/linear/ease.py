@@ -19,7 +19,7 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, svds
 
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 
 # Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
 MAX_ITEMS: Final = 25_000
@@ -91,7 +91,10 @@ def ease_factors(matrix: csr_array, regularisation: float, rank: int) -> LinearF
 
     Raises:
         UsageError: there are more than ``MAX_ITEMS`` items, and more than so many users with an interaction.
+        DataError: no user has two items.
     """
+    if np.diff(matrix.indptr).max(initial=0) < 2:
+        raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
     matrix = matrix[np.diff(matrix.indptr) > 0]  # the other users change nothing
     users, items = matrix.shape
     if users < items - 1 and users <= MAX_ITEMS:
@@ -134,7 +137,7 @@ def _diagonal(item_IU: csr_array, inverse_UU: NDArray[np.float64]) -> NDArray[np
 def low_rank(weights_II: NDArray[np.float32] | LinearOperator, rank: int) -> LinearFactors:
     """Return the best approximation of B of rank ``rank``, each factor with the roots of the singular values."""
     items = weights_II.shape[0]
-    rank = min(rank, items - 2)
+    rank = min(rank, items - 1)
     start = np.ones(items, dtype=weights_II.dtype)  # a random start would make every fit another one
     left_IR, value_R, right_RI = svds(weights_II, k=rank, v0=start)
     order = np.argsort(-value_R)

@@ -165,6 +165,7 @@ def make_linear_run(
 
     Raises:
         UsageError: ``out`` exists, or ``final`` without a regularisation.
+        DataError: no user engaged with two items in training.
         ArtefactError: ``out`` should be replaced and is not a run.
     """
     folder, settings = Path(out), config or LinearConfig()
