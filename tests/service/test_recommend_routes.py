@@ -23,6 +23,7 @@ def test_every_wish_reaches_the_engine(call, deps):
     wishes = {
         "n": 3,
         "exclude": [105],
+        "exclude_seen": False,
         "mute_topics": ["Crime"],
         "boost_topics": ["Drama"],
         "mute_interests": [0],
