@@ -37,7 +37,7 @@ class DepthResult(NamedTuple):
 
 def answer_users(run: Scorer, users: HeldOut, depth: Depth) -> DepthResult:
     """Find candidates with the settings that the run is served with, at one depth."""
-    config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend)
+    config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend, run.shares_by_history)
     vectors = user_vectors(run, users, config)
     seen = items_to_exclude(seen_items(run.prepared, users), "new")
     found = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, config)

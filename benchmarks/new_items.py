@@ -78,7 +78,7 @@ def replace_rows(
 
 def counts(run: TrainedRun, hidden: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return hits and targets of hidden items, the same of others, hits among the hidden alone, places, and theirs."""
-    data, retrieve = run.prepared, with_run_defaults(RetrieveConfig(), run.shares, run.blend)
+    data, retrieve = run.prepared, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
     users = targets_of_kind(held_out_users(data, "test"), "new")
     seen, vectors = seen_items(data, users), user_vectors(run, users, retrieve)
     is_hidden = np.isin(np.arange(data.n_items + 1), hidden)

@@ -88,5 +88,5 @@ class CpuShares:
 
 def user_outcomes(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
-    retrieve = with_run_defaults(RetrieveConfig(), run.shares)
+    retrieve = with_run_defaults(RetrieveConfig(), run.shares, shares_by_history=run.shares_by_history)
     return Evaluator(run, retrieve, BUDGETS, "none", Baselines(run.prepared)).evaluate(held, ["new"])["new"].lists

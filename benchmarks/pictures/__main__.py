@@ -102,7 +102,9 @@ def format_count(mine: UserVectors) -> str:
 
 def with_average(vectors: UserVectors, run: Scorer) -> UserVectors:
     """Return the vectors of a run without an unconditioned one, and in its place the average of them all."""
-    average = average_vectors(vectors, with_run_defaults(RetrieveConfig(), run.shares, run.blend))
+    average = average_vectors(
+        vectors, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
+    )
     single = vectors.kinds.index("unconditioned")
     vectors_BKD = vectors.vectors_BKD.copy()
     vectors_BKD[:, single] = average.vectors_BKD[:, 0]

@@ -23,7 +23,7 @@ class MeanOfHistory:
 
     def __init__(self, run):
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
-        self.shares, self.blend = {"unconditioned": 1.0}, "mixture"
+        self.shares, self.shares_by_history, self.blend = {"unconditioned": 1.0}, {}, "mixture"
 
     def user_vectors(self, histories, _topic_BC, _partition="interests", _time_BL=None, _positives=None):
         mean_BD = (self.item_vectors()[histories.item_BL] * histories.valid_BL[:, :, None]).mean(axis=1)

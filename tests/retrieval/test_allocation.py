@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
@@ -156,3 +156,61 @@ def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
     }  # of a softmax
     published = with_run_defaults(RetrieveConfig(), run)
     assert RetrieveConfig.model_validate(published.model_dump()) == published
+
+
+BY_HISTORY: dict[HistoryLength, dict[InterestKind, float]] = {
+    "none": {"unconditioned": 0.75, "implicit": 0.0, "explicit": 0.25},
+    "long": {"unconditioned": 0.25, "implicit": 0.5, "explicit": 0.25},
+}
+
+
+def test_users_are_served_by_the_shares_of_their_history():
+    config = RetrieveConfig(
+        unconditioned_share=0.5, explicit_share=0.25, topics_per_request=2, shares_by_history=BY_HISTORY
+    )
+    mask = np.array([[1, 0, 0, 1, 1], [1, 0, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 1], [1, 1, 1, 1, 1]]) > 0
+    vectors = user_vectors(JOINT, np.zeros((5, 5, 1)), np.ones((5, 5)), mask)
+    counted = vectors._replace(events_B=np.array([0, 0, 0, 9, 10]))
+    assert vector_shares(counted, config) == pytest.approx(
+        np.array(
+            [
+                [0.75, 0, 0, 0.125, 0.125],
+                [0.875, 0, 0, 0.125, 0],  # one of two topics: what it leaves goes to the only other kind
+                [1, 0, 0, 0, 0],
+                [0.5, 0.25, 0, 0.125, 0.125],  # a short history has the shares of all users
+                [0.25, 0.25, 0.25, 0.125, 0.125],
+            ]
+        )
+    )
+    assert vector_quotas(counted, config, 8)[0].tolist() == [6, 0, 0, 1, 1]
+    assert vector_quotas(counted.select(slice(4, 5)), config, 8).tolist() == [[2, 2, 2, 1, 1]]
+    for_all = config.model_copy(update={"shares_by_history": {}})
+    assert (vector_shares(counted, for_all) == vector_shares(vectors, config)).all(), "unknown: those of all users"
+
+
+def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
+    run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
+    found = with_run_defaults(RetrieveConfig(), run, shares_by_history=BY_HISTORY)
+    assert found.shares_by_history == BY_HISTORY
+    assert RetrieveConfig.model_validate(found.model_dump(mode="json")) == found, "as a release keeps it"
+    for_everyone = with_run_defaults(RetrieveConfig(explicit_share=0.4), run, shares_by_history=BY_HISTORY)
+    assert for_everyone.shares_by_history == {}
+    own: dict[HistoryLength, dict[InterestKind, float]] = {"none": {"explicit": 1.0}}
+    asked = RetrieveConfig(shares_by_history=own)
+    assert with_run_defaults(asked, run, shares_by_history=BY_HISTORY).shares_by_history == own
+
+
+def test_shares_by_history_that_do_not_sum_to_one_are_rejected():
+    with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected shares of at least 0 that sum to 1"):
+        parse(RetrieveConfig, {"shares_by_history": {"none": {"unconditioned": 0.9}}}, "a.toml")
+    with pytest.raises(UsageError, match="shares_by_history"):
+        parse(RetrieveConfig, {"shares_by_history": {"brief": {"unconditioned": 1.0}}}, "a.toml")
+
+
+def test_vectors_of_chunks_are_those_of_all_users():
+    one = user_vectors(JOINT, np.zeros((2, 5, 1)), np.ones((2, 5)))._replace(events_B=np.array([0, 3]))
+    both = concatenate_vectors([one, one.select(slice(1, 2))])
+    assert both.events_B is not None
+    assert both.events_B.tolist() == [0, 3, 3]
+    assert both.mask_BK.shape == (3, 5)
+    assert concatenate_vectors([one, one._replace(events_B=None)]).events_B is None

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from multitudes.batch_inference import columns
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import UserVectors
+from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
@@ -160,9 +160,7 @@ class BatchRecommender:
             time_BL = None if context.time_BL is None else context.time_BL[chunk]
             histories, positives = slice_histories(context.histories, chunk), context.positives[chunk]
             chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives))
-        return UserVectors(
-            chunks[0].kinds, *map(np.concatenate, zip(*(vectors[1:] for vectors in chunks), strict=True))
-        )
+        return concatenate_vectors(chunks)
 
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend popular items to users who are not in the release."""

@@ -116,6 +116,14 @@ def positive_items(
     return found
 
 
+def without_events(histories: Histories) -> Histories:
+    """Return what is known of the same users without any event: followed topics and features."""
+    nothing_BL = np.zeros_like(histories.valid_BL)
+    return histories._replace(
+        item_BL=np.zeros_like(histories.item_BL), action_BL=np.zeros_like(histories.action_BL), valid_BL=nothing_BL
+    )
+
+
 def slice_histories(histories: Histories, chosen: slice) -> Histories:
     """Return the histories of some of the users."""
     return Histories(

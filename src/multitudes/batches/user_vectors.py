@@ -1,5 +1,6 @@
 """User vectors, as retrieval searches with them: ONNX computes them in serving, torch in evaluation. No torch here."""
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -12,6 +13,12 @@ INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
 Partition = Literal["interests", "random", "other_user"]
 
 
+# Users by the number of usable events that their vectors read: none, fewer than ``LONG_HISTORY``, or more.
+HistoryLength = Literal["none", "short", "long"]
+HISTORY_LENGTHS: tuple[HistoryLength, ...] = get_args(HistoryLength)
+LONG_HISTORY = 10
+
+
 class UserVectors(NamedTuple):
     """The K vectors of each of B users; the kind of column k is ``kinds[k]``, the same for every user."""
 
@@ -21,6 +28,7 @@ class UserVectors(NamedTuple):
     mask_BK: NDArray[np.bool_]  # True = the user has this vector
     topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
     assignment_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none
+    events_B: NDArray[np.int64] | None = None  # usable events that the vectors read; None: unknown
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
@@ -31,4 +39,37 @@ class UserVectors(NamedTuple):
             self.mask_BK[chosen],
             self.topic_BK[chosen],
             self.assignment_BL[chosen],
+            None if self.events_B is None else self.events_B[chosen],
         )
+
+
+def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
+    """Return the vectors of all users of ``chunks``, of which there is at least one."""
+    if len(chunks) == 1:
+        return chunks[0]
+    arrays = (np.concatenate(arrays) for arrays in zip(*(chunk[1:-1] for chunk in chunks), strict=True))
+    events = [chunk.events_B for chunk in chunks if chunk.events_B is not None]
+    joined = UserVectors(chunks[0].kinds, *arrays)
+    return joined._replace(events_B=np.concatenate(events)) if len(events) == len(chunks) else joined
+
+
+def without_masked_columns(vectors: UserVectors) -> UserVectors:
+    """Return the vectors without the columns that no user has; no event is assigned to an interest any more."""
+    columns = np.flatnonzero(vectors.mask_BK.any(axis=0))
+    return vectors._replace(
+        kinds=tuple(vectors.kinds[k] for k in columns.tolist()),
+        vectors_BKD=vectors.vectors_BKD[:, columns],
+        weight_BK=vectors.weight_BK[:, columns],
+        mask_BK=vectors.mask_BK[:, columns],
+        topic_BK=vectors.topic_BK[:, columns],
+        assignment_BL=np.full_like(vectors.assignment_BL, -1),
+    )
+
+
+def history_lengths(events_B: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the row of ``HISTORY_LENGTHS`` of each user (B,).
+
+    Args:
+        events_B: number of usable events that a user's vectors read.
+    """
+    return np.searchsorted([1, LONG_HISTORY], events_B, side="right").astype(np.int64)

@@ -69,7 +69,11 @@ class Member(NamedTuple):
     @classmethod
     def from_run(cls, run: Scorer, retrieve: RetrieveConfig) -> "Member":
         """Return a run as it is served alone."""
-        return cls(run, catalogue(run, run.item_vectors()), with_run_defaults(retrieve, run.shares, run.blend))
+        return cls(
+            run,
+            catalogue(run, run.item_vectors()),
+            with_run_defaults(retrieve, run.shares, run.blend, run.shares_by_history),
+        )
 
 
 Pair = tuple[Member, Member]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.histories import Histories, event_times, positive_items
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics
@@ -70,6 +70,11 @@ class Scorer(Protocol):
     @property
     def shares(self) -> Mapping[InterestKind, float]:
         """Share of the budget that each kind of vector earned in validation; empty: unknown."""
+        ...
+
+    @property
+    def shares_by_history(self) -> Mapping[HistoryLength, Mapping[InterestKind, float]]:
+        """The same by the length of the users' history; empty: the same for all."""
         ...
 
     @property

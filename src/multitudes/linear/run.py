@@ -23,7 +23,7 @@ from scipy.sparse import csr_array
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
@@ -109,6 +109,11 @@ class LinearRun:
     def shares(self) -> dict[InterestKind, float]:
         """Share of the budget of each kind of vector: there is one."""
         return {"unconditioned": 1.0}
+
+    @property
+    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+        """Shares by the length of the history: the same for all."""
+        return {}
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError, UsageError
@@ -83,6 +83,11 @@ class PinnerSageRun:
     def typical_distance(self) -> float:
         """The typical distance of two items: the unit of the setting ``distance``."""
         return clustering.typical_distance(self._vectors_ID)
+
+    @property
+    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+        """Shares by the length of the history: the same for all."""
+        return {}
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""

@@ -95,7 +95,7 @@ def publish(
     """
     opened, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend)
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.shares_by_history)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:
         progress(0, 5, "users")

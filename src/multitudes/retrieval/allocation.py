@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
-from multitudes.retrieval.config import RetrieveConfig, resolve_shares
+from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, InterestKind, UserVectors, history_lengths
+from multitudes.retrieval.config import RetrieveConfig, resolve_shares, resolve_shares_by_history
 
 # The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
 # get their share; without a usable history, the followed topics get its share.
@@ -48,7 +48,10 @@ def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int
 
 
 def kind_shares(
-    kinds: tuple[InterestKind, ...], mask_BK: NDArray[np.bool_], config: RetrieveConfig
+    kinds: tuple[InterestKind, ...],
+    mask_BK: NDArray[np.bool_],
+    config: RetrieveConfig,
+    events_B: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the share of the list of each kind of vectors.
 
@@ -59,17 +62,18 @@ def kind_shares(
         kinds: kind of each vector.
         mask_BK: which vectors exist.
         config: settings of retrieval.
+        events_B: usable events that the vectors read; None: unknown, so that the shares of all users hold.
 
     Returns:
         Shares (B, G), in the order of ``INTEREST_KINDS``. Rows sum to one, or are zero for a user without a vector.
     """
     count_BG = mask_BK.astype(np.int64) @ _kind_masks(kinds).T
     exists_BG = count_BG > 0
-    configured_G = np.array(resolve_shares(config))
+    configured_BG = _configured_shares(config, len(mask_BK), events_B)
     used_BG = exists_BG.astype(np.float64)
     used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
-    share_BG = configured_G * used_BG
-    unused_BG = configured_G - share_BG
+    share_BG = configured_BG * used_BG
+    unused_BG = configured_BG - share_BG
     for g in np.flatnonzero(unused_BG.any(axis=0)).tolist():
         unused_B = unused_BG[:, g]
         for fallback in _FALLBACK_KINDS[INTEREST_KINDS[g]]:
@@ -78,6 +82,15 @@ def kind_shares(
             share_BG[:, h] += moved_B
             unused_B = unused_B - moved_B
     return share_BG
+
+
+def _configured_shares(config: RetrieveConfig, users: int, events_B: NDArray[np.int64] | None) -> NDArray[np.float64]:
+    """Return the configured shares of each user (B, G), by the length of the history where that is known."""
+    if events_B is None or not config.shares_by_history:
+        return np.tile(np.array(resolve_shares(config)), (users, 1))
+    by_history = resolve_shares_by_history(config)
+    share_HG = np.array([by_history[length] for length in HISTORY_LENGTHS])
+    return np.asarray(share_HG[history_lengths(events_B)])
 
 
 def vector_shares(
@@ -93,7 +106,7 @@ def vector_shares(
     Returns:
         Shares (B, K). Rows sum to one, or are zero for a user without a vector.
     """
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
+    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
     weight_GBK = _weights_by_kind(vectors, config)
     total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
     share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
@@ -110,7 +123,7 @@ def vector_quotas(
     vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
     """Return the number of candidates of each vector (B, K): ``n`` divided by kind, then within each kind."""
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
+    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
     weight_GBK = _weights_by_kind(vectors, config)
     if boost_BK is not None:
         share_GBK = np.where(_kind_masks(vectors.kinds)[:, None], vector_shares(vectors, config, boost_BK), 0.0)

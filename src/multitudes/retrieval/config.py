@@ -1,16 +1,20 @@
 """Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
+from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, HistoryLength, InterestKind
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
 Depth = Literal["full", "share"]
 Importance = Literal["weight", "even"]
+
+
+_MAX_ROUNDING = 1e-3  # shares are fitted in float32
 
 
 class RetrieveConfig(Config):
@@ -34,6 +38,12 @@ class RetrieveConfig(Config):
         le=1,
         validate_default=True,
         description="Share of the list for followed topics. None: as fitted in training.",
+    )
+    shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = Field(
+        {},
+        description="Shares of the list by what is known of the user, each with the three kinds: none: no usable event"
+        " in the history; short: fewer than 10; long: 10 or more. Empty: as fitted in training, or the two shares above"
+        " for everyone if one of them is set.",
     )
     importance: Importance = Field(
         "weight",
@@ -70,6 +80,16 @@ class RetrieveConfig(Config):
             raise ValueError(f"with unconditioned_share = {unconditioned:g} the shares exceed 1")
         return value
 
+    @field_validator("shares_by_history")
+    @classmethod
+    def _check_shares_by_history(
+        cls, value: dict[HistoryLength, dict[InterestKind, float]]
+    ) -> dict[HistoryLength, dict[InterestKind, float]]:
+        for length, shares in value.items():
+            if min(shares.values(), default=0.0) < 0 or abs(sum(shares.values()) - 1) > _MAX_ROUNDING:
+                raise ValueError(f"{length} = {shares}: expected shares of at least 0 that sum to 1")
+        return value
+
 
 class Shares(NamedTuple):
     """The shares of the list of the three kinds of vectors; they sum to one."""
@@ -104,8 +124,32 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
     return Shares(unconditioned, max(0.0, 1 - unconditioned - explicit), explicit)
 
 
-def with_shares(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
-    """Return ``config`` with its missing shares set in proportion to ``shares``."""
+def resolve_shares_by_history(config: RetrieveConfig) -> dict[HistoryLength, Shares]:
+    """Return the shares of a configuration for users of each length of the history."""
+    for_all = resolve_shares(config)
+    by_history = {
+        length: Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS))
+        for length, shares in config.shares_by_history.items()
+    }
+    return {length: by_history.get(length, for_all) for length in HISTORY_LENGTHS}
+
+
+def with_shares(
+    config: RetrieveConfig,
+    shares: Shares,
+    by_history: Mapping[HistoryLength, Mapping[InterestKind, float]] = MappingProxyType({}),
+) -> RetrieveConfig:
+    """Return ``config`` with its missing shares set in proportion to ``shares``.
+
+    Args:
+        config: settings of retrieval.
+        shares: of all users.
+        by_history: shares by the length of the history, for settings that name no shares: one that a configuration sets
+            holds for all users.
+    """
+    if not config.shares_by_history and config.unconditioned_share is None and config.explicit_share is None:
+        copies = {length: dict(shares) for length, shares in by_history.items()}
+        config = config.model_copy(update={"shares_by_history": copies})
     resolved = resolve_shares(config, shares)
     # Shares fitted in float32 may sum to a little more than one, which would be rejected when they are read again.
     explicit = min(resolved.explicit, 1 - resolved.unconditioned)
@@ -118,7 +162,10 @@ def with_blend(config: RetrieveConfig, blend: Blend) -> RetrieveConfig:
 
 
 def with_run_defaults(
-    config: RetrieveConfig, shares: Mapping[InterestKind, float], blend: Blend = "mixture"
+    config: RetrieveConfig,
+    shares: Mapping[InterestKind, float],
+    blend: Blend = "mixture",
+    shares_by_history: Mapping[HistoryLength, Mapping[InterestKind, float]] = MappingProxyType({}),
 ) -> RetrieveConfig:
     """Return ``config`` with its missing settings set for a run.
 
@@ -126,9 +173,10 @@ def with_run_defaults(
         config: settings of retrieval.
         shares: as training fitted them; ``DEFAULT_SHARES`` if it fitted none.
         blend: the default blend of the run's method.
+        shares_by_history: as training fitted them, by the length of the history.
 
     Returns:
         Settings without a missing share.
     """
     fitted = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
-    return with_shares(with_blend(config, blend), fitted)
+    return with_shares(with_blend(config, blend), fitted, shares_by_history)

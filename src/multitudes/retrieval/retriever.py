@@ -77,7 +77,9 @@ class Retriever:
             cached_users: size of the cache of user vectors, for requests with ``Degradation.CACHED``.
         """
         published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
-        self.config = with_shares(with_blend(config or published, published.blend), resolve_shares(published))
+        self.config = with_shares(
+            with_blend(config or published, published.blend), resolve_shares(published), published.shares_by_history
+        )
         self.vector_cache = VectorCache(cached_users)
         self._latest = LatestSnapshot(release)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import UserVectors
+from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import HistorySums, HistoryWeights
@@ -53,7 +53,7 @@ def vectors_for_requests(
         if len(members) == len(requests):
             return vectors
         rows |= {b: vectors.select(slice(i, i + 1)) for i, b in enumerate(members)}
-    return _concatenate([rows[b] for b in range(len(requests))])
+    return concatenate_vectors([rows[b] for b in range(len(requests))])
 
 
 def _compute_vectors(
@@ -74,14 +74,6 @@ def _compute_vectors(
     time_BL = np.concatenate(times) if len(times) == len(contexts) else None
     positives = [items for context in contexts for items in context.positives]
     return user_vectors(release, histories, topic_BC, time_BL, positives)
-
-
-def _concatenate(rows: Sequence[UserVectors]) -> UserVectors:
-    """Return the vectors of several users in one object."""
-    if len(rows) == 1:
-        return rows[0]
-    arrays = (np.concatenate(arrays) for arrays in zip(*(row[1:] for row in rows), strict=True))
-    return UserVectors(rows[0].kinds, *arrays)
 
 
 def user_vectors(
@@ -145,4 +137,5 @@ def _vectors_by_tower(release: Release, histories: Histories, topic_BC: NDArray[
     explicit_K = np.array([kind == "explicit" for kind in kinds])
     topic_BK[:, explicit_K] = topic_BC[:, : explicit_K.sum()]
     mask_BK = mask_BK & (~explicit_K | (topic_BK > 0))
-    return UserVectors(kinds, vectors_BKD, np.where(mask_BK, weight_BK, 0), mask_BK, topic_BK, assignment_BL)
+    weight_BK = np.where(mask_BK, weight_BK, 0)
+    return UserVectors(kinds, vectors_BKD, weight_BK, mask_BK, topic_BK, assignment_BL, valid_BL.sum(axis=1))

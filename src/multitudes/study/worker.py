@@ -193,7 +193,7 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
         split: whose users ask.
         n: candidates per request.
     """
-    config = with_run_defaults(retrieve, run.shares, run.blend)
+    config = with_run_defaults(retrieve, run.shares, run.blend, run.shares_by_history)
     items = catalogue(run, run.item_vectors())
     users = subsample(held_out_users(run.prepared, split), _TIMED_REQUESTS, _SAMPLE_SEED)
     seen = seen_items(run.prepared, users)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.user_vectors import HistoryLength, InterestKind
 from multitudes.config import Config, deep_merge
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -99,6 +99,9 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     shares: dict[InterestKind, float] = Field(
         {}, description="final: share of the budget of each kind of interest, from the run before"
+    )
+    shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = Field(
+        {}, description="final: the same for users of each length of the history, from the run before"
     )
     continues: str = Field("", description="warm start: folder of the run whose weights training begins with")
 

@@ -39,7 +39,8 @@ def refit_config(run: Path, seed: int) -> RunConfig:
     if not record["finished"] or "train" not in settings:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
-    return parse(RunConfig, settings | {"seed": seed, "train": train, "shares": record["shares"]}, f"{run}/run.json")
+    shares = {"shares": record["shares"], "shares_by_history": record.get("shares_by_history", {})}
+    return parse(RunConfig, settings | {"seed": seed, "train": train} | shares, f"{run}/run.json")
 
 
 def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:

@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,18 @@ import torch
 from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
+from multitudes.batches.held_out import HeldOut
 from multitudes.config import current_names
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ThreadsWarning, UsageError
+from multitudes.linear.history import LinearHistory
 from multitudes.locks import lock
 from multitudes.run_record import data_digest, new_record, read_record, write_record
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.trained_run import WEIGHTS, TrainedRun
+from multitudes.training.history_shares import can_fit_shares_by_history, fit_shares_by_history
+from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
 
 
 @contextmanager
@@ -91,13 +94,13 @@ def _is_empty(out: Path) -> bool:
     return not out.exists() or not any(out.iterdir())  # empty: killed before it wrote anything
 
 
-def finish_run(state: TrainingState, run: TrainedRun, n_validation_users: int, *, keep_state: bool) -> None:
+def finish_run(state: TrainingState, run: TrainedRun, held: HeldOut, *, keep_state: bool) -> None:
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Args:
         state: the state at the end; its optimisers are dropped, as the weights need the memory.
         run: the run; its checkpoint is in the folder ``checkpoint`` of the run.
-        n_validation_users: number of users on whom each epoch was validated.
+        held: the users on whom each epoch was validated; the shares of new users are fitted on them.
         keep_state: also keep the state of the optimiser, for a warm start.
     """
     out, names = run.path, optimizer_state.weight_names(state)
@@ -108,15 +111,23 @@ def finish_run(state: TrainingState, run: TrainedRun, n_validation_users: int, *
     if keep_state:
         optimizer_state.write_state(folder, items, names, out)
     position = state.position
-    write_record(
-        out,
-        read_record(out)
-        | {
-            "finished": True,
-            "best_epoch": position.best_epoch + 1,
-            "validation_hit_rate": position.best_hit_rate,
-            "shares": position.best_shares,
-            "judged_users": n_validation_users,
-        },
-    )
+    result = {
+        "best_epoch": position.best_epoch + 1,
+        "validation_hit_rate": position.best_hit_rate,
+        "shares": position.best_shares,
+        "judged_users": len(held),
+    }
+    by_history = run.config.shares_by_history
+    if len(held) and can_fit_shares_by_history(run):
+        by_history = fit_shares_by_history(_best_run(run, result), held)
+    result["shares_by_history"] = by_history
+    write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _best_run(run: TrainedRun, result: Mapping[str, Any]) -> TrainedRun:
+    """Return the run with the weights of its best epoch and the linear history that ``result`` names."""
+    model = build_model(run.prepared, run.config.method, run.config.model)
+    load_weights(model, run.path / WEIGHTS)
+    linear = LinearHistory.open(run.path) if result.get("linear") else None
+    return TrainedRun(run.path, run.prepared, run.config, model.to(next(run.model.parameters()).device), linear)

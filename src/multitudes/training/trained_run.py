@@ -23,7 +23,7 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import LinearHistory
@@ -123,6 +123,12 @@ class TrainedRun:
         """The blend of the method; the shares are fitted for a mixture."""
         return METHODS[self.config.method].blend
 
+    @cached_property
+    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+        """Shares of users by the length of their history; see training.history_shares. Empty: the same for all."""
+        shares: dict[HistoryLength, dict[InterestKind, float]] = read_record(self.path).get("shares_by_history", {})
+        return shares
+
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
         user = self.model.user
@@ -177,7 +183,7 @@ class TrainedRun:
             )
             for i in range(0, len(topic_BC), USERS_PER_CHUNK)
         ]
-        vectors = chunks[0] if len(chunks) == 1 else _concatenate(chunks)
+        vectors = concatenate_vectors(chunks)
         if self.linear is None:
             return vectors
         assert positives is not None, "a linear history needs the items of the entire history"
@@ -206,12 +212,8 @@ class TrainedRun:
             vectors.mask_BK.cpu().numpy(),
             topic_BK,
             assignment_BL.cpu().numpy(),
+            histories.valid_BL.sum(axis=1),
         )
-
-
-def _concatenate(chunks: list[UserVectors]) -> UserVectors:
-    """Return the vectors of all users."""
-    return UserVectors(chunks[0].kinds, *(np.concatenate(arrays) for arrays in list(zip(*chunks, strict=True))[1:]))
 
 
 @torch.no_grad()

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.batches.histories import without_events
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, without_masked_columns
 from multitudes.data.arrays import expand_ranges
 from multitudes.nn.primitives import lowest_value
 from multitudes.seeding import generator
@@ -48,12 +49,26 @@ class ScoreChunk(NamedTuple):
 class ItemScores:
     """Scores of all items with every vector of some users, computed again in each iteration."""
 
-    def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int) -> None:
-        """Compute the users' vectors; ``topics`` is how many followed topics condition an explicit vector."""
+    def __init__(
+        self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], topics: int, *, hide_history: bool = False
+    ) -> None:
+        """Compute the users' vectors.
+
+        Args:
+            run: the run.
+            held: validation users.
+            rows: of the users in ``held``.
+            topics: how many followed topics condition an explicit vector.
+            hide_history: compute the vectors from followed topics and features alone, as for new users. Seen items stay
+                excluded.
+        """
         self._run = run
         user_B, end_B = held.user_B[rows], held.end_B[rows]
         histories = held_out_histories(run.prepared, user_B, end_B, run.config.model.history)
-        self.users: UserVectors = run.user_vectors(histories, histories.follow_BF[:, :topics])
+        if hide_history:
+            histories = without_events(histories)
+        users = run.user_vectors(histories, histories.follow_BF[:, :topics])
+        self.users: UserVectors = without_masked_columns(users) if hide_history else users
         self._seen_user, self._seen_item = _seen_items(run, user_B, end_B)
 
     @property
@@ -137,21 +152,33 @@ def validate(
     """Fit the shares of the kinds on the first-time targets of ``rows``, then count hits among the ``n`` best."""
     if len(rows) == 0:
         return ValidationResult(0.0, dict.fromkeys(INTEREST_KINDS, 0.0))
-    scores = ItemScores(run, held, rows, topics)
-    chunks: Iterable[ScoreChunk] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
-    targets = _targets(held, rows)
-    importance_BK = _importance(scores.users)
-    score_MK, normaliser_BK = _score_targets(chunks, targets, importance_BK.shape)
-    log_p_MG = _log_p_by_kind(
-        score_MK - normaliser_BK[targets.user_M], importance_BK[targets.user_M], scores.users.kinds
-    )
-    shares_G = fit_shares(log_p_MG)
-    share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in scores.users.kinds]]
-    best_BN = _top_items(chunks, (share_K * importance_BK).log() - normaliser_BK, min(n, run.prepared.n_items + 1))
-    hits = int((best_BN[targets.user_M] == targets.item_M[:, None]).sum())
-    return ValidationResult(
-        hits / max(len(targets.item_M), 1), dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True))
-    )
+    scored = ScoredTargets(ItemScores(run, held, rows, topics), held, rows)
+    shares_G = fit_shares(scored.log_p_MG)
+    rate = scored.hit_rate(shares_G, min(n, run.prepared.n_items + 1))
+    return ValidationResult(rate, dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True)))
+
+
+class ScoredTargets:
+    """The first-time targets of some users, with the probability that each kind of vectors gives them."""
+
+    def __init__(self, scores: ItemScores, held: HeldOut, rows: NDArray[np.int64]) -> None:
+        """Score the targets of the users in ``rows`` of ``held``, to whom ``scores`` belongs."""
+        self._chunks: Iterable[ScoreChunk] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
+        self._kinds = scores.users.kinds
+        self._targets = targets = _targets(held, rows)
+        self._importance_BK = importance_BK = _importance(scores.users)
+        score_MK, self._normaliser_BK = _score_targets(self._chunks, targets, importance_BK.shape)
+        self.log_p_MG = _log_p_by_kind(
+            score_MK - self._normaliser_BK[targets.user_M], importance_BK[targets.user_M], self._kinds
+        )
+
+    def hit_rate(self, shares_G: Tensor, n: int) -> float:
+        """Return the share of the targets that are among the ``n`` best items of their users' mixtures."""
+        share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in self._kinds]]
+        log_factor_BK = (share_K * self._importance_BK).log() - self._normaliser_BK
+        best_BN = _top_items(self._chunks, log_factor_BK, n)
+        user_M, item_M = self._targets
+        return int((best_BN[user_M] == item_M[:, None]).sum()) / max(len(item_M), 1)
 
 
 def fit_shares(log_p_MG: Tensor) -> Tensor:
