@@ -18,8 +18,9 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import ease
 from multitudes.linear import run as linear_run
+from multitudes.linear.fit import GRID, fitted_items
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.run import GRID, LinearConfig, LinearRun, fitted_items, make_linear_run, refit_config
+from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
 from multitudes.publishing.publish import publish
 from multitudes.release.release import USER_TOWER, Release
@@ -138,7 +139,7 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
 def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, data: PreparedData, monkeypatch) -> None:
     with pytest.raises(UsageError, match="exists"):
         make_linear_run(data, run.path, SETTINGS)
-    monkeypatch.setattr(linear_run, "_fit", None)  # an opened run is not fitted
+    monkeypatch.setattr(linear_run, "fit", None)  # an opened run is not fitted
     make_linear_run(data, run.path, SETTINGS, resume=True)
 
 

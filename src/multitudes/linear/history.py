@@ -3,7 +3,7 @@
 The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
 the score of a tower it is one inner product of joined vectors:
 
-    u = Σ_{i in positives} P_i        v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]        w = weight[kind] · n^(−exponent)
+    u = Σ_{i in positives} P_i      s (v·x) + w (u·Q_j) = [s v ; w u] · [x ; Q_j]      w = weight[kind] · n^(−exponent)
 
 P and Q are the input and output vectors of ``ease.LinearFactors``. The positives of a user are the n distinct items of
 the whole history with an event of positive weight, as in training; see ``batches.histories.positive_items``.
@@ -39,6 +39,7 @@ class HistoryWeights(Config):
     weight: Mapping[InterestKind, float] = Field(
         description="Factor of the sum in the vectors of each kind; a kind that is not named has none."
     )
+    scale: float = Field(1.0, gt=0, description="s, factor of the vectors of the tower.")
     exponent: float = Field(0.0, description="The sum of n items is multiplied by n to the power of minus this.")
 
 
@@ -110,7 +111,8 @@ class HistorySums:
         scale_B = np.maximum(count_B, 1).astype(np.float32) ** np.float32(-self.weights.exponent)
         weight_K = np.array([self.weights.weight.get(kind, 0.0) for kind in vectors.kinds], dtype=np.float32)
         sum_BKR = (scale_B[:, None] * sum_BR)[:, None, :] * weight_K[:, None]
-        return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
+        tower_BKD = np.float32(self.weights.scale) * vectors.vectors_BKD
+        return vectors._replace(vectors_BKD=np.concatenate([tower_BKD, sum_BKR], axis=2))
 
 
 class LinearHistory(HistorySums):

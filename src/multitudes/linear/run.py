@@ -14,12 +14,11 @@ Legend: U users of the data · B users · I items · R rank.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.sparse import csr_array
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
@@ -27,11 +26,8 @@ from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partiti
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.linear import ease
-from multitudes.linear.ease import LinearFactors, ease_factors
+from multitudes.linear.fit import GRID, fit
 from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
-from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     append_metrics,
@@ -43,8 +39,6 @@ from multitudes.run_record import (
 )
 
 METHOD: Final = "linear"
-GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
-_UNTUNED: Final = 400.0  # regularisation where nobody can be validated
 _WEIGHTS: Final = HistoryWeights(weight=dict.fromkeys(KINDS_ALONE, 1.0))
 
 
@@ -188,13 +182,13 @@ def make_linear_run(
     elif folder.exists():
         raise UsageError(f"{folder}: exists; give another --out, or replace it with --overwrite")
     started_s = time.perf_counter()
-    fit = _fit(prepared, settings, final, progress)
+    found = fit(prepared, settings.rank, settings.regularisation, include_validation=final, progress=progress)
     seconds = time.perf_counter() - started_s
     with replace_folder(folder) as partial:
-        LinearHistory(fit.factors, _WEIGHTS).save(partial)
-        speed = {"seconds": round(seconds, 3), "targets_per_s": round(fit.interactions / max(seconds, 1e-9), 1)}
+        LinearHistory(found.factors, _WEIGHTS).save(partial)
+        speed = {"seconds": round(seconds, 3), "targets_per_s": round(found.interactions / max(seconds, 1e-9), 1)}
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
-        write_record(partial, record | {"finished": True} | fit.record())
+        write_record(partial, record | {"finished": True} | found.record())
     return LinearRun.open(folder, prepared.path)
 
 
@@ -208,76 +202,3 @@ def refit_config(run: str | Path) -> LinearConfig:
     record = read_record(Path(run))
     config = parse_config(LinearRunConfig, record, Path(run))
     return config.model.model_copy(update={"regularisation": record["regularisation"]})
-
-
-class _Fit(NamedTuple):
-    """The chosen factors, and what the record says of them."""
-
-    factors: LinearFactors
-    regularisation: float
-    hit_rates: dict[float, float]  # on validation, of each regularisation that was tried; empty: nobody was validated
-    judged_users: int
-    fitted_items: int
-    is_cut: bool  # items with interactions were left out
-    interactions: int
-
-    def record(self) -> dict[str, Any]:
-        return {
-            "regularisation": self.regularisation,
-            "validation_hit_rate": self.hit_rates.get(self.regularisation),
-            "validation_hit_rates": {f"{tried:g}": rate for tried, rate in self.hit_rates.items()},
-            "judged_users": self.judged_users,
-            "fitted_items": self.fitted_items,
-            "is_cut": self.is_cut,
-            "items_with_vectors": int(self.factors.output_IR.any(axis=1).sum()),
-            "width": self.factors.output_IR.shape[1],
-        }
-
-
-def _fit(prepared: PreparedData, settings: LinearConfig, final: bool, progress: Progress) -> _Fit:
-    """Fit each regularisation, and keep the one with the best hit rate on validation."""
-    matrix = interaction_matrix(prepared, include_validation=final)
-    items = fitted_items(matrix)
-    validation = None if final else Validation.sample(prepared)
-    judged = 0 if validation is None else len(validation.held)
-    grid = GRID if judged else (_UNTUNED,)
-    if settings.regularisation is not None:
-        grid = (settings.regularisation,)
-    best: LinearFactors | None = None
-    rates: dict[float, float] = {}
-    for i, regularisation in enumerate(grid):
-        progress(i, len(grid), f"regularisation {regularisation:g}")
-        factors = _fit_items(matrix, items, regularisation, settings.rank)
-        if judged and validation is not None:
-            rates[regularisation] = validation.hit_rate(factors)
-        if best is None or rates[regularisation] > max(list(rates.values())[:-1]):
-            best, chosen = factors, regularisation
-    progress(len(grid), len(grid), f"regularisation {chosen:g}")
-    assert best is not None, "the grid is not empty"
-    is_cut = len(items) < len(np.unique(matrix.indices))
-    return _Fit(best, chosen, rates, judged, len(items), is_cut, int(matrix.nnz))
-
-
-def fitted_items(matrix: csr_array) -> NDArray[np.int64]:
-    """Return the items that are fitted, ascending: all, or the most popular ``ease.MAX_ITEMS`` where EASE needs that.
-
-    Args:
-        matrix: interactions, shape (U, I + 1).
-    """
-    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    users = int((np.diff(matrix.indptr) > 0).sum())
-    items = np.flatnonzero(count_I)
-    if min(len(items), users) <= ease.MAX_ITEMS:
-        return items
-    order = np.argsort(-count_I[items], kind="stable")[: ease.MAX_ITEMS]
-    return np.sort(items[order])
-
-
-def _fit_items(matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int) -> LinearFactors:
-    """Return factors of all items (I + 1, R), of which those outside of ``items`` are zero."""
-    columns = np.concatenate([[0], items])  # column 0, the unknown item, is empty
-    fitted = ease_factors(csr_array(matrix[:, columns]), regularisation, rank)
-    whole = LinearFactors(*(np.zeros((matrix.shape[1], part.shape[1]), dtype=np.float32) for part in fitted))
-    for table, part in zip(whole, fitted, strict=True):
-        table[columns] = part
-    return whole

@@ -56,7 +56,13 @@ METHODS: Final[dict[str, MethodSpec]] = {
     ),
     "clustering": MethodSpec("clusters of the user's own history", "DCM", implicit="own"),
     "conditional": MethodSpec("topics that the user follows", "CR", explicit=True),
-    "joint": MethodSpec("both, over one index", implicit="chosen", explicit=True, always_unconditioned=True),
+    "joint": MethodSpec(
+        "both, over one index",
+        implicit="chosen",
+        explicit=True,
+        always_unconditioned=True,
+        defaults={"linear": {"rank": 64}},
+    ),
     "paper": MethodSpec(
         "both, configured as in the paper",
         "DCM + CR",

@@ -13,6 +13,15 @@ from multitudes.nn.sequence_encoder import SequenceConfig
 Similarity = Literal["dot", "cosine"]
 
 
+class LinearHistoryConfig(Config):
+    """Settings of the linear history that is joined to the vectors of a tower; see training.linear_history."""
+
+    rank: int = Field(
+        0, ge=0, le=4096, description="width that EASE over the whole history adds to every vector; 0: none; joint: 64"
+    )
+    regularisation: float | None = Field(None, gt=0, description="ridge of EASE; unset: validation chooses")
+
+
 class _TowerConfig(Config):
     """Settings that are not those of one method."""
 
@@ -68,6 +77,7 @@ class UserTowerConfig(_MethodConfigs):
 
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
+    linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")
 
     @field_validator("sequence")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import HistoryLength, InterestKind
 from multitudes.config import Config, deep_merge
+from multitudes.linear.history import HistoryWeights
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -103,6 +104,9 @@ class RunConfig(Config):
     shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = Field(
         {}, description="final: the same for users of each length of the history, from the run before"
     )
+    linear_weights: HistoryWeights | None = Field(
+        None, description="final: weights of the linear history, from the run before; none: fitted on validation"
+    )
     continues: str = Field("", description="warm start: folder of the run whose weights training begins with")
 
     @model_validator(mode="before")
@@ -140,3 +144,18 @@ def _differences(config: Config, expected: Mapping[str, Any], prefix: str = "") 
         elif own != value:
             found.append((f"{prefix}{key}", own))
     return found
+
+
+def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
+    """Return the settings with the linear history that an earlier run chose on validation, or without if it chose none.
+
+    Args:
+        config: settings of a run without validation.
+        record: the record of the earlier run.
+    """
+    found: dict[str, Any] | None = record.get("linear")
+    chosen = {"regularisation": found["regularisation"]} if found else {"rank": 0}
+    weights = HistoryWeights(**{name: found[name] for name in HistoryWeights.model_fields}) if found else None
+    linear = config.model.linear.model_copy(update=chosen)
+    model = config.model.model_copy(update={"linear": linear})
+    return config.model_copy(update={"model": model, "linear_weights": weights})

@@ -190,7 +190,13 @@ class _Loop:
                     self._save()
                     raise KeyboardInterrupt
         if self.ranks.is_first:
-            finish_run(self.state, self._run, self.validation_users, keep_state=self.execution.keep_state)
+            finish_run(
+                self.state,
+                self._run,
+                self.validation_users,
+                keep_state=self.execution.keep_state,
+                progress=self.progress,
+            )
 
     def _save(self, *, best: bool = False) -> None:
         checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)

@@ -7,7 +7,7 @@ from multitudes.config import Config, current_names, deep_merge, load_section, p
 from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
-from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.config import RunConfig, TrainConfig, with_linear_of
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start_config
 
@@ -40,7 +40,8 @@ def refit_config(run: Path, seed: int) -> RunConfig:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
     shares = {"shares": record["shares"], "shares_by_history": record.get("shares_by_history", {})}
-    return parse(RunConfig, settings | {"seed": seed, "train": train} | shares, f"{run}/run.json")
+    config = parse(RunConfig, settings | {"seed": seed, "train": train} | shares, f"{run}/run.json")
+    return with_linear_of(config, record)
 
 
 def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
@@ -59,7 +60,7 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
         model=parse(UserTowerConfig, model, f"{file}: [model]"),
         train=parse(TrainConfig, train, f"{file}: [train]"),
     )
-    return warm_start_config(config, previous)
+    return with_linear_of(warm_start_config(config, previous), read_record(run))
 
 
 def _given_settings(file: Path | None, section: str, model: type[Config]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from multitudes.batches.held_out import HeldOut
 from multitudes.config import current_names
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ThreadsWarning, UsageError
-from multitudes.linear.history import LinearHistory
 from multitudes.locks import lock
+from multitudes.progress import Progress, silent
 from multitudes.run_record import data_digest, new_record, read_record, write_record
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
 from multitudes.training.history_shares import can_fit_shares_by_history, fit_shares_by_history
+from multitudes.training.linear_history import add_linear_history
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
 
 
@@ -94,14 +95,18 @@ def _is_empty(out: Path) -> bool:
     return not out.exists() or not any(out.iterdir())  # empty: killed before it wrote anything
 
 
-def finish_run(state: TrainingState, run: TrainedRun, held: HeldOut, *, keep_state: bool) -> None:
+def finish_run(
+    state: TrainingState, run: TrainedRun, held: HeldOut, *, keep_state: bool, progress: Progress = silent
+) -> None:
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
     Args:
         state: the state at the end; its optimisers are dropped, as the weights need the memory.
         run: the run; its checkpoint is in the folder ``checkpoint`` of the run.
-        held: the users on whom each epoch was validated; the shares of new users are fitted on them.
+        held: the users on whom each epoch was validated; the weights of a linear history and the shares of new users
+            are fitted on them.
         keep_state: also keep the state of the optimiser, for a warm start.
+        progress: reports the progress of the linear history.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     state.optimizers.clear()
@@ -117,17 +122,19 @@ def finish_run(state: TrainingState, run: TrainedRun, held: HeldOut, *, keep_sta
         "shares": position.best_shares,
         "judged_users": len(held),
     }
+    best = _best_run(run) if len(held) else run
+    if run.config.model.linear.rank:
+        result |= add_linear_history(best, held, result, progress)
     by_history = run.config.shares_by_history
     if len(held) and can_fit_shares_by_history(run):
-        by_history = fit_shares_by_history(_best_run(run, result), held)
+        by_history = fit_shares_by_history(best, held)
     result["shares_by_history"] = by_history
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _best_run(run: TrainedRun, result: Mapping[str, Any]) -> TrainedRun:
-    """Return the run with the weights of its best epoch and the linear history that ``result`` names."""
+def _best_run(run: TrainedRun) -> TrainedRun:
+    """Return the run with the weights of its best epoch."""
     model = build_model(run.prepared, run.config.method, run.config.model)
     load_weights(model, run.path / WEIGHTS)
-    linear = LinearHistory.open(run.path) if result.get("linear") else None
-    return TrainedRun(run.path, run.prepared, run.config, model.to(next(run.model.parameters()).device), linear)
+    return TrainedRun(run.path, run.prepared, run.config, model.to(next(run.model.parameters()).device))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.histories import without_events
+from multitudes.batches.histories import positive_items, without_events
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, without_masked_columns
 from multitudes.data.arrays import expand_ranges
 from multitudes.nn.primitives import lowest_value
@@ -65,9 +65,11 @@ class ItemScores:
         self._run = run
         user_B, end_B = held.user_B[rows], held.end_B[rows]
         histories = held_out_histories(run.prepared, user_B, end_B, run.config.model.history)
+        positives = None if run.linear is None else positive_items(run.prepared, user_B, end_B)
         if hide_history:
             histories = without_events(histories)
-        users = run.user_vectors(histories, histories.follow_BF[:, :topics])
+            positives = None if positives is None else [items[:0] for items in positives]
+        users = run.user_vectors(histories, histories.follow_BF[:, :topics], positives=positives)
         self.users: UserVectors = without_masked_columns(users) if hide_history else users
         self._seen_user, self._seen_item = _seen_items(run, user_B, end_B)
 
@@ -81,7 +83,8 @@ class ItemScores:
         """Yield all scores: one chunk of items after another, each for all users."""
         users, vectors = self.users.mask_BK.shape
         users_per_chunk = max(1, SCORES_PER_CHUNK // (vectors * ITEMS_PER_CHUNK))
-        for items, vector_iD in item_vector_chunks(self._run.model, ITEMS_PER_CHUNK):
+        for items, tower_iD in item_vector_chunks(self._run.model, ITEMS_PER_CHUNK):
+            vector_iD = self._join_linear(items, tower_iD)
             topic_iT = item_topics(self._run.prepared, np.arange(items.start, items.stop))
             vectors_BKD = torch.from_numpy(self.users.vectors_BKD).to(vector_iD.device)
             for start in range(0, users, users_per_chunk):
@@ -90,6 +93,12 @@ class ItemScores:
                 self._mask_seen(score_BKi, some_users, items)
                 _mask_other_topics(score_BKi, self.users.select(some_users), topic_iT)
                 yield ScoreChunk(some_users, items, score_BKi)
+
+    def _join_linear(self, items: slice, tower_iD: Tensor) -> Tensor:
+        """Append the output vectors of the linear history, if the run has one."""
+        if self._run.linear is None:
+            return tower_iD
+        return torch.cat([tower_iD, torch.from_numpy(self._run.linear.output_IR[items]).to(tower_iD.device)], dim=1)
 
     def _mask_seen(self, score_BKi: Tensor, users: slice, items: slice) -> None:
         """Exclude seen items and the unknown item."""

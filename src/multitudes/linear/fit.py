@@ -1,0 +1,112 @@
+"""Fit truncated EASE: validation chooses the regularisation, and a large catalogue is cut to its most popular items."""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multitudes.data.prepared import PreparedData
+from multitudes.linear import ease
+from multitudes.linear.ease import LinearFactors, ease_factors
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.validation import Validation
+from multitudes.progress import Progress, silent
+
+GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
+_UNTUNED: Final = 400.0  # regularisation where nobody can be validated
+
+
+class Fit(NamedTuple):
+    """The chosen factors, and what the record says of them."""
+
+    factors: LinearFactors
+    regularisation: float
+    hit_rates: dict[float, float]  # on validation, of each regularisation that was tried; empty: nobody was validated
+    judged_users: int
+    fitted_items: int
+    is_cut: bool  # items with interactions were left out
+    interactions: int
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's record says of the fit."""
+        return {
+            "regularisation": self.regularisation,
+            "validation_hit_rate": self.hit_rates.get(self.regularisation),
+            "validation_hit_rates": {f"{tried:g}": rate for tried, rate in self.hit_rates.items()},
+            "judged_users": self.judged_users,
+            "fitted_items": self.fitted_items,
+            "is_cut": self.is_cut,
+            "items_with_vectors": int(self.factors.output_IR.any(axis=1).sum()),
+            "width": self.factors.output_IR.shape[1],
+        }
+
+
+def fit(
+    prepared: PreparedData,
+    rank: int,
+    regularisation: float | None = None,
+    *,
+    include_validation: bool = False,
+    progress: Progress = silent,
+) -> Fit:
+    """Fit each regularisation, and keep the one with the best hit rate on validation.
+
+    Args:
+        prepared: the prepared data.
+        rank: R, width of the vectors.
+        regularisation: ridge of EASE; None: chosen from ``GRID``.
+        include_validation: fit on validation events too; nobody is left to choose a regularisation then.
+        progress: called after each regularisation.
+
+    Returns:
+        Factors of all items, and how they were chosen.
+
+    Raises:
+        DataError: no user has two items.
+    """
+    matrix = interaction_matrix(prepared, include_validation=include_validation)
+    items = fitted_items(matrix)
+    validation = None if include_validation else Validation.sample(prepared)
+    judged = 0 if validation is None else len(validation.held)
+    grid = GRID if judged else (_UNTUNED,)
+    if regularisation is not None:
+        grid = (regularisation,)
+    best: LinearFactors | None = None
+    rates: dict[float, float] = {}
+    for i, tried in enumerate(grid):
+        progress(i, len(grid), f"regularisation {tried:g}")
+        factors = _fit_items(matrix, items, tried, rank)
+        if judged and validation is not None:
+            rates[tried] = validation.hit_rate(factors)
+        if best is None or rates[tried] > max(list(rates.values())[:-1]):
+            best, chosen = factors, tried
+    progress(len(grid), len(grid), f"regularisation {chosen:g}")
+    assert best is not None, "the grid is not empty"
+    is_cut = len(items) < len(np.unique(matrix.indices))
+    return Fit(best, chosen, rates, judged, len(items), is_cut, int(matrix.nnz))
+
+
+def fitted_items(matrix: csr_array) -> NDArray[np.int64]:
+    """Return the items that are fitted, ascending: all, or the most popular ``ease.MAX_ITEMS`` where EASE needs that.
+
+    Args:
+        matrix: interactions, shape (U, I + 1).
+    """
+    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    users = int((np.diff(matrix.indptr) > 0).sum())
+    items = np.flatnonzero(count_I)
+    if min(len(items), users) <= ease.MAX_ITEMS:
+        return items
+    order = np.argsort(-count_I[items], kind="stable")[: ease.MAX_ITEMS]
+    return np.sort(items[order])
+
+
+def _fit_items(matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int) -> LinearFactors:
+    """Return factors of all items (I + 1, R), of which those outside of ``items`` are zero."""
+    columns = np.concatenate([[0], items])  # column 0, the unknown item, is empty
+    fitted = ease_factors(csr_array(matrix[:, columns]), regularisation, rank)
+    whole = LinearFactors(*(np.zeros((matrix.shape[1], part.shape[1]), dtype=np.float32) for part in fitted))
+    for table, part in zip(whole, fitted, strict=True):
+        table[columns] = part
+    return whole
