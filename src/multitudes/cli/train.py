@@ -231,9 +231,15 @@ def print_run(run: Path) -> dict[str, Any]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
-        f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}"
+        f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
     )
     return record
+
+
+def _tower_alone(record: dict[str, Any]) -> str:
+    """Return what the tower of a run with a linear history finds alone, as text."""
+    linear = record.get("linear")
+    return f" (tower alone {linear['tower_hit_rate']:.4f})" if isinstance(linear, dict) else ""
 
 
 def _validation_metric(record: dict[str, Any]) -> str:

@@ -3,11 +3,12 @@
     score of item j with vector k = s (v_k · x_j + w Σ_i P_i · Q_j)
 
 P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the user's whole history, and
-the tower is not trained again. Three numbers, chosen in this order on the validation users of the epochs:
+the tower is not trained again. Chosen in this order on the validation users of the epochs:
 
 * w by the hit rate of the unconditioned vector, from a grid that is relative to the spread of both scores;
 * the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
-* how much of the fitted shares goes to the unconditioned vector, by the hit rate of the mixture.
+* the shares, by the hit rate of the mixture: the fitted ones, with more for the unconditioned vector or less for the
+  explicit ones.
 
 A likelihood would choose w too small: it is decided by rare targets, a list by its first places. If the tower alone
 finds as much, the run has no linear history.
@@ -37,7 +38,8 @@ from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
 
 RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)  # spread of the linear scores over that of the tower's
 SCALES: Final = (1.0, 0.5, 0.25, 0.1)
-UNCONDITIONED_PARTS: Final = (0.0, 0.5, 0.8, 1.0)  # of the shares that were fitted, moved to the unconditioned vector
+UNCONDITIONED_PARTS: Final = (0.0, 0.5, 0.8, 1.0)  # of the fitted shares, moved to the unconditioned vector
+EXPLICIT_PARTS: Final = (1.0, 0.25, 0.0)  # of the fitted explicit share that are kept
 _TOPICS: Final = 5  # topics that condition explicit vectors, as in validation
 
 
@@ -122,7 +124,7 @@ def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | No
             break  # a single vector: its order does not depend on the scale
     assert best is not None, "there is a scale"
     scale, scored, fitted_G = best
-    candidates = [_move_to_unconditioned(fitted_G, part) for part in (UNCONDITIONED_PARTS if only else (0.0,))]
+    candidates = _candidate_shares(fitted_G) if only else [fitted_G]
     rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
     place = int(np.argmax(rates))
     shares = dict(zip(INTEREST_KINDS, candidates[place].tolist(), strict=True))
@@ -180,10 +182,25 @@ def mean_log_likelihood(log_p_MG: Tensor, shares_G: Tensor) -> float:
     return float((log_p_MG + log_share_MG)[known_M].logsumexp(dim=1).mean())
 
 
-def _move_to_unconditioned(shares_G: Tensor, part: float) -> Tensor:
-    moved_G = shares_G * (1 - part)
-    moved_G[INTEREST_KINDS.index("unconditioned")] += part
-    return moved_G
+def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
+    """Return the fitted shares, and variants with more for the unconditioned vector and less for explicit ones.
+
+    An explicit vector has only the items of its topic, so the likelihood overrates it: it is sure of few items.
+    """
+    unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
+    candidates: list[Tensor] = []
+    for kept in EXPLICIT_PARTS:
+        lowered_G = fitted_G.clone()
+        lowered_G[explicit] *= kept
+        if not lowered_G.sum():
+            continue
+        lowered_G /= lowered_G.sum()
+        for part in UNCONDITIONED_PARTS:
+            shares_G = (1 - part) * lowered_G
+            shares_G[unconditioned] += part
+            if not any(torch.equal(shares_G, other) for other in candidates):
+                candidates.append(shares_G)
+    return candidates
 
 
 def _equal_weights(scale: float, weight: float) -> HistoryWeights:

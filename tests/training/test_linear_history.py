@@ -1,0 +1,161 @@
+"""The linear history of a trained run: it helps where the whole history tells, and is left out where it does not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from multitudes.batches.held_out import held_out_histories, held_out_users
+from multitudes.batches.histories import positive_items
+from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.cli.main import run
+from multitudes.data.prepared import PreparedData
+from multitudes.linear.ease import LinearFactors
+from multitudes.linear.fit import fit
+from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.nn.methods import Method
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import read_record
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.linear_history import add_linear_history, choose_weights, mean_log_likelihood
+from multitudes.training.loop import train
+from multitudes.training.run_config import continue_config, refit_config
+from multitudes.training.trained_run import TrainedRun, build_model
+from multitudes.training.validation import validate
+from tests.worlds import planted
+
+RANK = 8
+ALL_KINDS = dict.fromkeys(INTEREST_KINDS, 1.0)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> PreparedData:
+    return planted()[1]
+
+
+def config(method: Method = "joint", **linear: object) -> RunConfig:
+    model = {"width": 16, "history": 10, "crossing": {"hidden": 0}, "linear": {"rank": RANK, **linear}}
+    settings = {"epochs": 1, "batch_size": 32, "in_batch": 64, "uniform": 32, "eval_k": 10}
+    return RunConfig(
+        method=method, model=UserTowerConfig.model_validate(model), train=TrainConfig.model_validate(settings)
+    )
+
+
+def untrained(prepared: PreparedData, path: Path, linear: LinearHistory | None = None) -> TrainedRun:
+    """Return a run whose tower knows nothing, so that only the linear history can find anything."""
+    torch.manual_seed(0)
+    settings = config()
+    return TrainedRun(path, prepared, settings, build_model(prepared, settings.method, settings.model), linear)
+
+
+def ease(prepared: PreparedData) -> LinearFactors:
+    return fit(prepared, RANK, 10.0).factors
+
+
+def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tuple[float, float]:
+    """Return the hit rates of an untrained tower, and of the tower joined to a linear history of these factors."""
+    held = held_out_users(prepared, "validation")
+    alone = validate(untrained(prepared, path), held, np.arange(len(held)), 10).hit_rate
+    joined = untrained(prepared, path, LinearHistory(factors, HistoryWeights(weight=ALL_KINDS)))
+    chosen = choose_weights(joined, held, 10)
+    assert chosen is not None
+    return alone, chosen.hit_rate
+
+
+def test_where_the_whole_history_tells_all_the_joined_vectors_find_what_ease_finds(
+    prepared: PreparedData, tmp_path: Path
+) -> None:
+    alone, joined = hit_rates(prepared, tmp_path, ease(prepared))
+    assert joined > 1.5 * alone
+
+
+def test_control_shuffled_items_bring_little(prepared: PreparedData, tmp_path: Path) -> None:
+    factors = ease(prepared)
+    order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items))
+    _, true = hit_rates(prepared, tmp_path, factors)
+    _, shuffled = hit_rates(prepared, tmp_path, LinearFactors(factors.input_IR, factors.output_IR[order]))
+    assert shuffled < 0.7 * true
+
+
+def test_the_chosen_weights_give_the_hit_rate_that_is_recorded(prepared: PreparedData, tmp_path: Path) -> None:
+    held = held_out_users(prepared, "validation")
+    linear = LinearHistory(ease(prepared), HistoryWeights(weight=ALL_KINDS))
+    chosen = choose_weights(untrained(prepared, tmp_path, linear), held, 10)
+    assert chosen is not None
+    linear.weights = chosen.weights
+    joined = untrained(prepared, tmp_path, linear)
+    histories = held_out_histories(prepared, held.user_B, held.end_B, 10)
+    positives = positive_items(prepared, held.user_B, held.end_B)
+    vectors = joined.user_vectors(histories, histories.follow_BF[:, :5], positives=positives)
+    assert vectors.vectors_BKD.shape[2] == joined.item_vectors().shape[1] == 16 + RANK
+    assert sum(chosen.shares.values()) == pytest.approx(1.0)
+
+
+def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared: PreparedData, tmp_path: Path) -> None:
+    held = held_out_users(prepared, "validation")
+    tower = untrained(prepared, tmp_path)
+    changed = add_linear_history(tower, held, {"validation_hit_rate": 1.0, "shares": {}})
+    assert changed == {"linear": None}
+    assert tower.linear is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
+    prepared: PreparedData, tmp_path: Path
+) -> None:
+    trained = train(prepared, config(), tmp_path / "run")
+    record = read_record(tmp_path / "run")
+    assert trained.linear is not None
+    assert trained.item_vectors().shape == (prepared.n_items + 1, 16 + RANK)
+    assert record["validation_hit_rate"] > record["linear"]["tower_hit_rate"]
+
+    last = train(prepared, refit_config(tmp_path / "run", 0), tmp_path / "last")
+    assert last.linear is not None
+    assert last.linear.weights == trained.linear.weights
+    assert read_record(tmp_path / "last")["linear"]["regularisation"] == record["linear"]["regularisation"]
+    assert not np.array_equal(last.linear.output_IR, trained.linear.output_IR), "it is fitted on validation too"
+
+    settings = continue_config(tmp_path / "run", 0, None)
+    assert settings.linear_weights == trained.linear.weights
+
+
+def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_path: Path) -> None:
+    train(prepared, config(rank=0), tmp_path / "run")
+    assert not read_record(tmp_path / "run").get("linear")
+    assert refit_config(tmp_path / "run", 0).model.linear.rank == 0
+
+
+def test_a_fit_on_validation_without_an_earlier_run_has_none(prepared: PreparedData, tmp_path: Path) -> None:
+    settings = config()
+    final = settings.model_copy(update={"train": settings.train.model_copy(update={"final": True})})
+    assert train(prepared, final, tmp_path / "run").linear is None
+
+
+def test_a_method_with_one_vector_can_have_it(prepared: PreparedData, tmp_path: Path) -> None:
+    single = train(prepared, config("transformer"), tmp_path / "run")
+    assert single.linear is not None
+    assert single.shares["unconditioned"] == pytest.approx(1.0)
+
+
+def test_joint_has_it_by_default_and_other_methods_do_not() -> None:
+    ranks = {method: RunConfig(method=method).model.linear.rank for method in ("joint", "transformer", "clustering")}
+    assert ranks == {"joint": 64, "transformer": 0, "clustering": 0}
+
+
+def test_the_likelihood_of_a_user_without_a_kind_counts_the_other_kinds_alone() -> None:
+    log_p_MG = torch.tensor([[-1.0, -torch.inf, -torch.inf], [-2.0, -1.0, -torch.inf]])
+    shares_G = torch.tensor([0.25, 0.75, 0.0])
+    expected = (-1.0 + np.log(0.25 * np.exp(-2.0) + 0.75 * np.exp(-1.0))) / 2
+    assert mean_log_likelihood(log_p_MG, shares_G) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_outcome_names_what_the_tower_finds_alone(
+    prepared: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "small.toml"
+    file.write_text("[model]\nwidth = 16\nhistory = 10\nlinear.rank = 8\n[train]\nepochs = 1\nbatch_size = 32\n")
+    assert run(["train", str(prepared.path), "--out", str(tmp_path / "run"), "--config", str(file)]) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert f"(tower alone {record['linear']['tower_hit_rate']:.4f})" in capsys.readouterr().out
