@@ -167,7 +167,7 @@ class BatchRecommender:
         kinds = self.release.manifest.kinds
         item_N = popular_items(self.catalogue, self._config.n, np.zeros(0, dtype=np.int64))
         shortfalls = (Shortfall("unknown", "not in this release: popular items"),)
-        candidates = popular_candidates(item_N, self.catalogue.event_counts(item_N), kinds, shortfalls)
+        candidates = popular_candidates(item_N, self.catalogue.user_counts(item_N), kinds, shortfalls)
         ids = table["user_id"].to_pylist()
         no_vectors = UserVectors(
             kinds,

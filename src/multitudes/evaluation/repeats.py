@@ -84,4 +84,4 @@ class RepeatSystems:
         """Return the most popular new items of each user."""
         item_BN = fill_lists([_NO_ITEMS] * len(histories), self._popular, histories, n)
         rows = [item_N[item_N > 0] for item_N in item_BN]
-        return [popular_candidates(item_N, self._catalogue.event_counts(item_N), vectors.kinds) for item_N in rows]
+        return [popular_candidates(item_N, self._catalogue.user_counts(item_N), vectors.kinds) for item_N in rows]

@@ -18,6 +18,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
+from multitudes.linear.popularity import user_counts
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
@@ -146,7 +147,7 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     """Return the items of a run as a catalogue with the exact index."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
-    return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), run.prepared.item_count)
+    return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), user_counts(run.prepared))
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:

@@ -20,6 +20,7 @@ from multitudes.ids import Id
 from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index, Topics
+from multitudes.linear.popularity import user_counts
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.manifest import NewItems
@@ -146,7 +147,7 @@ def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, to
         "item_input": input_JD,
         "item_topic_offset": offset,
         "item_topic": topic,
-        "item_count": extend_column(prepared.item_count, number_m),
+        "item_count": extend_column(user_counts(prepared), number_m),
         "item_usable": usable_J,
     }
     removed = np.flatnonzero(names["item_id"].is_in(list(carried.removed_s)).to_numpy()) + 1

@@ -8,7 +8,7 @@ file                         shape   dtype   meaning
 ============================ ======= ======= ==========================================================================
 item_input                   I+1, D' float32 input of the user tower for an item of a history (row 0: zeros)
 item_topic_offset, item_topic I+2, · int64, int32  topics of each item
-item_count                   I+1     int64   positive events until publishing
+item_count                   I+1     int64   users with a positive event in training
 item_usable                  I+1     bool    has a feature, so may take part in an interest
 event_offset                 U+1     int64   where each user's most recent ``history_length`` events begin
 event_item                   ·       int32   item number, 0 = not in the vocabulary

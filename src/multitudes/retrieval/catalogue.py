@@ -48,7 +48,7 @@ class Catalogue:
 
         Args:
             index: holds the item vectors.
-            item_count: positive events of each item (I + 1), their popularity.
+            item_count: users of each item (I + 1), their popularity.
         """
         self.index = index
         self.item_count = item_count
@@ -60,11 +60,11 @@ class Catalogue:
         ids, known = self.index.ids(), self._by_popularity
         # Most indexes return the same array until their items change, so that the arrays need not be compared.
         if known is None or not (known[0] is ids or np.array_equal(known[0], ids)):
-            self._by_popularity = known = ids, ids[np.argsort(-self.event_counts(ids), kind="stable")]
+            self._by_popularity = known = ids, ids[np.argsort(-self.user_counts(ids), kind="stable")]
         return known[1]
 
-    def event_counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the positive events of items, 0 for items beyond ``item_count``."""
+    def user_counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the users of items, 0 for items beyond ``item_count``."""
         known = ids < len(self.item_count)
         return np.where(known, self.item_count[np.where(known, ids, 0)], 0)
 

@@ -47,7 +47,7 @@ class InterestNamer:
             items: item names by number.
             item_topic_offset: where the topics of each item begin.
             item_topic: topic numbers.
-            item_count: positive events of each item; one is added, so that no topic has frequency 0.
+            item_count: users of each item; one is added, so that no topic has frequency 0.
         """
         item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
         weight = item_count.astype(np.float64) + 1

@@ -317,7 +317,7 @@ class Retriever:
         preferences = Preferences.from_request(resolved.request, snapshot.release)
         excluded = self._excluded_items(snapshot, resolved, preferences)
         item_N = popular_items(snapshot.catalogue, resolved.request.n, excluded)
-        popular = popular_candidates(item_N, snapshot.catalogue.event_counts(item_N))
+        popular = popular_candidates(item_N, snapshot.catalogue.user_counts(item_N))
         (candidates,) = self._add_repeats(snapshot, [resolved], [preferences], [popular])
         return builder.build_popular(resolved, candidates, preferences.unknown_topics)
 

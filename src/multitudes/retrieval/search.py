@@ -266,7 +266,7 @@ def _fill_with_popular(
     popular_M = popular_items(catalogue, missing, np.concatenate([excluded, blended.item_N]))
     return Candidates(
         np.concatenate([blended.item_N, popular_M]),
-        np.concatenate([blended.score_N, catalogue.event_counts(popular_M).astype(np.float32)]),
+        np.concatenate([blended.score_N, catalogue.user_counts(popular_M).astype(np.float32)]),
         np.concatenate([blended.interest_N, np.full(len(popular_M), POPULAR)]),
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,

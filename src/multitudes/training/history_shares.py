@@ -10,7 +10,7 @@ likelihood counts rare targets for more than a list does, the explicit share is 
 new user is never served worse than by the unconditioned vector alone, as far as these targets tell.
 
 Users with a short history, 1 to 9 events, have the shares of all users: shares fitted for them alone on half of them
-found no more with the other half, on MovieLens-small and on two sets of check-ins.
+found no more with the other half, on two sets of check-ins.
 """
 
 from typing import Final
