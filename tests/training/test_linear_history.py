@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from multitudes.batches.held_out import held_out_histories, held_out_users
-from multitudes.batches.histories import positive_items
-from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.batches.held_out import held_out_users
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import LinearFactors
@@ -23,7 +22,7 @@ from multitudes.training.linear_history import add_linear_history, choose_weight
 from multitudes.training.loop import train
 from multitudes.training.run_config import continue_config, refit_config
 from multitudes.training.trained_run import TrainedRun, build_model
-from multitudes.training.validation import validate
+from multitudes.training.validation import ItemScores, ScoredTargets, validate
 from tests.worlds import planted
 
 RANK = 8
@@ -64,6 +63,14 @@ def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tup
     return alone, chosen.hit_rate
 
 
+def served_hit_rate(joined: TrainedRun, shares: dict[InterestKind, float]) -> float:
+    """Return the hit rate with the run's own weights and these shares."""
+    held = held_out_users(joined.prepared, "validation")
+    rows = np.arange(len(held))
+    scored = ScoredTargets(ItemScores(joined, held, rows, 5), held, rows)
+    return scored.hit_rate(torch.tensor([shares[kind] for kind in INTEREST_KINDS]), 10)
+
+
 def test_where_the_whole_history_tells_all_the_joined_vectors_find_what_ease_finds(
     prepared: PreparedData, tmp_path: Path
 ) -> None:
@@ -86,10 +93,7 @@ def test_the_chosen_weights_give_the_hit_rate_that_is_recorded(prepared: Prepare
     assert chosen is not None
     linear.weights = chosen.weights
     joined = untrained(prepared, tmp_path, linear)
-    histories = held_out_histories(prepared, held.user_B, held.end_B, 10)
-    positives = positive_items(prepared, held.user_B, held.end_B)
-    vectors = joined.user_vectors(histories, histories.follow_BF[:, :5], positives=positives)
-    assert vectors.vectors_BKD.shape[2] == joined.item_vectors().shape[1] == 16 + RANK
+    assert served_hit_rate(joined, chosen.shares) == pytest.approx(chosen.hit_rate)
     assert sum(chosen.shares.values()) == pytest.approx(1.0)
 
 
@@ -110,6 +114,7 @@ def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
     assert trained.linear is not None
     assert trained.item_vectors().shape == (prepared.n_items + 1, 16 + RANK)
     assert record["validation_hit_rate"] > record["linear"]["tower_hit_rate"]
+    assert served_hit_rate(trained, trained.shares) == pytest.approx(record["validation_hit_rate"])
 
     last = train(prepared, refit_config(tmp_path / "run", 0), tmp_path / "last")
     assert last.linear is not None

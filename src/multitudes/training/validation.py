@@ -98,7 +98,8 @@ class ItemScores:
         """Append the output vectors of the linear history, if the run has one."""
         if self._run.linear is None:
             return tower_iD
-        return torch.cat([tower_iD, torch.from_numpy(self._run.linear.output_IR[items]).to(tower_iD.device)], dim=1)
+        output_iR = np.array(self._run.linear.output_IR[items])  # a copy: that of an opened run is a read-only map
+        return torch.cat([tower_iD, torch.from_numpy(output_iR).to(tower_iD.device)], dim=1)
 
     def _mask_seen(self, score_BKi: Tensor, users: slice, items: slice) -> None:
         """Exclude seen items and the unknown item."""
