@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 
-from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.batches.histories import followed_topics, gather_histories, positive_items
 from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
@@ -64,7 +64,9 @@ def agreement(tastes: int) -> float:
     users = np.arange(300)
     end_B = joint.prepared.event_offset[users + 1]
     histories = gather_histories(joint.prepared, users, end_B, 30)
-    column_BL = joint.user_vectors(histories, followed_topics(joint.prepared, users)[:, :5]).assignment_BL
+    topics_BC = followed_topics(joint.prepared, users)[:, :5]
+    positives = positive_items(joint.prepared, users, end_B)
+    column_BL = joint.user_vectors(histories, topics_BC, positives=positives).assignment_BL
     scores = []
     for b, end in enumerate(end_B):
         taste_L = planted.event_taste[end - 1 : end - 31 : -1] if end > 30 else planted.event_taste[end - 1 :: -1]

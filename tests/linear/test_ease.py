@@ -74,3 +74,23 @@ def test_items_without_users_in_common_are_rejected(history: list[list[int]]) ->
 def test_two_items_are_enough() -> None:
     factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
     assert (factors.input_IR @ factors.output_IR.T)[2, 1] == pytest.approx(0.25, abs=1e-5)
+
+
+@pytest.mark.parametrize("rank", [2, 8, 64])
+def test_a_few_items_and_many_equal_singular_values_have_factors(rank: int) -> None:
+    pairs = np.zeros((40, 41), dtype=np.float32)  # every user has one pair of items, every pair as many users
+    pairs[np.arange(40), 1 + 2 * (np.arange(40) % 20)] = pairs[np.arange(40), 2 + 2 * (np.arange(40) % 20)] = 1
+    weights = ease_weights(csr_array(pairs), 1.0)
+    factors = low_rank(weights, rank)
+    assert np.isfinite(factors.input_IR).all()
+    if rank == 64:
+        np.testing.assert_allclose(factors.input_IR @ factors.output_IR.T, weights, atol=1e-5)
+
+
+def test_the_iteration_finds_what_the_dense_decomposition_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = ease_weights(random_interactions(), 7.0)
+    dense = low_rank(weights, 5)
+    monkeypatch.setattr(ease, "_DENSE_ITEMS", 0)
+    iterated = low_rank(weights, 5)
+    product = dense.input_IR @ dense.output_IR.T
+    np.testing.assert_allclose(iterated.input_IR @ iterated.output_IR.T, product, atol=1e-4)

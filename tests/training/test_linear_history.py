@@ -1,5 +1,6 @@
 """The linear history of a trained run: it helps where the whole history tells, and is left out where it does not."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -104,6 +105,13 @@ def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared: Prepar
     assert changed == {"linear": None}
     assert tower.linear is None
     assert not list(tmp_path.iterdir())
+
+
+def test_users_without_a_first_time_target_choose_nothing(prepared: PreparedData, tmp_path: Path) -> None:
+    held = held_out_users(prepared, "validation")
+    held = dataclasses.replace(held, target_is_first_time=np.zeros_like(held.target_is_first_time))
+    linear = LinearHistory(ease(prepared), HistoryWeights(weight=ALL_KINDS))
+    assert choose_weights(untrained(prepared, tmp_path, linear), held, 10) is None
 
 
 def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(

@@ -99,4 +99,6 @@ def test_the_followed_topics_of_another_user_find_no_more_than_popular_items(met
 @pytest.mark.parametrize("method", ["single", "conditional", "joint"])
 def test_without_followed_topics_a_new_user_gets_popular_items(method: Method) -> None:
     rates = hit_rates(method, "none")
-    assert rates[method] == rates["popularity"]
+    assert (
+        abs(rates[method]["mean"] - rates["popularity"]["mean"]) < 0.02
+    )  # items of as many users are in another order

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, svds
+from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from multitudes.errors import DataError, UsageError
 
 # Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
 MAX_ITEMS: Final = 25_000
+_DENSE_ITEMS: Final = 1_000  # up to these, all singular values are computed: the iteration fails on a few items
 _ROWS_PER_BLOCK: Final = 1024  # mirrored at once
 
 
@@ -134,12 +135,28 @@ def _diagonal(item_IU: csr_array, inverse_UU: NDArray[np.float64]) -> NDArray[np
     return np.array([inverse_UU[np.ix_(of_item, of_item)].sum() for of_item in users])
 
 
+def _largest_singular(
+    weights_II: NDArray[np.float32] | LinearOperator, rank: int
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
+    """Return the ``rank`` largest singular triplets, in any order."""
+    items = weights_II.shape[0]
+    if items <= _DENSE_ITEMS:
+        left_II, value_I, right_II = np.linalg.svd(weights_II @ np.eye(items, dtype=weights_II.dtype))
+        return left_II[:, :rank], value_I[:rank], right_II[:rank]
+    start = np.ones(items, dtype=weights_II.dtype)  # a random start would make every fit another one
+    triplets: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
+    try:
+        triplets = svds(weights_II, k=rank, v0=start)
+    except ArpackError:  # many equal singular values need a larger basis
+        triplets = svds(weights_II, k=rank, v0=start, ncv=min(items, 6 * rank))
+    return triplets
+
+
 def low_rank(weights_II: NDArray[np.float32] | LinearOperator, rank: int) -> LinearFactors:
     """Return the best approximation of B of rank ``rank``, each factor with the roots of the singular values."""
     items = weights_II.shape[0]
     rank = min(rank, items - 1)
-    start = np.ones(items, dtype=weights_II.dtype)  # a random start would make every fit another one
-    left_IR, value_R, right_RI = svds(weights_II, k=rank, v0=start)
+    left_IR, value_R, right_RI = _largest_singular(weights_II, rank)
     order = np.argsort(-value_R)
     root_R = np.sqrt(value_R[order])
     # The sign of a singular pair is arbitrary: the largest entry on the right is positive.

@@ -99,7 +99,7 @@ def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | No
         n: places of the list that the hit rate looks at.
 
     Returns:
-        The choice; None if no user has both a vector and a sum.
+        The choice; None if no user has both a vector and a sum, or none of them a first-time target.
     """
     rows = np.arange(len(held))
     scores = _WeightedScores(run, held, rows)
@@ -124,7 +124,9 @@ def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | No
             break  # a single vector: its order does not depend on the scale
     assert best is not None, "there is a scale"
     scale, scored, fitted_G = best
-    candidates = _candidate_shares(fitted_G) if only else [fitted_G]
+    candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
+    if not candidates:
+        return None
     rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
     place = int(np.argmax(rates))
     shares = dict(zip(INTEREST_KINDS, candidates[place].tolist(), strict=True))
@@ -184,6 +186,8 @@ def mean_log_likelihood(log_p_MG: Tensor, shares_G: Tensor) -> float:
 
 def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
     """Return the fitted shares, and variants with more for the unconditioned vector and less for explicit ones.
+
+    Without targets nothing was fitted, and there is none.
 
     An explicit vector has only the items of its topic, so the likelihood overrates it: it is sure of few items.
     """
