@@ -117,7 +117,7 @@ def train_and_measure(
     config = RunConfig(
         method=method,
         seed=SEED,
-        model=UserTowerConfig.model_validate(model),
+        model=UserTowerConfig.model_validate(model | {"linear": {"rank": 0}}),  # its fit is no step
         train=TrainConfig.model_validate(train),
     )
     data = PreparedData.open(prepared)
