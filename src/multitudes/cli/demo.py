@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multitudes.retrieval.response import Recommendation
 
 SETTINGS = """\
-# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends within a minute.
+# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a few minutes.
 # `multitudes init DIR` writes a file with every setting, its default and its meaning.
 
 [prepare]
