@@ -11,7 +11,7 @@ from multitudes import __version__
 from multitudes.atomic import write_text
 from multitudes.config import C, current_names, parse
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 
 FORMAT = "multitudes-run"
 FORMAT_VERSION = 1
@@ -37,6 +37,31 @@ def _versions(*packages: str) -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def needs_making(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
+    """Check that a run that appears at once may be written to ``out``; return False if it is there already.
+
+    Args:
+        out: the run folder.
+        record: the record of the new run.
+        resume: accept ``out`` if it already is this run.
+        overwrite: accept ``out`` if it is a run, which is then replaced.
+
+    Raises:
+        UsageError: ``out`` exists, and neither setting accepts it.
+        ArtefactError: ``out`` should be replaced and is not a run.
+    """
+    if not out.exists():
+        return True
+    if resume:
+        found = read_record(out)
+        if all(record[key] == found[key] for key in ("config", "prepared_digest")):
+            return False
+    if not overwrite:
+        raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
+    read_record(out)  # raises if the folder is not a run: only a run may be deleted
+    return True
 
 
 def write_record(out: Path, record: dict[str, object]) -> None:

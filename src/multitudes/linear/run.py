@@ -31,6 +31,7 @@ from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     append_metrics,
+    needs_making,
     new_record,
     open_prepared,
     parse_config,
@@ -175,12 +176,8 @@ def make_linear_run(
         )
     whole = LinearRunConfig(seed=seed, model=settings, final=final)
     record = new_record(prepared, whole.model_dump(mode="json"))
-    if folder.exists() and resume and all(record[k] == read_record(folder)[k] for k in ("config", "prepared_digest")):
+    if not needs_making(folder, record, resume=resume, overwrite=overwrite):
         return LinearRun.open(folder, prepared.path)
-    if folder.exists() and overwrite:
-        read_record(folder)  # raises if the folder is not a run: only a run may be deleted
-    elif folder.exists():
-        raise UsageError(f"{folder}: exists; give another --out, or replace it with --overwrite")
     started_s = time.perf_counter()
     found = fit(prepared, settings.rank, settings.regularisation, include_validation=final, progress=progress)
     seconds = time.perf_counter() - started_s

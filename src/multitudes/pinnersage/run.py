@@ -21,10 +21,10 @@ from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
-from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.errors import ArtefactError, DataError
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig, l2_normalize
-from multitudes.run_record import new_record, open_prepared, parse_config, read_record, write_record
+from multitudes.run_record import needs_making, new_record, open_prepared, parse_config, read_record, write_record
 
 METHOD: Final = "pinnersage"
 _VECTORS = "vectors.npy"
@@ -152,20 +152,12 @@ def make_run(
         ArtefactError: ``out`` should be replaced and is not a run.
     """
     record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=config).model_dump(mode="json"))
-    if out.exists() and resume and _is_same_run(record, read_record(out)):
+    if not needs_making(out, record, resume=resume, overwrite=overwrite):
         return PinnerSageRun.open(out, prepared.path)
-    if out.exists() and overwrite:
-        read_record(out)  # raises if the folder is not a run: only a run may be deleted
-    elif out.exists():
-        raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
     vectors_ID = l2_normalize(load_vectors())
     record |= {"finished": True, "items_with_vectors": int(vectors_ID.any(axis=1).sum()), "width": vectors_ID.shape[1]}
     _write_run(out, record, vectors_ID)
     return PinnerSageRun.open(out, prepared.path)
-
-
-def _is_same_run(record: dict[str, Any], found: dict[str, Any]) -> bool:
-    return all(record[key] == found[key] for key in ("config", "prepared_digest"))
 
 
 def _write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
