@@ -122,12 +122,11 @@ def finish_run(
         "shares": position.best_shares,
         "judged_users": len(held),
     }
-    best = _best_run(run) if len(held) else run
-    if run.config.model.linear.rank:
+    rank, fits_shares = run.config.model.linear.rank, len(held) > 0 and can_fit_shares_by_history(run)
+    best = _best_run(run) if len(held) and (rank or fits_shares) else run
+    if rank:
         result |= add_linear_history(best, held, result, progress)
-    by_history = run.config.shares_by_history
-    if len(held) and can_fit_shares_by_history(run):
-        by_history = fit_shares_by_history(best, held)
+    by_history = fit_shares_by_history(best, held) if fits_shares else run.config.shares_by_history
     result["shares_by_history"] = by_history
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
