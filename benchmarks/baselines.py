@@ -19,8 +19,8 @@ from benchmarks.records import save_record
 from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.cli.output import progress_bar
 from multitudes.data.prepared import PreparedData, Split
-from multitudes.evaluation.baselines import fill_lists, items_by_popularity
-from multitudes.evaluation.model_baselines import list_items, model_baselines, popular_items
+from multitudes.evaluation.baselines import fill_lists
+from multitudes.evaluation.model_baselines import list_items, model_baselines
 from multitudes.evaluation.outcomes import (
     Bootstrap,
     ItemFacts,
@@ -32,6 +32,7 @@ from multitudes.evaluation.outcomes import (
 from multitudes.evaluation.targets import seen_items, targets_of_kind
 from multitudes.linear.ease import MAX_ITEMS, ease_weights, low_rank
 from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.popularity import items_by_popularity
 from multitudes.progress import Progress
 
 RESULTS = Path("benchmarks/results/baselines.json")
@@ -74,7 +75,7 @@ def measure(prepared: PreparedData, split: Split, progress: Progress) -> dict[st
     models = model_baselines(prepared, users, ["new"], length, 100, progress)
     lists = {name: model.lists["new"] for name, model in models.items() if model.lists}
     matrix = interaction_matrix(prepared)
-    popular = popular_items(prepared, matrix)
+    popular = items_by_popularity(matrix.sum(axis=0), prepared.item_count)
     seen = seen_items(prepared, users)
     for name, order in {"popularity_events": items_by_popularity(prepared.item_count), "popularity": popular}.items():
         lists[name] = fill_lists([np.empty(0, dtype=np.int64)] * len(users), order, seen, length)

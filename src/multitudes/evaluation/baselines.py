@@ -22,7 +22,7 @@ from multitudes.evaluation import co_visitation
 from multitudes.evaluation.config import BaselineChoice, main_budget
 from multitudes.evaluation.model_baselines import ModelBaseline, model_baselines
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
-from multitudes.linear.popularity import user_counts
+from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.progress import Progress, silent
 
 Items = NDArray[np.int64]
@@ -136,12 +136,6 @@ def fit_baselines(
     models = model_baselines(prepared, held, kinds, max(budgets), main_budget(budgets), progress)
     listed = ListedModels(models, held, kinds)
     return Baselines(prepared, listed), listed.records
-
-
-def items_by_popularity(count: NDArray[np.int64], tie_count: NDArray[np.int64] | None = None) -> Items:
-    """Return all items from 1, most popular first; ties by ``tie_count`` if given, then by item number."""
-    keys = (-count[1:],) if tie_count is None else (-tie_count[1:], -count[1:])
-    return np.lexsort(keys).astype(np.int64) + 1
 
 
 def items_by_topic(prepared: PreparedData, order: Items) -> list[Items]:

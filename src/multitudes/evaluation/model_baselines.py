@@ -12,6 +12,7 @@ Legend: B users · I items · N places.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from multitudes.linear.ials import fit_ials
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.item_knn import fit_item_knn
 from multitudes.linear.model import LinearModel
+from multitudes.linear.popularity import items_by_popularity
 from multitudes.locks import lock
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
@@ -108,7 +110,6 @@ class _Fitting:
     def __init__(self, prepared: PreparedData, cache: BaselineCache, progress: Progress) -> None:
         self._prepared, self._cache, self._progress = prepared, cache, progress
         self._done, self._total = 0, sum(len(grid) + 1 for grid in GRIDS.values())
-        self._matrix: csr_array | None = None
 
     def baselines(
         self, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
@@ -160,8 +161,6 @@ class _Fitting:
     def _fit(self, name: str, settings: Settings) -> LinearModel:
         self._progress(self._done, self._total, f"baseline {name}")
         self._done += 1
-        if self._matrix is None:
-            self._matrix = interaction_matrix(self._prepared)
         return fit_model(name, self._matrix, settings)
 
     def _hit_rate(self, model: LinearModel, users: HeldOut, budget: int) -> float:
@@ -170,13 +169,16 @@ class _Fitting:
         return round(float(np.isfinite(rank_T).mean()), 6)
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
-        assert self._matrix is not None
-        return list_items(model, self._prepared, users, kind, length, popular_items(self._prepared, self._matrix))
+        return list_items(model, self._prepared, users, kind, length, self._popular)
 
+    @cached_property
+    def _matrix(self) -> csr_array:
+        return interaction_matrix(self._prepared)
 
-def popular_items(prepared: PreparedData, matrix: csr_array) -> NDArray[np.int64]:
-    """Return all items, those of the most users first; ties by events, then by item number."""
-    return np.lexsort((-prepared.item_count[1:], -matrix.sum(axis=0)[1:])) + 1
+    @cached_property
+    def _popular(self) -> NDArray[np.int64]:
+        """All items, those of the most users first; ties by events, then by item number."""
+        return items_by_popularity(self._matrix.sum(axis=0), self._prepared.item_count)
 
 
 def list_items(

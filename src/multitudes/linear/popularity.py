@@ -3,15 +3,13 @@
 Legend: I items.
 """
 
-from itertools import pairwise
-from typing import Final
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.batches.windows import user_chunks
 from multitudes.data.prepared import TRAIN, PreparedData
-
-_EVENTS_PER_CHUNK: Final = 5_000_000
 
 
 def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.int64]:
@@ -24,12 +22,11 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
     after = _recent_after(prepared) if recent else None
     items = prepared.n_items + 1
     count_I = np.zeros(items, dtype=np.int64)
-    for start, stop in _user_chunks(prepared.event_offset):
-        events = slice(start, stop)
+    for events in _event_chunks(prepared):
         is_counted = (prepared.event_split[events] == TRAIN) & (prepared.event_weight[events] > 0)
         if after is not None:
             is_counted &= prepared.event_time[events] > after
-        position = np.flatnonzero(is_counted & (prepared.event_item[events] > 0)) + start
+        position = np.flatnonzero(is_counted & (prepared.event_item[events] > 0)) + events.start
         pair = np.unique(prepared.users_of(position) * items + prepared.event_item[position])
         count_I += np.bincount(pair % items, minlength=items)
     return count_I
@@ -38,16 +35,21 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
 def _recent_after(prepared: PreparedData) -> int:
     last = max(
         (
-            int(prepared.event_time[start:stop].max(initial=0, where=prepared.event_split[start:stop] == TRAIN))
-            for start, stop in _user_chunks(prepared.event_offset)
+            int(prepared.event_time[events].max(initial=0, where=prepared.event_split[events] == TRAIN))
+            for events in _event_chunks(prepared)
         ),
         default=0,
     )
     return last - int(prepared.manifest["recent_s"])
 
 
-def _user_chunks(event_offset: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Return half-open ranges of positions that hold whole users."""
-    targets = np.arange(0, event_offset[-1], _EVENTS_PER_CHUNK)
-    edges = np.unique(np.append(event_offset[np.searchsorted(event_offset, targets)], event_offset[-1]))
-    return [(int(start), int(stop)) for start, stop in pairwise(edges)]
+def _event_chunks(prepared: PreparedData) -> Iterator[slice]:
+    """Yield the positions of the events of some users after the other."""
+    for users in user_chunks(prepared):
+        yield slice(int(prepared.event_offset[users.start]), int(prepared.event_offset[users.stop]))
+
+
+def items_by_popularity(count: NDArray[np.number], tie_count: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return all items from 1, most popular first; ties by ``tie_count`` if given, then by item number."""
+    keys = (-count[1:],) if tie_count is None else (-tie_count[1:], -count[1:])
+    return np.lexsort(keys).astype(np.int64) + 1
