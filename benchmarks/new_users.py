@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users, select_users
-from multitudes.batches.histories import Histories, gather_histories, positive_items, without_events
+from multitudes.batches.histories import Histories, gather_histories, without_events
 from multitudes.batches.user_vectors import HistoryLength, InterestKind, UserVectors
+from multitudes.data.own_items import positive_items
 from multitudes.evaluation.protocol import vectors_of_kind
 from multitudes.evaluation.scorer import catalogue
 from multitudes.evaluation.targets import seen_items, targets_of_kind

@@ -10,7 +10,8 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 
-from multitudes.batches.histories import followed_topics, gather_histories, positive_items
+from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.data.own_items import positive_items
 from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from multitudes.batches.histories import positive_items
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
 from multitudes.linear.ease import LinearFactors
 from multitudes.linear.history import HistoryWeights, LinearHistory
@@ -15,13 +15,13 @@ from tests.evaluation.worlds import prepared
 RANK, ITEMS = 3, 20
 
 
-def history(exponent: float = 0.0, **weight: float) -> LinearHistory:
+def history(recency: float = 0.0, **weight: float) -> LinearHistory:
     rng = np.random.default_rng(1)
     factors = LinearFactors(*(rng.standard_normal((ITEMS + 1, RANK)).astype(np.float32) for _ in range(2)))
     for table in factors:
         table[0] = 0
     factors.input_IR[7] = 0  # an item without training events
-    return LinearHistory(factors, HistoryWeights(weight=weight, exponent=exponent))
+    return LinearHistory(factors, HistoryWeights(weight=weight, recency=recency))
 
 
 def tower_vectors(users: int) -> UserVectors:
@@ -43,26 +43,31 @@ def test_a_joined_score_is_the_sum_of_both_scores() -> None:
     joined, joined_items = linear.join_users(vectors, POSITIVES), linear.join_items(item_ID)
     weight = {"unconditioned": 2.0, "implicit": 3.0}
     for b, items in enumerate(POSITIVES):
-        known = [i for i in items if i <= ITEMS and i != 7]
-        u = sum((linear.input_IR[i].astype(np.float64) for i in known), np.zeros(RANK))
+        later = {int(i): len(items) - 1 - place for place, i in enumerate(items) if i <= ITEMS}
+        u = sum(((1 + r) ** -0.5 * linear.input_IR[i].astype(np.float64) for i, r in later.items()), np.zeros(RANK))
         for k, kind in enumerate(vectors.kinds):
-            w = weight.get(kind, 0.0) * max(len(known), 1) ** -0.5
+            w = weight.get(kind, 0.0)
             expected = item_ID @ vectors.vectors_BKD[b, k] + w * (linear.output_IR @ u)
             np.testing.assert_allclose(joined_items @ joined.vectors_BKD[b, k], expected, atol=1e-4)
     np.testing.assert_array_equal(joined.mask_BK, vectors.mask_BK)
     np.testing.assert_array_equal(joined.weight_BK, vectors.weight_BK)
 
 
-def test_items_without_an_input_vector_do_not_count() -> None:
-    sums = history().user_sums(POSITIVES)
-    assert sums.count_B.tolist() == [3, 1, 0, 1]
-    assert not sums.sum_BR[2].any()
+def test_a_user_without_an_item_that_has_an_input_vector_has_no_vector() -> None:
+    users = history().user_vectors([*POSITIVES, np.array([7])], history_length=2)
+    assert users.mask_BK.ravel().tolist() == [True, True, False, True, False]
+
+
+def test_an_item_without_an_input_vector_makes_earlier_ones_older() -> None:
+    linear = history(1.0)
+    expected = [linear.input_IR[2] / 2, linear.input_IR[3] / 2]
+    np.testing.assert_allclose(linear.user_sums([POSITIVES[1], POSITIVES[3]]), expected, rtol=1e-6)
 
 
 def test_the_other_users_of_a_batch_do_not_matter() -> None:
     linear = history()
-    together = linear.user_sums(POSITIVES).sum_BR
-    alone = np.concatenate([linear.user_sums([items]).sum_BR for items in POSITIVES])
+    together = linear.user_sums(POSITIVES)
+    alone = np.concatenate([linear.user_sums([items]) for items in POSITIVES])
     np.testing.assert_array_equal(together, alone)
 
 

@@ -4,21 +4,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.batches.histories import gather_histories, positive_items
+from multitudes.batches.histories import gather_histories
 from multitudes.cli.main import run as command
+from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import ease
 from multitudes.linear import run as linear_run
-from multitudes.linear.fit import GRID, fitted_items
+from multitudes.linear.fit import GRID, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
@@ -33,7 +35,7 @@ from multitudes.training.runs import open_run
 from tests.worlds import planted
 
 RANK = 8
-SETTINGS = LinearConfig(rank=RANK, regularisation=5.0)
+SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, recency=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,10 @@ def releases(run: LinearRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def brute_force_scores(run: LinearRun, items: list[int]) -> np.ndarray:
-    """Return the score of every item for a user who engaged with ``items``."""
-    sum_R = sum((run.linear.input_IR[i].astype(np.float64) for i in items), np.zeros(RANK))
+    """Return the score of every item for a user who engaged with ``items``, oldest first."""
+    sum_R, recency = np.zeros(RANK), run.linear.weights.recency
+    for later, item in enumerate(reversed(items)):
+        sum_R += (1 + later) ** -recency * run.linear.input_IR[item].astype(np.float64)
     return np.asarray(run.linear.output_IR @ sum_R)
 
 
@@ -80,9 +84,13 @@ def numbers(data: PreparedData) -> dict[int, int]:
 
 
 def entire_history(data: PreparedData, user: int) -> list[int]:
-    """Return the items with an event of positive weight: in this world some events are hides."""
-    events = range(data.event_offset[user], data.event_offset[user + 1])
-    return sorted({int(data.event_item[event]) for event in events if data.event_weight[event] > 0} - {0})
+    """Return the items with an event of positive weight, by their newest: in this world some events are hides."""
+    return newest_last(data, range(data.event_offset[user], data.event_offset[user + 1]))
+
+
+def newest_last(data: PreparedData, events: range) -> list[int]:
+    newest = {int(data.event_item[event]): event for event in events if data.event_weight[event] > 0}
+    return [item for item in sorted(newest, key=lambda item: newest[item]) if item]
 
 
 def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> None:
@@ -100,11 +108,12 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
     assert methods["linear"]["hr@10"]["mean"] > 1.2 * methods["popularity"]["hr@10"]["mean"]
 
 
-def test_validation_chooses_the_regularisation(data: PreparedData, tmp_path: Path) -> None:
+def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
     record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
-    rates = record["validation_hit_rates"]
-    assert set(rates) == {f"{tried:g}" for tried in GRID}
-    assert rates[f"{record['regularisation']:g}"] == max(rates.values()) == record["validation_hit_rate"]
+    trials = {(trial["regularisation"], trial["recency"]): trial["hit_rate"] for trial in record["trials"]}
+    assert set(trials) == set(product(GRID, RECENCIES))
+    chosen = record["regularisation"], record["recency"]
+    assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
 
 
@@ -112,16 +121,16 @@ def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: Pre
     held = held_out_users(data, "validation")
     hits = targets = 0
     for b, user in enumerate(held.user_B.tolist()):
-        past = data.event_item[data.event_offset[user] : held.end_B[b]]
-        score_I = brute_force_scores(run, sorted(set(past.tolist()) - {0}))
-        score_I[past] = -np.inf
+        past = range(data.event_offset[user], held.end_B[b])
+        score_I = brute_force_scores(run, newest_last(data, past))
+        score_I[data.event_item[past.start : past.stop]] = -np.inf
         score_I[~run.linear.output_IR.any(axis=1)] = -np.inf
         best = np.argsort(-score_I)[:CUTOFF]
         own = slice(held.target_offset[b], held.target_offset[b + 1])
         first_time = held.target[own][held.target_is_first_time[own]]
         hits, targets = hits + int(np.isin(first_time, best).sum()), targets + len(first_time)
     factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
-    assert Validation.sample(data).hit_rate(factors) == pytest.approx(hits / targets, abs=1 / targets)
+    assert Validation.sample(data).hit_rate(factors, 0.5) == pytest.approx(hits / targets, abs=1 / targets)
 
 
 def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: PreparedData, tmp_path: Path) -> None:
@@ -129,6 +138,7 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
     again = make_linear_run(data, tmp_path / "final", refit_config(chosen.path), final=True)
     record = read_record(again.path)
     assert record["regularisation"] == read_record(chosen.path)["regularisation"]
+    assert record["recency"] == read_record(chosen.path)["recency"]
     assert record["validation_hit_rate"] is None
     expected = ease.ease_factors(interaction_matrix(data, include_validation=True), record["regularisation"], RANK)
     np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
@@ -173,7 +183,9 @@ def test_the_release_gives_the_vectors_of_the_run(run: LinearRun, releases: Path
     assert release.index.vectors(np.array([1])).shape == (1, RANK)
     users = np.arange(data.n_users)
     positives = positive_items(data, users, data.event_offset[1:])
-    assert [release.positive_items(user).tolist() for user in users.tolist()] == [p.tolist() for p in positives]
+    for user, items in zip(users.tolist(), positives, strict=True):
+        (published,) = oldest_first(release.own_items(user))
+        np.testing.assert_array_equal(published, items)
     histories = gather_histories(data, users, data.event_offset[1:], 1)
     vectors = run.user_vectors(histories, np.zeros((len(users), 0), np.int64), positives=positives)
     assert vectors.vectors_BKD.shape == (data.n_users, 1, RANK)
@@ -199,12 +211,12 @@ def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Pat
     events = (
         Event("a", name, ids[new - 1], 2_000_000_000),
         Event("b", name, ids[new - 1], 2_000_000_001),  # a repeat counts once
-        Event("c", name, ids[before[0] - 1], 2_000_000_002),  # so does an item of the release
+        Event("c", name, ids[before[0] - 1], 2_000_000_002),  # so does an item of the release, which is the newest now
         Event("d", name, ids[hidden - 1], 2_000_000_003, "hide"),
         Event("e", name, 10**9, 2_000_000_004),  # an item that nobody knows
     )
     answer = retriever.answer([Request(name, user_state=UserState(name, events), n=10)])[0]
-    assert_served(answer, run, [*before, new], [*seen, hidden])
+    assert_served(answer, run, [*before[1:], new, before[0]], [*seen, hidden])
 
 
 def test_an_erased_user_is_the_sum_of_later_events_alone(run: LinearRun, releases: Path, data: PreparedData) -> None:
@@ -216,7 +228,7 @@ def test_an_erased_user_is_the_sum_of_later_events_alone(run: LinearRun, release
 def test_an_anonymous_user_is_the_sum_of_the_given_history(run: LinearRun, releases: Path, data: PreparedData) -> None:
     ids = data.items["item_id"]
     history = [ids[2], ids[8], ids[2], ids[4]]
-    assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [3, 5, 9])
+    assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [9, 3, 5])
 
 
 def test_who_has_no_history_gets_popular_items(releases: Path) -> None:

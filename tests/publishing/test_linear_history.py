@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
-from multitudes.batches.histories import event_times, followed_topics, gather_histories, positive_items
+from multitudes.batches.histories import event_times, followed_topics, gather_histories
 from multitudes.batches.user_vectors import InterestKind
+from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import ease_factors
 from multitudes.linear.history import HistoryWeights, LinearHistory
@@ -33,7 +34,7 @@ from multitudes.training.trained_run import TrainedRun
 from tests.worlds import planted
 
 WIDTH, RANK, LENGTH = 16, 6, 12
-WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, exponent=0.25)
+WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, recency=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +60,12 @@ def releases(run: TrainedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[InterestKind, ...]) -> np.ndarray:
-    """Return w · u of each column by a loop (K, R)."""
+    """Return w · u of each column by a loop (K, R); the items are ordered, oldest first."""
     assert run.linear is not None
-    known = [int(i) for i in items if run.linear.input_IR[i].any()]
-    total = sum((run.linear.input_IR[i].astype(np.float64) for i in known), np.zeros(RANK))
-    weight_K = np.array([WEIGHTS.weight[kind] for kind in kinds])
-    return np.asarray(weight_K[:, None] * total * max(len(known), 1) ** -WEIGHTS.exponent)
+    total = np.zeros(RANK)
+    for later, item in enumerate(reversed(items.tolist())):
+        total += (1 + later) ** -WEIGHTS.recency * run.linear.input_IR[item].astype(np.float64)
+    return np.array([WEIGHTS.weight[kind] for kind in kinds])[:, None] * total
 
 
 def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) -> None:
@@ -75,7 +76,7 @@ def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) ->
     time_BL = event_times(data.event_time, end_B, LENGTH)
     expected = run.user_vectors(histories, topics, positives=positives)
     context = UserContextBuilder(release).from_release(users)
-    served = user_vectors(release, context.histories, topics, time_BL, context.positives)
+    served = user_vectors(release, context.histories, topics, time_BL, context.positives())
     assert served.vectors_BKD.shape[2] == WIDTH + RANK
     np.testing.assert_allclose(
         served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
@@ -89,22 +90,22 @@ def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) ->
 
 def test_hidden_items_are_in_no_sum(releases, data) -> None:
     release = Release.open(releases)
-    seen, positive = release.seen_items, release.positive_items
-    assert any(len(seen(user)) > len(positive(user)) for user in range(data.n_users))
+    seen, own = release.seen_items, release.own_items
+    assert any(len(seen(user)) > len(own(user).item_M) for user in range(data.n_users))
 
 
 def test_state_events_add_to_the_sum_of_the_release(run, releases, data) -> None:
     release = Release.open(releases)
     user, ids = 7, data.items["item_id"]
-    before = release.positive_items(user)
+    (before,) = oldest_first(release.own_items(user))
     new, hidden = np.setdiff1d(np.arange(1, data.n_items + 1), release.seen_items(user))[:2].tolist()
     name = data.user_ids[user]
     events = (Event("a", name, ids[new - 1], 2_000_000_000), Event("b", name, ids[hidden - 1], 2_000_000_001, "hide"))
     context = UserContextBuilder(release).from_states([UserState(name, events), UserState("nobody")])
-    assert context.positives[0].tolist() == sorted([*before.tolist(), new])
-    assert context.positives[1].tolist() == []
+    assert context.positives()[0].tolist() == [*before.tolist(), new]
+    assert context.positives()[1].tolist() == []
     assert hidden in context.seen[0]
-    vectors = user_vectors(release, context.histories, np.zeros((2, 5), np.int64), context.time_BL, context.positives)
+    vectors = user_vectors(release, context.histories, np.zeros((2, 5), np.int64), context.time_BL, context.positives())
     sums_KR = expected_sums(run, np.array([*before, new]), vectors.kinds)
     np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
     assert not vectors.vectors_BKD[1, :, WIDTH:].any()
@@ -146,8 +147,8 @@ def test_a_new_item_has_zeros_and_a_replaced_one_keeps_its_output_vector(run, re
     assert not new[WIDTH:].any()
     assert new[:WIDTH].any()
     anonymous = UserContextBuilder(release).from_request([known, 999_999], [])
-    vectors = user_vectors(release, anonymous.histories, np.zeros((1, 5), np.int64), None, anonymous.positives)
-    sums_KR = expected_sums(run, np.array([5]), vectors.kinds)
+    vectors = user_vectors(release, anonymous.histories, np.zeros((1, 5), np.int64), None, anonymous.positives())
+    sums_KR = expected_sums(run, np.array([5, 0]), vectors.kinds)
     np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
     publish(run.path, tmp_path / "releases")  # the new item is carried over
     carried = Release.open(tmp_path / "releases").index.vectors(np.array([data.n_items + 1]))
@@ -161,5 +162,5 @@ def test_the_inspection_and_the_manifest_name_it(releases) -> None:
     ]
     assert {finding.level for finding in findings} == {"ok"}
     manifest = json.loads((ReleaseStore(releases).folder() / "manifest.json").read_text())
-    assert manifest["linear"]["exponent"] == 0.25
+    assert manifest["linear"]["recency"] == 0.25
     assert "hide" not in manifest["positive_actions"]

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
+from multitudes.data.own_items import prepared_items
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.pinnersage.clustering import PinnerSageConfig
@@ -16,7 +17,6 @@ from multitudes.release.inspection import inspect_release
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats
-from multitudes.repeats.own_items import prepared_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever

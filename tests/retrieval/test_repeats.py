@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multitudes.data.own_items import group_events
 from multitudes.repeats.model import RankedItems, RepeatModel
-from multitudes.repeats.own_items import group_events
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request

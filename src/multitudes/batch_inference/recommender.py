@@ -122,7 +122,6 @@ class BatchRecommender:
             histories=Histories(*map(np.concatenate, zip(*(one.histories for one in contexts), strict=True))),
             time_BL=None,
             seen=[context.seen[0] for context in contexts],
-            positives=[context.positives[0] for context in contexts],
             unknown_items_B=no_counts,
             unknown_topics_B=no_counts,
             own=[items for context in contexts for items in context.own],
@@ -158,7 +157,7 @@ class BatchRecommender:
         for start in range(0, len(topic_BC), _TOWER_BATCH):
             chunk = slice(start, start + _TOWER_BATCH)
             time_BL = None if context.time_BL is None else context.time_BL[chunk]
-            histories, positives = slice_histories(context.histories, chunk), context.positives[chunk]
+            histories, positives = slice_histories(context.histories, chunk), context.positives(chunk)
             chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives))
         return concatenate_vectors(chunks)
 

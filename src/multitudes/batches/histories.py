@@ -4,13 +4,10 @@ Legend: B users · L history · F followed topics · P user features. **Column 0
 the end, so a longer history only adds columns and a position is a recency rank.
 """
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from multitudes.data.prepared import PreparedData
 
 MAX_TOWER_TOPICS = 32  # followed topics that a user tower reads; later ones in the table are dropped
 
@@ -97,23 +94,6 @@ def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArra
 def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Return the times of the events of ``gather_histories`` (B, L), in seconds or positions; arbitrary at padding."""
     return np.asarray(event_time[np.maximum(end_B[:, None] - 1 - np.arange(length)[None, :], 0)])
-
-
-def positive_items(
-    prepared: "PreparedData", user_B: NDArray[np.int64], end_B: NDArray[np.int64]
-) -> list[NDArray[np.int64]]:
-    """Return the items of each user's entire history that have an event of positive weight: distinct, ascending.
-
-    Args:
-        prepared: the events.
-        user_B: user numbers.
-        end_B: flat position of the cut of each user (exclusive).
-    """
-    found = []
-    for start, end in zip(prepared.event_offset[user_B].tolist(), end_B.tolist(), strict=True):
-        item = prepared.event_item[start:end]
-        found.append(np.unique(item[(item > 0) & (prepared.event_weight[start:end] > 0)]).astype(np.int64))
-    return found
 
 
 def without_events(histories: Histories) -> Histories:

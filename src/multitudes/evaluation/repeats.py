@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.own_items import OwnItems, prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.outcomes import ListKey
 from multitudes.evaluation.scorer import ranked_lists
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.repeats.fit import fit_repeats, repeat_rates
-from multitudes.repeats.own_items import OwnItems, prepared_items
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.histories import Histories, event_times, positive_items
+from multitudes.batches.histories import Histories, event_times
 from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
+from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics

@@ -1,4 +1,10 @@
-"""Fit truncated EASE: validation chooses the regularisation, and a large catalogue is cut to its most popular items."""
+"""Fit truncated EASE. Validation chooses the regularisation and how much recent items weigh in a user's sum.
+
+EASE is fitted on sets of items, where order counts for nothing; a sum over the history may still weigh them by recency
+(``history.HistoryWeights.recency``), which is a choice at prediction and costs no further fit.
+
+A large catalogue is cut to its most popular items.
+"""
 
 from typing import Any, Final, NamedTuple
 
@@ -14,15 +20,24 @@ from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
-_UNTUNED: Final = 400.0  # regularisation where nobody can be validated
+RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
+_UNTUNED: Final = (400.0, 0.0)  # regularisation and recency where nobody can be validated
+
+
+class Trial(NamedTuple):
+    """Settings that were tried."""
+
+    regularisation: float
+    recency: float
+    hit_rate: float | None  # on validation; None: nobody was validated
 
 
 class Fit(NamedTuple):
     """The chosen factors, and what the record says of them."""
 
     factors: LinearFactors
-    regularisation: float
-    hit_rates: dict[float, float]  # on validation, of each regularisation that was tried; empty: nobody was validated
+    chosen: Trial
+    trials: list[Trial]
     judged_users: int
     fitted_items: int
     is_cut: bool  # items with interactions were left out
@@ -31,9 +46,10 @@ class Fit(NamedTuple):
     def record(self) -> dict[str, Any]:
         """Return what a run's record says of the fit."""
         return {
-            "regularisation": self.regularisation,
-            "validation_hit_rate": self.hit_rates.get(self.regularisation),
-            "validation_hit_rates": {f"{tried:g}": rate for tried, rate in self.hit_rates.items()},
+            "regularisation": self.chosen.regularisation,
+            "recency": self.chosen.recency,
+            "validation_hit_rate": self.chosen.hit_rate,
+            "trials": [trial._asdict() for trial in self.trials],
             "judged_users": self.judged_users,
             "fitted_items": self.fitted_items,
             "is_cut": self.is_cut,
@@ -46,17 +62,19 @@ def fit(
     prepared: PreparedData,
     rank: int,
     regularisation: float | None = None,
+    recency: float | None = None,
     *,
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit each regularisation, and keep the one with the best hit rate on validation.
+    """Fit each regularisation, and keep that with the best hit rate on validation at its best recency.
 
     Args:
         prepared: the prepared data.
         rank: R, width of the vectors.
         regularisation: ridge of EASE; None: chosen from ``GRID``.
-        include_validation: fit on validation events too; nobody is left to choose a regularisation then.
+        recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
+        include_validation: fit on validation events too; nobody is left to choose settings then.
         progress: called after each regularisation.
 
     Returns:
@@ -69,22 +87,23 @@ def fit(
     items = fitted_items(matrix)
     validation = None if include_validation else Validation.sample(prepared)
     judged = 0 if validation is None else len(validation.held)
-    grid = GRID if judged else (_UNTUNED,)
-    if regularisation is not None:
-        grid = (regularisation,)
-    best: LinearFactors | None = None
-    rates: dict[float, float] = {}
+    grid, recencies = (GRID, RECENCIES) if judged else ((setting,) for setting in _UNTUNED)
+    grid = grid if regularisation is None else (regularisation,)
+    recencies = recencies if recency is None else (recency,)
+    best: tuple[LinearFactors, Trial] | None = None
+    trials: list[Trial] = []
     for i, tried in enumerate(grid):
         progress(i, len(grid), f"regularisation {tried:g}")
         factors = _fit_items(matrix, items, tried, rank)
-        if judged and validation is not None:
-            rates[tried] = validation.hit_rate(factors)
-        if best is None or rates[tried] > max(list(rates.values())[:-1]):
-            best, chosen = factors, tried
-    progress(len(grid), len(grid), f"regularisation {chosen:g}")
+        for exponent in recencies:
+            rate = validation.hit_rate(factors, exponent) if validation is not None and judged else None
+            trials.append(Trial(tried, exponent, rate))
+            if best is None or (rate or 0) > (best[1].hit_rate or 0):
+                best = factors, trials[-1]
+    progress(len(grid), len(grid), f"regularisation {trials[-1].regularisation:g}")
     assert best is not None, "the grid is not empty"
     is_cut = len(items) < len(np.unique(matrix.indices))
-    return Fit(best, chosen, rates, judged, len(items), is_cut, int(matrix.nnz))
+    return Fit(*best, trials, judged, len(items), is_cut, int(matrix.nnz))
 
 
 def fitted_items(matrix: csr_array) -> NDArray[np.int64]:

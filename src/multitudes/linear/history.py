@@ -3,10 +3,11 @@
 The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
 the score of a tower it is one inner product of joined vectors:
 
-    u = Σ_{i in positives} P_i      s (v·x) + w (u·Q_j) = [s v ; w u] · [x ; Q_j]      w = weight[kind] · n^(−exponent)
+    u = Σ_{i in positives} (1 + r_i)^(−recency) P_i      s (v·x) + w (u·Q_j) = [s v ; w u] · [x ; Q_j]
 
-P and Q are the input and output vectors of ``ease.LinearFactors``. The positives of a user are the n distinct items of
-the whole history with an event of positive weight, as in training; see ``batches.histories.positive_items``.
+P and Q are the input and output vectors of ``ease.LinearFactors``, w the weight of the kind of v. The positives of a
+user are the distinct items of the whole history with an event of positive weight, as in training, and r_i is the number
+of them with a later event than i; see ``data.own_items.positive_items``.
 
 Legend: B users · K vectors of each · I items · D width of the tower's vectors · R rank.
 """
@@ -14,7 +15,7 @@ Legend: B users · K vectors of each · I items · D width of the tower's vector
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,14 +41,11 @@ class HistoryWeights(Config):
         description="Factor of the sum in the vectors of each kind; a kind that is not named has none."
     )
     scale: float = Field(1.0, gt=0, description="s, factor of the vectors of the tower.")
-    exponent: float = Field(0.0, description="The sum of n items is multiplied by n to the power of minus this.")
-
-
-class Sums(NamedTuple):
-    """The sums over the histories of B users, without weights."""
-
-    sum_BR: NDArray[np.float32]
-    count_B: NDArray[np.int64]  # n, items in the sum: those with an input vector
+    recency: float = Field(
+        0.0,
+        ge=0,
+        description="An item with r later ones of the same user weighs (1 + r) to the power of minus this.",
+    )
 
 
 class HistorySums:
@@ -68,29 +66,28 @@ class HistorySums:
         """R, the width that is joined to a vector."""
         return int(self.input_IR.shape[1])
 
-    def user_sums(self, positives: Sequence[NDArray[np.int64]]) -> Sums:
-        """Return the sum of the input vectors of each user's items.
+    def user_sums(self, positives: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
+        """Return the sum of the input vectors of each user's items, weighted by recency: shape (B, R).
 
         Args:
-            positives: distinct item numbers of each user. Items without an input vector, such as those that came after
-                the model, add nothing and do not count.
+            positives: distinct item numbers of each user, oldest first. Items that came after the model add nothing.
         """
-        sums = Sums(np.zeros((len(positives), self.rank), dtype=np.float32), np.zeros(len(positives), dtype=np.int64))
+        sum_BR = np.zeros((len(positives), self.rank), dtype=np.float32)
         for b, items in enumerate(positives):
-            rows = self.input_IR[items[items < len(self.input_IR)]]
-            sums.sum_BR[b] = rows.sum(axis=0)
-            sums.count_B[b] = np.count_nonzero(rows.any(axis=1))
-        return sums
+            weight = np.arange(len(items), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency)
+            is_known = items < len(self.input_IR)
+            sum_BR[b] = weight[is_known] @ self.input_IR[items[is_known]]
+        return sum_BR
 
     def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
         """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none.
 
         Args:
-            positives: distinct item numbers of each user.
+            positives: distinct item numbers of each user, oldest first.
             history_length: L, columns of ``assignment_BL``; no event belongs to an interest.
         """
-        sum_BR, count_B = self.user_sums(positives)
-        mask_BK = (count_B > 0)[:, None]
+        sum_BR = self.user_sums(positives)
+        mask_BK = np.asarray(sum_BR.any(axis=1))[:, None]
         return UserVectors(
             kinds=KINDS_ALONE,
             vectors_BKD=sum_BR[:, None],
@@ -105,12 +102,10 @@ class HistorySums:
 
         Args:
             vectors: of a tower.
-            positives: distinct item numbers of each user.
+            positives: distinct item numbers of each user, oldest first.
         """
-        sum_BR, count_B = self.user_sums(positives)
-        scale_B = np.maximum(count_B, 1).astype(np.float32) ** np.float32(-self.weights.exponent)
         weight_K = np.array([self.weights.weight.get(kind, 0.0) for kind in vectors.kinds], dtype=np.float32)
-        sum_BKR = (scale_B[:, None] * sum_BR)[:, None, :] * weight_K[:, None]
+        sum_BKR = self.user_sums(positives)[:, None, :] * weight_K[:, None]
         tower_BKD = np.float32(self.weights.scale) * vectors.vectors_BKD
         return vectors._replace(vectors_BKD=np.concatenate([tower_BKD, sum_BKR], axis=2))
 

@@ -5,7 +5,7 @@
     RUN/run.json             as of a trained run; config.method is "linear"
         linear_input.npy     what an item of a history adds to the user's vector (I + 1, R)
         linear_output.npy    vectors of all items (I + 1, R), as in the index; zeros: the item has none
-        linear.json          weights of a linear history; of a run alone they are 1
+        linear.json          weights of a linear history; that of the vector is 1
         metrics.jsonl        one line: seconds of the fit, interactions per second
 
 Legend: U users of the data · B users · I items · R rank.
@@ -26,7 +26,7 @@ from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partiti
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.linear.fit import GRID, fit
+from multitudes.linear.fit import GRID, RECENCIES, fit
 from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
@@ -40,7 +40,7 @@ from multitudes.run_record import (
 )
 
 METHOD: Final = "linear"
-_WEIGHTS: Final = HistoryWeights(weight=dict.fromkeys(KINDS_ALONE, 1.0))
+_WEIGHT: Final = dict.fromkeys(KINDS_ALONE, 1.0)
 
 
 class LinearConfig(Config):
@@ -49,6 +49,12 @@ class LinearConfig(Config):
     rank: int = Field(64, gt=0, le=4096, description="width of the vectors")
     regularisation: float | None = Field(
         None, gt=0, description=f"ridge of EASE; unset: validation chooses from {', '.join(f'{r:g}' for r in GRID)}"
+    )
+    recency: float | None = Field(
+        None,
+        ge=0,
+        description="an item with r later ones of the same user weighs (1 + r) to the power of minus this;"
+        f" unset: validation chooses from {', '.join(f'{r:g}' for r in RECENCIES)}",
     )
 
     @property
@@ -179,10 +185,13 @@ def make_linear_run(
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
         return LinearRun.open(folder, prepared.path)
     started_s = time.perf_counter()
-    found = fit(prepared, settings.rank, settings.regularisation, include_validation=final, progress=progress)
+    found = fit(
+        prepared, settings.rank, settings.regularisation, settings.recency, include_validation=final, progress=progress
+    )
     seconds = time.perf_counter() - started_s
     with replace_folder(folder) as partial:
-        LinearHistory(found.factors, _WEIGHTS).save(partial)
+        weights = HistoryWeights(weight=_WEIGHT, recency=found.chosen.recency)
+        LinearHistory(found.factors, weights).save(partial)
         speed = {"seconds": round(seconds, 3), "targets_per_s": round(found.interactions / max(seconds, 1e-9), 1)}
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
         write_record(partial, record | {"finished": True} | found.record())
@@ -190,7 +199,7 @@ def make_linear_run(
 
 
 def refit_config(run: str | Path) -> LinearConfig:
-    """Return the settings of a final fit: those of ``run``, with the regularisation that its validation chose.
+    """Return the settings of a final fit: those of ``run``, with what its validation chose.
 
     Raises:
         ArtefactError: ``run`` is no run of this method.
@@ -198,4 +207,4 @@ def refit_config(run: str | Path) -> LinearConfig:
     """
     record = read_record(Path(run))
     config = parse_config(LinearRunConfig, record, Path(run))
-    return config.model.model_copy(update={"regularisation": record["regularisation"]})
+    return config.model.model_copy(update={name: record[name] for name in ("regularisation", "recency")})

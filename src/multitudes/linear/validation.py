@@ -1,4 +1,4 @@
-"""The hit rate of a linear model on validation, which chooses its regularisation.
+"""The hit rate of a linear model on validation, which chooses its regularisation and the weight of recent items.
 
 As the validation of a trained run: all items are ranked, seen ones are left out, and first-time targets count.
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
-from multitudes.batches.histories import positive_items
 from multitudes.data.arrays import expand_ranges
+from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import LinearFactors
 from multitudes.linear.history import HistorySums, HistoryWeights
@@ -40,13 +40,13 @@ class Validation(NamedTuple):
         held = select_users(held, rows)
         return cls(prepared, held, positive_items(prepared, held.user_B, held.end_B))
 
-    def hit_rate(self, factors: LinearFactors) -> float:
+    def hit_rate(self, factors: LinearFactors, recency: float) -> float:
         """Return the share of the targets that are among the ``CUTOFF`` best unseen items of their users.
 
         A target that ties with the first item beyond the cut-off is a miss, so a user without a vector has no hit.
         """
         held, hits = self.held, 0
-        sum_BR = HistorySums(factors.input_IR, HistoryWeights(weight={})).user_sums(self.positives).sum_BR
+        sum_BR = HistorySums(factors.input_IR, HistoryWeights(weight={}, recency=recency)).user_sums(self.positives)
         without_vector_I = ~factors.output_IR.any(axis=1)
         owner_T = target_rows(held.target_offset)
         for start in range(0, len(held), _USERS_PER_CHUNK):

@@ -14,9 +14,9 @@ from multitudes.batches.histories import (
     event_times,
     followed_topics,
     gather_histories,
-    positive_items,
 )
 from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.own_items import positive_items, prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import IndexConfig, activate_on_success
@@ -36,7 +36,6 @@ from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats, repeat_rates
-from multitudes.repeats.own_items import prepared_items
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.user_vectors import user_vectors
@@ -200,10 +199,12 @@ def _write_release_files(
         **recent_events(prepared, length),
         **seen_items(prepared),
     }
+    if run.linear is not None or repeats is not None:
+        arrays |= own_items(prepared)
     if run.linear is not None:
         arrays["linear_input"] = run.linear.input_IR
     if repeats is not None:
-        arrays |= own_items(prepared)
+        arrays["item_repeat_rate"] = repeat_rates(prepared)
     write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
 
 
@@ -218,27 +219,22 @@ def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]
 
 
 def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the seen-item arrays of a release: the distinct known items of each user's entire history.
-
-    ``seen_positive``, whether the user has an event of positive weight with the item, is for a linear history alone.
-    """
+    """Return the seen-item arrays of a release: the distinct known items of each user's entire history."""
     user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
     known = prepared.event_item > 0
-    pair_E = user[known] * (prepared.n_items + 1) + prepared.event_item[known]
-    pair = np.unique(pair_E)
+    pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
     pair_user, item = np.divmod(pair, prepared.n_items + 1)
     return {
         "seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)),
         "seen_item": item,
-        "seen_positive": np.isin(pair, pair_E[prepared.event_weight[known] > 0]),
     }
 
 
 def own_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a release for repeats: the items of each user's events of positive weight."""
+    """Return the own-item arrays of a release: the items of each user's events of positive weight."""
     own = prepared_items(prepared, np.arange(prepared.n_users), prepared.event_offset[1:])
     names = ("own_offset", "own_item", "own_count", "own_newest", "own_oldest")
-    return dict(zip(names, own, strict=True)) | {"item_repeat_rate": repeat_rates(prepared)}
+    return dict(zip(names, own, strict=True))
 
 
 def _positive_actions(prepared: PreparedData) -> tuple[str, ...]:

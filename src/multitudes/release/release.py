@@ -18,16 +18,15 @@ event_valid                  ·       bool    usable in a history
 seen_offset, seen_item       U+1, ·  int64, int32  distinct items of the entire history, which are not recommended again
 follow_offset, follow_topic  U+1, ·  int64, int32  followed topics
 user_feature                 U, P    float32 features of the users
-seen_positive                ·       bool    whether the user has an event of positive weight with each ``seen_item``
-linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
 own_offset, own_item         U+1, ·  int64, int32  distinct items of the events of positive weight
 own_count                    ·       int32   number of these events with each ``own_item``
 own_newest, own_oldest       ·       int32   place of the newest and of the oldest of them in the user's history
+linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
 item_repeat_rate             I+1     float32 log repeat rate of each item, relative to the average
 ============================ ======= ======= ==========================================================================
 
-``seen_positive`` and ``linear_input`` are in a release with a linear history alone (``linear.history``), the arrays
-after them in a release with repeats alone (``repeats.own_items``).
+The ``own_`` arrays (``data.own_items``) are in a release with a linear history or repeats alone, ``linear_input`` in
+one with a linear history (``linear.history``), ``item_repeat_rate`` in one with repeats.
 
 The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (of a trained run), ``index/``
 (the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
@@ -49,6 +48,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
+from multitudes.data.own_items import OwnItems
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
@@ -83,16 +83,15 @@ ARRAYS: dict[str, type[np.generic]] = {
     "follow_topic": np.int32,
     "user_feature": np.float32,
 }
-LINEAR_ARRAYS: dict[str, type[np.generic]] = {"seen_positive": np.bool_, "linear_input": np.float32}
-REPEAT_ARRAYS: dict[str, type[np.generic]] = {
+OWN_ARRAYS: dict[str, type[np.generic]] = {
     "own_offset": np.int64,
     "own_item": np.int32,
     "own_count": np.int32,
     "own_newest": np.int32,
     "own_oldest": np.int32,
-    "item_repeat_rate": np.float32,
 }
-_NO_ITEMS = np.zeros(0, dtype=np.int64)
+LINEAR_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"linear_input": np.float32}
+REPEAT_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"item_repeat_rate": np.float32}
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,12 @@ class Release:
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
     applied: AppliedDeltas
-    seen_positive: NDArray[np.bool_] | None = None
-    linear_input: NDArray[np.float32] | None = None
     own_offset: NDArray[np.int64] | None = None
     own_item: NDArray[np.int32] | None = None
     own_count: NDArray[np.int32] | None = None
     own_newest: NDArray[np.int32] | None = None
     own_oldest: NDArray[np.int32] | None = None
+    linear_input: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
 
     @classmethod
@@ -264,12 +262,21 @@ class Release:
         items = self.seen_item[self.seen_offset[user] : self.seen_offset[user + 1]]
         return np.asarray(items, dtype=np.int64)
 
-    def positive_items(self, user: int) -> NDArray[np.int64]:
-        """Return those of ``seen_items`` that have an event of positive weight; none without a linear history."""
-        if self.seen_positive is None:
-            return _NO_ITEMS
-        items = slice(self.seen_offset[user], self.seen_offset[user + 1])
-        return np.asarray(self.seen_item[items][self.seen_positive[items]], dtype=np.int64)
+    @property
+    def has_own_items(self) -> bool:
+        """Whether the release knows the items of each user's events of positive weight."""
+        return self.own_offset is not None
+
+    def own_items(self, user: int) -> OwnItems:
+        """Return the items of the events of positive weight of user number ``user``.
+
+        Needs a release with a linear history or repeats.
+        """
+        assert self.own_offset is not None
+        items = slice(self.own_offset[user], self.own_offset[user + 1])
+        arrays = (self.own_item, self.own_count, self.own_newest, self.own_oldest)
+        columns = [np.asarray(array[items], dtype=np.int64) for array in arrays if array is not None]
+        return OwnItems(np.array([0, len(columns[0])]), *columns)
 
 
 def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:

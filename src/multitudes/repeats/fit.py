@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.data.own_items import OwnItems, group_events, prepared_items
 from multitudes.data.prepared import TRAIN, PreparedData, Split
 from multitudes.metrics.ranking import target_rows
 from multitudes.repeats.model import RepeatModel, item_features, log_softmax, share_features
-from multitudes.repeats.own_items import OwnItems, group_events, prepared_items
 from multitudes.seeding import generator
 
 _MAX_USERS = 5_000  # of whom the targets are used: thousands of repeats fit a handful of weights

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from multitudes.config import Config
-from multitudes.repeats.own_items import OwnItems
+from multitudes.data.own_items import OwnItems
 
 
 class RepeatModel(Config):

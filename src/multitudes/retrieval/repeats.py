@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.config import parse
+from multitudes.data.own_items import OwnItems, join_users
 from multitudes.index.item_table import find_rows
 from multitudes.release.release import Release
 from multitudes.repeats.model import RankedItems, RepeatModel
-from multitudes.repeats.own_items import OwnItems, join_users
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories
 from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.own_items import NO_ITEMS, OwnItems, add_events, oldest_first
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.repeats.own_items import NO_ITEMS, OwnItems, add_events
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.vector_cache import VectorCache
 from multitudes.state.protocol import Event, UserState
@@ -32,11 +32,14 @@ class UserContext(NamedTuple):
     histories: Histories
     time_BL: NDArray[np.int64] | None  # of the history events; None where times are unknown
     seen: list[NDArray[np.int64]]  # of each user, item numbers that are not returned
-    # Of each user, distinct items of the entire history with an event of positive weight; for a linear history alone.
-    positives: list[NDArray[np.int64]]
     unknown_items_B: Sequence[int]  # items of the history that the release does not know
     unknown_topics_B: Sequence[int]  # followed topics that the release does not know
-    own: Sequence[OwnItems] = ()  # of each user, the items that they may return to; () in a release without repeats
+    # Of each user, the items of events of positive weight; () in a release without a linear history and repeats.
+    own: Sequence[OwnItems] = ()
+
+    def positives(self, users: slice = slice(None)) -> list[NDArray[np.int64]]:
+        """Return the items of ``own`` of some of the users, oldest first."""
+        return [items for own in self.own[users] for items in oldest_first(own)]
 
 
 class ResolvedRequest(NamedTuple):
@@ -123,8 +126,6 @@ class UserContextBuilder:
         manifest = release.manifest
         self._action_code = {name: code for code, name in enumerate(manifest.actions, start=1)}
         self._negative_actions = frozenset(manifest.negative_actions)
-        self._has_sums = manifest.linear is not None
-        self._has_repeats = manifest.repeats is not None
         self._positive_codes = frozenset(self._action_code[name] for name in manifest.positive_actions)
 
     def user_number(self, user_id: Id) -> int | None:
@@ -161,10 +162,9 @@ class UserContextBuilder:
             histories=histories,
             time_BL=None,
             seen=[np.unique(items[items > 0])],
-            positives=[np.unique(items[items > 0])],
             unknown_items_B=[int((items == 0).sum())],
             unknown_topics_B=[unknown_topics],
-            own=[add_events(NO_ITEMS, items[items > 0])] if self._has_repeats else (),
+            own=[add_events(NO_ITEMS, items[items > 0])] if self._release.has_own_items else (),
         )
 
     def from_states(self, user_states: Sequence[UserState]) -> UserContext:
@@ -177,20 +177,16 @@ class UserContextBuilder:
         user_B = np.array([self._release_number(state) for state in user_states], dtype=np.int64)
         context = self._release_or_empty_rows(user_B)._replace(user_ids=[state.user_id for state in user_states])
         unknown_items_B, unknown_topics_B = [0] * len(user_states), [0] * len(user_states)
-        seen, positives, own = list(context.seen), list(context.positives), list(context.own)
+        seen, own = list(context.seen), list(context.own)
         for b, state in enumerate(user_states):
             if state.events:
                 joined = self._join_events(context, b, state.events)
                 seen[b], unknown_items_B[b] = np.union1d(seen[b], joined.item_L), joined.unknown
-                if self._has_repeats:
+                if self._release.has_own_items:
                     own[b] = add_events(own[b], joined.added_item_L)
-                if self._has_sums:
-                    positives[b] = np.union1d(positives[b], self._positive_items(state.events))
             if state.followed_topics is not None:
                 context.histories.follow_BF[b], unknown_topics_B[b] = self._topic_numbers(state.followed_topics)
-        return context._replace(
-            seen=seen, positives=positives, own=own, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B
-        )
+        return context._replace(seen=seen, own=own, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B)
 
     def _release_number(self, user_state: UserState) -> int:
         number = None if user_state.erased else self.user_number(user_state.user_id)
@@ -206,20 +202,10 @@ class UserContextBuilder:
             histories=gather_histories(release, user_B, end_B, length),
             time_BL=event_times(release.event_time, end_B, length),
             seen=[release.seen_items(user) for user in user_B.tolist()],
-            positives=[release.positive_items(user) for user in user_B.tolist()],
             unknown_items_B=[0] * len(user_B),
             unknown_topics_B=[0] * len(user_B),
-            own=[self._own_items(user) for user in user_B.tolist()] if self._has_repeats else (),
+            own=[release.own_items(user) for user in user_B.tolist()] if release.has_own_items else (),
         )
-
-    def _own_items(self, user: int) -> OwnItems:
-        """Return the own items of a user of the release."""
-        release = self._release
-        assert release.own_offset is not None
-        items = slice(release.own_offset[user], release.own_offset[user + 1])
-        arrays = (release.own_item, release.own_count, release.own_newest, release.own_oldest)
-        columns = [np.asarray(array[items], dtype=np.int64) for array in arrays if array is not None]
-        return OwnItems(np.array([0, len(columns[0])]), *columns)
 
     def _release_or_empty_rows(self, user_B: NDArray[np.int64]) -> UserContext:
         """Read users of the release into writable arrays; the rows of other users are empty."""
@@ -234,19 +220,18 @@ class UserContextBuilder:
             user_feature_BP=np.zeros((len(user_B), release.user_feature.shape[1]), dtype=np.float32),
         )
         time_BL, no_items = np.zeros(shape, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        seen, positives = [no_items] * len(user_B), [no_items] * len(user_B)
-        own = [NO_ITEMS] * len(user_B) if self._has_repeats else []
+        seen, own = [no_items] * len(user_B), [NO_ITEMS] * len(user_B) if release.has_own_items else []
         in_release = np.flatnonzero(user_B != _NOT_IN_RELEASE)
         if len(in_release):
             known = self._release_rows(user_B[in_release])
             arrays: list[NDArray[Any]] = [*histories, time_BL]
             for array, rows in zip(arrays, (*known.histories, known.time_BL), strict=True):
                 array[in_release] = rows
-            for b, *items in zip(in_release.tolist(), known.seen, known.positives, strict=True):
-                seen[b], positives[b] = items
-            for b, items_of_user in zip(in_release.tolist(), known.own, strict=self._has_repeats):
-                own[b] = items_of_user
-        return UserContext([], user_B, histories, time_BL, seen, positives, [], [], own)
+            for b, items in zip(in_release.tolist(), known.seen, strict=True):
+                seen[b] = items
+            for b, own_of_user in zip(in_release.tolist(), known.own, strict=release.has_own_items):
+                own[b] = own_of_user
+        return UserContext([], user_B, histories, time_BL, seen, [], [], own)
 
     def _join_events(self, context: UserContext, b: int, events: Sequence[Event]) -> "_JoinedEvents":
         """Write the joined history of user ``b``."""
@@ -285,17 +270,6 @@ class UserContextBuilder:
         if not self._negative_actions.isdisjoint(code):
             valid_L &= np.array([name not in self._negative_actions for name in actions])
         return _EventRows(item_L, np.array(times_s, dtype=np.int64), action_L, valid_L)
-
-    def _positive_items(self, events: Sequence[Event]) -> NDArray[np.int64]:
-        """Return the known items of events of positive weight; an unknown action counts like the default one."""
-        default = self._release.manifest.default_action
-        positive = {
-            name: name not in self._negative_actions
-            and self._action_code.get(name or "", default) in self._positive_codes
-            for name in {event.action for event in events}
-        }
-        items = self.item_numbers([event.item_id for event in events if positive[event.action]])
-        return items[items > 0]
 
     def _topic_numbers(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], int]:
         """Return the numbers of followed topics (F), and how many the release does not know."""

@@ -72,7 +72,7 @@ def _compute_vectors(
     )
     times = [context.time_BL for context in contexts if context.time_BL is not None]
     time_BL = np.concatenate(times) if len(times) == len(contexts) else None
-    positives = [items for context in contexts for items in context.positives]
+    positives = [items for context in contexts for items in context.positives()]
     return user_vectors(release, histories, topic_BC, time_BL, positives)
 
 
@@ -90,8 +90,8 @@ def user_vectors(
         histories: of the users.
         topic_BC: conditions of the explicit vectors, 0 = none; as many as the release has explicit columns.
         time_BL: times of the history's events; None if they are unknown.
-        positives: distinct items of each user's entire history with an event of positive weight; a release with a
-            linear history needs them.
+        positives: distinct items of each user's entire history with an event of positive weight, oldest first; a
+            release with a linear history needs them.
 
     Returns:
         The vectors.

@@ -1,11 +1,12 @@
 """The linear history of a trained run: EASE beside the tower, weighted by what both together find on validation.
 
-    score of item j with vector k = s (v_k · x_j + w Σ_i P_i · Q_j)
+    score of item j with vector k = s (v_k · x_j + w Σ_i (1 + r_i)^(−recency) P_i · Q_j)
 
 P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the user's whole history, and
 the tower is not trained again. Chosen in this order on the validation users of the epochs:
 
-* w by the hit rate of the unconditioned vector, from a grid that is relative to the spread of both scores;
+* w and the recency by the hit rate of the unconditioned vector, from a grid that is relative to the spread of both
+  scores;
 * the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
 * the shares, by the hit rate of the mixture: the fitted ones, with more for the unconditioned vector or less for the
   explicit ones.
@@ -20,7 +21,8 @@ targets by heart (a hit rate of .91 against .37 on other users, MovieLens), so a
 Legend: B users · K vectors of each · G kinds · D width of the tower's vectors · R rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -30,8 +32,9 @@ from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
-from multitudes.linear.fit import fit
-from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.data.own_items import positive_items
+from multitudes.linear.fit import RECENCIES, fit
+from multitudes.linear.history import HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
@@ -64,21 +67,23 @@ def add_linear_history(
         run.prepared,
         settings.rank,
         settings.regularisation,
+        settings.recency,
         include_validation=config.train.final,
         progress=progress,
     )
-    linear = LinearHistory(found.factors, config.linear_weights or _equal_weights(1.0, 1.0))
+    linear = LinearHistory(found.factors, config.linear_weights or _equal_weights(1.0, 1.0, 0.0))
     chosen: dict[str, Any] = {}
     if config.linear_weights is None:
         joined = TrainedRun(run.path, run.prepared, config, run.model, linear)
-        best = choose_weights(joined, held, config.train.eval_k) if len(held) else None
+        recencies = RECENCIES if settings.recency is None else (settings.recency,)
+        best = choose_weights(joined, held, config.train.eval_k, recencies) if len(held) else None
         if best is None or best.hit_rate <= result["validation_hit_rate"]:
             return {"linear": None}
         linear.weights = best.weights
         chosen = {"validation_hit_rate": best.hit_rate, "shares": best.shares}
     run.linear = linear
     linear.save(run.path)
-    record = {"regularisation": found.regularisation, "tower_hit_rate": result["validation_hit_rate"]}
+    record = {"regularisation": found.chosen.regularisation, "tower_hit_rate": result["validation_hit_rate"]}
     return {**chosen, "linear": record | linear.weights.model_dump(mode="json")}
 
 
@@ -90,13 +95,16 @@ class ChosenWeights(NamedTuple):
     hit_rate: float
 
 
-def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | None:
-    """Choose scale, weight and shares on validation users.
+def choose_weights(
+    run: TrainedRun, held: HeldOut, n: int, recencies: Sequence[float] = RECENCIES
+) -> ChosenWeights | None:
+    """Choose scale, weight, recency and shares on validation users.
 
     Args:
         run: the trained run with its linear history; scale and weights of 1.
         held: the users.
         n: places of the list that the hit rate looks at.
+        recencies: to choose from.
 
     Returns:
         The choice; None if no user has both a vector and a sum, or none of them a first-time target.
@@ -108,11 +116,13 @@ def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | No
     n = min(n, run.prepared.n_items + 1)
     only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
 
-    def rate_alone(relative: float) -> float:
-        scored = ScoredTargets(scores.weigh(1.0, relative * scores.ratio, only), held, rows)
+    def rate_alone(tried: tuple[float, float]) -> float:
+        weight = scores.set_recency(tried[0]) * tried[1]
+        scored = ScoredTargets(scores.weigh(1.0, weight, only), held, rows)
         return scored.hit_rate(fit_shares(scored.log_p_MG), n)
 
-    weight = max(RELATIVE_WEIGHTS, key=rate_alone) * scores.ratio
+    recency, relative = max(product(recencies, RELATIVE_WEIGHTS), key=rate_alone)
+    weight = scores.set_recency(recency) * relative
     best_loss, best = -torch.inf, None
     for scale in SCALES:
         scored = ScoredTargets(scores.weigh(scale, weight, None), held, rows)
@@ -130,17 +140,27 @@ def choose_weights(run: TrainedRun, held: HeldOut, n: int) -> ChosenWeights | No
     rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
     place = int(np.argmax(rates))
     shares = dict(zip(INTEREST_KINDS, candidates[place].tolist(), strict=True))
-    return ChosenWeights(_equal_weights(scale, scale * weight), shares, rates[place])
+    return ChosenWeights(_equal_weights(scale, scale * weight, recency), shares, rates[place])
 
 
 class _WeightedScores:
-    """Scores of validation users with any scale and weight; the vectors are computed once."""
+    """Scores of validation users with any scale, weight and recency; the vectors of the tower are computed once."""
 
     def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64]) -> None:
         assert run.linear is not None
         self._scores, self._rank = ItemScores(run, held, rows, _TOPICS), run.linear.rank
         self._users = self._scores.users
-        self.ratio = self._spread_ratio(run.item_vectors())
+        self._input_IR = run.linear.input_IR
+        self._positives = positive_items(run.prepared, held.user_B, held.end_B)
+        self._covariance_DD = np.cov(run.item_vectors()[1:].T)
+        self.ratio = self._spread_ratio()
+
+    def set_recency(self, recency: float) -> float:
+        """Compute the sums over the histories anew; return ``ratio``."""
+        sum_BR = HistorySums(self._input_IR, _equal_weights(1.0, 1.0, recency)).user_sums(self._positives)
+        self._users.vectors_BKD[:, :, -self._rank :] = sum_BR[:, None]
+        self.ratio = self._spread_ratio()
+        return self.ratio
 
     def weigh(self, scale: float, weight: float, only: InterestKind | None) -> ItemScores:
         """Return the scores with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
@@ -153,9 +173,9 @@ class _WeightedScores:
         self._scores.users = users
         return self._scores
 
-    def _spread_ratio(self, item_ID: NDArray[np.float32]) -> float:
+    def _spread_ratio(self) -> float:
         """Return the spread of the tower's scores over all items, relative to the linear ones; medians over users."""
-        covariance_DD = np.cov(item_ID[1:].T)
+        covariance_DD = self._covariance_DD
         first_B = self._users.mask_BK.argmax(axis=1)
         vector_BD = self._users.vectors_BKD[np.arange(len(first_B)), first_B]
         spreads = []
@@ -207,6 +227,6 @@ def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
     return candidates
 
 
-def _equal_weights(scale: float, weight: float) -> HistoryWeights:
+def _equal_weights(scale: float, weight: float, recency: float) -> HistoryWeights:
     """Return weights that are the same for every kind of vector."""
-    return HistoryWeights(scale=scale, weight=dict.fromkeys(INTEREST_KINDS, weight))
+    return HistoryWeights(scale=scale, weight=dict.fromkeys(INTEREST_KINDS, weight), recency=recency)

@@ -24,9 +24,10 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.histories import positive_items, without_events
+from multitudes.batches.histories import without_events
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, without_masked_columns
 from multitudes.data.arrays import expand_ranges
+from multitudes.data.own_items import positive_items
 from multitudes.nn.primitives import lowest_value
 from multitudes.seeding import generator
 from multitudes.training.trained_run import TrainedRun, item_vector_chunks

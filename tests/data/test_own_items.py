@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multitudes.repeats.own_items import NO_ITEMS, add_events, group_events, join_users, prepared_items, select_items
+from multitudes.data.own_items import NO_ITEMS, add_events, group_events, join_users, prepared_items, select_items
 from tests.evaluation.worlds import prepared
 
 

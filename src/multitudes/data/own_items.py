@@ -74,6 +74,27 @@ def prepared_items(prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDA
     return group_events(user_E[positive_E], prepared.event_item[position_E[positive_E]].astype(np.int64), len(user_B))
 
 
+def oldest_first(own: OwnItems) -> list[NDArray[np.int64]]:
+    """Return the items of each user by their newest events."""
+    by_user = zip(own.offset[:-1].tolist(), own.offset[1:].tolist(), strict=True)
+    return [own.item_M[start:end][np.argsort(own.newest_M[start:end])] for start, end in by_user]
+
+
+def positive_items(
+    prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Return the items of each user's entire history that have an event of positive weight: distinct, oldest first.
+
+    The place of an item is that of its newest such event.
+
+    Args:
+        prepared: the prepared data.
+        user_B: user numbers.
+        end_B: flat position of the cut of each user (exclusive).
+    """
+    return oldest_first(prepared_items(prepared, user_B, end_B))
+
+
 def add_events(own: OwnItems, item_E: NDArray[np.int64]) -> OwnItems:
     """Return the items of one user with further events, oldest first."""
     new = group_events(np.zeros(len(item_E), dtype=np.int64), item_E, 1)
