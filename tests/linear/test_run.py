@@ -19,6 +19,7 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import ease
+from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
 from multitudes.linear.fit import GRID, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
@@ -168,6 +169,25 @@ def test_more_items_than_it_can_invert_are_cut_to_the_most_popular(data: Prepare
         f"fitted on the 40 most popular of {data.n_items} items; the others have no vector" in capsys.readouterr().err
     )
     assert int(LinearRun.open(tmp_path / "run").item_vectors().any(axis=1).sum()) <= 40
+
+
+def test_many_items_are_tuned_on_the_most_popular_and_fitted_all(data: PreparedData, tmp_path, monkeypatch) -> None:
+    whole = read_record(make_linear_run(data, tmp_path / "whole", LinearConfig(rank=RANK)).path)
+    sizes: list[int] = []
+    fit_items = linear_fit._fit_items
+
+    def count_items(matrix, items, *settings):
+        sizes.append(len(items))
+        return fit_items(matrix, items, *settings)
+
+    monkeypatch.setattr(linear_fit, "MAX_TUNED_ITEMS", 60)
+    monkeypatch.setattr(linear_fit, "_fit_items", count_items)
+    run = make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK))
+    record = read_record(run.path)
+    assert sizes == [60] * len(GRID) + [whole["fitted_items"]]
+    factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
+    assert record["validation_hit_rate"] == Validation.sample(data).hit_rate(factors, record["recency"])
+    assert record["items_with_vectors"] == whole["items_with_vectors"]
 
 
 def test_damage_is_named(run: LinearRun, data: PreparedData, tmp_path: Path) -> None:

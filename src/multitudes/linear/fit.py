@@ -21,6 +21,7 @@ from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
+MAX_TUNED_ITEMS: Final = 8_000  # a regularisation is tried on so many: the cost is cubic in the items
 _UNTUNED: Final = (400.0, 0.0)  # regularisation and recency where nobody can be validated
 
 
@@ -69,6 +70,8 @@ def fit(
 ) -> Fit:
     """Fit each regularisation, and keep that with the best hit rate on validation at its best recency.
 
+    On more than ``MAX_TUNED_ITEMS`` items and users, the most popular items choose, and all are fitted once.
+
     Args:
         prepared: the prepared data.
         rank: R, width of the vectors.
@@ -86,24 +89,32 @@ def fit(
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     items = fitted_items(matrix)
     validation = None if include_validation else Validation.sample(prepared)
-    judged = 0 if validation is None else len(validation.held)
-    grid, recencies = (GRID, RECENCIES) if judged else ((setting,) for setting in _UNTUNED)
+    if validation is not None and not len(validation.held):
+        validation = None
+    grid, recencies = (GRID, RECENCIES) if validation is not None else ((setting,) for setting in _UNTUNED)
     grid = grid if regularisation is None else (regularisation,)
     recencies = recencies if recency is None else (recency,)
+    tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if len(grid) > 1 else items
     best: tuple[LinearFactors, Trial] | None = None
     trials: list[Trial] = []
     for i, tried in enumerate(grid):
         progress(i, len(grid), f"regularisation {tried:g}")
-        factors = _fit_items(matrix, items, tried, rank)
+        factors = _fit_items(matrix, tried_items, tried, rank)
         for exponent in recencies:
-            rate = validation.hit_rate(factors, exponent) if validation is not None and judged else None
+            rate = None if validation is None else validation.hit_rate(factors, exponent)
             trials.append(Trial(tried, exponent, rate))
             if best is None or (rate or 0) > (best[1].hit_rate or 0):
                 best = factors, trials[-1]
-    progress(len(grid), len(grid), f"regularisation {trials[-1].regularisation:g}")
     assert best is not None, "the grid is not empty"
+    factors, chosen = best
+    if len(tried_items) < len(items) and validation is not None:
+        progress(len(grid) - 1, len(grid), f"regularisation {chosen.regularisation:g} on all items")
+        factors = _fit_items(matrix, items, chosen.regularisation, rank)
+        chosen = chosen._replace(hit_rate=validation.hit_rate(factors, chosen.recency))
+    progress(len(grid), len(grid), f"regularisation {chosen.regularisation:g}")
     is_cut = len(items) < len(np.unique(matrix.indices))
-    return Fit(*best, trials, judged, len(items), is_cut, int(matrix.nnz))
+    judged = 0 if validation is None else len(validation.held)
+    return Fit(factors, chosen, trials, judged, len(items), is_cut, int(matrix.nnz))
 
 
 def fitted_items(matrix: csr_array) -> NDArray[np.int64]:
@@ -112,13 +123,21 @@ def fitted_items(matrix: csr_array) -> NDArray[np.int64]:
     Args:
         matrix: interactions, shape (U, I + 1).
     """
-    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    users = int((np.diff(matrix.indptr) > 0).sum())
-    items = np.flatnonzero(count_I)
-    if min(len(items), users) <= ease.MAX_ITEMS:
+    return popular_items(matrix, np.unique(matrix.indices), ease.MAX_ITEMS)
+
+
+def popular_items(matrix: csr_array, items: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return the ``n`` most popular of some items, ascending; all of them where they, or the users, are at most ``n``.
+
+    Args:
+        matrix: interactions, shape (U, I + 1).
+        items: item numbers, ascending.
+        n: items, or users, up to which EASE is solved without a choice.
+    """
+    if min(len(items), int((np.diff(matrix.indptr) > 0).sum())) <= n:
         return items
-    order = np.argsort(-count_I[items], kind="stable")[: ease.MAX_ITEMS]
-    return np.sort(items[order])
+    count_I = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    return np.sort(items[np.argsort(-count_I[items], kind="stable")[:n]])
 
 
 def _fit_items(matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int) -> LinearFactors:
