@@ -1,6 +1,7 @@
 """``python -m benchmarks.index [--items N …] [--kinds latent clustered] …``: ``make bench-index``."""
 
 import argparse
+import os
 from pathlib import Path
 
 from benchmarks.index.corpus import KINDS
@@ -52,6 +53,8 @@ def main() -> None:
         not given.unrelated,
         given.milvus,
     )
+    if given.milvus:
+        os.environ["MILVUS_URI"] = given.milvus  # the processes of the parts open what they built
     run(plan, given.work.resolve(), given.out.resolve(), given.again)
 
 

@@ -52,7 +52,7 @@ def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)
     """Open the collection that ``build`` published."""
     from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
 
-    return MilvusIndex.load(folder)
+    return MilvusIndex.load(folder)  # on the server of MILVUS_URI
 
 
 class Client:
@@ -61,10 +61,11 @@ class Client:
     def __init__(self, info: dict[str, Any]) -> None:
         from multitudes.index.milvus.client_library import MilvusClient  # noqa: PLC0415
         from multitudes.index.milvus.collection import pad_queries  # noqa: PLC0415
+        from multitudes.index.milvus.config import settings_to_open  # noqa: PLC0415
 
         self._as_queries = pad_queries  # the items lie there with one coordinate more
-        server = info["server"]
-        self._client = MilvusClient(uri=server["uri"], token=os.environ.get(server["token_variable"], ""))
+        server = settings_to_open(info["server"], os.environ)
+        self._client = MilvusClient(uri=server.uri, token=os.environ.get(server.token_variable, ""))
         self._name = info["collection"]
 
     def search(self, query_KD: Vectors, effort: int, depth: int, excluded: Ids | None) -> Ids:

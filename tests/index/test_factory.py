@@ -8,9 +8,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from multitudes.errors import MissingError
+from multitudes.errors import MissingError, UsageError
 from multitudes.index.factory import IndexConfig, activate_on_success, build_index, load_index
 from multitudes.index.live import LiveIndex
+from multitudes.index.milvus.config import MilvusConfig, published_settings, settings_to_open
 
 
 def test_an_engine_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
@@ -43,3 +44,14 @@ def test_opening_reads_the_description_once_and_leaves_the_ids_on_disk(tmp_path:
     assert isinstance(built, LiveIndex)
     assert not index.segment.ids().flags.writeable
     assert built.segment.ids().flags.writeable, "control: in memory"
+
+
+def test_a_release_names_neither_server_nor_token():
+    """The environment of the process alone names the server, and ``MILVUS_TOKEN`` alone is sent to it."""
+    published = published_settings(MilvusConfig(uri="http://elsewhere:1", token_variable="SECRET", timeout_s=7))
+    assert not {"uri", "token_variable"} & published.keys()
+    opened = settings_to_open(published, {"MILVUS_URI": "http://ours:2"})
+    assert (opened.uri, opened.token_variable, opened.timeout_s) == ("http://ours:2", "MILVUS_TOKEN", 7)
+    assert settings_to_open(published, {}).uri == MilvusConfig().uri
+    with pytest.raises(UsageError, match="environment MILVUS_URI: "):
+        settings_to_open(published, {"MILVUS_URI": "ours"})

@@ -19,7 +19,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def uri(server: Server) -> Iterator[str]:
-    """Return where the server is; its password is in the environment."""
+    """Return where the server is; its address and its password are in the environment."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MILVUS_TOKEN", PASSWORD)
+        patch.setenv("MILVUS_URI", server.uri)
         yield server.uri

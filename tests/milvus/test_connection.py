@@ -1,4 +1,8 @@
-"""Which requests are retried; no server is called."""
+"""Which requests are retried, and what is sent where; no server is called."""
+
+import socket
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -6,9 +10,14 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 
 from multitudes.config import parse
 from multitudes.errors import UnavailableError, UsageError
+from multitudes.index.engine import RecallTarget, Tuning
+from multitudes.index.files import write_description
 from multitudes.index.milvus.client_library import MilvusException, grpc
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.milvus.connection import CallFailedError, Connection, Deadline
+from multitudes.index.milvus.index import MilvusIndex
+from multitudes.index.milvus.search import SearchParameters
+from tests.milvus.server import free_ports
 
 BROKEN = CallFailedError(grpc.StatusCode.UNAVAILABLE, "connection reset")
 NOT_SERVED = MilvusException(65535, "failed to get delegator")
@@ -87,3 +96,26 @@ def test_an_address_that_is_invalid_or_has_a_password_is_rejected(uri: str):
     with pytest.raises(UsageError, match="uri"):
         parse(MilvusConfig, {"uri": uri}, "[index.milvus]")
     assert parse(MilvusConfig, {"uri": "https://milvus.example:443"}, "[index.milvus]")
+
+
+def describe_collection(folder: Path, server: dict[str, object]) -> None:
+    """Write the description of a collection, as it stands in a release."""
+    tuning = SearchParameters(Tuning((), RecallTarget(0.97, 10, 10), "items with noise", 1, 1), {}).to_record()
+    identity = {"items": 1, "dimension": 2, "digest": "d", "capacity": 1, "length": 1.0}
+    info = {"kind": "milvus", "items": 1, "dimension": 2, "collection": "c", "server": server, "tuning": tuning}
+    write_description(folder, info | {"identity": identity})
+
+
+def test_a_release_that_names_a_server_gets_no_variable_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SECRET", "sesame")
+    monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free_ports(1)[0]}")
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(0.5)
+        named = {"uri": f"http://127.0.0.1:{listener.getsockname()[1]}", "token_variable": "SECRET", "timeout_s": 1}
+        describe_collection(tmp_path, named)
+        with pytest.raises(UnavailableError, match="MILVUS_URI"):
+            MilvusIndex.load(tmp_path)
+        with pytest.raises(TimeoutError):
+            listener.accept()

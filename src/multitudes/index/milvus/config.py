@@ -1,8 +1,19 @@
-"""The settings of a Milvus server and its collections."""
+"""The settings of a Milvus server and its collections.
+
+A release names neither its server nor the token: whoever wrote it could have any variable of the environment sent to
+any address. Where a release is opened, both come from the environment of the process: ``MILVUS_URI`` and
+``MILVUS_TOKEN``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 
-from multitudes.config import Config
+from multitudes.config import Config, parse
+
+URI_VARIABLE = "MILVUS_URI"
+_OPERATOR_SETTINGS = frozenset({"uri", "token_variable"})
 
 
 class MilvusConfig(Config):
@@ -11,11 +22,13 @@ class MilvusConfig(Config):
     uri: str = Field(
         "http://localhost:19530",
         pattern=r"^https?://[^/@\s]+$",
-        description="The server's address, http or https. Never with a password: see token_variable.",
+        description="The server's address for publishing, http or https. Never with a password: see token_variable."
+        " Where a release is opened, MILVUS_URI has the address.",
     )
     token_variable: str = Field(
         "MILVUS_TOKEN",
-        description="Environment variable that holds 'user:password' or a key; where it is not set, none is sent.",
+        description="Environment variable that holds 'user:password' or a key for publishing; where it is not set, none"
+        " is sent. Where a release is opened, MILVUS_TOKEN has it.",
     )
     alias: str = Field(
         "multitudes",
@@ -34,3 +47,23 @@ class MilvusConfig(Config):
     )
     kept: int = Field(2, ge=0, description="Older collections that stay, so that their releases can serve again.")
     grace_s: float = Field(60.0, ge=0, description="A collection younger than this is never dropped.")
+
+
+def published_settings(config: MilvusConfig) -> dict[str, Any]:
+    """Return the settings that a release keeps: all but the server and the token."""
+    return config.model_dump(exclude=set(_OPERATOR_SETTINGS))
+
+
+def settings_to_open(published: Mapping[str, Any], environment: Mapping[str, str]) -> MilvusConfig:
+    """Return the settings with which the collection of a release is opened.
+
+    Args:
+        published: the ``published_settings`` in the release.
+        environment: of the process; has the server's address as ``MILVUS_URI``. Without it, the default of ``uri``.
+
+    Raises:
+        UsageError: the address is wrong.
+    """
+    uri = environment.get(URI_VARIABLE)
+    server = {} if uri is None else {"uri": uri}
+    return parse(MilvusConfig, {**published, **server}, f"environment {URI_VARIABLE}")

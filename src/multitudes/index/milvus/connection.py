@@ -173,7 +173,10 @@ def unavailable_error(error: Exception, subject: str, timeout_s: float, variable
         advice = "try again, or give more in [index.milvus]"
         return UnavailableError(f"{subject}: no answer within {timeout_s:g} s; {advice}")
     if code == grpc.StatusCode.UNAVAILABLE:
-        return UnavailableError(f"{subject}: cannot be reached; start the server, or correct uri in [index.milvus]")
+        return UnavailableError(
+            f"{subject}: cannot be reached; start the server, or correct its address: MILVUS_URI, or uri in"
+            " [index.milvus] to publish"
+        )
     return UnavailableError(f"{subject}: failed: {str(failed_call).splitlines()[0]} ({code.name})")
 
 

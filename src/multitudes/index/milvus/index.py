@@ -8,6 +8,7 @@ programs which collection is current.
 Legend: Q queries · N results · D dimensions.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from multitudes.index.milvus.collection import (
     max_topics_per_item,
     read_identity,
 )
-from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.milvus.config import MilvusConfig, published_settings, settings_to_open
 from multitudes.index.milvus.connection import Connection, Deadline
 from multitudes.index.milvus.search import SearchParameters, parameters_from_record, search_topic
 from multitudes.index.protocol import Hits, Topics
@@ -151,12 +152,12 @@ class MilvusIndex:
             "items": len(self),
             "dimension": self._identity.dimension,
             "collection": self.name,
-            "server": self.connection.config.model_dump(),
+            "server": published_settings(self.connection.config),
             "tuning": self._parameters.to_record(),
         }
 
     def save(self, folder: Path) -> None:
-        """Write the name, server and identity of the collection into ``folder``; the items stay on the server."""
+        """Write the name and identity of the collection into ``folder``; the items stay on the server."""
         files.write_description(folder, {**self.info(), "identity": self._identity._asdict()})
 
     @classmethod
@@ -166,6 +167,7 @@ class MilvusIndex:
         Raises:
             ArtefactError: the description is damaged, or the collection is missing or another one.
             UnavailableError: the server does not answer in time, or rejects the token.
+            UsageError: ``MILVUS_URI`` is not an address.
         """
         return cls.open(folder, files.read_description(folder))
 
@@ -176,9 +178,10 @@ class MilvusIndex:
         try:
             identity, name = Identity(**record["identity"]), record["collection"]
             parameters = parameters_from_record(record["tuning"])
-            config = parse(MilvusConfig, record["server"], f"{folder}/{files.DESCRIPTION}")
-        except (KeyError, TypeError, UsageError):
+            published = published_settings(parse(MilvusConfig, record["server"], f"{folder}/{files.DESCRIPTION}"))
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError):
             raise ArtefactError(f"{folder}/{files.DESCRIPTION}: damaged; publish the run again") from None
+        config = settings_to_open(published, os.environ)
         connection = Connection(config)
         if not connection.call("look for the collection", lambda client: client.has_collection(name)):
             raise ArtefactError(f"{config.uri}: collection {name} is gone; publish again, or roll back")
