@@ -15,8 +15,12 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/multitudes demo --overwrite
 
+# A process for each of two cores: the tests take minutes of one. A file's tests share fixtures that train and publish,
+# so a file stays in one process. TEST_WORKERS=0: in one process, as `pytest FILE` alone is. ARGS="-k …": some of them.
+TEST_WORKERS ?= 2
+
 test: $(STAMP)
-	$(BIN)/python -m pytest --ignore tests/cluster
+	$(BIN)/python -m pytest --ignore tests/cluster --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # The tests against a real Milvus server, which they start and stop, in an environment of their own. Where the server's
 # package is not to be had, they are skipped with the reason.

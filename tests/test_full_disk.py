@@ -17,7 +17,7 @@ from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.errors import MissingError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
 SETTINGS = """
 [model]

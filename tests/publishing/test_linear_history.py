@@ -33,6 +33,7 @@ from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 from tests.worlds import planted
 
+pytestmark = pytest.mark.usefixtures("shared_exports")
 WIDTH, RANK, LENGTH = 16, 6, 12
 WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, recency=0.25)
 

@@ -15,7 +15,7 @@ from multitudes.simulation.policy import SOURCES
 from multitudes.simulation.release_policy import ReleasePolicy
 from multitudes.simulation.world_config import day_start_s
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
 WORLD = """
 name = "tiny"
